@@ -1,0 +1,206 @@
+//! Names and numbers of things, each a type of its own, so that one is never taken for another.
+//!
+//! Numbers are given by the store, ascending, and never reused. Names come from the config, from Meta or from an
+//! admin, and are checked where they enter.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A name or number that is no valid identity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {problem}")]
+pub struct InvalidId {
+    what: &'static str,
+    problem: &'static str,
+}
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(u64);
+
+        impl $name {
+            /// The identity with this number.
+            #[must_use]
+            pub const fn new(number: u64) -> Self {
+                Self(number)
+            }
+
+            /// The number itself, for keys and for people.
+            #[must_use]
+            pub const fn get(self) -> u64 {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $check:path) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// Checks `text` and takes it as a name.
+            ///
+            /// # Errors
+            /// [`InvalidId`] says what is wrong with it.
+            pub fn new(text: &str) -> Result<Self, InvalidId> {
+                match $check(text) {
+                    Ok(()) => Ok(Self(text.into())),
+                    Err(problem) => Err(InvalidId { what: $what, problem }),
+                }
+            }
+
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                Self::new(&text).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+/// Names that people type: 1 to 64 of letters, digits, `-`, `_` and `.`, so that they need no quoting in a shell or URL.
+fn typed_name(text: &str) -> Result<(), &'static str> {
+    match text.chars().count() {
+        0 => Err("is empty"),
+        1..=64 if text.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.')) => Ok(()),
+        1..=64 => Err("may have letters, digits, '-', '_' and '.' only"),
+        _ => Err("is longer than 64 characters"),
+    }
+}
+
+/// Texts from outside that name something: anything but nothing, up to 4 KiB (Meta documents no limit).
+fn foreign_text(text: &str) -> Result<(), &'static str> {
+    match text.len() {
+        0 => Err("is empty"),
+        1..=4096 => Ok(()),
+        _ => Err("is longer than 4096 bytes"),
+    }
+}
+
+number!(/** A submission. */ SubmissionId);
+number!(/** A job, alive or dead. */ JobId);
+number!(/** A lead. */ LeadId);
+number!(/** A booking. */ BookingId);
+number!(/** An agent. */ AgentId);
+
+name!(/** A flow, as the config names it. */ FlowName, "flow name", typed_name);
+name!(/** A calendar, as the config names it. */ CalendarName, "calendar name", typed_name);
+name!(/** A team of agents. */ TeamName, "team name", typed_name);
+name!(/** An agent, as an admin named it. */ AgentName, "agent name", typed_name);
+name!(
+    /// A flow token that identifies one flow message. The literal `unused` and the empty text are none:
+    /// see [`FlowToken::usable`].
+    FlowToken, "flow_token", foreign_text
+);
+name!(/** A WhatsApp message, `wamid.…`. Opaque. */ MessageId, "message id", foreign_text);
+
+impl FlowToken {
+    /// Whether the token tells one form from another. `unused` is Meta's default where the sender of the flow message
+    /// sets none, and thousands of users share it (*Sending a Flow*, `flow_token`).
+    #[must_use]
+    pub fn usable(&self) -> bool {
+        self.as_str() != "unused"
+    }
+}
+
+/// Who filled in a form: a phone number, a business-scoped id, both, or (plain flows) nobody known.
+///
+/// Since 2026 the number may be absent (*Business-scoped user IDs*): neither is required, both are kept. `Debug` hides
+/// them: they are personal data.
+#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Customer {
+    /// The business-scoped id, or whatever id a plain flow's sender uses.
+    pub id: Option<Box<str>>,
+    /// The phone number, as it came.
+    pub phone: Option<Box<str>>,
+}
+
+impl Customer {
+    /// A customer known by one text: a phone number if it has nothing but 7 to 15 digits and perhaps a `+` in front
+    /// (E.164), an id otherwise. The empty text is nobody.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        let digits = text.strip_prefix('+').unwrap_or(text);
+        let text = Some(text).filter(|text| !text.is_empty()).map(Box::from);
+        if (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) {
+            Self { id: None, phone: text }
+        } else {
+            Self { id: text, phone: None }
+        }
+    }
+
+    /// The one text that names this customer: the id where there is one, the number otherwise.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.id.as_deref().or(self.phone.as_deref())
+    }
+
+    /// Whether nothing is known.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.id.is_none() && self.phone.is_none()
+    }
+}
+
+impl fmt::Debug for Customer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_unknown() { "Customer(unknown)" } else { "Customer(…)" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_people_type_need_no_quoting() {
+        assert!(FlowName::new("appointment").is_ok());
+        assert!(AgentName::new("Zoë-2").is_ok());
+        for bad in ["", "a b", "a/b", "a\n", &"x".repeat(65)] {
+            assert!(FlowName::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_literal_unused_is_no_usable_token() {
+        assert!(!FlowToken::new("unused").unwrap().usable());
+        assert!(FlowToken::new("Unused").unwrap().usable());
+        assert!(FlowToken::new("").is_err());
+    }
+
+    #[test]
+    fn a_customer_is_a_number_or_an_id() {
+        assert_eq!(Customer::from_text("1234567890").phone.as_deref(), Some("1234567890"));
+        assert_eq!(Customer::from_text("+4915112345678").phone.as_deref(), Some("+4915112345678"));
+        assert_eq!(Customer::from_text("US.1349").id.as_deref(), Some("US.1349"));
+        assert!(Customer::from_text("").is_unknown());
+        assert_eq!(format!("{:?}", Customer::from_text("1234567890")), "Customer(…)");
+    }
+}

@@ -1,0 +1,200 @@
+//! Background work: its states, and the one table of what leads where.
+//!
+//! When the next try comes is `super::retry`'s; who runs it is `crate::work`'s. That a job runs right now is known to the
+//! feeder alone and never stored: after a crash, what was running is simply still due.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{JobId, LeadId, SubmissionId};
+use super::time::{Millis, Timestamp};
+
+/// What a job does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    /// Carries a submission to its lead.
+    Process,
+    /// Reads a webhook message that could not be read, or that no flow claimed, once more.
+    Message,
+}
+
+impl JobKind {
+    /// The name that lists and logs show.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Message => "message",
+        }
+    }
+}
+
+/// Where a job stands, as the file has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Waits until it is due; may be running.
+    Scheduled,
+    /// Has succeeded.
+    Done,
+    /// A dead letter: has used up its attempts or cannot succeed.
+    Dead,
+    /// A dead letter that an admin gave up.
+    Discarded,
+}
+
+impl JobState {
+    /// The name that lists and logs show.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Done => "done",
+            Self::Dead => "dead",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
+/// What can happen to a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobEvent {
+    /// An attempt succeeded.
+    Finish,
+    /// An attempt failed and another will follow.
+    Retry,
+    /// It cannot succeed, or has used up its attempts.
+    Bury,
+    /// An admin runs a dead letter again.
+    Revive,
+    /// An admin gives a dead letter up.
+    Discard,
+}
+
+/// An event that a job in this state can't take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a job that is {} can't {}", state.as_str(), event.verb())]
+pub struct NotAllowed {
+    /// The state it is in.
+    pub state: JobState,
+    /// What was asked of it.
+    pub event: JobEvent,
+}
+
+impl JobEvent {
+    const fn verb(self) -> &'static str {
+        match self {
+            Self::Finish => "finish",
+            Self::Retry => "be retried after a failure",
+            Self::Bury => "become a dead letter",
+            Self::Revive => "be run again",
+            Self::Discard => "be discarded",
+        }
+    }
+}
+
+impl JobState {
+    /// The state after `event`.
+    ///
+    /// # Errors
+    /// [`NotAllowed`] for everything that is not in the table.
+    pub const fn after(self, event: JobEvent) -> Result<Self, NotAllowed> {
+        match (self, event) {
+            (Self::Scheduled, JobEvent::Finish) => Ok(Self::Done),
+            (Self::Scheduled, JobEvent::Retry) | (Self::Dead, JobEvent::Revive) => Ok(Self::Scheduled),
+            (Self::Scheduled, JobEvent::Bury) => Ok(Self::Dead),
+            (Self::Dead, JobEvent::Discard) => Ok(Self::Discarded),
+            (state, event) => Err(NotAllowed { state, event }),
+        }
+    }
+}
+
+/// One run of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Which one it is, from 1, over the whole life of the job.
+    pub number: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took.
+    pub took: Millis,
+    /// Why it failed; `None`: it succeeded.
+    pub error: Option<String>,
+}
+
+/// A unit of background work, as the file has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// What it does.
+    pub kind: JobKind,
+    /// Where it stands.
+    pub state: JobState,
+    /// The submission it carries; for a message, the one it became.
+    pub submission: Option<SubmissionId>,
+    /// When it came to be.
+    pub created_at: Timestamp,
+    /// When it is to run (scheduled), or when it ended.
+    pub due_at: Timestamp,
+    /// Runs so far, over its whole life.
+    pub attempts: u32,
+    /// Of these, those since it was made or last revived: what the retry policy counts.
+    pub attempts_since_revival: u32,
+    /// How often the process died while this job alone was running.
+    pub crashes: u8,
+    /// Why the last attempt failed.
+    pub last_error: Option<String>,
+    /// The attempt that succeeded. Failed ones are kept apart: most jobs have none.
+    pub success: Option<Attempt>,
+    /// The lead it led to.
+    pub lead: Option<LeadId>,
+}
+
+/// A dead letter, as the file has it: all of it, whatever happens to the rows that it came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// When it died.
+    pub died_at: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// What it was to carry: JSON text.
+    pub payload: String,
+}
+
+/// A job and its number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NumberedJob {
+    /// Its number.
+    pub id: JobId,
+    /// The job.
+    pub job: Job,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_states_is_all_there_is() {
+        use JobEvent::{Bury, Discard, Finish, Retry, Revive};
+        use JobState::{Dead, Discarded, Done, Scheduled};
+        let allowed = [
+            (Scheduled, Finish, Done),
+            (Scheduled, Retry, Scheduled),
+            (Scheduled, Bury, Dead),
+            (Dead, Revive, Scheduled),
+            (Dead, Discard, Discarded),
+        ];
+        for state in [Scheduled, Done, Dead, Discarded] {
+            for event in [Finish, Retry, Bury, Revive, Discard] {
+                let expected = allowed.iter().find(|(s, e, _)| (*s, *e) == (state, event)).map(|(_, _, to)| *to);
+                assert_eq!(state.after(event).ok(), expected, "{state:?} {event:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_reads_as_a_sentence() {
+        let refused = JobState::Done.after(JobEvent::Revive).unwrap_err();
+        assert_eq!(refused.to_string(), "a job that is done can't be run again");
+    }
+}

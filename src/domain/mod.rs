@@ -1,0 +1,16 @@
+//! The rules: pure functions and plain types, no I/O, no clock, no threads, no store types.
+//!
+//! Everything that decides something stands here and takes what it needs as arguments: the time as a
+//! [`time::Timestamp`], chance as a number, what the file holds as values. Whoever calls does the reading before and
+//! the writing after.
+
+pub mod booking;
+pub mod calendar;
+pub mod draft;
+pub mod flow;
+pub mod ids;
+pub mod job;
+pub mod lead;
+pub mod retry;
+pub mod submission;
+pub mod time;

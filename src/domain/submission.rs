@@ -1,0 +1,159 @@
+//! A completed form, and the key under which it is taken once.
+//!
+//! Where the bytes came from and whether they can be trusted is `crate::intake`'s business; remembering keys is the
+//! store's.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::ids::{Customer, FlowName, FlowToken, MessageId};
+use super::time::Timestamp;
+
+/// The door a submission came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    /// A flow's own path, plain JSON.
+    Plain,
+    /// `nfm_reply` in one of Meta's webhooks.
+    Webhook,
+}
+
+impl Channel {
+    /// The name that lists and logs show.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Webhook => "webhook",
+        }
+    }
+}
+
+/// One completed form, as it was accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submission {
+    /// The flow it is an answer to.
+    pub flow: FlowName,
+    /// The token as it came, usable or not.
+    pub flow_token: Option<FlowToken>,
+    /// Who filled it in.
+    pub customer: Customer,
+    /// How it came.
+    pub channel: Channel,
+    /// The message that carried it (webhook).
+    pub message_id: Option<MessageId>,
+    /// The screen it was sent from (plain).
+    pub screen: Option<Box<str>>,
+    /// The fields: the text of a JSON object, as it came, null fields and unknown ones included.
+    pub data: Box<str>,
+    /// Top-level fields of the body that we do not know: the text of a JSON object. Empty: there were none.
+    pub extra: Box<str>,
+    /// What is wrong with the fields where nobody could be asked again (webhook). One text each.
+    pub problems: Vec<String>,
+    /// When the user sent it, where that is told (webhook).
+    pub sent_at: Option<Timestamp>,
+}
+
+/// What makes two arrivals the same: the first 16 bytes of a SHA-256 over all that must be equal.
+///
+/// Sixteen bytes keep the map in memory small; two different forms meet under one key only after about 2⁶⁴ of them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IdempotencyKey([u8; 16]);
+
+impl IdempotencyKey {
+    /// A form by its token: unique for each flow.
+    #[must_use]
+    pub fn of_token(flow: &FlowName, token: &FlowToken) -> Self {
+        Self::of("token", &[flow.as_str(), token.as_str()])
+    }
+
+    /// A webhook message by its id. *Create a webhook endpoint*: dropping duplicates is the receiver's job.
+    #[must_use]
+    pub fn of_message(id: &MessageId) -> Self {
+        Self::of("message", &[id.as_str()])
+    }
+
+    /// A plain form without a usable token: the user and the answers.
+    ///
+    /// `data` is the text as it came: a sender that tries again sends the same text.
+    #[must_use]
+    pub fn of_answers(flow: &FlowName, screen: &str, customer: &Customer, data: &str) -> Self {
+        Self::of("answers", &[flow.as_str(), screen, customer.name().unwrap_or_default(), data])
+    }
+
+    /// A form in the making: by its token or, without a usable one, by its user. `None` where neither is known.
+    #[must_use]
+    pub fn of_draft(flow: &FlowName, token: Option<&FlowToken>, customer: &Customer) -> Option<Self> {
+        match (token.filter(|token| token.usable()), customer.name()) {
+            (Some(token), _) => Some(Self::of_token(flow, token)),
+            (None, Some(name)) => Some(Self::of("draft of user", &[flow.as_str(), name])),
+            (None, None) => None,
+        }
+    }
+
+    /// A customer, by one of the texts that name them: for `sticky` flows.
+    #[must_use]
+    pub fn of_customer(flow: &FlowName, name: &str) -> Self {
+        Self::of("customer", &[flow.as_str(), name])
+    }
+
+    /// Each part goes in behind its length, so that no two lists of parts give the same bytes.
+    fn of(kind: &str, parts: &[&str]) -> Self {
+        let mut hash = Sha256::new();
+        for part in std::iter::once(&kind).chain(parts) {
+            hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+        let mut key = [0; 16];
+        for (to, from) in key.iter_mut().zip(hash.finalize()) {
+            *to = from;
+        }
+        Self(key)
+    }
+
+    /// The key from the bytes of a stored row.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes to store.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for IdempotencyKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(name: &str) -> FlowName {
+        FlowName::new(name).unwrap()
+    }
+
+    #[test]
+    fn a_key_depends_on_the_flow_and_on_where_one_part_ends() {
+        let token = |text| FlowToken::new(text).unwrap();
+        let key = IdempotencyKey::of_token(&flow("a"), &token("bc"));
+        assert_eq!(key, IdempotencyKey::of_token(&flow("a"), &token("bc")));
+        assert_ne!(key, IdempotencyKey::of_token(&flow("ab"), &token("c")));
+        assert_ne!(key, IdempotencyKey::of_message(&MessageId::new("bc").unwrap()));
+    }
+
+    #[test]
+    fn without_a_token_the_user_and_the_answers_are_the_key() {
+        let (ann, bob) = (Customer::from_text("1234567890"), Customer::from_text("1234567891"));
+        let key = |who, data| IdempotencyKey::of_answers(&flow("a"), "S", who, data);
+        assert_eq!(key(&ann, "{}"), key(&ann, "{}"));
+        assert_ne!(key(&ann, "{}"), key(&bob, "{}"));
+        assert_ne!(key(&ann, "{}"), key(&ann, "{\"a\":1}"));
+    }
+}

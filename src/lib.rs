@@ -1,0 +1,32 @@
+//! flowgate stands between Meta and a small business: it takes WhatsApp Flow submissions, says yes only to what is on
+//! disk, takes each once, and carries it to a booked slot and an agent's lead.
+//!
+//! ```text
+//! bytes → http → intake → store (one writer) ══ commit ══> answer        admin socket / command line → store
+//!                           ▲      └─ due → work::feeder → work::worker ─┐
+//!                           └────────────── outcome ◄────────────────────┘
+//! ```
+//!
+//! | module | what it decides | may use |
+//! |---|---|---|
+//! | [`domain`] | every rule, pure | nothing of the others |
+//! | [`clock`] | nothing: it tells time and chance | domain |
+//! | [`config`] | what a config may say | domain |
+//! | [`intake`] | whether bytes are a submission from the sender we trust | domain, config |
+//! | [`store`] | what is on disk, in which order | domain, clock |
+//! | [`http`] | limits, deadlines, status codes | intake, store, domain, clock, config |
+//! | [`work`] | when a job runs, and that its failure stays its own | store, domain, clock, config, intake |
+//! | [`admin`] | what an operator may ask of a running server or of a file | store, domain, config, intake |
+//! | [`telemetry`] | how logs and figures look | domain |
+//! | [`cli`] | argv, exit codes, how answers look on a terminal | all of them |
+
+pub mod admin;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod domain;
+pub mod http;
+pub mod intake;
+pub mod store;
+pub mod telemetry;
+pub mod work;

@@ -1,0 +1,3 @@
+//! argv in, exit code out; everything between is [`flowgate::cli`].
+
+fn main() {}
