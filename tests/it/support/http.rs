@@ -1,0 +1,172 @@
+//! The sender's side of HTTP/1.1, byte by byte over a plain socket, so that stories can also say what no library would.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::Value;
+use sha2::Sha256;
+
+/// The app secret of every server that a story starts.
+pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// How long a story waits for an answer. Longer than any deadline that a server of ours has.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    /// Names in lower case, in the order in which they came.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|why| panic!("no JSON ({why}): {self:?}"))
+    }
+
+    /// The code of an error body.
+    pub fn code(&self) -> String {
+        self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Whether it is the answer to a submission that was accepted, as its sender must see it.
+    pub fn is_accepted(&self) -> bool {
+        self.status == 200 && self.json()["screen"] == "SUCCESS_SCREEN"
+    }
+
+    /// Whether it is the answer to a submission that was there already.
+    pub fn is_duplicate(&self) -> bool {
+        self.status == 200 && self.json()["status"] == "already_processed"
+    }
+}
+
+/// `X-Hub-Signature-256` over `body`.
+pub fn signature(secret: &str, body: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(body);
+    let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256={hex}")
+}
+
+/// The bytes of a request with a JSON body, signed.
+pub fn signed_post(path: &str, body: &[u8]) -> Vec<u8> {
+    let signature = signature(SECRET, body);
+    post(path, &[("content-type", "application/json"), ("x-hub-signature-256", &signature)], body)
+}
+
+/// The bytes of a `POST` with exactly these headers, and those that every `POST` needs.
+pub fn post(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("POST {path} HTTP/1.1\r\nhost: flowgate.test\r\ncontent-length: {}\r\n", body.len());
+    for (name, value) in headers {
+        bytes += &format!("{name}: {value}\r\n");
+    }
+    let mut bytes = (bytes + "\r\n").into_bytes();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// One connection, kept alive.
+#[derive(Debug)]
+pub struct Connection {
+    socket: TcpStream,
+    /// Bytes that came behind the answer that was read last.
+    rest: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects.
+    ///
+    /// # Errors
+    /// Nobody listens there (any more).
+    pub fn open(to: SocketAddr) -> std::io::Result<Self> {
+        let socket = TcpStream::connect(to)?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self { socket, rest: Vec::new() })
+    }
+
+    /// Sends bytes as they are.
+    ///
+    /// # Errors
+    /// The other side is gone.
+    pub fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.socket.write_all(bytes)
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn finish_sending(&self) {
+        self.socket.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Reads one answer.
+    ///
+    /// # Errors
+    /// The connection ended before it was whole ([`ErrorKind::UnexpectedEof`]), or broke.
+    pub fn receive(&mut self) -> std::io::Result<Answer> {
+        let head_end = loop {
+            if let Some(at) = self.rest.windows(4).position(|four| four == b"\r\n\r\n") {
+                break at;
+            }
+            self.read_more()?;
+        };
+        let head: Vec<u8> = self.rest.drain(..head_end + 4).collect();
+        let head = String::from_utf8(head).unwrap();
+        let mut lines = head.trim_end().split("\r\n");
+        let status: u16 = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers: Vec<(String, String)> = lines
+            .map(|line| line.split_once(':').unwrap())
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            .collect();
+        let mut answer = Answer { status, headers, body: Vec::new() };
+        let length: usize = match answer.header("content-length") {
+            Some(length) => length.parse().unwrap(),
+            None if status == 100 => 0,
+            None => panic!("an answer of ours has a length: {answer:?}"),
+        };
+        while self.rest.len() < length {
+            self.read_more()?;
+        }
+        answer.body = self.rest.drain(..length).collect();
+        Ok(answer)
+    }
+
+    /// Sends a request and reads its answer.
+    ///
+    /// # Errors
+    /// As [`Connection::send`] and [`Connection::receive`].
+    pub fn exchange(&mut self, request: &[u8]) -> std::io::Result<Answer> {
+        self.send(request)?;
+        self.receive()
+    }
+
+    /// Waits until the other side closes, and says whether it sent nothing more before.
+    pub fn closes_silently(&mut self) -> bool {
+        match self.read_more() {
+            Ok(()) => false,
+            Err(why) => matches!(why.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset),
+        }
+    }
+
+    fn read_more(&mut self) -> std::io::Result<()> {
+        let mut piece = [0; 16 * 1024];
+        match self.socket.read(&mut piece)? {
+            0 => Err(ErrorKind::UnexpectedEof.into()),
+            many => {
+                self.rest.extend_from_slice(&piece[..many]);
+                Ok(())
+            }
+        }
+    }
+}

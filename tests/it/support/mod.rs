@@ -1,0 +1,325 @@
+//! What the stories stand on: a server of their own, a sender, the command line, and patience.
+//!
+//! Each [`Server`] is the real executable in a folder of its own, on ports that the kernel picks. Nothing here looks
+//! into the data file: what a story knows, it knows through HTTP, the command line, or the exit code.
+
+pub mod form;
+pub mod http;
+
+use std::fmt::Debug;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use form::Form;
+use http::{Answer, Connection, signed_post};
+
+/// How long a story waits for what must come. Generous: a busy machine is no failure.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Asks again and again until there is something, and gives it back.
+///
+/// # Panics
+/// When there is still nothing after a minute.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain until {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// The head of every story's config: ports that are free, a data file, the secret that [`http::SECRET`] is.
+const CONFIG_HEAD: &str = r#"
+listen = "127.0.0.1:0"
+admin_listen = "127.0.0.1:0"
+data = "flowgate.redb"
+
+[meta]
+app_secrets = ["text:0123456789abcdef0123456789abcdef"]
+verify_token = "text:let me in"
+"#;
+
+/// A flow that takes anything and makes a lead of it.
+pub const PLAIN_FLOW: &str = r#"
+[flows.form]
+path = "/form"
+encryption = "none"
+lead = { team = "sales" }
+"#;
+
+/// A flow that books a place of calendar `chair`, and the calendar: always open, three places, an hour each.
+pub const BOOKING_FLOW: &str = r#"
+[flows.visit]
+path = "/visit"
+encryption = "none"
+booking = { calendar = "chair", date = "date", time = "time" }
+lead = { team = "sales" }
+
+[calendars.chair]
+timezone = "Europe/Berlin"
+open = { mon = ["09:00-17:00"], tue = ["09:00-17:00"], wed = ["09:00-17:00"], thu = ["09:00-17:00"], fri = ["09:00-17:00"], sat = ["09:00-17:00"], sun = ["09:00-17:00"] }
+slot = "1h"
+capacity = 3
+ahead = "60d"
+"#;
+
+/// A command of the executable under test, that sees nothing of this machine's own settings.
+pub fn flowgate(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flowgate"));
+    command.current_dir(folder).stdin(Stdio::null());
+    for name in ["META_APP_SECRET", "META_VERIFY_TOKEN", "RUST_LOG", "COLUMNS", "NO_COLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// What a command of the command line left behind.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+/// Runs a command to its end in `folder`.
+pub fn run(folder: &Path, args: &[&str]) -> Said {
+    let output = flowgate(folder).args(args).output().unwrap();
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A real server in a folder of its own.
+pub struct Server {
+    folder: TempDir,
+    running: Option<Running>,
+}
+
+struct Running {
+    process: Process,
+    listen: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// A process that never outlives its story.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Server {
+    /// Starts a server on the common config and these further tables of it.
+    pub fn start(tables: &str) -> Self {
+        let mut server = Self::stopped(tables);
+        server.start_again();
+        server
+    }
+
+    /// A server that is yet to be started.
+    pub fn stopped(tables: &str) -> Self {
+        let server = Self { folder: tempfile::tempdir().unwrap(), running: None };
+        server.configure(tables);
+        server
+    }
+
+    /// Writes the config anew. A running server does not see it before it is started again.
+    pub fn configure(&self, tables: &str) {
+        fs::write(self.folder().join("config.toml"), format!("{CONFIG_HEAD}{tables}")).unwrap();
+    }
+
+    /// Starts the server and waits until it is ready.
+    pub fn start_again(&mut self) {
+        assert!(self.running.is_none(), "it runs already");
+        let log = File::options().create(true).append(true).open(self.folder().join("log")).unwrap();
+        let command = flowgate(self.folder()).arg("serve").stdout(Stdio::piped()).stderr(log).spawn();
+        let mut process = Process(command.unwrap());
+        let out = process.0.stdout.take().unwrap();
+        let (tell, told) = mpsc::channel();
+        // Reads on after the ready line too: a full pipe would hold the server up.
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                let _ = tell.send(line);
+            }
+        });
+        let (listen, admin) = loop {
+            match told.recv_timeout(PATIENCE) {
+                Ok(line) => {
+                    if let Some(addresses) = ready_line(&line) {
+                        break addresses;
+                    }
+                }
+                Err(why) => panic!("no ready line ({why}); its log:\n{}", self.log()),
+            }
+        };
+        self.running = Some(Running { process, listen, admin });
+    }
+
+    /// Its folder, with `config.toml` in it.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder().join("log")).unwrap_or_default()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.running().listen
+    }
+
+    /// Where its admin listener is.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.running().admin
+    }
+
+    /// A new connection to it.
+    pub fn connect(&self) -> Connection {
+        Connection::open(self.address()).unwrap()
+    }
+
+    /// Sends a form and gives its answer.
+    pub fn post(&self, path: &str, form: &Form) -> Answer {
+        self.connect().exchange(&signed_post(path, &form.body())).unwrap()
+    }
+
+    /// A `GET`.
+    pub fn get(&self, path: &str) -> Answer {
+        get(self.address(), path)
+    }
+
+    /// Runs a command against it.
+    pub fn cli(&self, args: &[&str]) -> Said {
+        run(self.folder(), args)
+    }
+
+    /// Runs a command that must succeed, with `--json`, and gives what it printed, one value a line.
+    pub fn rows(&self, args: &[&str]) -> Vec<Value> {
+        let said = self.cli(&[args, &["--json"]].concat());
+        assert_eq!(said.code, 0, "{args:?}: {said:?}\n{}", self.log());
+        said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The same of a command that prints one object.
+    pub fn row(&self, args: &[&str]) -> Value {
+        let mut rows = self.rows(args);
+        assert_eq!(rows.len(), 1, "{args:?}: {rows:?}");
+        rows.remove(0)
+    }
+
+    /// Adds an agent to team `sales`.
+    pub fn add_agent(&self, name: &str, more: &[&str]) {
+        self.rows(&[&["agents", "add", name, "--team", "sales"], more].concat());
+    }
+
+    /// All submissions, newest first.
+    pub fn submissions(&self) -> Vec<Value> {
+        self.rows(&["submissions", "list", "--limit", "0"])
+    }
+
+    /// Waits until no job is scheduled any more, and gives the status.
+    pub fn settled(&self) -> Value {
+        eventually("no job is scheduled any more", || {
+            Some(self.row(&["status"]))
+                .filter(|status| status["jobs"]["scheduled"] == 0 && status["jobs"]["running"] == 0)
+        })
+    }
+
+    /// Kills it as a power cut would, and waits until it is gone.
+    pub fn kill9(&mut self) {
+        self.running = None;
+    }
+
+    /// Asks it to end.
+    pub fn ask_to_end(&self) {
+        kill_process(Pid::from_child(&self.running().process.0), Signal::TERM).unwrap();
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut running = self.running.take().unwrap();
+        eventually("the server ends", || running.process.0.try_wait().unwrap())
+    }
+
+    /// Asks it to end, and waits until it has: it must do so in good order.
+    pub fn stop(&mut self) {
+        self.ask_to_end();
+        let status = self.wait();
+        assert_eq!(status.code(), Some(0), "{}", self.log());
+    }
+
+    fn running(&self) -> &Running {
+        self.running.as_ref().expect("the server runs")
+    }
+}
+
+/// A story that fails shows what its server said.
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the server's log:\n{}", tail(&self.log(), 60));
+        }
+    }
+}
+
+/// A `GET` at any address.
+pub fn get(address: SocketAddr, path: &str) -> Answer {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: flowgate.test\r\n\r\n");
+    Connection::open(address).unwrap().exchange(request.as_bytes()).unwrap()
+}
+
+/// Runs `action` for each of `0..many` in a thread of its own, all released at one moment; gives the results in order.
+pub fn all_at_once<T: Send>(many: usize, action: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let gate = std::sync::Barrier::new(many);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..many)
+            .map(|number| {
+                let (gate, action) = (&gate, &action);
+                scope.spawn(move || {
+                    gate.wait();
+                    action(number)
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+/// `ready: http://A admin http://B`.
+fn ready_line(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let (listen, admin) = line.strip_prefix("ready: http://")?.split_once(" admin http://")?;
+    Some((listen.parse().ok()?, admin.parse().ok()?))
+}
+
+fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// Checks that each of `tokens` is there exactly once, and nothing else is.
+pub fn assert_each_once<'a>(submissions: &[Value], tokens: impl IntoIterator<Item = &'a String> + Debug) {
+    let mut found: Vec<&str> = submissions.iter().filter_map(|row| row["flow_token"].as_str()).collect();
+    found.sort_unstable();
+    let mut wanted: Vec<&str> = tokens.into_iter().map(String::as_str).collect();
+    wanted.sort_unstable();
+    assert_eq!(found, wanted);
+}
