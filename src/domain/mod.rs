@@ -12,5 +12,6 @@ pub mod ids;
 pub mod job;
 pub mod lead;
 pub mod retry;
+pub mod roster;
 pub mod submission;
 pub mod time;
