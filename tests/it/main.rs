@@ -8,5 +8,37 @@
     reason = "a story that can't go on fails; clippy's own exemption for tests does not reach their helpers"
 )]
 
-mod architecture;
 mod support;
+
+// Yes means durable: ten kills under load, and what was acknowledged is there, once.
+mod ack_survives_kill;
+// Who may use whom, as `src/lib.rs` draws it.
+mod architecture;
+// What scripts lean on: fields, exit codes, hints.
+mod command_line;
+// A job whose flow is gone waits as a dead letter, whole, until the flow is back.
+mod dead_letter_runs_again;
+// `flowgate demo` weathers its storm.
+mod demo;
+// SIGTERM under load loses nothing and takes less than ten seconds.
+mod drain_loses_nothing;
+// At the bound: 503, and nothing accepted is touched.
+mod full_queue_says_so;
+// Slow, big, odd and broken senders each get their own clear answer.
+mod http_limits;
+// Two hundred want three places: three get them.
+mod last_slot_goes_to_three;
+// A thousand leads over equal agents; weights, limits, waiting, sticky customers.
+mod leads_are_shared;
+// A fresh clone, `serve`, `try`, `status`.
+mod newcomer;
+// One process on one file; the command line on a stopped one's; damage has its own exit code.
+mod one_process_one_file;
+// A time that can't be had is refused with a text.
+mod past_slot_is_refused;
+// The plain flow, to the byte.
+mod plain_answers_are_exact;
+// Fifty copies at once make one submission.
+mod same_token_at_once;
+// Meta's batches, vector by vector.
+mod webhook_batches;

@@ -56,8 +56,7 @@ impl Answer {
 pub fn signature(secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(body);
-    let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256={hex}")
+    mac.finalize().into_bytes().iter().fold("sha256=".to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// The bytes of a request with a JSON body, signed.
@@ -68,13 +67,11 @@ pub fn signed_post(path: &str, body: &[u8]) -> Vec<u8> {
 
 /// The bytes of a `POST` with exactly these headers, and those that every `POST` needs.
 pub fn post(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let mut bytes = format!("POST {path} HTTP/1.1\r\nhost: flowgate.test\r\ncontent-length: {}\r\n", body.len());
+    let mut head = format!("POST {path} HTTP/1.1\r\nhost: flowgate.test\r\ncontent-length: {}\r\n", body.len());
     for (name, value) in headers {
-        bytes += &format!("{name}: {value}\r\n");
+        head.extend([name, ": ", value, "\r\n"]);
     }
-    let mut bytes = (bytes + "\r\n").into_bytes();
-    bytes.extend_from_slice(body);
-    bytes
+    [head.as_bytes(), b"\r\n", body].concat()
 }
 
 /// One connection, kept alive.

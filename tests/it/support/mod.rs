@@ -5,8 +5,8 @@
 
 pub mod form;
 pub mod http;
+pub mod load;
 
-use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -113,6 +113,7 @@ struct Running {
     process: Process,
     listen: SocketAddr,
     admin: SocketAddr,
+    greeting: String,
 }
 
 /// A process that never outlives its story.
@@ -159,9 +160,11 @@ impl Server {
                 let _ = tell.send(line);
             }
         });
+        let mut greeting = String::new();
         let (listen, admin) = loop {
             match told.recv_timeout(PATIENCE) {
                 Ok(line) => {
+                    greeting.extend([&line, "\n"]);
                     if let Some(addresses) = ready_line(&line) {
                         break addresses;
                     }
@@ -169,7 +172,7 @@ impl Server {
                 Err(why) => panic!("no ready line ({why}); its log:\n{}", self.log()),
             }
         };
-        self.running = Some(Running { process, listen, admin });
+        self.running = Some(Running { process, listen, admin, greeting });
     }
 
     /// Its folder, with `config.toml` in it.
@@ -234,6 +237,17 @@ impl Server {
     /// All submissions, newest first.
     pub fn submissions(&self) -> Vec<Value> {
         self.rows(&["submissions", "list", "--limit", "0"])
+    }
+
+    /// One slot of calendar `chair`.
+    pub fn slot(&self, date: &str, time: &str) -> Value {
+        let slots = self.rows(&["slots", "list", "--calendar", "chair", "--from", date, "--to", date, "--limit", "0"]);
+        slots.into_iter().find(|slot| slot["time"] == time).expect("a slot at this time")
+    }
+
+    /// What it printed until it was ready.
+    pub fn greeting(&self) -> &str {
+        &self.running().greeting
     }
 
     /// Waits until no job is scheduled any more, and gives the status.
@@ -315,11 +329,17 @@ fn tail(text: &str, lines: usize) -> String {
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
+/// The date so many days from today, `2026-11-24`, by the calendars' clock.
+pub fn in_days(days: i64) -> String {
+    let today = jiff::ZonedDateTime::now().with_time_zone(jiff::tz::TimeZone::UTC).date();
+    today.checked_add(jiff::Span::new().days(days)).unwrap().to_string()
+}
+
 /// Checks that each of `tokens` is there exactly once, and nothing else is.
-pub fn assert_each_once<'a>(submissions: &[Value], tokens: impl IntoIterator<Item = &'a String> + Debug) {
+pub fn assert_each_once(submissions: &[Value], tokens: impl IntoIterator<Item: AsRef<str>>) {
     let mut found: Vec<&str> = submissions.iter().filter_map(|row| row["flow_token"].as_str()).collect();
     found.sort_unstable();
-    let mut wanted: Vec<&str> = tokens.into_iter().map(String::as_str).collect();
+    let mut wanted: Vec<String> = tokens.into_iter().map(|token| token.as_ref().to_owned()).collect();
     wanted.sort_unstable();
     assert_eq!(found, wanted);
 }

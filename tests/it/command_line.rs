@@ -1,0 +1,180 @@
+//! What scripts lean on: the fields of `--json`, the exit codes, and errors that say what to do.
+
+use serde_json::Value;
+
+use crate::support::form::Form;
+use crate::support::{BOOKING_FLOW, PLAIN_FLOW, Server, in_days, run};
+
+/// A server with one of everything.
+fn furnished() -> Server {
+    let server = Server::start(&format!("{PLAIN_FLOW}{BOOKING_FLOW}"));
+    server.add_agent("Ann", &["--weight", "2", "--max", "50"]);
+    assert!(server.post("/visit", &Form::new("booked").wishing(&in_days(3), "10:00")).is_accepted());
+    assert!(server.post("/form", &Form::new("plain")).is_accepted());
+    server.settled();
+    server
+}
+
+fn assert_fields(row: &Value, fields: &str) {
+    for field in fields.split(' ') {
+        assert!(row.get(field).is_some(), "no {field:?} in {row}");
+    }
+}
+
+fn is_rfc_3339_with_milliseconds(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.len() == 24 && text.as_bytes()[19] == b'.' && text.ends_with('Z'))
+}
+
+#[test]
+fn json_has_the_fields_that_were_promised() {
+    let server = furnished();
+    let submissions = server.rows(&["submissions"]);
+    assert_eq!(submissions.len(), 2);
+    assert_eq!(submissions[0]["flow_token"], "plain", "newest first");
+    for row in &submissions {
+        assert_fields(row, "id flow user channel state received_at data lead_id agent booking_id");
+        assert!(row["data"].is_object() && row["state"] == "done" && row["agent"] == "Ann");
+        assert!(is_rfc_3339_with_milliseconds(&row["received_at"]), "{row}");
+    }
+    let id = submissions[0]["id"].to_string();
+    assert_fields(&server.row(&["submissions", "show", &id]), "id flow data lead_id");
+
+    for row in server.rows(&["jobs"]) {
+        assert_fields(&row, "id kind state attempts due_at submission_id last_error");
+        assert!(is_rfc_3339_with_milliseconds(&row["due_at"]), "{row}");
+    }
+    for row in server.rows(&["leads"]) {
+        assert_fields(&row, "id submission_id agent state created_at");
+        assert_eq!(row["state"], "open");
+    }
+    let agent = server.row(&["agents"]);
+    assert_fields(&agent, "name team active weight current_leads max_leads total_leads");
+    assert_eq!((&agent["weight"], &agent["max_leads"], &agent["current_leads"]), (&2.into(), &50.into(), &2.into()));
+    let booking = server.row(&["bookings"]);
+    assert_fields(&booking, "id calendar date time submission_id state");
+    assert_eq!(
+        (&booking["calendar"], &booking["time"], &booking["state"]),
+        (&"chair".into(), &"10:00".into(), &"confirmed".into())
+    );
+    let slot = server.slot(&in_days(3), "10:00");
+    assert_fields(&slot, "calendar date time capacity taken");
+    let status = server.row(&["status"]);
+    assert_fields(&status, "submissions jobs oldest_due_seconds leads writer file_bytes");
+    assert_fields(&status["jobs"], "scheduled running done dead");
+    assert_fields(&status["leads"], "open unassigned");
+}
+
+#[test]
+fn lists_are_filtered_and_limited() {
+    let server = furnished();
+    assert_eq!(server.rows(&["submissions", "list", "--limit", "1"]).len(), 1);
+    assert_eq!(server.rows(&["submissions", "list", "--flow", "visit"]).len(), 1);
+    assert_eq!(server.rows(&["submissions", "list", "--state", "dead"]).len(), 0);
+    assert_eq!(server.rows(&["submissions", "list", "--since", "1h"]).len(), 2);
+    assert_eq!(server.rows(&["leads", "list", "--agent", "Ann"]).len(), 2);
+    assert_eq!(server.rows(&["leads", "list", "--agent", "Nobody"]).len(), 0);
+    assert_eq!(server.rows(&["jobs", "list", "--state", "done"]).len(), 2);
+}
+
+#[test]
+fn a_booking_can_be_moved_and_cancelled_and_its_place_is_free_again() {
+    let server = furnished();
+    let date = in_days(3);
+    let id = server.row(&["bookings"])["id"].to_string();
+    server.rows(&["bookings", "move", &id, &date, "11:00"]);
+    let taken = |time: &str| server.slot(&date, time)["taken"].clone();
+    assert_eq!((taken("10:00"), taken("11:00")), (0.into(), 1.into()));
+    server.rows(&["bookings", "cancel", &id]);
+    assert_eq!(taken("11:00"), 0);
+    assert_eq!(server.row(&["bookings"])["state"], "cancelled");
+    assert_eq!(server.cli(&["bookings", "move", &id, "2020-01-01", "11:00"]).code, 1, "in the past");
+}
+
+#[test]
+fn exit_codes_tell_what_kind_of_failure_it_was() {
+    let mut server = furnished();
+    for (args, code) in [
+        (&["submissions"][..], 0),
+        (&["submissions", "show", "999999"], 3),
+        (&["leads", "close", "999999"], 3),
+        (&["agents", "pause", "Nobody"], 3),
+        (&["slots", "list", "--calendar", "none"], 3),
+        (&["agents", "add", "Ann", "--team", "sales"], 1),
+        (&["dance"], 2),
+        (&["jobs", "show", "x"], 2),
+        (&["submissions", "list", "--state", "happy"], 2),
+        (&["--config", "missing.toml", "status"], 2),
+    ] {
+        let said = server.cli(args);
+        assert_eq!(said.code, code, "{args:?}: {said:?}");
+        assert_eq!(code == 0, said.err.is_empty(), "a failure says why, on standard error: {said:?}");
+    }
+    server.stop();
+    std::fs::remove_file(server.folder().join("flowgate.redb")).unwrap();
+    assert_eq!(server.cli(&["status"]).code, 4, "neither a server nor a file");
+    assert_eq!(server.cli(&["try"]).code, 4);
+}
+
+#[test]
+fn a_typo_in_a_key_is_refused_with_its_place_and_the_nearest_right_key() {
+    let server = Server::stopped(&PLAIN_FLOW.replace("path =", "paht ="));
+    for args in [&["config", "check"][..], &["serve"]] {
+        let said = server.cli(args);
+        assert_eq!(said.code, 2, "{said:?}");
+        let line = std::fs::read_to_string(server.folder().join("config.toml")).unwrap();
+        let line = line.lines().position(|line| line.starts_with("paht")).unwrap() + 1;
+        assert!(said.err.contains(&format!("config.toml:{line}:")), "{}", said.err);
+        assert!(said.err.contains("paht") && said.err.contains("`path`"), "{}", said.err);
+    }
+}
+
+#[test]
+fn what_this_version_does_not_do_yet_is_refused_and_not_ignored() {
+    for more in ["deliver = [\"crm\"]\n", "upstream = \"http://127.0.0.1:9\"\n"] {
+        let said = Server::stopped(&PLAIN_FLOW.replace("lead =", &format!("{more}lead ="))).cli(&["config", "check"]);
+        assert_eq!(said.code, 2, "{more}: {said:?}");
+    }
+    let said = Server::stopped(&PLAIN_FLOW.replace("\"none\"", "\"required\"")).cli(&["config", "check"]);
+    assert_eq!(said.code, 2, "{said:?}");
+}
+
+#[test]
+fn a_flow_without_signatures_is_loudly_told_and_stays_on_loopback() {
+    let flow = PLAIN_FLOW.replace("lead =", "signature = \"none\"\nlead =");
+    let server = Server::start(&flow);
+    assert!(server.log().contains("signature"), "{}", server.log());
+    let unsigned = crate::support::http::post("/form", &[("content-type", "application/json")], &Form::new("t").body());
+    assert!(server.connect().exchange(&unsigned).unwrap().is_accepted());
+
+    let outside = Server::stopped(&flow);
+    let said = outside.cli(&["serve", "--listen", "0.0.0.0:0"]);
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.err.contains("--allow-unsigned"), "{}", said.err);
+}
+
+#[test]
+fn completions_and_help_are_there_for_everybody() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let said = run(folder.path(), &["completions", shell]);
+        assert!(said.code == 0 && said.out.contains("flowgate"), "{said:?}");
+    }
+    let help = run(folder.path(), &["--help"]);
+    for noun in [
+        "serve",
+        "try",
+        "demo",
+        "status",
+        "submissions",
+        "drafts",
+        "jobs",
+        "dead",
+        "leads",
+        "agents",
+        "bookings",
+        "slots",
+        "check",
+    ] {
+        assert!(help.out.contains(noun), "{noun} in {}", help.out);
+    }
+}

@@ -1,0 +1,232 @@
+//! Every bound of the listener, from outside: each has its own clear answer, and nobody is left hanging.
+
+use std::time::{Duration, Instant};
+
+use crate::support::form::Form;
+use crate::support::http::{Answer, Connection, SECRET, post, signature, signed_post};
+use crate::support::{PLAIN_FLOW, Server, eventually};
+
+/// Short deadlines and small bodies.
+fn strict() -> Server {
+    let limits = "\n[limits]\nflow_body = \"2KiB\"\nbody = \"8KiB\"\nheader_timeout = \"300ms\"\nrequest = \"600ms\"\n";
+    Server::start(&format!("{PLAIN_FLOW}{limits}"))
+}
+
+fn send(server: &Server, bytes: &[u8]) -> Answer {
+    server.connect().exchange(bytes).unwrap()
+}
+
+fn assert_refused(answer: &Answer, status: u16, code: &str) {
+    assert_eq!((answer.status, answer.code().as_str()), (status, code), "{answer:?}");
+    assert!(answer.json()["error"]["message"].as_str().is_some_and(|text| text.len() > 10), "{answer:?}");
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+}
+
+#[test]
+fn an_unknown_path_is_404_and_a_wrong_method_405_with_allow() {
+    let server = strict();
+    assert_refused(&server.get("/nowhere"), 404, "not_found");
+    for (method, path, allow) in
+        [("GET", "/form", "POST"), ("PUT", "/webhook", "GET, POST"), ("POST", "/healthz", "GET")]
+    {
+        let answer =
+            send(&server, format!("{method} {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").as_bytes());
+        assert_refused(&answer, 405, "method_not_allowed");
+        let allowed = answer.header("allow").unwrap();
+        assert!(allow.split(", ").all(|method| allowed.contains(method)), "{method} {path}: {allowed}");
+    }
+}
+
+#[test]
+fn a_body_that_is_too_big_is_refused_by_its_length_or_while_it_comes() {
+    let server = strict();
+    let big = Form::new("big").with("text", "x".repeat(3000)).body();
+    assert_refused(&send(&server, &signed_post("/form", &big)), 413, "too_large");
+
+    // Announced, and never sent: refused at once.
+    let head =
+        b"POST /form HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 1000000000000\r\n\r\n";
+    assert_refused(&send(&server, head), 413, "too_large");
+
+    // Not announced: refused as soon as it is too much, long before its end.
+    let mut connection = server.connect();
+    let head = "POST /form HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n";
+    connection.send(format!("{head}x-hub-signature-256: sha256={}\r\n\r\n", "0".repeat(64)).as_bytes()).unwrap();
+    connection.send(format!("bb8\r\n{}\r\n", "x".repeat(3000)).as_bytes()).unwrap();
+    assert_refused(&connection.receive().unwrap(), 413, "too_large");
+    assert!(send(&server, &signed_post("/form", &Form::new("small").body())).is_accepted());
+}
+
+#[test]
+fn a_chunked_body_of_good_size_is_read() {
+    let server = strict();
+    let body = Form::new("chunked").body();
+    let head = format!(
+        "POST /form HTTP/1.1\r\nhost: a\r\ncontent-type: application/json; charset=utf-8\r\nx-hub-signature-256: {}\r\n\
+         transfer-encoding: chunked\r\n\r\n{:x}\r\n",
+        signature(SECRET, &body),
+        body.len()
+    );
+    let request = [head.as_bytes(), &body, b"\r\n0\r\n\r\n"].concat();
+    assert!(send(&server, &request).is_accepted());
+}
+
+#[test]
+fn only_plain_json_is_taken() {
+    let server = strict();
+    let body = Form::new("t").body();
+    let signature = signature(SECRET, &body);
+    let signed = ("x-hub-signature-256", signature.as_str());
+    for headers in [
+        &[signed][..],
+        &[signed, ("content-type", "text/plain")],
+        &[signed, ("content-type", "application/jsonp")],
+        &[signed, ("content-type", "application/json"), ("content-encoding", "gzip")],
+    ] {
+        assert_refused(&send(&server, &post("/form", headers, &body)), 415, "unsupported_media_type");
+    }
+    assert!(
+        send(&server, &post("/form", &[signed, ("content-type", "Application/JSON ; charset=UTF-8")], &body))
+            .is_accepted()
+    );
+}
+
+#[test]
+fn a_head_that_is_too_big_is_431() {
+    let server = strict();
+    let answer = send(&server, &post("/form", &[("x-padding", &"x".repeat(200_000))], b"{}"));
+    assert_eq!(answer.status, 431, "{answer:?}");
+    let many: Vec<(String, String)> = (0..500).map(|number| (format!("x-{number}"), "1".to_owned())).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(send(&server, &post("/form", &many, b"{}")).status, 431);
+}
+
+#[test]
+fn a_slow_head_is_let_go_and_a_slow_body_gets_408() {
+    let server = strict();
+    let begun = Instant::now();
+    let mut slow_head = server.connect();
+    slow_head.send(b"POST /form HTTP/1.1\r\nhost: a\r\n").unwrap();
+    let mut slow_body = server.connect();
+    let request = signed_post("/form", &Form::new("slow").body());
+    slow_body.send(&request[..request.len() - 1]).unwrap();
+
+    assert_refused(&slow_body.receive().unwrap(), 408, "timeout");
+    assert!(slow_body.closes_silently());
+    // hyper closes on a head that is late; where it says something first, it is 408.
+    match slow_head.receive() {
+        Ok(answer) => assert_eq!(answer.status, 408, "{answer:?}"),
+        Err(why) => assert!(why.kind() != std::io::ErrorKind::WouldBlock, "still waiting"),
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(server.submissions().is_empty());
+}
+
+#[test]
+fn expect_100_continue_is_answered_before_the_body() {
+    let server = strict();
+    let body = Form::new("expected").body();
+    let signature = signature(SECRET, &body);
+    let headers =
+        [("content-type", "application/json"), ("x-hub-signature-256", &signature), ("expect", "100-continue")];
+    let request = post("/form", &headers, &body);
+    let mut connection = server.connect();
+    connection.send(&request[..request.len() - body.len()]).unwrap();
+    assert_eq!(connection.receive().unwrap().status, 100);
+    connection.send(&body).unwrap();
+    assert!(connection.receive().unwrap().is_accepted());
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order_on_one_connection() {
+    let server = strict();
+    let requests: Vec<u8> =
+        ["a", "b", "a", "c"].iter().flat_map(|token| signed_post("/form", &Form::new(*token).body())).collect();
+    let mut connection = server.connect();
+    connection.send(&requests).unwrap();
+    let answers: Vec<Answer> = (0..4).map(|_| connection.receive().unwrap()).collect();
+    let accepted: Vec<bool> = answers.iter().map(Answer::is_accepted).collect();
+    assert_eq!(accepted, [true, true, false, true]);
+    assert!(answers[2].is_duplicate());
+}
+
+#[test]
+fn a_connection_is_kept_alive_after_a_refusal_whose_body_was_read() {
+    let server = strict();
+    let mut connection = server.connect();
+    let unsigned = post("/form", &[("content-type", "application/json")], b"{}");
+    assert_eq!(connection.exchange(&unsigned).unwrap().status, 401);
+    // Kept or closed with a word: never closed without one.
+    match connection.exchange(&signed_post("/form", &Form::new("next").body())) {
+        Ok(answer) => assert!(answer.is_accepted()),
+        Err(_) => assert!(send(&server, &signed_post("/form", &Form::new("next").body())).is_accepted()),
+    }
+}
+
+#[test]
+fn what_is_not_http_is_answered_with_400_or_closed() {
+    let server = strict();
+    for garbage in
+        [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"HELO example.com\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"]
+    {
+        let mut connection = server.connect();
+        connection.send(garbage).unwrap();
+        connection.finish_sending();
+        if let Ok(answer) = connection.receive() {
+            assert!((400..506).contains(&answer.status) && answer.status != 500, "{answer:?}");
+        }
+    }
+    assert_eq!(server.get("/healthz").status, 200);
+}
+
+#[test]
+fn connections_above_the_bound_wait_or_are_refused_and_get_in_when_there_is_room() {
+    let server = Server::start(&format!("{PLAIN_FLOW}\n[limits]\nconnections = 2\n"));
+    let hold: Vec<Connection> = (0..2)
+        .map(|_| {
+            let mut connection = server.connect();
+            assert_eq!(connection.exchange(b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n").unwrap().status, 200);
+            connection
+        })
+        .collect();
+    let mut third = server.connect();
+    third.send(&signed_post("/form", &Form::new("third").body())).unwrap();
+    drop(hold);
+    match third.receive() {
+        Ok(answer) if answer.is_accepted() => {}
+        Ok(answer) => assert_eq!(answer.status, 503, "{answer:?}"),
+        Err(why) => panic!("let go without a word: {why}"),
+    }
+    eventually("there is room", || {
+        let answer = server.connect().exchange(&signed_post("/form", &Form::new("later").body())).ok()?;
+        (answer.status == 200).then_some(())
+    });
+}
+
+#[test]
+fn all_bodies_together_have_a_budget() {
+    let limits = "\n[limits]\nflow_body = \"64KiB\"\nbody = \"64KiB\"\nbodies = \"64KiB\"\nrequest = \"20s\"\n";
+    let server = Server::start(&format!("{PLAIN_FLOW}{limits}"));
+    let big = signed_post("/form", &Form::new("big").with("text", "x".repeat(60_000)).body());
+    let mut first = server.connect();
+    first.send(&big[..big.len() - 1]).unwrap();
+    let refused = eventually("the budget is used up", || {
+        let form = Form::new("second").with("text", "x".repeat(40_000));
+        Some(server.post("/form", &form)).filter(|answer| !answer.is_accepted() && !answer.is_duplicate())
+    });
+    assert_refused(&refused, 503, "busy");
+    assert!(refused.header("retry-after").is_some());
+    first.send(&big[big.len() - 1..]).unwrap();
+    assert!(first.receive().unwrap().is_accepted());
+}
+
+#[test]
+fn health_and_readiness_are_told() {
+    let server = strict();
+    assert_eq!(server.get("/healthz").status, 200);
+    assert_eq!(server.get("/readyz").status, 200);
+    let metrics = crate::support::get(server.admin_address(), "/metrics");
+    assert_eq!(metrics.status, 200);
+    assert!(metrics.text().contains("# TYPE flowgate_"), "{}", metrics.text());
+    assert_eq!(server.get("/metrics").status, 404, "not for the world outside");
+}

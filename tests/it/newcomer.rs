@@ -1,0 +1,68 @@
+//! Somebody who has just cloned it: the shipped config, `serve`, `try`, `status`, and nothing set.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::support::Server;
+
+/// A server on the config as it is shipped, on ports that are free.
+fn newcomer() -> Server {
+    let server = Server::stopped("");
+    let shipped = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.toml")).unwrap();
+    let config = shipped.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:8081", "127.0.0.1:0");
+    assert_ne!(shipped, config, "the shipped config names its ports");
+    fs::write(server.folder().join("config.toml"), config).unwrap();
+    server
+}
+
+#[test]
+fn from_a_fresh_clone_to_the_first_lead() {
+    let mut server = newcomer();
+    server.start_again();
+    let secret = server.folder().join("flowgate.dev-secret");
+    assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
+    let secret = fs::read_to_string(secret).unwrap();
+    assert!(secret.trim().len() >= 32);
+    assert!(server.greeting().contains("META_APP_SECRET"), "real traffic needs the real one: {}", server.greeting());
+    assert!(server.greeting().contains(&format!("http://{}", server.address())));
+    assert!(server.greeting().contains("flowgate try"), "the next command: {}", server.greeting());
+    assert!(
+        !server.greeting().contains(secret.trim()) && !server.log().contains(secret.trim()),
+        "secrets are never shown"
+    );
+
+    // Nobody to take the lead yet: it says how to add somebody.
+    let first = server.cli(&["try"]);
+    assert_eq!(first.code, 0, "{first:?}");
+    assert!(first.out.contains("Submission received"), "{}", first.out);
+    assert!(first.out.contains("flowgate agents add"), "{}", first.out);
+    server.add_agent("Ann", &[]);
+    let second = server.cli(&["try"]);
+    assert_eq!(second.code, 0, "{second:?}");
+    assert!(second.out.contains("Ann"), "{}", second.out);
+
+    let submissions = server.submissions();
+    assert_eq!(submissions.len(), 2);
+    assert!(submissions.iter().all(|row| row["booking_id"].is_u64()), "the shipped flow books: {submissions:?}");
+    assert_eq!(server.settled()["leads"]["open"], 2);
+
+    // The secret stays, so that what was set up with it goes on working.
+    server.stop();
+    server.start_again();
+    assert_eq!(fs::read_to_string(server.folder().join("flowgate.dev-secret")).unwrap(), secret);
+    assert_eq!(server.cli(&["try"]).code, 0);
+}
+
+#[test]
+fn without_a_server_try_says_how_to_start_one() {
+    let said = newcomer().cli(&["try"]);
+    assert_eq!(said.code, 4, "{said:?}");
+    assert!(said.err.contains("flowgate serve"), "{}", said.err);
+}
+
+#[test]
+fn the_shipped_config_is_in_order() {
+    let said = newcomer().cli(&["config", "check"]);
+    assert_eq!(said.code, 0, "{said:?}");
+}

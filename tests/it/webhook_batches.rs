@@ -1,0 +1,187 @@
+//! Meta's webhooks: verified once, then batches of anything, of which the completed flows are submissions.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::support::form::Form;
+use crate::support::http::{Answer, post, signature};
+use crate::support::{Server, get};
+
+/// One flow that takes whatever comes to the number of the vectors.
+const FLOW: &str = r#"
+[flows.lead]
+path = "/lead"
+encryption = "none"
+lead = { team = "sales" }
+webhook = { phone_number_ids = ["106540352242922"] }
+"#;
+
+const VECTORS: &str = include_str!("../vectors/webhooks.json");
+
+fn vectors() -> Vec<Value> {
+    let vectors: Value = serde_json::from_str(VECTORS).unwrap();
+    vectors["cases"].as_array().unwrap().clone()
+}
+
+fn vector(name: &str) -> Value {
+    vectors().into_iter().find(|case| case["name"] == name).unwrap()
+}
+
+/// Sends a vector as it stands, with its own signature.
+fn deliver(server: &Server, case: &Value) -> Answer {
+    let headers = &case["headers"];
+    let [kind, signature] = ["content-type", "x-hub-signature-256"].map(|name| (name, headers[name].as_str().unwrap()));
+    server.connect().exchange(&post("/webhook", &[kind, signature], case["body"].as_str().unwrap().as_bytes())).unwrap()
+}
+
+/// What names a submission: its token or, without a usable one, its message.
+fn name_of(row: &Value) -> String {
+    let token = row["flow_token"].as_str().filter(|token| *token != "unused");
+    token.or(row["message_id"].as_str()).unwrap().to_owned()
+}
+
+fn names(list: &Value) -> BTreeSet<String> {
+    list.as_array().into_iter().flatten().map(|name| name.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_vector_makes_what_it_says_once_however_often_it_comes() {
+    for case in vectors() {
+        let name = case["name"].as_str().unwrap();
+        let server = Server::start(FLOW);
+        assert_eq!(deliver(&server, &case).status, 200, "{name}");
+        assert_eq!(deliver(&server, &case).status, 200, "{name}: Meta may send it again for seven days");
+
+        let submissions = server.submissions();
+        let found: Vec<String> = submissions.iter().map(name_of).collect();
+        let expected = names(&case["expect"]["submissions"]);
+        assert_eq!(found.len(), expected.len(), "{name}: {found:?}");
+        assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected, "{name}");
+
+        for (token, fields) in case["expect"]["fields"].as_object().into_iter().flatten() {
+            let row = submissions.iter().find(|row| row["flow_token"] == *token).unwrap();
+            for (field, value) in fields.as_object().unwrap() {
+                assert_eq!(&row["data"][field], value, "{name}");
+            }
+        }
+        for (token, user) in case["expect"]["user"].as_object().into_iter().flatten() {
+            let row = submissions.iter().find(|row| row["flow_token"] == *token).unwrap();
+            assert_eq!(&row["user"], user, "{name}");
+        }
+        let dead = server.rows(&["dead", "list"]);
+        assert_eq!(dead.len(), names(&case["expect"]["refused"]).len(), "{name}: {dead:?}");
+        for row in dead {
+            let whole = server.row(&["dead", "show", &row["id"].to_string()]);
+            assert!(
+                names(&case["expect"]["refused"]).iter().all(|id| whole["payload"].to_string().contains(id)),
+                "{whole}"
+            );
+            assert!(whole["last_error"].as_str().is_some_and(|why| !why.is_empty()), "{whole}");
+        }
+    }
+}
+
+#[test]
+fn signatures_are_made_over_the_bytes_that_arrive() {
+    let vectors: Value = serde_json::from_str(include_str!("../vectors/hub_signature.json")).unwrap();
+    for case in vectors["cases"].as_array().unwrap() {
+        let Some(body) = case["body"].as_str() else { continue };
+        let made = signature(case["secret"].as_str().unwrap(), body.as_bytes());
+        assert_eq!(case["header"], made, "{}", case["name"]);
+    }
+}
+
+#[test]
+fn meta_verifies_the_address_with_the_right_token_only() {
+    let server = Server::start(FLOW);
+    let ask = |query: &str| server.get(&format!("/webhook?{query}"));
+    let right = ask("hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token=let%20me%20in");
+    assert_eq!((right.status, right.text()), (200, "1158201444"));
+    assert!(right.header("content-type").unwrap().starts_with("text/plain"));
+    let reordered = ask("hub.verify_token=let+me+in&hub.challenge=a%2Bb%3D&hub.mode=subscribe");
+    assert_eq!((reordered.status, reordered.text()), (200, "a+b="));
+    for wrong in [
+        "hub.mode=subscribe&hub.challenge=1&hub.verify_token=wrong",
+        "hub.mode=unsubscribe&hub.challenge=1&hub.verify_token=let%20me%20in",
+        "hub.mode=subscribe&hub.challenge=1",
+        "",
+    ] {
+        assert_eq!(ask(wrong).status, 403, "{wrong}");
+    }
+}
+
+#[test]
+fn a_wrong_signature_is_401_and_a_body_that_is_no_json_400() {
+    let server = Server::start(FLOW);
+    let case = vector("one_submission");
+    let body = case["body"].as_str().unwrap().as_bytes();
+    let send = |body: &[u8], signature: &str| {
+        let headers = [("content-type", "application/json"), ("x-hub-signature-256", signature)];
+        server.connect().exchange(&post("/webhook", &headers, body)).unwrap()
+    };
+    assert_eq!(send(body, &signature("not the secret", body)).status, 401);
+    assert_eq!(send(b"{", &signature(crate::support::http::SECRET, b"{")).status, 400);
+    assert!(server.submissions().is_empty());
+}
+
+#[test]
+fn the_same_token_through_both_doors_is_one_submission_with_the_fuller_record() {
+    let server = Server::start(FLOW);
+    server.add_agent("Ann", &[]);
+    let token = "flow-3f1d0c52-7a5e-4d0b-9a34-5d2f5b8a7c10";
+    assert!(server.post("/lead", &Form::new(token).with("budget", 250_000).by("")).is_accepted());
+    assert_eq!(deliver(&server, &vector("completion_after_endpoint")).status, 200);
+
+    server.settled();
+    let submission = server.row(&["submissions", "list"]);
+    assert_eq!((&submission["flow_token"], &submission["data"]["budget"]), (&token.into(), &250_000.into()));
+    assert!(submission["message_id"].as_str().is_some_and(|id| id.starts_with("wamid.")), "learnt: {submission}");
+    assert!(submission["user"].is_string(), "learnt: {submission}");
+    assert_eq!(server.rows(&["leads", "list"]).len(), 1);
+}
+
+#[test]
+fn a_thousand_messages_in_one_body_are_taken_together() {
+    let server = Server::start(FLOW);
+    server.add_agent("Ann", &[]);
+    let messages: Vec<Value> = (0..1000)
+        .map(|number| {
+            serde_json::json!({"from": format!("1555{number:07}"), "id": format!("wamid.{number}"), "timestamp": "1767225601",
+                "type": "interactive", "interactive": {"type": "nfm_reply", "nfm_reply": {"name": "flow", "body": "Sent",
+                "response_json": format!("{{\"flow_token\":\"t-{number}\"}}")}}})
+        })
+        .collect();
+    let body = serde_json::json!({"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": [{"field": "messages",
+        "value": {"messaging_product": "whatsapp", "metadata": {"phone_number_id": "106540352242922"}, "messages": messages}}]}]});
+    let body = body.to_string().into_bytes();
+    let signature = signature(crate::support::http::SECRET, &body);
+    let headers = [("content-type", "application/json"), ("x-hub-signature-256", signature.as_str())];
+    assert_eq!(server.connect().exchange(&post("/webhook", &headers, &body)).unwrap().status, 200);
+    server.settled();
+    assert_eq!(server.submissions().len(), 1000);
+    assert_eq!(server.row(&["agents", "list"])["current_leads"], 1000);
+}
+
+#[test]
+fn where_nobody_can_be_answered_a_lost_slot_is_a_conflict() {
+    let server = Server::start(&format!(
+        "{}{}",
+        FLOW.replace("lead = {", "booking = { calendar = \"chair\", date = \"date\", time = \"time\" }\nlead = {"),
+        &crate::support::BOOKING_FLOW[crate::support::BOOKING_FLOW.find("[calendars").unwrap()..]
+    ));
+    server.add_agent("Ann", &[]);
+    let response = r#"{"flow_token":"late","date":"2025-10-15","time":"10:00"}"#;
+    let body = serde_json::json!({"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": [{"field": "messages",
+        "value": {"metadata": {"phone_number_id": "106540352242922"}, "messages": [{"from": "15550000001", "id": "wamid.L",
+        "timestamp": "1767225601", "type": "interactive", "interactive": {"type": "nfm_reply",
+        "nfm_reply": {"name": "flow", "response_json": response}}}]}}]}]});
+    let body = body.to_string().into_bytes();
+    let signature = signature(crate::support::http::SECRET, &body);
+    let headers = [("content-type", "application/json"), ("x-hub-signature-256", signature.as_str())];
+    assert_eq!(server.connect().exchange(&post("/webhook", &headers, &body)).unwrap().status, 200);
+    server.settled();
+    let submission = server.row(&["submissions", "list"]);
+    assert_eq!((&submission["state"], &submission["agent"]), (&"conflict".into(), &"Ann".into()), "{submission}");
+    assert_eq!(get(server.address(), "/readyz").status, 200);
+}
