@@ -1,1 +1,159 @@
-//! (head)
+//! Places in time: how many are taken at once, and whether one more fits.
+//!
+//! Bookings that overlap count together, not only those with the same start: a calendar whose slots became longer still
+//! knows its old bookings. Pure: the store reads what is taken and writes what is decided, in the transaction that
+//! accepts the submission; the single writer makes that free of races.
+
+use jiff::civil::{Date, Time};
+use serde::{Deserialize, Serialize};
+
+use super::calendar::{Calendar, Slot, SlotRefused};
+use super::ids::{CalendarName, SubmissionId};
+use super::time::Timestamp;
+
+/// Days on either side of a wished one that are searched for free slots.
+const DAYS_SEARCHED: i32 = 31;
+
+/// A stretch of time: from `start` up to `end`, which is excluded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interval {
+    /// Its first millisecond.
+    pub start: Timestamp,
+    /// The first one behind it.
+    pub end: Timestamp,
+}
+
+/// Whether a booking stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BookingState {
+    /// Its place is taken.
+    Confirmed,
+    /// Its place is free again.
+    Cancelled,
+}
+
+impl BookingState {
+    /// The name that lists show.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// One place taken, as the file has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Booking {
+    /// In which calendar.
+    pub calendar: CalendarName,
+    /// When it begins.
+    pub start: Timestamp,
+    /// Until when its place is taken: the buffer is part of it.
+    pub end: Timestamp,
+    /// The day on the calendar's clock, `2027-01-04`.
+    pub date: String,
+    /// The time on the calendar's clock, `09:00`.
+    pub time: String,
+    /// The form that asked for it.
+    pub submission: SubmissionId,
+    /// Whether it stands.
+    pub state: BookingState,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// When it was cancelled.
+    pub ended_at: Option<Timestamp>,
+}
+
+impl Booking {
+    /// A booking of `slot`, made `now`.
+    #[must_use]
+    pub fn new(calendar: &Calendar, slot: &Slot, submission: SubmissionId, now: Timestamp) -> Self {
+        let Interval { start, end } = calendar.blocked(slot);
+        Self {
+            calendar: calendar.name().clone(),
+            start,
+            end,
+            date: slot.date.to_string(),
+            time: slot.clock_time(),
+            submission,
+            state: BookingState::Confirmed,
+            made_at: now,
+            ended_at: None,
+        }
+    }
+
+    /// The same booking at another time.
+    #[must_use]
+    pub fn moved_to(self, calendar: &Calendar, slot: &Slot) -> Self {
+        let Self { submission, made_at, .. } = self;
+        Self::new(calendar, slot, submission, made_at)
+    }
+}
+
+/// How many of `taken` run at the same time, at the fullest moment of `window`.
+#[must_use]
+pub fn peak(window: Interval, taken: &[Interval]) -> u32 {
+    let overlapping: Vec<_> =
+        taken.iter().filter(|other| other.start < window.end && window.start < other.end).collect();
+    // The count only rises where one begins, so the fullest moment is a beginning, or that of the window.
+    let moments = overlapping.iter().map(|other| other.start.max(window.start));
+    let at = |moment: Timestamp| overlapping.iter().filter(|other| other.start <= moment && moment < other.end).count();
+    u32::try_from(moments.map(at).max().unwrap_or(0)).unwrap_or(u32::MAX)
+}
+
+/// Takes a place in `slot`, if one is left beside those `taken`.
+///
+/// # Errors
+/// [`SlotRefused::Full`].
+pub fn reserve(calendar: &Calendar, slot: Slot, taken: &[Interval]) -> Result<Slot, SlotRefused> {
+    if peak(calendar.blocked(&slot), taken) < calendar.capacity() { Ok(slot) } else { Err(SlotRefused::Full) }
+}
+
+/// The free slots nearest to `around`, `most` at the most, in order of time; without `around`, the next ones.
+///
+/// `taken` tells what is taken in a stretch of time; it is asked once a day, for at most two months of days.
+pub fn nearest_free(
+    calendar: &Calendar,
+    around: Option<(Date, Time)>,
+    now: Timestamp,
+    most: usize,
+    mut taken: impl FnMut(Interval) -> Vec<Interval>,
+) -> Vec<Slot> {
+    let (first, last) = (calendar.day_of(now), calendar.last_day(now));
+    let (date, time) = around.unwrap_or((first, Time::midnight()));
+    let middle = date.clamp(first, last);
+    let wished = if middle == date { date.to_datetime(time) } else { middle.to_datetime(Time::midnight()) };
+    let mut free: Vec<Slot> = Vec::new();
+    for distance in 0..=DAYS_SEARCHED {
+        let days = if distance == 0 { vec![0] } else { vec![distance, -distance] };
+        for days in days {
+            let Ok(date) = middle.checked_add(jiff::Span::new().days(days)) else { continue };
+            if (first..=last).contains(&date) {
+                free.extend(free_on(calendar, date, now, &mut taken));
+            }
+        }
+        if free.len() >= most {
+            break;
+        }
+    }
+    free.sort_by_cached_key(|slot| (slot.date.to_datetime(slot.time).duration_since(wished).abs(), slot.start));
+    free.truncate(most);
+    free.sort_by_key(|slot| slot.start);
+    free
+}
+
+/// The starts of a day that may be booked at `now` and have a place left.
+pub fn free_on(
+    calendar: &Calendar,
+    date: Date,
+    now: Timestamp,
+    mut taken: impl FnMut(Interval) -> Vec<Interval>,
+) -> Vec<Slot> {
+    let offered = calendar.offered_on(date, now);
+    let (Some(first), Some(last)) = (offered.first(), offered.last()) else { return Vec::new() };
+    let day = taken(Interval { start: first.start, end: calendar.blocked(last).end });
+    offered.into_iter().filter_map(|slot| reserve(calendar, slot, &day).ok()).collect()
+}
