@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{JobId, LeadId, SubmissionId};
+use super::ids::{LeadId, SubmissionId};
 use super::time::{Millis, Timestamp};
 
 /// What a job does.
@@ -158,15 +158,8 @@ pub struct DeadLetter {
     pub reason: String,
     /// What it was to carry: JSON text.
     pub payload: String,
-}
-
-/// A job and its number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NumberedJob {
-    /// Its number.
-    pub id: JobId,
-    /// The job.
-    pub job: Job,
+    /// What an admin put in its place for the next run (messages only): JSON text.
+    pub corrected: Option<String>,
 }
 
 #[cfg(test)]

@@ -1,0 +1,393 @@
+//! Taking submissions: the duplicate, the slot and the job of each, decided in one transaction.
+//!
+//! One webhook body may carry a thousand messages: all of them are one [`Accept`]. What the keys are is decided in
+//! `crate::domain::submission`, what they remember in [`super::keys`], whether a slot is free in
+//! `crate::domain::booking`.
+
+use std::sync::Arc;
+
+use jiff::civil;
+use redb::ReadableTable;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::calendar::{Calendar, Slot, SlotRefused};
+use crate::domain::draft;
+use crate::domain::ids::{BookingId, Customer, JobId, MessageId, SubmissionId};
+use crate::domain::job::{DeadLetter, Job, JobKind, JobState};
+use crate::domain::submission::{Channel, IdempotencyKey, Submission};
+use crate::domain::time::Timestamp;
+
+use super::batch::{Batch, Transaction};
+use super::keys::{Hit, Log};
+use super::{RowProblem, StoreError, bookings, codec};
+
+/// Later arrivals kept for one submission at the most: a sender gone wild must not fill the disk.
+const JOINS_MAX: u64 = 16;
+
+/// Takes what one request brought.
+#[derive(Debug)]
+pub struct Accept {
+    /// In the order of the body.
+    pub arrivals: Vec<Arrival>,
+}
+
+/// One thing that arrived.
+#[derive(Clone, Debug)]
+pub enum Arrival {
+    /// A completed form.
+    Form(Box<Form>),
+    /// A webhook message that can't be read, or that no flow claims: kept as a dead letter.
+    Unreadable(Box<Unreadable>),
+}
+
+/// A completed form and what is needed to decide on it.
+#[derive(Clone, Debug)]
+pub struct Form {
+    /// What is to be kept.
+    pub submission: Submission,
+    /// The form's own key: its token's or, for a plain one without, its user's and answers'.
+    pub form_key: Option<IdempotencyKey>,
+    /// The key of the message that carried it (webhook).
+    pub message_key: Option<IdempotencyKey>,
+    /// Keys under which other flows would know the same token: a form done through a flow's own path also arrives by
+    /// webhook, where nothing names the flow.
+    pub elsewhere: Vec<IdempotencyKey>,
+    /// Where its earlier screens are kept.
+    pub draft_key: Option<IdempotencyKey>,
+    /// The slot it asks for.
+    pub wish: Option<Wish>,
+    /// Whether the user can be asked to choose another slot. If not, a lost slot becomes a conflict.
+    pub answerable: bool,
+}
+
+/// A slot that a form asks for.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// In this calendar.
+    pub calendar: Arc<Calendar>,
+    /// On this day, as the calendar's time zone counts.
+    pub date: civil::Date,
+    /// At this time, likewise.
+    pub time: civil::Time,
+}
+
+/// A message that is kept though nothing can be made of it yet.
+#[derive(Clone, Debug)]
+pub struct Unreadable {
+    /// The key of the message, if it has an id.
+    pub message_key: Option<IdempotencyKey>,
+    /// Keys under which flows would know its token, if that much could be read.
+    pub elsewhere: Vec<IdempotencyKey>,
+    /// What joins the submission, should one of these keys be known.
+    pub join: Option<Box<Submission>>,
+    /// Why nothing can be made of it.
+    pub reason: String,
+    /// All of it: JSON text.
+    pub payload: String,
+}
+
+/// What became of one arrival.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// Taken.
+    New {
+        /// Its number.
+        submission: SubmissionId,
+        /// The job that carries it on.
+        job: JobId,
+        /// The slot it got.
+        booking: Option<BookingId>,
+    },
+    /// Taken before; `None`: as a message that became no submission.
+    Duplicate {
+        /// The first one.
+        of: Option<SubmissionId>,
+    },
+    /// Not taken: the user is to choose another slot.
+    SlotRefused {
+        /// Why.
+        why: SlotRefused,
+        /// The nearest ones that are free.
+        free: Vec<Slot>,
+    },
+    /// Kept as a dead letter.
+    DeadLetter {
+        /// Its job.
+        job: JobId,
+    },
+}
+
+/// A submission, as the file has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredSubmission {
+    /// When it was taken.
+    pub received_at: Timestamp,
+    /// The job that carries it on.
+    pub job: JobId,
+    /// The slot it got.
+    pub booking: Option<BookingId>,
+    /// Why it did not get the slot that it asked for, where nobody could be asked again.
+    pub conflict: Option<String>,
+    /// What was sent.
+    pub submission: Submission,
+}
+
+/// What arrived later for a submission that was there already.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    /// When.
+    pub at: Timestamp,
+    /// Through which door.
+    pub channel: Channel,
+    /// The message that carried it.
+    pub message_id: Option<MessageId>,
+    /// Who sent it.
+    pub customer: Customer,
+    /// Its fields, where they are others than those that were taken: JSON text.
+    pub differing: Option<Box<str>>,
+}
+
+impl Transaction for Accept {
+    type Outcome = Vec<Accepted>;
+
+    fn weight(&self) -> usize {
+        self.arrivals.len()
+    }
+
+    fn bytes(&self) -> usize {
+        let bytes = |arrival: &Arrival| match arrival {
+            Arrival::Form(form) => form.submission.data.len().saturating_add(form.submission.extra.len()),
+            Arrival::Unreadable(message) => message.payload.len(),
+        };
+        self.arrivals.iter().map(bytes).sum()
+    }
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<Self::Outcome, StoreError> {
+        self.arrivals
+            .iter()
+            .map(|arrival| match arrival {
+                Arrival::Form(form) => accept(batch, form, None),
+                Arrival::Unreadable(message) => keep_unreadable(batch, message),
+            })
+            .collect()
+    }
+}
+
+/// Takes one form. `carrier`: the job of the message that is being read again, which then ends with it.
+pub(super) fn accept(batch: &mut Batch<'_, '_>, form: &Form, carrier: Option<JobId>) -> Result<Accepted, StoreError> {
+    // A message that is read again is known by its own key: that one is no duplicate of itself.
+    let message_key = form.message_key.filter(|_| carrier.is_none());
+    if let Some(hit) = find(batch, Log::Message, message_key.as_slice())? {
+        return Ok(duplicate(hit));
+    }
+    let form_keys = [form.form_key.as_slice(), &form.elsewhere].concat();
+    if let Some(hit) = find(batch, Log::Token, &form_keys)? {
+        return join(batch, hit, &form.submission, form.message_key);
+    }
+    let slot = match &form.wish {
+        None => None,
+        Some(wish) => match bookings::find_place(batch, wish, None)? {
+            Ok(slot) => Some(Ok(slot)),
+            Err(why) if form.answerable => {
+                return Ok(Accepted::SlotRefused { why, free: bookings::nearest_free(batch, wish)? });
+            }
+            Err(why) => Some(Err(why)),
+        },
+    };
+    write(batch, form, slot)
+}
+
+/// Writes a form that was decided to be taken.
+fn write(
+    batch: &mut Batch<'_, '_>,
+    form: &Form,
+    slot: Option<Result<Slot, SlotRefused>>,
+) -> Result<Accepted, StoreError> {
+    let submission = batch.memory.counters.next_submission();
+    let (booking, conflict) = match (&form.wish, slot) {
+        (Some(wish), Some(Ok(slot))) => (Some(bookings::book(batch, &wish.calendar, &slot, submission)?), None),
+        (_, Some(Err(why))) => (None, Some(why.to_string())),
+        _ => (None, None),
+    };
+    let job = schedule(batch, JobKind::Process, submission)?;
+    let mut row =
+        StoredSubmission { received_at: batch.now, job, booking, conflict, submission: form.submission.clone() };
+    if let Some(draft) = take_draft(batch, form.draft_key)? {
+        row.submission.data = draft::merge(&draft.data, &row.submission.data);
+    }
+    batch.tables.submissions.insert(submission.get(), codec::encode(&row)?.as_slice())?;
+    if let Some(key) = form.form_key {
+        learn(batch, Log::Token, key, Some(submission))?;
+    }
+    if let Some(key) = form.message_key {
+        learn(batch, Log::Message, key, Some(submission))?;
+    }
+    batch.dirty = true;
+    Ok(Accepted::New { submission, job, booking })
+}
+
+/// The form's earlier screens, taken out of the drafts: the submission carries them on.
+fn take_draft(batch: &mut Batch<'_, '_>, key: Option<IdempotencyKey>) -> Result<Option<draft::Draft>, StoreError> {
+    let Some(key) = key else { return Ok(None) };
+    match batch.tables.drafts.remove(key.as_bytes())? {
+        Some(row) => codec::decode(key, row.value()).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Notes what a second arrival brings that the first did not.
+fn join(
+    batch: &mut Batch<'_, '_>,
+    hit: Hit,
+    later: &Submission,
+    message_key: Option<IdempotencyKey>,
+) -> Result<Accepted, StoreError> {
+    let Hit::Submission(id) = hit else { return Ok(duplicate(hit)) };
+    let first: Option<StoredSubmission> = match batch.tables.submissions.get(id.get())? {
+        Some(row) => Some(codec::decode(id, row.value())?),
+        // Retention may be shorter than the memory of keys.
+        None => None,
+    };
+    let differs = first.as_ref().is_some_and(|first| !same_json(&first.submission.data, &later.data));
+    let differing = differs.then(|| later.data.clone());
+    if first.is_some() && (differing.is_some() || message_key.is_some()) {
+        note_join(batch, id, later, differing)?;
+    }
+    if let Some(key) = message_key {
+        learn(batch, Log::Message, key, Some(id))?;
+    }
+    Ok(Accepted::Duplicate { of: Some(id) })
+}
+
+fn note_join(
+    batch: &mut Batch<'_, '_>,
+    id: SubmissionId,
+    later: &Submission,
+    differing: Option<Box<str>>,
+) -> Result<(), StoreError> {
+    let mut last = 0;
+    for row in batch.tables.joins.range((id.get(), 0)..=(id.get(), u64::MAX))? {
+        let (key, bytes) = row?;
+        last = key.value().1;
+        let known: Join = codec::decode(key.value(), bytes.value())?;
+        if known.differing == differing && known.message_id == later.message_id {
+            return Ok(());
+        }
+    }
+    if last >= JOINS_MAX {
+        tracing::warn!(submission.id = id.get(), "more differing copies than are kept for one submission");
+        return Ok(());
+    }
+    let join = Join {
+        at: batch.now,
+        channel: later.channel,
+        message_id: later.message_id.clone(),
+        customer: later.customer.clone(),
+        differing,
+    };
+    batch.tables.joins.insert((id.get(), last + 1), codec::encode(&join)?.as_slice())?;
+    batch.dirty = true;
+    Ok(())
+}
+
+/// Keeps a message of which nothing can be made as a dead letter, once.
+fn keep_unreadable(batch: &mut Batch<'_, '_>, message: &Unreadable) -> Result<Accepted, StoreError> {
+    if let Some(hit) = find(batch, Log::Message, message.message_key.as_slice())? {
+        return Ok(duplicate(hit));
+    }
+    if let (Some(later), Some(hit)) = (&message.join, find(batch, Log::Token, &message.elsewhere)?) {
+        return join(batch, hit, later, message.message_key);
+    }
+    let job = batch.memory.counters.next_job();
+    let row = Job {
+        kind: JobKind::Message,
+        state: JobState::Dead,
+        submission: None,
+        created_at: batch.now,
+        due_at: batch.now,
+        attempts: 0,
+        attempts_since_revival: 0,
+        crashes: 0,
+        last_error: Some(message.reason.clone()),
+        success: None,
+        lead: None,
+    };
+    let letter = DeadLetter {
+        died_at: batch.now,
+        reason: message.reason.clone(),
+        payload: message.payload.clone(),
+        corrected: None,
+    };
+    batch.tables.jobs.insert(job.get(), codec::encode(&row)?.as_slice())?;
+    batch.tables.dead.insert(job.get(), codec::encode(&letter)?.as_slice())?;
+    if let Some(key) = message.message_key {
+        learn(batch, Log::Message, key, None)?;
+    }
+    batch.dirty = true;
+    Ok(Accepted::DeadLetter { job })
+}
+
+/// Makes a job that is due at once.
+fn schedule(batch: &mut Batch<'_, '_>, kind: JobKind, submission: SubmissionId) -> Result<JobId, StoreError> {
+    let id = batch.memory.counters.next_job();
+    let job = Job {
+        kind,
+        state: JobState::Scheduled,
+        submission: Some(submission),
+        created_at: batch.now,
+        due_at: batch.now,
+        attempts: 0,
+        attempts_since_revival: 0,
+        crashes: 0,
+        last_error: None,
+        success: None,
+        lead: None,
+    };
+    batch.tables.jobs.insert(id.get(), codec::encode(&job)?.as_slice())?;
+    batch.tables.due.insert((job.due_at.as_millis(), id.get()), ())?;
+    batch.scheduled = true;
+    batch.dirty = true;
+    Ok(id)
+}
+
+pub(super) fn find(batch: &Batch<'_, '_>, log: Log, keys: &[IdempotencyKey]) -> Result<Option<Hit>, StoreError> {
+    for key in keys {
+        let hit = batch.memory.keys.find(batch.tables, &batch.memory.counters, log, key, batch.expiry)?;
+        if hit.is_some() {
+            return Ok(hit);
+        }
+    }
+    Ok(None)
+}
+
+fn learn(
+    batch: &mut Batch<'_, '_>,
+    log: Log,
+    key: IdempotencyKey,
+    submission: Option<SubmissionId>,
+) -> Result<(), StoreError> {
+    batch.dirty = true;
+    let memory = &mut *batch.memory;
+    memory.keys.learn(batch.tables, &mut memory.counters, log, key, submission, batch.expiry)
+}
+
+const fn duplicate(hit: Hit) -> Accepted {
+    match hit {
+        Hit::Submission(id) => Accepted::Duplicate { of: Some(id) },
+        Hit::Message => Accepted::Duplicate { of: None },
+    }
+}
+
+/// Whether two texts are the same JSON value, whatever the order of the fields.
+fn same_json(one: &str, other: &str) -> bool {
+    let value = |text| serde_json::from_str::<serde_json::Value>(text).ok();
+    one == other || value(one).is_some_and(|one| Some(one) == value(other))
+}
+
+/// The submission behind `id`.
+pub(super) fn submission(batch: &Batch<'_, '_>, id: SubmissionId) -> Result<StoredSubmission, StoreError> {
+    match batch.tables.submissions.get(id.get())? {
+        Some(row) => codec::decode(id, row.value()),
+        None => Err(StoreError::row::<StoredSubmission>(&id.to_string(), RowProblem::Missing)),
+    }
+}

@@ -1,0 +1,154 @@
+//! Changes that share one commit, and what the writer keeps in memory for them.
+//!
+//! A change is a [`Transaction`]: it decides fully before its first write, so that a refusal (an outcome, not an error)
+//! leaves no trace in the batch it shares. One that errs midway aborts the batch, which is run again without it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use redb::{ReadTransaction, ReadableTable};
+
+use crate::domain::ids::{AgentId, CalendarName};
+use crate::domain::lead::Agent;
+use crate::domain::roster::Roster;
+use crate::domain::time::{Millis, Timestamp};
+
+use super::counters::{Counters, ExpiryClock};
+use super::keys::Keys;
+use super::options::StoreOptions;
+use super::tables::{AGENTS, BOOKINGS, MESSAGE_LOG, TOKEN_LOG, Tables};
+use super::{StoreError, codec};
+
+/// A change of the file, decided and written by the writer thread.
+pub trait Transaction: Send + 'static {
+    /// What comes of it: done, or refused.
+    type Outcome: Send + 'static;
+
+    /// How many changes it counts for in a batch.
+    fn weight(&self) -> usize {
+        1
+    }
+
+    /// How many bytes it brings, about.
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    /// Reads, decides, then writes. May be called again with the same `self` after the batch was aborted.
+    ///
+    /// # Errors
+    /// [`StoreError`] for what is no decision: a row that can't be read, a failing disk.
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<Self::Outcome, StoreError>;
+}
+
+/// Keys moved out of memory with one commit at the most, once memory holds more than it may.
+const EVICTED: usize = 512;
+
+/// How long a change took on its way to the disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timing {
+    /// From the hand-over until its batch began.
+    pub waited: Duration,
+    /// Its batch, from the beginning until it was on disk.
+    pub commit: Duration,
+}
+
+/// What the writer knows besides the file. All of it follows from the file.
+pub(super) struct Memory {
+    pub(super) counters: Counters,
+    /// The counters as the last commit left them.
+    committed: Counters,
+    pub(super) keys: Keys,
+    pub(super) roster: Roster,
+    /// The longest time that one booking of a calendar takes: how far back to look for those that still run.
+    pub(super) longest: HashMap<CalendarName, Millis>,
+    clock: ExpiryClock,
+}
+
+impl Memory {
+    /// Rebuilds the memory from the file.
+    pub(super) fn load(
+        options: &StoreOptions,
+        counters: Counters,
+        txn: &ReadTransaction,
+        now: Timestamp,
+        elapsed: Duration,
+    ) -> Result<Self, StoreError> {
+        let logs = [&txn.open_table(TOKEN_LOG)?, &txn.open_table(MESSAGE_LOG)?];
+        let keys = Keys::load([options.token_ttl, options.message_ttl], options.keys_max, &counters, logs)?;
+        let roster = Roster::new(agents(&txn.open_table(AGENTS)?)?, now);
+        let longest = longest_bookings(&txn.open_table(BOOKINGS)?)?;
+        let clock = ExpiryClock::starting(counters.expiry(), elapsed);
+        Ok(Self { committed: counters.clone(), counters, keys, roster, longest, clock })
+    }
+
+    /// The batch is on disk.
+    pub(super) fn publish(&mut self) {
+        self.keys.publish();
+        self.committed = self.counters.clone();
+    }
+
+    /// The batch came to nothing: back to what the file says.
+    pub(super) fn discard(&mut self, tables: &Tables<'_>, now: Timestamp) -> Result<(), StoreError> {
+        self.keys.discard();
+        self.counters = self.committed.clone();
+        self.roster = Roster::new(agents(&tables.agents)?, now);
+        Ok(())
+    }
+
+    /// What the expiry clock shows.
+    pub(super) fn expiry(&self, elapsed: Duration) -> Timestamp {
+        self.clock.at(elapsed)
+    }
+}
+
+fn agents(table: &impl ReadableTable<u64, &'static [u8]>) -> Result<Vec<(AgentId, Agent)>, StoreError> {
+    let rows = table.range(0..)?.map(|row| {
+        let (id, bytes) = row?;
+        Ok((AgentId::new(id.value()), codec::decode(id.value(), bytes.value())?))
+    });
+    rows.collect()
+}
+
+fn longest_bookings(
+    table: &impl ReadableTable<u64, &'static [u8]>,
+) -> Result<HashMap<CalendarName, Millis>, StoreError> {
+    let mut longest = HashMap::new();
+    for row in table.range(0..)? {
+        let (id, bytes) = row?;
+        let booking: crate::domain::booking::Booking = codec::decode(id.value(), bytes.value())?;
+        let length = booking.end.since(booking.start);
+        let known = longest.entry(booking.calendar).or_insert(length);
+        *known = length.max(*known);
+    }
+    Ok(longest)
+}
+
+/// An open transaction and all that changes in it need.
+pub struct Batch<'a, 'txn> {
+    pub(super) tables: &'a mut Tables<'txn>,
+    pub(super) memory: &'a mut Memory,
+    /// The wall clock at the beginning of the batch: the time at which all of its changes happen.
+    pub(super) now: Timestamp,
+    /// The expiry clock likewise.
+    pub(super) expiry: Timestamp,
+    /// Whether anything was written.
+    pub(super) dirty: bool,
+    /// Whether a job was scheduled: the feeder wants to know.
+    pub(super) scheduled: bool,
+}
+
+impl Batch<'_, '_> {
+    /// Writes what belongs to every commit: the agents that changed, and the counters.
+    pub(super) fn seal(&mut self) -> Result<(), StoreError> {
+        let memory = &mut *self.memory;
+        memory.keys.evict(self.tables, &mut memory.counters, EVICTED)?;
+        for (id, agent) in self.memory.roster.take_dirty() {
+            self.tables.agents.insert(id.get(), codec::encode(&agent)?.as_slice())?;
+        }
+        self.memory.counters.stamp(self.expiry, self.now);
+        let row = codec::encode(&self.memory.counters)?;
+        self.tables.meta.insert("counters", row.as_slice())?;
+        Ok(())
+    }
+}

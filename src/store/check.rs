@@ -1,0 +1,253 @@
+//! What must hold across tables, looked at row by row: the invariants that every transaction keeps.
+//!
+//! Reads one snapshot, so it also runs beside a working server. It finds and tells; it mends nothing.
+
+use redb::{ReadableTable, ReadableTableMetadata};
+
+use crate::domain::booking::{Booking, BookingState};
+use crate::domain::draft::Draft;
+use crate::domain::ids::{JobId, LeadId};
+use crate::domain::job::{Attempt, DeadLetter, Job, JobKind, JobState};
+use crate::domain::lead::{Agent, Lead, LeadState};
+
+use super::StoreError;
+use super::accept::{Join, StoredSubmission};
+use super::codec::{self, Row};
+use super::keys::KeyRow;
+use super::read::Snapshot;
+use super::tables::{
+    AGENTS, ATTEMPTS, BOOKINGS, DEAD, DRAFTS, DUE, JOBS, JOINS, LEADS, MESSAGE_LOG, OPEN_LEADS, REVIVED, Rows,
+    SUBMISSIONS, TAKEN, TOKEN_LOG, WAITING_LEADS,
+};
+
+/// Findings told at the most; more are counted.
+const TOLD: usize = 1000;
+
+/// One thing that should not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What should hold.
+    pub invariant: &'static str,
+    /// Where it does not.
+    pub place: String,
+}
+
+/// What a check saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Rows looked at.
+    pub rows: u64,
+    /// What should not be, a thousand at the most.
+    pub findings: Vec<Finding>,
+    /// How many there are in all.
+    pub found: u64,
+}
+
+impl Report {
+    fn expect(&mut self, holds: bool, invariant: &'static str, place: impl FnOnce() -> String) {
+        if holds {
+            return;
+        }
+        self.found += 1;
+        if self.findings.len() < TOLD {
+            self.findings.push(Finding { invariant, place: place() });
+        }
+    }
+
+    /// The row, unless its bytes are not those that were written, which is a finding.
+    fn readable<R: Row>(&mut self, key: impl std::fmt::Debug, bytes: &[u8]) -> Option<R> {
+        self.rows += 1;
+        match codec::decode(key, bytes) {
+            Ok(row) => Some(row),
+            Err(error) => {
+                self.expect(false, "every row can be read", || error.to_string());
+                None
+            }
+        }
+    }
+}
+
+/// Looks at every row of `snapshot`.
+///
+/// # Errors
+/// [`StoreError`] where a table can't be walked. Rows that can't be read are findings, not errors.
+pub fn check(snapshot: &Snapshot) -> Result<Report, StoreError> {
+    let mut report = Report::default();
+    submissions(snapshot, &mut report)?;
+    jobs(snapshot, &mut report)?;
+    leads(snapshot, &mut report)?;
+    bookings(snapshot, &mut report)?;
+    keys(snapshot, &mut report)?;
+    Ok(report)
+}
+
+fn submissions(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
+    for row in snapshot.transaction().open_table(SUBMISSIONS)?.iter()? {
+        let (id, bytes) = row?;
+        let id = id.value();
+        let Some(row) = report.readable::<StoredSubmission>(id, bytes.value()) else { continue };
+        let job = find::<Job>(snapshot, JOBS, row.job.get())?;
+        report.expect(
+            job.as_ref().is_some_and(|job| job.submission.is_some_and(|of| of.get() == id)),
+            "every submission has its job",
+            || format!("submission {id}, job {}", row.job),
+        );
+        if let Some(booking) = row.booking {
+            let found = find::<Booking>(snapshot, BOOKINGS, booking.get())?;
+            report.expect(
+                found.is_some_and(|found| found.submission.get() == id),
+                "every booking that a submission names is its own",
+                || format!("submission {id}, booking {booking}"),
+            );
+        }
+    }
+    for row in snapshot.transaction().open_table(JOINS)?.iter()? {
+        let (key, bytes) = row?;
+        report.readable::<Join>(key.value(), bytes.value());
+    }
+    for row in snapshot.transaction().open_table(DRAFTS)?.iter()? {
+        let (key, bytes) = row?;
+        report.readable::<Draft>(key.value(), bytes.value());
+    }
+    Ok(())
+}
+
+fn jobs(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
+    let txn = snapshot.transaction();
+    let (due, dead, revived) = (txn.open_table(DUE)?, txn.open_table(DEAD)?, txn.open_table(REVIVED)?);
+    let (mut scheduled, mut died) = (0, 0);
+    for row in txn.open_table(JOBS)?.iter()? {
+        let (id, bytes) = row?;
+        let id = id.value();
+        let Some(job) = report.readable::<Job>(id, bytes.value()) else { continue };
+        let is_due = due.get((job.due_at.as_millis(), id))?.is_some();
+        let is_dead = dead.get(id)?.is_some();
+        scheduled += u64::from(job.state == JobState::Scheduled);
+        died += u64::from(job.state == JobState::Dead);
+        let place = || format!("job {id}, {}", job.state.as_str());
+        let waits = job.state == JobState::Scheduled;
+        report.expect(is_due == waits, "a job is in the schedule exactly while it waits", place);
+        report.expect(is_dead == (job.state == JobState::Dead), "a dead job, and no other, has its letter", place);
+        let is_process = job.kind == JobKind::Process;
+        if is_process {
+            let owner = match job.submission {
+                Some(of) => find::<StoredSubmission>(snapshot, SUBMISSIONS, of.get())?,
+                None => None,
+            };
+            let is_its_own = owner.is_some_and(|owner| owner.job == JobId::new(id));
+            report.expect(is_its_own, "every job has its submission", place);
+        } else {
+            let kept = revived.get(id)?.is_some();
+            report.expect(kept == waits, "a message that is read again is kept until that succeeds", place);
+        }
+        if let Some(lead) = job.lead {
+            let found = find::<Lead>(snapshot, LEADS, lead.get())?;
+            let same = found.is_some_and(|found| Some(found.submission) == job.submission);
+            report.expect(same, "the lead of a job is of the same submission", place);
+        }
+    }
+    for letters in [&dead, &revived] {
+        for row in letters.iter()? {
+            let (id, bytes) = row?;
+            report.readable::<DeadLetter>(id.value(), bytes.value());
+        }
+    }
+    for row in txn.open_table(ATTEMPTS)?.iter()? {
+        let (key, bytes) = row?;
+        report.readable::<Attempt>(key.value(), bytes.value());
+    }
+    let (in_schedule, letters) = (due.len()?, dead.len()?);
+    report.expect(in_schedule == scheduled, "the schedule holds waiting jobs only", || {
+        format!("{in_schedule} entries, {scheduled} jobs waiting")
+    });
+    report.expect(letters == died, "there is a dead job for each letter", || format!("{letters} letters, {died} jobs"));
+    Ok(())
+}
+
+fn leads(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
+    let txn = snapshot.transaction();
+    let (open, waiting) = (txn.open_table(OPEN_LEADS)?, txn.open_table(WAITING_LEADS)?);
+    let (mut assigned, mut unassigned) = (0, 0);
+    for row in txn.open_table(LEADS)?.iter()? {
+        let (id, bytes) = row?;
+        let id = id.value();
+        let Some(lead) = report.readable::<Lead>(id, bytes.value()) else { continue };
+        let place = || format!("lead {id}");
+        let is_open = lead.state == LeadState::Open;
+        if let Some(agent) = lead.agent {
+            assigned += u64::from(is_open);
+            let listed = open.get((agent.get(), id))?.is_some();
+            report.expect(listed == is_open, "an agent's list holds exactly their open leads", place);
+        } else {
+            unassigned += u64::from(is_open);
+            let listed = waiting.get((lead.team.as_str(), id))?.is_some();
+            report.expect(listed == is_open, "an open lead that nobody has waits", place);
+        }
+        let owner = find::<StoredSubmission>(snapshot, SUBMISSIONS, lead.submission.get())?;
+        let job = match owner {
+            Some(owner) => find::<Job>(snapshot, JOBS, owner.job.get())?,
+            None => None,
+        };
+        let same = job.is_some_and(|job| job.lead == Some(LeadId::new(id)));
+        report.expect(same, "every lead is the one lead of its submission", place);
+    }
+    let (listed, queued) = (open.len()?, waiting.len()?);
+    report.expect(listed == assigned, "agents' lists hold nothing else", || format!("{listed}, {assigned} leads"));
+    report.expect(queued == unassigned, "nothing else waits", || format!("{queued} entries, {unassigned} leads"));
+    for row in txn.open_table(AGENTS)?.iter()? {
+        let (id, bytes) = row?;
+        let id = id.value();
+        let Some(agent) = report.readable::<Agent>(id, bytes.value()) else { continue };
+        let has = open.range((id, 0)..=(id, u64::MAX))?.count();
+        report.expect(
+            usize::try_from(agent.current) == Ok(has),
+            "an agent's count is the number of their open leads",
+            || format!("agent {id}: counts {}, has {has}", agent.current),
+        );
+    }
+    Ok(())
+}
+
+fn bookings(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
+    let txn = snapshot.transaction();
+    let taken = txn.open_table(TAKEN)?;
+    let mut standing = 0;
+    for row in txn.open_table(BOOKINGS)?.iter()? {
+        let (id, bytes) = row?;
+        let id = id.value();
+        let Some(booking) = report.readable::<Booking>(id, bytes.value()) else { continue };
+        let stands = booking.state == BookingState::Confirmed;
+        standing += u64::from(stands);
+        let end = taken.get((booking.calendar.as_str(), booking.start.as_millis(), id))?.map(|end| end.value());
+        report.expect(
+            end == stands.then_some(booking.end.as_millis()),
+            "a place is taken exactly while its booking stands",
+            || format!("booking {id}"),
+        );
+        let owner = find::<StoredSubmission>(snapshot, SUBMISSIONS, booking.submission.get())?;
+        report.expect(
+            owner.is_some_and(|owner| owner.booking.is_some_and(|own| own.get() == id)),
+            "every booking is the one booking of its submission",
+            || format!("booking {id}"),
+        );
+    }
+    let places = taken.len()?;
+    report.expect(places == standing, "no place is taken by nothing", || format!("{places}, {standing} bookings"));
+    Ok(())
+}
+
+fn keys(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
+    for log in [TOKEN_LOG, MESSAGE_LOG] {
+        for row in snapshot.transaction().open_table(log)?.iter()? {
+            let (number, bytes) = row?;
+            report.readable::<KeyRow>(number.value(), bytes.value());
+        }
+    }
+    Ok(())
+}
+
+/// The row, or nothing where it is missing or unreadable: the walk over its own table tells that.
+fn find<R: Row>(snapshot: &Snapshot, table: Rows, key: u64) -> Result<Option<R>, StoreError> {
+    let row = snapshot.transaction().open_table(table)?.get(key)?;
+    Ok(row.and_then(|row| codec::decode(key, row.value()).ok()))
+}

@@ -1,0 +1,99 @@
+//! Rows to bytes and back: a version, the fields, a checksum.
+//!
+//! ```text
+//! [version: 1 byte][fields: postcard][CRC-32 of all before it: 4 bytes, little-endian]
+//! ```
+//! redb checks no page on ordinary reads; the checksum in each row is what finds damage that comes while the program
+//! runs. Decoding returns errors and never panics. A row type whose fields change gets the next version, and the old
+//! one a reader here; the tests below hold the bytes of each version, so that no change goes unseen.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::domain::booking::Booking;
+use crate::domain::draft::Draft;
+use crate::domain::job::{Attempt, DeadLetter, Job};
+use crate::domain::lead::{Agent, Lead};
+
+use super::accept::{Join, StoredSubmission};
+use super::counters::Counters;
+use super::keys::KeyRow;
+use super::{RowProblem, StoreError};
+
+const CHECKSUM_BYTES: usize = 4;
+
+/// A type that is stored as a row.
+pub(super) trait Row: Serialize + DeserializeOwned {
+    /// The table it lives in, for errors.
+    const TABLE: &'static str;
+    /// The version of its fields that is written today.
+    const VERSION: u8 = 1;
+}
+
+impl Row for StoredSubmission {
+    const TABLE: &'static str = "submissions";
+}
+impl Row for Join {
+    const TABLE: &'static str = "joins";
+}
+impl Row for KeyRow {
+    const TABLE: &'static str = "token_log or message_log";
+}
+impl Row for Job {
+    const TABLE: &'static str = "jobs";
+}
+impl Row for Attempt {
+    const TABLE: &'static str = "attempts";
+}
+impl Row for DeadLetter {
+    const TABLE: &'static str = "dead";
+}
+impl Row for Agent {
+    const TABLE: &'static str = "agents";
+}
+impl Row for Lead {
+    const TABLE: &'static str = "leads";
+}
+impl Row for Booking {
+    const TABLE: &'static str = "bookings";
+}
+impl Row for Draft {
+    const TABLE: &'static str = "drafts";
+}
+impl Row for Counters {
+    const TABLE: &'static str = "meta";
+}
+
+/// The bytes of `row`.
+///
+/// # Errors
+/// [`StoreError::Row`] where the row can't be put into bytes, which none of the types here can cause.
+pub(super) fn encode<R: Row>(row: &R) -> Result<Vec<u8>, StoreError> {
+    let start = vec![R::VERSION];
+    let mut bytes = postcard::to_extend(row, start).map_err(|_| StoreError::row::<R>("?", RowProblem::Fields))?;
+    let checksum = crc32fast::hash(&bytes);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+    Ok(bytes)
+}
+
+/// The row that `bytes` hold; `key` names it in errors.
+///
+/// # Errors
+/// [`StoreError::Row`] for a row that is cut, altered, or of a version this program does not know.
+pub(super) fn decode<R: Row>(key: impl std::fmt::Debug, bytes: &[u8]) -> Result<R, StoreError> {
+    let problem = |problem| StoreError::row::<R>(&format!("{key:?}"), problem);
+    let (body, checksum) = bytes
+        .len()
+        .checked_sub(CHECKSUM_BYTES)
+        .and_then(|at| bytes.split_at_checked(at))
+        .ok_or_else(|| problem(RowProblem::Cut))?;
+    if crc32fast::hash(body).to_le_bytes() != *checksum {
+        return Err(problem(RowProblem::Checksum));
+    }
+    match body.split_first() {
+        Some((&version, fields)) if version == R::VERSION => {
+            postcard::from_bytes(fields).map_err(|_| problem(RowProblem::Fields))
+        }
+        Some((&version, _)) => Err(problem(RowProblem::Version(version))),
+        None => Err(problem(RowProblem::Cut)),
+    }
+}

@@ -1,0 +1,62 @@
+//! Forms in the making: each screen's fields kept as they come, the last one wins.
+//!
+//! The submission that ends a form takes its draft along: see [`super::accept`]. How two sets of fields become one is
+//! decided in `crate::domain::draft`.
+
+use redb::ReadableTable;
+
+use crate::domain::draft::{self, Draft};
+use crate::domain::submission::IdempotencyKey;
+
+use super::batch::{Batch, Transaction};
+use super::keys::Log;
+use super::{StoreError, accept, codec};
+
+/// Bytes of one draft at the most: a sender gone wild must not fill the disk.
+const DRAFT_BYTES_MAX: usize = 1 << 20;
+
+/// What became of a screen's fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DraftKept {
+    /// They are kept.
+    Kept,
+    /// The form was submitted already: there is nothing to add to.
+    AlreadySubmitted,
+    /// All screens together would be larger than is kept. What was there stays.
+    TooLarge,
+}
+
+/// Keeps the fields of a screen that is not the last.
+#[derive(Debug)]
+pub struct KeepDraft {
+    /// Whose form it is: see [`IdempotencyKey::of_draft`].
+    pub key: IdempotencyKey,
+    /// The fields, and where they came from. Its time is set to the writer's.
+    pub draft: Draft,
+}
+
+impl Transaction for KeepDraft {
+    type Outcome = DraftKept;
+
+    fn bytes(&self) -> usize {
+        self.draft.data.len()
+    }
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<DraftKept, StoreError> {
+        if accept::find(batch, Log::Token, &[self.key])?.is_some() {
+            return Ok(DraftKept::AlreadySubmitted);
+        }
+        let mut draft = self.draft.clone();
+        draft.updated_at = batch.now;
+        if let Some(row) = batch.tables.drafts.get(self.key.as_bytes())? {
+            let earlier: Draft = codec::decode(self.key, row.value())?;
+            draft.data = draft::merge(&earlier.data, &draft.data);
+        }
+        if draft.data.len() > DRAFT_BYTES_MAX {
+            return Ok(DraftKept::TooLarge);
+        }
+        batch.tables.drafts.insert(self.key.as_bytes(), codec::encode(&draft)?.as_slice())?;
+        batch.dirty = true;
+        Ok(DraftKept::Kept)
+    }
+}

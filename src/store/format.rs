@@ -1,0 +1,204 @@
+//! The file as a whole: made, opened, recognised, migrated.
+//!
+//! A new file is made under another name, closed, renamed, and its folder synced: redb refuses to open what a crash at
+//! the first sync of a fresh file leaves behind. Every file has a marker row; one without it is never served, so that a
+//! foreign file, or one that was "repaired" to nothing, is not taken for an empty store. What is in the tables is not
+//! this file's business.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use redb::{Database, DatabaseError, Durability, ReadableDatabase, StorageBackend, StorageError, TableError};
+
+use crate::domain::time::Timestamp;
+
+use super::codec;
+use super::counters::Counters;
+use super::disk::{Faults, WatchedDisk};
+use super::options::{Progress, StoreOptions};
+use super::tables::{META, Tables};
+use super::{RowProblem, StoreError};
+
+/// The format that this program writes. Raised when the tables of an older file need work before they can be used.
+const FORMAT: u32 = 1;
+const MARKER: &[u8] = b"flowgate data file";
+
+/// An open file.
+pub(super) struct Opened {
+    pub(super) database: Database,
+    pub(super) faults: Faults,
+    pub(super) counters: Counters,
+}
+
+/// Opens the file, or makes it where it is missing and `options` say so; verifies it as `options` say.
+///
+/// # Errors
+/// [`StoreError`] for a file that is missing, in use, foreign, too new or damaged.
+pub(super) fn open(options: &StoreOptions, now: Timestamp, progress: &Progress) -> Result<Opened, StoreError> {
+    let path = &options.path;
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return Err(foreign(path, "a folder")),
+        Ok(metadata) if metadata.len() == 0 => return Err(foreign(path, "an empty file")),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound && options.serving => create(options, now)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::Missing(path.clone())),
+        Err(error) => return Err(failed("look at", path, &error)),
+    }
+    let opened = open_existing(options, options.verify_always, progress)?;
+    if opened.counters.clean || options.verify_always {
+        return Ok(opened);
+    }
+    // The end was unclean and the file is unverified: once more, this time looking at every page.
+    close(opened.database)?;
+    open_existing(options, true, progress)
+}
+
+/// Closes the file, so that the next open finds nothing to repair.
+///
+/// # Errors
+/// [`StoreError::Engine`] where redb could not write what belongs to a clean end.
+pub(super) fn close(database: Database) -> Result<(), StoreError> {
+    database.close().map_err(|error| StoreError::Engine(error.to_string()))
+}
+
+fn open_existing(options: &StoreOptions, verify: bool, progress: &Progress) -> Result<Opened, StoreError> {
+    let path = &options.path;
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(|error| failed("open", path, &error))?;
+    let (database, faults) = open_database(options, path, file, verify, progress)?;
+    let counters = recognise(path, &database)?;
+    Ok(Opened { database, faults, counters })
+}
+
+fn open_database(
+    options: &StoreOptions,
+    path: &Path,
+    file: File,
+    verify: bool,
+    progress: &Progress,
+) -> Result<(Database, Faults), StoreError> {
+    let faults = Faults::default();
+    let disk = (options.medium)(file).map_err(|error| failed("open", path, &error))?;
+    let disk = WatchedDisk::new(disk, faults.clone());
+    let progress = progress.clone();
+    // On damaged pages redb may panic instead of returning an error.
+    let opened = catch_unwind(AssertUnwindSafe(move || {
+        redb::Builder::new()
+            .set_cache_size(options.cache_bytes)
+            .set_check_integrity_on_open(verify)
+            .set_repair_callback(move |session| progress.report(session.progress()))
+            .create_with_backend(disk)
+    }));
+    match opened {
+        Ok(Ok(database)) => Ok((database, faults)),
+        Ok(Err(error)) => Err(open_error(path, error, &faults)),
+        Err(_) => Err(StoreError::Damaged("its pages make no sense".to_owned())),
+    }
+}
+
+fn open_error(path: &Path, error: DatabaseError, faults: &Faults) -> StoreError {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path.to_owned()),
+        DatabaseError::UpgradeRequired(version) => foreign(path, &format!("redb file format {version}")),
+        DatabaseError::Storage(StorageError::Corrupted(what)) => StoreError::Damaged(what),
+        DatabaseError::Storage(StorageError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            foreign(path, &error.to_string())
+        }
+        other => match faults.first() {
+            Some((super::disk::Fault::NoSpace, _)) => StoreError::NoSpace,
+            Some((super::disk::Fault::Untrusted, what)) => StoreError::Untrusted(what.clone()),
+            None => StoreError::Damaged(other.to_string()),
+        },
+    }
+}
+
+/// Reads the marker, the format and the counters.
+fn recognise(path: &Path, database: &Database) -> Result<Counters, StoreError> {
+    let txn = database.begin_read()?;
+    let meta = match txn.open_table(META) {
+        Ok(meta) => meta,
+        Err(TableError::Storage(error)) => return Err(error.into()),
+        Err(_) => return Err(foreign(path, "it has no marker")),
+    };
+    match meta.get("marker")? {
+        Some(marker) if marker.value() == MARKER => {}
+        _ => return Err(foreign(path, "it has no marker")),
+    }
+    let format = meta.get("format")?.and_then(|row| row.value().try_into().ok().map(u32::from_le_bytes));
+    match format {
+        Some(FORMAT) => {}
+        Some(found) if found > FORMAT => {
+            return Err(StoreError::TooNew { path: path.to_owned(), found, known: FORMAT });
+        }
+        // There is no older format yet. A migration stands here: read as the old one, write as the new one, raise.
+        Some(found) => return Err(foreign(path, &format!("unknown format {found}"))),
+        None => return Err(foreign(path, "it names no format")),
+    }
+    match meta.get("counters")? {
+        Some(row) => codec::decode("counters", row.value()),
+        None => Err(StoreError::row::<Counters>("counters", RowProblem::Missing)),
+    }
+}
+
+/// Makes the file: whole under its name, or not there at all.
+fn create(options: &StoreOptions, now: Timestamp) -> Result<(), StoreError> {
+    let path = &options.path;
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let fresh = PathBuf::from(name);
+    // What a crash in here left behind was never served.
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &fresh, &error)),
+        _ => {}
+    }
+    let file = new_file(&fresh).map_err(|error| failed("make", &fresh, &error))?;
+    let (database, _) = open_database(options, &fresh, file, false, &Progress::default())?;
+    fill(&database, now)?;
+    close(database)?;
+    fs::rename(&fresh, path).map_err(|error| failed("rename to", path, &error))?;
+    sync_folder(path)
+}
+
+/// An empty file that only its owner may read: customers' data goes into it.
+fn new_file(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Writes what makes a file ours.
+fn fill(database: &Database, now: Timestamp) -> Result<(), StoreError> {
+    let mut txn = database.begin_write()?;
+    txn.set_durability(Durability::Immediate).map_err(|error| StoreError::Engine(error.to_string()))?;
+    {
+        let mut tables = Tables::open(&txn)?;
+        tables.meta.insert("marker", MARKER)?;
+        tables.meta.insert("format", FORMAT.to_le_bytes().as_slice())?;
+        tables.meta.insert("counters", codec::encode(&Counters::new(now))?.as_slice())?;
+    }
+    Ok(txn.commit()?)
+}
+
+fn sync_folder(path: &Path) -> Result<(), StoreError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| failed("sync", folder, &error))
+}
+
+fn foreign(path: &Path, what: &str) -> StoreError {
+    StoreError::Foreign { path: path.to_owned(), what: what.to_owned() }
+}
+
+fn failed(operation: &'static str, path: &Path, error: &io::Error) -> StoreError {
+    StoreError::File { operation, path: path.to_owned(), error: error.to_string() }
+}
+
+/// The disk that `serve` uses: the file itself.
+///
+/// # Errors
+/// Those of redb's own backend.
+pub(super) fn file_backend(file: File) -> io::Result<Box<dyn StorageBackend>> {
+    match redb::backends::FileBackend::new(file) {
+        Ok(backend) => Ok(Box::new(backend)),
+        Err(error) => Err(io::Error::other(error)),
+    }
+}

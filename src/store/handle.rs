@@ -1,0 +1,212 @@
+//! The handle that everybody else holds: hand over a change, take a snapshot, close.
+
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use crate::clock::Clock;
+use crate::domain::ids::JobId;
+
+use super::StoreError;
+use super::batch::{Timing, Transaction};
+use super::options::StoreOptions;
+use super::read::Snapshot;
+use super::request::{Request, Waiting};
+use super::shared::{Health, Shared, WriterFigures};
+use super::writer::Writer;
+
+/// Changes from workers and admins that may wait for the writer.
+const INSIDE: usize = 4096;
+
+/// Why a submission was not even queued. Nothing was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Busy {
+    /// As many changes wait as may.
+    #[error("too many submissions are waiting")]
+    Full,
+    /// The file is being opened, or the disk is full, or the store has ended.
+    #[error("the data file is not open right now")]
+    NotOpen,
+    /// The disk is nearly full.
+    #[error("the disk is nearly full")]
+    LowSpace,
+}
+
+/// A handle to the store. Cheap to clone; the file is closed by [`Store::close`], or when the last handle is gone.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+    options: Arc<StoreOptions>,
+    intake: Sender<Box<dyn Request>>,
+    inside: Sender<Box<dyn Request>>,
+    stop: Sender<()>,
+    ended: Receiver<()>,
+}
+
+impl Store {
+    /// Starts the writer thread, which opens the file. Use [`Store::wait_open`] to know how that went.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] where the system gives no thread.
+    pub fn start(options: StoreOptions, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let shared = Arc::new(Shared::new());
+        let (intake, from_outside) = bounded(options.intake.max(1));
+        let (inside, from_inside) = bounded(INSIDE);
+        let (stop, told_to_stop) = bounded(1);
+        let (end, ended) = bounded(1);
+        let writer = Writer {
+            options: options.clone(),
+            clock: Arc::clone(&clock),
+            shared: Arc::clone(&shared),
+            intake: from_outside,
+            inside: from_inside,
+            stop: told_to_stop,
+        };
+        let path = options.path.clone();
+        thread::Builder::new()
+            .name("writer".to_owned())
+            .spawn(move || {
+                writer.run();
+                drop(end);
+            })
+            .map_err(|error| StoreError::File { operation: "start the writer of", path, error: error.to_string() })?;
+        Ok(Self { shared, clock, options: Arc::new(options), intake, inside, stop, ended })
+    }
+
+    /// Waits until the file is open.
+    ///
+    /// # Errors
+    /// Why it will not be.
+    pub fn wait_open(&self) -> Result<(), StoreError> {
+        self.shared.wait_open()
+    }
+
+    /// How the store is.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.shared.health()
+    }
+
+    /// Hands a submission to the writer without ever waiting. `reply` runs on the writer's thread, after the commit: it
+    /// must be quick. It is dropped, not called, if the store ends before it came to it.
+    ///
+    /// # Errors
+    /// [`Busy`]: nothing was queued, and `reply` will not be called.
+    pub fn offer<T: Transaction>(
+        &self,
+        transaction: T,
+        reply: impl FnOnce(Result<T::Outcome, StoreError>, Timing) + Send + 'static,
+    ) -> Result<(), Busy> {
+        match self.shared.health() {
+            Health::Ready => {}
+            Health::LowSpace => return Err(Busy::LowSpace),
+            _ => return Err(Busy::NotOpen),
+        }
+        let request = Waiting::boxed(transaction, reply, self.clock.elapsed());
+        self.intake.try_send(request).map_err(|error| match error {
+            TrySendError::Full(_) => Busy::Full,
+            TrySendError::Disconnected(_) => Busy::NotOpen,
+        })
+    }
+
+    /// Hands a change from inside to the writer, waiting for a place in its queue, not for the commit. `reply` as in
+    /// [`Store::offer`]; it is dropped where the store has ended.
+    pub fn send<T: Transaction>(
+        &self,
+        transaction: T,
+        reply: impl FnOnce(Result<T::Outcome, StoreError>, Timing) + Send + 'static,
+    ) {
+        let request = Waiting::boxed(transaction, reply, self.clock.elapsed());
+        if let Err(returned) = self.inside.send(request) {
+            returned.into_inner().fail(StoreError::NotOpen);
+        }
+    }
+
+    /// Makes a change and waits until it is on disk.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn ask<T: Transaction>(&self, transaction: T) -> Result<T::Outcome, StoreError> {
+        let (answer, answered) = bounded(1);
+        self.send(transaction, move |result, _| {
+            let _ = answer.send(result);
+        });
+        answered.recv().unwrap_or(Err(StoreError::NotOpen))
+    }
+
+    /// The file as of the last commit. Keep it for moments only: while it lives, no page of it can be used again.
+    ///
+    /// # Errors
+    /// [`StoreError::NotOpen`], or what kept redb from beginning to read.
+    pub fn read(&self) -> Result<Snapshot, StoreError> {
+        Snapshot::of(&*self.shared.database().ok_or(StoreError::NotOpen)?)
+    }
+
+    /// Jobs that may have been under way when the process died, in the order in which they are due; none after a clean
+    /// end. Known once the file is open.
+    #[must_use]
+    pub fn suspects(&self) -> Vec<JobId> {
+        self.shared.suspects()
+    }
+
+    /// `wake` gets a token after each commit in which a job was scheduled. One channel at a time.
+    pub fn wake_on_due(&self, wake: Sender<()>) {
+        self.shared.on_due(wake);
+    }
+
+    /// Gets the error with which the store ends, if it does not end in peace.
+    #[must_use]
+    pub fn failure(&self) -> Receiver<StoreError> {
+        let (told, failed) = bounded(1);
+        self.shared.on_failure(told);
+        failed
+    }
+
+    /// What the writer has done so far.
+    #[must_use]
+    pub fn figures(&self) -> WriterFigures {
+        self.shared.figures.now()
+    }
+
+    /// Submissions waiting for the writer, and how many may.
+    #[must_use]
+    pub fn intake_depth(&self) -> (usize, usize) {
+        (self.intake.len(), self.options.intake)
+    }
+
+    /// Bytes that the file takes on disk. It is sparse, so this is less than its length.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        // `st_blocks` counts 512 bytes each, whatever the file system's own blocks are (stat(2)).
+        std::fs::metadata(&self.options.path).map_or(0, |metadata| metadata.blocks().saturating_mul(512))
+    }
+
+    /// Bytes free on the disk, and the floor below which no submission is taken.
+    #[must_use]
+    pub fn free_space(&self) -> (Option<u64>, u64) {
+        (super::shared::free_space(&self.options.path), self.options.free_space_min)
+    }
+
+    /// Commits what was handed over, closes the file, and waits for that. Every other handle is of no use afterwards.
+    ///
+    /// # Errors
+    /// Why the end was not a clean one.
+    pub fn close(&self) -> Result<(), StoreError> {
+        let _ = self.stop.try_send(());
+        // Nothing is ever sent: the channel closes when the thread ends.
+        let _ = self.ended.recv();
+        match self.shared.health() {
+            Health::Failed(error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("path", &self.options.path).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,276 @@
+//! What decides a duplicate: every idempotency key that has not expired.
+//!
+//! The truth is two append-only tables, `token_log` and `message_log`, in order of acceptance. A map in the writer's
+//! memory, rebuilt from them at start, answers; it learns a key only after the commit that holds it. Past a bound on
+//! the map the oldest keys go to a table keyed by the hash: slower, never wrong.
+//!
+//! Which keys an arrival has is decided in `crate::domain::submission`; what follows from a hit, in [`super::accept`].
+
+use std::collections::HashMap;
+
+use redb::ReadableTable;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ids::SubmissionId;
+use crate::domain::submission::IdempotencyKey;
+use crate::domain::time::{Millis, Timestamp};
+
+use super::StoreError;
+use super::codec;
+use super::counters::Counters;
+use super::tables::Tables;
+
+/// Which of the two logs a key is in. They differ in how long they remember.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Log {
+    /// Keys of forms.
+    Token,
+    /// Keys of webhook messages.
+    Message,
+}
+
+impl Log {
+    pub(super) const BOTH: [Self; 2] = [Self::Token, Self::Message];
+}
+
+/// One row of a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KeyRow {
+    pub(super) key: [u8; 16],
+    /// When it was accepted, by the expiry clock.
+    pub(super) at: Timestamp,
+    /// What it became; 0: a message that became no submission.
+    pub(super) submission: u64,
+}
+
+/// What is known of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    /// Its row in the log.
+    row: u64,
+    at: Timestamp,
+    submission: u64,
+}
+
+/// A row of `old_keys`.
+#[derive(Serialize, Deserialize)]
+struct OldKey {
+    row: u64,
+    at: Timestamp,
+    submission: u64,
+}
+
+impl codec::Row for OldKey {
+    const TABLE: &'static str = "old_keys";
+}
+
+/// What a look-up found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hit {
+    /// The submission it became.
+    Submission(SubmissionId),
+    /// A message that is kept, but became no submission.
+    Message,
+}
+
+/// The writer's memory of keys.
+#[derive(Debug)]
+pub(super) struct Keys {
+    ttl: [Millis; 2],
+    most: usize,
+    known: HashMap<IdempotencyKey, Seen>,
+    /// Learnt in the batch that is not yet committed.
+    fresh: HashMap<IdempotencyKey, Seen>,
+    /// To be forgotten once the batch is committed: keys and the row that said so.
+    leaving: Vec<(IdempotencyKey, u64)>,
+}
+
+impl Keys {
+    /// Rebuilds the memory from the logs.
+    pub(super) fn load(
+        ttl: [Millis; 2],
+        most: usize,
+        counters: &Counters,
+        logs: [&impl ReadableTable<u64, &'static [u8]>; 2],
+    ) -> Result<Self, StoreError> {
+        let mut known = HashMap::new();
+        for (log, evicted) in logs.into_iter().zip(counters.evicted) {
+            for row in log.range(evicted.saturating_add(1)..)? {
+                let (number, bytes) = row?;
+                let row: KeyRow = codec::decode(number.value(), bytes.value())?;
+                let seen = Seen { row: number.value(), at: row.at, submission: row.submission };
+                known.insert(IdempotencyKey::from_bytes(row.key), seen);
+            }
+        }
+        Ok(Self { ttl, most, known, fresh: HashMap::new(), leaving: Vec::new() })
+    }
+
+    /// How many keys are in memory.
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// What `key` stands for, if it was taken within the time its log remembers. A key from the "future" counts as
+    /// taken: clocks jump, and a duplicate is worse than a key that lives too long.
+    pub(super) fn find(
+        &self,
+        tables: &Tables<'_>,
+        counters: &Counters,
+        log: Log,
+        key: &IdempotencyKey,
+        now: Timestamp,
+    ) -> Result<Option<Hit>, StoreError> {
+        let seen = match self.fresh.get(key).or_else(|| self.known.get(key)) {
+            Some(seen) => Some(*seen),
+            None if counters.evicted == [0; 2] => None,
+            None => match tables.old_keys.get(key.as_bytes())? {
+                Some(row) => {
+                    let OldKey { row, at, submission } = codec::decode(key, row.value())?;
+                    Some(Seen { row, at, submission })
+                }
+                None => None,
+            },
+        };
+        Ok(seen.filter(|seen| now.since(seen.at) < self.ttl_of(log)).map(|seen| match seen.submission {
+            0 => Hit::Message,
+            number => Hit::Submission(SubmissionId::new(number)),
+        }))
+    }
+
+    /// Writes a key down; it is known to later changes of the same batch at once, and for good after the commit.
+    pub(super) fn learn(
+        &mut self,
+        tables: &mut Tables<'_>,
+        counters: &mut Counters,
+        log: Log,
+        key: IdempotencyKey,
+        submission: Option<SubmissionId>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let submission = submission.map_or(0, SubmissionId::get);
+        let [tokens, messages] = &mut counters.log_rows;
+        let (table, last) = match log {
+            Log::Token => (&mut tables.token_log, tokens),
+            Log::Message => (&mut tables.message_log, messages),
+        };
+        *last = last.saturating_add(1);
+        table.insert(*last, codec::encode(&KeyRow { key: *key.as_bytes(), at: now, submission })?.as_slice())?;
+        self.fresh.insert(key, Seen { row: *last, at: now, submission });
+        Ok(())
+    }
+
+    /// Takes expired rows off the front of the logs, `most` of them at the most. Returns how many it took.
+    pub(super) fn expire(
+        &mut self,
+        tables: &mut Tables<'_>,
+        counters: &Counters,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<usize, StoreError> {
+        let mut taken = 0;
+        for (log, evicted) in Log::BOTH.into_iter().zip(counters.evicted) {
+            let ttl = self.ttl_of(log);
+            while taken < most {
+                let table = match log {
+                    Log::Token => &mut tables.token_log,
+                    Log::Message => &mut tables.message_log,
+                };
+                let Some((number, row)) = first(table)? else { break };
+                if now.since(row.at) < ttl {
+                    break;
+                }
+                table.remove(number)?;
+                let key = IdempotencyKey::from_bytes(row.key);
+                if number <= evicted {
+                    forget_old(tables, &key, number)?;
+                } else {
+                    self.leaving.push((key, number));
+                }
+                taken += 1;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Moves the oldest keys out of memory, where it holds more than it may; `most` of them at the most. Returns how
+    /// many it moved.
+    pub(super) fn evict(
+        &mut self,
+        tables: &mut Tables<'_>,
+        counters: &mut Counters,
+        most: usize,
+    ) -> Result<usize, StoreError> {
+        let leaving = self.leaving.len();
+        let excess = self.known.len().saturating_sub(leaving).saturating_sub(self.most).min(most);
+        for _ in 0..excess {
+            let [tokens, messages] = counters.evicted;
+            let next = |table: &redb::Table<'_, u64, &'static [u8]>, evicted: u64| match table
+                .range(evicted.saturating_add(1)..)?
+                .next()
+                .transpose()?
+            {
+                Some((number, row)) => {
+                    Ok(Some((number.value(), codec::decode::<KeyRow>(number.value(), row.value())?)))
+                }
+                None => Ok::<_, StoreError>(None),
+            };
+            let token = next(&tables.token_log, tokens)?;
+            let message = next(&tables.message_log, messages)?;
+            let older_token = match (&token, &message) {
+                (Some((_, token)), Some((_, message))) => token.at <= message.at,
+                (token, _) => token.is_some(),
+            };
+            let Some((number, row)) = (if older_token { token } else { message }) else { break };
+            let [tokens, messages] = &mut counters.evicted;
+            *(if older_token { tokens } else { messages }) = number;
+            let key = IdempotencyKey::from_bytes(row.key);
+            let old = OldKey { row: number, at: row.at, submission: row.submission };
+            tables.old_keys.insert(key.as_bytes(), codec::encode(&old)?.as_slice())?;
+            self.leaving.push((key, number));
+        }
+        Ok(excess)
+    }
+
+    /// The batch is on disk: what it learnt is known from now on.
+    pub(super) fn publish(&mut self) {
+        for (key, row) in self.leaving.drain(..) {
+            if self.known.get(&key).is_some_and(|seen| seen.row == row) {
+                self.known.remove(&key);
+            }
+        }
+        self.known.extend(self.fresh.drain());
+    }
+
+    /// The batch came to nothing: so did what it learnt.
+    pub(super) fn discard(&mut self) {
+        self.fresh.clear();
+        self.leaving.clear();
+    }
+
+    const fn ttl_of(&self, log: Log) -> Millis {
+        let [token, message] = self.ttl;
+        match log {
+            Log::Token => token,
+            Log::Message => message,
+        }
+    }
+}
+
+fn first(table: &redb::Table<'_, u64, &'static [u8]>) -> Result<Option<(u64, KeyRow)>, StoreError> {
+    match table.first()? {
+        Some((number, row)) => Ok(Some((number.value(), codec::decode(number.value(), row.value())?))),
+        None => Ok(None),
+    }
+}
+
+/// Takes a key out of `old_keys`, unless a later row has taken its place.
+fn forget_old(tables: &mut Tables<'_>, key: &IdempotencyKey, number: u64) -> Result<(), StoreError> {
+    let is_this = match tables.old_keys.get(key.as_bytes())? {
+        Some(row) => codec::decode::<OldKey>(key, row.value())?.row == number,
+        None => false,
+    };
+    if is_this {
+        tables.old_keys.remove(key.as_bytes())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,250 @@
+//! Leads: made, given to an agent, closed, given to another.
+//!
+//! Who gets one and why is decided in `crate::domain::{lead, roster}`. Leads that nobody can take wait in order; whoever
+//! becomes free gets the oldest.
+
+use redb::ReadableTable;
+
+use crate::domain::ids::{AgentId, AgentName, Customer, FlowName, LeadId, SubmissionId, TeamName};
+use crate::domain::lead::{Choice, Lead, LeadState, Reason};
+use crate::domain::submission::IdempotencyKey;
+
+use super::batch::{Batch, Transaction};
+use super::{RowProblem, StoreError, codec};
+
+/// Waiting leads given out in one transaction at the most. More are given out by the next [`Distribute`].
+const GIVEN_OUT: usize = 256;
+
+/// What a lead is made for.
+#[derive(Clone, Debug)]
+pub struct LeadOrder {
+    /// The flow of its submission.
+    pub flow: FlowName,
+    /// The team whose agents may have it.
+    pub team: TeamName,
+    /// Whether a known customer returns to the agent they had.
+    pub sticky: bool,
+    /// Who filled in the form.
+    pub customer: Customer,
+}
+
+/// Closes a lead: its agent is free for another.
+#[derive(Debug)]
+pub struct CloseLead {
+    /// Which one.
+    pub lead: LeadId,
+}
+
+/// Gives a lead to an agent, whoever had it. An admin's word goes over limits and pauses.
+#[derive(Debug)]
+pub struct AssignLead {
+    /// Which one.
+    pub lead: LeadId,
+    /// To whom.
+    pub agent: AgentName,
+}
+
+/// Gives waiting leads to agents that have become free by the clock: an absence that ended, a new day.
+#[derive(Debug)]
+pub struct Distribute;
+
+/// What an admin's word did to a lead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeadChanged {
+    /// It is so now.
+    Now(Lead),
+    /// It was closed before.
+    Closed,
+    /// There is no such lead.
+    Unknown,
+    /// There is no such agent.
+    NoAgent,
+}
+
+impl Transaction for CloseLead {
+    type Outcome = LeadChanged;
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<LeadChanged, StoreError> {
+        let Some(mut lead) = find(batch, self.lead)? else { return Ok(LeadChanged::Unknown) };
+        if lead.state == LeadState::Closed {
+            return Ok(LeadChanged::Closed);
+        }
+        take_away(batch, self.lead, &lead)?;
+        lead.state = LeadState::Closed;
+        lead.closed_at = Some(batch.now);
+        write(batch, self.lead, &lead)?;
+        distribute(batch, &lead.team, GIVEN_OUT)?;
+        Ok(LeadChanged::Now(lead))
+    }
+}
+
+impl Transaction for AssignLead {
+    type Outcome = LeadChanged;
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<LeadChanged, StoreError> {
+        let Some(mut lead) = find(batch, self.lead)? else { return Ok(LeadChanged::Unknown) };
+        if lead.state == LeadState::Closed {
+            return Ok(LeadChanged::Closed);
+        }
+        let Some(agent) = batch.memory.roster.by_name(&self.agent) else { return Ok(LeadChanged::NoAgent) };
+        if lead.agent != Some(agent) {
+            let team = lead.team.clone();
+            take_away(batch, self.lead, &lead)?;
+            give(batch, self.lead, &mut lead, agent, Choice::by_hand(agent))?;
+            distribute(batch, &team, GIVEN_OUT)?;
+        }
+        Ok(LeadChanged::Now(lead))
+    }
+}
+
+impl Transaction for Distribute {
+    /// How many leads found an agent.
+    type Outcome = usize;
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<usize, StoreError> {
+        let mut given = 0;
+        let mut after: Option<TeamName> = None;
+        while given < GIVEN_OUT {
+            let Some(team) = next_waiting_team(batch, after.as_ref())? else { break };
+            given += distribute(batch, &team, GIVEN_OUT - given)?;
+            after = Some(team);
+        }
+        Ok(given)
+    }
+}
+
+/// Makes the lead of `submission` and gives it to the right agent, or lets it wait.
+pub(super) fn make(
+    batch: &mut Batch<'_, '_>,
+    order: &LeadOrder,
+    submission: SubmissionId,
+) -> Result<(LeadId, Option<AgentName>), StoreError> {
+    let id = batch.memory.counters.next_lead();
+    let known = if order.sticky { known_agent(batch, order)? } else { None };
+    let mut choice = batch.memory.roster.pick(&order.team, batch.now, known);
+    // Those who wait already come first; a known customer has an agent of their own.
+    if choice.reason == Reason::LeastLoaded && first_waiting(batch, &order.team)?.is_some() {
+        choice = Choice::default();
+    }
+    let mut lead = Lead {
+        submission,
+        flow: order.flow.clone(),
+        team: order.team.clone(),
+        agent: None,
+        state: LeadState::Open,
+        created_at: batch.now,
+        assigned_at: None,
+        closed_at: None,
+        why: choice.clone(),
+    };
+    if let Some(agent) = choice.agent {
+        give(batch, id, &mut lead, agent, choice)?;
+    } else {
+        batch.tables.waiting_leads.insert((lead.team.as_str(), id.get()), ())?;
+        write(batch, id, &lead)?;
+    }
+    if order.sticky
+        && let Some(agent) = lead.agent
+    {
+        remember(batch, order, agent, id)?;
+    }
+    Ok((id, lead.agent.and_then(|agent| batch.memory.roster.get(agent).map(|agent| agent.name.clone()))))
+}
+
+/// Gives waiting leads of `team`, oldest first, to those who can take one; `most` at the most.
+pub(super) fn distribute(batch: &mut Batch<'_, '_>, team: &TeamName, most: usize) -> Result<usize, StoreError> {
+    for given in 0..most {
+        let Some(id) = first_waiting(batch, team)? else { return Ok(given) };
+        let choice = batch.memory.roster.pick(team, batch.now, None);
+        let Some(agent) = choice.agent else { return Ok(given) };
+        let Some(mut lead) = find(batch, id)? else {
+            return Err(StoreError::row::<Lead>(&id.to_string(), RowProblem::Missing));
+        };
+        batch.tables.waiting_leads.remove((team.as_str(), id.get()))?;
+        give(batch, id, &mut lead, agent, choice)?;
+    }
+    Ok(most)
+}
+
+/// Takes every open lead from `agent`; they wait for somebody else.
+pub(super) fn take_all(batch: &mut Batch<'_, '_>, agent: AgentId) -> Result<(), StoreError> {
+    let rows = batch.tables.open_leads.range((agent.get(), 0)..=(agent.get(), u64::MAX))?;
+    let ids = rows.map(|row| Ok(LeadId::new(row?.0.value().1))).collect::<Result<Vec<_>, StoreError>>()?;
+    for id in ids {
+        let Some(mut lead) = find(batch, id)? else { continue };
+        take_away(batch, id, &lead)?;
+        lead.agent = None;
+        batch.tables.waiting_leads.insert((lead.team.as_str(), id.get()), ())?;
+        write(batch, id, &lead)?;
+    }
+    Ok(())
+}
+
+/// Puts an open lead into `agent`'s care.
+fn give(batch: &mut Batch<'_, '_>, id: LeadId, lead: &mut Lead, agent: AgentId, why: Choice) -> Result<(), StoreError> {
+    batch.memory.roster.take(agent, batch.now);
+    batch.tables.open_leads.insert((agent.get(), id.get()), ())?;
+    lead.agent = Some(agent);
+    lead.assigned_at = Some(batch.now);
+    lead.why = why;
+    write(batch, id, lead)
+}
+
+/// Takes an open lead out of its agent's care, or out of the queue. The row is the caller's to write.
+fn take_away(batch: &mut Batch<'_, '_>, id: LeadId, lead: &Lead) -> Result<(), StoreError> {
+    match lead.agent {
+        Some(agent) => {
+            batch.tables.open_leads.remove((agent.get(), id.get()))?;
+            batch.memory.roster.release(agent, batch.now);
+        }
+        None => {
+            batch.tables.waiting_leads.remove((lead.team.as_str(), id.get()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The agent who had this customer last, by whatever name we know the customer.
+fn known_agent(batch: &Batch<'_, '_>, order: &LeadOrder) -> Result<Option<AgentId>, StoreError> {
+    for key in customer_keys(order) {
+        if let Some(row) = batch.tables.customers.get(key.as_bytes())? {
+            return Ok(Some(AgentId::new(row.value().0)));
+        }
+    }
+    Ok(None)
+}
+
+/// Notes who has the customer, under each name: the number and the id of one customer may come apart later.
+fn remember(batch: &mut Batch<'_, '_>, order: &LeadOrder, agent: AgentId, lead: LeadId) -> Result<(), StoreError> {
+    for key in customer_keys(order) {
+        batch.tables.customers.insert(key.as_bytes(), (agent.get(), lead.get()))?;
+    }
+    Ok(())
+}
+
+fn customer_keys(order: &LeadOrder) -> impl Iterator<Item = IdempotencyKey> {
+    let names = [&order.customer.id, &order.customer.phone];
+    names.into_iter().flatten().map(|name| IdempotencyKey::of_customer(&order.flow, name))
+}
+
+fn first_waiting(batch: &Batch<'_, '_>, team: &TeamName) -> Result<Option<LeadId>, StoreError> {
+    let mut rows = batch.tables.waiting_leads.range((team.as_str(), 0)..=(team.as_str(), u64::MAX))?;
+    Ok(rows.next().transpose()?.map(|(key, _)| LeadId::new(key.value().1)))
+}
+
+fn next_waiting_team(batch: &Batch<'_, '_>, after: Option<&TeamName>) -> Result<Option<TeamName>, StoreError> {
+    use std::ops::Bound::{Excluded, Unbounded};
+    let from = after.map_or(Unbounded, |team| Excluded((team.as_str(), u64::MAX)));
+    let mut rows = batch.tables.waiting_leads.range::<(&str, u64)>((from, Unbounded))?;
+    Ok(rows.next().transpose()?.and_then(|(key, _)| TeamName::new(key.value().0).ok()))
+}
+
+fn write(batch: &mut Batch<'_, '_>, id: LeadId, lead: &Lead) -> Result<(), StoreError> {
+    batch.tables.leads.insert(id.get(), codec::encode(lead)?.as_slice())?;
+    batch.dirty = true;
+    Ok(())
+}
+
+fn find(batch: &Batch<'_, '_>, id: LeadId) -> Result<Option<Lead>, StoreError> {
+    batch.tables.leads.get(id.get())?.map(|row| codec::decode(id, row.value())).transpose()
+}

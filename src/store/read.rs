@@ -1,0 +1,326 @@
+//! Snapshots: what the file held at the last commit, for the feeder, the workers, admins and health.
+//!
+//! A snapshot is short-lived: while it lives, no page of the file can be used again. Lists come in pages, so that
+//! whoever walks a long one can let go in between. Nothing here decides anything.
+
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+
+use crate::domain::booking::{Booking, Interval};
+use crate::domain::draft::Draft;
+use crate::domain::ids::{AgentId, BookingId, CalendarName, JobId, LeadId, SubmissionId, TeamName};
+use crate::domain::job::{Attempt, DeadLetter, Job};
+use crate::domain::lead::{Agent, Lead};
+use crate::domain::time::{Millis, Timestamp};
+
+use super::accept::{Join, StoredSubmission};
+use super::codec::Row;
+use super::tables::{
+    AGENTS, ATTEMPTS, BOOKINGS, DEAD, DRAFTS, DUE, JOBS, JOINS, LEADS, OPEN_LEADS, REVIVED, Rows, SUBMISSIONS, TAKEN,
+    WAITING_LEADS,
+};
+use super::{StoreError, bookings, codec};
+
+/// No booking lasts longer: slots are at most a day, and so are the buffers behind them.
+const LONGEST_BOOKING: Millis = Millis::from_secs(2 * 24 * 60 * 60);
+
+/// The file at one moment.
+pub struct Snapshot {
+    txn: ReadTransaction,
+}
+
+/// How many there are of what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Submissions.
+    pub submissions: u64,
+    /// Jobs waiting or running.
+    pub jobs_scheduled: u64,
+    /// Jobs over, discarded ones included.
+    pub jobs_done: u64,
+    /// Dead letters.
+    pub jobs_dead: u64,
+    /// Open leads, waiting ones included.
+    pub leads_open: u64,
+    /// Open leads that nobody has yet.
+    pub leads_unassigned: u64,
+    /// Bookings, cancelled ones included.
+    pub bookings: u64,
+    /// Places taken by bookings that stand.
+    pub places_taken: u64,
+    /// Forms in the making.
+    pub drafts: u64,
+}
+
+impl Snapshot {
+    pub(super) fn of(database: &Database) -> Result<Self, StoreError> {
+        Ok(Self { txn: database.begin_read()? })
+    }
+
+    pub(super) const fn transaction(&self) -> &ReadTransaction {
+        &self.txn
+    }
+
+    /// One submission.
+    ///
+    /// # Errors
+    /// [`StoreError::Row`] where it can't be read; likewise below.
+    pub fn submission(&self, id: SubmissionId) -> Result<Option<StoredSubmission>, StoreError> {
+        self.row(SUBMISSIONS, id.get())
+    }
+
+    /// What came later for a submission, in order.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn joins(&self, id: SubmissionId) -> Result<Vec<Join>, StoreError> {
+        let table = self.txn.open_table(JOINS)?;
+        let rows = table.range((id.get(), 0)..=(id.get(), u64::MAX))?;
+        rows.map(|row| {
+            let (key, bytes) = row?;
+            codec::decode(key.value(), bytes.value())
+        })
+        .collect()
+    }
+
+    /// Submissions before `before`, newest first, `limit` at the most.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn submissions(
+        &self,
+        before: Option<SubmissionId>,
+        limit: usize,
+    ) -> Result<Vec<(SubmissionId, StoredSubmission)>, StoreError> {
+        self.page(SUBMISSIONS, before.map(SubmissionId::get), limit, SubmissionId::new)
+    }
+
+    /// One job.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        self.row(JOBS, id.get())
+    }
+
+    /// Jobs before `before`, newest first, `limit` at the most.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn jobs(&self, before: Option<JobId>, limit: usize) -> Result<Vec<(JobId, Job)>, StoreError> {
+        self.page(JOBS, before.map(JobId::get), limit, JobId::new)
+    }
+
+    /// Every attempt that is still kept, in order: the failed ones, then the one that succeeded.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StoreError> {
+        let table = self.txn.open_table(ATTEMPTS)?;
+        let failed = table.range((id.get(), 0)..=(id.get(), u32::MAX))?.map(|row| {
+            let (key, bytes) = row?;
+            codec::decode(key.value(), bytes.value())
+        });
+        let mut attempts = failed.collect::<Result<Vec<Attempt>, StoreError>>()?;
+        attempts.extend(self.job(id)?.and_then(|job| job.success));
+        Ok(attempts)
+    }
+
+    /// One dead letter.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn dead(&self, id: JobId) -> Result<Option<DeadLetter>, StoreError> {
+        self.row(DEAD, id.get())
+    }
+
+    /// Dead letters before `before`, newest first, `limit` at the most.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn dead_letters(&self, before: Option<JobId>, limit: usize) -> Result<Vec<(JobId, DeadLetter)>, StoreError> {
+        self.page(DEAD, before.map(JobId::get), limit, JobId::new)
+    }
+
+    /// The message that a job reads again: the text as an admin corrected it, or as it came.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn message(&self, id: JobId) -> Result<Option<String>, StoreError> {
+        let letter: Option<DeadLetter> = self.row(REVIVED, id.get())?;
+        Ok(letter.map(|letter| letter.corrected.unwrap_or(letter.payload)))
+    }
+
+    /// Jobs due from behind `after` up to and with `until`, soonest first, `limit` at the most.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn due(
+        &self,
+        after: Option<(Timestamp, JobId)>,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, JobId)>, StoreError> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let from = after.map_or(Unbounded, |(at, job)| Excluded((at.as_millis(), job.get())));
+        let to = Included((until.as_millis(), u64::MAX));
+        if after.is_some_and(|(at, _)| at > until) {
+            return Ok(Vec::new());
+        }
+        let table = self.txn.open_table(DUE)?;
+        table.range::<(u64, u64)>((from, to))?.take(limit).map(|row| Ok(due_entry(row?.0.value()))).collect()
+    }
+
+    /// Jobs due last of all, latest first, `limit` at the most: where due times of a clock that ran ahead show.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn due_last(&self, limit: usize) -> Result<Vec<(Timestamp, JobId)>, StoreError> {
+        let table = self.txn.open_table(DUE)?;
+        table.iter()?.rev().take(limit).map(|row| Ok(due_entry(row?.0.value()))).collect()
+    }
+
+    /// When the job that is due soonest is due.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn first_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        let table = self.txn.open_table(DUE)?;
+        Ok(table.first()?.map(|(key, _)| due_entry(key.value()).0))
+    }
+
+    /// One lead.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn lead(&self, id: LeadId) -> Result<Option<Lead>, StoreError> {
+        self.row(LEADS, id.get())
+    }
+
+    /// Leads before `before`, newest first, `limit` at the most.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn leads(&self, before: Option<LeadId>, limit: usize) -> Result<Vec<(LeadId, Lead)>, StoreError> {
+        self.page(LEADS, before.map(LeadId::get), limit, LeadId::new)
+    }
+
+    /// Teams that have leads waiting, and how many.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn waiting_teams(&self) -> Result<Vec<(TeamName, u64)>, StoreError> {
+        let table = self.txn.open_table(WAITING_LEADS)?;
+        let mut teams: Vec<(TeamName, u64)> = Vec::new();
+        for row in table.iter()? {
+            let (key, _) = row?;
+            match teams.last_mut() {
+                Some((team, waiting)) if team.as_str() == key.value().0 => *waiting += 1,
+                _ => teams.extend(TeamName::new(key.value().0).ok().map(|team| (team, 1))),
+            }
+        }
+        Ok(teams)
+    }
+
+    /// One agent.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn agent(&self, id: AgentId) -> Result<Option<Agent>, StoreError> {
+        self.row(AGENTS, id.get())
+    }
+
+    /// All agents, in the order in which they were added, removed ones included.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn agents(&self) -> Result<Vec<(AgentId, Agent)>, StoreError> {
+        let mut agents = self.page(AGENTS, None, usize::MAX, AgentId::new)?;
+        agents.reverse();
+        Ok(agents)
+    }
+
+    /// One booking.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn booking(&self, id: BookingId) -> Result<Option<Booking>, StoreError> {
+        self.row(BOOKINGS, id.get())
+    }
+
+    /// Bookings before `before`, newest first, `limit` at the most.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn bookings(&self, before: Option<BookingId>, limit: usize) -> Result<Vec<(BookingId, Booking)>, StoreError> {
+        self.page(BOOKINGS, before.map(BookingId::get), limit, BookingId::new)
+    }
+
+    /// Times of `calendar` that overlap `window` and are taken, one for each booking.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn taken(&self, calendar: &CalendarName, window: Interval) -> Result<Vec<Interval>, StoreError> {
+        bookings::read_taken(&self.txn.open_table(TAKEN)?, calendar, window, LONGEST_BOOKING, None)
+    }
+
+    /// All forms in the making, the one that changed last first.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn drafts(&self) -> Result<Vec<Draft>, StoreError> {
+        let table = self.txn.open_table(DRAFTS)?;
+        let rows = table.iter()?.map(|row| {
+            let (key, bytes) = row?;
+            codec::decode(key.value(), bytes.value())
+        });
+        let mut drafts = rows.collect::<Result<Vec<Draft>, StoreError>>()?;
+        drafts.sort_by_key(|draft| std::cmp::Reverse(draft.updated_at));
+        Ok(drafts)
+    }
+
+    /// How many there are of what. Costs no walk: the tables know their lengths.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn counts(&self) -> Result<Counts, StoreError> {
+        let jobs = self.txn.open_table(JOBS)?.len()?;
+        let jobs_scheduled = self.txn.open_table(DUE)?.len()?;
+        let jobs_dead = self.txn.open_table(DEAD)?.len()?;
+        let leads_unassigned = self.txn.open_table(WAITING_LEADS)?.len()?;
+        Ok(Counts {
+            submissions: self.txn.open_table(SUBMISSIONS)?.len()?,
+            jobs_scheduled,
+            jobs_done: jobs.saturating_sub(jobs_scheduled).saturating_sub(jobs_dead),
+            jobs_dead,
+            leads_open: self.txn.open_table(OPEN_LEADS)?.len()?.saturating_add(leads_unassigned),
+            leads_unassigned,
+            bookings: self.txn.open_table(BOOKINGS)?.len()?,
+            places_taken: self.txn.open_table(TAKEN)?.len()?,
+            drafts: self.txn.open_table(DRAFTS)?.len()?,
+        })
+    }
+
+    fn row<R: Row>(&self, table: Rows, key: u64) -> Result<Option<R>, StoreError> {
+        self.txn.open_table(table)?.get(key)?.map(|row| codec::decode(key, row.value())).transpose()
+    }
+
+    fn page<I, R: Row>(
+        &self,
+        table: TableDefinition<'static, u64, &'static [u8]>,
+        before: Option<u64>,
+        limit: usize,
+        id: fn(u64) -> I,
+    ) -> Result<Vec<(I, R)>, StoreError> {
+        let table = self.txn.open_table(table)?;
+        let rows = table.range(..before.unwrap_or(u64::MAX))?.rev().take(limit);
+        rows.map(|row| {
+            let (key, bytes) = row?;
+            Ok((id(key.value()), codec::decode(key.value(), bytes.value())?))
+        })
+        .collect()
+    }
+}
+
+const fn due_entry((at, job): (u64, u64)) -> (Timestamp, JobId) {
+    (Timestamp::from_millis(at), JobId::new(job))
+}

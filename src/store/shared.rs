@@ -1,0 +1,198 @@
+//! What the writer thread and the handles see of each other: health, the open file, figures.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use redb::Database;
+
+use crate::domain::ids::JobId;
+
+use super::StoreError;
+
+/// How the store is.
+#[derive(Clone, Debug)]
+pub enum Health {
+    /// The file is being opened or verified.
+    Opening,
+    /// Changes are taken.
+    Ready,
+    /// The disk is nearly full: no new submissions, so that what is there can go on.
+    LowSpace,
+    /// The disk is full: the file is opened again as soon as there is room.
+    NoSpace,
+    /// The store has ended because of this.
+    Failed(StoreError),
+    /// The store has been closed.
+    Closed,
+}
+
+/// What the writer has done since the start.
+#[derive(Debug, Default)]
+pub struct Figures {
+    commits: AtomicU64,
+    changes: AtomicU64,
+    last_batch: AtomicU64,
+    last_commit_us: AtomicU64,
+    slowest_commit_us: AtomicU64,
+    keys: AtomicU64,
+}
+
+/// [`Figures`] at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct WriterFigures {
+    /// Batches committed.
+    pub commits: u64,
+    /// Changes in them.
+    pub changes: u64,
+    /// Changes in the last one.
+    pub last_batch: u64,
+    /// How long the last one took, in microseconds.
+    pub last_commit_us: u64,
+    /// How long the slowest one took, in microseconds.
+    pub slowest_commit_us: u64,
+    /// Idempotency keys in memory.
+    pub keys: u64,
+}
+
+impl Figures {
+    pub(super) fn note_batch(&self, changes: usize, took: Duration, keys: usize) {
+        let changes = u64::try_from(changes).unwrap_or(u64::MAX);
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.changes.fetch_add(changes, Ordering::Relaxed);
+        self.last_batch.store(changes, Ordering::Relaxed);
+        self.last_commit_us.store(us, Ordering::Relaxed);
+        self.slowest_commit_us.fetch_max(us, Ordering::Relaxed);
+        self.keys.store(u64::try_from(keys).unwrap_or(u64::MAX), Ordering::Relaxed);
+        metrics::histogram!("flowgate_commit_seconds").record(took.as_secs_f64());
+        metrics::histogram!("flowgate_batch_changes").record(u32::try_from(changes).unwrap_or(u32::MAX));
+        metrics::gauge!("flowgate_idempotency_keys").set(u32::try_from(keys).unwrap_or(u32::MAX));
+    }
+
+    pub(super) fn note_idle(&self) {
+        self.last_batch.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn now(&self) -> WriterFigures {
+        let get = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        WriterFigures {
+            commits: get(&self.commits),
+            changes: get(&self.changes),
+            last_batch: get(&self.last_batch),
+            last_commit_us: get(&self.last_commit_us),
+            slowest_commit_us: get(&self.slowest_commit_us),
+            keys: get(&self.keys),
+        }
+    }
+}
+
+/// What the writer thread and the handles share.
+pub(super) struct Shared {
+    health: Mutex<Health>,
+    changed: Condvar,
+    database: RwLock<Option<Arc<Database>>>,
+    suspects: Mutex<Vec<JobId>>,
+    on_due: Mutex<Option<Sender<()>>>,
+    on_failure: Mutex<Vec<Sender<StoreError>>>,
+    pub(super) figures: Figures,
+}
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        Self {
+            health: Mutex::new(Health::Opening),
+            changed: Condvar::new(),
+            database: RwLock::new(None),
+            suspects: Mutex::default(),
+            on_due: Mutex::default(),
+            on_failure: Mutex::default(),
+            figures: Figures::default(),
+        }
+    }
+
+    pub(super) fn health(&self) -> Health {
+        lock(&self.health).clone()
+    }
+
+    pub(super) fn set(&self, health: Health) {
+        *lock(&self.health) = health;
+        self.changed.notify_all();
+    }
+
+    /// The store ends with `error`.
+    pub(super) fn fail(&self, error: StoreError) {
+        self.withdraw();
+        for told in lock(&self.on_failure).drain(..) {
+            let _ = told.try_send(error.clone());
+        }
+        self.set(Health::Failed(error));
+    }
+
+    /// Waits until the file is open, or will not be.
+    pub(super) fn wait_open(&self) -> Result<(), StoreError> {
+        let mut health = lock(&self.health);
+        loop {
+            match &*health {
+                Health::Opening => health = self.changed.wait(health).unwrap_or_else(PoisonError::into_inner),
+                Health::Ready | Health::LowSpace => return Ok(()),
+                Health::NoSpace => return Err(StoreError::NoSpace),
+                Health::Failed(error) => return Err(error.clone()),
+                Health::Closed => return Err(StoreError::NotOpen),
+            }
+        }
+    }
+
+    pub(super) fn publish(&self, database: Arc<Database>) {
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
+    }
+
+    /// No new readers from here on.
+    pub(super) fn withdraw(&self) {
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(super) fn database(&self) -> Option<Arc<Database>> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn suspect(&self, jobs: Vec<JobId>) {
+        *lock(&self.suspects) = jobs;
+    }
+
+    pub(super) fn suspects(&self) -> Vec<JobId> {
+        lock(&self.suspects).clone()
+    }
+
+    pub(super) fn on_due(&self, wake: Sender<()>) {
+        *lock(&self.on_due) = Some(wake);
+    }
+
+    pub(super) fn on_failure(&self, told: Sender<StoreError>) {
+        if let Health::Failed(error) = self.health() {
+            let _ = told.try_send(error);
+        } else {
+            lock(&self.on_failure).push(told);
+        }
+    }
+
+    /// Tells the feeder that a job was scheduled. A full channel has told it already.
+    pub(super) fn wake(&self) {
+        if let Some(wake) = &*lock(&self.on_due) {
+            let _ = wake.try_send(());
+        }
+    }
+}
+
+/// The value behind a lock. A thread that panicked while it held it left no half-made value: all are set in one step.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Bytes free for us on the disk that holds `path`; `None` where the system can't tell.
+pub(super) fn free_space(path: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}

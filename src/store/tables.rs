@@ -1,0 +1,130 @@
+//! Every table of the file: its name, its key layout, and the order that follows from it. The schema is here and nowhere
+//! else.
+//!
+//! Keys and values are primitives on purpose: redb stores the type names in the file and refuses to open a table under
+//! a changed one. Rows are bytes, read and written by [`super::codec`]. Names are never used again once retired.
+//!
+//! Tables that every submission touches have ascending keys, so that a batch writes neighbouring pages: touching random
+//! pages is what makes a commit slow. The exceptions say so.
+
+use redb::{Table, TableDefinition, WriteTransaction};
+
+use super::StoreError;
+
+/// A table of rows under ascending numbers.
+pub(super) type Rows = TableDefinition<'static, u64, &'static [u8]>;
+/// A table of rows under the hash of a text: each access is a page of its own.
+pub(super) type Hashed = TableDefinition<'static, &'static [u8; 16], &'static [u8]>;
+
+/// What the file is: `marker`, `format`, and `counters`, which every commit rewrites. See [`super::format`].
+pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+
+/// Submissions by id, in order of acceptance. Written once, never rewritten.
+pub(super) const SUBMISSIONS: Rows = TableDefinition::new("submissions");
+/// What came later for a submission that was already there. Key: (submission id, number from 1).
+pub(super) const JOINS: TableDefinition<'static, (u64, u64), &[u8]> = TableDefinition::new("joins");
+/// Idempotency keys of forms in order of acceptance. Key: a running number. The truth behind [`super::keys`].
+pub(super) const TOKEN_LOG: Rows = TableDefinition::new("token_log");
+/// Idempotency keys of webhook messages, likewise.
+pub(super) const MESSAGE_LOG: Rows = TableDefinition::new("message_log");
+/// Keys that no longer fit into memory. Random pages: touched only past `limits.idempotency_keys`.
+pub(super) const OLD_KEYS: Hashed = TableDefinition::new("old_keys");
+/// Forms in the making, by the key of their token or user. Random pages: only flows with several screens.
+pub(super) const DRAFTS: Hashed = TableDefinition::new("drafts");
+
+/// Jobs by id. Small rows: they are rewritten as the job goes on.
+pub(super) const JOBS: Rows = TableDefinition::new("jobs");
+/// Jobs waiting, soonest first. Key: (`due_at` in UTC ms, job id). Equal times run in order of acceptance.
+pub(super) const DUE: TableDefinition<'static, (u64, u64), ()> = TableDefinition::new("due");
+/// Failed attempts. Key: (job id, attempt from 1).
+pub(super) const ATTEMPTS: TableDefinition<'static, (u64, u32), &[u8]> = TableDefinition::new("attempts");
+/// Dead letters by job id.
+pub(super) const DEAD: Rows = TableDefinition::new("dead");
+/// Dead letters of messages that are being read again, by job id: they hold the message until that succeeds.
+pub(super) const REVIVED: Rows = TableDefinition::new("revived");
+
+/// Agents by id, removed ones included.
+pub(super) const AGENTS: Rows = TableDefinition::new("agents");
+/// Leads by id.
+pub(super) const LEADS: Rows = TableDefinition::new("leads");
+/// Open leads that an agent has. Key: (agent id, lead id).
+pub(super) const OPEN_LEADS: TableDefinition<'static, (u64, u64), ()> = TableDefinition::new("open_leads");
+/// Open leads that nobody has yet, oldest first. Key: (team, lead id).
+pub(super) const WAITING_LEADS: TableDefinition<'static, (&str, u64), ()> = TableDefinition::new("waiting_leads");
+/// Who had a customer last. Value: (agent id, lead id). Random pages: only `sticky` flows.
+pub(super) const CUSTOMERS: TableDefinition<'static, &[u8; 16], (u64, u64)> = TableDefinition::new("customers");
+
+/// Bookings by id.
+pub(super) const BOOKINGS: Rows = TableDefinition::new("bookings");
+/// Times that confirmed bookings take. Key: (calendar, start in UTC ms, booking id); value: end in UTC ms, excluded.
+pub(super) const TAKEN: TableDefinition<'static, (&str, u64, u64), u64> = TableDefinition::new("taken");
+
+macro_rules! tables {
+    ($($field:ident: $definition:ident, ($key:ty, $value:ty);)*) => {
+        /// All tables, open for writing in one transaction. redb allows each to be open once.
+        pub(super) struct Tables<'txn> {
+            $(pub(super) $field: Table<'txn, $key, $value>,)*
+        }
+
+        impl<'txn> Tables<'txn> {
+            /// Opens every table of the schema, making those that are missing.
+            pub(super) fn open(txn: &'txn WriteTransaction) -> Result<Self, StoreError> {
+                Ok(Self { $($field: txn.open_table($definition)?,)* })
+            }
+        }
+    };
+}
+
+tables! {
+    meta: META, (&'static str, &'static [u8]);
+    submissions: SUBMISSIONS, (u64, &'static [u8]);
+    joins: JOINS, ((u64, u64), &'static [u8]);
+    token_log: TOKEN_LOG, (u64, &'static [u8]);
+    message_log: MESSAGE_LOG, (u64, &'static [u8]);
+    old_keys: OLD_KEYS, (&'static [u8; 16], &'static [u8]);
+    drafts: DRAFTS, (&'static [u8; 16], &'static [u8]);
+    jobs: JOBS, (u64, &'static [u8]);
+    due: DUE, ((u64, u64), ());
+    attempts: ATTEMPTS, ((u64, u32), &'static [u8]);
+    dead: DEAD, (u64, &'static [u8]);
+    revived: REVIVED, (u64, &'static [u8]);
+    agents: AGENTS, (u64, &'static [u8]);
+    leads: LEADS, (u64, &'static [u8]);
+    open_leads: OPEN_LEADS, ((u64, u64), ());
+    waiting_leads: WAITING_LEADS, ((&'static str, u64), ());
+    customers: CUSTOMERS, (&'static [u8; 16], (u64, u64));
+    bookings: BOOKINGS, (u64, &'static [u8]);
+    taken: TAKEN, ((&'static str, u64, u64), u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::{Database, ReadableTable, backends::InMemoryBackend};
+
+    use super::*;
+
+    #[test]
+    fn what_is_due_soonest_comes_first_and_equal_times_in_order_of_acceptance() {
+        let db = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
+        let txn = db.begin_write().unwrap();
+        let mut due = txn.open_table(DUE).unwrap();
+        for key in [(300, 1), (5, 9), (300, 0), (5, 300)] {
+            due.insert(key, ()).unwrap();
+        }
+        let order: Vec<_> = due.iter().unwrap().map(|row| row.unwrap().0.value()).collect();
+        assert_eq!(order, [(5, 9), (5, 300), (300, 0), (300, 1)]);
+    }
+
+    #[test]
+    fn taken_times_of_a_calendar_lie_together_by_start() {
+        let db = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
+        let txn = db.begin_write().unwrap();
+        let mut taken = txn.open_table(TAKEN).unwrap();
+        for key in [("b", 1, 1), ("a", 1000, 2), ("a", 2, 3), ("ab", 1, 4)] {
+            taken.insert(key, 0).unwrap();
+        }
+        let of_a: Vec<_> =
+            taken.range(("a", 0, 0)..("a", u64::MAX, 0)).unwrap().map(|row| row.unwrap().0.value().2).collect();
+        assert_eq!(of_a, [3, 2]);
+    }
+}

@@ -1,0 +1,7 @@
+//! The store from outside its rooms: what it promises, on real files and on disks that fail.
+
+mod disks;
+mod faults;
+mod model;
+mod promises;
+mod support;

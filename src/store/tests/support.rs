@@ -1,0 +1,130 @@
+//! A store on a file of its own, and things to put into it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::clock::ManualClock;
+use crate::domain::ids::{AgentName, Customer, FlowName, FlowToken, JobId, MessageId, TeamName};
+use crate::domain::job::Attempt;
+use crate::domain::submission::{Channel, IdempotencyKey, Submission};
+use crate::domain::time::{Millis, Timestamp};
+use crate::store::{Accept, Accepted, AddAgent, Arrival, Finish, Finished, Form, LeadOrder, Store, StoreOptions};
+
+/// 2026-11-24T08:00:00Z.
+pub const START: Timestamp = Timestamp::from_millis(1_795_507_200_000);
+
+pub struct Bench {
+    pub folder: tempfile::TempDir,
+    pub clock: Arc<ManualClock>,
+    pub store: Store,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub fn with(change: impl FnOnce(&mut StoreOptions)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(START));
+        let store = open(folder.path().join("data.redb"), &clock, change);
+        Self { folder, clock, store }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("data.redb")
+    }
+
+    /// Closes the file and opens it again.
+    pub fn reopen(self) -> Self {
+        self.store.close().unwrap();
+        let store = open(self.path(), &self.clock, |_| {});
+        Self { store, ..self }
+    }
+
+    pub fn accept(&self, form: Form) -> Accepted {
+        let arrivals = vec![Arrival::Form(Box::new(form))];
+        self.store.ask(Accept { arrivals }).unwrap().remove(0)
+    }
+
+    pub fn accept_new(&self, token: &str) -> JobId {
+        match self.accept(form(token, "{}")) {
+            Accepted::New { job, .. } => job,
+            other => panic!("{token}: {other:?}"),
+        }
+    }
+
+    pub fn finish(&self, job: JobId) -> Finished {
+        let order = LeadOrder { flow: flow(), team: team(), sticky: true, customer: Customer::default() };
+        self.store.ask(Finish { job, attempt: attempt(None), lead: Some(order) }).unwrap()
+    }
+
+    pub fn add_agent(&self, name: &str, max: Option<u32>) {
+        let name = AgentName::new(name).unwrap();
+        self.store.ask(AddAgent { name, team: team(), weight: 1, max, max_per_day: None }).unwrap();
+    }
+
+    /// Every invariant holds.
+    #[track_caller]
+    pub fn check(&self) {
+        let report = crate::store::check(&self.store.read().unwrap()).unwrap();
+        assert_eq!(report.findings, []);
+    }
+}
+
+pub fn open(path: PathBuf, clock: &Arc<ManualClock>, change: impl FnOnce(&mut StoreOptions)) -> Store {
+    let mut options = StoreOptions { free_space_min: 0, ..StoreOptions::new(path) };
+    change(&mut options);
+    let clock: Arc<dyn crate::clock::Clock> = clock.clone();
+    let store = Store::start(options, clock).unwrap();
+    store.wait_open().unwrap();
+    store
+}
+
+pub fn flow() -> FlowName {
+    FlowName::new("appointment").unwrap()
+}
+
+pub fn team() -> TeamName {
+    TeamName::new("sales").unwrap()
+}
+
+pub fn attempt(error: Option<&str>) -> Attempt {
+    Attempt { number: 0, started_at: START, took: Millis::new(1), error: error.map(str::to_owned) }
+}
+
+/// A plain form with a token.
+pub fn form(token: &str, data: &str) -> Form {
+    let flow_token = FlowToken::new(token).unwrap();
+    Form {
+        form_key: Some(IdempotencyKey::of_token(&flow(), &flow_token)),
+        message_key: None,
+        elsewhere: Vec::new(),
+        draft_key: None,
+        wish: None,
+        answerable: true,
+        submission: Submission {
+            flow: flow(),
+            flow_token: Some(flow_token),
+            customer: Customer::from_text("1234567890"),
+            channel: Channel::Plain,
+            message_id: None,
+            screen: None,
+            data: data.into(),
+            extra: "".into(),
+            problems: Vec::new(),
+            sent_at: None,
+        },
+    }
+}
+
+/// The same form, come by webhook.
+pub fn by_webhook(token: &str, message: &str, data: &str) -> Form {
+    let mut form = form(token, data);
+    let message = MessageId::new(message).unwrap();
+    form.message_key = Some(IdempotencyKey::of_message(&message));
+    form.submission.message_id = Some(message);
+    form.submission.channel = Channel::Webhook;
+    form.answerable = false;
+    form
+}
