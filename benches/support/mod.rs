@@ -1,0 +1,229 @@
+//! What the benches over loopback stand on: a server process, a bare one beside it, and a load.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// Makes the body of the `n`th form.
+pub type Body = fn(u64) -> String;
+
+/// A process that ends with the bench.
+pub struct Running {
+    child: Child,
+    pub address: SocketAddr,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    /// Starts the program on `config` in `folder` and waits until it is ready.
+    pub fn flowgate(folder: &Path, config: &str) -> Self {
+        std::fs::write(folder.join("config.toml"), config).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flowgate"));
+        command.arg("serve").env("FLOWGATE_LOG", "warn").current_dir(folder);
+        Self::start(command, "ready: http://")
+    }
+
+    /// Starts this bench once more, as a hyper that answers 200 to everything.
+    pub fn bare_hyper() -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.env("BARE_HYPER", "1");
+        Self::start(command, "bare: ")
+    }
+
+    fn start(mut command: Command, prefix: &str) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = lines.find_map(|line| line.unwrap().strip_prefix(prefix).map(str::to_owned)).unwrap();
+        let address = line.split(' ').next().unwrap().parse().unwrap();
+        std::thread::spawn(move || lines.count());
+        Self { child, address }
+    }
+
+    /// What `flowgate ARGS --json` prints in `folder`.
+    pub fn ask(folder: &Path, args: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_flowgate")).args(args).current_dir(folder).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+/// Answers 200 to whatever comes, until the bench that started it ends it.
+pub fn be_bare_hyper() {
+    use http_body_util::{BodyExt, Full};
+    use hyper::body::{Bytes, Incoming};
+    use hyper::{Request, Response};
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        println!("bare: {}", listener.local_addr().unwrap());
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let service = hyper::service::service_fn(|request: Request<Incoming>| async {
+                request.into_body().collect().await?;
+                Ok::<_, hyper::Error>(Response::new(Full::new(Bytes::from_static(
+                    b"{\"version\":\"3.0\",\"screen\":\"SUCCESS_SCREEN\",\"data\":{\"message\":\"Submission received\"}}",
+                ))))
+            });
+            let io = hyper_util::rt::TokioIo::new(stream);
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, service));
+        }
+    });
+}
+
+/// What a load saw. Latencies in microseconds.
+#[derive(Default)]
+pub struct Seen {
+    pub accepted: u64,
+    pub other: u64,
+    pub seconds: f64,
+    latencies: Vec<u64>,
+}
+
+impl Seen {
+    pub fn rate(&self) -> f64 {
+        f64::from(u32::try_from(self.accepted).unwrap()) / self.seconds
+    }
+
+    /// The latency in milliseconds that this fraction of the answers, in thousandths, stayed under.
+    pub fn quantile(&mut self, thousandths: usize) -> f64 {
+        self.latencies.sort_unstable();
+        let place = (self.latencies.len() * thousandths / 1000).min(self.latencies.len() - 1);
+        f64::from(u32::try_from(self.latencies[place]).unwrap()) / 1000.0
+    }
+
+    fn add(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.other += other.other;
+        self.latencies.extend(other.latencies);
+    }
+}
+
+/// Each of `connections` sends the next form as soon as it has the answer to the last one.
+pub async fn closed_loop(to: SocketAddr, path: &str, body: Body, connections: u64, length: Duration) -> Seen {
+    let began = Instant::now();
+    let mut tasks = Vec::new();
+    for connection in 0..connections {
+        let path = path.to_owned();
+        tasks.push(tokio::spawn(async move {
+            let mut sender = Sender::connect(to, path).await;
+            let mut seen = Seen::default();
+            let mut number = connection << 40;
+            while began.elapsed() < length {
+                number += 1;
+                let sent = Instant::now();
+                let accepted = sender.post(&body(number)).await;
+                seen.note(accepted, sent);
+            }
+            seen
+        }));
+    }
+    gather(tasks, began).await
+}
+
+/// Sends `rate` forms a second whether or not answers come; a latency counts from when the form was to be sent.
+pub async fn open_loop(to: SocketAddr, path: &str, body: Body, rate: u64, connections: u64, length: Duration) -> Seen {
+    let began = Instant::now();
+    let mut tasks = Vec::new();
+    for connection in 0..connections {
+        let path = path.to_owned();
+        tasks.push(tokio::spawn(async move {
+            let mut sender = Sender::connect(to, path).await;
+            let mut seen = Seen::default();
+            let interval = Duration::from_secs(connections).div_f64(f64::from(u32::try_from(rate).unwrap()));
+            let offset =
+                interval.mul_f64(f64::from(u32::try_from(connection).unwrap())) / u32::try_from(connections).unwrap();
+            let mut due = offset;
+            let mut number = (connection + 1_000) << 40;
+            while due < length {
+                tokio::time::sleep_until((began + due).into()).await;
+                number += 1;
+                let accepted = sender.post(&body(number)).await;
+                seen.note(accepted, began + due);
+                due += interval;
+            }
+            seen
+        }));
+    }
+    gather(tasks, began).await
+}
+
+async fn gather(tasks: Vec<tokio::task::JoinHandle<Seen>>, began: Instant) -> Seen {
+    let mut all = Seen::default();
+    for task in tasks {
+        all.add(task.await.unwrap());
+    }
+    all.seconds = began.elapsed().as_secs_f64();
+    all
+}
+
+impl Seen {
+    fn note(&mut self, accepted: bool, since: Instant) {
+        *(if accepted { &mut self.accepted } else { &mut self.other }) += 1;
+        self.latencies.push(u64::try_from(since.elapsed().as_micros()).unwrap());
+    }
+}
+
+/// One connection that is kept.
+struct Sender {
+    stream: TcpStream,
+    path: String,
+    key: Hmac<Sha256>,
+    buffer: Vec<u8>,
+}
+
+impl Sender {
+    async fn connect(to: SocketAddr, path: String) -> Self {
+        let stream = TcpStream::connect(to).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, path, key: Hmac::new_from_slice(SECRET.as_bytes()).unwrap(), buffer: Vec::new() }
+    }
+
+    /// Sends one signed form; whether it was accepted.
+    async fn post(&mut self, body: &str) -> bool {
+        use std::fmt::Write;
+        let mut mac = self.key.clone();
+        mac.update(body.as_bytes());
+        let mut signature = String::with_capacity(64);
+        for byte in mac.finalize().into_bytes() {
+            write!(signature, "{byte:02x}").unwrap();
+        }
+        let request = format!(
+            "POST {} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+             x-hub-signature-256: sha256={signature}\r\n\r\n{body}",
+            self.path,
+            body.len()
+        );
+        self.stream.write_all(request.as_bytes()).await.unwrap();
+        self.buffer.clear();
+        loop {
+            assert_ne!(self.stream.read_buf(&mut self.buffer).await.unwrap(), 0, "the server hung up");
+            if let Some(whole) = whole_answer(&self.buffer) {
+                return whole.starts_with(b"HTTP/1.1 200") && whole.windows(14).any(|w| w == b"SUCCESS_SCREEN");
+            }
+        }
+    }
+}
+
+/// The answer, once all of it is there.
+fn whole_answer(bytes: &[u8]) -> Option<&[u8]> {
+    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let text = std::str::from_utf8(&bytes[..head]).unwrap().to_ascii_lowercase();
+    let length: usize = text.split_once("content-length: ")?.1.split("\r\n").next()?.parse().unwrap();
+    bytes.get(..head + length)
+}
