@@ -7,6 +7,7 @@
 pub mod booking;
 pub mod calendar;
 pub mod draft;
+pub mod field;
 pub mod flow;
 pub mod ids;
 pub mod job;
