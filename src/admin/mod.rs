@@ -1,1 +1,17 @@
-//! (head to be written by its author)
+//! What an operator may ask, of a running server through a Unix socket or of a stopped server's file, with the same
+//! code.
+//!
+//! [`protocol`] has the questions, [`views`] the shape of the answers, [`desk`] the answers themselves, [`socket`] the
+//! way between two processes. How answers look on a terminal is `crate::cli`'s; rules are in `crate::domain`.
+
+mod changes;
+mod desk;
+mod lists;
+mod protocol;
+mod socket;
+mod views;
+
+pub use desk::{Desk, Live};
+pub use protocol::{AdminError, AgentSettings, ErrorCode, Filter, Question, Selection};
+pub use socket::{Client, SocketServer, socket_path};
+pub use views::{DeadView, JobView, LeadView, StatusView, SubmissionView};

@@ -1,0 +1,204 @@
+//! Answers that change something: each is one of the store's named transactions, and its outcome as a row.
+
+use jiff::civil::{Date, Time};
+use jiff::tz::TimeZone;
+use serde_json::json;
+
+use crate::domain::ids::{AgentName, BookingId, JobId, LeadId};
+use crate::domain::lead::Absence;
+use crate::domain::time::Timestamp;
+use crate::store::{
+    AddAgent, AgentChange, AgentChanged, AssignLead, BookingChanged, CancelBooking, ChangeAgent, CloseLead, Discard,
+    JobChanged, LeadChanged, MoveBooking, Revive,
+};
+
+use super::desk::{Desk, Out, row};
+use super::lists;
+use super::protocol::{AdminError, AgentSettings, Question, Selection};
+use super::views::{AgentView, BookingView};
+
+/// Dead letters shown by a dry run.
+const SAMPLES: usize = 3;
+
+/// Makes one change and tells how things are now.
+pub(super) fn make(desk: &Desk, question: Question, out: &mut Out<'_>) -> Result<(), AdminError> {
+    match question {
+        Question::Retry(selection) => dead_letters(desk, &selection, Fate::Retried, out),
+        Question::Discard(selection) => dead_letters(desk, &selection, Fate::Discarded, out),
+        Question::CloseLead { id } => lead(desk, id, None, out),
+        Question::AssignLead { id, agent } => lead(desk, id, Some(agent), out),
+        Question::AddAgent { name, team, settings } => {
+            let settings = checked(settings)?;
+            let limit = |limit: Option<u32>| limit.filter(|limit| *limit > 0);
+            let added = AddAgent {
+                name: name.clone(),
+                team,
+                weight: settings.weight.unwrap_or(1),
+                max: limit(settings.max),
+                max_per_day: limit(settings.max_per_day),
+            };
+            agent(desk, &name, desk.store.ask(added)?, out)
+        }
+        Question::SetAgent { name, team, settings } => {
+            let settings = checked(settings)?;
+            let limit = |limit: Option<u32>| limit.map(|limit| Some(limit).filter(|limit| *limit > 0));
+            let change = AgentChange::Set {
+                team,
+                weight: settings.weight,
+                max: limit(settings.max),
+                max_per_day: limit(settings.max_per_day),
+            };
+            change_agent(desk, &name, change, out)
+        }
+        Question::PauseAgent { name } => change_agent(desk, &name, AgentChange::Pause, out),
+        Question::ResumeAgent { name } => change_agent(desk, &name, AgentChange::Resume, out),
+        Question::RemoveAgent { name } => change_agent(desk, &name, AgentChange::Remove, out),
+        Question::AgentAbsent { name, from, to } => {
+            let absence = absence(from, to)?;
+            change_agent(desk, &name, AgentChange::Absent(absence), out)
+        }
+        Question::CancelBooking { id } => booking(id, desk.store.ask(CancelBooking { booking: id })?, out),
+        Question::MoveBooking { id, date, time } => move_booking(desk, id, date, time, out),
+        // What only looks is answered before it comes here.
+        _ => Err(AdminError::invalid("this question changes nothing")),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Fate {
+    Retried,
+    Discarded,
+}
+
+fn dead_letters(desk: &Desk, selection: &Selection, fate: Fate, out: &mut Out<'_>) -> Result<(), AdminError> {
+    match selection {
+        Selection::One { id, payload } => {
+            check_payload(payload.as_deref())?;
+            match decide(desk, *id, fate, payload.clone())? {
+                JobChanged::Now(state) => row(out, json!({"id": id, "state": state.as_str()})),
+                JobChanged::NoPayload => Err(AdminError::failed(format!(
+                    "job {id} carries a submission, not a message: its fields can't be replaced; leave --payload out"
+                ))),
+                JobChanged::Refused(_) | JobChanged::Unknown => Err(lists::no_letter(&desk.read()?, *id)?),
+            }
+        }
+        Selection::All { filter, dry_run } => {
+            // First all numbers, then the changes: what dies again meanwhile is not taken twice.
+            let mut chosen = Vec::new();
+            let mut samples = Vec::new();
+            lists::each_dead_letter(desk, filter, |view| {
+                chosen.push(view.job.id);
+                if samples.len() < SAMPLES {
+                    samples.push(view);
+                }
+                Ok(chosen.len() < filter.most())
+            })?;
+            if *dry_run {
+                return row(out, json!({"would_change": chosen.len(), "samples": samples}));
+            }
+            let mut changed = 0_usize;
+            // Oldest first: in the order in which they would have run.
+            for id in chosen.into_iter().rev() {
+                changed += usize::from(matches!(decide(desk, id, fate, None)?, JobChanged::Now(_)));
+            }
+            row(out, json!({"changed": changed}))
+        }
+    }
+}
+
+fn decide(desk: &Desk, job: JobId, fate: Fate, payload: Option<String>) -> Result<JobChanged, AdminError> {
+    Ok(match fate {
+        Fate::Retried => desk.store.ask(Revive { job, payload })?,
+        Fate::Discarded => desk.store.ask(Discard { job })?,
+    })
+}
+
+fn check_payload(payload: Option<&str>) -> Result<(), AdminError> {
+    match payload.map(serde_json::from_str::<serde::de::IgnoredAny>) {
+        Some(Err(error)) => Err(AdminError::invalid(format!("the payload is no JSON: {error}"))),
+        _ => Ok(()),
+    }
+}
+
+fn lead(desk: &Desk, id: LeadId, to: Option<AgentName>, out: &mut Out<'_>) -> Result<(), AdminError> {
+    let changed = match &to {
+        Some(agent) => desk.store.ask(AssignLead { lead: id, agent: agent.clone() })?,
+        None => desk.store.ask(CloseLead { lead: id })?,
+    };
+    match changed {
+        LeadChanged::Now(_) => lists::lead(desk, id, out),
+        LeadChanged::Closed => Err(AdminError::failed(format!("lead {id} is closed already"))),
+        LeadChanged::Unknown => Err(lists::no_lead(id)),
+        LeadChanged::NoAgent => Err(no_agent(&to.map(|name| name.to_string()).unwrap_or_default())),
+    }
+}
+
+fn change_agent(desk: &Desk, name: &AgentName, change: AgentChange, out: &mut Out<'_>) -> Result<(), AdminError> {
+    let changed = desk.store.ask(ChangeAgent { name: name.clone(), change })?;
+    agent(desk, name, changed, out)
+}
+
+fn agent(desk: &Desk, name: &AgentName, changed: AgentChanged, out: &mut Out<'_>) -> Result<(), AdminError> {
+    match changed {
+        AgentChanged::Now(id, agent) => row(out, AgentView::new(id, &agent, desk.now())),
+        AgentChanged::NameTaken => Err(AdminError::failed(format!(
+            "there is an agent {name} already: choose another name, or `flowgate agents set {name} …` to change this one"
+        ))),
+        AgentChanged::Unknown => Err(no_agent(name.as_str())),
+    }
+}
+
+fn no_agent(name: &str) -> AdminError {
+    AdminError::not_found(format!("there is no agent {name}: `flowgate agents` lists them"))
+}
+
+fn checked(settings: AgentSettings) -> Result<AgentSettings, AdminError> {
+    match settings.weight {
+        Some(weight) if !(1..=1000).contains(&weight) => {
+            Err(AdminError::invalid(format!("a weight is from 1 to 1000, not {weight}")))
+        }
+        _ => Ok(settings),
+    }
+}
+
+/// Whole days, as UTC counts them.
+fn absence(from: Date, to: Date) -> Result<Absence, AdminError> {
+    if to < from {
+        return Err(AdminError::invalid(format!("the absence ends on {to}, before it begins on {from}")));
+    }
+    let midnight =
+        |day: Date| day.to_zoned_datetime(TimeZone::UTC).map(|zoned| Timestamp::from_jiff(zoned.timestamp()));
+    let behind = to.saturating_add(jiff::Span::new().days(1));
+    match (midnight(from), midnight(behind)) {
+        (Ok(from), Ok(to)) => Ok(Absence { from, to }),
+        _ => Err(AdminError::invalid(format!("{from} or {to} is no day that can be reckoned with"))),
+    }
+}
+
+fn booking(id: BookingId, changed: BookingChanged, out: &mut Out<'_>) -> Result<(), AdminError> {
+    match changed {
+        BookingChanged::Now(booking) => row(out, BookingView::new(id, &booking)),
+        BookingChanged::Refused { why, free } => {
+            let free: Vec<String> = free.iter().map(|slot| format!("{} {}", slot.date, slot.clock_time())).collect();
+            let free = if free.is_empty() { "none".to_owned() } else { free.join(", ") };
+            Err(AdminError::failed(format!("{why} Free near it: {free}")))
+        }
+        BookingChanged::Cancelled => Err(AdminError::failed(format!("booking {id} was cancelled before"))),
+        BookingChanged::OtherCalendar(calendar) => {
+            Err(AdminError::failed(format!("booking {id} is in calendar {calendar}: move it there")))
+        }
+        BookingChanged::Unknown => Err(lists::no_booking(id)),
+    }
+}
+
+fn move_booking(desk: &Desk, id: BookingId, date: Date, time: Time, out: &mut Out<'_>) -> Result<(), AdminError> {
+    let Some(found) = desk.read()?.booking(id)? else { return Err(lists::no_booking(id)) };
+    let Some(calendar) = desk.calendars.get(&found.calendar) else {
+        let calendar = found.calendar;
+        return Err(AdminError::failed(format!(
+            "calendar {calendar} of booking {id} is not in the config: put it back, or cancel the booking"
+        )));
+    };
+    let moved = MoveBooking { booking: id, calendar: calendar.clone(), date, time };
+    booking(id, desk.store.ask(moved)?, out)
+}

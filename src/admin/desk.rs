@@ -1,0 +1,207 @@
+//! Where every question is answered: over the socket of a running server, or in the command line on a stopped one's file.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::clock::Clock;
+use crate::domain::calendar::Calendar;
+use crate::domain::ids::{AgentId, CalendarName, JobId};
+use crate::domain::time::Timestamp;
+use crate::store::{Health, Snapshot, Store, StoreError};
+
+use super::protocol::{AdminError, Question};
+use super::views::{JobCounts, LeadCounts, StatusView, WriterView};
+use super::{changes, lists};
+
+/// What only a running server knows.
+#[derive(Clone)]
+pub struct Live {
+    /// Jobs that are handed out.
+    pub running: Arc<dyn Fn() -> Vec<JobId> + Send + Sync>,
+    /// What an admin should know about how it was started: a development secret, unsigned flows.
+    pub hints: Vec<String>,
+}
+
+/// Answers questions about one store.
+#[derive(Clone)]
+pub struct Desk {
+    pub(super) store: Store,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) calendars: BTreeMap<CalendarName, Arc<Calendar>>,
+    live: Option<Live>,
+}
+
+/// Takes the rows of an answer. False: nobody reads them any more.
+pub(super) type Out<'a> = dyn FnMut(Value) -> bool + 'a;
+
+impl Desk {
+    /// A desk for `store`; `live` where it belongs to a running server.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        calendars: BTreeMap<CalendarName, Arc<Calendar>>,
+        live: Option<Live>,
+    ) -> Self {
+        Self { store, clock, calendars, live }
+    }
+
+    /// Answers one question: a row for each thing, in order. Stops early where `out` says that nobody reads.
+    ///
+    /// # Errors
+    /// [`AdminError`] says what was wrong, and what to type. Rows may have come before it.
+    pub fn answer(&self, question: Question, out: &mut Out<'_>) -> Result<(), AdminError> {
+        match question {
+            Question::Status => row(out, self.status()?),
+            Question::Submissions(filter) => lists::submissions(self, &filter, out),
+            Question::Submission { id } => lists::submission(self, id, out),
+            Question::Drafts(filter) => lists::drafts(self, &filter, out),
+            Question::Jobs(filter) => lists::jobs(self, &filter, out),
+            Question::Job { id } => lists::job(self, id, out),
+            Question::DeadLetters(filter) => lists::dead_letters(self, &filter, out),
+            Question::DeadLetter { id } => lists::dead_letter(self, id, out),
+            Question::Leads(filter) => lists::leads(self, &filter, out),
+            Question::Lead { id } => lists::lead(self, id, out),
+            Question::Agents(filter) => lists::agents(self, &filter, out),
+            Question::Bookings(filter) => lists::bookings(self, &filter, out),
+            Question::Booking { id } => lists::booking(self, id, out),
+            Question::Slots { calendar, from, to, limit } => {
+                lists::slots(self, calendar.as_ref(), (from, to), limit, out)
+            }
+            Question::Check => self.check(out),
+            change => changes::make(self, change, out),
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(super) fn read(&self) -> Result<Snapshot, AdminError> {
+        Ok(self.store.read()?)
+    }
+
+    /// Jobs that run right now.
+    pub(super) fn running(&self) -> HashSet<JobId> {
+        self.live.as_ref().map(|live| (live.running)().into_iter().collect()).unwrap_or_default()
+    }
+
+    fn status(&self) -> Result<StatusView, AdminError> {
+        let read = self.read()?;
+        let counts = read.counts()?;
+        let running = u64::try_from(self.running().len()).unwrap_or(u64::MAX).min(counts.jobs_scheduled);
+        let oldest = read.first_due()?.filter(|due| *due <= self.now());
+        let (waiting, room) = self.store.intake_depth();
+        let (free_bytes, floor) = self.store.free_space();
+        let mut status = StatusView {
+            health: if self.live.is_some() { health_name(&self.store.health()) } else { "stopped" }.to_owned(),
+            submissions: counts.submissions,
+            drafts: counts.drafts,
+            jobs: JobCounts {
+                scheduled: counts.jobs_scheduled.saturating_sub(running),
+                running,
+                done: counts.jobs_done,
+                dead: counts.jobs_dead,
+            },
+            oldest_due_seconds: oldest.map(|due| self.now().since(due).get() / 1000),
+            leads: LeadCounts { open: counts.leads_open, unassigned: counts.leads_unassigned },
+            bookings: counts.places_taken,
+            writer: WriterView { waiting, room, figures: self.store.figures() },
+            file_bytes: self.store.file_bytes(),
+            free_bytes,
+            hints: Vec::new(),
+        };
+        status.hints = self.hints(&read, &status, floor)?;
+        Ok(status)
+    }
+
+    /// What is wrong, and what to type.
+    fn hints(&self, read: &Snapshot, status: &StatusView, floor: u64) -> Result<Vec<String>, StoreError> {
+        let mut hints = self.live.as_ref().map(|live| live.hints.clone()).unwrap_or_default();
+        if self.live.is_none() {
+            hints.push("no server runs on this file: `flowgate serve` starts one".to_owned());
+        }
+        if status.free_bytes.is_some_and(|free| free < floor) {
+            hints
+                .push(format!("the disk is nearly full: below {floor} bytes free, new submissions get 503; make room"));
+        }
+        if status.jobs.dead > 0 {
+            let dead = status.jobs.dead;
+            hints.push(format!(
+                "{dead} dead letters: `flowgate dead list` shows why, `flowgate dead retry ID` runs one again"
+            ));
+        }
+        if self.live.is_some() && status.oldest_due_seconds.is_some_and(|seconds| seconds > 60) {
+            hints.push("jobs are waiting for more than a minute: `flowgate jobs list --state scheduled`".to_owned());
+        }
+        let agents = read.agents()?;
+        for (team, waiting) in read.waiting_teams()? {
+            let members: Vec<_> = agents.iter().filter(|(_, agent)| agent.team == team && !agent.removed).collect();
+            hints.push(if members.is_empty() {
+                format!("{waiting} leads wait, team {team} has no agent: `flowgate agents add NAME --team {team}`")
+            } else {
+                let agents = members.len();
+                format!("{waiting} leads wait: none of the {agents} agents of team {team} can take one, see `flowgate agents`")
+            });
+        }
+        Ok(hints)
+    }
+
+    fn check(&self, out: &mut Out<'_>) -> Result<(), AdminError> {
+        #[derive(Serialize)]
+        struct FindingView {
+            invariant: &'static str,
+            place: String,
+        }
+        #[derive(Serialize)]
+        struct Summary {
+            rows: u64,
+            found: u64,
+        }
+        let report = crate::store::check(&self.read()?)?;
+        for finding in report.findings {
+            row(out, FindingView { invariant: finding.invariant, place: finding.place })?;
+        }
+        row(out, Summary { rows: report.rows, found: report.found })?;
+        match report.found {
+            0 => Ok(()),
+            found => {
+                Err(AdminError::failed(format!("{found} things are not as they should be: keep a copy of the file")))
+            }
+        }
+    }
+}
+
+/// Names of agents, looked up once for a page of rows.
+pub(super) struct Names(BTreeMap<AgentId, String>);
+
+impl Names {
+    pub(super) fn read(read: &Snapshot) -> Result<Self, StoreError> {
+        Ok(Self(read.agents()?.into_iter().map(|(id, agent)| (id, agent.name.to_string())).collect()))
+    }
+
+    pub(super) fn of(&self, agent: Option<AgentId>) -> Option<String> {
+        self.0.get(&agent?).cloned()
+    }
+}
+
+/// Sends one row.
+pub(super) fn row(out: &mut Out<'_>, row: impl Serialize) -> Result<(), AdminError> {
+    let value = serde_json::to_value(row).map_err(|error| AdminError::failed(error.to_string()))?;
+    out(value);
+    Ok(())
+}
+
+const fn health_name(health: &Health) -> &'static str {
+    match health {
+        Health::Opening => "opening",
+        Health::Ready => "ready",
+        Health::LowSpace => "low_space",
+        Health::NoSpace => "no_space",
+        Health::Failed(_) => "failed",
+        Health::Closed => "closed",
+    }
+}

@@ -1,0 +1,262 @@
+//! The questions that an operator may ask, and the errors. Answers are rows: see `super::views`.
+//!
+//! On the socket a question is one line of JSON; the answer is `{"row":…}` for each row, then `{"end":true}` or
+//! `{"error":{"code":…,"message":…}}`.
+
+use jiff::civil::{Date, Time};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ids::{AgentName, BookingId, CalendarName, FlowName, JobId, LeadId, SubmissionId, TeamName};
+use crate::domain::time::Timestamp;
+use crate::store::StoreError;
+
+/// Something an operator asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Question {
+    /// How things stand: one row.
+    Status,
+    /// Submissions, newest first.
+    Submissions(Filter),
+    /// One submission, whole.
+    Submission {
+        /// Which.
+        id: SubmissionId,
+    },
+    /// Forms in the making, the one that changed last first.
+    Drafts(Filter),
+    /// Jobs, newest first.
+    Jobs(Filter),
+    /// One job and its attempts.
+    Job {
+        /// Which.
+        id: JobId,
+    },
+    /// Dead letters, newest first.
+    DeadLetters(Filter),
+    /// One dead letter, whole.
+    DeadLetter {
+        /// Which.
+        id: JobId,
+    },
+    /// Runs dead letters again: a row each.
+    Retry(Selection),
+    /// Gives dead letters up: a row each.
+    Discard(Selection),
+    /// Leads, newest first.
+    Leads(Filter),
+    /// One lead, with why its agent has it.
+    Lead {
+        /// Which.
+        id: LeadId,
+    },
+    /// Closes a lead.
+    CloseLead {
+        /// Which.
+        id: LeadId,
+    },
+    /// Gives a lead to an agent.
+    AssignLead {
+        /// Which.
+        id: LeadId,
+        /// To whom.
+        agent: AgentName,
+    },
+    /// Agents that have not been removed.
+    Agents(Filter),
+    /// Adds an agent.
+    AddAgent {
+        /// Not that of another agent.
+        name: AgentName,
+        /// Whose leads are theirs.
+        team: TeamName,
+        /// Weight and limits.
+        settings: AgentSettings,
+    },
+    /// Changes an agent's settings; what is not given stays.
+    SetAgent {
+        /// Whom.
+        name: AgentName,
+        /// The new team.
+        team: Option<TeamName>,
+        /// Weight and limits.
+        settings: AgentSettings,
+    },
+    /// No new leads for an agent until further notice.
+    PauseAgent {
+        /// Whom.
+        name: AgentName,
+    },
+    /// New leads again.
+    ResumeAgent {
+        /// Whom.
+        name: AgentName,
+    },
+    /// No new leads for a while.
+    AgentAbsent {
+        /// Whom.
+        name: AgentName,
+        /// The first day (UTC).
+        from: Date,
+        /// The last day (UTC).
+        to: Date,
+    },
+    /// Removes an agent; their open leads go to others.
+    RemoveAgent {
+        /// Whom.
+        name: AgentName,
+    },
+    /// Bookings, newest first.
+    Bookings(Filter),
+    /// One booking.
+    Booking {
+        /// Which.
+        id: BookingId,
+    },
+    /// Frees the place of a booking.
+    CancelBooking {
+        /// Which.
+        id: BookingId,
+    },
+    /// Moves a booking.
+    MoveBooking {
+        /// Which.
+        id: BookingId,
+        /// To this day,
+        date: Date,
+        /// at this time, on the calendar's clock.
+        time: Time,
+    },
+    /// Slots that may be booked, with what is taken, in order.
+    Slots {
+        /// Of one calendar, or of all.
+        calendar: Option<CalendarName>,
+        /// From this day; today unless given.
+        from: Option<Date>,
+        /// Up to and with this day; a week from the first one unless given.
+        to: Option<Date>,
+        /// Rows at the most; 0: all.
+        limit: usize,
+    },
+    /// Looks at every invariant: a row for each that does not hold, and one that sums up.
+    Check,
+}
+
+/// Which rows of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filter {
+    /// Only those in this state, by its name.
+    pub state: Option<String>,
+    /// Only those of this flow.
+    pub flow: Option<FlowName>,
+    /// Only those since then.
+    pub since: Option<Timestamp>,
+    /// Only those of this agent.
+    pub agent: Option<AgentName>,
+    /// Rows at the most; 0: all.
+    pub limit: usize,
+}
+
+impl Filter {
+    /// How many rows may come.
+    #[must_use]
+    pub const fn most(&self) -> usize {
+        if self.limit == 0 { usize::MAX } else { self.limit }
+    }
+}
+
+/// Which dead letters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Selection {
+    /// This one.
+    One {
+        /// Its job.
+        id: JobId,
+        /// A corrected payload (JSON text), for messages.
+        payload: Option<String>,
+    },
+    /// All that a filter lets through.
+    All {
+        /// The filter.
+        filter: Filter,
+        /// Only count, and show the first three.
+        dry_run: bool,
+    },
+}
+
+/// Weight and limits of an agent; what is `None` stays, or is the default of a new agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentSettings {
+    /// 1 to 1000; a new agent has 1.
+    pub weight: Option<u32>,
+    /// Open leads at the most; 0: no limit, as a new agent has it.
+    pub max: Option<u32>,
+    /// Leads in one day (UTC) at the most; 0: no limit.
+    pub max_per_day: Option<u32>,
+}
+
+/// What kind of an error it is: decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// It can't be done as things stand.
+    Failed,
+    /// The question makes no sense.
+    Invalid,
+    /// There is no such thing.
+    NotFound,
+    /// The server or the file can't be reached.
+    Unreachable,
+    /// The disk can't be trusted.
+    Untrusted,
+    /// The file is damaged.
+    Damaged,
+}
+
+/// Why an answer could not be given.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{message}")]
+pub struct AdminError {
+    /// What kind it is.
+    pub code: ErrorCode,
+    /// What was wrong, and what to type.
+    pub message: String,
+}
+
+impl AdminError {
+    /// It can't be done as things stand.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self { code: ErrorCode::Failed, message: message.into() }
+    }
+
+    /// The question makes no sense.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self { code: ErrorCode::Invalid, message: message.into() }
+    }
+
+    /// There is no such thing.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self { code: ErrorCode::NotFound, message: message.into() }
+    }
+
+    /// The server or the file can't be reached.
+    pub fn unreachable(message: impl Into<String>) -> Self {
+        Self { code: ErrorCode::Unreachable, message: message.into() }
+    }
+}
+
+impl From<StoreError> for AdminError {
+    fn from(error: StoreError) -> Self {
+        let code = match &error {
+            StoreError::InUse(_) | StoreError::Missing(_) | StoreError::NotOpen | StoreError::File { .. } => {
+                ErrorCode::Unreachable
+            }
+            StoreError::Foreign { .. } | StoreError::TooNew { .. } => ErrorCode::Unreachable,
+            StoreError::Damaged(_) => ErrorCode::Damaged,
+            StoreError::Untrusted(_) => ErrorCode::Untrusted,
+            StoreError::Row { .. } | StoreError::NoSpace | StoreError::Engine(_) => ErrorCode::Failed,
+        };
+        Self { code, message: error.to_string() }
+    }
+}
