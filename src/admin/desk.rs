@@ -1,6 +1,7 @@
 //! Where every question is answered: over the socket of a running server, or in the command line on a stopped one's file.
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -19,6 +20,8 @@ use super::{changes, lists};
 /// What only a running server knows.
 #[derive(Clone)]
 pub struct Live {
+    /// Where it takes submissions.
+    pub listen: SocketAddr,
     /// Jobs that are handed out.
     pub running: Arc<dyn Fn() -> Vec<JobId> + Send + Sync>,
     /// What an admin should know about how it was started: a development secret, unsigned flows.
@@ -98,6 +101,7 @@ impl Desk {
         let (free_bytes, floor) = self.store.free_space();
         let mut status = StatusView {
             health: if self.live.is_some() { health_name(&self.store.health()) } else { "stopped" }.to_owned(),
+            listen: self.live.as_ref().map(|live| live.listen),
             submissions: counts.submissions,
             drafts: counts.drafts,
             jobs: JobCounts {

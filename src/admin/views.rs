@@ -1,5 +1,7 @@
 //! The shape of what scripts read: one object a row. Names that are here stay as they are; more may come.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -373,6 +375,8 @@ impl From<Draft> for DraftView {
 pub struct StatusView {
     /// `ready`, `low_space`, `no_space`, `opening`, `failed`, `closed`; `stopped`: no server runs on the file.
     pub health: String,
+    /// Where it takes submissions; null: no server runs on the file.
+    pub listen: Option<SocketAddr>,
     /// Submissions kept.
     pub submissions: u64,
     /// Forms in the making.

@@ -23,7 +23,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use tokio::sync::watch;
 
-use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
+use crate::cli::secrets::random_hex;
+use crate::clock::{Clock, SystemClock, SystemEntropy};
 use crate::domain::time::{Millis, Timestamp};
 use plan::{CAPACITY, Form, Plan, RIVALS, team};
 use report::Report;
@@ -87,9 +88,7 @@ pub enum DemoError {
 /// [`DemoError`] where there is nothing to report on.
 pub fn run(args: DemoArgs) -> Result<bool, DemoError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let mut secret = [0; 32];
-    SystemEntropy.fill(&mut secret);
-    let secret = secret.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let secret = random_hex(&SystemEntropy);
     let plan = Plan { rate: args.rate, seconds: args.seconds };
 
     let mut folder = Folder::make(&secret)?;

@@ -1,0 +1,141 @@
+//! The app secrets that signatures are made with: those of the config, or a development secret where none is set.
+//!
+//! A server never runs without one. A development secret lies beside the data file, for its owner alone, so that a
+//! newcomer can try everything before there is an app at Meta; Meta itself never signs with it.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::clock::Entropy;
+use crate::config::{Config, Secret, SecretError, SecretRef};
+
+/// Its name, beside the data file.
+const DEVELOPMENT: &str = "flowgate.dev-secret";
+
+/// The secrets to run with. At least one.
+#[derive(Debug)]
+pub struct AppSecrets {
+    /// The newest: what `try` signs with.
+    pub newest: Secret,
+    /// Those that are still good.
+    pub older: Vec<Secret>,
+    /// The file of the development secret, where that is the one.
+    pub development: Option<PathBuf>,
+}
+
+/// No secret to run with.
+#[derive(Debug, thiserror::Error)]
+pub enum NoSecret {
+    /// One that the config names can't be had.
+    #[error(transparent)]
+    Unreadable(#[from] SecretError),
+    /// The development secret can't be made.
+    #[error("can't make a development secret in {}: {source}; set META_APP_SECRET instead", path.display())]
+    NotMade {
+        /// Where it was to be.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// None is set, and no server has made a development secret yet.
+    #[error("no app secret is set, and there is no {} yet: `flowgate serve` makes it", .0.display())]
+    NotYet(PathBuf),
+}
+
+impl AppSecrets {
+    /// The secrets that the config names, or the development secret, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`NoSecret`].
+    pub fn get_or_make(config: &Config, entropy: &dyn Entropy) -> Result<Self, NoSecret> {
+        if let Some(secrets) = Self::configured(config)? {
+            return Ok(secrets);
+        }
+        let path = development_file(config);
+        make(&path, entropy).map_err(|source| NoSecret::NotMade { path: path.clone(), source })?;
+        Self::development(path)
+    }
+
+    /// The same for a command that only wants to talk to a server: nothing is made.
+    ///
+    /// # Errors
+    /// [`NoSecret`].
+    pub fn get(config: &Config) -> Result<Self, NoSecret> {
+        match Self::configured(config)? {
+            Some(secrets) => Ok(secrets),
+            None => Self::development(development_file(config)),
+        }
+    }
+
+    /// All of them, newest first.
+    #[must_use]
+    pub fn all(self) -> Vec<Secret> {
+        std::iter::once(self.newest).chain(self.older).collect()
+    }
+
+    fn configured(config: &Config) -> Result<Option<Self>, NoSecret> {
+        let mut found = Vec::new();
+        for place in &config.meta.app_secrets {
+            found.extend(place.resolve()?);
+        }
+        let mut found = found.into_iter();
+        Ok(found.next().map(|newest| Self { newest, older: found.collect(), development: None }))
+    }
+
+    fn development(path: PathBuf) -> Result<Self, NoSecret> {
+        if !path.exists() {
+            return Err(NoSecret::NotYet(path));
+        }
+        match SecretRef::File(path.clone()).resolve()? {
+            Some(newest) => Ok(Self { newest, older: Vec::new(), development: Some(path) }),
+            None => Err(NoSecret::NotYet(path)),
+        }
+    }
+}
+
+fn development_file(config: &Config) -> PathBuf {
+    config.data.with_file_name(DEVELOPMENT)
+}
+
+/// Makes the file, for its owner alone. One that is there stays as it is.
+fn make(path: &Path, entropy: &dyn Entropy) -> io::Result<()> {
+    let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        other => other?,
+    };
+    writeln!(file, "{}", random_hex(entropy))
+}
+
+/// Thirty-two bytes that nobody can guess, in hexadecimal.
+pub(super) fn random_hex(entropy: &dyn Entropy) -> String {
+    let mut bytes = [0; 32];
+    entropy.fill(&mut bytes);
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::clock::SeededEntropy;
+
+    #[test]
+    fn a_development_secret_is_made_once_and_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(DEVELOPMENT);
+        assert!(matches!(AppSecrets::development(path.clone()), Err(NoSecret::NotYet(_))));
+        make(&path, &SeededEntropy::new(1)).unwrap();
+        let first = fs::read_to_string(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(first.trim().len(), 64);
+        make(&path, &SeededEntropy::new(2)).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), first);
+        let secrets = AppSecrets::development(path.clone()).unwrap();
+        assert_eq!((secrets.development.as_ref(), secrets.newest.expose().as_str()), (Some(&path), first.trim()));
+    }
+}

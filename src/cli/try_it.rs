@@ -1,0 +1,239 @@
+//! `flowgate try`: one signed form to the running server, and what becomes of it, in plain words.
+//!
+//! The form goes the way of Meta's, over HTTP; the rest is asked through the admin socket, as any command does.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::sample::{self, Wish};
+use super::secrets::{AppSecrets, NoSecret, random_hex};
+use super::sender::{Answer, SendError, Sender};
+use crate::admin::{AdminError, Client, Filter, JobView, Question, StatusView, SubmissionView, socket_path};
+use crate::clock::{Clock, SystemClock, SystemEntropy};
+use crate::config::Config;
+use crate::domain::flow::Flow;
+use crate::domain::ids::{CalendarName, FlowName};
+
+/// How long the job may take before `try` goes home.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Days in which a free slot is looked for.
+const DAYS_AHEAD: i64 = 365;
+
+/// What to send.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TryArgs {
+    /// The flow to fill in; needed where the config has several
+    #[arg(long, value_name = "NAME", value_parser = FlowName::new)]
+    pub flow: Option<FlowName>,
+    /// Fields to send, as a JSON object; the others are filled in
+    #[arg(long, value_name = "JSON", value_parser = object)]
+    pub data: Option<Map<String, Value>>,
+}
+
+/// Why nothing could be tried, or why it came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum TryError {
+    /// No server runs on this config's data file.
+    #[error("no server runs on {0}: start one with `flowgate serve`")]
+    NotRunning(String),
+    /// Which flow?
+    #[error("{0}")]
+    WhichFlow(String),
+    /// No secret to sign with.
+    #[error(transparent)]
+    Secret(#[from] NoSecret),
+    /// The calendar is full.
+    #[error("calendar {0} has no free slot: `flowgate slots --calendar {0}` shows what is taken")]
+    NoSlot(CalendarName),
+    /// The server did not answer.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The server's socket did not answer.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// It answered, but with no success.
+    #[error("the form was not accepted: {0}")]
+    NotAccepted(String),
+    /// The job goes on without us.
+    #[error("job {0} has not come to its end within 15 s: `flowgate jobs show {0}` tells more")]
+    Slow(u64),
+    /// The terminal is gone, or the system has no threads left.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Sends a form and tells what becomes of it to `out`; with `json` as one object.
+///
+/// # Errors
+/// [`TryError`].
+pub fn run(config: &Config, args: &TryArgs, json: bool, out: &mut impl Write) -> Result<(), TryError> {
+    let server = Admin { config };
+    let status: StatusView = server.one(&Question::Status)?.ok_or_else(|| server.not_running())?;
+    let listen = status.listen.ok_or_else(|| server.not_running())?;
+    let flow = choose(config, args.flow.as_ref())?;
+    let wish = flow.booking.as_ref().map(|rule| server.free_slot(&rule.calendar)).transpose()?;
+    let token = format!("try-{}", random_hex(&SystemEntropy).chars().take(16).collect::<String>());
+    let form = sample::form(&flow, &token, &args.data.clone().unwrap_or_default(), wish.as_ref());
+    let secret = AppSecrets::get(config)?.newest;
+
+    if !json {
+        writeln!(out, "A form for flow {}, signed, to http://{listen}{}:", flow.name, flow.path)?;
+        writeln!(out, "  {form}")?;
+    }
+    let clock = SystemClock::new();
+    let answer = post(listen, &flow.path, secret.expose(), &form)?;
+    let took = clock.elapsed();
+    if !json {
+        writeln!(out, "The answer, after {:.1} ms: {}", took.as_secs_f64() * 1000.0, answer.status)?;
+        writeln!(out, "  {}", answer.body)?;
+    }
+    if !answer.is_accepted() {
+        let why = answer.complaint().map_or_else(|| format!("{} {}", answer.status, answer.body), str::to_owned);
+        return Err(TryError::NotAccepted(why));
+    }
+    let submission = server.submission(&flow.name, &token)?;
+    let job = server.finished_job(&submission, &clock)?;
+    // Read again: the lead came with the end of the job.
+    let submission = server.submission(&flow.name, &token)?;
+    let booking: Option<Value> = match submission.booking_id {
+        Some(id) => server.one(&Question::Booking { id })?,
+        None => None,
+    };
+    if json {
+        let answer = json!({ "status": answer.status, "body": answer.body });
+        let whole = json!({ "answer": answer, "submission": submission, "job": job, "booking": booking });
+        return Ok(writeln!(out, "{whole}")?);
+    }
+    tell(&flow, &submission, &job, booking.as_ref(), out)
+}
+
+/// What has become of it, for people.
+fn tell(
+    flow: &Flow,
+    submission: &SubmissionView,
+    job: &JobView,
+    booking: Option<&Value>,
+    out: &mut impl Write,
+) -> Result<(), TryError> {
+    writeln!(out, "Submission {}: on disk since {}", submission.id, submission.received_at)?;
+    match (&job.last_error, job.state.as_str()) {
+        (_, "done") => writeln!(out, "Job {}: done, attempt {}", job.id, job.attempts)?,
+        (Some(error), state) => writeln!(out, "Job {}: {state} after attempt {}: {error}", job.id, job.attempts)?,
+        (None, state) => writeln!(out, "Job {}: {state}", job.id)?,
+    }
+    match (submission.lead_id, &submission.agent, &flow.lead) {
+        (Some(lead), Some(agent), _) => writeln!(out, "Lead {lead}: {agent} has it")?,
+        (Some(lead), None, Some(rule)) => writeln!(
+            out,
+            "Lead {lead}: waits, as no agent of team {} is free. Add one: flowgate agents add NAME --team {}",
+            rule.team, rule.team
+        )?,
+        _ => writeln!(out, "Lead: none, as the flow has no `lead`")?,
+    }
+    let text = |field: &str| booking.and_then(|row| row.get(field)).and_then(Value::as_str).unwrap_or_default();
+    match (submission.booking_id, &flow.booking) {
+        (Some(id), Some(rule)) => {
+            writeln!(out, "Booking {id}: {}, {} at {}", rule.calendar, text("date"), text("time"))?;
+        }
+        _ => writeln!(out, "Booking: none, as the flow has no `booking`")?,
+    }
+    Ok(())
+}
+
+/// The flow of this name, or the only one there is.
+fn choose(config: &Config, name: Option<&FlowName>) -> Result<Arc<Flow>, TryError> {
+    let names = || config.flows.keys().map(FlowName::as_str).collect::<Vec<_>>().join(", ");
+    match (name, config.flows.values().next()) {
+        (Some(name), _) => {
+            let unknown = || TryError::WhichFlow(format!("there is no flow {name}: the config has {}", names()));
+            config.flows.get(name).cloned().ok_or_else(unknown)
+        }
+        (None, Some(only)) if config.flows.len() == 1 => Ok(Arc::clone(only)),
+        (None, Some(_)) => Err(TryError::WhichFlow(format!("which flow? --flow takes one of {}", names()))),
+        (None, None) => Err(TryError::WhichFlow("the config has no flow: add [flows.NAME]".to_owned())),
+    }
+}
+
+fn post(to: SocketAddr, path: &str, secret: &str, form: &Value) -> Result<Answer, TryError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let sent = async { Sender::connect(to).await?.post(path, secret, form.to_string().into_bytes()).await };
+    Ok(runtime.block_on(sent)?)
+}
+
+/// Reads `--data`.
+fn object(text: &str) -> Result<Map<String, Value>, String> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err("not a JSON object: write {\"field\":\"value\"}".to_owned()),
+        Err(why) => Err(why.to_string()),
+    }
+}
+
+/// Questions to the running server.
+struct Admin<'a> {
+    config: &'a Config,
+}
+
+impl Admin<'_> {
+    fn not_running(&self) -> TryError {
+        TryError::NotRunning(self.config.data.display().to_string())
+    }
+
+    /// The first row that `wanted` takes.
+    fn find<T>(&self, question: &Question, wanted: impl Fn(Value) -> Option<T>) -> Result<Option<T>, TryError> {
+        let client = Client::connect(&socket_path(&self.config.data))?.ok_or_else(|| self.not_running())?;
+        let mut found = None;
+        client.ask(question, &mut |row| {
+            found = wanted(row);
+            found.is_none()
+        })?;
+        Ok(found)
+    }
+
+    fn one<T: serde::de::DeserializeOwned>(&self, question: &Question) -> Result<Option<T>, TryError> {
+        self.find(question, |row| serde_json::from_value(row).ok())
+    }
+
+    fn free_slot(&self, calendar: &CalendarName) -> Result<Wish, TryError> {
+        let today = SystemClock::new().now().to_jiff().to_zoned_datetime(jiff::tz::TimeZone::UTC).date();
+        let last = today.saturating_add(jiff::Span::new().days(DAYS_AHEAD));
+        let question = Question::Slots { calendar: Some(calendar.clone()), from: None, to: Some(last), limit: 0 };
+        let free = |row: Value| {
+            let number = |field: &str| row.get(field).and_then(Value::as_u64);
+            let text = |field: &str| row.get(field).and_then(Value::as_str).map(str::to_owned);
+            (number("taken")? < number("capacity")?).then_some(())?;
+            Some(Wish { date: text("date")?, time: text("time")? })
+        };
+        self.find(&question, free)?.ok_or_else(|| TryError::NoSlot(calendar.clone()))
+    }
+
+    fn submission(&self, flow: &FlowName, token: &str) -> Result<SubmissionView, TryError> {
+        let question = Question::Submissions(Filter { flow: Some(flow.clone()), ..Filter::default() });
+        let ours = |row: Value| {
+            let view: SubmissionView = serde_json::from_value(row).ok()?;
+            (view.flow_token.as_deref() == Some(token)).then_some(view)
+        };
+        let missing = || TryError::NotAccepted(format!("it was answered with success, but {token} is not there"));
+        self.find(&question, ours)?.ok_or_else(missing)
+    }
+
+    /// The submission's job, once it is over or waits for another attempt.
+    fn finished_job(&self, submission: &SubmissionView, clock: &dyn Clock) -> Result<JobView, TryError> {
+        let id = submission.job_id;
+        let deadline = clock.elapsed() + PATIENCE;
+        while clock.elapsed() < deadline {
+            if let Some(job) = self.one::<JobView>(&Question::Job { id })?
+                && (job.last_error.is_some() || !["scheduled", "running"].contains(&job.state.as_str()))
+            {
+                return Ok(job);
+            }
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        Err(TryError::Slow(id.get()))
+    }
+}
