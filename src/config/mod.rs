@@ -1,27 +1,50 @@
-//! What the config says, once it has been found to be valid: every setting with its unit.
+//! The config: found, read, and either valid as a whole or refused with everything that is wrong with it.
 //!
 //! ```text
 //! file → raw (values with their places) → settings, flows, calendars (what is allowed) → Config
 //! ```
 //!
-//! A file is valid as a whole or not at all, and all that is wrong with it is said at once, each with file, line and
-//! column. Unknown keys are refused: a typo must not turn a limit off in silence. Defaults and ranges stand where a
-//! setting is read (`settings`). Nothing here is looked up on the disk but the file itself and, on demand, secrets.
+//! Each problem has its line and column, and unknown keys are problems: a typo must not turn a limit off in silence.
+//! Defaults and ranges stand where a setting is read. Nothing here is looked up on the disk but the file itself and, on
+//! demand, secrets. A relative path in a config is relative to that file.
 
+mod calendars;
+mod error;
+mod flows;
+mod nearest;
+mod raw;
+mod screens;
 mod secrets;
+mod settings;
+mod summary;
+#[cfg(test)]
+mod tests;
+pub mod units;
+mod value;
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use error::{ConfigError, Problem};
 pub use secrets::{InvalidSecretRef, Secret, SecretError, SecretRef};
+pub use settings::{Limits, Meta, Retention, StoreSettings, Verify, Workers};
+pub use summary::{CalendarSummary, DaySummary, FlowSummary, Summary};
 
 use crate::domain::calendar::Calendar;
 use crate::domain::flow::Flow;
 use crate::domain::ids::{CalendarName, FlowName};
 use crate::domain::retry::RetryPolicy;
-use crate::domain::time::Millis;
+use raw::{Report, Table};
+
+/// Where a config is looked for when none is named, in this order.
+const PLACES: [&str; 2] = ["config.toml", "/etc/flowgate/config.toml"];
+
+/// A file with more is not a config.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// A valid config.
 #[derive(Clone, Debug)]
@@ -52,79 +75,100 @@ pub struct Config {
     pub calendars: BTreeMap<CalendarName, Arc<Calendar>>,
 }
 
-/// What Meta and we share.
-#[derive(Clone, Debug, Default)]
-pub struct Meta {
-    /// The app's secrets, newest first. A signature may be made with any.
-    pub app_secrets: Vec<SecretRef>,
-    /// What `GET /webhook` must bring.
-    pub verify_token: Option<SecretRef>,
+impl Config {
+    /// Loads the config that was named or, without a name, `./config.toml`, then `/etc/flowgate/config.toml`.
+    ///
+    /// # Errors
+    /// [`ConfigError::NotFound`] where there is none; else as [`Config::load`].
+    pub fn find(named: Option<&Path>) -> Result<Self, ConfigError> {
+        match named {
+            Some(file) => Self::load(file),
+            None => Self::first_of(&PLACES.map(PathBuf::from)),
+        }
+    }
+
+    fn first_of(files: &[PathBuf]) -> Result<Self, ConfigError> {
+        for file in files {
+            match Self::load(file) {
+                // One that is there but can't be read is not passed over: another one would surprise.
+                Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                result => return result,
+            }
+        }
+        Err(ConfigError::NotFound(files.to_vec()))
+    }
+
+    /// Loads a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a file that is missing, unreadable, no text, or wrong in any way; then with all that is wrong.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        Self::parse(file, &read_text(file)?)
+    }
+
+    /// Reads a config from its text. `file` is where it stands, for errors and relative paths.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`], with all that is wrong.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        let report = Report::new(file, text);
+        let root = report.parse()?;
+        let config = Table::whole(&report, &root, |table| Self::read(file, table));
+        report.check().map(|()| config)
+    }
+
+    fn read(file: &Path, root: &Table<'_>) -> Self {
+        let folder = file.parent().unwrap_or(Path::new(""));
+        root.refuse_for_now("destinations", "deliveries");
+        root.refuse_for_now("gateways", "unofficial gateways");
+        let settings::Places { listen, admin_listen, data } = settings::Places::read(root, folder);
+        Self {
+            file: file.to_owned(),
+            listen,
+            admin_listen,
+            data,
+            meta: Meta::read(root, folder),
+            limits: Limits::read(root),
+            workers: Workers::read(root),
+            retry: settings::retry(root),
+            retention: Retention::read(root),
+            store: StoreSettings::read(root),
+            flows: flows::read(root, &calendars::names(root)),
+            calendars: calendars::read(root),
+        }
+    }
+
+    /// The app's secrets that are there, newest first. Those in variables that are not set are left out (and told by
+    /// [`Config::notes`]); none at all is for the caller to deal with.
+    ///
+    /// # Errors
+    /// [`ConfigError::Secret`] for a file that is missing, unreadable or empty.
+    pub fn app_secrets(&self) -> Result<Vec<Secret>, ConfigError> {
+        let resolved = self.meta.app_secrets.iter().filter_map(|secret| secret.resolve().transpose());
+        Ok(resolved.collect::<Result<_, SecretError>>()?)
+    }
+
+    /// The verify token; `None` where its variable is not set.
+    ///
+    /// # Errors
+    /// [`ConfigError::Secret`] for a file that is missing, unreadable or empty.
+    pub fn verify_token(&self) -> Result<Option<Secret>, ConfigError> {
+        Ok(self.meta.verify_token.resolve()?)
+    }
 }
 
-/// Bounds on what comes in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of one webhook.
-    pub body: u64,
-    /// Bytes of one request to a flow.
-    pub flow_body: u64,
-    /// Bytes of all bodies being read together.
-    pub bodies: u64,
-    /// For the head of a request, from its first byte.
-    pub header_timeout: Millis,
-    /// For a whole request, from its head to its answer.
-    pub request: Millis,
-    /// How long a connection may stay open between requests.
-    pub idle: Millis,
-    /// Connections at once.
-    pub connections: usize,
-    /// Submissions waiting for the writer.
-    pub intake: usize,
-    /// Changes in one commit.
-    pub batch: usize,
-    /// Bytes free on the disk below which no new submission is taken. 0: never mind.
-    pub free_space: u64,
-    /// Idempotency keys in memory; older ones stay on disk.
-    pub idempotency_keys: usize,
-}
-
-/// The background.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Workers {
-    /// Threads that run jobs.
-    pub threads: usize,
-    /// Jobs handed out at once.
-    pub queue: usize,
-}
-
-/// How long things are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// A form's key, from the first acceptance.
-    pub idempotency: Millis,
-    /// A webhook message's key. Meta sends again for seven days.
-    pub message_ids: Millis,
-    /// Submissions that are done, with their leads and bookings; and drafts.
-    pub submissions: Millis,
-    /// Attempts of jobs.
-    pub attempts: Millis,
-}
-
-/// The data file's engine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreSettings {
-    /// Bytes of memory for pages of the file.
-    pub cache: u64,
-    /// When the whole file is verified.
-    pub verify: Verify,
-}
-
-/// When the whole file is verified.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Verify {
-    /// At every start: about a second for each GB.
-    #[default]
-    Always,
-    /// Only at a start after an unclean end.
-    AfterCrash,
+fn read_text(file: &Path) -> Result<String, ConfigError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::IsADirectory => ConfigError::Folder(file.to_owned()),
+        _ => ConfigError::Read { file: file.to_owned(), source },
+    };
+    let mut bytes = Vec::new();
+    File::open(file).and_then(|open| open.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
+        return Err(ConfigError::TooLarge { file: file.to_owned(), bytes_max: FILE_BYTES_MAX });
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+        ConfigError::NotText { file: file.to_owned(), line: valid.filter(|byte| **byte == b'\n').count() + 1 }
+    })
 }

@@ -1,0 +1,150 @@
+//! `[[flows.NAME.screens]]`: screens that lead to an end, fields with sound bounds.
+//!
+//! What a screen's answer then means, and whether a value fits its field, is `crate::domain`'s.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::nearest::hint;
+use super::raw::Table;
+use super::value::Item;
+use crate::domain::field::{Field, FieldKind};
+use crate::domain::flow::Screen;
+
+/// Longest text that a field may ask for: more than any component of a flow takes.
+const TEXT_CHARACTERS_MAX: usize = 1_000_000;
+
+const KINDS: [&str; 10] =
+    ["text", "email", "phone", "number", "integer", "boolean", "date", "time", "choice", "choices"];
+
+/// A screen, and where its name and its `next` were typed.
+struct Typed<'d> {
+    screen: Screen,
+    name: Item<'d>,
+    next: Option<Item<'d>>,
+}
+
+/// Reads the list of screens.
+pub(super) fn read(list: &Item<'_>) -> Vec<Screen> {
+    let before = list.problems_so_far();
+    let items = list.some_items().unwrap_or_default();
+    let typed: Vec<Typed<'_>> = items.iter().filter_map(|item| item.table(screen)?).collect();
+    if list.problems_so_far() == before {
+        check_ways(list, &typed);
+    }
+    typed.into_iter().map(|typed| typed.screen).collect()
+}
+
+fn screen<'d>(table: &Table<'d>) -> Option<Typed<'d>> {
+    let (name, next) = (table.need("name"), table.get("next"));
+    let screen = Screen {
+        name: name.as_ref().and_then(Item::some_text).unwrap_or_default().to_owned(),
+        is_final: table.boolean("final", false),
+        next: next.as_ref().and_then(Item::some_text).map(str::to_owned),
+        fields: table.get("fields").and_then(|item| item.names(fields)).unwrap_or_default(),
+    };
+    Some(Typed { screen, name: name?, next })
+}
+
+/// Whether each screen leads somewhere, and the form to an end.
+fn check_ways(list: &Item<'_>, typed: &[Typed<'_>]) {
+    let names = || typed.iter().map(|typed| typed.screen.name.as_str());
+    for (number, Typed { screen, name, next }) in typed.iter().enumerate() {
+        if names().take(number).any(|earlier| earlier == screen.name) {
+            name.refuse(format!("there are two screens {:?}", screen.name));
+        }
+        let Some((item, next)) = next.as_ref().zip(screen.next.as_ref()) else { continue };
+        if screen.is_final {
+            item.refuse(format!("screen {:?} is final: nothing can follow it", screen.name));
+        } else if !names().any(|name| name == next) {
+            item.refuse(format!("there is no screen {next:?}{}", hint(next, names())));
+        }
+    }
+    if !typed.iter().any(|typed| typed.screen.is_final) {
+        list.refuse("no screen is final: write `final = true` in the one that completes the form");
+    } else if let Some(last) = typed.last().filter(|last| !last.screen.is_final && last.next.is_none()) {
+        let name = &last.screen.name;
+        last.name.refuse(format!("nothing follows the last screen, {name:?}: make it final or give it a `next`"));
+    }
+}
+
+fn fields(table: &Table<'_>) -> Vec<Field> {
+    let field = |item: Item<'_>| {
+        item.table(|table| {
+            let kind = kind(table)?;
+            let required = table.boolean("required", false);
+            if item.key.is_empty() {
+                item.refuse_key("a field needs a name");
+            }
+            Some(Field { name: item.key.to_owned(), kind, required })
+        })?
+    };
+    table.named().into_iter().filter_map(field).collect()
+}
+
+/// The kind of a field, with the bounds that this kind can have.
+fn kind(table: &Table<'_>) -> Option<FieldKind> {
+    let typed = table.get("type");
+    let word = typed.as_ref().map_or(Some("text"), |item| item.word(&KINDS));
+    let (min, max, choices) = (table.get("min"), table.get("max"), table.get("choices"));
+    let word = word?;
+    let has_bounds = matches!(word, "text" | "number" | "integer");
+    let has_choices = matches!(word, "choice" | "choices");
+    for (item, allowed) in [(&min, has_bounds), (&max, has_bounds), (&choices, has_choices)] {
+        if let Some(item) = item.as_ref().filter(|_| !allowed) {
+            item.refuse_key(format!("a field of type \"{word}\" has no `{}`", item.key));
+        }
+    }
+    Some(match word {
+        "text" => {
+            let (min, max) = bounds(min.as_ref(), max.as_ref(), |item| item.integer(0..=TEXT_CHARACTERS_MAX));
+            FieldKind::Text { min, max }
+        }
+        "number" => {
+            let (min, max) = bounds(min.as_ref(), max.as_ref(), Item::number);
+            FieldKind::Number { min, max }
+        }
+        "integer" => {
+            let (min, max) = bounds(min.as_ref(), max.as_ref(), |item| item.integer(i64::MIN..=i64::MAX));
+            FieldKind::Integer { min, max }
+        }
+        "email" => FieldKind::Email,
+        "phone" => FieldKind::Phone,
+        "boolean" => FieldKind::Boolean,
+        "date" => FieldKind::Date,
+        "time" => FieldKind::Time,
+        "choice" => FieldKind::Choice(choices_of(table, choices.as_ref(), word)),
+        _ => FieldKind::Choices(choices_of(table, choices.as_ref(), word)),
+    })
+}
+
+fn bounds<'d, N: PartialOrd + fmt::Display>(
+    min: Option<&Item<'d>>,
+    max: Option<&Item<'d>>,
+    read: impl Fn(&Item<'d>) -> Option<N>,
+) -> (Option<N>, Option<N>) {
+    let (least, most) = (min.and_then(&read), max.and_then(&read));
+    if let (Some(item), Some(least), Some(most)) = (min, &least, &most)
+        && least > most
+    {
+        item.refuse(format!("{least} is more than `max`, which is {most}: nothing would fit"));
+    }
+    (least, most)
+}
+
+fn choices_of(table: &Table<'_>, choices: Option<&Item<'_>>, word: &str) -> Vec<String> {
+    let Some(item) = choices else {
+        table.refuse(format!("a field of type \"{word}\" needs `choices`"));
+        return Vec::new();
+    };
+    let items = item.some_items().unwrap_or_default();
+    let mut known = BTreeSet::new();
+    let choice = |item: &Item<'_>| {
+        let text = item.some_text()?;
+        if !known.insert(text.to_owned()) {
+            item.refuse(format!("has {text:?} twice"));
+        }
+        Some(text.to_owned())
+    };
+    items.iter().filter_map(choice).collect()
+}

@@ -1,0 +1,256 @@
+//! The settings of the program as a whole: what each means, its unit, its default and its range.
+//!
+//! Defaults and ranges stand once, in the `read` of each table; the shipped `config.toml` repeats the defaults, and a
+//! test compares them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::raw::Table;
+use super::secrets::SecretRef;
+use super::units;
+use super::value::Item;
+use crate::domain::retry::RetryPolicy;
+use crate::domain::time::Millis;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// A signature is tried with each secret: more than a rotation needs would only cost.
+const SECRETS_MAX: usize = 8;
+
+/// Where things are.
+pub(super) struct Places {
+    pub(super) listen: SocketAddr,
+    pub(super) admin_listen: SocketAddr,
+    pub(super) data: PathBuf,
+}
+
+/// What Meta and we share.
+#[derive(Clone, Debug)]
+pub struct Meta {
+    /// The app's secrets, newest first. A signature may be made with any. One to eight; default
+    /// `env:META_APP_SECRET`.
+    pub app_secrets: Vec<SecretRef>,
+    /// What `GET /webhook` must bring. Default `env:META_VERIFY_TOKEN`.
+    pub verify_token: SecretRef,
+}
+
+/// Bounds on what comes in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one webhook. Meta sends up to 3 MB (*Throughput*).
+    pub body: u64,
+    /// Bytes of one request to a flow.
+    pub flow_body: u64,
+    /// Bytes of all bodies being read together. At least as many as the largest body may have.
+    pub bodies: u64,
+    /// For the head of a request, from its first byte.
+    pub header_timeout: Millis,
+    /// For a whole request, from its head to its answer. WhatsApp waits ten seconds.
+    pub request: Millis,
+    /// How long a connection may stay open between requests.
+    pub idle: Millis,
+    /// Connections at once.
+    pub connections: usize,
+    /// Submissions waiting for the writer.
+    pub intake: usize,
+    /// Changes in one commit.
+    pub batch: usize,
+    /// Bytes free on the disk below which no new submission is taken. 0: never mind.
+    pub free_space: u64,
+    /// Idempotency keys in memory; older ones stay on disk.
+    pub idempotency_keys: usize,
+}
+
+/// The background.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workers {
+    /// Threads that run jobs.
+    pub threads: usize,
+    /// Jobs handed out at once.
+    pub queue: usize,
+}
+
+/// How long things are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// A form's key, from the first acceptance.
+    pub idempotency: Millis,
+    /// A webhook message's key. Meta sends again for seven days.
+    pub message_ids: Millis,
+    /// Submissions that are done, with all that belongs to them; and drafts.
+    pub submissions: Millis,
+    /// Attempts of jobs that are done.
+    pub attempts: Millis,
+}
+
+/// The data file's engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// Bytes of memory for pages of the file.
+    pub cache: u64,
+    /// When the whole file is verified.
+    pub verify: Verify,
+}
+
+/// When the whole file is verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// At every start: about a second for each GB.
+    Always,
+    /// Only at a start after an unclean end.
+    AfterCrash,
+}
+
+impl Places {
+    pub(super) fn read(root: &Table<'_>, folder: &Path) -> Self {
+        let address = |item: &Item<'_>| {
+            item.parsed(|text| {
+                text.parse().map_err(|_| format!("{text:?} is no address and port: write one like \"127.0.0.1:8080\""))
+            })
+        };
+        let listen = root.get("listen").and_then(|item| address(&item));
+        let admin = root.get("admin_listen");
+        let admin_listen = admin.as_ref().and_then(address);
+        let places = Self {
+            listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
+            admin_listen: admin_listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8081))),
+            data: folder.join(root.get("data").and_then(|item| item.some_text()).unwrap_or("flowgate.redb")),
+        };
+        if places.listen == places.admin_listen && places.listen.port() != 0 {
+            let why = format!("`listen` and `admin_listen` are both {}: give one another port", places.listen);
+            if let Some(item) = admin.or_else(|| root.get("listen")) {
+                item.refuse(why);
+            }
+        }
+        places
+    }
+}
+
+impl Meta {
+    pub(super) fn read(root: &Table<'_>, folder: &Path) -> Self {
+        let shipped = |name: &str| SecretRef::Env(name.to_owned());
+        let mut meta =
+            Self { app_secrets: vec![shipped("META_APP_SECRET")], verify_token: shipped("META_VERIFY_TOKEN") };
+        root.table("meta", |table| {
+            if let Some(item) = table.get("app_secrets")
+                && let Some(items) = item.items()
+            {
+                if !(1..=SECRETS_MAX).contains(&items.len()) {
+                    item.refuse(format!("must have 1 to {SECRETS_MAX} secrets, and has {}", items.len()));
+                }
+                meta.app_secrets = items.iter().filter_map(|item| secret(item, folder)).collect();
+            }
+            if let Some(token) = table.get("verify_token").and_then(|item| secret(&item, folder)) {
+                meta.verify_token = token;
+            }
+        });
+        meta
+    }
+}
+
+fn secret(item: &Item<'_>, folder: &Path) -> Option<SecretRef> {
+    item.parsed(|text| SecretRef::parse(text, folder))
+}
+
+impl Limits {
+    pub(super) fn read(root: &Table<'_>) -> Self {
+        read_or_default(root, "limits", |table| {
+            let time = |key, default, range: (u64, u64)| {
+                table.length(key, Millis::new(default), Millis::new(range.0)..=Millis::new(range.1))
+            };
+            let limits = Self {
+                body: table.size("body", 4 * MIB, KIB..=256 * MIB),
+                flow_body: table.size("flow_body", 256 * KIB, KIB..=256 * MIB),
+                bodies: table.size("bodies", 64 * MIB, KIB..=TIB),
+                header_timeout: time("header_timeout", 10 * SECOND, (10, 10 * MINUTE)),
+                request: time("request", 9 * SECOND, (10, 10 * MINUTE)),
+                idle: time("idle", MINUTE, (10, HOUR)),
+                connections: table.count("connections", 10_000, 1..=1_000_000),
+                intake: table.count("intake", 4096, 1..=1_000_000),
+                batch: table.count("batch", 256, 1..=65_536),
+                free_space: table.size("free_space", 256 * MIB, 0..=1024 * TIB),
+                idempotency_keys: table.count("idempotency_keys", 10_000_000, 1..=1_000_000_000),
+            };
+            for (key, bytes) in [("body", limits.body), ("flow_body", limits.flow_body)] {
+                let bodies = limits.bodies;
+                if bytes > bodies {
+                    let (bytes, bodies) = (units::show_size(bytes), units::show_size(bodies));
+                    let why = format!("a {key} of {bytes} can never be read while all bodies together have {bodies}");
+                    if let Some(item) = table.get("bodies").or_else(|| table.get(key)) {
+                        item.refuse(why);
+                    }
+                }
+            }
+            limits
+        })
+    }
+}
+
+impl Workers {
+    pub(super) fn read(root: &Table<'_>) -> Self {
+        read_or_default(root, "workers", |table| Self {
+            threads: table.count("threads", 2, 1..=256),
+            queue: table.count("queue", 1024, 1..=1_000_000),
+        })
+    }
+}
+
+/// Reads `[retry]`.
+pub(super) fn retry(root: &Table<'_>) -> RetryPolicy {
+    read_or_default(root, "retry", |table| {
+        let policy = RetryPolicy {
+            first: table.length("first", Millis::new(5 * SECOND), Millis::new(1)..=Millis::new(DAY)),
+            ceiling: table.length("ceiling", Millis::new(6 * HOUR), Millis::new(1)..=Millis::new(7 * DAY)),
+            attempts: table.count("attempts", 24, 1..=1000),
+        };
+        if policy.ceiling < policy.first {
+            let (first, ceiling) = (units::show_length(policy.first), units::show_length(policy.ceiling));
+            if let Some(item) = table.get("ceiling").or_else(|| table.get("first")) {
+                item.refuse(format!("the ceiling ({ceiling}) is below the first pause ({first})"));
+            }
+        }
+        policy
+    })
+}
+
+impl Retention {
+    pub(super) fn read(root: &Table<'_>) -> Self {
+        read_or_default(root, "retention", |table| {
+            let time =
+                |key, default| table.length(key, Millis::new(default), Millis::new(SECOND)..=Millis::new(3650 * DAY));
+            Self {
+                idempotency: time("idempotency", DAY),
+                message_ids: time("message_ids", 8 * DAY),
+                submissions: time("submissions", 90 * DAY),
+                attempts: time("attempts", 30 * DAY),
+            }
+        })
+    }
+}
+
+impl StoreSettings {
+    pub(super) fn read(root: &Table<'_>) -> Self {
+        read_or_default(root, "store", |table| {
+            let verify = table.get("verify").and_then(|item| item.word(&["always", "after_crash"]));
+            Self {
+                cache: table.size("cache", 64 * MIB, MIB..=TIB),
+                verify: if verify == Some("after_crash") { Verify::AfterCrash } else { Verify::Always },
+            }
+        })
+    }
+}
+
+/// The table under `key` or, where there is none, the defaults of an empty one.
+fn read_or_default<T>(root: &Table<'_>, key: &'static str, read: impl Fn(&Table<'_>) -> T) -> T {
+    match root.table(key, &read) {
+        Some(settings) => settings,
+        None => Table::empty(&read),
+    }
+}

@@ -1,0 +1,202 @@
+//! What `config check` prints: what a config comes to, and what its owner should know about it.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use super::Config;
+use super::secrets::SecretRef;
+use super::units;
+use crate::domain::calendar::Calendar;
+use crate::domain::flow::{Flow, SignatureRule};
+use crate::domain::time::{Millis, Timestamp};
+
+/// Days with free starts that are shown of each calendar.
+const DAYS_SHOWN: usize = 3;
+
+/// Days that are searched for them.
+const DAYS_SEARCHED: i32 = 62;
+
+/// Meta sends a webhook again for so long.
+const META_RESENDS: Millis = Millis::from_secs(7 * 24 * 60 * 60);
+
+/// What a config comes to. `Display` is for people, `Serialize` for scripts.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// The file.
+    pub file: String,
+    /// Where requests come in.
+    pub listen: SocketAddr,
+    /// Where operators look.
+    pub admin_listen: SocketAddr,
+    /// The data file.
+    pub data: String,
+    /// The flows, by name.
+    pub flows: Vec<FlowSummary>,
+    /// The calendars, by name.
+    pub calendars: Vec<CalendarSummary>,
+    /// What is allowed but should be known, one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// What one flow comes to.
+#[derive(Clone, Debug, Serialize)]
+pub struct FlowSummary {
+    /// Its name.
+    pub name: String,
+    /// Its path.
+    pub path: String,
+    /// Whether it must be signed.
+    pub signed: bool,
+    /// Its screens in order.
+    pub screens: Vec<String>,
+    /// The calendar it books in.
+    pub calendar: Option<String>,
+    /// The team that takes its leads.
+    pub team: Option<String>,
+}
+
+/// What one calendar comes to.
+#[derive(Clone, Debug, Serialize)]
+pub struct CalendarSummary {
+    /// Its name.
+    pub name: String,
+    /// Its time zone.
+    pub timezone: String,
+    /// Places at the same time.
+    pub capacity: u32,
+    /// The next days on which something can be booked.
+    pub days: Vec<DaySummary>,
+}
+
+/// The starts of one day.
+#[derive(Clone, Debug, Serialize)]
+pub struct DaySummary {
+    /// The day, `2027-01-04`.
+    pub date: String,
+    /// The starts, `09:00`.
+    pub times: Vec<String>,
+}
+
+impl Config {
+    /// What the config comes to at `now`.
+    #[must_use]
+    pub fn summary(&self, now: Timestamp) -> Summary {
+        Summary {
+            file: self.file.display().to_string(),
+            listen: self.listen,
+            admin_listen: self.admin_listen,
+            data: self.data.display().to_string(),
+            flows: self.flows.values().map(|flow| FlowSummary::of(flow)).collect(),
+            calendars: self.calendars.values().map(|calendar| CalendarSummary::of(calendar, now)).collect(),
+            notes: self.notes(),
+        }
+    }
+
+    /// What is allowed but should be known, one sentence each, without any secret.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let secret = |key: &str, secret: &SecretRef| secret.note().map(|note| format!("meta.{key}: {note}"));
+        let mut notes: Vec<String> =
+            self.meta.app_secrets.iter().filter_map(|place| secret("app_secrets", place)).collect();
+        notes.extend(secret("verify_token", &self.meta.verify_token));
+        for flow in self.flows.values().filter(|flow| flow.signature == SignatureRule::None) {
+            notes.push(format!(
+                "flow {} takes forms without a signature: anybody who reaches it can send them",
+                flow.name
+            ));
+        }
+        if !self.admin_listen.ip().is_loopback() {
+            notes.push(format!(
+                "admin_listen {} is open to other machines, and asks nobody who they are",
+                self.admin_listen
+            ));
+        }
+        if self.flows.is_empty() {
+            notes.push("there is no flow: no form can come in".to_owned());
+        }
+        if self.flows.len() > 1 && self.flows.values().all(|flow| flow.webhook.conditions() == 0) {
+            let why = "forms that come through /webhook are nobody's and become dead letters";
+            notes.push(format!("of {} flows none has a `webhook` rule: {why}", self.flows.len()));
+        }
+        if self.retention.message_ids < META_RESENDS {
+            let kept = units::show_length(self.retention.message_ids);
+            notes
+                .push(format!("retention.message_ids is {kept}, but Meta sends again for 7d: that would double forms"));
+        }
+        notes
+    }
+}
+
+impl FlowSummary {
+    fn of(flow: &Flow) -> Self {
+        Self {
+            name: flow.name.to_string(),
+            path: flow.path.clone(),
+            signed: flow.signature == SignatureRule::Required,
+            screens: flow.screens.iter().map(|screen| screen.name.clone()).collect(),
+            calendar: flow.booking.as_ref().map(|booking| booking.calendar.to_string()),
+            team: flow.lead.as_ref().map(|lead| lead.team.to_string()),
+        }
+    }
+}
+
+impl CalendarSummary {
+    fn of(calendar: &Calendar, now: Timestamp) -> Self {
+        let first = calendar.day_of(now);
+        let dates = (0..DAYS_SEARCHED).filter_map(|days| first.checked_add(jiff::Span::new().days(days)).ok());
+        let days = dates.filter_map(|date| {
+            let times: Vec<String> =
+                calendar.offered_on(date, now).iter().map(crate::domain::calendar::Slot::clock_time).collect();
+            (!times.is_empty()).then(|| DaySummary { date: date.to_string(), times })
+        });
+        Self {
+            name: calendar.name().to_string(),
+            timezone: calendar.zone().iana_name().unwrap_or("UTC").to_owned(),
+            capacity: calendar.capacity(),
+            days: days.take(DAYS_SHOWN).collect(),
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} is in order", self.file)?;
+        writeln!(f, "  listen        {}", self.listen)?;
+        writeln!(f, "  admin_listen  {}", self.admin_listen)?;
+        writeln!(f, "  data          {}", self.data)?;
+        self.flows.iter().try_for_each(|flow| flow.fmt(f))?;
+        self.calendars.iter().try_for_each(|calendar| calendar.fmt(f))?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))
+    }
+}
+
+impl fmt::Display for FlowSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "flow {}", self.name)?;
+        writeln!(f, "  path          {}{}", self.path, if self.signed { "" } else { " (not signed)" })?;
+        let screens = if self.screens.is_empty() { "any, each final".to_owned() } else { self.screens.join(", ") };
+        writeln!(f, "  screens       {screens}")?;
+        writeln!(f, "  books in      {}", self.calendar.as_deref().unwrap_or("nothing"))?;
+        writeln!(f, "  leads go to   {}", self.team.as_deref().unwrap_or("nobody"))
+    }
+}
+
+impl fmt::Display for CalendarSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "calendar {}", self.name)?;
+        writeln!(f, "  timezone      {}", self.timezone)?;
+        writeln!(f, "  capacity      {}", self.capacity)?;
+        for day in &self.days {
+            let (count, first, last) = (day.times.len(), day.times.first(), day.times.last());
+            let (first, last) = (first.map_or("", String::as_str), last.map_or("", String::as_str));
+            let span = if count == 1 { first.to_owned() } else { format!("{count} starts from {first} to {last}") };
+            writeln!(f, "  {}    {span}", day.date)?;
+        }
+        if self.days.is_empty() {
+            writeln!(f, "  nothing can be booked in the next two months")?;
+        }
+        Ok(())
+    }
+}
