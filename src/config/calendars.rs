@@ -134,3 +134,122 @@ fn blame(table: &Table<'_>, problem: &CalendarProblem) {
         None => table.refuse(problem),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{accepted, assert_refused};
+
+    const CHAIR: &str = "[calendars.chair]\ntimezone = \"Europe/Berlin\"\nslot = \"30m\"";
+
+    #[test]
+    fn a_calendar_needs_a_zone_a_slot_and_hours() {
+        assert_refused(
+            "[calendars.chair]",
+            &[(
+                "",
+                "1:12: calendars.chair: `timezone` is missing\n\
+                 config.toml:1:12: calendars.chair: `slot` is missing\n\
+                 config.toml:1:12: calendars.chair: `open` is missing: the hours of each weekday, like { mon = [\"09:00-17:00\"] }",
+            )],
+        );
+        assert_refused(
+            "",
+            &[(
+                "[calendars.\"a b\"]\ntimezone = \"UTC\"\nslot = \"1h\"\nopen = { mon = [\"09:00-17:00\"] }",
+                "2:12: calendars.a b: calendar name may have letters, digits, '-', '_' and '.' only",
+            )],
+        );
+    }
+
+    #[test]
+    fn a_zone_that_does_not_exist_gets_the_one_that_was_meant() {
+        for (typed, hint) in [
+            ("Berlin", "did you mean \"Europe/Berlin\"?"),
+            ("Europe/Berln", "did you mean \"Europe/Berlin\"?"),
+            ("+02:00", "write one like \"Europe/Berlin\" (IANA names)"),
+            ("", "write one like \"Europe/Berlin\" (IANA names)"),
+        ] {
+            assert_refused(
+                "[calendars.chair]\nslot = \"30m\"\nopen = { mon = [\"09:00-12:00\"] }",
+                &[(
+                    &format!("timezone = {typed:?}"),
+                    &format!("4:12: calendars.chair.timezone: there is no time zone {typed:?}: {hint}"),
+                )],
+            );
+        }
+    }
+
+    #[test]
+    fn hours_are_checked_where_they_stand() {
+        assert_refused(
+            CHAIR,
+            &[
+                (
+                    "open = { mon = [\"12:00-09:00\"] }",
+                    "4:17: calendars.chair.open.mon: \"12:00-09:00\" is no opening time: write it like \"09:00-12:30\", from 00:00 up to 24:00, the end after the start",
+                ),
+                (
+                    "open = { mon = [\"09:00-12:00\", \"11:00-13:00\"] }",
+                    "4:16: calendars.chair.open.mon: mon: 09:00-12:00 and 11:00-13:00 overlap",
+                ),
+                (
+                    "open = { tue = [\"09:00-09:20\"] }",
+                    "4:16: calendars.chair.open.tue: tue: no slot of 30 minutes fits into 09:00-09:20",
+                ),
+                ("open = {}", "4:8: calendars.chair.open: it is never open"),
+                (
+                    "open = { monday = [\"09:00-12:00\"] }",
+                    "4:10: unknown key `monday` in calendars.chair.open: did you mean `mon`?",
+                ),
+                (
+                    "open = { mon = \"09:00-12:00\" }",
+                    "4:16: calendars.chair.open.mon: must be a list in brackets, and is a text",
+                ),
+                (
+                    "opened = { \"2026-12-27\" = [\"10:00-10:10\"] }",
+                    "4:27: calendars.chair.opened.2026-12-27: 2026-12-27: no slot of 30 minutes fits into 10:00-10:10",
+                ),
+                (
+                    "opened = { \"27.12.2026\" = [\"10:00-12:00\"] }",
+                    "4:12: calendars.chair.opened.27.12.2026: \"27.12.2026\" is no day: write it like \"2026-12-25\"",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn lengths_counts_and_days_off_are_checked() {
+        assert_refused(
+            &format!("{CHAIR}\nopen = {{ mon = [\"09:00-12:00\"] }}"),
+            &[
+                ("buffer = \"30s\"", "5:10: calendars.chair.buffer: buffer must be whole minutes, up to 24 hours"),
+                ("capacity = 0", "5:12: calendars.chair.capacity: must be from 1 to 100000, and is 0"),
+                (
+                    "ahead = \"1d\"\nnotice = \"2d\"",
+                    "6:10: calendars.chair.notice: notice is longer than ahead: nothing could ever be booked",
+                ),
+                ("ahead = \"11000d\"", "5:9: calendars.chair.ahead: must be from 1m to 3650d, and is 11000d"),
+                (
+                    "closed = [\"2026-12-25\", \"2026-02-30\"]",
+                    "5:25: calendars.chair.closed: \"2026-02-30\" is no day: write it like \"2026-12-25\"",
+                ),
+                ("capacty = 2", "5:1: unknown key `capacty` in calendars.chair: did you mean `capacity`?"),
+            ],
+        );
+        assert_refused(
+            "[calendars.chair]\ntimezone = \"UTC\"\nopen = { mon = [\"09:00-12:00\"] }",
+            &[
+                ("slot = \"90s\"", "4:8: calendars.chair.slot: slot must be whole minutes, from 1 minute to 24 hours"),
+                ("slot = \"0m\"", "4:8: calendars.chair.slot: must be from 1m to 1d, and is 0m"),
+            ],
+        );
+    }
+
+    #[test]
+    fn days_off_may_be_texts_or_tomls_own_dates() {
+        let config = accepted(&format!(
+            "{CHAIR}\nopen = {{ mon = [\"09:00-12:00\"] }}\nclosed = [\"2026-12-25\", 2026-12-26]\nopened = {{ \"2026-12-27\" = [\"10:00-12:00\"] }}"
+        ));
+        assert_eq!(config.calendars.len(), 1);
+    }
+}

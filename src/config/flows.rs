@@ -136,8 +136,9 @@ fn booking(table: &Table<'_>, calendars: &[&str], screens: &[Screen]) -> Option<
             item.refuse(format!("no screen has a field {name:?}{}", hint(name, names)));
         }
         if let Some(field) = found.iter().find(|field| !kinds.contains(&field.kind.as_str())) {
-            let (kind, fits) = (field.kind.as_str(), kinds.join("\", \""));
-            item.refuse(format!("field {name:?} is of type \"{kind}\", which names no {key}: make it \"{fits}\""));
+            let (kind, [one, other, third]) = (field.kind.as_str(), kinds);
+            let hint = format!("make it \"{one}\", \"{other}\" or \"{third}\"");
+            item.refuse(format!("field {name:?} is of type \"{kind}\", which names no {key}: {hint}"));
         }
         Some(name.to_owned())
     };
@@ -172,4 +173,196 @@ fn webhook(table: &Table<'_>) -> WebhookRule {
         table.refuse("names nothing to tell this flow's messages by: `phone_number_ids`, `token_prefix` or `field`");
     }
     rule
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{accepted, assert_refused, refused};
+
+    const CHAIR: &str = "[calendars.chair]\ntimezone = \"UTC\"\nslot = \"1h\"\nopen = { mon = [\"09:00-17:00\"] }\n";
+
+    #[test]
+    fn a_path_is_one_that_a_url_can_carry_and_nothing_else_answers() {
+        let ours = "is answered by the server itself: choose another, like \"/flows/appointment\"";
+        let parts = "may have no empty part, no \".\" and no \"..\" between its slashes, and none behind the last";
+        for (path, why) in [
+            ("form", "must begin with '/', like \"/flows/appointment\""),
+            ("", "must begin with '/', like \"/flows/appointment\""),
+            ("/form?a=b", "must be the path alone, without '?' or '#'"),
+            ("/form#top", "must be the path alone, without '?' or '#'"),
+            ("/my form", "may not have ' ': letters, digits and -._~/ are safe"),
+            ("/%2e%2e", "may not have '%': letters, digits and -._~/ are safe"),
+            ("/größe", "may not have 'ö': letters, digits and -._~/ are safe"),
+            ("/a/../b", parts),
+            ("/./a", parts),
+            ("/a//b", parts),
+            ("/a/", parts),
+            ("/", parts),
+            ("/webhook", ours),
+            ("/healthz", ours),
+            ("/readyz", ours),
+            ("/gateways", ours),
+            ("/gateways/waha", ours),
+            (&format!("/{}", "a".repeat(512)), "must have at most 512 characters"),
+        ] {
+            let expected = format!("2:8: flows.form.path: {path:?} {why}");
+            assert_refused("[flows.form]", &[(&format!("path = {path:?}"), &expected)]);
+        }
+        for path in ["/webhooks", "/gateways-of-ours", "/a.b/c~d", "/a..b"] {
+            accepted(&format!("[flows.form]\npath = {path:?}"));
+        }
+    }
+
+    #[test]
+    fn without_a_path_the_name_is_it_and_no_two_flows_share_one() {
+        let config = accepted("[flows.form]");
+        assert_eq!(config.flows.values().next().unwrap().path, "/flows/form");
+        assert_refused(
+            "[flows.\"größe\"]",
+            &[(
+                "",
+                "1:8: flows.größe: `path` is missing, and can't be made of a name that has more than plain letters and digits",
+            )],
+        );
+        assert_refused(
+            "[flows.a]\npath = \"/flows/b\"",
+            &[("[flows.b]", "3:8: flows `a` and `b` have the same path, /flows/b")],
+        );
+    }
+
+    #[test]
+    fn names_and_words_are_checked() {
+        assert_refused(
+            "",
+            &[
+                ("[flows.\"a b\"]", "2:8: flows.a b: flow name may have letters, digits, '-', '_' and '.' only"),
+                ("flows = 3", "2:9: flows: must be a table, and is a whole number"),
+                ("flows.a = 3", "2:11: flows.a: must be a table, and is a whole number"),
+            ],
+        );
+        assert_refused(
+            "[flows.form]",
+            &[
+                ("paht = \"/a\"", "2:1: unknown key `paht` in flows.form: did you mean `path`?"),
+                (
+                    "signature = \"optional\"",
+                    "2:13: flows.form.signature: \"optional\" is not known here: there are `required`, `none`",
+                ),
+                (
+                    "encryption = \"nope\"",
+                    "2:14: flows.form.encryption: \"nope\" is not known here: did you mean `none`?",
+                ),
+                ("lead = {}", "2:8: flows.form.lead: `team` is missing"),
+                ("lead = { team = \"\" }", "2:17: flows.form.lead.team: team name is empty"),
+                (
+                    "lead = { team = \"a\", sticky = \"yes\" }",
+                    "2:31: flows.form.lead.sticky: must be true or false, and is a text",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn what_comes_with_later_versions_is_refused_and_never_suggested() {
+        assert_refused(
+            "[flows.form]",
+            &[
+                (
+                    "encryption = \"required\"",
+                    "2:14: flows.form.encryption: this version has no encrypted flows yet: write \"none\", for a flow whose sender posts plain JSON",
+                ),
+                ("private_keys = [\"file:key\"]", "2:1: `private_keys`: this version has no encrypted flows yet"),
+                (
+                    "upstream = \"http://[::1]\"",
+                    "2:1: `upstream`: this version has no programs of yours behind a flow yet",
+                ),
+                ("deliver = [\"crm\"]", "2:1: `deliver`: this version has no deliveries yet"),
+            ],
+        );
+        assert!(!refused("[flows.form]\ndelivr = []").contains("`deliver`"));
+        assert_refused(
+            "",
+            &[
+                ("[destinations.crm]", "2:2: `destinations`: this version has no deliveries yet"),
+                ("[gateways.waha]", "2:2: `gateways`: this version has no unofficial gateways yet"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_booking_names_a_calendar_and_fields_that_are_there() {
+        assert_refused(
+            "[flows.form]",
+            &[(
+                "booking = { calendar = \"chair\", date = \"day\", time = \"hour\" }",
+                "2:24: flows.form.booking.calendar: there is no calendar \"chair\": add [calendars.NAME]",
+            )],
+        );
+        let screen = "screens = [{ name = \"A\", final = true, fields = { day = { type = \"date\" }, ok = { type = \"boolean\" } } }]";
+        assert_refused(
+            &format!("{CHAIR}[flows.form]\n{screen}"),
+            &[
+                (
+                    "booking = { calendar = \"chiar\", date = \"day\", time = \"day\" }",
+                    "7:24: flows.form.booking.calendar: there is no calendar \"chiar\": did you mean `chair`?\n\
+                     config.toml:7:54: flows.form.booking.time: field \"day\" is of type \"date\", which names no time: \
+                     make it \"time\", \"text\" or \"choice\"",
+                ),
+                (
+                    "booking = { calendar = \"chair\", date = \"dya\", time = \"ok\" }",
+                    "7:40: flows.form.booking.date: no screen has a field \"dya\": did you mean `day`?\n\
+                     config.toml:7:54: flows.form.booking.time: field \"ok\" is of type \"boolean\", which names no time: \
+                     make it \"time\", \"text\" or \"choice\"",
+                ),
+                ("booking = { calendar = \"chair\", date = \"day\" }", "7:11: flows.form.booking: `time` is missing"),
+            ],
+        );
+        accepted(&format!("{CHAIR}[flows.form]\nbooking = {{ calendar = \"chair\", date = \"any\", time = \"any\" }}"));
+    }
+
+    #[test]
+    fn a_broken_calendar_is_not_said_to_be_missing() {
+        let text = refused(&format!(
+            "{}[flows.form]\nbooking = {{ calendar = \"chair\", date = \"day\", time = \"hour\" }}",
+            CHAIR.replace("UTC", "Utopia")
+        ));
+        assert!(text.lines().count() == 1 && text.contains("Utopia"), "{text}");
+    }
+
+    #[test]
+    fn a_webhook_rule_says_something_and_no_two_flows_have_the_same() {
+        assert_refused(
+            "[flows.form]",
+            &[
+                (
+                    "webhook = {}",
+                    "2:11: flows.form.webhook: names nothing to tell this flow's messages by: `phone_number_ids`, `token_prefix` or `field`",
+                ),
+                (
+                    "webhook = { phone_number_ids = [] }",
+                    "2:32: flows.form.webhook.phone_number_ids: is empty: leave it out, or put something in",
+                ),
+                (
+                    "webhook = { phone_number_ids = [\"+4930\"] }",
+                    "2:33: flows.form.webhook.phone_number_ids: \"+4930\" is no phone number id: it has digits only (and is not the phone number)",
+                ),
+                (
+                    "webhook = { phone_number_ids = [4930] }",
+                    "2:33: flows.form.webhook.phone_number_ids: must be a text in quotes, and is a whole number",
+                ),
+                ("webhook = { token_prefix = \"\" }", "2:28: flows.form.webhook.token_prefix: is empty"),
+                (
+                    "webhook = { field = { kind = 3 } }",
+                    "2:30: flows.form.webhook.field.kind: must be a text in quotes, and is a whole number",
+                ),
+            ],
+        );
+        assert_refused(
+            "[flows.a]\nwebhook = { token_prefix = \"x\" }\n[flows.b]",
+            &[(
+                "webhook = { token_prefix = \"x\" }",
+                "3:8: flows `a` and `b` have the same webhook rule: all forms would go to the first by name",
+            )],
+        );
+    }
 }

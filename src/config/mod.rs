@@ -17,8 +17,6 @@ mod screens;
 mod secrets;
 mod settings;
 mod summary;
-#[cfg(test)]
-mod tests;
 pub mod units;
 mod value;
 
@@ -172,3 +170,6 @@ fn read_text(file: &Path) -> Result<String, ConfigError> {
         ConfigError::NotText { file: file.to_owned(), line: valid.filter(|byte| **byte == b'\n').count() + 1 }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,7 +78,7 @@ pub(super) struct Table<'d> {
     report: &'d Report<'d>,
     entries: &'d DeTable<'d>,
     /// Its name for people: `flows.appointment`. Empty: the whole file.
-    name: String,
+    pub(super) name: String,
     place: usize,
     asked: RefCell<Vec<&'static str>>,
     /// Keys that were refused already, and that nobody is to be told to write.

@@ -92,7 +92,7 @@ fn kind(table: &Table<'_>) -> Option<FieldKind> {
     let has_choices = matches!(word, "choice" | "choices");
     for (item, allowed) in [(&min, has_bounds), (&max, has_bounds), (&choices, has_choices)] {
         if let Some(item) = item.as_ref().filter(|_| !allowed) {
-            item.refuse_key(format!("a field of type \"{word}\" has no `{}`", item.key));
+            item.refuse_key(format!("{}: a field of type \"{word}\" has no `{}`", table.name, item.key));
         }
     }
     Some(match word {
@@ -147,4 +147,121 @@ fn choices_of(table: &Table<'_>, choices: Option<&Item<'_>>, word: &str) -> Vec<
         Some(text.to_owned())
     };
     items.iter().filter_map(choice).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{accepted, assert_refused};
+    use super::*;
+
+    fn screens(list: &str, expected: &str) {
+        assert_refused("[flows.form]", &[(&format!("screens = [{list}]"), &format!("2:{expected}"))]);
+    }
+
+    #[test]
+    fn screens_have_names_of_their_own_and_lead_to_an_end() {
+        screens("", "11: flows.form.screens: is empty: leave it out, or put something in");
+        screens("\"A\"", "12: flows.form.screens: must be a table, and is a text");
+        screens("{ final = true }", "12: flows.form.screens: `name` is missing");
+        screens("{ name = \"\", final = true }", "21: flows.form.screens.name: is empty");
+        screens(
+            "{ name = \"A\" }",
+            "11: flows.form.screens: no screen is final: write `final = true` in the one that completes the form",
+        );
+        screens(
+            "{ name = \"A\" }, { name = \"A\", final = true }",
+            "37: flows.form.screens.name: there are two screens \"A\"",
+        );
+        screens(
+            "{ name = \"ONE\", next = \"TOW\" }, { name = \"TWO\", final = true }",
+            "35: flows.form.screens.next: there is no screen \"TOW\": did you mean `TWO`?",
+        );
+        screens(
+            "{ name = \"A\", final = true, next = \"A\" }",
+            "47: flows.form.screens.next: screen \"A\" is final: nothing can follow it",
+        );
+        screens(
+            "{ name = \"A\", final = true }, { name = \"B\" }",
+            "51: flows.form.screens.name: nothing follows the last screen, \"B\": make it final or give it a `next`",
+        );
+        screens("{ name = \"A\", finl = true }", "26: unknown key `finl` in flows.form.screens: did you mean `final`?");
+    }
+
+    #[test]
+    fn a_field_has_the_bounds_that_its_type_can_have() {
+        for (typed, column, what) in [
+            (
+                "type = \"mail\"",
+                64,
+                "flows.form.screens.fields.a.type: \"mail\" is not known here: did you mean `email`?",
+            ),
+            ("typ = \"email\"", 57, "unknown key `typ` in flows.form.screens.fields.a: did you mean `type`?"),
+            (
+                "min = 3, max = 2",
+                63,
+                "flows.form.screens.fields.a.min: 3 is more than `max`, which is 2: nothing would fit",
+            ),
+            (
+                "type = \"number\", min = 0.5, max = 0.25",
+                80,
+                "flows.form.screens.fields.a.min: 0.5 is more than `max`, which is 0.25: nothing would fit",
+            ),
+            ("max = -1", 63, "flows.form.screens.fields.a.max: must be from 0 to 1000000, and is -1"),
+            ("type = \"email\", max = 2", 73, "flows.form.screens.fields.a: a field of type \"email\" has no `max`"),
+            ("choices = [\"x\"]", 57, "flows.form.screens.fields.a: a field of type \"text\" has no `choices`"),
+            (
+                "type = \"integer\", min = 1.5",
+                81,
+                "flows.form.screens.fields.a.min: must be a whole number, and is a decimal number",
+            ),
+            (
+                "type = \"number\", min = \"1\"",
+                80,
+                "flows.form.screens.fields.a.min: must be a finite number, and is a text",
+            ),
+            (
+                "type = \"number\", min = nan",
+                80,
+                "flows.form.screens.fields.a.min: must be a finite number, and is a decimal number",
+            ),
+            ("required = 1", 68, "flows.form.screens.fields.a.required: must be true or false, and is a whole number"),
+            ("type = \"choice\"", 55, "flows.form.screens.fields.a: a field of type \"choice\" needs `choices`"),
+            (
+                "type = \"choice\", choices = []",
+                84,
+                "flows.form.screens.fields.a.choices: is empty: leave it out, or put something in",
+            ),
+            (
+                "type = \"choices\", choices = [\"x\", \"x\"]",
+                91,
+                "flows.form.screens.fields.a.choices: has \"x\" twice",
+            ),
+        ] {
+            let list = format!("{{ name = \"A\", final = true, fields = {{ a = {{ {typed} }} }} }}");
+            screens(&list, &format!("{column}: {what}"));
+        }
+    }
+
+    #[test]
+    fn fields_keep_the_order_of_the_file_and_are_texts_unless_told() {
+        let config = accepted(
+            "[[flows.form.screens]]\nname = \"A\"\nfinal = true\n[flows.form.screens.fields]\nz = {}\na = { type = \"choice\", choices = [\"x\"], required = true }\n",
+        );
+        let fields = &config.flows.values().next().unwrap().screens[0].fields;
+        let z = Field { name: "z".to_owned(), kind: FieldKind::Text { min: None, max: None }, required: false };
+        let a = Field { name: "a".to_owned(), kind: FieldKind::Choice(vec!["x".to_owned()]), required: true };
+        assert_eq!(*fields, [z, a]);
+    }
+
+    #[test]
+    fn every_type_that_is_listed_makes_a_field_of_that_name() {
+        for kind in KINDS {
+            let choices = if kind.starts_with("choice") { ", choices = [\"x\"]" } else { "" };
+            let config = accepted(&format!(
+                "[flows.form]\nscreens = [{{ name = \"A\", final = true, fields = {{ a = {{ type = \"{kind}\"{choices} }} }} }}]"
+            ));
+            let flow = config.flows.values().next().unwrap();
+            assert_eq!(flow.screens[0].fields[0].kind.as_str(), kind);
+        }
+    }
 }

@@ -140,10 +140,10 @@ impl Meta {
             Self { app_secrets: vec![shipped("META_APP_SECRET")], verify_token: shipped("META_VERIFY_TOKEN") };
         root.table("meta", |table| {
             if let Some(item) = table.get("app_secrets")
-                && let Some(items) = item.items()
+                && let Some(items) = item.some_items()
             {
-                if !(1..=SECRETS_MAX).contains(&items.len()) {
-                    item.refuse(format!("must have 1 to {SECRETS_MAX} secrets, and has {}", items.len()));
+                if items.len() > SECRETS_MAX {
+                    item.refuse(format!("has {} secrets, and may have {SECRETS_MAX}", items.len()));
                 }
                 meta.app_secrets = items.iter().filter_map(|item| secret(item, folder)).collect();
             }
@@ -252,5 +252,117 @@ fn read_or_default<T>(root: &Table<'_>, key: &'static str, read: impl Fn(&Table<
     match root.table(key, &read) {
         Some(settings) => settings,
         None => Table::empty(&read),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{accepted, assert_refused};
+    use super::*;
+
+    #[test]
+    fn addresses_and_the_data_file_are_checked() {
+        assert_refused(
+            "",
+            &[
+                (
+                    "listen = \"8080\"",
+                    "2:10: listen: \"8080\" is no address and port: write one like \"127.0.0.1:8080\"",
+                ),
+                ("listen = 8080", "2:10: listen: must be a text in quotes, and is a whole number"),
+                (
+                    "listen = \"127.0.0.1:8081\"",
+                    "2:10: listen: `listen` and `admin_listen` are both 127.0.0.1:8081: give one another port",
+                ),
+                ("data = \"\"", "2:8: data: is empty"),
+                ("limits = 3", "2:10: limits: must be a table, and is a whole number"),
+            ],
+        );
+        accepted("listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"");
+        assert!(accepted("listen = \"[::1]:8080\"").listen.is_ipv6());
+    }
+
+    #[test]
+    fn sizes_times_and_counts_have_units_and_ranges() {
+        let size = "\"4MB\" is no size: write a whole number and its unit (B, KiB, MiB, GiB, TiB), like \"4MiB\"";
+        let length = "\"9\" is no length of time: write a whole number and its unit (ms, s, m, h, d), like \"90s\"";
+        assert_refused(
+            "[limits]",
+            &[
+                ("body = \"4MB\"", &format!("2:8: limits.body: {size}")),
+                (
+                    "body = 4194304",
+                    "2:8: limits.body: must be a size with its unit, like \"4MiB\", and is a whole number",
+                ),
+                ("body = \"1B\"", "2:8: limits.body: must be from 1KiB to 256MiB, and is 1B"),
+                ("request = \"9\"", &format!("2:11: limits.request: {length}")),
+                (
+                    "request = 9.5",
+                    "2:11: limits.request: must be a length of time with its unit, like \"90s\", and is a decimal number",
+                ),
+                ("request = \"90d\"", "2:11: limits.request: must be from 10ms to 10m, and is 90d"),
+                ("connections = 0", "2:15: limits.connections: must be from 1 to 1000000, and is 0"),
+                ("connections = -1", "2:15: limits.connections: must be from 1 to 1000000, and is -1"),
+                (
+                    "connections = 99999999999999999999",
+                    "2:15: limits.connections: must be from 1 to 1000000, and is 99999999999999999999",
+                ),
+                ("connections = true", "2:15: limits.connections: must be a whole number, and is true or false"),
+            ],
+        );
+        let limits = accepted("[limits]\nconnections = 0x10\nintake = 1_000\nfree_space = \"0B\"").limits;
+        assert_eq!((limits.connections, limits.intake, limits.free_space), (16, 1000, 0));
+    }
+
+    #[test]
+    fn one_body_must_fit_into_what_all_bodies_have() {
+        let why = "can never be read while all bodies together have";
+        assert_refused(
+            "[limits]",
+            &[
+                ("body = \"65MiB\"", &format!("2:8: limits.body: a body of 65MiB {why} 64MiB")),
+                ("bodies = \"1MiB\"", &format!("2:10: limits.bodies: a body of 4MiB {why} 1MiB")),
+            ],
+        );
+    }
+
+    #[test]
+    fn retries_end_and_their_pauses_grow() {
+        assert_refused(
+            "[retry]",
+            &[
+                ("first = \"7h\"", "2:9: retry.first: the ceiling (6h) is below the first pause (7h)"),
+                ("ceiling = \"1s\"", "2:11: retry.ceiling: the ceiling (1s) is below the first pause (5s)"),
+                ("attempts = 0", "2:12: retry.attempts: must be from 1 to 1000, and is 0"),
+            ],
+        );
+    }
+
+    #[test]
+    fn the_rest_is_checked_too() {
+        assert_refused("[workers]", &[("threads = 0", "2:11: workers.threads: must be from 1 to 256, and is 0")]);
+        assert_refused(
+            "[retention]",
+            &[("attempts = \"0s\"", "2:12: retention.attempts: must be from 1s to 3650d, and is 0s")],
+        );
+        assert_refused(
+            "[store]",
+            &[
+                ("verify = \"allways\"", "2:10: store.verify: \"allways\" is not known here: did you mean `always`?"),
+                ("verify = \"no\"", "2:10: store.verify: \"no\" is not known here: there are `always`, `after_crash`"),
+            ],
+        );
+        assert_eq!(accepted("[store]\nverify = \"after_crash\"").store.verify, Verify::AfterCrash);
+        assert_refused(
+            "[meta]",
+            &[
+                ("app_secrets = []", "2:15: meta.app_secrets: is empty: leave it out, or put something in"),
+                ("app_secrets = \"env:A\"", "2:15: meta.app_secrets: must be a list in brackets, and is a text"),
+                (
+                    &format!("app_secrets = [{}]", "\"env:A\",".repeat(9)),
+                    "2:15: meta.app_secrets: has 9 secrets, and may have 8",
+                ),
+            ],
+        );
     }
 }

@@ -159,7 +159,7 @@ url = "https://crm.example"
 
 #[test]
 fn a_file_with_very_many_problems_says_how_many_more_there_are() {
-    let many: String = (0..30).map(|number| format!("unknown{number} = 1\n")).collect();
+    let many = (0..30).map(|number| format!("unknown{number} = 1")).collect::<Vec<_>>().join("\n");
     assert_eq!(refused(&many).lines().count(), 21);
     assert!(refused(&many).ends_with("\nand 10 more"));
 }

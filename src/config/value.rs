@@ -114,7 +114,7 @@ impl<'d> Item<'d> {
         };
         let number = typed.parse().ok().filter(|number: &f64| number.is_finite());
         if number.is_none() {
-            self.refuse_type("a number");
+            self.refuse_type("a finite number");
         }
         number
     }
@@ -198,7 +198,7 @@ impl<'d> Item<'d> {
         let found = match self.value.get_ref() {
             DeValue::String(_) => "a text",
             DeValue::Integer(_) => "a whole number",
-            DeValue::Float(_) => "a number",
+            DeValue::Float(_) => "a decimal number",
             DeValue::Boolean(_) => "true or false",
             DeValue::Datetime(_) => "a date or time",
             DeValue::Array(_) => "a list",

@@ -289,7 +289,10 @@ mod tests {
     }
 
     fn object(value: Value) -> Map<String, Value> {
-        value.as_object().cloned().unwrap()
+        match value {
+            Value::Object(object) => object,
+            other => panic!("{other}"),
+        }
     }
 
     fn why(flow: &Flow, screen: Option<&str>, data: Value) -> Vec<String> {
