@@ -16,7 +16,7 @@
 //! | [`store`] | what is on disk, in which order | domain, clock |
 //! | [`http`] | limits, deadlines, status codes | intake, store, domain, clock, config |
 //! | [`work`] | when a job runs, and that its failure stays its own | store, domain, clock, config, intake |
-//! | [`admin`] | what an operator may ask of a running server or of a file | store, domain, config, intake |
+//! | [`admin`] | what an operator may ask of a running server or of a file | store, domain, clock, config, intake |
 //! | [`telemetry`] | how logs and figures look | domain |
 //! | [`cli`] | argv, exit codes, how answers look on a terminal | all of them |
 

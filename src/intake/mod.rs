@@ -1,1 +1,65 @@
-//! (head to be written by its author)
+//! Bytes to arrivals: is this from the sender we trust, and what does it say?
+//!
+//! Between `crate::http`, which has read a body within its bounds, and `crate::store`, which decides on what arrived. No
+//! sockets and no store in here; what is sent is never changed: fields are kept as the text that came.
+
+pub mod cloud_api;
+pub mod flow_endpoint;
+mod json;
+pub mod signature;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::domain::calendar::Calendar;
+use crate::domain::flow::{Flow, UnknownScreen};
+use crate::domain::ids::{CalendarName, FlowName};
+
+pub use signature::{BadSignature, Signers};
+
+/// What arrivals are read by: the flows and calendars of the config.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// The flows.
+    pub flows: BTreeMap<FlowName, Arc<Flow>>,
+    /// The calendars.
+    pub calendars: BTreeMap<CalendarName, Arc<Calendar>>,
+}
+
+impl From<&Config> for Catalog {
+    fn from(config: &Config) -> Self {
+        Self { flows: config.flows.clone(), calendars: config.calendars.clone() }
+    }
+}
+
+/// Why a body is not what it should be. `Display` is for the sender.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IntakeError {
+    /// No JSON at all.
+    #[error("the body is no JSON: {0}")]
+    NotJson(String),
+    /// JSON, but no object.
+    #[error("the body is no JSON object")]
+    NotAnObject,
+    /// A field that makes no sense.
+    #[error("{field}: {why}")]
+    Field {
+        /// Its name, with dots where it lies deeper.
+        field: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An action that plain flows do not have.
+    #[error("action: {0:?} is not one of data_exchange, INIT, BACK, ping")]
+    UnknownAction(String),
+    /// A screen that the flow does not have.
+    #[error("{0}")]
+    UnknownScreen(#[from] UnknownScreen),
+}
+
+impl IntakeError {
+    fn field(field: &str, why: impl Into<String>) -> Self {
+        Self::Field { field: field.to_owned(), why: why.into() }
+    }
+}

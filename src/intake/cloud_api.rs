@@ -1,0 +1,264 @@
+//! Meta's webhooks: batches of messages, of which completed flows are ours.
+//!
+//! One body may carry up to a thousand updates (*Create a webhook endpoint*); anything but a 200 makes Meta send all of
+//! it again for days. So one message that can't be read must not fail the others: every layer is taken apart on its
+//! own, and what can't be read becomes a dead letter with its reason. Only a body that is no JSON object is refused.
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use crate::domain::flow::{Flow, WebhookFacts, claimant};
+use crate::domain::ids::{Customer, FlowToken, MessageId};
+use crate::domain::submission::{Channel, IdempotencyKey, Submission};
+use crate::domain::time::Timestamp;
+use crate::store::{Arrival, Form, Unreadable, Wish};
+
+use super::flow_endpoint::object;
+use super::json::Fields;
+use super::{Catalog, IntakeError};
+
+/// What one body brought.
+#[derive(Debug, Default)]
+pub struct Delivery {
+    /// Completed flows, and what can't be read.
+    pub arrivals: Vec<Arrival>,
+    /// Messages that are no completed flow.
+    pub other_messages: u64,
+    /// Statuses of messages that we sent.
+    pub statuses: u64,
+    /// Events of Meta's flow monitoring.
+    pub health_events: u64,
+    /// Updates of fields that nobody asked for.
+    pub other_updates: u64,
+}
+
+/// Reads a body that Meta signed.
+///
+/// # Errors
+/// [`IntakeError`] for a body that is no JSON object. Whatever is wrong further inside becomes a dead letter.
+pub fn read(catalog: &Catalog, body: &[u8]) -> Result<Delivery, IntakeError> {
+    let fields = object(body)?;
+    let mut delivery = Delivery::default();
+    let Some(entries) = fields.items("entry") else {
+        let whole = std::str::from_utf8(body).unwrap_or_default();
+        delivery.unreadable("entry is no array", whole.to_owned());
+        return Ok(delivery);
+    };
+    for entry in entries {
+        match Fields::of(entry.get()).ok().and_then(|entry| entry.items("changes")) {
+            Some(changes) => changes.into_iter().for_each(|change| delivery.change(catalog, change)),
+            None => delivery.unreadable("an entry without changes that can be read", entry.get().to_owned()),
+        }
+    }
+    Ok(delivery)
+}
+
+/// Reads one stored message once more: the payload of a dead letter, as it came or as an admin corrected it.
+///
+/// # Errors
+/// Why nothing can be made of it.
+pub fn reread(catalog: &Catalog, payload: &str) -> Result<Form, String> {
+    let envelope = Fields::of(payload).map_err(|error| format!("the payload is no JSON object ({error})"))?;
+    let message = envelope.get("message").ok_or("the payload has no `message`")?;
+    let contacts = envelope.items("contacts").unwrap_or_default();
+    let context = Context { metadata: envelope.get("metadata"), contacts };
+    match context.message(catalog, message) {
+        Found::Form(form) => Ok(*form),
+        Found::Other => Err("the message is no completed flow".to_owned()),
+        Found::Unreadable(unreadable) => Err(unreadable.reason),
+    }
+}
+
+impl Delivery {
+    fn change(&mut self, catalog: &Catalog, change: &RawValue) {
+        let Ok(fields) = Fields::of(change.get()) else {
+            return self.unreadable("a change that is no object", change.get().to_owned());
+        };
+        match fields.text("field").as_deref() {
+            Some("messages") => self.messages(catalog, change, &fields.object("value")),
+            Some("flows") => self.health_events += 1,
+            // Templates, accounts, history …: they come as soon as somebody ticks them.
+            Some(_) => self.other_updates += 1,
+            None => self.unreadable("a change without a field", change.get().to_owned()),
+        }
+    }
+
+    fn messages(&mut self, catalog: &Catalog, change: &RawValue, value: &Fields<'_>) {
+        let (Some(messages), Some(contacts)) = (value.items("messages"), value.items("contacts")) else {
+            return self.unreadable("messages or contacts is no array", change.get().to_owned());
+        };
+        let statuses = value.items("statuses").map_or(0, |statuses| statuses.len());
+        self.statuses += u64::try_from(statuses).unwrap_or(u64::MAX);
+        let context = Context { metadata: value.get("metadata"), contacts };
+        for message in messages {
+            match context.message(catalog, message) {
+                Found::Form(form) => self.arrivals.push(Arrival::Form(form)),
+                Found::Unreadable(unreadable) => self.arrivals.push(Arrival::Unreadable(unreadable)),
+                Found::Other => self.other_messages += 1,
+            }
+        }
+    }
+
+    /// Keeps a piece that has no message id: nothing tells it from its own copy, should it come again.
+    fn unreadable(&mut self, reason: &str, payload: String) {
+        let unreadable =
+            Unreadable { message_key: None, elsewhere: Vec::new(), join: None, reason: reason.to_owned(), payload };
+        self.arrivals.push(Arrival::Unreadable(Box::new(unreadable)));
+    }
+}
+
+/// What one message turned out to be.
+enum Found {
+    Form(Box<Form>),
+    Unreadable(Box<Unreadable>),
+    Other,
+}
+
+/// What stands around a message.
+struct Context<'a> {
+    metadata: Option<&'a RawValue>,
+    contacts: Vec<&'a RawValue>,
+}
+
+impl Context<'_> {
+    fn message(&self, catalog: &Catalog, message: &RawValue) -> Found {
+        let Ok(fields) = Fields::of(message.get()) else {
+            return self.unreadable(message, None, "the message is no object", None);
+        };
+        let id = fields.text("id").and_then(|id| MessageId::new(&id).ok());
+        let reply = fields.object("interactive").object("nfm_reply");
+        // Other replies of this shape (an address, for instance) have other names (*Webhooks*, interactive messages).
+        let is_flow = reply.get("response_json").is_some()
+            && reply.get("name").is_none_or(|_| reply.text("name").as_deref() == Some("flow"));
+        if !is_flow {
+            return Found::Other;
+        }
+        let text = reply.text("response_json");
+        let data = text.as_deref().map(serde_json::from_str::<Map<String, Value>>);
+        match (text, data) {
+            (Some(text), Some(Ok(data))) => self.form(catalog, message, &fields, id, text, &data),
+            (_, Some(Err(error))) => self.unreadable(
+                message,
+                id.as_ref(),
+                &format!("response_json is no object that can be read ({error})"),
+                None,
+            ),
+            _ => self.unreadable(message, id.as_ref(), "response_json is no text that can be read", None),
+        }
+    }
+
+    fn form(
+        &self,
+        catalog: &Catalog,
+        message: &RawValue,
+        fields: &Fields<'_>,
+        id: Option<MessageId>,
+        text: String,
+        data: &Map<String, Value>,
+    ) -> Found {
+        let token = data.get("flow_token").and_then(Value::as_str).and_then(|token| FlowToken::new(token).ok());
+        let number = self.metadata.and_then(|metadata| Fields::of(metadata.get()).ok());
+        let number = number.and_then(|metadata| metadata.text("phone_number_id"));
+        let facts = WebhookFacts { phone_number_id: number.as_deref(), token: token.as_ref(), data };
+        let flow = claimant(catalog.flows.values().map(AsRef::as_ref), &facts);
+        let usable = token.clone().filter(FlowToken::usable);
+        let key_in = |flow: &Flow| usable.as_ref().map(|token| IdempotencyKey::of_token(&flow.name, token));
+        let others = catalog.flows.values().filter(|other| flow.is_none_or(|flow| flow.name != other.name));
+        let elsewhere = others.filter_map(|other| key_in(other)).collect();
+        let mut submission = Submission {
+            flow: match flow.or_else(|| catalog.flows.values().next().map(AsRef::as_ref)) {
+                Some(flow) => flow.name.clone(),
+                None => return self.unreadable(message, id.as_ref(), "the config has no flow", None),
+            },
+            flow_token: token,
+            customer: self.customer(fields),
+            channel: Channel::Webhook,
+            message_id: id.clone(),
+            screen: None,
+            data: text.into(),
+            extra: "".into(),
+            problems: Vec::new(),
+            sent_at: fields.text("timestamp").and_then(|seconds| seconds.parse().ok()).map(seconds),
+        };
+        let Some(flow) = flow else {
+            let reason = "no flow of the config claims it: give one a `webhook` rule that fits";
+            return self.unreadable(message, id.as_ref(), reason, Some((elsewhere, Box::new(submission))));
+        };
+        submission.problems = flow.problems(None, data).iter().map(ToString::to_string).collect();
+        let wish = wish(catalog, flow, data, &mut submission.problems);
+        Found::Form(Box::new(Form {
+            form_key: key_in(flow),
+            message_key: id.as_ref().map(IdempotencyKey::of_message),
+            elsewhere,
+            draft_key: IdempotencyKey::of_draft(&flow.name, submission.flow_token.as_ref(), &submission.customer)
+                .filter(|_| flow.screens.iter().any(|screen| !screen.is_final)),
+            wish,
+            answerable: false,
+            submission,
+        }))
+    }
+
+    /// A message that is kept with all that is needed to read it again.
+    fn unreadable(
+        &self,
+        message: &RawValue,
+        id: Option<&MessageId>,
+        reason: &str,
+        known: Option<(Vec<IdempotencyKey>, Box<Submission>)>,
+    ) -> Found {
+        let fields = Fields::of(message.get()).unwrap_or_default();
+        let contact = self.contact(&fields).map_or("", RawValue::get);
+        let metadata = self.metadata.map_or("null", RawValue::get);
+        let payload = format!("{{\"metadata\":{metadata},\"contacts\":[{contact}],\"message\":{}}}", message.get());
+        let (elsewhere, join) = known.map_or((Vec::new(), None), |(keys, join)| (keys, Some(join)));
+        Found::Unreadable(Box::new(Unreadable {
+            message_key: id.map(IdempotencyKey::of_message),
+            elsewhere,
+            join,
+            reason: reason.to_owned(),
+            payload,
+        }))
+    }
+
+    /// Who sent the message: by number, by business-scoped id, or both (*Business-scoped user IDs*).
+    fn customer(&self, message: &Fields<'_>) -> Customer {
+        let contact = self.contact(message).and_then(|contact| Fields::of(contact.get()).ok()).unwrap_or_default();
+        let known = |name: &str, in_contact: &str| message.text(name).or_else(|| contact.text(in_contact));
+        let kept = |text: Option<String>| text.filter(|text| !text.is_empty()).map(Box::from);
+        Customer { id: kept(known("from_user_id", "user_id")), phone: kept(known("from", "wa_id")) }
+    }
+
+    /// The contact of the message's sender; where there is only one contact, that one.
+    fn contact(&self, message: &Fields<'_>) -> Option<&RawValue> {
+        if let [only] = self.contacts.as_slice() {
+            return Some(only);
+        }
+        let (number, id) = (message.text("from"), message.text("from_user_id"));
+        let is_sender = |contact: &Fields<'_>| {
+            (number.is_some() && contact.text("wa_id") == number) || (id.is_some() && contact.text("user_id") == id)
+        };
+        self.contacts.iter().copied().find(|contact| Fields::of(contact.get()).is_ok_and(|contact| is_sender(&contact)))
+    }
+}
+
+/// The slot that a form asks for. Nobody can be asked again: what is wrong is noted with the submission.
+fn wish(catalog: &Catalog, flow: &Flow, answers: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Wish> {
+    let rule = flow.booking.as_ref()?;
+    let calendar = catalog.calendars.get(&rule.calendar)?;
+    match rule.wish(answers) {
+        Ok(Some((date, time))) => Some(Wish { calendar: calendar.clone(), date, time }),
+        Ok(None) => None,
+        Err(problem) => {
+            problems.push(problem.to_string());
+            None
+        }
+    }
+}
+
+/// Meta's timestamps are Unix seconds.
+const fn seconds(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(seconds.saturating_mul(1000))
+}
+
+#[cfg(test)]
+mod tests;

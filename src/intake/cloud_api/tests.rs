@@ -1,0 +1,162 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::*;
+use crate::domain::flow::{SignatureRule, WebhookRule};
+use crate::domain::ids::FlowName;
+
+fn catalog(flows: &[(&str, WebhookRule)]) -> Catalog {
+    let flow = |(name, webhook): &(&str, WebhookRule)| {
+        let name = FlowName::new(name).unwrap();
+        let flow = Flow {
+            name: name.clone(),
+            path: format!("/{name}"),
+            signature: SignatureRule::Required,
+            screens: Vec::new(),
+            booking: None,
+            lead: None,
+            webhook: webhook.clone(),
+        };
+        (name, Arc::new(flow))
+    };
+    Catalog { flows: flows.iter().map(flow).collect(), calendars: BTreeMap::new() }
+}
+
+fn one_flow() -> Catalog {
+    catalog(&[("form", WebhookRule::default())])
+}
+
+/// What the vectors call a submission: its usable token or, without one, its message id.
+fn name(form: &Form) -> String {
+    let token = form.submission.flow_token.as_ref().filter(|token| token.usable()).map(ToString::to_string);
+    token.unwrap_or_else(|| form.submission.message_id.as_ref().unwrap().to_string())
+}
+
+fn forms(delivery: &Delivery) -> Vec<&Form> {
+    let form = |arrival: &'_ Arrival| matches!(arrival, Arrival::Form(_));
+    delivery
+        .arrivals
+        .iter()
+        .filter(|a| form(a))
+        .map(|a| match a {
+            Arrival::Form(form) => form.as_ref(),
+            Arrival::Unreadable(_) => unreachable!(),
+        })
+        .collect()
+}
+
+#[test]
+fn every_vector_says_what_it_should() {
+    let file: Value = serde_json::from_str(include_str!("../../../tests/vectors/webhooks.json")).unwrap();
+    for case in file["cases"].as_array().unwrap() {
+        let (case_name, expect) = (&case["name"], &case["expect"]);
+        let delivery = read(&one_flow(), case["body"].as_str().unwrap().as_bytes()).unwrap();
+        let mut names: Vec<String> = forms(&delivery).into_iter().map(name).collect();
+        // That a copy inside the batch is one is the store's to see.
+        names.dedup();
+        if let Some(expected) = expect["submissions"].as_array() {
+            assert_eq!(names, *expected, "{case_name}");
+        }
+        for (figure, name) in [
+            (delivery.other_messages, "other_messages"),
+            (delivery.statuses, "statuses"),
+            (delivery.health_events, "health_events"),
+        ] {
+            if let Some(expected) = expect[name].as_u64() {
+                assert_eq!(figure, expected, "{case_name}: {name}");
+            }
+        }
+        let refused = delivery.arrivals.len() - forms(&delivery).len();
+        assert_eq!(refused, expect["refused"].as_array().map_or(0, Vec::len), "{case_name}");
+        for form in forms(&delivery) {
+            let fields = &expect["fields"][name(form)];
+            for (field, value) in fields.as_object().into_iter().flatten() {
+                let data: Value = serde_json::from_str(&form.submission.data).unwrap();
+                assert_eq!(&data[field], value, "{case_name}: {field}");
+            }
+            if let Some(user) = expect["user"][name(form)].as_str() {
+                assert_eq!(form.submission.customer.name(), Some(user), "{case_name}");
+            }
+        }
+    }
+}
+
+fn batch(messages: &str) -> Vec<u8> {
+    format!(
+        r#"{{"object":"whatsapp_business_account","entry":[{{"id":"1","changes":[{{"field":"messages","value":
+        {{"metadata":{{"phone_number_id":"555"}},"contacts":[{{"wa_id":"4915112345678","user_id":"DE.1"}}],
+        "messages":[{messages}]}}}}]}}]}}"#
+    )
+    .into_bytes()
+}
+
+fn reply(id: &str, response: &str) -> String {
+    let response = Value::from(response);
+    format!(
+        r#"{{"from":"4915112345678","id":"{id}","timestamp":"1749416383","type":"interactive",
+        "interactive":{{"type":"nfm_reply","nfm_reply":{{"name":"flow","body":"Sent","response_json":{response}}}}}}}"#
+    )
+}
+
+#[test]
+fn one_message_that_cannot_be_read_does_not_fail_the_others() {
+    let broken = [
+        reply("wamid.2", "{not json"),
+        reply("wamid.3", "[1]"),
+        reply("wamid.4", &"{\"a\":".repeat(9000)),
+        r#"{"id":"wamid.5","interactive":{"nfm_reply":{"name":"flow","response_json":{"a":1}}}}"#.to_owned(),
+        r#"{"id":"wamid.6","interactive":{"nfm_reply":{"name":"flow","response_json":"\ud800"}}}"#.to_owned(),
+        "7".to_owned(),
+    ];
+    let messages = [&[reply("wamid.1", r#"{"flow_token":"t-1"}"#)], &broken[..]].concat().join(",");
+    let delivery = read(&one_flow(), &batch(&messages)).unwrap();
+    assert_eq!(forms(&delivery).into_iter().map(name).collect::<Vec<_>>(), ["t-1"]);
+    assert_eq!(delivery.arrivals.len(), 1 + broken.len());
+}
+
+#[test]
+fn odd_layers_are_kept_and_the_rest_goes_through() {
+    for odd in [
+        r#"{"entry":7}"#,
+        r#"{"entry":[7]}"#,
+        r#"{"entry":[{"changes":7}]}"#,
+        r#"{"entry":[{"changes":[7]}]}"#,
+        r#"{"entry":[{"changes":[{}]}]}"#,
+        r#"{"entry":[{"changes":[{"field":"messages","value":{"messages":{}}}]}]}"#,
+    ] {
+        let delivery = read(&one_flow(), odd.as_bytes()).unwrap();
+        assert!(matches!(delivery.arrivals.as_slice(), [Arrival::Unreadable(_)]), "{odd}");
+    }
+    for empty in ["{}", r#"{"entry":null}"#, r#"{"entry":[{"changes":[{"field":"messages","value":null}]}]}"#] {
+        assert!(read(&one_flow(), empty.as_bytes()).unwrap().arrivals.is_empty(), "{empty}");
+    }
+    for no_object in ["", "7", "[]", "{"] {
+        assert!(read(&one_flow(), no_object.as_bytes()).is_err(), "{no_object}");
+    }
+}
+
+#[test]
+fn a_form_that_no_flow_claims_is_kept_and_can_be_read_again_once_one_does() {
+    let number = |id: &str| WebhookRule { phone_number_ids: vec![id.to_owned()], ..WebhookRule::default() };
+    let body = batch(&reply("wamid.1", r#"{"flow_token":"t-1","a":"b"}"#));
+    let delivery = read(&catalog(&[("one", number("1")), ("two", number("2"))]), &body).unwrap();
+    let [Arrival::Unreadable(kept)] = delivery.arrivals.as_slice() else { panic!("{delivery:?}") };
+    assert!(kept.reason.contains("no flow"), "{}", kept.reason);
+    assert_eq!(kept.elsewhere.len(), 2, "it may be known by its token all the same");
+
+    let form = reread(&catalog(&[("one", number("1")), ("two", number("555"))]), &kept.payload).unwrap();
+    assert_eq!(form.submission.flow.as_str(), "two");
+    assert_eq!(form.message_key, kept.message_key);
+    assert_eq!(form.submission.customer.id.as_deref(), Some("DE.1"));
+    assert_eq!(form.submission.customer.phone.as_deref(), Some("4915112345678"));
+}
+
+#[test]
+fn an_unused_token_is_no_key() {
+    let body = batch(&reply("wamid.1", r#"{"flow_token":"unused"}"#));
+    let delivery = read(&one_flow(), &body).unwrap();
+    let [form] = forms(&delivery)[..] else { panic!("{delivery:?}") };
+    assert_eq!((form.form_key, form.elsewhere.len()), (None, 0));
+    assert!(form.message_key.is_some());
+    assert_eq!(form.submission.sent_at, Some(Timestamp::from_millis(1_749_416_383_000)));
+}

@@ -1,0 +1,214 @@
+//! A flow's own path, plain JSON: what one request says.
+//!
+//! The body has `version`, `action`, `screen`, `data`, `flow_token` and `context.user_id` (protocol of the data endpoint,
+//! *Implementing Endpoint for Flows*). All but the action may be missing; fields that we do not know are kept. What is
+//! answered is `crate::http`'s business.
+
+use serde_json::{Map, Value};
+
+use crate::domain::draft::Draft;
+use crate::domain::flow::{Flow, Stage};
+use crate::domain::ids::{Customer, FlowToken};
+use crate::domain::submission::{Channel, IdempotencyKey, Submission};
+use crate::domain::time::Timestamp;
+use crate::store::{Form, KeepDraft, Wish};
+
+use super::json::Fields;
+use super::{Catalog, IntakeError};
+
+const KNOWN: [&str; 6] = ["version", "action", "screen", "data", "flow_token", "context"];
+
+/// What a request asks for.
+#[derive(Debug)]
+pub enum Request<'a> {
+    /// Whether we are there.
+    Ping,
+    /// A screen: the first one, or the one that was left. `None`: the flow declares none.
+    Show {
+        /// Its name.
+        screen: Option<String>,
+    },
+    /// A screen was sent.
+    Sent(Sent<'a>),
+}
+
+/// A screen that was sent.
+#[derive(Debug)]
+pub struct Sent<'a> {
+    flow: &'a Flow,
+    screen: Option<String>,
+    token: Option<FlowToken>,
+    customer: Customer,
+    /// The fields as they came, and read.
+    text: Box<str>,
+    data: Map<String, Value>,
+    extra: Box<str>,
+    /// What sending it means.
+    pub stage: Stage<'a>,
+}
+
+impl<'a> Request<'a> {
+    /// Reads the body of a `POST` to `flow`.
+    ///
+    /// # Errors
+    /// [`IntakeError`] names the field and says what is wrong with it.
+    pub fn read(flow: &'a Flow, body: &[u8]) -> Result<Self, IntakeError> {
+        let fields = object(body)?;
+        optional_text(&fields, "version")?;
+        let screen = optional_text(&fields, "screen")?.filter(|screen| !screen.is_empty());
+        let Some(action) = optional_text(&fields, "action")? else {
+            return Err(IntakeError::field("action", "is missing: a submission has data_exchange"));
+        };
+        match action.as_str() {
+            "data_exchange" => Sent::read(flow, &fields, screen).map(Self::Sent),
+            "ping" => Ok(Self::Ping),
+            "INIT" => Ok(Self::Show { screen: flow.screens.first().map(|first| first.name.clone()) }),
+            "BACK" => {
+                flow.stage(screen.as_deref())?;
+                Ok(Self::Show { screen })
+            }
+            _ => Err(IntakeError::UnknownAction(action)),
+        }
+    }
+}
+
+impl<'a> Sent<'a> {
+    fn read(flow: &'a Flow, fields: &Fields<'_>, screen: Option<String>) -> Result<Self, IntakeError> {
+        let stage = flow.stage(screen.as_deref())?;
+        let text: Box<str> = fields.get("data").map_or("{}", |data| data.get()).into();
+        let data = serde_json::from_str::<Map<String, Value>>(&text)
+            .map_err(|error| IntakeError::field("data", format!("is no object that can be read ({error})")))?;
+        if let Some(problem) = flow.problems(screen.as_deref().or(Some("")), &data).into_iter().next() {
+            return Err(IntakeError::Field { field: problem.field, why: problem.why });
+        }
+        let token = match optional_text(fields, "flow_token")?.filter(|token| !token.is_empty()) {
+            Some(token) => {
+                Some(FlowToken::new(&token).map_err(|why| IntakeError::field("flow_token", why.to_string()))?)
+            }
+            None => None,
+        };
+        let user = match fields.object("context").get("user_id") {
+            None => String::new(),
+            Some(user) => match serde_json::from_str(user.get()) {
+                Ok(Value::String(text)) => text,
+                Ok(Value::Number(number)) => number.to_string(),
+                _ => return Err(IntakeError::field("context.user_id", "is not a text")),
+            },
+        };
+        let extra = fields.others(&KNOWN).into();
+        Ok(Self { flow, screen, token, customer: Customer::from_text(&user), text, data, extra, stage })
+    }
+
+    /// The name of the screen, for answers.
+    #[must_use]
+    pub fn screen(&self) -> &str {
+        self.screen.as_deref().unwrap_or_default()
+    }
+
+    /// Whether the sender set no token that tells this form from others.
+    #[must_use]
+    pub fn lacks_token(&self) -> bool {
+        !self.token.as_ref().is_some_and(FlowToken::usable)
+    }
+
+    /// The key of the form in the making that this screen belongs to; `None` where the flow has one screen only, or
+    /// nothing tells whose it is.
+    #[must_use]
+    pub fn draft_key(&self) -> Option<IdempotencyKey> {
+        let several = self.flow.screens.iter().any(|screen| !screen.is_final);
+        several.then(|| IdempotencyKey::of_draft(&self.flow.name, self.token.as_ref(), &self.customer)).flatten()
+    }
+
+    /// The screen as a draft to be kept.
+    ///
+    /// # Errors
+    /// [`IntakeError::Field`] where nothing tells whose form it is.
+    pub fn into_draft(self, now: Timestamp) -> Result<KeepDraft, IntakeError> {
+        let key = self.draft_key().ok_or_else(|| {
+            let why = "is missing or `unused`, and context.user_id is missing, too: nothing tells whose form this is";
+            IntakeError::field("flow_token", why)
+        })?;
+        let draft = Draft {
+            flow: self.flow.name.clone(),
+            flow_token: self.token,
+            customer: self.customer,
+            screen: self.screen.unwrap_or_default().into(),
+            data: self.text,
+            updated_at: now,
+        };
+        Ok(KeepDraft { key, draft })
+    }
+
+    /// The completed form. `earlier`: the fields of its screens before this one (the text of a JSON object): the slot may
+    /// have been chosen there.
+    ///
+    /// # Errors
+    /// [`IntakeError::Field`] where the slot it asks for is no date and time.
+    pub fn into_form(self, catalog: &Catalog, earlier: Option<&str>) -> Result<Form, IntakeError> {
+        let wish = self.wish(catalog, earlier)?;
+        let draft_key = self.draft_key();
+        let form_key = match self.token.as_ref().filter(|token| token.usable()) {
+            Some(token) => IdempotencyKey::of_token(&self.flow.name, token),
+            None => IdempotencyKey::of_answers(&self.flow.name, self.screen(), &self.customer, &self.text),
+        };
+        Ok(Form {
+            form_key: Some(form_key),
+            message_key: None,
+            elsewhere: Vec::new(),
+            draft_key,
+            wish,
+            answerable: true,
+            submission: Submission {
+                flow: self.flow.name.clone(),
+                flow_token: self.token,
+                customer: self.customer,
+                channel: Channel::Plain,
+                message_id: None,
+                screen: self.screen.map(Box::from),
+                data: self.text,
+                extra: self.extra,
+                problems: Vec::new(),
+                sent_at: None,
+            },
+        })
+    }
+
+    fn wish(&self, catalog: &Catalog, earlier: Option<&str>) -> Result<Option<Wish>, IntakeError> {
+        let Some(rule) = &self.flow.booking else { return Ok(None) };
+        let mut answers: Map<String, Value> =
+            earlier.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        answers.extend(self.data.clone());
+        let refused = |field: &str, why: &str| IntakeError::field(field, why);
+        match rule.wish(&answers) {
+            Ok(Some((date, time))) => {
+                let calendar = catalog.calendars.get(&rule.calendar);
+                let calendar = calendar.ok_or_else(|| refused(&rule.date, "names a calendar that is not there"))?;
+                Ok(Some(Wish { calendar: calendar.clone(), date, time }))
+            }
+            Ok(None) => Err(refused(&rule.date, "is missing: this flow books a slot")),
+            Err(problem) => Err(refused(&problem.field, &problem.why)),
+        }
+    }
+}
+
+/// The fields of a body.
+pub(super) fn object(body: &[u8]) -> Result<Fields<'_>, IntakeError> {
+    let text = std::str::from_utf8(body).map_err(|error| IntakeError::NotJson(error.to_string()))?;
+    Fields::of(text).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => IntakeError::NotAnObject,
+        _ => IntakeError::NotJson(error.to_string()),
+    })
+}
+
+/// A field that is a text, or missing, or null.
+fn optional_text(fields: &Fields<'_>, name: &str) -> Result<Option<String>, IntakeError> {
+    match fields.get(name) {
+        None => Ok(None),
+        Some(value) => serde_json::from_str(value.get())
+            .map(Some)
+            .map_err(|_| IntakeError::field(name, "is not a text that can be read")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+use super::*;
+use crate::domain::flow::{Screen, SignatureRule, WebhookRule};
+use crate::domain::ids::FlowName;
+
+fn flow(screens: Vec<Screen>) -> Flow {
+    Flow {
+        name: FlowName::new("appointment").unwrap(),
+        path: "/form".to_owned(),
+        signature: SignatureRule::Required,
+        screens,
+        booking: None,
+        lead: None,
+        webhook: WebhookRule::default(),
+    }
+}
+
+fn screen(name: &str, is_final: bool) -> Screen {
+    Screen { name: name.to_owned(), is_final, next: None, fields: Vec::new() }
+}
+
+fn form(body: &str) -> Form {
+    match Request::read(&flow(Vec::new()), body.as_bytes()).unwrap() {
+        Request::Sent(sent) => sent.into_form(&Catalog::default(), None).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_shipped_example_is_read_whole() {
+    let form = form(include_str!("../../../tests/vectors/plain_appointment.json"));
+    let submission = &form.submission;
+    assert_eq!(submission.flow_token.as_ref().unwrap().as_str(), "unique_token_98765");
+    assert_eq!(submission.customer.phone.as_deref(), Some("1234567890"));
+    assert_eq!(submission.screen.as_deref(), Some("APPOINTMENT_SCREEN"));
+    assert!(submission.data.contains("\"user_email\": \"user@example.com\""), "as it came: {}", submission.data);
+    assert_eq!(&*submission.extra, "");
+}
+
+#[test]
+fn unknown_and_null_fields_are_kept_as_they_came() {
+    let form = form(r#"{"action":"data_exchange","data":{"a":null,"b":1.50},"new":[1, 2],"flow_token":null}"#);
+    assert_eq!(&*form.submission.data, r#"{"a":null,"b":1.50}"#);
+    assert_eq!(&*form.submission.extra, r#"{"new":[1, 2]}"#);
+    assert_eq!(form.submission.flow_token, None);
+}
+
+#[test]
+fn without_a_usable_token_the_user_and_the_answers_are_the_key() {
+    let body = |token: &str, user: &str, data: &str| {
+        form(&format!(
+            r#"{{"action":"data_exchange","flow_token":{token},"context":{{"user_id":"{user}"}},"data":{data}}}"#
+        ))
+        .form_key
+    };
+    assert_eq!(body("\"unused\"", "1234567", "{}"), body("\"\"", "1234567", "{}"));
+    assert_ne!(body("\"unused\"", "1234567", "{}"), body("\"unused\"", "7654321", "{}"));
+    assert_ne!(body("\"unused\"", "1234567", "{}"), body("\"unused\"", "1234567", "{\"a\":1}"));
+    assert_eq!(body("\"t\"", "1234567", "{}"), body("\"t\"", "7654321", "{\"a\":1}"));
+}
+
+#[test]
+fn what_is_no_submission_is_refused_with_the_field_and_the_reason() {
+    let cases = [
+        ("", "no JSON"),
+        ("[]", "no JSON object"),
+        ("{}", "action: is missing"),
+        (r#"{"action":"dance"}"#, "dance"),
+        (r#"{"action":7}"#, "action: is not a text"),
+        (r#"{"action":"data_exchange","data":[]}"#, "data: is no object"),
+        (r#"{"action":"data_exchange","flow_token":7}"#, "flow_token: is not a text"),
+        (r#"{"action":"data_exchange","context":{"user_id":{}}}"#, "context.user_id: is not a text"),
+        (r#"{"action":"data_exchange","screen":1}"#, "screen: is not a text"),
+        (r#"{"action":"data_exchange","data":{"a":"\ud800"}}"#, "data: is no object that can be read"),
+        (r#"{"action":"data_exchange""#, "no JSON"),
+    ];
+    for (body, says) in cases {
+        let error = Request::read(&flow(Vec::new()), body.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(says), "{body}: {error}");
+    }
+    assert!(matches!(Request::read(&flow(Vec::new()), b"\xff\xfe"), Err(IntakeError::NotJson(_))));
+    let deep = format!(r#"{{"action":"data_exchange","data":{}1{}}}"#, "{\"a\":".repeat(5000), "}".repeat(5000));
+    assert!(matches!(Request::read(&flow(Vec::new()), deep.as_bytes()), Err(IntakeError::Field { .. })));
+}
+
+#[test]
+fn a_screen_that_is_not_the_last_is_a_draft() {
+    let flow = flow(vec![screen("A", false), screen("B", true)]);
+    let body = br#"{"action":"data_exchange","screen":"A","flow_token":"t","data":{"a":1}}"#;
+    let Request::Sent(sent) = Request::read(&flow, body).unwrap() else { panic!("not sent") };
+    assert!(matches!(sent.stage, Stage::Draft { next: Some(next) } if next.name == "B"));
+    let kept = sent.into_draft(Timestamp::ZERO).unwrap();
+    assert_eq!((&*kept.draft.screen, &*kept.draft.data), ("A", "{\"a\":1}"));
+    let nobodys = br#"{"action":"data_exchange","screen":"A","flow_token":"unused","data":{"a":1}}"#;
+    let Request::Sent(sent) = Request::read(&flow, nobodys).unwrap() else { panic!("not sent") };
+    assert!(sent.into_draft(Timestamp::ZERO).is_err());
+}
+
+#[test]
+fn init_shows_the_first_screen_and_back_the_one_that_was_left() {
+    let flow = flow(vec![screen("A", false), screen("B", true)]);
+    let shown = |body: &str| match Request::read(&flow, body.as_bytes()).unwrap() {
+        Request::Show { screen } => screen,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(shown(r#"{"action":"INIT","screen":"","data":{}}"#).as_deref(), Some("A"));
+    assert_eq!(shown(r#"{"action":"BACK","screen":"B"}"#).as_deref(), Some("B"));
+    assert!(Request::read(&flow, br#"{"action":"BACK","screen":"Z"}"#).is_err());
+    assert!(matches!(Request::read(&flow, br#"{"action":"ping"}"#), Ok(Request::Ping)));
+}
