@@ -1,0 +1,112 @@
+//! The sweeper: sees to it that time gets its due. Each minute a round takes away what is past its retention; each second
+//! leads that wait go to agents who have become free by the clock.
+//!
+//! What may be taken away is decided by `crate::store`'s sweep, who is free by `crate::domain::roster`. This file decides
+//! when to ask: in slices, with pauses between them, so that no submission waits for a sweep.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use crate::clock::Clock;
+use crate::domain::time::Millis;
+use crate::store::{Distribute, Place, Store, StoreError, Sweep};
+
+use super::guard::reading;
+
+/// From the end of one round to the beginning of the next.
+const ROUND: Duration = Duration::from_mins(1);
+
+/// Between two slices: the writer has most of its time for others, and expires more keys than it can take.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Rows looked at in one slice: about a millisecond of the writer's time.
+const SLICE: usize = 1000;
+
+/// How often waiting leads are looked after. An agent's closed lead or new limit needs no waiting: those transactions
+/// give out leads themselves.
+const DISTRIBUTE: Duration = Duration::from_secs(1);
+
+/// Asks the store to sweep and to give out waiting leads.
+pub(super) struct Sweeper {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    /// How long submissions are kept, and all that belongs to them.
+    submissions: Millis,
+    /// How long the failed attempts of finished jobs are kept.
+    attempts: Millis,
+    /// Where the round goes on.
+    place: Place,
+    /// When it does, by the process clock.
+    sweep_at: Duration,
+    distribute_at: Duration,
+}
+
+impl Sweeper {
+    /// A sweeper whose first round begins at once.
+    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, submissions: Millis, attempts: Millis) -> Self {
+        let now = clock.elapsed();
+        Self { store, clock, submissions, attempts, place: Place::Keys, sweep_at: now, distribute_at: now }
+    }
+
+    /// Sweeps until `stop` closes.
+    pub(super) fn run(mut self, stop: &Receiver<Infallible>) {
+        while stop.recv_timeout(self.step()) == Err(RecvTimeoutError::Timeout) {}
+    }
+
+    /// Does what is to be done now, and waits for the commits. Returns how long there is nothing to do.
+    pub(super) fn step(&mut self) -> Duration {
+        let now = self.clock.elapsed();
+        if now >= self.distribute_at {
+            let pause = match self.distribute() {
+                Ok(0) => DISTRIBUTE,
+                Ok(_) => PAUSE,
+                Err(error) => later("waiting leads could not be given out", &error, DISTRIBUTE),
+            };
+            self.distribute_at = now.saturating_add(pause);
+        }
+        if now >= self.sweep_at {
+            let pause = match self.sweep() {
+                Ok(Some(place)) => {
+                    self.place = place;
+                    PAUSE
+                }
+                Ok(None) => {
+                    self.place = Place::Keys;
+                    ROUND
+                }
+                Err(error) => later("a sweep came to nothing", &error, ROUND),
+            };
+            self.sweep_at = now.saturating_add(pause);
+        }
+        self.distribute_at.min(self.sweep_at).saturating_sub(self.clock.elapsed())
+    }
+
+    /// Gives out leads that wait. Returns how many; more may be left unless it is none.
+    fn distribute(&self) -> Result<usize, StoreError> {
+        // Most of the time none waits, and the writer needs not be woken.
+        if reading(&self.store, |snapshot| snapshot.counts())?.leads_unassigned == 0 {
+            return Ok(0);
+        }
+        self.store.ask(Distribute)
+    }
+
+    /// Takes away one slice. Returns where the next one begins; `None`: the round is over.
+    fn sweep(&self) -> Result<Option<Place>, StoreError> {
+        let Self { place, submissions, attempts, .. } = *self;
+        let swept = self.store.ask(Sweep { from: place, most: SLICE, submissions, attempts })?;
+        metrics::counter!("flowgate_swept_rows_total").increment(u64::try_from(swept.removed).unwrap_or(u64::MAX));
+        Ok(swept.next)
+    }
+}
+
+/// Says what went wrong, unless the store itself tells why it is not open.
+fn later(what: &'static str, error: &StoreError, pause: Duration) -> Duration {
+    match error {
+        StoreError::NotOpen | StoreError::NoSpace => tracing::debug!(error = %error, "{what}"),
+        _ => tracing::error!(error = %error, "{what}"),
+    }
+    pause
+}
