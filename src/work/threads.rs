@@ -78,10 +78,11 @@ impl Work {
         self.out.len()
     }
 
-    /// Which ones, in ascending order.
+    /// Something to ask which ones, in ascending order, at any time from anywhere, also after the end.
     #[must_use]
-    pub fn running_ids(&self) -> Vec<JobId> {
-        self.out.ids()
+    pub fn watch(&self) -> impl Fn() -> Vec<JobId> + Send + Sync + use<> {
+        let out = self.out.clone();
+        move || out.ids()
     }
 
     /// Hands out nothing more and waits until the jobs that run have run, `deadline` at the most. Those that were only

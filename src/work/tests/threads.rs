@@ -73,6 +73,7 @@ fn what_is_not_run_when_it_all_ends_stays_due() {
     let shop = Shop::open();
     shop.accept((0..500).map(|number| number.to_string()));
     let Shop { store, work, _folder } = shop;
+    let watch = work.watch();
     work.stop(Duration::from_secs(5));
     // The writer works in order: what the workers sent before is on disk with this.
     store.ask(Distribute).unwrap();
@@ -80,5 +81,6 @@ fn what_is_not_run_when_it_all_ends_stays_due() {
     let counts = snapshot.counts().unwrap();
     assert_eq!((counts.jobs_done + counts.jobs_scheduled, counts.jobs_dead), (500, 0));
     assert_eq!(counts.leads_open, counts.jobs_done);
+    assert!(watch().len() <= 16, "no more than `workers.queue`");
     assert_eq!(check(&snapshot).unwrap().findings, []);
 }
