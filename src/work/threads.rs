@@ -79,7 +79,6 @@ impl Work {
     }
 
     /// Something to ask which ones, in ascending order, at any time from anywhere, also after the end.
-    #[must_use]
     pub fn watch(&self) -> impl Fn() -> Vec<JobId> + Send + Sync + use<> {
         let out = self.out.clone();
         move || out.ids()
