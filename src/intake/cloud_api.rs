@@ -136,7 +136,7 @@ impl Context<'_> {
         let text = reply.text("response_json");
         let data = text.as_deref().map(serde_json::from_str::<Map<String, Value>>);
         match (text, data) {
-            (Some(text), Some(Ok(data))) => self.form(catalog, message, &fields, id, text, &data),
+            (Some(text), Some(Ok(data))) => self.form(catalog, message, &fields, id.as_ref(), text, &data),
             (_, Some(Err(error))) => self.unreadable(
                 message,
                 id.as_ref(),
@@ -152,7 +152,7 @@ impl Context<'_> {
         catalog: &Catalog,
         message: &RawValue,
         fields: &Fields<'_>,
-        id: Option<MessageId>,
+        id: Option<&MessageId>,
         text: String,
         data: &Map<String, Value>,
     ) -> Found {
@@ -168,12 +168,12 @@ impl Context<'_> {
         let mut submission = Submission {
             flow: match flow.or_else(|| catalog.flows.values().next().map(AsRef::as_ref)) {
                 Some(flow) => flow.name.clone(),
-                None => return self.unreadable(message, id.as_ref(), "the config has no flow", None),
+                None => return self.unreadable(message, id, "the config has no flow", None),
             },
             flow_token: token,
             customer: self.customer(fields),
             channel: Channel::Webhook,
-            message_id: id.clone(),
+            message_id: id.cloned(),
             screen: None,
             data: text.into(),
             extra: "".into(),
@@ -182,13 +182,13 @@ impl Context<'_> {
         };
         let Some(flow) = flow else {
             let reason = "no flow of the config claims it: give one a `webhook` rule that fits";
-            return self.unreadable(message, id.as_ref(), reason, Some((elsewhere, Box::new(submission))));
+            return self.unreadable(message, id, reason, Some((elsewhere, Box::new(submission))));
         };
         submission.problems = flow.problems(None, data).iter().map(ToString::to_string).collect();
         let wish = wish(catalog, flow, data, &mut submission.problems);
         Found::Form(Box::new(Form {
             form_key: key_in(flow),
-            message_key: id.as_ref().map(IdempotencyKey::of_message),
+            message_key: id.map(IdempotencyKey::of_message),
             elsewhere,
             draft_key: IdempotencyKey::of_draft(&flow.name, submission.flow_token.as_ref(), &submission.customer)
                 .filter(|_| flow.screens.iter().any(|screen| !screen.is_final)),

@@ -10,6 +10,7 @@ use crate::domain::draft::Draft;
 use crate::domain::ids::{AgentId, BookingId, CalendarName, JobId, LeadId, SubmissionId, TeamName};
 use crate::domain::job::{Attempt, DeadLetter, Job};
 use crate::domain::lead::{Agent, Lead};
+use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
 
 use super::accept::{Join, StoredSubmission};
@@ -261,6 +262,15 @@ impl Snapshot {
     /// As [`Snapshot::submission`].
     pub fn taken(&self, calendar: &CalendarName, window: Interval) -> Result<Vec<Interval>, StoreError> {
         bookings::read_taken(&self.txn.open_table(TAKEN)?, calendar, window, LONGEST_BOOKING, None)
+    }
+
+    /// The form in the making that is kept under `key`.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn draft(&self, key: IdempotencyKey) -> Result<Option<Draft>, StoreError> {
+        let table = self.txn.open_table(DRAFTS)?;
+        table.get(key.as_bytes())?.map(|row| codec::decode(key, row.value())).transpose()
     }
 
     /// All forms in the making, the one that changed last first.

@@ -1,0 +1,125 @@
+//! A `POST` to a flow's path: body → intake → writer → answer.
+
+use std::sync::atomic::Ordering;
+
+use hyper::body::Incoming;
+use hyper::header::HeaderMap;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use crate::domain::flow::Stage;
+use crate::intake::flow_endpoint::{Request, Sent};
+use crate::store::{Accept, Accepted, Arrival, DraftKept, StoreError, Timing, Transaction};
+
+use super::respond::{self, Answer, Refusal};
+use super::service::{App, Route, Trace};
+
+pub(super) async fn post(
+    app: &App,
+    route: &Route,
+    headers: &HeaderMap,
+    body: Incoming,
+    trace: &mut Trace,
+) -> Result<Answer, Refusal> {
+    let flow = &route.flow;
+    let limit = app.limits.flow_body;
+    // The share of the budget is held until the answer is made: what waits for the writer counts, too.
+    let (bytes, _share, deadline) = app.signed_body(flow.signature, headers, body, limit, trace).await?;
+    match Request::read(flow, &bytes)? {
+        Request::Ping => {
+            trace.outcome = "ping";
+            Ok(respond::pong())
+        }
+        Request::Show { screen } => {
+            trace.outcome = "shown";
+            Ok(respond::screen(screen.as_deref().unwrap_or_default()))
+        }
+        Request::Sent(sent) => {
+            if sent.lacks_token() {
+                warn_of_tokens(route);
+            }
+            match sent.stage {
+                Stage::Draft { next } => {
+                    let next = next.map(|next| next.name.clone()).unwrap_or_default();
+                    keep_draft(app, sent, &next, deadline, trace).await
+                }
+                Stage::Final => accept(app, sent, deadline, trace).await,
+            }
+        }
+    }
+}
+
+async fn keep_draft(
+    app: &App,
+    sent: Sent<'_>,
+    next: &str,
+    deadline: Instant,
+    trace: &mut Trace,
+) -> Result<Answer, Refusal> {
+    let draft = sent.into_draft(app.clock.now())?;
+    trace.outcome = "draft";
+    match store(app, draft, deadline, trace).await? {
+        DraftKept::Kept => Ok(respond::screen(next)),
+        DraftKept::AlreadySubmitted => {
+            trace.outcome = "duplicate";
+            Ok(respond::duplicate())
+        }
+        DraftKept::TooLarge => Err(Refusal::DraftTooLarge),
+    }
+}
+
+async fn accept(app: &App, sent: Sent<'_>, deadline: Instant, trace: &mut Trace) -> Result<Answer, Refusal> {
+    let screen = sent.screen().to_owned();
+    let earlier = match sent.draft_key() {
+        Some(key) => app.store.read().and_then(|read| read.draft(key)).map_err(|_| Refusal::NotStored)?,
+        None => None,
+    };
+    let form = sent.into_form(&app.catalog, earlier.as_ref().map(|draft| &*draft.data))?;
+    let arrivals = vec![Arrival::Form(Box::new(form))];
+    let accepted = store(app, Accept { arrivals }, deadline, trace).await?.pop();
+    match accepted {
+        Some(Accepted::New { submission, job, .. }) => {
+            (trace.submission, trace.job, trace.outcome) = (Some(submission), Some(job), "accepted");
+            Ok(respond::accepted())
+        }
+        Some(Accepted::Duplicate { of }) => {
+            (trace.submission, trace.outcome) = (of, "duplicate");
+            Ok(respond::duplicate())
+        }
+        Some(Accepted::SlotRefused { why, free }) => {
+            trace.outcome = why.as_str();
+            Ok(respond::slot_refused(&screen, why, &free))
+        }
+        // A form that was read is never one of these.
+        Some(Accepted::DeadLetter { .. }) | None => Err(Refusal::NotStored),
+    }
+}
+
+/// Hands `change` to the writer and waits for the commit.
+pub(super) async fn store<T: Transaction>(
+    app: &App,
+    change: T,
+    deadline: Instant,
+    trace: &mut Trace,
+) -> Result<T::Outcome, Refusal> {
+    let (tell, told) = oneshot::channel::<(Result<T::Outcome, StoreError>, Timing)>();
+    app.store.offer(change, move |outcome, timing| {
+        // Nobody listens any more where the sender has hung up: what is stored stays stored.
+        let _ = tell.send((outcome, timing));
+    })?;
+    // Late is not the same as not stored; either way nothing was promised, and a second try is safe.
+    let Ok(Ok((outcome, timing))) = timeout_at(deadline, told).await else { return Err(Refusal::NotStored) };
+    trace.timing = timing;
+    outcome.map_err(|_| Refusal::NotStored)
+}
+
+/// Says once for each flow that its sender sets no token: two forms of one user then look alike if they say the same.
+fn warn_of_tokens(route: &Route) {
+    if !route.told_of_tokens.swap(true, Ordering::Relaxed) {
+        tracing::warn!(
+            flow = %route.flow.name,
+            "a form came without a flow_token of its own: set one in each flow message, so that every form is told from \
+             every other; until then the user and the answers are the key"
+        );
+    }
+}

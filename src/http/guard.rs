@@ -1,0 +1,217 @@
+//! What stands between a socket and hyper: deadlines for silence and for heads, and a body for hyper's own errors.
+//!
+//! hyper closes a connection whose head is late without a word, and answers a head that it can't read with an empty
+//! body. Here the first gets its 408, and the second the same JSON that all errors have. After a refusal whose body was
+//! not read, what still comes is thrown away for a moment: closing at once would reset the connection, and the sender
+//! would never see the answer.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::respond;
+
+/// After a refusal: how long, and how much, is still read and thrown away.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 512 * 1024;
+
+const IDLE: u8 = 0;
+const HEAD: u8 = 1;
+const BUSY: u8 = 2;
+
+/// What the service and the guard of one connection tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Phase {
+    /// Between requests, in a head, or in the hands of the service.
+    now: AtomicU8,
+    /// A request was refused before its body was read.
+    unread: AtomicBool,
+}
+
+impl Phase {
+    /// A head is complete: from here on the service keeps the deadlines.
+    pub(super) fn begin(&self) {
+        self.now.store(BUSY, Ordering::Release);
+    }
+
+    /// The answer is on its way.
+    pub(super) fn end(&self) {
+        self.now.store(IDLE, Ordering::Release);
+    }
+
+    /// The body of the request was not read to its end.
+    pub(super) fn leave_unread(&self) {
+        self.unread.store(true, Ordering::Release);
+    }
+}
+
+/// A socket with its deadlines.
+pub(super) struct Guard<S> {
+    socket: S,
+    phase: Arc<Phase>,
+    idle: Duration,
+    head: Duration,
+    /// The deadline of the phase that it was set in.
+    timer: Option<(u8, Pin<Box<Sleep>>)>,
+    /// What is to be written in place of what hyper wrote.
+    instead: Vec<u8>,
+    written: usize,
+    /// The connection is over: a deadline has passed.
+    over: bool,
+    lingered: usize,
+}
+
+impl<S> Guard<S> {
+    pub(super) fn new(socket: S, phase: Arc<Phase>, idle: Duration, head: Duration) -> Self {
+        Self { socket, phase, idle, head, timer: None, instead: Vec::new(), written: 0, over: false, lingered: 0 }
+    }
+
+    /// Whether the deadline of the present phase has passed.
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let phase = self.phase.now.load(Ordering::Acquire);
+        let length = match phase {
+            IDLE => self.idle,
+            HEAD => self.head,
+            _ => {
+                self.timer = None;
+                return false;
+            }
+        };
+        if self.timer.as_ref().is_none_or(|(of, _)| *of != phase) {
+            self.timer = Some((phase, Box::pin(tokio::time::sleep_until(Instant::now() + length))));
+        }
+        self.timer.as_mut().is_some_and(|(_, timer)| timer.as_mut().poll(cx).is_ready())
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Guard<S> {
+    /// Writes what stands in place of hyper's own words.
+    fn write_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.instead.get(self.written..).filter(|rest| !rest.is_empty()) {
+            self.written += ready!(Pin::new(&mut self.socket).poll_write(cx, rest))?;
+        }
+        self.instead.clear();
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.over {
+            let _ = ready!(this.write_instead(cx));
+            return Poll::Ready(Ok(()));
+        }
+        let before = out.filled().len();
+        if Pin::new(&mut this.socket).poll_read(cx, out)?.is_ready() {
+            if out.filled().len() > before {
+                // The first bytes of a head; in other phases nothing changes.
+                let _ = this.phase.now.compare_exchange(IDLE, HEAD, Ordering::AcqRel, Ordering::Acquire);
+            }
+            return Poll::Ready(Ok(()));
+        }
+        if !this.is_late(cx) {
+            return Poll::Pending;
+        }
+        this.over = true;
+        if this.phase.now.load(Ordering::Acquire) == HEAD {
+            this.instead = whole_error(408).unwrap_or_default();
+            let _ = ready!(this.write_instead(cx));
+        }
+        // For hyper the connection ends here.
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if this.over {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        if this.instead.is_empty() {
+            match empty_error(bytes).and_then(whole_error) {
+                Some(error) => this.instead = error,
+                None => return Pin::new(&mut this.socket).poll_write(cx, bytes),
+            }
+        }
+        ready!(this.write_instead(cx))?;
+        this.phase.leave_unread();
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        const LINGERING: u8 = u8::MAX;
+        let this = &mut *self;
+        ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+        if !this.phase.unread.load(Ordering::Acquire) {
+            return Poll::Ready(Ok(()));
+        }
+        if this.timer.as_ref().is_none_or(|(of, _)| *of != LINGERING) {
+            this.timer = Some((LINGERING, Box::pin(tokio::time::sleep(LINGER))));
+        }
+        let mut waste = [0; 8 * 1024];
+        while this.lingered < LINGER_BYTES {
+            let mut waste = ReadBuf::new(&mut waste);
+            match Pin::new(&mut this.socket).poll_read(cx, &mut waste) {
+                Poll::Ready(Ok(())) if !waste.filled().is_empty() => this.lingered += waste.filled().len(),
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => {
+                    let over = this.timer.as_mut().is_none_or(|(_, timer)| timer.as_mut().poll(cx).is_ready());
+                    return if over { Poll::Ready(Ok(())) } else { Poll::Pending };
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The status of an answer that hyper made by itself: an error with no body. Ours always have one.
+fn empty_error(bytes: &[u8]) -> Option<u16> {
+    let head = std::str::from_utf8(bytes).ok()?;
+    let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?;
+    let is_bare = status.starts_with('4') && head.to_ascii_lowercase().contains("\r\ncontent-length: 0\r\n");
+    if is_bare { status.parse().ok() } else { None }
+}
+
+/// The same error as a whole answer, after which the connection is closed.
+fn whole_error(status: u16) -> Option<Vec<u8>> {
+    let (reason, code, message) = respond::bare_error(status)?;
+    let body = format!(r#"{{"error":{{"code":"{code}","message":"{message}"}}}}"#);
+    let length = body.len();
+    Some(
+        format!(
+            "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
+             connection: close\r\n\r\n{body}"
+        )
+        .into_bytes(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_error_without_a_body_is_replaced() {
+        let bare = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        assert_eq!(empty_error(bare), Some(431));
+        let whole = whole_error(431).unwrap();
+        assert_eq!(empty_error(&whole), None);
+        assert!(String::from_utf8(whole).unwrap().ends_with("too long\"}}"));
+        assert_eq!(empty_error(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"), None);
+        assert_eq!(empty_error(b"\xff"), None);
+    }
+}

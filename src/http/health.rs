@@ -1,0 +1,43 @@
+//! Whether the process lives, and whether it can commit.
+
+use hyper::StatusCode;
+use serde_json::json;
+
+use crate::store::{Health, Store};
+
+use super::respond::{self, Answer};
+use super::service::Trace;
+
+/// The process lives.
+pub(super) fn healthz(trace: &mut Trace) -> Answer {
+    trace.outcome = "alive";
+    respond::json_answer(StatusCode::OK, bytes::Bytes::from_static(b"{\"status\":\"alive\"}"))
+}
+
+/// The disk, the writer and the queue are well.
+pub(super) fn readyz(store: &Store, trace: &mut Trace) -> Answer {
+    let (waiting, room) = store.intake_depth();
+    let why = match store.health() {
+        Health::Ready if waiting < room => None,
+        Health::Ready => Some("as many submissions wait for the disk as may"),
+        Health::Opening => Some("the data file is being opened and verified"),
+        Health::LowSpace => Some("the disk is nearly full: make room"),
+        Health::NoSpace => Some("the disk is full: make room"),
+        Health::Failed(_) => Some("the data file has failed: see the log"),
+        Health::Closed => Some("the server is ending"),
+    };
+    match why {
+        None => {
+            trace.outcome = "ready";
+            respond::json_answer(StatusCode::OK, bytes::Bytes::from_static(b"{\"status\":\"ready\"}"))
+        }
+        Some(why) => {
+            trace.outcome = "not_ready";
+            let body = json!({"error": {"code": "not_ready", "message": why}}).to_string();
+            let mut answer = respond::json_answer(StatusCode::SERVICE_UNAVAILABLE, bytes::Bytes::from(body));
+            let seconds = hyper::header::HeaderValue::from_static("1");
+            answer.headers_mut().insert(hyper::header::RETRY_AFTER, seconds);
+            answer
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Meta's webhook: its verification, and its batches.
+//!
+//! Anything but a 200 makes Meta send a whole batch again for days (*Create a webhook endpoint*): only a wrong signature,
+//! a body that is no JSON, and a store that can't commit get anything else.
+
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::header::HeaderMap;
+use percent_encoding::percent_decode_str;
+use subtle::ConstantTimeEq;
+
+use crate::domain::flow::SignatureRule;
+use crate::intake::cloud_api;
+use crate::store::{Accept, Accepted};
+
+use super::respond::{self, Answer, Refusal};
+use super::service::{App, Trace};
+
+/// `GET /webhook`: Meta asks whether the address is ours (*Webhooks*, "Verification requests").
+pub(super) fn verify(app: &App, query: &str, trace: &mut Trace) -> Result<Answer, Refusal> {
+    let Some(expected) = &app.trust.verify_token else {
+        return Err(Refusal::Verification("no verify_token is set: set the variable that meta.verify_token names"));
+    };
+    let mode = parameter(query, "hub.mode");
+    let token = parameter(query, "hub.verify_token").unwrap_or_default();
+    let fits = bool::from(token.ct_eq(expected.expose().as_bytes()));
+    match parameter(query, "hub.challenge") {
+        Some(challenge) if fits && mode.as_deref() == Some(b"subscribe") => {
+            trace.outcome = "verified";
+            Ok(respond::text(StatusCode::OK, challenge))
+        }
+        _ if !fits => Err(Refusal::Verification("hub.verify_token does not fit meta.verify_token of the config")),
+        _ => Err(Refusal::Verification("hub.mode is not `subscribe`, or hub.challenge is missing")),
+    }
+}
+
+/// The first parameter of that name, decoded. A form's `+` is a space.
+fn parameter(query: &str, name: &str) -> Option<Vec<u8>> {
+    let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).collect::<Vec<u8>>();
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.filter(|(known, _)| decode(known) == name.as_bytes()).map(|(_, value)| decode(value)).next()
+}
+
+/// `POST /webhook`: all that a body brought is one transaction, answered once.
+pub(super) async fn post(app: &App, headers: &HeaderMap, body: Incoming, trace: &mut Trace) -> Result<Answer, Refusal> {
+    let limit = app.limits.body;
+    let (bytes, _share, deadline) = app.signed_body(SignatureRule::Required, headers, body, limit, trace).await?;
+    let delivery = cloud_api::read(&app.catalog, &bytes)?;
+    for (kind, count) in [
+        ("completed_flow", u64::try_from(delivery.arrivals.len()).unwrap_or(u64::MAX)),
+        ("other_message", delivery.other_messages),
+        ("status", delivery.statuses),
+        ("health_event", delivery.health_events),
+        ("other_update", delivery.other_updates),
+    ] {
+        if count > 0 {
+            metrics::counter!("flowgate_webhook_updates_total", "kind" => kind).increment(count);
+        }
+    }
+    trace.outcome = "received";
+    if !delivery.arrivals.is_empty() {
+        let accept = Accept { arrivals: delivery.arrivals };
+        for accepted in super::flows::store(app, accept, deadline, trace).await? {
+            tell(&accepted, trace);
+        }
+    }
+    Ok(respond::json_answer(StatusCode::OK, bytes::Bytes::from_static(b"{\"status\":\"received\"}")))
+}
+
+/// Ties each message of a batch to what became of it.
+fn tell(accepted: &Accepted, trace: &mut Trace) {
+    match accepted {
+        Accepted::New { submission, job, .. } => {
+            (trace.submission, trace.job) = (Some(*submission), Some(*job));
+            tracing::info!(submission.id = submission.get(), job.id = job.get(), "form accepted by webhook");
+        }
+        Accepted::Duplicate { of } => {
+            tracing::debug!(submission.id = of.map(crate::domain::ids::SubmissionId::get), "message seen before");
+        }
+        Accepted::DeadLetter { job } => {
+            tracing::warn!(job.id = job.get(), "a message can't be read: see `flowgate dead list`");
+        }
+        Accepted::SlotRefused { why, .. } => tracing::warn!(why = why.as_str(), "a slot was refused by webhook"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_found_in_any_order_and_decoded() {
+        let query = "hub.challenge=1158%2B20&x&hub%2Emode=subscribe&hub.verify_token=let+me%20in&hub.mode=twice";
+        assert_eq!(parameter(query, "hub.challenge").unwrap(), b"1158+20");
+        assert_eq!(parameter(query, "hub.mode").unwrap(), b"subscribe");
+        assert_eq!(parameter(query, "hub.verify_token").unwrap(), b"let me in");
+        assert_eq!(parameter(query, "hub.nothing"), None);
+    }
+}
