@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::clock::Entropy;
-use crate::config::{Config, Secret, SecretError, SecretRef};
+use crate::config::{Config, ConfigError, Secret, SecretRef};
 
 /// Its name, beside the data file.
 const DEVELOPMENT: &str = "flowgate.dev-secret";
@@ -30,7 +30,7 @@ pub struct AppSecrets {
 pub enum NoSecret {
     /// One that the config names can't be had.
     #[error(transparent)]
-    Unreadable(#[from] SecretError),
+    Unreadable(#[from] ConfigError),
     /// The development secret can't be made.
     #[error("can't make a development secret in {}: {source}; set META_APP_SECRET instead", path.display())]
     NotMade {
@@ -77,11 +77,7 @@ impl AppSecrets {
     }
 
     fn configured(config: &Config) -> Result<Option<Self>, NoSecret> {
-        let mut found = Vec::new();
-        for place in &config.meta.app_secrets {
-            found.extend(place.resolve()?);
-        }
-        let mut found = found.into_iter();
+        let mut found = config.app_secrets()?.into_iter();
         Ok(found.next().map(|newest| Self { newest, older: found.collect(), development: None }))
     }
 
@@ -89,7 +85,7 @@ impl AppSecrets {
         if !path.exists() {
             return Err(NoSecret::NotYet(path));
         }
-        match SecretRef::File(path.clone()).resolve()? {
+        match SecretRef::File(path.clone()).resolve().map_err(ConfigError::from)? {
             Some(newest) => Ok(Self { newest, older: Vec::new(), development: Some(path) }),
             None => Err(NoSecret::NotYet(path)),
         }
