@@ -1,3 +1,5 @@
 //! argv in, exit code out; everything between is [`flowgate::cli`].
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    flowgate::cli::run(std::env::args_os())
+}

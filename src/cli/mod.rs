@@ -1,1 +1,270 @@
-//! (head to be written by its author)
+//! The command line: argv in, exit code out.
+//!
+//! Every command but `serve`, `try` and `demo` is a question to the admin desk, over the socket of a running server or on
+//! the file of a stopped one ([`reach`]). What can be typed, and how answers look, is in [`nouns`]. This file alone picks
+//! exit codes:
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | fine |
+//! | 1 | it failed |
+//! | 2 | the command line or the config is wrong |
+//! | 3 | there is no such thing |
+//! | 4 | the server or the file can't be reached |
+//! | 5 | the disk can't be trusted |
+//! | 6 | the file is damaged |
+
+pub mod args;
+pub mod demo;
+pub mod nouns;
+pub mod reach;
+pub mod sample;
+pub mod secrets;
+pub mod sender;
+pub mod serve;
+pub mod show;
+pub mod try_it;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::admin::{AdminError, ErrorCode, Question, StatusView};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, ConfigError};
+use crate::store::StoreError;
+use demo::{DemoArgs, DemoError};
+use nouns::{Asked, status};
+use secrets::NoSecret;
+use sender::SendError;
+use serve::{ServeArgs, ServeError};
+use show::Printer;
+use try_it::{TryArgs, TryError};
+
+/// Takes WhatsApp Flow submissions once, durably, in milliseconds, and carries each to a lead and a booking.
+#[derive(Debug, Parser)]
+#[command(name = "flowgate", version, max_term_width = 100)]
+struct Cli {
+    /// The config; unless given: ./config.toml, then /etc/flowgate/config.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// For scripts: one JSON object a line
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the server
+    Serve(ServeArgs),
+    /// Sends one signed form to the running server and shows what becomes of it
+    Try(TryArgs),
+    /// Shows the main job under a storm, on a server of its own, and reports
+    Demo(DemoArgs),
+    /// Says how things stand
+    Status,
+    Submissions(nouns::submissions::Submissions),
+    Drafts(nouns::drafts::Drafts),
+    Jobs(nouns::jobs::Jobs),
+    Dead(nouns::dead::Dead),
+    Leads(nouns::leads::Leads),
+    Agents(nouns::agents::Agents),
+    Bookings(nouns::bookings::Bookings),
+    Slots(nouns::slots::Slots),
+    /// Looks at every invariant across all tables
+    Check,
+    /// The config itself
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Prints a script that completes commands in a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigVerb {
+    /// Says what the config comes to, and all that is wrong with it
+    Check,
+}
+
+/// Why a command failed. Each has been worded where it arose; here it gets its exit code.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error(transparent)]
+    Try(#[from] TryError),
+    #[error(transparent)]
+    Demo(#[from] DemoError),
+    #[error("something was lost or doubled: see the report")]
+    NotWeathered,
+    #[error("can't print the answer: {0}")]
+    Print(#[from] io::Error),
+}
+
+impl CliError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Admin(error) | Self::Try(TryError::Admin(error)) => of_admin(error.code),
+            Self::Serve(error) => of_serve(error),
+            Self::Try(TryError::NotRunning(_) | TryError::Send(SendError::NotListening { .. })) => 4,
+            Self::Config(_) | Self::Try(TryError::WhichFlow(_) | TryError::Secret(NoSecret::Unreadable(_))) => 2,
+            Self::Try(_) | Self::Demo(_) | Self::NotWeathered | Self::Print(_) => 1,
+        }
+    }
+}
+
+const fn of_admin(code: ErrorCode) -> u8 {
+    match code {
+        ErrorCode::Failed => 1,
+        ErrorCode::Invalid => 2,
+        ErrorCode::NotFound => 3,
+        ErrorCode::Unreachable => 4,
+        ErrorCode::Untrusted => 5,
+        ErrorCode::Damaged => 6,
+    }
+}
+
+const fn of_serve(error: &ServeError) -> u8 {
+    match error {
+        ServeError::Store(StoreError::Untrusted(_)) => 5,
+        ServeError::Store(StoreError::Damaged(_)) => 6,
+        ServeError::Store(
+            StoreError::InUse(_) | StoreError::File { .. } | StoreError::Foreign { .. } | StoreError::TooNew { .. },
+        ) => 4,
+        ServeError::Unsigned { .. } | ServeError::Secret(_) => 2,
+        _ => 1,
+    }
+}
+
+/// Runs the command that `argv` (with the program's name in front) asks for.
+pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(argv) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too, and are no failure.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match execute(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn execute(cli: Cli) -> Result<(), CliError> {
+    let Cli { config, json, command } = cli;
+    let load = || Config::find(config.as_deref());
+    let now = SystemClock::new().now();
+    let asked = match command {
+        Command::Serve(args) => return Ok(serve::run(load()?, &args)?),
+        Command::Try(args) => return Ok(try_it::run(&load()?, &args, json, &mut io::stdout())?),
+        Command::Demo(args) => return if demo::run(args)? { Ok(()) } else { Err(CliError::NotWeathered) },
+        Command::Status => return print_status(&load()?, json),
+        Command::Check => return print_check(&load()?, json),
+        Command::Config(ConfigVerb::Check) => return print_config(&load()?, json),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "flowgate", &mut io::stdout());
+            return Ok(());
+        }
+        Command::Submissions(noun) => noun.asked(now),
+        Command::Drafts(noun) => noun.asked(now),
+        Command::Jobs(noun) => noun.asked(now),
+        Command::Dead(noun) => noun.asked(now),
+        Command::Leads(noun) => noun.asked(now),
+        Command::Agents(noun) => noun.asked(),
+        Command::Bookings(noun) => noun.asked(now),
+        Command::Slots(noun) => noun.asked(),
+    };
+    print(&load()?, asked, json)
+}
+
+fn print(config: &Config, Asked { question, look }: Asked, json: bool) -> Result<(), CliError> {
+    let mut printer = Printer::new(look, json);
+    let answered = reach::ask(config, question, &mut |row| printer.take(row));
+    // What came before an error is printed as well.
+    printer.finish()?;
+    Ok(answered?)
+}
+
+fn print_status(config: &Config, json: bool) -> Result<(), CliError> {
+    let mut out = io::stdout();
+    let mut printed = Ok(());
+    reach::ask(config, Question::Status, &mut |row| {
+        printed = match serde_json::from_value::<StatusView>(row.clone()) {
+            Ok(status) if !json => status::tell(&status, &mut out),
+            _ => writeln!(out, "{row}"),
+        };
+        true
+    })?;
+    Ok(printed?)
+}
+
+fn print_check(config: &Config, json: bool) -> Result<(), CliError> {
+    let mut out = io::stdout();
+    let mut printed = Ok(());
+    let answered = reach::ask(config, Question::Check, &mut |row| {
+        printed = if json { writeln!(out, "{row}") } else { writeln!(out, "{}", nouns::check::line(&row)) };
+        printed.is_ok()
+    });
+    printed?;
+    Ok(answered?)
+}
+
+fn print_config(config: &Config, json: bool) -> Result<(), CliError> {
+    let summary = config.summary(SystemClock::new().now());
+    let mut out = io::stdout();
+    if json {
+        serde_json::to_writer(&mut out, &summary).map_err(io::Error::from)?;
+        return Ok(writeln!(out)?);
+    }
+    Ok(writeln!(out, "{summary}")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_noun_alone_lists() {
+        let asked = |line: &str| {
+            let argv = line.split(' ').map(OsString::from);
+            match Cli::try_parse_from(argv).unwrap().command {
+                Command::Jobs(noun) => noun.asked(crate::domain::time::Timestamp::ZERO).question,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(asked("flowgate jobs --state dead"), asked("flowgate jobs list --state dead"));
+        assert_eq!(asked("flowgate jobs --limit 3 --json"), asked("flowgate --json jobs list --limit 3"));
+    }
+
+    #[test]
+    fn dead_letters_are_named_or_all_taken_but_never_by_accident() {
+        let parsed = |line: &str| Cli::try_parse_from(line.split(' ').map(OsString::from)).is_ok();
+        assert!(parsed("flowgate dead retry 7"));
+        assert!(parsed("flowgate dead retry --all --flow visit --dry-run"));
+        assert!(!parsed("flowgate dead retry"));
+        assert!(!parsed("flowgate dead retry 7 --all"));
+        assert!(!parsed("flowgate dead discard 7 --dry-run"));
+    }
+}
