@@ -17,9 +17,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flowgate::clock::SystemClock;
+use flowgate::domain::arrival::{Arrival, Form};
 use flowgate::domain::ids::{Customer, FlowName, FlowToken};
 use flowgate::domain::submission::{Channel, IdempotencyKey, Submission};
-use flowgate::store::{Accept, Arrival, Form, Store, StoreOptions};
+use flowgate::store::{Accept, Store, StoreOptions};
 
 const ROUND: Duration = Duration::from_millis(1500);
 const ROUNDS: usize = 3;

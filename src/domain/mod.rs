@@ -4,6 +4,7 @@
 //! [`time::Timestamp`], chance as a number, what the file holds as values. Whoever calls does the reading before and
 //! the writing after.
 
+pub mod arrival;
 pub mod booking;
 pub mod calendar;
 pub mod draft;

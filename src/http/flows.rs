@@ -7,9 +7,10 @@ use hyper::header::HeaderMap;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use crate::domain::arrival::Arrival;
 use crate::domain::flow::Stage;
 use crate::intake::flow_endpoint::{Request, Sent};
-use crate::store::{Accept, Accepted, Arrival, DraftKept, StoreError, Timing, Transaction};
+use crate::store::{Accept, Accepted, DraftKept, KeepDraft, StoreError, Timing, Transaction};
 
 use super::respond::{self, Answer, Refusal};
 use super::service::{App, Route, Trace};
@@ -56,9 +57,9 @@ async fn keep_draft(
     deadline: Instant,
     trace: &mut Trace,
 ) -> Result<Answer, Refusal> {
-    let draft = sent.into_draft(app.clock.now())?;
+    let (key, draft) = sent.into_draft(app.clock.now())?;
     trace.outcome = "draft";
-    match store(app, draft, deadline, trace).await? {
+    match store(app, KeepDraft { key, draft }, deadline, trace).await? {
         DraftKept::Kept => Ok(respond::screen(next)),
         DraftKept::AlreadySubmitted => {
             trace.outcome = "duplicate";

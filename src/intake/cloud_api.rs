@@ -7,11 +7,11 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::domain::arrival::{Arrival, Form, Unreadable, Wish};
 use crate::domain::flow::{Flow, WebhookFacts, claimant};
 use crate::domain::ids::{Customer, FlowToken, MessageId};
 use crate::domain::submission::{Channel, IdempotencyKey, Submission};
 use crate::domain::time::Timestamp;
-use crate::store::{Arrival, Form, Unreadable, Wish};
 
 use super::flow_endpoint::object;
 use super::json::Fields;

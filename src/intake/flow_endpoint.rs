@@ -6,12 +6,12 @@
 
 use serde_json::{Map, Value};
 
+use crate::domain::arrival::{Form, Wish};
 use crate::domain::draft::Draft;
 use crate::domain::flow::{Flow, Stage};
 use crate::domain::ids::{Customer, FlowToken};
 use crate::domain::submission::{Channel, IdempotencyKey, Submission};
 use crate::domain::time::Timestamp;
-use crate::store::{Form, KeepDraft, Wish};
 
 use super::json::Fields;
 use super::{Catalog, IntakeError};
@@ -123,7 +123,7 @@ impl<'a> Sent<'a> {
     ///
     /// # Errors
     /// [`IntakeError::Field`] where nothing tells whose form it is.
-    pub fn into_draft(self, now: Timestamp) -> Result<KeepDraft, IntakeError> {
+    pub fn into_draft(self, now: Timestamp) -> Result<(IdempotencyKey, Draft), IntakeError> {
         let key = self.draft_key().ok_or_else(|| {
             let why = "is missing or `unused`, and context.user_id is missing, too: nothing tells whose form this is";
             IntakeError::field("flow_token", why)
@@ -136,7 +136,7 @@ impl<'a> Sent<'a> {
             data: self.text,
             updated_at: now,
         };
-        Ok(KeepDraft { key, draft })
+        Ok((key, draft))
     }
 
     /// The completed form. `earlier`: the fields of its screens before this one (the text of a JSON object): the slot may

@@ -4,13 +4,11 @@
 //! `crate::domain::submission`, what they remember in [`super::keys`], whether a slot is free in
 //! `crate::domain::booking`.
 
-use std::sync::Arc;
-
-use jiff::civil;
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::calendar::{Calendar, Slot, SlotRefused};
+use crate::domain::arrival::{Arrival, Form, Unreadable};
+use crate::domain::calendar::{Slot, SlotRefused};
 use crate::domain::draft;
 use crate::domain::ids::{BookingId, Customer, JobId, MessageId, SubmissionId};
 use crate::domain::job::{DeadLetter, Job, JobKind, JobState};
@@ -29,61 +27,6 @@ const JOINS_MAX: u64 = 16;
 pub struct Accept {
     /// In the order of the body.
     pub arrivals: Vec<Arrival>,
-}
-
-/// One thing that arrived.
-#[derive(Clone, Debug)]
-pub enum Arrival {
-    /// A completed form.
-    Form(Box<Form>),
-    /// A webhook message that can't be read, or that no flow claims: kept as a dead letter.
-    Unreadable(Box<Unreadable>),
-}
-
-/// A completed form and what is needed to decide on it.
-#[derive(Clone, Debug)]
-pub struct Form {
-    /// What is to be kept.
-    pub submission: Submission,
-    /// The form's own key: its token's or, for a plain one without, its user's and answers'.
-    pub form_key: Option<IdempotencyKey>,
-    /// The key of the message that carried it (webhook).
-    pub message_key: Option<IdempotencyKey>,
-    /// Keys under which other flows would know the same token: a form done through a flow's own path also arrives by
-    /// webhook, where nothing names the flow.
-    pub elsewhere: Vec<IdempotencyKey>,
-    /// Where its earlier screens are kept.
-    pub draft_key: Option<IdempotencyKey>,
-    /// The slot it asks for.
-    pub wish: Option<Wish>,
-    /// Whether the user can be asked to choose another slot. If not, a lost slot becomes a conflict.
-    pub answerable: bool,
-}
-
-/// A slot that a form asks for.
-#[derive(Clone, Debug)]
-pub struct Wish {
-    /// In this calendar.
-    pub calendar: Arc<Calendar>,
-    /// On this day, as the calendar's time zone counts.
-    pub date: civil::Date,
-    /// At this time, likewise.
-    pub time: civil::Time,
-}
-
-/// A message that is kept though nothing can be made of it yet.
-#[derive(Clone, Debug)]
-pub struct Unreadable {
-    /// The key of the message, if it has an id.
-    pub message_key: Option<IdempotencyKey>,
-    /// Keys under which flows would know its token, if that much could be read.
-    pub elsewhere: Vec<IdempotencyKey>,
-    /// What joins the submission, should one of these keys be known.
-    pub join: Option<Box<Submission>>,
-    /// Why nothing can be made of it.
-    pub reason: String,
-    /// All of it: JSON text.
-    pub payload: String,
 }
 
 /// What became of one arrival.

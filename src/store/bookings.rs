@@ -8,12 +8,12 @@ use std::sync::Arc;
 use jiff::civil;
 use redb::ReadableTable;
 
+use crate::domain::arrival::Wish;
 use crate::domain::booking::{self, Booking, BookingState, Interval};
 use crate::domain::calendar::{Calendar, Slot, SlotRefused};
 use crate::domain::ids::{BookingId, CalendarName, SubmissionId};
 use crate::domain::time::Millis;
 
-use super::accept::Wish;
 use super::batch::{Batch, Transaction};
 use super::{StoreError, codec};
 

@@ -5,12 +5,13 @@
 
 use redb::ReadableTable;
 
+use crate::domain::arrival::Form;
 use crate::domain::ids::{AgentName, JobId, LeadId, SubmissionId};
 use crate::domain::job::{Attempt, DeadLetter, Job, JobEvent, JobKind, JobState, NotAllowed};
 use crate::domain::retry::Verdict;
 use crate::domain::time::Timestamp;
 
-use super::accept::{self, Accepted, Form};
+use super::accept::{self, Accepted};
 use super::batch::{Batch, Transaction};
 use super::leads::{self, LeadOrder};
 use super::{RowProblem, StoreError, codec};

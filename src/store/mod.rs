@@ -51,7 +51,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use accept::{Accept, Accepted, Arrival, Form, Join, StoredSubmission, Unreadable, Wish};
+pub use accept::{Accept, Accepted, Join, StoredSubmission};
 pub use agents::{AddAgent, AgentChange, AgentChanged, ChangeAgent};
 pub use batch::{Batch, Timing, Transaction};
 pub use bookings::{BookingChanged, CancelBooking, MoveBooking};

@@ -3,10 +3,11 @@
 //! Fields and drafts were looked at when the form came in: what is left for a job is to say which team gets the lead.
 //! A message that could not be read is read once more, as `crate::intake` reads all of them.
 
+use crate::domain::arrival::Form;
 use crate::domain::ids::{FlowName, JobId, SubmissionId};
 use crate::domain::job::{Job, JobKind};
 use crate::intake::{Catalog, cloud_api};
-use crate::store::{Form, LeadOrder, Snapshot, StoreError};
+use crate::store::{LeadOrder, Snapshot, StoreError};
 
 use super::worker::Handler;
 

@@ -1,3 +1,5 @@
+//! Meta's batches: the vectors, and what no vector thought of.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! Bodies of a plain flow, good and bad.
+
 use super::*;
 use crate::domain::flow::{Screen, SignatureRule, WebhookRule};
 use crate::domain::ids::FlowName;
@@ -88,8 +90,8 @@ fn a_screen_that_is_not_the_last_is_a_draft() {
     let body = br#"{"action":"data_exchange","screen":"A","flow_token":"t","data":{"a":1}}"#;
     let Request::Sent(sent) = Request::read(&flow, body).unwrap() else { panic!("not sent") };
     assert!(matches!(sent.stage, Stage::Draft { next: Some(next) } if next.name == "B"));
-    let kept = sent.into_draft(Timestamp::ZERO).unwrap();
-    assert_eq!((&*kept.draft.screen, &*kept.draft.data), ("A", "{\"a\":1}"));
+    let (_, draft) = sent.into_draft(Timestamp::ZERO).unwrap();
+    assert_eq!((&*draft.screen, &*draft.data), ("A", "{\"a\":1}"));
     let nobodys = br#"{"action":"data_exchange","screen":"A","flow_token":"unused","data":{"a":1}}"#;
     let Request::Sent(sent) = Request::read(&flow, nobodys).unwrap() else { panic!("not sent") };
     assert!(sent.into_draft(Timestamp::ZERO).is_err());

@@ -74,7 +74,7 @@ fn a_full_disk_refuses_and_goes_on_by_itself_once_there_is_room() {
     let (bench, switches) = on_failing_disk();
     bench.accept_new("before");
     switches.no_space.store(true, Ordering::SeqCst);
-    let arrivals = vec![crate::store::Arrival::Form(Box::new(form("during", "{}")))];
+    let arrivals = vec![crate::domain::arrival::Arrival::Form(Box::new(form("during", "{}")))];
     let refused = bench.store.ask(crate::store::Accept { arrivals });
     assert!(matches!(refused, Err(StoreError::NoSpace)), "{refused:?}");
     wait_until(&bench, |store| matches!(store.health(), Health::NoSpace));
@@ -90,7 +90,7 @@ fn a_failed_sync_ends_the_store_even_if_the_disk_calls_it_want_of_space() {
     let (bench, switches) = on_failing_disk();
     let failure = bench.store.failure();
     switches.sync_fails.store(true, Ordering::SeqCst);
-    let arrivals = vec![crate::store::Arrival::Form(Box::new(form("t", "{}")))];
+    let arrivals = vec![crate::domain::arrival::Arrival::Form(Box::new(form("t", "{}")))];
     let refused = bench.store.ask(crate::store::Accept { arrivals });
     assert!(matches!(refused, Err(StoreError::Untrusted(_))), "{refused:?}");
     assert!(matches!(failure.recv_timeout(Duration::from_secs(10)), Ok(StoreError::Untrusted(_))));

@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, mpsc};
 
+use crate::domain::arrival::{Arrival, Unreadable};
 use crate::domain::ids::SubmissionId;
 use crate::domain::job::JobState;
 use crate::domain::retry::Verdict;
 use crate::domain::time::Millis;
 use crate::store::{
-    Accept, Accepted, Arrival, Fail, Finished, JobChanged, MarkSuspect, Place, Revive, StoreError, Suspect, Sweep,
-    Unreadable,
+    Accept, Accepted, Fail, Finished, JobChanged, MarkSuspect, Place, Revive, StoreError, Suspect, Sweep,
 };
 
 use super::support::{Bench, START, attempt, by_webhook, form, open};

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::clock::ManualClock;
+use crate::domain::arrival::{Arrival, Form};
 use crate::domain::ids::{AgentName, Customer, FlowName, FlowToken, JobId, MessageId, TeamName};
 use crate::domain::job::Attempt;
 use crate::domain::submission::{Channel, IdempotencyKey, Submission};
 use crate::domain::time::{Millis, Timestamp};
-use crate::store::{Accept, Accepted, AddAgent, Arrival, Finish, Finished, Form, LeadOrder, Store, StoreOptions};
+use crate::store::{Accept, Accepted, AddAgent, Finish, Finished, LeadOrder, Store, StoreOptions};
 
 /// 2026-11-24T08:00:00Z.
 pub const START: Timestamp = Timestamp::from_millis(1_795_507_200_000);

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::support::{Desk, config, flow, team};
 use crate::config::Config;
+use crate::domain::arrival::{Arrival, Unreadable};
 use crate::domain::ids::JobId;
 use crate::domain::job::JobState;
 use crate::domain::time::Millis;
 use crate::intake::Catalog;
-use crate::store::{Accept, Accepted, Arrival, Revive, Unreadable};
+use crate::store::{Accept, Accepted, Revive};
 use crate::work::process::{Carrier, JobError, Outcome};
 use crate::work::worker::Handler;
 

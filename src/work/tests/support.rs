@@ -7,12 +7,13 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::clock::{Clock, ManualClock, SeededEntropy};
 use crate::config::Config;
+use crate::domain::arrival::{Arrival, Form};
 use crate::domain::ids::{AgentName, Customer, FlowName, FlowToken, JobId, TeamName};
 use crate::domain::job::Job;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::submission::{Channel, IdempotencyKey, Submission};
 use crate::domain::time::{Millis, Timestamp};
-use crate::store::{Accept, Accepted, AddAgent, Arrival, Distribute, Form, LeadOrder, Snapshot, Store, StoreOptions};
+use crate::store::{Accept, Accepted, AddAgent, Distribute, LeadOrder, Snapshot, Store, StoreOptions};
 use crate::work::feeder::Feeder;
 use crate::work::out::Task;
 use crate::work::process::{JobError, Outcome};

@@ -7,8 +7,9 @@ use crossbeam_channel::never;
 
 use super::support::{add_agent, config, form, start};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
+use crate::domain::arrival::Arrival;
 use crate::domain::lead::LeadState;
-use crate::store::{Accept, Accepted, Arrival, Distribute, Snapshot, Store, check};
+use crate::store::{Accept, Accepted, Distribute, Snapshot, Store, check};
 use crate::work::Work;
 
 struct Shop {

@@ -1,0 +1,63 @@
+//! What intake makes of bytes, and the store decides on: a completed form, or a message of which nothing can be made.
+
+use std::sync::Arc;
+
+use jiff::civil;
+
+use super::calendar::Calendar;
+use super::submission::{IdempotencyKey, Submission};
+
+/// One thing that arrived.
+#[derive(Clone, Debug)]
+pub enum Arrival {
+    /// A completed form.
+    Form(Box<Form>),
+    /// A webhook message that can't be read, or that no flow claims: kept as a dead letter.
+    Unreadable(Box<Unreadable>),
+}
+
+/// A completed form and what is needed to decide on it.
+#[derive(Clone, Debug)]
+pub struct Form {
+    /// What is to be kept.
+    pub submission: Submission,
+    /// The form's own key: its token's or, for a plain one without, its user's and answers'.
+    pub form_key: Option<IdempotencyKey>,
+    /// The key of the message that carried it (webhook).
+    pub message_key: Option<IdempotencyKey>,
+    /// Keys under which other flows would know the same token: a form done through a flow's own path also arrives by
+    /// webhook, where nothing names the flow.
+    pub elsewhere: Vec<IdempotencyKey>,
+    /// Where its earlier screens are kept.
+    pub draft_key: Option<IdempotencyKey>,
+    /// The slot it asks for.
+    pub wish: Option<Wish>,
+    /// Whether the user can be asked to choose another slot. If not, a lost slot becomes a conflict.
+    pub answerable: bool,
+}
+
+/// A slot that a form asks for.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// In this calendar.
+    pub calendar: Arc<Calendar>,
+    /// On this day, as the calendar's time zone counts.
+    pub date: civil::Date,
+    /// At this time, likewise.
+    pub time: civil::Time,
+}
+
+/// A message that is kept though nothing can be made of it yet.
+#[derive(Clone, Debug)]
+pub struct Unreadable {
+    /// The key of the message, if it has an id.
+    pub message_key: Option<IdempotencyKey>,
+    /// Keys under which flows would know its token, if that much could be read.
+    pub elsewhere: Vec<IdempotencyKey>,
+    /// What joins the submission, should one of these keys be known.
+    pub join: Option<Box<Submission>>,
+    /// Why nothing can be made of it.
+    pub reason: String,
+    /// All of it: JSON text.
+    pub payload: String,
+}
