@@ -144,6 +144,7 @@ fn describe() {
     metrics::describe_histogram!("flowgate_commit_seconds", "a batch, from its begin until it is on disk");
     metrics::describe_histogram!("flowgate_batch_changes", "changes that share a commit");
     metrics::describe_gauge!("flowgate_idempotency_keys", "idempotency keys in memory");
+    metrics::describe_gauge!("flowgate_up", "1 while submissions are taken and kept");
     metrics::describe_gauge!("flowgate_intake_waiting", "submissions waiting for the writer");
     metrics::describe_gauge!("flowgate_jobs", "jobs by state");
     metrics::describe_gauge!("flowgate_oldest_due_seconds", "how long the job that is due longest has been due");

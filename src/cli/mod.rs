@@ -140,10 +140,9 @@ const fn of_serve(error: &ServeError) -> u8 {
     match error {
         ServeError::Store(StoreError::Untrusted(_)) => 5,
         ServeError::Store(StoreError::Damaged(_)) => 6,
-        ServeError::Store(
-            StoreError::InUse(_) | StoreError::File { .. } | StoreError::Foreign { .. } | StoreError::TooNew { .. },
-        ) => 4,
-        ServeError::Unsigned { .. } | ServeError::Secret(_) => 2,
+        ServeError::InUse(_)
+        | ServeError::Store(StoreError::File { .. } | StoreError::Foreign { .. } | StoreError::TooNew { .. }) => 4,
+        ServeError::Unsigned { .. } | ServeError::Secret(_) | ServeError::Config(_) => 2,
         _ => 1,
     }
 }

@@ -71,9 +71,8 @@ impl AppSecrets {
     }
 
     /// All of them, newest first.
-    #[must_use]
-    pub fn all(self) -> Vec<Secret> {
-        std::iter::once(self.newest).chain(self.older).collect()
+    pub fn all(&self) -> impl Iterator<Item = &Secret> {
+        std::iter::once(&self.newest).chain(&self.older)
     }
 
     fn configured(config: &Config) -> Result<Option<Self>, NoSecret> {

@@ -1,0 +1,85 @@
+//! The figures of `/metrics`: counters as they were counted, and how things stand at the moment of the question.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::admin::{Desk, Question, StatusView};
+
+/// How often what was recorded is folded into its buckets: between two scrapes it lies in memory, observation by
+/// observation.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// What `/metrics` shows.
+#[derive(Clone)]
+pub(super) struct Figures {
+    desk: Desk,
+    handle: Option<PrometheusHandle>,
+}
+
+impl Figures {
+    /// Keeps the memory that counting takes small, until `stop`.
+    pub(super) fn start(
+        desk: Desk,
+        handle: Option<PrometheusHandle>,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        if let Some(handle) = handle.clone() {
+            tokio::spawn(async move {
+                let mut stop = pin!(stop);
+                let mut beat = tokio::time::interval(UPKEEP);
+                loop {
+                    tokio::select! {
+                        () = &mut stop => return,
+                        _ = beat.tick() => handle.run_upkeep(),
+                    }
+                }
+            });
+        }
+        Self { desk, handle }
+    }
+
+    /// Makes the text that a scraper gets.
+    pub(super) fn renderer(&self) -> Arc<dyn Fn() -> String + Send + Sync> {
+        let figures = self.clone();
+        Arc::new(move || figures.render())
+    }
+
+    fn render(&self) -> String {
+        let mut status = None;
+        let answered = self.desk.answer(Question::Status, &mut |row| {
+            status = serde_json::from_value(row).ok();
+            true
+        });
+        match (status, answered) {
+            (Some(status), Ok(())) => set_gauges(&status),
+            // The store is closed or being opened again: the counters still say what they counted.
+            _ => metrics::gauge!("flowgate_up").set(0.0),
+        }
+        self.handle.as_ref().map(PrometheusHandle::render).unwrap_or_default()
+    }
+}
+
+fn set_gauges(status: &StatusView) {
+    let up = if status.health == "ready" { 1.0 } else { 0.0 };
+    metrics::gauge!("flowgate_up").set(up);
+    metrics::gauge!("flowgate_intake_waiting").set(figure(u64::try_from(status.writer.waiting).unwrap_or(u64::MAX)));
+    let jobs = status.jobs;
+    for (state, count) in
+        [("scheduled", jobs.scheduled), ("running", jobs.running), ("done", jobs.done), ("dead", jobs.dead)]
+    {
+        metrics::gauge!("flowgate_jobs", "state" => state).set(figure(count));
+    }
+    metrics::gauge!("flowgate_oldest_due_seconds").set(figure(status.oldest_due_seconds.unwrap_or(0)));
+    metrics::gauge!("flowgate_leads_unassigned").set(figure(status.leads.unassigned));
+    metrics::gauge!("flowgate_file_bytes").set(figure(status.file_bytes));
+}
+
+/// Exact up to 2⁵³, as Prometheus's own numbers are.
+#[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "std has no other way, and gauges are f64")]
+const fn figure(count: u64) -> f64 {
+    count as f64
+}
