@@ -157,3 +157,91 @@ pub fn free_on(
     let day = taken(Interval { start: first.start, end: calendar.blocked(last).end });
     offered.into_iter().filter_map(|slot| reserve(calendar, slot, &day).ok()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::{date, time};
+    use proptest::prelude::*;
+
+    use super::super::calendar::tests::spec;
+    use super::super::calendar::{Calendar, CalendarSpec};
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+    fn interval((start, length): (u64, u64)) -> Interval {
+        Interval { start: Timestamp::from_millis(start), end: Timestamp::from_millis(start + length) }
+    }
+
+    fn calendar(capacity: u32) -> Calendar {
+        Calendar::new(CalendarSpec { capacity, ..spec("UTC", &["09:00-12:00"]) }).unwrap()
+    }
+
+    #[test]
+    fn neighbours_do_not_overlap_and_longer_bookings_count_with_shorter_ones() {
+        let window = interval((60, 60));
+        assert_eq!(peak(window, &[interval((0, 60)), interval((120, 60))]), 0);
+        assert_eq!(peak(window, &[interval((60, 30)), interval((90, 30))]), 1, "one after the other");
+        assert_eq!(peak(window, &[interval((0, 300)), interval((60, 30)), interval((90, 30))]), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn the_peak_is_that_of_counting_every_millisecond(
+            window in (0..40_u64, 1..40_u64),
+            taken in proptest::collection::vec((0..60_u64, 1..30_u64), 0..12),
+        ) {
+            let (window, taken): (_, Vec<_>) = (interval(window), taken.into_iter().map(interval).collect());
+            let at = |ms: u64| {
+                let moment = Timestamp::from_millis(ms);
+                taken.iter().filter(|other| other.start <= moment && moment < other.end).count()
+            };
+            let counted = (window.start.as_millis()..window.end.as_millis()).map(at).max().unwrap_or(0);
+            prop_assert_eq!(peak(window, &taken), u32::try_from(counted).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_slot_is_full_when_its_capacity_is_taken() {
+        let calendar = calendar(2);
+        let slot = calendar.slot_at(date(2026, 1, 5), time(9, 0, 0, 0), NOW).unwrap();
+        let other = calendar.blocked(&slot);
+        assert!(reserve(&calendar, slot.clone(), &[other]).is_ok());
+        assert_eq!(reserve(&calendar, slot, &[other, other]), Err(SlotRefused::Full));
+    }
+
+    #[test]
+    fn the_nearest_free_slots_lie_on_both_sides_and_come_in_order() {
+        let calendar = calendar(1);
+        let wished = calendar.slot_at(date(2026, 1, 5), time(10, 0, 0, 0), NOW).unwrap();
+        let gone = calendar.blocked(&wished);
+        let around = Some((wished.date, wished.time));
+        let free = nearest_free(&calendar, around, NOW, 4, |_| vec![gone]);
+        let titles: Vec<_> = free.iter().map(Slot::id).collect();
+        assert_eq!(titles, ["2026-01-05T09:00", "2026-01-05T09:30", "2026-01-05T10:30", "2026-01-05T11:00"]);
+    }
+
+    #[test]
+    fn a_wish_in_the_past_or_far_future_is_led_to_what_can_be_had() {
+        let calendar = calendar(1);
+        let nothing = |_| Vec::new();
+        for wished in [date(1999, 1, 1), date(9999, 12, 31)] {
+            let free = nearest_free(&calendar, Some((wished, time(9, 0, 0, 0))), NOW, 3, nothing);
+            assert_eq!(free.len(), 3, "{wished}");
+            assert!(free.iter().all(|slot| calendar.slot_at(slot.date, slot.time, NOW).is_ok()));
+        }
+        let next = nearest_free(&calendar, None, NOW, 1, nothing);
+        assert_eq!(next[0].id(), "2026-01-01T09:00");
+    }
+
+    #[test]
+    fn a_calendar_that_is_full_for_months_offers_nothing_and_the_search_ends() {
+        let calendar = calendar(1);
+        let mut days = 0;
+        let free = nearest_free(&calendar, None, NOW, 3, |day| {
+            days += 1;
+            vec![day]
+        });
+        assert!(free.is_empty() && days <= 63, "{days} days");
+    }
+}

@@ -356,3 +356,6 @@ fn check_day(day: &str, spans: &mut [Span], slot_minutes: u16) -> Result<(), Cal
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

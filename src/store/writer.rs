@@ -119,7 +119,10 @@ impl Writer {
         self.shared.publish(Arc::clone(&open.database));
         self.look_at_space(&mut open);
         let took = self.clock.elapsed().saturating_sub(started);
-        tracing::info!(store.unclean = unclean, store.keys = keys, store.open_ms = millis(took), "data file open");
+        if first && unclean {
+            tracing::warn!("the last end was unclean: the whole file was verified, and what was running runs again");
+        }
+        tracing::info!(store.keys = keys, store.open_ms = millis(took), "data file open");
         Ok(open)
     }
 
