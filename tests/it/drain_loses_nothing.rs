@@ -27,7 +27,7 @@ fn sigterm_under_load_loses_nothing() {
         assert_eq!(kept.iter().filter(|kept| *kept == token).count(), 1, "{token}");
     }
     assert_eq!(server.rows(&["leads", "list", "--limit", "0"]).len(), kept.len());
-    assert!(!server.log().contains("unclean"), "the end was a clean one:\n{}", server.log());
+    assert!(!server.log().contains("\"store.unclean\":true"), "the end was a clean one:\n{}", server.log());
 }
 
 #[test]

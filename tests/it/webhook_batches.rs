@@ -2,19 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::form::Form;
-use crate::support::http::{Answer, post, signature};
-use crate::support::{Server, get};
+use crate::support::http::{Answer, SECRET, post, signature};
+use crate::support::{BOOKING_FLOW, Server};
 
-/// One flow that takes whatever comes to the number of the vectors.
+/// One flow: the only one takes whatever comes.
 const FLOW: &str = r#"
 [flows.lead]
 path = "/lead"
 encryption = "none"
 lead = { team = "sales" }
-webhook = { phone_number_ids = ["106540352242922"] }
 "#;
 
 const VECTORS: &str = include_str!("../vectors/webhooks.json");
@@ -33,6 +32,29 @@ fn deliver(server: &Server, case: &Value) -> Answer {
     let headers = &case["headers"];
     let [kind, signature] = ["content-type", "x-hub-signature-256"].map(|name| (name, headers[name].as_str().unwrap()));
     server.connect().exchange(&post("/webhook", &[kind, signature], case["body"].as_str().unwrap().as_bytes())).unwrap()
+}
+
+/// Sends these messages to a number of ours, signed.
+fn send(server: &Server, number: &str, messages: &[Value]) -> Answer {
+    let value =
+        json!({ "messaging_product": "whatsapp", "metadata": { "phone_number_id": number }, "messages": messages });
+    let change = json!({ "field": "messages", "value": value });
+    let body =
+        json!({ "object": "whatsapp_business_account", "entry": [{ "id": "1", "changes": [change] }] }).to_string();
+    let signature = signature(SECRET, body.as_bytes());
+    let headers = [("content-type", "application/json"), ("x-hub-signature-256", signature.as_str())];
+    server.connect().exchange(&post("/webhook", &headers, body.as_bytes())).unwrap()
+}
+
+/// A completed flow, as a message.
+fn completed(id: &str, response: &str) -> Value {
+    json!({ "from": "15550000001", "id": id, "timestamp": "1767225601", "type": "interactive",
+        "interactive": { "type": "nfm_reply", "nfm_reply": { "name": "flow", "body": "Sent", "response_json": response } } })
+}
+
+/// Sends one completed flow.
+fn complete(server: &Server, number: &str, response: &str) -> Answer {
+    send(server, number, &[completed(&format!("wamid.{response}"), response)])
 }
 
 /// What names a submission: its token or, without a usable one, its message.
@@ -116,12 +138,12 @@ fn a_wrong_signature_is_401_and_a_body_that_is_no_json_400() {
     let server = Server::start(FLOW);
     let case = vector("one_submission");
     let body = case["body"].as_str().unwrap().as_bytes();
-    let send = |body: &[u8], signature: &str| {
+    let deliver = |body: &[u8], signature: &str| {
         let headers = [("content-type", "application/json"), ("x-hub-signature-256", signature)];
         server.connect().exchange(&post("/webhook", &headers, body)).unwrap()
     };
-    assert_eq!(send(body, &signature("not the secret", body)).status, 401);
-    assert_eq!(send(b"{", &signature(crate::support::http::SECRET, b"{")).status, 400);
+    assert_eq!(deliver(body, &signature("not the secret", body)).status, 401);
+    assert_eq!(deliver(b"{", &signature(SECRET, b"{")).status, 400);
     assert!(server.submissions().is_empty());
 }
 
@@ -134,11 +156,47 @@ fn the_same_token_through_both_doors_is_one_submission_with_the_fuller_record() 
     assert_eq!(deliver(&server, &vector("completion_after_endpoint")).status, 200);
 
     server.settled();
-    let submission = server.row(&["submissions", "list"]);
+    let id = server.row(&["submissions", "list"])["id"].to_string();
+    let submission = server.row(&["submissions", "show", &id]);
     assert_eq!((&submission["flow_token"], &submission["data"]["budget"]), (&token.into(), &250_000.into()));
-    assert!(submission["message_id"].as_str().is_some_and(|id| id.starts_with("wamid.")), "learnt: {submission}");
-    assert!(submission["user"].is_string(), "learnt: {submission}");
+    let learnt = &submission["later"][0];
+    assert!(learnt["message_id"].as_str().is_some_and(|id| id.starts_with("wamid.")), "{submission}");
+    assert!(learnt["user"].is_string(), "{submission}");
     assert_eq!(server.rows(&["leads", "list"]).len(), 1);
+}
+
+#[test]
+fn flows_are_told_apart_by_their_rules_and_what_is_nobodys_is_kept() {
+    let flow = |name: &str, rule: &str| format!("[flows.{name}]\nencryption = \"none\"\nwebhook = {{ {rule} }}\n");
+    let rules = [
+        flow("by_number", "phone_number_ids = [\"1\"]"),
+        flow("by_token", "token_prefix = \"t-\""),
+        flow("by_field", "field = { kind = \"visit\" }"),
+    ];
+    let server = Server::start(&rules.concat());
+    for (number, response) in [
+        ("1", r#"{"flow_token":"a"}"#),
+        ("2", r#"{"flow_token":"t-b"}"#),
+        ("2", r#"{"flow_token":"c","kind":"visit"}"#),
+        ("2", r#"{"flow_token":"d"}"#),
+    ] {
+        assert_eq!(complete(&server, number, response).status, 200);
+    }
+    let mut flows: Vec<String> =
+        server.submissions().iter().map(|row| format!("{} {}", row["flow_token"], row["flow"])).collect();
+    flows.sort();
+    assert_eq!(flows, [r#""a" "by_number""#, r#""c" "by_field""#, r#""t-b" "by_token""#]);
+    let dead = server.row(&["dead", "list"]);
+    assert!(dead["payload"].to_string().contains(r#"\"d\""#), "{dead}");
+
+    // Once a rule is there for it, it runs like any other.
+    let mut server = server;
+    server.stop();
+    server.configure(&(rules.concat() + &flow("by_rest", "phone_number_ids = [\"2\"]")));
+    server.start_again();
+    server.rows(&["dead", "retry", &dead["id"].to_string()]);
+    server.settled();
+    assert!(server.submissions().iter().any(|row| row["flow_token"] == "d" && row["flow"] == "by_rest"));
 }
 
 #[test]
@@ -146,18 +204,9 @@ fn a_thousand_messages_in_one_body_are_taken_together() {
     let server = Server::start(FLOW);
     server.add_agent("Ann", &[]);
     let messages: Vec<Value> = (0..1000)
-        .map(|number| {
-            serde_json::json!({"from": format!("1555{number:07}"), "id": format!("wamid.{number}"), "timestamp": "1767225601",
-                "type": "interactive", "interactive": {"type": "nfm_reply", "nfm_reply": {"name": "flow", "body": "Sent",
-                "response_json": format!("{{\"flow_token\":\"t-{number}\"}}")}}})
-        })
+        .map(|number| completed(&format!("wamid.{number}"), &format!("{{\"flow_token\":\"t-{number}\"}}")))
         .collect();
-    let body = serde_json::json!({"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": [{"field": "messages",
-        "value": {"messaging_product": "whatsapp", "metadata": {"phone_number_id": "106540352242922"}, "messages": messages}}]}]});
-    let body = body.to_string().into_bytes();
-    let signature = signature(crate::support::http::SECRET, &body);
-    let headers = [("content-type", "application/json"), ("x-hub-signature-256", signature.as_str())];
-    assert_eq!(server.connect().exchange(&post("/webhook", &headers, &body)).unwrap().status, 200);
+    assert_eq!(send(&server, "1", &messages).status, 200);
     server.settled();
     assert_eq!(server.submissions().len(), 1000);
     assert_eq!(server.row(&["agents", "list"])["current_leads"], 1000);
@@ -168,20 +217,12 @@ fn where_nobody_can_be_answered_a_lost_slot_is_a_conflict() {
     let server = Server::start(&format!(
         "{}{}",
         FLOW.replace("lead = {", "booking = { calendar = \"chair\", date = \"date\", time = \"time\" }\nlead = {"),
-        &crate::support::BOOKING_FLOW[crate::support::BOOKING_FLOW.find("[calendars").unwrap()..]
+        &BOOKING_FLOW[BOOKING_FLOW.find("[calendars").unwrap()..]
     ));
     server.add_agent("Ann", &[]);
     let response = r#"{"flow_token":"late","date":"2025-10-15","time":"10:00"}"#;
-    let body = serde_json::json!({"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": [{"field": "messages",
-        "value": {"metadata": {"phone_number_id": "106540352242922"}, "messages": [{"from": "15550000001", "id": "wamid.L",
-        "timestamp": "1767225601", "type": "interactive", "interactive": {"type": "nfm_reply",
-        "nfm_reply": {"name": "flow", "response_json": response}}}]}}]}]});
-    let body = body.to_string().into_bytes();
-    let signature = signature(crate::support::http::SECRET, &body);
-    let headers = [("content-type", "application/json"), ("x-hub-signature-256", signature.as_str())];
-    assert_eq!(server.connect().exchange(&post("/webhook", &headers, &body)).unwrap().status, 200);
+    assert_eq!(complete(&server, "1", response).status, 200);
     server.settled();
     let submission = server.row(&["submissions", "list"]);
     assert_eq!((&submission["state"], &submission["agent"]), (&"conflict".into(), &"Ann".into()), "{submission}");
-    assert_eq!(get(server.address(), "/readyz").status, 200);
 }

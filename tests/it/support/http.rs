@@ -107,6 +107,14 @@ impl Connection {
         self.socket.shutdown(Shutdown::Write).unwrap();
     }
 
+    /// Whether something has come back that was not read yet.
+    pub fn is_answered(&self) -> bool {
+        self.socket.set_nonblocking(true).unwrap();
+        let waiting = self.socket.peek(&mut [0]);
+        self.socket.set_nonblocking(false).unwrap();
+        waiting.is_ok()
+    }
+
     /// Reads one answer.
     ///
     /// # Errors
