@@ -91,7 +91,15 @@ fn view(
         Some(lead) => read.lead(lead)?,
         None => None,
     };
-    Ok(SubmissionView::new(id, stored, job.as_ref(), names.of(lead.and_then(|lead| lead.agent))))
+    let mut view = SubmissionView::new(id, stored, job.as_ref(), names.of(lead.and_then(|lead| lead.agent)));
+    if view.message_id.is_none() || view.user.is_none() {
+        // What came by webhook later knows the message and its sender.
+        for join in read.joins(id)? {
+            view.message_id = view.message_id.or_else(|| join.message_id.map(|id| id.to_string()));
+            view.user = view.user.or_else(|| join.customer.name().map(str::to_owned));
+        }
+    }
+    Ok(view)
 }
 
 pub(super) fn submissions(desk: &Desk, filter: &Filter, out: &mut Out<'_>) -> Result<(), AdminError> {

@@ -180,12 +180,12 @@ impl App {
         trace: &mut Trace,
     ) -> Result<(bytes::Bytes, Share, Instant), Refusal> {
         let deadline = Instant::now() + self.limits.request.to_duration();
+        check_media_type(headers)?;
+        body::announced(&body, limit)?;
         let signature = match rule {
             SignatureRule::Required => Some(one_signature(headers)?),
             SignatureRule::None => None,
         };
-        check_media_type(headers)?;
-        body::announced(&body, limit)?;
         let (bytes, share) = body::read(body, limit, &self.budget, deadline).await?;
         trace.bytes = bytes.len();
         if let Some(signature) = signature {

@@ -23,6 +23,8 @@ use super::{RowProblem, StoreError};
 
 /// The format that this program writes. Raised when the tables of an older file need work before they can be used.
 const FORMAT: u32 = 1;
+/// Bytes of a file from which on it is told how far its verification has come: about a quarter of a second.
+const TOLD_FROM: u64 = 256 << 20;
 const MARKER: &[u8] = b"flowgate data file";
 
 /// An open file.
@@ -82,18 +84,24 @@ fn open_database(
     let disk = (options.medium)(file).map_err(|error| failed("open", path, &error))?;
     let disk = WatchedDisk::new(disk, faults.clone());
     let progress = progress.clone();
+    // A small file is verified before anybody could read about it.
+    let is_long = fs::metadata(path).is_ok_and(|metadata| metadata.len() > TOLD_FROM);
     // On damaged pages redb may panic instead of returning an error.
     let opened = catch_unwind(AssertUnwindSafe(move || {
         redb::Builder::new()
             .set_cache_size(options.cache_bytes)
             .set_check_integrity_on_open(verify)
-            .set_repair_callback(move |session| progress.report(session.progress()))
+            .set_repair_callback(move |session| {
+                if is_long {
+                    progress.report(session.progress());
+                }
+            })
             .create_with_backend(disk)
     }));
     match opened {
         Ok(Ok(database)) => Ok((database, faults)),
         Ok(Err(error)) => Err(open_error(path, error, &faults)),
-        Err(_) => Err(StoreError::Damaged("its pages make no sense".to_owned())),
+        Err(_) => Err(damaged(path, "its pages make no sense")),
     }
 }
 
@@ -101,14 +109,14 @@ fn open_error(path: &Path, error: DatabaseError, faults: &Faults) -> StoreError 
     match error {
         DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path.to_owned()),
         DatabaseError::UpgradeRequired(version) => foreign(path, &format!("redb file format {version}")),
-        DatabaseError::Storage(StorageError::Corrupted(what)) => StoreError::Damaged(what),
+        DatabaseError::Storage(StorageError::Corrupted(what)) => damaged(path, &what),
         DatabaseError::Storage(StorageError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
             foreign(path, &error.to_string())
         }
         other => match faults.first() {
             Some((super::disk::Fault::NoSpace, _)) => StoreError::NoSpace,
             Some((super::disk::Fault::Untrusted, what)) => StoreError::Untrusted(what.clone()),
-            None => StoreError::Damaged(other.to_string()),
+            None => damaged(path, &other.to_string()),
         },
     }
 }
@@ -182,6 +190,10 @@ fn fill(database: &Database, now: Timestamp) -> Result<(), StoreError> {
 fn sync_folder(path: &Path) -> Result<(), StoreError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| failed("sync", folder, &error))
+}
+
+fn damaged(path: &Path, what: &str) -> StoreError {
+    StoreError::Damaged(format!("{}: {what}", path.display()))
 }
 
 fn foreign(path: &Path, what: &str) -> StoreError {

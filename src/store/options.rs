@@ -80,7 +80,7 @@ impl Progress {
     /// Takes a fraction from 0 to 1, and logs it once each tenth.
     pub(super) fn report(&self, fraction: f64) {
         let tenths = (1..=10u8).rev().find(|tenths| fraction * 10.0 >= f64::from(*tenths)).unwrap_or(0);
-        if self.0.fetch_max(tenths, Ordering::Relaxed) < tenths || tenths == 0 {
+        if self.0.fetch_max(tenths, Ordering::Relaxed) < tenths {
             tracing::info!(store.progress_percent = u32::from(tenths) * 10, "verifying the data file");
         }
     }
