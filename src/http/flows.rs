@@ -13,14 +13,15 @@ use crate::intake::flow_endpoint::{Request, Sent};
 use crate::store::{Accept, Accepted, DraftKept, KeepDraft, StoreError, Timing, Transaction};
 
 use super::respond::{self, Answer, Refusal};
-use super::service::{App, Route, Trace};
+use super::service::{App, Route};
+use super::trace::Trace;
 
 pub(super) async fn post(
     app: &App,
     route: &Route,
     headers: &HeaderMap,
     body: Incoming,
-    trace: &mut Trace,
+    trace: &mut Trace<'_>,
 ) -> Result<Answer, Refusal> {
     let flow = &route.flow;
     let limit = app.limits.flow_body;
@@ -55,7 +56,7 @@ async fn keep_draft(
     sent: Sent<'_>,
     next: &str,
     deadline: Instant,
-    trace: &mut Trace,
+    trace: &mut Trace<'_>,
 ) -> Result<Answer, Refusal> {
     let (key, draft) = sent.into_draft(app.clock.now())?;
     trace.outcome = "draft";
@@ -69,7 +70,7 @@ async fn keep_draft(
     }
 }
 
-async fn accept(app: &App, sent: Sent<'_>, deadline: Instant, trace: &mut Trace) -> Result<Answer, Refusal> {
+async fn accept(app: &App, sent: Sent<'_>, deadline: Instant, trace: &mut Trace<'_>) -> Result<Answer, Refusal> {
     let screen = sent.screen().to_owned();
     let earlier = match sent.draft_key() {
         Some(key) => app.store.read().and_then(|read| read.draft(key)).map_err(|_| Refusal::NotStored)?,
@@ -101,7 +102,7 @@ pub(super) async fn store<T: Transaction>(
     app: &App,
     change: T,
     deadline: Instant,
-    trace: &mut Trace,
+    trace: &mut Trace<'_>,
 ) -> Result<T::Outcome, Refusal> {
     let (tell, told) = oneshot::channel::<(Result<T::Outcome, StoreError>, Timing)>();
     app.store.offer(change, move |outcome, timing| {
@@ -110,7 +111,7 @@ pub(super) async fn store<T: Transaction>(
     })?;
     // Late is not the same as not stored; either way nothing was promised, and a second try is safe.
     let Ok(Ok((outcome, timing))) = timeout_at(deadline, told).await else { return Err(Refusal::NotStored) };
-    trace.timing = timing;
+    trace.timing = Some(timing);
     outcome.map_err(|_| Refusal::NotStored)
 }
 

@@ -20,7 +20,7 @@ use super::respond;
 
 /// After a refusal: how long, and how much, is still read and thrown away.
 const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 512 * 1024;
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;

@@ -6,16 +6,16 @@ use serde_json::json;
 use crate::store::{Health, Store};
 
 use super::respond::{self, Answer};
-use super::service::Trace;
+use super::trace::Trace;
 
 /// The process lives.
-pub(super) fn healthz(trace: &mut Trace) -> Answer {
+pub(super) fn healthz(trace: &mut Trace<'_>) -> Answer {
     trace.outcome = "alive";
     respond::json_answer(StatusCode::OK, bytes::Bytes::from_static(b"{\"status\":\"alive\"}"))
 }
 
 /// The disk, the writer and the queue are well.
-pub(super) fn readyz(store: &Store, trace: &mut Trace) -> Answer {
+pub(super) fn readyz(store: &Store, trace: &mut Trace<'_>) -> Answer {
     let (waiting, room) = store.intake_depth();
     let why = match store.health() {
         Health::Ready if waiting < room => None,

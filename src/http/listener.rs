@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::guard::{Guard, Phase};
 use super::service::App;
 
-/// Bytes of a head, and of the read buffer of each connection: hyper's smallest (`http1::Builder::max_buf_size`).
+/// Bytes of a head, and of the read buffer of each connection.
 const HEAD_BYTES: usize = 16 * 1024;
 const HEADERS: usize = 64;
 /// Pauses after an accept that failed, most likely for want of file descriptors (accept(2), EMFILE).
@@ -110,6 +110,8 @@ async fn serve(stream: TcpStream, app: Arc<App>, mut drain: watch::Receiver<()>)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS)
         .keep_alive(true)
+        // A sender that has said all, and closed its half, still gets its answer.
+        .half_close(true)
         .writev(false)
         .serve_connection(TokioIo::new(guard), service);
     let mut connection = pin!(connection);

@@ -17,8 +17,12 @@ mod health;
 mod listener;
 mod respond;
 mod service;
+mod trace;
 mod webhook;
 
 pub use admin::AdminServer;
 pub use listener::Server;
 pub use service::{App, Limits, Trust};
+
+#[cfg(test)]
+mod tests;

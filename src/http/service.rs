@@ -1,32 +1,28 @@
-//! One request: which room it goes to, how long it took, what is told of it.
+//! One request: which room it goes to, and what holds for all of them.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request};
-use metrics::Histogram;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::{Config, Secret};
 use crate::domain::flow::{Flow, SignatureRule};
-use crate::domain::ids::{JobId, SubmissionId};
 use crate::domain::time::Millis;
-use crate::intake::{BadSignature, Catalog, Signers};
-use crate::store::{Store, Timing};
+use crate::intake::{BadSignature, Catalog, Claim, Signers};
+use crate::store::Store;
 
 use super::body::{self, Budget, Share};
 use super::guard::Phase;
 use super::respond::{Answer, Refusal};
+use super::trace::{Figures, Room, Trace};
 use super::{flows, health, webhook};
 
-/// A request slower than this is warned of: Meta waits ten seconds (*Implementing Endpoint for Flows*).
-const SLOW: Duration = Duration::from_secs(5);
 const SIGNATURE: &str = "x-hub-signature-256";
 
 /// Bounds of the listener; units and defaults are the config's.
@@ -81,8 +77,7 @@ pub struct App {
     pub(super) clock: Arc<dyn Clock>,
     budget: Budget,
     flows: HashMap<String, Route>,
-    numbers: AtomicU64,
-    times: Times,
+    figures: Figures,
 }
 
 /// A flow and what was said of it.
@@ -90,25 +85,6 @@ pub(super) struct Route {
     pub(super) flow: Arc<Flow>,
     /// Whether it was told that its sender sets no token.
     pub(super) told_of_tokens: AtomicBool,
-}
-
-struct Times {
-    verify: Histogram,
-    wait: Histogram,
-    commit: Histogram,
-    total: Histogram,
-}
-
-/// What is told of one request.
-#[derive(Debug, Default)]
-pub(super) struct Trace {
-    pub(super) bytes: usize,
-    pub(super) verify: Duration,
-    pub(super) timing: Timing,
-    pub(super) submission: Option<SubmissionId>,
-    pub(super) job: Option<JobId>,
-    /// How it ended, unless it was refused.
-    pub(super) outcome: &'static str,
 }
 
 impl App {
@@ -120,40 +96,31 @@ impl App {
         };
         let flows = catalog.flows.values().map(route).collect();
         let budget = Budget::new(limits.bodies);
-        let times = Times {
-            verify: metrics::histogram!("flowgate_request_verify_seconds"),
-            wait: metrics::histogram!("flowgate_request_wait_seconds"),
-            commit: metrics::histogram!("flowgate_request_commit_seconds"),
-            total: metrics::histogram!("flowgate_request_seconds"),
-        };
-        Self { catalog, trust, limits, store, clock, budget, flows, numbers: AtomicU64::new(1), times }
+        Self { catalog, trust, limits, store, clock, budget, flows, figures: Figures::new() }
     }
 
     /// Answers one request. Never fails: what goes wrong has an answer of its own.
     pub(super) async fn answer(&self, phase: &Phase, request: Request<Incoming>) -> Result<Answer, Infallible> {
         phase.begin();
-        let began = self.clock.elapsed();
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let mut trace = Trace::default();
+        let mut trace = Trace::begin(&self.figures, &*self.clock, self.room(&path), method, path);
         let has_body = !request.body().is_end_stream();
-        let result = self.route(request, &mut trace).await;
-        let (answer, outcome) = match result {
-            Ok(answer) => (answer, trace.outcome),
+        let mut answer = match self.route(request, &mut trace).await {
+            Ok(answer) => answer,
             Err(refusal) => {
-                let mut answer = refusal.answer();
-                if has_body && leaves_body(&refusal) {
-                    phase.leave_unread();
-                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                (answer, refusal.code())
+                trace.outcome = refusal.code();
+                refusal.answer()
             }
         };
-        self.tell(&method, &path, outcome, &trace, began);
+        if has_body && trace.bytes.is_none() {
+            phase.leave_unread();
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         phase.end();
         Ok(answer)
     }
 
-    async fn route(&self, request: Request<Incoming>, trace: &mut Trace) -> Result<Answer, Refusal> {
+    async fn route(&self, request: Request<Incoming>, trace: &mut Trace<'_>) -> Result<Answer, Refusal> {
         let (head, body) = request.into_parts();
         match (head.uri.path(), &head.method) {
             ("/webhook", &Method::GET) => webhook::verify(self, head.uri.query().unwrap_or_default(), trace),
@@ -177,93 +144,41 @@ impl App {
         headers: &HeaderMap,
         body: Incoming,
         limit: u64,
-        trace: &mut Trace,
+        trace: &mut Trace<'_>,
     ) -> Result<(bytes::Bytes, Share, Instant), Refusal> {
         let deadline = Instant::now() + self.limits.request.to_duration();
         check_media_type(headers)?;
         body::announced(&body, limit)?;
-        let signature = match rule {
-            SignatureRule::Required => Some(one_signature(headers)?),
+        let claim = match rule {
+            SignatureRule::Required => Some(claim(headers)?),
             SignatureRule::None => None,
         };
         let (bytes, share) = body::read(body, limit, &self.budget, deadline).await?;
-        trace.bytes = bytes.len();
-        if let Some(signature) = signature {
+        trace.bytes = Some(bytes.len());
+        if let Some(claim) = claim {
             let began = self.clock.elapsed();
-            let verified = self.trust.signers.verify(signature, &bytes);
-            trace.verify = self.clock.elapsed().saturating_sub(began);
+            let verified = self.trust.signers.verify(claim, &bytes);
+            trace.verify = Some(self.clock.elapsed().saturating_sub(began));
             verified?;
         }
         Ok((bytes, share, deadline))
     }
 
-    fn tell(&self, method: &Method, path: &str, outcome: &'static str, trace: &Trace, began: Duration) {
-        let total = self.clock.elapsed().saturating_sub(began);
-        let room = self.room(path);
-        metrics::counter!("flowgate_requests_total", "path" => room, "outcome" => outcome).increment(1);
-        self.times.total.record(total.as_secs_f64());
-        if trace.verify > Duration::ZERO {
-            self.times.verify.record(trace.verify.as_secs_f64());
-        }
-        if trace.submission.is_some() {
-            self.times.wait.record(trace.timing.waited.as_secs_f64());
-            self.times.commit.record(trace.timing.commit.as_secs_f64());
-        }
-        let id = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let submission = trace.submission.map(SubmissionId::get);
-        let job = trace.job.map(JobId::get);
-        macro_rules! line {
-            ($level:ident, $text:literal) => {
-                tracing::$level!(
-                    request.id = id,
-                    request.method = %method,
-                    request.path = path,
-                    outcome,
-                    bytes = trace.bytes,
-                    total_ms = ms(total),
-                    verify_ms = ms(trace.verify),
-                    wait_ms = ms(trace.timing.waited),
-                    commit_ms = ms(trace.timing.commit),
-                    submission.id = submission,
-                    job.id = job,
-                    $text
-                )
-            };
-        }
-        if total >= SLOW {
-            line!(warn, "slow request");
-        } else if room == "health" {
-            line!(debug, "request");
-        } else {
-            line!(info, "request");
-        }
-    }
-
-    /// The kind of path, for figures: what strangers ask for must not make new ones.
-    fn room(&self, path: &str) -> &'static str {
+    fn room(&self, path: &str) -> Room {
         match path {
-            "/webhook" => "webhook",
-            "/healthz" | "/readyz" => "health",
-            path if self.flows.contains_key(path) => "flow",
-            _ => "unknown",
+            "/webhook" => Room::Webhook,
+            "/healthz" | "/readyz" => Room::Health,
+            path if self.flows.contains_key(path) => Room::Flow,
+            _ => Room::Unknown,
         }
     }
 }
 
-/// Whether a request that was refused like this still has a body that nobody read.
-const fn leaves_body(refusal: &Refusal) -> bool {
-    match refusal {
-        Refusal::NotFound | Refusal::Method(_) | Refusal::MediaType(_) | Refusal::Body(_) => true,
-        Refusal::Signature(why) => matches!(why, BadSignature::Missing | BadSignature::Several),
-        _ => false,
-    }
-}
-
-/// The one signature of a request.
-fn one_signature(headers: &HeaderMap) -> Result<&[u8], BadSignature> {
+/// What the one signature of a request claims.
+fn claim(headers: &HeaderMap) -> Result<Claim, BadSignature> {
     let mut all = headers.get_all(SIGNATURE).iter();
     match (all.next(), all.next()) {
-        (Some(signature), None) => Ok(signature.as_bytes()),
+        (Some(signature), None) => Claim::read(signature.as_bytes()),
         (None, _) => Err(BadSignature::Missing),
         (Some(_), Some(_)) => Err(BadSignature::Several),
     }
@@ -280,10 +195,4 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
     } else {
         Err(Refusal::MediaType("the body is not of Content-Type application/json"))
     }
-}
-
-/// Milliseconds with three digits behind the point.
-fn ms(duration: Duration) -> f64 {
-    let micros = u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
-    f64::from(micros) / 1000.0
 }

@@ -14,10 +14,11 @@ use crate::intake::cloud_api;
 use crate::store::{Accept, Accepted};
 
 use super::respond::{self, Answer, Refusal};
-use super::service::{App, Trace};
+use super::service::App;
+use super::trace::Trace;
 
 /// `GET /webhook`: Meta asks whether the address is ours (*Webhooks*, "Verification requests").
-pub(super) fn verify(app: &App, query: &str, trace: &mut Trace) -> Result<Answer, Refusal> {
+pub(super) fn verify(app: &App, query: &str, trace: &mut Trace<'_>) -> Result<Answer, Refusal> {
     let Some(expected) = &app.trust.verify_token else {
         return Err(Refusal::Verification("no verify_token is set: set the variable that meta.verify_token names"));
     };
@@ -42,7 +43,12 @@ fn parameter(query: &str, name: &str) -> Option<Vec<u8>> {
 }
 
 /// `POST /webhook`: all that a body brought is one transaction, answered once.
-pub(super) async fn post(app: &App, headers: &HeaderMap, body: Incoming, trace: &mut Trace) -> Result<Answer, Refusal> {
+pub(super) async fn post(
+    app: &App,
+    headers: &HeaderMap,
+    body: Incoming,
+    trace: &mut Trace<'_>,
+) -> Result<Answer, Refusal> {
     let limit = app.limits.body;
     let (bytes, _share, deadline) = app.signed_body(SignatureRule::Required, headers, body, limit, trace).await?;
     let delivery = cloud_api::read(&app.catalog, &bytes)?;
@@ -68,7 +74,7 @@ pub(super) async fn post(app: &App, headers: &HeaderMap, body: Incoming, trace: 
 }
 
 /// Ties each message of a batch to what became of it.
-fn tell(accepted: &Accepted, trace: &mut Trace) {
+fn tell(accepted: &Accepted, trace: &mut Trace<'_>) {
     match accepted {
         Accepted::New { submission, job, .. } => {
             (trace.submission, trace.job) = (Some(*submission), Some(*job));

@@ -16,7 +16,7 @@ use crate::domain::calendar::Calendar;
 use crate::domain::flow::{Flow, UnknownScreen};
 use crate::domain::ids::{CalendarName, FlowName};
 
-pub use signature::{BadSignature, Signers};
+pub use signature::{BadSignature, Claim, Signers};
 
 /// What arrivals are read by: the flows and calendars of the config.
 #[derive(Clone, Debug, Default)]

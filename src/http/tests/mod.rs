@@ -1,0 +1,5 @@
+//! The listener over real sockets: what it says at each bound, and that it always says something.
+
+mod ends;
+mod refusals;
+mod support;

@@ -1,0 +1,167 @@
+//! What is told of a request: one line in the log, and the figures.
+//!
+//! Also of one whose sender hung up before its answer was made: hyper then drops the request where it stands, and the
+//! line says so.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::Method;
+use metrics::{Counter, Histogram};
+
+use crate::clock::Clock;
+use crate::domain::ids::{JobId, SubmissionId};
+use crate::store::Timing;
+
+/// A request slower than this is warned of: Meta waits ten seconds (*Implementing Endpoint for Flows*).
+const SLOW: Duration = Duration::from_secs(5);
+/// The outcome of a request whose sender did not wait for the answer.
+const GONE: &str = "gone";
+
+/// Counts requests. Handles are made once: to look one up costs more than to count.
+pub(super) struct Figures {
+    requests: Mutex<BTreeMap<(Room, &'static str), Counter>>,
+    verify: Histogram,
+    wait: Histogram,
+    commit: Histogram,
+    total: Histogram,
+    /// Requests so far.
+    numbers: AtomicU64,
+}
+
+/// The kind of a path, for figures: what strangers ask for must not make new ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Room {
+    Flow,
+    Webhook,
+    Health,
+    Unknown,
+}
+
+impl Room {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Flow => "flow",
+            Self::Webhook => "webhook",
+            Self::Health => "health",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Figures {
+    /// Makes the handles: whatever is to receive them must be installed before.
+    pub(super) fn new() -> Self {
+        Self {
+            requests: Mutex::default(),
+            verify: metrics::histogram!("flowgate_request_verify_seconds"),
+            wait: metrics::histogram!("flowgate_request_wait_seconds"),
+            commit: metrics::histogram!("flowgate_request_commit_seconds"),
+            total: metrics::histogram!("flowgate_request_seconds"),
+            numbers: AtomicU64::new(1),
+        }
+    }
+
+    fn count(&self, room: Room, outcome: &'static str) {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let counter = requests.entry((room, outcome)).or_insert_with(
+            || metrics::counter!("flowgate_requests_total", "path" => room.as_str(), "outcome" => outcome),
+        );
+        counter.increment(1);
+    }
+}
+
+/// One request, from its head on. Told when it is dropped.
+pub(super) struct Trace<'a> {
+    figures: &'a Figures,
+    clock: &'a dyn Clock,
+    began: Duration,
+    room: Room,
+    method: Method,
+    path: String,
+    /// Bytes of its body. `None` until all of them were read.
+    pub(super) bytes: Option<usize>,
+    /// How long its signature took.
+    pub(super) verify: Option<Duration>,
+    /// How long the writer took.
+    pub(super) timing: Option<Timing>,
+    /// What it became.
+    pub(super) submission: Option<SubmissionId>,
+    /// What carries that on.
+    pub(super) job: Option<JobId>,
+    /// How it ended.
+    pub(super) outcome: &'static str,
+}
+
+impl<'a> Trace<'a> {
+    pub(super) fn begin(figures: &'a Figures, clock: &'a dyn Clock, room: Room, method: Method, path: String) -> Self {
+        Self {
+            figures,
+            clock,
+            began: clock.elapsed(),
+            room,
+            method,
+            path,
+            bytes: None,
+            verify: None,
+            timing: None,
+            submission: None,
+            job: None,
+            outcome: GONE,
+        }
+    }
+
+    fn log(&self, total: Duration) {
+        let id = self.figures.numbers.fetch_add(1, Ordering::Relaxed);
+        let timing = self.timing.unwrap_or_default();
+        macro_rules! line {
+            ($level:ident, $text:literal) => {
+                tracing::$level!(
+                    request.id = id,
+                    request.method = self.method.as_str(),
+                    request.path = self.path,
+                    outcome = self.outcome,
+                    bytes = self.bytes,
+                    total_ms = ms(total),
+                    verify_ms = ms(self.verify.unwrap_or_default()),
+                    wait_ms = ms(timing.waited),
+                    commit_ms = ms(timing.commit),
+                    submission.id = self.submission.map(SubmissionId::get),
+                    job.id = self.job.map(JobId::get),
+                    $text
+                )
+            };
+        }
+        if total >= SLOW {
+            line!(warn, "slow request");
+        } else if self.room == Room::Health {
+            line!(debug, "request");
+        } else {
+            line!(info, "request");
+        }
+    }
+}
+
+impl Drop for Trace<'_> {
+    fn drop(&mut self) {
+        let total = self.clock.elapsed().saturating_sub(self.began);
+        self.figures.count(self.room, self.outcome);
+        self.figures.total.record(total.as_secs_f64());
+        if let Some(verify) = self.verify {
+            self.figures.verify.record(verify.as_secs_f64());
+        }
+        if let Some(timing) = self.timing {
+            self.figures.wait.record(timing.waited.as_secs_f64());
+            self.figures.commit.record(timing.commit.as_secs_f64());
+        }
+        self.log(total);
+    }
+}
+
+/// Milliseconds with three digits behind the point.
+fn ms(duration: Duration) -> f64 {
+    let micros = u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
+    f64::from(micros) / 1000.0
+}
