@@ -72,7 +72,7 @@ async fn keep_draft(
 
 async fn accept(app: &App, sent: Sent<'_>, deadline: Instant, trace: &mut Trace<'_>) -> Result<Answer, Refusal> {
     let screen = sent.screen().to_owned();
-    let earlier = match sent.draft_key() {
+    let earlier = match sent.draft_key().filter(|_| sent.books()) {
         Some(key) => app.store.read().and_then(|read| read.draft(key)).map_err(|_| Refusal::NotStored)?,
         None => None,
     };

@@ -60,9 +60,7 @@ pub fn read(catalog: &Catalog, body: &[u8]) -> Result<Delivery, IntakeError> {
 pub fn reread(catalog: &Catalog, payload: &str) -> Result<Form, String> {
     let envelope = Fields::of(payload).map_err(|error| format!("the payload is no JSON object ({error})"))?;
     let message = envelope.get("message").ok_or("the payload has no `message`")?;
-    let contacts = envelope.items("contacts").unwrap_or_default();
-    let context = Context { metadata: envelope.get("metadata"), contacts };
-    match context.message(catalog, message) {
+    match Context::of(&envelope).message(catalog, message) {
         Found::Form(form) => Ok(*form),
         Found::Other => Err("the message is no completed flow".to_owned()),
         Found::Unreadable(unreadable) => Err(unreadable.reason),
@@ -75,7 +73,11 @@ impl Delivery {
             return self.unreadable("a change that is no object", change.get().to_owned());
         };
         match fields.text("field").as_deref() {
-            Some("messages") => self.messages(catalog, change, &fields.object("value")),
+            Some("messages") => match fields.get("value").map(|value| Fields::of(value.get())) {
+                Some(Ok(value)) => self.messages(catalog, change, &value),
+                Some(Err(_)) => self.unreadable("the value of a change is no object", change.get().to_owned()),
+                None => {}
+            },
             Some("flows") => self.health_events += 1,
             // Templates, accounts, history …: they come as soon as somebody ticks them.
             Some(_) => self.other_updates += 1,
@@ -84,12 +86,12 @@ impl Delivery {
     }
 
     fn messages(&mut self, catalog: &Catalog, change: &RawValue, value: &Fields<'_>) {
-        let (Some(messages), Some(contacts)) = (value.items("messages"), value.items("contacts")) else {
-            return self.unreadable("messages or contacts is no array", change.get().to_owned());
+        let Some(messages) = value.items("messages") else {
+            return self.unreadable("messages is no array", change.get().to_owned());
         };
         let statuses = value.items("statuses").map_or(0, |statuses| statuses.len());
         self.statuses += u64::try_from(statuses).unwrap_or(u64::MAX);
-        let context = Context { metadata: value.get("metadata"), contacts };
+        let context = Context::of(value);
         for message in messages {
             match context.message(catalog, message) {
                 Found::Form(form) => self.arrivals.push(Arrival::Form(form)),
@@ -117,10 +119,27 @@ enum Found {
 /// What stands around a message.
 struct Context<'a> {
     metadata: Option<&'a RawValue>,
-    contacts: Vec<&'a RawValue>,
+    contacts: Vec<Contact<'a>>,
 }
 
-impl Context<'_> {
+/// Somebody that messages came from. Read once: a batch may have a thousand.
+struct Contact<'a> {
+    text: &'a RawValue,
+    number: Option<String>,
+    id: Option<String>,
+}
+
+impl<'a> Context<'a> {
+    fn of(value: &Fields<'a>) -> Self {
+        let contact = |text: &'a RawValue| {
+            let fields = Fields::of(text.get()).unwrap_or_default();
+            Contact { text, number: fields.text("wa_id"), id: fields.text("user_id") }
+        };
+        // Contacts only add to what the messages say: without those that can't be read the rest goes on.
+        let contacts = value.items("contacts").unwrap_or_default();
+        Self { metadata: value.get("metadata"), contacts: contacts.into_iter().map(contact).collect() }
+    }
+
     fn message(&self, catalog: &Catalog, message: &RawValue) -> Found {
         let Ok(fields) = Fields::of(message.get()) else {
             return self.unreadable(message, None, "the message is no object", None);
@@ -128,8 +147,10 @@ impl Context<'_> {
         let id = fields.text("id").and_then(|id| MessageId::new(&id).ok());
         let reply = fields.object("interactive").object("nfm_reply");
         // Other replies of this shape (an address, for instance) have other names (*Webhooks*, interactive messages).
-        let is_flow = reply.get("response_json").is_some()
-            && reply.get("name").is_none_or(|_| reply.text("name").as_deref() == Some("flow"));
+        let is_flow = match reply.get("name") {
+            Some(_) => reply.text("name").as_deref() == Some("flow"),
+            None => reply.get("response_json").is_some(),
+        };
         if !is_flow {
             return Found::Other;
         }
@@ -162,6 +183,14 @@ impl Context<'_> {
         let facts = WebhookFacts { phone_number_id: number.as_deref(), token: token.as_ref(), data };
         let flow = claimant(catalog.flows.values().map(AsRef::as_ref), &facts);
         let usable = token.clone().filter(FlowToken::usable);
+        if id.is_none() && usable.is_none() {
+            return self.unreadable(
+                message,
+                None,
+                "it has neither an id nor a token: it can't be told from a copy",
+                None,
+            );
+        }
         let key_in = |flow: &Flow| usable.as_ref().map(|token| IdempotencyKey::of_token(&flow.name, token));
         let others = catalog.flows.values().filter(|other| flow.is_none_or(|flow| flow.name != other.name));
         let elsewhere = others.filter_map(|other| key_in(other)).collect();
@@ -207,7 +236,7 @@ impl Context<'_> {
         known: Option<(Vec<IdempotencyKey>, Box<Submission>)>,
     ) -> Found {
         let fields = Fields::of(message.get()).unwrap_or_default();
-        let contact = self.contact(&fields).map_or("", RawValue::get);
+        let contact = self.contact(&fields).map_or("", |contact| contact.text.get());
         let metadata = self.metadata.map_or("null", RawValue::get);
         let payload = format!("{{\"metadata\":{metadata},\"contacts\":[{contact}],\"message\":{}}}", message.get());
         let (elsewhere, join) = known.map_or((Vec::new(), None), |(keys, join)| (keys, Some(join)));
@@ -222,22 +251,25 @@ impl Context<'_> {
 
     /// Who sent the message: by number, by business-scoped id, or both (*Business-scoped user IDs*).
     fn customer(&self, message: &Fields<'_>) -> Customer {
-        let contact = self.contact(message).and_then(|contact| Fields::of(contact.get()).ok()).unwrap_or_default();
-        let known = |name: &str, in_contact: &str| message.text(name).or_else(|| contact.text(in_contact));
+        let contact = self.contact(message);
         let kept = |text: Option<String>| text.filter(|text| !text.is_empty()).map(Box::from);
-        Customer { id: kept(known("from_user_id", "user_id")), phone: kept(known("from", "wa_id")) }
+        Customer {
+            id: kept(message.text("from_user_id").or_else(|| contact?.id.clone())),
+            phone: kept(message.text("from").or_else(|| contact?.number.clone())),
+        }
     }
 
-    /// The contact of the message's sender; where there is only one contact, that one.
-    fn contact(&self, message: &Fields<'_>) -> Option<&RawValue> {
-        if let [only] = self.contacts.as_slice() {
-            return Some(only);
-        }
+    /// The contact of the message's sender: one that shares its number or id or, where there is only one, that one, unless
+    /// it is somebody else's.
+    fn contact(&self, message: &Fields<'_>) -> Option<&Contact<'a>> {
         let (number, id) = (message.text("from"), message.text("from_user_id"));
-        let is_sender = |contact: &Fields<'_>| {
-            (number.is_some() && contact.text("wa_id") == number) || (id.is_some() && contact.text("user_id") == id)
-        };
-        self.contacts.iter().copied().find(|contact| Fields::of(contact.get()).is_ok_and(|contact| is_sender(&contact)))
+        let same = |one: &Option<String>, other: &Option<String>| one.is_some() && one == other;
+        let differs = |one: &Option<String>, other: &Option<String>| one.is_some() && other.is_some() && one != other;
+        let shares = |contact: &&Contact<'_>| same(&contact.id, &id) || same(&contact.number, &number);
+        self.contacts.iter().find(shares).or(match self.contacts.as_slice() {
+            [only] if !differs(&only.id, &id) && !differs(&only.number, &number) => Some(only),
+            _ => None,
+        })
     }
 }
 

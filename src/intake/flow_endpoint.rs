@@ -23,7 +23,7 @@ const KNOWN: [&str; 6] = ["version", "action", "screen", "data", "flow_token", "
 pub enum Request<'a> {
     /// Whether we are there.
     Ping,
-    /// A screen: the first one, or the one that was left. `None`: the flow declares none.
+    /// A screen: the first one, or the one that was left. `None`: the flow declares none, nor was one named.
     Show {
         /// Its name.
         screen: Option<String>,
@@ -62,7 +62,7 @@ impl<'a> Request<'a> {
         match action.as_str() {
             "data_exchange" => Sent::read(flow, &fields, screen).map(Self::Sent),
             "ping" => Ok(Self::Ping),
-            "INIT" => Ok(Self::Show { screen: flow.screens.first().map(|first| first.name.clone()) }),
+            "INIT" => Ok(Self::Show { screen: flow.screens.first().map(|first| first.name.clone()).or(screen) }),
             "BACK" => {
                 flow.stage(screen.as_deref())?;
                 Ok(Self::Show { screen })
@@ -103,6 +103,12 @@ impl<'a> Sent<'a> {
     #[must_use]
     pub fn screen(&self) -> &str {
         self.screen.as_deref().unwrap_or_default()
+    }
+
+    /// Whether the form books a slot, which may have been chosen on an earlier screen.
+    #[must_use]
+    pub fn books(&self) -> bool {
+        self.flow.booking.is_some()
     }
 
     /// Whether the sender set no token that tells this form from others.

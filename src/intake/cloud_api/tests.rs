@@ -108,6 +108,8 @@ fn one_message_that_cannot_be_read_does_not_fail_the_others() {
         reply("wamid.4", &"{\"a\":".repeat(9000)),
         r#"{"id":"wamid.5","interactive":{"nfm_reply":{"name":"flow","response_json":{"a":1}}}}"#.to_owned(),
         r#"{"id":"wamid.6","interactive":{"nfm_reply":{"name":"flow","response_json":"\ud800"}}}"#.to_owned(),
+        r#"{"id":"wamid.7","interactive":{"nfm_reply":{"name":"flow"}}}"#.to_owned(),
+        reply("wamid.8", r#"{"flow_token":"unused"}"#).replace(r#""id":"wamid.8","#, ""),
         "7".to_owned(),
     ];
     let messages = [&[reply("wamid.1", r#"{"flow_token":"t-1"}"#)], &broken[..]].concat().join(",");
@@ -125,6 +127,7 @@ fn odd_layers_are_kept_and_the_rest_goes_through() {
         r#"{"entry":[{"changes":[7]}]}"#,
         r#"{"entry":[{"changes":[{}]}]}"#,
         r#"{"entry":[{"changes":[{"field":"messages","value":{"messages":{}}}]}]}"#,
+        r#"{"entry":[{"changes":[{"field":"messages","value":"x"}]}]}"#,
     ] {
         let delivery = read(&one_flow(), odd.as_bytes()).unwrap();
         assert!(matches!(delivery.arrivals.as_slice(), [Arrival::Unreadable(_)]), "{odd}");
@@ -161,4 +164,26 @@ fn an_unused_token_is_no_key() {
     assert_eq!((form.form_key, form.elsewhere.len()), (None, 0));
     assert!(form.message_key.is_some());
     assert_eq!(form.submission.sent_at, Some(Timestamp::from_millis(1_749_416_383_000)));
+}
+
+#[test]
+fn a_sender_is_known_by_what_the_contacts_add_and_never_by_somebody_else() {
+    let sender = |contacts: &str, from: &str| {
+        let message = reply("wamid.1", "{}").replace(r#""from":"4915112345678","#, from);
+        let body = format!(
+            r#"{{"entry":[{{"changes":[{{"field":"messages","value":{{"contacts":{contacts},"messages":[{message}]}}}}]}}]}}"#
+        );
+        let delivery = read(&one_flow(), body.as_bytes()).unwrap();
+        let customer = &forms(&delivery)[0].submission.customer;
+        (customer.phone.clone().unwrap_or_default().to_string(), customer.id.clone().unwrap_or_default().to_string())
+    };
+    let both = |phone: &str, id: &str| (phone.to_owned(), id.to_owned());
+    let ann_and_bob = r#"[{"wa_id":"1","user_id":"A"},{"wa_id":"2","user_id":"B"}]"#;
+    assert_eq!(sender(ann_and_bob, r#""from":"2","#), both("2", "B"));
+    assert_eq!(sender(ann_and_bob, r#""from_user_id":"A","#), both("1", "A"));
+    assert_eq!(sender(ann_and_bob, r#""from":"3","#), both("3", ""));
+    assert_eq!(sender(r#"[{"wa_id":"1","user_id":"A"}]"#, ""), both("1", "A"));
+    assert_eq!(sender(r#"[{"wa_id":"1","user_id":"A"}]"#, r#""from":"2","#), both("2", ""), "somebody else's");
+    assert_eq!(sender("[7]", r#""from":"2","#), both("2", ""));
+    assert_eq!(sender("7", ""), both("", ""));
 }
