@@ -1,7 +1,7 @@
 //! What an operator may ask, of a running server through a Unix socket or of a stopped server's file, with the same
 //! code.
 //!
-//! [`protocol`] has the questions, [`views`] the shape of the answers, [`desk`] the answers themselves, [`socket`] the
+//! `protocol` has the questions, `views` the shape of the answers, `desk` the answers themselves, `socket` the
 //! way between two processes. How answers look on a terminal is `crate::cli`'s; rules are in `crate::domain`.
 
 mod changes;

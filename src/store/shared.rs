@@ -40,7 +40,7 @@ pub struct Figures {
     keys: AtomicU64,
 }
 
-/// [`Figures`] at one moment.
+/// What the writer has done since the start, at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct WriterFigures {
     /// Batches committed.
