@@ -147,6 +147,11 @@ fn describe() {
     metrics::describe_gauge!("flowgate_up", "1 while submissions are taken and kept");
     metrics::describe_gauge!("flowgate_intake_waiting", "submissions waiting for the writer");
     metrics::describe_gauge!("flowgate_jobs", "jobs by state");
+    metrics::describe_gauge!("flowgate_jobs_queue_depth", "jobs handed out that wait for a worker");
+    metrics::describe_counter!("flowgate_jobs_attempts_total", "runs of jobs by kind and outcome");
+    metrics::describe_histogram!("flowgate_job_seconds", "one run of a job");
+    metrics::describe_histogram!("flowgate_job_lag_seconds", "from the moment a job was due to its run");
+    metrics::describe_counter!("flowgate_swept_rows_total", "rows that retention took away");
     metrics::describe_gauge!("flowgate_oldest_due_seconds", "how long the job that is due longest has been due");
     metrics::describe_gauge!("flowgate_leads_unassigned", "leads that wait for an agent");
     metrics::describe_gauge!("flowgate_file_bytes", "bytes that the data file takes on disk");

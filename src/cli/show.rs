@@ -83,7 +83,7 @@ impl<W: Write> Printer<W> {
 }
 
 /// A table without lines: what is copied from it is what was in it.
-pub(super) fn table(columns: &[Column], rows: &[Value], colour: bool) -> Table {
+fn table(columns: &[(&str, &str)], rows: &[Value], colour: bool) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(columns.iter().map(|(head, _)| {
@@ -138,8 +138,15 @@ fn whole(out: &mut impl Write, row: &Value) -> io::Result<()> {
     for (name, value) in fields {
         match value {
             Value::Array(items) if items.iter().any(Value::is_object) => {
+                let columns: Vec<(&str, &str)> = items
+                    .iter()
+                    .find_map(Value::as_object)
+                    .into_iter()
+                    .flatten()
+                    .map(|(key, _)| (&**key, &**key))
+                    .collect();
                 writeln!(out, "{name}")?;
-                items.iter().try_for_each(|item| writeln!(out, "  {}", short(item)))?;
+                table(&columns, items, false).lines().try_for_each(|line| writeln!(out, "  {}", line.trim_end()))?;
             }
             value => writeln!(out, "{name:<width$}  {}", short(value))?,
         }
@@ -196,7 +203,8 @@ mod tests {
         id          12
         last_error  -
         history
-          {"number":1,"error":"x"}
+           number  error
+           1       x
         data        {"a":1}
         "#);
     }

@@ -230,12 +230,26 @@ fn all_bodies_together_have_a_budget() {
 }
 
 #[test]
+fn a_connection_that_is_idle_for_too_long_is_closed() {
+    let server = Server::start(&format!("{PLAIN_FLOW}\n[limits]\nidle = \"300ms\"\n"));
+    let mut used = server.connect();
+    assert!(used.exchange(&signed_post("/form", &Form::new("t").body())).unwrap().is_accepted());
+    assert!(used.closes_silently());
+    assert!(server.connect().closes_silently(), "never used");
+}
+
+#[test]
 fn health_and_readiness_are_told() {
     let server = strict();
+    assert!(server.post("/form", &Form::new("counted")).is_accepted());
+    server.settled();
     assert_eq!(server.get("/healthz").status, 200);
     assert_eq!(server.get("/readyz").status, 200);
     let metrics = crate::support::get(server.admin_address(), "/metrics");
     assert_eq!(metrics.status, 200);
-    assert!(metrics.text().contains("# TYPE flowgate_"), "{}", metrics.text());
+    let lines: Vec<&str> = metrics.text().lines().collect();
+    let types = lines.iter().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let missing: Vec<&str> = types.filter(|name| !metrics.text().contains(&format!("# HELP {name} "))).collect();
+    assert!(missing.is_empty() && lines.contains(&"flowgate_up 1"), "without help: {missing:?}\n{}", metrics.text());
     assert_eq!(server.get("/metrics").status, 404, "not for the world outside");
 }

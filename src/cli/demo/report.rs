@@ -15,10 +15,12 @@ pub struct Sending {
     pub requests: u64,
     /// Of these, the ones sent again, because the first got no answer or a 503.
     pub again: u64,
-    /// From the moment a form was due to its answer; forms that were answered at the first try, the server being up.
+    /// From the moment a form of the storm was due to its answer, where it came at the first try, the server being up.
     pub delays: Vec<Duration>,
-    /// All other forms: those that met the outage.
+    /// All other forms of the storm: those that met the outage.
     pub held_up: u64,
+    /// How long the last of the rivals waited.
+    pub race: Duration,
     /// From the kill until the server was ready again.
     pub outage: Duration,
     /// How long the storm lasted.
@@ -49,7 +51,7 @@ impl Report<'_> {
     fn sender(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sent = &self.evidence.sent;
         let answered = sent.iter().filter(|(_, fate)| !matches!(fate, Fate::Unanswered(_))).count();
-        let Sending { requests, again, held_up, outage, lasted, delays } = self.sending;
+        let Sending { requests, again, held_up, outage, lasted, delays, .. } = self.sending;
         let mut delays = delays.clone();
         delays.sort_unstable();
         line(
@@ -80,7 +82,12 @@ impl Report<'_> {
             "{} of {} places of {} {} taken; {gone} were offered another time",
             slot.taken, slot.capacity, slot.date, slot.time
         );
-        line(f, "slots", &text)
+        line(f, "slots", &text)?;
+        line(
+            f,
+            "the race",
+            &format!("the last of those who came at once was answered after {}", milliseconds(self.sending.race)),
+        )
     }
 
     fn leads(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -155,6 +162,7 @@ mod tests {
             again: 1,
             delays: (1..=100).map(Duration::from_millis).collect(),
             held_up: 2,
+            race: Duration::from_millis(80),
             outage: Duration::from_millis(250),
             lasted: Duration::from_secs(10),
         };
@@ -166,6 +174,7 @@ mod tests {
           kill -9       ready again after 250.0 ms; 2 forms met it and were answered later
           duplicates    1 answered as such
           slots         1 of 1 places of 2026-11-25 09:00 taken; 1 were offered another time
+          the race      the last of those who came at once was answered after 80.0 ms
           leads         1, 0 of them waiting for an agent
                         Ann         1   weight 1, at most 3
 

@@ -72,7 +72,7 @@ impl Storm {
             let due = start + plan.due(number);
             tokio::time::sleep(due.saturating_sub(self.clock.elapsed())).await;
             let storm = Arc::clone(self);
-            forms.spawn(async move { storm.deliver(plan.form(number), due).await });
+            forms.spawn(async move { storm.send(plan.form(number), due).await });
             // What has ended is let go, so that memory does not grow with the length of the storm.
             while forms.try_join_next().is_some() {}
         }
@@ -90,13 +90,14 @@ impl Storm {
                 }
             }
         }
-        let now = self.clock.elapsed();
+        let start = self.clock.elapsed();
         let mut forms = JoinSet::new();
         for form in rivals {
             let storm = Arc::clone(self);
-            forms.spawn(async move { storm.deliver(form, now).await });
+            forms.spawn(async move { storm.deliver(form, start).await });
         }
         while forms.join_next().await.is_some() {}
+        self.with_ledger(|ledger| ledger.sending.race = self.clock.elapsed().saturating_sub(start));
     }
 
     /// What is known so far; the ledger is empty afterwards.
@@ -104,8 +105,21 @@ impl Storm {
         self.with_ledger(std::mem::take)
     }
 
-    /// Sends one form until it is answered.
-    async fn deliver(&self, form: Form, due: Duration) {
+    /// Sends a form of the storm, and notes how long its sender waited.
+    async fn send(&self, form: Form, due: Duration) {
+        let at_once = self.deliver(form, due).await;
+        let delay = self.clock.elapsed().saturating_sub(due);
+        self.with_ledger(|Ledger { sending, .. }| {
+            if at_once {
+                sending.delays.push(delay);
+            } else {
+                sending.held_up += 1;
+            }
+        });
+    }
+
+    /// Sends one form until it is answered. Says whether it was at the first try, the server being up.
+    async fn deliver(&self, form: Form, due: Duration) -> bool {
         let mut tries = 0_u64;
         let mut met_outage = false;
         let fate = loop {
@@ -121,18 +135,13 @@ impl Storm {
             }
             tokio::time::sleep(PAUSE).await;
         };
-        let delay = self.clock.elapsed().saturating_sub(due);
         self.with_ledger(|ledger| {
             ledger.sending.requests += tries;
             ledger.sending.again += tries - 1;
-            if tries > 1 || met_outage {
-                ledger.sending.held_up += 1;
-            } else {
-                ledger.sending.delays.push(delay);
-            }
             ledger.sent.push((form.token, fate));
         });
         (self.answered)();
+        tries == 1 && !met_outage
     }
 
     async fn attempt(&self, form: &Form) -> Result<Answer, SendError> {

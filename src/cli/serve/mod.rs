@@ -126,16 +126,18 @@ pub fn run(mut config: Config, args: &ServeArgs) -> Result<(), ServeError> {
     let signals = runtime.block_on(async { Signals::new() }).map_err(ServeError::System)?;
     let store = Store::start(store_options(&parts.config, true)?, Arc::clone(&parts.clock))?;
     let ended = runtime.block_on(serve(&parts, &store, metrics, signals));
-    match ended {
+    let closed = match ended {
         Ok(End::Serving) => store.close().map_err(ServeError::from),
         // Nothing was changed yet, and a large file may take longer to open than anybody waits.
         Ok(End::Opening) => Ok(()),
         Err(error) => {
             let _ = store.close();
-            tracing::error!(error = %error, "flowgate ends");
             Err(error)
         }
-    }
+    };
+    // Whatever still hangs on a socket, or on a file that is being opened, is not waited for.
+    runtime.shutdown_background();
+    closed.inspect_err(|error| tracing::error!(error = %error, "flowgate ends"))
 }
 
 /// What the server is made of before anything runs.
