@@ -49,7 +49,10 @@ impl Log {
         let left_out = Arc::new(AtomicU64::new(0));
         let lost = Arc::clone(&left_out);
         thread::Builder::new().name("log".to_owned()).spawn(move || write_lines(&written, &lost))?;
-        let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new("info"));
+        let wanted = std::env::var(FILTER).unwrap_or_else(|_| "info".to_owned());
+        let filter = EnvFilter::try_new(&wanted);
+        let problem = filter.as_ref().err().map(ToString::to_string);
+        let filter = filter.unwrap_or_else(|_| EnvFilter::new("info"));
         let writer = Lines { words: words.clone(), left_out };
         let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
         let _ = if io::stderr().is_terminal() {
@@ -57,6 +60,11 @@ impl Log {
         } else {
             builder.json().flatten_event(true).with_ansi(false).with_current_span(false).try_init()
         };
+        if let Some(problem) = problem {
+            tracing::warn!(
+                "{FILTER}={wanted:?} is no filter ({problem}): write it like `info` or `flowgate::store=debug`"
+            );
+        }
         Ok(Self(words))
     }
 }
@@ -87,7 +95,8 @@ fn write_lines(words: &Receiver<Word>, left_out: &AtomicU64) {
         if words.is_empty() {
             let lost = left_out.swap(0, Ordering::Relaxed);
             if lost > 0 {
-                let _ = writeln!(out, "{{\"level\":\"WARN\",\"message\":\"{lost} log lines left out\"}}");
+                // The queue is empty, and this thread never waits for it.
+                tracing::warn!(log.lines = lost, "lines were left out: whoever reads the log was too slow");
             }
             let _ = out.flush();
         }

@@ -1,32 +1,28 @@
 //! The admin listener: figures for Prometheus, on loopback unless the config says otherwise.
 
-use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
+use super::listener::{Bounds, Server};
 use super::respond::{self, Answer, Refusal};
 
-/// Scrapers at once.
-const CONNECTIONS: usize = 64;
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Scrapers are few.
+const BOUNDS: Bounds = Bounds {
+    connections: 64,
+    idle: Duration::from_mins(1),
+    head: Duration::from_secs(10),
+    grace: Duration::from_millis(500),
+};
 
 /// The listener for operators.
 #[derive(Debug)]
-pub struct AdminServer {
-    listener: TcpListener,
-    address: SocketAddr,
-}
+pub struct AdminServer(Server);
 
 impl AdminServer {
     /// Binds `address`; port 0 lets the system choose.
@@ -34,46 +30,19 @@ impl AdminServer {
     /// # Errors
     /// Those of bind(2).
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        Server::bind(address).await.map(Self)
     }
 
     /// Where it listens.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.0.local_addr()
     }
 
     /// Serves what `render` makes as `/metrics` until `stop` is there.
     pub async fn run(self, render: Arc<dyn Fn() -> String + Send + Sync>, stop: impl Future<Output = ()>) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        let accept = async {
-            loop {
-                let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-                let Ok((stream, _)) = self.listener.accept().await else {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                };
-                let render = Arc::clone(&render);
-                tokio::spawn(async move {
-                    let service = service_fn(move |request| {
-                        let render = Arc::clone(&render);
-                        async move { Ok::<_, Infallible>(answer(&request, &*render)) }
-                    });
-                    let served = http1::Builder::new()
-                        .timer(TokioTimer::new())
-                        .header_read_timeout(HEAD_TIMEOUT)
-                        .serve_connection(TokioIo::new(stream), service);
-                    let _ = served.await;
-                    drop(place);
-                });
-            }
-        };
-        tokio::select! {
-            () = accept => {}
-            () = stop => {}
-        }
+        let answer = move |_, request: Request<Incoming>| ready(answer(&request, &*render));
+        self.0.answer_with(answer, BOUNDS, stop).await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! The accept loop: connections up to a bound, each with its deadlines, and a drain when it is time to end.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -7,15 +8,18 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use super::guard::{Guard, Phase};
-use super::service::App;
+use super::respond::Answer;
+use super::service::{App, Limits};
 
 /// Bytes of a head, and of the read buffer of each connection.
 const HEAD_BYTES: usize = 16 * 1024;
@@ -28,6 +32,19 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+}
+
+/// Bounds of a listener.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Connections at once.
+    pub(super) connections: usize,
+    /// For a connection without a request.
+    pub(super) idle: Duration,
+    /// For a head, from its first byte.
+    pub(super) head: Duration,
+    /// For requests that are under way when the end is asked for.
+    pub(super) grace: Duration,
 }
 
 impl Server {
@@ -50,8 +67,26 @@ impl Server {
     /// Serves until `stop` is there. Then it accepts nothing more, closes what is idle, and gives requests that are under
     /// way `grace` to be answered.
     pub async fn run(self, app: Arc<App>, stop: impl Future<Output = ()>, grace: Duration) {
-        let places = Arc::new(Semaphore::new(app.limits.connections));
-        let all = u32::try_from(app.limits.connections).unwrap_or(u32::MAX);
+        let Limits { connections, idle, header_timeout, .. } = app.limits;
+        let bounds = Bounds { connections, idle: idle.to_duration(), head: header_timeout.to_duration(), grace };
+        let answer = move |phase: Arc<Phase>, request| {
+            let app = Arc::clone(&app);
+            async move { app.answer(&phase, request).await }
+        };
+        self.answer_with(answer, bounds, stop).await;
+    }
+
+    /// The same for anything that answers.
+    pub(super) async fn answer_with<F>(
+        self,
+        answer: impl Fn(Arc<Phase>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        bounds: Bounds,
+        stop: impl Future<Output = ()>,
+    ) where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let places = Arc::new(Semaphore::new(bounds.connections));
+        let all = u32::try_from(bounds.connections).unwrap_or(u32::MAX);
         let (draining, drain) = watch::channel(());
         let mut stop = pin!(stop);
         let [shortest, longest] = PAUSES;
@@ -69,7 +104,7 @@ impl Server {
             match (place, accepted) {
                 (Ok(place), Ok((stream, _))) => {
                     pause = shortest;
-                    let connection = serve(stream, Arc::clone(&app), drain.clone());
+                    let connection = converse(stream, bounds, answer.clone(), drain.clone());
                     tokio::spawn(async move {
                         connection.await;
                         drop(place);
@@ -86,27 +121,37 @@ impl Server {
         }
         drop(self.listener);
         drop(draining);
-        if timeout(grace, places.acquire_many(all)).await.is_err() {
+        if timeout(bounds.grace, places.acquire_many(all)).await.is_err() {
             tracing::warn!("connections were still busy at the end: they are let go");
         }
     }
 }
 
 /// One connection, until it is closed.
-async fn serve(stream: TcpStream, app: Arc<App>, mut drain: watch::Receiver<()>) {
+async fn converse<F>(
+    stream: TcpStream,
+    bounds: Bounds,
+    answer: impl Fn(Arc<Phase>, Request<Incoming>) -> F + Send + 'static,
+    mut drain: watch::Receiver<()>,
+) where
+    F: Future<Output = Answer> + Send + 'static,
+{
     // Answers are small and whole: waiting for more to send would only make them late.
     let _ = stream.set_nodelay(true);
     let phase = Arc::new(Phase::default());
-    let (idle, head) = (app.limits.idle.to_duration(), app.limits.header_timeout.to_duration());
-    let guard = Guard::new(stream, Arc::clone(&phase), idle, head);
+    let guard = Guard::new(stream, Arc::clone(&phase), bounds.idle, bounds.head);
     let service = service_fn(move |request| {
-        let (app, phase) = (Arc::clone(&app), Arc::clone(&phase));
-        async move { app.answer(&phase, request).await }
+        phase.begin();
+        let (phase, answer) = (Arc::clone(&phase), answer(Arc::clone(&phase), request));
+        async move {
+            let answer = answer.await;
+            phase.end();
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // The guard has the real deadlines; this one is behind them.
-        .header_read_timeout(idle.saturating_add(head).saturating_add(Duration::from_secs(1)))
+        // The guard has the deadlines: hyper lets go of a late head without a word.
+        .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS)
         .keep_alive(true)

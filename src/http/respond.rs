@@ -21,8 +21,8 @@ const ACCEPTED: &[u8] = br#"{"version":"3.0","screen":"SUCCESS_SCREEN","data":{"
 const DUPLICATE: &[u8] = br#"{"status":"already_processed"}"#;
 /// The answer to a health check of a flow (*Implementing Endpoint for Flows*).
 const PONG: &[u8] = br#"{"data":{"status":"active"}}"#;
-/// Seconds after which a busy server is worth another try.
-const RETRY_SECONDS: &str = "1";
+/// Seconds after which a busy server is worth another try, and one whose disk an admin must clear.
+const RETRY_SECONDS: [&str; 2] = ["1", "30"];
 
 /// Why a request was not answered with what it asked for.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +82,9 @@ impl Refusal {
         let (status, code) = self.kind();
         let mut answer = error(status, code, &self.to_string());
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
+            let [soon, later] = RETRY_SECONDS;
+            let seconds = if matches!(self, Self::Busy(Busy::LowSpace)) { later } else { soon };
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
         }
         if let Self::Method(allow) = self {
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));

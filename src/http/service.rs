@@ -1,7 +1,6 @@
 //! One request: which room it goes to, and what holds for all of them.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -100,8 +99,7 @@ impl App {
     }
 
     /// Answers one request. Never fails: what goes wrong has an answer of its own.
-    pub(super) async fn answer(&self, phase: &Phase, request: Request<Incoming>) -> Result<Answer, Infallible> {
-        phase.begin();
+    pub(super) async fn answer(&self, phase: &Phase, request: Request<Incoming>) -> Answer {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let mut trace = Trace::begin(&self.figures, &*self.clock, self.room(&path), method, path);
         let has_body = !request.body().is_end_stream();
@@ -116,8 +114,7 @@ impl App {
             phase.leave_unread();
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        phase.end();
-        Ok(answer)
+        answer
     }
 
     async fn route(&self, request: Request<Incoming>, trace: &mut Trace<'_>) -> Result<Answer, Refusal> {

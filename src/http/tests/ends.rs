@@ -86,7 +86,7 @@ fn pipelined_requests_are_answered_in_order_however_slowly_they_are_read() {
 
 #[test]
 fn at_the_end_idle_connections_close_at_once_and_requests_are_finished() {
-    let mut server = Running::start(&STRICT.replace("request = \"400ms\"", "request = \"9s\""));
+    let mut server = Running::start(STRICT);
     let mut idle = server.connect();
     idle.send(GET);
     assert_eq!(idle.receive().unwrap().status, 200);
@@ -106,4 +106,16 @@ fn at_the_end_idle_connections_close_at_once_and_requests_are_finished() {
     assert!(answer.closes(), "{answer:?}");
     busy.must_end();
     server.wait();
+}
+
+#[test]
+fn operators_get_the_figures_and_errors_with_a_body() {
+    let server = Running::start(STRICT);
+    let figures = server.ask_admin(b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!((figures.status, figures.body.as_slice()), (200, b"flowgate_up 1\n".as_slice()));
+    assert!(figures.head.contains("\r\ncontent-type: text/plain; version=0.0.4"), "{figures:?}");
+    assert_eq!(server.ask_admin(GET).status, 200);
+    server.ask_admin(b"GET /else HTTP/1.1\r\nhost: a\r\n\r\n").must_be(404, "not_found");
+    server.ask_admin(b"DELETE /metrics HTTP/1.1\r\nhost: a\r\n\r\n").must_be(405, "method_not_allowed");
+    server.ask_admin(b"NONSENSE\r\n\r\n").must_be(400, "bad_request");
 }

@@ -65,7 +65,7 @@ fn a_late_head_gets_its_408_and_a_silent_connection_is_closed_silently() {
 
 #[test]
 fn a_late_body_gets_its_408() {
-    let server = Running::start(STRICT);
+    let server = Running::start(&STRICT.replace("[limits]", "[limits]\nrequest = \"300ms\""));
     let mut wire = server.connect();
     let request = signed("/form", &form("t"));
     wire.send(&request[..request.len() - 1]);

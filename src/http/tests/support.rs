@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::http::{App, Limits, Server, Trust};
+use crate::http::{AdminServer, App, Limits, Server, Trust};
 use crate::intake::{Catalog, Signers};
 use crate::store::{Store, StoreOptions};
 
@@ -30,7 +30,6 @@ pub(super) const STRICT: &str = r#"
 flow_body = "2KiB"
 body = "64KiB"
 header_timeout = "200ms"
-request = "400ms"
 idle = "2s"
 
 [flows.form]
@@ -40,9 +39,10 @@ path = "/form"
 /// A server that runs until it is dropped.
 pub(super) struct Running {
     address: SocketAddr,
+    admin_address: SocketAddr,
     pub(super) store: Store,
     stop: Option<oneshot::Sender<()>>,
-    served: Option<JoinHandle<()>>,
+    ended: Option<JoinHandle<()>>,
     runtime: Runtime,
     _folder: TempDir,
 }
@@ -59,31 +59,33 @@ impl Running {
         let config = Config::parse(Path::new("config.toml"), config).unwrap();
         let trust =
             Trust { signers: Signers::new(["a newer one", SECRET]), verify_token: config.verify_token().unwrap() };
-        let app = App::new(Catalog::from(&config), trust, Limits::from(&config), store.clone(), clock);
+        let app = Arc::new(App::new(Catalog::from(&config), trust, Limits::from(&config), store.clone(), clock));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let server = runtime.block_on(Server::bind(([127, 0, 0, 1], 0).into())).unwrap();
-        let address = server.local_addr();
+        let anywhere = ([127, 0, 0, 1], 0).into();
+        let server = runtime.block_on(Server::bind(anywhere)).unwrap();
+        let admin = runtime.block_on(AdminServer::bind(anywhere)).unwrap();
+        let (address, admin_address) = (server.local_addr(), admin.local_addr());
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async {
             let _ = stopped.await;
         };
-        let ended = runtime.spawn(server.run(Arc::new(app), stopped, PATIENCE));
-        Self { address, store, stop: Some(stop), served: Some(ended), runtime, _folder: folder }
+        let ended = runtime.spawn(server.run(app, stopped, PATIENCE));
+        runtime.spawn(admin.run(Arc::new(|| "flowgate_up 1\n".to_owned()), std::future::pending()));
+        Self { address, admin_address, store, stop: Some(stop), ended: Some(ended), runtime, _folder: folder }
     }
 
     pub(super) fn connect(&self) -> Wire {
-        let socket = TcpStream::connect(self.address).unwrap();
-        socket.set_nodelay(true).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.set_write_timeout(Some(PATIENCE)).unwrap();
-        Wire { socket, rest: Vec::new() }
+        Wire::to(self.address)
     }
 
     /// One request on a connection of its own.
     pub(super) fn ask(&self, request: &[u8]) -> Answer {
-        let mut wire = self.connect();
-        wire.send(request);
-        wire.receive().unwrap()
+        self.connect().ask(request)
+    }
+
+    /// The same where operators look.
+    pub(super) fn ask_admin(&self, request: &[u8]) -> Answer {
+        Wire::to(self.admin_address).ask(request)
     }
 
     /// Asks the server to end, without waiting for it.
@@ -93,7 +95,7 @@ impl Running {
 
     /// Waits until the server has ended.
     pub(super) fn wait(&mut self) {
-        self.runtime.block_on(self.served.take().unwrap()).unwrap();
+        self.runtime.block_on(self.ended.take().unwrap()).unwrap();
     }
 
     /// Submissions in the store.
@@ -139,6 +141,19 @@ impl Answer {
 }
 
 impl Wire {
+    fn to(address: SocketAddr) -> Self {
+        let socket = TcpStream::connect(address).unwrap();
+        socket.set_nodelay(true).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self { socket, rest: Vec::new() }
+    }
+
+    fn ask(&mut self, request: &[u8]) -> Answer {
+        self.send(request);
+        self.receive().unwrap()
+    }
+
     pub(super) fn send(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).unwrap();
     }
