@@ -42,7 +42,7 @@ booking = { calendar = "hall", date = "date", time = "time" }
 lead = { team = "sales" }
 
 [calendars.hall]
-timezone = "Europe/Berlin"
+timezone = "UTC"
 open = { mon = ["00:00-24:00"], tue = ["00:00-24:00"], wed = ["00:00-24:00"], thu = ["00:00-24:00"], fri = ["00:00-24:00"], sat = ["00:00-24:00"], sun = ["00:00-24:00"] }
 slot = "30m"
 capacity = 1000
@@ -143,7 +143,7 @@ fn plain(number: u64) -> String {
 
 /// Spread over a year of half hours, from a week ahead on.
 fn visit(number: u64) -> String {
-    let spread = (number >> 40).wrapping_mul(7919).wrapping_add(number.wrapping_mul(104_729)) % (300 * 48);
+    let spread = number.wrapping_mul(104_729) % (300 * 48);
     let days = i64::try_from(spread / 48 + 7).unwrap();
     let day = jiff::ZonedDateTime::now().date().saturating_add(jiff::Span::new().days(days));
     let (hour, minute) = (spread % 48 / 2, spread % 2 * 30);

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -114,20 +115,24 @@ impl Seen {
     }
 }
 
+/// The number of the next form: no two are the same in one run.
+fn next() -> u64 {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    NUMBER.fetch_add(1, Ordering::Relaxed)
+}
+
 /// Each of `connections` sends the next form as soon as it has the answer to the last one.
 pub async fn closed_loop(to: SocketAddr, path: &str, body: Body, connections: u64, length: Duration) -> Seen {
     let began = Instant::now();
     let mut tasks = Vec::new();
-    for connection in 0..connections {
+    for _ in 0..connections {
         let path = path.to_owned();
         tasks.push(tokio::spawn(async move {
             let mut sender = Sender::connect(to, path).await;
             let mut seen = Seen::default();
-            let mut number = connection << 40;
             while began.elapsed() < length {
-                number += 1;
                 let sent = Instant::now();
-                let accepted = sender.post(&body(number)).await;
+                let accepted = sender.post(&body(next())).await;
                 seen.note(accepted, sent);
             }
             seen
@@ -149,11 +154,9 @@ pub async fn open_loop(to: SocketAddr, path: &str, body: Body, rate: u64, connec
             let offset =
                 interval.mul_f64(f64::from(u32::try_from(connection).unwrap())) / u32::try_from(connections).unwrap();
             let mut due = offset;
-            let mut number = (connection + 1_000) << 40;
             while due < length {
                 tokio::time::sleep_until((began + due).into()).await;
-                number += 1;
-                let accepted = sender.post(&body(number)).await;
+                let accepted = sender.post(&body(next())).await;
                 seen.note(accepted, began + due);
                 due += interval;
             }
