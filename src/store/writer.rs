@@ -1,8 +1,8 @@
 //! The single writer thread: gather what waits, apply, commit, only then reply.
 //!
 //! It takes the place of row locks: the last slot, the least loaded agent and the duplicate token are decided here, one
-//! change after the other. It never waits for more changes: batches form by themselves while a commit syncs. What a
-//! change does is in the named transactions; what becomes of the process after a fault is decided by who started the
+//! change after the other. A submission never waits for more to come: batches form by themselves while a commit syncs.
+//! What a change does is in the named transactions; what becomes of the process after a fault is decided by who started the
 //! store.
 
 use std::mem;
@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, select_biased};
+use crossbeam_channel::{Receiver, Select, select_biased};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
 
 use crate::clock::Clock;
@@ -27,6 +27,8 @@ use super::tables::{DUE, Tables};
 
 /// How long the writer waits before it looks after itself: free space, and a file that opens fast after a crash.
 const IDLE: Duration = Duration::from_secs(1);
+/// How long a change from inside waits for a submission to share a commit with.
+const COMPANY: Duration = Duration::from_millis(2);
 /// Bytes in one commit, about: a larger one would keep those who wait for it waiting.
 const BATCH_BYTES: usize = 1 << 20;
 /// The pauses between tries to open the file again after the disk was full.
@@ -153,13 +155,27 @@ impl Writer {
     fn next_batch(&self) -> Next {
         let first = select_biased! {
             recv(self.stop) -> _ => return Next::Stop,
-            recv(self.inside) -> request => request.ok(),
+            recv(self.inside) -> request => {
+                self.wait_for_company();
+                request.ok()
+            }
             recv(self.intake) -> request => request.ok(),
             default(IDLE) => return Next::Idle,
         };
         // Every handle is gone: nobody can ask for anything any more.
         let Some(first) = first else { return Next::Stop };
         Next::Batch(self.gather(first))
+    }
+
+    /// Lets a lonely change from inside wait a moment for a submission to share its commit with: no customer waits for
+    /// it, and a commit of its own would hold up the next one who does.
+    fn wait_for_company(&self) {
+        if self.inside.len() < self.options.batch / 2 {
+            let mut intake = Select::new();
+            intake.recv(&self.intake);
+            // What comes is taken by the batch that follows.
+            let _ = intake.ready_timeout(COMPANY);
+        }
     }
 
     fn gather(&self, first: Box<dyn Request>) -> Vec<Box<dyn Request>> {
