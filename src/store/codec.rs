@@ -5,7 +5,7 @@
 //! ```
 //! redb checks no page on ordinary reads; the checksum in each row is what finds damage that comes while the program
 //! runs. Decoding returns errors and never panics. A row type whose fields change gets the next version, and the old
-//! one a reader here; the tests below hold the bytes of each version, so that no change goes unseen.
+//! one a reader here; the tests below hold the bytes of a row, so that a change of the encoding does not go unseen.
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -95,5 +95,68 @@ pub(super) fn decode<R: Row>(key: impl std::fmt::Debug, bytes: &[u8]) -> Result<
         }
         Some((&version, _)) => Err(problem(RowProblem::Version(version))),
         None => Err(problem(RowProblem::Cut)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::SubmissionId;
+    use crate::domain::job::{JobKind, JobState};
+    use crate::domain::time::{Millis, Timestamp};
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn job() -> Job {
+        Job {
+            kind: JobKind::Message,
+            state: JobState::Done,
+            submission: Some(SubmissionId::new(300)),
+            created_at: Timestamp::from_millis(1_795_507_200_000),
+            due_at: Timestamp::from_millis(1_795_507_200_001),
+            attempts: 2,
+            attempts_since_revival: 1,
+            crashes: 0,
+            last_error: Some("é".to_owned()),
+            success: Some(Attempt { number: 2, started_at: Timestamp::ZERO, took: Millis::new(7), error: None }),
+            lead: None,
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_row_stay_as_they_are_so_that_old_files_can_be_read() {
+        let key = KeyRow { key: [7; 16], at: Timestamp::from_millis(300), submission: 1 };
+        assert_eq!(hex(&encode(&key).unwrap()), "0107070707070707070707070707070707ac02017299ab2c");
+        assert_eq!(
+            hex(&encode(&job()).unwrap()),
+            "01010101ac0280c0c6e4a03481c0c6e4a0340201000102c3a901020007000086dbdabc"
+        );
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_seen() {
+        let whole = encode(&job()).unwrap();
+        assert_eq!(decode::<Job>(1, &whole).unwrap(), job());
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode::<Job>(1, &bytes).is_err(), "bit {bit}");
+        }
+        for length in 0..whole.len() {
+            assert!(decode::<Job>(1, &whole[..length]).is_err(), "cut to {length}");
+        }
+    }
+
+    #[test]
+    fn a_row_of_a_later_version_says_so() {
+        let mut bytes = encode(&job()).unwrap();
+        bytes.truncate(bytes.len() - CHECKSUM_BYTES);
+        bytes[0] = 9;
+        let checksum = crc32fast::hash(&bytes).to_le_bytes();
+        bytes.extend(checksum);
+        let error = decode::<Job>(7, &bytes).unwrap_err().to_string();
+        assert!(error.starts_with("row 7 of table jobs has the unknown version 9"), "{error}");
     }
 }
