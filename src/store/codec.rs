@@ -106,7 +106,7 @@ mod tests {
     use crate::domain::time::{Millis, Timestamp};
 
     fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
     }
 
     fn job() -> Job {
