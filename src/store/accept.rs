@@ -218,7 +218,7 @@ fn note_join(
         }
     }
     if last >= JOINS_MAX {
-        tracing::warn!(submission.id = id.get(), "more differing copies than are kept for one submission");
+        tracing::debug!(submission.id = id.get(), "more differing copies than are kept for one submission");
         return Ok(());
     }
     let join = Join {
