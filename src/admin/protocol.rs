@@ -5,10 +5,26 @@
 
 use jiff::civil::{Date, Time};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::domain::ids::{AgentName, BookingId, CalendarName, FlowName, JobId, LeadId, SubmissionId, TeamName};
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
+
+/// Bytes of one question at the most: a corrected payload may be as large as the message was, nothing else is large.
+pub(super) const QUESTION_BYTES: usize = 8 << 20;
+
+/// One line of an answer.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Line {
+    /// One thing.
+    Row(Value),
+    /// That was all.
+    End(bool),
+    /// That is all, and not all is well.
+    Error(AdminError),
+}
 
 /// Something an operator asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,42 +1,42 @@
-//! The Unix socket beside the data file: how a command reaches a running server.
+//! The Unix socket beside the data file: how a command reaches a running server. This is the server's end.
 //!
-//! Only the owner of the file may use it (mode 0600). A connection carries one question. Plain threads: admins are few,
-//! and a slow one must not slow the others.
+//! Only the owner of the file may use it: it has mode 0600 before anybody can connect. A connection carries one question.
+//! Plain threads: admins are few, and a slow one must not slow the others. How many are served, how long a question may
+//! be, and how long either side is waited for is bounded. Answers never wait inside a snapshot of the store.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
+use super::client::{is_nobody, too_long};
 use super::desk::Desk;
-use super::protocol::{AdminError, ErrorCode, Question};
+use super::protocol::{AdminError, Line, QUESTION_BYTES, Question};
 
-/// Bytes of one question at the most: a corrected payload may be large, nothing else is.
-const QUESTION_BYTES: u64 = 8 << 20;
-/// Admins served at the same time.
-const CONNECTIONS: usize = 32;
-/// How long either side waits for the other to read or write.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 64;
 
-/// One line of an answer.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Line {
-    /// One thing.
-    Row(Value),
-    /// That was all.
-    End(bool),
-    /// That is all, and not all is well.
-    Error(AdminError),
+/// What one admin may take of the server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Admins served at the same time.
+    pub(super) connections: usize,
+    /// How long a question may take to come.
+    pub(super) question: Duration,
+    /// How long an answer may wait for its reader: somebody may be paging through it.
+    pub(super) answer: Duration,
 }
+
+pub(super) const BOUNDS: Bounds =
+    Bounds { connections: 32, question: Duration::from_secs(10), answer: Duration::from_mins(10) };
 
 /// The socket of the server whose data file this is.
 #[must_use]
@@ -46,54 +46,75 @@ pub fn socket_path(data: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The server's side.
+/// The server's end.
 #[derive(Debug)]
 pub struct SocketServer {
     path: PathBuf,
-    ending: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    /// The thread ends when this is dropped. A connection would wake it too, but whoever removed the socket from its
+    /// folder would then have kept the server from ending.
+    stop: UnixStream,
+    thread: JoinHandle<()>,
 }
 
 impl SocketServer {
-    /// Listens at `path` and answers from `desk`. The data file must be open already: its lock is what keeps two servers
-    /// from one socket, so whatever lies at `path` is a dead server's.
+    /// Listens at `path` and answers from `desk`. A socket that a dead server left there is replaced.
     ///
     /// # Errors
-    /// Where `path` is taken by something that is no socket, or too long for one, or can't be made.
+    /// Where `path` is taken by something that is no socket or by a server that lives, is too long for a socket, or can't
+    /// be made.
     pub fn start(path: PathBuf, desk: Desk) -> io::Result<Self> {
-        remove_stale(&path)?;
-        let listener = UnixListener::bind(&path).map_err(|error| explain(&path, &error))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        let ending = Arc::new(AtomicBool::new(false));
-        let thread = {
-            let ending = Arc::clone(&ending);
-            thread::Builder::new().name("admin".to_owned()).spawn(move || serve(&listener, &desk, &ending))?
-        };
-        Ok(Self { path, ending, thread: Some(thread) })
+        Self::start_within(BOUNDS, path, desk)
     }
 
-    /// Takes no more questions and removes the socket.
-    pub fn stop(mut self) {
-        self.ending.store(true, Ordering::SeqCst);
-        // The thread waits in accept: a connection wakes it.
-        let _ = UnixStream::connect(&self.path);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+    /// As [`SocketServer::start`], within other bounds.
+    pub(super) fn start_within(bounds: Bounds, path: PathBuf, desk: Desk) -> io::Result<Self> {
+        remove_stale(&path)?;
+        let listener = listen(&path).map_err(|error| explain(&path, &error))?;
+        let (stop, stopped) = UnixStream::pair()?;
+        let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
+            if let Err(error) = serve(&listener, &stopped, &desk, bounds) {
+                tracing::error!(error = %error, "the admin socket is closed: commands can't reach this server any more");
+            }
+        })?;
+        Ok(Self { path, stop, thread })
+    }
+
+    /// Takes no more questions and removes the socket. Answers under way go on until the store is closed.
+    pub fn stop(self) {
+        drop(self.stop);
+        let _ = self.thread.join();
         let _ = fs::remove_file(&self.path);
     }
 }
 
+/// Removes what a dead server left. The lock of the data file is what keeps two servers apart; this also keeps a server
+/// from taking the socket of one whose data file was replaced under it.
 fn remove_stale(path: &Path) -> io::Result<()> {
+    let in_the_way = |why: &str| {
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is in the way: {why}", path.display())))
+    };
     match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.file_type().is_socket() => fs::remove_file(path),
-        Ok(_) => Err(io::Error::new(
-            io::ErrorKind::AlreadyExists,
-            format!("{} is in the way: it is no socket, move it elsewhere", path.display()),
-        )),
+        Ok(metadata) if !metadata.file_type().is_socket() => in_the_way("it is no socket, move it elsewhere"),
+        Ok(_) => match UnixStream::connect(path) {
+            Ok(_) => in_the_way("another server answers there, end it first"),
+            Err(error) if is_nobody(&error) => fs::remove_file(path),
+            Err(error) => Err(explain(path, &error)),
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// A listener that nobody but its owner could ever connect to: bound, made private, and only then listening.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let socket: OwnedFd = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    let listener = UnixListener::from(socket);
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 fn explain(path: &Path, error: &io::Error) -> io::Error {
@@ -105,116 +126,80 @@ fn explain(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-fn serve(listener: &UnixListener, desk: &Desk, ending: &AtomicBool) {
-    let busy = Arc::new(AtomicUsize::new(0));
-    for stream in listener.incoming() {
-        if ending.load(Ordering::SeqCst) {
-            return;
+/// Accepts until the other end of `stopped` is gone.
+fn serve(listener: &UnixListener, stopped: &UnixStream, desk: &Desk, bounds: Bounds) -> io::Result<()> {
+    // Each answer holds a clone: how many there are is how many are under way.
+    let seats = Arc::new(());
+    loop {
+        let mut ready = [PollFd::new(stopped, PollFlags::IN), PollFd::new(listener, PollFlags::IN)];
+        match poll(&mut ready, None) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
         }
-        let Ok(stream) = stream else {
+        if ready.first().is_some_and(|stopped| !stopped.revents().is_empty()) {
+            return Ok(());
+        }
+        match listener.accept() {
+            Ok((stream, _)) => seat(stream, desk, bounds, &seats),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // Out of descriptors, most likely: give others time to close theirs.
-            thread::park_timeout(Duration::from_millis(100));
-            continue;
-        };
-        if busy.fetch_add(1, Ordering::SeqCst) >= CONNECTIONS {
-            busy.fetch_sub(1, Ordering::SeqCst);
-            let mut out = BufWriter::new(&stream);
-            let _ = write_line(&mut out, &Line::Error(AdminError::unreachable("too many commands at once: try again")));
-            continue;
-        }
-        let (desk, busy) = (desk.clone(), Arc::clone(&busy));
-        let answering = thread::Builder::new().name("admin answer".to_owned()).spawn(move || {
-            if let Err(error) = answer(&stream, &desk) {
-                tracing::debug!(error = %error, "an admin hung up");
-            }
-            busy.fetch_sub(1, Ordering::SeqCst);
-        });
-        if let Err(error) = answering {
-            tracing::warn!(error = %error, "no thread for an admin's question");
+            Err(_) => thread::park_timeout(Duration::from_millis(100)),
         }
     }
 }
 
-fn answer(stream: &UnixStream, desk: &Desk) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut line = String::new();
-    BufReader::new(stream.take(QUESTION_BYTES)).read_line(&mut line)?;
-    let mut out = BufWriter::new(stream);
-    let mut broken = None;
-    let result = match serde_json::from_str::<Question>(&line) {
-        Ok(question) => desk.answer(question, &mut |row| match write_line(&mut out, &Line::Row(row)) {
-            Ok(()) => true,
-            Err(error) => {
-                broken = Some(error);
-                false
-            }
-        }),
-        Err(error) => Err(AdminError::invalid(format!("not a question this server knows ({error})"))),
-    };
-    if let Some(error) = broken {
-        return Err(error);
+/// Has a thread answer the question that comes on `stream`, unless there are too many already.
+fn seat(stream: UnixStream, desk: &Desk, bounds: Bounds, seats: &Arc<()>) {
+    if Arc::strong_count(seats) > bounds.connections {
+        let busy = AdminError::unreachable("too many commands at once: try again in a moment");
+        // The line fits into the socket's buffer: this does not wait.
+        let _ = write_line(&mut &stream, &Line::Error(busy));
+        return;
     }
+    let (desk, taken) = (desk.clone(), Arc::clone(seats));
+    let answering = thread::Builder::new().name("admin answer".to_owned()).spawn(move || {
+        if let Err(error) = answer(&stream, &desk, bounds) {
+            tracing::debug!(error = %error, "an admin hung up");
+        }
+        drop(taken);
+    });
+    if let Err(error) = answering {
+        tracing::warn!(error = %error, "no thread for an admin's question");
+    }
+}
+
+fn answer(stream: &UnixStream, desk: &Desk, bounds: Bounds) -> io::Result<()> {
+    stream.set_read_timeout(Some(bounds.question))?;
+    stream.set_write_timeout(Some(bounds.answer))?;
+    let mut out = BufWriter::new(stream);
+    let mut broken = Ok(());
+    let result = match read_question(stream)? {
+        Ok(question) => desk.answer(question, &mut |row| {
+            broken = write_line(&mut out, &Line::Row(row));
+            broken.is_ok()
+        }),
+        Err(refused) => Err(refused),
+    };
+    broken?;
     write_line(&mut out, &result.map_or_else(Line::Error, |()| Line::End(true)))?;
     out.flush()
 }
 
+fn read_question(stream: &UnixStream) -> io::Result<Result<Question, AdminError>> {
+    let bytes_max = u64::try_from(QUESTION_BYTES).unwrap_or(u64::MAX);
+    let mut line = Vec::new();
+    BufReader::new(stream.take(bytes_max)).read_until(b'\n', &mut line)?;
+    if line.len() == QUESTION_BYTES && !line.ends_with(b"\n") {
+        return Ok(Err(too_long()));
+    }
+    Ok(serde_json::from_slice(&line).map_err(|error| {
+        AdminError::invalid(format!("the server does not know this question ({error}): is it of another version?"))
+    }))
+}
+
 fn write_line(out: &mut impl Write, line: &Line) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, line)?;
-    out.write_all(b"\n")
-}
-
-/// The command's side: one question to a running server.
-#[derive(Debug)]
-pub struct Client {
-    stream: UnixStream,
-}
-
-impl Client {
-    /// Connects to the server that listens at `path`; `None` where none does.
-    ///
-    /// # Errors
-    /// [`ErrorCode::Unreachable`] where there is one that we may not talk to.
-    pub fn connect(path: &Path) -> Result<Option<Self>, AdminError> {
-        match UnixStream::connect(path) {
-            Ok(stream) => Ok(Some(Self { stream })),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-                Ok(None)
-            }
-            // A path that is too long was too long for a server as well.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
-            Err(error) => Err(AdminError::unreachable(format!(
-                "the server's socket {} can't be used ({error}): run this as the user that runs the server",
-                path.display()
-            ))),
-        }
-    }
-
-    /// Asks, and hands on each row as it comes.
-    ///
-    /// # Errors
-    /// What the server says, or [`ErrorCode::Unreachable`] where it hung up midway.
-    pub fn ask(self, question: &Question, out: &mut dyn FnMut(Value) -> bool) -> Result<(), AdminError> {
-        let lost = |error: io::Error| AdminError::unreachable(format!("the server hung up ({error}): is it ending?"));
-        let mut line = serde_json::to_string(question).map_err(|error| AdminError::invalid(error.to_string()))?;
-        line.push('\n');
-        (&self.stream).write_all(line.as_bytes()).map_err(lost)?;
-        for line in BufReader::new(&self.stream).lines() {
-            let line = line.map_err(lost)?;
-            let line = serde_json::from_str(&line).map_err(|error| AdminError {
-                code: ErrorCode::Unreachable,
-                message: format!("the server's answer makes no sense ({error}): is it of another version?"),
-            })?;
-            match line {
-                Line::Row(row) => {
-                    if !out(row) {
-                        return Ok(());
-                    }
-                }
-                Line::End(_) => return Ok(()),
-                Line::Error(error) => return Err(error),
-            }
-        }
-        Err(AdminError::unreachable("the server hung up before its answer was whole: is it ending?"))
-    }
+    let mut text = serde_json::to_vec(line)?;
+    text.push(b'\n');
+    out.write_all(&text)
 }

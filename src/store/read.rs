@@ -24,6 +24,9 @@ use super::{StoreError, bookings, codec};
 /// No booking lasts longer: slots are at most a day, and so are the buffers behind them.
 const LONGEST_BOOKING: Millis = Millis::from_secs(2 * 24 * 60 * 60);
 
+/// Bytes of a page of rows: it ends with the row that reaches this.
+const PAGE_BYTES: usize = 4 << 20;
+
 /// The file at one moment.
 pub struct Snapshot {
     txn: ReadTransaction,
@@ -83,7 +86,7 @@ impl Snapshot {
         .collect()
     }
 
-    /// Submissions before `before`, newest first, `limit` at the most.
+    /// Submissions before `before`, newest first: a page of `limit` at the most, fewer where they are large.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
@@ -103,7 +106,7 @@ impl Snapshot {
         self.row(JOBS, id.get())
     }
 
-    /// Jobs before `before`, newest first, `limit` at the most.
+    /// Jobs before `before`, newest first: a page of `limit` at the most, fewer where they are large.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
@@ -134,7 +137,7 @@ impl Snapshot {
         self.row(DEAD, id.get())
     }
 
-    /// Dead letters before `before`, newest first, `limit` at the most.
+    /// Dead letters before `before`, newest first: a page of `limit` at the most, fewer where they are large.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
@@ -197,7 +200,7 @@ impl Snapshot {
         self.row(LEADS, id.get())
     }
 
-    /// Leads before `before`, newest first, `limit` at the most.
+    /// Leads before `before`, newest first: a page of `limit` at the most, fewer where they are large.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
@@ -248,7 +251,7 @@ impl Snapshot {
         self.row(BOOKINGS, id.get())
     }
 
-    /// Bookings before `before`, newest first, `limit` at the most.
+    /// Bookings before `before`, newest first: a page of `limit` at the most, fewer where they are large.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
@@ -273,19 +276,21 @@ impl Snapshot {
         table.get(key.as_bytes())?.map(|row| codec::decode(key, row.value())).transpose()
     }
 
-    /// All forms in the making, the one that changed last first.
+    /// The keys of those forms in the making that are `wanted`, the one that changed last first.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn drafts(&self) -> Result<Vec<Draft>, StoreError> {
-        let table = self.txn.open_table(DRAFTS)?;
-        let rows = table.iter()?.map(|row| {
+    pub fn drafts(&self, wanted: impl Fn(&Draft) -> bool) -> Result<Vec<IdempotencyKey>, StoreError> {
+        let mut keys = Vec::new();
+        for row in self.txn.open_table(DRAFTS)?.iter()? {
             let (key, bytes) = row?;
-            codec::decode(key.value(), bytes.value())
-        });
-        let mut drafts = rows.collect::<Result<Vec<Draft>, StoreError>>()?;
-        drafts.sort_by_key(|draft| std::cmp::Reverse(draft.updated_at));
-        Ok(drafts)
+            let draft: Draft = codec::decode(key.value(), bytes.value())?;
+            if wanted(&draft) {
+                keys.push((std::cmp::Reverse(draft.updated_at), IdempotencyKey::from_bytes(*key.value())));
+            }
+        }
+        keys.sort_by_key(|(changed, _)| *changed);
+        Ok(keys.into_iter().map(|(_, key)| key).collect())
     }
 
     /// How many there are of what. Costs no walk: the tables know their lengths.
@@ -322,12 +327,16 @@ impl Snapshot {
         id: fn(u64) -> I,
     ) -> Result<Vec<(I, R)>, StoreError> {
         let table = self.txn.open_table(table)?;
-        let rows = table.range(..before.unwrap_or(u64::MAX))?.rev().take(limit);
-        rows.map(|row| {
+        let (mut page, mut bytes_read) = (Vec::new(), 0);
+        for row in table.range(..before.unwrap_or(u64::MAX))?.rev().take(limit) {
             let (key, bytes) = row?;
-            Ok((id(key.value()), codec::decode(key.value(), bytes.value())?))
-        })
-        .collect()
+            bytes_read += bytes.value().len();
+            page.push((id(key.value()), codec::decode(key.value(), bytes.value())?));
+            if bytes_read >= PAGE_BYTES {
+                break;
+            }
+        }
+        Ok(page)
     }
 }
 

@@ -1,0 +1,87 @@
+//! `jobs` and `dead`.
+
+use crate::domain::ids::JobId;
+use crate::domain::job::{DeadLetter, Job, JobState};
+use crate::store::{Snapshot, StoreError};
+
+use super::super::desk::{Desk, Out, row};
+use super::super::protocol::{AdminError, Filter};
+use super::super::views::{AttemptView, DeadView, JobView};
+use super::{Counted, PAGE, Pick, fits, is_before, known_state, value, walk, whole};
+
+pub(in crate::admin) fn jobs(desk: &Desk, filter: &Filter, out: &mut Out<'_>) -> Result<(), AdminError> {
+    known_state(filter, &["scheduled", "running", "done", "dead", "discarded"])?;
+    let running = desk.running();
+    let mut out = Counted::new(filter.most(), out);
+    let page = |read: &Snapshot, before| read.jobs(before, PAGE);
+    let pick = |read: &Snapshot, _: &_, id, job: Job| {
+        if is_before(filter, job.created_at) {
+            return Ok(Pick::Stop);
+        }
+        let view = JobView::new(id, &job, running.contains(&id));
+        let wanted = fits(filter.state.as_deref(), view.state.as_str()) && of_flow(read, filter, &job)?;
+        Ok(Pick::when(wanted, || view))
+    };
+    walk(desk, page, pick, |view| out.send(view))
+}
+
+/// Whether the job's submission is of the flow that is asked for.
+fn of_flow(read: &Snapshot, filter: &Filter, job: &Job) -> Result<bool, StoreError> {
+    let Some(flow) = &filter.flow else { return Ok(true) };
+    let submission = match job.submission {
+        Some(id) => read.submission(id)?,
+        None => None,
+    };
+    Ok(submission.is_some_and(|stored| stored.submission.flow == *flow))
+}
+
+pub(in crate::admin) fn job(desk: &Desk, id: JobId, out: &mut Out<'_>) -> Result<(), AdminError> {
+    let read = desk.read()?;
+    let Some(job) = read.job(id)? else {
+        return Err(AdminError::not_found(format!("there is no job {id}: `flowgate jobs` lists them")));
+    };
+    let attempts: Vec<AttemptView> = read.attempts(id)?.into_iter().map(AttemptView::from).collect();
+    let whole = whole(JobView::new(id, &job, desk.running().contains(&id)), [("history", value(attempts)?)])?;
+    drop(read);
+    row(out, whole)
+}
+
+pub(in crate::admin) fn dead_letters(desk: &Desk, filter: &Filter, out: &mut Out<'_>) -> Result<(), AdminError> {
+    let mut out = Counted::new(filter.most(), out);
+    each_dead_letter(desk, filter, |view| out.send(view))
+}
+
+/// Every dead letter that `filter` lets through, newest first, until `see` has enough. Its limit is not looked at.
+pub(in crate::admin) fn each_dead_letter(
+    desk: &Desk,
+    filter: &Filter,
+    see: impl FnMut(DeadView) -> Result<bool, AdminError>,
+) -> Result<(), AdminError> {
+    let page = |read: &Snapshot, before| read.dead_letters(before, PAGE);
+    let pick = |read: &Snapshot, _: &_, id, letter: DeadLetter| {
+        let Some(job) = read.job(id)? else { return Ok(Pick::Leave) };
+        let wanted = !is_before(filter, letter.died_at) && of_flow(read, filter, &job)?;
+        Ok(Pick::when(wanted, || DeadView::new(JobView::new(id, &job, false), &letter)))
+    };
+    walk(desk, page, pick, see)
+}
+
+pub(in crate::admin) fn dead_letter(desk: &Desk, id: JobId, out: &mut Out<'_>) -> Result<(), AdminError> {
+    let read = desk.read()?;
+    let (Some(letter), Some(job)) = (read.dead(id)?, read.job(id)?) else { return Err(no_letter(&read, id)?) };
+    let attempts: Vec<AttemptView> = read.attempts(id)?.into_iter().map(AttemptView::from).collect();
+    let view = DeadView::new(JobView::new(id, &job, false), &letter);
+    let whole = whole(view, [("history", value(attempts)?)])?;
+    drop(read);
+    row(out, whole)
+}
+
+/// Why there is no dead letter of that number.
+pub(in crate::admin) fn no_letter(read: &Snapshot, id: JobId) -> Result<AdminError, StoreError> {
+    let message = match read.job(id)?.map(|job| job.state) {
+        None => format!("there is no dead letter {id}: `flowgate dead list` lists them"),
+        Some(JobState::Dead) => format!("the dead letter of job {id} is gone: `flowgate check` tells more"),
+        Some(state) => format!("job {id} is {}, no dead letter: `flowgate jobs show {id}`", state.as_str()),
+    };
+    Ok(AdminError::not_found(message))
+}

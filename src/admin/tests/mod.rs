@@ -1,0 +1,6 @@
+//! The desk and the way to it: a real store, a clock that stands still.
+
+mod changes;
+mod lists;
+mod socket;
+mod support;
