@@ -129,8 +129,10 @@ impl Desk {
             hints.push("no server runs on this file: `flowgate serve` starts one".to_owned());
         }
         if status.free_bytes.is_some_and(|free| free < floor) {
-            hints
-                .push(format!("the disk is nearly full: below {floor} bytes free, new submissions get 503; make room"));
+            hints.push(format!(
+                "the disk is nearly full: with less than {} MiB free, new submissions get 503; make room",
+                floor.div_ceil(1 << 20)
+            ));
         }
         if status.jobs.dead > 0 {
             let dead = status.jobs.dead;

@@ -10,6 +10,8 @@ use std::sync::{Arc, OnceLock};
 
 use redb::{BackendError, StorageBackend};
 
+use super::StoreError;
+
 /// Why a disk operation failed, as far as it decides what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -24,9 +26,13 @@ pub(super) enum Fault {
 pub(super) struct Faults(Arc<OnceLock<(Fault, String)>>);
 
 impl Faults {
-    /// The fault and its text, if there was one.
-    pub(super) fn first(&self) -> Option<&(Fault, String)> {
-        self.0.get()
+    /// What an operation of the engine failed from: the first fault, if there was one, else `error` as the engine has it.
+    pub(super) fn cause(&self, error: StoreError) -> StoreError {
+        match self.0.get() {
+            Some((Fault::NoSpace, _)) => StoreError::NoSpace,
+            Some((Fault::Untrusted, what)) => StoreError::Untrusted(what.clone()),
+            None => error,
+        }
     }
 
     fn note(&self, operation: &str, error: &io::Error, may_be_space: bool) {

@@ -113,11 +113,7 @@ fn open_error(path: &Path, error: DatabaseError, faults: &Faults) -> StoreError 
         DatabaseError::Storage(StorageError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
             foreign(path, &error.to_string())
         }
-        other => match faults.first() {
-            Some((super::disk::Fault::NoSpace, _)) => StoreError::NoSpace,
-            Some((super::disk::Fault::Untrusted, what)) => StoreError::Untrusted(what.clone()),
-            None => damaged(path, &other.to_string()),
-        },
+        other => faults.cause(damaged(path, &other.to_string())),
     }
 }
 

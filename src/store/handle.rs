@@ -10,6 +10,7 @@ use crate::domain::ids::JobId;
 
 use super::StoreError;
 use super::batch::{Timing, Transaction};
+use super::lanes::Lanes;
 use super::options::StoreOptions;
 use super::read::Snapshot;
 use super::request::{Request, Waiting};
@@ -60,9 +61,7 @@ impl Store {
             options: options.clone(),
             clock: Arc::clone(&clock),
             shared: Arc::clone(&shared),
-            intake: from_outside,
-            inside: from_inside,
-            stop: told_to_stop,
+            lanes: Lanes { intake: from_outside, inside: from_inside, stop: told_to_stop, batch: options.batch },
         };
         let path = options.path.clone();
         thread::Builder::new()

@@ -39,6 +39,7 @@ mod format;
 mod handle;
 mod jobs;
 mod keys;
+mod lanes;
 mod leads;
 mod options;
 mod read;

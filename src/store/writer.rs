@@ -1,16 +1,14 @@
-//! The single writer thread: gather what waits, apply, commit, only then reply.
+//! The single writer thread: take what waits, apply, commit, only then reply.
 //!
 //! It takes the place of row locks: the last slot, the least loaded agent and the duplicate token are decided here, one
-//! change after the other. A submission never waits for more to come: batches form by themselves while a commit syncs.
-//! What a change does is in the named transactions; what becomes of the process after a fault is decided by who started the
-//! store.
+//! change after the other. What shares a commit is decided in `lanes`, what a change does in the named transactions, and
+//! what becomes of the process after a fault by who started the store.
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Select, select_biased};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
 
 use crate::clock::Clock;
@@ -18,19 +16,14 @@ use crate::domain::ids::JobId;
 
 use super::StoreError;
 use super::batch::{Batch, Memory};
-use super::disk::{Fault, Faults};
+use super::disk::Faults;
 use super::format::{self, Opened};
+use super::lanes::{IDLE, Lanes, Next};
 use super::options::{Progress, StoreOptions};
 use super::request::Request;
 use super::shared::{Health, Shared};
 use super::tables::{DUE, Tables};
 
-/// How long the writer waits before it looks after itself: free space, and a file that opens fast after a crash.
-const IDLE: Duration = Duration::from_secs(1);
-/// How long a change from inside waits for a submission to share a commit with.
-const COMPANY: Duration = Duration::from_millis(2);
-/// Bytes in one commit, about: a larger one would keep those who wait for it waiting.
-const BATCH_BYTES: usize = 1 << 20;
 /// The pauses between tries to open the file again after the disk was full.
 const REOPEN: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(15)];
 
@@ -39,12 +32,7 @@ pub(super) struct Writer {
     pub(super) options: StoreOptions,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) shared: Arc<Shared>,
-    /// Changes from outside.
-    pub(super) intake: Receiver<Box<dyn Request>>,
-    /// Changes from workers and admins. Apart, so that neither can hold up the other.
-    pub(super) inside: Receiver<Box<dyn Request>>,
-    /// Closed, or told, when it is time to end.
-    pub(super) stop: Receiver<()>,
+    pub(super) lanes: Lanes,
 }
 
 /// The file while it is open.
@@ -88,7 +76,8 @@ impl Writer {
                 Err(error) => return self.shared.fail(error),
             }
             self.shared.set(Health::NoSpace);
-            if self.wait_refusing(pause) {
+            self.shared.withdraw();
+            if self.lanes.refuse(pause) {
                 return self.shared.set(Health::Closed);
             }
             let [_, longest] = REOPEN;
@@ -131,7 +120,7 @@ impl Writer {
     /// Takes changes until told to stop.
     fn serve(&self, mut open: Open) -> Result<(), StoreError> {
         loop {
-            let stopping = match self.next_batch() {
+            let stopping = match self.lanes.next() {
                 Next::Batch(batch) => {
                     self.run_batch(&mut open, batch)?;
                     false
@@ -149,48 +138,6 @@ impl Writer {
                 self.look_at_space(&mut open);
             }
         }
-    }
-
-    /// Waits for the first change, then takes what else waits, up to the cap: half of the room is for each side.
-    fn next_batch(&self) -> Next {
-        let first = select_biased! {
-            recv(self.stop) -> _ => return Next::Stop,
-            recv(self.inside) -> request => {
-                self.wait_for_company();
-                request.ok()
-            }
-            recv(self.intake) -> request => request.ok(),
-            default(IDLE) => return Next::Idle,
-        };
-        // Every handle is gone: nobody can ask for anything any more.
-        let Some(first) = first else { return Next::Stop };
-        Next::Batch(self.gather(first))
-    }
-
-    /// Lets a lonely change from inside wait a moment for a submission to share its commit with: no customer waits for
-    /// it, and a commit of its own would hold up the next one who does.
-    fn wait_for_company(&self) {
-        if self.inside.len() < self.options.batch / 2 {
-            let mut intake = Select::new();
-            intake.recv(&self.intake);
-            // What comes is taken by the batch that follows.
-            let _ = intake.ready_timeout(COMPANY);
-        }
-    }
-
-    fn gather(&self, first: Box<dyn Request>) -> Vec<Box<dyn Request>> {
-        let mut room = Room { changes: self.options.batch, bytes: BATCH_BYTES };
-        room.take(first.as_ref());
-        let mut batch = vec![first];
-        let half = room.changes / 2;
-        for (side, keep) in [(&self.inside, half), (&self.intake, 0), (&self.inside, 0)] {
-            while room.changes > keep && room.bytes > 0 {
-                let Ok(request) = side.try_recv() else { break };
-                room.take(request.as_ref());
-                batch.push(request);
-            }
-        }
-        batch
     }
 
     /// Applies and commits `batch`, without those of its changes that can't be made, and answers all.
@@ -228,11 +175,7 @@ impl Writer {
         let result = catch_unwind(AssertUnwindSafe(|| self.commit_unguarded(open, requests, always)));
         match result {
             Ok(Ok(ended)) => Ok(ended),
-            Ok(Err(error)) => Err(match faults.first() {
-                Some((Fault::NoSpace, _)) => StoreError::NoSpace,
-                Some((Fault::Untrusted, what)) => StoreError::Untrusted(what.clone()),
-                None => error,
-            }),
+            Ok(Err(error)) => Err(faults.cause(error)),
             Err(panic) => Err(StoreError::Damaged(panic_text(panic.as_ref()))),
         }
     }
@@ -292,58 +235,45 @@ impl Writer {
             txn.set_quick_repair(true);
             Ok(txn.commit()?)
         };
-        quick().map_err(|error| match open.faults.first() {
-            Some((Fault::NoSpace, _)) => StoreError::NoSpace,
-            Some((Fault::Untrusted, what)) => StoreError::Untrusted(what.clone()),
-            None => error,
-        })
+        quick().map_err(|error| open.faults.cause(error))
     }
 
-    /// Takes what still waits, says that the end is a clean one, and closes the file.
+    /// Takes what still waits, says that the end is a clean one, and closes the file. A disk that has no space left for that
+    /// changes nothing: what was acknowledged is on it, and the next start verifies the whole file.
     fn finish(&self, mut open: Open) -> Result<(), StoreError> {
         self.shared.set(Health::Closed);
-        while let Ok(first) = self.inside.try_recv().or_else(|_| self.intake.try_recv()) {
-            let batch = self.gather(first);
-            self.run_batch(&mut open, batch)?;
-        }
-        if self.options.serving {
-            open.memory.counters.clean = true;
-            self.commit(&mut open, &mut [], true)?;
-        }
+        let settled = self.settle(&mut open);
         self.shared.withdraw();
+        let Open { mut database, faults, .. } = open;
         // Readers are short; the last one gives the file back.
-        let mut database = open.database;
-        loop {
+        let closed = loop {
             match Arc::try_unwrap(database) {
-                Ok(database) => return format::close(database),
+                Ok(database) => break format::close(database).map_err(|error| faults.cause(error)),
                 Err(still_shared) => {
                     database = still_shared;
                     std::thread::yield_now();
                 }
             }
+        };
+        match settled.and(closed) {
+            Err(StoreError::NoSpace) => {
+                tracing::warn!("the disk is too full to close the data file tidily: the next start verifies all of it");
+                Ok(())
+            }
+            ended => ended,
         }
     }
 
-    /// Refuses whatever comes until `pause` is over. True: it is time to end.
-    fn wait_refusing(&self, pause: Duration) -> bool {
-        self.shared.withdraw();
-        let until = self.clock.elapsed().saturating_add(pause);
-        loop {
-            let left = until.saturating_sub(self.clock.elapsed());
-            if left.is_zero() {
-                return false;
-            }
-            let request = select_biased! {
-                recv(self.stop) -> _ => return true,
-                recv(self.inside) -> request => request,
-                recv(self.intake) -> request => request,
-                default(left) => return false,
-            };
-            match request {
-                Ok(request) => request.fail(StoreError::NoSpace),
-                Err(_) => return true,
-            }
+    /// Takes what still waits, and notes that the end is a clean one.
+    fn settle(&self, open: &mut Open) -> Result<(), StoreError> {
+        while let Some(batch) = self.lanes.rest() {
+            self.run_batch(open, batch)?;
         }
+        if self.options.serving {
+            open.memory.counters.clean = true;
+            self.commit(open, &mut [], true)?;
+        }
+        Ok(())
     }
 
     fn look_at_space(&self, open: &mut Open) {
@@ -373,26 +303,6 @@ fn give_up(
     open.memory.discard(&Tables::open(&txn)?, now)?;
     txn.abort()?;
     Ok(Ended::Without(place, error))
-}
-
-/// What the writer does next.
-enum Next {
-    Batch(Vec<Box<dyn Request>>),
-    Idle,
-    Stop,
-}
-
-/// What still fits into a batch.
-struct Room {
-    changes: usize,
-    bytes: usize,
-}
-
-impl Room {
-    fn take(&mut self, request: &dyn Request) {
-        self.changes = self.changes.saturating_sub(request.weight());
-        self.bytes = self.bytes.saturating_sub(request.bytes());
-    }
 }
 
 /// Jobs that may have been under way when the process died: the feeder hands out in the order of `due`, so they are

@@ -86,6 +86,24 @@ fn a_full_disk_refuses_and_goes_on_by_itself_once_there_is_room() {
 }
 
 #[test]
+fn a_full_disk_lets_the_store_end_and_keeps_what_was_acknowledged() {
+    for refused_first in [false, true] {
+        let (bench, switches) = on_failing_disk();
+        bench.accept_new("before");
+        switches.no_space.store(true, Ordering::SeqCst);
+        if refused_first {
+            let arrivals = vec![crate::domain::arrival::Arrival::Form(Box::new(form("during", "{}")))];
+            assert!(matches!(bench.store.ask(crate::store::Accept { arrivals }), Err(StoreError::NoSpace)));
+        }
+        bench.store.close().unwrap();
+        switches.no_space.store(false, Ordering::SeqCst);
+        let bench = bench.reopen();
+        assert!(matches!(bench.accept(form("before", "{}")), Accepted::Duplicate { .. }));
+        bench.check();
+    }
+}
+
+#[test]
 fn a_failed_sync_ends_the_store_even_if_the_disk_calls_it_want_of_space() {
     let (bench, switches) = on_failing_disk();
     let failure = bench.store.failure();
