@@ -112,9 +112,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
         }
         let before = out.filled().len();
         if Pin::new(&mut this.socket).poll_read(cx, out)?.is_ready() {
-            if out.filled().len() > before {
-                // The first bytes of a head; in other phases nothing changes.
-                let _ = this.phase.now.compare_exchange(IDLE, HEAD, Ordering::AcqRel, Ordering::Acquire);
+            // The first bytes of a head, which ends this silence and begins a deadline of its own; in other phases nothing
+            // changes.
+            let exchange = |phase: &AtomicU8| phase.compare_exchange(IDLE, HEAD, Ordering::AcqRel, Ordering::Acquire);
+            if out.filled().len() > before && exchange(&this.phase.now).is_ok() {
+                this.timer = None;
             }
             return Poll::Ready(Ok(()));
         }
@@ -202,7 +204,29 @@ fn whole_error(status: u16) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_connection_is_not_taken_for_a_silent_one() {
+        let (mut peer, socket) = tokio::io::duplex(64);
+        let phase = Arc::new(Phase::default());
+        let mut guard = Guard::new(socket, Arc::clone(&phase), MINUTE, MINUTE / 6);
+        for request in 0..10 {
+            let send = async {
+                tokio::time::sleep(MINUTE / 2).await;
+                peer.write_all(b"x").await.unwrap();
+            };
+            let (read, ()) = tokio::join!(guard.read_u8(), send);
+            assert_eq!(read.ok(), Some(b'x'), "request {request}");
+            phase.begin();
+            phase.end();
+        }
+        assert!(guard.read_u8().await.is_err(), "a silent one is let go");
+    }
 
     #[test]
     fn only_an_error_without_a_body_is_replaced() {
