@@ -92,6 +92,13 @@ impl<S> Guard<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Guard<S> {
+    /// The last words of a connection whose head will never be whole. That nobody reads them changes nothing.
+    fn end_with(&mut self, status: u16, cx: &mut Context<'_>) -> Poll<()> {
+        self.over = true;
+        self.instead = whole_error(status).unwrap_or_default();
+        self.write_instead(cx).map(drop)
+    }
+
     /// Writes what stands in place of hyper's own words.
     fn write_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.instead.get(self.written..).filter(|rest| !rest.is_empty()) {
@@ -110,13 +117,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
             let _ = ready!(this.write_instead(cx));
             return Poll::Ready(Ok(()));
         }
-        let before = out.filled().len();
+        let (before, room) = (out.filled().len(), out.remaining());
         if Pin::new(&mut this.socket).poll_read(cx, out)?.is_ready() {
             // The first bytes of a head, which ends this silence and begins a deadline of its own; in other phases nothing
             // changes.
             let exchange = |phase: &AtomicU8| phase.compare_exchange(IDLE, HEAD, Ordering::AcqRel, Ordering::Acquire);
-            if out.filled().len() > before && exchange(&this.phase.now).is_ok() {
-                this.timer = None;
+            if out.filled().len() > before {
+                if exchange(&this.phase.now).is_ok() {
+                    this.timer = None;
+                }
+            } else if room > 0 && this.phase.now.load(Ordering::Acquire) == HEAD {
+                // Cut off in the middle of a head: whoever still listens is told.
+                ready!(this.end_with(400, cx));
             }
             return Poll::Ready(Ok(()));
         }
@@ -125,8 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
         }
         this.over = true;
         if this.phase.now.load(Ordering::Acquire) == HEAD {
-            this.instead = whole_error(408).unwrap_or_default();
-            let _ = ready!(this.write_instead(cx));
+            ready!(this.end_with(408, cx));
         }
         // For hyper the connection ends here.
         Poll::Ready(Ok(()))
@@ -226,6 +237,20 @@ mod tests {
             phase.end();
         }
         assert!(guard.read_u8().await.is_err(), "a silent one is let go");
+    }
+
+    #[tokio::test]
+    async fn a_head_that_is_cut_off_is_told_so() {
+        let (mut peer, socket) = tokio::io::duplex(1024);
+        let mut guard = Guard::new(socket, Arc::default(), MINUTE, MINUTE);
+        peer.write_all(b"POST /f HT").await.unwrap();
+        peer.shutdown().await.unwrap();
+        let mut head = Vec::new();
+        guard.read_to_end(&mut head).await.unwrap();
+        drop(guard);
+        let mut answer = String::new();
+        peer.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request"), "{answer}");
     }
 
     #[test]
