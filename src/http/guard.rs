@@ -1,4 +1,5 @@
-//! What stands between a socket and hyper: deadlines for silence and for heads, and a body for hyper's own errors.
+//! What stands between a socket and hyper: deadlines for silence, for heads and for deaf readers, and a body for hyper's own
+//! errors.
 //!
 //! hyper closes a connection whose head is late without a word, and answers a head that it can't read with an empty
 //! body. Here the first gets its 408, and the second the same JSON that all errors have. After a refusal whose body was
@@ -60,6 +61,8 @@ pub(super) struct Guard<S> {
     head: Duration,
     /// The deadline of the phase that it was set in.
     timer: Option<(u8, Pin<Box<Sleep>>)>,
+    /// When whoever does not read what is written is let go.
+    stalled: Option<Pin<Box<Sleep>>>,
     /// What is to be written in place of what hyper wrote.
     instead: Vec<u8>,
     written: usize,
@@ -70,7 +73,18 @@ pub(super) struct Guard<S> {
 
 impl<S> Guard<S> {
     pub(super) fn new(socket: S, phase: Arc<Phase>, idle: Duration, head: Duration) -> Self {
-        Self { socket, phase, idle, head, timer: None, instead: Vec::new(), written: 0, over: false, lingered: 0 }
+        Self {
+            socket,
+            phase,
+            idle,
+            head,
+            timer: None,
+            stalled: None,
+            instead: Vec::new(),
+            written: 0,
+            over: false,
+            lingered: 0,
+        }
     }
 
     /// Whether the deadline of the present phase has passed.
@@ -97,6 +111,18 @@ impl<S: AsyncWrite + Unpin> Guard<S> {
         self.over = true;
         self.instead = whole_error(status).unwrap_or_default();
         self.write_instead(cx).map(drop)
+    }
+
+    /// Writes hyper's words, unless nobody has read any for as long as a connection may be silent.
+    fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let idle = self.idle;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+        stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Writes what stands in place of hyper's own words.
@@ -153,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         if this.instead.is_empty() {
             match empty_error(bytes).and_then(whole_error) {
                 Some(error) => this.instead = error,
-                None => return Pin::new(&mut this.socket).poll_write(cx, bytes),
+                None => return this.write(cx, bytes),
             }
         }
         ready!(this.write_instead(cx))?;
@@ -237,6 +263,21 @@ mod tests {
             phase.end();
         }
         assert!(guard.read_u8().await.is_err(), "a silent one is let go");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_reads_nothing_is_let_go() {
+        let (mut peer, socket) = tokio::io::duplex(4);
+        let mut guard = Guard::new(socket, Arc::default(), MINUTE, MINUTE);
+        let slow = async {
+            for _ in 0..8 {
+                tokio::time::sleep(MINUTE / 2).await;
+                peer.read_u8().await.unwrap();
+            }
+        };
+        let (written, ()) = tokio::join!(guard.write_all(b"twelve bytes"), slow);
+        assert!(written.is_ok(), "slow is not deaf");
+        assert_eq!(guard.write_all(b"more").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]
