@@ -3,5 +3,6 @@
 mod disks;
 mod faults;
 mod model;
+mod places;
 mod promises;
 mod support;
