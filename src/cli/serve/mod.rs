@@ -116,9 +116,16 @@ impl From<StoreError> for ServeError {
 /// [`ServeError`].
 pub fn run(mut config: Config, args: &ServeArgs) -> Result<(), ServeError> {
     config.listen = args.listen.unwrap_or(config.listen);
-    config.data = args.data.clone().unwrap_or(config.data);
     refuse_unsigned(&config, args.allow_unsigned)?;
-    let few_descriptors = descriptors::fit(&mut config.limits.connections);
+    let mut notes: Vec<String> = descriptors::fit(&mut config.limits.connections).into_iter().collect();
+    if let Some(data) = args.data.clone().filter(|data| *data != config.data) {
+        notes.push(format!(
+            "--data {} is not what the config says: other commands look for the server of {}",
+            data.display(),
+            config.data.display()
+        ));
+        config.data = data;
+    }
     // The last lines are written when it is dropped.
     let _log = Log::start().map_err(ServeError::System)?;
     // Before anything counts: what is registered without it counts for nobody.
@@ -127,7 +134,7 @@ pub fn run(mut config: Config, args: &ServeArgs) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::System)?;
     let signals = runtime.block_on(async { Signals::new() }).map_err(ServeError::System)?;
     let store = Store::start(store_options(&parts.config, true)?, Arc::clone(&parts.clock))?;
-    let ended = runtime.block_on(serve(&parts, &store, metrics, few_descriptors, signals));
+    let ended = runtime.block_on(serve(&parts, &store, metrics, notes, signals));
     let closed = match ended {
         Ok(End::Serving) => store.close().map_err(ServeError::from),
         // Nothing was changed yet, and a large file may take longer to open than anybody waits.
@@ -184,14 +191,14 @@ async fn serve(
     parts: &Parts,
     store: &Store,
     metrics: Option<PrometheusHandle>,
-    few_descriptors: Option<String>,
+    notes: Vec<String>,
     mut signals: Signals,
 ) -> Result<End, ServeError> {
     let config = &parts.config;
     let server = Server::bind(config.listen).await.map_err(|source| taken(config.listen, source))?;
     let admin = AdminServer::bind(config.admin_listen).await.map_err(|source| taken(config.admin_listen, source))?;
     let mut greeting = Greeting::new(config, &parts.secrets, server.local_addr(), admin.local_addr());
-    greeting.notes.extend(few_descriptors);
+    greeting.notes.extend(notes);
     let failed = failure_of(store)?;
     let (stop, stopped) = watch::channel(());
 

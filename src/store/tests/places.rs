@@ -5,17 +5,15 @@
 //! behind it share the same chair.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::domain::arrival::{Form, Wish};
-use crate::domain::calendar::Calendar;
+use crate::domain::calendar::{Calendar, CalendarSpec, Span};
 use crate::domain::draft::Draft;
-use crate::domain::ids::{BookingId, Customer, FlowToken, JobId};
+use crate::domain::ids::{BookingId, CalendarName, Customer, FlowToken, JobId};
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{Accepted, BookingChanged, CancelBooking, DraftKept, Finish, KeepDraft, MoveBooking, Place, Sweep};
@@ -23,7 +21,8 @@ use crate::store::{Accepted, BookingChanged, CancelBooking, DraftKept, Finish, K
 use super::support::{Bench, START, attempt, flow, form};
 
 const HOUR: u64 = 60 * 60 * 1000;
-const CAPACITY: usize = 2;
+const CAPACITY: u32 = 2;
+const PLACES: usize = 2;
 const KEPT: Millis = Millis::from_secs(6 * 60 * 60);
 
 /// What may happen. Numbers choose among what is there.
@@ -102,7 +101,7 @@ impl Model {
             self.held.iter().filter(|(id, held)| held.stands && Some(**id) != except).map(|(_, held)| held).collect();
         (start..end)
             .step_by(60_000)
-            .any(|minute| others.iter().filter(|held| held.start <= minute && minute < held.end).count() >= CAPACITY)
+            .any(|minute| others.iter().filter(|held| held.start <= minute && minute < held.end).count() >= PLACES)
     }
 
     fn is_sent(&self, token: u8, now: Timestamp) -> bool {
@@ -121,18 +120,26 @@ struct Salon {
     short: Arc<Calendar>,
 }
 
-fn calendar(slot: &str) -> Arc<Calendar> {
-    let text = format!(
-        "[flows.f]\npath = \"/f\"\nencryption = \"none\"\n[calendars.chair]\ntimezone = \"UTC\"\ncapacity = {CAPACITY}\n\
-         ahead = \"60d\"\nopen = {{ tue = [\"09:00-12:00\"], wed = [\"09:00-12:00\"], thu = [\"09:00-12:00\"] }}\n{slot}\n"
-    );
-    let config = Config::parse(Path::new("config.toml"), &text).unwrap();
-    config.calendars.into_values().next().unwrap()
+fn calendar(slot_minutes: u64, buffer_minutes: u64) -> Arc<Calendar> {
+    let day = || vec![Span::parse("09:00-12:00").unwrap()];
+    let calendar = Calendar::new(CalendarSpec {
+        name: CalendarName::new("chair").unwrap(),
+        zone: jiff::tz::TimeZone::UTC,
+        week: std::array::from_fn(|_| day()),
+        closed: BTreeSet::new(),
+        opened: BTreeMap::new(),
+        slot: Millis::from_secs(slot_minutes * 60),
+        buffer: Millis::from_secs(buffer_minutes * 60),
+        capacity: CAPACITY,
+        ahead: Millis::from_secs(60 * 24 * 3600),
+        notice: Millis::ZERO,
+    });
+    Arc::new(calendar.unwrap())
 }
 
 impl Salon {
     fn new() -> Self {
-        let (long, short) = (calendar("slot = \"1h\""), calendar("slot = \"30m\"\nbuffer = \"15m\""));
+        let (long, short) = (calendar(60, 0), calendar(30, 15));
         Self { bench: Bench::new(), long, short }
     }
 
@@ -156,15 +163,8 @@ impl Salon {
         let minutes = u64::try_from(wish.time.hour()).unwrap() * 60 + u64::try_from(wish.time.minute()).unwrap();
         let start = midnight + day * 24 * HOUR + minutes * 60_000;
         assert_eq!(slot.start.as_millis(), start);
-        Some((
-            start,
-            start
-                + if wish.calendar.name() == self.long.name() && Arc::ptr_eq(&wish.calendar, &self.long) {
-                    HOUR
-                } else {
-                    HOUR * 3 / 4
-                },
-        ))
+        let lasts = if Arc::ptr_eq(&wish.calendar, &self.long) { HOUR } else { HOUR * 3 / 4 };
+        Some((start, start + lasts))
     }
 
     fn accept(&self, model: &mut Model, form: Form, place: Option<(u64, u64)>) -> Accepted {
@@ -280,7 +280,7 @@ impl Salon {
         assert_eq!(read.counts().unwrap().places_taken, u64::try_from(places).unwrap());
         for minute in (START.as_millis()..START.as_millis() + 80 * HOUR).step_by(5 * 60_000) {
             let there = model.held.values().filter(|held| held.stands && held.start <= minute && minute < held.end);
-            assert!(there.count() <= CAPACITY);
+            assert!(there.count() <= PLACES);
         }
         let drafts: BTreeSet<IdempotencyKey> = read.drafts(|_| true).unwrap().into_iter().collect();
         assert_eq!(drafts, model.drafts.keys().map(|token| draft_key(*token)).collect());
