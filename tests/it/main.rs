@@ -32,6 +32,8 @@ mod http_limits;
 mod last_slot_goes_to_three;
 // A thousand leads over equal agents; weights, limits, waiting, sticky customers.
 mod leads_are_shared;
+// Where the system allows few open files, commands and forms still get through.
+mod few_open_files;
 // A fresh clone, `serve`, `try`, `status`.
 mod newcomer;
 // One process on one file; the command line on a stopped one's; damage has its own exit code.

@@ -148,10 +148,20 @@ impl Server {
 
     /// Starts the server and waits until it is ready.
     pub fn start_again(&mut self) {
+        self.start_as(flowgate(self.folder()).arg("serve"));
+    }
+
+    /// Starts the server where the system allows it no more than `files` open files.
+    pub fn start_with_few_files(&mut self, files: u32) {
+        let mut shell = Command::new("sh");
+        let line = format!("ulimit -n {files} && exec {} serve", env!("CARGO_BIN_EXE_flowgate"));
+        self.start_as(shell.current_dir(self.folder()).stdin(Stdio::null()).args(["-c", &line]));
+    }
+
+    fn start_as(&mut self, command: &mut Command) {
         assert!(self.running.is_none(), "it runs already");
         let log = File::options().create(true).append(true).open(self.folder().join("log")).unwrap();
-        let command = flowgate(self.folder()).arg("serve").stdout(Stdio::piped()).stderr(log).spawn();
-        let mut process = Process(command.unwrap());
+        let mut process = Process(command.stdout(Stdio::piped()).stderr(log).spawn().unwrap());
         let out = process.0.stdout.take().unwrap();
         let (tell, told) = mpsc::channel();
         // Reads on after the ready line too: a full pipe would hold the server up.
