@@ -135,10 +135,8 @@ impl Desk {
             ));
         }
         if status.jobs.dead > 0 {
-            let dead = status.jobs.dead;
-            hints.push(format!(
-                "{dead} dead letters: `flowgate dead list` shows why, `flowgate dead retry ID` runs one again"
-            ));
+            let dead = many(status.jobs.dead, "dead letter is", "dead letters are");
+            hints.push(format!("{dead} kept: `flowgate dead list` shows why, `flowgate dead retry ID` runs one again"));
         }
         if self.live.is_some() && status.oldest_due_seconds.is_some_and(|seconds| seconds > 60) {
             hints.push("jobs are waiting for more than a minute: `flowgate jobs list --state scheduled`".to_owned());
@@ -147,10 +145,16 @@ impl Desk {
         for (team, waiting) in read.waiting_teams()? {
             let members: Vec<_> = agents.iter().filter(|(_, agent)| agent.team == team && !agent.removed).collect();
             hints.push(if members.is_empty() {
-                format!("{waiting} leads wait, team {team} has no agent: `flowgate agents add NAME --team {team}`")
+                format!(
+                    "{} for an agent, team {team} has none: `flowgate agents add NAME --team {team}`",
+                    many(waiting, "lead waits", "leads wait")
+                )
             } else {
                 let agents = members.len();
-                format!("{waiting} leads wait: none of the {agents} agents of team {team} can take one, see `flowgate agents`")
+                format!(
+                    "{}: none of the {agents} agents of team {team} can take one, see `flowgate agents`",
+                    many(waiting, "lead waits", "leads wait")
+                )
             });
         }
         Ok(hints)
@@ -179,6 +183,11 @@ impl Desk {
             }
         }
     }
+}
+
+/// A count with its noun and verb.
+fn many(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }
 
 /// Names of agents, looked up once for a page of rows.

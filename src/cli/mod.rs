@@ -196,8 +196,10 @@ fn execute(cli: Cli) -> Result<(), CliError> {
 fn print(config: &Config, Asked { question, look }: Asked, json: bool) -> Result<(), CliError> {
     let mut printer = Printer::new(look, json);
     let answered = reach::ask(config, question, &mut |row| printer.take(row));
-    // What came before an error is printed as well.
-    printer.finish()?;
+    // What came before an error is printed as well; that nothing came before it says nothing.
+    if answered.is_ok() || printer.has_rows() {
+        printer.finish()?;
+    }
     Ok(answered?)
 }
 

@@ -57,6 +57,11 @@ impl<W: Write> Printer<W> {
         self.failed.is_ok()
     }
 
+    /// Whether rows wait to be printed.
+    pub const fn has_rows(&self) -> bool {
+        !self.rows.is_empty()
+    }
+
     /// Prints what is left to print.
     ///
     /// # Errors
@@ -114,6 +119,7 @@ fn short(value: &Value) -> String {
         Value::Null => "-".to_owned(),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
+        Value::Array(items) if items.is_empty() => "-".to_owned(),
         Value::String(text) => point_in_time(text).unwrap_or_else(|| printable(text)),
         other => printable(&other.to_string()),
     }

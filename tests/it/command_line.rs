@@ -178,3 +178,11 @@ fn completions_and_help_are_there_for_everybody() {
         assert!(help.out.contains(noun), "{noun} in {}", help.out);
     }
 }
+
+#[test]
+fn a_list_that_is_refused_prints_nothing_but_why() {
+    let server = Server::start(PLAIN_FLOW);
+    let said = server.cli(&["submissions", "--state", "lost"]);
+    assert_eq!((said.code, said.out.as_str()), (2, ""));
+    assert!(said.err.contains("there is no state \"lost\" here: use one of accepted"), "{}", said.err);
+}

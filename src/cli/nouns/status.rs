@@ -26,7 +26,7 @@ pub fn tell(status: &StatusView, out: &mut impl Write) -> io::Result<()> {
         ("jobs", format!("{} scheduled{oldest}, {} running, {} done", jobs.scheduled, jobs.running, jobs.done)),
         ("dead letters", jobs.dead.to_string()),
         ("leads", format!("{} open, {} of them waiting for an agent", leads.open, leads.unassigned)),
-        ("bookings", format!("{} places taken", status.bookings)),
+        ("bookings", format!("{} that stand", status.bookings)),
         (
             "writer",
             format!(
