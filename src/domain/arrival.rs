@@ -5,6 +5,10 @@ use std::sync::Arc;
 use jiff::civil;
 
 use super::calendar::Calendar;
+#[cfg(test)]
+use super::ids::{Customer, FlowName, FlowToken};
+#[cfg(test)]
+use super::submission::Channel;
 use super::submission::{IdempotencyKey, Submission};
 
 /// One thing that arrived.
@@ -60,4 +64,33 @@ pub struct Unreadable {
     pub reason: String,
     /// All of it: JSON text.
     pub payload: String,
+}
+
+#[cfg(test)]
+impl Form {
+    /// A plain form as most tests need one: `token` sent to `flow` with the answers `data`.
+    #[must_use]
+    pub fn plain(flow: &FlowName, token: &str, data: &str) -> Self {
+        let flow_token = FlowToken::new(token).ok();
+        Self {
+            form_key: flow_token.as_ref().map(|token| IdempotencyKey::of_token(flow, token)),
+            message_key: None,
+            elsewhere: Vec::new(),
+            draft_key: None,
+            wish: None,
+            answerable: true,
+            submission: Submission {
+                flow: flow.clone(),
+                flow_token,
+                customer: Customer::from_text("1234567890"),
+                channel: Channel::Plain,
+                message_id: None,
+                screen: None,
+                data: data.into(),
+                extra: "".into(),
+                problems: Vec::new(),
+                sent_at: None,
+            },
+        }
+    }
 }

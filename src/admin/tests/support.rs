@@ -9,10 +9,9 @@ use crate::admin::{AdminError, AgentSettings, Desk, Live, Question};
 use crate::clock::{Clock, ManualClock};
 use crate::config::Config;
 use crate::domain::arrival::{Arrival, Form, Unreadable, Wish};
-use crate::domain::ids::{AgentName, CalendarName, Customer, FlowName, FlowToken, JobId, TeamName};
+use crate::domain::ids::{AgentName, CalendarName, Customer, FlowName, JobId, TeamName};
 use crate::domain::job::Attempt;
 use crate::domain::retry::Verdict;
-use crate::domain::submission::{Channel, IdempotencyKey, Submission};
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{Accept, Accepted, Fail, Finish, LeadOrder, Store, StoreOptions};
 
@@ -176,25 +175,5 @@ fn attempt(error: Option<&str>) -> Attempt {
 }
 
 fn form(token: &str, data: &str) -> Form {
-    let flow_token = FlowToken::new(token).unwrap();
-    Form {
-        form_key: Some(IdempotencyKey::of_token(&flow(), &flow_token)),
-        message_key: None,
-        elsewhere: Vec::new(),
-        draft_key: None,
-        wish: None,
-        answerable: true,
-        submission: Submission {
-            flow: flow(),
-            flow_token: Some(flow_token),
-            customer: Customer::from_text("1234567890"),
-            channel: Channel::Plain,
-            message_id: None,
-            screen: None,
-            data: data.into(),
-            extra: "".into(),
-            problems: Vec::new(),
-            sent_at: None,
-        },
-    }
+    Form::plain(&flow(), token, data)
 }

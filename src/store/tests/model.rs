@@ -5,17 +5,20 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use crate::domain::ids::{AgentName, JobId, LeadId};
+use crate::domain::ids::{AgentName, JobId, LeadId, SubmissionId};
 use crate::domain::job::JobState;
-use crate::domain::lead::LeadState;
+use crate::domain::lead::{Absence, LeadState};
 use crate::domain::retry::Verdict;
 use crate::domain::time::Millis;
 use crate::store::{
-    Accepted, AgentChange, AgentChanged, AssignLead, ChangeAgent, CloseLead, Discard, Fail, Finished, JobChanged,
-    LeadChanged, Revive,
+    Accepted, AgentChange, AgentChanged, AssignLead, ChangeAgent, CloseLead, Discard, Distribute, Fail, FinishMessage,
+    Finished, JobChanged, LeadChanged, MarkSuspect, Revive, Suspect,
 };
 
 use super::support::{Bench, attempt, by_webhook, form};
+
+/// Numbers of messages that can't be read at first, and of their tokens, begin here.
+const UNREADABLE: u8 = 100;
 
 /// What may happen. Numbers choose among what is there.
 #[derive(Clone, Debug)]
@@ -24,10 +27,15 @@ enum Step {
     Webhook { token: u8, message: u8 },
     Finish { job: u8 },
     Fail { job: u8, dead: bool },
+    Unreadable { message: u8 },
+    ReadAgain { job: u8 },
+    Mark { job: u8 },
     Revive { job: u8 },
     Discard { job: u8 },
     AddAgent { name: u8, max: Option<u32> },
     Change { name: u8, change: u8 },
+    Absent { name: u8, hours: u8 },
+    Distribute,
     Close { lead: u8 },
     Assign { lead: u8, name: u8 },
     Wait { hours: u8 },
@@ -40,16 +48,21 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (0..12u8, 0..12u8).prop_map(|(token, message)| Step::Webhook { token, message }),
         5 => (0..30u8).prop_map(|job| Step::Finish { job }),
         2 => (0..30u8, any::<bool>()).prop_map(|(job, dead)| Step::Fail { job, dead }),
-        1 => (0..30u8).prop_map(|job| Step::Revive { job }),
+        2 => (0..6u8).prop_map(|message| Step::Unreadable { message }),
+        3 => (0..30u8).prop_map(|job| Step::ReadAgain { job }),
+        5 => (0..2u8).prop_map(|job| Step::Mark { job }),
+        3 => (0..30u8).prop_map(|job| Step::Revive { job }),
         1 => (0..30u8).prop_map(|job| Step::Discard { job }),
         2 => (0..4u8, proptest::option::of(0..3u32)).prop_map(|(name, max)| Step::AddAgent { name, max }),
         2 => (0..4u8, 0..3u8).prop_map(|(name, change)| Step::Change { name, change }),
+        4 => (0..4u8, 1..30u8).prop_map(|(name, hours)| Step::Absent { name, hours }),
+        1 => Just(Step::Distribute),
         2 => (0..20u8).prop_map(|lead| Step::Close { lead }),
         1 => (0..20u8, 0..4u8).prop_map(|(lead, name)| Step::Assign { lead, name }),
-        1 => (1..30u8).prop_map(|hours| Step::Wait { hours }),
+        2 => (1..30u8).prop_map(|hours| Step::Wait { hours }),
         1 => Just(Step::Restart),
     ];
-    proptest::collection::vec(step, 1..60)
+    proptest::collection::vec(step, 1..90)
 }
 
 #[derive(Default)]
@@ -61,6 +74,10 @@ struct Model {
     messages: BTreeMap<u8, (u64, u64)>,
     submissions: u64,
     jobs: BTreeMap<u64, JobState>,
+    /// Jobs that read a message again, and which one.
+    readers: BTreeMap<u64, u8>,
+    /// How often the process is said to have died with a job.
+    crashes: BTreeMap<u64, u8>,
     /// Lead → whether it is open.
     leads: BTreeMap<u64, bool>,
     agents: Vec<u8>,
@@ -100,6 +117,21 @@ impl Model {
         }
     }
 
+    /// A message that could not be read became `submission`, or a copy of it.
+    fn read_again(&mut self, message: u8, submission: u64, bench: &Bench) {
+        let token = UNREADABLE + message;
+        if let Some(known) = self.known(token, None) {
+            assert_eq!(submission, known);
+        } else {
+            let read = bench.store.read().unwrap();
+            let stored = read.submission(SubmissionId::new(submission)).unwrap().unwrap();
+            self.submissions += 1;
+            self.tokens.insert(token, (self.hours, submission));
+            assert!(self.jobs.insert(stored.job.get(), JobState::Scheduled).is_none());
+        }
+        self.messages.insert(token, (self.hours, submission));
+    }
+
     fn job(&self, choice: u8) -> Option<JobId> {
         let place = usize::from(choice).checked_rem(self.jobs.len())?;
         self.jobs.keys().nth(place).copied().map(JobId::new)
@@ -116,7 +148,6 @@ fn name(of: u8) -> AgentName {
 }
 
 fn run(bench: &Bench, model: &mut Model, step: &Step) {
-    let store = &bench.store;
     match *step {
         Step::Plain { token } => {
             let accepted = bench.accept(form(&format!("t{token}"), "{}"));
@@ -126,8 +157,42 @@ fn run(bench: &Bench, model: &mut Model, step: &Step) {
             let accepted = bench.accept(by_webhook(&format!("t{token}"), &format!("wamid.{message}"), "{}"));
             model.accept(token, Some(message), &accepted);
         }
+        Step::Unreadable { message } => {
+            // Messages of their own: a number above those that can be read.
+            let kept = bench.accept_unreadable(&format!("wamid.odd-{message}"));
+            let number = UNREADABLE + message;
+            let known = model.messages.get(&number).is_some_and(|(hour, _)| model.hours - hour < 8 * 24);
+            match kept {
+                Accepted::DeadLetter { job } if !known => {
+                    model.messages.insert(number, (model.hours, 0));
+                    model.jobs.insert(job.get(), JobState::Dead);
+                    model.readers.insert(job.get(), message);
+                }
+                Accepted::Duplicate { .. } if known => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        Step::Wait { hours } => {
+            bench.clock.advance(Millis::from_secs(3600 * u64::from(hours)));
+            model.hours += u64::from(hours);
+        }
+        Step::Restart => unreachable!("done by the caller, who owns the bench"),
+        Step::Finish { .. }
+        | Step::Fail { .. }
+        | Step::ReadAgain { .. }
+        | Step::Mark { .. }
+        | Step::Revive { .. }
+        | Step::Discard { .. } => run_job(bench, model, step),
+        _ => run_lead(bench, model, step),
+    }
+}
+
+/// What happens to a job.
+fn run_job(bench: &Bench, model: &mut Model, step: &Step) {
+    let store = &bench.store;
+    match *step {
         Step::Finish { job } => {
-            let Some(job) = model.job(job) else { return };
+            let Some(job) = model.job(job).filter(|job| !model.readers.contains_key(&job.get())) else { return };
             let allowed = model.jobs[&job.get()] == JobState::Scheduled;
             match bench.finish(job) {
                 Finished::Done { lead: Some(lead), .. } if allowed => {
@@ -145,13 +210,50 @@ fn run(bench: &Bench, model: &mut Model, step: &Step) {
             let failed = store.ask(Fail { job, attempt: attempt(Some("no")), verdict }).unwrap();
             let allowed = model.jobs[&job.get()] == JobState::Scheduled;
             assert_eq!(failed == Finished::AlreadyOver, !allowed);
+            if allowed {
+                model.crashes.remove(&job.get());
+            }
             if allowed && dead {
+                model.jobs.insert(job.get(), JobState::Dead);
+            }
+        }
+        Step::ReadAgain { job } => {
+            let Some(job) = model.job(job) else { return };
+            let Some(message) = model.readers.get(&job.get()).copied() else { return };
+            let read = by_webhook(&format!("odd-{message}"), &format!("wamid.odd-{message}"), "{}");
+            let finish = FinishMessage { job, attempt: attempt(None), form: Box::new(read) };
+            let finished = store.ask(finish).unwrap();
+            let allowed = model.jobs[&job.get()] == JobState::Scheduled;
+            match finished {
+                Finished::Done { submission: Some(submission), .. } if allowed => {
+                    model.jobs.insert(job.get(), JobState::Done);
+                    model.read_again(message, submission.get(), bench);
+                }
+                Finished::AlreadyOver if !allowed => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        Step::Mark { job } => {
+            let Some(job) = model.job(job) else { return };
+            let waits = model.jobs[&job.get()] == JobState::Scheduled;
+            let crashes = model.crashes.entry(job.get()).or_default();
+            let expected = match (waits, *crashes) {
+                (false, _) => Suspect::Over,
+                (true, 3..) => Suspect::Buried,
+                (true, _) => Suspect::Run,
+            };
+            assert_eq!(store.ask(MarkSuspect { job }).unwrap(), expected);
+            *crashes += u8::from(expected == Suspect::Run);
+            if expected == Suspect::Buried {
                 model.jobs.insert(job.get(), JobState::Dead);
             }
         }
         Step::Revive { job } => {
             let Some(job) = model.job(job) else { return };
             let revived = store.ask(Revive { job, payload: None }).unwrap();
+            if matches!(revived, JobChanged::Now(_)) {
+                model.crashes.remove(&job.get());
+            }
             change_dead(model, job, &revived, JobState::Scheduled);
         }
         Step::Discard { job } => {
@@ -159,6 +261,14 @@ fn run(bench: &Bench, model: &mut Model, step: &Step) {
             let discarded = store.ask(Discard { job }).unwrap();
             change_dead(model, job, &discarded, JobState::Discarded);
         }
+        _ => unreachable!("not of a job"),
+    }
+}
+
+/// What happens to leads and to those who take them.
+fn run_lead(bench: &Bench, model: &mut Model, step: &Step) {
+    let store = &bench.store;
+    match *step {
         Step::AddAgent { name, max } => {
             if model.agents.contains(&name) {
                 return;
@@ -175,6 +285,16 @@ fn run(bench: &Bench, model: &mut Model, step: &Step) {
                 model.agents.retain(|known| *known != agent);
             }
         }
+        Step::Absent { name: agent, hours } => {
+            let from = crate::clock::Clock::now(&*bench.clock);
+            let to = from.plus(Millis::from_secs(3600 * u64::from(hours)));
+            let change = AgentChange::Absent(Absence { from, to });
+            let changed = store.ask(ChangeAgent { name: name(agent), change }).unwrap();
+            assert_eq!(changed == AgentChanged::Unknown, !model.agents.contains(&agent));
+        }
+        Step::Distribute => {
+            store.ask(Distribute).unwrap();
+        }
         Step::Close { lead } => {
             let Some(lead) = model.lead(lead) else { return };
             let closed = store.ask(CloseLead { lead }).unwrap();
@@ -187,11 +307,7 @@ fn run(bench: &Bench, model: &mut Model, step: &Step) {
             let possible = model.leads[&lead.get()] && model.agents.contains(&agent);
             assert_eq!(matches!(assigned, LeadChanged::Now(_)), possible, "{assigned:?}");
         }
-        Step::Wait { hours } => {
-            bench.clock.advance(Millis::from_secs(3600 * u64::from(hours)));
-            model.hours += u64::from(hours);
-        }
-        Step::Restart => unreachable!("done by the caller, who owns the bench"),
+        _ => unreachable!("not of a lead"),
     }
 }
 
@@ -204,6 +320,8 @@ fn change_dead(model: &mut Model, job: JobId, changed: &JobChanged, to: JobState
 }
 
 fn compare(bench: &Bench, model: &Model) {
+    // What the sweeper asks for every second: absences end by themselves.
+    while bench.store.ask(Distribute).unwrap() > 0 {}
     bench.check();
     let read = bench.store.read().unwrap();
     let counts = read.counts().unwrap();
@@ -222,13 +340,15 @@ fn compare(bench: &Bench, model: &Model) {
         // Somebody waits: then nobody can take another one.
         for (_, agent) in read.agents().unwrap() {
             let full = agent.max.is_some_and(|max| agent.current >= max);
-            assert!(agent.removed || !agent.active || full, "{agent:?} is free while leads wait");
+            let now = crate::clock::Clock::now(&*bench.clock);
+            let absent = agent.absences.iter().any(|absence| absence.from <= now && now < absence.to);
+            assert!(agent.removed || !agent.active || full || absent, "{agent:?} is free while leads wait");
         }
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn the_store_does_what_the_model_does(steps in steps()) {

@@ -2,13 +2,16 @@
 
 use std::sync::{Arc, mpsc};
 
+use crate::clock::Clock;
 use crate::domain::arrival::{Arrival, Unreadable};
-use crate::domain::ids::SubmissionId;
+use crate::domain::ids::{AgentName, SubmissionId};
 use crate::domain::job::JobState;
+use crate::domain::lead::Absence;
 use crate::domain::retry::Verdict;
 use crate::domain::time::Millis;
 use crate::store::{
-    Accept, Accepted, Fail, Finished, JobChanged, MarkSuspect, Place, Revive, StoreError, Suspect, Sweep,
+    Accept, Accepted, AgentChange, ChangeAgent, Distribute, Fail, Finished, JobChanged, MarkSuspect, Place, Revive,
+    StoreError, Suspect, Sweep,
 };
 
 use super::support::{Bench, START, attempt, by_webhook, form, open};
@@ -197,6 +200,24 @@ fn leads_that_nobody_can_take_wait_and_go_to_the_first_who_can_oldest_first() {
     let leads = bench.store.read().unwrap().leads(None, 10).unwrap();
     let with_agent: Vec<_> = leads.iter().rev().map(|(_, lead)| lead.agent.is_some()).collect();
     assert_eq!(with_agent, [true, true, false]);
+}
+
+#[test]
+fn a_lead_that_waits_goes_to_an_agent_whose_absence_has_ended() {
+    let bench = Bench::new();
+    bench.add_agent("ann", None);
+    let from = bench.clock.now();
+    let to = from.plus(Millis::from_secs(3600));
+    let away = AgentChange::Absent(Absence { from, to });
+    bench.store.ask(ChangeAgent { name: AgentName::new("ann").unwrap(), change: away }).unwrap();
+    let job = bench.accept_new("a");
+    bench.finish(job);
+
+    assert_eq!(bench.store.ask(Distribute).unwrap(), 0);
+    bench.clock.advance(Millis::from_secs(3600));
+    assert_eq!(bench.store.ask(Distribute).unwrap(), 1);
+    assert_eq!(bench.store.read().unwrap().counts().unwrap().leads_unassigned, 0);
+    bench.check();
 }
 
 #[test]

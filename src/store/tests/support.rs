@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::clock::ManualClock;
-use crate::domain::arrival::{Arrival, Form};
-use crate::domain::ids::{AgentName, Customer, FlowName, FlowToken, JobId, MessageId, TeamName};
+use crate::domain::arrival::{Arrival, Form, Unreadable};
+use crate::domain::ids::{AgentName, Customer, FlowName, JobId, MessageId, TeamName};
 use crate::domain::job::Attempt;
-use crate::domain::submission::{Channel, IdempotencyKey, Submission};
+use crate::domain::submission::{Channel, IdempotencyKey};
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{Accept, Accepted, AddAgent, Finish, Finished, LeadOrder, Store, StoreOptions};
 
@@ -45,6 +45,19 @@ impl Bench {
 
     pub fn accept(&self, form: Form) -> Accepted {
         let arrivals = vec![Arrival::Form(Box::new(form))];
+        self.store.ask(Accept { arrivals }).unwrap().remove(0)
+    }
+
+    /// A message of which nothing can be made.
+    pub fn accept_unreadable(&self, message: &str) -> Accepted {
+        let unreadable = Unreadable {
+            message_key: Some(IdempotencyKey::of_message(&MessageId::new(message).unwrap())),
+            elsewhere: Vec::new(),
+            join: None,
+            reason: "it makes no sense".to_owned(),
+            payload: "{}".to_owned(),
+        };
+        let arrivals = vec![Arrival::Unreadable(Box::new(unreadable))];
         self.store.ask(Accept { arrivals }).unwrap().remove(0)
     }
 
@@ -96,27 +109,7 @@ pub fn attempt(error: Option<&str>) -> Attempt {
 
 /// A plain form with a token.
 pub fn form(token: &str, data: &str) -> Form {
-    let flow_token = FlowToken::new(token).unwrap();
-    Form {
-        form_key: Some(IdempotencyKey::of_token(&flow(), &flow_token)),
-        message_key: None,
-        elsewhere: Vec::new(),
-        draft_key: None,
-        wish: None,
-        answerable: true,
-        submission: Submission {
-            flow: flow(),
-            flow_token: Some(flow_token),
-            customer: Customer::from_text("1234567890"),
-            channel: Channel::Plain,
-            message_id: None,
-            screen: None,
-            data: data.into(),
-            extra: "".into(),
-            problems: Vec::new(),
-            sent_at: None,
-        },
-    }
+    Form::plain(&flow(), token, data)
 }
 
 /// The same form, come by webhook.

@@ -8,10 +8,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::clock::{Clock, ManualClock, SeededEntropy};
 use crate::config::Config;
 use crate::domain::arrival::{Arrival, Form};
-use crate::domain::ids::{AgentName, Customer, FlowName, FlowToken, JobId, TeamName};
+use crate::domain::ids::{AgentName, Customer, FlowName, JobId, TeamName};
 use crate::domain::job::Job;
 use crate::domain::retry::RetryPolicy;
-use crate::domain::submission::{Channel, IdempotencyKey, Submission};
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{Accept, Accepted, AddAgent, Distribute, LeadOrder, Snapshot, Store, StoreOptions};
 use crate::work::feeder::Feeder;
@@ -160,25 +159,5 @@ pub fn team() -> TeamName {
 }
 
 pub fn form(token: &str) -> Form {
-    let flow_token = FlowToken::new(token).unwrap();
-    Form {
-        form_key: Some(IdempotencyKey::of_token(&flow(), &flow_token)),
-        message_key: None,
-        elsewhere: Vec::new(),
-        draft_key: None,
-        wish: None,
-        answerable: true,
-        submission: Submission {
-            flow: flow(),
-            flow_token: Some(flow_token),
-            customer: Customer::from_text("1234567890"),
-            channel: Channel::Plain,
-            message_id: None,
-            screen: None,
-            data: "{}".into(),
-            extra: "".into(),
-            problems: Vec::new(),
-            sent_at: None,
-        },
-    }
+    Form::plain(&flow(), token, "{}")
 }
