@@ -4,8 +4,10 @@
 //! sockets and no store in here; what is sent is never changed: fields are kept as the text that came.
 
 pub mod cloud_api;
+pub mod encryption;
 pub mod flow_endpoint;
 mod json;
+mod private_key;
 pub mod signature;
 
 use std::collections::BTreeMap;
@@ -16,6 +18,7 @@ use crate::domain::calendar::Calendar;
 use crate::domain::flow::{Flow, UnknownScreen};
 use crate::domain::ids::{CalendarName, FlowName};
 
+pub use private_key::{InvalidKey, PrivateKey};
 pub use signature::{BadSignature, Claim, Signers};
 
 /// What arrivals are read by: the flows and calendars of the config.

@@ -1,0 +1,186 @@
+//! The envelope of an encrypted flow: the wrapped key, the IV and the ciphertext of a request, and the seal of its answer.
+//!
+//! Source: *Implementing Endpoint for Flows*, "Request Decryption and Encryption". Whatever fails behind a well-formed
+//! envelope fails alike: whether the key, the tag or the length was wrong is nobody's business outside. Signatures are
+//! checked before any of this, by `super::signature`.
+
+use aes_gcm::aead::consts::U16;
+use aes_gcm::aead::{Aead, KeyInit};
+use aes_gcm::aes::Aes128;
+use aes_gcm::{AesGcm, Nonce};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::IntakeError;
+use super::flow_endpoint::object;
+use super::private_key::{AES_KEY_BYTES, PrivateKey};
+
+/// AES-128-GCM under an IV of 16 bytes, not the usual 12.
+type Cipher = AesGcm<Aes128, U16>;
+
+const WRAPPED_KEY_BYTES: usize = 256;
+const IV_BYTES: usize = 16;
+const TAG_BYTES: usize = 16;
+
+/// What tells one encrypted request from all others: SHA-256 over its three parts.
+pub type Fingerprint = [u8; 32];
+
+/// A request as it came: nothing is opened yet.
+#[derive(Debug)]
+pub struct Envelope {
+    wrapped_key: Vec<u8>,
+    iv: [u8; IV_BYTES],
+    sealed: Vec<u8>,
+}
+
+/// It can't be opened: the sender used another key, or the bytes were changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it can't be decrypted")]
+pub struct CannotOpen;
+
+/// An opened request.
+pub struct Opened {
+    /// The text inside.
+    pub text: String,
+    /// Closes its answer.
+    pub seal: Seal,
+}
+
+/// Closes one answer, and only one: one key and IV must never seal two different texts.
+pub struct Seal {
+    key: Zeroizing<[u8; AES_KEY_BYTES]>,
+    iv: [u8; IV_BYTES],
+}
+
+impl Envelope {
+    /// Reads a body. `Ok(Err(…))`: it is an envelope that nothing can be in.
+    ///
+    /// # Errors
+    /// [`IntakeError`] for a body that is no JSON object with the three texts.
+    pub fn read(body: &[u8]) -> Result<Result<Self, CannotOpen>, IntakeError> {
+        let fields = object(body)?;
+        let text = |name: &str| fields.text(name).ok_or_else(|| IntakeError::field(name, "is missing, or not a text"));
+        let wrapped_key = text("encrypted_aes_key")?;
+        let iv = text("initial_vector")?;
+        let sealed = text("encrypted_flow_data")?;
+        Ok(Self::decode(&wrapped_key, &iv, &sealed).ok_or(CannotOpen))
+    }
+
+    fn decode(wrapped_key: &str, iv: &str, sealed: &str) -> Option<Self> {
+        let wrapped_key = STANDARD.decode(wrapped_key).ok().filter(|bytes| bytes.len() == WRAPPED_KEY_BYTES)?;
+        let iv = STANDARD.decode(iv).ok()?.try_into().ok()?;
+        let sealed = STANDARD.decode(sealed).ok().filter(|bytes| bytes.len() >= TAG_BYTES)?;
+        Some(Self { wrapped_key, iv, sealed })
+    }
+
+    /// What tells it from all others, however its JSON is written.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut hash = Sha256::new();
+        // The first two have fixed lengths: no other parts give the same bytes.
+        hash.update(&self.wrapped_key);
+        hash.update(self.iv);
+        hash.update(&self.sealed);
+        hash.finalize().into()
+    }
+
+    /// Opens it with the first of `keys` that fits. Costs one RSA operation for each key tried.
+    ///
+    /// # Errors
+    /// [`CannotOpen`], whatever the reason.
+    pub fn open(&self, keys: &[PrivateKey]) -> Result<Opened, CannotOpen> {
+        // Every key is tried with the ciphertext, too: a wrong key may unwrap 16 bytes of noise.
+        keys.iter().find_map(|key| self.open_with(key.unwrap(&self.wrapped_key)?)).ok_or(CannotOpen)
+    }
+
+    fn open_with(&self, key: Zeroizing<[u8; AES_KEY_BYTES]>) -> Option<Opened> {
+        let opened = cipher(&key).decrypt(&Nonce::<U16>::from(self.iv), self.sealed.as_slice()).ok()?;
+        let text = String::from_utf8(opened).ok()?;
+        Some(Opened { text, seal: Seal { key, iv: self.iv } })
+    }
+}
+
+impl Seal {
+    /// The body of the answer: base64 of `answer` under the same key and the IV with every bit inverted.
+    ///
+    /// # Errors
+    /// [`CannotOpen`] for an answer beyond what the cipher takes (64 GiB).
+    pub fn close(self, answer: &str) -> Result<String, CannotOpen> {
+        let iv = self.iv.map(|byte| !byte);
+        let sealed = cipher(&self.key).encrypt(&Nonce::<U16>::from(iv), answer.as_bytes());
+        sealed.map(|bytes| STANDARD.encode(bytes)).map_err(|_| CannotOpen)
+    }
+}
+
+fn cipher(key: &[u8; AES_KEY_BYTES]) -> Cipher {
+    Cipher::new(&(*key).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    const KEY: &str = include_str!("../../tests/vectors/key_private.pem");
+    const OTHER: &str = include_str!("../../tests/vectors/other_private.pem");
+
+    fn keys(texts: &[&str]) -> Vec<PrivateKey> {
+        texts.iter().map(|text| PrivateKey::read(text, None).unwrap()).collect()
+    }
+
+    fn cases(text: &str) -> Vec<Value> {
+        let file: Value = serde_json::from_str(text).unwrap();
+        file["cases"].as_array().unwrap().clone()
+    }
+
+    fn good() -> Vec<Value> {
+        cases(include_str!("../../tests/vectors/flow_good.json"))
+    }
+
+    #[test]
+    fn every_good_vector_opens_and_its_answer_is_sealed_byte_for_byte() {
+        for keys in [keys(&[KEY]), keys(&[OTHER, KEY]), keys(&[KEY, OTHER])] {
+            for case in good() {
+                let name = &case["name"];
+                let envelope = Envelope::read(case["body"].as_str().unwrap().as_bytes()).unwrap().unwrap();
+                let opened = envelope.open(&keys).unwrap();
+                assert_eq!(opened.text, case["request_plaintext"], "{name}");
+                let sealed = opened.seal.close(case["response_plaintext"].as_str().unwrap()).unwrap();
+                assert_eq!(sealed, case["response_body"], "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_bad_vector_opens_to_a_json_object() {
+        let keys = keys(&[KEY]);
+        for case in cases(include_str!("../../tests/vectors/flow_bad.json")) {
+            let expected: Vec<u64> =
+                case["expect_status"].as_array().unwrap().iter().filter_map(Value::as_u64).collect();
+            if expected == [432] {
+                continue;
+            }
+            let opened = match Envelope::read(case["body"].as_str().unwrap().as_bytes()) {
+                Ok(read) => read.and_then(|envelope| envelope.open(&keys)),
+                Err(_) => continue,
+            };
+            let is_object = opened.is_ok_and(|opened| object(opened.text.as_bytes()).is_ok());
+            assert!(!is_object && expected.contains(&421), "{}", case["name"]);
+        }
+    }
+
+    #[test]
+    fn a_request_is_told_by_its_parts_and_not_by_how_its_json_is_written() {
+        let fingerprint = |case: &Value| {
+            let body = case["body"].as_str().unwrap();
+            Envelope::read(body.as_bytes()).unwrap().unwrap().fingerprint()
+        };
+        let good = good();
+        let of = |name: &str| fingerprint(good.iter().find(|case| case["name"] == name).unwrap());
+        assert_eq!(of("data_exchange"), of("data_exchange_escaped_slashes"));
+        assert_ne!(of("data_exchange"), of("data_exchange_error"));
+    }
+}

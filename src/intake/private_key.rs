@@ -1,0 +1,196 @@
+//! RSA private keys in all the forms that people have them in, and the one thing they are used for: unwrapping.
+//!
+//! The forms are those of *Flows Encryption* and of the tools it names: PKCS#8 and PKCS#1, each plain or behind a
+//! passphrase, also pasted into an environment variable with `\n` for its line ends. Where a key stands is
+//! `crate::config`'s; what is unwrapped with it is opened by `super::encryption`.
+
+use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey};
+use cbc::cipher::block_padding::Pkcs7;
+use cbc::cipher::{BlockModeDecrypt, KeyIvInit};
+use md5::{Digest, Md5};
+use pem::Pem;
+use pkcs8::der::asn1::OctetStringRef;
+use pkcs8::spki::AlgorithmIdentifierRef;
+use pkcs8::{EncryptedPrivateKeyInfoRef, ObjectIdentifier, PrivateKeyInfoRef, SecretDocument};
+use zeroize::{Zeroize, Zeroizing};
+
+/// `rsaEncryption` (RFC 8017, appendix A.1).
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+
+/// Meta takes keys of 2048 bits (*Flows Encryption*), so wrapped keys have as many bytes as these bits fill.
+const KEY_BITS: usize = 2048;
+
+/// Bytes of an AES-128 key.
+pub(super) const AES_KEY_BYTES: usize = 16;
+
+/// A private key of a flow. Never shown: `Debug` says only that there is one.
+pub struct PrivateKey(OaepPrivateDecryptingKey);
+
+impl std::fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PrivateKey(…)")
+    }
+}
+
+/// A text that gives no usable key. Never says what was in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidKey {
+    /// No PEM.
+    #[error("it holds no PEM block (a text between `-----BEGIN … PRIVATE KEY-----` and `-----END …`)")]
+    NotPem,
+    /// Another kind of PEM.
+    #[error("its PEM block is a {0:?}, not a private key of RSA")]
+    OtherKind(String),
+    /// Behind a passphrase that nobody gave.
+    #[error("it is encrypted: set `passphrase` in the flow, for example \"env:FLOW_KEY_PASSPHRASE\"")]
+    NeedsPassphrase,
+    /// The passphrase does not open it.
+    #[error("the passphrase does not open it")]
+    WrongPassphrase,
+    /// A cipher that only old tools wrote.
+    #[error("it is encrypted with {0}: convert it with `openssl pkcs8 -topk8 -in OLD -out NEW`")]
+    OldCipher(String),
+    /// Not RSA, or damaged.
+    #[error("it is damaged, or no key of RSA")]
+    Rejected,
+    /// Too long or too short.
+    #[error("it has {0} bits: Meta takes keys of 2048")]
+    Size(usize),
+}
+
+impl PrivateKey {
+    /// Reads a PEM text.
+    ///
+    /// # Errors
+    /// [`InvalidKey`] says what is wrong, without the text.
+    pub fn read(text: &str, passphrase: Option<&str>) -> Result<Self, InvalidKey> {
+        // Environment files and dashboards turn line ends into the two characters `\n`.
+        let text = Zeroizing::new(text.replace("\\n", "\n"));
+        let block = pem::parse(text.as_bytes()).map_err(|_| InvalidKey::NotPem)?;
+        let document = pkcs8_of(&block, passphrase);
+        block.into_contents().zeroize();
+        let key = PrivateDecryptingKey::from_pkcs8(document?.as_bytes()).map_err(|_| InvalidKey::Rejected)?;
+        match key.key_size_bits() {
+            KEY_BITS => OaepPrivateDecryptingKey::new(key).map(Self).map_err(|_| InvalidKey::Rejected),
+            other => Err(InvalidKey::Size(other)),
+        }
+    }
+
+    /// Unwraps an AES key: RSA-OAEP, SHA-256 as hash and in MGF1, empty label (*Implementing Endpoint for Flows*).
+    /// Nothing where it was not wrapped for this key, or is no key of 16 bytes.
+    pub(super) fn unwrap(&self, wrapped: &[u8]) -> Option<Zeroizing<[u8; AES_KEY_BYTES]>> {
+        let mut room = Zeroizing::new(vec![0; self.0.min_output_size()]);
+        let unwrapped = self.0.decrypt(&OAEP_SHA256_MGF1SHA256, wrapped, &mut room, None).ok()?;
+        <[u8; AES_KEY_BYTES]>::try_from(&*unwrapped).ok().map(Zeroizing::new)
+    }
+}
+
+/// The key as unencrypted PKCS#8, which is all that the cipher library reads.
+fn pkcs8_of(block: &Pem, passphrase: Option<&str>) -> Result<SecretDocument, InvalidKey> {
+    let given = || passphrase.ok_or(InvalidKey::NeedsPassphrase);
+    match block.tag() {
+        "PRIVATE KEY" => SecretDocument::try_from(block.contents()).map_err(|_| InvalidKey::Rejected),
+        "ENCRYPTED PRIVATE KEY" => {
+            let info = EncryptedPrivateKeyInfoRef::try_from(block.contents()).map_err(|_| InvalidKey::Rejected)?;
+            info.decrypt(given()?).map_err(|_| InvalidKey::WrongPassphrase)
+        }
+        "RSA PRIVATE KEY" => match block.headers().get("DEK-Info") {
+            None => wrap_pkcs1(block.contents()),
+            Some(info) => wrap_pkcs1(&decrypt_pkcs1(info, block.contents(), given()?)?)
+                // What the wrong passphrase opens looks like noise.
+                .map_err(|_| InvalidKey::WrongPassphrase),
+        },
+        other => Err(InvalidKey::OtherKind(other.to_owned())),
+    }
+}
+
+/// A PKCS#1 key inside PKCS#8 (RFC 5958, section 2).
+fn wrap_pkcs1(key: &[u8]) -> Result<SecretDocument, InvalidKey> {
+    let algorithm = AlgorithmIdentifierRef { oid: RSA, parameters: Some(pkcs8::der::asn1::AnyRef::NULL) };
+    let key = <&OctetStringRef>::try_from(key).map_err(|_| InvalidKey::Rejected)?;
+    SecretDocument::try_from(PrivateKeyInfoRef::new(algorithm, key)).map_err(|_| InvalidKey::Rejected)
+}
+
+/// OpenSSL's old way with passphrases: DES-EDE3-CBC under a key that MD5 makes of the passphrase and the first 8 bytes
+/// of the IV (`EVP_BytesToKey`, one round).
+fn decrypt_pkcs1(info: &str, sealed: &[u8], passphrase: &str) -> Result<Zeroizing<Vec<u8>>, InvalidKey> {
+    let (cipher, iv) = info.split_once(',').ok_or(InvalidKey::Rejected)?;
+    if cipher.trim() != "DES-EDE3-CBC" {
+        return Err(InvalidKey::OldCipher(cipher.trim().to_owned()));
+    }
+    let iv = u64::from_str_radix(iv.trim(), 16).map_err(|_| InvalidKey::Rejected)?.to_be_bytes();
+    let mut key = Zeroizing::new(Vec::with_capacity(32));
+    let mut last = Vec::new();
+    while key.len() < 24 {
+        let mut hash = Md5::new();
+        hash.update(&last);
+        hash.update(passphrase);
+        hash.update(iv);
+        last = hash.finalize().to_vec();
+        key.extend_from_slice(&last);
+    }
+    last.zeroize();
+    key.truncate(24);
+    let opener = cbc::Decryptor::<des::TdesEde3>::new_from_slices(&key, &iv).map_err(|_| InvalidKey::Rejected)?;
+    let mut opened = Zeroizing::new(sealed.to_vec());
+    let length =
+        opener.decrypt_padded::<Pkcs7>(&mut opened).map_err(|_| InvalidKey::WrongPassphrase).map(<[u8]>::len)?;
+    opened.truncate(length);
+    Ok(opened)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSPHRASE: &str = "correct horse battery staple";
+    const PKCS8: &str = include_str!("../../tests/vectors/key_private.pem");
+    const FORMS: [(&str, Option<&str>); 4] = [
+        (PKCS8, None),
+        (include_str!("../../tests/vectors/key_private_pkcs1.pem"), None),
+        (include_str!("../../tests/vectors/key_private_encrypted.pem"), Some(PASSPHRASE)),
+        (include_str!("../../tests/vectors/key_private_encrypted_pkcs1.pem"), Some(PASSPHRASE)),
+    ];
+
+    fn document(text: &str, passphrase: Option<&str>) -> Vec<u8> {
+        pkcs8_of(&pem::parse(text).unwrap(), passphrase).unwrap().as_bytes().to_vec()
+    }
+
+    #[test]
+    fn every_form_is_the_same_key() {
+        for (text, passphrase) in FORMS {
+            assert_eq!(document(text, passphrase), document(PKCS8, None));
+            PrivateKey::read(text, passphrase).unwrap();
+            PrivateKey::read(&text.replace('\n', "\\n"), passphrase).unwrap();
+            PrivateKey::read(&text.replace('\n', "\r\n"), passphrase).unwrap();
+        }
+    }
+
+    #[test]
+    fn without_the_passphrase_or_with_another_an_encrypted_key_is_refused() {
+        for (text, _) in FORMS.iter().skip(2) {
+            assert_eq!(PrivateKey::read(text, None).unwrap_err(), InvalidKey::NeedsPassphrase);
+            for wrong in ["", "wrong", "correct horse battery stapl"] {
+                assert_eq!(PrivateKey::read(text, Some(wrong)).unwrap_err(), InvalidKey::WrongPassphrase);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_with_what_it_is() {
+        let refused = |text: &str| PrivateKey::read(text, None).unwrap_err();
+        assert_eq!(refused(""), InvalidKey::NotPem);
+        assert_eq!(refused("hunter2"), InvalidKey::NotPem);
+        let public = include_str!("../../tests/vectors/key_public.pem");
+        assert_eq!(refused(public), InvalidKey::OtherKind("PUBLIC KEY".to_owned()));
+        assert_eq!(refused(&PKCS8.replace("PRIVATE KEY", "RSA PRIVATE KEY")), InvalidKey::Rejected);
+        let aes = FORMS[3].0.replace("DES-EDE3-CBC", "AES-256-CBC");
+        let error = PrivateKey::read(&aes, Some(PASSPHRASE)).unwrap_err();
+        assert_eq!(error, InvalidKey::OldCipher("AES-256-CBC".to_owned()));
+    }
+
+    #[test]
+    fn a_key_is_never_shown() {
+        assert_eq!(format!("{:?}", PrivateKey::read(PKCS8, None).unwrap()), "PrivateKey(…)");
+    }
+}
