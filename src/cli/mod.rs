@@ -16,6 +16,7 @@
 
 pub mod args;
 pub mod demo;
+pub mod flow_keys;
 pub mod nouns;
 pub mod reach;
 pub mod sample;
@@ -37,6 +38,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::store::StoreError;
 use demo::{DemoArgs, DemoError};
+use flow_keys::NoFlowKey;
 use nouns::{Asked, status};
 use secrets::NoSecret;
 use sender::SendError;
@@ -107,6 +109,8 @@ enum CliError {
     Try(#[from] TryError),
     #[error(transparent)]
     Demo(#[from] DemoError),
+    #[error(transparent)]
+    FlowKey(#[from] NoFlowKey),
     #[error("something was lost or doubled: see the report")]
     NotWeathered,
     #[error("can't print the answer: {0}")]
@@ -119,7 +123,9 @@ impl CliError {
             Self::Admin(error) | Self::Try(TryError::Admin(error)) => of_admin(error.code),
             Self::Serve(error) => of_serve(error),
             Self::Try(TryError::NotRunning(_) | TryError::Send(SendError::NotListening { .. })) => 4,
-            Self::Config(_) | Self::Try(TryError::WhichFlow(_) | TryError::Secret(NoSecret::Unreadable(_))) => 2,
+            Self::Config(_)
+            | Self::FlowKey(_)
+            | Self::Try(TryError::WhichFlow(_) | TryError::Secret(NoSecret::Unreadable(_))) => 2,
             Self::Try(_) | Self::Demo(_) | Self::NotWeathered | Self::Print(_) => 1,
         }
     }
@@ -142,7 +148,7 @@ const fn of_serve(error: &ServeError) -> u8 {
         ServeError::Store(StoreError::Damaged(_)) => 6,
         ServeError::InUse(_)
         | ServeError::Store(StoreError::File { .. } | StoreError::Foreign { .. } | StoreError::TooNew { .. }) => 4,
-        ServeError::Unsigned { .. } | ServeError::Secret(_) | ServeError::Config(_) => 2,
+        ServeError::Unsigned { .. } | ServeError::Secret(_) | ServeError::Config(_) | ServeError::FlowKey(_) => 2,
         _ => 1,
     }
 }
@@ -228,6 +234,7 @@ fn print_check(config: &Config, json: bool) -> Result<(), CliError> {
 }
 
 fn print_config(config: &Config, json: bool) -> Result<(), CliError> {
+    flow_keys::read(config)?;
     let summary = config.summary(SystemClock::new().now());
     let mut out = io::stdout();
     if json {

@@ -69,7 +69,7 @@ fn text(min: usize, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::flow::{BookingRule, SignatureRule, WebhookRule};
+    use crate::domain::flow::{BookingRule, Encryption, SignatureRule, WebhookRule};
     use crate::domain::ids::{CalendarName, FlowName};
 
     fn flow(fields: Vec<(&str, FieldKind)>) -> Flow {
@@ -79,6 +79,7 @@ mod tests {
             name: FlowName::new("visit").unwrap(),
             path: "/visit".to_owned(),
             signature: SignatureRule::Required,
+            encryption: Encryption::None,
             screens: vec![screen("FIRST", false, vec![]), screen("LAST", true, fields.collect())],
             booking: None,
             lead: None,

@@ -3,14 +3,17 @@
 //! Screens and fields are read by `screens`. What a flow then does with an answer is `crate::domain::flow`'s.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::nearest::hint;
 use super::raw::Table;
 use super::screens;
+use super::secrets::SecretRef;
+use super::settings::secret;
 use super::value::Item;
 use crate::domain::field::Field;
-use crate::domain::flow::{BookingRule, Flow, LeadRule, Screen, SignatureRule, WebhookRule};
+use crate::domain::flow::{BookingRule, Encryption, Flow, LeadRule, Screen, SignatureRule, WebhookRule};
 use crate::domain::ids::{CalendarName, FlowName, TeamName};
 
 /// Paths that the server answers itself.
@@ -22,15 +25,27 @@ const TAKEN_FOLDER: &str = "/gateways";
 /// No proxy lets much longer ones through.
 const PATH_BYTES_MAX: usize = 512;
 
-/// Reads `[flows]`. `calendars` are the names under `[calendars]`.
-pub(super) fn read(root: &Table<'_>, calendars: &[&str]) -> BTreeMap<FlowName, Arc<Flow>> {
-    let Some(flows) = root.get("flows") else { return BTreeMap::new() };
+/// Where the private keys of an encrypted flow are.
+#[derive(Clone, Debug)]
+pub struct KeyPlaces {
+    /// Newest first; those behind the first are its predecessors.
+    pub private_keys: Vec<SecretRef>,
+    /// What those behind a passphrase are opened with.
+    pub passphrase: Option<SecretRef>,
+}
+
+/// The flows, and the keys of those that are encrypted.
+pub(super) type Flows = (BTreeMap<FlowName, Arc<Flow>>, BTreeMap<FlowName, KeyPlaces>);
+
+/// Reads `[flows]`. `calendars` are the names under `[calendars]`, `folder` is the config's.
+pub(super) fn read(root: &Table<'_>, calendars: &[&str], folder: &Path) -> Flows {
+    let Some(flows) = root.get("flows") else { return Flows::default() };
     let read = flows.names(|table| {
         let mut paths: BTreeMap<String, String> = BTreeMap::new();
         let mut rules: Vec<(String, WebhookRule)> = Vec::new();
-        let mut read = BTreeMap::new();
+        let mut read = Flows::default();
         for item in table.named() {
-            let Some(flow) = flow(&item, calendars) else { continue };
+            let Some((flow, keys)) = flow(&item, calendars, folder) else { continue };
             let name = flow.name.to_string();
             if let Some(other) = paths.insert(flow.path.clone(), name.clone()) {
                 item.refuse_key(format!("flows `{other}` and `{name}` have the same path, {}", flow.path));
@@ -42,7 +57,8 @@ pub(super) fn read(root: &Table<'_>, calendars: &[&str]) -> BTreeMap<FlowName, A
                 item.refuse_key(format!("flows `{other}` and `{name}` have the same webhook rule: {why}"));
             }
             rules.push((name, flow.webhook.clone()));
-            read.insert(flow.name.clone(), Arc::new(flow));
+            read.1.extend(keys.map(|keys| (flow.name.clone(), keys)));
+            read.0.insert(flow.name.clone(), Arc::new(flow));
         }
         read
     });
@@ -50,14 +66,17 @@ pub(super) fn read(root: &Table<'_>, calendars: &[&str]) -> BTreeMap<FlowName, A
 }
 
 /// One flow; `None` where it has no name or no path.
-fn flow(item: &Item<'_>, calendars: &[&str]) -> Option<Flow> {
+fn flow(item: &Item<'_>, calendars: &[&str], folder: &Path) -> Option<(Flow, Option<KeyPlaces>)> {
     let name = item.parsed_key(FlowName::new);
     item.table(|table| {
-        encryption(table);
+        let keys = encryption(table, folder);
+        table.refuse_for_now("upstream", "programs of yours behind a flow");
+        table.refuse_for_now("deliver", "deliveries");
         let signature = table.get("signature").and_then(|item| item.word(&["required", "none"]));
         let screens = table.get("screens").map(|item| screens::read(&item)).unwrap_or_default();
         let path = path(table, name.as_ref());
-        Some(Flow {
+        let flow = Flow {
+            encryption: if keys.is_some() { Encryption::Required } else { Encryption::None },
             signature: if signature == Some("none") { SignatureRule::None } else { SignatureRule::Required },
             booking: table.table("booking", |booking_table| booking(booking_table, calendars, &screens)).flatten(),
             lead: table.table("lead", lead).flatten(),
@@ -65,21 +84,32 @@ fn flow(item: &Item<'_>, calendars: &[&str]) -> Option<Flow> {
             screens,
             name: name?,
             path: path?,
-        })
+        };
+        Some((flow, keys))
     })?
 }
 
-fn encryption(table: &Table<'_>) {
-    if let Some(item) = table.get("encryption")
-        && item.word(&["none", "required"]) == Some("required")
-    {
-        item.refuse(
-            "this version has no encrypted flows yet: write \"none\", for a flow whose sender posts plain JSON",
-        );
+/// The keys of an encrypted flow; `None` for a plain one.
+fn encryption(table: &Table<'_>, folder: &Path) -> Option<KeyPlaces> {
+    let word = table.get("encryption").and_then(|item| item.word(&["none", "required"]));
+    let (keys, passphrase) = (table.get("private_keys"), table.get("passphrase"));
+    if word != Some("required") {
+        for item in [keys, passphrase].into_iter().flatten() {
+            item.refuse_key(format!(
+                "{}: a flow without `encryption = \"required\"` has no `{}`",
+                table.name, item.key
+            ));
+        }
+        return None;
     }
-    table.refuse_for_now("private_keys", "encrypted flows");
-    table.refuse_for_now("upstream", "programs of yours behind a flow");
-    table.refuse_for_now("deliver", "deliveries");
+    if keys.is_none() {
+        table.refuse("`private_keys` is missing: an encrypted flow needs one, like [\"file:flow_key.pem\"]");
+    }
+    let keys = keys.and_then(|item| item.some_items()).unwrap_or_default();
+    Some(KeyPlaces {
+        private_keys: keys.iter().filter_map(|item| secret(item, folder)).collect(),
+        passphrase: passphrase.and_then(|item| secret(&item, folder)),
+    })
 }
 
 fn path(table: &Table<'_>, name: Option<&FlowName>) -> Option<String> {
@@ -268,11 +298,6 @@ mod tests {
             "[flows.form]",
             &[
                 (
-                    "encryption = \"required\"",
-                    "2:14: flows.form.encryption: this version has no encrypted flows yet: write \"none\", for a flow whose sender posts plain JSON",
-                ),
-                ("private_keys = [\"file:key\"]", "2:1: `private_keys`: this version has no encrypted flows yet"),
-                (
                     "upstream = \"http://[::1]\"",
                     "2:1: `upstream`: this version has no programs of yours behind a flow yet",
                 ),
@@ -287,6 +312,27 @@ mod tests {
                 ("[gateways.waha]", "2:2: `gateways`: this version has no unofficial gateways yet"),
             ],
         );
+    }
+
+    #[test]
+    fn an_encrypted_flow_has_keys_and_a_plain_one_has_none() {
+        assert_refused(
+            "[flows.form]",
+            &[
+                (
+                    "encryption = \"required\"",
+                    "1:8: flows.form: `private_keys` is missing: an encrypted flow needs one, like [\"file:flow_key.pem\"]",
+                ),
+                (
+                    "private_keys = [\"file:key\"]",
+                    "2:1: flows.form: a flow without `encryption = \"required\"` has no `private_keys`",
+                ),
+            ],
+        );
+        assert!(refused("[flows.form]\nencryption = \"required\"\nprivate_keys = []").contains("private_keys"));
+        assert!(!refused("[flows.form]\nencryption = \"required\"\nprivate_keys = [\"hush\"]").contains("hush"));
+        let config = accepted("[flows.form]\nencryption = \"required\"\nprivate_keys = [\"file:a\", \"env:B\"]");
+        assert_eq!(config.keys.values().next().unwrap().private_keys.len(), 2);
     }
 
     #[test]

@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use error::{ConfigError, Problem};
+pub use flows::KeyPlaces;
 pub use secrets::{InvalidSecretRef, Secret, SecretError, SecretRef};
 pub use settings::{Limits, Meta, Retention, StoreSettings, Verify, Workers};
 pub use summary::{CalendarSummary, DaySummary, FlowSummary, Summary};
@@ -69,6 +70,8 @@ pub struct Config {
     pub store: StoreSettings,
     /// The flows.
     pub flows: BTreeMap<FlowName, Arc<Flow>>,
+    /// Where the keys of encrypted flows are.
+    pub keys: BTreeMap<FlowName, KeyPlaces>,
     /// The calendars.
     pub calendars: BTreeMap<CalendarName, Arc<Calendar>>,
 }
@@ -120,6 +123,7 @@ impl Config {
         root.refuse_for_now("destinations", "deliveries");
         root.refuse_for_now("gateways", "unofficial gateways");
         let settings::Places { listen, admin_listen, data } = settings::Places::read(root, folder);
+        let (flows, keys) = flows::read(root, &calendars::names(root), folder);
         Self {
             file: file.to_owned(),
             listen,
@@ -131,7 +135,8 @@ impl Config {
             retry: settings::retry(root),
             retention: Retention::read(root),
             store: StoreSettings::read(root),
-            flows: flows::read(root, &calendars::names(root)),
+            flows,
+            keys,
             calendars: calendars::read(root),
         }
     }

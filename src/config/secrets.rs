@@ -116,6 +116,20 @@ impl SecretRef {
         self.resolve_in(|name| std::env::var_os(name))
     }
 
+    /// Gets a secret of several lines, such as a private key. `None` where its environment variable is not set, or empty.
+    ///
+    /// # Errors
+    /// [`SecretError`] for a file that is missing, unreadable, empty or no text.
+    pub fn resolve_block(&self) -> Result<Option<Secret>, SecretError> {
+        match self {
+            Self::File(path) => match read_text(path)? {
+                text if text.trim().is_empty() => Err(SecretError::Empty(path.clone())),
+                text => Ok(Some(Secret::new(text))),
+            },
+            Self::Env(_) | Self::Text(_) => self.resolve(),
+        }
+    }
+
     fn resolve_in(&self, variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<Secret>, SecretError> {
         match self {
             Self::Env(name) => match variable(name).map(OsString::into_string) {
@@ -125,6 +139,16 @@ impl SecretRef {
             },
             Self::File(path) => read_file(path).map(Some),
             Self::Text(value) => Ok(Some(value.clone())),
+        }
+    }
+
+    /// The place, for people: never the secret.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Env(name) => format!("env:{name}"),
+            Self::File(path) => format!("file:{}", path.display()),
+            Self::Text(_) => "text:…".to_owned(),
         }
     }
 
@@ -157,11 +181,15 @@ fn is_variable_name(name: &str) -> bool {
     fits && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
 }
 
-fn read_file(path: &Path) -> Result<Secret, SecretError> {
+fn read_text(path: &Path) -> Result<String, SecretError> {
     let failed = |source| SecretError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)).map_err(failed)?;
-    let text = String::from_utf8(bytes).map_err(|_| SecretError::NotText(path.to_owned()))?;
+    String::from_utf8(bytes).map_err(|_| SecretError::NotText(path.to_owned()))
+}
+
+fn read_file(path: &Path) -> Result<Secret, SecretError> {
+    let text = read_text(path)?;
     let line = text.trim_end_matches(['\r', '\n']);
     match line {
         "" => Err(SecretError::Empty(path.to_owned())),

@@ -155,7 +155,7 @@ impl Meta {
     }
 }
 
-fn secret(item: &Item<'_>, folder: &Path) -> Option<SecretRef> {
+pub(super) fn secret(item: &Item<'_>, folder: &Path) -> Option<SecretRef> {
     item.parsed(|text| SecretRef::parse(text, folder))
 }
 

@@ -9,7 +9,7 @@ use super::Config;
 use super::secrets::SecretRef;
 use super::units;
 use crate::domain::calendar::Calendar;
-use crate::domain::flow::{Flow, SignatureRule};
+use crate::domain::flow::{Encryption, Flow, SignatureRule};
 use crate::domain::time::{Millis, Timestamp};
 
 /// Days with free starts that are shown of each calendar.
@@ -49,6 +49,8 @@ pub struct FlowSummary {
     pub path: String,
     /// Whether it must be signed.
     pub signed: bool,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
     /// Its screens in order.
     pub screens: Vec<String>,
     /// The calendar it books in.
@@ -101,6 +103,10 @@ impl Config {
         let mut notes: Vec<String> =
             self.meta.app_secrets.iter().filter_map(|place| secret("app_secrets", place)).collect();
         notes.extend(secret("verify_token", &self.meta.verify_token));
+        for (flow, places) in &self.keys {
+            let places = places.private_keys.iter().chain(&places.passphrase);
+            notes.extend(places.filter_map(SecretRef::note).map(|note| format!("flow {flow}: {note}")));
+        }
         for flow in self.flows.values().filter(|flow| flow.signature == SignatureRule::None) {
             notes.push(format!(
                 "flow {} takes forms without a signature: anybody who reaches it can send them",
@@ -135,6 +141,7 @@ impl FlowSummary {
             name: flow.name.to_string(),
             path: flow.path.clone(),
             signed: flow.signature == SignatureRule::Required,
+            encrypted: flow.encryption == Encryption::Required,
             screens: flow.screens.iter().map(|screen| screen.name.clone()).collect(),
             calendar: flow.booking.as_ref().map(|booking| booking.calendar.to_string()),
             team: flow.lead.as_ref().map(|lead| lead.team.to_string()),
@@ -175,7 +182,8 @@ impl fmt::Display for Summary {
 impl fmt::Display for FlowSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "flow {}", self.name)?;
-        writeln!(f, "  path          {}{}", self.path, if self.signed { "" } else { " (not signed)" })?;
+        let encrypted = if self.encrypted { " (encrypted)" } else { "" };
+        writeln!(f, "  path          {}{encrypted}{}", self.path, if self.signed { "" } else { " (not signed)" })?;
         let screens = if self.screens.is_empty() { "any, each final".to_owned() } else { self.screens.join(", ") };
         writeln!(f, "  screens       {screens}")?;
         writeln!(f, "  books in      {}", self.calendar.as_deref().unwrap_or("nothing"))?;

@@ -147,8 +147,8 @@ url = "https://crm.example"
     config.toml:2:10: listen: "localhost" is no address and port: write one like "127.0.0.1:8080"
     config.toml:4:1: unknown key `boddy` in limits: did you mean `body`?
     config.toml:5:9: limits.batch: must be from 1 to 65536, and is 0
+    config.toml:6:8: flows.form: `private_keys` is missing: an encrypted flow needs one, like ["file:flow_key.pem"]
     config.toml:7:1: unknown key `paht` in flows.form: did you mean `path`?
-    config.toml:8:14: flows.form.encryption: this version has no encrypted flows yet: write "none", for a flow whose sender posts plain JSON
     config.toml:9:1: `deliver`: this version has no deliveries yet
     config.toml:10:24: flows.form.booking.calendar: there is no calendar "chiar": did you mean `chair`?
     config.toml:12:12: calendars.chair.timezone: there is no time zone "Berlin": did you mean "Europe/Berlin"?

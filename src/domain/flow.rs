@@ -23,6 +23,8 @@ pub struct Flow {
     pub path: String,
     /// Whether its requests must be signed.
     pub signature: SignatureRule,
+    /// Whether its requests are encrypted.
+    pub encryption: Encryption,
     /// Its screens in order. None declared: every answer is final, and any field will do.
     pub screens: Vec<Screen>,
     /// The place it books.
@@ -41,6 +43,16 @@ pub enum SignatureRule {
     Required,
     /// Anybody who can reach the path can send.
     None,
+}
+
+/// Whether requests come in envelopes and answers go back in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encryption {
+    /// Plain JSON.
+    #[default]
+    None,
+    /// As Meta sends them to the endpoint of a published flow.
+    Required,
 }
 
 /// One screen of a form.
@@ -158,6 +170,22 @@ impl Flow {
     #[must_use]
     pub fn screen(&self, name: &str) -> Option<&Screen> {
         self.screens.iter().find(|screen| screen.name == name)
+    }
+
+    /// The screen that going back from `screen` leads to: one that leads to it; the first one leads back to itself.
+    #[must_use]
+    pub fn before(&self, screen: &str) -> Option<&Screen> {
+        let leads_here = |from: &&Screen| matches!(self.stage(Some(&from.name)), Ok(Stage::Draft { next: Some(next) }) if next.name == screen);
+        self.screens.iter().find(leads_here).or_else(|| self.screen(screen))
+    }
+
+    /// The screen on which the user chooses the slot: the one that declares the field of the time or, failing that, of
+    /// the day.
+    #[must_use]
+    pub fn screen_of_choice(&self) -> Option<&Screen> {
+        let rule = self.booking.as_ref()?;
+        let with = |name: &str| self.screens.iter().find(|screen| screen.fields.iter().any(|field| field.name == name));
+        with(&rule.time).or_else(|| with(&rule.date))
     }
 
     /// What is wrong with the fields of an answer, in the order in which they are declared; nothing, if all is well.
@@ -281,6 +309,7 @@ mod tests {
             name: FlowName::new(name).unwrap(),
             path: format!("/flows/{name}"),
             signature: SignatureRule::Required,
+            encryption: Encryption::None,
             screens,
             booking: None,
             lead: None,

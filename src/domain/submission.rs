@@ -17,6 +17,8 @@ pub enum Channel {
     Plain,
     /// `nfm_reply` in one of Meta's webhooks.
     Webhook,
+    /// A flow's own path, in an encrypted envelope.
+    Encrypted,
 }
 
 impl Channel {
@@ -26,6 +28,7 @@ impl Channel {
         match self {
             Self::Plain => "plain",
             Self::Webhook => "webhook",
+            Self::Encrypted => "encrypted",
         }
     }
 }
@@ -80,6 +83,13 @@ impl IdempotencyKey {
     #[must_use]
     pub fn of_answers(flow: &FlowName, screen: &str, customer: &Customer, data: &str) -> Self {
         Self::of("answers", &[flow.as_str(), screen, customer.name().unwrap_or_default(), data])
+    }
+
+    /// An encrypted form without a usable token, in one span of ten minutes (`span` counts them): nothing names its
+    /// user, so the same answers are a second press for so long only.
+    #[must_use]
+    pub fn of_press(flow: &FlowName, screen: &str, data: &str, span: u64) -> Self {
+        Self::of("press", &[flow.as_str(), screen, data, &span.to_string()])
     }
 
     /// A form in the making: by its token or, without a usable one, by its user. `None` where neither is known.

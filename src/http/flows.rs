@@ -12,6 +12,7 @@ use crate::domain::flow::Stage;
 use crate::intake::flow_endpoint::{Request, Sent};
 use crate::store::{Accept, Accepted, DraftKept, KeepDraft, StoreError, Timing, Transaction};
 
+use super::encrypted;
 use super::respond::{self, Answer, Refusal};
 use super::service::{App, Route};
 use super::trace::Trace;
@@ -23,6 +24,9 @@ pub(super) async fn post(
     body: Incoming,
     trace: &mut Trace<'_>,
 ) -> Result<Answer, Refusal> {
+    if let Some(keys) = &route.keys {
+        return encrypted::post(app, route, keys, headers, body, trace).await;
+    }
     let flow = &route.flow;
     let limit = app.limits.flow_body;
     // The share of the budget is held until the answer is made: what waits for the writer counts, too.
@@ -36,6 +40,8 @@ pub(super) async fn post(
             trace.outcome = "shown";
             Ok(respond::screen(screen.as_deref().unwrap_or_default()))
         }
+        // Known in encrypted flows only.
+        Request::Complaint { .. } => Err(Refusal::NotStored),
         Request::Sent(sent) => {
             if sent.lacks_token() {
                 warn_of_tokens(route);
@@ -45,7 +51,16 @@ pub(super) async fn post(
                     let next = next.map(|next| next.name.clone()).unwrap_or_default();
                     keep_draft(app, sent, &next, deadline, trace).await
                 }
-                Stage::Final => accept(app, sent, deadline, trace).await,
+                Stage::Final => {
+                    let screen = sent.screen().to_owned();
+                    match accept(app, sent, deadline, trace).await? {
+                        Accepted::New { .. } => Ok(respond::accepted()),
+                        Accepted::Duplicate { .. } => Ok(respond::duplicate()),
+                        Accepted::SlotRefused { why, free } => Ok(respond::slot_refused(&screen, why, &free)),
+                        // A form that was read is never one of these.
+                        Accepted::DeadLetter { .. } => Err(Refusal::NotStored),
+                    }
+                }
             }
         }
     }
@@ -70,31 +85,29 @@ async fn keep_draft(
     }
 }
 
-async fn accept(app: &App, sent: Sent<'_>, deadline: Instant, trace: &mut Trace<'_>) -> Result<Answer, Refusal> {
-    let screen = sent.screen().to_owned();
+/// Lets the writer decide on a completed form.
+pub(super) async fn accept(
+    app: &App,
+    sent: Sent<'_>,
+    deadline: Instant,
+    trace: &mut Trace<'_>,
+) -> Result<Accepted, Refusal> {
     let earlier = match sent.draft_key().filter(|_| sent.books()) {
         Some(key) => app.store.read().and_then(|read| read.draft(key)).map_err(|_| Refusal::NotStored)?,
         None => None,
     };
-    let form = sent.into_form(&app.catalog, earlier.as_ref().map(|draft| &*draft.data))?;
+    let form = sent.into_form(&app.catalog, earlier.as_ref().map(|draft| &*draft.data), app.clock.now())?;
     let arrivals = vec![Arrival::Form(Box::new(form))];
-    let accepted = store(app, Accept { arrivals }, deadline, trace).await?.pop();
-    match accepted {
-        Some(Accepted::New { submission, job, .. }) => {
-            (trace.submission, trace.job, trace.outcome) = (Some(submission), Some(job), "accepted");
-            Ok(respond::accepted())
+    let accepted = store(app, Accept { arrivals }, deadline, trace).await?.pop().ok_or(Refusal::NotStored)?;
+    match &accepted {
+        Accepted::New { submission, job, .. } => {
+            (trace.submission, trace.job, trace.outcome) = (Some(*submission), Some(*job), "accepted");
         }
-        Some(Accepted::Duplicate { of }) => {
-            (trace.submission, trace.outcome) = (of, "duplicate");
-            Ok(respond::duplicate())
-        }
-        Some(Accepted::SlotRefused { why, free }) => {
-            trace.outcome = why.as_str();
-            Ok(respond::slot_refused(&screen, why, &free))
-        }
-        // A form that was read is never one of these.
-        Some(Accepted::DeadLetter { .. }) | None => Err(Refusal::NotStored),
+        Accepted::Duplicate { of } => (trace.submission, trace.outcome) = (*of, "duplicate"),
+        Accepted::SlotRefused { why, .. } => trace.outcome = why.as_str(),
+        Accepted::DeadLetter { .. } => {}
     }
+    Ok(accepted)
 }
 
 /// Hands `change` to the writer and waits for the commit.
@@ -116,7 +129,7 @@ pub(super) async fn store<T: Transaction>(
 }
 
 /// Says once for each flow that its sender sets no token: two forms of one user then look alike if they say the same.
-fn warn_of_tokens(route: &Route) {
+pub(super) fn warn_of_tokens(route: &Route) {
     if !route.told_of_tokens.swap(true, Ordering::Relaxed) {
         tracing::warn!(
             flow = %route.flow.name,

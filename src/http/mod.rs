@@ -3,6 +3,7 @@
 //! ```text
 //! listener ─▶ guard (deadlines of the head, errors with a body) ─▶ hyper ─▶ service ─▶ flows | webhook | health
 //!                                                                          body (limit, budget, deadline) ─▶ intake ─▶ store
+//! encrypted flows, between body and intake: replays (answered before?) ─▶ opener (RSA, in threads of its own)
 //! ```
 //!
 //! Everything is bounded: connections, heads, bodies, all bodies together, time. At a bound the caller gets a clear
@@ -11,10 +12,13 @@
 
 mod admin;
 mod body;
+mod encrypted;
 mod flows;
 mod guard;
 mod health;
 mod listener;
+mod opener;
+mod replays;
 mod respond;
 mod service;
 mod trace;

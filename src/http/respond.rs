@@ -4,13 +4,14 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::domain::calendar::{Slot, SlotRefused};
 use crate::intake::{BadSignature, IntakeError};
 use crate::store::Busy;
 
 use super::body::BodyError;
+use super::opener::Flooded;
 
 /// A whole answer.
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -39,6 +40,12 @@ pub(super) enum Refusal {
     Body(#[from] BodyError),
     #[error(transparent)]
     Intake(#[from] IntakeError),
+    #[error("the signature does not fit")]
+    EnvelopeSignature,
+    #[error("it can't be decrypted")]
+    CannotOpen,
+    #[error(transparent)]
+    Flooded(#[from] Flooded),
     #[error("{0}: try again in a moment")]
     Busy(#[from] Busy),
     #[error("the disk did not take it: nothing was promised, try again in a moment")]
@@ -51,7 +58,7 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// The code for programs, and the status.
-    const fn kind(&self) -> (StatusCode, &'static str) {
+    fn kind(&self) -> (StatusCode, &'static str) {
         match self {
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
@@ -62,7 +69,11 @@ impl Refusal {
             }
             Self::Body(BodyError::Late) => (StatusCode::REQUEST_TIMEOUT, "timeout"),
             Self::Body(BodyError::Broken) => (StatusCode::BAD_REQUEST, "bad_request"),
-            Self::Body(BodyError::OverBudget) | Self::Busy(Busy::Full) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Self::EnvelopeSignature => (signature_unfit(), "bad_signature"),
+            Self::CannotOpen => (StatusCode::MISDIRECTED_REQUEST, "cannot_decrypt"),
+            Self::Body(BodyError::OverBudget) | Self::Busy(Busy::Full) | Self::Flooded(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "busy")
+            }
             Self::Busy(Busy::NotOpen) | Self::NotStored => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
             Self::Busy(Busy::LowSpace) => (StatusCode::SERVICE_UNAVAILABLE, "disk_full"),
             Self::Intake(IntakeError::NotJson(_) | IntakeError::NotAnObject) => (StatusCode::BAD_REQUEST, "bad_json"),
@@ -74,12 +85,17 @@ impl Refusal {
     }
 
     /// The code for programs.
-    pub(super) const fn code(&self) -> &'static str {
+    pub(super) fn code(&self) -> &'static str {
         self.kind().1
     }
 
     pub(super) fn answer(&self) -> Answer {
         let (status, code) = self.kind();
+        if matches!(self, Self::EnvelopeSignature | Self::CannotOpen) {
+            let mut answer = Response::new(Full::default());
+            *answer.status_mut() = status;
+            return answer;
+        }
         let mut answer = error(status, code, &self.to_string());
         if status == StatusCode::SERVICE_UNAVAILABLE {
             let [soon, later] = RETRY_SECONDS;
@@ -91,6 +107,11 @@ impl Refusal {
         }
         answer
     }
+}
+
+/// 432, which is in no standard: the signature of an encrypted request does not fit (*Error Codes*, Flows).
+fn signature_unfit() -> StatusCode {
+    StatusCode::from_u16(432).unwrap_or(StatusCode::UNAUTHORIZED)
 }
 
 /// An error in the shape that all of them have.
@@ -134,10 +155,14 @@ pub(super) fn screen(name: &str) -> Answer {
 
 /// The same screen again, with why the slot can't be had and those that can.
 pub(super) fn slot_refused(screen: &str, why: SlotRefused, free: &[Slot]) -> Answer {
-    let slots: Vec<_> = free.iter().map(|slot| json!({"id": slot.id(), "title": slot.title()})).collect();
-    let data = json!({"error_message": why.to_string(), "slots": slots});
+    let data = json!({"error_message": why.to_string(), "slots": slots(free)});
     let body = json!({"version": "3.0", "screen": screen, "data": data});
     json_answer(StatusCode::OK, Bytes::from(body.to_string()))
+}
+
+/// Slots as a choice list takes them.
+pub(super) fn slots(free: &[Slot]) -> Vec<Value> {
+    free.iter().map(|slot| json!({"id": slot.id(), "title": slot.title()})).collect()
 }
 
 pub(super) fn json_answer(status: StatusCode, body: Bytes) -> Answer {
@@ -148,7 +173,7 @@ pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     typed(status, "text/plain; charset=utf-8", body.into())
 }
 
-fn typed(status: StatusCode, media_type: &'static str, body: Bytes) -> Answer {
+pub(super) fn typed(status: StatusCode, media_type: &'static str, body: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));

@@ -1,6 +1,7 @@
 //! One request: which room it goes to, and what holds for all of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -11,16 +12,22 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::{Config, Secret};
-use crate::domain::flow::{Flow, SignatureRule};
+use crate::domain::flow::{Encryption, Flow, SignatureRule};
+use crate::domain::ids::FlowName;
 use crate::domain::time::Millis;
-use crate::intake::{BadSignature, Catalog, Claim, Signers};
+use crate::intake::{BadSignature, Catalog, Claim, PrivateKey, Signers};
 use crate::store::Store;
 
 use super::body::{self, Budget, Share};
 use super::guard::Phase;
+use super::opener::Opener;
+use super::replays::Replays;
 use super::respond::{Answer, Refusal};
 use super::trace::{Figures, Room, Trace};
 use super::{flows, health, webhook};
+
+/// Bytes of answers that are remembered for the same encrypted requests.
+const REPLAY_BYTES_MAX: usize = 16 << 20;
 
 const SIGNATURE: &str = "x-hub-signature-256";
 
@@ -65,6 +72,8 @@ pub struct Trust {
     pub signers: Signers,
     /// What a verification of the webhook must bring.
     pub verify_token: Option<Secret>,
+    /// The private keys of encrypted flows, newest first.
+    pub keys: BTreeMap<FlowName, Arc<[PrivateKey]>>,
 }
 
 /// All that requests are answered with.
@@ -74,6 +83,8 @@ pub struct App {
     pub(super) limits: Limits,
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) opener: Opener,
+    pub(super) replays: Replays,
     budget: Budget,
     flows: HashMap<String, Route>,
     figures: Figures,
@@ -82,20 +93,34 @@ pub struct App {
 /// A flow and what was said of it.
 pub(super) struct Route {
     pub(super) flow: Arc<Flow>,
+    /// What its envelopes are opened with; `None` where it is plain.
+    pub(super) keys: Option<Arc<[PrivateKey]>>,
     /// Whether it was told that its sender sets no token.
     pub(super) told_of_tokens: AtomicBool,
 }
 
 impl App {
     /// What answers for these flows.
-    #[must_use]
-    pub fn new(catalog: Catalog, trust: Trust, limits: Limits, store: Store, clock: Arc<dyn Clock>) -> Self {
+    ///
+    /// # Errors
+    /// The system's, where it gives no thread to open envelopes in.
+    pub fn new(
+        catalog: Catalog,
+        trust: Trust,
+        limits: Limits,
+        store: Store,
+        clock: Arc<dyn Clock>,
+    ) -> io::Result<Self> {
         let route = |flow: &Arc<Flow>| {
-            (flow.path.clone(), Route { flow: Arc::clone(flow), told_of_tokens: AtomicBool::new(false) })
+            // Without its keys an encrypted flow opens nothing, rather than taking plain forms.
+            let keys = (flow.encryption == Encryption::Required)
+                .then(|| trust.keys.get(&flow.name).cloned().unwrap_or_else(|| Arc::new([])));
+            (flow.path.clone(), Route { flow: Arc::clone(flow), keys, told_of_tokens: AtomicBool::new(false) })
         };
         let flows = catalog.flows.values().map(route).collect();
         let budget = Budget::new(limits.bodies);
-        Self { catalog, trust, limits, store, clock, budget, flows, figures: Figures::new() }
+        let (opener, replays) = (Opener::start()?, Replays::new(REPLAY_BYTES_MAX));
+        Ok(Self { catalog, trust, limits, store, clock, opener, replays, budget, flows, figures: Figures::new() })
     }
 
     /// Answers one request. Never fails: what goes wrong has an answer of its own.

@@ -24,6 +24,7 @@ const GONE: &str = "gone";
 pub(super) struct Figures {
     requests: Mutex<BTreeMap<(Room, &'static str), Counter>>,
     verify: Histogram,
+    decrypt: Histogram,
     wait: Histogram,
     commit: Histogram,
     total: Histogram,
@@ -57,6 +58,7 @@ impl Figures {
         Self {
             requests: Mutex::default(),
             verify: metrics::histogram!("flowgate_request_verify_seconds"),
+            decrypt: metrics::histogram!("flowgate_request_decrypt_seconds"),
             wait: metrics::histogram!("flowgate_request_wait_seconds"),
             commit: metrics::histogram!("flowgate_request_commit_seconds"),
             total: metrics::histogram!("flowgate_request_seconds"),
@@ -85,6 +87,8 @@ pub(super) struct Trace<'a> {
     pub(super) bytes: Option<usize>,
     /// How long its signature took.
     pub(super) verify: Option<Duration>,
+    /// How long its envelope took, with the wait for it.
+    pub(super) decrypt: Option<Duration>,
     /// How long the writer took.
     pub(super) timing: Option<Timing>,
     /// What it became.
@@ -106,6 +110,7 @@ impl<'a> Trace<'a> {
             path,
             bytes: None,
             verify: None,
+            decrypt: None,
             timing: None,
             submission: None,
             job: None,
@@ -126,6 +131,7 @@ impl<'a> Trace<'a> {
                     bytes = self.bytes,
                     total_ms = ms(total),
                     verify_ms = ms(self.verify.unwrap_or_default()),
+                    decrypt_ms = self.decrypt.map(ms),
                     wait_ms = ms(timing.waited),
                     commit_ms = ms(timing.commit),
                     submission.id = self.submission.map(SubmissionId::get),
@@ -151,6 +157,9 @@ impl Drop for Trace<'_> {
         self.figures.total.record(total.as_secs_f64());
         if let Some(verify) = self.verify {
             self.figures.verify.record(verify.as_secs_f64());
+        }
+        if let Some(decrypt) = self.decrypt {
+            self.figures.decrypt.record(decrypt.as_secs_f64());
         }
         if let Some(timing) = self.timing {
             self.figures.wait.record(timing.waited.as_secs_f64());

@@ -1,20 +1,23 @@
-//! A flow's own path, plain JSON: what one request says.
+//! A flow's own path: what one request says, be it plain JSON or what stood in an envelope.
 //!
 //! The body has `version`, `action`, `screen`, `data`, `flow_token` and `context.user_id` (protocol of the data endpoint,
 //! *Implementing Endpoint for Flows*). All but the action may be missing; fields that we do not know are kept. What is
-//! answered is `crate::http`'s business.
+//! answered is `crate::http`'s business, envelopes are `super::encryption`'s.
 
 use serde_json::{Map, Value};
 
 use crate::domain::arrival::{Form, Wish};
 use crate::domain::draft::Draft;
-use crate::domain::flow::{Flow, Stage};
+use crate::domain::flow::{Encryption, Flow, Stage};
 use crate::domain::ids::{Customer, FlowToken};
 use crate::domain::submission::{Channel, IdempotencyKey, Submission};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Millis, Timestamp};
 
 use super::json::Fields;
 use super::{Catalog, IntakeError};
+
+/// How long the same answers without a token of their own are a second press of the same user.
+const PRESSES: Millis = Millis::from_secs(10 * 60);
 
 const KNOWN: [&str; 6] = ["version", "action", "screen", "data", "flow_token", "context"];
 
@@ -27,6 +30,13 @@ pub enum Request<'a> {
     Show {
         /// Its name.
         screen: Option<String>,
+    },
+    /// The client did not like our last answer, and says why. Never a submission (encrypted flows only).
+    Complaint {
+        /// Its code, such as `payload-schema-error`. More will come than are known.
+        error: String,
+        /// What it says for people.
+        message: String,
     },
     /// A screen was sent.
     Sent(Sent<'a>),
@@ -56,6 +66,12 @@ impl<'a> Request<'a> {
         let fields = object(body)?;
         optional_text(&fields, "version")?;
         let screen = optional_text(&fields, "screen")?.filter(|screen| !screen.is_empty());
+        // Known by its data before its action, which is any (*Implementing Endpoint for Flows*, "Error Notification").
+        if flow.encryption == Encryption::Required
+            && let Some(complaint) = complaint(flow, screen.as_deref(), &fields)
+        {
+            return Ok(complaint);
+        }
         let Some(action) = optional_text(&fields, "action")? else {
             return Err(IntakeError::field("action", "is missing: a submission has data_exchange"));
         };
@@ -65,7 +81,9 @@ impl<'a> Request<'a> {
             "INIT" => Ok(Self::Show { screen: flow.screens.first().map(|first| first.name.clone()).or(screen) }),
             "BACK" => {
                 flow.stage(screen.as_deref())?;
-                Ok(Self::Show { screen })
+                // Sent while on this screen (*Flow JSON*, `refresh_on_back`): what is to be shown is the one before.
+                let before = screen.as_deref().and_then(|left| flow.before(left)).map(|before| before.name.clone());
+                Ok(Self::Show { screen: before.or(screen) })
             }
             _ => Err(IntakeError::UnknownAction(action)),
         }
@@ -145,22 +163,35 @@ impl<'a> Sent<'a> {
         Ok((key, draft))
     }
 
+    /// The token as it came.
+    #[must_use]
+    pub const fn token(&self) -> Option<&FlowToken> {
+        self.token.as_ref()
+    }
+
     /// The completed form. `earlier`: the fields of its screens before this one (the text of a JSON object): the slot may
     /// have been chosen there.
     ///
     /// # Errors
     /// [`IntakeError::Field`] where the slot it asks for is no date and time.
-    pub fn into_form(self, catalog: &Catalog, earlier: Option<&str>) -> Result<Form, IntakeError> {
+    pub fn into_form(self, catalog: &Catalog, earlier: Option<&str>, now: Timestamp) -> Result<Form, IntakeError> {
         let wish = self.wish(catalog, earlier)?;
         let draft_key = self.draft_key();
-        let form_key = match self.token.as_ref().filter(|token| token.usable()) {
-            Some(token) => IdempotencyKey::of_token(&self.flow.name, token),
-            None => IdempotencyKey::of_answers(&self.flow.name, self.screen(), &self.customer, &self.text),
+        let encrypted = self.flow.encryption == Encryption::Required;
+        let press = |span| IdempotencyKey::of_press(&self.flow.name, self.screen(), &self.text, span);
+        let span = now.as_millis() / PRESSES.get().max(1);
+        let (form_key, elsewhere) = match self.token.as_ref().filter(|token| token.usable()) {
+            Some(token) => (IdempotencyKey::of_token(&self.flow.name, token), Vec::new()),
+            // A press just before the turn of a span is still known after it.
+            None if encrypted => (press(span), vec![press(span.saturating_sub(1))]),
+            None => {
+                (IdempotencyKey::of_answers(&self.flow.name, self.screen(), &self.customer, &self.text), Vec::new())
+            }
         };
         Ok(Form {
             form_key: Some(form_key),
             message_key: None,
-            elsewhere: Vec::new(),
+            elsewhere,
             draft_key,
             wish,
             answerable: true,
@@ -168,7 +199,7 @@ impl<'a> Sent<'a> {
                 flow: self.flow.name.clone(),
                 flow_token: self.token,
                 customer: self.customer,
-                channel: Channel::Plain,
+                channel: if encrypted { Channel::Encrypted } else { Channel::Plain },
                 message_id: None,
                 screen: self.screen.map(Box::from),
                 data: self.text,
@@ -195,6 +226,28 @@ impl<'a> Sent<'a> {
             Err(problem) => Err(refused(&problem.field, &problem.why)),
         }
     }
+}
+
+/// The screen that a request names, whatever else is wrong with it.
+#[must_use]
+pub fn screen_named(body: &[u8]) -> Option<String> {
+    object(body).ok()?.text("screen")
+}
+
+/// What the client complains of: `data` has an error as a text, which no field of the screen is called.
+fn complaint<'a>(flow: &Flow, screen: Option<&str>, fields: &Fields<'_>) -> Option<Request<'a>> {
+    let declared = |name: &str| {
+        let screen = screen.and_then(|screen| flow.screen(screen));
+        screen.is_some_and(|screen| screen.fields.iter().any(|field| field.name == name))
+    };
+    let data = fields.object("data");
+    let text = |name: &str| data.text(name).filter(|_| !declared(name));
+    let error = text("error").or_else(|| text("error_key"))?;
+    // Where no fields are declared, a form's own `error` is told by what else there is.
+    if flow.screens.is_empty() && !data.others(&["error", "error_key", "error_message"]).is_empty() {
+        return None;
+    }
+    Some(Request::Complaint { error, message: data.text("error_message").unwrap_or_default() })
 }
 
 /// The fields of a body.

@@ -114,9 +114,9 @@ fn wrap_pkcs1(key: &[u8]) -> Result<SecretDocument, InvalidKey> {
 /// OpenSSL's old way with passphrases: DES-EDE3-CBC under a key that MD5 makes of the passphrase and the first 8 bytes
 /// of the IV (`EVP_BytesToKey`, one round).
 fn decrypt_pkcs1(info: &str, sealed: &[u8], passphrase: &str) -> Result<Zeroizing<Vec<u8>>, InvalidKey> {
-    let (cipher, iv) = info.split_once(',').ok_or(InvalidKey::Rejected)?;
-    if cipher.trim() != "DES-EDE3-CBC" {
-        return Err(InvalidKey::OldCipher(cipher.trim().to_owned()));
+    let (name, iv) = info.split_once(',').ok_or(InvalidKey::Rejected)?;
+    if name.trim() != "DES-EDE3-CBC" {
+        return Err(InvalidKey::OldCipher(name.trim().to_owned()));
     }
     let iv = u64::from_str_radix(iv.trim(), 16).map_err(|_| InvalidKey::Rejected)?.to_be_bytes();
     let mut key = Zeroizing::new(Vec::with_capacity(32));
@@ -131,10 +131,10 @@ fn decrypt_pkcs1(info: &str, sealed: &[u8], passphrase: &str) -> Result<Zeroizin
     }
     last.zeroize();
     key.truncate(24);
-    let opener = cbc::Decryptor::<des::TdesEde3>::new_from_slices(&key, &iv).map_err(|_| InvalidKey::Rejected)?;
+    let cipher = cbc::Decryptor::<des::TdesEde3>::new_from_slices(&key, &iv).map_err(|_| InvalidKey::Rejected)?;
     let mut opened = Zeroizing::new(sealed.to_vec());
     let length =
-        opener.decrypt_padded::<Pkcs7>(&mut opened).map_err(|_| InvalidKey::WrongPassphrase).map(<[u8]>::len)?;
+        cipher.decrypt_padded::<Pkcs7>(&mut opened).map_err(|_| InvalidKey::WrongPassphrase).map(<[u8]>::len)?;
     opened.truncate(length);
     Ok(opened)
 }

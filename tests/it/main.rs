@@ -22,6 +22,8 @@ mod dead_letter_runs_again;
 mod demo;
 // SIGTERM under load loses nothing and takes less than ten seconds.
 mod drain_loses_nothing;
+// Encrypted flows as phones see them, and every vector.
+mod encrypted_flow;
 // Files of every format that was ever released.
 mod format_compat;
 // At the bound: 503, and nothing accepted is touched.

@@ -21,6 +21,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
+use super::flow_keys::{self, FlowKeys, NoFlowKey};
 use super::reach::store_options;
 use super::secrets::{AppSecrets, NoSecret};
 use crate::admin::{Desk, Live, SocketServer, socket_path};
@@ -73,6 +74,9 @@ pub enum ServeError {
     /// No secret to check signatures with.
     #[error(transparent)]
     Secret(#[from] NoSecret),
+    /// No key to open an encrypted flow's requests with.
+    #[error(transparent)]
+    FlowKey(#[from] NoFlowKey),
     /// A secret that the config names.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -154,6 +158,7 @@ struct Parts {
     config: Config,
     secrets: AppSecrets,
     verify_token: Option<Secret>,
+    keys: FlowKeys,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -163,12 +168,20 @@ impl Parts {
         let entropy = SystemEntropy;
         let secrets = AppSecrets::get_or_make(&config, &entropy)?;
         let verify_token = config.verify_token()?;
-        Ok(Self { config, secrets, verify_token, clock: Arc::new(SystemClock::new()), entropy: Arc::new(entropy) })
+        let keys = flow_keys::read(&config)?;
+        Ok(Self {
+            config,
+            secrets,
+            verify_token,
+            keys,
+            clock: Arc::new(SystemClock::new()),
+            entropy: Arc::new(entropy),
+        })
     }
 
-    fn app(&self, store: &Store) -> App {
+    fn app(&self, store: &Store) -> io::Result<App> {
         let signers = Signers::new(self.secrets.all().map(|secret| secret.expose().as_str()));
-        let trust = Trust { signers, verify_token: self.verify_token.clone() };
+        let trust = Trust { signers, verify_token: self.verify_token.clone(), keys: self.keys.clone() };
         let limits = Limits::from(&self.config);
         App::new(Catalog::from(&self.config), trust, limits, store.clone(), Arc::clone(&self.clock))
     }
@@ -203,7 +216,8 @@ async fn serve(
     let (stop, stopped) = watch::channel(());
 
     // Bound and answering at once: while the file is being verified, senders get a 503 that says so.
-    let http = tokio::spawn(server.run(Arc::new(parts.app(store)), gone(stopped.clone()), DRAIN));
+    let app = Arc::new(parts.app(store).map_err(ServeError::System)?);
+    let http = tokio::spawn(server.run(app, gone(stopped.clone()), DRAIN));
     let opening = tokio::task::spawn_blocking({
         let store = store.clone();
         move || store.wait_open()

@@ -1,5 +1,6 @@
 //! A server in this process, with a store of its own, and a sender that says what no library would.
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
@@ -57,9 +58,13 @@ impl Running {
         let store = Store::start(options, Arc::clone(&clock)).unwrap();
         store.wait_open().unwrap();
         let config = Config::parse(Path::new("config.toml"), config).unwrap();
-        let trust =
-            Trust { signers: Signers::new(["a newer one", SECRET]), verify_token: config.verify_token().unwrap() };
-        let app = Arc::new(App::new(Catalog::from(&config), trust, Limits::from(&config), store.clone(), clock));
+        let trust = Trust {
+            signers: Signers::new(["a newer one", SECRET]),
+            verify_token: config.verify_token().unwrap(),
+            keys: BTreeMap::new(),
+        };
+        let app =
+            Arc::new(App::new(Catalog::from(&config), trust, Limits::from(&config), store.clone(), clock).unwrap());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let anywhere = ([127, 0, 0, 1], 0).into();
         let server = runtime.block_on(Server::bind(anywhere)).unwrap();

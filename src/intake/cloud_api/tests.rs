@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
-use crate::domain::flow::{SignatureRule, WebhookRule};
+use crate::domain::flow::{Encryption, SignatureRule, WebhookRule};
 use crate::domain::ids::FlowName;
 
 fn catalog(flows: &[(&str, WebhookRule)]) -> Catalog {
@@ -14,6 +14,7 @@ fn catalog(flows: &[(&str, WebhookRule)]) -> Catalog {
             name: name.clone(),
             path: format!("/{name}"),
             signature: SignatureRule::Required,
+            encryption: Encryption::None,
             screens: Vec::new(),
             booking: None,
             lead: None,

@@ -1,7 +1,7 @@
 //! Bodies of a plain flow, good and bad.
 
 use super::*;
-use crate::domain::flow::{Screen, SignatureRule, WebhookRule};
+use crate::domain::flow::{Encryption, Screen, SignatureRule, WebhookRule};
 use crate::domain::ids::FlowName;
 
 fn flow(screens: Vec<Screen>) -> Flow {
@@ -9,6 +9,7 @@ fn flow(screens: Vec<Screen>) -> Flow {
         name: FlowName::new("appointment").unwrap(),
         path: "/form".to_owned(),
         signature: SignatureRule::Required,
+        encryption: Encryption::None,
         screens,
         booking: None,
         lead: None,
@@ -22,7 +23,7 @@ fn screen(name: &str, is_final: bool) -> Screen {
 
 fn form(body: &str) -> Form {
     match Request::read(&flow(Vec::new()), body.as_bytes()).unwrap() {
-        Request::Sent(sent) => sent.into_form(&Catalog::default(), None).unwrap(),
+        Request::Sent(sent) => sent.into_form(&Catalog::default(), None, Timestamp::from_millis(0)).unwrap(),
         other => panic!("{other:?}"),
     }
 }
@@ -98,14 +99,43 @@ fn a_screen_that_is_not_the_last_is_a_draft() {
 }
 
 #[test]
-fn init_shows_the_first_screen_and_back_the_one_that_was_left() {
+fn a_complaint_is_known_by_its_error_unless_a_field_is_called_so() {
+    let read = |flow: &Flow, data: &str| {
+        let body = format!(r#"{{"action":"data_exchange","screen":"A","flow_token":"t","data":{data}}}"#);
+        match Request::read(flow, body.as_bytes()).unwrap() {
+            Request::Complaint { error, message } => Some(format!("{error}: {message}")),
+            Request::Sent(_) => None,
+            other => panic!("{other:?}"),
+        }
+    };
+    let plain = flow(vec![screen("A", true)]);
+    let encrypted = Flow { encryption: Encryption::Required, ..plain.clone() };
+    let both = r#"{"error":"timeout_error","error_message":"late"}"#;
+    assert_eq!(read(&encrypted, both).as_deref(), Some("timeout_error: late"));
+    assert_eq!(read(&encrypted, r#"{"error_key":"new-one"}"#).as_deref(), Some("new-one: "));
+    assert_eq!(read(&encrypted, r#"{"error_message":"a field of the form"}"#), None);
+    assert_eq!(read(&encrypted, r#"{"error":{"no":"text"}}"#), None);
+    assert_eq!(read(&plain, both), None, "plain senders have no such client");
+
+    let mut declares = encrypted.clone();
+    let kind = crate::domain::field::FieldKind::Text { min: None, max: None };
+    declares.screens[0].fields.push(crate::domain::field::Field { name: "error".to_owned(), kind, required: false });
+    assert_eq!(read(&declares, both), None);
+    let undeclared = Flow { screens: Vec::new(), ..encrypted };
+    assert!(read(&undeclared, both).is_some());
+    assert_eq!(read(&undeclared, r#"{"error":"of mine","name":"Ann"}"#), None);
+}
+
+#[test]
+fn init_shows_the_first_screen_and_back_the_one_before_that_which_is_left() {
     let flow = flow(vec![screen("A", false), screen("B", true)]);
     let shown = |body: &str| match Request::read(&flow, body.as_bytes()).unwrap() {
         Request::Show { screen } => screen,
         other => panic!("{other:?}"),
     };
     assert_eq!(shown(r#"{"action":"INIT","screen":"","data":{}}"#).as_deref(), Some("A"));
-    assert_eq!(shown(r#"{"action":"BACK","screen":"B"}"#).as_deref(), Some("B"));
+    assert_eq!(shown(r#"{"action":"BACK","screen":"B"}"#).as_deref(), Some("A"));
+    assert_eq!(shown(r#"{"action":"BACK","screen":"A"}"#).as_deref(), Some("A"), "there is none before it");
     assert!(Request::read(&flow, br#"{"action":"BACK","screen":"Z"}"#).is_err());
     assert!(matches!(Request::read(&flow, br#"{"action":"ping"}"#), Ok(Request::Ping)));
 }

@@ -6,6 +6,7 @@
 pub mod form;
 pub mod http;
 pub mod load;
+pub mod phone;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
