@@ -18,6 +18,7 @@ pub mod args;
 pub mod demo;
 pub mod flow_keys;
 pub mod nouns;
+mod phone;
 pub mod reach;
 pub mod sample;
 pub mod secrets;
@@ -40,6 +41,7 @@ use crate::store::StoreError;
 use demo::{DemoArgs, DemoError};
 use flow_keys::NoFlowKey;
 use nouns::{Asked, status};
+use phone::WalkError;
 use secrets::NoSecret;
 use sender::SendError;
 use serve::{ServeArgs, ServeError};
@@ -122,10 +124,14 @@ impl CliError {
         match self {
             Self::Admin(error) | Self::Try(TryError::Admin(error)) => of_admin(error.code),
             Self::Serve(error) => of_serve(error),
-            Self::Try(TryError::NotRunning(_) | TryError::Send(SendError::NotListening { .. })) => 4,
+            Self::Try(
+                TryError::NotRunning(_)
+                | TryError::Send(SendError::NotListening { .. })
+                | TryError::Walk(WalkError::Send(SendError::NotListening { .. })),
+            ) => 4,
             Self::Config(_)
             | Self::FlowKey(_)
-            | Self::Try(TryError::WhichFlow(_) | TryError::Secret(NoSecret::Unreadable(_))) => 2,
+            | Self::Try(TryError::WhichFlow(_) | TryError::FlowKey(_) | TryError::Secret(NoSecret::Unreadable(_))) => 2,
             Self::Try(_) | Self::Demo(_) | Self::NotWeathered | Self::Print(_) => 1,
         }
     }

@@ -38,6 +38,27 @@ pub fn form(flow: &Flow, token: &str, given: &Map<String, Value>, wish: Option<&
     })
 }
 
+/// The answers on `screen` of a form that goes screen by screen: its fields as `given` has them or filled in, the slot
+/// where the screen asks for it. What no screen declares is sent with the last.
+#[must_use]
+pub fn answers(flow: &Flow, screen: Option<&Screen>, given: &Map<String, Value>, wish: Option<&Wish>) -> Value {
+    let fields = || screen.into_iter().flat_map(|screen| &screen.fields);
+    let is_last = screen.is_none_or(|screen| screen.is_final);
+    let declared = |name: &str| flow.screens.iter().flat_map(|screen| &screen.fields).any(|field| field.name == name);
+    let asked_here = |name: &str| fields().any(|field| field.name == name) || (is_last && !declared(name));
+    let mut data: Map<String, Value> = fields().map(|field| (field.name.clone(), fitting(field))).collect();
+    if let (Some(rule), Some(wish)) = (&flow.booking, wish) {
+        let time = if rule.date == rule.time { wish.slot_id() } else { wish.time.clone() };
+        for (name, value) in [(&rule.date, &wish.date), (&rule.time, &time)] {
+            if asked_here(name) {
+                data.insert(name.clone(), json!(value));
+            }
+        }
+    }
+    data.extend(given.iter().filter(|(name, _)| asked_here(name)).map(|(name, value)| (name.clone(), value.clone())));
+    Value::Object(data)
+}
+
 impl Wish {
     fn slot_id(&self) -> String {
         format!("{}T{}", self.date, self.time)

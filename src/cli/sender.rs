@@ -54,7 +54,7 @@ impl Answer {
     /// Whether it says that the form was accepted.
     #[must_use]
     pub fn is_accepted(&self) -> bool {
-        self.status == 200 && self.text_at("screen") == Some("SUCCESS_SCREEN")
+        self.status == 200 && matches!(self.text_at("screen"), Some("SUCCESS_SCREEN" | "SUCCESS"))
     }
 
     /// Whether it says that the form was there already.
@@ -119,6 +119,15 @@ impl Sender {
     /// [`SendError::Broken`] or [`SendError::Late`]: whether the form was taken is then unknown, and sending it again is
     /// safe.
     pub async fn post(&mut self, path: &str, secret: &str, body: Vec<u8>) -> Result<Answer, SendError> {
+        let (status, body) = self.post_bytes(path, secret, body).await?;
+        Ok(Answer { status, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+    }
+
+    /// The same, with the answer's bytes as they came.
+    ///
+    /// # Errors
+    /// As [`Sender::post`].
+    pub async fn post_bytes(&mut self, path: &str, secret: &str, body: Vec<u8>) -> Result<(u16, Bytes), SendError> {
         let request = hyper::Request::post(path)
             .header(HOST, self.address.to_string())
             .header(CONTENT_TYPE, "application/json")
@@ -131,7 +140,7 @@ impl Sender {
             let status = answer.status().as_u16();
             let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|why| SendError::Broken(why.to_string()))?.to_bytes();
-            Ok(Answer { status, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+            Ok((status, body))
         };
         tokio::time::timeout(PATIENCE, exchange).await.unwrap_or(Err(SendError::Late))
     }

@@ -1,4 +1,5 @@
-//! `flowgate try`: one signed form to the running server, and what becomes of it, in plain words.
+//! `flowgate try`: one signed form to the running server, through an encrypted flow screen by screen, and what becomes of
+//! it, in plain words.
 //!
 //! The form goes the way of Meta's, over HTTP; the rest is asked through the admin socket, as any command does.
 
@@ -9,6 +10,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::flow_keys::{self, NoFlowKey};
+use super::phone::{Form, Phone, WalkError};
 use super::sample::{self, Wish};
 use super::secrets::{AppSecrets, NoSecret, random_hex};
 use super::sender::{Answer, SendError, Sender};
@@ -17,6 +20,7 @@ use crate::clock::{Clock, SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::domain::flow::Flow;
 use crate::domain::ids::{CalendarName, FlowName};
+use crate::intake::PrivateKey;
 
 /// How long the job may take before `try` goes home.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -50,6 +54,12 @@ pub enum TryError {
     /// The calendar is full.
     #[error("calendar {0} has no free slot: `flowgate slots --calendar {0}` shows what is taken")]
     NoSlot(CalendarName),
+    /// No key to seal requests for.
+    #[error(transparent)]
+    FlowKey(#[from] NoFlowKey),
+    /// The walk through an encrypted flow.
+    #[error(transparent)]
+    Walk(#[from] WalkError),
     /// The server did not answer.
     #[error(transparent)]
     Send(#[from] SendError),
@@ -78,20 +88,15 @@ pub fn run(config: &Config, args: &TryArgs, json: bool, out: &mut impl Write) ->
     let flow = choose(config, args.flow.as_ref())?;
     let wish = flow.booking.as_ref().map(|rule| server.free_slot(&rule.calendar)).transpose()?;
     let token = format!("try-{}", random_hex(&SystemEntropy).chars().take(16).collect::<String>());
-    let form = sample::form(&flow, &token, &args.data.clone().unwrap_or_default(), wish.as_ref());
+    let given = args.data.clone().unwrap_or_default();
+    let form = Form { flow: &flow, token: &token, given: &given, wish: wish.as_ref() };
     let secret = AppSecrets::get(config)?.newest;
-
-    if !json {
-        writeln!(out, "A form for flow {}, signed, to http://{listen}{}:", flow.name, flow.path)?;
-        writeln!(out, "  {form}")?;
-    }
     let clock = SystemClock::new();
-    let answer = post(listen, &flow.path, secret.expose(), &form)?;
-    let took = clock.elapsed();
-    if !json {
-        writeln!(out, "The answer, after {:.1} ms: {}", took.as_secs_f64() * 1000.0, answer.status)?;
-        writeln!(out, "  {}", answer.body)?;
-    }
+    let told = (!json).then_some(&mut *out);
+    let answer = match flow_keys::read(config)?.get(&flow.name).and_then(|keys| keys.first()) {
+        Some(key) => send_encrypted(listen, secret.expose(), key, &form, told)?,
+        None => send_plain(listen, secret.expose(), &form, told)?,
+    };
     if !answer.is_accepted() {
         let why = answer.complaint().map_or_else(|| format!("{} {}", answer.status, answer.body), str::to_owned);
         return Err(TryError::NotAccepted(why));
@@ -159,10 +164,47 @@ fn choose(config: &Config, name: Option<&FlowName>) -> Result<Arc<Flow>, TryErro
     }
 }
 
-fn post(to: SocketAddr, path: &str, secret: &str, form: &Value) -> Result<Answer, TryError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let sent = async { Sender::connect(to).await?.post(path, secret, form.to_string().into_bytes()).await };
-    Ok(runtime.block_on(sent)?)
+/// Sends the whole form as the sender of a plain flow does.
+fn send_plain(
+    to: SocketAddr,
+    secret: &str,
+    form: &Form<'_>,
+    mut out: Option<&mut impl Write>,
+) -> Result<Answer, TryError> {
+    let Form { flow, token, given, wish } = form;
+    let body = sample::form(flow, token, given, *wish);
+    if let Some(out) = out.as_mut() {
+        writeln!(out, "A form for flow {}, signed, to http://{to}{}:", flow.name, flow.path)?;
+        writeln!(out, "  {body}")?;
+    }
+    let clock = SystemClock::new();
+    let sent = async { Sender::connect(to).await?.post(&flow.path, secret, body.to_string().into_bytes()).await };
+    let answer = runtime()?.block_on(sent)?;
+    if let Some(out) = out.as_mut() {
+        writeln!(out, "The answer, after {:.1} ms: {}", clock.elapsed().as_secs_f64() * 1000.0, answer.status)?;
+        writeln!(out, "  {}", answer.body)?;
+    }
+    Ok(answer)
+}
+
+/// Goes through an encrypted flow screen by screen, as a phone does.
+fn send_encrypted(
+    to: SocketAddr,
+    secret: &str,
+    key: &PrivateKey,
+    form: &Form<'_>,
+    mut out: Option<&mut impl Write>,
+) -> Result<Answer, TryError> {
+    if let Some(out) = out.as_mut() {
+        let flow = form.flow;
+        writeln!(out, "A walk through flow {}, encrypted and signed, to http://{to}{}:", flow.name, flow.path)?;
+    }
+    let walked = async { Phone { sender: Sender::connect(to).await?, secret, key }.walk(form, out).await };
+    Ok(runtime()?.block_on(walked)?)
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// Reads `--data`.

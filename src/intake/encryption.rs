@@ -114,6 +114,50 @@ impl Seal {
     }
 }
 
+/// The other end: a request that is put into an envelope as a phone does it, and what its answer is opened with.
+pub struct Request {
+    key: Zeroizing<[u8; AES_KEY_BYTES]>,
+    iv: [u8; IV_BYTES],
+    /// What is posted.
+    pub body: String,
+}
+
+impl Request {
+    /// Puts `text` into an envelope for whoever has `recipient`. `chance` must be fresh for every request: the AES key,
+    /// then the IV.
+    ///
+    /// # Errors
+    /// [`CannotOpen`] where the ciphers refuse, which no text of a form makes them do.
+    pub fn seal(recipient: &PrivateKey, chance: [u8; 32], text: &str) -> Result<Self, CannotOpen> {
+        let (mut key, mut iv) = (Zeroizing::new([0; AES_KEY_BYTES]), [0; IV_BYTES]);
+        for (index, byte) in chance.into_iter().enumerate() {
+            let place = if index < AES_KEY_BYTES { key.get_mut(index) } else { iv.get_mut(index - AES_KEY_BYTES) };
+            if let Some(place) = place {
+                *place = byte;
+            }
+        }
+        let sealed = cipher(&key).encrypt(&Nonce::<U16>::from(iv), text.as_bytes()).map_err(|_| CannotOpen)?;
+        let wrapped = recipient.wrap(&key).ok_or(CannotOpen)?;
+        let body = serde_json::json!({
+            "encrypted_flow_data": STANDARD.encode(sealed),
+            "encrypted_aes_key": STANDARD.encode(wrapped),
+            "initial_vector": STANDARD.encode(iv),
+        });
+        Ok(Self { key, iv, body: body.to_string() })
+    }
+
+    /// What is in the answer to it.
+    ///
+    /// # Errors
+    /// [`CannotOpen`] where it is not sealed with this request's key.
+    pub fn open(&self, answer: &[u8]) -> Result<String, CannotOpen> {
+        let sealed = STANDARD.decode(answer).map_err(|_| CannotOpen)?;
+        let iv = self.iv.map(|byte| !byte);
+        let opened = cipher(&self.key).decrypt(&Nonce::<U16>::from(iv), sealed.as_slice()).map_err(|_| CannotOpen)?;
+        String::from_utf8(opened).map_err(|_| CannotOpen)
+    }
+}
+
 fn cipher(key: &[u8; AES_KEY_BYTES]) -> Cipher {
     Cipher::new(&(*key).into())
 }
@@ -170,6 +214,17 @@ mod tests {
             let is_object = opened.is_ok_and(|opened| object(opened.text.as_bytes()).is_ok());
             assert!(!is_object && expected.contains(&421), "{}", case["name"]);
         }
+    }
+
+    #[test]
+    fn what_a_phone_seals_is_opened_and_answered_under_another_iv() {
+        let keys = keys(&[KEY]);
+        let request = Request::seal(&keys[0], std::array::from_fn(|n| u8::try_from(n).unwrap()), "Zoë").unwrap();
+        let opened = Envelope::read(request.body.as_bytes()).unwrap().unwrap().open(&keys).unwrap();
+        assert_eq!(opened.text, "Zoë");
+        let answer = opened.seal.close("hello").unwrap();
+        assert_eq!(request.open(answer.as_bytes()).unwrap(), "hello");
+        assert_eq!(request.open(b"AAAA"), Err(CannotOpen));
     }
 
     #[test]

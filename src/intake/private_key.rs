@@ -4,7 +4,7 @@
 //! passphrase, also pasted into an environment variable with `\n` for its line ends. Where a key stands is
 //! `crate::config`'s; what is unwrapped with it is opened by `super::encryption`.
 
-use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey};
+use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, OaepPublicEncryptingKey, PrivateDecryptingKey};
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockModeDecrypt, KeyIvInit};
 use md5::{Digest, Md5};
@@ -24,7 +24,10 @@ const KEY_BITS: usize = 2048;
 pub(super) const AES_KEY_BYTES: usize = 16;
 
 /// A private key of a flow. Never shown: `Debug` says only that there is one.
-pub struct PrivateKey(OaepPrivateDecryptingKey);
+pub struct PrivateKey {
+    private: OaepPrivateDecryptingKey,
+    public: OaepPublicEncryptingKey,
+}
 
 impl std::fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -71,16 +74,26 @@ impl PrivateKey {
         block.into_contents().zeroize();
         let key = PrivateDecryptingKey::from_pkcs8(document?.as_bytes()).map_err(|_| InvalidKey::Rejected)?;
         match key.key_size_bits() {
-            KEY_BITS => OaepPrivateDecryptingKey::new(key).map(Self).map_err(|_| InvalidKey::Rejected),
-            other => Err(InvalidKey::Size(other)),
+            KEY_BITS => {}
+            other => return Err(InvalidKey::Size(other)),
         }
+        let public = OaepPublicEncryptingKey::new(key.public_key()).map_err(|_| InvalidKey::Rejected)?;
+        let private = OaepPrivateDecryptingKey::new(key).map_err(|_| InvalidKey::Rejected)?;
+        Ok(Self { private, public })
+    }
+
+    /// Wraps an AES key as a phone does that knows the public half.
+    pub(super) fn wrap(&self, key: &[u8; AES_KEY_BYTES]) -> Option<Vec<u8>> {
+        let mut wrapped = vec![0; self.public.ciphertext_size()];
+        self.public.encrypt(&OAEP_SHA256_MGF1SHA256, key, &mut wrapped, None).ok()?;
+        Some(wrapped)
     }
 
     /// Unwraps an AES key: RSA-OAEP, SHA-256 as hash and in MGF1, empty label (*Implementing Endpoint for Flows*).
     /// Nothing where it was not wrapped for this key, or is no key of 16 bytes.
     pub(super) fn unwrap(&self, wrapped: &[u8]) -> Option<Zeroizing<[u8; AES_KEY_BYTES]>> {
-        let mut room = Zeroizing::new(vec![0; self.0.min_output_size()]);
-        let unwrapped = self.0.decrypt(&OAEP_SHA256_MGF1SHA256, wrapped, &mut room, None).ok()?;
+        let mut room = Zeroizing::new(vec![0; self.private.min_output_size()]);
+        let unwrapped = self.private.decrypt(&OAEP_SHA256_MGF1SHA256, wrapped, &mut room, None).ok()?;
         <[u8; AES_KEY_BYTES]>::try_from(&*unwrapped).ok().map(Zeroizing::new)
     }
 }

@@ -191,6 +191,25 @@ fn a_slot_that_is_gone_leads_back_to_the_choice_with_what_is_left() {
 }
 
 #[test]
+fn try_goes_through_the_form_as_a_phone_does() {
+    let server = server(&format!("{FLOW}{BOOKING}"));
+    server.add_agent("Ann", &[]);
+    let said = server.cli(&["try", "--flow", "home"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    for part in ["INIT", "LEAD_FORM", "APPOINTMENT", "SUCCESS", "Ann has it"] {
+        assert!(said.out.contains(part), "{part} is not in {}", said.out);
+    }
+    let tried = server.row(&["try", "--flow", "visit", "--data", r#"{"name":"Bob"}"#]);
+    assert_eq!(tried["answer"]["body"]["screen"], "SUCCESS");
+    assert_eq!(tried["submission"]["data"]["name"], "Bob");
+    assert!(tried["booking"]["id"].is_u64(), "{tried}");
+
+    let refused = server.cli(&["try", "--flow", "home", "--data", r#"{"email":"nowhere"}"#]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("email: is not an e-mail address"), "{refused:?}");
+}
+
+#[test]
 fn a_key_that_cannot_be_used_is_told_before_anything_listens() {
     let server = Server::stopped(FLOW);
     let refused = |why: &str| {

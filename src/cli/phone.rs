@@ -1,0 +1,96 @@
+//! What a phone does with an encrypted flow: opens it, answers screen after screen, and sees how it ends.
+//!
+//! Each request goes in an envelope of its own, for the flow's newest key. What is typed on a screen is `super::sample`'s.
+
+use std::io::{self, Write};
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::sample::{self, Wish};
+use super::sender::{Answer, SendError, Sender};
+use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
+use crate::domain::flow::Flow;
+use crate::intake::PrivateKey;
+use crate::intake::encryption::Request;
+
+/// A flow has no more screens than this (*Flow JSON*); whoever sees more goes in a circle.
+const SCREENS_MAX: usize = 100;
+
+/// Why the walk came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum WalkError {
+    /// No answer.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// An answer that a phone can't read.
+    #[error("the answer can't be opened: status {0}")]
+    Closed(u16),
+    /// It goes on and on.
+    #[error("after {SCREENS_MAX} screens there is no end of the form")]
+    Endless,
+    /// The terminal is gone.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// What is filled in.
+pub(super) struct Form<'a> {
+    pub(super) flow: &'a Flow,
+    pub(super) token: &'a str,
+    pub(super) given: &'a Map<String, Value>,
+    pub(super) wish: Option<&'a Wish>,
+}
+
+/// A phone that knows where to send and to whom.
+pub(super) struct Phone<'a> {
+    pub(super) sender: Sender,
+    pub(super) secret: &'a str,
+    pub(super) key: &'a PrivateKey,
+}
+
+impl Phone<'_> {
+    /// Walks through the form and gives the last answer. Tells each step to `out`, if there is one.
+    pub(super) async fn walk<W: Write>(
+        &mut self,
+        form: &Form<'_>,
+        mut out: Option<&mut W>,
+    ) -> Result<Answer, WalkError> {
+        let Form { flow, token, given, wish } = form;
+        let mut request = json!({"version": "3.0", "action": "INIT", "screen": "", "data": {}, "flow_token": token});
+        for _ in 0..SCREENS_MAX {
+            let clock = SystemClock::new();
+            let answer = self.ask(flow, &request).await?;
+            if let Some(out) = out.as_mut() {
+                writeln!(out, "  phone   {request}")?;
+                writeln!(out, "  answer  {} (after {:.1} ms)", answer.body, clock.elapsed().as_secs_f64() * 1000.0)?;
+            }
+            let screen = answer.body.get("screen").and_then(Value::as_str).unwrap_or_default();
+            if answer.status != 200 || answer.is_accepted() || answer.complaint().is_some() {
+                return Ok(answer);
+            }
+            let name = if screen.is_empty() { "FORM" } else { screen };
+            let data = sample::answers(flow, flow.screen(screen), given, *wish);
+            request = json!({
+                "version": "3.0", "action": "data_exchange", "screen": name, "data": data, "flow_token": token,
+            });
+        }
+        Err(WalkError::Endless)
+    }
+
+    /// One request in its envelope, one answer out of its own.
+    async fn ask(&mut self, flow: &Flow, request: &Value) -> Result<Answer, WalkError> {
+        let mut chance = [0; 32];
+        SystemEntropy.fill(&mut chance);
+        let sealed =
+            Request::seal(self.key, chance, &request.to_string()).map_err(|why| io::Error::other(why.to_string()))?;
+        let body = sealed.body.clone().into_bytes();
+        let (status, bytes): (u16, Bytes) = self.sender.post_bytes(&flow.path, self.secret, body).await?;
+        let text = match status {
+            200 => sealed.open(&bytes).map_err(|_| WalkError::Closed(status))?,
+            _ if bytes.is_empty() => return Err(WalkError::Closed(status)),
+            _ => String::from_utf8_lossy(&bytes).into_owned(),
+        };
+        Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
+    }
+}
