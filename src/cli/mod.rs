@@ -40,6 +40,7 @@ use crate::config::{Config, ConfigError};
 use crate::store::StoreError;
 use demo::{DemoArgs, DemoError};
 use flow_keys::NoFlowKey;
+use nouns::keys::KeysError;
 use nouns::{Asked, status};
 use phone::WalkError;
 use secrets::NoSecret;
@@ -85,6 +86,7 @@ enum Command {
     /// The config itself
     #[command(subcommand)]
     Config(ConfigVerb),
+    Keys(nouns::keys::Keys),
     /// Prints a script that completes commands in a shell
     Completions {
         /// The shell
@@ -113,6 +115,8 @@ enum CliError {
     Demo(#[from] DemoError),
     #[error(transparent)]
     FlowKey(#[from] NoFlowKey),
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     #[error("something was lost or doubled: see the report")]
     NotWeathered,
     #[error("can't print the answer: {0}")]
@@ -129,10 +133,12 @@ impl CliError {
                 | TryError::Send(SendError::NotListening { .. })
                 | TryError::Walk(WalkError::Send(SendError::NotListening { .. })),
             ) => 4,
-            Self::Config(_)
+            Self::Keys(KeysError::NoFlow(_)) => 3,
+            Self::Keys(KeysError::Config(_) | KeysError::FlowKey(_))
+            | Self::Config(_)
             | Self::FlowKey(_)
             | Self::Try(TryError::WhichFlow(_) | TryError::FlowKey(_) | TryError::Secret(NoSecret::Unreadable(_))) => 2,
-            Self::Try(_) | Self::Demo(_) | Self::NotWeathered | Self::Print(_) => 1,
+            Self::Keys(_) | Self::Try(_) | Self::Demo(_) | Self::NotWeathered | Self::Print(_) => 1,
         }
     }
 }
@@ -193,6 +199,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
             clap_complete::generate(shell, &mut Cli::command(), "flowgate", &mut io::stdout());
             return Ok(());
         }
+        Command::Keys(noun) => return Ok(noun.run(load, json, &mut io::stdout())?),
         Command::Submissions(noun) => noun.asked(now),
         Command::Drafts(noun) => noun.asked(now),
         Command::Jobs(noun) => noun.asked(now),

@@ -4,7 +4,10 @@
 //! passphrase, also pasted into an environment variable with `\n` for its line ends. Where a key stands is
 //! `crate::config`'s; what is unwrapped with it is opened by `super::encryption`.
 
-use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, OaepPublicEncryptingKey, PrivateDecryptingKey};
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::rsa::{
+    KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, OaepPublicEncryptingKey, PrivateDecryptingKey,
+};
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockModeDecrypt, KeyIvInit};
 use md5::{Digest, Md5};
@@ -27,6 +30,8 @@ pub(super) const AES_KEY_BYTES: usize = 16;
 pub struct PrivateKey {
     private: OaepPrivateDecryptingKey,
     public: OaepPublicEncryptingKey,
+    /// The public half as Meta takes it.
+    public_pem: String,
 }
 
 impl std::fmt::Debug for PrivateKey {
@@ -77,9 +82,28 @@ impl PrivateKey {
             KEY_BITS => {}
             other => return Err(InvalidKey::Size(other)),
         }
-        let public = OaepPublicEncryptingKey::new(key.public_key()).map_err(|_| InvalidKey::Rejected)?;
+        let public = key.public_key();
+        let der: PublicKeyX509Der<'_> = public.as_der().map_err(|_| InvalidKey::Rejected)?;
+        let public_pem = pem_text("PUBLIC KEY", der.as_ref());
+        let public = OaepPublicEncryptingKey::new(public).map_err(|_| InvalidKey::Rejected)?;
         let private = OaepPrivateDecryptingKey::new(key).map_err(|_| InvalidKey::Rejected)?;
-        Ok(Self { private, public })
+        Ok(Self { private, public, public_pem })
+    }
+
+    /// A new key of 2048 bits: its PEM text, PKCS#8 without a passphrase.
+    ///
+    /// # Errors
+    /// [`InvalidKey::Rejected`] where the system has no chance to give.
+    pub fn generate() -> Result<Zeroizing<String>, InvalidKey> {
+        let key = PrivateDecryptingKey::generate(KeySize::Rsa2048).map_err(|_| InvalidKey::Rejected)?;
+        let der: Pkcs8V1Der<'_> = key.as_der().map_err(|_| InvalidKey::Rejected)?;
+        Ok(Zeroizing::new(pem_text("PRIVATE KEY", der.as_ref())))
+    }
+
+    /// The public half, as Meta takes it: PEM, `BEGIN PUBLIC KEY` (*Flows Encryption*).
+    #[must_use]
+    pub fn public_pem(&self) -> &str {
+        &self.public_pem
     }
 
     /// Wraps an AES key as a phone does that knows the public half.
@@ -96,6 +120,11 @@ impl PrivateKey {
         let unwrapped = self.private.decrypt(&OAEP_SHA256_MGF1SHA256, wrapped, &mut room, None).ok()?;
         <[u8; AES_KEY_BYTES]>::try_from(&*unwrapped).ok().map(Zeroizing::new)
     }
+}
+
+fn pem_text(tag: &str, der: &[u8]) -> String {
+    let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    pem::encode_config(&Pem::new(tag, der), lines)
 }
 
 /// The key as unencrypted PKCS#8, which is all that the cipher library reads.
@@ -200,6 +229,24 @@ mod tests {
         let aes = FORMS[3].0.replace("DES-EDE3-CBC", "AES-256-CBC");
         let error = PrivateKey::read(&aes, Some(PASSPHRASE)).unwrap_err();
         assert_eq!(error, InvalidKey::OldCipher("AES-256-CBC".to_owned()));
+    }
+
+    #[test]
+    fn the_public_half_is_the_one_that_others_derive() {
+        for (text, passphrase) in FORMS {
+            let key = PrivateKey::read(text, passphrase).unwrap();
+            assert_eq!(key.public_pem(), include_str!("../../tests/vectors/key_public.pem"));
+        }
+    }
+
+    #[test]
+    fn a_new_key_can_be_read_and_is_another_each_time() {
+        let (one, other) = (PrivateKey::generate().unwrap(), PrivateKey::generate().unwrap());
+        assert_ne!(*one, *other);
+        assert_ne!(
+            PrivateKey::read(&one, None).unwrap().public_pem(),
+            PrivateKey::read(&other, None).unwrap().public_pem()
+        );
     }
 
     #[test]

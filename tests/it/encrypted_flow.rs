@@ -1,6 +1,7 @@
 //! An encrypted flow, as phones see it: screens, a success, and statuses where something does not fit.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
@@ -207,6 +208,30 @@ fn try_goes_through_the_form_as_a_phone_does() {
     let refused = server.cli(&["try", "--flow", "home", "--data", r#"{"email":"nowhere"}"#]);
     assert_eq!(refused.code, 1);
     assert!(refused.err.contains("email: is not an e-mail address"), "{refused:?}");
+}
+
+#[test]
+fn a_new_key_is_its_owners_alone_and_never_takes_the_place_of_another() {
+    let mut server = Server::stopped(&FLOW.replace("file:other.pem\", \"file:key.pem", "file:new.pem"));
+    let made = server.cli(&["keys", "new", "new.pem"]);
+    assert_eq!(made.code, 0, "{made:?}");
+    let file = server.folder().join("new.pem");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let private = fs::read_to_string(&file).unwrap();
+    assert!(!made.out.contains(private.lines().nth(1).unwrap()), "the private half is never shown");
+
+    let again = server.cli(&["keys", "new", "new.pem"]);
+    assert_eq!(again.code, 1);
+    assert!(again.err.contains("is there already"), "{again:?}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), private);
+
+    let shown = server.row(&["keys", "show", "--flow", "home"]);
+    assert_eq!(shown["private_key"].as_str().map(|place| place.ends_with("new.pem")), Some(true));
+    assert!(made.out.contains(shown["public_key"].as_str().unwrap()), "{made:?}");
+    assert_eq!(server.cli(&["keys", "show", "--flow", "away"]).code, 3);
+
+    server.start_again();
+    assert_eq!(server.cli(&["try"]).code, 0);
 }
 
 #[test]

@@ -6,6 +6,7 @@ pub mod check;
 pub mod dead;
 pub mod drafts;
 pub mod jobs;
+pub mod keys;
 pub mod leads;
 pub mod slots;
 pub mod status;
