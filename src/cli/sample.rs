@@ -95,7 +95,13 @@ mod tests {
 
     fn flow(fields: Vec<(&str, FieldKind)>) -> Flow {
         let fields = fields.into_iter().map(|(name, kind)| Field { name: name.to_owned(), kind, required: true });
-        let screen = |name: &str, is_final, fields| Screen { name: name.to_owned(), is_final, next: None, fields };
+        let screen = |name: &str, is_final, fields| Screen {
+            name: name.to_owned(),
+            is_final,
+            next: None,
+            fields,
+            data: Vec::new(),
+        };
         Flow {
             name: FlowName::new("visit").unwrap(),
             path: "/visit".to_owned(),

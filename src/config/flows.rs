@@ -73,7 +73,7 @@ fn flow(item: &Item<'_>, calendars: &[&str], folder: &Path) -> Option<(Flow, Opt
         table.refuse_for_now("upstream", "programs of yours behind a flow");
         table.refuse_for_now("deliver", "deliveries");
         let signature = table.get("signature").and_then(|item| item.word(&["required", "none"]));
-        let screens = table.get("screens").map(|item| screens::read(&item)).unwrap_or_default();
+        let screens = table.get("screens").map(|item| screens::read(&item, calendars)).unwrap_or_default();
         let path = path(table, name.as_ref());
         let flow = Flow {
             encryption: if keys.is_some() { Encryption::Required } else { Encryption::None },

@@ -10,6 +10,8 @@ use super::raw::Table;
 use super::value::Item;
 use crate::domain::field::{Field, FieldKind};
 use crate::domain::flow::Screen;
+use crate::domain::ids::CalendarName;
+use crate::domain::screen_data::Given;
 
 /// Longest text that a field may ask for: more than any component of a flow takes.
 const TEXT_CHARACTERS_MAX: usize = 1_000_000;
@@ -25,23 +27,24 @@ struct Typed<'d> {
 }
 
 /// Reads the list of screens.
-pub(super) fn read(list: &Item<'_>) -> Vec<Screen> {
+pub(super) fn read(list: &Item<'_>, calendars: &[&str]) -> Vec<Screen> {
     let before = list.problems_so_far();
     let items = list.some_items().unwrap_or_default();
-    let typed: Vec<Typed<'_>> = items.iter().filter_map(|item| item.table(screen)?).collect();
+    let typed: Vec<Typed<'_>> = items.iter().filter_map(|item| item.table(|table| screen(table, calendars))?).collect();
     if list.problems_so_far() == before {
         check_ways(list, &typed);
     }
     typed.into_iter().map(|typed| typed.screen).collect()
 }
 
-fn screen<'d>(table: &Table<'d>) -> Option<Typed<'d>> {
+fn screen<'d>(table: &Table<'d>, calendars: &[&str]) -> Option<Typed<'d>> {
     let (name, next) = (table.need("name"), table.get("next"));
     let screen = Screen {
         name: name.as_ref().and_then(Item::some_text).unwrap_or_default().to_owned(),
         is_final: table.boolean("final", false),
         next: next.as_ref().and_then(Item::some_text).map(str::to_owned),
         fields: table.get("fields").and_then(|item| item.names(fields)).unwrap_or_default(),
+        data: table.get("data").and_then(|item| item.names(|table| data(table, calendars))).unwrap_or_default(),
     };
     Some(Typed { screen, name: name?, next })
 }
@@ -80,6 +83,46 @@ fn fields(table: &Table<'_>) -> Vec<Field> {
         })?
     };
     table.named().into_iter().filter_map(field).collect()
+}
+
+/// What a screen is given, by name.
+fn data(table: &Table<'_>, calendars: &[&str]) -> Vec<(String, Given)> {
+    let one = |item: Item<'_>| {
+        let given = item.table(|table| given(table, &item, calendars))??;
+        Some((item.key.to_owned(), given))
+    };
+    table.named().into_iter().filter_map(one).collect()
+}
+
+/// Where one value comes from: exactly one of the four.
+fn given(table: &Table<'_>, item: &Item<'_>, calendars: &[&str]) -> Option<Given> {
+    let calendar = |typed: &Item<'_>| {
+        let name = typed.text()?;
+        if !calendars.contains(&name) {
+            typed.refuse(format!("there is no calendar {name:?}{}", hint(name, calendars.iter().copied())));
+            return None;
+        }
+        CalendarName::new(name).ok()
+    };
+    let day = table.get("day");
+    let (value, answer) = (table.get("value"), table.get("answer"));
+    let (slots, dates) = (table.get("slots"), table.get("dates"));
+    if let Some(day) = day.as_ref().filter(|_| slots.is_none()) {
+        day.refuse_key("only `slots` are of a day");
+    }
+    match (value, answer, slots, dates) {
+        (Some(value), None, None, None) => Some(Given::Constant(value.text()?.to_owned())),
+        (None, Some(answer), None, None) => Some(Given::Answer(answer.some_text()?.to_owned())),
+        (None, None, Some(slots), None) => {
+            let day = day.and_then(|day| day.some_text().map(str::to_owned));
+            Some(Given::Slots { calendar: calendar(&slots)?, day })
+        }
+        (None, None, None, Some(dates)) => Some(Given::Dates { calendar: calendar(&dates)? }),
+        _ => {
+            item.refuse("needs exactly one of `value`, `answer`, `slots` and `dates`");
+            None
+        }
+    }
 }
 
 /// The kind of a field, with the bounds that this kind can have.
@@ -151,8 +194,33 @@ fn choices_of(table: &Table<'_>, choices: Option<&Item<'_>>, word: &str) -> Vec<
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{accepted, assert_refused};
+    use super::super::tests::{accepted, assert_refused, refused};
     use super::*;
+
+    #[test]
+    fn what_a_screen_is_given_comes_from_one_place_that_is_there() {
+        let head = "[calendars.chair]\ntimezone = \"UTC\"\nslot = \"1h\"\nopen = { mon = [\"09:00-17:00\"] }\n";
+        let config = |given: &str| {
+            format!("{head}[flows.form]\nscreens = [{{ name = \"A\", final = true, data = {{ x = {given} }} }}]")
+        };
+        for good in
+            ["{ value = \"\" }", "{ answer = \"a\" }", "{ dates = \"chair\" }", "{ slots = \"chair\", day = \"d\" }"]
+        {
+            accepted(&config(good));
+        }
+        for (bad, why) in [
+            ("{}", "needs exactly one of `value`, `answer`, `slots` and `dates`"),
+            ("{ value = \"a\", answer = \"b\" }", "needs exactly one of"),
+            ("{ slots = \"chiar\" }", "there is no calendar \"chiar\": did you mean `chair`?"),
+            ("{ dates = \"chair\", day = \"d\" }", "only `slots` are of a day"),
+            ("{ value = 3 }", "must be a text"),
+            ("{ valeu = \"a\" }", "did you mean `value`?"),
+            ("\"a\"", "must be a table"),
+        ] {
+            let said = refused(&config(bad));
+            assert!(said.contains(why), "{bad}: {said}");
+        }
+    }
 
     fn screens(list: &str, expected: &str) {
         assert_refused("[flows.form]", &[(&format!("screens = [{list}]"), &format!("2:{expected}"))]);

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::field::{Field, FieldProblem, is_given, read_date, read_slot_id, read_time};
 use super::ids::{CalendarName, FlowName, FlowToken, TeamName};
+use super::screen_data::Given;
 
 /// A form, and what becomes of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,6 +67,8 @@ pub struct Screen {
     pub next: Option<String>,
     /// Its fields. Others may come and are kept.
     pub fields: Vec<Field>,
+    /// What it is given to show, by the name that the Flow JSON has for it (encrypted flows).
+    pub data: Vec<(String, Given)>,
 }
 
 /// Which place a form books.
@@ -297,7 +300,7 @@ mod tests {
     use super::*;
 
     fn screen(name: &str, is_final: bool, next: Option<&str>, fields: Vec<Field>) -> Screen {
-        Screen { name: name.to_owned(), is_final, next: next.map(str::to_owned), fields }
+        Screen { name: name.to_owned(), is_final, next: next.map(str::to_owned), fields, data: Vec::new() }
     }
 
     fn field(name: &str, kind: FieldKind, required: bool) -> Field {

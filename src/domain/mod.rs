@@ -15,5 +15,6 @@ pub mod job;
 pub mod lead;
 pub mod retry;
 pub mod roster;
+pub mod screen_data;
 pub mod submission;
 pub mod time;

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::domain::flow::{Flow, Stage};
 use crate::domain::ids::FlowToken;
+use crate::domain::submission::IdempotencyKey;
 use crate::intake::encryption::{Envelope, Opened};
 use crate::intake::flow_endpoint::{Request, Sent, screen_named};
 use crate::intake::{IntakeError, PrivateKey};
@@ -84,9 +85,9 @@ async fn reply(
             tracing::warn!(flow = %flow.name, error, message, "a client did not like an answer of this flow");
             Ok(json!({"data": {"acknowledged": true}}))
         }
-        Request::Show { screen } => {
+        Request::Show { screen, draft } => {
             trace.outcome = "shown";
-            Ok(screen_with(&screen.unwrap_or_default(), &json!({})))
+            show(app, flow, &screen.unwrap_or_default(), &answers_so_far(app, draft)?)
         }
         Request::Sent(sent) => {
             if sent.lacks_token() {
@@ -96,7 +97,7 @@ async fn reply(
             let answered = match sent.stage {
                 Stage::Draft { next } => {
                     let next = next.map(|next| next.name.clone()).unwrap_or_default();
-                    keep_draft(app, sent, &next, deadline, trace).await
+                    keep_draft(app, flow, sent, &next, deadline, trace).await
                 }
                 Stage::Final => accept(app, flow, sent, deadline, trace).await,
             };
@@ -128,6 +129,7 @@ fn refused(flow: &Flow, text: &[u8], error: IntakeError, trace: &mut Trace<'_>) 
 
 async fn keep_draft(
     app: &App,
+    flow: &Flow,
     sent: Sent<'_>,
     next: &str,
     deadline: Instant,
@@ -138,12 +140,15 @@ async fn keep_draft(
     // on, and its last screen counts.
     if sent.draft_key().is_none() {
         trace.outcome = "shown";
-        return Ok(screen_with(next, &json!({})));
+        return show(app, flow, next, sent.answers());
     }
     let (key, draft) = sent.into_draft(app.clock.now())?;
     trace.outcome = "draft";
     match store(app, KeepDraft { key, draft }, deadline, trace).await? {
-        DraftKept::Kept => Ok(screen_with(next, &json!({}))),
+        DraftKept::Kept => {
+            let answers = answers_so_far(app, Some(key))?;
+            show(app, flow, next, &answers)
+        }
         DraftKept::AlreadySubmitted => {
             trace.outcome = "duplicate";
             Ok(success(token.as_ref()))
@@ -160,17 +165,61 @@ async fn accept(
     trace: &mut Trace<'_>,
 ) -> Result<Value, Refusal> {
     let (token, screen) = (sent.token().cloned(), sent.screen().to_owned());
+    let (draft, here) = (sent.draft_key(), sent.answers().clone());
     match flows::accept(app, sent, deadline, trace).await? {
         Accepted::New { .. } | Accepted::Duplicate { .. } => Ok(success(token.as_ref())),
         Accepted::SlotRefused { why, free } => {
             // Back to where the slot is chosen, with what is left (*Best Practices*).
             let choice = flow.screen_of_choice().map_or(&*screen, |screen| &*screen.name);
-            let slots = respond::slots(&free);
-            Ok(screen_with(choice, &json!({"error_message": why.to_string(), "slots": slots})))
+            let mut answers = answers_so_far(app, draft)?;
+            answers.extend(here);
+            let mut answer = show(app, flow, choice, &answers)?;
+            if let Some(data) = answer.get_mut("data").and_then(Value::as_object_mut) {
+                // A screen that says what it is given gets that, and nothing that its schema does not know.
+                if data.is_empty() {
+                    data.insert("slots".to_owned(), respond::slots(&free).into());
+                }
+                data.insert("error_message".to_owned(), json!(why.to_string()));
+            }
+            Ok(answer)
         }
         // A form that was read is never one of these.
         Accepted::DeadLetter { .. } => Err(Refusal::NotStored),
     }
+}
+
+/// The answers on the screens so far, as far as they are kept.
+fn answers_so_far(app: &App, draft: Option<IdempotencyKey>) -> Result<Map<String, Value>, Refusal> {
+    let Some(key) = draft else { return Ok(Map::new()) };
+    let kept = app.store.read().and_then(|read| read.draft(key)).map_err(|_| Refusal::NotStored)?;
+    Ok(kept.and_then(|draft| serde_json::from_str(&draft.data).ok()).unwrap_or_default())
+}
+
+/// A screen and the data that it is given.
+fn show(app: &App, flow: &Flow, name: &str, answers: &Map<String, Value>) -> Result<Value, Refusal> {
+    let Some(screen) = flow.screen(name).filter(|screen| !screen.data.is_empty()) else {
+        return Ok(screen_with(name, &json!({})));
+    };
+    let (read, now) = (app.store.read().map_err(|_| Refusal::NotStored)?, app.clock.now());
+    let mut data = Map::new();
+    for (key, given) in &screen.data {
+        let calendar = given.calendar().and_then(|name| app.catalog.calendars.get(name));
+        let mut failed = false;
+        let taken = |window| {
+            let taken = calendar.map(|calendar| read.taken(calendar.name(), window));
+            taken.unwrap_or_else(|| Ok(Vec::new())).unwrap_or_else(|_| {
+                failed = true;
+                Vec::new()
+            })
+        };
+        let value = given.value(answers, calendar.map(AsRef::as_ref), now, taken);
+        // A slot that can't be looked up is not one that is free.
+        if failed {
+            return Err(Refusal::NotStored);
+        }
+        data.insert(key.clone(), value);
+    }
+    Ok(screen_with(name, &Value::Object(data)))
 }
 
 fn screen_with(name: &str, data: &Value) -> Value {

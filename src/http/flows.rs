@@ -36,7 +36,7 @@ pub(super) async fn post(
             trace.outcome = "ping";
             Ok(respond::pong())
         }
-        Request::Show { screen } => {
+        Request::Show { screen, .. } => {
             trace.outcome = "shown";
             Ok(respond::screen(screen.as_deref().unwrap_or_default()))
         }

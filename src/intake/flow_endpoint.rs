@@ -30,6 +30,8 @@ pub enum Request<'a> {
     Show {
         /// Its name.
         screen: Option<String>,
+        /// Where the answers so far are, if the user goes back.
+        draft: Option<IdempotencyKey>,
     },
     /// The client did not like our last answer, and says why. Never a submission (encrypted flows only).
     Complaint {
@@ -78,12 +80,16 @@ impl<'a> Request<'a> {
         match action.as_str() {
             "data_exchange" => Sent::read(flow, &fields, screen).map(Self::Sent),
             "ping" => Ok(Self::Ping),
-            "INIT" => Ok(Self::Show { screen: flow.screens.first().map(|first| first.name.clone()).or(screen) }),
+            "INIT" => {
+                Ok(Self::Show { screen: flow.screens.first().map(|first| first.name.clone()).or(screen), draft: None })
+            }
             "BACK" => {
                 flow.stage(screen.as_deref())?;
                 // Sent while on this screen (*Flow JSON*, `refresh_on_back`): what is to be shown is the one before.
                 let before = screen.as_deref().and_then(|left| flow.before(left)).map(|before| before.name.clone());
-                Ok(Self::Show { screen: before.or(screen) })
+                let token = fields.text("flow_token").and_then(|token| FlowToken::new(&token).ok());
+                let draft = IdempotencyKey::of_draft(&flow.name, token.as_ref(), &Customer::default());
+                Ok(Self::Show { screen: before.or(screen), draft })
             }
             _ => Err(IntakeError::UnknownAction(action)),
         }
@@ -161,6 +167,12 @@ impl<'a> Sent<'a> {
             updated_at: now,
         };
         Ok((key, draft))
+    }
+
+    /// The answers on this screen.
+    #[must_use]
+    pub const fn answers(&self) -> &Map<String, Value> {
+        &self.data
     }
 
     /// The token as it came.

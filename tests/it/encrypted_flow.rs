@@ -192,6 +192,52 @@ fn a_slot_that_is_gone_leads_back_to_the_choice_with_what_is_left() {
 }
 
 #[test]
+fn screens_are_given_what_is_free_and_what_was_answered() {
+    let screens = r#"
+    { name = "DAY", data = { days = { dates = "chair" }, greeting = { value = "Welcome" } }, fields = { day = { type = "date" } } },
+    { name = "CHOICE", data = { times = { slots = "chair", day = "day" } }, fields = { slot = { type = "text" } } },
+    { name = "CONFIRM", final = true, data = { slot = { answer = "slot" } }, fields = { name = { type = "text" } } },
+]"#;
+    let (head, rest) = BOOKING.split_once("screens = [").unwrap();
+    let (_, tail) = rest.split_once("]\n").unwrap();
+    let server = server(&format!("{head}screens = [{screens}\n{tail}"));
+    let ask = |request: &Value| phone::ask(&server, "/visit", request);
+    let init = ask(&json!({"version": "3.0", "action": "INIT", "flow_token": "t"}));
+    assert_eq!((&init["screen"], &init["data"]["greeting"]), (&json!("DAY"), &json!("Welcome")));
+    let day = init["data"]["days"][1]["id"].as_str().unwrap();
+
+    let choice = ask(&exchange("DAY", "t", &json!({"day": day})));
+    assert_eq!(choice["screen"], "CHOICE");
+    let slots = choice["data"]["times"].as_array().unwrap().clone();
+    assert_eq!(slots.len(), 8, "all of a day from nine to five");
+    assert!(slots.iter().all(|slot| slot["id"].as_str().unwrap().starts_with(day)), "{slots:?}");
+
+    let slot = &slots[2]["id"];
+    let confirm = ask(&exchange("CHOICE", "t", &json!({"slot": slot})));
+    assert_eq!(confirm, json!({"screen": "CONFIRM", "data": {"slot": slot}}));
+    let back = ask(&json!({"version": "3.0", "action": "BACK", "screen": "CONFIRM", "flow_token": "t"}));
+    assert_eq!(
+        (&back["screen"], &back["data"]["times"]),
+        (&json!("CHOICE"), &json!(slots)),
+        "of the day chosen before"
+    );
+
+    // Three others take it meanwhile.
+    for other in ["a", "b", "c"] {
+        ask(&exchange("DAY", other, &json!({"day": day})));
+        ask(&exchange("CHOICE", other, &json!({"slot": slot})));
+        assert_eq!(ask(&exchange("CONFIRM", other, &json!({"name": other}))), success(other));
+    }
+    let gone = ask(&exchange("CONFIRM", "t", &json!({"name": "Ann"})));
+    assert_eq!(gone["screen"], "CHOICE");
+    assert!(gone["data"]["error_message"].is_string() && gone["data"].get("slots").is_none(), "{gone}");
+    let left = gone["data"]["times"].as_array().unwrap();
+    assert!(left.len() == 7 && !left.contains(&slots[2]), "{left:?}");
+    ask(&exchange("CHOICE", "t", &json!({"slot": left[0]["id"]})));
+    assert_eq!(ask(&exchange("CONFIRM", "t", &json!({"name": "Ann"}))), success("t"));
+}
+
+#[test]
 fn try_goes_through_the_form_as_a_phone_does() {
     let server = server(&format!("{FLOW}{BOOKING}"));
     server.add_agent("Ann", &[]);

@@ -18,7 +18,7 @@ fn flow(screens: Vec<Screen>) -> Flow {
 }
 
 fn screen(name: &str, is_final: bool) -> Screen {
-    Screen { name: name.to_owned(), is_final, next: None, fields: Vec::new() }
+    Screen { name: name.to_owned(), is_final, next: None, fields: Vec::new(), data: Vec::new() }
 }
 
 fn form(body: &str) -> Form {
@@ -130,7 +130,7 @@ fn a_complaint_is_known_by_its_error_unless_a_field_is_called_so() {
 fn init_shows_the_first_screen_and_back_the_one_before_that_which_is_left() {
     let flow = flow(vec![screen("A", false), screen("B", true)]);
     let shown = |body: &str| match Request::read(&flow, body.as_bytes()).unwrap() {
-        Request::Show { screen } => screen,
+        Request::Show { screen, .. } => screen,
         other => panic!("{other:?}"),
     };
     assert_eq!(shown(r#"{"action":"INIT","screen":"","data":{}}"#).as_deref(), Some("A"));
