@@ -164,6 +164,7 @@ fn cipher(key: &[u8; AES_KEY_BYTES]) -> Cipher {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::Value;
 
     use super::*;
@@ -237,5 +238,31 @@ mod tests {
         let of = |name: &str| fingerprint(good.iter().find(|case| case["name"] == name).unwrap());
         assert_eq!(of("data_exchange"), of("data_exchange_escaped_slashes"));
         assert_ne!(of("data_exchange"), of("data_exchange_error"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_is_done_to_an_envelope_it_is_opened_whole_or_not_at_all(
+            case in 0..12usize,
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), prop_oneof![4 => b'0'..=b'z', 1 => any::<u8>()], 0..10u8), 1..4),
+        ) {
+            let case = &good()[case];
+            let mut body = case["body"].as_str().unwrap().as_bytes().to_vec();
+            for (place, byte, kind) in changes {
+                let place = place.index(body.len());
+                match kind {
+                    // Most often a letter for another, so that the envelope is still one.
+                    0..8 => body[place] = byte,
+                    8 => body.insert(place, byte),
+                    _ => body.truncate(place.max(1)),
+                }
+            }
+            let opened = Envelope::read(&body).map(|read| read.and_then(|envelope| envelope.open(&keys(&[KEY]))));
+            if let Ok(Ok(opened)) = opened {
+                assert_eq!(opened.text, case["request_plaintext"], "only the writing of the JSON was changed");
+            }
+        }
     }
 }
