@@ -26,6 +26,7 @@ pub mod sender;
 pub mod serve;
 pub mod show;
 pub mod try_it;
+pub mod which_flow;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -40,6 +41,7 @@ use crate::config::{Config, ConfigError};
 use crate::store::StoreError;
 use demo::{DemoArgs, DemoError};
 use flow_keys::NoFlowKey;
+use nouns::flows::FlowsError;
 use nouns::keys::KeysError;
 use nouns::{Asked, status};
 use phone::WalkError;
@@ -48,6 +50,7 @@ use sender::SendError;
 use serve::{ServeArgs, ServeError};
 use show::Printer;
 use try_it::{TryArgs, TryError};
+use which_flow::WhichFlow;
 
 /// Takes WhatsApp Flow submissions once, durably, in milliseconds, and carries each to a lead and a booking.
 #[derive(Debug, Parser)]
@@ -86,6 +89,7 @@ enum Command {
     /// The config itself
     #[command(subcommand)]
     Config(ConfigVerb),
+    Flows(nouns::flows::Flows),
     Keys(nouns::keys::Keys),
     /// Prints a script that completes commands in a shell
     Completions {
@@ -116,6 +120,8 @@ enum CliError {
     #[error(transparent)]
     FlowKey(#[from] NoFlowKey),
     #[error(transparent)]
+    Flows(#[from] FlowsError),
+    #[error(transparent)]
     Keys(#[from] KeysError),
     #[error("something was lost or doubled: see the report")]
     NotWeathered,
@@ -132,13 +138,17 @@ impl CliError {
                 TryError::NotRunning(_)
                 | TryError::Send(SendError::NotListening { .. })
                 | TryError::Walk(WalkError::Send(SendError::NotListening { .. })),
-            ) => 4,
-            Self::Keys(KeysError::NoFlow(_)) => 3,
-            Self::Keys(KeysError::Config(_) | KeysError::FlowKey(_))
+            )
+            | Self::Flows(FlowsError::Read { .. }) => 4,
+            Self::Keys(KeysError::NoFlow(_)) | Self::Flows(FlowsError::Which(WhichFlow::Unknown { .. })) => 3,
+            Self::Flows(
+                FlowsError::Config(_) | FlowsError::Which(_) | FlowsError::TooLarge(_) | FlowsError::NotFlowJson { .. },
+            )
+            | Self::Keys(KeysError::Config(_) | KeysError::FlowKey(_))
             | Self::Config(_)
             | Self::FlowKey(_)
             | Self::Try(TryError::WhichFlow(_) | TryError::FlowKey(_) | TryError::Secret(NoSecret::Unreadable(_))) => 2,
-            Self::Keys(_) | Self::Try(_) | Self::Demo(_) | Self::NotWeathered | Self::Print(_) => 1,
+            Self::Flows(_) | Self::Keys(_) | Self::Try(_) | Self::Demo(_) | Self::NotWeathered | Self::Print(_) => 1,
         }
     }
 }
@@ -199,6 +209,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
             clap_complete::generate(shell, &mut Cli::command(), "flowgate", &mut io::stdout());
             return Ok(());
         }
+        Command::Flows(noun) => return Ok(noun.run(load, json, &mut io::stdout())?),
         Command::Keys(noun) => return Ok(noun.run(load, json, &mut io::stdout())?),
         Command::Submissions(noun) => noun.asked(now),
         Command::Drafts(noun) => noun.asked(now),

@@ -5,7 +5,6 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -15,6 +14,7 @@ use super::phone::{Form, Phone, WalkError};
 use super::sample::{self, Wish};
 use super::secrets::{AppSecrets, NoSecret, random_hex};
 use super::sender::{Answer, SendError, Sender};
+use super::which_flow::{WhichFlow, choose};
 use crate::admin::{AdminError, Client, Filter, JobView, Question, StatusView, SubmissionView, socket_path};
 use crate::clock::{Clock, SystemClock, SystemEntropy};
 use crate::config::Config;
@@ -46,8 +46,8 @@ pub enum TryError {
     #[error("no server runs on {0}: start one with `flowgate serve`")]
     NotRunning(String),
     /// Which flow?
-    #[error("{0}")]
-    WhichFlow(String),
+    #[error(transparent)]
+    WhichFlow(#[from] WhichFlow),
     /// No secret to sign with.
     #[error(transparent)]
     Secret(#[from] NoSecret),
@@ -148,20 +148,6 @@ fn tell(
         _ => writeln!(out, "Booking: none, as the flow has no `booking`")?,
     }
     Ok(())
-}
-
-/// The flow of this name, or the only one there is.
-fn choose(config: &Config, name: Option<&FlowName>) -> Result<Arc<Flow>, TryError> {
-    let names = || config.flows.keys().map(FlowName::as_str).collect::<Vec<_>>().join(", ");
-    match (name, config.flows.values().next()) {
-        (Some(name), _) => {
-            let unknown = || TryError::WhichFlow(format!("there is no flow {name}: the config has {}", names()));
-            config.flows.get(name).cloned().ok_or_else(unknown)
-        }
-        (None, Some(only)) if config.flows.len() == 1 => Ok(Arc::clone(only)),
-        (None, Some(_)) => Err(TryError::WhichFlow(format!("which flow? --flow takes one of {}", names()))),
-        (None, None) => Err(TryError::WhichFlow("the config has no flow: add [flows.NAME]".to_owned())),
-    }
 }
 
 /// Sends the whole form as the sender of a plain flow does.

@@ -175,6 +175,15 @@ impl Flow {
         self.screens.iter().find(|screen| screen.name == name)
     }
 
+    /// All screens that may follow `screen`; none behind a final one.
+    #[must_use]
+    pub fn ways(&self, screen: &Screen) -> Vec<&Screen> {
+        match self.stage(Some(&screen.name)) {
+            Ok(Stage::Draft { next }) => next.into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The screen that going back from `screen` leads to: one that leads to it; the first one leads back to itself.
     #[must_use]
     pub fn before(&self, screen: &str) -> Option<&Screen> {

@@ -6,6 +6,7 @@
 pub mod cloud_api;
 pub mod encryption;
 pub mod flow_endpoint;
+pub mod flow_json;
 mod json;
 mod private_key;
 pub mod signature;

@@ -1,0 +1,311 @@
+//! The clinic of `examples/`, which fits, changed in one place at a time.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::*;
+use crate::config::Config;
+
+const FLOW_JSON: &str = include_str!("../../../examples/clinic/flow.json");
+const CONFIG: &str = include_str!("../../../examples/clinic/config.toml");
+
+fn flow(config: &str) -> Arc<Flow> {
+    Config::parse(Path::new("config.toml"), config).unwrap().flows.into_values().next().unwrap()
+}
+
+/// The findings, a line each: `error routing_model: is missing…`.
+fn said(flow_json: &Value, flow: &Flow) -> Vec<String> {
+    let findings = check(&flow_json.to_string(), flow).unwrap();
+    let line = |finding: Finding| {
+        let severity = if finding.severity == Severity::Error { "error" } else { "note" };
+        format!("{severity} {}: {}", finding.place, finding.what)
+    };
+    findings.into_iter().map(line).collect()
+}
+
+/// What is said after the Flow JSON was changed.
+fn changed(change: impl FnOnce(&mut Value)) -> Vec<String> {
+    let mut flow_json = serde_json::from_str(FLOW_JSON).unwrap();
+    change(&mut flow_json);
+    said(&flow_json, &flow(CONFIG))
+}
+
+/// What is said after something was put at a place of the Flow JSON. Null: what was there is gone.
+fn with(pointer: &str, value: Value) -> Vec<String> {
+    changed(|flow_json| {
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        let parent = flow_json.pointer_mut(parent).unwrap();
+        match (parent, value) {
+            (Value::Object(fields), Value::Null) => assert!(fields.remove(name).is_some()),
+            (Value::Object(fields), value) => assert_ne!(fields.insert(name.to_owned(), value.clone()), Some(value)),
+            (Value::Array(items), value) => items[name.parse::<usize>().unwrap()] = value,
+            (other, _) => panic!("{other}"),
+        }
+    })
+}
+
+/// What is said after the config was changed.
+fn configured(from: &str, to: &str) -> Vec<String> {
+    assert_eq!(CONFIG.matches(from).count(), 1, "{from}");
+    said(&serde_json::from_str(FLOW_JSON).unwrap(), &flow(&CONFIG.replace(from, to)))
+}
+
+/// Exactly these are said, each beginning so and going on with the words behind the `…`.
+#[track_caller]
+fn assert_said(said: &[String], expected: &[&str]) {
+    let fits = |(line, expected): (&String, &&str)| match expected.split_once('…') {
+        Some((head, rest)) => line.starts_with(head) && line.contains(rest),
+        None => line == expected,
+    };
+    assert!(said.len() == expected.len() && said.iter().zip(expected).all(fits), "{said:#?}\nis not {expected:#?}");
+}
+
+#[test]
+fn the_clinic_fits() {
+    assert_said(&changed(|_| ()), &[]);
+}
+
+#[test]
+fn what_is_no_flow_json_is_told_apart_from_one_that_does_not_fit() {
+    let flow = flow(CONFIG);
+    assert!(matches!(check("{", &flow), Err(NotFlowJson::NotJson(_))));
+    assert!(matches!(check("[]", &flow), Err(NotFlowJson::NotAnObject)));
+    for screens in [Value::Null, json!([])] {
+        assert_said(&with("/screens", screens), &["error screens: is missing or empty…Export it"]);
+    }
+}
+
+#[test]
+fn versions_and_the_endpoint_are_those_of_an_encrypted_flow() {
+    assert_said(&with("/version", Value::Null), &["error version: …\"7.1\""]);
+    assert_said(&with("/data_api_version", Value::Null), &["error data_api_version: is missing…\"3.0\""]);
+    assert_said(&with("/data_api_version", json!(3.0)), &["error data_api_version: must be \"3.0\" or \"4.0\""]);
+    assert_said(&with("/data_api_version", json!("4.0")), &["error data_api_version: …needs Flow JSON 7.3"]);
+    let newer = changed(|flow_json| {
+        flow_json["data_api_version"] = json!("4.0");
+        flow_json["version"] = json!("7.3");
+    });
+    assert_said(&newer, &[]);
+    let uri = json!("https://forms.example.com");
+    assert_said(&with("/data_channel_uri", uri), &["error data_channel_uri: is refused…`endpoint_uri`"]);
+    let plain = CONFIG.replace("\"required\" ", "\"none\" ").replace("private_keys", "# private_keys");
+    let plain = said(&serde_json::from_str(FLOW_JSON).unwrap(), &flow(&plain));
+    assert_said(&plain, &["error data_api_version: is there…`encryption = \"required\"`"]);
+}
+
+#[test]
+fn routes_go_where_the_config_goes() {
+    let missing = with("/routing_model", Value::Null);
+    assert_said(&missing, &[r#"error routing_model: …{"SERVICE":["DATE"],"DATE":["DETAILS"],"DETAILS":[]}"#]);
+    assert_said(&with("/routing_model", json!([])), &["error routing_model: must be an object…"]);
+    assert_said(
+        &with("/routing_model/DATE", json!("DETAILS")),
+        &["error routing_model.DATE: must be a list…", "error routing_model.DATE: lacks \"DETAILS\"…"],
+    );
+    assert_said(&with("/routing_model/DETAILS", json!(["END"])), &["error routing_model.DETAILS: names \"END\"…"]);
+    assert_said(&with("/routing_model/END", json!([])), &["error routing_model.END: is a route from a screen…"]);
+    assert_said(&with("/routing_model/DETAILS", json!(["DETAILS"])), &["error routing_model.DETAILS: …itself"]);
+    assert_said(&with("/routing_model/DETAILS", json!(["DATE"])), &["error routing_model.DETAILS: …backwards"]);
+    assert_said(
+        &with("/routing_model/DETAILS", json!(["SERVICE"])),
+        &["error routing_model.DETAILS: leads to SERVICE, which the flow opens with…"],
+    );
+    // The route is there, in the one direction that is allowed, and both ends can be shown after each other.
+    let turned =
+        changed(|flow_json| flow_json["routing_model"] = json!({"SERVICE": ["DATE", "DETAILS"], "DETAILS": ["DATE"]}));
+    assert_said(&turned, &[]);
+}
+
+#[test]
+fn a_screen_that_cannot_be_reached_is_an_error_only_where_nothing_connects_it() {
+    let more = |route: (&'static str, Value)| {
+        changed(move |flow_json| {
+            let screen =
+                json!({"id": "HELP", "title": "Help", "layout": {"type": "SingleColumnLayout", "children": []}});
+            flow_json["screens"].as_array_mut().unwrap().push(screen);
+            flow_json["routing_model"][route.0] = route.1;
+        })
+    };
+    let fine = "note screens[3].HELP: the config does not have it…";
+    assert_said(&more(("HELP", json!([]))), &["error screens[3].HELP: no route leads here from SERVICE…", fine]);
+    assert_said(&more(("HELP", json!(["DATE"]))), &["note screens[3].HELP: can't be reached from SERVICE…", fine]);
+    assert_said(&more(("SERVICE", json!(["DATE", "HELP"]))), &[fine]);
+}
+
+#[test]
+fn a_lost_slot_leads_back_only_along_a_route() {
+    let screens = "\n[[flows.clinic.screens]]\nname = \"CONFIRM\"\n[[flows.clinic.screens]]\nname = \"END\"\nfinal = true\n[calendars.visits]";
+    let config = CONFIG.replace("final = true   ", "").replace("[calendars.visits]", screens);
+    let mut flow_json: Value = serde_json::from_str(FLOW_JSON).unwrap();
+    for (id, terminal) in [("CONFIRM", false), ("END", true)] {
+        let footer = json!({"type": "Footer", "on-click-action": {"name": "data_exchange", "payload": {}}});
+        let screen = json!({"id": id, "title": id, "terminal": terminal, "layout": {"children": [footer]}});
+        flow_json["screens"].as_array_mut().unwrap().push(screen);
+    }
+    flow_json["screens"][2]["terminal"] = json!(false);
+    flow_json["routing_model"] =
+        json!({"SERVICE": ["DATE"], "DATE": ["DETAILS"], "DETAILS": ["CONFIRM"], "CONFIRM": ["END"]});
+    assert_said(
+        &said(&flow_json, &flow(&config)),
+        &["error routing_model.DETAILS: lacks \"END\": a slot that is gone…"],
+    );
+    flow_json["routing_model"]["DETAILS"] = json!(["CONFIRM", "END"]);
+    assert_said(&said(&flow_json, &flow(&config)), &[]);
+}
+
+#[test]
+fn both_sides_have_the_same_screens() {
+    let renamed = changed(|flow_json| {
+        flow_json["screens"][1]["id"] = json!("Date");
+        flow_json["routing_model"] = json!({"SERVICE": ["Date"], "Date": ["DETAILS"]});
+    });
+    assert_said(
+        &renamed,
+        &[
+            "error screens: \"DATE\" of the config is not among them…",
+            "error screens[1].Date.layout.children[2].on-click-action: asks flowgate, and the config has no screen \"Date\"…",
+        ],
+    );
+    assert_said(&with("/screens/0/id", Value::Null)[..1], &["error screens[0]: has no `id`…"]);
+    assert_said(&with("/screens/0/id", json!("DATE"))[..1], &["error screens[1]: its id is \"DATE\", as another…"]);
+    assert_said(
+        &with("/screens/0/id", json!("SUCCESS"))[..1],
+        &["error screens[0]: its id is \"SUCCESS\", which Meta…"],
+    );
+}
+
+#[test]
+fn a_flow_without_declared_screens_takes_any() {
+    let (head, rest) = CONFIG.split_once("[[flows.clinic.screens]]").unwrap();
+    let (_, calendar) = rest.split_once("[calendars.visits]").unwrap();
+    let any = flow(&format!("{head}[calendars.visits]{calendar}"));
+    let said = said(&serde_json::from_str(FLOW_JSON).unwrap(), &any);
+    assert_said(&said, &["note screens: the config's flow declares none…"]);
+}
+
+#[test]
+fn the_form_ends_on_both_sides_and_through_us() {
+    let place = "screens[2].DETAILS.layout.children[5].on-click-action";
+    assert_said(&with("/screens/2/terminal", Value::Null), &["error screens[2].DETAILS.terminal: …`final = true`"]);
+    assert_said(
+        &with("/screens/1/terminal", json!(true)),
+        &["error screens[1].DATE.terminal: is true…goes on from here"],
+    );
+    let complete = with("/screens/2/layout/children/5/on-click-action/name", json!("complete"));
+    assert_said(&complete, &[&format!("note {place}: …by Meta's webhook alone")]);
+    let nothing = with("/screens/2/layout/children/5", json!({"type": "TextBody", "text": "End"}));
+    assert_said(&nothing, &["error screens[2].DETAILS: nothing here sends the form…`data_exchange`"]);
+    let navigates = json!({"name": "navigate", "next": {"type": "screen", "name": "DATE"}, "payload": {}});
+    let navigates = with("/screens/0/layout/children/3/on-click-action", navigates);
+    assert_said(&navigates, &["note screens[0].SERVICE: nothing here asks flowgate…"]);
+    let refreshed = with("/screens/2/refresh_on_back", json!(true));
+    assert_said(&refreshed, &["note screens[2].DETAILS.refresh_on_back: …which shows DATE anew"]);
+}
+
+#[test]
+fn every_required_field_is_sent_by_the_button() {
+    let payload = "/screens/2/layout/children/5/on-click-action/payload";
+    let place = "screens[2].DETAILS.layout.children[5].on-click-action.payload";
+    let lacks = with(payload, json!({"slot": "${form.slot}", "e-mail": "${form.email}"}));
+    assert_said(
+        &lacks,
+        &[
+            &format!("error {place}: lacks \"name\"…\"name\": \"${{form.name}}\""),
+            &format!("note {place}: sends \"e-mail\", which the config does not know…"),
+        ],
+    );
+    // A choice that sends it on the way is no button; nested, as in the branches of an `If`.
+    let on_select = changed(|flow_json| {
+        *flow_json.pointer_mut(payload).unwrap() = json!({"slot": "${form.slot}"});
+        let action = json!({"name": "data_exchange", "payload": {"name": "${form.name}", "step": "1"}});
+        let branch = json!({"type": "If", "then": [{"type": "Dropdown", "on-select-action": action}]});
+        flow_json["screens"][2]["layout"]["children"].as_array_mut().unwrap().push(branch);
+    });
+    assert_said(
+        &on_select,
+        &[
+            &format!("error {place}: lacks \"name\"…"),
+            "note screens[2].DETAILS.layout.children[6].then[0].on-select-action.payload: sends \"step\"…",
+        ],
+    );
+    let no_slot = changed(|flow_json| {
+        *flow_json.pointer_mut(payload).unwrap() = json!({"name": "${form.name}"});
+        *flow_json.pointer_mut("/screens/1/layout/children/2/on-click-action/payload").unwrap() = json!({});
+    });
+    assert!(
+        no_slot
+            .contains(&"error screens: no payload sends \"slot\", nor \"day\": the flow books a slot by it".to_owned())
+    );
+}
+
+#[test]
+fn choices_are_no_more_than_the_component_takes() {
+    for component in ["RadioButtonsGroup", "CheckboxGroup", "ChipsSelector"] {
+        let said = with("/screens/2/layout/children/2/type", json!(component));
+        assert_said(
+            &said,
+            &["error screens[2].DETAILS.layout.children[2].data-source: …takes 20 choices, and `times`"],
+        );
+    }
+}
+
+#[test]
+fn each_screen_is_given_what_it_declares_and_declares_what_it_is_given() {
+    let welcome = "error screens[0].SERVICE.data: lacks \"welcome\", a text that the config gives…";
+    assert_said(&with("/screens/0/data/welcome", Value::Null), &[welcome]);
+    assert_said(&with("/screens/0/data", Value::Null), &[welcome]);
+    assert_said(&with("/screens/0/data", json!([])), &["error screens[0].SERVICE.data: must be an object…"]);
+    let text = json!({"type": "string", "__example__": ""});
+    assert_said(
+        &with("/screens/1/data/hint", text.clone()),
+        &["error screens[1].DATE.data.hint: …`data = { hint = … }`"],
+    );
+    assert_said(&with("/screens/1/data/error_message", text.clone()), &[]);
+    assert_said(&with("/screens/1/data/required", json!(["days"])), &[]);
+    let handed_on = changed(|flow_json| {
+        flow_json["screens"][1]["data"]["hint"] = text;
+        let link = json!({"name": "navigate", "next": {"type": "screen", "name": "DATE"}, "payload": {"hint": "x"}});
+        let link = json!({"type": "EmbeddedLink", "on-click-action": link});
+        flow_json["screens"][0]["layout"]["children"].as_array_mut().unwrap().push(link);
+    });
+    assert_said(&handed_on, &[]);
+}
+
+#[test]
+fn what_is_given_has_the_declared_type() {
+    let wrong = |pointer: &str, schema: Value| with(&format!("/screens/{pointer}"), schema);
+    assert_said(
+        &wrong("0/data/welcome/type", json!("number")),
+        &["error screens[0].SERVICE.data.welcome: …write \"string\""],
+    );
+    assert_said(
+        &wrong("1/data/days/type", Value::Null),
+        &["error screens[1].DATE.data.days: has no type…write \"array\""],
+    );
+    assert_said(
+        &wrong("1/data/days/items", Value::Null),
+        &["error screens[1].DATE.data.days.items: …\"id\": {\"type\": \"string\"}"],
+    );
+    assert_said(
+        &wrong("1/data/days/items/type", json!("string")),
+        &["error screens[1].DATE.data.days.items: …\"object\""],
+    );
+    let title = wrong("1/data/days/items/properties/title/type", json!("number"));
+    assert_said(
+        &title,
+        &["error screens[1].DATE.data.days.items: …with \"title\": {\"type\": \"string\"} in its properties"],
+    );
+    let day = wrong("2/data/day/type", json!("number"));
+    assert_said(&day, &["error screens[2].DETAILS.data.day: …the answer to \"day\", of type date: write \"string\""]);
+    let unsent = configured("{ answer = \"day\" }", "{ answer = \"dya\" }");
+    assert_said(&unsent, &["error screens[2].DETAILS.data.day: …the answer to \"dya\", and no payload sends it"]);
+    let typed = |kind: &str| {
+        let config = CONFIG.replace("{ answer = \"day\" }", "{ answer = \"service\" }");
+        let config = config.replace("choices = [\"checkup\", \"cleaning\", \"pain\"], ", "");
+        said(&serde_json::from_str(FLOW_JSON).unwrap(), &flow(&config.replace("\"choice\", ", &format!("{kind:?}, "))))
+    };
+    assert_said(&typed("integer"), &[]);
+    assert_said(&typed("boolean"), &["error screens[2].DETAILS.data.day: …of type boolean: write \"boolean\""]);
+}
