@@ -24,6 +24,8 @@ mod demo;
 mod drain_loses_nothing;
 // Encrypted flows as phones see them, and every vector.
 mod encrypted_flow;
+// `examples/clinic` works from a fresh clone, and `flows check` says what would not.
+mod example_clinic;
 // Files of every format that was ever released.
 mod format_compat;
 // At the bound: 503, and nothing accepted is touched.

@@ -147,6 +147,15 @@ impl Server {
         fs::write(self.folder().join("config.toml"), format!("{CONFIG_HEAD}{tables}")).unwrap();
     }
 
+    /// Puts free ports into a config that names others.
+    pub fn on_free_ports(&self) {
+        let file = self.folder().join("config.toml");
+        let named = fs::read_to_string(&file).unwrap();
+        let free = named.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:8081", "127.0.0.1:0");
+        assert_ne!(named, free, "the config names its ports");
+        fs::write(file, free).unwrap();
+    }
+
     /// Starts the server and waits until it is ready.
     pub fn start_again(&mut self) {
         self.start_as(flowgate(self.folder()).arg("serve"));
