@@ -11,10 +11,15 @@ use super::raw::Table;
 use super::screens;
 use super::secrets::SecretRef;
 use super::settings::secret;
+use super::texts;
 use super::value::Item;
 use crate::domain::field::Field;
-use crate::domain::flow::{BookingRule, Encryption, Flow, LeadRule, Screen, SignatureRule, WebhookRule};
+use crate::domain::flow::{
+    ABANDONED_AFTER, BookingRule, Encryption, Flow, LeadRule, Resubmit, Screen, SignatureRule, WebhookRule,
+};
 use crate::domain::ids::{CalendarName, FlowName, TeamName};
+use crate::domain::screen_data::Given;
+use crate::domain::time::Millis;
 
 /// Paths that the server answers itself.
 const TAKEN_PATHS: [&str; 3] = ["/webhook", "/healthz", "/readyz"];
@@ -79,8 +84,15 @@ fn flow(item: &Item<'_>, calendars: &[&str], folder: &Path) -> Option<(Flow, Opt
             encryption: if keys.is_some() { Encryption::Required } else { Encryption::None },
             signature: if signature == Some("none") { SignatureRule::None } else { SignatureRule::Required },
             booking: table.table("booking", |booking_table| booking(booking_table, calendars, &screens)).flatten(),
-            lead: table.table("lead", lead).flatten(),
+            lead: table.table("lead", |lead_table| lead(lead_table, &screens)).flatten(),
             webhook: table.table("webhook", webhook).unwrap_or_default(),
+            texts: texts::read(table),
+            resubmit: resubmit(table, keys.is_some()),
+            abandoned_after: table.length(
+                "abandoned_after",
+                ABANDONED_AFTER,
+                Millis::from_secs(60)..=Millis::from_secs(90 * 24 * 3600),
+            ),
             screens,
             name: name?,
             path: path?,
@@ -176,10 +188,33 @@ fn booking(table: &Table<'_>, calendars: &[&str], screens: &[Screen]) -> Option<
     Some(BookingRule { calendar: calendar?, date: date?, time: time? })
 }
 
-fn lead(table: &Table<'_>) -> Option<LeadRule> {
+/// What comes of a token that was used: only encrypted flows have an answer for that.
+fn resubmit(table: &Table<'_>, is_encrypted: bool) -> Resubmit {
+    let Some(item) = table.get("resubmit") else { return Resubmit::default() };
+    let word = item.word(&["success", "refuse"]);
+    if word == Some("refuse") && !is_encrypted {
+        item.refuse_key(format!("{}: only a flow with `encryption = \"required\"` can refuse a token", table.name));
+    }
+    if word == Some("refuse") { Resubmit::Refuse } else { Resubmit::Success }
+}
+
+fn lead(table: &Table<'_>, screens: &[Screen]) -> Option<LeadRule> {
     let team = table.need("team").and_then(|item| item.parsed(TeamName::new));
     let sticky = table.boolean("sticky", false);
-    Some(LeadRule { team: team?, sticky })
+    let agent = table.get("agent").and_then(|item| {
+        let name = item.some_text()?;
+        let fields = screens.iter().flat_map(|screen| &screen.fields).map(|field| field.name.as_str());
+        let shown = screens.iter().flat_map(|screen| &screen.data).filter_map(|(name, given)| match given {
+            Given::Agent { .. } => Some(name.as_str()),
+            _ => None,
+        });
+        let known: Vec<&str> = fields.chain(shown).collect();
+        if !screens.is_empty() && !known.contains(&name) {
+            item.refuse(format!("no screen has a field {name:?}, nor shows an agent as that{}", hint(name, known)));
+        }
+        Some(name.to_owned())
+    });
+    Some(LeadRule { team: team?, sticky, agent })
 }
 
 fn webhook(table: &Table<'_>) -> WebhookRule {

@@ -10,13 +10,16 @@
 
 mod calendars;
 mod error;
+mod fields;
 mod flows;
 mod nearest;
 mod raw;
+mod screen_data;
 mod screens;
 mod secrets;
 mod settings;
 mod summary;
+mod texts;
 pub mod units;
 mod value;
 

@@ -7,6 +7,7 @@
 pub mod arrival;
 pub mod booking;
 pub mod calendar;
+pub mod claim;
 pub mod draft;
 pub mod field;
 pub mod flow;
@@ -15,6 +16,8 @@ pub mod job;
 pub mod lead;
 pub mod retry;
 pub mod roster;
+pub mod screen;
 pub mod screen_data;
 pub mod submission;
+pub mod texts;
 pub mod time;

@@ -21,13 +21,9 @@ use crate::store::Store;
 use super::body::{self, Budget, Share};
 use super::guard::Phase;
 use super::opener::Opener;
-use super::replays::Replays;
 use super::respond::{Answer, Refusal};
 use super::trace::{Figures, Room, Trace};
 use super::{flows, health, webhook};
-
-/// Bytes of answers that are remembered for the same encrypted requests.
-const REPLAY_BYTES_MAX: usize = 16 << 20;
 
 const SIGNATURE: &str = "x-hub-signature-256";
 
@@ -84,7 +80,6 @@ pub struct App {
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) opener: Opener,
-    pub(super) replays: Replays,
     budget: Budget,
     flows: HashMap<String, Route>,
     figures: Figures,
@@ -119,8 +114,8 @@ impl App {
         };
         let flows = catalog.flows.values().map(route).collect();
         let budget = Budget::new(limits.bodies);
-        let (opener, replays) = (Opener::start()?, Replays::new(REPLAY_BYTES_MAX));
-        Ok(Self { catalog, trust, limits, store, clock, opener, replays, budget, flows, figures: Figures::new() })
+        let opener = Opener::start()?;
+        Ok(Self { catalog, trust, limits, store, clock, opener, budget, flows, figures: Figures::new() })
     }
 
     /// Answers one request. Never fails: what goes wrong has an answer of its own.

@@ -86,6 +86,8 @@ fn tell(accepted: &Accepted, trace: &mut Trace<'_>) {
         Accepted::DeadLetter { job } => {
             tracing::warn!(job.id = job.get(), "a message can't be read: see `flowgate dead list`");
         }
+        // Only what came in an envelope can be this.
+        Accepted::Replayed => {}
         Accepted::SlotRefused { why, .. } => tracing::warn!(why = why.as_str(), "a slot was refused by webhook"),
     }
 }

@@ -193,7 +193,10 @@ impl<'a> Context<'a> {
         }
         let key_in = |flow: &Flow| usable.as_ref().map(|token| IdempotencyKey::of_token(&flow.name, token));
         let others = catalog.flows.values().filter(|other| flow.is_none_or(|flow| flow.name != other.name));
-        let elsewhere = others.filter_map(|other| key_in(other)).collect();
+        // A form without a usable token that ended at its flow's own path says so in what its last answer put in.
+        let ended = data.get(IdempotencyKey::REFERENCE).and_then(Value::as_str).filter(|_| usable.is_none());
+        let ended = ended.and_then(IdempotencyKey::from_reference);
+        let elsewhere = others.filter_map(|other| key_in(other)).chain(ended).collect();
         let mut submission = Submission {
             flow: match flow.or_else(|| catalog.flows.values().next().map(AsRef::as_ref)) {
                 Some(flow) => flow.name.clone(),
@@ -222,6 +225,7 @@ impl<'a> Context<'a> {
             draft_key: IdempotencyKey::of_draft(&flow.name, submission.flow_token.as_ref(), &submission.customer)
                 .filter(|_| flow.screens.iter().any(|screen| !screen.is_final)),
             wish,
+            request: None,
             answerable: false,
             submission,
         }))

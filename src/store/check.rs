@@ -12,11 +12,12 @@ use crate::domain::lead::{Agent, Lead, LeadState};
 
 use super::StoreError;
 use super::accept::{Join, StoredSubmission};
+use super::answers::KeptAnswer;
 use super::codec::{self, Row};
 use super::keys::KeyRow;
 use super::read::Snapshot;
 use super::tables::{
-    AGENTS, ATTEMPTS, BOOKINGS, DEAD, DRAFTS, DUE, JOBS, JOINS, LEADS, MESSAGE_LOG, OPEN_LEADS, REVIVED, Rows,
+    AGENTS, ANSWERS, ATTEMPTS, BOOKINGS, DEAD, DRAFTS, DUE, JOBS, JOINS, LEADS, MESSAGE_LOG, OPEN_LEADS, REVIVED, Rows,
     SUBMISSIONS, TAKEN, TOKEN_LOG, WAITING_LEADS,
 };
 
@@ -242,6 +243,10 @@ fn keys(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
             let (number, bytes) = row?;
             report.readable::<KeyRow>(number.value(), bytes.value());
         }
+    }
+    for row in snapshot.transaction().open_table(ANSWERS)?.iter()? {
+        let (number, bytes) = row?;
+        report.readable::<KeptAnswer>(number.value(), bytes.value());
     }
     Ok(())
 }

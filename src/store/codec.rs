@@ -15,6 +15,7 @@ use crate::domain::job::{Attempt, DeadLetter, Job};
 use crate::domain::lead::{Agent, Lead};
 
 use super::accept::{Join, StoredSubmission};
+use super::answers::KeptAnswer;
 use super::counters::Counters;
 use super::keys::KeyRow;
 use super::{RowProblem, StoreError};
@@ -37,6 +38,9 @@ impl Row for Join {
 }
 impl Row for KeyRow {
     const TABLE: &'static str = "token_log or message_log";
+}
+impl Row for KeptAnswer {
+    const TABLE: &'static str = "answers";
 }
 impl Row for Job {
     const TABLE: &'static str = "jobs";

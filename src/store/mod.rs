@@ -18,6 +18,7 @@
 //! | `format` | making, opening and recognising the file |
 //! | `writer`, `batch`, `request` | what shares a commit, and who is told what after it |
 //! | `keys` | what is a duplicate |
+//! | `answers` | that no encrypted request gets two answers |
 //! | `accept`, `drafts`, `jobs`, `agents`, `leads`, `bookings`, `sweep` | named transactions: read, decide (domain), write |
 //! | `read` | snapshots for everybody else |
 //! | `check` | what must hold across tables |
@@ -27,6 +28,7 @@
 
 mod accept;
 mod agents;
+mod answers;
 mod batch;
 mod bookings;
 mod check;
@@ -54,6 +56,7 @@ mod tests;
 
 pub use accept::{Accept, Accepted, Join, StoredSubmission};
 pub use agents::{AddAgent, AgentChange, AgentChanged, ChangeAgent};
+pub use answers::{AnswerKept, FindKey, KeepAnswer, KeptAnswer, RecallAnswer};
 pub use batch::{Batch, Timing, Transaction};
 pub use bookings::{BookingChanged, CancelBooking, MoveBooking};
 pub use check::{Finding, Report, check};

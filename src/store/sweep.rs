@@ -15,7 +15,7 @@ use crate::domain::time::{Millis, Timestamp};
 
 use super::accept::StoredSubmission;
 use super::batch::{Batch, Transaction};
-use super::{StoreError, codec};
+use super::{StoreError, answers, codec};
 
 /// Takes away one slice.
 #[derive(Clone, Debug)]
@@ -73,9 +73,10 @@ impl Transaction for Sweep {
 impl Sweep {
     fn keys(&self, batch: &mut Batch<'_, '_>) -> Result<Swept, StoreError> {
         let memory = &mut *batch.memory;
-        let removed = memory.keys.expire(batch.tables, &memory.counters, batch.expiry, self.most)?;
-        let next = if removed == self.most { Place::Keys } else { Place::Submissions(0) };
-        Ok(Swept { removed, next: Some(next) })
+        let keys = memory.keys.expire(batch.tables, &memory.counters, batch.expiry, self.most)?;
+        let answers = answers::expire(batch)?;
+        let next = if keys == self.most { Place::Keys } else { Place::Submissions(0) };
+        Ok(Swept { removed: keys + answers, next: Some(next) })
     }
 
     fn submissions(&self, batch: &mut Batch<'_, '_>, after: u64) -> Result<Swept, StoreError> {

@@ -27,6 +27,8 @@ pub(super) const JOINS: TableDefinition<'static, (u64, u64), &[u8]> = TableDefin
 pub(super) const TOKEN_LOG: Rows = TableDefinition::new("token_log");
 /// Idempotency keys of webhook messages, likewise.
 pub(super) const MESSAGE_LOG: Rows = TableDefinition::new("message_log");
+/// Answers to encrypted requests, by the row that their request's key has in `token_log`.
+pub(super) const ANSWERS: Rows = TableDefinition::new("answers");
 /// Keys that no longer fit into memory. Random pages: touched only past `limits.idempotency_keys`.
 pub(super) const OLD_KEYS: Hashed = TableDefinition::new("old_keys");
 /// Forms in the making, by the key of their token or user. Random pages: only flows with several screens.
@@ -81,6 +83,7 @@ tables! {
     joins: JOINS, ((u64, u64), &'static [u8]);
     token_log: TOKEN_LOG, (u64, &'static [u8]);
     message_log: MESSAGE_LOG, (u64, &'static [u8]);
+    answers: ANSWERS, (u64, &'static [u8]);
     old_keys: OLD_KEYS, (&'static [u8; 16], &'static [u8]);
     drafts: DRAFTS, (&'static [u8; 16], &'static [u8]);
     jobs: JOBS, (u64, &'static [u8]);

@@ -80,6 +80,7 @@ impl Carrier {
             team: rule.team.clone(),
             sticky: rule.sticky,
             customer: submission.customer,
+            chosen: rule.agent.as_ref().and_then(|_| rule.chosen(&serde_json::from_str(&submission.data).ok()?)),
         });
         Ok(Outcome::Carried { lead })
     }

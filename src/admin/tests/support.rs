@@ -132,8 +132,13 @@ impl Office {
 
     /// The job comes to its end, with a lead.
     pub fn finish(&self, job: JobId) {
-        let order =
-            LeadOrder { flow: flow(), team: team("sales"), sticky: false, customer: Customer::from_text("1234567890") };
+        let order = LeadOrder {
+            flow: flow(),
+            team: team("sales"),
+            sticky: false,
+            customer: Customer::from_text("1234567890"),
+            chosen: None,
+        };
         self.store.ask(Finish { job, attempt: attempt(None), lead: Some(order) }).unwrap();
     }
 

@@ -4,22 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
-use crate::domain::flow::{Encryption, SignatureRule, WebhookRule};
+use crate::domain::flow::WebhookRule;
 use crate::domain::ids::FlowName;
 
 fn catalog(flows: &[(&str, WebhookRule)]) -> Catalog {
     let flow = |(name, webhook): &(&str, WebhookRule)| {
         let name = FlowName::new(name).unwrap();
-        let flow = Flow {
-            name: name.clone(),
-            path: format!("/{name}"),
-            signature: SignatureRule::Required,
-            encryption: Encryption::None,
-            screens: Vec::new(),
-            booking: None,
-            lead: None,
-            webhook: webhook.clone(),
-        };
+        let flow = Flow { webhook: webhook.clone(), ..Flow::new(name.clone(), format!("/{name}")) };
         (name, Arc::new(flow))
     };
     Catalog { flows: flows.iter().map(flow).collect(), calendars: BTreeMap::new() }

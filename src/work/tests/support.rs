@@ -38,7 +38,7 @@ impl Handler for Double {
 /// What a job does if a test does not say otherwise: it leads to a lead.
 #[expect(clippy::unnecessary_wraps, reason = "a handler may fail")]
 pub fn carry(_: JobId, _: &Job) -> Result<Outcome, JobError> {
-    let lead = LeadOrder { flow: flow(), team: team(), sticky: false, customer: Customer::default() };
+    let lead = LeadOrder { flow: flow(), team: team(), sticky: false, customer: Customer::default(), chosen: None };
     Ok(Outcome::Carried { lead: Some(lead) })
 }
 
