@@ -8,13 +8,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::clock::Clock;
+use crate::current::Current;
 use crate::domain::calendar::Calendar;
 use crate::domain::ids::{AgentId, CalendarName, JobId};
 use crate::domain::time::Timestamp;
 use crate::store::{Health, Snapshot, Store, StoreError};
 
 use super::protocol::{AdminError, Question};
-use super::views::{JobCounts, LeadCounts, StatusView, WriterView};
+use super::views::{JobCounts, LeadCounts, ReloadView, StatusView, WriterView};
 use super::{changes, lists};
 
 /// What only a running server knows.
@@ -24,16 +25,21 @@ pub struct Live {
     pub listen: SocketAddr,
     /// Jobs that are handed out.
     pub running: Arc<dyn Fn() -> Vec<JobId> + Send + Sync>,
-    /// What an admin should know about how it was started: a development secret, unsigned flows.
-    pub hints: Vec<String>,
+    /// What an admin should know about its config: a development secret, unsigned flows, a reload that came to nothing.
+    pub hints: Current<Vec<String>>,
+    /// Reads the config again.
+    pub reload: Arc<dyn Fn() -> Result<ReloadView, AdminError> + Send + Sync>,
 }
+
+/// The calendars of the config.
+pub type Calendars = BTreeMap<CalendarName, Arc<Calendar>>;
 
 /// Answers questions about one store.
 #[derive(Clone)]
 pub struct Desk {
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) calendars: BTreeMap<CalendarName, Arc<Calendar>>,
+    pub(super) calendars: Current<Calendars>,
     live: Option<Live>,
 }
 
@@ -43,12 +49,7 @@ pub(super) type Out<'a> = dyn FnMut(Value) -> bool + 'a;
 impl Desk {
     /// A desk for `store`; `live` where it belongs to a running server.
     #[must_use]
-    pub fn new(
-        store: Store,
-        clock: Arc<dyn Clock>,
-        calendars: BTreeMap<CalendarName, Arc<Calendar>>,
-        live: Option<Live>,
-    ) -> Self {
+    pub fn new(store: Store, clock: Arc<dyn Clock>, calendars: Current<Calendars>, live: Option<Live>) -> Self {
         Self { store, clock, calendars, live }
     }
 
@@ -75,6 +76,7 @@ impl Desk {
                 lists::slots(self, calendar.as_ref(), (from, to), limit, out)
             }
             Question::Check => self.check(out),
+            Question::Reload => row(out, self.reload()?),
             change => changes::make(self, change, out),
         }
     }
@@ -124,7 +126,7 @@ impl Desk {
 
     /// What is wrong, and what to type.
     fn hints(&self, read: &Snapshot, status: &StatusView, floor: u64) -> Result<Vec<String>, StoreError> {
-        let mut hints = self.live.as_ref().map(|live| live.hints.clone()).unwrap_or_default();
+        let mut hints = self.live.as_ref().map(|live| live.hints.get().to_vec()).unwrap_or_default();
         if self.live.is_none() {
             hints.push("no server runs on this file: `flowgate serve` starts one".to_owned());
         }
@@ -158,6 +160,10 @@ impl Desk {
             });
         }
         Ok(hints)
+    }
+
+    fn reload(&self) -> Result<ReloadView, AdminError> {
+        (self.live.as_ref().ok_or_else(AdminError::no_server)?.reload)()
     }
 
     fn check(&self, out: &mut Out<'_>) -> Result<(), AdminError> {

@@ -16,7 +16,7 @@ mod tests;
 mod views;
 
 pub use client::Client;
-pub use desk::{Desk, Live};
+pub use desk::{Calendars, Desk, Live};
 pub use protocol::{AdminError, AgentSettings, ErrorCode, Filter, Question, Selection};
 pub use socket::{SocketServer, socket_path};
-pub use views::{DeadView, JobView, LeadView, StatusView, SubmissionView};
+pub use views::{DeadView, JobView, LeadView, ReloadView, StatusView, SubmissionView};

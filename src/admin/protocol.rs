@@ -156,6 +156,8 @@ pub enum Question {
     },
     /// Looks at every invariant: a row for each that does not hold, and one that sums up.
     Check,
+    /// Reads the config again, with all that it names: one row. Only a running server can.
+    Reload,
 }
 
 /// Which rows of a list.
@@ -254,6 +256,12 @@ impl AdminError {
     /// There is no such thing.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self { code: ErrorCode::NotFound, message: message.into() }
+    }
+
+    /// Only a running server can do it.
+    #[must_use]
+    pub fn no_server() -> Self {
+        Self::unreachable("no server runs on this file, or it is not ready yet: `flowgate serve` starts one")
     }
 
     /// The server or the file can't be reached.

@@ -29,19 +29,20 @@ pub mod try_it;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use serde_json::Value;
 
-use crate::admin::{AdminError, ErrorCode, Question, StatusView};
+use crate::admin::{AdminError, ErrorCode, Question, ReloadView, StatusView};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::store::StoreError;
 use demo::{DemoArgs, DemoError};
 use flow_keys::NoFlowKey;
 use nouns::keys::KeysError;
-use nouns::{Asked, status};
+use nouns::{Asked, reload, status};
 use phone::WalkError;
 use secrets::NoSecret;
 use sender::SendError;
@@ -69,6 +70,11 @@ enum Command {
     Serve(ServeArgs),
     /// Sends one signed form to the running server and shows what becomes of it
     Try(TryArgs),
+    /// Has the running server read its config again, with all secrets and keys in files; SIGHUP does the same
+    ///
+    /// All or nothing: if anything is wrong, all of it is told, and the server goes on as before. What takes effect
+    /// only after a restart is named. Secrets in `env:` stay what they were when the server started.
+    Reload,
     /// Shows the main job under a storm, on a server of its own, and reports
     Demo(DemoArgs),
     /// Says how things stand
@@ -160,7 +166,7 @@ const fn of_serve(error: &ServeError) -> u8 {
         ServeError::Store(StoreError::Damaged(_)) => 6,
         ServeError::InUse(_)
         | ServeError::Store(StoreError::File { .. } | StoreError::Foreign { .. } | StoreError::TooNew { .. }) => 4,
-        ServeError::Unsigned { .. } | ServeError::Secret(_) | ServeError::Config(_) | ServeError::FlowKey(_) => 2,
+        ServeError::Config(_) | ServeError::Unfit(_) => 2,
         _ => 1,
     }
 }
@@ -189,11 +195,12 @@ fn execute(cli: Cli) -> Result<(), CliError> {
     let load = || Config::find(config.as_deref());
     let now = SystemClock::new().now();
     let asked = match command {
-        Command::Serve(args) => return Ok(serve::run(load()?, &args)?),
+        Command::Serve(args) => return Ok(serve::run(load, &args)?),
         Command::Try(args) => return Ok(try_it::run(&load()?, &args, json, &mut io::stdout())?),
         Command::Demo(args) => return if demo::run(args)? { Ok(()) } else { Err(CliError::NotWeathered) },
-        Command::Status => return print_status(&load()?, json),
-        Command::Check => return print_check(&load()?, json),
+        Command::Status => return print_status(config.as_deref(), json),
+        Command::Reload => return print_reload(config.as_deref(), json),
+        Command::Check => return print_check(config.as_deref(), json),
         Command::Config(ConfigVerb::Check) => return print_config(&load()?, json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "flowgate", &mut io::stdout());
@@ -209,23 +216,31 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Bookings(noun) => noun.asked(now),
         Command::Slots(noun) => noun.asked(),
     };
-    print(&load()?, asked, json)
+    print(config.as_deref(), asked, json)
 }
 
-fn print(config: &Config, Asked { question, look }: Asked, json: bool) -> Result<(), CliError> {
+/// Asks, and hands on each row as it comes. A running server is asked even where the config is wrong.
+fn ask(named: Option<&Path>, question: Question, out: &mut dyn FnMut(Value) -> bool) -> Result<(), CliError> {
+    match Config::find(named) {
+        Ok(config) => Ok(reach::ask(&config, question, out)?),
+        Err(wrong) => Ok(reach::server_despite(wrong, named)?.ask(&question, out)?),
+    }
+}
+
+fn print(named: Option<&Path>, Asked { question, look }: Asked, json: bool) -> Result<(), CliError> {
     let mut printer = Printer::new(look, json);
-    let answered = reach::ask(config, question, &mut |row| printer.take(row));
+    let answered = ask(named, question, &mut |row| printer.take(row));
     // What came before an error is printed as well; that nothing came before it says nothing.
     if answered.is_ok() || printer.has_rows() {
         printer.finish()?;
     }
-    Ok(answered?)
+    answered
 }
 
-fn print_status(config: &Config, json: bool) -> Result<(), CliError> {
+fn print_status(named: Option<&Path>, json: bool) -> Result<(), CliError> {
     let mut out = io::stdout();
     let mut printed = Ok(());
-    reach::ask(config, Question::Status, &mut |row| {
+    ask(named, Question::Status, &mut |row| {
         printed = match serde_json::from_value::<StatusView>(row.clone()) {
             Ok(status) if !json => status::tell(&status, &mut out),
             _ => writeln!(out, "{row}"),
@@ -235,15 +250,28 @@ fn print_status(config: &Config, json: bool) -> Result<(), CliError> {
     Ok(printed?)
 }
 
-fn print_check(config: &Config, json: bool) -> Result<(), CliError> {
+fn print_reload(named: Option<&Path>, json: bool) -> Result<(), CliError> {
     let mut out = io::stdout();
     let mut printed = Ok(());
-    let answered = reach::ask(config, Question::Check, &mut |row| {
+    ask(named, Question::Reload, &mut |row| {
+        printed = match serde_json::from_value::<ReloadView>(row.clone()) {
+            Ok(done) if !json => reload::tell(&done, &mut out),
+            _ => writeln!(out, "{row}"),
+        };
+        true
+    })?;
+    Ok(printed?)
+}
+
+fn print_check(named: Option<&Path>, json: bool) -> Result<(), CliError> {
+    let mut out = io::stdout();
+    let mut printed = Ok(());
+    let answered = ask(named, Question::Check, &mut |row| {
         printed = if json { writeln!(out, "{row}") } else { writeln!(out, "{}", nouns::check::line(&row)) };
         printed.is_ok()
     });
     printed?;
-    Ok(answered?)
+    answered
 }
 
 fn print_config(config: &Config, json: bool) -> Result<(), CliError> {

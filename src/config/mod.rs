@@ -9,6 +9,7 @@
 //! demand, secrets. A relative path in a config is relative to that file.
 
 mod calendars;
+mod changes;
 mod error;
 mod fields;
 mod flows;
@@ -108,6 +109,19 @@ impl Config {
     /// [`ConfigError`] for a file that is missing, unreadable, no text, or wrong in any way; then with all that is wrong.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
         Self::parse(file, &read_text(file)?)
+    }
+
+    /// The data file that a config names, also where the config is wrong otherwise: a server that runs answers beside it,
+    /// whatever somebody is just doing to its config. `None` where there is no text to read.
+    #[must_use]
+    pub fn data_of(named: Option<&Path>) -> Option<PathBuf> {
+        let places = || PLACES.iter().map(Path::new).find(|file| file.exists());
+        let file = named.or_else(places)?;
+        let text = read_text(file).ok()?;
+        let (root, _) = toml::de::DeTable::parse_recoverable(&text);
+        let report = Report::new(file, &text);
+        let table = Table::new(&report, root.get_ref(), String::new(), 0);
+        Some(settings::Places::read(&table, file.parent().unwrap_or(Path::new(""))).data)
     }
 
     /// Reads a config from its text. `file` is where it stands, for errors and relative paths.

@@ -79,10 +79,10 @@ pub struct App {
     pub(super) limits: Limits,
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) opener: Opener,
+    pub(super) opener: Arc<Opener>,
     budget: Budget,
     flows: HashMap<String, Route>,
-    figures: Figures,
+    figures: Arc<Figures>,
 }
 
 /// A flow and what was said of it.
@@ -91,7 +91,7 @@ pub(super) struct Route {
     /// What its envelopes are opened with; `None` where it is plain.
     pub(super) keys: Option<Arc<[PrivateKey]>>,
     /// Whether it was told that its sender sets no token.
-    pub(super) told_of_tokens: AtomicBool,
+    pub(super) told_of_tokens: Arc<AtomicBool>,
 }
 
 impl App {
@@ -106,16 +106,29 @@ impl App {
         store: Store,
         clock: Arc<dyn Clock>,
     ) -> io::Result<Self> {
-        let route = |flow: &Arc<Flow>| {
-            // Without its keys an encrypted flow opens nothing, rather than taking plain forms.
-            let keys = (flow.encryption == Encryption::Required)
-                .then(|| trust.keys.get(&flow.name).cloned().unwrap_or_else(|| Arc::new([])));
-            (flow.path.clone(), Route { flow: Arc::clone(flow), keys, told_of_tokens: AtomicBool::new(false) })
-        };
-        let flows = catalog.flows.values().map(route).collect();
+        let flows = routes(&catalog, &trust, |_| Arc::default());
         let budget = Budget::new(limits.bodies);
-        let opener = Opener::start()?;
-        Ok(Self { catalog, trust, limits, store, clock, opener, budget, flows, figures: Figures::new() })
+        let (opener, figures) = (Arc::new(Opener::start()?), Arc::new(Figures::new()));
+        Ok(Self { catalog, trust, limits, store, clock, opener, budget, flows, figures })
+    }
+
+    /// What answers after a reload: by other flows, in whom it trusts and within which limits (but for those of the
+    /// listener, and of all bodies together, which stay). All that outlives a request goes on as it was.
+    #[must_use]
+    pub fn renewed(&self, catalog: Catalog, trust: Trust, limits: Limits) -> Self {
+        let told: HashMap<_, _> = self.flows.values().map(|route| (&route.flow.name, &route.told_of_tokens)).collect();
+        let flows = routes(&catalog, &trust, |name| told.get(name).map(|told| Arc::clone(told)).unwrap_or_default());
+        Self {
+            catalog,
+            trust,
+            limits,
+            flows,
+            store: self.store.clone(),
+            clock: Arc::clone(&self.clock),
+            opener: Arc::clone(&self.opener),
+            budget: self.budget.clone(),
+            figures: Arc::clone(&self.figures),
+        }
     }
 
     /// Answers one request. Never fails: what goes wrong has an answer of its own.
@@ -189,6 +202,21 @@ impl App {
             _ => Room::Unknown,
         }
     }
+}
+
+/// The flows by their paths. `told_of_tokens` says of each what was told before.
+fn routes(
+    catalog: &Catalog,
+    trust: &Trust,
+    told_of_tokens: impl Fn(&FlowName) -> Arc<AtomicBool>,
+) -> HashMap<String, Route> {
+    let route = |flow: &Arc<Flow>| {
+        // Without its keys an encrypted flow opens nothing, rather than taking plain forms.
+        let keys = (flow.encryption == Encryption::Required)
+            .then(|| trust.keys.get(&flow.name).cloned().unwrap_or_else(|| Arc::new([])));
+        (flow.path.clone(), Route { flow: Arc::clone(flow), keys, told_of_tokens: told_of_tokens(&flow.name) })
+    };
+    catalog.flows.values().map(route).collect()
 }
 
 /// What the one signature of a request claims.

@@ -165,6 +165,7 @@ fn completions_and_help_are_there_for_everybody() {
         "try",
         "demo",
         "status",
+        "reload",
         "submissions",
         "drafts",
         "jobs",

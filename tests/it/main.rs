@@ -44,6 +44,8 @@ mod one_process_one_file;
 mod past_slot_is_refused;
 // The plain flow, to the byte.
 mod plain_answers_are_exact;
+// Reloads: keys, secrets, flows, and mistakes, without a lost request.
+mod reload;
 // Fifty copies at once make one submission.
 mod same_token_at_once;
 // Meta's batches, vector by vector.

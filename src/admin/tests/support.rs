@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::admin::{AdminError, AgentSettings, Desk, Live, Question};
 use crate::clock::{Clock, ManualClock};
 use crate::config::Config;
+use crate::current::Current;
 use crate::domain::arrival::{Arrival, Form, Unreadable, Wish};
 use crate::domain::ids::{AgentName, CalendarName, Customer, FlowName, JobId, TeamName};
 use crate::domain::job::Attempt;
@@ -53,7 +54,8 @@ impl Office {
         Self::with(Some(Live {
             listen: "127.0.0.1:8080".parse().unwrap(),
             running: Arc::new(move || jobs.clone()),
-            hints,
+            hints: Current::new(hints),
+            reload: Arc::new(|| Err(AdminError::invalid("this config is wrong"))),
         }))
     }
 
@@ -66,7 +68,7 @@ impl Office {
         let store = Store::start(options, Arc::clone(&as_clock)).unwrap();
         store.wait_open().unwrap();
         let config = Config::parse(Path::new("config.toml"), CONFIG).unwrap();
-        let desk = Desk::new(store.clone(), as_clock, config.calendars.clone(), live);
+        let desk = Desk::new(store.clone(), as_clock, Current::new(config.calendars.clone()), live);
         Self { folder, clock, store, desk, config }
     }
 

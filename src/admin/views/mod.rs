@@ -3,6 +3,7 @@
 mod bookings;
 mod jobs;
 mod leads;
+mod reload;
 mod status;
 mod submissions;
 
@@ -13,6 +14,7 @@ pub(in crate::admin) use jobs::AttemptView;
 pub use jobs::{DeadView, JobView};
 pub use leads::LeadView;
 pub(in crate::admin) use leads::{AgentView, ConsideredView};
+pub use reload::ReloadView;
 pub use status::{JobCounts, LeadCounts, StatusView, WriterView};
 pub use submissions::SubmissionView;
 pub(in crate::admin) use submissions::{DraftView, JoinView};

@@ -8,6 +8,7 @@ pub mod drafts;
 pub mod jobs;
 pub mod keys;
 pub mod leads;
+pub mod reload;
 pub mod slots;
 pub mod status;
 pub mod submissions;

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::current::Current;
 use crate::http::{AdminServer, App, Limits, Server, Trust};
 use crate::intake::{Catalog, Signers};
 use crate::store::{Store, StoreOptions};
@@ -64,7 +65,7 @@ impl Running {
             keys: BTreeMap::new(),
         };
         let app =
-            Arc::new(App::new(Catalog::from(&config), trust, Limits::from(&config), store.clone(), clock).unwrap());
+            Current::new(App::new(Catalog::from(&config), trust, Limits::from(&config), store.clone(), clock).unwrap());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let anywhere = ([127, 0, 0, 1], 0).into();
         let server = runtime.block_on(Server::bind(anywhere)).unwrap();
