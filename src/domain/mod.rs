@@ -7,9 +7,12 @@
 pub mod arrival;
 pub mod booking;
 pub mod calendar;
+pub mod complaint;
 pub mod draft;
 pub mod field;
 pub mod flow;
+pub mod gauge;
+pub mod health_event;
 pub mod ids;
 pub mod job;
 pub mod lead;
@@ -18,3 +21,4 @@ pub mod roster;
 pub mod screen_data;
 pub mod submission;
 pub mod time;
+pub mod verdict;

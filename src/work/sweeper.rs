@@ -33,9 +33,9 @@ const DISTRIBUTE: Duration = Duration::from_secs(1);
 pub(super) struct Sweeper {
     store: Store,
     clock: Arc<dyn Clock>,
-    /// How long submissions are kept, and all that belongs to them.
+    /// How long submissions are kept, and all that belongs to them; and Meta's health events.
     submissions: Millis,
-    /// How long the failed attempts of finished jobs are kept.
+    /// How long the failed attempts of finished jobs are kept, and clients' complaints.
     attempts: Millis,
     /// Where the round goes on.
     place: Place,
