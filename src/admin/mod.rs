@@ -8,6 +8,7 @@
 mod changes;
 mod client;
 mod desk;
+mod flow_health;
 mod lists;
 mod protocol;
 mod socket;

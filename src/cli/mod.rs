@@ -81,6 +81,7 @@ enum Command {
     Agents(nouns::agents::Agents),
     Bookings(nouns::bookings::Bookings),
     Slots(nouns::slots::Slots),
+    Flows(nouns::flows::Flows),
     /// Looks at every invariant across all tables
     Check,
     /// The config itself
@@ -208,6 +209,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Agents(noun) => noun.asked(),
         Command::Bookings(noun) => noun.asked(now),
         Command::Slots(noun) => noun.asked(),
+        Command::Flows(noun) => noun.asked(now),
     };
     print(&load()?, asked, json)
 }

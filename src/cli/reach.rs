@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::admin::{AdminError, Client, Desk, Question, socket_path};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Verify};
+use crate::intake::Catalog;
 use crate::store::{Store, StoreError, StoreOptions};
 
 /// Asks, and hands on each row as it comes, until `out` says that nobody reads them any more.
@@ -25,7 +26,7 @@ fn ask_file(config: &Config, question: Question, out: &mut dyn FnMut(Value) -> b
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let store = Store::start(store_options(config, false)?, Arc::clone(&clock))?;
     let answered = store.wait_open().map_err(AdminError::from).and_then(|()| {
-        let desk = Desk::new(store.clone(), clock, config.calendars.clone(), None);
+        let desk = Desk::new(store.clone(), clock, Arc::new(Catalog::from(config)), None);
         desk.answer(question, out)
     });
     let closed = store.close();

@@ -21,6 +21,7 @@ use crate::intake::flow_endpoint::{Request, Sent, screen_named};
 use crate::intake::{IntakeError, PrivateKey};
 use crate::store::{Accepted, DraftKept, KeepDraft};
 
+use super::complaints;
 use super::flows::{self, store};
 use super::respond::{self, Answer, Refusal};
 use super::service::{App, Route};
@@ -79,10 +80,9 @@ async fn reply(
             trace.outcome = "ping";
             Ok(json!({"data": {"status": "active"}}))
         }
-        Request::Complaint { error, message } => {
+        Request::Complaint(complaint) => {
             trace.outcome = "complaint";
-            metrics::counter!("flowgate_flow_complaints_total", "flow" => flow.name.to_string()).increment(1);
-            tracing::warn!(flow = %flow.name, error, message, "a client did not like an answer of this flow");
+            complaints::keep(app, complaint, deadline, trace).await;
             Ok(json!({"data": {"acknowledged": true}}))
         }
         Request::Show { screen, draft } => {

@@ -41,7 +41,7 @@ pub(super) async fn post(
             Ok(respond::screen(screen.as_deref().unwrap_or_default()))
         }
         // Known in encrypted flows only.
-        Request::Complaint { .. } => Err(Refusal::NotStored),
+        Request::Complaint(_) => Err(Refusal::NotStored),
         Request::Sent(sent) => {
             if sent.lacks_token() {
                 warn_of_tokens(route);

@@ -12,6 +12,7 @@
 
 mod admin;
 mod body;
+mod complaints;
 mod encrypted;
 mod flows;
 mod guard;
@@ -22,11 +23,13 @@ mod replays;
 mod respond;
 mod service;
 mod trace;
+mod watch;
 mod webhook;
 
 pub use admin::AdminServer;
 pub use listener::Server;
 pub use service::{App, Limits, Trust};
+pub use watch::Watch;
 
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,7 @@ use super::opener::Opener;
 use super::replays::Replays;
 use super::respond::{Answer, Refusal};
 use super::trace::{Figures, Room, Trace};
+use super::watch::Watch;
 use super::{flows, health, webhook};
 
 /// Bytes of answers that are remembered for the same encrypted requests.
@@ -100,7 +101,7 @@ pub(super) struct Route {
 }
 
 impl App {
-    /// What answers for these flows.
+    /// What answers for these flows. How the encrypted ones do goes to `watch`.
     ///
     /// # Errors
     /// The system's, where it gives no thread to open envelopes in.
@@ -110,6 +111,7 @@ impl App {
         limits: Limits,
         store: Store,
         clock: Arc<dyn Clock>,
+        watch: Watch,
     ) -> io::Result<Self> {
         let route = |flow: &Arc<Flow>| {
             // Without its keys an encrypted flow opens nothing, rather than taking plain forms.
@@ -120,7 +122,7 @@ impl App {
         let flows = catalog.flows.values().map(route).collect();
         let budget = Budget::new(limits.bodies);
         let (opener, replays) = (Opener::start()?, Replays::new(REPLAY_BYTES_MAX));
-        Ok(Self { catalog, trust, limits, store, clock, opener, replays, budget, flows, figures: Figures::new() })
+        Ok(Self { catalog, trust, limits, store, clock, opener, replays, budget, flows, figures: Figures::new(watch) })
     }
 
     /// Answers one request. Never fails: what goes wrong has an answer of its own.
@@ -135,6 +137,7 @@ impl App {
                 refusal.answer()
             }
         };
+        trace.status = Some(answer.status().as_u16());
         if has_body && trace.bytes.is_none() {
             phase.leave_unread();
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -152,7 +155,10 @@ impl App {
             ("/readyz", &Method::GET | &Method::HEAD) => Ok(health::readyz(&self.store, trace)),
             ("/healthz" | "/readyz", _) => Err(Refusal::Method("GET, HEAD")),
             (path, method) => match self.flows.get(path) {
-                Some(route) if method == Method::POST => flows::post(self, route, &head.headers, body, trace).await,
+                Some(route) if method == Method::POST => {
+                    trace.watched = route.keys.is_some().then(|| Arc::clone(&route.flow));
+                    flows::post(self, route, &head.headers, body, trace).await
+                }
                 Some(_) => Err(Refusal::Method("POST")),
                 None => Err(Refusal::NotFound),
             },

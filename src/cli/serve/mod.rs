@@ -29,7 +29,7 @@ use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Config, ConfigError, Secret};
 use crate::domain::flow::SignatureRule;
 use crate::domain::ids::FlowName;
-use crate::http::{AdminServer, App, Limits, Server, Trust};
+use crate::http::{AdminServer, App, Limits, Server, Trust, Watch};
 use crate::intake::{Catalog, Signers};
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, Log};
@@ -159,6 +159,7 @@ struct Parts {
     secrets: AppSecrets,
     verify_token: Option<Secret>,
     keys: FlowKeys,
+    watch: Watch,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -174,6 +175,7 @@ impl Parts {
             secrets,
             verify_token,
             keys,
+            watch: Watch::default(),
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(entropy),
         })
@@ -183,11 +185,18 @@ impl Parts {
         let signers = Signers::new(self.secrets.all().map(|secret| secret.expose().as_str()));
         let trust = Trust { signers, verify_token: self.verify_token.clone(), keys: self.keys.clone() };
         let limits = Limits::from(&self.config);
-        App::new(Catalog::from(&self.config), trust, limits, store.clone(), Arc::clone(&self.clock))
+        let (catalog, clock) = (Catalog::from(&self.config), Arc::clone(&self.clock));
+        App::new(catalog, trust, limits, store.clone(), clock, self.watch.clone())
     }
 
     fn desk(&self, store: &Store, live: Live) -> Desk {
-        Desk::new(store.clone(), Arc::clone(&self.clock), self.config.calendars.clone(), Some(live))
+        Desk::new(store.clone(), Arc::clone(&self.clock), Arc::new(Catalog::from(&self.config)), Some(live))
+    }
+
+    fn live(&self, listen: SocketAddr, work: &Work, hints: Vec<String>) -> Live {
+        let (watch, clock) = (self.watch.clone(), Arc::clone(&self.clock));
+        let endpoints = Arc::new(move || watch.read(clock.elapsed()));
+        Live { listen, running: Arc::new(work.watch()), endpoints, hints }
     }
 }
 
@@ -228,7 +237,7 @@ async fn serve(
     }
 
     let work = Work::start(config, store, &parts.clock, &parts.entropy)?;
-    let live = Live { listen: greeting.listen, running: Arc::new(work.watch()), hints: greeting.notes.clone() };
+    let live = parts.live(greeting.listen, &work, greeting.notes.clone());
     let desk = parts.desk(store, live);
     let figures = Figures::start(desk.clone(), metrics, gone(stopped.clone()));
     tokio::spawn(admin.run(figures.renderer(), gone(stopped)));
