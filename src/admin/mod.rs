@@ -8,6 +8,7 @@
 mod changes;
 mod client;
 mod desk;
+mod flow_health;
 mod lists;
 mod protocol;
 mod socket;
@@ -16,7 +17,7 @@ mod tests;
 mod views;
 
 pub use client::Client;
-pub use desk::{Calendars, Desk, Live};
+pub use desk::{Desk, Live};
 pub use protocol::{AdminError, AgentSettings, ErrorCode, Filter, Question, Selection};
 pub use socket::{SocketServer, socket_path};
 pub use views::{DeadView, JobView, LeadView, ReloadView, StatusView, SubmissionView};

@@ -154,6 +154,15 @@ pub enum Question {
         /// Rows at the most; 0: all.
         limit: usize,
     },
+    /// The flows of the config, by name.
+    Flows,
+    /// What clients complained of, newest first.
+    FlowErrors(Filter),
+    /// How the endpoints of encrypted flows do, a row each; then what Meta's monitoring said and still stands.
+    FlowHealth {
+        /// Only this flow's endpoint; what Meta said is shown all the same.
+        flow: Option<FlowName>,
+    },
     /// Looks at every invariant: a row for each that does not hold, and one that sums up.
     Check,
     /// Reads the config again, with all that it names: one row. Only a running server can.

@@ -87,6 +87,7 @@ enum Command {
     Agents(nouns::agents::Agents),
     Bookings(nouns::bookings::Bookings),
     Slots(nouns::slots::Slots),
+    Flows(nouns::flows::Flows),
     /// Looks at every invariant across all tables
     Check,
     /// The config itself
@@ -215,6 +216,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Agents(noun) => noun.asked(),
         Command::Bookings(noun) => noun.asked(now),
         Command::Slots(noun) => noun.asked(),
+        Command::Flows(noun) => noun.asked(now),
     };
     print(config.as_deref(), asked, json)
 }

@@ -9,6 +9,7 @@ use crate::admin::{AdminError, Client, Desk, Question, socket_path};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, Verify};
 use crate::current::Current;
+use crate::intake::Catalog;
 use crate::store::{Store, StoreError, StoreOptions};
 
 /// Asks, and hands on each row as it comes, until `out` says that nobody reads them any more.
@@ -38,7 +39,7 @@ fn ask_file(config: &Config, question: Question, out: &mut dyn FnMut(Value) -> b
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let store = Store::start(store_options(config, false)?, Arc::clone(&clock))?;
     let answered = store.wait_open().map_err(AdminError::from).and_then(|()| {
-        let desk = Desk::new(store.clone(), clock, Current::new(config.calendars.clone()), None);
+        let desk = Desk::new(store.clone(), clock, Current::new(Catalog::from(config)), None);
         desk.answer(question, out)
     });
     let closed = store.close();

@@ -112,6 +112,12 @@ impl IdempotencyKey {
         Self::of("customer", &[flow.as_str(), name])
     }
 
+    /// An event of Meta's monitoring, by its flow, name, time and text: it has no id of its own.
+    #[must_use]
+    pub fn of_health_event(parts: [&str; 4]) -> Self {
+        Self::of("health event", &parts)
+    }
+
     /// Each part goes in behind its length, so that no two lists of parts give the same bytes.
     fn of(kind: &str, parts: &[&str]) -> Self {
         let mut hash = Sha256::new();

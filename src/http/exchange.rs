@@ -16,6 +16,7 @@ use crate::intake::IntakeError;
 use crate::intake::flow_endpoint::{Request, Sent, Show};
 use crate::store::{Accepted, DraftKept, FindKey, KeepDraft, KeptAnswer, RecallAnswer};
 
+use super::complaints;
 use super::flows::{self, store};
 use super::respond::{self, Refusal};
 use super::screens::{agents, answers_so_far, screen_with, show};
@@ -63,10 +64,9 @@ pub(super) async fn reply(
             exchange.trace.outcome = "ping";
             return Ok(Reply::Constant(json!({"data": {"status": "active"}})));
         }
-        Ok(Request::Complaint { error, message }) => {
+        Ok(Request::Complaint(complaint)) => {
             exchange.trace.outcome = "complaint";
-            metrics::counter!("flowgate_flow_complaints_total", "flow" => flow.name.to_string()).increment(1);
-            tracing::warn!(flow = %flow.name, error, message, "a client did not like an answer of this flow");
+            complaints::keep(app, complaint, deadline, exchange.trace).await;
             return Ok(Reply::Constant(json!({"data": {"acknowledged": true}})));
         }
         Ok(Request::Show(shown)) => exchange.show(&shown).await,

@@ -44,7 +44,7 @@ pub(super) async fn post(
             Ok(respond::screen(&shown.screen(&answers)))
         }
         // Known in encrypted flows only.
-        Request::Complaint { .. } => Err(Refusal::NotStored),
+        Request::Complaint(_) => Err(Refusal::NotStored),
         Request::Sent(sent) => {
             if sent.lacks_token() {
                 warn_of_tokens(route);

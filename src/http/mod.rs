@@ -12,6 +12,7 @@
 
 mod admin;
 mod body;
+mod complaints;
 mod encrypted;
 mod exchange;
 mod flows;
@@ -23,11 +24,13 @@ mod respond;
 mod screens;
 mod service;
 mod trace;
+mod watch;
 mod webhook;
 
 pub use admin::AdminServer;
 pub use listener::Server;
 pub use service::{App, Limits, Trust};
+pub use watch::Watch;
 
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,7 @@ use super::guard::Phase;
 use super::opener::Opener;
 use super::respond::{Answer, Refusal};
 use super::trace::{Figures, Room, Trace};
+use super::watch::Watch;
 use super::{flows, health, webhook};
 
 const SIGNATURE: &str = "x-hub-signature-256";
@@ -95,7 +96,7 @@ pub(super) struct Route {
 }
 
 impl App {
-    /// What answers for these flows.
+    /// What answers for these flows. How the encrypted ones do goes to `watch`.
     ///
     /// # Errors
     /// The system's, where it gives no thread to open envelopes in.
@@ -105,10 +106,11 @@ impl App {
         limits: Limits,
         store: Store,
         clock: Arc<dyn Clock>,
+        watch: Watch,
     ) -> io::Result<Self> {
         let flows = routes(&catalog, &trust, |_| Arc::default());
         let budget = Budget::new(limits.bodies);
-        let (opener, figures) = (Arc::new(Opener::start()?), Arc::new(Figures::new()));
+        let (opener, figures) = (Arc::new(Opener::start()?), Arc::new(Figures::new(watch)));
         Ok(Self { catalog, trust, limits, store, clock, opener, budget, flows, figures })
     }
 
@@ -143,6 +145,7 @@ impl App {
                 refusal.answer()
             }
         };
+        trace.status = Some(answer.status().as_u16());
         if has_body && trace.bytes.is_none() {
             phase.leave_unread();
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -160,7 +163,10 @@ impl App {
             ("/readyz", &Method::GET | &Method::HEAD) => Ok(health::readyz(&self.store, trace)),
             ("/healthz" | "/readyz", _) => Err(Refusal::Method("GET, HEAD")),
             (path, method) => match self.flows.get(path) {
-                Some(route) if method == Method::POST => flows::post(self, route, &head.headers, body, trace).await,
+                Some(route) if method == Method::POST => {
+                    trace.watched = route.keys.is_some().then(|| Arc::clone(&route.flow));
+                    flows::post(self, route, &head.headers, body, trace).await
+                }
                 Some(_) => Err(Refusal::Method("POST")),
                 None => Err(Refusal::NotFound),
             },

@@ -7,6 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::domain::arrival::{Form, Wish};
+use crate::domain::complaint::Complaint;
 use crate::domain::draft::{Draft, merge};
 use crate::domain::field::{FieldProblem, Flaw};
 use crate::domain::flow::{Encryption, Flow, Stage};
@@ -30,12 +31,7 @@ pub enum Request<'a> {
     /// A screen.
     Show(Show<'a>),
     /// The client did not like our last answer, and says why. Never a submission (encrypted flows only).
-    Complaint {
-        /// Its code, such as `payload-schema-error`. More will come than are known.
-        error: String,
-        /// What it says for people.
-        message: String,
-    },
+    Complaint(Complaint),
     /// A screen was sent.
     Sent(Sent<'a>),
 }
@@ -96,7 +92,7 @@ impl<'a> Request<'a> {
         if flow.encryption == Encryption::Required
             && let Some(complaint) = complaint(flow, screen.as_deref(), &fields)
         {
-            return Ok(complaint);
+            return Ok(Self::Complaint(complaint));
         }
         let Some(action) = optional_text(&fields, "action")? else {
             return Err(IntakeError::field("action", "is missing: a submission has data_exchange"));
@@ -279,7 +275,7 @@ impl<'a> Sent<'a> {
 }
 
 /// What the client complains of: `data` has an error as a text, which no field of the screen is called.
-fn complaint<'a>(flow: &Flow, screen: Option<&str>, fields: &Fields<'_>) -> Option<Request<'a>> {
+fn complaint(flow: &Flow, screen: Option<&str>, fields: &Fields<'_>) -> Option<Complaint> {
     let declared = |name: &str| {
         let screen = screen.and_then(|screen| flow.screen(screen));
         screen.is_some_and(|screen| screen.fields.iter().any(|field| field.name == name))
@@ -291,7 +287,9 @@ fn complaint<'a>(flow: &Flow, screen: Option<&str>, fields: &Fields<'_>) -> Opti
     if flow.screens.is_empty() && !data.others(&["error", "error_key", "error_message"]).is_empty() {
         return None;
     }
-    Some(Request::Complaint { error, message: data.text("error_message").unwrap_or_default() })
+    let token = fields.text("flow_token").and_then(|token| FlowToken::new(&token).ok());
+    let message = data.text("error_message").unwrap_or_default();
+    Some(Complaint::new(flow.name.clone(), screen, token, &error, &message))
 }
 
 /// The fields of a body.

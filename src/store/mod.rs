@@ -19,7 +19,7 @@
 //! | `writer`, `batch`, `request` | what shares a commit, and who is told what after it |
 //! | `keys` | what is a duplicate |
 //! | `answers` | that no encrypted request gets two answers |
-//! | `accept`, `drafts`, `jobs`, `agents`, `leads`, `bookings`, `sweep` | named transactions: read, decide (domain), write |
+//! | `accept`, `drafts`, `flow_events`, `jobs`, `agents`, `leads`, `bookings`, `sweep` | named transactions: read, decide (domain), write |
 //! | `read` | snapshots for everybody else |
 //! | `check` | what must hold across tables |
 //!
@@ -37,6 +37,7 @@ mod counters;
 mod disk;
 mod drafts;
 mod error;
+mod flow_events;
 mod format;
 mod handle;
 mod jobs;
@@ -62,6 +63,7 @@ pub use bookings::{BookingChanged, CancelBooking, MoveBooking};
 pub use check::{Finding, Report, check};
 pub use drafts::{DraftKept, KeepDraft};
 pub use error::{RowProblem, StoreError};
+pub use flow_events::{KeepComplaint, Receive, Received};
 pub use handle::{Busy, Store};
 pub use jobs::{Discard, Fail, Finish, FinishMessage, Finished, JobChanged, MarkSuspect, Revive, Suspect};
 pub use leads::{AssignLead, CloseLead, Distribute, LeadChanged, LeadOrder};

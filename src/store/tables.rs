@@ -34,6 +34,12 @@ pub(super) const OLD_KEYS: Hashed = TableDefinition::new("old_keys");
 /// Forms in the making, by the key of their token or user. Random pages: only flows with several screens.
 pub(super) const DRAFTS: Hashed = TableDefinition::new("drafts");
 
+/// What clients did not like, in order of receipt. Key: the last one's and 1. Files that an older version wrote
+/// have no such table.
+pub(super) const COMPLAINTS: Rows = TableDefinition::new("complaints");
+/// What Meta's monitoring said, likewise.
+pub(super) const HEALTH_EVENTS: Rows = TableDefinition::new("health_events");
+
 /// Jobs by id. Small rows: they are rewritten as the job goes on.
 pub(super) const JOBS: Rows = TableDefinition::new("jobs");
 /// Jobs waiting, soonest first. Key: (`due_at` in UTC ms, job id). Equal times run in order of acceptance.
@@ -86,6 +92,8 @@ tables! {
     answers: ANSWERS, (u64, &'static [u8]);
     old_keys: OLD_KEYS, (&'static [u8; 16], &'static [u8]);
     drafts: DRAFTS, (&'static [u8; 16], &'static [u8]);
+    complaints: COMPLAINTS, (u64, &'static [u8]);
+    health_events: HEALTH_EVENTS, (u64, &'static [u8]);
     jobs: JOBS, (u64, &'static [u8]);
     due: DUE, ((u64, u64), ());
     attempts: ATTEMPTS, ((u64, u32), &'static [u8]);

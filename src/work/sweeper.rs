@@ -35,7 +35,7 @@ const DISTRIBUTE: Duration = Duration::from_secs(1);
 pub(super) struct Sweeper {
     store: Store,
     clock: Arc<dyn Clock>,
-    /// How long submissions are kept, and the attempts of jobs that are done.
+    /// How long submissions are kept, and Meta's health events; and the attempts of jobs that are done, and complaints.
     rules: Current<Rules>,
     /// Where the round goes on.
     place: Place,

@@ -174,6 +174,7 @@ fn completions_and_help_are_there_for_everybody() {
         "agents",
         "bookings",
         "slots",
+        "flows",
         "check",
     ] {
         assert!(help.out.contains(noun), "{noun} in {}", help.out);

@@ -91,8 +91,7 @@ fn every_good_vector_is_answered_in_its_envelope() {
             "init" | "init_sparse" | "back" | "token_gone_427" => assert_eq!(opened, screen("LEAD_FORM"), "{name}"),
             "data_exchange" => assert_eq!(opened, screen("APPOINTMENT")),
             "data_exchange_error" => {
-                let expected =
-                    json!({"screen": "LEAD_FORM", "data": {"error_message": "email: please enter a valid e-mail address."}});
+                let expected = json!({"screen": "LEAD_FORM", "data": {"error_message": "email: please enter a valid e-mail address."}});
                 assert_eq!(opened, expected);
             }
             // The second one comes after the end of the same token's form.

@@ -24,6 +24,8 @@ mod demo;
 mod drain_loses_nothing;
 // Encrypted flows as phones see them, and every vector.
 mod encrypted_flow;
+// Complaints of phones, events of Meta's monitoring, and the endpoint's own figures.
+mod flow_health;
 // Files of every format that was ever released.
 mod format_compat;
 // At the bound: 503, and nothing accepted is touched.

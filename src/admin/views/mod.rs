@@ -1,6 +1,7 @@
 //! The shape of what scripts read: one object a row. Names that are here stay as they are; more may come.
 
 mod bookings;
+mod flows;
 mod jobs;
 mod leads;
 mod reload;
@@ -10,6 +11,7 @@ mod submissions;
 use serde_json::Value;
 
 pub(in crate::admin) use bookings::{BookingView, SlotView};
+pub(in crate::admin) use flows::{ComplaintView, EndpointView, FlowView, MetaView};
 pub(in crate::admin) use jobs::AttemptView;
 pub use jobs::{DeadView, JobView};
 pub use leads::LeadView;

@@ -5,6 +5,7 @@ pub mod bookings;
 pub mod check;
 pub mod dead;
 pub mod drafts;
+pub mod flows;
 pub mod jobs;
 pub mod keys;
 pub mod leads;

@@ -30,7 +30,8 @@ use crate::admin::{Desk, Live, SocketServer, socket_path};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Config, ConfigError};
 use crate::current::Current;
-use crate::http::{AdminServer, Server};
+use crate::http::{AdminServer, Server, Watch};
+use crate::intake::Catalog;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, Log};
 use crate::work::{Rules, Work, WorkError};
@@ -178,7 +179,8 @@ async fn serve(
     let (stop, stopped) = watch::channel(());
 
     // Bound and answering at once: while the file is being verified, senders get a 503 that says so.
-    let app = Current::new(parts.app(connections, store, &clock).map_err(ServeError::System)?);
+    let watch = Watch::default();
+    let app = Current::new(parts.app(connections, store, &clock, watch.clone()).map_err(ServeError::System)?);
     let http = tokio::spawn(server.run(app.clone(), gone(stopped.clone()), DRAIN));
     let opening = tokio::task::spawn_blocking({
         let store = store.clone();
@@ -192,21 +194,22 @@ async fn serve(
     let held = Held {
         app,
         rules: Current::new(Rules::from(config)),
-        calendars: Current::new(config.calendars.clone()),
+        catalog: Current::new(Catalog::from(config)),
         hints: Current::new(greeting.notes.clone()),
     };
     let work = Work::start(&config.workers, &held.rules, store, &clock, &entropy)?;
     let socket = socket_path(&config.data);
-    let (calendars, hints) = (held.calendars.clone(), held.hints.clone());
+    let (catalog, hints) = (held.catalog.clone(), held.hints.clone());
     let reloader = Arc::new(Reloader::new(args, parts, lasting, held, Arc::clone(&clock)));
-    let reload = Arc::clone(&reloader);
+    let (reload, now) = (Arc::clone(&reloader), Arc::clone(&clock));
     let live = Live {
         listen: greeting.listen,
         running: Arc::new(work.watch()),
+        endpoints: Arc::new(move || watch.read(now.elapsed())),
         hints,
         reload: Arc::new(move || reload.reload()),
     };
-    let desk = Desk::new(store.clone(), clock, calendars, Some(live));
+    let desk = Desk::new(store.clone(), clock, catalog, Some(live));
     let figures = Figures::start(desk.clone(), metrics, gone(stopped.clone()));
     tokio::spawn(admin.run(figures.renderer(), gone(stopped.clone())));
     let socket = SocketServer::start(socket, desk).map_err(ServeError::Socket)?;

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Secret, SecretError};
 use crate::domain::flow::SignatureRule;
 use crate::domain::ids::FlowName;
-use crate::http::{App, Limits, Trust};
+use crate::http::{App, Limits, Trust, Watch};
 use crate::intake::{Catalog, PrivateKey, Signers};
 use crate::store::Store;
 
@@ -111,9 +111,15 @@ impl Parts {
     ///
     /// # Errors
     /// The system's, where it gives no threads.
-    pub(super) fn app(&self, connections: usize, store: &Store, clock: &Arc<dyn Clock>) -> io::Result<App> {
+    pub(super) fn app(
+        &self,
+        connections: usize,
+        store: &Store,
+        clock: &Arc<dyn Clock>,
+        watch: Watch,
+    ) -> io::Result<App> {
         let limits = Limits { connections, ..Limits::from(&self.config) };
-        App::new(Catalog::from(&self.config), self.trust(), limits, store.clone(), Arc::clone(clock))
+        App::new(Catalog::from(&self.config), self.trust(), limits, store.clone(), Arc::clone(clock), watch)
     }
 
     /// What answers after a reload.

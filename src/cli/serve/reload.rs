@@ -12,18 +12,19 @@ use tokio::signal::unix::Signal;
 
 use super::parts::{self, Parts};
 use super::{ServeArgs, ServeError};
-use crate::admin::{AdminError, Calendars, ReloadView};
+use crate::admin::{AdminError, ReloadView};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::current::Current;
 use crate::http::App;
+use crate::intake::Catalog;
 use crate::work::Rules;
 
 /// What a reload changes, where those who go by it find it.
 pub(super) struct Held {
     pub(super) app: Current<App>,
     pub(super) rules: Current<Rules>,
-    pub(super) calendars: Current<Calendars>,
+    pub(super) catalog: Current<Catalog>,
     pub(super) hints: Current<Vec<String>>,
 }
 
@@ -127,9 +128,9 @@ impl Reloader {
 
     /// The workers first: a form of a flow that is new finds them prepared.
     fn put_in_place(&self, parts: &Parts) {
-        let Held { app, rules, calendars, .. } = &self.held;
+        let Held { app, rules, catalog, .. } = &self.held;
         rules.set(Rules::from(&parts.config));
-        calendars.set(parts.config.calendars.clone());
+        catalog.set(Catalog::from(&parts.config));
         app.set(parts.renewed(&app.get()));
     }
 }

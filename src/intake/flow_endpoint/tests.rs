@@ -94,7 +94,7 @@ fn a_complaint_is_known_by_its_error_unless_a_field_is_called_so() {
     let read = |flow: &Flow, data: &str| {
         let body = format!(r#"{{"action":"data_exchange","screen":"A","flow_token":"t","data":{data}}}"#);
         match Request::read(flow, body.as_bytes()).unwrap() {
-            Request::Complaint { error, message } => Some(format!("{error}: {message}")),
+            Request::Complaint(complaint) => Some(format!("{}: {}", complaint.error, complaint.message)),
             Request::Sent(_) => None,
             other => panic!("{other:?}"),
         }
