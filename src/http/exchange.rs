@@ -66,7 +66,7 @@ pub(super) async fn reply(
         }
         Ok(Request::Complaint(complaint)) => {
             exchange.trace.outcome = "complaint";
-            complaints::keep(app, complaint, deadline, exchange.trace).await;
+            complaints::keep(app, complaint, request, deadline, exchange.trace).await;
             return Ok(Reply::Constant(json!({"data": {"acknowledged": true}})));
         }
         Ok(Request::Show(shown)) => exchange.show(&shown).await,

@@ -71,16 +71,13 @@ impl Transaction for KeepAnswer {
         if let Some(earlier) = recall(batch, self.request)? {
             return Ok(earlier);
         }
-        let memory = &mut *batch.memory;
-        let (tables, counters) = (&mut *batch.tables, &mut memory.counters);
-        let row = memory.keys.learn(tables, counters, Log::Token, self.request, None, batch.expiry)?;
+        let row = note(batch, self.request)?;
         let bytes = codec::encode(&self.answer)?;
         batch.tables.answers.insert(row, bytes.as_slice())?;
         batch.memory.answer_bytes = batch.memory.answer_bytes.saturating_add(length(&bytes));
         while batch.memory.answer_bytes > BYTES_MAX && batch.tables.answers.len()? > 1 {
             take_oldest(batch)?;
         }
-        batch.dirty = true;
         Ok(AnswerKept::First)
     }
 }
@@ -115,6 +112,14 @@ pub(super) fn is_answered(batch: &Batch<'_, '_>, request: Option<IdempotencyKey>
         Some(request) => seen(batch, request)?.is_some(),
         None => false,
     })
+}
+
+/// Remembers that a request was answered. Returns the row of its key.
+pub(super) fn note(batch: &mut Batch<'_, '_>, request: IdempotencyKey) -> Result<u64, StoreError> {
+    batch.dirty = true;
+    let memory = &mut *batch.memory;
+    let (tables, counters) = (&mut *batch.tables, &mut memory.counters);
+    memory.keys.learn(tables, counters, Log::Token, request, None, batch.expiry)
 }
 
 /// Takes the answers whose keys have expired. Returns how many.

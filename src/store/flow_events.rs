@@ -9,6 +9,7 @@ use redb::{ReadableTable, ReadableTableMetadata, Table};
 
 use crate::domain::complaint::Complaint;
 use crate::domain::health_event::HealthEvent;
+use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
 
 use super::accept::{Accept, Accepted};
@@ -16,7 +17,7 @@ use super::batch::{Batch, Transaction};
 use super::codec::Row;
 use super::read::Snapshot;
 use super::tables::{COMPLAINTS, HEALTH_EVENTS};
-use super::{StoreError, codec};
+use super::{StoreError, answers, codec};
 
 /// Rows of each kind at the most: the oldest make room.
 pub(super) const KEPT: u64 = 10_000;
@@ -31,6 +32,8 @@ const RESENT: Millis = Millis::from_secs(8 * 24 * 60 * 60);
 pub struct KeepComplaint {
     /// The complaint. Its time is set to the writer's.
     pub complaint: Complaint,
+    /// The encrypted request that brought it: the same bytes again are the same complaint.
+    pub request: IdempotencyKey,
 }
 
 /// Takes all that one webhook body brought.
@@ -59,6 +62,11 @@ impl Transaction for KeepComplaint {
     }
 
     fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
+        if answers::is_answered(batch, Some(self.request))? {
+            return Ok(());
+        }
+        // The acknowledgement is the same for all: that the request was seen is all there is to keep of it.
+        answers::note(batch, self.request)?;
         let complaint = Complaint { at: batch.now, ..self.complaint.clone() };
         batch.dirty = true;
         append(&mut batch.tables.complaints, &complaint)

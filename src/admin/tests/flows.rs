@@ -9,7 +9,8 @@ use crate::admin::{ErrorCode, Filter, Question};
 use crate::domain::complaint::Complaint;
 use crate::domain::gauge::{Exchange, Gauge};
 use crate::domain::health_event::HealthEvent;
-use crate::domain::ids::FlowName;
+use crate::domain::ids::{FlowName, MessageId};
+use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{Accept, KeepComplaint, Receive};
 
@@ -19,7 +20,8 @@ fn home() -> FlowName {
 
 fn complain(office: &Office, flow: &str, error: &str) {
     let complaint = Complaint::new(FlowName::new(flow).unwrap(), Some("A"), None, error, "no");
-    office.store.ask(KeepComplaint { complaint }).unwrap();
+    let request = IdempotencyKey::of_message(&MessageId::new(error).unwrap());
+    office.store.ask(KeepComplaint { complaint, request }).unwrap();
 }
 
 /// Meta says this of its flow 17.

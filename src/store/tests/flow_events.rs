@@ -2,6 +2,8 @@
 
 use crate::domain::complaint::Complaint;
 use crate::domain::health_event::HealthEvent;
+use crate::domain::ids::MessageId;
+use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{Accept, KeepComplaint, Place, Receive, Sweep};
 
@@ -11,7 +13,8 @@ const DAY: u64 = 24 * 60 * 60 * 1000;
 
 fn complain(bench: &Bench, error: &str) {
     let complaint = Complaint::new(flow(), None, None, error, "");
-    bench.store.ask(KeepComplaint { complaint }).unwrap();
+    let request = IdempotencyKey::of_message(&MessageId::new(error).unwrap());
+    bench.store.ask(KeepComplaint { complaint, request }).unwrap();
 }
 
 fn errors(bench: &Bench) -> Vec<String> {
