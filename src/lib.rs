@@ -13,8 +13,9 @@
 //! | [`clock`] | nothing: it tells time and chance | domain |
 //! | [`config`] | what a config may say | domain |
 //! | [`intake`] | whether bytes are a submission from the sender we trust | domain, config |
+//! | [`signing`] | how what we send is signed | domain |
 //! | [`store`] | what is on disk, in which order | domain, clock |
-//! | [`http`] | limits, deadlines, status codes | intake, store, domain, clock, config |
+//! | [`http`] | limits, deadlines, status codes | intake, store, domain, clock, config, signing |
 //! | [`work`] | when a job runs, and that its failure stays its own | store, domain, clock, config, intake |
 //! | [`admin`] | what an operator may ask of a running server or of a file | store, domain, clock, config, intake |
 //! | [`telemetry`] | how logs and figures look | domain |
@@ -27,6 +28,7 @@ pub mod config;
 pub mod domain;
 pub mod http;
 pub mod intake;
+pub mod signing;
 pub mod store;
 pub mod telemetry;
 pub mod work;
