@@ -18,6 +18,7 @@ mod secrets;
 mod settings;
 mod summary;
 pub mod units;
+mod upstream;
 mod value;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ pub use flows::KeyPlaces;
 pub use secrets::{InvalidSecretRef, Secret, SecretError, SecretRef};
 pub use settings::{Limits, Meta, Retention, StoreSettings, Verify, Workers};
 pub use summary::{CalendarSummary, DaySummary, FlowSummary, Summary};
+pub use upstream::{Fallback, UpstreamRule};
 
 use crate::domain::calendar::Calendar;
 use crate::domain::flow::Flow;
@@ -72,6 +74,8 @@ pub struct Config {
     pub flows: BTreeMap<FlowName, Arc<Flow>>,
     /// Where the keys of encrypted flows are.
     pub keys: BTreeMap<FlowName, KeyPlaces>,
+    /// How the programs are asked that some encrypted flows have behind them.
+    pub upstreams: BTreeMap<FlowName, UpstreamRule>,
     /// The calendars.
     pub calendars: BTreeMap<CalendarName, Arc<Calendar>>,
 }
@@ -123,7 +127,7 @@ impl Config {
         root.refuse_for_now("destinations", "deliveries");
         root.refuse_for_now("gateways", "unofficial gateways");
         let settings::Places { listen, admin_listen, data } = settings::Places::read(root, folder);
-        let (flows, keys) = flows::read(root, &calendars::names(root), folder);
+        let flows::Declared { flows, keys, upstreams } = flows::read(root, &calendars::names(root), folder);
         Self {
             file: file.to_owned(),
             listen,
@@ -137,6 +141,7 @@ impl Config {
             store: StoreSettings::read(root),
             flows,
             keys,
+            upstreams,
             calendars: calendars::read(root),
         }
     }
