@@ -22,11 +22,13 @@ mod replays;
 mod respond;
 mod service;
 mod trace;
+mod upstream;
 mod webhook;
 
 pub use admin::AdminServer;
 pub use listener::Server;
 pub use service::{App, Limits, Trust};
+pub use upstream::{Upstream, UpstreamError};
 
 #[cfg(test)]
 mod tests;

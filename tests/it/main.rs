@@ -44,6 +44,8 @@ mod one_process_one_file;
 mod past_slot_is_refused;
 // The plain flow, to the byte.
 mod plain_answers_are_exact;
+// Programs of the owner that say what an encrypted flow shows next.
+mod program_behind_a_flow;
 // Fifty copies at once make one submission.
 mod same_token_at_once;
 // Meta's batches, vector by vector.

@@ -24,6 +24,7 @@ use tokio::sync::{oneshot, watch};
 use super::flow_keys::{self, FlowKeys, NoFlowKey};
 use super::reach::store_options;
 use super::secrets::{AppSecrets, NoSecret};
+use super::upstreams::{self, NoUpstream};
 use crate::admin::{Desk, Live, SocketServer, socket_path};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Config, ConfigError, Secret};
@@ -77,6 +78,9 @@ pub enum ServeError {
     /// No key to open an encrypted flow's requests with.
     #[error(transparent)]
     FlowKey(#[from] NoFlowKey),
+    /// No secret to sign what a flow's program is asked with.
+    #[error(transparent)]
+    Upstream(#[from] NoUpstream),
     /// A secret that the config names.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -169,14 +173,9 @@ impl Parts {
         let secrets = AppSecrets::get_or_make(&config, &entropy)?;
         let verify_token = config.verify_token()?;
         let keys = flow_keys::read(&config)?;
-        Ok(Self {
-            config,
-            secrets,
-            verify_token,
-            keys,
-            clock: Arc::new(SystemClock::new()),
-            entropy: Arc::new(entropy),
-        })
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        upstreams::read(&config, &clock)?;
+        Ok(Self { config, secrets, verify_token, keys, clock, entropy: Arc::new(entropy) })
     }
 
     fn app(&self, store: &Store) -> io::Result<App> {
