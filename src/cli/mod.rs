@@ -26,11 +26,13 @@ pub mod sender;
 pub mod serve;
 pub mod show;
 pub mod try_it;
+pub mod upstreams;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::Value;
@@ -49,6 +51,7 @@ use sender::SendError;
 use serve::{ServeArgs, ServeError};
 use show::Printer;
 use try_it::{TryArgs, TryError};
+use upstreams::NoUpstream;
 
 /// Takes WhatsApp Flow submissions once, durably, in milliseconds, and carries each to a lead and a booking.
 #[derive(Debug, Parser)]
@@ -123,6 +126,8 @@ enum CliError {
     #[error(transparent)]
     FlowKey(#[from] NoFlowKey),
     #[error(transparent)]
+    Upstream(#[from] NoUpstream),
+    #[error(transparent)]
     Keys(#[from] KeysError),
     #[error("something was lost or doubled: see the report")]
     NotWeathered,
@@ -144,6 +149,7 @@ impl CliError {
             Self::Keys(KeysError::Config(_) | KeysError::FlowKey(_))
             | Self::Config(_)
             | Self::FlowKey(_)
+            | Self::Upstream(_)
             | Self::Try(TryError::WhichFlow(_) | TryError::FlowKey(_) | TryError::Secret(NoSecret::Unreadable(_))) => 2,
             Self::Keys(_) | Self::Try(_) | Self::Demo(_) | Self::NotWeathered | Self::Print(_) => 1,
         }
@@ -277,8 +283,10 @@ fn print_check(named: Option<&Path>, json: bool) -> Result<(), CliError> {
 }
 
 fn print_config(config: &Config, json: bool) -> Result<(), CliError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     flow_keys::read(config)?;
-    let summary = config.summary(SystemClock::new().now());
+    upstreams::read(config, &clock)?;
+    let summary = config.summary(clock.now());
     let mut out = io::stdout();
     if json {
         serde_json::to_writer(&mut out, &summary).map_err(io::Error::from)?;

@@ -12,6 +12,7 @@ use super::screens;
 use super::secrets::SecretRef;
 use super::settings::secret;
 use super::texts;
+use super::upstream::{self, UpstreamRule};
 use super::value::Item;
 use crate::domain::field::Field;
 use crate::domain::flow::{
@@ -39,18 +40,23 @@ pub struct KeyPlaces {
     pub passphrase: Option<SecretRef>,
 }
 
-/// The flows, and the keys of those that are encrypted.
-pub(super) type Flows = (BTreeMap<FlowName, Arc<Flow>>, BTreeMap<FlowName, KeyPlaces>);
+/// The flows, and what only some of them have.
+#[derive(Default)]
+pub(super) struct Declared {
+    pub(super) flows: BTreeMap<FlowName, Arc<Flow>>,
+    pub(super) keys: BTreeMap<FlowName, KeyPlaces>,
+    pub(super) upstreams: BTreeMap<FlowName, UpstreamRule>,
+}
 
 /// Reads `[flows]`. `calendars` are the names under `[calendars]`, `folder` is the config's.
-pub(super) fn read(root: &Table<'_>, calendars: &[&str], folder: &Path) -> Flows {
-    let Some(flows) = root.get("flows") else { return Flows::default() };
+pub(super) fn read(root: &Table<'_>, calendars: &[&str], folder: &Path) -> Declared {
+    let Some(flows) = root.get("flows") else { return Declared::default() };
     let read = flows.names(|table| {
         let mut paths: BTreeMap<String, String> = BTreeMap::new();
         let mut rules: Vec<(String, WebhookRule)> = Vec::new();
-        let mut read = Flows::default();
+        let mut read = Declared::default();
         for item in table.named() {
-            let Some((flow, keys)) = flow(&item, calendars, folder) else { continue };
+            let Some((flow, keys, upstream)) = flow(&item, calendars, folder) else { continue };
             let name = flow.name.to_string();
             if let Some(other) = paths.insert(flow.path.clone(), name.clone()) {
                 item.refuse_key(format!("flows `{other}` and `{name}` have the same path, {}", flow.path));
@@ -62,8 +68,9 @@ pub(super) fn read(root: &Table<'_>, calendars: &[&str], folder: &Path) -> Flows
                 item.refuse_key(format!("flows `{other}` and `{name}` have the same webhook rule: {why}"));
             }
             rules.push((name, flow.webhook.clone()));
-            read.1.extend(keys.map(|keys| (flow.name.clone(), keys)));
-            read.0.insert(flow.name.clone(), Arc::new(flow));
+            read.keys.extend(keys.map(|keys| (flow.name.clone(), keys)));
+            read.upstreams.extend(upstream.map(|upstream| (flow.name.clone(), upstream)));
+            read.flows.insert(flow.name.clone(), Arc::new(flow));
         }
         read
     });
@@ -71,14 +78,14 @@ pub(super) fn read(root: &Table<'_>, calendars: &[&str], folder: &Path) -> Flows
 }
 
 /// One flow; `None` where it has no name or no path.
-fn flow(item: &Item<'_>, calendars: &[&str], folder: &Path) -> Option<(Flow, Option<KeyPlaces>)> {
+fn flow(item: &Item<'_>, calendars: &[&str], folder: &Path) -> Option<(Flow, Option<KeyPlaces>, Option<UpstreamRule>)> {
     let name = item.parsed_key(FlowName::new);
     item.table(|table| {
         let keys = encryption(table, folder);
-        table.refuse_for_now("upstream", "programs of yours behind a flow");
         table.refuse_for_now("deliver", "deliveries");
         let signature = table.get("signature").and_then(|item| item.word(&["required", "none"]));
         let screens = table.get("screens").map(|item| screens::read(&item, calendars)).unwrap_or_default();
+        let upstream = upstream::read(table, keys.is_some(), &screens, folder);
         let path = path(table, name.as_ref());
         let flow = Flow {
             encryption: if keys.is_some() { Encryption::Required } else { Encryption::None },
@@ -86,6 +93,7 @@ fn flow(item: &Item<'_>, calendars: &[&str], folder: &Path) -> Option<(Flow, Opt
             booking: table.table("booking", |booking_table| booking(booking_table, calendars, &screens)).flatten(),
             lead: table.table("lead", |lead_table| lead(lead_table, &screens)).flatten(),
             webhook: table.table("webhook", webhook).unwrap_or_default(),
+            has_program: upstream.is_some(),
             texts: texts::read(table),
             resubmit: resubmit(table, keys.is_some()),
             abandoned_after: table.length(
@@ -97,7 +105,7 @@ fn flow(item: &Item<'_>, calendars: &[&str], folder: &Path) -> Option<(Flow, Opt
             name: name?,
             path: path?,
         };
-        Some((flow, keys))
+        Some((flow, keys, upstream))
     })?
 }
 
@@ -331,13 +339,7 @@ mod tests {
     fn what_comes_with_later_versions_is_refused_and_never_suggested() {
         assert_refused(
             "[flows.form]",
-            &[
-                (
-                    "upstream = \"http://[::1]\"",
-                    "2:1: `upstream`: this version has no programs of yours behind a flow yet",
-                ),
-                ("deliver = [\"crm\"]", "2:1: `deliver`: this version has no deliveries yet"),
-            ],
+            &[("deliver = [\"crm\"]", "2:1: `deliver`: this version has no deliveries yet")],
         );
         assert!(!refused("[flows.form]\ndelivr = []").contains("`deliver`"));
         assert_refused(

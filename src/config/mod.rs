@@ -22,6 +22,7 @@ mod settings;
 mod summary;
 mod texts;
 pub mod units;
+mod upstream;
 mod value;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ pub use flows::KeyPlaces;
 pub use secrets::{InvalidSecretRef, Secret, SecretError, SecretRef};
 pub use settings::{Limits, Meta, Retention, StoreSettings, Verify, Workers};
 pub use summary::{CalendarSummary, DaySummary, FlowSummary, Summary};
+pub use upstream::{Fallback, UpstreamRule};
 
 use crate::domain::calendar::Calendar;
 use crate::domain::flow::Flow;
@@ -76,6 +78,8 @@ pub struct Config {
     pub flows: BTreeMap<FlowName, Arc<Flow>>,
     /// Where the keys of encrypted flows are.
     pub keys: BTreeMap<FlowName, KeyPlaces>,
+    /// How the programs are asked that some encrypted flows have behind them.
+    pub upstreams: BTreeMap<FlowName, UpstreamRule>,
     /// The calendars.
     pub calendars: BTreeMap<CalendarName, Arc<Calendar>>,
 }
@@ -140,7 +144,7 @@ impl Config {
         root.refuse_for_now("destinations", "deliveries");
         root.refuse_for_now("gateways", "unofficial gateways");
         let settings::Places { listen, admin_listen, data } = settings::Places::read(root, folder);
-        let (flows, keys) = flows::read(root, &calendars::names(root), folder);
+        let flows::Declared { flows, keys, upstreams } = flows::read(root, &calendars::names(root), folder);
         Self {
             file: file.to_owned(),
             listen,
@@ -154,6 +158,7 @@ impl Config {
             store: StoreSettings::read(root),
             flows,
             keys,
+            upstreams,
             calendars: calendars::read(root),
         }
     }

@@ -31,6 +31,8 @@ pub struct Flow {
     pub signature: SignatureRule,
     /// Whether its requests are encrypted.
     pub encryption: Encryption,
+    /// Whether a program of the owner's says what is shown, screen by screen.
+    pub has_program: bool,
     /// Its screens in order. None declared: every answer is final, and any field will do.
     pub screens: Vec<Screen>,
     /// The place it books.
@@ -145,6 +147,7 @@ impl Flow {
             path,
             signature: SignatureRule::default(),
             encryption: Encryption::default(),
+            has_program: false,
             screens: Vec::new(),
             booking: None,
             lead: None,
@@ -226,6 +229,12 @@ impl Flow {
             .or_else(|| candidates().next())
             .or_else(|| self.screens.iter().find(could))
             .or_else(|| self.screen(screen))
+    }
+
+    /// Whether its forms may have several screens, so that those before the last are kept.
+    #[must_use]
+    pub fn has_drafts(&self) -> bool {
+        self.has_program || self.screens.iter().any(|screen| !screen.is_final)
     }
 
     /// The field of this name, as the first screen that has it declares it.

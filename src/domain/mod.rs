@@ -6,6 +6,7 @@
 
 pub mod arrival;
 pub mod booking;
+pub mod breaker;
 pub mod calendar;
 pub mod claim;
 pub mod complaint;

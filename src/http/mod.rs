@@ -20,16 +20,19 @@ mod guard;
 mod health;
 mod listener;
 mod opener;
+mod program;
 mod respond;
 mod screens;
 mod service;
 mod trace;
+mod upstream;
 mod watch;
 mod webhook;
 
 pub use admin::AdminServer;
 pub use listener::Server;
 pub use service::{App, Limits, Trust};
+pub use upstream::{Upstream, UpstreamError};
 pub use watch::Watch;
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use super::guard::Phase;
 use super::opener::Opener;
 use super::respond::{Answer, Refusal};
 use super::trace::{Figures, Room, Trace};
+use super::upstream::Upstream;
 use super::watch::Watch;
 use super::{flows, health, webhook};
 
@@ -71,6 +72,8 @@ pub struct Trust {
     pub verify_token: Option<Secret>,
     /// The private keys of encrypted flows, newest first.
     pub keys: BTreeMap<FlowName, Arc<[PrivateKey]>>,
+    /// The programs that say what flows show.
+    pub upstreams: BTreeMap<FlowName, Arc<Upstream>>,
 }
 
 /// All that requests are answered with.
@@ -91,6 +94,8 @@ pub(super) struct Route {
     pub(super) flow: Arc<Flow>,
     /// What its envelopes are opened with; `None` where it is plain.
     pub(super) keys: Option<Arc<[PrivateKey]>>,
+    /// The program that says what it shows.
+    pub(super) upstream: Option<Arc<Upstream>>,
     /// Whether it was told that its sender sets no token.
     pub(super) told_of_tokens: Arc<AtomicBool>,
 }
@@ -220,7 +225,9 @@ fn routes(
         // Without its keys an encrypted flow opens nothing, rather than taking plain forms.
         let keys = (flow.encryption == Encryption::Required)
             .then(|| trust.keys.get(&flow.name).cloned().unwrap_or_else(|| Arc::new([])));
-        (flow.path.clone(), Route { flow: Arc::clone(flow), keys, told_of_tokens: told_of_tokens(&flow.name) })
+        let upstream = trust.upstreams.get(&flow.name).cloned();
+        let told_of_tokens = told_of_tokens(&flow.name);
+        (flow.path.clone(), Route { flow: Arc::clone(flow), keys, upstream, told_of_tokens })
     };
     catalog.flows.values().map(route).collect()
 }

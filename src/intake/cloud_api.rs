@@ -229,7 +229,7 @@ impl<'a> Context<'a> {
             message_key: id.map(IdempotencyKey::of_message),
             elsewhere,
             draft_key: IdempotencyKey::of_draft(&flow.name, submission.flow_token.as_ref(), &submission.customer)
-                .filter(|_| flow.screens.iter().any(|screen| !screen.is_final)),
+                .filter(|_| flow.has_drafts()),
             wish,
             request: None,
             answerable: false,

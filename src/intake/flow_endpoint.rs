@@ -162,8 +162,10 @@ impl<'a> Sent<'a> {
     /// nothing tells whose it is.
     #[must_use]
     pub fn draft_key(&self) -> Option<IdempotencyKey> {
-        let several = self.flow.screens.iter().any(|screen| !screen.is_final);
-        several.then(|| IdempotencyKey::of_draft(&self.flow.name, self.token.as_ref(), &self.customer)).flatten()
+        self.flow
+            .has_drafts()
+            .then(|| IdempotencyKey::of_draft(&self.flow.name, self.token.as_ref(), &self.customer))
+            .flatten()
     }
 
     /// The screen that comes next when these are the answers so far, its own included: after a choice the same one. Empty

@@ -48,6 +48,8 @@ mod past_slot_is_refused;
 mod plain_answers_are_exact;
 // Reloads: keys, secrets, flows, and mistakes, without a lost request.
 mod reload;
+// Programs of the owner that say what an encrypted flow shows next.
+mod program_behind_a_flow;
 // Fifty copies at once make one submission.
 mod same_token_at_once;
 // Meta's batches, vector by vector.

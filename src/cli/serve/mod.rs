@@ -116,9 +116,9 @@ pub fn run(load: impl FnOnce() -> Result<Config, ConfigError>, args: &ServeArgs)
     let mut config = load()?;
     let overridden = parts::override_with(args, &mut config);
     let (listen, entropy) = (config.listen, SystemEntropy);
-    let parts = Parts::read(config, &[listen], args, |config| AppSecrets::get_or_make(config, &entropy))?;
-    let (connections, lasting) = parts::connections(&parts.config);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let parts = Parts::read(config, &[listen], args, &clock, |config| AppSecrets::get_or_make(config, &entropy))?;
+    let (connections, lasting) = parts::connections(&parts.config);
     // The last lines are written when it is dropped.
     let _log = Log::start().map_err(ServeError::System)?;
     // Before anything counts: what is registered without it counts for nobody.

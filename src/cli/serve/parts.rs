@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::{ServeArgs, descriptors};
 use crate::cli::flow_keys::{self, FlowKeys, NoFlowKey};
 use crate::cli::secrets::{AppSecrets, NoSecret};
+use crate::cli::upstreams::{self, NoUpstream, Upstreams};
 use crate::clock::Clock;
 use crate::config::{Config, Secret, SecretError};
 use crate::domain::flow::SignatureRule;
@@ -40,6 +41,9 @@ pub enum Obstacle {
     /// No key to open an encrypted flow's requests with.
     #[error(transparent)]
     FlowKey(#[from] NoFlowKey),
+    /// No secret to sign what a flow's program is asked with.
+    #[error(transparent)]
+    Upstream(#[from] NoUpstream),
 }
 
 /// All that keeps a config from being served; never none.
@@ -61,6 +65,7 @@ pub(super) struct Parts {
     secrets: AppSecrets,
     verify_token: Option<Secret>,
     keys: FlowKeys,
+    upstreams: Upstreams,
 }
 
 impl Parts {
@@ -73,6 +78,7 @@ impl Parts {
         config: Config,
         listens: &[SocketAddr],
         args: &ServeArgs,
+        clock: &Arc<dyn Clock>,
         secrets: impl FnOnce(&Config) -> Result<AppSecrets, NoSecret>,
     ) -> Result<Self, Obstacles> {
         let mut obstacles: Vec<Obstacle> = unsigned(&config, listens, args.allow_unsigned).collect();
@@ -80,10 +86,12 @@ impl Parts {
         obstacles.extend(places.filter_map(|place| place.resolve().err()).map(Obstacle::from));
         let (keys, missing) = flow_keys::read_all(&config);
         obstacles.extend(missing.into_iter().map(Obstacle::from));
+        let (upstreams, missing) = upstreams::read_all(&config, clock);
+        obstacles.extend(missing.into_iter().map(Obstacle::from));
         let verify_token = config.verify_token();
         match secrets(&config) {
             Ok(secrets) if obstacles.is_empty() => match verify_token {
-                Ok(verify_token) => return Ok(Self { config, secrets, verify_token, keys }),
+                Ok(verify_token) => return Ok(Self { config, secrets, verify_token, keys, upstreams }),
                 Err(error) => obstacles.push(NoSecret::from(error).into()),
             },
             Ok(_) => {}
@@ -154,7 +162,8 @@ impl Parts {
 
     fn trust(&self) -> Trust {
         let signers = Signers::new(self.secrets.all().map(|secret| secret.expose().as_str()));
-        Trust { signers, verify_token: self.verify_token.clone(), keys: self.keys.clone() }
+        let (keys, upstreams) = (self.keys.clone(), self.upstreams.clone());
+        Trust { signers, verify_token: self.verify_token.clone(), keys, upstreams }
     }
 }
 

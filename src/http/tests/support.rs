@@ -63,6 +63,7 @@ impl Running {
             signers: Signers::new(["a newer one", SECRET]),
             verify_token: config.verify_token().unwrap(),
             keys: BTreeMap::new(),
+            upstreams: BTreeMap::new(),
         };
         let (catalog, limits) = (Catalog::from(&config), Limits::from(&config));
         let app = Current::new(App::new(catalog, trust, limits, store.clone(), clock, Watch::default()).unwrap());
