@@ -11,12 +11,14 @@
 //! |---|---|---|
 //! | [`domain`] | every rule, pure | nothing of the others |
 //! | [`clock`] | nothing: it tells time and chance | domain |
+//! | [`current`] | nothing: it shows the newest of what a reload changes | nothing of the others |
 //! | [`config`] | what a config may say | domain |
 //! | [`intake`] | whether bytes are a submission from the sender we trust | domain, config |
+//! | [`signing`] | how what we send is signed | domain |
 //! | [`store`] | what is on disk, in which order | domain, clock |
-//! | [`http`] | limits, deadlines, status codes | intake, store, domain, clock, config |
-//! | [`work`] | when a job runs, and that its failure stays its own | store, domain, clock, config, intake |
-//! | [`admin`] | what an operator may ask of a running server or of a file | store, domain, clock, config, intake |
+//! | [`http`] | limits, deadlines, status codes | intake, store, domain, clock, config, current, signing |
+//! | [`work`] | when a job runs, and that its failure stays its own | store, domain, clock, config, intake, current |
+//! | [`admin`] | what an operator may ask of a running server or of a file | store, domain, clock, config, intake, current |
 //! | [`telemetry`] | how logs and figures look | domain |
 //! | [`cli`] | argv, exit codes, how answers look on a terminal | all of them |
 
@@ -24,9 +26,11 @@ pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod current;
 pub mod domain;
 pub mod http;
 pub mod intake;
+pub mod signing;
 pub mod store;
 pub mod telemetry;
 pub mod work;

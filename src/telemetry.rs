@@ -149,6 +149,15 @@ fn describe() {
     metrics::describe_histogram!("flowgate_request_verify_seconds", "comparing a signature");
     metrics::describe_histogram!("flowgate_request_decrypt_seconds", "opening an envelope, with the wait for it");
     metrics::describe_counter!("flowgate_flow_complaints_total", "answers that clients did not like, by flow");
+    metrics::describe_counter!(
+        "flowgate_flow_health_events_total",
+        "events of Meta's flow monitoring that were kept, by event"
+    );
+    metrics::describe_counter!(
+        "flowgate_upstream_requests_total",
+        "requests to flows' own programs, by flow and outcome"
+    );
+    metrics::describe_histogram!("flowgate_upstream_request_seconds", "one request to a flow's own program");
     metrics::describe_histogram!("flowgate_request_wait_seconds", "a submission waiting for its batch to begin");
     metrics::describe_histogram!("flowgate_request_commit_seconds", "a submission's batch, until it is on disk");
     metrics::describe_counter!("flowgate_webhook_updates_total", "updates in Meta's webhooks, by kind");

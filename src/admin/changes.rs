@@ -193,7 +193,8 @@ fn booking(id: BookingId, changed: BookingChanged, out: &mut Out<'_>) -> Result<
 
 fn move_booking(desk: &Desk, id: BookingId, date: Date, time: Time, out: &mut Out<'_>) -> Result<(), AdminError> {
     let Some(found) = desk.read()?.booking(id)? else { return Err(lists::no_booking(id)) };
-    let Some(calendar) = desk.calendars.get(&found.calendar) else {
+    let catalog = desk.catalog();
+    let Some(calendar) = catalog.calendars.get(&found.calendar) else {
         let calendar = found.calendar;
         return Err(AdminError::failed(format!(
             "calendar {calendar} of booking {id} is not in the config: put it back, or cancel the booking"

@@ -8,14 +8,16 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::clock::Clock;
-use crate::domain::calendar::Calendar;
-use crate::domain::ids::{AgentId, CalendarName, JobId};
+use crate::current::Current;
+use crate::domain::gauge::Reading;
+use crate::domain::ids::{AgentId, FlowName, JobId};
 use crate::domain::time::Timestamp;
+use crate::intake::Catalog;
 use crate::store::{Health, Snapshot, Store, StoreError};
 
 use super::protocol::{AdminError, Question};
-use super::views::{JobCounts, LeadCounts, StatusView, WriterView};
-use super::{changes, lists};
+use super::views::{JobCounts, LeadCounts, ReloadView, StatusView, WriterView};
+use super::{changes, flow_health, lists};
 
 /// What only a running server knows.
 #[derive(Clone)]
@@ -24,8 +26,12 @@ pub struct Live {
     pub listen: SocketAddr,
     /// Jobs that are handed out.
     pub running: Arc<dyn Fn() -> Vec<JobId> + Send + Sync>,
-    /// What an admin should know about how it was started: a development secret, unsigned flows.
-    pub hints: Vec<String>,
+    /// How the endpoints of encrypted flows did in the last half hour.
+    pub endpoints: Arc<dyn Fn() -> BTreeMap<FlowName, Reading> + Send + Sync>,
+    /// What an admin should know about its config: a development secret, unsigned flows, a reload that came to nothing.
+    pub hints: Current<Vec<String>>,
+    /// Reads the config again.
+    pub reload: Arc<dyn Fn() -> Result<ReloadView, AdminError> + Send + Sync>,
 }
 
 /// Answers questions about one store.
@@ -33,7 +39,7 @@ pub struct Live {
 pub struct Desk {
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) calendars: BTreeMap<CalendarName, Arc<Calendar>>,
+    catalog: Current<Catalog>,
     live: Option<Live>,
 }
 
@@ -43,13 +49,8 @@ pub(super) type Out<'a> = dyn FnMut(Value) -> bool + 'a;
 impl Desk {
     /// A desk for `store`; `live` where it belongs to a running server.
     #[must_use]
-    pub fn new(
-        store: Store,
-        clock: Arc<dyn Clock>,
-        calendars: BTreeMap<CalendarName, Arc<Calendar>>,
-        live: Option<Live>,
-    ) -> Self {
-        Self { store, clock, calendars, live }
+    pub fn new(store: Store, clock: Arc<dyn Clock>, catalog: Current<Catalog>, live: Option<Live>) -> Self {
+        Self { store, clock, catalog, live }
     }
 
     /// Answers one question: a row for each thing, in order. Stops early where `out` says that nobody reads.
@@ -74,13 +75,27 @@ impl Desk {
             Question::Slots { calendar, from, to, limit } => {
                 lists::slots(self, calendar.as_ref(), (from, to), limit, out)
             }
+            Question::Flows => lists::flows(self, out),
+            Question::FlowErrors(filter) => lists::complaints(self, &filter, out),
+            Question::FlowHealth { flow } => flow_health::health(self, flow.as_ref(), out),
             Question::Check => self.check(out),
+            Question::Reload => row(out, self.reload()?),
             change => changes::make(self, change, out),
         }
     }
 
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// The flows and calendars of the config.
+    pub(super) fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.get()
+    }
+
+    /// How the endpoints do; `None`: no server runs.
+    pub(super) fn endpoints(&self) -> Option<BTreeMap<FlowName, Reading>> {
+        self.live.as_ref().map(|live| (live.endpoints)())
     }
 
     pub(super) fn read(&self) -> Result<Snapshot, AdminError> {
@@ -124,7 +139,7 @@ impl Desk {
 
     /// What is wrong, and what to type.
     fn hints(&self, read: &Snapshot, status: &StatusView, floor: u64) -> Result<Vec<String>, StoreError> {
-        let mut hints = self.live.as_ref().map(|live| live.hints.clone()).unwrap_or_default();
+        let mut hints = self.live.as_ref().map(|live| live.hints.get().to_vec()).unwrap_or_default();
         if self.live.is_none() {
             hints.push("no server runs on this file: `flowgate serve` starts one".to_owned());
         }
@@ -141,6 +156,7 @@ impl Desk {
         if self.live.is_some() && status.oldest_due_seconds.is_some_and(|seconds| seconds > 60) {
             hints.push("jobs are waiting for more than a minute: `flowgate jobs list --state scheduled`".to_owned());
         }
+        hints.extend(flow_health::hints(self, read)?);
         let agents = read.agents()?;
         for (team, waiting) in read.waiting_teams()? {
             let members: Vec<_> = agents.iter().filter(|(_, agent)| agent.team == team && !agent.removed).collect();
@@ -158,6 +174,10 @@ impl Desk {
             });
         }
         Ok(hints)
+    }
+
+    fn reload(&self) -> Result<ReloadView, AdminError> {
+        (self.live.as_ref().ok_or_else(AdminError::no_server)?.reload)()
     }
 
     fn check(&self, out: &mut Out<'_>) -> Result<(), AdminError> {

@@ -8,6 +8,7 @@
 mod changes;
 mod client;
 mod desk;
+mod flow_health;
 mod lists;
 mod protocol;
 mod socket;
@@ -19,4 +20,4 @@ pub use client::Client;
 pub use desk::{Desk, Live};
 pub use protocol::{AdminError, AgentSettings, ErrorCode, Filter, Question, Selection};
 pub use socket::{SocketServer, socket_path};
-pub use views::{DeadView, JobView, LeadView, StatusView, SubmissionView};
+pub use views::{DeadView, JobView, LeadView, ReloadView, StatusView, SubmissionView};

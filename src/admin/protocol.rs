@@ -154,8 +154,19 @@ pub enum Question {
         /// Rows at the most; 0: all.
         limit: usize,
     },
+    /// The flows of the config, by name.
+    Flows,
+    /// What clients complained of, newest first.
+    FlowErrors(Filter),
+    /// How the endpoints of encrypted flows do, a row each; then what Meta's monitoring said and still stands.
+    FlowHealth {
+        /// Only this flow's endpoint; what Meta said is shown all the same.
+        flow: Option<FlowName>,
+    },
     /// Looks at every invariant: a row for each that does not hold, and one that sums up.
     Check,
+    /// Reads the config again, with all that it names: one row. Only a running server can.
+    Reload,
 }
 
 /// Which rows of a list.
@@ -254,6 +265,12 @@ impl AdminError {
     /// There is no such thing.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self { code: ErrorCode::NotFound, message: message.into() }
+    }
+
+    /// Only a running server can do it.
+    #[must_use]
+    pub fn no_server() -> Self {
+        Self::unreachable("no server runs on this file, or it is not ready yet: `flowgate serve` starts one")
     }
 
     /// The server or the file can't be reached.

@@ -50,10 +50,23 @@ pub type FlowKeys = BTreeMap<FlowName, Arc<[PrivateKey]>>;
 /// # Errors
 /// [`NoFlowKey`] for the first that can't be used: a key that is left out would lose forms without a word.
 pub fn read(config: &Config) -> Result<FlowKeys, NoFlowKey> {
-    config.keys.iter().map(|(flow, places)| Ok((flow.clone(), keys_of(flow, places)?))).collect()
+    let (keys, missing) = read_all(config);
+    missing.into_iter().next().map_or(Ok(keys), Err)
 }
 
-fn keys_of(flow: &FlowName, places: &KeyPlaces) -> Result<Arc<[PrivateKey]>, NoFlowKey> {
+/// The keys that can be used, and why others can't.
+#[must_use]
+pub fn read_all(config: &Config) -> (FlowKeys, Vec<NoFlowKey>) {
+    let mut missing = Vec::new();
+    let mut keep = |key: Result<PrivateKey, NoFlowKey>| key.map_err(|error| missing.push(error)).ok();
+    let keys = config.keys.iter().map(|(flow, places)| match keys_of(flow, places) {
+        Ok(keys) => (flow.clone(), keys.into_iter().filter_map(&mut keep).collect()),
+        Err(error) => (flow.clone(), keep(Err(error)).into_iter().collect()),
+    });
+    (keys.collect(), missing)
+}
+
+fn keys_of(flow: &FlowName, places: &KeyPlaces) -> Result<Vec<Result<PrivateKey, NoFlowKey>>, NoFlowKey> {
     let secret = |source| NoFlowKey::Secret { flow: flow.clone(), source };
     let passphrase = match &places.passphrase {
         Some(place) => place.resolve().map_err(secret)?,
@@ -65,5 +78,5 @@ fn keys_of(flow: &FlowName, places: &KeyPlaces) -> Result<Arc<[PrivateKey]>, NoF
         PrivateKey::read(text.expose(), passphrase.as_ref().map(|secret| secret.expose().as_str()))
             .map_err(|source| NoFlowKey::Invalid { flow: flow.clone(), place: place.place(), source })
     };
-    places.private_keys.iter().map(key).collect()
+    Ok(places.private_keys.iter().map(key).collect())
 }

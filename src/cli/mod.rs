@@ -1,8 +1,8 @@
 //! The command line: argv in, exit code out.
 //!
-//! Every command but `serve`, `try` and `demo` is a question to the admin desk, over the socket of a running server or on
-//! the file of a stopped one ([`reach`]). What can be typed, and how answers look, is in [`nouns`]. This file alone picks
-//! exit codes:
+//! Every command but `serve`, `try`, `demo`, and those that look at files beside the config, is a question to the admin
+//! desk, over the socket of a running server or on the file of a stopped one ([`reach`]). What can be typed, and how
+//! answers look, is in [`nouns`]. This file alone picks exit codes:
 //!
 //! | code | meaning |
 //! |---|---|
@@ -26,30 +26,34 @@ pub mod sender;
 pub mod serve;
 pub mod show;
 pub mod try_it;
+pub mod upstreams;
 pub mod which_flow;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use serde_json::Value;
 
-use crate::admin::{AdminError, ErrorCode, Question, StatusView};
+use crate::admin::{AdminError, ErrorCode, Question, ReloadView, StatusView};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::store::StoreError;
 use demo::{DemoArgs, DemoError};
 use flow_keys::NoFlowKey;
-use nouns::flows::FlowsError;
+use nouns::flows::{CheckError, Does};
 use nouns::keys::KeysError;
-use nouns::{Asked, status};
+use nouns::{Asked, reload, status};
 use phone::WalkError;
 use secrets::NoSecret;
 use sender::SendError;
 use serve::{ServeArgs, ServeError};
 use show::Printer;
 use try_it::{TryArgs, TryError};
+use upstreams::NoUpstream;
 use which_flow::WhichFlow;
 
 /// Takes WhatsApp Flow submissions once, durably, in milliseconds, and carries each to a lead and a booking.
@@ -72,6 +76,11 @@ enum Command {
     Serve(ServeArgs),
     /// Sends one signed form to the running server and shows what becomes of it
     Try(TryArgs),
+    /// Has the running server read its config again, with all secrets and keys in files; SIGHUP does the same
+    ///
+    /// All or nothing: if anything is wrong, all of it is told, and the server goes on as before. What takes effect
+    /// only after a restart is named. Secrets in `env:` stay what they were when the server started.
+    Reload,
     /// Shows the main job under a storm, on a server of its own, and reports
     Demo(DemoArgs),
     /// Says how things stand
@@ -120,7 +129,9 @@ enum CliError {
     #[error(transparent)]
     FlowKey(#[from] NoFlowKey),
     #[error(transparent)]
-    Flows(#[from] FlowsError),
+    Upstream(#[from] NoUpstream),
+    #[error(transparent)]
+    FlowCheck(#[from] CheckError),
     #[error(transparent)]
     Keys(#[from] KeysError),
     #[error("something was lost or doubled: see the report")]
@@ -139,16 +150,19 @@ impl CliError {
                 | TryError::Send(SendError::NotListening { .. })
                 | TryError::Walk(WalkError::Send(SendError::NotListening { .. })),
             )
-            | Self::Flows(FlowsError::Read { .. }) => 4,
-            Self::Keys(KeysError::NoFlow(_)) | Self::Flows(FlowsError::Which(WhichFlow::Unknown { .. })) => 3,
-            Self::Flows(
-                FlowsError::Config(_) | FlowsError::Which(_) | FlowsError::TooLarge(_) | FlowsError::NotFlowJson { .. },
+            | Self::FlowCheck(CheckError::Read { .. }) => 4,
+            Self::Keys(KeysError::NoFlow(_)) | Self::FlowCheck(CheckError::Which(WhichFlow::Unknown { .. })) => 3,
+            Self::FlowCheck(
+                CheckError::Config(_) | CheckError::Which(_) | CheckError::TooLarge(_) | CheckError::NotFlowJson { .. },
             )
             | Self::Keys(KeysError::Config(_) | KeysError::FlowKey(_))
             | Self::Config(_)
             | Self::FlowKey(_)
+            | Self::Upstream(_)
             | Self::Try(TryError::WhichFlow(_) | TryError::FlowKey(_) | TryError::Secret(NoSecret::Unreadable(_))) => 2,
-            Self::Flows(_) | Self::Keys(_) | Self::Try(_) | Self::Demo(_) | Self::NotWeathered | Self::Print(_) => 1,
+            Self::FlowCheck(_) | Self::Keys(_) | Self::Try(_) | Self::Demo(_) | Self::NotWeathered | Self::Print(_) => {
+                1
+            }
         }
     }
 }
@@ -170,7 +184,7 @@ const fn of_serve(error: &ServeError) -> u8 {
         ServeError::Store(StoreError::Damaged(_)) => 6,
         ServeError::InUse(_)
         | ServeError::Store(StoreError::File { .. } | StoreError::Foreign { .. } | StoreError::TooNew { .. }) => 4,
-        ServeError::Unsigned { .. } | ServeError::Secret(_) | ServeError::Config(_) | ServeError::FlowKey(_) => 2,
+        ServeError::Config(_) | ServeError::Unfit(_) => 2,
         _ => 1,
     }
 }
@@ -199,17 +213,17 @@ fn execute(cli: Cli) -> Result<(), CliError> {
     let load = || Config::find(config.as_deref());
     let now = SystemClock::new().now();
     let asked = match command {
-        Command::Serve(args) => return Ok(serve::run(load()?, &args)?),
+        Command::Serve(args) => return Ok(serve::run(load, &args)?),
         Command::Try(args) => return Ok(try_it::run(&load()?, &args, json, &mut io::stdout())?),
         Command::Demo(args) => return if demo::run(args)? { Ok(()) } else { Err(CliError::NotWeathered) },
-        Command::Status => return print_status(&load()?, json),
-        Command::Check => return print_check(&load()?, json),
+        Command::Status => return print_status(config.as_deref(), json),
+        Command::Reload => return print_reload(config.as_deref(), json),
+        Command::Check => return print_check(config.as_deref(), json),
         Command::Config(ConfigVerb::Check) => return print_config(&load()?, json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "flowgate", &mut io::stdout());
             return Ok(());
         }
-        Command::Flows(noun) => return Ok(noun.run(load, json, &mut io::stdout())?),
         Command::Keys(noun) => return Ok(noun.run(load, json, &mut io::stdout())?),
         Command::Submissions(noun) => noun.asked(now),
         Command::Drafts(noun) => noun.asked(now),
@@ -219,24 +233,36 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Agents(noun) => noun.asked(),
         Command::Bookings(noun) => noun.asked(now),
         Command::Slots(noun) => noun.asked(),
+        Command::Flows(noun) => match noun.does(now) {
+            Does::Asks(asked) => asked,
+            Does::Checks(check) => return Ok(check.run(load, json, &mut io::stdout())?),
+        },
     };
-    print(&load()?, asked, json)
+    print(config.as_deref(), asked, json)
 }
 
-fn print(config: &Config, Asked { question, look }: Asked, json: bool) -> Result<(), CliError> {
+/// Asks, and hands on each row as it comes. A running server is asked even where the config is wrong.
+fn ask(named: Option<&Path>, question: Question, out: &mut dyn FnMut(Value) -> bool) -> Result<(), CliError> {
+    match Config::find(named) {
+        Ok(config) => Ok(reach::ask(&config, question, out)?),
+        Err(wrong) => Ok(reach::server_despite(wrong, named)?.ask(&question, out)?),
+    }
+}
+
+fn print(named: Option<&Path>, Asked { question, look }: Asked, json: bool) -> Result<(), CliError> {
     let mut printer = Printer::new(look, json);
-    let answered = reach::ask(config, question, &mut |row| printer.take(row));
+    let answered = ask(named, question, &mut |row| printer.take(row));
     // What came before an error is printed as well; that nothing came before it says nothing.
     if answered.is_ok() || printer.has_rows() {
         printer.finish()?;
     }
-    Ok(answered?)
+    answered
 }
 
-fn print_status(config: &Config, json: bool) -> Result<(), CliError> {
+fn print_status(named: Option<&Path>, json: bool) -> Result<(), CliError> {
     let mut out = io::stdout();
     let mut printed = Ok(());
-    reach::ask(config, Question::Status, &mut |row| {
+    ask(named, Question::Status, &mut |row| {
         printed = match serde_json::from_value::<StatusView>(row.clone()) {
             Ok(status) if !json => status::tell(&status, &mut out),
             _ => writeln!(out, "{row}"),
@@ -246,20 +272,35 @@ fn print_status(config: &Config, json: bool) -> Result<(), CliError> {
     Ok(printed?)
 }
 
-fn print_check(config: &Config, json: bool) -> Result<(), CliError> {
+fn print_reload(named: Option<&Path>, json: bool) -> Result<(), CliError> {
     let mut out = io::stdout();
     let mut printed = Ok(());
-    let answered = reach::ask(config, Question::Check, &mut |row| {
+    ask(named, Question::Reload, &mut |row| {
+        printed = match serde_json::from_value::<ReloadView>(row.clone()) {
+            Ok(done) if !json => reload::tell(&done, &mut out),
+            _ => writeln!(out, "{row}"),
+        };
+        true
+    })?;
+    Ok(printed?)
+}
+
+fn print_check(named: Option<&Path>, json: bool) -> Result<(), CliError> {
+    let mut out = io::stdout();
+    let mut printed = Ok(());
+    let answered = ask(named, Question::Check, &mut |row| {
         printed = if json { writeln!(out, "{row}") } else { writeln!(out, "{}", nouns::check::line(&row)) };
         printed.is_ok()
     });
     printed?;
-    Ok(answered?)
+    answered
 }
 
 fn print_config(config: &Config, json: bool) -> Result<(), CliError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     flow_keys::read(config)?;
-    let summary = config.summary(SystemClock::new().now());
+    upstreams::read(config, &clock)?;
+    let summary = config.summary(clock.now());
     let mut out = io::stdout();
     if json {
         serde_json::to_writer(&mut out, &summary).map_err(io::Error::from)?;

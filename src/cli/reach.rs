@@ -1,12 +1,15 @@
 //! How a command reaches what it asks about: the running server's socket or, where none runs, the file itself.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::admin::{AdminError, Client, Desk, Question, socket_path};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Verify};
+use crate::config::{Config, ConfigError, Verify};
+use crate::current::Current;
+use crate::intake::Catalog;
 use crate::store::{Store, StoreError, StoreOptions};
 
 /// Asks, and hands on each row as it comes, until `out` says that nobody reads them any more.
@@ -16,8 +19,19 @@ use crate::store::{Store, StoreError, StoreOptions};
 pub fn ask(config: &Config, question: Question, out: &mut dyn FnMut(Value) -> bool) -> Result<(), AdminError> {
     match Client::connect(&socket_path(&config.data))? {
         Some(server) => server.ask(&question, out),
+        None if question == Question::Reload => Err(AdminError::no_server()),
         None => ask_file(config, question, out),
     }
+}
+
+/// The running server of a config that is wrong: it goes on with the one it has, and answers while somebody is changing
+/// the file. `wrong` comes back where there is no such server.
+///
+/// # Errors
+/// `wrong`.
+pub(super) fn server_despite(wrong: ConfigError, named: Option<&Path>) -> Result<Client, ConfigError> {
+    let server = Config::data_of(named).and_then(|data| Client::connect(&socket_path(&data)).ok().flatten());
+    server.ok_or(wrong)
 }
 
 /// The same code as the server's, on the file of a server that has ended.
@@ -25,7 +39,7 @@ fn ask_file(config: &Config, question: Question, out: &mut dyn FnMut(Value) -> b
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let store = Store::start(store_options(config, false)?, Arc::clone(&clock))?;
     let answered = store.wait_open().map_err(AdminError::from).and_then(|()| {
-        let desk = Desk::new(store.clone(), clock, config.calendars.clone(), None);
+        let desk = Desk::new(store.clone(), clock, Current::new(Catalog::from(config)), None);
         desk.answer(question, out)
     });
     let closed = store.close();

@@ -90,28 +90,14 @@ fn text(min: usize, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::flow::{BookingRule, Encryption, SignatureRule, WebhookRule};
+    use crate::domain::flow::BookingRule;
     use crate::domain::ids::{CalendarName, FlowName};
 
     fn flow(fields: Vec<(&str, FieldKind)>) -> Flow {
-        let fields = fields.into_iter().map(|(name, kind)| Field { name: name.to_owned(), kind, required: true });
-        let screen = |name: &str, is_final, fields| Screen {
-            name: name.to_owned(),
-            is_final,
-            next: None,
-            fields,
-            data: Vec::new(),
-        };
-        Flow {
-            name: FlowName::new("visit").unwrap(),
-            path: "/visit".to_owned(),
-            signature: SignatureRule::Required,
-            encryption: Encryption::None,
-            screens: vec![screen("FIRST", false, vec![]), screen("LAST", true, fields.collect())],
-            booking: None,
-            lead: None,
-            webhook: WebhookRule::default(),
-        }
+        let fields = fields.into_iter().map(|(name, kind)| Field { required: true, ..Field::new(name, kind) });
+        let last = Screen { is_final: true, fields: fields.collect(), ..Screen::new("LAST") };
+        let name = FlowName::new("visit").unwrap();
+        Flow { screens: vec![Screen::new("FIRST"), last], ..Flow::new(name, "/visit".to_owned()) }
     }
 
     fn data(flow: &Flow, given: &Value, wish: Option<&Wish>) -> Map<String, Value> {

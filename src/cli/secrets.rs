@@ -15,7 +15,7 @@ use crate::config::{Config, ConfigError, Secret, SecretRef};
 const DEVELOPMENT: &str = "flowgate.dev-secret";
 
 /// The secrets to run with. At least one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct AppSecrets {
     /// The newest: what `try` signs with.
     pub newest: Secret,
@@ -43,6 +43,12 @@ pub enum NoSecret {
     /// None is set, and no server has made a development secret yet.
     #[error("no app secret is set, and there is no {} yet: `flowgate serve` makes it", .0.display())]
     NotYet(PathBuf),
+    /// A running server had some, and is to have none.
+    #[error(
+        "meta.app_secrets: none is set ({0}); a running server sees variables as they were at its start: restart it, or \
+         name a file"
+    )]
+    NoLonger(String),
 }
 
 impl AppSecrets {
@@ -67,6 +73,22 @@ impl AppSecrets {
         match Self::configured(config)? {
             Some(secrets) => Ok(secrets),
             None => Self::development(development_file(config)),
+        }
+    }
+
+    /// The secrets that the config names or, where none is set and none was, the development secret that `running` has.
+    ///
+    /// # Errors
+    /// [`NoSecret`].
+    pub fn get_or_keep(config: &Config, running: &Self) -> Result<Self, NoSecret> {
+        match Self::configured(config)? {
+            Some(secrets) => Ok(secrets),
+            None if running.development.is_some() => Ok(running.clone()),
+            // Meta's own signatures would not fit any more.
+            None => {
+                let places: Vec<String> = config.meta.app_secrets.iter().map(SecretRef::place).collect();
+                Err(NoSecret::NoLonger(places.join(", ")))
+            }
         }
     }
 

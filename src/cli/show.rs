@@ -19,6 +19,13 @@ pub enum Look {
         /// What is said where there is nothing.
         empty: &'static str,
     },
+    /// Each as a few lines of text; the other text stands in for none.
+    Told {
+        /// The lines of one row, without control characters.
+        text: fn(&Value) -> String,
+        /// What is said where there is nothing.
+        empty: &'static str,
+    },
     /// One thing, field by field.
     Whole,
 }
@@ -80,8 +87,11 @@ impl<W: Write> Printer<W> {
 
     fn print_rows(&mut self) -> io::Result<()> {
         match self.look {
-            Look::Table { empty, .. } if self.rows.is_empty() => writeln!(self.out, "{empty}"),
+            Look::Table { empty, .. } | Look::Told { empty, .. } if self.rows.is_empty() => {
+                writeln!(self.out, "{empty}")
+            }
             Look::Table { columns, .. } => writeln!(self.out, "{}", table(columns, &self.rows, self.colour).trim_fmt()),
+            Look::Told { text, .. } => self.rows.iter().try_for_each(|row| writeln!(self.out, "{}", text(row))),
             Look::Whole => self.rows.iter().try_for_each(|row| whole(&mut self.out, row)),
         }
     }
@@ -114,7 +124,7 @@ fn cell(value: &Value, colour: bool) -> Cell {
 }
 
 /// A value as one cell shows it.
-fn short(value: &Value) -> String {
+pub(super) fn short(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::Bool(true) => "yes".to_owned(),

@@ -11,10 +11,16 @@ use super::raw::Table;
 use super::screens;
 use super::secrets::SecretRef;
 use super::settings::secret;
+use super::texts;
+use super::upstream::{self, UpstreamRule};
 use super::value::Item;
 use crate::domain::field::Field;
-use crate::domain::flow::{BookingRule, Encryption, Flow, LeadRule, Screen, SignatureRule, WebhookRule};
+use crate::domain::flow::{
+    ABANDONED_AFTER, BookingRule, Encryption, Flow, LeadRule, Resubmit, Screen, SignatureRule, WebhookRule,
+};
 use crate::domain::ids::{CalendarName, FlowName, TeamName};
+use crate::domain::screen_data::Given;
+use crate::domain::time::Millis;
 
 /// Paths that the server answers itself.
 const TAKEN_PATHS: [&str; 3] = ["/webhook", "/healthz", "/readyz"];
@@ -34,18 +40,23 @@ pub struct KeyPlaces {
     pub passphrase: Option<SecretRef>,
 }
 
-/// The flows, and the keys of those that are encrypted.
-pub(super) type Flows = (BTreeMap<FlowName, Arc<Flow>>, BTreeMap<FlowName, KeyPlaces>);
+/// The flows, and what only some of them have.
+#[derive(Default)]
+pub(super) struct Declared {
+    pub(super) flows: BTreeMap<FlowName, Arc<Flow>>,
+    pub(super) keys: BTreeMap<FlowName, KeyPlaces>,
+    pub(super) upstreams: BTreeMap<FlowName, UpstreamRule>,
+}
 
 /// Reads `[flows]`. `calendars` are the names under `[calendars]`, `folder` is the config's.
-pub(super) fn read(root: &Table<'_>, calendars: &[&str], folder: &Path) -> Flows {
-    let Some(flows) = root.get("flows") else { return Flows::default() };
+pub(super) fn read(root: &Table<'_>, calendars: &[&str], folder: &Path) -> Declared {
+    let Some(flows) = root.get("flows") else { return Declared::default() };
     let read = flows.names(|table| {
         let mut paths: BTreeMap<String, String> = BTreeMap::new();
         let mut rules: Vec<(String, WebhookRule)> = Vec::new();
-        let mut read = Flows::default();
+        let mut read = Declared::default();
         for item in table.named() {
-            let Some((flow, keys)) = flow(&item, calendars, folder) else { continue };
+            let Some((flow, keys, upstream)) = flow(&item, calendars, folder) else { continue };
             let name = flow.name.to_string();
             if let Some(other) = paths.insert(flow.path.clone(), name.clone()) {
                 item.refuse_key(format!("flows `{other}` and `{name}` have the same path, {}", flow.path));
@@ -57,8 +68,9 @@ pub(super) fn read(root: &Table<'_>, calendars: &[&str], folder: &Path) -> Flows
                 item.refuse_key(format!("flows `{other}` and `{name}` have the same webhook rule: {why}"));
             }
             rules.push((name, flow.webhook.clone()));
-            read.1.extend(keys.map(|keys| (flow.name.clone(), keys)));
-            read.0.insert(flow.name.clone(), Arc::new(flow));
+            read.keys.extend(keys.map(|keys| (flow.name.clone(), keys)));
+            read.upstreams.extend(upstream.map(|upstream| (flow.name.clone(), upstream)));
+            read.flows.insert(flow.name.clone(), Arc::new(flow));
         }
         read
     });
@@ -66,26 +78,34 @@ pub(super) fn read(root: &Table<'_>, calendars: &[&str], folder: &Path) -> Flows
 }
 
 /// One flow; `None` where it has no name or no path.
-fn flow(item: &Item<'_>, calendars: &[&str], folder: &Path) -> Option<(Flow, Option<KeyPlaces>)> {
+fn flow(item: &Item<'_>, calendars: &[&str], folder: &Path) -> Option<(Flow, Option<KeyPlaces>, Option<UpstreamRule>)> {
     let name = item.parsed_key(FlowName::new);
     item.table(|table| {
         let keys = encryption(table, folder);
-        table.refuse_for_now("upstream", "programs of yours behind a flow");
         table.refuse_for_now("deliver", "deliveries");
         let signature = table.get("signature").and_then(|item| item.word(&["required", "none"]));
         let screens = table.get("screens").map(|item| screens::read(&item, calendars)).unwrap_or_default();
+        let upstream = upstream::read(table, keys.is_some(), &screens, folder);
         let path = path(table, name.as_ref());
         let flow = Flow {
             encryption: if keys.is_some() { Encryption::Required } else { Encryption::None },
             signature: if signature == Some("none") { SignatureRule::None } else { SignatureRule::Required },
             booking: table.table("booking", |booking_table| booking(booking_table, calendars, &screens)).flatten(),
-            lead: table.table("lead", lead).flatten(),
+            lead: table.table("lead", |lead_table| lead(lead_table, &screens)).flatten(),
             webhook: table.table("webhook", webhook).unwrap_or_default(),
+            has_program: upstream.is_some(),
+            texts: texts::read(table),
+            resubmit: resubmit(table, keys.is_some()),
+            abandoned_after: table.length(
+                "abandoned_after",
+                ABANDONED_AFTER,
+                Millis::from_secs(60)..=Millis::from_secs(90 * 24 * 3600),
+            ),
             screens,
             name: name?,
             path: path?,
         };
-        Some((flow, keys))
+        Some((flow, keys, upstream))
     })?
 }
 
@@ -176,10 +196,33 @@ fn booking(table: &Table<'_>, calendars: &[&str], screens: &[Screen]) -> Option<
     Some(BookingRule { calendar: calendar?, date: date?, time: time? })
 }
 
-fn lead(table: &Table<'_>) -> Option<LeadRule> {
+/// What comes of a token that was used: only encrypted flows have an answer for that.
+fn resubmit(table: &Table<'_>, is_encrypted: bool) -> Resubmit {
+    let Some(item) = table.get("resubmit") else { return Resubmit::default() };
+    let word = item.word(&["success", "refuse"]);
+    if word == Some("refuse") && !is_encrypted {
+        item.refuse_key(format!("{}: only a flow with `encryption = \"required\"` can refuse a token", table.name));
+    }
+    if word == Some("refuse") { Resubmit::Refuse } else { Resubmit::Success }
+}
+
+fn lead(table: &Table<'_>, screens: &[Screen]) -> Option<LeadRule> {
     let team = table.need("team").and_then(|item| item.parsed(TeamName::new));
     let sticky = table.boolean("sticky", false);
-    Some(LeadRule { team: team?, sticky })
+    let agent = table.get("agent").and_then(|item| {
+        let name = item.some_text()?;
+        let fields = screens.iter().flat_map(|screen| &screen.fields).map(|field| field.name.as_str());
+        let shown = screens.iter().flat_map(|screen| &screen.data).filter_map(|(name, given)| match given {
+            Given::Agent { .. } => Some(name.as_str()),
+            _ => None,
+        });
+        let known: Vec<&str> = fields.chain(shown).collect();
+        if !screens.is_empty() && !known.contains(&name) {
+            item.refuse(format!("no screen has a field {name:?}, nor shows an agent as that{}", hint(name, known)));
+        }
+        Some(name.to_owned())
+    });
+    Some(LeadRule { team: team?, sticky, agent })
 }
 
 fn webhook(table: &Table<'_>) -> WebhookRule {
@@ -296,13 +339,7 @@ mod tests {
     fn what_comes_with_later_versions_is_refused_and_never_suggested() {
         assert_refused(
             "[flows.form]",
-            &[
-                (
-                    "upstream = \"http://[::1]\"",
-                    "2:1: `upstream`: this version has no programs of yours behind a flow yet",
-                ),
-                ("deliver = [\"crm\"]", "2:1: `deliver`: this version has no deliveries yet"),
-            ],
+            &[("deliver = [\"crm\"]", "2:1: `deliver`: this version has no deliveries yet")],
         );
         assert!(!refused("[flows.form]\ndelivr = []").contains("`deliver`"));
         assert_refused(

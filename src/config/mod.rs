@@ -9,15 +9,20 @@
 //! demand, secrets. A relative path in a config is relative to that file.
 
 mod calendars;
+mod changes;
 mod error;
+mod fields;
 mod flows;
 mod nearest;
 mod raw;
+mod screen_data;
 mod screens;
 mod secrets;
 mod settings;
 mod summary;
+mod texts;
 pub mod units;
+mod upstream;
 mod value;
 
 use std::collections::BTreeMap;
@@ -32,6 +37,7 @@ pub use flows::KeyPlaces;
 pub use secrets::{InvalidSecretRef, Secret, SecretError, SecretRef};
 pub use settings::{Limits, Meta, Retention, StoreSettings, Verify, Workers};
 pub use summary::{CalendarSummary, DaySummary, FlowSummary, Summary};
+pub use upstream::{Fallback, UpstreamRule};
 
 use crate::domain::calendar::Calendar;
 use crate::domain::flow::Flow;
@@ -72,6 +78,8 @@ pub struct Config {
     pub flows: BTreeMap<FlowName, Arc<Flow>>,
     /// Where the keys of encrypted flows are.
     pub keys: BTreeMap<FlowName, KeyPlaces>,
+    /// How the programs are asked that some encrypted flows have behind them.
+    pub upstreams: BTreeMap<FlowName, UpstreamRule>,
     /// The calendars.
     pub calendars: BTreeMap<CalendarName, Arc<Calendar>>,
 }
@@ -107,6 +115,19 @@ impl Config {
         Self::parse(file, &read_text(file)?)
     }
 
+    /// The data file that a config names, also where the config is wrong otherwise: a server that runs answers beside it,
+    /// whatever somebody is just doing to its config. `None` where there is no text to read.
+    #[must_use]
+    pub fn data_of(named: Option<&Path>) -> Option<PathBuf> {
+        let places = || PLACES.iter().map(Path::new).find(|file| file.exists());
+        let file = named.or_else(places)?;
+        let text = read_text(file).ok()?;
+        let (root, _) = toml::de::DeTable::parse_recoverable(&text);
+        let report = Report::new(file, &text);
+        let table = Table::new(&report, root.get_ref(), String::new(), 0);
+        Some(settings::Places::read(&table, file.parent().unwrap_or(Path::new(""))).data)
+    }
+
     /// Reads a config from its text. `file` is where it stands, for errors and relative paths.
     ///
     /// # Errors
@@ -123,7 +144,7 @@ impl Config {
         root.refuse_for_now("destinations", "deliveries");
         root.refuse_for_now("gateways", "unofficial gateways");
         let settings::Places { listen, admin_listen, data } = settings::Places::read(root, folder);
-        let (flows, keys) = flows::read(root, &calendars::names(root), folder);
+        let flows::Declared { flows, keys, upstreams } = flows::read(root, &calendars::names(root), folder);
         Self {
             file: file.to_owned(),
             listen,
@@ -137,6 +158,7 @@ impl Config {
             store: StoreSettings::read(root),
             flows,
             keys,
+            upstreams,
             calendars: calendars::read(root),
         }
     }

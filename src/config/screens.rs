@@ -1,29 +1,26 @@
-//! `[[flows.NAME.screens]]`: screens that lead to an end, fields with sound bounds.
+//! `[[flows.NAME.screens]]`: screens that can be reached, hang together, and lead to an end.
 //!
-//! What a screen's answer then means, and whether a value fits its field, is `crate::domain`'s.
+//! Their fields are read by `fields`, what they are given by `screen_data`. What a screen's answer then means is
+//! `crate::domain`'s.
 
-use std::collections::BTreeSet;
-use std::fmt;
+use std::collections::BTreeMap;
 
 use super::nearest::hint;
 use super::raw::Table;
 use super::value::Item;
-use crate::domain::field::{Field, FieldKind};
-use crate::domain::flow::Screen;
-use crate::domain::ids::CalendarName;
-use crate::domain::screen_data::Given;
+use super::{fields, screen_data};
+use crate::domain::screen::{Next, Screen, Select, reach};
 
-/// Longest text that a field may ask for: more than any component of a flow takes.
-const TEXT_CHARACTERS_MAX: usize = 1_000_000;
-
-const KINDS: [&str; 10] =
-    ["text", "email", "phone", "number", "integer", "boolean", "date", "time", "choice", "choices"];
-
-/// A screen, and where its name and its `next` were typed.
+/// A screen, where its name was typed, and every place that names another screen or a field.
 struct Typed<'d> {
     screen: Screen,
     name: Item<'d>,
+    /// Its `next`, if it has one.
     next: Option<Item<'d>>,
+    /// Screens that it names.
+    screens: Vec<(Item<'d>, String)>,
+    /// Fields that it names.
+    fields: Vec<(Item<'d>, String)>,
 }
 
 /// Reads the list of screens.
@@ -34,196 +31,182 @@ pub(super) fn read(list: &Item<'_>, calendars: &[&str]) -> Vec<Screen> {
     if list.problems_so_far() == before {
         check_ways(list, &typed);
     }
+    if list.problems_so_far() == before {
+        check_reach(&typed);
+    }
     typed.into_iter().map(|typed| typed.screen).collect()
 }
 
 fn screen<'d>(table: &Table<'d>, calendars: &[&str]) -> Option<Typed<'d>> {
-    let (name, next) = (table.need("name"), table.get("next"));
+    let name = table.need("name");
+    let next = table.get("next");
+    let (mut screens, mut named_fields) = (Vec::new(), Vec::new());
     let screen = Screen {
         name: name.as_ref().and_then(Item::some_text).unwrap_or_default().to_owned(),
         is_final: table.boolean("final", false),
-        next: next.as_ref().and_then(Item::some_text).map(str::to_owned),
-        fields: table.get("fields").and_then(|item| item.names(fields)).unwrap_or_default(),
-        data: table.get("data").and_then(|item| item.names(|table| data(table, calendars))).unwrap_or_default(),
+        next: next.as_ref().map(|item| way(item, &mut screens, &mut named_fields)).unwrap_or_default(),
+        select: table.get("select").map(|item| select(&item, &mut named_fields)).unwrap_or_default(),
+        fields: table.get("fields").and_then(|item| item.names(fields::read)).unwrap_or_default(),
+        data: table
+            .get("data")
+            .and_then(|item| item.names(|table| screen_data::read(table, calendars)))
+            .unwrap_or_default(),
     };
-    Some(Typed { screen, name: name?, next })
+    Some(Typed { screen, name: name?, next, screens, fields: named_fields })
+}
+
+/// `next`: a screen, or `{ field = "…", is = { VALUE = "SCREEN" }, otherwise = "SCREEN" }`.
+fn way<'d>(item: &Item<'d>, screens: &mut Vec<(Item<'d>, String)>, named: &mut Vec<(Item<'d>, String)>) -> Next {
+    let mut screen = |item: &Item<'d>| {
+        let name = item.some_text()?.to_owned();
+        screens.push((item.clone(), name.clone()));
+        Some(name)
+    };
+    if !item.is_table() {
+        return screen(item).map(Next::Screen).unwrap_or_default();
+    }
+    let by_field = item.table(|table| {
+        let field = table.need("field").and_then(|item| {
+            let name = item.some_text()?.to_owned();
+            named.push((item, name.clone()));
+            Some(name)
+        });
+        let to = table.need("is").and_then(|item| item.names(Table::named));
+        let to = to.into_iter().flatten().filter_map(|item| Some((item.key.to_owned(), screen(&item)?)));
+        let to: BTreeMap<String, String> = to.collect();
+        let otherwise = table.get("otherwise").and_then(|item| screen(&item));
+        Some(Next::ByField { field: field?, to, otherwise })
+    });
+    by_field.flatten().unwrap_or_default()
+}
+
+/// `select`: names of fields, or `{ FIELD = "VALUE" }`, or `{ FIELD = ["VALUE", "VALUE"] }`.
+fn select<'d>(item: &Item<'d>, named: &mut Vec<(Item<'d>, String)>) -> Select {
+    if !item.is_table() {
+        let names = item.some_items().unwrap_or_default().into_iter().filter_map(|item| {
+            let name = item.some_text()?.to_owned();
+            named.push((item, name.clone()));
+            Some(name)
+        });
+        return Select::Fields(names.collect());
+    }
+    let mark = |item: Item<'d>| {
+        let values = if item.is_list() { item.some_items()? } else { vec![item.clone()] };
+        let values = values.iter().filter_map(|value| value.some_text().map(str::to_owned)).collect();
+        Some((item.key.to_owned(), values))
+    };
+    let marks = item.names(Table::named).unwrap_or_default();
+    if marks.is_empty() {
+        item.refuse("names no field");
+    }
+    Select::Marked(marks.into_iter().filter_map(mark).collect())
 }
 
 /// Whether each screen leads somewhere, and the form to an end.
 fn check_ways(list: &Item<'_>, typed: &[Typed<'_>]) {
     let names = || typed.iter().map(|typed| typed.screen.name.as_str());
-    for (number, Typed { screen, name, next }) in typed.iter().enumerate() {
+    for (number, Typed { screen, name, next, screens, fields }) in typed.iter().enumerate() {
         if names().take(number).any(|earlier| earlier == screen.name) {
             name.refuse(format!("there are two screens {:?}", screen.name));
         }
-        let Some((item, next)) = next.as_ref().zip(screen.next.as_ref()) else { continue };
-        if screen.is_final {
-            item.refuse(format!("screen {:?} is final: nothing can follow it", screen.name));
-        } else if !names().any(|name| name == next) {
+        if let Some(next) = next.as_ref().filter(|_| screen.is_final) {
+            next.refuse(format!("screen {:?} is final: nothing can follow it", screen.name));
+            continue;
+        }
+        for (item, next) in screens.iter().filter(|(_, next)| !names().any(|name| name == next)) {
             item.refuse(format!("there is no screen {next:?}{}", hint(next, names())));
+        }
+        // What decides the next screen may have been answered before; what is chosen is chosen here.
+        let decides = |item: &Item<'_>| item.key == "field";
+        for (item, field) in fields {
+            let of = |other: &&Typed<'_>| decides(item) || other.screen.name == screen.name;
+            let declared = || typed.iter().filter(of).flat_map(|typed| &typed.screen.fields);
+            if !declared().any(|known| known.name == *field) {
+                let known = declared().map(|field| field.name.as_str());
+                let which = if decides(item) { "no screen" } else { "this screen has no field, so none" };
+                item.refuse(format!("{which} has a field {field:?}{}", hint(field, known)));
+            }
         }
     }
     if !typed.iter().any(|typed| typed.screen.is_final) {
         list.refuse("no screen is final: write `final = true` in the one that completes the form");
-    } else if let Some(last) = typed.last().filter(|last| !last.screen.is_final && last.next.is_none()) {
+    } else if let Some(last) = typed.last().filter(|last| !last.screen.is_final && falls_through(&last.screen)) {
         let name = &last.screen.name;
         last.name.refuse(format!("nothing follows the last screen, {name:?}: make it final or give it a `next`"));
     }
 }
 
-fn fields(table: &Table<'_>) -> Vec<Field> {
-    let field = |item: Item<'_>| {
-        item.table(|table| {
-            let kind = kind(table)?;
-            let required = table.boolean("required", false);
-            if item.key.is_empty() {
-                item.refuse_key("a field needs a name");
-            }
-            Some(Field { name: item.key.to_owned(), kind, required })
-        })?
-    };
-    table.named().into_iter().filter_map(field).collect()
+/// Whether it may lead to the screen declared after it.
+const fn falls_through(screen: &Screen) -> bool {
+    matches!(screen.next, Next::Following | Next::ByField { otherwise: None, .. })
 }
 
-/// What a screen is given, by name.
-fn data(table: &Table<'_>, calendars: &[&str]) -> Vec<(String, Given)> {
-    let one = |item: Item<'_>| {
-        let given = item.table(|table| given(table, &item, calendars))??;
-        Some((item.key.to_owned(), given))
-    };
-    table.named().into_iter().filter_map(one).collect()
-}
-
-/// Where one value comes from: exactly one of the four.
-fn given(table: &Table<'_>, item: &Item<'_>, calendars: &[&str]) -> Option<Given> {
-    let calendar = |typed: &Item<'_>| {
-        let name = typed.text()?;
-        if !calendars.contains(&name) {
-            typed.refuse(format!("there is no calendar {name:?}{}", hint(name, calendars.iter().copied())));
-            return None;
+/// Whether each screen can be reached from the first, and the end from each.
+fn check_reach(typed: &[Typed<'_>]) {
+    let screens: Vec<Screen> = typed.iter().map(|typed| typed.screen.clone()).collect();
+    let reached = reach(&screens, screens.first());
+    for Typed { screen, name, .. } in typed {
+        if !reached.iter().any(|known| known.name == screen.name) {
+            name.refuse(format!("nothing leads to screen {:?}: let a `next` name it, or take it out", screen.name));
         }
-        CalendarName::new(name).ok()
-    };
-    let day = table.get("day");
-    let (value, answer) = (table.get("value"), table.get("answer"));
-    let (slots, dates) = (table.get("slots"), table.get("dates"));
-    if let Some(day) = day.as_ref().filter(|_| slots.is_none()) {
-        day.refuse_key("only `slots` are of a day");
-    }
-    match (value, answer, slots, dates) {
-        (Some(value), None, None, None) => Some(Given::Constant(value.text()?.to_owned())),
-        (None, Some(answer), None, None) => Some(Given::Answer(answer.some_text()?.to_owned())),
-        (None, None, Some(slots), None) => {
-            let day = day.and_then(|day| day.some_text().map(str::to_owned));
-            Some(Given::Slots { calendar: calendar(&slots)?, day })
-        }
-        (None, None, None, Some(dates)) => Some(Given::Dates { calendar: calendar(&dates)? }),
-        _ => {
-            item.refuse("needs exactly one of `value`, `answer`, `slots` and `dates`");
-            None
+        if !reach(&screens, Some(screen)).iter().any(|end| end.is_final) {
+            name.refuse(format!("from screen {:?} no way leads to a final screen", screen.name));
         }
     }
-}
-
-/// The kind of a field, with the bounds that this kind can have.
-fn kind(table: &Table<'_>) -> Option<FieldKind> {
-    let typed = table.get("type");
-    let word = typed.as_ref().map_or(Some("text"), |item| item.word(&KINDS));
-    let (min, max, choices) = (table.get("min"), table.get("max"), table.get("choices"));
-    let word = word?;
-    let has_bounds = matches!(word, "text" | "number" | "integer");
-    let has_choices = matches!(word, "choice" | "choices");
-    for (item, allowed) in [(&min, has_bounds), (&max, has_bounds), (&choices, has_choices)] {
-        if let Some(item) = item.as_ref().filter(|_| !allowed) {
-            item.refuse_key(format!("{}: a field of type \"{word}\" has no `{}`", table.name, item.key));
-        }
-    }
-    Some(match word {
-        "text" => {
-            let (min, max) = bounds(min.as_ref(), max.as_ref(), |item| item.integer(0..=TEXT_CHARACTERS_MAX));
-            FieldKind::Text { min, max }
-        }
-        "number" => {
-            let (min, max) = bounds(min.as_ref(), max.as_ref(), Item::number);
-            FieldKind::Number { min, max }
-        }
-        "integer" => {
-            let (min, max) = bounds(min.as_ref(), max.as_ref(), |item| item.integer(i64::MIN..=i64::MAX));
-            FieldKind::Integer { min, max }
-        }
-        "email" => FieldKind::Email,
-        "phone" => FieldKind::Phone,
-        "boolean" => FieldKind::Boolean,
-        "date" => FieldKind::Date,
-        "time" => FieldKind::Time,
-        "choice" => FieldKind::Choice(choices_of(table, choices.as_ref(), word)),
-        _ => FieldKind::Choices(choices_of(table, choices.as_ref(), word)),
-    })
-}
-
-fn bounds<'d, N: PartialOrd + fmt::Display>(
-    min: Option<&Item<'d>>,
-    max: Option<&Item<'d>>,
-    read: impl Fn(&Item<'d>) -> Option<N>,
-) -> (Option<N>, Option<N>) {
-    let (least, most) = (min.and_then(&read), max.and_then(&read));
-    if let (Some(item), Some(least), Some(most)) = (min, &least, &most)
-        && least > most
-    {
-        item.refuse(format!("{least} is more than `max`, which is {most}: nothing would fit"));
-    }
-    (least, most)
-}
-
-fn choices_of(table: &Table<'_>, choices: Option<&Item<'_>>, word: &str) -> Vec<String> {
-    let Some(item) = choices else {
-        table.refuse(format!("a field of type \"{word}\" needs `choices`"));
-        return Vec::new();
-    };
-    let items = item.some_items().unwrap_or_default();
-    let mut known = BTreeSet::new();
-    let choice = |item: &Item<'_>| {
-        let text = item.some_text()?;
-        if !known.insert(text.to_owned()) {
-            item.refuse(format!("has {text:?} twice"));
-        }
-        Some(text.to_owned())
-    };
-    items.iter().filter_map(choice).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{accepted, assert_refused, refused};
-    use super::*;
+
+    fn screens(list: &str, expected: &str) {
+        assert_refused("[flows.form]", &[(&format!("screens = [{list}]"), &format!("2:{expected}"))]);
+    }
 
     #[test]
-    fn what_a_screen_is_given_comes_from_one_place_that_is_there() {
-        let head = "[calendars.chair]\ntimezone = \"UTC\"\nslot = \"1h\"\nopen = { mon = [\"09:00-17:00\"] }\n";
-        let config = |given: &str| {
-            format!("{head}[flows.form]\nscreens = [{{ name = \"A\", final = true, data = {{ x = {given} }} }}]")
+    fn what_comes_next_may_depend_on_a_field_that_is_there() {
+        let config = |first: &str| {
+            format!(
+                "[[flows.form.screens]]\nname = \"A\"\n{first}\nfields = {{ kind = {{}}, day = {{}} }}\n\
+                 [[flows.form.screens]]\nname = \"B\"\n[[flows.form.screens]]\nname = \"C\"\nfinal = true\n"
+            )
         };
-        for good in
-            ["{ value = \"\" }", "{ answer = \"a\" }", "{ dates = \"chair\" }", "{ slots = \"chair\", day = \"d\" }"]
-        {
+        for good in [
+            "next = { field = \"kind\", is = { x = \"C\" } }",
+            "next = { field = \"kind\", is = { x = \"C\", y = \"B\" }, otherwise = \"B\" }",
+            "select = [\"day\"]",
+            "select = { trigger = \"day\" }",
+            "select = { trigger = [\"day\", \"kind\"] }",
+        ] {
             accepted(&config(good));
         }
         for (bad, why) in [
-            ("{}", "needs exactly one of `value`, `answer`, `slots` and `dates`"),
-            ("{ value = \"a\", answer = \"b\" }", "needs exactly one of"),
-            ("{ slots = \"chiar\" }", "there is no calendar \"chiar\": did you mean `chair`?"),
-            ("{ dates = \"chair\", day = \"d\" }", "only `slots` are of a day"),
-            ("{ value = 3 }", "must be a text"),
-            ("{ valeu = \"a\" }", "did you mean `value`?"),
-            ("\"a\"", "must be a table"),
+            ("next = { field = \"kind\", is = { x = \"D\" } }", "next.is.x: there is no screen \"D\""),
+            ("next = { field = \"knid\", is = { x = \"C\" } }", "no screen has a field \"knid\": did you mean `kind`?"),
+            ("next = { is = { x = \"C\" } }", "`field` is missing"),
+            ("next = { field = \"kind\" }", "`is` is missing"),
+            ("next = { field = \"kind\", is = {}, else = \"B\" }", "unknown key `else`"),
+            ("next = 3", "next: must be a text in quotes, and is a whole number"),
+            ("next = \"C\"", "nothing leads to screen \"B\""),
+            ("next = { field = \"kind\", is = { x = \"C\" }, otherwise = \"C\" }", "nothing leads to screen \"B\""),
+            ("select = [\"dya\"]", "has a field \"dya\": did you mean `day`?"),
+            ("select = []", "select: is empty"),
+            ("select = {}", "names no field"),
+            ("select = { trigger = 3 }", "must be a text"),
+            ("select = \"day\"", "must be a list"),
         ] {
             let said = refused(&config(bad));
             assert!(said.contains(why), "{bad}: {said}");
         }
     }
 
-    fn screens(list: &str, expected: &str) {
-        assert_refused("[flows.form]", &[(&format!("screens = [{list}]"), &format!("2:{expected}"))]);
+    #[test]
+    fn from_every_screen_a_way_leads_to_the_end() {
+        let screens = "{ name = \"A\", next = { field = \"a\", is = { x = \"B\" }, otherwise = \"D\" }, fields = { a = {} } }, \
+                       { name = \"B\" }, { name = \"C\", next = \"B\" }, { name = \"D\", final = true }";
+        let said = refused(&format!("[flows.form]\nscreens = [{screens}]"));
+        assert!(said.contains("from screen \"B\" no way leads to a final screen"), "{said}");
+        assert!(said.contains("from screen \"C\" no way leads to a final screen"), "{said}");
     }
 
     #[test]
@@ -253,83 +236,5 @@ mod tests {
             "51: flows.form.screens.name: nothing follows the last screen, \"B\": make it final or give it a `next`",
         );
         screens("{ name = \"A\", finl = true }", "26: unknown key `finl` in flows.form.screens: did you mean `final`?");
-    }
-
-    #[test]
-    fn a_field_has_the_bounds_that_its_type_can_have() {
-        for (typed, column, what) in [
-            (
-                "type = \"mail\"",
-                64,
-                "flows.form.screens.fields.a.type: \"mail\" is not known here: did you mean `email`?",
-            ),
-            ("typ = \"email\"", 57, "unknown key `typ` in flows.form.screens.fields.a: did you mean `type`?"),
-            (
-                "min = 3, max = 2",
-                63,
-                "flows.form.screens.fields.a.min: 3 is more than `max`, which is 2: nothing would fit",
-            ),
-            (
-                "type = \"number\", min = 0.5, max = 0.25",
-                80,
-                "flows.form.screens.fields.a.min: 0.5 is more than `max`, which is 0.25: nothing would fit",
-            ),
-            ("max = -1", 63, "flows.form.screens.fields.a.max: must be from 0 to 1000000, and is -1"),
-            ("type = \"email\", max = 2", 73, "flows.form.screens.fields.a: a field of type \"email\" has no `max`"),
-            ("choices = [\"x\"]", 57, "flows.form.screens.fields.a: a field of type \"text\" has no `choices`"),
-            (
-                "type = \"integer\", min = 1.5",
-                81,
-                "flows.form.screens.fields.a.min: must be a whole number, and is a decimal number",
-            ),
-            (
-                "type = \"number\", min = \"1\"",
-                80,
-                "flows.form.screens.fields.a.min: must be a finite number, and is a text",
-            ),
-            (
-                "type = \"number\", min = nan",
-                80,
-                "flows.form.screens.fields.a.min: must be a finite number, and is a decimal number",
-            ),
-            ("required = 1", 68, "flows.form.screens.fields.a.required: must be true or false, and is a whole number"),
-            ("type = \"choice\"", 55, "flows.form.screens.fields.a: a field of type \"choice\" needs `choices`"),
-            (
-                "type = \"choice\", choices = []",
-                84,
-                "flows.form.screens.fields.a.choices: is empty: leave it out, or put something in",
-            ),
-            (
-                "type = \"choices\", choices = [\"x\", \"x\"]",
-                91,
-                "flows.form.screens.fields.a.choices: has \"x\" twice",
-            ),
-        ] {
-            let list = format!("{{ name = \"A\", final = true, fields = {{ a = {{ {typed} }} }} }}");
-            screens(&list, &format!("{column}: {what}"));
-        }
-    }
-
-    #[test]
-    fn fields_keep_the_order_of_the_file_and_are_texts_unless_told() {
-        let config = accepted(
-            "[[flows.form.screens]]\nname = \"A\"\nfinal = true\n[flows.form.screens.fields]\nz = {}\na = { type = \"choice\", choices = [\"x\"], required = true }\n",
-        );
-        let fields = &config.flows.values().next().unwrap().screens[0].fields;
-        let z = Field { name: "z".to_owned(), kind: FieldKind::Text { min: None, max: None }, required: false };
-        let a = Field { name: "a".to_owned(), kind: FieldKind::Choice(vec!["x".to_owned()]), required: true };
-        assert_eq!(*fields, [z, a]);
-    }
-
-    #[test]
-    fn every_type_that_is_listed_makes_a_field_of_that_name() {
-        for kind in KINDS {
-            let choices = if kind.starts_with("choice") { ", choices = [\"x\"]" } else { "" };
-            let config = accepted(&format!(
-                "[flows.form]\nscreens = [{{ name = \"A\", final = true, fields = {{ a = {{ type = \"{kind}\"{choices} }} }} }}]"
-            ));
-            let flow = config.flows.values().next().unwrap();
-            assert_eq!(flow.screens[0].fields[0].kind.as_str(), kind);
-        }
     }
 }

@@ -86,7 +86,7 @@ pub struct Retention {
     pub message_ids: Millis,
     /// Submissions that are done, with all that belongs to them; and drafts.
     pub submissions: Millis,
-    /// Attempts of jobs that are done.
+    /// Attempts of jobs that are done, and complaints of clients.
     pub attempts: Millis,
 }
 

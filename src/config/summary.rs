@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Config;
 use super::secrets::SecretRef;
 use super::units;
+use super::upstream::UpstreamRule;
 use crate::domain::calendar::Calendar;
 use crate::domain::flow::{Encryption, Flow, SignatureRule};
 use crate::domain::time::{Millis, Timestamp};
@@ -53,6 +54,8 @@ pub struct FlowSummary {
     pub encrypted: bool,
     /// Its screens in order.
     pub screens: Vec<String>,
+    /// The program that says what it shows next.
+    pub upstream: Option<String>,
     /// The calendar it books in.
     pub calendar: Option<String>,
     /// The team that takes its leads.
@@ -90,7 +93,7 @@ impl Config {
             listen: self.listen,
             admin_listen: self.admin_listen,
             data: self.data.display().to_string(),
-            flows: self.flows.values().map(|flow| FlowSummary::of(flow)).collect(),
+            flows: self.flows.values().map(|flow| FlowSummary::of(flow, self.upstreams.get(&flow.name))).collect(),
             calendars: self.calendars.values().map(|calendar| CalendarSummary::of(calendar, now)).collect(),
             notes: self.notes(),
         }
@@ -106,6 +109,9 @@ impl Config {
         for (flow, places) in &self.keys {
             let places = places.private_keys.iter().chain(&places.passphrase);
             notes.extend(places.filter_map(SecretRef::note).map(|note| format!("flow {flow}: {note}")));
+        }
+        for (flow, rule) in &self.upstreams {
+            notes.extend(rule.secret.note().map(|note| format!("flow {flow}: upstream.secret: {note}")));
         }
         for flow in self.flows.values().filter(|flow| flow.signature == SignatureRule::None) {
             notes.push(format!(
@@ -136,13 +142,14 @@ impl Config {
 }
 
 impl FlowSummary {
-    fn of(flow: &Flow) -> Self {
+    fn of(flow: &Flow, upstream: Option<&UpstreamRule>) -> Self {
         Self {
             name: flow.name.to_string(),
             path: flow.path.clone(),
             signed: flow.signature == SignatureRule::Required,
             encrypted: flow.encryption == Encryption::Required,
             screens: flow.screens.iter().map(|screen| screen.name.clone()).collect(),
+            upstream: upstream.map(|rule| rule.url.to_string()),
             calendar: flow.booking.as_ref().map(|booking| booking.calendar.to_string()),
             team: flow.lead.as_ref().map(|lead| lead.team.to_string()),
         }
@@ -186,6 +193,9 @@ impl fmt::Display for FlowSummary {
         writeln!(f, "  path          {}{encrypted}{}", self.path, if self.signed { "" } else { " (not signed)" })?;
         let screens = if self.screens.is_empty() { "any, each final".to_owned() } else { self.screens.join(", ") };
         writeln!(f, "  screens       {screens}")?;
+        if let Some(url) = &self.upstream {
+            writeln!(f, "  asks          {url}")?;
+        }
         writeln!(f, "  books in      {}", self.calendar.as_deref().unwrap_or("nothing"))?;
         writeln!(f, "  leads go to   {}", self.team.as_deref().unwrap_or("nobody"))
     }

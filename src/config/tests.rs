@@ -82,6 +82,11 @@ fn the_shipped_config_names_every_setting_and_what_is_left_out_stands_there_as_a
         "next",
         "final",
         "required",
+        "url",
+        "secret",
+        "timeout",
+        "fallback",
+        "breaker",
         "timezone",
         "closed",
         "opened",
@@ -103,7 +108,7 @@ fn the_shipped_flow_books_and_takes_the_answer_of_its_screen() {
     let config = accepted(SHIPPED);
     let flow = config.flows.values().next().unwrap();
     assert_eq!((flow.path.as_str(), flow.signature), ("/whatsapp-flow-webhook", SignatureRule::Required));
-    assert_eq!(flow.stage(Some("APPOINTMENT_SCREEN")), Ok(Stage::Final));
+    assert_eq!(flow.stage(Some("APPOINTMENT_SCREEN"), &serde_json::Map::new()), Ok(Stage::Final));
     let vector: serde_json::Value =
         serde_json::from_str(include_str!("../../tests/vectors/plain_appointment.json")).unwrap();
     let data = vector["data"].as_object().unwrap();

@@ -80,6 +80,16 @@ impl<'d> Item<'d> {
         known
     }
 
+    /// Whether it is a table.
+    pub(super) fn is_table(&self) -> bool {
+        self.value.get_ref().is_table()
+    }
+
+    /// Whether it is a list.
+    pub(super) fn is_list(&self) -> bool {
+        self.value.get_ref().is_array()
+    }
+
     pub(super) fn boolean(&self) -> Option<bool> {
         let value = self.value.get_ref().as_bool();
         if value.is_none() {

@@ -36,6 +36,8 @@ pub struct Form {
     pub draft_key: Option<IdempotencyKey>,
     /// The slot it asks for.
     pub wish: Option<Wish>,
+    /// The encrypted request that brought it.
+    pub request: Option<IdempotencyKey>,
     /// Whether the user can be asked to choose another slot. If not, a lost slot becomes a conflict.
     pub answerable: bool,
 }
@@ -78,6 +80,7 @@ impl Form {
             elsewhere: Vec::new(),
             draft_key: None,
             wish: None,
+            request: None,
             answerable: true,
             submission: Submission {
                 flow: flow.clone(),

@@ -62,7 +62,7 @@ fn minute_of_day(text: &str) -> Option<u16> {
 }
 
 /// What a calendar is made of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CalendarSpec {
     /// Its name.
     pub name: CalendarName,
@@ -198,7 +198,7 @@ impl SlotRefused {
 }
 
 /// A calendar: checked, and ready to be asked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Calendar {
     spec: CalendarSpec,
     slot_minutes: u16,

@@ -9,10 +9,14 @@ use std::borrow::Cow;
 use std::fmt;
 
 use jiff::civil::{Date, Time};
+use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
 /// Choices named in a problem at the most.
 const CHOICES_SHOWN: usize = 8;
+
+/// Bytes of a compiled pattern at the most.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
 
 /// A declared field.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +27,51 @@ pub struct Field {
     pub kind: FieldKind,
     /// Whether it must be there when its screen is sent.
     pub required: bool,
+    /// What a text must look like, besides.
+    pub pattern: Option<Pattern>,
+    /// What customers know it by; its name, unless given.
+    pub label: Option<String>,
+    /// What customers are told where a value does not fit, instead of the flow's own texts.
+    pub error: Option<String>,
+}
+
+/// A regular expression that the whole of a text must fit.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    typed: String,
+    regex: Regex,
+}
+
+impl Pattern {
+    /// Reads an expression, in the syntax of the `regex` crate: no look-around, so no text takes long.
+    ///
+    /// # Errors
+    /// What is wrong with it, in one line.
+    pub fn new(typed: &str) -> Result<Self, String> {
+        let compiled = RegexBuilder::new(&format!("^(?:{typed})$")).size_limit(PATTERN_BYTES_MAX).build();
+        let regex = compiled.map_err(|error| match error {
+            regex::Error::CompiledTooBig(_) => "is too complex".to_owned(),
+            // The last line says what is wrong; those before it draw where.
+            error => error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+        })?;
+        Ok(Self { typed: typed.to_owned(), regex })
+    }
+
+    /// As it was typed.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.typed
+    }
+
+    fn fits(&self, value: &Value) -> bool {
+        text_of(value).is_some_and(|text| self.regex.is_match(&text))
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.typed == other.typed
+    }
 }
 
 /// What a field takes. Bounds are inclusive.
@@ -67,31 +116,100 @@ pub enum FieldKind {
     Choices(Vec<String>),
 }
 
-/// What is wrong with one field. `Display` is for the sender: `user_email: is not an e-mail address`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is wrong with one field. `Display` is for the sender: `user_email: is not an e-mail address`. What customers are
+/// told is in `super::texts`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {flaw}")]
 pub struct FieldProblem {
     /// The field.
     pub field: String,
     /// Why it was refused.
-    pub why: String,
+    pub flaw: Flaw,
 }
 
-impl fmt::Display for FieldProblem {
+/// Why a value was refused. Bounds are shown as they were configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// Nothing came.
+    Missing,
+    /// An array or an object.
+    NotText,
+    /// Fewer characters than this.
+    Shorter(usize),
+    /// More characters than this.
+    Longer(usize),
+    /// No e-mail address.
+    NotEmail,
+    /// No phone number.
+    NotPhone,
+    /// No number.
+    NotNumber,
+    /// No whole number.
+    NotInteger,
+    /// Less than this.
+    Below(String),
+    /// More than this.
+    Above(String),
+    /// Neither true nor false.
+    NotBoolean,
+    /// No day.
+    NotDate,
+    /// No time of day.
+    NotTime,
+    /// None of these.
+    NotChoice(String),
+    /// It does not look as it must.
+    OffPattern,
+}
+
+impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field, self.why)
+        let plural = |count: &usize| if *count == 1 { "" } else { "s" };
+        match self {
+            Self::Missing => f.write_str("is missing"),
+            Self::NotText => f.write_str("is not a text"),
+            Self::Shorter(min) => write!(f, "is shorter than {min} character{}", plural(min)),
+            Self::Longer(max) => write!(f, "is longer than {max} character{}", plural(max)),
+            Self::NotEmail => f.write_str("is not an e-mail address"),
+            Self::NotPhone => f.write_str("is not a phone number"),
+            Self::NotNumber => f.write_str("is not a number"),
+            Self::NotInteger => f.write_str("is not a whole number"),
+            Self::Below(min) => write!(f, "is less than {min}"),
+            Self::Above(max) => write!(f, "is more than {max}"),
+            Self::NotBoolean => f.write_str("is neither true nor false"),
+            Self::NotDate => f.write_str("is not a date like 2027-01-04"),
+            Self::NotTime => f.write_str("is not a time like 09:00"),
+            Self::NotChoice(choices) => write!(f, "is not one of: {choices}"),
+            Self::OffPattern => f.write_str("does not have the form that this field asks for"),
+        }
     }
 }
 
 impl Field {
+    /// A field that may be left out, of this kind.
+    #[must_use]
+    pub fn new(name: &str, kind: FieldKind) -> Self {
+        Self { name: name.to_owned(), kind, required: false, pattern: None, label: None, error: None }
+    }
+
+    /// What customers know it by.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        self.label.as_deref().unwrap_or(&self.name)
+    }
+
     /// What is wrong with `value`. One that is missing, null or empty is wrong only if the field `must_be_there`.
     #[must_use]
     pub fn problem(&self, value: Option<&Value>, must_be_there: bool) -> Option<FieldProblem> {
-        let why = match value.filter(|value| is_given(value)) {
-            Some(value) => self.kind.refuses(value)?,
-            None if must_be_there => "is missing".to_owned(),
+        let flaw = match value.filter(|value| is_given(value)) {
+            Some(value) => self.kind.refuses(value).or_else(|| {
+                let off = self.pattern.as_ref().is_some_and(|pattern| !pattern.fits(value));
+                off.then_some(Flaw::OffPattern)
+            })?,
+            None if must_be_there => Flaw::Missing,
             None => return None,
         };
-        Some(FieldProblem { field: self.name.clone(), why })
+        Some(FieldProblem { field: self.name.clone(), flaw })
     }
 }
 
@@ -124,21 +242,17 @@ impl FieldKind {
     }
 
     /// Why it does not take `value`; `None` if it does.
-    fn refuses(&self, value: &Value) -> Option<String> {
-        let unless = |fits: bool, why: &str| (!fits).then(|| why.to_owned());
+    fn refuses(&self, value: &Value) -> Option<Flaw> {
+        let unless = |fits: bool, flaw: Flaw| (!fits).then_some(flaw);
         match self {
             Self::Text { min, max } => text_problem(value, *min, *max),
-            Self::Email => unless(text_of(value).is_some_and(|text| is_email(&text)), "is not an e-mail address"),
-            Self::Phone => unless(text_of(value).is_some_and(|text| is_phone(&text)), "is not a phone number"),
-            Self::Number { min, max } => bounds_problem(read_number(value), "is not a number", *min, *max),
-            Self::Integer { min, max } => bounds_problem(read_integer(value), "is not a whole number", *min, *max),
-            Self::Boolean => unless(is_boolean(value), "is neither true nor false"),
-            Self::Date => {
-                unless(read_date(value).is_some() || read_slot_id(value).is_some(), "is not a date like 2027-01-04")
-            }
-            Self::Time => {
-                unless(read_time(value).is_some() || read_slot_id(value).is_some(), "is not a time like 09:00")
-            }
+            Self::Email => unless(text_of(value).is_some_and(|text| is_email(&text)), Flaw::NotEmail),
+            Self::Phone => unless(text_of(value).is_some_and(|text| is_phone(&text)), Flaw::NotPhone),
+            Self::Number { min, max } => bounds_problem(read_number(value), Flaw::NotNumber, *min, *max),
+            Self::Integer { min, max } => bounds_problem(read_integer(value), Flaw::NotInteger, *min, *max),
+            Self::Boolean => unless(is_boolean(value), Flaw::NotBoolean),
+            Self::Date => unless(read_date(value).is_some() || read_slot_id(value).is_some(), Flaw::NotDate),
+            Self::Time => unless(read_time(value).is_some() || read_slot_id(value).is_some(), Flaw::NotTime),
             Self::Choice(choices) => (!is_choice(value, choices)).then(|| not_one_of(choices)),
             Self::Choices(choices) => {
                 let all = match value {
@@ -186,7 +300,7 @@ fn time_in(text: &str) -> Option<Time> {
 }
 
 /// What a value says, where it is one text, number or boolean.
-fn text_of(value: &Value) -> Option<Cow<'_, str>> {
+pub(super) fn text_of(value: &Value) -> Option<Cow<'_, str>> {
     match value {
         Value::String(text) => Some(Cow::Borrowed(text.trim())),
         Value::Number(number) => Some(Cow::Owned(number.to_string())),
@@ -195,13 +309,12 @@ fn text_of(value: &Value) -> Option<Cow<'_, str>> {
     }
 }
 
-fn text_problem(value: &Value, min: Option<usize>, max: Option<usize>) -> Option<String> {
-    let Some(text) = text_of(value) else { return Some("is not a text".to_owned()) };
+fn text_problem(value: &Value, min: Option<usize>, max: Option<usize>) -> Option<Flaw> {
+    let Some(text) = text_of(value) else { return Some(Flaw::NotText) };
     let length = text.chars().count();
-    let plural = |count: usize| if count == 1 { "" } else { "s" };
     match (min, max) {
-        (Some(min), _) if length < min => Some(format!("is shorter than {min} character{}", plural(min))),
-        (_, Some(max)) if length > max => Some(format!("is longer than {max} character{}", plural(max))),
+        (Some(min), _) if length < min => Some(Flaw::Shorter(min)),
+        (_, Some(max)) if length > max => Some(Flaw::Longer(max)),
         _ => None,
     }
 }
@@ -244,14 +357,14 @@ fn read_integer(value: &Value) -> Option<i64> {
 
 fn bounds_problem<N: PartialOrd + fmt::Display>(
     number: Option<N>,
-    otherwise: &str,
+    otherwise: Flaw,
     min: Option<N>,
     max: Option<N>,
-) -> Option<String> {
+) -> Option<Flaw> {
     match (number, min, max) {
-        (None, ..) => Some(otherwise.to_owned()),
-        (Some(number), Some(min), _) if number < min => Some(format!("is less than {min}")),
-        (Some(number), _, Some(max)) if number > max => Some(format!("is more than {max}")),
+        (None, ..) => Some(otherwise),
+        (Some(number), Some(min), _) if number < min => Some(Flaw::Below(min.to_string())),
+        (Some(number), _, Some(max)) if number > max => Some(Flaw::Above(max.to_string())),
         _ => None,
     }
 }
@@ -260,10 +373,10 @@ fn is_choice(value: &Value, choices: &[String]) -> bool {
     text_of(value).is_some_and(|text| choices.iter().any(|choice| choice.trim() == text))
 }
 
-fn not_one_of(choices: &[String]) -> String {
+fn not_one_of(choices: &[String]) -> Flaw {
     let shown: Vec<&str> = choices.iter().take(CHOICES_SHOWN).map(String::as_str).collect();
     let more = if choices.len() > shown.len() { ", …" } else { "" };
-    format!("is not one of: {}{more}", shown.join(", "))
+    Flaw::NotChoice(format!("{}{more}", shown.join(", ")))
 }
 
 #[cfg(test)]
@@ -280,7 +393,8 @@ mod tests {
 
     fn refuses(kind: &FieldKind, why: &str, values: &[Value]) {
         for value in values {
-            assert_eq!(kind.refuses(value).as_deref(), Some(why), "{} {value}", kind.as_str());
+            let flaw = kind.refuses(value).map(|flaw| flaw.to_string());
+            assert_eq!(flaw.as_deref(), Some(why), "{} {value}", kind.as_str());
         }
     }
 
@@ -353,12 +467,23 @@ mod tests {
 
     #[test]
     fn what_was_left_out_comes_as_null_or_empty() {
-        let field = Field { name: "when".to_owned(), kind: FieldKind::Date, required: true };
+        let field = Field::new("when", FieldKind::Date);
         for nothing in [None, Some(json!(null)), Some(json!("")), Some(json!(" ")), Some(json!([]))] {
             assert_eq!(field.problem(nothing.as_ref(), false), None);
             assert_eq!(field.problem(nothing.as_ref(), true).unwrap().to_string(), "when: is missing");
         }
-        let no = Field { name: "agree".to_owned(), kind: FieldKind::Boolean, required: true };
+        let no = Field::new("agree", FieldKind::Boolean);
         assert_eq!(no.problem(Some(&json!(false)), true), None, "false is an answer");
+    }
+
+    #[test]
+    fn a_pattern_must_fit_the_whole_of_a_text() {
+        let pattern = Pattern::new("[A-Z]{2}-[0-9]+|none").unwrap();
+        let field = Field { pattern: Some(pattern), ..Field::new("plate", FieldKind::Text { min: None, max: None }) };
+        let flaw = |value: &str| field.problem(Some(&json!(value)), false).map(|problem| problem.flaw);
+        assert_eq!((flaw("AB-1"), flaw(" none "), flaw("")), (None, None, None));
+        assert_eq!((flaw("xAB-1"), flaw("AB-1 none")), (Some(Flaw::OffPattern), Some(Flaw::OffPattern)));
+        assert_eq!(Pattern::new("[a").unwrap_err(), "unclosed character class");
+        assert_eq!(Pattern::new("(?:a{1000}){1000}").unwrap_err(), "is too complex");
     }
 }

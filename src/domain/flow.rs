@@ -4,16 +4,21 @@
 //! `super::field`'s question. That names and links are sound (a `next` that exists, a calendar that exists) is checked
 //! by `crate::config`, which makes flows.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::civil::{Date, Time};
 use serde_json::{Map, Value};
 
-use super::field::{Field, FieldProblem, is_given, read_date, read_slot_id, read_time};
-use super::ids::{CalendarName, FlowName, FlowToken, TeamName};
-use super::screen_data::Given;
+pub use super::claim::{WebhookFacts, WebhookRule, claimant};
+use super::field::{Field, FieldProblem, Flaw, is_given, read_date, read_slot_id, read_time, text_of};
+use super::ids::{AgentName, CalendarName, FlowName, TeamName};
+use super::screen;
+pub use super::screen::{Next, Screen, Select};
+use super::texts::Texts;
+use super::time::Millis;
+
+/// How long a draft is still, unless the config says otherwise, before it is abandoned.
+pub const ABANDONED_AFTER: Millis = Millis::from_secs(24 * 60 * 60);
 
 /// A form, and what becomes of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +31,8 @@ pub struct Flow {
     pub signature: SignatureRule,
     /// Whether its requests are encrypted.
     pub encryption: Encryption,
+    /// Whether a program of the owner's says what is shown, screen by screen.
+    pub has_program: bool,
     /// Its screens in order. None declared: every answer is final, and any field will do.
     pub screens: Vec<Screen>,
     /// The place it books.
@@ -34,6 +41,22 @@ pub struct Flow {
     pub lead: Option<LeadRule>,
     /// Which messages of `/webhook` belong to it.
     pub webhook: WebhookRule,
+    /// What customers are told where something does not fit.
+    pub texts: Texts,
+    /// What comes of a form whose token was used before (encrypted flows).
+    pub resubmit: Resubmit,
+    /// How long a draft is still before it is abandoned.
+    pub abandoned_after: Millis,
+}
+
+/// What comes of a form whose token was used before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resubmit {
+    /// The success that it had the first time.
+    #[default]
+    Success,
+    /// It is closed, and its message can't be opened again.
+    Refuse,
 }
 
 /// Whether requests must carry `X-Hub-Signature-256`.
@@ -56,21 +79,6 @@ pub enum Encryption {
     Required,
 }
 
-/// One screen of a form.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Screen {
-    /// Its id in the Flow JSON.
-    pub name: String,
-    /// Whether sending it completes the form.
-    pub is_final: bool,
-    /// The screen that follows, where it is not the one declared after this.
-    pub next: Option<String>,
-    /// Its fields. Others may come and are kept.
-    pub fields: Vec<Field>,
-    /// What it is given to show, by the name that the Flow JSON has for it (encrypted flows).
-    pub data: Vec<(String, Given)>,
-}
-
 /// Which place a form books.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BookingRule {
@@ -89,43 +97,28 @@ pub struct LeadRule {
     pub team: TeamName,
     /// Whether a known customer returns to the agent they had.
     pub sticky: bool,
+    /// The field that names the agent whom the customer chose, or was shown.
+    pub agent: Option<String>,
 }
 
-/// Which messages of `/webhook` belong to a flow. All that is given must hold; nothing given claims nothing.
-///
-/// A completed flow comes without the flow's id (*Webhooks*, `nfm_reply`): the number it was sent to, the beginning of
-/// the token and a constant field of the payload are all there is to tell flows apart by.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WebhookRule {
-    /// It came to one of these numbers of ours. Empty: to any.
-    pub phone_number_ids: Vec<String>,
-    /// Its token begins like this.
-    pub token_prefix: Option<String>,
-    /// These fields have these values. A number or a boolean is compared by how JSON writes it.
-    pub fields: BTreeMap<String, String>,
-}
-
-/// What is known of a completed flow that came through `/webhook`.
-#[derive(Clone, Copy, Debug)]
-pub struct WebhookFacts<'a> {
-    /// The number of ours that it came to.
-    pub phone_number_id: Option<&'a str>,
-    /// Its token, usable or not.
-    pub token: Option<&'a FlowToken>,
-    /// Its fields.
-    pub data: &'a Map<String, Value>,
+impl LeadRule {
+    /// The agent whom the answers name.
+    #[must_use]
+    pub fn chosen(&self, answers: &Map<String, Value>) -> Option<AgentName> {
+        let name = answers.get(self.agent.as_ref()?).and_then(text_of)?;
+        AgentName::new(&name).ok()
+    }
 }
 
 /// What sending a screen means.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Stage<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
     /// The form is complete.
     Final,
-    /// It is not.
-    Draft {
-        /// The screen to show.
-        next: Option<&'a Screen>,
-    },
+    /// It is not: [`Flow::next`] says what to show.
+    Draft,
+    /// Something was chosen on the screen, which is to be shown again with what follows from that.
+    Choice,
 }
 
 /// A screen that the flow does not have. `Display` is for the sender.
@@ -146,27 +139,75 @@ impl fmt::Display for UnknownScreen {
 }
 
 impl Flow {
-    /// What sending `screen` means. Without declared screens everything is final, whatever the screen.
+    /// A plain, signed flow that takes anything and makes nothing of it.
+    #[must_use]
+    pub fn new(name: FlowName, path: String) -> Self {
+        Self {
+            name,
+            path,
+            signature: SignatureRule::default(),
+            encryption: Encryption::default(),
+            has_program: false,
+            screens: Vec::new(),
+            booking: None,
+            lead: None,
+            webhook: WebhookRule::default(),
+            texts: Texts::default(),
+            resubmit: Resubmit::default(),
+            abandoned_after: ABANDONED_AFTER,
+        }
+    }
+
+    /// What sending `screen` with the answers `data` means. Without declared screens everything is final, whatever the
+    /// screen.
     ///
     /// # Errors
     /// [`UnknownScreen`] where screens are declared and `screen` is none of them, or missing.
-    pub fn stage(&self, screen: Option<&str>) -> Result<Stage<'_>, UnknownScreen> {
+    pub fn stage(&self, screen: Option<&str>, data: &Map<String, Value>) -> Result<Stage, UnknownScreen> {
         if self.screens.is_empty() {
             return Ok(Stage::Final);
         }
-        let position = self.screens.iter().position(|known| Some(known.name.as_str()) == screen);
-        let Some((position, sent)) = position.and_then(|at| Some((at, self.screens.get(at)?))) else {
-            let known = self.screens.iter().map(|screen| screen.name.clone()).collect();
-            return Err(UnknownScreen { screen: screen.map(str::to_owned), known });
-        };
-        if sent.is_final {
-            return Ok(Stage::Final);
+        Ok(match self.known(screen)? {
+            sent if sent.is_choice(data) => Stage::Choice,
+            sent if sent.is_final => Stage::Final,
+            _ => Stage::Draft,
+        })
+    }
+
+    /// The screen of this name.
+    ///
+    /// # Errors
+    /// [`UnknownScreen`] where it is not declared, or no name is given.
+    pub fn known(&self, screen: Option<&str>) -> Result<&Screen, UnknownScreen> {
+        screen.and_then(|name| self.screen(name)).ok_or_else(|| UnknownScreen {
+            screen: screen.map(str::to_owned),
+            known: self.screens.iter().map(|screen| screen.name.clone()).collect(),
+        })
+    }
+
+    /// The screen that follows `screen` when these are the answers so far, its own included. None follows a final one.
+    #[must_use]
+    pub fn next(&self, screen: &Screen, answers: &Map<String, Value>) -> Option<&Screen> {
+        if screen.is_final {
+            return None;
         }
-        let next = match &sent.next {
-            Some(name) => self.screen(name),
-            None => self.screens.get(position.saturating_add(1)),
-        };
-        Ok(Stage::Draft { next })
+        match &screen.next {
+            Next::Following => screen::following(&self.screens, screen),
+            Next::Screen(name) => self.screen(name),
+            Next::ByField { field, to, otherwise } => {
+                let value = answers.get(field).and_then(text_of);
+                match value.and_then(|value| to.get(value.as_ref())).or(otherwise.as_ref()) {
+                    Some(name) => self.screen(name),
+                    None => screen::following(&self.screens, screen),
+                }
+            }
+        }
+    }
+
+    /// All screens that may follow `screen`, in the order in which they are declared.
+    #[must_use]
+    pub fn ways(&self, screen: &Screen) -> Vec<&Screen> {
+        screen::ways(&self.screens, screen)
     }
 
     /// The declared screen of this name.
@@ -175,20 +216,43 @@ impl Flow {
         self.screens.iter().find(|screen| screen.name == name)
     }
 
-    /// All screens that may follow `screen`; none behind a final one.
+    /// The screen that going back from `screen` leads to, when these are the answers so far: one that leads to it with
+    /// them, of several the one declared last that was answered. The first one leads back to itself.
     #[must_use]
-    pub fn ways(&self, screen: &Screen) -> Vec<&Screen> {
-        match self.stage(Some(&screen.name)) {
-            Ok(Stage::Draft { next }) => next.into_iter().collect(),
-            _ => Vec::new(),
-        }
+    pub fn before(&self, screen: &str, answers: &Map<String, Value>) -> Option<&Screen> {
+        let leads_here = |from: &&Screen| self.next(from, answers).is_some_and(|next| next.name == screen);
+        let was_answered = |from: &&Screen| from.fields.iter().any(|field| answers.contains_key(&field.name));
+        let candidates = || self.screens.iter().filter(leads_here);
+        let could = |from: &&Screen| self.ways(from).iter().any(|next| next.name == screen);
+        let answered = candidates().rfind(was_answered);
+        answered
+            .or_else(|| candidates().next())
+            .or_else(|| self.screens.iter().find(could))
+            .or_else(|| self.screen(screen))
     }
 
-    /// The screen that going back from `screen` leads to: one that leads to it; the first one leads back to itself.
+    /// Whether its forms may have several screens, so that those before the last are kept.
     #[must_use]
-    pub fn before(&self, screen: &str) -> Option<&Screen> {
-        let leads_here = |from: &&Screen| matches!(self.stage(Some(&from.name)), Ok(Stage::Draft { next: Some(next) }) if next.name == screen);
-        self.screens.iter().find(leads_here).or_else(|| self.screen(screen))
+    pub fn has_drafts(&self) -> bool {
+        self.has_program || self.screens.iter().any(|screen| !screen.is_final)
+    }
+
+    /// The field of this name, as the first screen that has it declares it.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.screens.iter().flat_map(|screen| &screen.fields).find(|field| field.name == name)
+    }
+
+    /// What a customer is told of a problem with a field of `screen`, in the flow's language.
+    #[must_use]
+    pub fn told(&self, screen: &str, problem: &FieldProblem) -> String {
+        let here =
+            self.screen(screen).and_then(|screen| screen.fields.iter().find(|field| field.name == problem.field));
+        match here.or_else(|| self.field(&problem.field)) {
+            Some(Field { error: Some(error), .. }) => error.clone(),
+            Some(field) => self.texts.problem(field.label(), problem),
+            None => self.texts.problem(&problem.field, problem),
+        }
     }
 
     /// The screen on which the user chooses the slot: the one that declares the field of the time or, failing that, of
@@ -202,14 +266,13 @@ impl Flow {
 
     /// What is wrong with the fields of an answer, in the order in which they are declared; nothing, if all is well.
     ///
-    /// With a `screen`, its fields are checked, and required ones must be there. Without (the webhook door, where a
-    /// form comes as a whole, in parts, or with what the last answer put in) the fields of all screens are checked as
-    /// far as they came; one that several screens declare must suit one of them.
+    /// With a `screen`, its fields are checked, and required ones must be there, unless something was only chosen. Without
+    /// (the webhook door, where a form comes as a whole, in parts, or with what the last answer put in) the fields of all
+    /// screens are checked as far as they came; one that several screens declare must suit one of them.
     #[must_use]
     pub fn problems(&self, screen: Option<&str>, data: &Map<String, Value>) -> Vec<FieldProblem> {
         if let Some(name) = screen {
-            let fields = self.screen(name).into_iter().flat_map(|screen| &screen.fields);
-            return fields.filter_map(|field| field.problem(data.get(&field.name), field.required)).collect();
+            return self.screen(name).map(|screen| screen.problems(data)).unwrap_or_default();
         }
         let declared = || self.screens.iter().flat_map(|screen| &screen.fields);
         let mut problems: Vec<FieldProblem> = Vec::new();
@@ -224,52 +287,6 @@ impl Flow {
             }
         }
         problems
-    }
-
-    /// Whether a completed flow that came through `/webhook` is this flow's by its [`WebhookRule`]. Which flow gets it
-    /// where several or none say so is decided by [`claimant`].
-    #[must_use]
-    pub fn claims(&self, facts: &WebhookFacts<'_>) -> bool {
-        self.webhook.conditions() > 0 && self.webhook.holds(facts)
-    }
-}
-
-/// The flow that a completed form of `/webhook` belongs to.
-///
-/// Of the flows whose rule holds it is the one that asks for most (number, token, each field: one each), then the first
-/// by name. If no flow has a rule at all and there is only one flow, everything is its. `None`: nobody's, a dead letter.
-pub fn claimant<'a>(flows: impl IntoIterator<Item = &'a Flow>, facts: &WebhookFacts<'_>) -> Option<&'a Flow> {
-    let flows: Vec<&Flow> = flows.into_iter().collect();
-    if let [only] = flows.as_slice()
-        && only.webhook.conditions() == 0
-    {
-        return Some(only);
-    }
-    let claiming = flows.into_iter().filter(|flow| flow.claims(facts));
-    claiming.min_by_key(|flow| (Reverse(flow.webhook.conditions()), &flow.name))
-}
-
-impl WebhookRule {
-    /// How many conditions it makes.
-    #[must_use]
-    pub fn conditions(&self) -> usize {
-        usize::from(!self.phone_number_ids.is_empty()) + usize::from(self.token_prefix.is_some()) + self.fields.len()
-    }
-
-    fn holds(&self, facts: &WebhookFacts<'_>) -> bool {
-        let number = self.phone_number_ids.is_empty()
-            || facts.phone_number_id.is_some_and(|id| self.phone_number_ids.iter().any(|known| known == id));
-        let token = self
-            .token_prefix
-            .as_ref()
-            .is_none_or(|prefix| facts.token.is_some_and(|token| token.as_str().starts_with(prefix)));
-        let field = |(name, wanted): (&String, &String)| match facts.data.get(name) {
-            Some(Value::String(text)) => text == wanted,
-            Some(Value::Number(number)) => number.to_string() == *wanted,
-            Some(Value::Bool(yes)) => wanted == if *yes { "true" } else { "false" },
-            _ => false,
-        };
-        number && token && self.fields.iter().all(field)
     }
 }
 
@@ -287,14 +304,14 @@ impl BookingRule {
         if let Some(slot) = time.and_then(read_slot_id).or_else(|| date.and_then(read_slot_id)) {
             return Ok(Some(slot));
         }
-        let problem = |field: &String, why: &str| FieldProblem { field: field.clone(), why: why.to_owned() };
+        let problem = |field: &String, flaw| FieldProblem { field: field.clone(), flaw };
         match (date, time) {
             (None, None) => Ok(None),
-            (None, Some(_)) => Err(problem(&self.date, "is missing")),
-            (Some(_), None) => Err(problem(&self.time, "is missing")),
+            (None, Some(_)) => Err(problem(&self.date, Flaw::Missing)),
+            (Some(_), None) => Err(problem(&self.time, Flaw::Missing)),
             (Some(date), Some(time)) => {
-                let date = read_date(date).ok_or_else(|| problem(&self.date, "is not a date like 2027-01-04"))?;
-                let time = read_time(time).ok_or_else(|| problem(&self.time, "is not a time like 09:00"))?;
+                let date = read_date(date).ok_or_else(|| problem(&self.date, Flaw::NotDate))?;
+                let time = read_time(time).ok_or_else(|| problem(&self.time, Flaw::NotTime))?;
                 Ok(Some((date, time)))
             }
         }
@@ -309,24 +326,16 @@ mod tests {
     use super::*;
 
     fn screen(name: &str, is_final: bool, next: Option<&str>, fields: Vec<Field>) -> Screen {
-        Screen { name: name.to_owned(), is_final, next: next.map(str::to_owned), fields, data: Vec::new() }
+        let next = next.map_or(Next::Following, |next| Next::Screen(next.to_owned()));
+        Screen { is_final, next, fields, ..Screen::new(name) }
     }
 
     fn field(name: &str, kind: FieldKind, required: bool) -> Field {
-        Field { name: name.to_owned(), kind, required }
+        Field { required, ..Field::new(name, kind) }
     }
 
     fn flow(name: &str, screens: Vec<Screen>) -> Flow {
-        Flow {
-            name: FlowName::new(name).unwrap(),
-            path: format!("/flows/{name}"),
-            signature: SignatureRule::Required,
-            encryption: Encryption::None,
-            screens,
-            booking: None,
-            lead: None,
-            webhook: WebhookRule::default(),
-        }
+        Flow { screens, ..Flow::new(FlowName::new(name).unwrap(), format!("/flows/{name}")) }
     }
 
     fn object(value: Value) -> Map<String, Value> {
@@ -343,8 +352,8 @@ mod tests {
     #[test]
     fn without_screens_every_answer_is_final_and_any_field_will_do() {
         let flow = flow("form", vec![]);
-        assert_eq!(flow.stage(Some("ANY")), Ok(Stage::Final));
-        assert_eq!(flow.stage(None), Ok(Stage::Final));
+        assert_eq!(flow.stage(Some("ANY"), &Map::new()), Ok(Stage::Final));
+        assert_eq!(flow.stage(None, &Map::new()), Ok(Stage::Final));
         assert!(why(&flow, Some("ANY"), json!({"a": [1, null]})).is_empty());
     }
 
@@ -359,18 +368,55 @@ mod tests {
                 screen("FOUR", true, None, vec![]),
             ],
         );
-        let next = |name| match flow.stage(Some(name)) {
-            Ok(Stage::Draft { next }) => next.map(|screen| screen.name.as_str()),
-            other => panic!("{other:?}"),
+        let next = |name| names(flow.next(flow.screen(name).unwrap(), &Map::new()));
+        assert_eq!((next("ONE"), next("TWO"), next("THREE")), (vec!["TWO"], vec!["FOUR"], vec!["FOUR"]));
+        assert_eq!(next("FOUR"), Vec::<&str>::new());
+        assert_eq!(flow.stage(Some("ONE"), &Map::new()), Ok(Stage::Draft));
+        assert_eq!(flow.stage(Some("FOUR"), &Map::new()), Ok(Stage::Final));
+    }
+
+    fn names<'a>(screens: impl IntoIterator<Item = &'a Screen>) -> Vec<&'a str> {
+        screens.into_iter().map(|screen| screen.name.as_str()).collect()
+    }
+
+    #[test]
+    fn an_answer_may_decide_what_comes_next_and_the_way_back_follows_it() {
+        let text = || FieldKind::Text { min: None, max: None };
+        let to = [("new", "INTAKE"), ("2", "INTAKE"), ("known", "SLOT")];
+        let by_field = |otherwise: Option<&str>| Next::ByField {
+            field: "kind".to_owned(),
+            to: to.iter().map(|(value, name)| ((*value).to_owned(), (*name).to_owned())).collect(),
+            otherwise: otherwise.map(str::to_owned),
         };
-        assert_eq!((next("ONE"), next("TWO"), next("THREE")), (Some("TWO"), Some("FOUR"), Some("FOUR")));
-        assert_eq!(flow.stage(Some("FOUR")), Ok(Stage::Final));
+        let first = |otherwise| Screen { next: by_field(otherwise), ..screen("START", false, None, vec![]) };
+        let rest = || {
+            let intake = screen("INTAKE", false, Some("SLOT"), vec![field("since", text(), true)]);
+            [screen("ASK", false, None, vec![field("what", text(), true)]), intake, screen("SLOT", true, None, vec![])]
+        };
+        let flow = |otherwise| flow("form", [vec![first(otherwise)], rest().to_vec()].concat());
+        let (open, closed) = (flow(None), flow(Some("SLOT")));
+        let next = |flow: &Flow, kind: Value| {
+            flow.next(flow.screen("START").unwrap(), &object(json!({"kind": kind})))
+                .map(|next| next.name.clone())
+                .unwrap()
+        };
+        assert_eq!((next(&open, json!("new")), next(&open, json!(2))), ("INTAKE".to_owned(), "INTAKE".to_owned()));
+        assert_eq!((next(&open, json!("?")), next(&open, json!(null))), ("ASK".to_owned(), "ASK".to_owned()));
+        assert_eq!(next(&closed, json!("?")), "SLOT");
+        assert_eq!(names(open.ways(open.screen("START").unwrap())), ["ASK", "INTAKE", "SLOT"]);
+        assert_eq!(names(closed.ways(closed.screen("START").unwrap())), ["INTAKE", "SLOT"]);
+
+        let before = |answers: Value| open.before("SLOT", &object(answers)).unwrap().name.clone();
+        assert_eq!(before(json!({"kind": "known"})), "START");
+        assert_eq!(before(json!({"kind": "new", "since": "x"})), "INTAKE");
+        assert_eq!(before(json!({})), "INTAKE", "the one that always leads there");
+        assert_eq!(open.before("START", &Map::new()).unwrap().name, "START");
     }
 
     #[test]
     fn a_screen_that_is_not_declared_is_refused_with_those_that_are() {
         let flow = flow("form", vec![screen("ONE", false, None, vec![]), screen("TWO", true, None, vec![])]);
-        let refused = |screen| flow.stage(screen).unwrap_err().to_string();
+        let refused = |screen| flow.stage(screen, &Map::new()).unwrap_err().to_string();
         assert_eq!(refused(Some("one")), "screen \"one\" is not one of this flow: it has ONE, TWO");
         assert_eq!(refused(None), "screen is missing: it has ONE, TWO");
     }
@@ -401,36 +447,6 @@ mod tests {
         assert!(why(&flow, None, json!({"b": true})).is_empty(), "one declaration is enough");
         let both = why(&flow, None, json!({"a": "x", "b": "x"}));
         assert_eq!(both, ["a: is not an e-mail address", "b: is not a date like 2027-01-04"]);
-    }
-
-    fn claimed(flows: &[Flow], number: &str, token: &str, data: Value) -> Option<String> {
-        let (token, data) = (FlowToken::new(token).ok(), object(data));
-        let facts = WebhookFacts { phone_number_id: Some(number), token: token.as_ref(), data: &data };
-        claimant(flows, &facts).map(|flow| flow.name.to_string())
-    }
-
-    #[test]
-    fn a_single_flow_without_a_rule_claims_all_and_of_several_none_does() {
-        let one = [flow("a", vec![])];
-        assert_eq!(claimed(&one, "1", "t", json!({})).as_deref(), Some("a"));
-        let two = [flow("a", vec![]), flow("b", vec![])];
-        assert_eq!(claimed(&two, "1", "t", json!({})), None);
-    }
-
-    #[test]
-    fn all_conditions_of_a_rule_must_hold_and_the_rule_with_most_wins() {
-        let numbered = WebhookRule { phone_number_ids: vec!["1".to_owned(), "2".to_owned()], ..WebhookRule::default() };
-        let prefixed = WebhookRule { token_prefix: Some("b-".to_owned()), ..numbered.clone() };
-        let fields = BTreeMap::from([("kind".to_owned(), "test".to_owned()), ("level".to_owned(), "3".to_owned())]);
-        let fielded = WebhookRule { fields, ..WebhookRule::default() };
-        let flows = [("a", numbered), ("b", prefixed), ("c", fielded)]
-            .map(|(name, webhook)| Flow { webhook, ..flow(name, vec![]) });
-        assert_eq!(claimed(&flows, "2", "t", json!({})).as_deref(), Some("a"));
-        assert_eq!(claimed(&flows, "2", "b-1", json!({})).as_deref(), Some("b"));
-        assert_eq!(claimed(&flows, "3", "b-1", json!({})), None);
-        assert_eq!(claimed(&flows, "3", "t", json!({"kind": "test", "level": 3})).as_deref(), Some("c"));
-        assert_eq!(claimed(&flows, "3", "t", json!({"kind": "test"})), None);
-        assert_eq!(claimed(&flows[..1], "3", "t", json!({})), None, "a single flow with a rule keeps to it");
     }
 
     #[test]

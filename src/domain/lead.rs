@@ -255,6 +255,8 @@ pub enum Reason {
     /// Nowhere yet: older leads of the team wait, too.
     #[default]
     InLine,
+    /// To the one whom the customer chose, or was shown.
+    Chosen,
 }
 
 impl Reason {
@@ -267,6 +269,7 @@ impl Reason {
             Self::ByHand => "by_hand",
             Self::NobodyFree => "nobody_free",
             Self::InLine => "in_line",
+            Self::Chosen => "chosen",
         }
     }
 }
@@ -310,6 +313,8 @@ pub enum Verdict {
     OtherTeam,
     /// Knows the customer, but is gone.
     Removed,
+    /// The customer chose somebody else.
+    NotChosen,
 }
 
 impl Verdict {
@@ -328,6 +333,7 @@ impl Verdict {
             Self::Paused => "paused",
             Self::OtherTeam => "other_team",
             Self::Removed => "removed",
+            Self::NotChosen => "not_chosen",
         }
     }
 }

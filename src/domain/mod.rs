@@ -6,15 +6,23 @@
 
 pub mod arrival;
 pub mod booking;
+pub mod breaker;
 pub mod calendar;
+pub mod claim;
+pub mod complaint;
 pub mod draft;
 pub mod field;
 pub mod flow;
+pub mod gauge;
+pub mod health_event;
 pub mod ids;
 pub mod job;
 pub mod lead;
 pub mod retry;
 pub mod roster;
+pub mod screen;
 pub mod screen_data;
 pub mod submission;
+pub mod texts;
 pub mod time;
+pub mod verdict;

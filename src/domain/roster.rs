@@ -63,22 +63,30 @@ impl Roster {
         roster
     }
 
-    /// Who of `team` gets the next lead: `preferred` if they can take it, otherwise the least loaded for their weight,
-    /// of equals the one who waited longest, of equals still the one who was added first.
+    /// Who of `team` gets the next lead: the first of `preferred` who can take it, otherwise the least loaded for their
+    /// weight, of equals the one who waited longest, of equals still the one who was added first.
     ///
     /// Nothing is counted yet: [`Roster::take`] does that.
-    pub fn pick(&mut self, team: &TeamName, now: Timestamp, preferred: Option<AgentId>) -> Choice {
+    pub fn pick(&mut self, team: &TeamName, now: Timestamp, preferred: &[(AgentId, Reason)]) -> Choice {
         self.catch_up(now);
         let first_free = self.teams.get(team).and_then(|team| team.free.first()).map(|place| place.agent);
-        let known = preferred
-            .filter(|id| self.get(*id).is_some_and(|agent| agent.team == *team && agent.obstacle(now).is_none()));
-        let (agent, reason) = match (known, first_free) {
-            (Some(known), _) => (Some(known), Reason::KnownCustomer),
+        let can = |id| self.get(id).is_some_and(|agent| agent.team == *team && agent.obstacle(now).is_none());
+        let wanted = preferred.iter().find(|(id, _)| can(*id)).copied();
+        let (agent, reason) = match (wanted, first_free) {
+            (Some((wanted, why)), _) => (Some(wanted), why),
             (None, Some(first)) => (Some(first), Reason::LeastLoaded),
             (None, None) => (None, Reason::NobodyFree),
         };
+        let preferred = preferred.first().map(|(id, _)| *id);
         let (considered, more) = self.considered(team, agent, reason, preferred);
         Choice { agent, reason, considered, more }
+    }
+
+    /// Those of `team` who can take a lead, the one who would get the next first.
+    pub fn free(&mut self, team: &TeamName, now: Timestamp) -> Vec<AgentName> {
+        self.catch_up(now);
+        let places = self.teams.get(team).into_iter().flat_map(|team| &team.free);
+        places.filter_map(|place| self.get(place.agent)).map(|agent| agent.name.clone()).collect()
     }
 
     /// Counts one more lead for `id`.
@@ -249,6 +257,7 @@ impl Roster {
             _ if agent.team != *team => Verdict::OtherTeam,
             (Some(obstacle), _) => obstacle,
             _ if reason == Reason::KnownCustomer => Verdict::NotTheirCustomer,
+            _ if reason == Reason::Chosen => Verdict::NotChosen,
             (None, Some(best)) if agent.load() > best.load() => Verdict::MoreLoaded,
             (None, Some(best)) if agent.waiting_since > best.waiting_since => Verdict::WaitedLess,
             (None, _) => Verdict::AddedLater,

@@ -1,18 +1,22 @@
-//! What a screen of an encrypted flow is given to show: free slots, days with one, answers so far, constants.
+//! What a screen of an encrypted flow is given to show: free slots, days with one, agents, answers so far, constants.
 //!
-//! Pure: what is taken is told by whoever asks. Which screen comes next is `super::flow`'s.
+//! Pure: what is taken and who is free is told by whoever asks ([`Around`]). Which screen comes next is `super::flow`'s.
 
 use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
-use super::booking::{Interval, free_on};
-use super::calendar::Calendar;
-use super::field::read_date;
-use super::ids::CalendarName;
+use super::booking::{Interval, reserve};
+use super::calendar::{Calendar, Slot};
+use super::field::{read_date, text_of};
+use super::ids::{AgentName, CalendarName, TeamName};
+use super::texts::Texts;
 use super::time::Timestamp;
 
 /// A dropdown takes no more choices (*Flow JSON*, components).
-const CHOICES_MAX: usize = 200;
+pub const CHOICES_MAX: usize = 200;
+
+/// Characters that the title of a choice has at the most (*Flow JSON*, components).
+const TITLE_MAX: usize = 30;
 
 /// Where a value that a screen is given comes from.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,55 +25,175 @@ pub enum Given {
     Constant(String),
     /// What was answered in this field, or null.
     Answer(String),
-    /// Free starts as a choice list: of the day that this field names, or else the next ones.
+    /// Starts as a choice list: of the day that this field names, or else the next ones.
     Slots {
         /// In this calendar.
         calendar: CalendarName,
         /// The field that names the day.
         day: Option<String>,
+        /// Which of them.
+        choices: Choices,
     },
     /// Days that have a free start, as a choice list.
     Dates {
         /// In this calendar.
         calendar: CalendarName,
+        /// Which of them.
+        choices: Choices,
+    },
+    /// The name of one agent who can take the lead: whom the answers name already, or who would get it now.
+    Agent {
+        /// Of this team.
+        team: TeamName,
+    },
+    /// The agents who can take the lead, as a choice list.
+    Agents {
+        /// Of this team.
+        team: TeamName,
+        /// Which of them.
+        choices: Choices,
     },
 }
 
+/// What goes into a choice list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choices {
+    /// So many at the most: radio buttons take 20, dropdowns 200 (*Flow JSON*, components).
+    pub most: usize,
+    /// Whether what is full is there, too, and can't be chosen (`enabled`: false).
+    pub with_full: bool,
+}
+
+impl Default for Choices {
+    fn default() -> Self {
+        Self { most: CHOICES_MAX, with_full: false }
+    }
+}
+
+/// What a screen is shown in: when, after which answers, in which words, and how full everything is.
+pub trait Around {
+    /// Why it can't be told how full something is.
+    type Error;
+
+    /// The time.
+    fn now(&self) -> Timestamp;
+    /// The answers so far.
+    fn answers(&self) -> &Map<String, Value>;
+    /// The flow's texts.
+    fn texts(&self) -> &Texts;
+    /// A calendar of the config.
+    fn calendar(&self, name: &CalendarName) -> Option<&Calendar>;
+    /// What is taken in a stretch of time.
+    ///
+    /// # Errors
+    /// It can't be told.
+    fn taken(&self, calendar: &CalendarName, window: Interval) -> Result<Vec<Interval>, Self::Error>;
+    /// The agents of a team who can take a lead, the one who would get the next first.
+    ///
+    /// # Errors
+    /// It can't be told.
+    fn free_agents(&self, team: &TeamName) -> Result<Vec<AgentName>, Self::Error>;
+}
+
 impl Given {
-    /// The calendar that it is about.
-    #[must_use]
-    pub const fn calendar(&self) -> Option<&CalendarName> {
-        match self {
-            Self::Slots { calendar, .. } | Self::Dates { calendar } => Some(calendar),
-            Self::Constant(_) | Self::Answer(_) => None,
+    /// The value of what the screen knows as `name`.
+    ///
+    /// # Errors
+    /// Those of `around`: what can't be looked up is not free.
+    pub fn value<A: Around>(&self, name: &str, around: &A) -> Result<Value, A::Error> {
+        Ok(match self {
+            Self::Constant(text) => json!(text),
+            Self::Answer(field) => around.answers().get(field).cloned().unwrap_or_default(),
+            Self::Slots { calendar, day, choices } => {
+                let day = day.as_ref().and_then(|field| around.answers().get(field)).and_then(read_date);
+                slots(calendar, day, *choices, around)?
+            }
+            Self::Dates { calendar, choices } => dates(calendar, *choices, around)?,
+            Self::Agent { team } => {
+                json!(agent(team, name, around)?.map(|agent| agent.to_string()).unwrap_or_default())
+            }
+            Self::Agents { team, choices } => {
+                let mut agents = around.free_agents(team)?;
+                agents.sort();
+                agents.iter().take(choices.most).map(|agent| choice(agent.as_str(), agent.as_str(), None)).collect()
+            }
+        })
+    }
+}
+
+/// The agent to be shown as `name`: the one who was shown before, as long as they can take the lead.
+///
+/// # Errors
+/// Those of `around`.
+pub fn agent<A: Around>(team: &TeamName, name: &str, around: &A) -> Result<Option<AgentName>, A::Error> {
+    let free = around.free_agents(team)?;
+    let shown = around.answers().get(name).and_then(text_of);
+    let still = free.iter().find(|agent| shown.as_deref() == Some(agent.as_str()));
+    Ok(still.or(free.first()).cloned())
+}
+
+fn slots<A: Around>(
+    calendar: &CalendarName,
+    day: Option<Date>,
+    choices: Choices,
+    around: &A,
+) -> Result<Value, A::Error> {
+    let Some(calendar) = around.calendar(calendar) else { return Ok(json!([])) };
+    let mut list = Vec::new();
+    for date in days(calendar, day, around.now()) {
+        for (slot, is_free) in starts(calendar, date, around)? {
+            if is_free || choices.with_full {
+                let title = format!("{}, {}", around.texts().day(slot.date), slot.clock_time());
+                list.push(choice(&slot.id(), &title, choices.with_full.then_some(is_free)));
+            }
+        }
+        if list.len() >= choices.most {
+            list.truncate(choices.most);
+            break;
         }
     }
+    Ok(list.into())
+}
 
-    /// The value at `now`. `calendar` is the one that it names; `taken` tells what is taken in a stretch of time.
-    #[must_use]
-    pub fn value(
-        &self,
-        answers: &Map<String, Value>,
-        calendar: Option<&Calendar>,
-        now: Timestamp,
-        mut taken: impl FnMut(Interval) -> Vec<Interval>,
-    ) -> Value {
-        match (self, calendar) {
-            (Self::Constant(text), _) => json!(text),
-            (Self::Answer(field), _) => answers.get(field).cloned().unwrap_or_default(),
-            (Self::Slots { day, .. }, Some(calendar)) => {
-                let day = day.as_ref().and_then(|field| answers.get(field)).and_then(read_date);
-                let slots = days(calendar, day, now).flat_map(|date| free_on(calendar, date, now, &mut taken));
-                slots.take(CHOICES_MAX).map(|slot| json!({"id": slot.id(), "title": slot.title()})).collect()
-            }
-            (Self::Dates { .. }, Some(calendar)) => {
-                let free = |date: &Date| !free_on(calendar, *date, now, &mut taken).is_empty();
-                let dates = days(calendar, None, now).filter(free).take(CHOICES_MAX);
-                let title = |date: Date| date.strftime("%a %-d %b").to_string();
-                dates.map(|date| json!({"id": date.to_string(), "title": title(date)})).collect()
-            }
-            (Self::Slots { .. } | Self::Dates { .. }, None) => Value::Array(Vec::new()),
+fn dates<A: Around>(calendar: &CalendarName, choices: Choices, around: &A) -> Result<Value, A::Error> {
+    let Some(calendar) = around.calendar(calendar) else { return Ok(json!([])) };
+    let mut list = Vec::new();
+    for date in days(calendar, None, around.now()) {
+        let starts = starts(calendar, date, around)?;
+        let has_free = starts.iter().any(|(_, is_free)| *is_free);
+        if has_free || (choices.with_full && !starts.is_empty()) {
+            let enabled = choices.with_full.then_some(has_free);
+            list.push(choice(&date.to_string(), &around.texts().day(date), enabled));
         }
+        if list.len() == choices.most {
+            break;
+        }
+    }
+    Ok(list.into())
+}
+
+/// The starts of a day that may be booked, and whether a place is left in each.
+fn starts<A: Around>(calendar: &Calendar, date: Date, around: &A) -> Result<Vec<(Slot, bool)>, A::Error> {
+    let offered = calendar.offered_on(date, around.now());
+    let (Some(first), Some(last)) = (offered.first(), offered.last()) else { return Ok(Vec::new()) };
+    let taken = around.taken(calendar.name(), Interval { start: first.start, end: calendar.blocked(last).end })?;
+    let with_free = |slot: Slot| {
+        let is_free = reserve(calendar, slot.clone(), &taken).is_ok();
+        (slot, is_free)
+    };
+    Ok(offered.into_iter().map(with_free).collect())
+}
+
+/// One line of a choice list. `enabled` is left out where nothing is full.
+fn choice(id: &str, title: &str, enabled: Option<bool>) -> Value {
+    let title: String = if title.chars().count() > TITLE_MAX {
+        title.chars().take(TITLE_MAX - 1).chain(['…']).collect()
+    } else {
+        title.to_owned()
+    };
+    match enabled {
+        Some(enabled) => json!({"id": id, "title": title, "enabled": enabled}),
+        None => json!({"id": id, "title": title}),
     }
 }
 
@@ -82,14 +206,75 @@ fn days(calendar: &Calendar, chosen: Option<Date>, now: Timestamp) -> impl Itera
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::super::calendar::tests::spec;
+    use super::super::texts::Language;
     use super::*;
 
     /// Thursday, 2026-01-01T00:00Z.
     const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
-    fn slots(day: Option<&str>) -> Given {
-        Given::Slots { calendar: CalendarName::new("chair").unwrap(), day: day.map(str::to_owned) }
+    struct Place {
+        answers: Map<String, Value>,
+        calendar: Calendar,
+        taken: Vec<Interval>,
+        agents: Vec<AgentName>,
+        texts: Texts,
+    }
+
+    impl Place {
+        fn new(answers: Value) -> Self {
+            let Value::Object(answers) = answers else { panic!("{answers}") };
+            let calendar = Calendar::new(spec("UTC", &["09:00-12:00"])).unwrap();
+            Self { answers, calendar, taken: Vec::new(), agents: Vec::new(), texts: Texts::default() }
+        }
+
+        /// One day is full, or all are.
+        fn full(self, day: Option<&str>) -> Self {
+            let day = day.map(|day| day.parse::<Date>().unwrap().to_zoned_datetime(jiff::tz::TimeZone::UTC).unwrap());
+            let from = day.map_or(Timestamp::ZERO, |day| Timestamp::from_jiff(day.timestamp()));
+            let length = if from == Timestamp::ZERO { u64::MAX >> 12 } else { 24 * 3_600_000 };
+            let all_day = Interval { start: from, end: Timestamp::from_millis(from.as_millis() + length) };
+            let taken = vec![all_day; usize::try_from(self.calendar.capacity()).unwrap()];
+            Self { taken, ..self }
+        }
+
+        fn value(&self, given: &Given) -> Value {
+            let Ok(value) = given.value("agent", self);
+            value
+        }
+    }
+
+    impl Around for Place {
+        type Error = Infallible;
+
+        fn now(&self) -> Timestamp {
+            NOW
+        }
+        fn answers(&self) -> &Map<String, Value> {
+            &self.answers
+        }
+        fn texts(&self) -> &Texts {
+            &self.texts
+        }
+        fn calendar(&self, name: &CalendarName) -> Option<&Calendar> {
+            (name.as_str() == "chair").then_some(&self.calendar)
+        }
+        fn taken(&self, _: &CalendarName, _: Interval) -> Result<Vec<Interval>, Infallible> {
+            Ok(self.taken.clone())
+        }
+        fn free_agents(&self, _: &TeamName) -> Result<Vec<AgentName>, Infallible> {
+            Ok(self.agents.clone())
+        }
+    }
+
+    fn chair() -> CalendarName {
+        CalendarName::new("chair").unwrap()
+    }
+
+    fn slots(day: Option<&str>, choices: Choices) -> Given {
+        Given::Slots { calendar: chair(), day: day.map(str::to_owned), choices }
     }
 
     fn ids(value: &Value) -> Vec<String> {
@@ -98,33 +283,69 @@ mod tests {
 
     #[test]
     fn answers_and_constants_are_given_as_they_are() {
-        let answers = json!({"name": "Zoë", "n": [1, null]});
-        let value = |given: Given| given.value(answers.as_object().unwrap(), None, NOW, |_| Vec::new());
-        assert_eq!(value(Given::Constant("Welcome".to_owned())), "Welcome");
-        assert_eq!(value(Given::Answer("name".to_owned())), "Zoë");
-        assert_eq!(value(Given::Answer("n".to_owned())), json!([1, null]));
-        assert_eq!(value(Given::Answer("none".to_owned())), Value::Null);
+        let place = Place::new(json!({"name": "Zoë", "n": [1, null]}));
+        assert_eq!(place.value(&Given::Constant("Welcome".to_owned())), "Welcome");
+        assert_eq!(place.value(&Given::Answer("name".to_owned())), "Zoë");
+        assert_eq!(place.value(&Given::Answer("n".to_owned())), json!([1, null]));
+        assert_eq!(place.value(&Given::Answer("none".to_owned())), Value::Null);
     }
 
     #[test]
     fn slots_are_those_of_the_chosen_day_that_are_free() {
-        let calendar = Calendar::new(spec("UTC", &["09:00-12:00"])).unwrap();
-        let value = |given: &Given, answers: Value, taken: &[Interval]| {
-            ids(&given.value(answers.as_object().unwrap(), Some(&calendar), NOW, |_| taken.to_vec()))
-        };
-        let all = value(&slots(None), json!({}), &[]);
+        let value = |day, answers| ids(&Place::new(answers).value(&slots(day, Choices::default())));
+        let all = value(None, json!({}));
         assert!(!all.is_empty() && all.len() <= CHOICES_MAX && all.is_sorted());
         let day = all[0].split('T').next().unwrap();
-        let of_day = value(&slots(Some("day")), json!({"day": day}), &[]);
+        let of_day = value(Some("day"), json!({"day": day}));
         assert_eq!(of_day, all.iter().filter(|id| id.starts_with(day)).cloned().collect::<Vec<_>>());
-        assert_eq!(value(&slots(Some("day")), json!({}), &[]), all, "no day was chosen yet");
-        assert!(value(&slots(Some("day")), json!({"day": "2019-01-01"}), &[]).is_empty(), "it is over");
+        assert_eq!(value(Some("day"), json!({})), all, "no day was chosen yet");
+        assert!(value(Some("day"), json!({"day": "2019-01-01"})).is_empty(), "it is over");
 
-        let always = Interval { start: Timestamp::ZERO, end: Timestamp::from_millis(u64::MAX >> 12) };
-        let full = vec![always; usize::try_from(calendar.capacity()).unwrap()];
-        assert!(value(&slots(None), json!({}), &full).is_empty());
-        let dates = Given::Dates { calendar: CalendarName::new("chair").unwrap() };
-        assert_eq!(value(&dates, json!({}), &[])[0], day);
-        assert!(value(&dates, json!({}), &full).is_empty());
+        let full = Place::new(json!({})).full(None);
+        assert!(ids(&full.value(&slots(None, Choices::default()))).is_empty());
+        let dates = Given::Dates { calendar: chair(), choices: Choices::default() };
+        assert_eq!(Place::new(json!({})).value(&dates)[0]["id"], day);
+        assert!(ids(&full.value(&dates)).is_empty());
+    }
+
+    #[test]
+    fn what_is_full_is_left_out_or_shown_and_cannot_be_chosen() {
+        let first = ids(&Place::new(json!({})).value(&slots(None, Choices::default())))[0].clone();
+        let day = first.split('T').next().unwrap();
+        let place = Place::new(json!({"day": day})).full(Some(day));
+        let all = Choices { with_full: true, ..Choices::default() };
+        let shown = place.value(&slots(Some("day"), all));
+        assert!(!ids(&shown).is_empty() && shown.as_array().unwrap().iter().all(|slot| slot["enabled"] == false));
+        assert_eq!(place.value(&slots(Some("day"), Choices::default())), json!([]));
+        let days = |choices| place.value(&Given::Dates { calendar: chair(), choices });
+        assert_eq!((&days(all)[0]["id"], &days(all)[0]["enabled"]), (&json!(day), &json!(false)));
+        assert_eq!(days(all)[1]["enabled"], true);
+        assert_ne!(days(Choices::default())[0]["id"], day);
+        assert!(days(Choices::default())[0].get("enabled").is_none(), "a schema without it stays as it is");
+    }
+
+    #[test]
+    fn a_list_is_no_longer_and_a_title_no_wider_than_the_phone_takes() {
+        let mut place = Place::new(json!({}));
+        place.texts.language = Language::De;
+        let few = Choices { most: 3, ..Choices::default() };
+        assert_eq!(ids(&place.value(&slots(None, few))).len(), 3);
+        assert_eq!(ids(&place.value(&Given::Dates { calendar: chair(), choices: few })).len(), 3);
+        assert!(place.value(&slots(None, few))[0]["title"].as_str().unwrap().starts_with("Do 1 Jan, 09:00"));
+        assert_eq!(choice("x", &"ä".repeat(31), None)["title"], format!("{}…", "ä".repeat(29)));
+    }
+
+    #[test]
+    fn the_agent_who_was_shown_stays_as_long_as_they_can_take_the_lead() {
+        let agents = ["Bob", "Ann"].map(|name| AgentName::new(name).unwrap());
+        let team = TeamName::new("sales").unwrap();
+        let place = |answers, agents: &[AgentName]| Place { agents: agents.to_vec(), ..Place::new(answers) };
+        let one = Given::Agent { team: team.clone() };
+        assert_eq!(place(json!({}), &agents).value(&one), "Bob", "the one who would get it");
+        assert_eq!(place(json!({"agent": "Ann"}), &agents).value(&one), "Ann");
+        assert_eq!(place(json!({"agent": "Ann"}), &agents[..1]).value(&one), "Bob");
+        assert_eq!(place(json!({}), &[]).value(&one), "");
+        let all = Given::Agents { team, choices: Choices::default() };
+        assert_eq!(ids(&place(json!({}), &agents).value(&all)), ["Ann", "Bob"]);
     }
 }

@@ -65,6 +65,10 @@ pub struct Submission {
 pub struct IdempotencyKey([u8; 16]);
 
 impl IdempotencyKey {
+    /// The field in which the end of a form without a usable token refers to it, so that the message which follows by
+    /// webhook can be told to be the same form.
+    pub const REFERENCE: &'static str = "flowgate_ref";
+
     /// A form by its token: unique for each flow.
     #[must_use]
     pub fn of_token(flow: &FlowName, token: &FlowToken) -> Self {
@@ -108,6 +112,12 @@ impl IdempotencyKey {
         Self::of("customer", &[flow.as_str(), name])
     }
 
+    /// An event of Meta's monitoring, by its flow, name, time and text: it has no id of its own.
+    #[must_use]
+    pub fn of_health_event(parts: [&str; 4]) -> Self {
+        Self::of("health event", &parts)
+    }
+
     /// Each part goes in behind its length, so that no two lists of parts give the same bytes.
     fn of(kind: &str, parts: &[&str]) -> Self {
         let mut hash = Sha256::new();
@@ -128,6 +138,20 @@ impl IdempotencyKey {
         Self(bytes)
     }
 
+    /// The key under which the end of the form behind this one is kept, where it is not the usual one.
+    #[must_use]
+    pub fn of_end(&self) -> Self {
+        Self::of("end", &[&self.to_string()])
+    }
+
+    /// The key that a reference names: 32 lower-case hex digits.
+    #[must_use]
+    pub fn from_reference(text: &str) -> Option<Self> {
+        let is_hex = text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let number = if is_hex { u128::from_str_radix(text, 16).ok()? } else { return None };
+        Some(Self(number.to_be_bytes()))
+    }
+
     /// The bytes to store.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {
@@ -135,9 +159,15 @@ impl IdempotencyKey {
     }
 }
 
+impl std::fmt::Display for IdempotencyKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
 impl std::fmt::Debug for IdempotencyKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        std::fmt::Display::fmt(self, f)
     }
 }
 
@@ -156,6 +186,17 @@ mod tests {
         assert_eq!(key, IdempotencyKey::of_token(&flow("a"), &token("bc")));
         assert_ne!(key, IdempotencyKey::of_token(&flow("ab"), &token("c")));
         assert_ne!(key, IdempotencyKey::of_message(&MessageId::new("bc").unwrap()));
+    }
+
+    #[test]
+    fn a_reference_names_its_key_and_nothing_else_is_one() {
+        let key = IdempotencyKey::of_message(&MessageId::new("m").unwrap());
+        assert_eq!(IdempotencyKey::from_reference(&key.to_string()), Some(key));
+        let small = IdempotencyKey::from_bytes([0; 16]);
+        assert_eq!(IdempotencyKey::from_reference(&small.to_string()), Some(small));
+        for other in ["", "+0000000000000000000000000000000", &key.to_string().to_uppercase(), "é"] {
+            assert_eq!(IdempotencyKey::from_reference(other), None, "{other}");
+        }
     }
 
     #[test]

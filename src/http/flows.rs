@@ -4,16 +4,18 @@ use std::sync::atomic::Ordering;
 
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
+use serde_json::Map;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use crate::domain::arrival::Arrival;
+use crate::domain::arrival::{Arrival, Form};
 use crate::domain::flow::Stage;
 use crate::intake::flow_endpoint::{Request, Sent};
 use crate::store::{Accept, Accepted, DraftKept, KeepDraft, StoreError, Timing, Transaction};
 
 use super::encrypted;
 use super::respond::{self, Answer, Refusal};
+use super::screens::answers_so_far;
 use super::service::{App, Route};
 use super::trace::Trace;
 
@@ -36,29 +38,27 @@ pub(super) async fn post(
             trace.outcome = "ping";
             Ok(respond::pong())
         }
-        Request::Show { screen, .. } => {
+        Request::Show(shown) => {
             trace.outcome = "shown";
-            Ok(respond::screen(screen.as_deref().unwrap_or_default()))
+            let answers = answers_so_far(app, shown.draft_key())?;
+            Ok(respond::screen(&shown.screen(&answers)))
         }
         // Known in encrypted flows only.
-        Request::Complaint { .. } => Err(Refusal::NotStored),
+        Request::Complaint(_) => Err(Refusal::NotStored),
         Request::Sent(sent) => {
             if sent.lacks_token() {
                 warn_of_tokens(route);
             }
             match sent.stage {
-                Stage::Draft { next } => {
-                    let next = next.map(|next| next.name.clone()).unwrap_or_default();
-                    keep_draft(app, sent, &next, deadline, trace).await
-                }
+                Stage::Draft | Stage::Choice => keep_draft(app, &sent, deadline, trace).await,
                 Stage::Final => {
                     let screen = sent.screen().to_owned();
-                    match accept(app, sent, deadline, trace).await? {
+                    match accept(app, form_of(app, &sent)?, deadline, trace).await? {
                         Accepted::New { .. } => Ok(respond::accepted()),
                         Accepted::Duplicate { .. } => Ok(respond::duplicate()),
                         Accepted::SlotRefused { why, free } => Ok(respond::slot_refused(&screen, why, &free)),
-                        // A form that was read is never one of these.
-                        Accepted::DeadLetter { .. } => Err(Refusal::NotStored),
+                        // A plain form that was read is never one of these.
+                        Accepted::DeadLetter { .. } | Accepted::Replayed => Err(Refusal::NotStored),
                     }
                 }
             }
@@ -66,37 +66,40 @@ pub(super) async fn post(
     }
 }
 
-async fn keep_draft(
-    app: &App,
-    sent: Sent<'_>,
-    next: &str,
-    deadline: Instant,
-    trace: &mut Trace<'_>,
-) -> Result<Answer, Refusal> {
-    let (key, draft) = sent.into_draft(app.clock.now())?;
+async fn keep_draft(app: &App, sent: &Sent<'_>, deadline: Instant, trace: &mut Trace<'_>) -> Result<Answer, Refusal> {
+    let mut answers = answers_so_far(app, sent.draft_key())?;
+    answers.extend(sent.answers().clone());
+    let next = sent.next(&answers);
+    let (key, draft) = sent.draft(next, &Map::new(), app.clock.now())?;
     trace.outcome = "draft";
-    match store(app, KeepDraft { key, draft }, deadline, trace).await? {
+    match store(app, KeepDraft { key, draft, request: None }, deadline, trace).await? {
         DraftKept::Kept => Ok(respond::screen(next)),
         DraftKept::AlreadySubmitted => {
             trace.outcome = "duplicate";
             Ok(respond::duplicate())
         }
         DraftKept::TooLarge => Err(Refusal::DraftTooLarge),
+        // Known of encrypted requests only.
+        DraftKept::Replayed => Err(Refusal::NotStored),
     }
+}
+
+/// The completed form. The slot that it asks for may have been chosen on an earlier screen.
+pub(super) fn form_of(app: &App, sent: &Sent<'_>) -> Result<Form, Refusal> {
+    let earlier = match sent.draft_key().filter(|_| sent.books()) {
+        Some(key) => app.store.read().and_then(|read| read.draft(key)).map_err(|_| Refusal::NotStored)?,
+        None => None,
+    };
+    Ok(sent.form(&app.catalog, earlier.as_ref().map(|draft| &*draft.data), app.clock.now())?)
 }
 
 /// Lets the writer decide on a completed form.
 pub(super) async fn accept(
     app: &App,
-    sent: Sent<'_>,
+    form: Form,
     deadline: Instant,
     trace: &mut Trace<'_>,
 ) -> Result<Accepted, Refusal> {
-    let earlier = match sent.draft_key().filter(|_| sent.books()) {
-        Some(key) => app.store.read().and_then(|read| read.draft(key)).map_err(|_| Refusal::NotStored)?,
-        None => None,
-    };
-    let form = sent.into_form(&app.catalog, earlier.as_ref().map(|draft| &*draft.data), app.clock.now())?;
     let arrivals = vec![Arrival::Form(Box::new(form))];
     let accepted = store(app, Accept { arrivals }, deadline, trace).await?.pop().ok_or(Refusal::NotStored)?;
     match &accepted {
@@ -105,7 +108,7 @@ pub(super) async fn accept(
         }
         Accepted::Duplicate { of } => (trace.submission, trace.outcome) = (*of, "duplicate"),
         Accepted::SlotRefused { why, .. } => trace.outcome = why.as_str(),
-        Accepted::DeadLetter { .. } => {}
+        Accepted::DeadLetter { .. } | Accepted::Replayed => {}
     }
     Ok(accepted)
 }

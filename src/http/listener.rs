@@ -18,6 +18,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use super::guard::{Guard, Phase};
+use crate::current::Current;
+
 use super::respond::Answer;
 use super::service::{App, Limits};
 
@@ -65,12 +67,13 @@ impl Server {
     }
 
     /// Serves until `stop` is there. Then it accepts nothing more, closes what is idle, and gives requests that are under
-    /// way `grace` to be answered.
-    pub async fn run(self, app: Arc<App>, stop: impl Future<Output = ()>, grace: Duration) {
-        let Limits { connections, idle, header_timeout, .. } = app.limits;
+    /// way `grace` to be answered. Each request is answered by the `app` that is there when it begins; the limits of
+    /// connections are those of the first.
+    pub async fn run(self, app: Current<App>, stop: impl Future<Output = ()>, grace: Duration) {
+        let Limits { connections, idle, header_timeout, .. } = app.get().limits;
         let bounds = Bounds { connections, idle: idle.to_duration(), head: header_timeout.to_duration(), grace };
         let answer = move |phase: Arc<Phase>, request| {
-            let app = Arc::clone(&app);
+            let app = app.get();
             async move { app.answer(&phase, request).await }
         };
         self.answer_with(answer, bounds, stop).await;

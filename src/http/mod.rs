@@ -3,7 +3,7 @@
 //! ```text
 //! listener ─▶ guard (deadlines of the head, errors with a body) ─▶ hyper ─▶ service ─▶ flows | webhook | health
 //!                                                                          body (limit, budget, deadline) ─▶ intake ─▶ store
-//! encrypted flows, between body and intake: replays (answered before?) ─▶ opener (RSA, in threads of its own)
+//! encrypted flows, behind body: encrypted ─▶ opener (RSA, in threads of its own) ─▶ exchange ─▶ screens ─▶ sealed
 //! ```
 //!
 //! Everything is bounded: connections, heads, bodies, all bodies together, time. At a bound the caller gets a clear
@@ -12,21 +12,28 @@
 
 mod admin;
 mod body;
+mod complaints;
 mod encrypted;
+mod exchange;
 mod flows;
 mod guard;
 mod health;
 mod listener;
 mod opener;
-mod replays;
+mod program;
 mod respond;
+mod screens;
 mod service;
 mod trace;
+mod upstream;
+mod watch;
 mod webhook;
 
 pub use admin::AdminServer;
 pub use listener::Server;
 pub use service::{App, Limits, Trust};
+pub use upstream::{Upstream, UpstreamError};
+pub use watch::Watch;
 
 #[cfg(test)]
 mod tests;

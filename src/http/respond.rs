@@ -77,7 +77,9 @@ impl Refusal {
             Self::Busy(Busy::NotOpen) | Self::NotStored => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
             Self::Busy(Busy::LowSpace) => (StatusCode::SERVICE_UNAVAILABLE, "disk_full"),
             Self::Intake(IntakeError::NotJson(_) | IntakeError::NotAnObject) => (StatusCode::BAD_REQUEST, "bad_json"),
-            Self::Intake(IntakeError::Field { .. }) => (StatusCode::BAD_REQUEST, "invalid_field"),
+            Self::Intake(IntakeError::Field { .. } | IntakeError::Unfit { .. }) => {
+                (StatusCode::BAD_REQUEST, "invalid_field")
+            }
             Self::Intake(IntakeError::UnknownAction(_)) => (StatusCode::BAD_REQUEST, "unknown_action"),
             Self::Intake(IntakeError::UnknownScreen(_)) => (StatusCode::BAD_REQUEST, "unknown_screen"),
             Self::Verification(_) => (StatusCode::FORBIDDEN, "verification_failed"),

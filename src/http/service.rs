@@ -21,13 +21,11 @@ use crate::store::Store;
 use super::body::{self, Budget, Share};
 use super::guard::Phase;
 use super::opener::Opener;
-use super::replays::Replays;
 use super::respond::{Answer, Refusal};
 use super::trace::{Figures, Room, Trace};
+use super::upstream::Upstream;
+use super::watch::Watch;
 use super::{flows, health, webhook};
-
-/// Bytes of answers that are remembered for the same encrypted requests.
-const REPLAY_BYTES_MAX: usize = 16 << 20;
 
 const SIGNATURE: &str = "x-hub-signature-256";
 
@@ -74,6 +72,8 @@ pub struct Trust {
     pub verify_token: Option<Secret>,
     /// The private keys of encrypted flows, newest first.
     pub keys: BTreeMap<FlowName, Arc<[PrivateKey]>>,
+    /// The programs that say what flows show.
+    pub upstreams: BTreeMap<FlowName, Arc<Upstream>>,
 }
 
 /// All that requests are answered with.
@@ -83,11 +83,10 @@ pub struct App {
     pub(super) limits: Limits,
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) opener: Opener,
-    pub(super) replays: Replays,
+    pub(super) opener: Arc<Opener>,
     budget: Budget,
     flows: HashMap<String, Route>,
-    figures: Figures,
+    figures: Arc<Figures>,
 }
 
 /// A flow and what was said of it.
@@ -95,12 +94,14 @@ pub(super) struct Route {
     pub(super) flow: Arc<Flow>,
     /// What its envelopes are opened with; `None` where it is plain.
     pub(super) keys: Option<Arc<[PrivateKey]>>,
+    /// The program that says what it shows.
+    pub(super) upstream: Option<Arc<Upstream>>,
     /// Whether it was told that its sender sets no token.
-    pub(super) told_of_tokens: AtomicBool,
+    pub(super) told_of_tokens: Arc<AtomicBool>,
 }
 
 impl App {
-    /// What answers for these flows.
+    /// What answers for these flows. How the encrypted ones do goes to `watch`.
     ///
     /// # Errors
     /// The system's, where it gives no thread to open envelopes in.
@@ -110,17 +111,31 @@ impl App {
         limits: Limits,
         store: Store,
         clock: Arc<dyn Clock>,
+        watch: Watch,
     ) -> io::Result<Self> {
-        let route = |flow: &Arc<Flow>| {
-            // Without its keys an encrypted flow opens nothing, rather than taking plain forms.
-            let keys = (flow.encryption == Encryption::Required)
-                .then(|| trust.keys.get(&flow.name).cloned().unwrap_or_else(|| Arc::new([])));
-            (flow.path.clone(), Route { flow: Arc::clone(flow), keys, told_of_tokens: AtomicBool::new(false) })
-        };
-        let flows = catalog.flows.values().map(route).collect();
+        let flows = routes(&catalog, &trust, |_| Arc::default());
         let budget = Budget::new(limits.bodies);
-        let (opener, replays) = (Opener::start()?, Replays::new(REPLAY_BYTES_MAX));
-        Ok(Self { catalog, trust, limits, store, clock, opener, replays, budget, flows, figures: Figures::new() })
+        let (opener, figures) = (Arc::new(Opener::start()?), Arc::new(Figures::new(watch)));
+        Ok(Self { catalog, trust, limits, store, clock, opener, budget, flows, figures })
+    }
+
+    /// What answers after a reload: by other flows, in whom it trusts and within which limits (but for those of the
+    /// listener, and of all bodies together, which stay). All that outlives a request goes on as it was.
+    #[must_use]
+    pub fn renewed(&self, catalog: Catalog, trust: Trust, limits: Limits) -> Self {
+        let told: HashMap<_, _> = self.flows.values().map(|route| (&route.flow.name, &route.told_of_tokens)).collect();
+        let flows = routes(&catalog, &trust, |name| told.get(name).map(|told| Arc::clone(told)).unwrap_or_default());
+        Self {
+            catalog,
+            trust,
+            limits,
+            flows,
+            store: self.store.clone(),
+            clock: Arc::clone(&self.clock),
+            opener: Arc::clone(&self.opener),
+            budget: self.budget.clone(),
+            figures: Arc::clone(&self.figures),
+        }
     }
 
     /// Answers one request. Never fails: what goes wrong has an answer of its own.
@@ -135,6 +150,7 @@ impl App {
                 refusal.answer()
             }
         };
+        trace.status = Some(answer.status().as_u16());
         if has_body && trace.bytes.is_none() {
             phase.leave_unread();
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -152,7 +168,10 @@ impl App {
             ("/readyz", &Method::GET | &Method::HEAD) => Ok(health::readyz(&self.store, trace)),
             ("/healthz" | "/readyz", _) => Err(Refusal::Method("GET, HEAD")),
             (path, method) => match self.flows.get(path) {
-                Some(route) if method == Method::POST => flows::post(self, route, &head.headers, body, trace).await,
+                Some(route) if method == Method::POST => {
+                    trace.watched = route.keys.is_some().then(|| Arc::clone(&route.flow));
+                    flows::post(self, route, &head.headers, body, trace).await
+                }
                 Some(_) => Err(Refusal::Method("POST")),
                 None => Err(Refusal::NotFound),
             },
@@ -194,6 +213,23 @@ impl App {
             _ => Room::Unknown,
         }
     }
+}
+
+/// The flows by their paths. `told_of_tokens` says of each what was told before.
+fn routes(
+    catalog: &Catalog,
+    trust: &Trust,
+    told_of_tokens: impl Fn(&FlowName) -> Arc<AtomicBool>,
+) -> HashMap<String, Route> {
+    let route = |flow: &Arc<Flow>| {
+        // Without its keys an encrypted flow opens nothing, rather than taking plain forms.
+        let keys = (flow.encryption == Encryption::Required)
+            .then(|| trust.keys.get(&flow.name).cloned().unwrap_or_else(|| Arc::new([])));
+        let upstream = trust.upstreams.get(&flow.name).cloned();
+        let told_of_tokens = told_of_tokens(&flow.name);
+        (flow.path.clone(), Route { flow: Arc::clone(flow), keys, upstream, told_of_tokens })
+    };
+    catalog.flows.values().map(route).collect()
 }
 
 /// What the one signature of a request claims.

@@ -1,19 +1,24 @@
-//! What is told of a request: one line in the log, and the figures.
+//! What is told of a request: one line in the log, the figures and, where Meta watches, the gauge of its flow.
 //!
 //! Also of one whose sender hung up before its answer was made: hyper then drops the request where it stands, and the
 //! line says so.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::Method;
 use metrics::{Counter, Histogram};
 
 use crate::clock::Clock;
+use crate::domain::flow::Flow;
+use crate::domain::gauge::Exchange;
 use crate::domain::ids::{JobId, SubmissionId};
+use crate::domain::time::Millis;
 use crate::store::Timing;
+
+use super::watch::Watch;
 
 /// A request slower than this is warned of: Meta waits ten seconds (*Implementing Endpoint for Flows*).
 const SLOW: Duration = Duration::from_secs(5);
@@ -28,6 +33,7 @@ pub(super) struct Figures {
     wait: Histogram,
     commit: Histogram,
     total: Histogram,
+    watch: Watch,
     /// Requests so far.
     numbers: AtomicU64,
 }
@@ -54,7 +60,7 @@ impl Room {
 
 impl Figures {
     /// Makes the handles: whatever is to receive them must be installed before.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(watch: Watch) -> Self {
         Self {
             requests: Mutex::default(),
             verify: metrics::histogram!("flowgate_request_verify_seconds"),
@@ -62,6 +68,7 @@ impl Figures {
             wait: metrics::histogram!("flowgate_request_wait_seconds"),
             commit: metrics::histogram!("flowgate_request_commit_seconds"),
             total: metrics::histogram!("flowgate_request_seconds"),
+            watch,
             numbers: AtomicU64::new(1),
         }
     }
@@ -91,6 +98,10 @@ pub(super) struct Trace<'a> {
     pub(super) decrypt: Option<Duration>,
     /// How long the writer took.
     pub(super) timing: Option<Timing>,
+    /// The encrypted flow that it was sent to: Meta watches how those do.
+    pub(super) watched: Option<Arc<Flow>>,
+    /// The HTTP status of its answer, once that is made.
+    pub(super) status: Option<u16>,
     /// What it became.
     pub(super) submission: Option<SubmissionId>,
     /// What carries that on.
@@ -112,6 +123,8 @@ impl<'a> Trace<'a> {
             verify: None,
             decrypt: None,
             timing: None,
+            watched: None,
+            status: None,
             submission: None,
             job: None,
             outcome: GONE,
@@ -152,7 +165,12 @@ impl<'a> Trace<'a> {
 
 impl Drop for Trace<'_> {
     fn drop(&mut self) {
-        let total = self.clock.elapsed().saturating_sub(self.began);
+        let now = self.clock.elapsed();
+        let total = now.saturating_sub(self.began);
+        if let Some(flow) = &self.watched {
+            let took = Millis::new(u64::try_from(total.as_millis()).unwrap_or(u64::MAX));
+            self.figures.watch.record(&flow.name, now, Exchange::new(self.status, self.outcome, took));
+        }
         self.figures.count(self.room, self.outcome);
         self.figures.total.record(total.as_secs_f64());
         if let Some(verify) = self.verify {

@@ -10,8 +10,10 @@ use percent_encoding::percent_decode_str;
 use subtle::ConstantTimeEq;
 
 use crate::domain::flow::SignatureRule;
+use crate::domain::health_event::{HealthEvent, Standing};
+use crate::domain::verdict::Verdict;
 use crate::intake::cloud_api;
-use crate::store::{Accept, Accepted};
+use crate::store::{Accept, Accepted, Receive};
 
 use super::respond::{self, Answer, Refusal};
 use super::service::App;
@@ -56,7 +58,7 @@ pub(super) async fn post(
         ("completed_flow", u64::try_from(delivery.arrivals.len()).unwrap_or(u64::MAX)),
         ("other_message", delivery.other_messages),
         ("status", delivery.statuses),
-        ("health_event", delivery.health_events),
+        ("health_event", u64::try_from(delivery.health_events.len()).unwrap_or(u64::MAX)),
         ("other_update", delivery.other_updates),
     ] {
         if count > 0 {
@@ -64,11 +66,11 @@ pub(super) async fn post(
         }
     }
     trace.outcome = "received";
-    if !delivery.arrivals.is_empty() {
-        let accept = Accept { arrivals: delivery.arrivals };
-        for accepted in super::flows::store(app, accept, deadline, trace).await? {
-            tell(&accepted, trace);
-        }
+    if !delivery.arrivals.is_empty() || !delivery.health_events.is_empty() {
+        let receive = Receive { accept: Accept { arrivals: delivery.arrivals }, events: delivery.health_events };
+        let received = super::flows::store(app, receive, deadline, trace).await?;
+        received.accepted.iter().for_each(|accepted| tell(accepted, trace));
+        received.events.into_iter().for_each(tell_event);
     }
     Ok(respond::json_answer(StatusCode::OK, bytes::Bytes::from_static(b"{\"status\":\"received\"}")))
 }
@@ -86,7 +88,34 @@ fn tell(accepted: &Accepted, trace: &mut Trace<'_>) {
         Accepted::DeadLetter { job } => {
             tracing::warn!(job.id = job.get(), "a message can't be read: see `flowgate dead list`");
         }
+        // Only what came in an envelope can be this.
+        Accepted::Replayed => {}
         Accepted::SlotRefused { why, .. } => tracing::warn!(why = why.as_str(), "a slot was refused by webhook"),
+    }
+}
+
+/// Tells what Meta's monitoring says: loudly where something is wrong.
+fn tell_event(event: HealthEvent) {
+    metrics::counter!("flowgate_flow_health_events_total", "event" => event.kind()).increment(1);
+    let stand = Standing::of(event);
+    let (event, flow_id) = (&*stand.event.event, &*stand.event.flow_id);
+    let (state, message) = (stand.state(), stand.said.message.as_deref());
+    if stand.verdict() == Verdict::Ok {
+        tracing::info!(
+            meta.event = event,
+            meta.flow_id = flow_id,
+            state,
+            message,
+            "Meta's monitoring speaks of a flow"
+        );
+    } else {
+        tracing::warn!(
+            meta.event = event,
+            meta.flow_id = flow_id,
+            state,
+            message,
+            "Meta's monitoring warns of a flow: see `flowgate flows health`"
+        );
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::arrival::{Arrival, Form, Unreadable, Wish};
 use crate::domain::flow::{Flow, WebhookFacts, claimant};
+use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::{Customer, FlowToken, MessageId};
 use crate::domain::submission::{Channel, IdempotencyKey, Submission};
 use crate::domain::time::Timestamp;
@@ -27,7 +28,7 @@ pub struct Delivery {
     /// Statuses of messages that we sent.
     pub statuses: u64,
     /// Events of Meta's flow monitoring.
-    pub health_events: u64,
+    pub health_events: Vec<HealthEvent>,
     /// Updates of fields that nobody asked for.
     pub other_updates: u64,
 }
@@ -45,8 +46,13 @@ pub fn read(catalog: &Catalog, body: &[u8]) -> Result<Delivery, IntakeError> {
         return Ok(delivery);
     };
     for entry in entries {
-        match Fields::of(entry.get()).ok().and_then(|entry| entry.items("changes")) {
-            Some(changes) => changes.into_iter().for_each(|change| delivery.change(catalog, change)),
+        let fields = Fields::of(entry.get()).ok();
+        match fields.and_then(|fields| Some((unix_time(&fields), fields.items("changes")?))) {
+            Some((sent_at, changes)) => {
+                for change in changes {
+                    delivery.change(catalog, sent_at, change);
+                }
+            }
             None => delivery.unreadable("an entry without changes that can be read", entry.get().to_owned()),
         }
     }
@@ -68,7 +74,7 @@ pub fn reread(catalog: &Catalog, payload: &str) -> Result<Form, String> {
 }
 
 impl Delivery {
-    fn change(&mut self, catalog: &Catalog, change: &RawValue) {
+    fn change(&mut self, catalog: &Catalog, sent_at: Option<Timestamp>, change: &RawValue) {
         let Ok(fields) = Fields::of(change.get()) else {
             return self.unreadable("a change that is no object", change.get().to_owned());
         };
@@ -78,7 +84,7 @@ impl Delivery {
                 Some(Err(_)) => self.unreadable("the value of a change is no object", change.get().to_owned()),
                 None => {}
             },
-            Some("flows") => self.health_events += 1,
+            Some("flows") => self.health_events.push(health_event(sent_at, fields.get("value"))),
             // Templates, accounts, history …: they come as soon as somebody ticks them.
             Some(_) => self.other_updates += 1,
             None => self.unreadable("a change without a field", change.get().to_owned()),
@@ -193,7 +199,10 @@ impl<'a> Context<'a> {
         }
         let key_in = |flow: &Flow| usable.as_ref().map(|token| IdempotencyKey::of_token(&flow.name, token));
         let others = catalog.flows.values().filter(|other| flow.is_none_or(|flow| flow.name != other.name));
-        let elsewhere = others.filter_map(|other| key_in(other)).collect();
+        // A form without a usable token that ended at its flow's own path says so in what its last answer put in.
+        let ended = data.get(IdempotencyKey::REFERENCE).and_then(Value::as_str).filter(|_| usable.is_none());
+        let ended = ended.and_then(IdempotencyKey::from_reference);
+        let elsewhere = others.filter_map(|other| key_in(other)).chain(ended).collect();
         let mut submission = Submission {
             flow: match flow.or_else(|| catalog.flows.values().next().map(AsRef::as_ref)) {
                 Some(flow) => flow.name.clone(),
@@ -220,8 +229,9 @@ impl<'a> Context<'a> {
             message_key: id.map(IdempotencyKey::of_message),
             elsewhere,
             draft_key: IdempotencyKey::of_draft(&flow.name, submission.flow_token.as_ref(), &submission.customer)
-                .filter(|_| flow.screens.iter().any(|screen| !screen.is_final)),
+                .filter(|_| flow.has_drafts()),
             wish,
+            request: None,
             answerable: false,
             submission,
         }))
@@ -285,6 +295,20 @@ fn wish(catalog: &Catalog, flow: &Flow, answers: &Map<String, Value>, problems: 
             None
         }
     }
+}
+
+/// An event of Meta's monitoring (*Flows Webhooks*), whatever it holds.
+fn health_event(sent_at: Option<Timestamp>, value: Option<&RawValue>) -> HealthEvent {
+    let text = value.map_or("null", RawValue::get);
+    let fields = Fields::of(text).unwrap_or_default();
+    // The samples have a text of digits; a number would do as well.
+    let flow_id = fields.text("flow_id").or_else(|| fields.get("flow_id").map(|id| id.get().to_owned()));
+    HealthEvent::new(sent_at, &fields.text("event").unwrap_or_default(), &flow_id.unwrap_or_default(), text)
+}
+
+/// The `time` of an entry: Unix seconds, as a number or a text.
+fn unix_time(entry: &Fields<'_>) -> Option<Timestamp> {
+    entry.get("time").and_then(|time| time.get().trim_matches('"').parse().ok()).map(seconds)
 }
 
 /// Meta's timestamps are Unix seconds.

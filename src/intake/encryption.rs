@@ -13,6 +13,8 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::domain::submission::IdempotencyKey;
+
 use super::IntakeError;
 use super::flow_endpoint::object;
 use super::private_key::{AES_KEY_BYTES, PrivateKey};
@@ -23,9 +25,6 @@ type Cipher = AesGcm<Aes128, U16>;
 const WRAPPED_KEY_BYTES: usize = 256;
 const IV_BYTES: usize = 16;
 const TAG_BYTES: usize = 16;
-
-/// What tells one encrypted request from all others: SHA-256 over its three parts.
-pub type Fingerprint = [u8; 32];
 
 /// A request as it came: nothing is opened yet.
 #[derive(Debug)]
@@ -75,15 +74,19 @@ impl Envelope {
         Some(Self { wrapped_key, iv, sealed })
     }
 
-    /// What tells it from all others, however its JSON is written.
+    /// The key under which its answer is kept: it depends on what the three parts hold, however their JSON is written.
     #[must_use]
-    pub fn fingerprint(&self) -> Fingerprint {
+    pub fn key(&self) -> IdempotencyKey {
         let mut hash = Sha256::new();
         // The first two have fixed lengths: no other parts give the same bytes.
         hash.update(&self.wrapped_key);
         hash.update(self.iv);
         hash.update(&self.sealed);
-        hash.finalize().into()
+        let mut key = [0; 16];
+        for (to, from) in key.iter_mut().zip(hash.finalize()) {
+            *to = from;
+        }
+        IdempotencyKey::from_bytes(key)
     }
 
     /// Opens it with the first of `keys` that fits. Costs one RSA operation for each key tried.
@@ -230,12 +233,12 @@ mod tests {
 
     #[test]
     fn a_request_is_told_by_its_parts_and_not_by_how_its_json_is_written() {
-        let fingerprint = |case: &Value| {
+        let key = |case: &Value| {
             let body = case["body"].as_str().unwrap();
-            Envelope::read(body.as_bytes()).unwrap().unwrap().fingerprint()
+            Envelope::read(body.as_bytes()).unwrap().unwrap().key()
         };
         let good = good();
-        let of = |name: &str| fingerprint(good.iter().find(|case| case["name"] == name).unwrap());
+        let of = |name: &str| key(good.iter().find(|case| case["name"] == name).unwrap());
         assert_eq!(of("data_exchange"), of("data_exchange_escaped_slashes"));
         assert_ne!(of("data_exchange"), of("data_exchange_error"));
     }

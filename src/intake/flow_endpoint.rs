@@ -4,10 +4,12 @@
 //! *Implementing Endpoint for Flows*). All but the action may be missing; fields that we do not know are kept. What is
 //! answered is `crate::http`'s business, envelopes are `super::encryption`'s.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::domain::arrival::{Form, Wish};
-use crate::domain::draft::Draft;
+use crate::domain::complaint::Complaint;
+use crate::domain::draft::{Draft, merge};
+use crate::domain::field::{FieldProblem, Flaw};
 use crate::domain::flow::{Encryption, Flow, Stage};
 use crate::domain::ids::{Customer, FlowToken};
 use crate::domain::submission::{Channel, IdempotencyKey, Submission};
@@ -26,22 +28,40 @@ const KNOWN: [&str; 6] = ["version", "action", "screen", "data", "flow_token", "
 pub enum Request<'a> {
     /// Whether we are there.
     Ping,
-    /// A screen: the first one, or the one that was left. `None`: the flow declares none, nor was one named.
-    Show {
-        /// Its name.
-        screen: Option<String>,
-        /// Where the answers so far are, if the user goes back.
-        draft: Option<IdempotencyKey>,
-    },
+    /// A screen.
+    Show(Show<'a>),
     /// The client did not like our last answer, and says why. Never a submission (encrypted flows only).
-    Complaint {
-        /// Its code, such as `payload-schema-error`. More will come than are known.
-        error: String,
-        /// What it says for people.
-        message: String,
-    },
+    Complaint(Complaint),
     /// A screen was sent.
     Sent(Sent<'a>),
+}
+
+/// A screen that is to be shown: the form was opened, or its user goes back.
+#[derive(Debug)]
+pub struct Show<'a> {
+    flow: &'a Flow,
+    /// The screen that a request names: going back, the one that is left.
+    named: Option<String>,
+    token: Option<FlowToken>,
+    /// Whether the user goes back.
+    pub is_back: bool,
+}
+
+impl Show<'_> {
+    /// The key of the form in the making, if anything tells whose it is.
+    #[must_use]
+    pub fn draft_key(&self) -> Option<IdempotencyKey> {
+        IdempotencyKey::of_draft(&self.flow.name, self.token.as_ref(), &Customer::default())
+    }
+
+    /// The name of the screen, when these are the answers so far. Empty: the flow declares none, nor was one named.
+    #[must_use]
+    pub fn screen(&self, answers: &Map<String, Value>) -> String {
+        // Sent while on this screen (*Flow JSON*, `refresh_on_back`): what is to be shown is the one before.
+        let before = || self.flow.before(self.named.as_deref().unwrap_or_default(), answers);
+        let shown = if self.is_back { before() } else { self.flow.screens.first() };
+        shown.map(|screen| screen.name.clone()).or_else(|| self.named.clone()).unwrap_or_default()
+    }
 }
 
 /// A screen that was sent.
@@ -56,7 +76,7 @@ pub struct Sent<'a> {
     data: Map<String, Value>,
     extra: Box<str>,
     /// What sending it means.
-    pub stage: Stage<'a>,
+    pub stage: Stage,
 }
 
 impl<'a> Request<'a> {
@@ -72,7 +92,7 @@ impl<'a> Request<'a> {
         if flow.encryption == Encryption::Required
             && let Some(complaint) = complaint(flow, screen.as_deref(), &fields)
         {
-            return Ok(complaint);
+            return Ok(Self::Complaint(complaint));
         }
         let Some(action) = optional_text(&fields, "action")? else {
             return Err(IntakeError::field("action", "is missing: a submission has data_exchange"));
@@ -80,16 +100,13 @@ impl<'a> Request<'a> {
         match action.as_str() {
             "data_exchange" => Sent::read(flow, &fields, screen).map(Self::Sent),
             "ping" => Ok(Self::Ping),
-            "INIT" => {
-                Ok(Self::Show { screen: flow.screens.first().map(|first| first.name.clone()).or(screen), draft: None })
-            }
-            "BACK" => {
-                flow.stage(screen.as_deref())?;
-                // Sent while on this screen (*Flow JSON*, `refresh_on_back`): what is to be shown is the one before.
-                let before = screen.as_deref().and_then(|left| flow.before(left)).map(|before| before.name.clone());
+            "INIT" | "BACK" => {
+                let is_back = action == "BACK";
+                if is_back && !flow.screens.is_empty() {
+                    flow.known(screen.as_deref())?;
+                }
                 let token = fields.text("flow_token").and_then(|token| FlowToken::new(&token).ok());
-                let draft = IdempotencyKey::of_draft(&flow.name, token.as_ref(), &Customer::default());
-                Ok(Self::Show { screen: before.or(screen), draft })
+                Ok(Self::Show(Show { flow, named: screen, token, is_back }))
             }
             _ => Err(IntakeError::UnknownAction(action)),
         }
@@ -98,12 +115,12 @@ impl<'a> Request<'a> {
 
 impl<'a> Sent<'a> {
     fn read(flow: &'a Flow, fields: &Fields<'_>, screen: Option<String>) -> Result<Self, IntakeError> {
-        let stage = flow.stage(screen.as_deref())?;
         let text: Box<str> = fields.get("data").map_or("{}", |data| data.get()).into();
         let data = serde_json::from_str::<Map<String, Value>>(&text)
             .map_err(|error| IntakeError::field("data", format!("is no object that can be read ({error})")))?;
+        let stage = flow.stage(screen.as_deref(), &data)?;
         if let Some(problem) = flow.problems(screen.as_deref().or(Some("")), &data).into_iter().next() {
-            return Err(IntakeError::Field { field: problem.field, why: problem.why });
+            return Err(IntakeError::Unfit { screen: screen.unwrap_or_default(), problem });
         }
         let token = match optional_text(fields, "flow_token")?.filter(|token| !token.is_empty()) {
             Some(token) => {
@@ -145,25 +162,44 @@ impl<'a> Sent<'a> {
     /// nothing tells whose it is.
     #[must_use]
     pub fn draft_key(&self) -> Option<IdempotencyKey> {
-        let several = self.flow.screens.iter().any(|screen| !screen.is_final);
-        several.then(|| IdempotencyKey::of_draft(&self.flow.name, self.token.as_ref(), &self.customer)).flatten()
+        self.flow
+            .has_drafts()
+            .then(|| IdempotencyKey::of_draft(&self.flow.name, self.token.as_ref(), &self.customer))
+            .flatten()
     }
 
-    /// The screen as a draft to be kept.
+    /// The screen that comes next when these are the answers so far, its own included: after a choice the same one. Empty
+    /// where none is declared.
+    #[must_use]
+    pub fn next(&self, answers: &Map<String, Value>) -> &str {
+        let screen = self.flow.screen(self.screen());
+        match self.stage {
+            Stage::Choice => self.screen(),
+            Stage::Draft => screen.and_then(|screen| self.flow.next(screen, answers)).map_or("", |next| &next.name),
+            Stage::Final => "",
+        }
+    }
+
+    /// The screen as a draft to be kept, with `more` beside its answers; its user is on `on` from now on.
     ///
     /// # Errors
     /// [`IntakeError::Field`] where nothing tells whose form it is.
-    pub fn into_draft(self, now: Timestamp) -> Result<(IdempotencyKey, Draft), IntakeError> {
+    pub fn draft(
+        &self,
+        on: &str,
+        more: &Map<String, Value>,
+        now: Timestamp,
+    ) -> Result<(IdempotencyKey, Draft), IntakeError> {
         let key = self.draft_key().ok_or_else(|| {
             let why = "is missing or `unused`, and context.user_id is missing, too: nothing tells whose form this is";
             IntakeError::field("flow_token", why)
         })?;
         let draft = Draft {
             flow: self.flow.name.clone(),
-            flow_token: self.token,
-            customer: self.customer,
-            screen: self.screen.unwrap_or_default().into(),
-            data: self.text,
+            flow_token: self.token.clone(),
+            customer: self.customer.clone(),
+            screen: on.into(),
+            data: if more.is_empty() { self.text.clone() } else { merge(&self.text, &json!(more).to_string()) },
             updated_at: now,
         };
         Ok((key, draft))
@@ -186,7 +222,7 @@ impl<'a> Sent<'a> {
     ///
     /// # Errors
     /// [`IntakeError::Field`] where the slot it asks for is no date and time.
-    pub fn into_form(self, catalog: &Catalog, earlier: Option<&str>, now: Timestamp) -> Result<Form, IntakeError> {
+    pub fn form(&self, catalog: &Catalog, earlier: Option<&str>, now: Timestamp) -> Result<Form, IntakeError> {
         let wish = self.wish(catalog, earlier)?;
         let draft_key = self.draft_key();
         let encrypted = self.flow.encryption == Encryption::Required;
@@ -206,16 +242,17 @@ impl<'a> Sent<'a> {
             elsewhere,
             draft_key,
             wish,
+            request: None,
             answerable: true,
             submission: Submission {
                 flow: self.flow.name.clone(),
-                flow_token: self.token,
-                customer: self.customer,
+                flow_token: self.token.clone(),
+                customer: self.customer.clone(),
                 channel: if encrypted { Channel::Encrypted } else { Channel::Plain },
                 message_id: None,
-                screen: self.screen.map(Box::from),
-                data: self.text,
-                extra: self.extra,
+                screen: self.screen.as_deref().map(Box::from),
+                data: self.text.clone(),
+                extra: self.extra.clone(),
                 problems: Vec::new(),
                 sent_at: None,
             },
@@ -227,27 +264,20 @@ impl<'a> Sent<'a> {
         let mut answers: Map<String, Value> =
             earlier.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         answers.extend(self.data.clone());
-        let refused = |field: &str, why: &str| IntakeError::field(field, why);
-        match rule.wish(&answers) {
-            Ok(Some((date, time))) => {
-                let calendar = catalog.calendars.get(&rule.calendar);
-                let calendar = calendar.ok_or_else(|| refused(&rule.date, "names a calendar that is not there"))?;
-                Ok(Some(Wish { calendar: calendar.clone(), date, time }))
+        let unfit = |problem| IntakeError::Unfit { screen: self.screen().to_owned(), problem };
+        match rule.wish(&answers).map_err(unfit)? {
+            Some((date, time)) => {
+                let calendar = catalog.calendars.get(&rule.calendar).cloned();
+                let gone = || IntakeError::field(&rule.date, "names a calendar that is not there");
+                Ok(Some(Wish { calendar: calendar.ok_or_else(gone)?, date, time }))
             }
-            Ok(None) => Err(refused(&rule.date, "is missing: this flow books a slot")),
-            Err(problem) => Err(refused(&problem.field, &problem.why)),
+            None => Err(unfit(FieldProblem { field: rule.date.clone(), flaw: Flaw::Missing })),
         }
     }
 }
 
-/// The screen that a request names, whatever else is wrong with it.
-#[must_use]
-pub fn screen_named(body: &[u8]) -> Option<String> {
-    object(body).ok()?.text("screen")
-}
-
 /// What the client complains of: `data` has an error as a text, which no field of the screen is called.
-fn complaint<'a>(flow: &Flow, screen: Option<&str>, fields: &Fields<'_>) -> Option<Request<'a>> {
+fn complaint(flow: &Flow, screen: Option<&str>, fields: &Fields<'_>) -> Option<Complaint> {
     let declared = |name: &str| {
         let screen = screen.and_then(|screen| flow.screen(screen));
         screen.is_some_and(|screen| screen.fields.iter().any(|field| field.name == name))
@@ -259,7 +289,9 @@ fn complaint<'a>(flow: &Flow, screen: Option<&str>, fields: &Fields<'_>) -> Opti
     if flow.screens.is_empty() && !data.others(&["error", "error_key", "error_message"]).is_empty() {
         return None;
     }
-    Some(Request::Complaint { error, message: data.text("error_message").unwrap_or_default() })
+    let token = fields.text("flow_token").and_then(|token| FlowToken::new(&token).ok());
+    let message = data.text("error_message").unwrap_or_default();
+    Some(Complaint::new(flow.name.clone(), screen, token, &error, &message))
 }
 
 /// The fields of a body.

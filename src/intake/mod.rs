@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::domain::calendar::Calendar;
+use crate::domain::field::FieldProblem;
 use crate::domain::flow::{Flow, UnknownScreen};
 use crate::domain::ids::{CalendarName, FlowName};
 
@@ -53,6 +54,14 @@ pub enum IntakeError {
         field: String,
         /// What is wrong with it.
         why: String,
+    },
+    /// An answer that does not fit its field.
+    #[error("{problem}")]
+    Unfit {
+        /// The screen that it was given on.
+        screen: String,
+        /// What is wrong with it.
+        problem: FieldProblem,
     },
     /// An action that plain flows do not have.
     #[error("action: {0:?} is not one of data_exchange, INIT, BACK, ping")]

@@ -17,7 +17,7 @@ use crate::domain::time::Timestamp;
 
 use super::batch::{Batch, Transaction};
 use super::keys::{Hit, Log};
-use super::{RowProblem, StoreError, bookings, codec};
+use super::{RowProblem, StoreError, answers, bookings, codec};
 
 /// Later arrivals kept for one submission at the most: a sender gone wild must not fill the disk.
 const JOINS_MAX: u64 = 16;
@@ -58,6 +58,8 @@ pub enum Accepted {
         /// Its job.
         job: JobId,
     },
+    /// Nothing was done: the encrypted request that brought it was answered before, and gets that answer again.
+    Replayed,
 }
 
 /// A submission, as the file has it.
@@ -118,6 +120,9 @@ impl Transaction for Accept {
 
 /// Takes one form. `carrier`: the job of the message that is being read again, which then ends with it.
 pub(super) fn accept(batch: &mut Batch<'_, '_>, form: &Form, carrier: Option<JobId>) -> Result<Accepted, StoreError> {
+    if answers::is_answered(batch, form.request)? {
+        return Ok(Accepted::Replayed);
+    }
     // A message that is read again is known by its own key: that one is no duplicate of itself.
     let message_key = form.message_key.filter(|_| carrier.is_none());
     if let Some(hit) = find(batch, Log::Message, message_key.as_slice())? {
@@ -311,7 +316,7 @@ fn learn(
 ) -> Result<(), StoreError> {
     batch.dirty = true;
     let memory = &mut *batch.memory;
-    memory.keys.learn(batch.tables, &mut memory.counters, log, key, submission, batch.expiry)
+    memory.keys.learn(batch.tables, &mut memory.counters, log, key, submission, batch.expiry).map(|_| ())
 }
 
 const fn duplicate(hit: Hit) -> Accepted {

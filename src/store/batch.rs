@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use redb::{ReadTransaction, ReadableTable};
+use redb::{ReadTransaction, ReadableTable, TableError};
 
 use crate::domain::ids::{AgentId, CalendarName};
 use crate::domain::lead::Agent;
@@ -16,8 +16,8 @@ use crate::domain::time::{Millis, Timestamp};
 use super::counters::{Counters, ExpiryClock};
 use super::keys::Keys;
 use super::options::StoreOptions;
-use super::tables::{AGENTS, BOOKINGS, MESSAGE_LOG, TOKEN_LOG, Tables};
-use super::{StoreError, codec};
+use super::tables::{AGENTS, ANSWERS, BOOKINGS, MESSAGE_LOG, TOKEN_LOG, Tables};
+use super::{StoreError, answers, codec};
 
 /// A change of the file, decided and written by the writer thread.
 pub trait Transaction: Send + 'static {
@@ -60,6 +60,8 @@ pub(super) struct Memory {
     committed: Counters,
     pub(super) keys: Keys,
     pub(super) roster: Roster,
+    /// Bytes of the answers that are kept.
+    pub(super) answer_bytes: u64,
     /// The longest time that one booking of a calendar takes: how far back to look for those that still run.
     pub(super) longest: HashMap<CalendarName, Millis>,
     clock: ExpiryClock,
@@ -79,7 +81,13 @@ impl Memory {
         let roster = Roster::new(agents(&txn.open_table(AGENTS)?)?, now);
         let longest = longest_bookings(&txn.open_table(BOOKINGS)?)?;
         let clock = ExpiryClock::starting(counters.expiry(), elapsed);
-        Ok(Self { committed: counters.clone(), counters, keys, roster, longest, clock })
+        let answer_bytes = match txn.open_table(ANSWERS) {
+            Ok(table) => answers::bytes_in(&table)?,
+            // A file of a version that knew no encrypted flows: the first commit makes the table.
+            Err(TableError::TableDoesNotExist(_)) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Self { committed: counters.clone(), counters, keys, roster, answer_bytes, longest, clock })
     }
 
     /// The batch is on disk.
@@ -93,6 +101,7 @@ impl Memory {
         self.keys.discard();
         self.counters = self.committed.clone();
         self.roster = Roster::new(agents(&tables.agents)?, now);
+        self.answer_bytes = answers::bytes_in(&tables.answers)?;
         Ok(())
     }
 

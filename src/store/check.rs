@@ -5,19 +5,23 @@
 use redb::{ReadableTable, ReadableTableMetadata};
 
 use crate::domain::booking::{Booking, BookingState};
+use crate::domain::complaint::Complaint;
 use crate::domain::draft::Draft;
+use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::{JobId, LeadId};
 use crate::domain::job::{Attempt, DeadLetter, Job, JobKind, JobState};
 use crate::domain::lead::{Agent, Lead, LeadState};
 
 use super::StoreError;
 use super::accept::{Join, StoredSubmission};
+use super::answers::KeptAnswer;
 use super::codec::{self, Row};
+use super::flow_events::KEPT;
 use super::keys::KeyRow;
 use super::read::Snapshot;
 use super::tables::{
-    AGENTS, ATTEMPTS, BOOKINGS, DEAD, DRAFTS, DUE, JOBS, JOINS, LEADS, MESSAGE_LOG, OPEN_LEADS, REVIVED, Rows,
-    SUBMISSIONS, TAKEN, TOKEN_LOG, WAITING_LEADS,
+    AGENTS, ANSWERS, ATTEMPTS, BOOKINGS, COMPLAINTS, DEAD, DRAFTS, DUE, HEALTH_EVENTS, JOBS, JOINS, LEADS, MESSAGE_LOG,
+    OPEN_LEADS, REVIVED, Rows, SUBMISSIONS, TAKEN, TOKEN_LOG, WAITING_LEADS,
 };
 
 /// Findings told at the most; more are counted.
@@ -78,6 +82,8 @@ pub fn check(snapshot: &Snapshot) -> Result<Report, StoreError> {
     leads(snapshot, &mut report)?;
     bookings(snapshot, &mut report)?;
     keys(snapshot, &mut report)?;
+    said_of_flows::<Complaint>(snapshot, COMPLAINTS, &mut report)?;
+    said_of_flows::<HealthEvent>(snapshot, HEALTH_EVENTS, &mut report)?;
     Ok(report)
 }
 
@@ -243,6 +249,23 @@ fn keys(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
             report.readable::<KeyRow>(number.value(), bytes.value());
         }
     }
+    if let Some(answers) = snapshot.rows(ANSWERS)? {
+        for row in answers.iter()? {
+            let (number, bytes) = row?;
+            report.readable::<KeptAnswer>(number.value(), bytes.value());
+        }
+    }
+    Ok(())
+}
+
+fn said_of_flows<R: Row>(snapshot: &Snapshot, table: Rows, report: &mut Report) -> Result<(), StoreError> {
+    let Some(rows) = snapshot.rows(table)? else { return Ok(()) };
+    for row in rows.iter()? {
+        let (number, bytes) = row?;
+        report.readable::<R>(number.value(), bytes.value());
+    }
+    let kept = rows.len()?;
+    report.expect(kept <= KEPT, "what is said of flows is bounded", || format!("{}: {kept} rows", R::TABLE));
     Ok(())
 }
 

@@ -10,11 +10,14 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::booking::Booking;
+use crate::domain::complaint::Complaint;
 use crate::domain::draft::Draft;
+use crate::domain::health_event::HealthEvent;
 use crate::domain::job::{Attempt, DeadLetter, Job};
 use crate::domain::lead::{Agent, Lead};
 
 use super::accept::{Join, StoredSubmission};
+use super::answers::KeptAnswer;
 use super::counters::Counters;
 use super::keys::KeyRow;
 use super::{RowProblem, StoreError};
@@ -38,6 +41,9 @@ impl Row for Join {
 impl Row for KeyRow {
     const TABLE: &'static str = "token_log or message_log";
 }
+impl Row for KeptAnswer {
+    const TABLE: &'static str = "answers";
+}
 impl Row for Job {
     const TABLE: &'static str = "jobs";
 }
@@ -58,6 +64,12 @@ impl Row for Booking {
 }
 impl Row for Draft {
     const TABLE: &'static str = "drafts";
+}
+impl Row for Complaint {
+    const TABLE: &'static str = "complaints";
+}
+impl Row for HealthEvent {
+    const TABLE: &'static str = "health_events";
 }
 impl Row for Counters {
     const TABLE: &'static str = "meta";
@@ -101,7 +113,7 @@ pub(super) fn decode<R: Row>(key: impl std::fmt::Debug, bytes: &[u8]) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::SubmissionId;
+    use crate::domain::ids::{FlowName, FlowToken, SubmissionId};
     use crate::domain::job::{JobKind, JobState};
     use crate::domain::time::{Millis, Timestamp};
 
@@ -132,6 +144,20 @@ mod tests {
         assert_eq!(
             hex(&encode(&job()).unwrap()),
             "01010101ac0280c0c6e4a03481c0c6e4a0340201000102c3a901020007000086dbdabc"
+        );
+    }
+
+    #[test]
+    fn so_do_the_bytes_of_what_was_said_of_flows() {
+        let token = FlowToken::new("t").unwrap();
+        let complaint = Complaint::new(FlowName::new("home").unwrap(), Some("A"), Some(token), "late", "é");
+        let complaint = Complaint { at: Timestamp::from_millis(300), ..complaint };
+        assert_eq!(hex(&encode(&complaint).unwrap()), "01ac0204686f6d65010141010174046c61746502c3a98736c325");
+        let event = HealthEvent::new(Some(Timestamp::from_millis(300)), "X", "17", "{}");
+        let event = HealthEvent { received_at: Timestamp::from_millis(301), print: [7; 16], ..event };
+        assert_eq!(
+            hex(&encode(&event).unwrap()),
+            "01ad0201ac020158023137027b7d070707070707070707070707070707078df4208b"
         );
     }
 

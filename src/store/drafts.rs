@@ -10,7 +10,7 @@ use crate::domain::submission::IdempotencyKey;
 
 use super::batch::{Batch, Transaction};
 use super::keys::Log;
-use super::{StoreError, accept, codec};
+use super::{StoreError, accept, answers, codec};
 
 /// Bytes of one draft at the most: a sender gone wild must not fill the disk.
 const DRAFT_BYTES_MAX: usize = 1 << 20;
@@ -22,6 +22,8 @@ pub enum DraftKept {
     Kept,
     /// The form was submitted already: there is nothing to add to.
     AlreadySubmitted,
+    /// Nothing was done: the encrypted request that brought it was answered before, and gets that answer again.
+    Replayed,
     /// All screens together would be larger than is kept. What was there stays.
     TooLarge,
 }
@@ -33,6 +35,8 @@ pub struct KeepDraft {
     pub key: IdempotencyKey,
     /// The fields, and where they came from. Its time is set to the writer's.
     pub draft: Draft,
+    /// The encrypted request that brought them.
+    pub request: Option<IdempotencyKey>,
 }
 
 impl Transaction for KeepDraft {
@@ -43,6 +47,9 @@ impl Transaction for KeepDraft {
     }
 
     fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<DraftKept, StoreError> {
+        if answers::is_answered(batch, self.request)? {
+            return Ok(DraftKept::Replayed);
+        }
         if accept::find(batch, Log::Token, &[self.key])?.is_some() {
             return Ok(DraftKept::AlreadySubmitted);
         }

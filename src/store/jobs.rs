@@ -144,7 +144,7 @@ impl Transaction for FinishMessage {
             Accepted::New { submission, .. } => Some(submission),
             Accepted::Duplicate { of } => of,
             // Nobody can be answered here: a lost slot is a conflict, and the message was read.
-            Accepted::SlotRefused { .. } | Accepted::DeadLetter { .. } => None,
+            Accepted::SlotRefused { .. } | Accepted::DeadLetter { .. } | Accepted::Replayed => None,
         };
         succeed(&mut job, &self.attempt);
         job.submission = submission;

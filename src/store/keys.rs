@@ -39,7 +39,7 @@ pub(super) struct KeyRow {
     pub(super) key: [u8; 16],
     /// When it was accepted, by the expiry clock.
     pub(super) at: Timestamp,
-    /// What it became; 0: a message that became no submission.
+    /// What it became; 0: a message that became no submission, or an encrypted request that was answered.
     pub(super) submission: u64,
 }
 
@@ -120,6 +120,33 @@ impl Keys {
         key: &IdempotencyKey,
         now: Timestamp,
     ) -> Result<Option<Hit>, StoreError> {
+        let seen = self.seen(tables, counters, log, key, now)?;
+        Ok(seen.map(|seen| match seen.submission {
+            0 => Hit::Message,
+            number => Hit::Submission(SubmissionId::new(number)),
+        }))
+    }
+
+    /// The row in the log of a key that `find` would find.
+    pub(super) fn row_of(
+        &self,
+        tables: &Tables<'_>,
+        counters: &Counters,
+        log: Log,
+        key: &IdempotencyKey,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        Ok(self.seen(tables, counters, log, key, now)?.map(|seen| seen.row))
+    }
+
+    fn seen(
+        &self,
+        tables: &Tables<'_>,
+        counters: &Counters,
+        log: Log,
+        key: &IdempotencyKey,
+        now: Timestamp,
+    ) -> Result<Option<Seen>, StoreError> {
         let seen = match self.fresh.get(key).or_else(|| self.known.get(key)) {
             Some(seen) => Some(*seen),
             None if counters.evicted == [0; 2] => None,
@@ -131,13 +158,11 @@ impl Keys {
                 None => None,
             },
         };
-        Ok(seen.filter(|seen| now.since(seen.at) < self.ttl_of(log)).map(|seen| match seen.submission {
-            0 => Hit::Message,
-            number => Hit::Submission(SubmissionId::new(number)),
-        }))
+        Ok(seen.filter(|seen| now.since(seen.at) < self.ttl_of(log)))
     }
 
-    /// Writes a key down; it is known to later changes of the same batch at once, and for good after the commit.
+    /// Writes a key down; it is known to later changes of the same batch at once, and for good after the commit. Returns
+    /// its row.
     pub(super) fn learn(
         &mut self,
         tables: &mut Tables<'_>,
@@ -146,7 +171,7 @@ impl Keys {
         key: IdempotencyKey,
         submission: Option<SubmissionId>,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<u64, StoreError> {
         let submission = submission.map_or(0, SubmissionId::get);
         let [tokens, messages] = &mut counters.log_rows;
         let (table, last) = match log {
@@ -156,7 +181,7 @@ impl Keys {
         *last = last.saturating_add(1);
         table.insert(*last, codec::encode(&KeyRow { key: *key.as_bytes(), at: now, submission })?.as_slice())?;
         self.fresh.insert(key, Seen { row: *last, at: now, submission });
-        Ok(())
+        Ok(*last)
     }
 
     /// Takes expired rows off the front of the logs, `most` of them at the most. Returns how many it took.

@@ -26,6 +26,8 @@ pub struct LeadOrder {
     pub sticky: bool,
     /// Who filled in the form.
     pub customer: Customer,
+    /// The agent whom the customer chose, or was shown.
+    pub chosen: Option<AgentName>,
 }
 
 /// Closes a lead: its agent is free for another.
@@ -120,8 +122,13 @@ pub(super) fn make(
     submission: SubmissionId,
 ) -> Result<(LeadId, Option<AgentName>), StoreError> {
     let id = batch.memory.counters.next_lead();
+    let chosen = order.chosen.as_ref().and_then(|name| batch.memory.roster.by_name(name));
     let known = if order.sticky { known_agent(batch, order)? } else { None };
-    let mut choice = batch.memory.roster.pick(&order.team, batch.now, known);
+    let preferred: Vec<(AgentId, Reason)> = [(chosen, Reason::Chosen), (known, Reason::KnownCustomer)]
+        .into_iter()
+        .filter_map(|(id, why)| Some((id?, why)))
+        .collect();
+    let mut choice = batch.memory.roster.pick(&order.team, batch.now, &preferred);
     // Those who wait already come first; a known customer has an agent of their own.
     if choice.reason == Reason::LeastLoaded && first_waiting(batch, &order.team)?.is_some() {
         choice = Choice::default();
@@ -155,7 +162,7 @@ pub(super) fn make(
 pub(super) fn distribute(batch: &mut Batch<'_, '_>, team: &TeamName, most: usize) -> Result<usize, StoreError> {
     for given in 0..most {
         let Some(id) = first_waiting(batch, team)? else { return Ok(given) };
-        let choice = batch.memory.roster.pick(team, batch.now, None);
+        let choice = batch.memory.roster.pick(team, batch.now, &[]);
         let Some(agent) = choice.agent else { return Ok(given) };
         let Some(mut lead) = find(batch, id)? else {
             return Err(StoreError::row::<Lead>(&id.to_string(), RowProblem::Missing));

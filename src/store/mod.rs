@@ -18,7 +18,8 @@
 //! | `format` | making, opening and recognising the file |
 //! | `writer`, `batch`, `request` | what shares a commit, and who is told what after it |
 //! | `keys` | what is a duplicate |
-//! | `accept`, `drafts`, `jobs`, `agents`, `leads`, `bookings`, `sweep` | named transactions: read, decide (domain), write |
+//! | `answers` | that no encrypted request gets two answers |
+//! | `accept`, `drafts`, `flow_events`, `jobs`, `agents`, `leads`, `bookings`, `sweep` | named transactions: read, decide (domain), write |
 //! | `read` | snapshots for everybody else |
 //! | `check` | what must hold across tables |
 //!
@@ -27,6 +28,7 @@
 
 mod accept;
 mod agents;
+mod answers;
 mod batch;
 mod bookings;
 mod check;
@@ -35,6 +37,7 @@ mod counters;
 mod disk;
 mod drafts;
 mod error;
+mod flow_events;
 mod format;
 mod handle;
 mod jobs;
@@ -54,11 +57,13 @@ mod tests;
 
 pub use accept::{Accept, Accepted, Join, StoredSubmission};
 pub use agents::{AddAgent, AgentChange, AgentChanged, ChangeAgent};
+pub use answers::{AnswerKept, FindKey, KeepAnswer, KeptAnswer, RecallAnswer};
 pub use batch::{Batch, Timing, Transaction};
 pub use bookings::{BookingChanged, CancelBooking, MoveBooking};
 pub use check::{Finding, Report, check};
 pub use drafts::{DraftKept, KeepDraft};
 pub use error::{RowProblem, StoreError};
+pub use flow_events::{KeepComplaint, Receive, Received};
 pub use handle::{Busy, Store};
 pub use jobs::{Discard, Fail, Finish, FinishMessage, Finished, JobChanged, MarkSuspect, Revive, Suspect};
 pub use leads::{AssignLead, CloseLead, Distribute, LeadChanged, LeadOrder};

@@ -3,7 +3,9 @@
 //! A snapshot is short-lived: while it lives, no page of the file can be used again. Lists come in pages, so that
 //! whoever walks a long one can let go in between. Nothing here decides anything.
 
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{
+    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError,
+};
 
 use crate::domain::booking::{Booking, Interval};
 use crate::domain::draft::Draft;
@@ -315,18 +317,28 @@ impl Snapshot {
         })
     }
 
-    fn row<R: Row>(&self, table: Rows, key: u64) -> Result<Option<R>, StoreError> {
-        self.txn.open_table(table)?.get(key)?.map(|row| codec::decode(key, row.value())).transpose()
+    /// A table of rows; `None`: the file was written by a version that had no such table, and nothing has since.
+    pub(super) fn rows(&self, table: Rows) -> Result<Option<ReadOnlyTable<u64, &'static [u8]>>, StoreError> {
+        match self.txn.open_table(table) {
+            Ok(table) => Ok(Some(table)),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
-    fn page<I, R: Row>(
+    fn row<R: Row>(&self, table: Rows, key: u64) -> Result<Option<R>, StoreError> {
+        let Some(table) = self.rows(table)? else { return Ok(None) };
+        table.get(key)?.map(|row| codec::decode(key, row.value())).transpose()
+    }
+
+    pub(super) fn page<I, R: Row>(
         &self,
-        table: TableDefinition<'static, u64, &'static [u8]>,
+        table: Rows,
         before: Option<u64>,
         limit: usize,
         id: fn(u64) -> I,
     ) -> Result<Vec<(I, R)>, StoreError> {
-        let table = self.txn.open_table(table)?;
+        let Some(table) = self.rows(table)? else { return Ok(Vec::new()) };
         let (mut page, mut bytes_read) = (Vec::new(), 0);
         for row in table.range(..before.unwrap_or(u64::MAX))?.rev().take(limit) {
             let (key, bytes) = row?;

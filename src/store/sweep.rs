@@ -1,5 +1,5 @@
-//! What time takes away: expired keys, and submissions, attempts and drafts past their retention. In slices, so that no
-//! commit is held up by them.
+//! What time takes away: expired keys, and submissions, attempts, drafts and what was said of flows past their
+//! retention. In slices, so that no commit is held up by them.
 //!
 //! Never taken: a submission whose job is not over or is a dead letter, whose lead is open, or whose booking lies ahead;
 //! a dead letter at all. When slices are asked for is decided by `crate::work`.
@@ -7,7 +7,9 @@
 use redb::ReadableTable;
 
 use crate::domain::booking::{Booking, BookingState};
+use crate::domain::complaint::Complaint;
 use crate::domain::draft::Draft;
+use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::SubmissionId;
 use crate::domain::job::{Attempt, Job, JobKind, JobState};
 use crate::domain::lead::{Lead, LeadState};
@@ -15,7 +17,7 @@ use crate::domain::time::{Millis, Timestamp};
 
 use super::accept::StoredSubmission;
 use super::batch::{Batch, Transaction};
-use super::{StoreError, codec};
+use super::{StoreError, answers, codec, flow_events};
 
 /// Takes away one slice.
 #[derive(Clone, Debug)]
@@ -24,9 +26,9 @@ pub struct Sweep {
     pub from: Place,
     /// Rows to look at, at the most: about 1 µs each.
     pub most: usize,
-    /// How long submissions are kept, and all that belongs to them.
+    /// How long submissions are kept, and all that belongs to them; and Meta's health events.
     pub submissions: Millis,
-    /// How long the failed attempts of finished jobs are kept.
+    /// How long the failed attempts of finished jobs are kept, and clients' complaints.
     pub attempts: Millis,
 }
 
@@ -43,6 +45,10 @@ pub enum Place {
     Attempts(u64, u32),
     /// Drafts behind this key.
     Drafts([u8; 16]),
+    /// The oldest complaints of clients.
+    Complaints,
+    /// Meta's oldest health events.
+    HealthEvents,
 }
 
 /// What a slice took away.
@@ -64,6 +70,8 @@ impl Transaction for Sweep {
             Place::Messages(after) => self.messages(batch, after)?,
             Place::Attempts(job, number) => self.attempts(batch, (job, number))?,
             Place::Drafts(after) => self.drafts(batch, after)?,
+            Place::Complaints => self.complaints(batch)?,
+            Place::HealthEvents => self.health_events(batch)?,
         };
         batch.dirty |= swept.removed > 0;
         Ok(swept)
@@ -73,9 +81,10 @@ impl Transaction for Sweep {
 impl Sweep {
     fn keys(&self, batch: &mut Batch<'_, '_>) -> Result<Swept, StoreError> {
         let memory = &mut *batch.memory;
-        let removed = memory.keys.expire(batch.tables, &memory.counters, batch.expiry, self.most)?;
-        let next = if removed == self.most { Place::Keys } else { Place::Submissions(0) };
-        Ok(Swept { removed, next: Some(next) })
+        let keys = memory.keys.expire(batch.tables, &memory.counters, batch.expiry, self.most)?;
+        let answers = answers::expire(batch)?;
+        let next = if keys == self.most { Place::Keys } else { Place::Submissions(0) };
+        Ok(Swept { removed: keys + answers, next: Some(next) })
     }
 
     fn submissions(&self, batch: &mut Batch<'_, '_>, after: u64) -> Result<Swept, StoreError> {
@@ -162,8 +171,23 @@ impl Sweep {
         for key in &leaving {
             batch.tables.drafts.remove(key)?;
         }
-        let next = (seen == self.most).then_some(Place::Drafts(last));
-        Ok(Swept { removed: leaving.len(), next })
+        let next = if seen == self.most { Place::Drafts(last) } else { Place::Complaints };
+        Ok(Swept { removed: leaving.len(), next: Some(next) })
+    }
+
+    fn complaints(&self, batch: &mut Batch<'_, '_>) -> Result<Swept, StoreError> {
+        let before = horizon(batch, self.attempts);
+        let is_old = |complaint: &Complaint| complaint.at < before;
+        let removed = flow_events::take_oldest(&mut batch.tables.complaints, self.most, is_old)?;
+        let next = if removed == self.most { Place::Complaints } else { Place::HealthEvents };
+        Ok(Swept { removed, next: Some(next) })
+    }
+
+    fn health_events(&self, batch: &mut Batch<'_, '_>) -> Result<Swept, StoreError> {
+        let before = horizon(batch, self.submissions);
+        let is_old = |event: &HealthEvent| event.received_at < before;
+        let removed = flow_events::take_oldest(&mut batch.tables.health_events, self.most, is_old)?;
+        Ok(Swept { removed, next: (removed == self.most).then_some(Place::HealthEvents) })
     }
 }
 

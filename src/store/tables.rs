@@ -27,10 +27,18 @@ pub(super) const JOINS: TableDefinition<'static, (u64, u64), &[u8]> = TableDefin
 pub(super) const TOKEN_LOG: Rows = TableDefinition::new("token_log");
 /// Idempotency keys of webhook messages, likewise.
 pub(super) const MESSAGE_LOG: Rows = TableDefinition::new("message_log");
+/// Answers to encrypted requests, by the row that their request's key has in `token_log`.
+pub(super) const ANSWERS: Rows = TableDefinition::new("answers");
 /// Keys that no longer fit into memory. Random pages: touched only past `limits.idempotency_keys`.
 pub(super) const OLD_KEYS: Hashed = TableDefinition::new("old_keys");
 /// Forms in the making, by the key of their token or user. Random pages: only flows with several screens.
 pub(super) const DRAFTS: Hashed = TableDefinition::new("drafts");
+
+/// What clients did not like, in order of receipt. Key: the last one's and 1. Files that an older version wrote
+/// have no such table.
+pub(super) const COMPLAINTS: Rows = TableDefinition::new("complaints");
+/// What Meta's monitoring said, likewise.
+pub(super) const HEALTH_EVENTS: Rows = TableDefinition::new("health_events");
 
 /// Jobs by id. Small rows: they are rewritten as the job goes on.
 pub(super) const JOBS: Rows = TableDefinition::new("jobs");
@@ -81,8 +89,11 @@ tables! {
     joins: JOINS, ((u64, u64), &'static [u8]);
     token_log: TOKEN_LOG, (u64, &'static [u8]);
     message_log: MESSAGE_LOG, (u64, &'static [u8]);
+    answers: ANSWERS, (u64, &'static [u8]);
     old_keys: OLD_KEYS, (&'static [u8; 16], &'static [u8]);
     drafts: DRAFTS, (&'static [u8; 16], &'static [u8]);
+    complaints: COMPLAINTS, (u64, &'static [u8]);
+    health_events: HEALTH_EVENTS, (u64, &'static [u8]);
     jobs: JOBS, (u64, &'static [u8]);
     due: DUE, ((u64, u64), ());
     attempts: ATTEMPTS, ((u64, u32), &'static [u8]);

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::clock::Clock;
+use crate::current::Current;
 use crate::domain::ids::{AgentName, JobId, LeadId, SubmissionId};
 use crate::domain::job::Job;
 use crate::domain::time::{Millis, Timestamp};
@@ -22,6 +23,7 @@ use crate::store::{Finished, Snapshot, Store, StoreError};
 
 use super::guard::reading;
 use super::out::{Ending, Hold, Out, Task};
+use super::rules::Rules;
 
 /// The schedule is read from its beginning this often. In between it is read on from where the last look ended, which
 /// misses what was scheduled left of it: a retry after a very short delay, a job that a failed commit left due.
@@ -43,8 +45,8 @@ type Due = (Timestamp, JobId);
 pub(super) struct Feeder {
     store: Store,
     clock: Arc<dyn Clock>,
-    /// The longest delay of a retry.
-    horizon: Millis,
+    /// How long the longest delay of a retry is.
+    rules: Current<Rules>,
     tasks: Sender<Task>,
     tell: Sender<(JobId, Ending)>,
     told: Receiver<(JobId, Ending)>,
@@ -71,7 +73,12 @@ pub(super) struct Feeder {
 impl Feeder {
     /// A feeder for the jobs of `store`, which must be open, and the channel from which workers take them. `out_max`
     /// jobs are out at the most.
-    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, out_max: usize, horizon: Millis) -> (Self, Receiver<Task>) {
+    pub(super) fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        out_max: usize,
+        rules: Current<Rules>,
+    ) -> (Self, Receiver<Task>) {
         let out_max = out_max.max(1);
         let (tasks, for_workers) = bounded(out_max);
         let (tell, told) = bounded(out_max);
@@ -88,7 +95,7 @@ impl Feeder {
         let feeder = Self {
             store,
             clock,
-            horizon,
+            rules,
             tasks,
             tell,
             told,
@@ -218,7 +225,10 @@ impl Feeder {
 
     /// A job that never ran is due from the beginning; one that failed is due within the longest delay.
     fn is_too_far_ahead(&self, job: &Job, now: Timestamp) -> bool {
-        let longest = if job.attempts_since_revival == 0 { Millis::ZERO } else { self.horizon };
+        let longest = match job.attempts_since_revival {
+            0 => Millis::ZERO,
+            _ => self.rules.get().retry.overdue_horizon(),
+        };
         job.due_at > now.plus(longest)
     }
 

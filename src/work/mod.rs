@@ -13,6 +13,7 @@
 //! | `worker` | that the failure of a job stays its own: a panic, too, is one failed attempt |
 //! | `process` | what one job does |
 //! | `sweeper` | when time gets its due: old rows go, waiting leads find agents who are free again |
+//! | `rules` | nothing: it is what the others go by |
 //! | `threads` | who runs where, and how it all ends |
 //! | `guard` | what a panic becomes |
 //!
@@ -23,6 +24,7 @@ mod feeder;
 mod guard;
 mod out;
 mod process;
+mod rules;
 mod sweeper;
 mod threads;
 mod worker;
@@ -32,6 +34,7 @@ mod tests;
 
 use std::io;
 
+pub use rules::Rules;
 pub use threads::Work;
 
 /// Why no work can be done.

@@ -3,12 +3,14 @@
 //! Fields and drafts were looked at when the form came in: what is left for a job is to say which team gets the lead.
 //! A message that could not be read is read once more, as `crate::intake` reads all of them.
 
+use crate::current::Current;
 use crate::domain::arrival::Form;
 use crate::domain::ids::{FlowName, JobId, SubmissionId};
 use crate::domain::job::{Job, JobKind};
-use crate::intake::{Catalog, cloud_api};
+use crate::intake::cloud_api;
 use crate::store::{LeadOrder, Snapshot, StoreError};
 
+use super::rules::Rules;
 use super::worker::Handler;
 
 /// What a job that succeeds leads to.
@@ -53,7 +55,7 @@ impl JobError {
 
 /// Runs the jobs of this server.
 pub(super) struct Carrier {
-    pub(super) catalog: Catalog,
+    pub(super) rules: Current<Rules>,
 }
 
 impl Handler for Carrier {
@@ -62,7 +64,7 @@ impl Handler for Carrier {
             JobKind::Process => self.carry(snapshot, job.submission.ok_or(JobError::Empty)?),
             JobKind::Message => {
                 let message = snapshot.message(id)?.ok_or(JobError::Empty)?;
-                let form = cloud_api::reread(&self.catalog, &message).map_err(JobError::Unreadable)?;
+                let form = cloud_api::reread(&self.rules.get().catalog, &message).map_err(JobError::Unreadable)?;
                 Ok(Outcome::Read { form: Box::new(form) })
             }
         }
@@ -72,7 +74,8 @@ impl Handler for Carrier {
 impl Carrier {
     fn carry(&self, snapshot: &Snapshot, id: SubmissionId) -> Result<Outcome, JobError> {
         let submission = snapshot.submission(id)?.ok_or(JobError::SubmissionGone(id))?.submission;
-        let Some(flow) = self.catalog.flows.get(&submission.flow) else {
+        let rules = self.rules.get();
+        let Some(flow) = rules.catalog.flows.get(&submission.flow) else {
             return Err(JobError::FlowGone(submission.flow));
         };
         let lead = flow.lead.as_ref().map(|rule| LeadOrder {
@@ -80,6 +83,7 @@ impl Carrier {
             team: rule.team.clone(),
             sticky: rule.sticky,
             customer: submission.customer,
+            chosen: rule.agent.as_ref().and_then(|_| rule.chosen(&serde_json::from_str(&submission.data).ok()?)),
         });
         Ok(Outcome::Carried { lead })
     }

@@ -11,10 +11,12 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::clock::Clock;
-use crate::domain::time::Millis;
+use crate::config::Retention;
+use crate::current::Current;
 use crate::store::{Distribute, Place, Store, StoreError, Sweep};
 
 use super::guard::reading;
+use super::rules::Rules;
 
 /// From the end of one round to the beginning of the next.
 const ROUND: Duration = Duration::from_mins(1);
@@ -33,10 +35,8 @@ const DISTRIBUTE: Duration = Duration::from_secs(1);
 pub(super) struct Sweeper {
     store: Store,
     clock: Arc<dyn Clock>,
-    /// How long submissions are kept, and all that belongs to them.
-    submissions: Millis,
-    /// How long the failed attempts of finished jobs are kept.
-    attempts: Millis,
+    /// How long submissions are kept, and Meta's health events; and the attempts of jobs that are done, and complaints.
+    rules: Current<Rules>,
     /// Where the round goes on.
     place: Place,
     /// When it does, by the process clock.
@@ -46,9 +46,9 @@ pub(super) struct Sweeper {
 
 impl Sweeper {
     /// A sweeper whose first round begins at once.
-    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, submissions: Millis, attempts: Millis) -> Self {
+    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, rules: Current<Rules>) -> Self {
         let now = clock.elapsed();
-        Self { store, clock, submissions, attempts, place: Place::Keys, sweep_at: now, distribute_at: now }
+        Self { store, clock, rules, place: Place::Keys, sweep_at: now, distribute_at: now }
     }
 
     /// Sweeps until `stop` closes.
@@ -95,8 +95,8 @@ impl Sweeper {
 
     /// Takes away one slice. Returns where the next one begins; `None`: the round is over.
     fn sweep(&self) -> Result<Option<Place>, StoreError> {
-        let Self { place, submissions, attempts, .. } = *self;
-        let swept = self.store.ask(Sweep { from: place, most: SLICE, submissions, attempts })?;
+        let Retention { submissions, attempts, .. } = self.rules.get().retention;
+        let swept = self.store.ask(Sweep { from: self.place, most: SLICE, submissions, attempts })?;
         metrics::counter!("flowgate_swept_rows_total").increment(u64::try_from(swept.removed).unwrap_or(u64::MAX));
         Ok(swept.next)
     }

@@ -11,15 +11,16 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::clock::{Clock, Entropy};
-use crate::config::Config;
+use crate::config::Workers;
+use crate::current::Current;
 use crate::domain::ids::JobId;
-use crate::intake::Catalog;
 use crate::store::Store;
 
 use super::WorkError;
 use super::feeder::Feeder;
 use super::out::Out;
 use super::process::Carrier;
+use super::rules::Rules;
 use super::sweeper::Sweeper;
 use super::worker::{Handler, Worker};
 
@@ -35,37 +36,36 @@ pub struct Work {
 }
 
 impl Work {
-    /// Starts the feeder, the workers and the sweeper. `store` must be open: what was under way when the process died
+    /// Starts the feeder, the workers and the sweeper, which go by `rules` as they are at each moment. `store` must be open: what was under way when the process died
     /// is known from then on.
     ///
     /// # Errors
     /// [`WorkError::Thread`]; the threads that were started end again.
     pub fn start(
-        config: &Config,
+        workers: &Workers,
+        rules: &Current<Rules>,
         store: &Store,
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
     ) -> Result<Self, WorkError> {
         let (stop, stopped) = bounded(0);
         let (alive, ended) = bounded(0);
-        let horizon = config.retry.overdue_horizon();
-        let (feeder, tasks) = Feeder::new(store.clone(), Arc::clone(clock), config.workers.queue, horizon);
-        let handler: Arc<dyn Handler> = Arc::new(Carrier { catalog: Catalog::from(config) });
+        let (feeder, tasks) = Feeder::new(store.clone(), Arc::clone(clock), workers.queue, rules.clone());
+        let handler: Arc<dyn Handler> = Arc::new(Carrier { rules: rules.clone() });
         let mut work = Self { out: feeder.out(), stop, ended, threads: Vec::new() };
-        for number in 1..=config.workers.threads.max(1) {
+        for number in 1..=workers.threads.max(1) {
             let worker = Worker {
                 store: store.clone(),
                 clock: Arc::clone(clock),
                 entropy: Arc::clone(entropy),
-                policy: config.retry,
+                rules: rules.clone(),
                 handler: Arc::clone(&handler),
                 tasks: tasks.clone(),
                 stop: stopped.clone(),
             };
             work.spawn(format!("worker-{number}"), &alive, move || worker.run())?;
         }
-        let sweeper =
-            Sweeper::new(store.clone(), Arc::clone(clock), config.retention.submissions, config.retention.attempts);
+        let sweeper = Sweeper::new(store.clone(), Arc::clone(clock), rules.clone());
         let stop_sweeper = stopped.clone();
         work.spawn("sweeper".to_owned(), &alive, move || sweeper.run(&stop_sweeper))?;
         work.spawn("feeder".to_owned(), &alive, move || feeder.run(&stopped))?;

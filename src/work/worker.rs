@@ -11,15 +11,17 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, TryRecvError};
 
 use crate::clock::{Clock, Entropy};
+use crate::current::Current;
 use crate::domain::ids::JobId;
 use crate::domain::job::{Attempt, Job, JobState};
-use crate::domain::retry::{RetryPolicy, Verdict};
+use crate::domain::retry::Verdict;
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{Fail, Finish, FinishMessage, Finished, MarkSuspect, Snapshot, Store, StoreError, Suspect, Timing};
 
 use super::guard::{guarded, reading};
 use super::out::{Ending, Hold, Task};
 use super::process::{JobError, Outcome};
+use super::rules::Rules;
 
 /// What jobs do. The seam between running a job and the job itself.
 pub(super) trait Handler: Send + Sync {
@@ -35,7 +37,7 @@ pub(super) struct Worker {
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
-    pub(super) policy: RetryPolicy,
+    pub(super) rules: Current<Rules>,
     pub(super) handler: Arc<dyn Handler>,
     pub(super) tasks: Receiver<Task>,
     /// Closes when it is time to end.
@@ -120,7 +122,7 @@ impl Worker {
         let verdict = if error.is_final() {
             Verdict::Dead
         } else {
-            self.policy.after(failed, self.entropy.fraction(), None, self.clock.now())
+            self.rules.get().retry.after(failed, self.entropy.fraction(), None, self.clock.now())
         };
         let id = hold.job();
         let (kind, number) = (job.kind.as_str(), attempt.number);

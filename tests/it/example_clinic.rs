@@ -1,11 +1,14 @@
-//! `examples/clinic` as its README walks through it: a key, the config, the Flow JSON, a server, a form.
+//! `examples/clinic` as its README walks through it: a key, the config, the Flow JSON, a server, a form; and as patients'
+//! phones do.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::Server;
+use crate::support::http::SECRET;
+use crate::support::phone::{self, PRIVATE_KEY};
+use crate::support::{Server, eventually};
 
 /// A copy of the folder, with nothing in it that the repository does not have.
 fn copy() -> Server {
@@ -32,13 +35,106 @@ fn the_clinic_takes_a_form_from_a_fresh_clone() {
     server.rows(&["agents", "add", "Ann", "--team", "reception"]);
     let said = server.cli(&["try", "--flow", "clinic"]);
     assert_eq!(said.code, 0, "{said:?}");
-    for part in
-        ["\"screen\":\"SERVICE\"", "\"days\":[{", "\"times\":[{", "\"screen\":\"SUCCESS\"", "Ann has it", "visits,"]
-    {
+    for part in [
+        "\"screen\":\"SERVICE\"",
+        "\"days\":[{",
+        "\"times\":[{",
+        "\"screen\":\"DETAILS\"",
+        "\"screen\":\"SUCCESS\"",
+        "Ann has it",
+        "visits,",
+    ] {
         assert!(said.out.contains(part), "{part} is not in {}", said.out);
     }
+    let from_appointment = |line: &&str| line.starts_with("  phone") && line.contains("APPOINTMENT");
+    assert_eq!(said.out.lines().filter(from_appointment).count(), 2, "a day, then all of it: {}", said.out);
     let submission = server.submissions().remove(0);
     assert_eq!((&submission["channel"], &submission["data"]["service"]), (&json!("encrypted"), &json!("checkup")));
+}
+
+/// The clinic with the key and the secret of the stories' phones.
+fn clinic() -> Server {
+    let mut server = copy();
+    let file = server.folder().join("config.toml");
+    let config = fs::read_to_string(&file).unwrap().replace("env:META_APP_SECRET", &format!("text:{SECRET}"));
+    fs::write(file, config).unwrap();
+    fs::write(server.folder().join("flow_key.pem"), PRIVATE_KEY).unwrap();
+    server.on_free_ports();
+    server.start_again();
+    server
+}
+
+/// What a patient's phone is answered when it sends `data` from `screen`.
+fn sends(server: &Server, token: &str, screen: &str, data: &Value) -> Value {
+    let request =
+        json!({"version": "3.0", "action": "data_exchange", "screen": screen, "flow_token": token, "data": data});
+    phone::ask(server, "/flows/clinic", &request)
+}
+
+#[test]
+fn a_patient_chooses_a_day_and_then_one_of_its_times() {
+    let server = clinic();
+    server.rows(&["agents", "add", "Ann", "--team", "reception"]);
+    let init = json!({"version": "3.0", "action": "INIT", "screen": "", "data": {}, "flow_token": "t"});
+    let service = phone::ask(&server, "/flows/clinic", &init);
+    assert_eq!(service["screen"], "SERVICE");
+    let appointment = sends(&server, "t", "SERVICE", &json!({"service": "pain"}));
+    assert_eq!(appointment["screen"], "APPOINTMENT");
+    assert_eq!(appointment["data"]["times"].as_array().unwrap().len(), 16, "the next ones");
+
+    // The day alone: the same screen again, with what belongs to that day.
+    let day = appointment["data"]["days"][2]["id"].as_str().unwrap();
+    let of_day = sends(&server, "t", "APPOINTMENT", &json!({"day": day}));
+    assert_eq!((&of_day["screen"], &of_day["data"]["days"]), (&json!("APPOINTMENT"), &appointment["data"]["days"]));
+    let times = of_day["data"]["times"].as_array().unwrap();
+    let is_of_day = |time: &Value| time["id"].as_str().unwrap().starts_with(day) && time["enabled"] == true;
+    assert!(!times.is_empty() && times.iter().all(is_of_day), "{times:?}");
+    assert_eq!(server.rows(&["drafts"])[0]["screen"], "APPOINTMENT");
+
+    let missing = sends(&server, "t", "APPOINTMENT", &json!({"day": day, "slot": null}));
+    assert_eq!(missing, json!({"screen": "APPOINTMENT", "data": {"error_message": "Please fill in: Time."}}));
+    let slot = &times[1]["id"];
+    let details = sends(&server, "t", "APPOINTMENT", &json!({"day": day, "slot": slot}));
+    assert_eq!(details, json!({"screen": "DETAILS", "data": {"day": day}}));
+    let unfit = sends(&server, "t", "DETAILS", &json!({"name": "A", "email": ""}));
+    assert_eq!(unfit["data"]["error_message"], "Your name: at least 2 characters.");
+    let end = sends(&server, "t", "DETAILS", &json!({"name": "Ana", "email": ""}));
+    assert_eq!(end["screen"], "SUCCESS");
+
+    let submission =
+        eventually("it is a lead", || Some(server.row(&["submissions"])).filter(|row| row["agent"] == "Ann"));
+    assert_eq!(submission["data"], json!({"service": "pain", "day": day, "slot": slot, "name": "Ana", "email": ""}));
+    let booking = server.row(&["bookings"]);
+    assert_eq!(format!("{}T{}", booking["date"].as_str().unwrap(), booking["time"].as_str().unwrap()), *slot);
+}
+
+#[test]
+fn a_time_that_has_gone_meanwhile_leads_back_to_what_is_left() {
+    let server = clinic();
+    let appointment = sends(&server, "late", "SERVICE", &json!({"service": "checkup"}));
+    let day = appointment["data"]["days"][1]["id"].as_str().unwrap();
+    let of_day = sends(&server, "late", "APPOINTMENT", &json!({"day": day}));
+    let slot = of_day["data"]["times"][0]["id"].as_str().unwrap();
+    let chosen = json!({"day": day, "slot": slot});
+    assert_eq!(sends(&server, "late", "APPOINTMENT", &chosen)["screen"], "DETAILS");
+    // Two rooms, and two others are faster.
+    for other in ["first", "second"] {
+        sends(&server, other, "SERVICE", &json!({"service": "cleaning"}));
+        assert_eq!(sends(&server, other, "APPOINTMENT", &chosen)["screen"], "DETAILS");
+        assert_eq!(sends(&server, other, "DETAILS", &json!({"name": "Bo", "email": null}))["screen"], "SUCCESS");
+    }
+    let name = json!({"name": "Ana", "email": null});
+    let gone = sends(&server, "late", "DETAILS", &name);
+    assert_eq!(gone["screen"], "APPOINTMENT");
+    let told = "Somebody was faster: that time is gone. Please choose another.";
+    assert_eq!(gone["data"]["error_message"], told);
+    let times = &gone["data"]["times"];
+    assert_eq!((&times[0]["id"], &times[0]["enabled"]), (&json!(slot), &json!(false)), "shown, and can't be chosen");
+    assert_eq!(times[1]["enabled"], true);
+    let another = json!({"day": day, "slot": times[1]["id"]});
+    assert_eq!(sends(&server, "late", "APPOINTMENT", &another)["screen"], "DETAILS");
+    assert_eq!(sends(&server, "late", "DETAILS", &name)["screen"], "SUCCESS");
+    assert_eq!(server.rows(&["bookings"]).len(), 3);
 }
 
 #[test]
@@ -46,13 +142,13 @@ fn a_flow_json_that_does_not_fit_is_told_place_by_place() {
     let server = copy();
     let file = server.folder().join("flow.json");
     let mut flow_json: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
-    flow_json["routing_model"]["DATE"] = json!([]);
+    flow_json["routing_model"]["APPOINTMENT"] = json!([]);
     flow_json["screens"][2]["refresh_on_back"] = json!(true);
     fs::write(&file, flow_json.to_string()).unwrap();
 
     let said = server.cli(&["flows", "check", "flow.json", "--flow", "clinic"]);
     assert_eq!(said.code, 1, "{said:?}");
-    assert!(said.out.contains("error  routing_model.DATE: lacks \"DETAILS\""), "{}", said.out);
+    assert!(said.out.contains("error  routing_model.APPOINTMENT: lacks \"DETAILS\""), "{}", said.out);
     assert!(said.out.contains("note   screens[2].DETAILS.refresh_on_back: "), "{}", said.out);
     assert_eq!(said.err, "error: flow.json does not fit flow clinic: 1 error\n");
     let rows = server.cli(&["flows", "check", "flow.json", "--json"]);

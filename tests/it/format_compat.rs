@@ -54,6 +54,11 @@ fn a_file_of_format_1_is_read_whole() {
     let server = on_format_1(&format!("{VISIT}{GONE}"));
     let check = server.cli(&["check"]);
     assert_eq!(check.code, 0, "{}{}", check.out, check.err);
+    // What this version keeps and that one did not: there is none of it.
+    for list in [&["flows", "errors"], &["flows", "health"]] {
+        assert!(server.rows(list).is_empty(), "{list:?}");
+    }
+    server.row(&["status"]);
     let kept: Value = serde_json::from_slice(&fs::read(fixture("format1.json")).unwrap()).unwrap();
     let found = lists(&server);
     for list in LISTS {

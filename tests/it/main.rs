@@ -26,6 +26,8 @@ mod drain_loses_nothing;
 mod encrypted_flow;
 // `examples/clinic` works from a fresh clone, and `flows check` says what would not.
 mod example_clinic;
+// Complaints of phones, events of Meta's monitoring, and the endpoint's own figures.
+mod flow_health;
 // Files of every format that was ever released.
 mod format_compat;
 // At the bound: 503, and nothing accepted is touched.
@@ -46,6 +48,10 @@ mod one_process_one_file;
 mod past_slot_is_refused;
 // The plain flow, to the byte.
 mod plain_answers_are_exact;
+// Reloads: keys, secrets, flows, and mistakes, without a lost request.
+mod reload;
+// Programs of the owner that say what an encrypted flow shows next.
+mod program_behind_a_flow;
 // Fifty copies at once make one submission.
 mod same_token_at_once;
 // Meta's batches, vector by vector.

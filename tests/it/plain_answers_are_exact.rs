@@ -152,7 +152,7 @@ fn a_screen_before_the_last_is_a_draft_and_becomes_part_of_the_submission() {
     let one = server.post("/form", &Form::new("t").on_screen("ONE").with("street", "Elm"));
     assert_eq!(one.json()["screen"], "TWO");
     let draft = server.row(&["drafts", "list"]);
-    assert_eq!((&draft["flow_token"], &draft["screen"]), (&"t".into(), &"ONE".into()));
+    assert_eq!((&draft["flow_token"], &draft["screen"]), (&"t".into(), &"TWO".into()));
     assert_eq!(draft["data"]["street"], "Elm");
     assert!(server.submissions().is_empty() && server.rows(&["leads", "list"]).is_empty());
 

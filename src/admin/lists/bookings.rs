@@ -47,15 +47,16 @@ pub(in crate::admin) fn slots(
     limit: usize,
     out: &mut Out<'_>,
 ) -> Result<(), AdminError> {
+    let catalog = desk.catalog();
     if let Some(name) = calendar
-        && !desk.calendars.contains_key(name)
+        && !catalog.calendars.contains_key(name)
     {
-        let known: Vec<&str> = desk.calendars.keys().map(CalendarName::as_str).collect();
+        let known: Vec<&str> = catalog.calendars.keys().map(CalendarName::as_str).collect();
         return Err(AdminError::not_found(format!("there is no calendar {name}: the config has {}", or_none(&known))));
     }
     let mut out = Counted::new(Filter { limit, ..Filter::default() }.most(), out);
     let now = desk.now();
-    for calendar in desk.calendars.values().filter(|one| calendar.is_none_or(|name| one.name() == name)) {
+    for calendar in catalog.calendars.values().filter(|one| calendar.is_none_or(|name| one.name() == name)) {
         let first = from.unwrap_or_else(|| calendar.day_of(now)).max(calendar.day_of(now));
         let last = to.unwrap_or_else(|| first.saturating_add(jiff::Span::new().days(6))).min(calendar.last_day(now));
         for date in first.series(jiff::Span::new().days(1)).take_while(|date| *date <= last).take(DAYS_MAX) {

@@ -1,5 +1,6 @@
 //! A desk on a store of its own, and things that happen there.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,11 +9,14 @@ use serde_json::Value;
 use crate::admin::{AdminError, AgentSettings, Desk, Live, Question};
 use crate::clock::{Clock, ManualClock};
 use crate::config::Config;
+use crate::current::Current;
 use crate::domain::arrival::{Arrival, Form, Unreadable, Wish};
+use crate::domain::gauge::Reading;
 use crate::domain::ids::{AgentName, CalendarName, Customer, FlowName, JobId, TeamName};
 use crate::domain::job::Attempt;
 use crate::domain::retry::Verdict;
 use crate::domain::time::{Millis, Timestamp};
+use crate::intake::Catalog;
 use crate::store::{Accept, Accepted, Fail, Finish, LeadOrder, Store, StoreOptions};
 
 /// 2026-11-24T08:00:00Z, a Tuesday.
@@ -24,6 +28,10 @@ const CONFIG: &str = r#"
     encryption = "none"
     booking = { calendar = "chair", date = "date", time = "time" }
     lead = { team = "sales" }
+    [flows.home]
+    path = "/home"
+    encryption = "required"
+    private_keys = ["file:key.pem"]
     [calendars.chair]
     timezone = "UTC"
     open = { tue = ["09:00-12:00"], wed = ["09:00-12:00"] }
@@ -49,11 +57,22 @@ impl Office {
 
     /// In a running server.
     pub fn running(jobs: Vec<JobId>) -> Self {
+        Self::live(jobs, BTreeMap::new())
+    }
+
+    /// In a running server whose endpoints did so.
+    pub fn watched(readings: BTreeMap<FlowName, Reading>) -> Self {
+        Self::live(Vec::new(), readings)
+    }
+
+    fn live(jobs: Vec<JobId>, readings: BTreeMap<FlowName, Reading>) -> Self {
         let hints = vec!["this is a rehearsal".to_owned()];
         Self::with(Some(Live {
             listen: "127.0.0.1:8080".parse().unwrap(),
             running: Arc::new(move || jobs.clone()),
-            hints,
+            endpoints: Arc::new(move || readings.clone()),
+            hints: Current::new(hints),
+            reload: Arc::new(|| Err(AdminError::invalid("this config is wrong"))),
         }))
     }
 
@@ -66,7 +85,7 @@ impl Office {
         let store = Store::start(options, Arc::clone(&as_clock)).unwrap();
         store.wait_open().unwrap();
         let config = Config::parse(Path::new("config.toml"), CONFIG).unwrap();
-        let desk = Desk::new(store.clone(), as_clock, config.calendars.clone(), live);
+        let desk = Desk::new(store.clone(), as_clock, Current::new(Catalog::from(&config)), live);
         Self { folder, clock, store, desk, config }
     }
 
@@ -132,8 +151,13 @@ impl Office {
 
     /// The job comes to its end, with a lead.
     pub fn finish(&self, job: JobId) {
-        let order =
-            LeadOrder { flow: flow(), team: team("sales"), sticky: false, customer: Customer::from_text("1234567890") };
+        let order = LeadOrder {
+            flow: flow(),
+            team: team("sales"),
+            sticky: false,
+            customer: Customer::from_text("1234567890"),
+            chosen: None,
+        };
         self.store.ask(Finish { job, attempt: attempt(None), lead: Some(order) }).unwrap();
     }
 

@@ -1,136 +1,189 @@
-//! `flowgate flows`: how the flows of the config and Meta's side of them go together.
-//!
-//! What fits and what does not is `crate::intake::flow_json`'s; this finds the file and prints.
+//! `flowgate flows`: the flows of the config, and how they do.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+mod check;
 
-use serde_json::json;
+use std::fmt::Write;
 
-use crate::cli::which_flow::{WhichFlow, choose};
-use crate::config::{Config, ConfigError};
-use crate::domain::flow::Flow;
-use crate::domain::ids::FlowName;
-use crate::intake::flow_json::{self, NotFlowJson, Severity};
+use clap::{Args, Subcommand};
+use serde_json::Value;
 
-/// Meta takes no larger Flow JSON (*Flow JSON*, limitations).
-const FILE_BYTES_MAX: u64 = 10 * 1024 * 1024;
+use super::Asked;
+use crate::admin::{Filter, Question};
+use crate::cli::args::{OfFlow, Window};
+use crate::cli::show::{Look, short};
+use crate::domain::time::Timestamp;
 
-/// Flows, and Meta's side of them
-#[derive(Debug, clap::Args)]
+pub use check::{Check, CheckError};
+
+/// Flows: the config's, and how they do
+#[derive(Debug, Args)]
 pub struct Flows {
     #[command(subcommand)]
-    verb: Verb,
+    verb: Option<Verb>,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Verb {
-    /// Holds a Flow JSON, as Meta's Flow Builder exports it, against the flow that answers for it
-    Check {
-        /// The Flow JSON
-        #[arg(value_name = "FLOW.json")]
-        file: PathBuf,
-        /// The flow; needed where the config has several
-        #[arg(long, value_name = "NAME", value_parser = FlowName::new)]
-        flow: Option<FlowName>,
+    /// Lists those of the config
+    List,
+    Check(Check),
+    /// Lists what clients did not like about our answers, newest first
+    Errors {
+        #[command(flatten)]
+        window: Window,
+        #[command(flatten)]
+        of: OfFlow,
+    },
+    /// Holds the endpoints' figures against Meta's thresholds, and shows what Meta said last
+    Health {
+        #[command(flatten)]
+        of: OfFlow,
     },
 }
 
-/// Why a question about flows has no good answer.
-#[derive(Debug, thiserror::Error)]
-pub enum FlowsError {
-    /// Which flow?
-    #[error(transparent)]
-    Which(#[from] WhichFlow),
-    /// The Flow JSON can't be read.
-    #[error("can't read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// Too large for Meta.
-    #[error("{} is larger than the 10 MB that Meta takes: is it the right file?", .0.display())]
-    TooLarge(PathBuf),
-    /// It is none.
-    #[error("{} is no Flow JSON: {source}", path.display())]
-    NotFlowJson {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: NotFlowJson,
-    },
-    /// It has errors. They have been printed.
-    #[error("{} does not fit flow {flow}: {}", path.display(), counted(*errors, "error"))]
-    DoesNotFit {
-        /// The file.
-        path: PathBuf,
-        /// The flow.
-        flow: FlowName,
-        /// How many.
-        errors: usize,
-    },
-    /// The config.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The terminal is gone.
-    #[error("can't print the answer: {0}")]
-    Print(#[from] io::Error),
+/// What it comes to.
+#[derive(Debug)]
+pub enum Does {
+    /// A question to the server, or to its file.
+    Asks(Asked),
+    /// A look at a Flow JSON and the config.
+    Checks(Check),
 }
 
 impl Flows {
-    /// Does it.
-    ///
-    /// # Errors
-    /// [`FlowsError`].
-    pub fn run(
-        &self,
-        load: impl FnOnce() -> Result<Config, ConfigError>,
-        json: bool,
-        out: &mut impl Write,
-    ) -> Result<(), FlowsError> {
-        match &self.verb {
-            Verb::Check { file, flow } => check(file, &*choose(&load()?, flow.as_ref())?, json, out),
-        }
+    /// What is to be done.
+    #[must_use]
+    pub fn does(self, now: Timestamp) -> Does {
+        Does::Asks(match self.verb.unwrap_or(Verb::List) {
+            Verb::Check(check) => return Does::Checks(check),
+            Verb::List => {
+                let columns = &[("NAME", "name"), ("PATH", "path"), ("ENCRYPTED", "encrypted"), ("SCREENS", "screens")];
+                Asked { question: Question::Flows, look: Look::Table { columns, empty: "no flows in the config" } }
+            }
+            Verb::Errors { window, of } => {
+                let filter = Filter { flow: of.flow, ..window.filter(now) };
+                let columns = &[
+                    ("AT", "at"),
+                    ("FLOW", "flow"),
+                    ("SCREEN", "screen"),
+                    ("ERROR", "error"),
+                    ("MESSAGE", "message"),
+                    ("TOKEN", "flow_token"),
+                ];
+                let look = Look::Table { columns, empty: "no client has complained" };
+                Asked { question: Question::FlowErrors(filter), look }
+            }
+            Verb::Health { of } => {
+                let empty =
+                    "no flow of the config is encrypted, and Meta said nothing: Meta watches encrypted flows only";
+                Asked { question: Question::FlowHealth { flow: of.flow }, look: Look::Told { text: health, empty } }
+            }
+        })
     }
 }
 
-fn check(file: &Path, flow: &Flow, json: bool, out: &mut impl Write) -> Result<(), FlowsError> {
-    let not_flow_json = |source| FlowsError::NotFlowJson { path: file.to_owned(), source };
-    let findings = flow_json::check(&read(file)?, flow).map_err(not_flow_json)?;
-    for finding in &findings {
-        if json {
-            writeln!(out, "{}", json!(finding))?;
-        } else {
-            let word = if finding.severity == Severity::Error { "error" } else { "note " };
-            writeln!(out, "{word}  {}: {}", finding.place, finding.what)?;
-        }
-    }
-    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
-    if errors > 0 {
-        return Err(FlowsError::DoesNotFit { path: file.to_owned(), flow: flow.name.clone(), errors });
-    }
-    if !json {
-        let notes = if findings.is_empty() { String::new() } else { format!(", {}", counted(findings.len(), "note")) };
-        writeln!(out, "{} fits flow {}: no errors{notes}", file.display(), flow.name)?;
-    }
-    Ok(())
-}
-
-fn read(file: &Path) -> Result<String, FlowsError> {
-    let failed = |source| FlowsError::Read { path: file.to_owned(), source };
+/// How one flow does, or one thing that Meta said, in a few lines.
+fn health(row: &Value) -> String {
+    let field = |name: &str| short(row.get(name).unwrap_or(&Value::Null));
     let mut text = String::new();
-    let read = File::open(file).and_then(|open| open.take(FILE_BYTES_MAX + 1).read_to_string(&mut text));
-    match u64::try_from(read.map_err(failed)?) {
-        Ok(bytes) if bytes <= FILE_BYTES_MAX => Ok(text),
-        _ => Err(FlowsError::TooLarge(file.to_owned())),
+    let mut line = |indent: &str, line: &str| {
+        // Writing into a text never fails.
+        let _ = writeln!(text, "{indent}{line}");
+    };
+    if row.get("source").and_then(Value::as_str) == Some("meta") {
+        let state =
+            row.get("state").and_then(Value::as_str).map(|_| format!(" {}", field("state"))).unwrap_or_default();
+        let threshold = row.get("threshold").filter(|threshold| !threshold.is_null());
+        let threshold = threshold.map(|_| format!(", threshold {}", field("threshold"))).unwrap_or_default();
+        let (flow, event, at) = (field("flow_id"), field("event"), field("at"));
+        line("", &format!("{}  Meta's flow {flow}: {event}{state}{threshold}, since {at}", mark(row)));
+        if row.get("message").is_some_and(|message| !message.is_null()) {
+            line("       ", &format!("Meta says: {}", field("message")));
+        }
+    } else {
+        line("", &format!("{}  flow {}", mark(row), field("flow")));
+        if row.get("requests").is_some_and(|requests| !requests.is_null()) {
+            line("       ", &figures(row));
+        }
+        for finding in row.get("findings").and_then(Value::as_array).into_iter().flatten() {
+            line("       ", &short(finding));
+        }
+        if let Some(kinds) = row.get("errors_by_kind").and_then(Value::as_object).filter(|kinds| !kinds.is_empty()) {
+            let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            line("       ", &format!("errors: {}", kinds.join(", ")));
+        }
+        if row.get("complaints").and_then(Value::as_u64).is_some_and(|complaints| complaints > 0) {
+            let complaints = field("complaints");
+            line(
+                "       ",
+                &format!("complaints of clients in the last hour: {complaints}, see `flowgate flows errors`"),
+            );
+        }
     }
+    line("       → ", &field("advice"));
+    text.truncate(text.trim_end().len());
+    text
 }
 
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+/// The verdict, as wide as the widest.
+fn mark(row: &Value) -> String {
+    let verdict = row.get("verdict").and_then(Value::as_str).unwrap_or("-");
+    format!("{:<5}", if verdict == "alert" { "ALERT" } else { verdict })
+}
+
+fn figures(row: &Value) -> String {
+    let field = |name: &str, unit: &str| match row.get(name) {
+        Some(value) if !value.is_null() => format!("{} {unit}", short(value)),
+        _ => "-".to_owned(),
+    };
+    format!(
+        "last {}: {}, {} ({}); p50 {}, p90 {}; available {}",
+        field("minutes", "min"),
+        field("requests", "requests"),
+        field("errors", "errors"),
+        field("error_rate", "%"),
+        field("p50_ms", "ms"),
+        field("p90_ms", "ms"),
+        field("availability", "%")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_flow_in_trouble_is_told_in_a_few_lines() {
+        let row = json!({"source": "endpoint", "flow": "home", "verdict": "alert", "minutes": 30, "requests": 8,
+            "errors": 1, "error_rate": 12.5, "errors_by_kind": {"bad_signature": 1}, "p50_ms": 3, "p90_ms": 4,
+            "availability": null, "complaints": 2, "findings": ["error rate of 12.5 % is over"], "advice": "mend it"});
+        insta::assert_snapshot!(health(&row), @r"
+        ALERT  flow home
+               last 30 min: 8 requests, 1 errors (12.5 %); p50 3 ms, p90 4 ms; available -
+               error rate of 12.5 % is over
+               errors: 1 bad_signature
+               complaints of clients in the last hour: 2, see `flowgate flows errors`
+               → mend it
+        ");
+        let stopped =
+            json!({"source": "endpoint", "flow": "home", "verdict": null, "requests": null, "advice": "serve"});
+        insta::assert_snapshot!(health(&stopped), @r"
+        -      flow home
+               → serve
+        ");
+    }
+
+    #[test]
+    fn what_meta_said_is_told_with_its_own_words_but_does_not_steer_the_terminal() {
+        let row = json!({"source": "meta", "flow_id": "17", "event": "ENDPOINT_LATENCY", "verdict": "alert",
+            "state": "ACTIVATED", "threshold": 5000, "at": "2026-11-24T08:00:00.000Z", "message": "slow\u{1b}[2J",
+            "advice": "mend it"});
+        insta::assert_snapshot!(health(&row), @"
+        ALERT  Meta's flow 17: ENDPOINT_LATENCY ACTIVATED, threshold 5000, since 2026-11-24 08:00:00Z
+               Meta says: slow\u{fffd}[2J
+               → mend it
+        ");
+    }
 }

@@ -9,6 +9,7 @@ pub mod flows;
 pub mod jobs;
 pub mod keys;
 pub mod leads;
+pub mod reload;
 pub mod slots;
 pub mod status;
 pub mod submissions;

@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
-use crate::cli::secrets::AppSecrets;
 use crate::config::Config;
 
 /// The words for one start.
@@ -21,15 +20,7 @@ pub(super) struct Greeting {
 }
 
 impl Greeting {
-    pub(super) fn new(config: &Config, secrets: &AppSecrets, listen: SocketAddr, admin: SocketAddr) -> Self {
-        let mut notes = config.notes();
-        if let Some(file) = &secrets.development {
-            notes.push(format!(
-                "signatures are checked with a development secret ({}), which Meta does not know: real traffic needs the \
-                 app's own secret, in META_APP_SECRET",
-                file.display()
-            ));
-        }
+    pub(super) fn new(config: &Config, notes: Vec<String>, listen: SocketAddr, admin: SocketAddr) -> Self {
         let paths: Vec<&str> = config.flows.values().map(|flow| flow.path.as_str()).collect();
         let file = config.file.display().to_string();
         let config_option = if file == "config.toml" { String::new() } else { format!("--config {file} ") };

@@ -1,14 +1,17 @@
 //! `flowgate serve`: puts the parts together, and takes them apart again in order.
 //!
 //! ```text
-//! start:  secrets → store (opens in its thread) → http (503 until open) → [open] → workers → admin socket → "ready"
+//! start:  signals → parts → store (opens in its thread) → http (503 until open) → [open] → workers → admin socket → "ready"
 //! end:    http stops accepting and answers what is in flight → workers finish → socket → store commits and closes
 //! ```
-//! Nothing is decided here but the order. What people are told is in `greeting`, what Prometheus is told in `figures`.
+//! Nothing is decided here but the order. What a config must have is in `parts`, how it is changed in `reload`, what people
+//! are told in `greeting`, what Prometheus is told in `figures`.
 
 mod descriptors;
 mod figures;
 mod greeting;
+mod parts;
+mod reload;
 
 use std::convert::Infallible;
 use std::io;
@@ -21,22 +24,23 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
-use super::flow_keys::{self, FlowKeys, NoFlowKey};
 use super::reach::store_options;
-use super::secrets::{AppSecrets, NoSecret};
+use super::secrets::AppSecrets;
 use crate::admin::{Desk, Live, SocketServer, socket_path};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
-use crate::config::{Config, ConfigError, Secret};
-use crate::domain::flow::SignatureRule;
-use crate::domain::ids::FlowName;
-use crate::http::{AdminServer, App, Limits, Server, Trust};
-use crate::intake::{Catalog, Signers};
+use crate::config::{Config, ConfigError};
+use crate::current::Current;
+use crate::http::{AdminServer, Server, Watch};
+use crate::intake::Catalog;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, Log};
-use crate::work::{Work, WorkError};
+use crate::work::{Rules, Work, WorkError};
 use figures::Figures;
 use greeting::Greeting;
 pub use greeting::addresses_in;
+use parts::Parts;
+pub use parts::{Obstacle, Obstacles};
+use reload::{Held, Reloader};
 
 /// For requests in flight when the end is asked for. With the rest it stays below the ten seconds that are promised.
 const DRAIN: Duration = Duration::from_secs(6);
@@ -60,26 +64,12 @@ pub struct ServeArgs {
 /// Why the server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// Anybody could send forms.
-    #[error(
-        "flow {flow} takes forms without a signature, and {listen} is open to other machines: everybody could send \
-         forms. Set `signature = \"required\"`, listen on 127.0.0.1, or say it twice with --allow-unsigned"
-    )]
-    Unsigned {
-        /// The flow.
-        flow: FlowName,
-        /// Where it would listen.
-        listen: SocketAddr,
-    },
-    /// No secret to check signatures with.
-    #[error(transparent)]
-    Secret(#[from] NoSecret),
-    /// No key to open an encrypted flow's requests with.
-    #[error(transparent)]
-    FlowKey(#[from] NoFlowKey),
-    /// A secret that the config names.
+    /// The config.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What the config names, or asks for.
+    #[error(transparent)]
+    Unfit(#[from] Obstacles),
     /// An address is taken, or not ours.
     #[error("can't listen on {address}: {source}. If a flowgate runs there already, `flowgate status` asks it")]
     Listen {
@@ -114,31 +104,28 @@ impl From<StoreError> for ServeError {
     }
 }
 
-/// Runs the server until it is asked to end, and ends it in good order. A second signal ends the process at once.
+/// Runs the server until it is asked to end, and ends it in good order. A second signal ends the process at once. `load`
+/// loads the config.
 ///
 /// # Errors
 /// [`ServeError`].
-pub fn run(mut config: Config, args: &ServeArgs) -> Result<(), ServeError> {
-    config.listen = args.listen.unwrap_or(config.listen);
-    refuse_unsigned(&config, args.allow_unsigned)?;
-    let mut notes: Vec<String> = descriptors::fit(&mut config.limits.connections).into_iter().collect();
-    if let Some(data) = args.data.clone().filter(|data| *data != config.data) {
-        notes.push(format!(
-            "--data {} is not what the config says: other commands look for the server of {}",
-            data.display(),
-            config.data.display()
-        ));
-        config.data = data;
-    }
+pub fn run(load: impl FnOnce() -> Result<Config, ConfigError>, args: &ServeArgs) -> Result<(), ServeError> {
+    // First of all: a SIGHUP that nobody waits for ends the process, also while it opens a large file.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::System)?;
+    let signals = runtime.block_on(async { Signals::new() }).map_err(ServeError::System)?;
+    let mut config = load()?;
+    let overridden = parts::override_with(args, &mut config);
+    let (listen, entropy) = (config.listen, SystemEntropy);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let parts = Parts::read(config, &[listen], args, &clock, |config| AppSecrets::get_or_make(config, &entropy))?;
+    let (connections, lasting) = parts::connections(&parts.config);
     // The last lines are written when it is dropped.
     let _log = Log::start().map_err(ServeError::System)?;
     // Before anything counts: what is registered without it counts for nobody.
     let metrics = telemetry::start_metrics();
-    let parts = Parts::new(config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::System)?;
-    let signals = runtime.block_on(async { Signals::new() }).map_err(ServeError::System)?;
-    let store = Store::start(store_options(&parts.config, true)?, Arc::clone(&parts.clock))?;
-    let ended = runtime.block_on(serve(&parts, &store, metrics, notes, signals));
+    let store = Store::start(store_options(&parts.config, true)?, Arc::clone(&clock))?;
+    let setup = Setup { args, parts, connections, overridden, lasting, clock, entropy: Arc::new(entropy) };
+    let ended = runtime.block_on(serve(setup, &store, metrics, signals));
     let closed = match ended {
         Ok(End::Serving) => store.close().map_err(ServeError::from),
         // Nothing was changed yet, and a large file may take longer to open than anybody waits.
@@ -154,41 +141,17 @@ pub fn run(mut config: Config, args: &ServeArgs) -> Result<(), ServeError> {
 }
 
 /// What the server is made of before anything runs.
-struct Parts {
-    config: Config,
-    secrets: AppSecrets,
-    verify_token: Option<Secret>,
-    keys: FlowKeys,
+struct Setup<'a> {
+    args: &'a ServeArgs,
+    parts: Parts,
+    /// As many as there is room for.
+    connections: usize,
+    /// What the command line has changed in the config that surprises.
+    overridden: Option<String>,
+    /// What should be known, and stays so.
+    lasting: Option<String>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-}
-
-impl Parts {
-    fn new(config: Config) -> Result<Self, ServeError> {
-        let entropy = SystemEntropy;
-        let secrets = AppSecrets::get_or_make(&config, &entropy)?;
-        let verify_token = config.verify_token()?;
-        let keys = flow_keys::read(&config)?;
-        Ok(Self {
-            config,
-            secrets,
-            verify_token,
-            keys,
-            clock: Arc::new(SystemClock::new()),
-            entropy: Arc::new(entropy),
-        })
-    }
-
-    fn app(&self, store: &Store) -> io::Result<App> {
-        let signers = Signers::new(self.secrets.all().map(|secret| secret.expose().as_str()));
-        let trust = Trust { signers, verify_token: self.verify_token.clone(), keys: self.keys.clone() };
-        let limits = Limits::from(&self.config);
-        App::new(Catalog::from(&self.config), trust, limits, store.clone(), Arc::clone(&self.clock))
-    }
-
-    fn desk(&self, store: &Store, live: Live) -> Desk {
-        Desk::new(store.clone(), Arc::clone(&self.clock), self.config.calendars.clone(), Some(live))
-    }
 }
 
 /// How far it had come when it was asked to end.
@@ -201,23 +164,24 @@ enum End {
 
 /// Serves until the end is asked for, or the store can't go on.
 async fn serve(
-    parts: &Parts,
+    setup: Setup<'_>,
     store: &Store,
     metrics: Option<PrometheusHandle>,
-    notes: Vec<String>,
-    mut signals: Signals,
+    (mut signals, hangup): (Signals, Signal),
 ) -> Result<End, ServeError> {
+    let Setup { args, parts, connections, overridden, lasting, clock, entropy } = setup;
     let config = &parts.config;
     let server = Server::bind(config.listen).await.map_err(|source| taken(config.listen, source))?;
     let admin = AdminServer::bind(config.admin_listen).await.map_err(|source| taken(config.admin_listen, source))?;
-    let mut greeting = Greeting::new(config, &parts.secrets, server.local_addr(), admin.local_addr());
-    greeting.notes.extend(notes);
+    let notes = parts.notes().into_iter().chain(overridden).chain(lasting.clone()).collect();
+    let greeting = Greeting::new(config, notes, server.local_addr(), admin.local_addr());
     let failed = failure_of(store)?;
     let (stop, stopped) = watch::channel(());
 
     // Bound and answering at once: while the file is being verified, senders get a 503 that says so.
-    let app = Arc::new(parts.app(store).map_err(ServeError::System)?);
-    let http = tokio::spawn(server.run(app, gone(stopped.clone()), DRAIN));
+    let watch = Watch::default();
+    let app = Current::new(parts.app(connections, store, &clock, watch.clone()).map_err(ServeError::System)?);
+    let http = tokio::spawn(server.run(app.clone(), gone(stopped.clone()), DRAIN));
     let opening = tokio::task::spawn_blocking({
         let store = store.clone();
         move || store.wait_open()
@@ -227,13 +191,30 @@ async fn serve(
         opened = opening => opened.map_err(|error| ServeError::System(io::Error::other(error)))??,
     }
 
-    let work = Work::start(config, store, &parts.clock, &parts.entropy)?;
-    let live = Live { listen: greeting.listen, running: Arc::new(work.watch()), hints: greeting.notes.clone() };
-    let desk = parts.desk(store, live);
+    let held = Held {
+        app,
+        rules: Current::new(Rules::from(config)),
+        catalog: Current::new(Catalog::from(config)),
+        hints: Current::new(greeting.notes.clone()),
+    };
+    let work = Work::start(&config.workers, &held.rules, store, &clock, &entropy)?;
+    let socket = socket_path(&config.data);
+    let (catalog, hints) = (held.catalog.clone(), held.hints.clone());
+    let reloader = Arc::new(Reloader::new(args, parts, lasting, held, Arc::clone(&clock)));
+    let (reload, now) = (Arc::clone(&reloader), Arc::clone(&clock));
+    let live = Live {
+        listen: greeting.listen,
+        running: Arc::new(work.watch()),
+        endpoints: Arc::new(move || watch.read(now.elapsed())),
+        hints,
+        reload: Arc::new(move || reload.reload()),
+    };
+    let desk = Desk::new(store.clone(), clock, catalog, Some(live));
     let figures = Figures::start(desk.clone(), metrics, gone(stopped.clone()));
-    tokio::spawn(admin.run(figures.renderer(), gone(stopped)));
-    let socket = SocketServer::start(socket_path(&config.data), desk).map_err(ServeError::Socket)?;
+    tokio::spawn(admin.run(figures.renderer(), gone(stopped.clone())));
+    let socket = SocketServer::start(socket, desk).map_err(ServeError::Socket)?;
     greeting.say();
+    tokio::spawn(reloader.reload_on(hangup, gone(stopped)));
 
     let ended = tokio::select! {
         () = signals.next() => Ok(End::Serving),
@@ -283,8 +264,10 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    /// These two, and `SIGHUP`.
+    fn new() -> io::Result<(Self, Signal)> {
+        let signals = Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        Ok((signals, signal(SignalKind::hangup())?))
     }
 
     /// Waits for the next one.
@@ -300,15 +283,4 @@ impl Signals {
 async fn end_at_once_on_another(mut signals: Signals) -> Infallible {
     signals.next().await;
     std::process::exit(1)
-}
-
-/// A flow without signatures is for this machine only, unless that is said twice.
-fn refuse_unsigned(config: &Config, allowed: bool) -> Result<(), ServeError> {
-    let unsigned = config.flows.values().find(|flow| flow.signature == SignatureRule::None);
-    match unsigned {
-        Some(flow) if !config.listen.ip().is_loopback() && !allowed => {
-            Err(ServeError::Unsigned { flow: flow.name.clone(), listen: config.listen })
-        }
-        _ => Ok(()),
-    }
 }

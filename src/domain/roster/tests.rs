@@ -23,7 +23,7 @@ fn roster(weights: &[u32]) -> Roster {
 
 /// Gives a lead to whoever is next.
 fn give(roster: &mut Roster, now: Timestamp) -> Option<u64> {
-    let id = roster.pick(&team("sales"), now, None).agent?;
+    let id = roster.pick(&team("sales"), now, &[]).agent?;
     roster.take(id, now);
     Some(id.get())
 }
@@ -74,13 +74,13 @@ fn those_who_are_full_paused_or_of_another_team_get_nothing() {
     roster.change(AgentId::new(1), NOW, |agent| agent.max = Some(0));
     roster.change(AgentId::new(2), NOW, |agent| agent.active = false);
     roster.change(AgentId::new(3), NOW, |agent| agent.team = team("service"));
-    let choice = roster.pick(&team("sales"), NOW, None);
+    let choice = roster.pick(&team("sales"), NOW, &[]);
     assert_eq!(verdicts(&choice), [(4, Verdict::Chosen), (1, Verdict::Full), (2, Verdict::Paused)]);
     roster.change(AgentId::new(4), NOW, |agent| agent.removed = true);
-    let choice = roster.pick(&team("sales"), NOW, None);
+    let choice = roster.pick(&team("sales"), NOW, &[]);
     assert_eq!((choice.agent, choice.reason), (None, Reason::NobodyFree));
     assert_eq!(verdicts(&choice), [(1, Verdict::Full), (2, Verdict::Paused)]);
-    assert_eq!(roster.pick(&team("nobody"), NOW, None).reason, Reason::NobodyFree);
+    assert_eq!(roster.pick(&team("nobody"), NOW, &[]).reason, Reason::NobodyFree);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_known_customer_returns_to_their_agent_however_loaded() {
     let mut roster = roster(&[1, 1]);
     let second = AgentId::new(2);
     roster.take(second, NOW);
-    let choice = roster.pick(&team("sales"), NOW, Some(second));
+    let choice = roster.pick(&team("sales"), NOW, &[(second, Reason::KnownCustomer)]);
     assert_eq!((choice.agent, choice.reason), (Some(second), Reason::KnownCustomer));
     assert_eq!(verdicts(&choice), [(2, Verdict::Chosen), (1, Verdict::NotTheirCustomer)]);
 }
@@ -96,7 +96,8 @@ fn a_known_customer_returns_to_their_agent_however_loaded() {
 #[test]
 fn a_known_agent_who_can_not_is_passed_over_and_it_is_told_why() {
     let mut roster = roster(&[1, 1, 1]);
-    let choice = |roster: &mut Roster| verdicts(&roster.pick(&team("sales"), NOW, Some(AgentId::new(3))));
+    let choice =
+        |roster: &mut Roster| verdicts(&roster.pick(&team("sales"), NOW, &[(AgentId::new(3), Reason::KnownCustomer)]));
     roster.change(AgentId::new(3), NOW, |agent| agent.active = false);
     assert_eq!(choice(&mut roster), [(1, Verdict::Chosen), (3, Verdict::Paused), (2, Verdict::AddedLater)]);
     roster.change(AgentId::new(3), NOW, |agent| (agent.active, agent.team) = (true, team("service")));
@@ -110,20 +111,20 @@ fn why_an_agent_was_passed_over_is_told() {
     let mut roster = roster(&[1, 1, 1]);
     roster.take(AgentId::new(3), NOW);
     roster.change(AgentId::new(2), NOW, |agent| agent.waiting_since = NOW.plus(Millis::new(1)));
-    let choice = roster.pick(&team("sales"), NOW, None);
+    let choice = roster.pick(&team("sales"), NOW, &[]);
     assert_eq!(verdicts(&choice), [(1, Verdict::Chosen), (2, Verdict::WaitedLess), (3, Verdict::MoreLoaded)]);
 }
 
 #[test]
 fn of_a_large_team_only_the_best_two_are_told_of() {
     let mut large = roster(&[1; 40]);
-    let choice = large.pick(&team("sales"), NOW, None);
+    let choice = large.pick(&team("sales"), NOW, &[]);
     assert_eq!(verdicts(&choice), [(1, Verdict::Chosen), (2, Verdict::AddedLater)]);
     assert_eq!(choice.more, 38);
     for id in 1..=40 {
         large.change(AgentId::new(id), NOW, |agent| agent.active = false);
     }
-    let choice = large.pick(&team("sales"), NOW, None);
+    let choice = large.pick(&team("sales"), NOW, &[]);
     assert_eq!((choice.considered.len(), choice.more), (CONSIDERED_MAX, 24), "nobody free: as many as are kept");
 }
 
@@ -132,7 +133,7 @@ fn time_alone_frees_an_agent_and_a_clock_set_back_takes_that_back() {
     let mut roster = roster(&[1]);
     let hour = |hours: u64| NOW.plus(Millis::from_secs(hours * 3600));
     roster.change(AgentId::new(1), NOW, |agent| agent.absences.push(Absence { from: hour(1), to: hour(2) }));
-    let mut is_free = |at| roster.pick(&team("sales"), at, None).agent.is_some();
+    let mut is_free = |at| roster.pick(&team("sales"), at, &[]).agent.is_some();
     assert!(is_free(NOW));
     assert!(!is_free(hour(1)));
     assert!(is_free(hour(2)));
@@ -240,7 +241,8 @@ fn run(step: &Step, roster: &mut Roster, model: &mut Model, now: &mut Timestamp)
         }
         Step::Give { team, preferred } => {
             let preferred = preferred.map(AgentId::new);
-            let choice = roster.pick(&side(*team), *now, preferred);
+            let known: Vec<_> = preferred.map(|id| (id, Reason::KnownCustomer)).into_iter().collect();
+            let choice = roster.pick(&side(*team), *now, &known);
             assert_eq!(choice.agent, model.pick(&side(*team), *now, preferred));
             assert!(choice.considered.len() <= CONSIDERED_MAX);
             if let Some(id) = choice.agent {
@@ -279,7 +281,7 @@ proptest! {
         prop_assert_eq!(&written, &model.0, "what was written is what there is");
         let mut again = Roster::new(written, now);
         for team in [true, false].map(side) {
-            let (one, other) = (roster.pick(&team, now, None), again.pick(&team, now, None));
+            let (one, other) = (roster.pick(&team, now, &[]), again.pick(&team, now, &[]));
             prop_assert_eq!(one, other, "after a restart as before");
         }
     }

@@ -17,7 +17,8 @@ use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::http::{AdminServer, App, Limits, Server, Trust};
+use crate::current::Current;
+use crate::http::{AdminServer, App, Limits, Server, Trust, Watch};
 use crate::intake::{Catalog, Signers};
 use crate::store::{Store, StoreOptions};
 
@@ -62,9 +63,10 @@ impl Running {
             signers: Signers::new(["a newer one", SECRET]),
             verify_token: config.verify_token().unwrap(),
             keys: BTreeMap::new(),
+            upstreams: BTreeMap::new(),
         };
-        let app =
-            Arc::new(App::new(Catalog::from(&config), trust, Limits::from(&config), store.clone(), clock).unwrap());
+        let (catalog, limits) = (Catalog::from(&config), Limits::from(&config));
+        let app = Current::new(App::new(catalog, trust, limits, store.clone(), clock, Watch::default()).unwrap());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let anywhere = ([127, 0, 0, 1], 0).into();
         let server = runtime.block_on(Server::bind(anywhere)).unwrap();

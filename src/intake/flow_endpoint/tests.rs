@@ -1,29 +1,20 @@
 //! Bodies of a plain flow, good and bad.
 
 use super::*;
-use crate::domain::flow::{Encryption, Screen, SignatureRule, WebhookRule};
+use crate::domain::flow::{Encryption, Screen};
 use crate::domain::ids::FlowName;
 
 fn flow(screens: Vec<Screen>) -> Flow {
-    Flow {
-        name: FlowName::new("appointment").unwrap(),
-        path: "/form".to_owned(),
-        signature: SignatureRule::Required,
-        encryption: Encryption::None,
-        screens,
-        booking: None,
-        lead: None,
-        webhook: WebhookRule::default(),
-    }
+    Flow { screens, ..Flow::new(FlowName::new("appointment").unwrap(), "/form".to_owned()) }
 }
 
 fn screen(name: &str, is_final: bool) -> Screen {
-    Screen { name: name.to_owned(), is_final, next: None, fields: Vec::new(), data: Vec::new() }
+    Screen { is_final, ..Screen::new(name) }
 }
 
 fn form(body: &str) -> Form {
     match Request::read(&flow(Vec::new()), body.as_bytes()).unwrap() {
-        Request::Sent(sent) => sent.into_form(&Catalog::default(), None, Timestamp::from_millis(0)).unwrap(),
+        Request::Sent(sent) => sent.form(&Catalog::default(), None, Timestamp::from_millis(0)).unwrap(),
         other => panic!("{other:?}"),
     }
 }
@@ -90,12 +81,12 @@ fn a_screen_that_is_not_the_last_is_a_draft() {
     let flow = flow(vec![screen("A", false), screen("B", true)]);
     let body = br#"{"action":"data_exchange","screen":"A","flow_token":"t","data":{"a":1}}"#;
     let Request::Sent(sent) = Request::read(&flow, body).unwrap() else { panic!("not sent") };
-    assert!(matches!(sent.stage, Stage::Draft { next: Some(next) } if next.name == "B"));
-    let (_, draft) = sent.into_draft(Timestamp::ZERO).unwrap();
-    assert_eq!((&*draft.screen, &*draft.data), ("A", "{\"a\":1}"));
+    assert_eq!((sent.stage, sent.next(sent.answers())), (Stage::Draft, "B"));
+    let (_, draft) = sent.draft("B", &Map::new(), Timestamp::ZERO).unwrap();
+    assert_eq!((&*draft.screen, &*draft.data), ("B", "{\"a\":1}"));
     let nobodys = br#"{"action":"data_exchange","screen":"A","flow_token":"unused","data":{"a":1}}"#;
     let Request::Sent(sent) = Request::read(&flow, nobodys).unwrap() else { panic!("not sent") };
-    assert!(sent.into_draft(Timestamp::ZERO).is_err());
+    assert!(sent.draft("B", &Map::new(), Timestamp::ZERO).is_err());
 }
 
 #[test]
@@ -103,7 +94,7 @@ fn a_complaint_is_known_by_its_error_unless_a_field_is_called_so() {
     let read = |flow: &Flow, data: &str| {
         let body = format!(r#"{{"action":"data_exchange","screen":"A","flow_token":"t","data":{data}}}"#);
         match Request::read(flow, body.as_bytes()).unwrap() {
-            Request::Complaint { error, message } => Some(format!("{error}: {message}")),
+            Request::Complaint(complaint) => Some(format!("{}: {}", complaint.error, complaint.message)),
             Request::Sent(_) => None,
             other => panic!("{other:?}"),
         }
@@ -119,7 +110,7 @@ fn a_complaint_is_known_by_its_error_unless_a_field_is_called_so() {
 
     let mut declares = encrypted.clone();
     let kind = crate::domain::field::FieldKind::Text { min: None, max: None };
-    declares.screens[0].fields.push(crate::domain::field::Field { name: "error".to_owned(), kind, required: false });
+    declares.screens[0].fields.push(crate::domain::field::Field::new("error", kind));
     assert_eq!(read(&declares, both), None);
     let undeclared = Flow { screens: Vec::new(), ..encrypted };
     assert!(read(&undeclared, both).is_some());
@@ -130,12 +121,12 @@ fn a_complaint_is_known_by_its_error_unless_a_field_is_called_so() {
 fn init_shows_the_first_screen_and_back_the_one_before_that_which_is_left() {
     let flow = flow(vec![screen("A", false), screen("B", true)]);
     let shown = |body: &str| match Request::read(&flow, body.as_bytes()).unwrap() {
-        Request::Show { screen, .. } => screen,
+        Request::Show(shown) => shown.screen(&Map::new()),
         other => panic!("{other:?}"),
     };
-    assert_eq!(shown(r#"{"action":"INIT","screen":"","data":{}}"#).as_deref(), Some("A"));
-    assert_eq!(shown(r#"{"action":"BACK","screen":"B"}"#).as_deref(), Some("A"));
-    assert_eq!(shown(r#"{"action":"BACK","screen":"A"}"#).as_deref(), Some("A"), "there is none before it");
+    assert_eq!(shown(r#"{"action":"INIT","screen":"","data":{}}"#), "A");
+    assert_eq!(shown(r#"{"action":"BACK","screen":"B"}"#), "A");
+    assert_eq!(shown(r#"{"action":"BACK","screen":"A"}"#), "A", "there is none before it");
     assert!(Request::read(&flow, br#"{"action":"BACK","screen":"Z"}"#).is_err());
     assert!(matches!(Request::read(&flow, br#"{"action":"ping"}"#), Ok(Request::Ping)));
 }

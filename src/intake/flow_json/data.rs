@@ -18,6 +18,10 @@ const ALWAYS: &str = "error_message";
 /// Not a name, but the list of those that must be there (*Flow JSON*, `data`).
 const REQUIRED: &str = "required";
 
+/// The properties of a choice that is always to be had, and of one that may be full.
+const CHOICE: &[(&str, &str)] = &[("id", "string"), ("title", "string")];
+const CHOICE_OR_FULL: &[(&str, &str)] = &[("id", "string"), ("title", "string"), ("enabled", "boolean")];
+
 /// What a value looks like in JSON.
 enum Shape<'a> {
     /// A text.
@@ -31,8 +35,10 @@ enum Shape<'a> {
 /// What the config gives, as a phone sees it.
 const fn shape(given: &Given) -> Shape<'_> {
     match given {
-        Given::Constant(_) => Shape::Text,
-        Given::Slots { .. } | Given::Dates { .. } => Shape::Choices(&[("id", "string"), ("title", "string")]),
+        Given::Constant(_) | Given::Agent { .. } => Shape::Text,
+        Given::Slots { choices, .. } | Given::Dates { choices, .. } | Given::Agents { choices, .. } => {
+            Shape::Choices(if choices.with_full { CHOICE_OR_FULL } else { CHOICE })
+        }
         Given::Answer(field) => Shape::Answer(field.as_str()),
     }
 }
@@ -45,7 +51,7 @@ pub(super) fn check(screens: &[Screen<'_>], flow: &Flow, report: &mut Report) {
             None => undeclared(&place, &Map::new(), config, report),
             Some(Value::Object(declared)) => {
                 undeclared(&place, declared, config, report);
-                not_given(&place, declared, config, screens, report);
+                not_given(&place, declared, config, (screens, flow), report);
                 for (name, given) in &config.data {
                     if let Some(schema) = declared.get(name) {
                         fits(&format!("{place}.{}", shown(name)), schema, given, (screens, flow), report);
@@ -75,9 +81,13 @@ fn not_given(
     place: &str,
     declared: &Map<String, Value>,
     config: &flow::Screen,
-    screens: &[Screen<'_>],
+    (screens, flow): (&[Screen<'_>], &Flow),
     report: &mut Report,
 ) {
+    // What a program gives, it alone knows.
+    if flow.has_program {
+        return;
+    }
     let handed_on = |name: &str| {
         let here = screens.iter().flat_map(|from| &from.actions).filter(|action| action.next == Some(&config.name));
         here.filter_map(|action| action.payload).any(|payload| payload.contains_key(name))
@@ -111,15 +121,37 @@ fn fits(place: &str, schema: &Value, given: &Given, (screens, flow): (&[Screen<'
             }
         }
         Shape::Answer(name) => {
-            let fields = flow.screens.iter().flat_map(|screen| &screen.fields);
-            if let Some(field) = fields.into_iter().find(|field| field.name == name) {
-                expect(types(&field.kind), &format!("the answer to {name:?}, of type {}", field.kind.as_str()));
+            let field = flow.field(name);
+            let shows_agent = || {
+                flow.screens.iter().flat_map(|screen| &screen.data).any(|(key, given)| is_agent(given) && key == name)
+            };
+            match field {
+                Some(field) => {
+                    expect(types(&field.kind), &format!("the answer to {name:?}, of type {}", field.kind.as_str()));
+                    let item = schema.get("items").and_then(kind);
+                    if matches!(field.kind, FieldKind::Choices(_))
+                        && declared == Some("array")
+                        && item != Some("string")
+                    {
+                        report.error(
+                            format!("{place}.items"),
+                            "each choice is given as a text: write {\"type\": \"string\"}",
+                        );
+                    }
+                }
+                // The agent who was shown is kept with the answers.
+                None if shows_agent() => return expect(&["string"], "the name of the agent who was shown"),
+                None => {}
             }
             if !screens.iter().any(|screen| sends(screen, name)) {
                 report.error(place, format!("the config gives the answer to {name:?}, and no payload sends it"));
             }
         }
     }
+}
+
+const fn is_agent(given: &Given) -> bool {
+    matches!(given, Given::Agent { .. })
 }
 
 /// Whether each choice is declared with what it is given.
@@ -135,11 +167,11 @@ fn items(place: &str, schema: Option<&Value>, properties: &[(&str, &str)], repor
     }
 }
 
-/// The JSON types that an answer may have: what components send for it (*Flow JSON*, components), and it is given on as it
-/// came.
+/// The JSON types that an answer may be declared as: it is given on in that of its kind, whatever a component sent.
 const fn types(kind: &FieldKind) -> &'static [&'static str] {
     match kind {
-        FieldKind::Number { .. } | FieldKind::Integer { .. } => &["string", "number", "integer"],
+        FieldKind::Number { .. } => &["number"],
+        FieldKind::Integer { .. } => &["number", "integer"],
         FieldKind::Boolean => &["boolean"],
         FieldKind::Choices(_) => &["array"],
         FieldKind::Text { .. }

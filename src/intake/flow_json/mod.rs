@@ -11,6 +11,7 @@ mod data;
 mod document;
 mod routes;
 mod screens;
+mod selects;
 
 use serde::Serialize;
 use serde_json::{Map, Value};

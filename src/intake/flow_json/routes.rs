@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::document::{Screen, shown};
 use super::{Report, has_endpoint, named};
-use crate::domain::flow::Flow;
+use crate::domain::flow::{self, Flow};
 
 const PLACE: &str = "routing_model";
 
@@ -22,8 +22,11 @@ pub(super) fn check(root: &Map<String, Value>, screens: &[Screen<'_>], flow: &Fl
         Some(Value::Object(model)) => {
             let routes = read(model, screens, report);
             directions(&routes, report);
-            first(&routes, screens, flow, report);
-            ways(&routes, screens, flow, report);
+            // A program goes its own ways.
+            if !flow.has_program {
+                first(&routes, screens, flow, report);
+                ways(&routes, screens, flow, report);
+            }
             back_to_choice(&routes, screens, flow, report);
         }
         Some(_) => report.error(PLACE, "must be an object: each screen with the list of those that may follow"),
@@ -36,6 +39,9 @@ pub(super) fn check(root: &Map<String, Value>, screens: &[Screen<'_>], flow: &Fl
 
 /// The model that the config's own ways make.
 fn suggestion(flow: &Flow) -> String {
+    if flow.has_program {
+        return String::new();
+    }
     let names = |screen| flow.ways(screen).into_iter().map(|next| next.name.as_str()).collect::<Vec<_>>();
     let model: Map<String, Value> =
         flow.screens.iter().map(|screen| (screen.name.clone(), json!(names(screen)))).collect();
@@ -133,7 +139,9 @@ fn ways(routes: &Routes<'_>, screens: &[Screen<'_>], flow: &Flow, report: &mut R
 fn back_to_choice(routes: &Routes<'_>, screens: &[Screen<'_>], flow: &Flow, report: &mut Report) {
     let Some(choice) = flow.screen_of_choice().filter(|choice| named(screens, &choice.name).is_some()) else { return };
     let last = flow.screens.iter().filter(|screen| screen.is_final && named(screens, &screen.name).is_some());
-    for last in last.filter(|last| !can_go(routes, &last.name, &choice.name)) {
+    // That a way of the config lacks its route is said there.
+    let is_way = |last: &flow::Screen| !flow.has_program && flow.ways(choice).iter().any(|next| next.name == last.name);
+    for last in last.filter(|last| !is_way(last)).filter(|last| !can_go(routes, &last.name, &choice.name)) {
         report.error(
             format!("{PLACE}.{}", choice.name),
             format!(

@@ -1,20 +1,21 @@
 //! The screens themselves: the same ones on both sides, the same end, and every field that the config waits for sent.
 
+use serde_json::Map;
+
 use super::document::{Action, ChoiceList, Screen};
-use super::{Report, named};
-use crate::domain::flow::{self, Flow};
+use super::{Report, named, selects};
+use crate::domain::flow::{self, Flow, Select};
 use crate::domain::screen_data::Given;
 
 /// What asks us (*Flow JSON*, actions).
-const ASKS: &str = "data_exchange";
+pub(super) const ASKS: &str = "data_exchange";
 
 /// What ends the form without asking us.
 const ENDS: &str = "complete";
 
 pub(super) fn check(screens: &[Screen<'_>], flow: &Flow, report: &mut Report) {
-    if flow.screens.is_empty() {
-        let what = "the config's flow declares none: whatever is sent completes the form";
-        report.note("screens", what);
+    if flow.screens.is_empty() && !flow.has_program {
+        undeclared(screens, report);
     }
     for declared in flow.screens.iter().filter(|declared| named(screens, &declared.name).is_none()) {
         let what = format!("{:?} of the config is not among them: capitals and underscores count", declared.name);
@@ -23,22 +24,35 @@ pub(super) fn check(screens: &[Screen<'_>], flow: &Flow, report: &mut Report) {
     for screen in screens {
         match flow.screen(screen.id) {
             Some(declared) => {
-                end(screen, declared, report);
+                end(screen, declared, flow, report);
                 fields(screen, declared, flow, report);
+                selects::check(screen, declared, report);
                 choices(screen, declared, report);
             }
             None if !flow.screens.is_empty() => unknown(screen, report),
             None => {}
         }
         if screen.is("refresh_on_back") {
-            let before = flow.before(screen.id).map_or("the screen before", |before| before.name.as_str());
+            let before = flow.before(screen.id, &Map::new()).filter(|_| !flow.has_program);
+            let shows = before.map_or("the screen that your program says", |before| before.name.as_str());
             report.note(
                 format!("{}.refresh_on_back", screen.place),
-                format!("going back from here asks flowgate, which shows {before} anew"),
+                format!("going back from here asks flowgate, which shows {shows} anew"),
             );
         }
     }
     slot(screens, flow, report);
+}
+
+/// The config has no screens, and so everything that comes is a whole form.
+fn undeclared(screens: &[Screen<'_>], report: &mut Report) {
+    report.note("screens", "the config's flow declares none: whatever is sent completes the form");
+    let choices = screens.iter().flat_map(|screen| screen.actions(ASKS)).filter(|asks| !asks.on_click);
+    for choice in choices {
+        let what =
+            "completes the form as soon as something is chosen: declare the screens in the config, with `select`";
+        report.error(&choice.place, what);
+    }
 }
 
 /// A screen that the config does not have.
@@ -52,9 +66,11 @@ fn unknown(screen: &Screen<'_>, report: &mut Report) {
     }
 }
 
-/// Whether the form ends here on both sides or on neither, and through us.
-fn end(screen: &Screen<'_>, declared: &flow::Screen, report: &mut Report) {
+/// Whether the form ends here on both sides or on neither, and through us. Where it ends is for a program to say.
+fn end(screen: &Screen<'_>, declared: &flow::Screen, flow: &Flow, report: &mut Report) {
+    let is_final = declared.is_final && !flow.has_program;
     match (declared.is_final, screen.is("terminal")) {
+        _ if flow.has_program => {}
         (true, false) => report.error(
             format!("{}.terminal", screen.place),
             "the config completes the form here (`final = true`): write \"terminal\": true",
@@ -69,7 +85,7 @@ fn end(screen: &Screen<'_>, declared: &flow::Screen, report: &mut Report) {
     if let Some(ends) = screen.actions(ENDS).next() {
         report.note(&ends.place, format!("{by_webhook}: no slot can be refused. `{ASKS}` would ask"));
     } else if screen.actions(ASKS).next().is_none() {
-        if declared.is_final {
+        if is_final {
             report.error(&screen.place, format!("nothing here sends the form: its button needs the action `{ASKS}`"));
         } else {
             let what = "nothing here asks flowgate: its fields come only if a later screen sends them along";
@@ -80,9 +96,10 @@ fn end(screen: &Screen<'_>, declared: &flow::Screen, report: &mut Report) {
 
 /// Whether what is sent is what the config waits for.
 fn fields(screen: &Screen<'_>, declared: &flow::Screen, flow: &Flow, report: &mut Report) {
-    // What is sent on the way (a choice that refreshes the screen) has part of the fields; what a button sends has all.
+    // A choice on the way has part of the fields; what a button sends has all.
     let has_button = screen.actions(ASKS).any(|asks| asks.on_click);
-    let sends: Vec<&Action<'_>> = screen.actions(ASKS).filter(|asks| asks.on_click || !has_button).collect();
+    let is_sending = |asks: &&Action<'_>| (asks.on_click || !has_button) && !selects::is_choice(asks, declared);
+    let sends: Vec<&Action<'_>> = screen.actions(ASKS).filter(is_sending).collect();
     for field in declared.fields.iter().filter(|field| field.required && !sends.is_empty()) {
         if !sends.iter().any(|asks| sent(asks, &field.name)) {
             let place = sends.first().map_or(&screen.place, |asks| &asks.place);
@@ -91,8 +108,9 @@ fn fields(screen: &Screen<'_>, declared: &flow::Screen, flow: &Flow, report: &mu
             report.error(format!("{place}.payload"), what);
         }
     }
+    let is_mark = |name: &String| matches!(&declared.select, Select::Marked(marks) if marks.contains_key(name));
     for asks in screen.actions(ASKS) {
-        for name in asks.payload.into_iter().flat_map(|payload| payload.keys()) {
+        for name in asks.payload.into_iter().flat_map(|payload| payload.keys()).filter(|name| !is_mark(name)) {
             if !flow.screens.iter().flat_map(|screen| &screen.fields).any(|field| field.name == *name) {
                 let what = format!("sends {name:?}, which the config does not know: it is kept as it comes, unchecked");
                 report.note(format!("{}.payload", asks.place), what);
@@ -108,7 +126,9 @@ fn choices(screen: &Screen<'_>, declared: &flow::Screen, report: &mut Report) {
         if let (Some(given), Some(most)) = (given, takes(component))
             && given > most
         {
-            let what = format!("a {component} takes {most} choices, and `{source}` can have {given}: use a Dropdown");
+            let what = format!(
+                "a {component} takes {most} choices, and `{source}` can have {given}: use a Dropdown, or write `most = {most}` in the config"
+            );
             report.error(format!("{place}.data-source"), what);
         }
     }
@@ -117,8 +137,10 @@ fn choices(screen: &Screen<'_>, declared: &flow::Screen, report: &mut Report) {
 /// How many choices the config gives at most.
 const fn most_choices(given: &Given) -> Option<usize> {
     match given {
-        Given::Slots { .. } | Given::Dates { .. } => Some(200),
-        Given::Constant(_) | Given::Answer(_) => None,
+        Given::Slots { choices, .. } | Given::Dates { choices, .. } | Given::Agents { choices, .. } => {
+            Some(choices.most)
+        }
+        Given::Constant(_) | Given::Answer(_) | Given::Agent { .. } => None,
     }
 }
 

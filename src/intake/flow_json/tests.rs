@@ -1,5 +1,7 @@
 //! The clinic of `examples/`, which fits, changed in one place at a time.
 
+mod given;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -98,23 +100,31 @@ fn versions_and_the_endpoint_are_those_of_an_encrypted_flow() {
 #[test]
 fn routes_go_where_the_config_goes() {
     let missing = with("/routing_model", Value::Null);
-    assert_said(&missing, &[r#"error routing_model: …{"SERVICE":["DATE"],"DATE":["DETAILS"],"DETAILS":[]}"#]);
+    assert_said(
+        &missing,
+        &[r#"error routing_model: …{"SERVICE":["APPOINTMENT"],"APPOINTMENT":["DETAILS"],"DETAILS":[]}"#],
+    );
     assert_said(&with("/routing_model", json!([])), &["error routing_model: must be an object…"]);
     assert_said(
-        &with("/routing_model/DATE", json!("DETAILS")),
-        &["error routing_model.DATE: must be a list…", "error routing_model.DATE: lacks \"DETAILS\"…"],
+        &with("/routing_model/APPOINTMENT", json!("DETAILS")),
+        &["error routing_model.APPOINTMENT: must be a list…", "error routing_model.APPOINTMENT: lacks \"DETAILS\"…"],
     );
     assert_said(&with("/routing_model/DETAILS", json!(["END"])), &["error routing_model.DETAILS: names \"END\"…"]);
     assert_said(&with("/routing_model/END", json!([])), &["error routing_model.END: is a route from a screen…"]);
     assert_said(&with("/routing_model/DETAILS", json!(["DETAILS"])), &["error routing_model.DETAILS: …itself"]);
-    assert_said(&with("/routing_model/DETAILS", json!(["DATE"])), &["error routing_model.DETAILS: …backwards"]);
+    assert_said(&with("/routing_model/DETAILS", json!(["APPOINTMENT"])), &["error routing_model.DETAILS: …backwards"]);
     assert_said(
         &with("/routing_model/DETAILS", json!(["SERVICE"])),
         &["error routing_model.DETAILS: leads to SERVICE, which the flow opens with…"],
     );
+    let next =
+        "name = \"SERVICE\"\nnext = { field = \"service\", is = { pain = \"DETAILS\" }, otherwise = \"APPOINTMENT\" }";
+    let by_field = configured("name = \"SERVICE\"", next);
+    assert_said(&by_field, &["error routing_model.SERVICE: lacks \"DETAILS\", which follows in the config…"]);
     // The route is there, in the one direction that is allowed, and both ends can be shown after each other.
-    let turned =
-        changed(|flow_json| flow_json["routing_model"] = json!({"SERVICE": ["DATE", "DETAILS"], "DETAILS": ["DATE"]}));
+    let turned = changed(|flow_json| {
+        flow_json["routing_model"] = json!({"SERVICE": ["APPOINTMENT", "DETAILS"], "DETAILS": ["APPOINTMENT"]});
+    });
     assert_said(&turned, &[]);
 }
 
@@ -130,8 +140,11 @@ fn a_screen_that_cannot_be_reached_is_an_error_only_where_nothing_connects_it() 
     };
     let fine = "note screens[3].HELP: the config does not have it…";
     assert_said(&more(("HELP", json!([]))), &["error screens[3].HELP: no route leads here from SERVICE…", fine]);
-    assert_said(&more(("HELP", json!(["DATE"]))), &["note screens[3].HELP: can't be reached from SERVICE…", fine]);
-    assert_said(&more(("SERVICE", json!(["DATE", "HELP"]))), &[fine]);
+    assert_said(
+        &more(("HELP", json!(["APPOINTMENT"]))),
+        &["note screens[3].HELP: can't be reached from SERVICE…", fine],
+    );
+    assert_said(&more(("SERVICE", json!(["APPOINTMENT", "HELP"]))), &[fine]);
 }
 
 #[test]
@@ -146,30 +159,33 @@ fn a_lost_slot_leads_back_only_along_a_route() {
     }
     flow_json["screens"][2]["terminal"] = json!(false);
     flow_json["routing_model"] =
-        json!({"SERVICE": ["DATE"], "DATE": ["DETAILS"], "DETAILS": ["CONFIRM"], "CONFIRM": ["END"]});
+        json!({"SERVICE": ["APPOINTMENT"], "APPOINTMENT": ["DETAILS"], "DETAILS": ["CONFIRM"], "CONFIRM": ["END"]});
     assert_said(
         &said(&flow_json, &flow(&config)),
-        &["error routing_model.DETAILS: lacks \"END\": a slot that is gone…"],
+        &["error routing_model.APPOINTMENT: lacks \"END\": a slot that is gone…"],
     );
-    flow_json["routing_model"]["DETAILS"] = json!(["CONFIRM", "END"]);
+    flow_json["routing_model"]["APPOINTMENT"] = json!(["DETAILS", "END"]);
     assert_said(&said(&flow_json, &flow(&config)), &[]);
 }
 
 #[test]
 fn both_sides_have_the_same_screens() {
     let renamed = changed(|flow_json| {
-        flow_json["screens"][1]["id"] = json!("Date");
-        flow_json["routing_model"] = json!({"SERVICE": ["Date"], "Date": ["DETAILS"]});
+        flow_json["screens"][1]["id"] = json!("Appointment");
+        flow_json["routing_model"] = json!({"SERVICE": ["Appointment"], "Appointment": ["DETAILS"]});
     });
     assert_said(
         &renamed,
         &[
-            "error screens: \"DATE\" of the config is not among them…",
-            "error screens[1].Date.layout.children[2].on-click-action: asks flowgate, and the config has no screen \"Date\"…",
+            "error screens: \"APPOINTMENT\" of the config is not among them…",
+            "error screens[1].Appointment.layout.children[1].on-select-action: asks flowgate, and the config has no screen \"Appointment\"…",
         ],
     );
     assert_said(&with("/screens/0/id", Value::Null)[..1], &["error screens[0]: has no `id`…"]);
-    assert_said(&with("/screens/0/id", json!("DATE"))[..1], &["error screens[1]: its id is \"DATE\", as another…"]);
+    assert_said(
+        &with("/screens/0/id", json!("APPOINTMENT"))[..1],
+        &["error screens[1]: its id is \"APPOINTMENT\", as another…"],
+    );
     assert_said(
         &with("/screens/0/id", json!("SUCCESS"))[..1],
         &["error screens[0]: its id is \"SUCCESS\", which Meta…"],
@@ -182,33 +198,39 @@ fn a_flow_without_declared_screens_takes_any() {
     let (_, calendar) = rest.split_once("[calendars.visits]").unwrap();
     let any = flow(&format!("{head}[calendars.visits]{calendar}"));
     let said = said(&serde_json::from_str(FLOW_JSON).unwrap(), &any);
-    assert_said(&said, &["note screens: the config's flow declares none…"]);
+    assert_said(
+        &said,
+        &[
+            "note screens: the config's flow declares none…",
+            "error screens[1].APPOINTMENT.layout.children[1].on-select-action: completes the form as soon as…`select`",
+        ],
+    );
 }
 
 #[test]
 fn the_form_ends_on_both_sides_and_through_us() {
-    let place = "screens[2].DETAILS.layout.children[5].on-click-action";
+    let place = "screens[2].DETAILS.layout.children[4].on-click-action";
     assert_said(&with("/screens/2/terminal", Value::Null), &["error screens[2].DETAILS.terminal: …`final = true`"]);
     assert_said(
         &with("/screens/1/terminal", json!(true)),
-        &["error screens[1].DATE.terminal: is true…goes on from here"],
+        &["error screens[1].APPOINTMENT.terminal: is true…goes on from here"],
     );
-    let complete = with("/screens/2/layout/children/5/on-click-action/name", json!("complete"));
+    let complete = with("/screens/2/layout/children/4/on-click-action/name", json!("complete"));
     assert_said(&complete, &[&format!("note {place}: …by Meta's webhook alone")]);
-    let nothing = with("/screens/2/layout/children/5", json!({"type": "TextBody", "text": "End"}));
+    let nothing = with("/screens/2/layout/children/4", json!({"type": "TextBody", "text": "End"}));
     assert_said(&nothing, &["error screens[2].DETAILS: nothing here sends the form…`data_exchange`"]);
-    let navigates = json!({"name": "navigate", "next": {"type": "screen", "name": "DATE"}, "payload": {}});
+    let navigates = json!({"name": "navigate", "next": {"type": "screen", "name": "APPOINTMENT"}, "payload": {}});
     let navigates = with("/screens/0/layout/children/3/on-click-action", navigates);
     assert_said(&navigates, &["note screens[0].SERVICE: nothing here asks flowgate…"]);
     let refreshed = with("/screens/2/refresh_on_back", json!(true));
-    assert_said(&refreshed, &["note screens[2].DETAILS.refresh_on_back: …which shows DATE anew"]);
+    assert_said(&refreshed, &["note screens[2].DETAILS.refresh_on_back: …which shows APPOINTMENT anew"]);
 }
 
 #[test]
 fn every_required_field_is_sent_by_the_button() {
-    let payload = "/screens/2/layout/children/5/on-click-action/payload";
-    let place = "screens[2].DETAILS.layout.children[5].on-click-action.payload";
-    let lacks = with(payload, json!({"slot": "${form.slot}", "e-mail": "${form.email}"}));
+    let payload = "/screens/2/layout/children/4/on-click-action/payload";
+    let place = "screens[2].DETAILS.layout.children[4].on-click-action.payload";
+    let lacks = with(payload, json!({"e-mail": "${form.email}"}));
     assert_said(
         &lacks,
         &[
@@ -216,96 +238,19 @@ fn every_required_field_is_sent_by_the_button() {
             &format!("note {place}: sends \"e-mail\", which the config does not know…"),
         ],
     );
-    // A choice that sends it on the way is no button; nested, as in the branches of an `If`.
+    // What a choice sends on the way does not help: the button sends the screen.
     let on_select = changed(|flow_json| {
-        *flow_json.pointer_mut(payload).unwrap() = json!({"slot": "${form.slot}"});
-        let action = json!({"name": "data_exchange", "payload": {"name": "${form.name}", "step": "1"}});
-        let branch = json!({"type": "If", "then": [{"type": "Dropdown", "on-select-action": action}]});
-        flow_json["screens"][2]["layout"]["children"].as_array_mut().unwrap().push(branch);
+        *flow_json.pointer_mut("/screens/1/layout/children/3/on-click-action/payload").unwrap() =
+            json!({"slot": "${form.slot}"});
     });
-    assert_said(
-        &on_select,
-        &[
-            &format!("error {place}: lacks \"name\"…"),
-            "note screens[2].DETAILS.layout.children[6].then[0].on-select-action.payload: sends \"step\"…",
-        ],
-    );
+    let place = "screens[1].APPOINTMENT.layout.children[3].on-click-action.payload";
+    assert_said(&on_select, &[&format!("error {place}: lacks \"day\"…")]);
     let no_slot = changed(|flow_json| {
-        *flow_json.pointer_mut(payload).unwrap() = json!({"name": "${form.name}"});
-        *flow_json.pointer_mut("/screens/1/layout/children/2/on-click-action/payload").unwrap() = json!({});
+        *flow_json.pointer_mut("/screens/1/layout/children/1/on-select-action/payload").unwrap() = json!({});
+        *flow_json.pointer_mut("/screens/1/layout/children/3/on-click-action/payload").unwrap() = json!({});
     });
     assert!(
         no_slot
             .contains(&"error screens: no payload sends \"slot\", nor \"day\": the flow books a slot by it".to_owned())
     );
-}
-
-#[test]
-fn choices_are_no_more_than_the_component_takes() {
-    for component in ["RadioButtonsGroup", "CheckboxGroup", "ChipsSelector"] {
-        let said = with("/screens/2/layout/children/2/type", json!(component));
-        assert_said(
-            &said,
-            &["error screens[2].DETAILS.layout.children[2].data-source: …takes 20 choices, and `times`"],
-        );
-    }
-}
-
-#[test]
-fn each_screen_is_given_what_it_declares_and_declares_what_it_is_given() {
-    let welcome = "error screens[0].SERVICE.data: lacks \"welcome\", a text that the config gives…";
-    assert_said(&with("/screens/0/data/welcome", Value::Null), &[welcome]);
-    assert_said(&with("/screens/0/data", Value::Null), &[welcome]);
-    assert_said(&with("/screens/0/data", json!([])), &["error screens[0].SERVICE.data: must be an object…"]);
-    let text = json!({"type": "string", "__example__": ""});
-    assert_said(
-        &with("/screens/1/data/hint", text.clone()),
-        &["error screens[1].DATE.data.hint: …`data = { hint = … }`"],
-    );
-    assert_said(&with("/screens/1/data/error_message", text.clone()), &[]);
-    assert_said(&with("/screens/1/data/required", json!(["days"])), &[]);
-    let handed_on = changed(|flow_json| {
-        flow_json["screens"][1]["data"]["hint"] = text;
-        let link = json!({"name": "navigate", "next": {"type": "screen", "name": "DATE"}, "payload": {"hint": "x"}});
-        let link = json!({"type": "EmbeddedLink", "on-click-action": link});
-        flow_json["screens"][0]["layout"]["children"].as_array_mut().unwrap().push(link);
-    });
-    assert_said(&handed_on, &[]);
-}
-
-#[test]
-fn what_is_given_has_the_declared_type() {
-    let wrong = |pointer: &str, schema: Value| with(&format!("/screens/{pointer}"), schema);
-    assert_said(
-        &wrong("0/data/welcome/type", json!("number")),
-        &["error screens[0].SERVICE.data.welcome: …write \"string\""],
-    );
-    assert_said(
-        &wrong("1/data/days/type", Value::Null),
-        &["error screens[1].DATE.data.days: has no type…write \"array\""],
-    );
-    assert_said(
-        &wrong("1/data/days/items", Value::Null),
-        &["error screens[1].DATE.data.days.items: …\"id\": {\"type\": \"string\"}"],
-    );
-    assert_said(
-        &wrong("1/data/days/items/type", json!("string")),
-        &["error screens[1].DATE.data.days.items: …\"object\""],
-    );
-    let title = wrong("1/data/days/items/properties/title/type", json!("number"));
-    assert_said(
-        &title,
-        &["error screens[1].DATE.data.days.items: …with \"title\": {\"type\": \"string\"} in its properties"],
-    );
-    let day = wrong("2/data/day/type", json!("number"));
-    assert_said(&day, &["error screens[2].DETAILS.data.day: …the answer to \"day\", of type date: write \"string\""]);
-    let unsent = configured("{ answer = \"day\" }", "{ answer = \"dya\" }");
-    assert_said(&unsent, &["error screens[2].DETAILS.data.day: …the answer to \"dya\", and no payload sends it"]);
-    let typed = |kind: &str| {
-        let config = CONFIG.replace("{ answer = \"day\" }", "{ answer = \"service\" }");
-        let config = config.replace("choices = [\"checkup\", \"cleaning\", \"pain\"], ", "");
-        said(&serde_json::from_str(FLOW_JSON).unwrap(), &flow(&config.replace("\"choice\", ", &format!("{kind:?}, "))))
-    };
-    assert_said(&typed("integer"), &[]);
-    assert_said(&typed("boolean"), &["error screens[2].DETAILS.data.day: …of type boolean: write \"boolean\""]);
 }

@@ -2,6 +2,7 @@
 
 mod disks;
 mod faults;
+mod flow_events;
 mod model;
 mod places;
 mod promises;

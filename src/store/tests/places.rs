@@ -219,8 +219,11 @@ impl Salon {
             }
             Step::Screen { token, answer } => {
                 let data = format!("{{\"field-{answer}\":{answer}}}");
-                let kept =
-                    self.bench.store.ask(KeepDraft { key: draft_key(token), draft: draft(token, &data) }).unwrap();
+                let kept = self
+                    .bench
+                    .store
+                    .ask(KeepDraft { key: draft_key(token), draft: draft(token, &data), request: None })
+                    .unwrap();
                 assert_eq!(kept == DraftKept::AlreadySubmitted, model.is_sent(token, self.now()), "{kept:?}");
                 if kept == DraftKept::Kept {
                     let (at, answers) = model.drafts.entry(token).or_default();

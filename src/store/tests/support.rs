@@ -69,7 +69,7 @@ impl Bench {
     }
 
     pub fn finish(&self, job: JobId) -> Finished {
-        let order = LeadOrder { flow: flow(), team: team(), sticky: true, customer: Customer::default() };
+        let order = LeadOrder { flow: flow(), team: team(), sticky: true, customer: Customer::default(), chosen: None };
         self.store.ask(Finish { job, attempt: attempt(None), lead: Some(order) }).unwrap()
     }
 

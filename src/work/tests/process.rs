@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::support::{Desk, config, flow, team};
 use crate::config::Config;
+use crate::current::Current;
 use crate::domain::arrival::{Arrival, Unreadable};
 use crate::domain::ids::JobId;
 use crate::domain::job::JobState;
 use crate::domain::time::Millis;
-use crate::intake::Catalog;
 use crate::store::{Accept, Accepted, Revive};
+use crate::work::Rules;
 use crate::work::process::{Carrier, JobError, Outcome};
 use crate::work::worker::Handler;
 
@@ -17,13 +18,17 @@ const UNREADABLE: &str = r#"{"message":{"interactive":{"nfm_reply":{"response_js
 const READABLE: &str =
     r#"{"message":{"from":"4915112345678","interactive":{"nfm_reply":{"response_json":"{\"flow_token\":\"t\"}"}}}}"#;
 
+fn rules(config: &Config) -> Current<Rules> {
+    Current::new(Rules::from(config))
+}
+
 /// Accepts one form and runs its job under `config`.
 fn run(config: &Config) -> Result<Outcome, JobError> {
     let desk = Desk::new();
     let id = desk.accept("a");
     let snapshot = desk.store.read().unwrap();
     let job = snapshot.job(id).unwrap().unwrap();
-    Carrier { catalog: Catalog::from(config) }.run(&snapshot, id, &job)
+    Carrier { rules: rules(config) }.run(&snapshot, id, &job)
 }
 
 #[test]
@@ -52,7 +57,7 @@ fn a_flow_that_has_gone_is_named() {
 /// A desk with a message that nobody could read.
 fn with_unreadable() -> (Desk, JobId) {
     let mut desk = Desk::new();
-    desk.worker.handler = Arc::new(Carrier { catalog: Catalog::from(&config()) });
+    desk.worker.handler = Arc::new(Carrier { rules: rules(&config()) });
     let message = Unreadable {
         message_key: None,
         elsewhere: Vec::new(),

@@ -7,12 +7,14 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::clock::{Clock, ManualClock, SeededEntropy};
 use crate::config::Config;
+use crate::current::Current;
 use crate::domain::arrival::{Arrival, Form};
 use crate::domain::ids::{AgentName, Customer, FlowName, JobId, TeamName};
 use crate::domain::job::Job;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{Accept, Accepted, AddAgent, Distribute, LeadOrder, Snapshot, Store, StoreOptions};
+use crate::work::Rules;
 use crate::work::feeder::Feeder;
 use crate::work::out::Task;
 use crate::work::process::{JobError, Outcome};
@@ -38,7 +40,7 @@ impl Handler for Double {
 /// What a job does if a test does not say otherwise: it leads to a lead.
 #[expect(clippy::unnecessary_wraps, reason = "a handler may fail")]
 pub fn carry(_: JobId, _: &Job) -> Result<Outcome, JobError> {
-    let lead = LeadOrder { flow: flow(), team: team(), sticky: false, customer: Customer::default() };
+    let lead = LeadOrder { flow: flow(), team: team(), sticky: false, customer: Customer::default(), chosen: None };
     Ok(Outcome::Carried { lead: Some(lead) })
 }
 
@@ -66,13 +68,14 @@ impl Desk {
         let clock = Arc::new(ManualClock::at(START));
         let as_clock: Arc<dyn Clock> = clock.clone();
         let store = start(&folder.path().join(file), Arc::clone(&as_clock));
-        let (feeder, tasks) = Feeder::new(store.clone(), Arc::clone(&as_clock), out_max, POLICY.overdue_horizon());
+        let rules = Current::new(Rules { retry: POLICY, ..Rules::from(&config()) });
+        let (feeder, tasks) = Feeder::new(store.clone(), Arc::clone(&as_clock), out_max, rules.clone());
         let (stop, stopped) = bounded(0);
         let worker = Worker {
             store: store.clone(),
             clock: as_clock,
             entropy: Arc::new(SeededEntropy::new(1)),
-            policy: POLICY,
+            rules,
             handler: Arc::new(Double(run)),
             tasks: tasks.clone(),
             stop: stopped,

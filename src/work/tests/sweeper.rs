@@ -3,20 +3,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::support::{Desk, START, add_agent, carry};
+use super::support::{Desk, START, add_agent, carry, config};
 use crate::clock::Clock;
+use crate::config::Retention;
+use crate::current::Current;
 use crate::domain::ids::AgentName;
 use crate::domain::lead::Absence;
 use crate::domain::time::Millis;
 use crate::store::{AgentChange, ChangeAgent};
+use crate::work::Rules;
 use crate::work::process::Outcome;
 use crate::work::sweeper::Sweeper;
 
 const DAY: Millis = Millis::from_secs(24 * 60 * 60);
 
-fn sweeper(desk: &Desk) -> Sweeper {
+fn keeping(desk: &Desk, submissions: Millis, attempts: Millis) -> Sweeper {
     let clock: Arc<dyn Clock> = desk.clock.clone();
-    Sweeper::new(desk.store.clone(), clock, DAY, DAY)
+    let config = config();
+    let retention = Retention { submissions, attempts, ..config.retention.clone() };
+    Sweeper::new(desk.store.clone(), clock, Current::new(Rules { retention, ..Rules::from(&config) }))
+}
+
+fn sweeper(desk: &Desk) -> Sweeper {
+    keeping(desk, DAY, DAY)
 }
 
 /// Steps until the next round is a minute away.
@@ -48,8 +57,7 @@ fn a_round_takes_away_what_is_past_its_retention_and_nothing_else() {
 #[test]
 fn rounds_are_a_minute_apart() {
     let mut desk = Desk::with(|_, _| Ok(Outcome::Carried { lead: None }));
-    let clock: Arc<dyn Clock> = desk.clock.clone();
-    let mut sweeper = Sweeper::new(desk.store.clone(), clock, Millis::from_secs(1), DAY);
+    let mut sweeper = keeping(&desk, Millis::from_secs(1), DAY);
     round(&desk, &mut sweeper);
     desk.accept("a");
     desk.work();

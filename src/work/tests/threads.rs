@@ -7,10 +7,11 @@ use crossbeam_channel::never;
 
 use super::support::{add_agent, config, form, start};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
+use crate::current::Current;
 use crate::domain::arrival::Arrival;
 use crate::domain::lead::LeadState;
 use crate::store::{Accept, Accepted, Distribute, Snapshot, Store, check};
-use crate::work::Work;
+use crate::work::{Rules, Work};
 
 struct Shop {
     _folder: tempfile::TempDir,
@@ -24,7 +25,8 @@ impl Shop {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let store = start(&folder.path().join("data.redb"), Arc::clone(&clock));
-        let work = Work::start(&config(), &store, &clock, &entropy).unwrap();
+        let config = config();
+        let work = Work::start(&config.workers, &Current::new(Rules::from(&config)), &store, &clock, &entropy).unwrap();
         Self { _folder: folder, store, work }
     }
 

@@ -118,7 +118,7 @@ struct Running {
 }
 
 /// A process that never outlives its story.
-struct Process(Child);
+pub struct Process(pub Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -285,7 +285,19 @@ impl Server {
 
     /// Asks it to end.
     pub fn ask_to_end(&self) {
-        kill_process(Pid::from_child(&self.running().process.0), Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.running().process.0), signal).unwrap();
+    }
+
+    /// A figure of its process, from `/proc/PID/status`: `Threads`, or kilobytes of memory.
+    pub fn process_figure(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.running().process.0.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap().split_whitespace().next().unwrap().parse().unwrap()
     }
 
     /// Waits until it has ended.

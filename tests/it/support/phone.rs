@@ -19,6 +19,10 @@ use super::http::{Answer, signed_post};
 pub const PRIVATE_KEY: &str = include_str!("../../vectors/key_private.pem");
 pub const PUBLIC_KEY: &str = include_str!("../../vectors/key_public.pem");
 
+/// Another pair, for flows whose keys change.
+pub const OTHER_PRIVATE_KEY: &str = include_str!("../../vectors/other_private.pem");
+pub const OTHER_PUBLIC_KEY: &str = include_str!("../../vectors/other_public.pem");
+
 /// One request in its envelope.
 pub struct Sealed {
     key: [u8; 16],
@@ -28,10 +32,15 @@ pub struct Sealed {
 
 /// Puts `request` into an envelope under a fresh key.
 pub fn seal(request: &Value) -> Sealed {
+    seal_for(PUBLIC_KEY, request)
+}
+
+/// The same for the owner of another key.
+pub fn seal_for(public_key: &str, request: &Value) -> Sealed {
     let (mut key, mut iv) = ([0; 16], [0; 16]);
     rand::fill(&mut key).unwrap();
     rand::fill(&mut iv).unwrap();
-    let public = pem::parse(PUBLIC_KEY).unwrap();
+    let public = pem::parse(public_key).unwrap();
     let public = OaepPublicEncryptingKey::new(PublicEncryptingKey::from_der(public.contents()).unwrap()).unwrap();
     let mut wrapped = vec![0; public.ciphertext_size()];
     public.encrypt(&OAEP_SHA256_MGF1SHA256, &key, &mut wrapped, None).unwrap();

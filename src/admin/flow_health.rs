@@ -1,0 +1,98 @@
+//! How flows do: the endpoints' own figures, what Meta's monitoring said last, and the hints that follow from both.
+//!
+//! Meta numbers its flows and no config knows the numbers: the two stand beside each other, untied.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::domain::flow::{Encryption, Flow};
+use crate::domain::gauge::{Reading, SPAN_MINUTES};
+use crate::domain::health_event::{Standing, standing};
+use crate::domain::ids::FlowName;
+use crate::domain::time::{Millis, Timestamp};
+use crate::domain::verdict::{Verdict, judge};
+use crate::store::{Snapshot, StoreError};
+
+use super::desk::{Desk, Out, row};
+use super::protocol::AdminError;
+use super::views::{EndpointView, MetaView};
+
+/// How far back complaints are counted: as Meta does it for its own rate of client errors.
+const COMPLAINTS_SPAN: Millis = Millis::from_secs(60 * 60);
+/// Complaints looked at for a count.
+const COMPLAINTS_MOST: usize = 1000;
+/// After so long an alert that was never taken back is shown, but no longer pointed at: Meta sends what was missed again
+/// for seven days, and then no more.
+const ALERT_POINTED_AT: Millis = Millis::from_secs(7 * 24 * 60 * 60);
+
+/// A row for each encrypted flow, or for the one that is named, then one for each thing that Meta said and that still
+/// stands.
+pub(super) fn health(desk: &Desk, only: Option<&FlowName>, out: &mut Out<'_>) -> Result<(), AdminError> {
+    let catalog = desk.catalog();
+    let is_watched = |flow: &Flow| flow.encryption == Encryption::Required;
+    if let Some(name) = only
+        && !catalog.flows.get(name).is_some_and(|flow| is_watched(flow))
+    {
+        return Err(AdminError::not_found(format!(
+            "there is no encrypted flow {name} in the config: `flowgate flows list` lists all, Meta watches the \
+             encrypted ones only"
+        )));
+    }
+    let (complaints, stand) = {
+        let read = desk.read()?;
+        (complaints(&read, desk.now())?, standing(read.health_events()?))
+    };
+    let readings = desk.endpoints();
+    let wanted = |flow: &&Arc<Flow>| is_watched(flow) && only.is_none_or(|name| *name == flow.name);
+    for flow in catalog.flows.values().filter(wanted) {
+        let complaints = complaints.get(&flow.name).copied().unwrap_or_default();
+        let reading = readings.as_ref().map(|readings| readings.get(&flow.name).cloned().unwrap_or_default());
+        row(out, EndpointView::new(flow.name.clone(), reading.as_ref(), SPAN_MINUTES, complaints))?;
+    }
+    stand.into_iter().try_for_each(|stand| row(out, MetaView::from(stand)))
+}
+
+/// Complaints within the last hour, by flow: of the newest thousand.
+fn complaints(read: &Snapshot, now: Timestamp) -> Result<BTreeMap<FlowName, u64>, StoreError> {
+    let mut counts = BTreeMap::new();
+    for complaint in read.complaints_since(now.minus(COMPLAINTS_SPAN), COMPLAINTS_MOST)? {
+        *counts.entry(complaint.flow).or_default() += 1;
+    }
+    Ok(counts)
+}
+
+/// What an operator should look at, one text each.
+pub(super) fn hints(desk: &Desk, read: &Snapshot) -> Result<Vec<String>, StoreError> {
+    let (readings, catalog) = (desk.endpoints().unwrap_or_default(), desk.catalog());
+    let known = readings.iter().filter(|(flow, _)| catalog.flows.contains_key(*flow));
+    let mut hints: Vec<String> = known.filter_map(|(flow, reading)| endpoint_hint(flow, reading)).collect();
+    let pointed_at = |stand: &Standing| {
+        let is_recent = desk.now().since(stand.event.at()) < ALERT_POINTED_AT;
+        stand.is_held_back() || (stand.is_alert() && is_recent)
+    };
+    hints.extend(standing(read.health_events()?).iter().filter(|stand| pointed_at(stand)).map(meta_hint));
+    let complaints: u64 = complaints(read, desk.now())?.values().sum();
+    if complaints > 0 {
+        let many = if complaints == 1 { "client complaint" } else { "client complaints" };
+        hints.push(format!("{complaints} {many} about answers in the last hour: `flowgate flows errors`"));
+    }
+    Ok(hints)
+}
+
+fn endpoint_hint(flow: &FlowName, reading: &Reading) -> Option<String> {
+    let judgement = judge(reading);
+    let findings = judgement.findings.join(", ");
+    (judgement.verdict == Verdict::Alert)
+        .then(|| format!("flow {flow}: {findings}; Meta may throttle it: `flowgate flows health` says what to do"))
+}
+
+fn meta_hint(stand: &Standing) -> String {
+    let (event, at) = (&stand.event.event, stand.event.at());
+    let flow = &stand.event.flow_id;
+    if stand.is_held_back() {
+        let status = stand.said.new_status.as_deref().unwrap_or_default();
+        format!("Meta has {status} its flow {flow} (since {at}): `flowgate flows health` says why")
+    } else {
+        format!("Meta's alert {event} of its flow {flow} stands since {at}: `flowgate flows health`")
+    }
+}

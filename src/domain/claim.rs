@@ -1,0 +1,117 @@
+//! Which flow a completed form of `/webhook` belongs to: nothing of Meta's says so.
+//!
+//! Reading the message is `crate::intake`'s.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::flow::Flow;
+use super::ids::FlowToken;
+
+/// Which messages of `/webhook` belong to a flow. All that is given must hold; nothing given claims nothing.
+///
+/// A completed flow comes without the flow's id (*Webhooks*, `nfm_reply`): the number it was sent to, the beginning of
+/// the token and a constant field of the payload are all there is to tell flows apart by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WebhookRule {
+    /// It came to one of these numbers of ours. Empty: to any.
+    pub phone_number_ids: Vec<String>,
+    /// Its token begins like this.
+    pub token_prefix: Option<String>,
+    /// These fields have these values. A number or a boolean is compared by how JSON writes it.
+    pub fields: BTreeMap<String, String>,
+}
+
+/// What is known of a completed flow that came through `/webhook`.
+#[derive(Clone, Copy, Debug)]
+pub struct WebhookFacts<'a> {
+    /// The number of ours that it came to.
+    pub phone_number_id: Option<&'a str>,
+    /// Its token, usable or not.
+    pub token: Option<&'a FlowToken>,
+    /// Its fields.
+    pub data: &'a Map<String, Value>,
+}
+
+/// The flow that a completed form of `/webhook` belongs to.
+///
+/// Of the flows whose rule holds it is the one that asks for most (number, token, each field: one each), then the first
+/// by name. If no flow has a rule at all and there is only one flow, everything is its. `None`: nobody's, a dead letter.
+pub fn claimant<'a>(flows: impl IntoIterator<Item = &'a Flow>, facts: &WebhookFacts<'_>) -> Option<&'a Flow> {
+    let flows: Vec<&Flow> = flows.into_iter().collect();
+    if let [only] = flows.as_slice()
+        && only.webhook.conditions() == 0
+    {
+        return Some(only);
+    }
+    let claiming = flows.into_iter().filter(|flow| flow.webhook.conditions() > 0 && flow.webhook.holds(facts));
+    claiming.min_by_key(|flow| (Reverse(flow.webhook.conditions()), &flow.name))
+}
+
+impl WebhookRule {
+    /// How many conditions it makes.
+    #[must_use]
+    pub fn conditions(&self) -> usize {
+        usize::from(!self.phone_number_ids.is_empty()) + usize::from(self.token_prefix.is_some()) + self.fields.len()
+    }
+
+    fn holds(&self, facts: &WebhookFacts<'_>) -> bool {
+        let number = self.phone_number_ids.is_empty()
+            || facts.phone_number_id.is_some_and(|id| self.phone_number_ids.iter().any(|known| known == id));
+        let token = self
+            .token_prefix
+            .as_ref()
+            .is_none_or(|prefix| facts.token.is_some_and(|token| token.as_str().starts_with(prefix)));
+        let field = |(name, wanted): (&String, &String)| match facts.data.get(name) {
+            Some(Value::String(text)) => text == wanted,
+            Some(Value::Number(number)) => number.to_string() == *wanted,
+            Some(Value::Bool(yes)) => wanted == if *yes { "true" } else { "false" },
+            _ => false,
+        };
+        number && token && self.fields.iter().all(field)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::ids::FlowName;
+    use super::*;
+
+    fn flow(name: &str) -> Flow {
+        Flow::new(FlowName::new(name).unwrap(), format!("/flows/{name}"))
+    }
+
+    fn claimed(flows: &[Flow], number: &str, token: &str, data: Value) -> Option<String> {
+        let (token, data) = (FlowToken::new(token).ok(), data.as_object().unwrap().clone());
+        let facts = WebhookFacts { phone_number_id: Some(number), token: token.as_ref(), data: &data };
+        claimant(flows, &facts).map(|flow| flow.name.to_string())
+    }
+
+    #[test]
+    fn a_single_flow_without_a_rule_claims_all_and_of_several_none_does() {
+        let one = [flow("a")];
+        assert_eq!(claimed(&one, "1", "t", json!({})).as_deref(), Some("a"));
+        let two = [flow("a"), flow("b")];
+        assert_eq!(claimed(&two, "1", "t", json!({})), None);
+    }
+
+    #[test]
+    fn all_conditions_of_a_rule_must_hold_and_the_rule_with_most_wins() {
+        let numbered = WebhookRule { phone_number_ids: vec!["1".to_owned(), "2".to_owned()], ..WebhookRule::default() };
+        let prefixed = WebhookRule { token_prefix: Some("b-".to_owned()), ..numbered.clone() };
+        let fields = BTreeMap::from([("kind".to_owned(), "test".to_owned()), ("level".to_owned(), "3".to_owned())]);
+        let fielded = WebhookRule { fields, ..WebhookRule::default() };
+        let flows =
+            [("a", numbered), ("b", prefixed), ("c", fielded)].map(|(name, webhook)| Flow { webhook, ..flow(name) });
+        assert_eq!(claimed(&flows, "2", "t", json!({})).as_deref(), Some("a"));
+        assert_eq!(claimed(&flows, "2", "b-1", json!({})).as_deref(), Some("b"));
+        assert_eq!(claimed(&flows, "3", "b-1", json!({})), None);
+        assert_eq!(claimed(&flows, "3", "t", json!({"kind": "test", "level": 3})).as_deref(), Some("c"));
+        assert_eq!(claimed(&flows, "3", "t", json!({"kind": "test"})), None);
+        assert_eq!(claimed(&flows[..1], "3", "t", json!({})), None, "a single flow with a rule keeps to it");
+    }
+}

@@ -1,0 +1,271 @@
+//! The wordings that are built in, one table for each language. Short: they stand on the bar of a phone's screen.
+//!
+//! Which text is shown when is `super`'s.
+
+use jiff::civil::Weekday;
+
+use super::{Language, TextKey};
+
+/// Everything that one language says.
+struct Words {
+    /// In the order of [`TextKey::ALL`].
+    texts: [&'static str; 21],
+    /// From Monday on.
+    weekdays: [&'static str; 7],
+    months: [&'static str; 12],
+}
+
+/// The wording of `key`.
+pub(super) fn text(language: Language, key: TextKey) -> &'static str {
+    let place = TextKey::ALL.iter().position(|known| *known == key);
+    place.and_then(|place| words(language).texts.get(place).copied()).unwrap_or_default()
+}
+
+/// A weekday's short name.
+pub(super) fn weekday(language: Language, day: Weekday) -> &'static str {
+    let place = usize::from(day.to_monday_zero_offset().unsigned_abs());
+    words(language).weekdays.get(place).copied().unwrap_or_default()
+}
+
+/// A month's short name, `month` from 1 to 12.
+pub(super) fn month(language: Language, month: i8) -> &'static str {
+    let place = usize::from(month.unsigned_abs()).saturating_sub(1);
+    words(language).months.get(place).copied().unwrap_or_default()
+}
+
+const fn words(language: Language) -> &'static Words {
+    match language {
+        Language::En => &EN,
+        Language::De => &DE,
+        Language::Es => &ES,
+        Language::Fr => &FR,
+        Language::Id => &ID,
+        Language::It => &IT,
+        Language::Nl => &NL,
+        Language::Pt => &PT,
+    }
+}
+
+static EN: Words = Words {
+    texts: [
+        "Please fill in: {field}.",
+        "{field}: please check this answer.",
+        "{field}: at least {min} characters.",
+        "{field}: at most {max} characters.",
+        "{field}: please enter a valid e-mail address.",
+        "{field}: please enter a valid phone number.",
+        "{field}: please enter a number.",
+        "{field}: please enter a whole number.",
+        "{field}: at least {min}.",
+        "{field}: at most {max}.",
+        "{field}: please choose a date.",
+        "{field}: please choose a time.",
+        "{field}: please choose one of these: {choices}.",
+        "This time has just been taken. Please choose another.",
+        "This time is in the past. Please choose another.",
+        "This time is too soon to be booked. Please choose a later one.",
+        "This time is too far ahead. Please choose an earlier one.",
+        "There is no appointment at this time. Please choose another.",
+        "That is more than we can take in one form. Please shorten your answers.",
+        "You have already sent this form. Thank you.",
+        "That did not work. Please try again in a moment.",
+    ],
+    weekdays: ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"],
+    months: ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"],
+};
+
+static DE: Words = Words {
+    texts: [
+        "Bitte ausfüllen: {field}.",
+        "{field}: Bitte prüfen Sie diese Angabe.",
+        "{field}: mindestens {min} Zeichen.",
+        "{field}: höchstens {max} Zeichen.",
+        "{field}: Bitte geben Sie eine gültige E-Mail-Adresse ein.",
+        "{field}: Bitte geben Sie eine gültige Telefonnummer ein.",
+        "{field}: Bitte geben Sie eine Zahl ein.",
+        "{field}: Bitte geben Sie eine ganze Zahl ein.",
+        "{field}: mindestens {min}.",
+        "{field}: höchstens {max}.",
+        "{field}: Bitte wählen Sie ein Datum.",
+        "{field}: Bitte wählen Sie eine Uhrzeit.",
+        "{field}: Bitte wählen Sie eines davon: {choices}.",
+        "Dieser Termin wurde gerade vergeben. Bitte wählen Sie einen anderen.",
+        "Dieser Termin liegt in der Vergangenheit. Bitte wählen Sie einen anderen.",
+        "Dieser Termin ist zu kurzfristig. Bitte wählen Sie einen späteren.",
+        "Dieser Termin liegt zu weit voraus. Bitte wählen Sie einen früheren.",
+        "Zu dieser Zeit gibt es keinen Termin. Bitte wählen Sie einen anderen.",
+        "Das ist mehr, als ein Formular fasst. Bitte kürzen Sie Ihre Angaben.",
+        "Sie haben dieses Formular bereits gesendet. Vielen Dank.",
+        "Das hat nicht geklappt. Bitte versuchen Sie es gleich noch einmal.",
+    ],
+    weekdays: ["Mo", "Di", "Mi", "Do", "Fr", "Sa", "So"],
+    months: ["Jan", "Feb", "Mär", "Apr", "Mai", "Jun", "Jul", "Aug", "Sep", "Okt", "Nov", "Dez"],
+};
+
+static ES: Words = Words {
+    texts: [
+        "Por favor, complete: {field}.",
+        "{field}: por favor, revise esta respuesta.",
+        "{field}: al menos {min} caracteres.",
+        "{field}: como máximo {max} caracteres.",
+        "{field}: introduzca un correo electrónico válido.",
+        "{field}: introduzca un número de teléfono válido.",
+        "{field}: introduzca un número.",
+        "{field}: introduzca un número entero.",
+        "{field}: al menos {min}.",
+        "{field}: como máximo {max}.",
+        "{field}: elija una fecha.",
+        "{field}: elija una hora.",
+        "{field}: elija una de estas opciones: {choices}.",
+        "Esta hora acaba de ocuparse. Por favor, elija otra.",
+        "Esta hora ya ha pasado. Por favor, elija otra.",
+        "Esta hora es demasiado pronto. Por favor, elija una posterior.",
+        "Esta hora es demasiado lejana. Por favor, elija una anterior.",
+        "No hay citas a esta hora. Por favor, elija otra.",
+        "El formulario es demasiado largo. Por favor, acorte sus respuestas.",
+        "Ya ha enviado este formulario. Muchas gracias.",
+        "No ha funcionado. Por favor, inténtelo de nuevo en un momento.",
+    ],
+    weekdays: ["lun", "mar", "mié", "jue", "vie", "sáb", "dom"],
+    months: ["ene", "feb", "mar", "abr", "may", "jun", "jul", "ago", "sep", "oct", "nov", "dic"],
+};
+
+static FR: Words = Words {
+    texts: [
+        "Veuillez remplir : {field}.",
+        "{field} : veuillez vérifier cette réponse.",
+        "{field} : au moins {min} caractères.",
+        "{field} : au plus {max} caractères.",
+        "{field} : veuillez saisir une adresse e-mail valide.",
+        "{field} : veuillez saisir un numéro de téléphone valide.",
+        "{field} : veuillez saisir un nombre.",
+        "{field} : veuillez saisir un nombre entier.",
+        "{field} : au moins {min}.",
+        "{field} : au plus {max}.",
+        "{field} : veuillez choisir une date.",
+        "{field} : veuillez choisir une heure.",
+        "{field} : veuillez choisir parmi : {choices}.",
+        "Cet horaire vient d’être pris. Veuillez en choisir un autre.",
+        "Cet horaire est déjà passé. Veuillez en choisir un autre.",
+        "Cet horaire est trop proche. Veuillez en choisir un plus tardif.",
+        "Cet horaire est trop lointain. Veuillez en choisir un plus proche.",
+        "Il n’y a pas de rendez-vous à cette heure. Veuillez en choisir une autre.",
+        "Le formulaire est trop long. Veuillez raccourcir vos réponses.",
+        "Vous avez déjà envoyé ce formulaire. Merci.",
+        "Cela n’a pas fonctionné. Veuillez réessayer dans un instant.",
+    ],
+    weekdays: ["lun", "mar", "mer", "jeu", "ven", "sam", "dim"],
+    months: ["janv", "févr", "mars", "avr", "mai", "juin", "juil", "août", "sept", "oct", "nov", "déc"],
+};
+
+static ID: Words = Words {
+    texts: [
+        "Mohon isi: {field}.",
+        "{field}: mohon periksa jawaban ini.",
+        "{field}: minimal {min} karakter.",
+        "{field}: maksimal {max} karakter.",
+        "{field}: mohon isi alamat email yang benar.",
+        "{field}: mohon isi nomor telepon yang benar.",
+        "{field}: mohon isi angka.",
+        "{field}: mohon isi bilangan bulat.",
+        "{field}: minimal {min}.",
+        "{field}: maksimal {max}.",
+        "{field}: mohon pilih tanggal.",
+        "{field}: mohon pilih jam.",
+        "{field}: mohon pilih salah satu: {choices}.",
+        "Jadwal ini baru saja terisi. Mohon pilih yang lain.",
+        "Jadwal ini sudah lewat. Mohon pilih yang lain.",
+        "Jadwal ini terlalu dekat. Mohon pilih yang lebih lambat.",
+        "Jadwal ini terlalu jauh. Mohon pilih yang lebih awal.",
+        "Tidak ada jadwal pada jam ini. Mohon pilih yang lain.",
+        "Formulir ini terlalu panjang. Mohon persingkat jawaban Anda.",
+        "Anda sudah mengirim formulir ini. Terima kasih.",
+        "Belum berhasil. Mohon coba lagi sebentar lagi.",
+    ],
+    weekdays: ["Sen", "Sel", "Rab", "Kam", "Jum", "Sab", "Min"],
+    months: ["Jan", "Feb", "Mar", "Apr", "Mei", "Jun", "Jul", "Agu", "Sep", "Okt", "Nov", "Des"],
+};
+
+static IT: Words = Words {
+    texts: [
+        "Compilare, per favore: {field}.",
+        "{field}: controlli questa risposta.",
+        "{field}: almeno {min} caratteri.",
+        "{field}: al massimo {max} caratteri.",
+        "{field}: inserisca un indirizzo e-mail valido.",
+        "{field}: inserisca un numero di telefono valido.",
+        "{field}: inserisca un numero.",
+        "{field}: inserisca un numero intero.",
+        "{field}: almeno {min}.",
+        "{field}: al massimo {max}.",
+        "{field}: scelga una data.",
+        "{field}: scelga un orario.",
+        "{field}: scelga tra: {choices}.",
+        "Questo orario è appena stato preso. Ne scelga un altro.",
+        "Questo orario è già passato. Ne scelga un altro.",
+        "Questo orario è troppo vicino. Ne scelga uno successivo.",
+        "Questo orario è troppo lontano. Ne scelga uno precedente.",
+        "Non ci sono appuntamenti a quest’ora. Ne scelga un’altra.",
+        "Il modulo è troppo lungo. Abbrevi le risposte, per favore.",
+        "Ha già inviato questo modulo. Grazie.",
+        "Non ha funzionato. Riprovi tra un momento.",
+    ],
+    weekdays: ["lun", "mar", "mer", "gio", "ven", "sab", "dom"],
+    months: ["gen", "feb", "mar", "apr", "mag", "giu", "lug", "ago", "set", "ott", "nov", "dic"],
+};
+
+static NL: Words = Words {
+    texts: [
+        "Vul dit in: {field}.",
+        "{field}: controleer dit antwoord.",
+        "{field}: minstens {min} tekens.",
+        "{field}: hoogstens {max} tekens.",
+        "{field}: vul een geldig e-mailadres in.",
+        "{field}: vul een geldig telefoonnummer in.",
+        "{field}: vul een getal in.",
+        "{field}: vul een geheel getal in.",
+        "{field}: minstens {min}.",
+        "{field}: hoogstens {max}.",
+        "{field}: kies een datum.",
+        "{field}: kies een tijd.",
+        "{field}: kies een van deze: {choices}.",
+        "Deze tijd is net bezet. Kies een andere.",
+        "Deze tijd is al voorbij. Kies een andere.",
+        "Deze tijd is te kort dag. Kies een latere.",
+        "Deze tijd ligt te ver vooruit. Kies een eerdere.",
+        "Er is geen afspraak op deze tijd. Kies een andere.",
+        "Het formulier is te lang. Maak uw antwoorden korter.",
+        "U hebt dit formulier al verstuurd. Dank u wel.",
+        "Dat is niet gelukt. Probeer het zo nog eens.",
+    ],
+    weekdays: ["ma", "di", "wo", "do", "vr", "za", "zo"],
+    months: ["jan", "feb", "mrt", "apr", "mei", "jun", "jul", "aug", "sep", "okt", "nov", "dec"],
+};
+
+static PT: Words = Words {
+    texts: [
+        "Por favor, preencha: {field}.",
+        "{field}: por favor, confira esta resposta.",
+        "{field}: pelo menos {min} caracteres.",
+        "{field}: no máximo {max} caracteres.",
+        "{field}: informe um e-mail válido.",
+        "{field}: informe um número de telefone válido.",
+        "{field}: informe um número.",
+        "{field}: informe um número inteiro.",
+        "{field}: pelo menos {min}.",
+        "{field}: no máximo {max}.",
+        "{field}: escolha uma data.",
+        "{field}: escolha um horário.",
+        "{field}: escolha uma destas opções: {choices}.",
+        "Este horário acabou de ser ocupado. Por favor, escolha outro.",
+        "Este horário já passou. Por favor, escolha outro.",
+        "Este horário é muito em breve. Por favor, escolha um mais tarde.",
+        "Este horário está muito distante. Por favor, escolha um mais próximo.",
+        "Não há atendimento neste horário. Por favor, escolha outro.",
+        "O formulário ficou longo demais. Por favor, encurte suas respostas.",
+        "Você já enviou este formulário. Obrigado.",
+        "Não deu certo. Por favor, tente de novo em instantes.",
+    ],
+    weekdays: ["seg", "ter", "qua", "qui", "sex", "sáb", "dom"],
+    months: ["jan", "fev", "mar", "abr", "mai", "jun", "jul", "ago", "set", "out", "nov", "dez"],
+};

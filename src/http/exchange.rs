@@ -1,0 +1,285 @@
+//! What an opened request of an encrypted flow is answered: the next screen, the same one with an error, the end.
+//!
+//! A second press gets the stored success again: the client can't show `already_processed`. A slot that is gone leads back
+//! to where it is chosen. Envelopes are `encrypted`'s, what a screen shows is `screens`'.
+
+use hyper::StatusCode;
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use crate::domain::field::FieldProblem;
+use crate::domain::flow::{Flow, Resubmit, Stage};
+use crate::domain::ids::FlowToken;
+use crate::domain::submission::IdempotencyKey;
+use crate::domain::texts::TextKey;
+use crate::intake::IntakeError;
+use crate::intake::flow_endpoint::{Request, Sent, Show};
+use crate::store::{Accepted, DraftKept, FindKey, KeepAnswer, KeepDraft, KeptAnswer, RecallAnswer};
+
+use super::complaints;
+use super::flows::{self, store};
+use super::respond::{self, Refusal};
+use super::screens::{agents, answers_so_far, screen_with, show};
+use super::service::{App, Route};
+use super::trace::Trace;
+
+/// The token of a flow is no longer good (*Error Codes*, Flows): the client closes it and disables its message.
+const TOKEN_GONE: u16 = 427;
+
+/// The screen that ends a flow, reserved by the client.
+pub(super) const SUCCESS: &str = "SUCCESS";
+
+/// What its parameters must have.
+const TOKEN: &str = "flow_token";
+
+/// What is to be sealed, or was.
+pub(super) enum Reply {
+    /// The same whatever happens.
+    Constant(Value),
+    /// An answer to this request alone.
+    Fresh(StatusCode, Value),
+    /// What the same request was answered before.
+    Again(KeptAnswer),
+}
+
+/// One request, and all that answering it needs.
+pub(super) struct Exchange<'a, 't> {
+    pub(super) app: &'a App,
+    pub(super) flow: &'a Flow,
+    pub(super) request: IdempotencyKey,
+    pub(super) deadline: Instant,
+    pub(super) trace: &'a mut Trace<'t>,
+}
+
+/// The answer to the text that stood in `request`.
+pub(super) async fn reply(
+    app: &App,
+    route: &Route,
+    text: &[u8],
+    request: IdempotencyKey,
+    deadline: Instant,
+    trace: &mut Trace<'_>,
+) -> Result<Reply, Refusal> {
+    let flow = &*route.flow;
+    let mut exchange = Exchange { app, flow, request, deadline, trace };
+    let answered = match Request::read(flow, text) {
+        // What was inside is no request at all: for its sender that is a failed decryption.
+        Err(IntakeError::NotJson(_) | IntakeError::NotAnObject) => return Err(Refusal::CannotOpen),
+        Err(error) => Err(error.into()),
+        Ok(Request::Ping) => {
+            exchange.trace.outcome = "ping";
+            return Ok(Reply::Constant(json!({"data": {"status": "active"}})));
+        }
+        Ok(Request::Complaint(complaint)) => {
+            exchange.trace.outcome = "complaint";
+            complaints::keep(app, complaint, request, deadline, exchange.trace).await;
+            return Ok(Reply::Constant(json!({"data": {"acknowledged": true}})));
+        }
+        Ok(Request::Show(shown)) => match &route.upstream {
+            Some(upstream) => exchange.show_from(upstream, &shown, text).await,
+            None => exchange.show(&shown).await,
+        },
+        Ok(Request::Sent(sent)) => {
+            if sent.lacks_token() {
+                flows::warn_of_tokens(route);
+            }
+            match (&route.upstream, sent.stage) {
+                (Some(upstream), _) => exchange.answer_from(upstream, &sent, text).await,
+                (None, Stage::Final) => exchange.accept(&sent, None).await,
+                (None, Stage::Draft | Stage::Choice) => exchange.keep_draft(&sent).await,
+            }
+        }
+    };
+    match answered {
+        Err(Refusal::Intake(IntakeError::Unfit { screen, problem })) => exchange.unfit(&screen, &problem),
+        other => other,
+    }
+}
+
+impl Exchange<'_, '_> {
+    /// The screen to open with, or the one to go back to.
+    async fn show(&mut self, shown: &Show<'_>) -> Result<Reply, Refusal> {
+        let draft = shown.draft_key();
+        if self.is_refused(draft).await? {
+            return Ok(self.gone());
+        }
+        self.trace.outcome = "shown";
+        let answers = answers_so_far(self.app, draft)?;
+        fresh(show(self.app, self.flow, &shown.screen(&answers), &answers)?)
+    }
+
+    /// Whether this form was sent before, and is not to be opened again.
+    pub(super) async fn is_refused(&mut self, draft: Option<IdempotencyKey>) -> Result<bool, Refusal> {
+        match (self.flow.resubmit, draft) {
+            (Resubmit::Refuse, Some(key)) => Ok(self.find(vec![key]).await?.is_some()),
+            _ => Ok(false),
+        }
+    }
+
+    /// Keeps the answers of a screen that is not the last, or of a choice on any, and shows what comes next.
+    async fn keep_draft(&mut self, sent: &Sent<'_>) -> Result<Reply, Refusal> {
+        let mut answers = answers_so_far(self.app, sent.draft_key())?;
+        answers.extend(sent.answers().clone());
+        let next = sent.next(&answers).to_owned();
+        // Thousands share a token like `unused`: nothing tells whose answers these are, so they can't be kept. The form goes
+        // on, and its last screen counts.
+        if sent.draft_key().is_none() {
+            self.trace.outcome = "shown";
+            return fresh(show(self.app, self.flow, &next, &answers)?);
+        }
+        let agents = agents(self.app, self.flow, &next, &answers)?;
+        self.trace.outcome = "draft";
+        match self.keep(sent, &next, &agents).await? {
+            DraftKept::Kept => {
+                answers.extend(agents);
+                fresh(show(self.app, self.flow, &next, &answers)?)
+            }
+            DraftKept::AlreadySubmitted => {
+                self.trace.outcome = "duplicate";
+                self.used(sent, sent.draft_key()).await
+            }
+            DraftKept::TooLarge => {
+                self.trace.outcome = Refusal::DraftTooLarge.code();
+                fresh(error_on(sent.screen(), self.flow.texts.get(TextKey::FormTooLarge)))
+            }
+            DraftKept::Replayed => self.recall().await,
+        }
+    }
+
+    /// Hands the answers of `sent` to the writer, with `more` beside them.
+    pub(super) async fn keep(
+        &mut self,
+        sent: &Sent<'_>,
+        on: &str,
+        more: &Map<String, Value>,
+    ) -> Result<DraftKept, Refusal> {
+        let (key, draft) = sent.draft(on, more, self.app.clock.now())?;
+        let change = KeepDraft { key, draft, request: Some(self.request) };
+        store(self.app, change, self.deadline, self.trace).await
+    }
+
+    /// Lets the writer decide on the completed form. `end`: the answer to one that is taken, where it is not the usual one.
+    pub(super) async fn accept(&mut self, sent: &Sent<'_>, end: Option<Value>) -> Result<Reply, Refusal> {
+        let mut form = flows::form_of(self.app, sent)?;
+        form.request = Some(self.request);
+        let keys: Vec<IdempotencyKey> = form.form_key.into_iter().chain(form.elsewhere.iter().copied()).collect();
+        match flows::accept(self.app, form, self.deadline, self.trace).await? {
+            Accepted::New { .. } => {
+                let key = keys.first().copied();
+                let is_own = end.is_some();
+                let answer = success(end, sent, key);
+                if let Some(key) = key.filter(|_| is_own) {
+                    let kept = KeptAnswer { status: StatusCode::OK.as_u16(), body: answer.to_string().into() };
+                    let keep = KeepAnswer { request: key.of_end(), answer: kept };
+                    store(self.app, keep, self.deadline, self.trace).await?;
+                }
+                fresh(answer)
+            }
+            Accepted::Duplicate { .. } => {
+                let key = if sent.lacks_token() { self.find(keys).await? } else { keys.first().copied() };
+                self.used(sent, key).await
+            }
+            Accepted::SlotRefused { why, free } => {
+                // Back to where the slot is chosen, with what is left (*Best Practices*). What was answered here stays.
+                let choice = self.flow.screen_of_choice().map_or(sent.screen(), |screen| &screen.name).to_owned();
+                if sent.draft_key().is_some() {
+                    self.keep(sent, &choice, &Map::new()).await?;
+                }
+                let mut answers = answers_so_far(self.app, sent.draft_key())?;
+                answers.extend(sent.answers().clone());
+                let mut answer = show(self.app, self.flow, &choice, &answers)?;
+                if let Some(data) = answer.get_mut("data").and_then(Value::as_object_mut) {
+                    // A screen that says what it is given gets that, and nothing that its schema does not know.
+                    if data.is_empty() {
+                        data.insert("slots".to_owned(), respond::slots(&free).into());
+                    }
+                    data.insert("error_message".to_owned(), json!(self.flow.texts.slot(why)));
+                }
+                fresh(answer)
+            }
+            Accepted::Replayed => self.recall().await,
+            // A form that was read is never one of these.
+            Accepted::DeadLetter { .. } => Err(Refusal::NotStored),
+        }
+    }
+
+    /// An answer that does not fit brings its screen back or, where it is not asked for there, the one that asks for it.
+    fn unfit(&mut self, screen: &str, problem: &FieldProblem) -> Result<Reply, Refusal> {
+        self.trace.outcome = "invalid_field";
+        let asks = |name: &str| {
+            self.flow.screen(name).is_some_and(|screen| screen.fields.iter().any(|field| field.name == problem.field))
+        };
+        let choice = self.flow.screen_of_choice().filter(|_| !asks(screen));
+        let back = choice.filter(|choice| asks(&choice.name)).map_or(screen, |choice| &choice.name);
+        let told = self.flow.told(screen, problem);
+        if back == screen {
+            return fresh(error_on(screen, &told));
+        }
+        let mut answer = show(self.app, self.flow, back, &Map::new())?;
+        if let Some(data) = answer.get_mut("data").and_then(Value::as_object_mut) {
+            data.insert("error_message".to_owned(), json!(told));
+        }
+        fresh(answer)
+    }
+
+    /// The end of a form that was sent before, and is known as `key`.
+    pub(super) async fn used(&mut self, sent: &Sent<'_>, key: Option<IdempotencyKey>) -> Result<Reply, Refusal> {
+        if self.flow.resubmit == Resubmit::Refuse {
+            return Ok(self.gone());
+        }
+        let own = match key.filter(|_| self.flow.has_program) {
+            Some(key) => store(self.app, RecallAnswer { request: key.of_end() }, self.deadline, self.trace).await?,
+            None => None,
+        };
+        let own = own.and_then(|kept| serde_json::from_str(&kept.body).ok());
+        fresh(success(own, sent, key))
+    }
+
+    pub(super) fn gone(&mut self) -> Reply {
+        self.trace.outcome = "token_used";
+        let status = StatusCode::from_u16(TOKEN_GONE).unwrap_or(StatusCode::GONE);
+        Reply::Fresh(status, json!({"error_msg": self.flow.texts.get(TextKey::AlreadySent)}))
+    }
+
+    pub(super) async fn find(&mut self, keys: Vec<IdempotencyKey>) -> Result<Option<IdempotencyKey>, Refusal> {
+        store(self.app, FindKey { keys }, self.deadline, self.trace).await
+    }
+
+    /// What this very request was answered before.
+    pub(super) async fn recall(&mut self) -> Result<Reply, Refusal> {
+        let kept = store(self.app, RecallAnswer { request: self.request }, self.deadline, self.trace).await?;
+        kept.map(Reply::Again).ok_or(Refusal::CannotOpen)
+    }
+}
+
+pub(super) fn fresh(answer: Value) -> Result<Reply, Refusal> {
+    Ok(Reply::Fresh(StatusCode::OK, answer))
+}
+
+/// The screen as it is, with an error on it.
+pub(super) fn error_on(screen: &str, told: &str) -> Value {
+    screen_with(screen, &json!({"error_message": told}))
+}
+
+/// The end of the flow: `own`, or the usual one. The token is required in it; what else it holds comes back by webhook, so
+/// it is kept small: a reference to the form, known as `key`, where the token is none.
+fn success(own: Option<Value>, sent: &Sent<'_>, key: Option<IdempotencyKey>) -> Value {
+    let mut answer = own.unwrap_or_else(|| screen_with(SUCCESS, &json!({})));
+    let mut inner = Some(&mut answer);
+    for name in ["data", "extension_message_response", "params"] {
+        inner = inner.and_then(Value::as_object_mut).map(|object| {
+            let within = object.entry(name).or_insert_with(|| json!({}));
+            if !within.is_object() {
+                *within = json!({});
+            }
+            within
+        });
+    }
+    if let Some(params) = inner.and_then(Value::as_object_mut) {
+        params.insert(TOKEN.to_owned(), json!(sent.token().map_or("unused", FlowToken::as_str)));
+        if let Some(key) = key.filter(|_| sent.lacks_token()) {
+            params.insert(IdempotencyKey::REFERENCE.to_owned(), json!(key.to_string()));
+        }
+    }
+    answer
+}

@@ -1,0 +1,111 @@
+//! Screens of an encrypted flow as they are shown: filled with what is free and what was answered.
+//!
+//! What a screen is given is decided in `crate::domain::screen_data`; this file looks things up for it.
+
+use serde_json::{Map, Value, json};
+
+use crate::domain::booking::Interval;
+use crate::domain::calendar::Calendar;
+use crate::domain::flow::Flow;
+use crate::domain::ids::{AgentName, CalendarName, TeamName};
+use crate::domain::roster::Roster;
+use crate::domain::screen_data::{self, Around, Given};
+use crate::domain::submission::IdempotencyKey;
+use crate::domain::texts::Texts;
+use crate::domain::time::Timestamp;
+use crate::store::{Snapshot, StoreError};
+
+use super::respond::Refusal;
+use super::service::App;
+
+/// The answers on the screens so far, as far as they are kept.
+pub(super) fn answers_so_far(app: &App, draft: Option<IdempotencyKey>) -> Result<Map<String, Value>, Refusal> {
+    let Some(key) = draft else { return Ok(Map::new()) };
+    let kept = app.store.read().and_then(|read| read.draft(key)).map_err(|_| Refusal::NotStored)?;
+    Ok(kept.and_then(|draft| serde_json::from_str(&draft.data).ok()).unwrap_or_default())
+}
+
+/// A screen and the data that it is given.
+pub(super) fn show(app: &App, flow: &Flow, name: &str, answers: &Map<String, Value>) -> Result<Value, Refusal> {
+    let Some(screen) = flow.screen(name).filter(|screen| !screen.data.is_empty()) else {
+        return Ok(screen_with(name, &json!({})));
+    };
+    let scene = Scene::of(app, flow, answers)?;
+    let values = screen.data.iter().map(|(key, given)| Ok((key.clone(), given.value(key, &scene)?)));
+    // What can't be looked up is not free.
+    let data = values.collect::<Result<Map<_, _>, StoreError>>().map_err(|_| Refusal::NotStored)?;
+    Ok(screen_with(name, &Value::Object(data)))
+}
+
+/// The agents whom the screen `name` will show, by the names that it has for them: whoever is shown is to have the lead.
+pub(super) fn agents(
+    app: &App,
+    flow: &Flow,
+    name: &str,
+    answers: &Map<String, Value>,
+) -> Result<Map<String, Value>, Refusal> {
+    let given = flow.screen(name).into_iter().flat_map(|screen| &screen.data);
+    let teams: Vec<_> = given
+        .filter_map(|(key, given)| match given {
+            Given::Agent { team } => Some((key, team)),
+            _ => None,
+        })
+        .collect();
+    if teams.is_empty() {
+        return Ok(Map::new());
+    }
+    let scene = Scene::of(app, flow, answers)?;
+    let shown = teams.into_iter().filter_map(|(key, team)| match screen_data::agent(team, key, &scene) {
+        Ok(agent) => agent.map(|agent| Ok((key.clone(), json!(agent)))),
+        Err(_) => Some(Err(Refusal::NotStored)),
+    });
+    shown.collect()
+}
+
+pub(super) fn screen_with(name: &str, data: &Value) -> Value {
+    json!({"screen": name, "data": data})
+}
+
+/// Everything that one screen is shown in.
+struct Scene<'a> {
+    app: &'a App,
+    flow: &'a Flow,
+    answers: &'a Map<String, Value>,
+    read: Snapshot,
+    now: Timestamp,
+}
+
+impl<'a> Scene<'a> {
+    fn of(app: &'a App, flow: &'a Flow, answers: &'a Map<String, Value>) -> Result<Self, Refusal> {
+        let read = app.store.read().map_err(|_| Refusal::NotStored)?;
+        Ok(Self { app, flow, answers, read, now: app.clock.now() })
+    }
+}
+
+impl Around for Scene<'_> {
+    type Error = StoreError;
+
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    fn answers(&self) -> &Map<String, Value> {
+        self.answers
+    }
+
+    fn texts(&self) -> &Texts {
+        &self.flow.texts
+    }
+
+    fn calendar(&self, name: &CalendarName) -> Option<&Calendar> {
+        self.app.catalog.calendars.get(name).map(AsRef::as_ref)
+    }
+
+    fn taken(&self, calendar: &CalendarName, window: Interval) -> Result<Vec<Interval>, StoreError> {
+        self.read.taken(calendar, window)
+    }
+
+    fn free_agents(&self, team: &TeamName) -> Result<Vec<AgentName>, StoreError> {
+        Ok(Roster::new(self.read.agents()?, self.now).free(team, self.now))
+    }
+}

@@ -1,0 +1,179 @@
+//! What is said of flows: by clients that did not like an answer, and by Meta's monitoring. Kept for operators, within
+//! bounds; nothing else follows from it.
+//!
+//! What it says is read in `crate::domain`; what is past its retention, [`super::sweep`] takes away.
+
+use std::collections::HashSet;
+
+use redb::{ReadableTable, ReadableTableMetadata, Table};
+
+use crate::domain::complaint::Complaint;
+use crate::domain::health_event::HealthEvent;
+use crate::domain::submission::IdempotencyKey;
+use crate::domain::time::{Millis, Timestamp};
+
+use super::accept::{Accept, Accepted};
+use super::batch::{Batch, Transaction};
+use super::codec::Row;
+use super::read::Snapshot;
+use super::tables::{COMPLAINTS, HEALTH_EVENTS};
+use super::{StoreError, answers, codec};
+
+/// Rows of each kind at the most: the oldest make room.
+pub(super) const KEPT: u64 = 10_000;
+/// The newest events, among which one that comes again is looked for.
+const RECENT: usize = 1000;
+/// How long an event without a time of its own is the same as one that looks like it: Meta sends again for seven days
+/// (*Create a webhook endpoint*).
+const RESENT: Millis = Millis::from_secs(8 * 24 * 60 * 60);
+
+/// Keeps what a client complained of.
+#[derive(Debug)]
+pub struct KeepComplaint {
+    /// The complaint. Its time is set to the writer's.
+    pub complaint: Complaint,
+    /// The encrypted request that brought it: the same bytes again are the same complaint.
+    pub request: IdempotencyKey,
+}
+
+/// Takes all that one webhook body brought.
+#[derive(Debug)]
+pub struct Receive {
+    /// Its messages.
+    pub accept: Accept,
+    /// Its events of Meta's monitoring. The time of their receipt is set to the writer's.
+    pub events: Vec<HealthEvent>,
+}
+
+/// What became of a webhook body.
+#[derive(Debug)]
+pub struct Received {
+    /// Of each message, in order.
+    pub accepted: Vec<Accepted>,
+    /// The events that were not known before.
+    pub events: Vec<HealthEvent>,
+}
+
+impl Transaction for KeepComplaint {
+    type Outcome = ();
+
+    fn bytes(&self) -> usize {
+        self.complaint.message.len()
+    }
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
+        if answers::is_answered(batch, Some(self.request))? {
+            return Ok(());
+        }
+        // The acknowledgement is the same for all: that the request was seen is all there is to keep of it.
+        answers::note(batch, self.request)?;
+        let complaint = Complaint { at: batch.now, ..self.complaint.clone() };
+        batch.dirty = true;
+        append(&mut batch.tables.complaints, &complaint)
+    }
+}
+
+impl Transaction for Receive {
+    type Outcome = Received;
+
+    fn weight(&self) -> usize {
+        self.accept.weight().saturating_add(self.events.len())
+    }
+
+    fn bytes(&self) -> usize {
+        let events: usize = self.events.iter().map(|event| event.value.len()).sum();
+        self.accept.bytes().saturating_add(events)
+    }
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<Received, StoreError> {
+        let events = keep_events(batch, &self.events)?;
+        Ok(Received { accepted: self.accept.apply(batch)?, events })
+    }
+}
+
+/// Keeps those of `events` that are not known; returns them.
+fn keep_events(batch: &mut Batch<'_, '_>, events: &[HealthEvent]) -> Result<Vec<HealthEvent>, StoreError> {
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut known = recent_prints(batch)?;
+    let mut fresh = Vec::new();
+    for event in events.iter().filter(|event| known.insert(event.print)) {
+        let event = HealthEvent { received_at: batch.now, ..event.clone() };
+        append(&mut batch.tables.health_events, &event)?;
+        batch.dirty = true;
+        fresh.push(event);
+    }
+    Ok(fresh)
+}
+
+/// The prints of the newest events.
+fn recent_prints(batch: &Batch<'_, '_>) -> Result<HashSet<[u8; 16]>, StoreError> {
+    let mut prints = HashSet::new();
+    for row in batch.tables.health_events.iter()?.rev().take(RECENT) {
+        let (number, bytes) = row?;
+        // A row that can't be read, which `check` finds, must not keep the forms of a webhook out.
+        let Ok(event) = codec::decode::<HealthEvent>(number.value(), bytes.value()) else { continue };
+        if event.sent_at.is_some() || batch.now.since(event.received_at) < RESENT {
+            prints.insert(event.print);
+        }
+    }
+    Ok(prints)
+}
+
+/// Writes `row` behind the last one, and lets the oldest go where there are too many.
+fn append<R: Row>(table: &mut Table<'_, u64, &'static [u8]>, row: &R) -> Result<(), StoreError> {
+    let last = table.last()?.map_or(0, |(number, _)| number.value());
+    table.insert(last.saturating_add(1), codec::encode(row)?.as_slice())?;
+    while table.len()? > KEPT {
+        table.pop_first()?;
+    }
+    Ok(())
+}
+
+/// Takes rows off the front while they are `old`, `most` of them at the most. Returns how many it took.
+pub(super) fn take_oldest<R: Row>(
+    table: &mut Table<'_, u64, &'static [u8]>,
+    most: usize,
+    old: impl Fn(&R) -> bool,
+) -> Result<usize, StoreError> {
+    let mut taken = 0;
+    while taken < most {
+        let Some(number) = (match table.first()? {
+            Some((number, row)) => old(&codec::decode(number.value(), row.value())?).then(|| number.value()),
+            None => None,
+        }) else {
+            break;
+        };
+        table.remove(number)?;
+        taken += 1;
+    }
+    Ok(taken)
+}
+
+impl Snapshot {
+    /// Clients' complaints before number `before`, newest first: a page of `limit` at the most, fewer where they are large.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn complaints(&self, before: Option<u64>, limit: usize) -> Result<Vec<(u64, Complaint)>, StoreError> {
+        self.page(COMPLAINTS, before, limit, |number| number)
+    }
+
+    /// Clients' complaints since then, newest first, `limit` at the most.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn complaints_since(&self, since: Timestamp, limit: usize) -> Result<Vec<Complaint>, StoreError> {
+        let newest = self.complaints(None, limit)?;
+        Ok(newest.into_iter().map(|(_, complaint)| complaint).take_while(|complaint| complaint.at >= since).collect())
+    }
+
+    /// The newest events of Meta's monitoring, newest first: a thousand at the most, fewer where they are large.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn health_events(&self) -> Result<Vec<HealthEvent>, StoreError> {
+        Ok(self.page(HEALTH_EVENTS, None, RECENT, |_| ())?.into_iter().map(|((), event)| event).collect())
+    }
+}

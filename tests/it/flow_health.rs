@@ -1,0 +1,199 @@
+//! What is said of flows, by phones and by Meta, and how their endpoints do: kept, shown, never taken for a form.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::http::{Answer, post, signed_post};
+use crate::support::phone::{self, PRIVATE_KEY};
+use crate::support::{PLAIN_FLOW, Server, get};
+
+/// One encrypted flow, at the path that the vectors are sent to.
+const FLOW: &str = r#"
+[flows.home]
+path = "/home"
+encryption = "required"
+private_keys = ["file:key.pem"]
+screens = [{ name = "LEAD_FORM", fields = { name = { type = "text" } } }, { name = "APPOINTMENT", final = true }]
+"#;
+
+/// More free space than any disk has.
+const NO_ROOM: &str = "[limits]\nfree_space = \"1000000GiB\"\n";
+
+fn server(tables: &str) -> Server {
+    let mut server = Server::stopped(tables);
+    fs::write(server.folder().join("key.pem"), PRIVATE_KEY).unwrap();
+    server.start_again();
+    server
+}
+
+fn vectors(text: &str, name: &str) -> Vec<Value> {
+    let file: Value = serde_json::from_str(text).unwrap();
+    let cases = file["cases"].as_array().unwrap().iter();
+    cases.filter(|case| case["name"].as_str().unwrap().starts_with(name)).cloned().collect()
+}
+
+/// Sends a vector as it stands, with the headers it has.
+fn send(server: &Server, path: &str, case: &Value) -> Answer {
+    let headers = case["headers"].as_object().unwrap();
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
+    server.connect().exchange(&post(path, &headers, case["body"].as_str().unwrap().as_bytes())).unwrap()
+}
+
+/// Meta's monitoring says this of its flow 17.
+fn say(server: &Server, time: u64, value: &Value) -> u16 {
+    let change = json!({"field": "flows", "value": value});
+    let body =
+        json!({"object": "whatsapp_business_account", "entry": [{"id": "1", "time": time, "changes": [change]}]});
+    server.connect().exchange(&signed_post("/webhook", body.to_string().as_bytes())).unwrap().status
+}
+
+fn latency(state: &str) -> Value {
+    json!({"event": "ENDPOINT_LATENCY", "flow_id": "17", "message": "Latency", "alert_state": state, "threshold": 5000,
+        "p90_latency": 5100.5})
+}
+
+fn hints(server: &Server) -> Vec<String> {
+    let status = server.row(&["status"]);
+    let hints = status["hints"].as_array().unwrap().iter().map(|hint| hint.as_str().unwrap().to_owned());
+    hints.filter(|hint| hint.contains("flowgate flows")).collect()
+}
+
+/// Rows of what Meta said.
+fn said(server: &Server) -> Vec<Value> {
+    server.rows(&["flows", "health"]).into_iter().filter(|row| row["source"] == "meta").collect()
+}
+
+#[test]
+fn a_clients_complaint_is_kept_and_listed_and_is_no_form() {
+    let mut server = server(FLOW);
+    let complaints = vectors(include_str!("../vectors/flow_good.json"), "error_notification");
+    assert_eq!(complaints.len(), 2);
+    for case in &complaints {
+        for _ in 0..2 {
+            assert_eq!(send(&server, "/home", case).text(), case["response_body"], "to the byte");
+        }
+    }
+    // Power is cut as soon as they are acknowledged.
+    server.kill9();
+    let errors = server.rows(&["flows", "errors"]);
+    let told: Vec<_> = errors.iter().map(|row| (&row["error"], &row["screen"], &row["message"])).collect();
+    let missing = (&json!("invalid-response"), &json!(null), &json!("data is missing"));
+    let cant_follow = json!("The endpoint answered with a screen that can't follow.");
+    assert_eq!(told, [missing, (&json!("invalid-screen-transition"), &json!("LEAD_FORM"), &cant_follow)]);
+    assert_eq!(errors[0]["flow_token"], "flow-3f1d0c52-7a5e-4d0b-9a34-5d2f5b8a7c10");
+    assert!(server.submissions().is_empty() && server.rows(&["drafts"]).is_empty());
+
+    server.start_again();
+    assert_eq!(server.rows(&["flows", "errors", "--limit", "1", "--flow", "home", "--since", "1h"]), errors[..1]);
+    assert!(server.rows(&["flows", "errors", "--flow", "away"]).is_empty());
+    let hint = hints(&server);
+    assert!(hint.len() == 1 && hint[0].starts_with("2 client complaints"), "{hint:?}");
+    assert_eq!(server.cli(&["check"]).code, 0);
+}
+
+#[test]
+fn a_complaint_is_acknowledged_although_nothing_can_be_kept() {
+    let server = server(&format!("{NO_ROOM}{FLOW}"));
+    let complaint = json!({"version": "3.0", "action": "INIT", "data": {"error": "timeout_error"}});
+    assert_eq!(phone::ask(&server, "/home", &complaint), json!({"data": {"acknowledged": true}}));
+    assert!(server.rows(&["flows", "errors"]).is_empty());
+    assert_eq!(say(&server, 1, &latency("ACTIVATED")), 503, "Meta is to send it again");
+}
+
+#[test]
+fn what_metas_monitoring_says_is_kept_once_and_shown_until_it_is_over() {
+    let mut server = server(FLOW);
+    let events = vectors(include_str!("../vectors/webhooks.json"), "health_events").remove(0);
+    assert_eq!(send(&server, "/webhook", &events).status, 200);
+    server.kill9();
+    let stopped = said(&server);
+    server.start_again();
+    assert_eq!(send(&server, "/webhook", &events).status, 200, "Meta may send it again for seven days");
+    let metrics = get(server.admin_address(), "/metrics");
+    assert!(!metrics.text().contains("flowgate_flow_health_events_total"), "nothing was new: {}", metrics.text());
+    assert_eq!(said(&server), stopped);
+
+    let told: Vec<_> =
+        stopped.iter().map(|row| (row["event"].as_str().unwrap(), &row["state"], &row["verdict"])).collect();
+    let (raised, alert) = (json!("ACTIVATED"), json!("alert"));
+    assert_eq!(
+        told,
+        [
+            ("CLIENT_ERROR_RATE", &raised, &alert),
+            ("ENDPOINT_ERROR_RATE", &raised, &alert),
+            ("ENDPOINT_LATENCY", &raised, &alert),
+            ("FLOW_STATUS_CHANGE", &json!("THROTTLED"), &alert),
+            ("FLOW_VERSION_EXPIRY_WARNING", &json!(null), &json!("watch")),
+        ],
+        "availability is well again"
+    );
+    assert_eq!(stopped[0]["value"]["error_rate"], 14.28, "all that came is there");
+    assert!(hints(&server).iter().any(|hint| hint.contains("THROTTLED its flow 6627390910605886")));
+    assert!(server.submissions().is_empty());
+}
+
+#[test]
+fn an_alert_is_pointed_at_until_it_is_taken_back() {
+    let server = server(FLOW);
+    let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(say(&server, now, &latency("ACTIVATED")), 200);
+    }
+    let metrics = get(server.admin_address(), "/metrics");
+    let kept = "flowgate_flow_health_events_total{event=\"ENDPOINT_LATENCY\"} 1\n";
+    assert!(metrics.text().contains(kept), "{}", metrics.text());
+    let hint = hints(&server);
+    assert!(hint.len() == 1 && hint[0].contains("ENDPOINT_LATENCY"), "{hint:?}");
+    let shown = server.cli(&["flows", "health"]);
+    assert!(shown.out.contains("Meta's flow 17: ENDPOINT_LATENCY ACTIVATED, threshold 5000"), "{}", shown.out);
+    assert_eq!(say(&server, now + 1, &latency("DEACTIVATED")), 200);
+    assert_eq!((hints(&server).len(), said(&server).len()), (0, 0));
+}
+
+#[test]
+fn the_endpoints_own_figures_show_what_meta_will_see() {
+    let server = server(&format!("{FLOW}{PLAIN_FLOW}"));
+    let health = || server.row(&["flows", "health", "--flow", "home"]);
+    assert_eq!(
+        (&health()["verdict"], &health()["requests"], &health()["p90_ms"]),
+        (&json!("ok"), &json!(0), &json!(null))
+    );
+
+    for _ in 0..3 {
+        phone::ask(&server, "/home", &json!({"version": "3.0", "action": "ping"}));
+    }
+    let well = health();
+    assert_eq!((&well["requests"], &well["errors"], &well["availability"]), (&json!(3), &json!(0), &json!(100.0)));
+    assert!(well["p50_ms"].as_u64().unwrap() <= well["p90_ms"].as_u64().unwrap(), "{well}");
+
+    let bad = |name| send(&server, "/home", &vectors(include_str!("../vectors/flow_bad.json"), name).remove(0)).status;
+    assert_eq!((bad("signature_wrong_secret"), bad("wrong_rsa_key")), (432, 421));
+    assert_eq!(server.get("/home").status, 405, "not from Meta, who posts");
+    let ill = health();
+    assert_eq!((&ill["requests"], &ill["errors"], &ill["error_rate"]), (&json!(5), &json!(2), &json!(40.0)));
+    assert_eq!(ill["errors_by_kind"], json!({"bad_signature": 1, "cannot_decrypt": 1}));
+    assert_eq!((&ill["verdict"], &ill["availability"]), (&json!("alert"), &json!(100.0)), "it was there all the time");
+    assert!(hints(&server)[0].contains("flow home: error rate of 40 % is over Meta's threshold of 10 %"));
+    let shown = server.cli(&["flows", "health"]).out;
+    assert!(shown.contains("ALERT  flow home") && shown.contains("5 requests, 2 errors"), "{shown}");
+    assert_eq!(server.cli(&["flows", "health", "--flow", "form"]).code, 3, "Meta does not watch plain flows");
+}
+
+#[test]
+fn the_flows_of_the_config_are_listed_and_a_stopped_server_has_no_figures() {
+    let mut server = server(&format!("{FLOW}{PLAIN_FLOW}"));
+    let listed = server.rows(&["flows"]);
+    assert_eq!(server.rows(&["flows", "list"]), listed);
+    assert_eq!(
+        listed,
+        [
+            json!({"name": "form", "path": "/form", "encrypted": false, "screens": []}),
+            json!({"name": "home", "path": "/home", "encrypted": true, "screens": ["LEAD_FORM", "APPOINTMENT"]}),
+        ]
+    );
+    server.stop();
+    assert_eq!(server.rows(&["flows"]), listed);
+    let said = server.cli(&["flows", "health"]);
+    assert!(said.code == 0 && said.out.contains("no server runs on this file"), "{said:?}");
+}

@@ -1,0 +1,402 @@
+//! The config is changed while the server runs: what is right counts at once, what is wrong changes nothing, and no request
+//! is lost over it.
+
+use std::fs::{self, File};
+use std::process::Child;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::support::form::Form;
+use crate::support::http::{Connection, SECRET, post, signature, signed_post};
+use crate::support::load::Load;
+use crate::support::phone::{self, OTHER_PRIVATE_KEY, OTHER_PUBLIC_KEY, PRIVATE_KEY, PUBLIC_KEY};
+use crate::support::{BOOKING_FLOW, PLAIN_FLOW, Process, Server, assert_each_once, eventually, flowgate, get};
+
+/// An encrypted flow of one screen, with the old key.
+const ENCRYPTED_FLOW: &str = r#"
+[flows.home]
+path = "/home"
+encryption = "required"
+private_keys = ["file:old.pem"]
+screens = [{ name = "FORM", final = true, fields = { name = { type = "text" } } }]
+"#;
+
+/// How many reloads came to `outcome` so far.
+fn reloads(server: &Server, outcome: &str) -> u64 {
+    let figures = get(server.admin_address(), "/metrics");
+    let name = format!("flowgate_config_reloads_total{{outcome=\"{outcome}\"}} ");
+    figures.text().lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or(0)
+}
+
+/// Sends `SIGHUP` and waits until it came to `outcome`.
+fn hang_up(server: &Server, outcome: &str) {
+    let before = reloads(server, outcome);
+    server.signal(Signal::HUP);
+    eventually("the reload is over", || (reloads(server, outcome) > before).then_some(()));
+}
+
+fn hints(server: &Server) -> Vec<String> {
+    let status = server.row(&["status"]);
+    status["hints"].as_array().unwrap().iter().map(|hint| hint.as_str().unwrap().to_owned()).collect()
+}
+
+/// Changes the text of the config; what is to be replaced must be there.
+fn edit(server: &Server, from: &str, to: &str) {
+    let file = server.folder().join("config.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains(from), "{from} is not in {text}");
+    fs::write(file, text.replace(from, to)).unwrap();
+}
+
+/// Phones that send one form after the other, each over one connection for all of them.
+struct Phones {
+    /// Whether they know the new public key.
+    know_new: AtomicBool,
+    enough: AtomicBool,
+    /// Forms that were answered, by the key that they were sealed for.
+    old: AtomicUsize,
+    new: AtomicUsize,
+    /// Phones that had an answer under the new key.
+    gone_over: AtomicUsize,
+}
+
+impl Phones {
+    /// One phone. Whatever it sends must be a success. Gives the tokens of its forms.
+    fn send(&self, server: &Server, phone: usize) -> Vec<String> {
+        let mut connection = server.connect();
+        let (mut tokens, mut went_over) = (Vec::new(), false);
+        while !self.enough.load(Ordering::SeqCst) {
+            let is_new = self.know_new.load(Ordering::SeqCst);
+            let token = format!("phone-{phone}-{}", tokens.len());
+            let request = form(&token);
+            let sealed = phone::seal_for(if is_new { OTHER_PUBLIC_KEY } else { PUBLIC_KEY }, &request);
+            let answer = connection.exchange(&signed_post("/home", &sealed.body)).unwrap();
+            assert_eq!(sealed.open(&answer)["screen"], "SUCCESS");
+            tokens.push(token);
+            if is_new { &self.new } else { &self.old }.fetch_add(1, Ordering::SeqCst);
+            if is_new && !std::mem::replace(&mut went_over, true) {
+                self.gone_over.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        tokens
+    }
+
+    /// Waits for so many more answers.
+    fn go_on(count: &AtomicUsize, more: usize) {
+        let until = count.load(Ordering::SeqCst) + more;
+        eventually("the phones have their answers", || (count.load(Ordering::SeqCst) >= until).then_some(()));
+    }
+}
+
+fn form(token: &str) -> Value {
+    json!({"version": "3.0", "action": "data_exchange", "screen": "FORM", "flow_token": token, "data": {"name": "Ann"}})
+}
+
+#[test]
+fn a_key_is_rotated_under_load_without_a_failed_form() {
+    const PHONES: usize = 4;
+    let mut server = Server::stopped(ENCRYPTED_FLOW);
+    fs::write(server.folder().join("old.pem"), PRIVATE_KEY).unwrap();
+    fs::write(server.folder().join("new.pem"), OTHER_PRIVATE_KEY).unwrap();
+    server.start_again();
+    let phones = Phones {
+        know_new: AtomicBool::new(false),
+        enough: AtomicBool::new(false),
+        old: AtomicUsize::new(0),
+        new: AtomicUsize::new(0),
+        gone_over: AtomicUsize::new(0),
+    };
+    let tokens: Vec<String> = std::thread::scope(|scope| {
+        let (phones, server) = (&phones, &server);
+        let senders: Vec<_> = (0..PHONES).map(|phone| scope.spawn(move || phones.send(server, phone))).collect();
+        Phones::go_on(&phones.old, 20);
+        edit(server, "[\"file:old.pem\"]", "[\"file:new.pem\", \"file:old.pem\"]");
+        hang_up(server, "reloaded");
+        Phones::go_on(&phones.old, 20);
+        phones.know_new.store(true, Ordering::SeqCst);
+        eventually("all phones know the new key", || (phones.gone_over.load(Ordering::SeqCst) == PHONES).then_some(()));
+        edit(server, ", \"file:old.pem\"]", "]");
+        hang_up(server, "reloaded");
+        Phones::go_on(&phones.new, 20);
+
+        let late = phone::seal(&form("late")).post(server, "/home");
+        assert_eq!((late.status, late.text()), (421, ""), "the old key is gone");
+        phones.enough.store(true, Ordering::SeqCst);
+        senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect()
+    });
+    assert_each_once(&server.submissions(), tokens);
+}
+
+#[test]
+fn a_mistake_changes_nothing_and_is_told_until_it_is_mended() {
+    let server = Server::start(PLAIN_FLOW);
+    edit(&server, "path = \"/form\"", "paht = \"/other\"\nsignature = \"maybe\"");
+    hang_up(&server, "refused");
+    let line = fs::read_to_string(server.folder().join("config.toml")).unwrap();
+    let line = line.lines().position(|line| line.starts_with("paht")).unwrap() + 1;
+    let places = [format!("config.toml:{line}:"), format!("config.toml:{}:", line + 1)];
+    let hint = hints(&server).into_iter().find(|hint| hint.starts_with("the config was not reloaded at ")).unwrap();
+    for place in &places {
+        assert!(hint.contains(place), "{hint}");
+        assert!(server.log().lines().any(|line| line.contains("ERROR") && line.contains(place)), "{}", server.log());
+    }
+    let said = server.cli(&["reload"]);
+    assert_eq!((said.code, said.out.as_str()), (2, ""));
+    assert!(places.iter().all(|place| said.err.contains(place)), "{}", said.err);
+    assert!(server.post("/form", &Form::new("a")).is_accepted());
+
+    // Also where not even its grammar holds any more, the server can be asked.
+    edit(&server, "paht = ", "path = = ");
+    assert_eq!(server.cli(&["reload"]).code, 2);
+    assert_eq!(hints(&server).iter().filter(|hint| hint.contains("was not reloaded")).count(), 1);
+    assert!(server.post("/form", &Form::new("b")).is_accepted());
+
+    edit(&server, "path = = \"/other\"\nsignature = \"maybe\"", "path = \"/other\"");
+    hang_up(&server, "reloaded");
+    assert!(!hints(&server).iter().any(|hint| hint.contains("was not reloaded")));
+    assert!(server.post("/other", &Form::new("c")).is_accepted());
+    assert_eq!(server.post("/form", &Form::new("d")).status, 404);
+}
+
+#[test]
+fn all_that_keeps_a_config_from_being_served_is_told_at_once() {
+    let server = Server::start(PLAIN_FLOW);
+    edit(&server, "listen = \"127.0.0.1:0\"\nadmin", "listen = \"0.0.0.0:0\"\nadmin");
+    edit(&server, "app_secrets = [", "app_secrets = [\"file:no-secret\", ");
+    edit(&server, "lead =", "signature = \"none\"\nlead =");
+    let keys = "[\"file:no-key\", \"env:NO_SUCH_VARIABLE\"]";
+    let file = File::options().append(true).open(server.folder().join("config.toml")).unwrap();
+    std::io::Write::write_all(&mut &file, ENCRYPTED_FLOW.replace("[\"file:old.pem\"]", keys).as_bytes()).unwrap();
+    let said = server.cli(&["reload"]);
+    assert_eq!(said.code, 2, "{said:?}");
+    for part in ["--allow-unsigned", "no-secret", "no-key", "NO_SUCH_VARIABLE"] {
+        assert_eq!(said.err.matches(part).count(), 1, "{part} once in {}", said.err);
+    }
+    let unsigned = post("/form", &[("content-type", "application/json")], &Form::new("t").body());
+    assert_eq!(server.connect().exchange(&unsigned).unwrap().status, 401, "nothing has changed");
+}
+
+#[test]
+fn flows_calendars_and_fields_count_at_once_and_a_request_under_way_ends_as_it_began() {
+    let server = Server::start(&format!("{PLAIN_FLOW}\n[flows.gone]\npath = \"/gone\"\n"));
+    server.add_agent("Ann", &[]);
+    assert!(server.post("/gone", &Form::new("a")).is_accepted());
+    server.settled();
+
+    // Its head is with the server, which asks for the body.
+    let body = Form::new("under way").body();
+    let (head, signature) = (("content-type", "application/json"), signature(SECRET, &body));
+    let request = post("/form", &[head, ("x-hub-signature-256", &signature), ("expect", "100-continue")], &body);
+    let (head, rest) = request.split_at(request.len() - body.len());
+    let mut under_way = server.connect();
+    under_way.send(head).unwrap();
+    assert_eq!(under_way.receive().unwrap().status, 100);
+
+    let screens =
+        "screens = [{ name = \"FORM\", final = true, fields = { email = { type = \"email\", required = true } } }]\n";
+    server.configure(&format!("{PLAIN_FLOW}{screens}{BOOKING_FLOW}"));
+    let done = server.row(&["reload"]);
+    let changed = ["flows.gone removed", "flows.form changed", "flows.visit added", "calendars.chair added"];
+    assert_eq!((&done["changed"], &done["after_restart"]), (&json!(changed), &json!([])));
+
+    assert!(under_way.exchange(rest).unwrap().is_accepted(), "it began before there was that field");
+    let asked = under_way.exchange(&signed_post("/form", &Form::new("b").body())).unwrap();
+    assert_eq!(asked.status, 400, "the same connection, a new request");
+    assert!(asked.text().contains("email"), "{}", asked.text());
+    assert!(server.post("/form", &Form::new("c").with("email", "ann@example.com")).is_accepted());
+    assert_eq!(server.post("/gone", &Form::new("d")).status, 404);
+
+    let free = server.rows(&["slots", "list", "--calendar", "chair", "--limit", "1"]).remove(0);
+    let (date, time) = (free["date"].as_str().unwrap(), free["time"].as_str().unwrap());
+    assert!(server.post("/visit", &Form::new("e").wishing(date, time)).is_accepted());
+    server.settled();
+    let visit = server.row(&["submissions", "list", "--flow", "visit"]);
+    assert_eq!((&visit["state"], &visit["agent"]), (&json!("done"), &json!("Ann")), "its job knows the new flow");
+}
+
+#[test]
+fn an_app_secret_in_a_file_is_rotated() {
+    let mut server = Server::stopped(PLAIN_FLOW);
+    let secret = server.folder().join("app-secret");
+    fs::write(&secret, SECRET).unwrap();
+    edit(&server, &format!("text:{SECRET}"), "file:app-secret");
+    server.start_again();
+    let signed_with = |secret: &str, token: &str| {
+        let body = Form::new(token).body();
+        let headers = [("content-type", "application/json"), ("x-hub-signature-256", &*signature(secret, &body))];
+        server.connect().exchange(&post("/form", &headers, &body)).unwrap()
+    };
+    assert!(signed_with(SECRET, "a").is_accepted());
+    fs::write(&secret, "the next one").unwrap();
+    assert_eq!(signed_with("the next one", "b").status, 401, "not before it was asked to");
+    hang_up(&server, "reloaded");
+    assert!(signed_with("the next one", "b").is_accepted());
+    assert_eq!(signed_with(SECRET, "c").status, 401);
+    assert!(server.log().contains("meta.app_secrets changed"), "{}", server.log());
+    assert!(!server.log().contains("the next one"));
+}
+
+#[test]
+fn a_development_secret_stays_until_there_is_a_real_one_and_never_takes_its_place() {
+    let mut server = Server::stopped(PLAIN_FLOW);
+    edit(&server, &format!("text:{SECRET}"), "env:META_APP_SECRET");
+    server.start_again();
+    edit(&server, "path = \"/form\"", "path = \"/other\"");
+    assert_eq!(server.cli(&["reload"]).code, 0);
+    assert_eq!(server.cli(&["try"]).code, 0, "the same secret as before");
+    assert!(hints(&server).iter().any(|hint| hint.contains("development secret")));
+
+    edit(&server, "env:META_APP_SECRET", &format!("text:{SECRET}"));
+    assert_eq!(server.cli(&["reload"]).code, 0);
+    assert!(server.post("/other", &Form::new("a")).is_accepted());
+    assert!(!hints(&server).iter().any(|hint| hint.contains("development secret")));
+
+    edit(&server, &format!("text:{SECRET}"), "env:META_APP_SECRET");
+    let said = server.cli(&["reload"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("env:META_APP_SECRET") && said.err.contains("restart"), "{}", said.err);
+    assert!(server.post("/other", &Form::new("b")).is_accepted());
+}
+
+#[test]
+fn what_needs_a_restart_is_named_and_the_rest_takes_effect() {
+    let mut server = Server::start(PLAIN_FLOW);
+    let said = server.cli(&["reload"]);
+    assert_eq!((said.code, said.out.as_str()), (0, "the config was reloaded: nothing that counts now has changed\n"));
+
+    server.configure(&format!("{PLAIN_FLOW}\n[limits]\nbatch = 7\nflow_body = \"1KiB\"\n[retry]\nattempts = 2\n"));
+    let done = server.row(&["reload"]);
+    assert_eq!(done["changed"], json!(["limits.flow_body changed", "retry changed"]));
+    assert_eq!(done["after_restart"], json!(["limits.batch"]));
+    let named = "limits.batch changed: takes effect after a restart";
+    assert!(hints(&server).iter().any(|hint| hint == named));
+    assert!(server.log().lines().any(|line| line.contains("WARN") && line.contains(named)), "{}", server.log());
+    assert_eq!(server.post("/form", &Form::new("a").with("long", "x".repeat(2000))).status, 413);
+
+    hang_up(&server, "reloaded");
+    assert!(hints(&server).iter().any(|hint| hint == named), "it still holds");
+    server.stop();
+    let said = server.cli(&["reload"]);
+    assert_eq!(said.code, 4, "{said:?}");
+    assert!(said.err.contains("flowgate serve"), "{}", said.err);
+    server.start_again();
+    assert!(!hints(&server).iter().any(|hint| hint == named), "it has taken effect");
+}
+
+#[test]
+fn fifty_reloads_in_a_row_under_load_lose_nothing_and_leave_nothing_behind() {
+    let server = Server::start(PLAIN_FLOW);
+    // What every reload needs is there after the first few.
+    for _ in 0..5 {
+        hang_up(&server, "reloaded");
+    }
+    let (threads, memory) = (server.process_figure("Threads"), server.process_figure("VmRSS"));
+    for _ in 0..50 {
+        hang_up(&server, "reloaded");
+    }
+    let grown = server.process_figure("VmRSS").saturating_sub(memory);
+    assert!(grown < 4096, "fifty reloads took {grown} KiB");
+
+    let load = Load::begin(server.address(), "/form", "load", 4);
+    for number in 0..50 {
+        edit(&server, "path = \"/form\"", &format!("path = \"/form\"\n# {number}"));
+        hang_up(&server, "reloaded");
+    }
+    let so_far = load.acknowledged();
+    eventually("the load goes on", || (load.acknowledged() > so_far + 20).then_some(()));
+    let poured = load.end();
+    assert_eq!(poured.sent.len(), poured.acknowledged.len(), "every request was answered");
+    assert_each_once(&server.submissions(), poured.acknowledged);
+    eventually("there are as many threads as before", || (server.process_figure("Threads") <= threads).then_some(()));
+}
+
+/// Starts a server without waiting for it. What it says is in `out`, its log in `log`.
+fn start(server: &Server) -> Process {
+    let file = |name: &str| File::create(server.folder().join(name)).unwrap();
+    let mut command = flowgate(server.folder());
+    Process(command.arg("serve").stdout(file("out")).stderr(file("log")).spawn().unwrap())
+}
+
+/// Whether the process has a handler of its own for `SIGHUP`, the first of the mask (proc(5), `SigCgt`).
+fn catches_hangups(process: &Child) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0");
+    u64::from_str_radix(mask.trim(), 16).unwrap() & 1 == 1
+}
+
+#[test]
+fn a_hangup_before_the_server_is_ready_is_no_end_but_a_reload() {
+    let server = Server::stopped(PLAIN_FLOW);
+    let out = server.folder().join("out");
+    let is_ready = || fs::read_to_string(&out).unwrap().contains("ready: ");
+    let mut was_early = false;
+    for _ in 0..5 {
+        let Process(process) = &mut start(&server);
+        while !catches_hangups(process) {
+            assert_eq!(process.try_wait().unwrap(), None, "{}", server.log());
+            std::hint::spin_loop();
+        }
+        // Before it holds its data file, which is what may take long.
+        was_early |= !server.folder().join("flowgate.redb").exists();
+        kill_process(Pid::from_child(process), Signal::HUP).unwrap();
+        eventually("it is ready", || {
+            assert_eq!(process.try_wait().unwrap(), None, "it lives: {}", server.log());
+            is_ready().then_some(())
+        });
+        eventually("it has heard", || server.log().contains("the config was reloaded").then_some(()));
+        kill_process(Pid::from_child(process), Signal::TERM).unwrap();
+        assert_eq!(process.wait().unwrap().code(), Some(0));
+        fs::remove_file(server.folder().join("flowgate.redb")).unwrap();
+    }
+    assert!(was_early, "the handler is there before the data file is");
+}
+
+#[test]
+fn what_was_said_before_a_reload_still_holds() {
+    let flow = ENCRYPTED_FLOW.replace("fields", "data = { greeting = { value = \"Hello\" } }, fields");
+    let mut server = Server::stopped(&flow);
+    fs::write(server.folder().join("old.pem"), PRIVATE_KEY).unwrap();
+    server.start_again();
+    let init = phone::seal(&json!({"version": "3.0", "action": "INIT", "flow_token": "t"}));
+    let answer = init.post(&server, "/home");
+    assert_eq!(init.open(&answer)["data"]["greeting"], "Hello");
+    let lacks_token = || phone::ask(&server, "/home", &form("unused"));
+    lacks_token();
+
+    edit(&server, "Hello", "Welcome");
+    hang_up(&server, "reloaded");
+    assert_eq!(init.post(&server, "/home").text(), answer.text(), "one key and IV never seal two answers");
+    let again = phone::ask(&server, "/home", &json!({"version": "3.0", "action": "INIT", "flow_token": "t"}));
+    assert_eq!(again["data"]["greeting"], "Welcome");
+    lacks_token();
+    assert_eq!(server.log().matches("without a flow_token of its own").count(), 1, "said once for each flow");
+}
+
+#[test]
+fn a_flow_that_anybody_may_send_to_is_told_loudly_when_it_comes() {
+    let server = Server::start(PLAIN_FLOW);
+    edit(&server, "lead =", "signature = \"none\"\nlead =");
+    for _ in 0..2 {
+        hang_up(&server, "reloaded");
+    }
+    let told = |line: &&str| line.contains("WARN") && line.contains("without a signature");
+    assert_eq!(server.log().lines().filter(told).count(), 1, "{}", server.log());
+    assert!(hints(&server).iter().any(|hint| hint.contains("without a signature")));
+}
+
+#[test]
+fn connections_outlive_a_reload() {
+    let server = Server::start(PLAIN_FLOW);
+    let mut idle: Vec<Connection> = (0..20).map(|_| server.connect()).collect();
+    let send = |idle: &mut Vec<Connection>, round: &str| {
+        for (number, connection) in idle.iter_mut().enumerate() {
+            let form = Form::new(format!("{round}-{number}"));
+            assert!(connection.exchange(&signed_post("/form", &form.body())).unwrap().is_accepted());
+        }
+    };
+    send(&mut idle, "before");
+    hang_up(&server, "reloaded");
+    send(&mut idle, "after");
+}
