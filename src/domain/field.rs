@@ -250,7 +250,7 @@ impl FieldKind {
             Self::Phone => unless(text_of(value).is_some_and(|text| is_phone(&text)), Flaw::NotPhone),
             Self::Number { min, max } => bounds_problem(read_number(value), Flaw::NotNumber, *min, *max),
             Self::Integer { min, max } => bounds_problem(read_integer(value), Flaw::NotInteger, *min, *max),
-            Self::Boolean => unless(is_boolean(value), Flaw::NotBoolean),
+            Self::Boolean => unless(read_boolean(value).is_some(), Flaw::NotBoolean),
             Self::Date => unless(read_date(value).is_some() || read_slot_id(value).is_some(), Flaw::NotDate),
             Self::Time => unless(read_time(value).is_some() || read_slot_id(value).is_some(), Flaw::NotTime),
             Self::Choice(choices) => (!is_choice(value, choices)).then(|| not_one_of(choices)),
@@ -331,12 +331,15 @@ fn is_phone(text: &str) -> bool {
     (5..=15).contains(&digits) && number.chars().all(|c| c.is_ascii_digit() || " -.()/".contains(c))
 }
 
-fn is_boolean(value: &Value) -> bool {
-    let known = |text: Cow<'_, str>| ["true", "false", "1", "0"].iter().any(|known| text.eq_ignore_ascii_case(known));
-    text_of(value).is_some_and(known)
+/// True or false, in one of the forms that [`FieldKind::Boolean`] takes.
+pub(super) fn read_boolean(value: &Value) -> Option<bool> {
+    let text = text_of(value)?;
+    let is = |known: [&str; 2]| known.iter().any(|known| text.eq_ignore_ascii_case(known));
+    if is(["true", "1"]) { Some(true) } else { is(["false", "0"]).then_some(false) }
 }
 
-fn read_number(value: &Value) -> Option<f64> {
+/// A finite number, which may have come as a text.
+pub(super) fn read_number(value: &Value) -> Option<f64> {
     let number = match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),
@@ -345,7 +348,8 @@ fn read_number(value: &Value) -> Option<f64> {
     number.filter(|number| number.is_finite())
 }
 
-fn read_integer(value: &Value) -> Option<i64> {
+/// A whole number, which may have come as a text.
+pub(super) fn read_integer(value: &Value) -> Option<i64> {
     let text = match value {
         Value::Number(_) | Value::String(_) => text_of(value)?,
         _ => return None,

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::booking::{Interval, reserve};
 use super::calendar::{Calendar, Slot};
-use super::field::{read_date, text_of};
+use super::field::{Field, FieldKind, is_given, read_boolean, read_date, read_integer, read_number, text_of};
 use super::ids::{AgentName, CalendarName, TeamName};
 use super::texts::Texts;
 use super::time::Timestamp;
@@ -23,7 +23,7 @@ const TITLE_MAX: usize = 30;
 pub enum Given {
     /// The config: a text.
     Constant(String),
-    /// What was answered in this field, or null.
+    /// What was answered in this field, in the JSON type of its kind; empty where nothing was.
     Answer(String),
     /// Starts as a choice list: of the day that this field names, or else the next ones.
     Slots {
@@ -81,6 +81,8 @@ pub trait Around {
     fn answers(&self) -> &Map<String, Value>;
     /// The flow's texts.
     fn texts(&self) -> &Texts;
+    /// The flow's declared field of this name.
+    fn field(&self, name: &str) -> Option<&Field>;
     /// A calendar of the config.
     fn calendar(&self, name: &CalendarName) -> Option<&Calendar>;
     /// What is taken in a stretch of time.
@@ -103,7 +105,7 @@ impl Given {
     pub fn value<A: Around>(&self, name: &str, around: &A) -> Result<Value, A::Error> {
         Ok(match self {
             Self::Constant(text) => json!(text),
-            Self::Answer(field) => around.answers().get(field).cloned().unwrap_or_default(),
+            Self::Answer(field) => answer(around.field(field), around.answers().get(field)),
             Self::Slots { calendar, day, choices } => {
                 let day = day.as_ref().and_then(|field| around.answers().get(field)).and_then(read_date);
                 slots(calendar, day, *choices, around)?
@@ -118,6 +120,23 @@ impl Given {
                 agents.iter().take(choices.most).map(|agent| choice(agent.as_str(), agent.as_str(), None)).collect()
             }
         })
+    }
+}
+
+/// An answer in the one JSON type that a Flow JSON can declare for it, whatever type it came in (*Flow JSON*, `data`):
+/// a phone refuses a screen with any other, and with null. Nothing was answered: the empty value of that type, 0 for
+/// numbers, as that type has none.
+fn answer(field: Option<&Field>, given: Option<&Value>) -> Value {
+    let given = given.filter(|value| is_given(value));
+    let Some(field) = field else { return given.cloned().unwrap_or_else(|| json!("")) };
+    match (&field.kind, given) {
+        (FieldKind::Number { .. }, Some(number @ Value::Number(_))) => number.clone(),
+        (FieldKind::Number { .. }, given) => given.and_then(read_number).map_or(json!(0), Value::from),
+        (FieldKind::Integer { .. }, given) => given.and_then(read_integer).unwrap_or_default().into(),
+        (FieldKind::Boolean, given) => given.and_then(read_boolean).unwrap_or_default().into(),
+        (FieldKind::Choices(_), Some(Value::Array(items))) => items.iter().filter_map(text_of).collect(),
+        (FieldKind::Choices(_), given) => given.and_then(text_of).into_iter().collect(),
+        (_, given) => given.and_then(text_of).unwrap_or_default().into(),
     }
 }
 
@@ -221,13 +240,15 @@ mod tests {
         taken: Vec<Interval>,
         agents: Vec<AgentName>,
         texts: Texts,
+        fields: Vec<Field>,
     }
 
     impl Place {
         fn new(answers: Value) -> Self {
             let Value::Object(answers) = answers else { panic!("{answers}") };
             let calendar = Calendar::new(spec("UTC", &["09:00-12:00"])).unwrap();
-            Self { answers, calendar, taken: Vec::new(), agents: Vec::new(), texts: Texts::default() }
+            let (taken, agents, fields) = (Vec::new(), Vec::new(), Vec::new());
+            Self { answers, calendar, taken, agents, texts: Texts::default(), fields }
         }
 
         /// One day is full, or all are.
@@ -258,6 +279,9 @@ mod tests {
         fn texts(&self) -> &Texts {
             &self.texts
         }
+        fn field(&self, name: &str) -> Option<&Field> {
+            self.fields.iter().find(|field| field.name == name)
+        }
         fn calendar(&self, name: &CalendarName) -> Option<&Calendar> {
             (name.as_str() == "chair").then_some(&self.calendar)
         }
@@ -282,12 +306,55 @@ mod tests {
     }
 
     #[test]
-    fn answers_and_constants_are_given_as_they_are() {
-        let place = Place::new(json!({"name": "Zoë", "n": [1, null]}));
+    fn constants_and_answers_in_undeclared_fields_are_given_as_they_are_and_never_as_null() {
+        let place = Place::new(json!({"name": "Zoë", "n": [1, null], "nothing": null}));
         assert_eq!(place.value(&Given::Constant("Welcome".to_owned())), "Welcome");
         assert_eq!(place.value(&Given::Answer("name".to_owned())), "Zoë");
         assert_eq!(place.value(&Given::Answer("n".to_owned())), json!([1, null]));
-        assert_eq!(place.value(&Given::Answer("none".to_owned())), Value::Null);
+        assert_eq!(place.value(&Given::Answer("none".to_owned())), "");
+        assert_eq!(place.value(&Given::Answer("nothing".to_owned())), "");
+    }
+
+    #[test]
+    fn an_answer_has_the_type_of_its_field_answered_or_not() {
+        let choices = || vec!["a".to_owned(), "7".to_owned()];
+        let text = || FieldKind::Text { min: None, max: None };
+        for (kind, answers) in [
+            (text(), [(json!(42), json!("42")), (json!(true), json!("true")), (json!(null), json!(""))].to_vec()),
+            (FieldKind::Email, vec![(json!(" a@b.de "), json!("a@b.de")), (json!([]), json!(""))]),
+            (FieldKind::Phone, vec![(json!(4_930_123), json!("4930123")), (json!(null), json!(""))]),
+            (FieldKind::Date, vec![(json!("2027-01-04"), json!("2027-01-04")), (json!(""), json!(""))]),
+            (FieldKind::Time, vec![(json!("09:00"), json!("09:00")), (json!(null), json!(""))]),
+            (FieldKind::Choice(choices()), vec![(json!(7), json!("7")), (json!(null), json!(""))]),
+            (FieldKind::Choices(choices()), vec![(json!(["a", 7]), json!(["a", "7"])), (json!("a"), json!(["a"]))]),
+            (FieldKind::Choices(choices()), vec![(json!(null), json!([])), (json!(""), json!([]))]),
+            (
+                FieldKind::Boolean,
+                vec![(json!("True"), json!(true)), (json!(0), json!(false)), (json!(""), json!(false))],
+            ),
+            (
+                FieldKind::Number { min: None, max: None },
+                vec![(json!("0.5"), json!(0.5)), (json!(3), json!(3)), (json!(null), json!(0))],
+            ),
+            (
+                FieldKind::Integer { min: Some(1), max: None },
+                vec![(json!("1e1"), json!(10)), (json!(4.0), json!(4)), (json!(" "), json!(0))],
+            ),
+        ] {
+            for (came, given) in answers {
+                let mut place = Place::new(json!({"field": came}));
+                place.fields = vec![Field::new("field", kind.clone()), Field::new("missing", kind.clone())];
+                assert_eq!(place.value(&Given::Answer("field".to_owned())), given, "{}: {came}", kind.as_str());
+                let missing = place.value(&Given::Answer("missing".to_owned()));
+                let same_type = |one: &Value, other: &Value| {
+                    one.is_string() == other.is_string()
+                        && one.is_array() == other.is_array()
+                        && one.is_number() == other.is_number()
+                        && one.is_boolean() == other.is_boolean()
+                };
+                assert!(same_type(&missing, &given), "{}: {missing}", kind.as_str());
+            }
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::booking::Interval;
 use crate::domain::calendar::Calendar;
+use crate::domain::field::Field;
 use crate::domain::flow::Flow;
 use crate::domain::ids::{AgentName, CalendarName, TeamName};
 use crate::domain::roster::Roster;
@@ -95,6 +96,10 @@ impl Around for Scene<'_> {
 
     fn texts(&self) -> &Texts {
         &self.flow.texts
+    }
+
+    fn field(&self, name: &str) -> Option<&Field> {
+        self.flow.field(name)
     }
 
     fn calendar(&self, name: &CalendarName) -> Option<&Calendar> {
