@@ -1,6 +1,7 @@
 //! What a phone does with an encrypted flow: opens it, answers screen after screen, and sees how it ends.
 //!
-//! Each request goes in an envelope of its own, for the flow's newest key. What is typed on a screen is `super::sample`'s.
+//! Each request goes in an envelope of its own, for the flow's newest key. What is chosen and typed on a screen is
+//! `super::sample`'s.
 
 use std::io::{self, Write};
 
@@ -14,8 +15,11 @@ use crate::domain::flow::Flow;
 use crate::intake::PrivateKey;
 use crate::intake::encryption::Request;
 
-/// A flow has no more screens than this (*Flow JSON*); whoever sees more goes in a circle.
-const SCREENS_MAX: usize = 100;
+/// Of a longer list so many are shown, to be followed on a terminal.
+const SHOWN: usize = 3;
+
+/// More than any form takes; whoever asks more often goes in a circle.
+const REQUESTS_MAX: usize = 100;
 
 /// Why the walk came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +31,7 @@ pub enum WalkError {
     #[error("the answer can't be opened: status {0}")]
     Closed(u16),
     /// It goes on and on.
-    #[error("after {SCREENS_MAX} screens there is no end of the form")]
+    #[error("after {REQUESTS_MAX} requests there is no end of the form")]
     Endless,
     /// The terminal is gone.
     #[error(transparent)]
@@ -58,19 +62,34 @@ impl Phone<'_> {
     ) -> Result<Answer, WalkError> {
         let Form { flow, token, given, wish } = form;
         let mut request = json!({"version": "3.0", "action": "INIT", "screen": "", "data": {}, "flow_token": token});
-        for _ in 0..SCREENS_MAX {
+        // Where the phone is, and how many choices there have asked for more to choose from.
+        let (mut place, mut choices) = (String::new(), 0);
+        for _ in 0..REQUESTS_MAX {
             let clock = SystemClock::new();
             let answer = self.ask(flow, &request).await?;
             if let Some(out) = out.as_mut() {
                 writeln!(out, "  phone   {request}")?;
-                writeln!(out, "  answer  {} (after {:.1} ms)", answer.body, clock.elapsed().as_secs_f64() * 1000.0)?;
+                writeln!(
+                    out,
+                    "  answer  {} (after {:.1} ms)",
+                    brief(&answer.body),
+                    clock.elapsed().as_secs_f64() * 1000.0
+                )?;
             }
             let screen = answer.body.get("screen").and_then(Value::as_str).unwrap_or_default();
             if answer.status != 200 || answer.is_accepted() || answer.complaint().is_some() {
                 return Ok(answer);
             }
             let name = if screen.is_empty() { "FORM" } else { screen };
-            let data = sample::answers(flow, flow.screen(screen), given, *wish);
+            if place != name {
+                (place, choices) = (name.to_owned(), 0);
+            }
+            let declared = flow.screen(screen);
+            let shown = answer.body.get("data").unwrap_or(&Value::Null);
+            let answers = sample::answers(flow, declared, shown, given, *wish);
+            let choice = declared.and_then(|screen| sample::choice(screen, &answers, choices));
+            choices += usize::from(choice.is_some());
+            let data = choice.unwrap_or(answers);
             request = json!({
                 "version": "3.0", "action": "data_exchange", "screen": name, "data": data, "flow_token": token,
             });
@@ -92,5 +111,31 @@ impl Phone<'_> {
             _ => String::from_utf8_lossy(&bytes).into_owned(),
         };
         Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
+    }
+}
+
+/// The same, with long lists cut short.
+fn brief(value: &Value) -> Value {
+    match value {
+        Value::Array(items) if items.len() > SHOWN => {
+            let more = json!(format!("… {} more", items.len() - SHOWN));
+            items.iter().take(SHOWN).map(brief).chain([more]).collect()
+        }
+        Value::Array(items) => items.iter().map(brief).collect(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), brief(value))).collect(),
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_are_cut_short_and_nothing_else() {
+        let answer = json!({"screen": "A", "data": {"few": [1, 2, 3], "many": [1, 2, 3, 4, 5], "in": [[1, 2, 3, 4]]}});
+        let shown = json!({"screen": "A", "data": {
+            "few": [1, 2, 3], "many": [1, 2, 3, "… 2 more"], "in": [[1, 2, 3, "… 1 more"]]}});
+        assert_eq!(brief(&answer), shown);
     }
 }

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::domain::field::{Field, FieldKind};
-use crate::domain::flow::{Flow, Screen};
+use crate::domain::flow::{Flow, Screen, Select};
+use crate::domain::screen_data::Given;
 
 /// The slot that a form is to ask for: day and time as its fields carry them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,23 +41,86 @@ pub fn form(flow: &Flow, token: &str, given: &Map<String, Value>, wish: Option<&
 
 /// The answers on `screen` of a form that goes screen by screen: its fields as `given` has them or filled in, the slot
 /// where the screen asks for it. What no screen declares is sent with the last.
+///
+/// `shown` is what the screen was given: whoever is shown a list takes from it. The slot is the wished one, or the first
+/// that can be had.
 #[must_use]
-pub fn answers(flow: &Flow, screen: Option<&Screen>, given: &Map<String, Value>, wish: Option<&Wish>) -> Value {
+pub fn answers(
+    flow: &Flow,
+    screen: Option<&Screen>,
+    shown: &Value,
+    given: &Map<String, Value>,
+    wish: Option<&Wish>,
+) -> Map<String, Value> {
     let fields = || screen.into_iter().flat_map(|screen| &screen.fields);
     let is_last = screen.is_none_or(|screen| screen.is_final);
     let declared = |name: &str| flow.screens.iter().flat_map(|screen| &screen.fields).any(|field| field.name == name);
     let asked_here = |name: &str| fields().any(|field| field.name == name) || (is_last && !declared(name));
+    let takes = |name: &str, value: &str| {
+        fields().filter(|field| field.name == name).all(|field| field.problem(Some(&json!(value)), true).is_none())
+    };
     let mut data: Map<String, Value> = fields().map(|field| (field.name.clone(), fitting(field))).collect();
+    let mut fill = |name: &str, value: &str| {
+        if asked_here(name) {
+            data.insert(name.to_owned(), json!(value));
+        }
+    };
     if let (Some(rule), Some(wish)) = (&flow.booking, wish) {
-        let time = if rule.date == rule.time { wish.slot_id() } else { wish.time.clone() };
-        for (name, value) in [(&rule.date, &wish.date), (&rule.time, &time)] {
-            if asked_here(name) {
-                data.insert(name.clone(), json!(value));
-            }
+        for name in days(flow).chain([rule.date.as_str()]) {
+            fill(name, &wish.date);
+        }
+        let slot = wish.slot_id();
+        let free = offered(screen, shown, |given| matches!(given, Given::Slots { .. }));
+        let free = free.iter().find(|id| **id == slot).or(free.first()).copied();
+        let typed = if rule.date == rule.time { &slot } else { &wish.time };
+        fill(&rule.time, free.filter(|id| takes(&rule.time, id)).unwrap_or(typed));
+    }
+    if let Some(name) = flow.lead.as_ref().and_then(|rule| rule.agent.as_deref()) {
+        let agents = offered(screen, shown, |given| matches!(given, Given::Agents { .. }));
+        if let Some(agent) = agents.first().filter(|agent| takes(name, agent)) {
+            fill(name, agent);
         }
     }
     data.extend(given.iter().filter(|(name, _)| asked_here(name)).map(|(name, value)| (name.clone(), value.clone())));
-    Value::Object(data)
+    data
+}
+
+/// What a phone sends when something is chosen on `screen`, which will be answered with `answers`; `number`: how many such
+/// choices it has sent from there. `None`: nothing more asks before the screen is sent.
+#[must_use]
+pub fn choice(screen: &Screen, answers: &Map<String, Value>, number: usize) -> Option<Map<String, Value>> {
+    let chosen = match &screen.select {
+        Select::Never => return None,
+        Select::Fields(names) => names.get(number).map(|name| {
+            let value = answers.get(name).cloned().unwrap_or_default();
+            Map::from_iter([(name.clone(), value)])
+        }),
+        Select::Marked(marks) => {
+            let mut all = marks.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
+            all.nth(number).map(|(name, value)| {
+                let mut chosen = answers.clone();
+                chosen.insert(name.clone(), json!(value));
+                chosen
+            })
+        }
+    };
+    chosen.filter(|chosen| screen.is_choice(chosen))
+}
+
+/// The fields by whose day free slots are shown.
+fn days(flow: &Flow) -> impl Iterator<Item = &str> {
+    flow.screens.iter().flat_map(|screen| &screen.data).filter_map(|(_, given)| match given {
+        Given::Slots { day, .. } => day.as_deref(),
+        _ => None,
+    })
+}
+
+/// What can be chosen in the lists of one kind that the screen was given.
+fn offered<'v>(screen: Option<&Screen>, shown: &'v Value, is_it: impl Fn(&Given) -> bool) -> Vec<&'v str> {
+    let given = screen.into_iter().flat_map(|screen| &screen.data).filter(|(_, given)| is_it(given));
+    let choices = given.filter_map(|(name, _)| shown.get(name)?.as_array()).flatten();
+    let can_be_had = choices.filter(|choice| choice.get("enabled") != Some(&Value::Bool(false)));
+    can_be_had.filter_map(|choice| choice.get("id")?.as_str()).collect()
 }
 
 impl Wish {
@@ -89,9 +153,12 @@ fn text(min: usize, max: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::domain::flow::BookingRule;
-    use crate::domain::ids::{CalendarName, FlowName};
+    use crate::domain::flow::{BookingRule, LeadRule};
+    use crate::domain::ids::{CalendarName, FlowName, TeamName};
+    use crate::domain::screen_data::Choices;
 
     fn flow(fields: Vec<(&str, FieldKind)>) -> Flow {
         let fields = fields.into_iter().map(|(name, kind)| Field { required: true, ..Field::new(name, kind) });
@@ -146,5 +213,58 @@ mod tests {
         assert_eq!(json!(data(&flow, &json!({}), Some(&wish))), json!({"day": "2027-01-04", "hour": "09:00"}));
         flow.booking = Some(rule("slot", "slot"));
         assert_eq!(json!(data(&flow, &json!({}), Some(&wish))), json!({"slot": "2027-01-04T09:00"}));
+    }
+
+    /// A flow whose day and slot are chosen on one screen, out of lists; `select` tells the choice of the day.
+    fn chosen_from_lists(select: Select, rule: (&str, &str)) -> Flow {
+        let chair = || CalendarName::new("chair").unwrap();
+        let slots = Given::Slots { calendar: chair(), day: Some("day".to_owned()), choices: Choices::default() };
+        let team = TeamName::new("sales").unwrap();
+        let agents = Given::Agents { team: team.clone(), choices: Choices::default() };
+        let text = FieldKind::Text { min: None, max: None };
+        let fields = [("day", FieldKind::Date), ("slot", FieldKind::Time), ("agent", text)];
+        let fields = fields.into_iter().map(|(name, kind)| Field { required: true, ..Field::new(name, kind) });
+        let data = vec![("times".to_owned(), slots), ("people".to_owned(), agents)];
+        let screen = Screen { is_final: true, select, fields: fields.collect(), data, ..Screen::new("A") };
+        let booking = BookingRule { calendar: chair(), date: rule.0.to_owned(), time: rule.1.to_owned() };
+        let lead = LeadRule { team, sticky: false, agent: Some("agent".to_owned()) };
+        let name = FlowName::new("visit").unwrap();
+        let screens = vec![screen];
+        Flow { screens, booking: Some(booking), lead: Some(lead), ..Flow::new(name, "/visit".to_owned()) }
+    }
+
+    #[test]
+    fn what_was_shown_is_what_is_chosen() {
+        let wish = Wish { date: "2027-01-05".to_owned(), time: "10:00".to_owned() };
+        for rule in [("day", "slot"), ("slot", "slot")] {
+            let flow = chosen_from_lists(Select::Never, rule);
+            let answer = |shown: Value| json!(answers(&flow, flow.screens.first(), &shown, &Map::new(), Some(&wish)));
+            let times = |ids: [(&str, bool); 2]| {
+                let time = |(id, enabled): (&str, bool)| json!({"id": id, "title": id, "enabled": enabled});
+                json!({"times": ids.map(time), "people": [{"id": "Ann", "title": "Ann"}]})
+            };
+            let there = times([("2027-01-05T09:00", true), ("2027-01-05T10:00", true)]);
+            assert_eq!(answer(there), json!({"day": "2027-01-05", "slot": "2027-01-05T10:00", "agent": "Ann"}));
+            let gone = times([("2027-01-05T10:00", false), ("2027-01-05T11:00", true)]);
+            assert_eq!(answer(gone)["slot"], "2027-01-05T11:00", "what can be had instead");
+            let typed = if rule.0 == rule.1 { "2027-01-05T10:00" } else { "10:00" };
+            assert_eq!(answer(json!({}))["slot"], typed, "nothing is shown to choose from");
+        }
+    }
+
+    #[test]
+    fn a_day_is_chosen_before_the_screen_is_sent() {
+        let all = json!({"day": "2027-01-05", "slot": "09:00", "agent": "Ann"}).as_object().unwrap().clone();
+        let chosen = |select: Select, number| {
+            let flow = chosen_from_lists(select, ("day", "slot"));
+            choice(flow.screens.first().unwrap(), &all, number).map(Value::Object)
+        };
+        assert_eq!(chosen(Select::Never, 0), None);
+        let fields = || Select::Fields(vec!["day".to_owned(), "agent".to_owned()]);
+        assert_eq!(chosen(fields(), 0), Some(json!({"day": "2027-01-05"})));
+        assert_eq!((chosen(fields(), 1), chosen(fields(), 2)), (Some(json!({"agent": "Ann"})), None));
+        let marks = || Select::Marked(BTreeMap::from([("step".to_owned(), vec!["day".to_owned()])]));
+        assert_eq!(chosen(marks(), 0).unwrap()["step"], "day");
+        assert_eq!(chosen(marks(), 1), None);
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Greeting {
     pub(super) notes: Vec<String>,
     /// `--config FILE `, where it is not the one that is looked for.
     config_option: String,
+    /// ` --flow NAME`, where it is not the only one.
+    flow_option: String,
 }
 
 impl Greeting {
@@ -25,7 +27,11 @@ impl Greeting {
         let file = config.file.display().to_string();
         let config_option = if file == "config.toml" { String::new() } else { format!("--config {file} ") };
         let data = config.data.display().to_string();
-        Self { listen, admin, data, paths: paths.join(", "), notes, config_option }
+        let flow_option = match config.flows.keys().next() {
+            Some(first) if config.flows.len() > 1 => format!(" --flow {first}"),
+            _ => String::new(),
+        };
+        Self { listen, admin, data, paths: paths.join(", "), notes, config_option, flow_option }
     }
 
     /// Says it: on standard output for people and for programs that start servers, in the log for later.
@@ -39,14 +45,14 @@ impl Greeting {
     }
 
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let Self { listen, admin, data, paths, notes, config_option } = self;
+        let Self { listen, admin, data, paths, notes, config_option, flow_option } = self;
         writeln!(out, "flowgate {}", env!("CARGO_PKG_VERSION"))?;
         writeln!(out, "  listening on http://{listen}   forms: {paths}   Meta's webhooks: /webhook")?;
         writeln!(out, "  for operators http://{admin}/metrics")?;
         writeln!(out, "  data in {data}")?;
         notes.iter().try_for_each(|note| writeln!(out, "  ! {note}"))?;
-        writeln!(out, "Next, in another terminal: flowgate {config_option}try")?;
-        writeln!(out, "  or, in the source folder: cargo run --release -- {config_option}try")?;
+        writeln!(out, "Next, in another terminal: flowgate {config_option}try{flow_option}")?;
+        writeln!(out, "  or, in the source folder: cargo run --release -- {config_option}try{flow_option}")?;
         writeln!(out, "{}", ready_line(*listen, *admin))?;
         out.flush()
     }
@@ -76,6 +82,19 @@ mod tests {
     }
 
     #[test]
+    fn where_there_are_several_flows_one_is_named() {
+        let said = |flows: &str| {
+            let config = Config::parse(std::path::Path::new("config.toml"), flows).unwrap();
+            let address = "127.0.0.1:1".parse().unwrap();
+            let mut out = Vec::new();
+            Greeting::new(&config, Vec::new(), address, address).write(&mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert!(said("[flows.b]").contains("flowgate try\n"));
+        assert!(said("[flows.b]\n[flows.a]").contains("flowgate try --flow a\n"));
+    }
+
+    #[test]
     fn a_newcomer_is_told_where_it_is_what_is_missing_and_what_to_type() {
         let greeting = Greeting {
             listen: "127.0.0.1:8080".parse().unwrap(),
@@ -84,6 +103,7 @@ mod tests {
             paths: "/whatsapp-flow-webhook".to_owned(),
             notes: vec!["something is missing".to_owned()],
             config_option: String::new(),
+            flow_option: String::new(),
         };
         let mut out = Vec::new();
         greeting.write(&mut out).unwrap();
