@@ -11,6 +11,7 @@
 mod calendars;
 mod error;
 mod flows;
+mod graph;
 mod nearest;
 mod raw;
 mod screens;
