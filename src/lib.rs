@@ -14,6 +14,7 @@
 //! | [`config`] | what a config may say | domain |
 //! | [`intake`] | whether bytes are a submission from the sender we trust | domain, config |
 //! | [`store`] | what is on disk, in which order | domain, clock |
+//! | [`outgoing`] | how far a request to the outside may go | nothing of the others |
 //! | [`http`] | limits, deadlines, status codes | intake, store, domain, clock, config |
 //! | [`work`] | when a job runs, and that its failure stays its own | store, domain, clock, config, intake |
 //! | [`admin`] | what an operator may ask of a running server or of a file | store, domain, clock, config, intake |
@@ -27,6 +28,7 @@ pub mod config;
 pub mod domain;
 pub mod http;
 pub mod intake;
+pub mod outgoing;
 pub mod store;
 pub mod telemetry;
 pub mod work;
