@@ -18,7 +18,9 @@ impl Pattern {
     /// # Errors
     /// What is wrong with it, in one line.
     pub fn new(typed: &str) -> Result<Self, String> {
-        let compiled = RegexBuilder::new(&format!("^(?:{typed})$")).size_limit(BYTES_MAX).build();
+        let compile = |text: &str| RegexBuilder::new(text).size_limit(BYTES_MAX).build();
+        // By itself first, so that no bracket of it ends the group around it.
+        let compiled = compile(typed).and_then(|_| compile(&format!("^(?:{typed})$")));
         let regex = compiled.map_err(|error| match error {
             regex::Error::CompiledTooBig(_) => "is too complex".to_owned(),
             // The last line says what is wrong; those before it draw where.
