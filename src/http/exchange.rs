@@ -106,7 +106,7 @@ impl Exchange<'_, '_> {
         self.trace.outcome = "shown";
         // Whoever opens a form sees nothing of what was answered before: a sender may have given many people one token.
         let answers = if shown.is_back { answers_so_far(self.app, draft)? } else { Map::new() };
-        fresh(show(self.app, self.flow, &shown.screen(&answers), &answers)?)
+        Ok(fresh(show(self.app, self.flow, &shown.screen(&answers), &answers)?))
     }
 
     /// Whether this form was sent before, and is not to be opened again.
@@ -126,14 +126,14 @@ impl Exchange<'_, '_> {
         // on, and its last screen counts.
         if sent.draft_key().is_none() {
             self.trace.outcome = "shown";
-            return fresh(show(self.app, self.flow, &next, &answers)?);
+            return Ok(fresh(show(self.app, self.flow, &next, &answers)?));
         }
         let agents = agents(self.app, self.flow, &next, &answers)?;
         self.trace.outcome = "draft";
         match self.keep(sent, &next, &agents).await? {
             DraftKept::Kept => {
                 answers.extend(agents);
-                fresh(show(self.app, self.flow, &next, &answers)?)
+                Ok(fresh(show(self.app, self.flow, &next, &answers)?))
             }
             DraftKept::AlreadySubmitted => {
                 self.trace.outcome = "duplicate";
@@ -141,7 +141,7 @@ impl Exchange<'_, '_> {
             }
             DraftKept::TooLarge => {
                 self.trace.outcome = Refusal::DraftTooLarge.code();
-                fresh(error_on(sent.screen(), self.flow.texts.get(TextKey::FormTooLarge)))
+                Ok(fresh(error_on(sent.screen(), self.flow.texts.get(TextKey::FormTooLarge))))
             }
             DraftKept::Replayed => self.recall().await,
         }
@@ -174,7 +174,7 @@ impl Exchange<'_, '_> {
                     let keep = KeepAnswer { request: key.of_end(), answer: kept };
                     store(self.app, keep, self.deadline, self.trace).await?;
                 }
-                fresh(answer)
+                Ok(fresh(answer))
             }
             Accepted::Duplicate { .. } => {
                 let key = if sent.lacks_token() { self.find(keys).await? } else { keys.first().copied() };
@@ -196,7 +196,7 @@ impl Exchange<'_, '_> {
                     }
                     data.insert("error_message".to_owned(), json!(self.flow.texts.slot(why)));
                 }
-                fresh(answer)
+                Ok(fresh(answer))
             }
             Accepted::Replayed => self.recall().await,
             // A form that was read is never one of these.
@@ -214,13 +214,13 @@ impl Exchange<'_, '_> {
         let back = choice.filter(|choice| asks(&choice.name)).map_or(screen, |choice| &choice.name);
         let told = self.flow.told(screen, problem);
         if back == screen {
-            return fresh(error_on(screen, &told));
+            return Ok(fresh(error_on(screen, &told)));
         }
         let mut answer = show(self.app, self.flow, back, &Map::new())?;
         if let Some(data) = answer.get_mut("data").and_then(Value::as_object_mut) {
             data.insert("error_message".to_owned(), json!(told));
         }
-        fresh(answer)
+        Ok(fresh(answer))
     }
 
     /// The end of a form that was sent before, and is known as `key`.
@@ -233,7 +233,7 @@ impl Exchange<'_, '_> {
             None => None,
         };
         let own = own.and_then(|kept| serde_json::from_str(&kept.body).ok());
-        fresh(success(own, sent, key))
+        Ok(fresh(success(own, sent, key)))
     }
 
     pub(super) fn gone(&mut self) -> Reply {
@@ -253,8 +253,8 @@ impl Exchange<'_, '_> {
     }
 }
 
-pub(super) fn fresh(answer: Value) -> Result<Reply, Refusal> {
-    Ok(Reply::Fresh(StatusCode::OK, answer))
+pub(super) const fn fresh(answer: Value) -> Reply {
+    Reply::Fresh(StatusCode::OK, answer)
 }
 
 /// The screen as it is, with an error on it.

@@ -33,7 +33,7 @@ impl Exchange<'_, '_> {
         }
         self.trace.outcome = "shown";
         if let Some(answer) = self.ask(upstream, text).await {
-            return fresh(Value::Object(answer));
+            return Ok(fresh(Value::Object(answer)));
         }
         let answers = answers_so_far(self.app, shown.draft_key())?;
         self.fall_back(upstream, &shown.screen(&answers), &answers)
@@ -70,7 +70,7 @@ impl Exchange<'_, '_> {
             }
         }
         match answer {
-            Some(answer) => fresh(Value::Object(answer)),
+            Some(answer) => Ok(fresh(Value::Object(answer))),
             None => self.fall_back(upstream, sent.screen(), sent.answers()),
         }
     }
@@ -105,6 +105,6 @@ impl Exchange<'_, '_> {
         if let Some(data) = answer.get_mut("data").and_then(Value::as_object_mut) {
             data.insert("error_message".to_owned(), json!(message));
         }
-        fresh(answer)
+        Ok(fresh(answer))
     }
 }
