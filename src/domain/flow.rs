@@ -264,6 +264,14 @@ impl Flow {
         with(&rule.time).or_else(|| with(&rule.date))
     }
 
+    /// The screen on which another day is chosen, where `screen` is given `data` in which the chosen one has no start left.
+    #[must_use]
+    pub fn other_day(&self, screen: &Screen, data: &Map<String, Value>) -> Option<&Screen> {
+        let asks = |screen: &Screen, day: &str| screen.fields.iter().any(|field| field.name == day);
+        let day = screen.data.iter().find_map(|(name, given)| given.day_without_choice(data.get(name)?))?;
+        self.screens.iter().find(|other| asks(other, day)).filter(|_| !asks(screen, day))
+    }
+
     /// What is wrong with the fields of an answer, in the order in which they are declared; nothing, if all is well.
     ///
     /// With a `screen`, its fields are checked, and required ones must be there, unless something was only chosen. Without

@@ -40,6 +40,8 @@ mod keys_at_meta;
 mod leads_are_shared;
 // Where the system allows few open files, commands and forms still get through.
 mod few_open_files;
+// A hundred users at once on ten places of an encrypted flow.
+mod hundred_users;
 // A fresh clone, `serve`, `try`, `status`.
 mod newcomer;
 // One process on one file; the command line on a stopped one's; damage has its own exit code.
