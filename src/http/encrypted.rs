@@ -45,6 +45,7 @@ pub(super) async fn post(
     // What can't be opened takes as long, and counts as well.
     trace.decrypt = Some(app.clock.elapsed().saturating_sub(began));
     let Opened { text, seal } = opened.map_err(|_| Refusal::CannotOpen)?;
+    let Some(_turn) = app.turns.take(request, deadline).await else { return Err(Refusal::NotStored) };
     match exchange::reply(app, route, text.as_bytes(), request, deadline, trace).await? {
         Reply::Again(kept) => Ok(again(kept, trace)),
         Reply::Constant(answer) => {

@@ -169,7 +169,7 @@ impl Exchange<'_, '_> {
 
     /// Lets the writer decide on the completed form. `end`: the answer to one that is taken, where it is not the usual one.
     pub(super) async fn accept(&mut self, sent: &Sent<'_>, end: Option<Value>) -> Result<Reply, Refusal> {
-        let mut form = match flows::form_of(self.app, sent) {
+        let mut form = match flows::form_of(self.app, sent, self.deadline, self.trace).await {
             Err(Refusal::Intake(IntakeError::Unfit { screen, problem })) => {
                 let mut answers = answers_so_far(self.app, sent.draft_key())?;
                 answers.extend(sent.answers().clone());

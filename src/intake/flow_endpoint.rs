@@ -217,13 +217,9 @@ impl<'a> Sent<'a> {
         self.token.as_ref()
     }
 
-    /// The completed form. `earlier`: the fields of its screens before this one (the text of a JSON object): the slot may
-    /// have been chosen there.
-    ///
-    /// # Errors
-    /// [`IntakeError::Field`] where the slot it asks for is no date and time.
-    pub fn form(&self, catalog: &Catalog, earlier: Option<&str>, now: Timestamp) -> Result<Form, IntakeError> {
-        let wish = self.wish(catalog, earlier)?;
+    /// The completed form, which asks for no slot yet: see [`Sent::wish`].
+    #[must_use]
+    pub fn form(&self, now: Timestamp) -> Form {
         let draft_key = self.draft_key();
         let encrypted = self.flow.encryption == Encryption::Required;
         let press = |span| IdempotencyKey::of_press(&self.flow.name, self.screen(), &self.text, span);
@@ -236,12 +232,12 @@ impl<'a> Sent<'a> {
                 (IdempotencyKey::of_answers(&self.flow.name, self.screen(), &self.customer, &self.text), Vec::new())
             }
         };
-        Ok(Form {
+        Form {
             form_key: Some(form_key),
             message_key: None,
             elsewhere,
             draft_key,
-            wish,
+            wish: None,
             request: None,
             answerable: true,
             submission: Submission {
@@ -256,10 +252,15 @@ impl<'a> Sent<'a> {
                 problems: Vec::new(),
                 sent_at: None,
             },
-        })
+        }
     }
 
-    fn wish(&self, catalog: &Catalog, earlier: Option<&str>) -> Result<Option<Wish>, IntakeError> {
+    /// The slot that the form asks for. `earlier`: the fields of its screens before this one (the text of a JSON object): it
+    /// may have been chosen there.
+    ///
+    /// # Errors
+    /// [`IntakeError::Unfit`] where there is none, or it is no date and time.
+    pub fn wish(&self, catalog: &Catalog, earlier: Option<&str>) -> Result<Option<Wish>, IntakeError> {
         let Some(rule) = &self.flow.booking else { return Ok(None) };
         let mut answers: Map<String, Value> =
             earlier.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();

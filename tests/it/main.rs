@@ -54,6 +54,8 @@ mod plain_answers_are_exact;
 mod reload;
 // Programs of the owner that say what an encrypted flow shows next.
 mod program_behind_a_flow;
+// The same encrypted request gets the very same bytes again.
+mod same_bytes;
 // Fifty copies at once make one submission.
 mod same_token_at_once;
 // Meta's batches, vector by vector.
