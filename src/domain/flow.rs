@@ -121,6 +121,18 @@ pub enum Stage {
     Choice,
 }
 
+/// Characters that are repeated at the most of a name that is not known.
+const SHOWN_MAX: usize = 64;
+
+/// As much of a name that is not known as is worth repeating: nothing limits its length.
+#[must_use]
+pub fn beginning(name: &str) -> String {
+    match name.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{}…", name.get(..end).unwrap_or_default()),
+        None => name.to_owned(),
+    }
+}
+
 /// A screen that the flow does not have. `Display` is for the sender.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct UnknownScreen {
@@ -180,7 +192,7 @@ impl Flow {
     /// [`UnknownScreen`] where it is not declared, or no name is given.
     pub fn known(&self, screen: Option<&str>) -> Result<&Screen, UnknownScreen> {
         screen.and_then(|name| self.screen(name)).ok_or_else(|| UnknownScreen {
-            screen: screen.map(str::to_owned),
+            screen: screen.map(beginning),
             known: self.screens.iter().map(|screen| screen.name.clone()).collect(),
         })
     }

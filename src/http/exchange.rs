@@ -219,12 +219,7 @@ impl Exchange<'_, '_> {
     }
 
     /// An answer that does not fit brings its screen back or, where it is not asked for there, the one that asks for it.
-    fn unfit(
-        &mut self,
-        screen: &str,
-        problem: &FieldProblem,
-        answers: &Map<String, Value>,
-    ) -> Result<Reply, Refusal> {
+    fn unfit(&mut self, screen: &str, problem: &FieldProblem, answers: &Map<String, Value>) -> Result<Reply, Refusal> {
         self.trace.outcome = "invalid_field";
         let asks = |name: &str| {
             self.flow.screen(name).is_some_and(|screen| screen.fields.iter().any(|field| field.name == problem.field))

@@ -10,12 +10,12 @@ use crate::domain::arrival::{Form, Wish};
 use crate::domain::complaint::Complaint;
 use crate::domain::draft::{Draft, merge};
 use crate::domain::field::{FieldProblem, Flaw};
-use crate::domain::flow::{Encryption, Flow, Stage};
+use crate::domain::flow::{Encryption, Flow, Stage, beginning};
 use crate::domain::ids::{Customer, FlowToken};
 use crate::domain::submission::{Channel, IdempotencyKey, Submission};
 use crate::domain::time::{Millis, Timestamp};
 
-use super::json::Fields;
+use super::json::{Fields, values};
 use super::{Catalog, IntakeError};
 
 /// How long the same answers without a token of their own are a second press of the same user.
@@ -108,7 +108,7 @@ impl<'a> Request<'a> {
                 let token = fields.text("flow_token").and_then(|token| FlowToken::new(&token).ok());
                 Ok(Self::Show(Show { flow, named: screen, token, is_back }))
             }
-            _ => Err(IntakeError::UnknownAction(action)),
+            _ => Err(IntakeError::UnknownAction(beginning(&action))),
         }
     }
 }
@@ -116,8 +116,7 @@ impl<'a> Request<'a> {
 impl<'a> Sent<'a> {
     fn read(flow: &'a Flow, fields: &Fields<'_>, screen: Option<String>) -> Result<Self, IntakeError> {
         let text: Box<str> = fields.get("data").map_or("{}", |data| data.get()).into();
-        let data = serde_json::from_str::<Map<String, Value>>(&text)
-            .map_err(|error| IntakeError::field("data", format!("is no object that can be read ({error})")))?;
+        let data = values(&text).map_err(|why| IntakeError::field("data", why))?;
         let stage = flow.stage(screen.as_deref(), &data)?;
         if let Some(problem) = flow.problems(screen.as_deref().or(Some("")), &data).into_iter().next() {
             return Err(IntakeError::Unfit { screen: screen.unwrap_or_default(), problem });

@@ -16,6 +16,8 @@ mod ack_survives_kill;
 mod architecture;
 // What scripts lean on: fields, exit codes, hints.
 mod command_line;
+// A form by its own path and by webhook, token or none: one submission.
+mod both_doors;
 // A job whose flow is gone waits as a dead letter, whole, until the flow is back.
 mod dead_letter_runs_again;
 // `flowgate demo` weathers its storm.
@@ -24,8 +26,12 @@ mod demo;
 mod drain_loses_nothing;
 // Encrypted flows as phones see them, and every vector.
 mod encrypted_flow;
+// Which screen comes next and before, choices, texts, agents, what is full.
+mod encrypted_screens;
 // Complaints of phones, events of Meta's monitoring, and the endpoint's own figures.
 mod flow_health;
+// Envelopes of all kinds, and floods of them.
+mod envelopes_of_all_kinds;
 // Files of every format that was ever released.
 mod format_compat;
 // At the bound: 503, and nothing accepted is touched.

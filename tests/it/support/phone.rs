@@ -11,6 +11,7 @@ use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncr
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::Server;
 use super::http::{Answer, signed_post};
@@ -77,6 +78,16 @@ impl Sealed {
     /// Sends it, signed.
     pub fn post(&self, server: &Server, path: &str) -> Answer {
         server.connect().exchange(&signed_post(path, &self.body)).unwrap()
+    }
+
+    /// A reference as the server's own look, to this request, which is no form.
+    pub fn reference(&self) -> String {
+        let body: Value = serde_json::from_slice(&self.body).unwrap();
+        let mut hash = Sha256::new();
+        for part in ["encrypted_aes_key", "initial_vector", "encrypted_flow_data"] {
+            hash.update(STANDARD.decode(body[part].as_str().unwrap()).unwrap());
+        }
+        hash.finalize().iter().take(16).fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
     }
 
     /// What is in the answer to it.

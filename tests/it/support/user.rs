@@ -36,7 +36,8 @@ impl User<'_> {
 
     /// Goes back from a screen.
     pub fn leaves(&self, screen: &str) -> Value {
-        let request = json!({"version": "3.0", "action": "BACK", "screen": screen, "data": {}, "flow_token": self.token});
+        let request =
+            json!({"version": "3.0", "action": "BACK", "screen": screen, "data": {}, "flow_token": self.token});
         self.ask(&phone::seal(&request))
     }
 
@@ -48,7 +49,9 @@ impl User<'_> {
     /// A screen that is ready to be sent.
     pub fn answers(&self, screen: &str, data: &Value) -> Sealed {
         let action = "data_exchange";
-        phone::seal(&json!({"version": "3.0", "action": action, "screen": screen, "data": data, "flow_token": self.token}))
+        phone::seal(
+            &json!({"version": "3.0", "action": action, "screen": screen, "data": data, "flow_token": self.token}),
+        )
     }
 
     /// The draft of their form.
