@@ -1,8 +1,8 @@
 //! The command line: argv in, exit code out.
 //!
-//! Every command but `serve`, `try` and `demo` is a question to the admin desk, over the socket of a running server or on
-//! the file of a stopped one ([`reach`]). What can be typed, and how answers look, is in [`nouns`]. This file alone picks
-//! exit codes:
+//! Most commands are questions to the admin desk, over the socket of a running server or on the file of a stopped one
+//! ([`reach`]); `serve`, `try`, `demo`, `keys`, `config` and `completions` are not. What can be typed, and how answers look, is
+//! in [`nouns`]. This file alone picks exit codes:
 //!
 //! | code | meaning |
 //! |---|---|

@@ -105,9 +105,12 @@ impl Exchange<'_, '_> {
             return Ok(self.gone());
         }
         self.trace.outcome = "shown";
-        let answers = answers_so_far(self.app, draft)?;
+        let kept = answers_so_far(self.app, draft)?;
+        let has_draft = !kept.is_empty();
+        // Whoever opens a form sees nothing of what was answered before: a sender may have given many people one token.
+        let answers = if shown.is_back { kept } else { Map::new() };
         let screen = shown.screen(&answers);
-        self.note(draft.filter(|_| !answers.is_empty()), &screen).await?;
+        self.note(draft.filter(|_| has_draft), &screen).await?;
         fresh(show(self.app, self.flow, &screen, &answers)?)
     }
 
