@@ -160,7 +160,7 @@ fn changed(body: &str, changes: Vec<Change>) -> Vec<u8> {
         match change {
             Change::Field(part, text) => fields.push((PARTS[part].to_owned(), text)),
             Change::Holds(part, held) => {
-                fields.push((PARTS[part].to_owned(), json!(STANDARD.encode(held)).to_string()))
+                fields.push((PARTS[part].to_owned(), json!(STANDARD.encode(held)).to_string()));
             }
             Change::Base64(part, how) => {
                 let good = text(PARTS[part]);

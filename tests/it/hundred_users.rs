@@ -103,27 +103,23 @@ fn a_hundred_users_at_once_share_ten_places_and_the_others_are_led_back_with_wha
     assert_eq!((bookings.len(), taken), (10, booked.into_iter().cloned().collect()));
     let submissions = server.submissions();
     assert_eq!(submissions.len(), 10, "who got no place is no submission");
+    let drafts = server.rows(&["drafts", "list", "--limit", "0"]);
     for (number, story) in stories.iter().enumerate() {
         let token = format!("u{number}");
-        let submission = submissions.iter().find(|row| row["flow_token"] == *token);
-        let draft = user_draft(&server, &token, number);
-        match &story.booked {
-            Some(slot) => {
-                let expected = json!({"service": "cut", "day": day, "slot": slot});
-                assert_eq!(submission.unwrap()["data"], expected, "all three screens are in it");
-                let booking = bookings.iter().find(|row| row["submission_id"] == submission.unwrap()["id"]).unwrap();
-                assert_eq!(slot_of(booking), *slot);
-                assert_eq!(draft, None);
-            }
-            None => {
-                assert!(submission.is_none());
-                if let Some(draft) = draft {
-                    assert_eq!((&draft["screen"], &draft["data"]["service"]), (&json!("DATE"), &json!("cut")));
-                }
-            }
+        let of_token = |rows: &[Value]| rows.iter().find(|row| row["flow_token"] == *token).cloned();
+        let (submission, draft) = (of_token(&submissions), of_token(&drafts));
+        if let Some(slot) = &story.booked {
+            let (submission, expected) = (submission.unwrap(), json!({"service": "cut", "day": day, "slot": slot}));
+            assert_eq!(submission["data"], expected, "all three screens are in it");
+            let booking = bookings.iter().find(|row| row["submission_id"] == submission["id"]).unwrap();
+            assert_eq!((slot_of(booking), draft), (slot.clone(), None));
+        } else {
+            let draft = draft.unwrap();
+            assert_eq!((&draft["screen"], &draft["data"]["service"]), (&json!("DATE"), &json!("cut")), "it is kept");
+            assert!(submission.is_none());
         }
     }
-    assert_eq!(server.rows(&["drafts", "list", "--limit", "0"]).len(), USERS - 10);
+    assert_eq!(drafts.len(), USERS - 10);
     server.row(&["check"]);
 }
 
@@ -157,9 +153,4 @@ fn a_day_whose_last_place_was_taken_leads_back_to_the_days() {
 
 fn slot_of(booking: &Value) -> String {
     format!("{}T{}", booking["date"].as_str().unwrap(), booking["time"].as_str().unwrap())
-}
-
-/// Asked for some of them only: each look is a process of its own.
-fn user_draft(server: &Server, token: &str, number: usize) -> Option<Value> {
-    (number < 8).then(|| user(server, token).draft()).flatten()
 }

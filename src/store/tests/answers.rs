@@ -38,7 +38,7 @@ impl Transaction for KeepAndFail {
 
     fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
         self.0.apply(batch)?;
-        Err(StoreError::row::<KeptAnswer>(&"it", crate::store::RowProblem::Missing))
+        Err(StoreError::row::<KeptAnswer>("it", crate::store::RowProblem::Missing))
     }
 }
 
