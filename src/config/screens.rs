@@ -83,12 +83,12 @@ fn way<'d>(item: &Item<'d>, screens: &mut Vec<(Item<'d>, String)>, named: &mut V
 /// `select`: names of fields, or `{ FIELD = "VALUE" }`, or `{ FIELD = ["VALUE", "VALUE"] }`.
 fn select<'d>(item: &Item<'d>, named: &mut Vec<(Item<'d>, String)>) -> Select {
     if !item.is_table() {
-        let names = item.some_items().unwrap_or_default().into_iter().filter_map(|item| {
+        let fields = item.some_items().unwrap_or_default().into_iter().filter_map(|item| {
             let name = item.some_text()?.to_owned();
             named.push((item, name.clone()));
             Some(name)
         });
-        return Select::Fields(names.collect());
+        return Select::Fields(fields.collect());
     }
     let mark = |item: Item<'d>| {
         let values = if item.is_list() { item.some_items()? } else { vec![item.clone()] };

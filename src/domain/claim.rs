@@ -85,7 +85,7 @@ mod tests {
         Flow::new(FlowName::new(name).unwrap(), format!("/flows/{name}"))
     }
 
-    fn claimed(flows: &[Flow], number: &str, token: &str, data: Value) -> Option<String> {
+    fn claimed(flows: &[Flow], number: &str, token: &str, data: &Value) -> Option<String> {
         let (token, data) = (FlowToken::new(token).ok(), data.as_object().unwrap().clone());
         let facts = WebhookFacts { phone_number_id: Some(number), token: token.as_ref(), data: &data };
         claimant(flows, &facts).map(|flow| flow.name.to_string())
@@ -94,9 +94,9 @@ mod tests {
     #[test]
     fn a_single_flow_without_a_rule_claims_all_and_of_several_none_does() {
         let one = [flow("a")];
-        assert_eq!(claimed(&one, "1", "t", json!({})).as_deref(), Some("a"));
+        assert_eq!(claimed(&one, "1", "t", &json!({})).as_deref(), Some("a"));
         let two = [flow("a"), flow("b")];
-        assert_eq!(claimed(&two, "1", "t", json!({})), None);
+        assert_eq!(claimed(&two, "1", "t", &json!({})), None);
     }
 
     #[test]
@@ -107,11 +107,11 @@ mod tests {
         let fielded = WebhookRule { fields, ..WebhookRule::default() };
         let flows =
             [("a", numbered), ("b", prefixed), ("c", fielded)].map(|(name, webhook)| Flow { webhook, ..flow(name) });
-        assert_eq!(claimed(&flows, "2", "t", json!({})).as_deref(), Some("a"));
-        assert_eq!(claimed(&flows, "2", "b-1", json!({})).as_deref(), Some("b"));
-        assert_eq!(claimed(&flows, "3", "b-1", json!({})), None);
-        assert_eq!(claimed(&flows, "3", "t", json!({"kind": "test", "level": 3})).as_deref(), Some("c"));
-        assert_eq!(claimed(&flows, "3", "t", json!({"kind": "test"})), None);
-        assert_eq!(claimed(&flows[..1], "3", "t", json!({})), None, "a single flow with a rule keeps to it");
+        assert_eq!(claimed(&flows, "2", "t", &json!({})).as_deref(), Some("a"));
+        assert_eq!(claimed(&flows, "2", "b-1", &json!({})).as_deref(), Some("b"));
+        assert_eq!(claimed(&flows, "3", "b-1", &json!({})), None);
+        assert_eq!(claimed(&flows, "3", "t", &json!({"kind": "test", "level": 3})).as_deref(), Some("c"));
+        assert_eq!(claimed(&flows, "3", "t", &json!({"kind": "test"})), None);
+        assert_eq!(claimed(&flows[..1], "3", "t", &json!({})), None, "a single flow with a rule keeps to it");
     }
 }

@@ -192,15 +192,12 @@ fn filled<'a>(template: &str, fill: impl Fn(&str) -> Option<&'a str>) -> String 
     let (mut text, mut rest) = (String::with_capacity(template.len()), template);
     while let Some((before, behind)) = rest.split_once('{') {
         text.push_str(before);
-        match behind.split_once('}').and_then(|(name, after)| Some((fill(name)?, after))) {
-            Some((value, after)) => {
-                text.push_str(value);
-                rest = after;
-            }
-            None => {
-                text.push('{');
-                rest = behind;
-            }
+        if let Some((value, after)) = behind.split_once('}').and_then(|(name, after)| Some((fill(name)?, after))) {
+            text.push_str(value);
+            rest = after;
+        } else {
+            text.push('{');
+            rest = behind;
         }
     }
     text.push_str(rest);

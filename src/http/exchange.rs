@@ -111,7 +111,7 @@ impl Exchange<'_, '_> {
         let answers = if shown.is_back { kept } else { Map::new() };
         let screen = shown.screen(&answers);
         self.note(draft.filter(|_| has_draft), &screen).await?;
-        fresh(show(self.app, self.flow, &screen, &answers)?)
+        Ok(fresh(show(self.app, self.flow, &screen, &answers)?))
     }
 
     /// Notes which screen the user of this draft is on.
@@ -138,21 +138,21 @@ impl Exchange<'_, '_> {
         // on, and its last screen counts.
         if sent.draft_key().is_none() {
             self.trace.outcome = "shown";
-            return fresh(show_choice(self.app, self.flow, &next, &answers, SlotRefused::Full)?.1);
+            return Ok(fresh(show_choice(self.app, self.flow, &next, &answers, SlotRefused::Full)?.1));
         }
         let agents = agents(self.app, self.flow, &next, &answers)?;
         answers.extend(agents.clone());
         let (on, shown) = show_choice(self.app, self.flow, &next, &answers, SlotRefused::Full)?;
         self.trace.outcome = "draft";
         match self.keep(sent, &on, &agents).await? {
-            DraftKept::Kept => fresh(shown),
+            DraftKept::Kept => Ok(fresh(shown)),
             DraftKept::AlreadySubmitted => {
                 self.trace.outcome = "duplicate";
                 self.used(sent, sent.draft_key()).await
             }
             DraftKept::TooLarge => {
                 self.trace.outcome = Refusal::DraftTooLarge.code();
-                fresh(error_on(sent.screen(), self.flow.texts.get(TextKey::FormTooLarge)))
+                Ok(fresh(error_on(sent.screen(), self.flow.texts.get(TextKey::FormTooLarge))))
             }
             DraftKept::Replayed => self.recall().await,
         }
@@ -192,7 +192,7 @@ impl Exchange<'_, '_> {
                     let keep = KeepAnswer { request: key.of_end(), answer: kept };
                     store(self.app, keep, self.deadline, self.trace).await?;
                 }
-                fresh(answer)
+                Ok(fresh(answer))
             }
             Accepted::Duplicate { .. } => {
                 let key = if sent.lacks_token() { self.find(keys).await? } else { keys.first().copied() };
@@ -213,7 +213,7 @@ impl Exchange<'_, '_> {
                 if sent.draft_key().is_some() {
                     self.keep(sent, &on, &Map::new()).await?;
                 }
-                fresh(told(shown, self.flow.texts.slot(why)))
+                Ok(fresh(told(shown, self.flow.texts.slot(why))))
             }
             Accepted::Replayed => self.recall().await,
             // A form that was read is never one of these.
@@ -231,9 +231,9 @@ impl Exchange<'_, '_> {
         let back = choice.filter(|choice| asks(&choice.name)).map_or(screen, |choice| &choice.name);
         let text = self.flow.told(screen, problem);
         if back == screen {
-            return fresh(error_on(screen, &text));
+            return Ok(fresh(error_on(screen, &text)));
         }
-        fresh(told(show(self.app, self.flow, back, answers)?, &text))
+        Ok(fresh(told(show(self.app, self.flow, back, answers)?, &text)))
     }
 
     /// The end of a form that was sent before, and is known as `key`.
@@ -246,7 +246,7 @@ impl Exchange<'_, '_> {
             None => None,
         };
         let own = own.and_then(|kept| serde_json::from_str(&kept.body).ok());
-        fresh(success(own, sent, key))
+        Ok(fresh(success(own, sent, key)))
     }
 
     pub(super) fn gone(&mut self) -> Reply {
@@ -266,8 +266,8 @@ impl Exchange<'_, '_> {
     }
 }
 
-pub(super) fn fresh(answer: Value) -> Result<Reply, Refusal> {
-    Ok(Reply::Fresh(StatusCode::OK, answer))
+pub(super) const fn fresh(answer: Value) -> Reply {
+    Reply::Fresh(StatusCode::OK, answer)
 }
 
 /// The end of the flow: `own`, or the usual one. The token is required in it; what else it holds comes back by webhook, so

@@ -39,7 +39,7 @@ impl Exchange<'_, '_> {
         if let Some(screen) = answer.get("screen").and_then(Value::as_str) {
             self.note(shown.draft_key().filter(|_| !answers.is_empty()), screen).await?;
         }
-        fresh(Value::Object(answer))
+        Ok(fresh(Value::Object(answer)))
     }
 
     /// What the program makes of a screen that was sent. A form that was sent before is none of its business.
@@ -73,7 +73,7 @@ impl Exchange<'_, '_> {
             }
         }
         match answer {
-            Some(answer) => fresh(Value::Object(answer)),
+            Some(answer) => Ok(fresh(Value::Object(answer))),
             None => self.fall_back(upstream, sent.screen(), sent.answers()),
         }
     }
@@ -104,6 +104,6 @@ impl Exchange<'_, '_> {
         let fallback = upstream.fallback();
         let screen = fallback.screen.as_deref().unwrap_or(on);
         let message = fallback.message.as_deref().unwrap_or_else(|| self.flow.texts.get(TextKey::TryAgain));
-        fresh(told(show(self.app, self.flow, screen, answers)?, message))
+        Ok(fresh(told(show(self.app, self.flow, screen, answers)?, message)))
     }
 }

@@ -105,8 +105,8 @@ fn a_hundred_users_at_once_share_ten_places_and_the_others_are_led_back_with_wha
     assert_eq!(submissions.len(), 10, "who got no place is no submission");
     let drafts = server.rows(&["drafts", "list", "--limit", "0"]);
     for (number, story) in stories.iter().enumerate() {
-        let token = format!("u{number}");
-        let of_token = |rows: &[Value]| rows.iter().find(|row| row["flow_token"] == *token).cloned();
+        let name = format!("u{number}");
+        let of_token = |rows: &[Value]| rows.iter().find(|row| row["flow_token"] == *name).cloned();
         let (submission, draft) = (of_token(&submissions), of_token(&drafts));
         if let Some(slot) = &story.booked {
             let (submission, expected) = (submission.unwrap(), json!({"service": "cut", "day": day, "slot": slot}));
