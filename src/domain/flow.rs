@@ -110,6 +110,18 @@ pub enum Stage {
     Choice,
 }
 
+/// Characters that are repeated at the most of a name that is not known.
+const SHOWN_MAX: usize = 64;
+
+/// As much of a name that is not known as is worth repeating: nothing limits its length.
+#[must_use]
+pub fn beginning(name: &str) -> String {
+    match name.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{}…", name.get(..end).unwrap_or_default()),
+        None => name.to_owned(),
+    }
+}
+
 /// A screen that the flow does not have. `Display` is for the sender.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct UnknownScreen {
@@ -169,7 +181,7 @@ impl Flow {
     /// [`UnknownScreen`] where it is not declared, or no name is given.
     pub fn known(&self, screen: Option<&str>) -> Result<&Screen, UnknownScreen> {
         screen.and_then(|name| self.screen(name)).ok_or_else(|| UnknownScreen {
-            screen: screen.map(str::to_owned),
+            screen: screen.map(beginning),
             known: self.screens.iter().map(|screen| screen.name.clone()).collect(),
         })
     }
@@ -251,6 +263,14 @@ impl Flow {
         let rule = self.booking.as_ref()?;
         let with = |name: &str| self.screens.iter().find(|screen| screen.fields.iter().any(|field| field.name == name));
         with(&rule.time).or_else(|| with(&rule.date))
+    }
+
+    /// The screen on which another day is chosen, where `screen` is given `data` in which the chosen one has no start left.
+    #[must_use]
+    pub fn other_day(&self, screen: &Screen, data: &Map<String, Value>) -> Option<&Screen> {
+        let asks = |screen: &Screen, day: &str| screen.fields.iter().any(|field| field.name == day);
+        let day = screen.data.iter().find_map(|(name, given)| given.day_without_choice(data.get(name)?))?;
+        self.screens.iter().find(|other| asks(other, day)).filter(|_| !asks(screen, day))
     }
 
     /// What is wrong with the fields of an answer, in the order in which they are declared; nothing, if all is well.

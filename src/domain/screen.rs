@@ -63,11 +63,11 @@ impl Select {
         match self {
             Self::Never => false,
             Self::Fields(names) => {
-                let is_there = |field: &&Field| data.contains_key(&field.name);
+                let is_left_out = |field: &&Field| !data.contains_key(&field.name);
                 let others = |field: &&Field| !names.contains(&field.name);
                 names.iter().any(|name| data.contains_key(name))
-                    && fields.iter().filter(others).all(|field| !is_there(&field))
-                    && fields.iter().any(|field| !is_there(&field))
+                    && fields.iter().filter(others).all(|field| is_left_out(&field))
+                    && fields.iter().any(|field| is_left_out(&field))
             }
             Self::Marked(marks) => marks.iter().any(|(name, values)| {
                 let value = data.get(name).and_then(text_of);

@@ -140,6 +140,17 @@ fn answer(field: Option<&Field>, given: Option<&Value>) -> Value {
     }
 }
 
+impl Given {
+    /// The field that names the day, where `value` has no start of it that could be chosen.
+    #[must_use]
+    pub fn day_without_choice(&self, value: &Value) -> Option<&str> {
+        let Self::Slots { day: Some(day), .. } = self else { return None };
+        let can_be_chosen = |choice: &Value| choice.get("enabled") != Some(&Value::Bool(false));
+        let nothing = value.as_array().is_some_and(|list| !list.iter().any(can_be_chosen));
+        nothing.then_some(day)
+    }
+}
+
 /// The agent to be shown as `name`: the one who was shown before, as long as they can take the lead.
 ///
 /// # Errors

@@ -41,8 +41,11 @@ pub(super) async fn post(
     let envelope = Envelope::read(&bytes)?.map_err(|_| Refusal::CannotOpen)?;
     let request = envelope.key();
     let began = app.clock.elapsed();
-    let Opened { text, seal } = app.opener.open(envelope, Arc::clone(keys)).await?.map_err(|_| Refusal::CannotOpen)?;
+    let opened = app.opener.open(envelope, Arc::clone(keys)).await?;
+    // What can't be opened takes as long, and counts as well.
     trace.decrypt = Some(app.clock.elapsed().saturating_sub(began));
+    let Opened { text, seal } = opened.map_err(|_| Refusal::CannotOpen)?;
+    let Some(_turn) = app.turns.take(request, deadline).await else { return Err(Refusal::NotStored) };
     match exchange::reply(app, route, text.as_bytes(), request, deadline, trace).await? {
         Reply::Again(kept) => Ok(again(kept, trace)),
         Reply::Constant(answer) => {

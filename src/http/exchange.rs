@@ -7,6 +7,7 @@ use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
+use crate::domain::calendar::SlotRefused;
 use crate::domain::field::FieldProblem;
 use crate::domain::flow::{Flow, Resubmit, Stage};
 use crate::domain::ids::FlowToken;
@@ -14,12 +15,12 @@ use crate::domain::submission::IdempotencyKey;
 use crate::domain::texts::TextKey;
 use crate::intake::IntakeError;
 use crate::intake::flow_endpoint::{Request, Sent, Show};
-use crate::store::{Accepted, DraftKept, FindKey, KeepAnswer, KeepDraft, KeptAnswer, RecallAnswer};
+use crate::store::{Accepted, DraftKept, FindKey, KeepAnswer, KeepDraft, KeptAnswer, NoteScreen, RecallAnswer};
 
 use super::complaints;
 use super::flows::{self, store};
 use super::respond::{self, Refusal};
-use super::screens::{agents, answers_so_far, screen_with, show};
+use super::screens::{agents, answers_so_far, error_on, screen_with, show, show_choice, told};
 use super::service::{App, Route};
 use super::trace::Trace;
 
@@ -91,7 +92,7 @@ pub(super) async fn reply(
         }
     };
     match answered {
-        Err(Refusal::Intake(IntakeError::Unfit { screen, problem })) => exchange.unfit(&screen, &problem),
+        Err(Refusal::Intake(IntakeError::Unfit { screen, problem })) => exchange.unfit(&screen, &problem, &Map::new()),
         other => other,
     }
 }
@@ -104,9 +105,20 @@ impl Exchange<'_, '_> {
             return Ok(self.gone());
         }
         self.trace.outcome = "shown";
+        let kept = answers_so_far(self.app, draft)?;
+        let has_draft = !kept.is_empty();
         // Whoever opens a form sees nothing of what was answered before: a sender may have given many people one token.
-        let answers = if shown.is_back { answers_so_far(self.app, draft)? } else { Map::new() };
-        Ok(fresh(show(self.app, self.flow, &shown.screen(&answers), &answers)?))
+        let answers = if shown.is_back { kept } else { Map::new() };
+        let screen = shown.screen(&answers);
+        self.note(draft.filter(|_| has_draft), &screen).await?;
+        Ok(fresh(show(self.app, self.flow, &screen, &answers)?))
+    }
+
+    /// Notes which screen the user of this draft is on.
+    pub(super) async fn note(&mut self, draft: Option<IdempotencyKey>, screen: &str) -> Result<(), Refusal> {
+        let Some(key) = draft else { return Ok(()) };
+        let change = NoteScreen { key, screen: screen.into(), request: self.request };
+        store(self.app, change, self.deadline, self.trace).await
     }
 
     /// Whether this form was sent before, and is not to be opened again.
@@ -126,15 +138,14 @@ impl Exchange<'_, '_> {
         // on, and its last screen counts.
         if sent.draft_key().is_none() {
             self.trace.outcome = "shown";
-            return Ok(fresh(show(self.app, self.flow, &next, &answers)?));
+            return Ok(fresh(show_choice(self.app, self.flow, &next, &answers, SlotRefused::Full)?.1));
         }
         let agents = agents(self.app, self.flow, &next, &answers)?;
+        answers.extend(agents.clone());
+        let (on, shown) = show_choice(self.app, self.flow, &next, &answers, SlotRefused::Full)?;
         self.trace.outcome = "draft";
-        match self.keep(sent, &next, &agents).await? {
-            DraftKept::Kept => {
-                answers.extend(agents);
-                Ok(fresh(show(self.app, self.flow, &next, &answers)?))
-            }
+        match self.keep(sent, &on, &agents).await? {
+            DraftKept::Kept => Ok(fresh(shown)),
             DraftKept::AlreadySubmitted => {
                 self.trace.outcome = "duplicate";
                 self.used(sent, sent.draft_key()).await
@@ -161,7 +172,14 @@ impl Exchange<'_, '_> {
 
     /// Lets the writer decide on the completed form. `end`: the answer to one that is taken, where it is not the usual one.
     pub(super) async fn accept(&mut self, sent: &Sent<'_>, end: Option<Value>) -> Result<Reply, Refusal> {
-        let mut form = flows::form_of(self.app, sent)?;
+        let mut form = match flows::form_of(self.app, sent, self.deadline, self.trace).await {
+            Err(Refusal::Intake(IntakeError::Unfit { screen, problem })) => {
+                let mut answers = answers_so_far(self.app, sent.draft_key())?;
+                answers.extend(sent.answers().clone());
+                return self.unfit(&screen, &problem, &answers);
+            }
+            other => other?,
+        };
         form.request = Some(self.request);
         let keys: Vec<IdempotencyKey> = form.form_key.into_iter().chain(form.elsewhere.iter().copied()).collect();
         match flows::accept(self.app, form, self.deadline, self.trace).await? {
@@ -182,21 +200,20 @@ impl Exchange<'_, '_> {
             }
             Accepted::SlotRefused { why, free } => {
                 // Back to where the slot is chosen, with what is left (*Best Practices*). What was answered here stays.
-                let choice = self.flow.screen_of_choice().map_or(sent.screen(), |screen| &screen.name).to_owned();
-                if sent.draft_key().is_some() {
-                    self.keep(sent, &choice, &Map::new()).await?;
-                }
+                let choice = self.flow.screen_of_choice().map_or(sent.screen(), |screen| &screen.name);
                 let mut answers = answers_so_far(self.app, sent.draft_key())?;
                 answers.extend(sent.answers().clone());
-                let mut answer = show(self.app, self.flow, &choice, &answers)?;
-                if let Some(data) = answer.get_mut("data").and_then(Value::as_object_mut) {
-                    // A screen that says what it is given gets that, and nothing that its schema does not know.
-                    if data.is_empty() {
-                        data.insert("slots".to_owned(), respond::slots(&free).into());
-                    }
-                    data.insert("error_message".to_owned(), json!(self.flow.texts.slot(why)));
+                let (on, mut shown) = show_choice(self.app, self.flow, choice, &answers, why)?;
+                // A screen that says what it is given gets that, and nothing that its schema does not know.
+                if let Some(data) = shown.get_mut("data").and_then(Value::as_object_mut)
+                    && data.is_empty()
+                {
+                    data.insert("slots".to_owned(), respond::slots(&free).into());
                 }
-                Ok(fresh(answer))
+                if sent.draft_key().is_some() {
+                    self.keep(sent, &on, &Map::new()).await?;
+                }
+                Ok(fresh(told(shown, self.flow.texts.slot(why))))
             }
             Accepted::Replayed => self.recall().await,
             // A form that was read is never one of these.
@@ -205,22 +222,18 @@ impl Exchange<'_, '_> {
     }
 
     /// An answer that does not fit brings its screen back or, where it is not asked for there, the one that asks for it.
-    fn unfit(&mut self, screen: &str, problem: &FieldProblem) -> Result<Reply, Refusal> {
+    fn unfit(&mut self, screen: &str, problem: &FieldProblem, answers: &Map<String, Value>) -> Result<Reply, Refusal> {
         self.trace.outcome = "invalid_field";
         let asks = |name: &str| {
             self.flow.screen(name).is_some_and(|screen| screen.fields.iter().any(|field| field.name == problem.field))
         };
         let choice = self.flow.screen_of_choice().filter(|_| !asks(screen));
         let back = choice.filter(|choice| asks(&choice.name)).map_or(screen, |choice| &choice.name);
-        let told = self.flow.told(screen, problem);
+        let text = self.flow.told(screen, problem);
         if back == screen {
-            return Ok(fresh(error_on(screen, &told)));
+            return Ok(fresh(error_on(screen, &text)));
         }
-        let mut answer = show(self.app, self.flow, back, &Map::new())?;
-        if let Some(data) = answer.get_mut("data").and_then(Value::as_object_mut) {
-            data.insert("error_message".to_owned(), json!(told));
-        }
-        Ok(fresh(answer))
+        Ok(fresh(told(show(self.app, self.flow, back, answers)?, &text)))
     }
 
     /// The end of a form that was sent before, and is known as `key`.
@@ -255,11 +268,6 @@ impl Exchange<'_, '_> {
 
 pub(super) const fn fresh(answer: Value) -> Reply {
     Reply::Fresh(StatusCode::OK, answer)
-}
-
-/// The screen as it is, with an error on it.
-pub(super) fn error_on(screen: &str, told: &str) -> Value {
-    screen_with(screen, &json!({"error_message": told}))
 }
 
 /// The end of the flow: `own`, or the usual one. The token is required in it; what else it holds comes back by webhook, so

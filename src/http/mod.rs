@@ -25,6 +25,7 @@ mod respond;
 mod screens;
 mod service;
 mod trace;
+mod turns;
 mod upstream;
 mod watch;
 mod webhook;

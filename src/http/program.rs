@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::texts::TextKey;
@@ -14,7 +14,7 @@ use crate::store::DraftKept;
 
 use super::exchange::{Exchange, Reply, SUCCESS, fresh};
 use super::respond::Refusal;
-use super::screens::{answers_so_far, show};
+use super::screens::{answers_so_far, show, told};
 use super::upstream::{Upstream, UpstreamError};
 
 /// What is left of a request's time for the writer and the seal.
@@ -32,11 +32,14 @@ impl Exchange<'_, '_> {
             return Ok(self.gone());
         }
         self.trace.outcome = "shown";
-        if let Some(answer) = self.ask(upstream, text).await {
-            return Ok(fresh(Value::Object(answer)));
-        }
         let answers = answers_so_far(self.app, shown.draft_key())?;
-        self.fall_back(upstream, &shown.screen(&answers), &answers)
+        let Some(answer) = self.ask(upstream, text).await else {
+            return self.fall_back(upstream, &shown.screen(&answers), &answers);
+        };
+        if let Some(screen) = answer.get("screen").and_then(Value::as_str) {
+            self.note(shown.draft_key().filter(|_| !answers.is_empty()), screen).await?;
+        }
+        Ok(fresh(Value::Object(answer)))
     }
 
     /// What the program makes of a screen that was sent. A form that was sent before is none of its business.
@@ -101,10 +104,6 @@ impl Exchange<'_, '_> {
         let fallback = upstream.fallback();
         let screen = fallback.screen.as_deref().unwrap_or(on);
         let message = fallback.message.as_deref().unwrap_or_else(|| self.flow.texts.get(TextKey::TryAgain));
-        let mut answer = show(self.app, self.flow, screen, answers)?;
-        if let Some(data) = answer.get_mut("data").and_then(Value::as_object_mut) {
-            data.insert("error_message".to_owned(), json!(message));
-        }
-        Ok(fresh(answer))
+        Ok(fresh(told(show(self.app, self.flow, screen, answers)?, message)))
     }
 }

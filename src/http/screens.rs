@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::domain::booking::Interval;
-use crate::domain::calendar::Calendar;
+use crate::domain::calendar::{Calendar, SlotRefused};
 use crate::domain::field::Field;
 use crate::domain::flow::Flow;
 use crate::domain::ids::{AgentName, CalendarName, TeamName};
@@ -61,6 +61,39 @@ pub(super) fn agents(
         Err(_) => Some(Err(Refusal::NotStored)),
     });
     shown.collect()
+}
+
+/// A screen to choose on. Where the day that was chosen before has nothing left, it is the one where another day is chosen,
+/// which tells `why`. With its name.
+pub(super) fn show_choice(
+    app: &App,
+    flow: &Flow,
+    name: &str,
+    answers: &Map<String, Value>,
+    why: SlotRefused,
+) -> Result<(String, Value), Refusal> {
+    let shown = show(app, flow, name, answers)?;
+    let data = shown.get("data").and_then(Value::as_object);
+    match flow.screen(name).zip(data).and_then(|(screen, data)| flow.other_day(screen, data)) {
+        Some(days) => {
+            let shown = show(app, flow, &days.name, answers)?;
+            Ok((days.name.clone(), told(shown, flow.texts.slot(why))))
+        }
+        None => Ok((name.to_owned(), shown)),
+    }
+}
+
+/// The screen as the phone has it, with an error on it.
+pub(super) fn error_on(name: &str, text: &str) -> Value {
+    screen_with(name, &json!({"error_message": text}))
+}
+
+/// What is shown, with an error on it.
+pub(super) fn told(mut screen: Value, text: &str) -> Value {
+    if let Some(data) = screen.get_mut("data").and_then(Value::as_object_mut) {
+        data.insert("error_message".to_owned(), json!(text));
+    }
+    screen
 }
 
 pub(super) fn screen_with(name: &str, data: &Value) -> Value {

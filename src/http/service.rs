@@ -23,6 +23,7 @@ use super::guard::Phase;
 use super::opener::Opener;
 use super::respond::{Answer, Refusal};
 use super::trace::{Figures, Room, Trace};
+use super::turns::Turns;
 use super::upstream::Upstream;
 use super::watch::Watch;
 use super::{flows, health, webhook};
@@ -84,6 +85,7 @@ pub struct App {
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) opener: Arc<Opener>,
+    pub(super) turns: Arc<Turns>,
     budget: Budget,
     flows: HashMap<String, Route>,
     figures: Arc<Figures>,
@@ -116,7 +118,7 @@ impl App {
         let flows = routes(&catalog, &trust, |_| Arc::default());
         let budget = Budget::new(limits.bodies);
         let (opener, figures) = (Arc::new(Opener::start()?), Arc::new(Figures::new(watch)));
-        Ok(Self { catalog, trust, limits, store, clock, opener, budget, flows, figures })
+        Ok(Self { catalog, trust, limits, store, clock, opener, turns: Arc::default(), budget, flows, figures })
     }
 
     /// What answers after a reload: by other flows, in whom it trusts and within which limits (but for those of the
@@ -133,6 +135,7 @@ impl App {
             store: self.store.clone(),
             clock: Arc::clone(&self.clock),
             opener: Arc::clone(&self.opener),
+            turns: Arc::clone(&self.turns),
             budget: self.budget.clone(),
             figures: Arc::clone(&self.figures),
         }

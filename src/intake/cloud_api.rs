@@ -15,7 +15,7 @@ use crate::domain::submission::{Channel, IdempotencyKey, Submission};
 use crate::domain::time::Timestamp;
 
 use super::flow_endpoint::object;
-use super::json::Fields;
+use super::json::{Fields, values};
 use super::{Catalog, IntakeError};
 
 /// What one body brought.
@@ -161,15 +161,10 @@ impl<'a> Context<'a> {
             return Found::Other;
         }
         let text = reply.text("response_json");
-        let data = text.as_deref().map(serde_json::from_str::<Map<String, Value>>);
+        let data = text.as_deref().map(values);
         match (text, data) {
             (Some(text), Some(Ok(data))) => self.form(catalog, message, &fields, id.as_ref(), text, &data),
-            (_, Some(Err(error))) => self.unreadable(
-                message,
-                id.as_ref(),
-                &format!("response_json is no object that can be read ({error})"),
-                None,
-            ),
+            (_, Some(Err(why))) => self.unreadable(message, id.as_ref(), &format!("response_json {why}"), None),
             _ => self.unreadable(message, id.as_ref(), "response_json is no text that can be read", None),
         }
     }

@@ -10,12 +10,12 @@ use crate::domain::arrival::{Form, Wish};
 use crate::domain::complaint::Complaint;
 use crate::domain::draft::{Draft, merge};
 use crate::domain::field::{FieldProblem, Flaw};
-use crate::domain::flow::{Encryption, Flow, Stage};
+use crate::domain::flow::{Encryption, Flow, Stage, beginning};
 use crate::domain::ids::{Customer, FlowToken};
 use crate::domain::submission::{Channel, IdempotencyKey, Submission};
 use crate::domain::time::{Millis, Timestamp};
 
-use super::json::Fields;
+use super::json::{Fields, values};
 use super::{Catalog, IntakeError};
 
 /// How long the same answers without a token of their own are a second press of the same user.
@@ -108,7 +108,7 @@ impl<'a> Request<'a> {
                 let token = fields.text("flow_token").and_then(|token| FlowToken::new(&token).ok());
                 Ok(Self::Show(Show { flow, named: screen, token, is_back }))
             }
-            _ => Err(IntakeError::UnknownAction(action)),
+            _ => Err(IntakeError::UnknownAction(beginning(&action))),
         }
     }
 }
@@ -116,8 +116,7 @@ impl<'a> Request<'a> {
 impl<'a> Sent<'a> {
     fn read(flow: &'a Flow, fields: &Fields<'_>, screen: Option<String>) -> Result<Self, IntakeError> {
         let text: Box<str> = fields.get("data").map_or("{}", |data| data.get()).into();
-        let data = serde_json::from_str::<Map<String, Value>>(&text)
-            .map_err(|error| IntakeError::field("data", format!("is no object that can be read ({error})")))?;
+        let data = values(&text).map_err(|why| IntakeError::field("data", why))?;
         let stage = flow.stage(screen.as_deref(), &data)?;
         if let Some(problem) = flow.problems(screen.as_deref().or(Some("")), &data).into_iter().next() {
             return Err(IntakeError::Unfit { screen: screen.unwrap_or_default(), problem });
@@ -217,13 +216,9 @@ impl<'a> Sent<'a> {
         self.token.as_ref()
     }
 
-    /// The completed form. `earlier`: the fields of its screens before this one (the text of a JSON object): the slot may
-    /// have been chosen there.
-    ///
-    /// # Errors
-    /// [`IntakeError::Field`] where the slot it asks for is no date and time.
-    pub fn form(&self, catalog: &Catalog, earlier: Option<&str>, now: Timestamp) -> Result<Form, IntakeError> {
-        let wish = self.wish(catalog, earlier)?;
+    /// The completed form, which asks for no slot yet: see [`Sent::wish`].
+    #[must_use]
+    pub fn form(&self, now: Timestamp) -> Form {
         let draft_key = self.draft_key();
         let encrypted = self.flow.encryption == Encryption::Required;
         let press = |span| IdempotencyKey::of_press(&self.flow.name, self.screen(), &self.text, span);
@@ -236,12 +231,12 @@ impl<'a> Sent<'a> {
                 (IdempotencyKey::of_answers(&self.flow.name, self.screen(), &self.customer, &self.text), Vec::new())
             }
         };
-        Ok(Form {
+        Form {
             form_key: Some(form_key),
             message_key: None,
             elsewhere,
             draft_key,
-            wish,
+            wish: None,
             request: None,
             answerable: true,
             submission: Submission {
@@ -256,10 +251,15 @@ impl<'a> Sent<'a> {
                 problems: Vec::new(),
                 sent_at: None,
             },
-        })
+        }
     }
 
-    fn wish(&self, catalog: &Catalog, earlier: Option<&str>) -> Result<Option<Wish>, IntakeError> {
+    /// The slot that the form asks for. `earlier`: the fields of its screens before this one (the text of a JSON object): it
+    /// may have been chosen there.
+    ///
+    /// # Errors
+    /// [`IntakeError::Unfit`] where there is none, or it is no date and time.
+    pub fn wish(&self, catalog: &Catalog, earlier: Option<&str>) -> Result<Option<Wish>, IntakeError> {
         let Some(rule) = &self.flow.booking else { return Ok(None) };
         let mut answers: Map<String, Value> =
             earlier.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 /// The fields of an object, in order. A name that comes twice counts the second time, as JSON parsers have it.
 #[derive(Debug, Default)]
@@ -43,7 +44,7 @@ impl<'a> Fields<'a> {
         let mut text = String::new();
         for (name, value) in self.0.iter().filter(|(name, _)| !known.contains(&name.as_ref())) {
             text.push(if text.is_empty() { '{' } else { ',' });
-            text.push_str(&serde_json::Value::from(name.as_ref()).to_string());
+            text.push_str(&Value::from(name.as_ref()).to_string());
             text.push(':');
             text.push_str(value.get());
         }
@@ -52,6 +53,17 @@ impl<'a> Fields<'a> {
         }
         text
     }
+}
+
+/// The fields of an object as values, by name.
+///
+/// # Errors
+/// Why not, in words that never repeat what was sent: it may be long, or personal.
+pub(super) fn values(text: &str) -> Result<Map<String, Value>, String> {
+    serde_json::from_str(text).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => "is no object".to_owned(),
+        _ => format!("is no object that can be read ({error})"),
+    })
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
@@ -95,5 +107,12 @@ mod tests {
         assert_eq!(fields.others(&["a", "n"]), r#"{"bA":{"x" : [ ]}}"#);
         assert_eq!(Fields::of("{}").unwrap().others(&[]), "");
         assert!(Fields::of("[]").is_err());
+    }
+
+    #[test]
+    fn what_is_no_object_is_told_without_repeating_it() {
+        assert_eq!(values(r#"{"a":1}"#).unwrap()["a"], 1);
+        assert_eq!(values("\"secret\"").unwrap_err(), "is no object");
+        assert!(values(r#"{"secret":1e999}"#).unwrap_err().starts_with("is no object that can be read (number"));
     }
 }

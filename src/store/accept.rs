@@ -301,7 +301,9 @@ fn schedule(batch: &mut Batch<'_, '_>, kind: JobKind, submission: SubmissionId) 
 pub(super) fn find(batch: &Batch<'_, '_>, log: Log, keys: &[IdempotencyKey]) -> Result<Option<Hit>, StoreError> {
     for key in keys {
         let hit = batch.memory.keys.find(batch.tables, &batch.memory.counters, log, key, batch.expiry)?;
-        if hit.is_some() {
+        // An encrypted request that was answered is no form, whoever refers to it as one.
+        let is_request = log == Log::Token && hit == Some(Hit::Message);
+        if hit.is_some() && !is_request {
             return Ok(hit);
         }
     }

@@ -39,6 +39,34 @@ pub struct KeepDraft {
     pub request: Option<IdempotencyKey>,
 }
 
+/// Notes which screen the user of a form in the making is on: it was opened again, or they went back.
+#[derive(Debug)]
+pub struct NoteScreen {
+    /// Whose form it is.
+    pub key: IdempotencyKey,
+    /// The screen.
+    pub screen: Box<str>,
+    /// The encrypted request that asked for it.
+    pub request: IdempotencyKey,
+}
+
+impl Transaction for NoteScreen {
+    type Outcome = ();
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
+        if answers::is_answered(batch, Some(self.request))? {
+            return Ok(());
+        }
+        let Some(row) = batch.tables.drafts.get(self.key.as_bytes())? else { return Ok(()) };
+        let draft: Draft = codec::decode(self.key, row.value())?;
+        drop(row);
+        let draft = Draft { screen: self.screen.clone(), updated_at: batch.now, ..draft };
+        batch.tables.drafts.insert(self.key.as_bytes(), codec::encode(&draft)?.as_slice())?;
+        batch.dirty = true;
+        Ok(())
+    }
+}
+
 impl Transaction for KeepDraft {
     type Outcome = DraftKept;
 

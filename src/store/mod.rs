@@ -61,7 +61,7 @@ pub use answers::{AnswerKept, FindKey, KeepAnswer, KeptAnswer, RecallAnswer};
 pub use batch::{Batch, Timing, Transaction};
 pub use bookings::{BookingChanged, CancelBooking, MoveBooking};
 pub use check::{Finding, Report, check};
-pub use drafts::{DraftKept, KeepDraft};
+pub use drafts::{DraftKept, KeepDraft, NoteScreen};
 pub use error::{RowProblem, StoreError};
 pub use flow_events::{KeepComplaint, Receive, Received};
 pub use handle::{Busy, Store};

@@ -16,6 +16,8 @@ mod ack_survives_kill;
 mod architecture;
 // What scripts lean on: fields, exit codes, hints.
 mod command_line;
+// A form by its own path and by webhook, token or none: one submission.
+mod both_doors;
 // A job whose flow is gone waits as a dead letter, whole, until the flow is back.
 mod dead_letter_runs_again;
 // `flowgate demo` weathers its storm.
@@ -26,8 +28,12 @@ mod drain_loses_nothing;
 mod encrypted_flow;
 // `examples/clinic` works from a fresh clone, and `flows check` says what would not.
 mod example_clinic;
+// Which screen comes next and before, choices, texts, agents, what is full.
+mod encrypted_screens;
 // Complaints of phones, events of Meta's monitoring, and the endpoint's own figures.
 mod flow_health;
+// Envelopes of all kinds, and floods of them.
+mod envelopes_of_all_kinds;
 // Files of every format that was ever released.
 mod format_compat;
 // At the bound: 503, and nothing accepted is touched.
@@ -42,6 +48,8 @@ mod keys_at_meta;
 mod leads_are_shared;
 // Where the system allows few open files, commands and forms still get through.
 mod few_open_files;
+// A hundred users at once on ten places of an encrypted flow.
+mod hundred_users;
 // A fresh clone, `serve`, `try`, `status`.
 mod newcomer;
 // One process on one file; the command line on a stopped one's; damage has its own exit code.
@@ -54,6 +62,8 @@ mod plain_answers_are_exact;
 mod reload;
 // Programs of the owner that say what an encrypted flow shows next.
 mod program_behind_a_flow;
+// The same encrypted request gets the very same bytes again.
+mod same_bytes;
 // Fifty copies at once make one submission.
 mod same_token_at_once;
 // Meta's batches, vector by vector.

@@ -1,5 +1,6 @@
 //! The store from outside its rooms: what it promises, on real files and on disks that fail.
 
+mod answers;
 mod disks;
 mod faults;
 mod flow_events;

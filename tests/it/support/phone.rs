@@ -11,6 +11,7 @@ use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncr
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::Server;
 use super::http::{Answer, signed_post};
@@ -37,6 +38,11 @@ pub fn seal(request: &Value) -> Sealed {
 
 /// The same for the owner of another key.
 pub fn seal_for(public_key: &str, request: &Value) -> Sealed {
+    seal_bytes(public_key, request.to_string().as_bytes())
+}
+
+/// The same of anything at all, which need not be JSON.
+pub fn seal_bytes(public_key: &str, request: &[u8]) -> Sealed {
     let (mut key, mut iv) = ([0; 16], [0; 16]);
     rand::fill(&mut key).unwrap();
     rand::fill(&mut iv).unwrap();
@@ -45,7 +51,7 @@ pub fn seal_for(public_key: &str, request: &Value) -> Sealed {
     let mut wrapped = vec![0; public.ciphertext_size()];
     public.encrypt(&OAEP_SHA256_MGF1SHA256, &key, &mut wrapped, None).unwrap();
     let cipher = AesGcm::<Aes128, U16>::new(&key.into());
-    let sealed = cipher.encrypt(&Nonce::<U16>::from(iv), request.to_string().as_bytes()).unwrap();
+    let sealed = cipher.encrypt(&Nonce::<U16>::from(iv), request).unwrap();
     let body = json!({
         "encrypted_flow_data": STANDARD.encode(sealed),
         "encrypted_aes_key": STANDARD.encode(wrapped),
@@ -56,7 +62,11 @@ pub fn seal_for(public_key: &str, request: &Value) -> Sealed {
 
 /// What is in an answer to a request under this key and IV.
 pub fn open(key: [u8; 16], iv: [u8; 16], answer: &Answer) -> Value {
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    open_with_status(200, key, iv, answer)
+}
+
+fn open_with_status(status: u16, key: [u8; 16], iv: [u8; 16], answer: &Answer) -> Value {
+    assert_eq!(answer.status, status, "{}", answer.text());
     assert_eq!(answer.header("content-type"), Some("text/plain"));
     let sealed = STANDARD.decode(answer.text()).unwrap();
     let cipher = AesGcm::<Aes128, U16>::new(&key.into());
@@ -70,9 +80,24 @@ impl Sealed {
         server.connect().exchange(&signed_post(path, &self.body)).unwrap()
     }
 
+    /// A reference as the server's own look, to this request, which is no form.
+    pub fn reference(&self) -> String {
+        let body: Value = serde_json::from_slice(&self.body).unwrap();
+        let mut hash = Sha256::new();
+        for part in ["encrypted_aes_key", "initial_vector", "encrypted_flow_data"] {
+            hash.update(STANDARD.decode(body[part].as_str().unwrap()).unwrap());
+        }
+        hash.finalize().iter().take(16).fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    }
+
     /// What is in the answer to it.
     pub fn open(&self, answer: &Answer) -> Value {
         open(self.key, self.iv, answer)
+    }
+
+    /// What is told to a user whose token is no longer good.
+    pub fn open_gone(&self, answer: &Answer) -> Value {
+        open_with_status(427, self.key, self.iv, answer)
     }
 }
 

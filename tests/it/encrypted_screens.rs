@@ -1,0 +1,323 @@
+//! What users of an encrypted flow see screen by screen: which one comes next and which before, what is refreshed while they
+//! choose, what they are told in their language, whom and what they are shown.
+
+use serde_json::{Value, json};
+
+use crate::support::user::{User, ids, server, success};
+use crate::support::{Server, in_days};
+
+const HEAD: &str = r#"
+[flows.home]
+path = "/home"
+encryption = "required"
+private_keys = ["file:key.pem"]
+"#;
+
+const CALENDAR: &str = r#"
+[calendars.chair]
+timezone = "UTC"
+open = { mon = ["09:00-12:00"], tue = ["09:00-12:00"], wed = ["09:00-12:00"], thu = ["09:00-12:00"], fri = ["09:00-12:00"], sat = ["09:00-12:00"], sun = ["09:00-12:00"] }
+slot = "1h"
+capacity = 1
+ahead = "14d"
+"#;
+
+fn user<'a>(server: &'a Server, token: &'a str) -> User<'a> {
+    User { server, path: "/home", token }
+}
+
+/// A server with one flow of these settings and screens, and the calendar.
+fn with_screens(settings: &str, screens: &str) -> Server {
+    server(&format!("{HEAD}{settings}\nscreens = [\n{screens}\n]\n{CALENDAR}"))
+}
+
+fn screen(name: &str) -> Value {
+    json!({"screen": name, "data": {}})
+}
+
+#[test]
+fn the_answer_decides_which_screen_comes_next_and_which_one_before() {
+    let server = with_screens(
+        "",
+        r#"
+        { name = "KIND", next = { field = "kind", is = { call = "PHONE", "7" = "LAST" }, otherwise = "VISIT" }, fields = { kind = { required = true } } },
+        { name = "VISIT", next = "LAST", fields = { day = { type = "date" } } },
+        { name = "PHONE", next = "LAST", fields = { phone = { type = "phone" } } },
+        { name = "LAST", final = true, fields = { name = {} } },
+        "#,
+    );
+    let ann = user(&server, "ann");
+    assert_eq!(ann.opens(), screen("KIND"));
+    assert_eq!(ann.sends("KIND", &json!({"kind": "call"})), screen("PHONE"));
+    assert_eq!(ann.draft().unwrap()["screen"], "PHONE");
+    assert_eq!(ann.leaves("PHONE"), screen("KIND"));
+    assert_eq!(ann.draft().unwrap()["screen"], "KIND", "that is where they are now");
+    assert_eq!(ann.sends("KIND", &json!({"kind": "other"})), screen("VISIT"), "they changed their mind");
+    assert_eq!(ann.sends("VISIT", &json!({"day": "2030-01-04"})), screen("LAST"));
+    assert_eq!(ann.leaves("LAST"), screen("VISIT"));
+    assert_eq!(ann.leaves("VISIT"), screen("KIND"));
+    assert_eq!(ann.sends("KIND", &json!({"kind": "call"})), screen("PHONE"));
+    assert_eq!(ann.sends("PHONE", &json!({"phone": "+49 30 1234567"})), screen("LAST"));
+    assert_eq!(ann.leaves("LAST"), screen("PHONE"), "the way that they came, though a visit was answered, too");
+    assert_eq!(ann.sends("LAST", &json!({"name": "Ann"})), success("ann"));
+    assert_eq!(server.submissions()[0]["data"]["kind"], "call");
+
+    let bob = user(&server, "bob");
+    assert_eq!(bob.sends("KIND", &json!({"kind": 7})), screen("LAST"), "a number is what it says");
+    assert_eq!(bob.leaves("LAST"), screen("KIND"));
+    assert_eq!(bob.leaves("KIND"), screen("KIND"), "there is nothing before the first");
+}
+
+/// Sends a choice and then the whole screen; what tells a choice is `mark`.
+fn choose(select: &str, mark: &Value) {
+    let server = with_screens(
+        "booking = { calendar = \"chair\", date = \"slot\", time = \"slot\" }",
+        &format!(
+            r#"{{ name = "PICK", final = true, select = {select}, data = {{ days = {{ dates = "chair" }}, slots = {{ slots = "chair", day = "day" }} }},
+                 fields = {{ day = {{ type = "date", required = true }}, slot = {{ required = true }}, name = {{ required = true }} }} }},"#
+        ),
+    );
+    let ann = user(&server, "ann");
+    let [day, other] = [in_days(2), in_days(3)];
+    let with = |more: &Value| {
+        let mut data = mark.clone();
+        data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        data
+    };
+    for chosen in [&day, &other] {
+        let shown = ann.sends("PICK", &with(&json!({"day": chosen})));
+        assert_eq!(shown["screen"], "PICK", "the same screen: {shown}");
+        assert!(shown["data"].get("error_message").is_none(), "what is yet to come is not asked for: {shown}");
+        let starts = ["09:00", "10:00", "11:00"].map(|time| format!("{chosen}T{time}"));
+        assert_eq!(ids(&shown["data"]["slots"]), starts);
+    }
+    let bad = ann.sends("PICK", &with(&json!({"day": "soon"})));
+    assert_eq!(bad, json!({"screen": "PICK", "data": {"error_message": "day: please choose a date."}}));
+    assert_eq!(server.submissions().len(), 0);
+
+    let missing = ann.sends("PICK", &json!({"day": other, "slot": format!("{other}T10:00"), "name": ""}));
+    assert_eq!(missing["data"]["error_message"], "Please fill in: name.", "the whole screen needs all of it");
+    let sent = ann.sends("PICK", &json!({"day": other, "slot": format!("{other}T10:00"), "name": "Ann"}));
+    assert_eq!(sent, success("ann"));
+    assert_eq!(server.slot(&other, "10:00")["taken"], 1);
+}
+
+#[test]
+fn a_choice_by_its_fields_refreshes_its_screen() {
+    choose("[\"day\"]", &json!({}));
+}
+
+#[test]
+fn a_choice_by_a_mark_refreshes_its_screen() {
+    choose("{ trigger = [\"day\", \"week\"] }", &json!({"trigger": "day"}));
+}
+
+#[test]
+fn a_choice_on_an_early_screen_is_kept_in_the_draft() {
+    let server = with_screens(
+        "",
+        r#"
+        { name = "PICK", select = ["day"], data = { slots = { slots = "chair", day = "day" } }, fields = { day = { required = true }, slot = { required = true } } },
+        { name = "LAST", final = true, data = { day = { answer = "day" } } },
+        "#,
+    );
+    let (ann, day) = (user(&server, "ann"), in_days(2));
+    assert_eq!(ann.sends("PICK", &json!({"day": day}))["screen"], "PICK");
+    let draft = ann.draft().unwrap();
+    assert_eq!((&draft["screen"], &draft["data"]), (&json!("PICK"), &json!({"day": day})));
+    let whole = json!({"day": day, "slot": format!("{day}T09:00")});
+    assert_eq!(ann.sends("PICK", &whole), json!({"screen": "LAST", "data": {"day": day}}));
+    assert_eq!(ann.sends("LAST", &json!({})), success("ann"));
+    assert_eq!(server.submissions()[0]["data"], whole);
+}
+
+#[test]
+fn users_are_told_what_does_not_fit_in_their_language_or_the_owners_own_words() {
+    let server = with_screens(
+        r#"
+language = "de"
+texts = { too_short = "{field} braucht {min} Buchstaben, bitte." }
+"#,
+        r#"{ name = "FORM", final = true, fields = {
+            name = { required = true, min = 2, max = 5, label = "Name" },
+            email = { type = "email", label = "E-Mail" },
+            age = { type = "integer", min = 18, max = 99, label = "Alter" },
+            plan = { type = "choice", choices = ["klein", "groß"], label = "Tarif" },
+            extras = { type = "choices", choices = ["a", "b"] },
+            day = { type = "date", label = "Tag" },
+            code = { pattern = "[A-Z]{2}-[0-9]+", label = "Nummer" },
+            plate = { pattern = "[A-Z]+", error = "So sieht kein Kennzeichen aus." },
+        } },"#,
+    );
+    let ann = user(&server, "ann");
+    for (data, told) in [
+        (json!({}), "Bitte ausfüllen: Name."),
+        (json!({"name": "  "}), "Bitte ausfüllen: Name."),
+        (json!({"name": "Z"}), "Name braucht 2 Buchstaben, bitte."),
+        (json!({"name": "Zoë Ñandú"}), "Name: höchstens 5 Zeichen."),
+        (json!({"name": "Zoë", "email": "nirgends"}), "E-Mail: Bitte geben Sie eine gültige E-Mail-Adresse ein."),
+        (json!({"name": "Zoë", "age": 17}), "Alter: mindestens 18."),
+        (json!({"name": "Zoë", "age": "100"}), "Alter: höchstens 99."),
+        (json!({"name": "Zoë", "age": 18.5}), "Alter: Bitte geben Sie eine ganze Zahl ein."),
+        (json!({"name": "Zoë", "plan": "mittel"}), "Tarif: Bitte wählen Sie eines davon: klein, groß."),
+        (json!({"name": "Zoë", "extras": ["a", "c"]}), "extras: Bitte wählen Sie eines davon: a, b."),
+        (json!({"name": "Zoë", "day": "4.1.2030"}), "Tag: Bitte wählen Sie ein Datum."),
+        (json!({"name": "Zoë", "code": "AB-"}), "Nummer: Bitte prüfen Sie diese Angabe."),
+        (json!({"name": "Zoë", "code": "xAB-1"}), "Nummer: Bitte prüfen Sie diese Angabe."),
+        (json!({"name": "Zoë", "plate": "abc"}), "So sieht kein Kennzeichen aus."),
+        (json!({"name": ["Zoë"]}), "Name: Bitte prüfen Sie diese Angabe."),
+    ] {
+        let answer = ann.sends("FORM", &data);
+        assert_eq!(answer, json!({"screen": "FORM", "data": {"error_message": told}}), "{data}");
+    }
+    let good =
+        json!({"name": "Zoë", "email": "", "age": "18", "plan": "groß", "extras": [], "code": "AB-1", "plate": null});
+    assert_eq!(ann.sends("FORM", &good), success("ann"));
+    assert_eq!(server.submissions()[0]["data"], good);
+}
+
+#[test]
+fn what_is_full_can_be_shown_and_lists_are_no_longer_than_told() {
+    let screens = |data: &str| {
+        format!(
+            r#"{{ name = "DAY", data = {{ {data} }}, fields = {{ day = {{}} }} }},
+               {{ name = "SLOT", final = true, data = {{ slots = {{ slots = "chair", day = "day", full = "shown" }} }}, fields = {{ slot = {{}} }} }},"#
+        )
+    };
+    let settings = "language = \"de\"\nbooking = { calendar = \"chair\", date = \"slot\", time = \"slot\" }";
+    let days = "days = { dates = \"chair\", full = \"shown\", most = 5 }, next = { slots = \"chair\", most = 2 }";
+    let server = with_screens(settings, &screens(days));
+    let day = in_days(2);
+    for time in ["09:00", "11:00"] {
+        let bob = user(&server, time);
+        bob.sends("DAY", &json!({"day": day}));
+        assert_eq!(bob.sends("SLOT", &json!({"slot": format!("{day}T{time}")})), success(time));
+    }
+    let ann = user(&server, "ann");
+    let shown = ann.sends("DAY", &json!({"day": day}));
+    let enabled = |list: &Value| -> Vec<bool> {
+        list.as_array().unwrap().iter().map(|choice| choice["enabled"].as_bool().unwrap()).collect()
+    };
+    assert_eq!(enabled(&shown["data"]["slots"]), [false, true, false], "{shown}");
+    assert!(shown["data"]["slots"][1]["title"].as_str().unwrap().ends_with(", 10:00"));
+
+    // One who chooses what can't be chosen is led back to what can.
+    let refused = ann.sends("SLOT", &json!({"slot": format!("{day}T09:00")}));
+    assert_eq!(refused["screen"], "SLOT");
+    assert_eq!(enabled(&refused["data"]["slots"]), [false, true, false]);
+    let told = "Dieser Termin wurde gerade vergeben. Bitte wählen Sie einen anderen.";
+    assert_eq!(refused["data"]["error_message"], told);
+
+    let bob = user(&server, "10:00");
+    bob.sends("DAY", &json!({"day": day}));
+    assert_eq!(bob.sends("SLOT", &json!({"slot": format!("{day}T10:00")})), success("10:00"));
+    let first = ann.opens();
+    let days = &first["data"]["days"];
+    assert_eq!(days.as_array().unwrap().len(), 5);
+    let full: Vec<&Value> = days.as_array().unwrap().iter().filter(|day| day["enabled"] == false).collect();
+    assert_eq!(full.iter().map(|day| &day["id"]).collect::<Vec<_>>(), [&json!(day)], "{days}");
+    assert_eq!(first["data"]["next"].as_array().unwrap().len(), 2);
+    // With nothing of a day left, another one is to be chosen.
+    let back = ann.sends("SLOT", &json!({"slot": format!("{day}T10:00")}));
+    assert_eq!((&back["screen"], &back["data"]["error_message"]), (&json!("DAY"), &json!(told)), "{back}");
+}
+
+#[test]
+fn the_agent_who_is_shown_gets_the_lead_unless_they_cannot_take_it_any_more() {
+    let server = with_screens(
+        "lead = { team = \"sales\", agent = \"adviser\" }",
+        r#"
+        { name = "NAME", fields = { name = {} } },
+        { name = "LAST", final = true, data = { adviser = { agent = "sales" } } },
+        "#,
+    );
+    server.add_agent("Ann", &[]);
+    server.add_agent("Ben", &["--max", "2"]);
+    let (one, two) = (user(&server, "one"), user(&server, "two"));
+    let shown = |user: User<'_>| user.sends("NAME", &json!({"name": user.token}))["data"]["adviser"].clone();
+    assert_eq!(shown(one), "Ann", "who would get the next lead");
+    server.add_agent("Cleo", &[]);
+    let agent_of = |token: &str| {
+        server.settled();
+        let rows = server.submissions();
+        rows.into_iter().find(|row| row["flow_token"] == token).unwrap()
+    };
+    assert_eq!(shown(two), "Ann");
+    assert_eq!(two.sends("LAST", &json!({})), success("two"));
+    assert_eq!(agent_of("two")["agent"], "Ann");
+    // Now Ben and Cleo have fewer, and would get the next.
+    assert_eq!(shown(user(&server, "three")), "Ben");
+    assert_eq!(one.opens()["screen"], "NAME");
+    assert_eq!(shown(one), "Ann", "the one who was shown stays");
+    assert_eq!(one.sends("LAST", &json!({})), success("one"));
+    let row = agent_of("one");
+    assert_eq!(
+        (&row["agent"], &row["data"]["adviser"]),
+        (&json!("Ann"), &json!("Ann")),
+        "though she has more than others"
+    );
+    let lead = server.row(&["leads", "show", &row["lead_id"].to_string()]);
+    assert_eq!(lead["reason"], "chosen", "{lead}");
+
+    // Who was shown has no room any more when the form is sent.
+    server.rows(&["agents", "pause", "Ben"]);
+    assert_eq!(user(&server, "three").sends("LAST", &json!({})), success("three"));
+    let lead = server.row(&["leads", "show", &agent_of("three")["lead_id"].to_string()]);
+    assert_eq!((&lead["agent"], &lead["reason"]), (&json!("Cleo"), &json!("least_loaded")), "{lead}");
+    let ben = lead["considered"].as_array().unwrap().iter().find(|row| row["agent"] == "Ben").unwrap();
+    assert_eq!(ben["verdict"], "paused");
+}
+
+#[test]
+fn agents_can_be_chosen_from_a_list_and_one_at_their_limit_is_passed_over_with_the_reason_told() {
+    let server = with_screens(
+        "lead = { team = \"sales\", agent = \"adviser\" }",
+        r#"{ name = "FORM", final = true, data = { advisers = { agents = "sales", most = 3 } }, fields = { adviser = {} } },"#,
+    );
+    server.add_agent("Dora", &[]);
+    server.add_agent("Ann", &[]);
+    server.add_agent("Ben", &["--max", "1"]);
+    let advisers = |token: &str| ids(&user(&server, token).opens()["data"]["advisers"]);
+    assert_eq!(advisers("x"), ["Ann", "Ben", "Dora"]);
+    // Two have Ben on their screens, and choose him.
+    let lead_of = |token: &str| {
+        assert_eq!(user(&server, token).sends("FORM", &json!({"adviser": "Ben"})), success(token));
+        server.settled();
+        let row = server.submissions().into_iter().find(|row| row["flow_token"] == token).unwrap();
+        server.row(&["leads", "show", &row["lead_id"].to_string()])
+    };
+    let first = lead_of("first");
+    assert_eq!((&first["agent"], &first["reason"]), (&json!("Ben"), &json!("chosen")));
+    assert_eq!(advisers("x"), ["Ann", "Dora"], "he has no room for more");
+    let second = lead_of("second");
+    assert_eq!((&second["agent"], &second["reason"]), (&json!("Dora"), &json!("least_loaded")), "{second}");
+    let considered = second["considered"].as_array().unwrap();
+    let ben = considered.iter().find(|row| row["agent"] == "Ben").unwrap();
+    assert_eq!(ben["verdict"], "full", "{second}");
+    let said = server.cli(&["leads", "show", &second["id"].to_string()]);
+    assert!(said.code == 0 && said.out.contains("Ben") && said.out.contains("full"), "{said:?}");
+}
+
+#[test]
+fn a_form_that_is_opened_again_shows_nobody_what_was_answered_and_keeps_it() {
+    let server = with_screens(
+        "",
+        r#"
+        { name = "NAME", data = { name = { answer = "name" }, greeting = { value = "Hello" } }, fields = { name = {} } },
+        { name = "LAST", final = true, data = { extras = { answer = "extras" } }, fields = { note = {} } },
+        "#,
+    );
+    let ann = user(&server, "ann");
+    let first = |name: &Value| json!({"screen": "NAME", "data": {"name": name, "greeting": "Hello"}});
+    assert_eq!(ann.opens(), first(&json!("")));
+    assert!(ann.draft().is_none(), "nothing was answered yet");
+    ann.sends("NAME", &json!({"name": "Zoë \"王\"", "extras": ["a", {"b": null}]}));
+    assert_eq!(ann.draft().unwrap()["screen"], "LAST");
+    assert_eq!(ann.opens(), first(&json!("")), "it could be somebody else with the same token");
+    let draft = ann.draft().unwrap();
+    assert_eq!((&draft["screen"], &draft["data"]["name"]), (&json!("NAME"), &json!("Zoë \"王\"")), "it is there still");
+    assert_eq!(ann.sends("NAME", &json!({"name": "Zoë"}))["data"]["extras"], json!(["a", {"b": null}]));
+    assert_eq!(ann.leaves("LAST"), first(&json!("Zoë")), "whoever goes back has answered it");
+    assert_eq!(ann.sends("LAST", &json!({})), success("ann"));
+    assert_eq!(server.submissions()[0]["data"], json!({"name": "Zoë", "extras": ["a", {"b": null}]}));
+}
