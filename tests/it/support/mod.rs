@@ -7,6 +7,7 @@ pub mod form;
 pub mod http;
 pub mod load;
 pub mod phone;
+pub mod program;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};

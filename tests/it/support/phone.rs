@@ -37,6 +37,11 @@ pub fn seal(request: &Value) -> Sealed {
 
 /// The same for the owner of another key.
 pub fn seal_for(public_key: &str, request: &Value) -> Sealed {
+    seal_text(public_key, &request.to_string())
+}
+
+/// The same of a request as it is written.
+pub fn seal_text(public_key: &str, request: &str) -> Sealed {
     let (mut key, mut iv) = ([0; 16], [0; 16]);
     rand::fill(&mut key).unwrap();
     rand::fill(&mut iv).unwrap();
@@ -45,7 +50,7 @@ pub fn seal_for(public_key: &str, request: &Value) -> Sealed {
     let mut wrapped = vec![0; public.ciphertext_size()];
     public.encrypt(&OAEP_SHA256_MGF1SHA256, &key, &mut wrapped, None).unwrap();
     let cipher = AesGcm::<Aes128, U16>::new(&key.into());
-    let sealed = cipher.encrypt(&Nonce::<U16>::from(iv), request.to_string().as_bytes()).unwrap();
+    let sealed = cipher.encrypt(&Nonce::<U16>::from(iv), request.as_bytes()).unwrap();
     let body = json!({
         "encrypted_flow_data": STANDARD.encode(sealed),
         "encrypted_aes_key": STANDARD.encode(wrapped),
