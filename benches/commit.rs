@@ -104,6 +104,7 @@ fn form(number: u64) -> Form {
         elsewhere: Vec::new(),
         draft_key: None,
         wish: None,
+        request: None,
         answerable: true,
         submission: Submission {
             flow,

@@ -16,6 +16,7 @@
 //! | [`intake`] | whether bytes are a submission from the sender we trust | domain, config |
 //! | [`signing`] | how what we send is signed | domain |
 //! | [`store`] | what is on disk, in which order | domain, clock |
+//! | [`outgoing`] | how far a request to the outside may go | nothing of the others |
 //! | [`http`] | limits, deadlines, status codes | intake, store, domain, clock, config, current, signing |
 //! | [`work`] | when a job runs, and that its failure stays its own | store, domain, clock, config, intake, current |
 //! | [`admin`] | what an operator may ask of a running server or of a file | store, domain, clock, config, intake, current |
@@ -30,6 +31,7 @@ pub mod current;
 pub mod domain;
 pub mod http;
 pub mod intake;
+pub mod outgoing;
 pub mod signing;
 pub mod store;
 pub mod telemetry;

@@ -1,5 +1,7 @@
 //! What the benches over loopback stand on: a server process, a bare one beside it, and a load.
 
+#![allow(dead_code, reason = "each bench uses its part")]
+
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -141,6 +143,58 @@ pub async fn closed_loop(to: SocketAddr, path: &str, body: Body, connections: u6
     gather(tasks, began).await
 }
 
+/// Each of `connections` sends the next of `requests` (as made by [`signed`]) as soon as it has the answer to the last
+/// one, until all are sent or the time is over.
+pub async fn closed_loop_of(to: SocketAddr, requests: Vec<Vec<u8>>, connections: usize, length: Duration) -> Seen {
+    let began = Instant::now();
+    let requests = std::sync::Arc::new(requests);
+    let place = std::sync::Arc::new(AtomicU64::new(0));
+    let mut tasks = Vec::new();
+    for _ in 0..connections {
+        let (requests, place) = (requests.clone(), place.clone());
+        tasks.push(tokio::spawn(async move {
+            let mut sender = Sender::connect(to, String::new()).await;
+            let mut seen = Seen::default();
+            while began.elapsed() < length {
+                let next = usize::try_from(place.fetch_add(1, Ordering::Relaxed)).unwrap();
+                let Some(request) = requests.get(next) else { break };
+                let sent = Instant::now();
+                let accepted = sender.exchange(request).await.starts_with(b"HTTP/1.1 200");
+                seen.note(accepted, sent);
+            }
+            seen
+        }));
+    }
+    gather(tasks, began).await
+}
+
+/// Sends `requests` at `rate` a second whether or not answers come; a latency counts from when each was to be sent.
+pub async fn open_loop_of(to: SocketAddr, requests: Vec<Vec<u8>>, rate: u32, connections: usize) -> Seen {
+    let began = Instant::now();
+    let requests = std::sync::Arc::new(requests);
+    let mut tasks = Vec::new();
+    for connection in 0..connections {
+        let requests = requests.clone();
+        tasks.push(tokio::spawn(async move {
+            let mut sender = Sender::connect(to, String::new()).await;
+            let mut seen = Seen::default();
+            for (number, request) in requests.iter().enumerate().skip(connection).step_by(connections) {
+                let due = began + Duration::from_secs_f64(f64::from(u32::try_from(number).unwrap()) / f64::from(rate));
+                tokio::time::sleep_until(due.into()).await;
+                let accepted = sender.exchange(request).await.starts_with(b"HTTP/1.1 200");
+                seen.note(accepted, due);
+            }
+            seen
+        }));
+    }
+    gather(tasks, began).await
+}
+
+/// The bytes of a signed `POST`.
+pub fn signed(path: &str, body: &str) -> Vec<u8> {
+    signed_with(&Hmac::new_from_slice(SECRET.as_bytes()).unwrap(), path, body)
+}
+
 /// Sends `rate` forms a second whether or not answers come; a latency counts from when the form was to be sent.
 pub async fn open_loop(to: SocketAddr, path: &str, body: Body, rate: u64, connections: u64, length: Duration) -> Seen {
     let began = Instant::now();
@@ -199,28 +253,36 @@ impl Sender {
 
     /// Sends one signed form; whether it was accepted.
     async fn post(&mut self, body: &str) -> bool {
-        use std::fmt::Write;
-        let mut mac = self.key.clone();
-        mac.update(body.as_bytes());
-        let mut signature = String::with_capacity(64);
-        for byte in mac.finalize().into_bytes() {
-            write!(signature, "{byte:02x}").unwrap();
-        }
-        let request = format!(
-            "POST {} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-             x-hub-signature-256: sha256={signature}\r\n\r\n{body}",
-            self.path,
-            body.len()
-        );
-        self.stream.write_all(request.as_bytes()).await.unwrap();
-        self.buffer.clear();
-        loop {
-            assert_ne!(self.stream.read_buf(&mut self.buffer).await.unwrap(), 0, "the server hung up");
-            if let Some(whole) = whole_answer(&self.buffer) {
-                return whole.starts_with(b"HTTP/1.1 200") && whole.windows(14).any(|w| w == b"SUCCESS_SCREEN");
-            }
-        }
+        let request = signed_with(&self.key, &self.path, body);
+        let whole = self.exchange(&request).await;
+        whole.starts_with(b"HTTP/1.1 200") && whole.windows(14).any(|window| window == b"SUCCESS_SCREEN")
     }
+
+    /// Sends one request and gives the whole answer.
+    async fn exchange(&mut self, request: &[u8]) -> &[u8] {
+        self.stream.write_all(request).await.unwrap();
+        self.buffer.clear();
+        while whole_answer(&self.buffer).is_none() {
+            assert_ne!(self.stream.read_buf(&mut self.buffer).await.unwrap(), 0, "the server hung up");
+        }
+        &self.buffer
+    }
+}
+
+fn signed_with(key: &Hmac<Sha256>, path: &str, body: &str) -> Vec<u8> {
+    use std::fmt::Write;
+    let mut mac = key.clone();
+    mac.update(body.as_bytes());
+    let mut signature = String::with_capacity(64);
+    for byte in mac.finalize().into_bytes() {
+        write!(signature, "{byte:02x}").unwrap();
+    }
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
+         x-hub-signature-256: sha256={signature}\r\n\r\n{body}"
+    )
+    .into_bytes()
 }
 
 /// The answer, once all of it is there.

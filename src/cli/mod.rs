@@ -1,8 +1,8 @@
 //! The command line: argv in, exit code out.
 //!
-//! Every command but `serve`, `try` and `demo` is a question to the admin desk, over the socket of a running server or on
-//! the file of a stopped one ([`reach`]). What can be typed, and how answers look, is in [`nouns`]. This file alone picks
-//! exit codes:
+//! Most commands are questions to the admin desk, over the socket of a running server or on the file of a stopped one
+//! ([`reach`]); `serve`, `try`, `demo`, `keys`, `config` and `completions` are not. What can be typed, and how answers look, is
+//! in [`nouns`]. This file alone picks exit codes:
 //!
 //! | code | meaning |
 //! |---|---|
@@ -10,13 +10,14 @@
 //! | 1 | it failed |
 //! | 2 | the command line or the config is wrong |
 //! | 3 | there is no such thing |
-//! | 4 | the server or the file can't be reached |
+//! | 4 | the server, the file or Meta can't be reached |
 //! | 5 | the disk can't be trusted |
 //! | 6 | the file is damaged |
 
 pub mod args;
 pub mod demo;
 pub mod flow_keys;
+mod graph;
 pub mod nouns;
 mod phone;
 pub mod reach;
@@ -43,7 +44,8 @@ use crate::config::{Config, ConfigError};
 use crate::store::StoreError;
 use demo::{DemoArgs, DemoError};
 use flow_keys::NoFlowKey;
-use nouns::keys::KeysError;
+use graph::GraphError;
+use nouns::keys::{AtMetaError, KeysError};
 use nouns::{Asked, reload, status};
 use phone::WalkError;
 use secrets::NoSecret;
@@ -145,6 +147,7 @@ impl CliError {
                 | TryError::Send(SendError::NotListening { .. })
                 | TryError::Walk(WalkError::Send(SendError::NotListening { .. })),
             ) => 4,
+            Self::Keys(KeysError::AtMeta(error)) => of_keys_at_meta(error),
             Self::Keys(KeysError::NoFlow(_)) => 3,
             Self::Keys(KeysError::Config(_) | KeysError::FlowKey(_))
             | Self::Config(_)
@@ -164,6 +167,15 @@ const fn of_admin(code: ErrorCode) -> u8 {
         ErrorCode::Unreachable => 4,
         ErrorCode::Untrusted => 5,
         ErrorCode::Damaged => 6,
+    }
+}
+
+fn of_keys_at_meta(error: &AtMetaError) -> u8 {
+    match error {
+        AtMetaError::Failed(failed) if failed.iter().any(|(_, error)| error.is_unreached()) => 4,
+        AtMetaError::Failed(_) | AtMetaError::FormsFail(_) | AtMetaError::Io(_) => 1,
+        AtMetaError::Graph(error) if !matches!(error, GraphError::BadToken) => 1,
+        _ => 2,
     }
 }
 

@@ -13,6 +13,7 @@ mod changes;
 mod error;
 mod fields;
 mod flows;
+mod graph;
 mod nearest;
 mod raw;
 mod screen_data;

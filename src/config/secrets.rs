@@ -10,29 +10,32 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use zeroize::{Zeroize, Zeroizing};
+
 /// A file with more than this is no secret.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
+const FILE_TEXT_MAX: usize = 64 * 1024;
 
 /// Others than the owner and the group may read the file.
 const WORLD_READABLE: u32 = 0o004;
 
-/// Something that is never shown: `Debug` prints `…`.
+/// Something that is never shown: `Debug` prints `…`. Wiped from memory when it is dropped.
 #[derive(Clone)]
-pub struct Secret<T = String>(T);
+pub struct Secret<T: Zeroize = String>(Zeroizing<T>);
 
-impl<T> Secret<T> {
+impl<T: Zeroize> Secret<T> {
     /// Hides `value`.
-    pub const fn new(value: T) -> Self {
-        Self(value)
+    pub fn new(value: T) -> Self {
+        Self(Zeroizing::new(value))
     }
 
     /// The value, for the one place that needs it.
-    pub const fn expose(&self) -> &T {
+    pub fn expose(&self) -> &T {
         &self.0
     }
 }
 
-impl<T> fmt::Debug for Secret<T> {
+impl<T: Zeroize> fmt::Debug for Secret<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("…")
     }
@@ -124,7 +127,7 @@ impl SecretRef {
         match self {
             Self::File(path) => match read_text(path)? {
                 text if text.trim().is_empty() => Err(SecretError::Empty(path.clone())),
-                text => Ok(Some(Secret::new(text))),
+                text => Ok(Some(Secret(text))),
             },
             Self::Env(_) | Self::Text(_) => self.resolve(),
         }
@@ -181,11 +184,15 @@ fn is_variable_name(name: &str) -> bool {
     fits && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
 }
 
-fn read_text(path: &Path) -> Result<String, SecretError> {
+fn read_text(path: &Path) -> Result<Zeroizing<String>, SecretError> {
     let failed = |source| SecretError::Read { path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)).map_err(failed)?;
-    String::from_utf8(bytes).map_err(|_| SecretError::NotText(path.to_owned()))
+    // All of it at once: a buffer that grows would leave copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(FILE_TEXT_MAX));
+    match File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text)) {
+        Ok(_) => Ok(text),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(SecretError::NotText(path.to_owned())),
+        Err(error) => Err(failed(error)),
+    }
 }
 
 fn read_file(path: &Path) -> Result<Secret, SecretError> {
@@ -218,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_never_shown() {
-        let shown = format!("{:?} {:?}", Secret::new("hush"), parsed("text:hush"));
+        let shown = format!("{:?} {:?}", Secret::new("hush".to_owned()), parsed("text:hush"));
         assert_eq!(shown, "… Text(…)");
         assert!(!refused("hush:hush").to_string().contains("hush"));
     }

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::graph;
 use super::raw::Table;
 use super::secrets::SecretRef;
 use super::units;
@@ -39,6 +40,12 @@ pub struct Meta {
     pub app_secrets: Vec<SecretRef>,
     /// What `GET /webhook` must bring. Default `env:META_VERIFY_TOKEN`.
     pub verify_token: SecretRef,
+    /// What flowgate shows the Graph API. Only what asks there needs it. Default `env:META_ACCESS_TOKEN`.
+    pub access_token: SecretRef,
+    /// The version of the Graph API, `v` and digits around a dot. Default `v26.0`.
+    pub api_version: String,
+    /// Where the Graph API is, without a slash at its end. Default `https://graph.facebook.com`.
+    pub graph_url: String,
 }
 
 /// Bounds on what comes in.
@@ -133,11 +140,22 @@ impl Places {
     }
 }
 
+impl Default for Meta {
+    fn default() -> Self {
+        let shipped = |name: &str| SecretRef::Env(name.to_owned());
+        Self {
+            app_secrets: vec![shipped("META_APP_SECRET")],
+            verify_token: shipped("META_VERIFY_TOKEN"),
+            access_token: shipped("META_ACCESS_TOKEN"),
+            api_version: graph::VERSION.to_owned(),
+            graph_url: graph::URL.to_owned(),
+        }
+    }
+}
+
 impl Meta {
     pub(super) fn read(root: &Table<'_>, folder: &Path) -> Self {
-        let shipped = |name: &str| SecretRef::Env(name.to_owned());
-        let mut meta =
-            Self { app_secrets: vec![shipped("META_APP_SECRET")], verify_token: shipped("META_VERIFY_TOKEN") };
+        let mut meta = Self::default();
         root.table("meta", |table| {
             if let Some(item) = table.get("app_secrets")
                 && let Some(items) = item.some_items()
@@ -149,6 +167,15 @@ impl Meta {
             }
             if let Some(token) = table.get("verify_token").and_then(|item| secret(&item, folder)) {
                 meta.verify_token = token;
+            }
+            if let Some(token) = table.get("access_token").and_then(|item| secret(&item, folder)) {
+                meta.access_token = token;
+            }
+            if let Some(version) = table.get("api_version").and_then(|item| item.parsed(graph::version)) {
+                meta.api_version = version;
+            }
+            if let Some(url) = table.get("graph_url").and_then(|item| item.parsed(graph::url)) {
+                meta.graph_url = url;
             }
         });
         meta

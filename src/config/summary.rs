@@ -106,6 +106,10 @@ impl Config {
         let mut notes: Vec<String> =
             self.meta.app_secrets.iter().filter_map(|place| secret("app_secrets", place)).collect();
         notes.extend(secret("verify_token", &self.meta.verify_token));
+        // A variable that is not set is none: serving needs no access token.
+        if !matches!(self.meta.access_token, SecretRef::Env(_)) {
+            notes.extend(secret("access_token", &self.meta.access_token));
+        }
         for (flow, places) in &self.keys {
             let places = places.private_keys.iter().chain(&places.passphrase);
             notes.extend(places.filter_map(SecretRef::note).map(|note| format!("flow {flow}: {note}")));

@@ -51,6 +51,9 @@ fn the_shipped_config_names_every_setting_and_what_is_left_out_stands_there_as_a
         "data",
         "app_secrets",
         "verify_token",
+        "access_token",
+        "api_version",
+        "graph_url",
         "body",
         "flow_body",
         "bodies",
@@ -235,6 +238,13 @@ fn secrets_that_are_there_come_newest_first_and_the_others_are_noted() {
 }
 
 #[test]
+fn an_access_token_that_is_not_set_is_none_of_a_servers_business() {
+    let said = |typed: &str| accepted(&format!("[meta]\naccess_token = {typed:?}")).notes().join("\n");
+    assert!(!said("env:FLOWGATE_TEST_NOT_SET").contains("access_token"));
+    assert!(said("text:hush").contains("meta.access_token: a secret stands in the config itself"));
+}
+
+#[test]
 fn the_summary_says_what_a_config_comes_to() {
     let text = format!("{}\n[flows.open]\nsignature = \"none\"\n", SHIPPED.replace("env:META", "text:META"));
     let config = Config { admin_listen: "0.0.0.0:8081".parse().unwrap(), ..accepted(&text) };
@@ -261,6 +271,7 @@ fn the_summary_says_what_a_config_comes_to() {
       2027-01-19    16 starts from 09:00 to 16:30
     note: meta.app_secrets: a secret stands in the config itself: that is for tests
     note: meta.verify_token: a secret stands in the config itself: that is for tests
+    note: meta.access_token: a secret stands in the config itself: that is for tests
     note: flow open takes forms without a signature: anybody who reaches it can send them
     note: admin_listen 0.0.0.0:8081 is open to other machines, and asks nobody who they are
     note: of 2 flows none has a `webhook` rule: forms that come through /webhook are nobody's and become dead letters

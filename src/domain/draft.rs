@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::ids::{Customer, FlowName, FlowToken};
-use super::time::Timestamp;
+use super::time::{Millis, Timestamp};
 
 /// The answers so far, as the file has them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,12 +18,40 @@ pub struct Draft {
     pub flow_token: Option<FlowToken>,
     /// Who fills it in.
     pub customer: Customer,
-    /// The screen that was sent last.
+    /// The screen that its user is on, as far as we were told.
     pub screen: Box<str>,
     /// All fields so far: the text of a JSON object.
     pub data: Box<str>,
     /// When the last screen came.
     pub updated_at: Timestamp,
+}
+
+/// Whether somebody is still at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DraftState {
+    /// They may be.
+    Open,
+    /// It has been still for longer than its flow waits. It stays, and goes on where it was if they come back.
+    Abandoned,
+}
+
+impl DraftState {
+    /// The name that lists show.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+impl Draft {
+    /// Its state at `now`, where its flow waits for `patience`.
+    #[must_use]
+    pub fn state(&self, now: Timestamp, patience: Millis) -> DraftState {
+        if now.since(self.updated_at) >= patience { DraftState::Abandoned } else { DraftState::Open }
+    }
 }
 
 /// The fields of `older` with those of `newer` over them: both, and the result, are texts of JSON objects.
@@ -50,6 +78,21 @@ mod tests {
     #[test]
     fn the_last_answer_wins_and_a_null_is_an_answer() {
         assert_eq!(&*merge(r#"{"a":1,"b":2}"#, r#"{"b":null,"c":3}"#), r#"{"a":1,"b":null,"c":3}"#);
+    }
+
+    #[test]
+    fn a_draft_that_is_still_for_long_enough_is_abandoned() {
+        let draft = Draft {
+            flow: FlowName::new("form").unwrap(),
+            flow_token: None,
+            customer: Customer::default(),
+            screen: "A".into(),
+            data: "{}".into(),
+            updated_at: Timestamp::from_millis(1000),
+        };
+        let state = |now| draft.state(Timestamp::from_millis(now), Millis::new(500));
+        assert_eq!((state(1499), state(1500)), (DraftState::Open, DraftState::Abandoned));
+        assert_eq!(state(0), DraftState::Open, "a clock that was set back abandons nobody");
     }
 
     #[test]

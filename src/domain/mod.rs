@@ -6,18 +6,21 @@
 
 pub mod arrival;
 pub mod booking;
+pub mod booking_rule;
 pub mod breaker;
 pub mod calendar;
 pub mod claim;
 pub mod complaint;
 pub mod draft;
 pub mod field;
+pub mod flaw;
 pub mod flow;
 pub mod gauge;
 pub mod health_event;
 pub mod ids;
 pub mod job;
 pub mod lead;
+pub mod pattern;
 pub mod retry;
 pub mod roster;
 pub mod screen;

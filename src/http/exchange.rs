@@ -104,7 +104,8 @@ impl Exchange<'_, '_> {
             return Ok(self.gone());
         }
         self.trace.outcome = "shown";
-        let answers = answers_so_far(self.app, draft)?;
+        // Whoever opens a form sees nothing of what was answered before: a sender may have given many people one token.
+        let answers = if shown.is_back { answers_so_far(self.app, draft)? } else { Map::new() };
         fresh(show(self.app, self.flow, &shown.screen(&answers), &answers)?)
     }
 

@@ -106,6 +106,13 @@ impl PrivateKey {
         &self.public_pem
     }
 
+    /// Whether a PEM text is the public half. The same key can be written with other line ends.
+    #[must_use]
+    pub fn is_half_of(&self, public_pem: &str) -> bool {
+        let der = |text: &str| pem::parse(text.replace("\\n", "\n")).ok().map(Pem::into_contents);
+        der(public_pem).is_some_and(|public| der(&self.public_pem).is_some_and(|ours| ours == public))
+    }
+
     /// Wraps an AES key as a phone does that knows the public half.
     pub(super) fn wrap(&self, key: &[u8; AES_KEY_BYTES]) -> Option<Vec<u8>> {
         let mut wrapped = vec![0; self.public.ciphertext_size()];
@@ -236,6 +243,19 @@ mod tests {
         for (text, passphrase) in FORMS {
             let key = PrivateKey::read(text, passphrase).unwrap();
             assert_eq!(key.public_pem(), include_str!("../../tests/vectors/key_public.pem"));
+        }
+    }
+
+    #[test]
+    fn a_public_half_is_known_however_its_lines_end() {
+        let key = PrivateKey::read(PKCS8, None).unwrap();
+        let public = include_str!("../../tests/vectors/key_public.pem");
+        let one_line = public.replace('\n', "").replace("KEY-----M", "KEY-----\nM").replace("=-----END", "=\n-----END");
+        for text in [public, public.trim(), &public.replace('\n', "\r\n"), &public.replace('\n', "\\n"), &one_line] {
+            assert!(key.is_half_of(text), "{text:?}");
+        }
+        for text in ["", "noise", PKCS8, include_str!("../../tests/vectors/other_public.pem")] {
+            assert!(!key.is_half_of(text), "{text:?}");
         }
     }
 

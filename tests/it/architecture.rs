@@ -126,6 +126,14 @@ fn only_the_store_knows_redb() {
 }
 
 #[test]
+fn only_outgoing_knows_tls() {
+    for (path, text) in files(&source("src")) {
+        let outside = module_of(&path) != "outgoing";
+        assert!(!(outside && code(&text).contains("rustls")), "{} names rustls", path.display());
+    }
+}
+
+#[test]
 fn only_the_clock_knows_chance() {
     for (path, text) in files(&source("src")) {
         let outside = module_of(&path) != "clock";

@@ -34,6 +34,8 @@ mod full_queue_says_so;
 mod http_limits;
 // Two hundred want three places: three get them.
 mod last_slot_goes_to_three;
+// The public half of a key, uploaded to Meta and compared with what Meta holds.
+mod keys_at_meta;
 // A thousand leads over equal agents; weights, limits, waiting, sticky customers.
 mod leads_are_shared;
 // Where the system allows few open files, commands and forms still get through.

@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use crate::domain::draft::Draft;
+use crate::domain::flow::ABANDONED_AFTER;
 use crate::domain::ids::SubmissionId;
 use crate::store::{Snapshot, StoreError, StoredSubmission};
 
@@ -69,14 +71,23 @@ pub(in crate::admin) fn submission(desk: &Desk, id: SubmissionId, out: &mut Out<
 }
 
 pub(in crate::admin) fn drafts(desk: &Desk, filter: &Filter, out: &mut Out<'_>) -> Result<(), AdminError> {
+    known_state(filter, &["open", "abandoned"])?;
     let mut out = Counted::new(filter.most(), out);
+    let (catalog, now) = (desk.catalog(), desk.now());
+    let state = |draft: &Draft| {
+        let flow = catalog.flows.get(&draft.flow);
+        draft.state(now, flow.map_or(ABANDONED_AFTER, |flow| flow.abandoned_after))
+    };
     let wanted = desk.read()?.drafts(|draft| {
-        filter.flow.as_ref().is_none_or(|flow| *flow == draft.flow) && !is_before(filter, draft.updated_at)
+        filter.flow.as_ref().is_none_or(|flow| *flow == draft.flow)
+            && !is_before(filter, draft.updated_at)
+            && fits(filter.state.as_deref(), state(draft).as_str())
     })?;
     for key in wanted {
         // Finished or forgotten meanwhile: it is no draft any more.
         let Some(draft) = desk.read()?.draft(key)? else { continue };
-        if !out.send(DraftView::from(draft))? {
+        let state = state(&draft);
+        if !out.send(DraftView::new(draft, state))? {
             break;
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::draft::Draft;
+use crate::domain::draft::{Draft, DraftState};
 use crate::domain::ids::{BookingId, JobId, LeadId, SubmissionId};
 use crate::domain::job::{Job, JobState};
 use crate::domain::time::Timestamp;
@@ -118,14 +118,16 @@ pub(in crate::admin) struct DraftView {
     flow: String,
     flow_token: Option<String>,
     user: Option<String>,
+    state: &'static str,
     screen: String,
     data: Value,
     updated_at: Timestamp,
 }
 
-impl From<Draft> for DraftView {
-    fn from(draft: Draft) -> Self {
+impl DraftView {
+    pub(in crate::admin) fn new(draft: Draft, state: DraftState) -> Self {
         Self {
+            state: state.as_str(),
             flow: draft.flow.to_string(),
             flow_token: draft.flow_token.map(|token| token.to_string()),
             user: draft.customer.name().map(str::to_owned),

@@ -30,19 +30,28 @@ struct List {
     window: Window,
     #[command(flatten)]
     of: OfFlow,
+    /// Only those in this state: open, or abandoned (still for longer than `abandoned_after` of their flow)
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
 }
 
 impl Drafts {
     /// The question it comes to.
     #[must_use]
     pub fn asked(self, now: Timestamp) -> Asked {
-        let List { window, of } = match self.verb {
+        let List { window, of, state } = match self.verb {
             Some(Verb::List(list)) => list,
             None => self.list,
         };
-        let filter = Filter { flow: of.flow, ..window.filter(now) };
-        let columns =
-            &[("UPDATED", "updated_at"), ("FLOW", "flow"), ("USER", "user"), ("SCREEN", "screen"), ("DATA", "data")];
+        let filter = Filter { flow: of.flow, state, ..window.filter(now) };
+        let columns = &[
+            ("UPDATED", "updated_at"),
+            ("FLOW", "flow"),
+            ("USER", "user"),
+            ("STATE", "state"),
+            ("SCREEN", "screen"),
+            ("DATA", "data"),
+        ];
         Asked { question: Question::Drafts(filter), look: Look::Table { columns, empty: "no drafts" } }
     }
 }

@@ -1,6 +1,10 @@
 //! `flowgate keys`: a new private key for an encrypted flow, and the public halves that Meta is to have.
 //!
-//! Asks no server: keys are files, and the config says where. What a key may look like is `crate::intake`'s.
+//! Asks no server of ours: keys are files, and the config says where. What a key may look like is `crate::intake`'s, and
+//! what is said to Meta is in `at_meta`.
+
+mod at_meta;
+mod held;
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -9,10 +13,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::flow_keys::{self, NoFlowKey};
-use crate::config::{Config, ConfigError};
+use crate::cli::flow_keys::{self, FlowKeys, NoFlowKey};
+use crate::cli::graph::url_of_key;
+use crate::config::{Config, ConfigError, Meta};
 use crate::domain::ids::FlowName;
 use crate::intake::{InvalidKey, PrivateKey};
+pub use at_meta::AtMetaError;
+use at_meta::Which;
 
 /// Keys of encrypted flows
 #[derive(Debug, clap::Args)]
@@ -35,9 +42,13 @@ enum Verb {
         #[arg(long, value_name = "NAME", value_parser = FlowName::new)]
         flow: Option<FlowName>,
     },
+    /// Uploads the newest key's public half to Meta for each phone number. Needs `meta.access_token`
+    Upload(Which),
+    /// Says whether Meta has the right key for each phone number. Needs `meta.access_token`
+    Check(Which),
 }
 
-/// Why there is no key to show.
+/// Why there is no key to show, or none at Meta.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// It would take the place of another one.
@@ -61,6 +72,9 @@ pub enum KeysError {
     /// A key of the config.
     #[error(transparent)]
     FlowKey(#[from] NoFlowKey),
+    /// What Meta holds, or did not take.
+    #[error(transparent)]
+    AtMeta(#[from] AtMetaError),
     /// The config.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -70,7 +84,7 @@ pub enum KeysError {
 }
 
 impl Keys {
-    /// Does it. `load` loads the config, which `new` does without.
+    /// Does it. `load` loads the config, which `new` can do without.
     ///
     /// # Errors
     /// [`KeysError`].
@@ -81,13 +95,32 @@ impl Keys {
         out: &mut impl Write,
     ) -> Result<(), KeysError> {
         match &self.verb {
-            Verb::New { file } => new(file, json, out),
+            Verb::New { file } => new(file, &load().map(|config| config.meta).unwrap_or_default(), json, out),
             Verb::Show { flow } => show(&load()?, flow.as_ref(), json, out),
+            Verb::Upload(which) => {
+                let config = load()?;
+                let keys = keys_of(&config, which.flow.as_ref())?;
+                Ok(at_meta::upload(&config, &keys, which, json, out)?)
+            }
+            Verb::Check(which) => {
+                let config = load()?;
+                let keys = keys_of(&config, which.flow.as_ref())?;
+                Ok(at_meta::check(&config, &keys, which, json, out)?)
+            }
         }
     }
 }
 
-fn new(file: &Path, json: bool, out: &mut impl Write) -> Result<(), KeysError> {
+/// All keys of the config, where `flow`, if one is named, has some.
+fn keys_of(config: &Config, flow: Option<&FlowName>) -> Result<FlowKeys, KeysError> {
+    let keys = flow_keys::read(config)?;
+    match flow.filter(|flow| !keys.contains_key(*flow)) {
+        Some(flow) => Err(KeysError::NoFlow(flow.clone())),
+        None => Ok(keys),
+    }
+}
+
+fn new(file: &Path, meta: &Meta, json: bool, out: &mut impl Write) -> Result<(), KeysError> {
     let text = PrivateKey::generate()?;
     let key = PrivateKey::read(&text, None)?;
     let failed = |source: io::Error| match source.kind() {
@@ -112,16 +145,16 @@ fn new(file: &Path, json: bool, out: &mut impl Write) -> Result<(), KeysError> {
     write!(out, "{}", key.public_pem())?;
     writeln!(out, "\nUpload it for each phone number (TOKEN needs whatsapp_business_messaging):\n")?;
     // Quoted as a shell takes it: PEM has no quotes of its own.
-    writeln!(out, "curl -X POST https://graph.facebook.com/v26.0/PHONE_NUMBER_ID/whatsapp_business_encryption \\")?;
+    writeln!(out, "curl -X POST {} \\", url_of_key(meta, "PHONE_NUMBER_ID"))?;
     writeln!(out, "  -H 'Authorization: Bearer TOKEN' --data-urlencode 'business_public_key={}'", key.public_pem())?;
+    if matches!(meta.access_token.resolve(), Ok(Some(_))) {
+        writeln!(out, "\nOr, once the config names it and the server runs with it: flowgate keys upload")?;
+    }
     Ok(())
 }
 
 fn show(config: &Config, flow: Option<&FlowName>, json: bool, out: &mut impl Write) -> Result<(), KeysError> {
-    let keys = flow_keys::read(config)?;
-    if let Some(flow) = flow.filter(|flow| !keys.contains_key(*flow)) {
-        return Err(KeysError::NoFlow(flow.clone()));
-    }
+    let keys = keys_of(config, flow)?;
     for (name, keys) in keys.iter().filter(|(name, _)| flow.is_none_or(|flow| flow == *name)) {
         let places = config.keys.get(name).map(|places| places.private_keys.as_slice()).unwrap_or_default();
         for (key, place) in keys.iter().zip(places) {

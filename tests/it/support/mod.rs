@@ -4,6 +4,7 @@
 //! into the data file: what a story knows, it knows through HTTP, the command line, or the exit code.
 
 pub mod form;
+pub mod graph;
 pub mod http;
 pub mod load;
 pub mod phone;
@@ -81,7 +82,15 @@ ahead = "60d"
 pub fn flowgate(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flowgate"));
     command.current_dir(folder).stdin(Stdio::null());
-    for name in ["META_APP_SECRET", "META_VERIFY_TOKEN", "RUST_LOG", "COLUMNS", "NO_COLOR", "CLICOLOR_FORCE"] {
+    for name in [
+        "META_APP_SECRET",
+        "META_VERIFY_TOKEN",
+        "META_ACCESS_TOKEN",
+        "RUST_LOG",
+        "COLUMNS",
+        "NO_COLOR",
+        "CLICOLOR_FORCE",
+    ] {
         command.env_remove(name);
     }
     command

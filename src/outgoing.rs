@@ -1,0 +1,282 @@
+//! Requests to the outside, over https or, on this machine, plain: one request, its whole answer, within bounds.
+//!
+//! The client keeps connections for each destination and is cheap to clone; it runs on the tokio runtime that it is used
+//! in. What is sent, where to, when again, and what an answer means is for the callers to say. An answer that points
+//! elsewhere is an answer like any other: following it would carry what was sent, a token say, to whoever it names.
+//! Proxies of the environment are not asked.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{HeaderMap, Request, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore};
+
+/// Bytes that the head of an answer may have.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// How far one exchange may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// From the look-up of the name to the last byte of the answer.
+    pub deadline: Duration,
+    /// Bytes of the answer's body.
+    pub answer_bytes_max: usize,
+}
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+/// No whole answer. Names the destination's host, never what was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum OutgoingError {
+    /// This machine has nothing to check certificates with. Nothing was sent.
+    #[error(
+        "this machine knows no certificate authorities, so https can't be checked: install its package ca-certificates"
+    )]
+    NoRoots,
+    /// No TLS at all.
+    #[error("can't set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// No connection, or nobody there whom we trust. Nothing was sent.
+    #[error("can't reach {host}: {why}")]
+    Unreachable {
+        /// The host, with its port if one was given.
+        host: String,
+        /// The cause.
+        why: String,
+    },
+    /// It ended too early. Whether the request was taken is unknown.
+    #[error("the connection to {host} broke before the answer was whole: {why}")]
+    Broken {
+        /// The host.
+        host: String,
+        /// The cause.
+        why: String,
+    },
+    /// It took too long. Whether the request was taken is unknown.
+    #[error("no whole answer from {host} within {} s", deadline.as_secs_f64())]
+    Late {
+        /// The host.
+        host: String,
+        /// How long was waited.
+        deadline: Duration,
+    },
+    /// It was too long. The request was taken.
+    #[error("the answer from {host} has more than {bytes_max} bytes")]
+    TooLarge {
+        /// The host.
+        host: String,
+        /// The bound.
+        bytes_max: usize,
+    },
+}
+
+/// The client.
+#[derive(Clone)]
+pub struct Outgoing {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    has_roots: bool,
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing").field("has_roots", &self.has_roots).finish_non_exhaustive()
+    }
+}
+
+impl Outgoing {
+    /// A client that trusts whom this machine trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` say otherwise, as for OpenSSL).
+    ///
+    /// # Errors
+    /// [`OutgoingError::Tls`].
+    pub fn new() -> Result<Self, OutgoingError> {
+        let mut roots = RootCertStore::empty();
+        // What can't be read or parsed is left out: one bad file among hundreds must not stop everything.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let has_roots = !roots.is_empty();
+        // Named, so that a second provider somewhere in the tree leaves nothing to guess.
+        let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        // Without it, a head and a body that leave as two packets may wait for each other.
+        tcp.set_nodelay(true);
+        let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .http1_max_buf_size(HEAD_BYTES_MAX)
+            .build(https.wrap_connector(tcp));
+        Ok(Self { client, has_roots })
+    }
+
+    /// Sends one request, whose URI is absolute, and gives the answer once it is whole.
+    ///
+    /// # Errors
+    /// [`OutgoingError`] says how far it came: only after [`OutgoingError::NoRoots`] and [`OutgoingError::Unreachable`]
+    /// is it certain that nothing was taken.
+    pub async fn send(&self, request: Request<Full<Bytes>>, bounds: Bounds) -> Result<Reply, OutgoingError> {
+        if !self.has_roots && request.uri().scheme_str() == Some("https") {
+            return Err(OutgoingError::NoRoots);
+        }
+        let host = request.uri().authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
+        let exchange = self.exchange(request, bounds.answer_bytes_max, &host);
+        match tokio::time::timeout(bounds.deadline, exchange).await {
+            Ok(answered) => answered,
+            Err(_) => Err(OutgoingError::Late { host, deadline: bounds.deadline }),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        bytes_max: usize,
+        host: &str,
+    ) -> Result<Reply, OutgoingError> {
+        let host = || host.to_owned();
+        let answer = self.client.request(request).await.map_err(|error| {
+            let (host, why) = (host(), cause(&error));
+            if error.is_connect() {
+                OutgoingError::Unreachable { host, why }
+            } else {
+                OutgoingError::Broken { host, why }
+            }
+        })?;
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, bytes_max).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                OutgoingError::TooLarge { host: host(), bytes_max }
+            } else {
+                OutgoingError::Broken { host: host(), why: cause(&*error) }
+            }
+        })?;
+        Ok(Reply { status: head.status, headers: head.headers, body: body.to_bytes() })
+    }
+}
+
+/// What lies at the bottom of an error: "connection refused", where the layers above only say "client error".
+fn cause(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{SocketAddr, TcpListener};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { deadline: Duration::from_secs(15), answer_bytes_max: 1000 };
+
+    /// A server for one request, which it answers with these bytes; then it keeps the connection open, or closes it.
+    /// Tells when it has answered.
+    fn answering(bytes: &'static [u8], keep_open: bool) -> (SocketAddr, oneshot::Receiver<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tell, told) = oneshot::channel();
+        std::thread::spawn(move || {
+            let (socket, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(&socket).lines();
+            assert!(lines.any(|line| line.is_ok_and(|line| line.is_empty())), "the end of the head");
+            (&socket).write_all(bytes).unwrap();
+            let _ = tell.send(());
+            if keep_open {
+                // Until the client has left.
+                let _ = lines.next();
+            }
+        });
+        (address, told)
+    }
+
+    async fn ask(url: String) -> Result<Reply, OutgoingError> {
+        let request = Request::get(url).body(Full::default()).unwrap();
+        Outgoing::new().unwrap().send(request, BOUNDS).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_given_as_it_is_and_one_that_points_elsewhere_is_not_followed() {
+        let answer = b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 4\r\n\r\nbody";
+        let (address, _) = answering(answer, true);
+        let reply = ask(format!("http://{address}/a?b=c")).await.unwrap();
+        assert_eq!((reply.status.as_u16(), &*reply.body), (302, &b"body"[..]));
+        assert_eq!(reply.headers["location"], "http://127.0.0.1:1/");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_hangs_is_left_at_the_deadline_wherever_it_stopped() {
+        for stopped_after in [&b""[..], b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal"] {
+            let (address, answered) = answering(stopped_after, true);
+            let asked = tokio::spawn(ask(format!("http://{address}/")));
+            answered.await.unwrap();
+            // From here on, time goes by whenever there is nothing else to do.
+            tokio::time::pause();
+            let error = asked.await.unwrap().unwrap_err();
+            tokio::time::resume();
+            assert_eq!(error.to_string(), format!("no whole answer from {address} within 15 s"));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_read_up_to_the_bound() {
+        let told = b"HTTP/1.1 200 OK\r\ncontent-length: 1001\r\n\r\n";
+        let endless = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        for head in [&told[..], endless] {
+            let chunk = format!("3e8\r\n{}\r\n", "x".repeat(1000)).repeat(2);
+            let answer = [head, chunk.as_bytes()].concat();
+            let (address, _) = answering(answer.leak(), true);
+            let error = ask(format!("http://{address}/")).await.unwrap_err();
+            assert!(matches!(error, OutgoingError::TooLarge { bytes_max: 1000, .. }), "{error}");
+        }
+        let head = [&b"HTTP/1.1 200 OK\r\nx: "[..], &vec![b'x'; 2 * HEAD_BYTES_MAX]].concat();
+        let (address, _) = answering(head.leak(), true);
+        let error = ask(format!("http://{address}/")).await.unwrap_err();
+        assert!(matches!(error, OutgoingError::Broken { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_is_told_from_a_server_that_is_not_there() {
+        for answer in [&b""[..], b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal", b"hello\r\n\r\n"] {
+            let (address, _) = answering(answer, false);
+            let error = ask(format!("http://{address}/")).await.unwrap_err();
+            assert!(matches!(error, OutgoingError::Broken { .. }), "{error}");
+        }
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let error = ask(format!("http://{free}/")).await.unwrap_err();
+        assert!(matches!(error, OutgoingError::Unreachable { .. }), "{error}");
+        assert!(error.to_string().starts_with(&format!("can't reach {free}: Connection refused")), "{error}");
+    }
+
+    #[tokio::test]
+    async fn without_authorities_nothing_is_sent_over_https() {
+        let alone = Outgoing { has_roots: false, ..Outgoing::new().unwrap() };
+        let (address, _) = answering(b"HTTP/1.1 204 No Content\r\n\r\n", false);
+        let request = |scheme: &str| Request::get(format!("{scheme}://{address}/")).body(Full::default()).unwrap();
+        let error = alone.send(request("https"), BOUNDS).await.unwrap_err();
+        assert!(matches!(error, OutgoingError::NoRoots), "{error}");
+        assert_eq!(alone.send(request("http"), BOUNDS).await.unwrap().status, 204);
+    }
+}
