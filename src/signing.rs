@@ -19,7 +19,7 @@ const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 const MARK: &str = "whsec_";
 
 /// What one secret signs with. Wiped from memory when dropped.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SigningKey(Zeroizing<Vec<u8>>);
 
 /// A text that is no secret to sign with. Never says what the text was.

@@ -47,25 +47,27 @@ pub enum NoUpstream {
 /// The program of each flow that has one.
 pub type Upstreams = BTreeMap<FlowName, Arc<Upstream>>;
 
-/// Makes the programs of all flows ready. Nothing is connected yet.
+/// Makes the programs of all flows ready, to see whether they can be. Nothing is connected yet.
 ///
 /// # Errors
 /// [`NoUpstream`] for the first whose secret can't be used.
 pub fn read(config: &Config, clock: &Arc<dyn Clock>) -> Result<Upstreams, NoUpstream> {
-    match read_all(config, clock) {
+    match read_all(config, clock, &Upstreams::new()) {
         (upstreams, problems) if problems.is_empty() => Ok(upstreams),
         (upstreams, problems) => problems.into_iter().next().map_or(Ok(upstreams), Err),
     }
 }
 
-/// Those that can be asked, and what is wrong with the others.
-pub(super) fn read_all(config: &Config, clock: &Arc<dyn Clock>) -> (Upstreams, Vec<NoUpstream>) {
+/// Those that can be asked, and what is wrong with the others. One that is asked as before stays the one that it was in
+/// `before`: what is known of how it does outlives a reload.
+pub(super) fn read_all(config: &Config, clock: &Arc<dyn Clock>, before: &Upstreams) -> (Upstreams, Vec<NoUpstream>) {
     let (mut upstreams, mut problems) = (Upstreams::new(), Vec::new());
     for (flow, rule) in &config.upstreams {
         match key_of(flow, rule) {
             Ok(key) => {
-                let upstream = Upstream::new(flow.clone(), rule, key, Arc::clone(clock));
-                upstreams.insert(flow.clone(), Arc::new(upstream));
+                let kept = before.get(flow).filter(|upstream| upstream.goes_by(rule, &key)).map(Arc::clone);
+                let new = || Arc::new(Upstream::new(flow.clone(), rule.clone(), key, Arc::clone(clock)));
+                upstreams.insert(flow.clone(), kept.unwrap_or_else(new));
             }
             Err(problem) => problems.push(problem),
         }

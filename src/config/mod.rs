@@ -38,7 +38,7 @@ pub use flows::KeyPlaces;
 pub use secrets::{InvalidSecretRef, Secret, SecretError, SecretRef};
 pub use settings::{Limits, Meta, Retention, StoreSettings, Verify, Workers};
 pub use summary::{CalendarSummary, DaySummary, FlowSummary, Summary};
-pub use upstream::{Fallback, UpstreamRule};
+pub use upstream::{Fallback, RESERVE, UpstreamRule};
 
 use crate::domain::calendar::Calendar;
 use crate::domain::flow::Flow;

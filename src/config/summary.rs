@@ -115,7 +115,8 @@ impl Config {
             notes.extend(places.filter_map(SecretRef::note).map(|note| format!("flow {flow}: {note}")));
         }
         for (flow, rule) in &self.upstreams {
-            notes.extend(rule.secret.note().map(|note| format!("flow {flow}: upstream.secret: {note}")));
+            let found = self.flows.get(flow).map(|flow| rule.notes(flow, self.limits.request)).unwrap_or_default();
+            notes.extend(found.into_iter().map(|note| format!("flow {flow}: {note}")));
         }
         for flow in self.flows.values().filter(|flow| flow.signature == SignatureRule::None) {
             notes.push(format!(
@@ -195,7 +196,11 @@ impl fmt::Display for FlowSummary {
         writeln!(f, "flow {}", self.name)?;
         let encrypted = if self.encrypted { " (encrypted)" } else { "" };
         writeln!(f, "  path          {}{encrypted}{}", self.path, if self.signed { "" } else { " (not signed)" })?;
-        let screens = if self.screens.is_empty() { "any, each final".to_owned() } else { self.screens.join(", ") };
+        let screens = match (self.screens.as_slice(), &self.upstream) {
+            ([], None) => "any, each final".to_owned(),
+            ([], Some(_)) => "as its program says".to_owned(),
+            (screens, _) => screens.join(", "),
+        };
         writeln!(f, "  screens       {screens}")?;
         if let Some(url) = &self.upstream {
             writeln!(f, "  asks          {url}")?;

@@ -12,9 +12,13 @@ use super::nearest::hint;
 use super::raw::Table;
 use super::secrets::SecretRef;
 use super::settings::secret;
+use super::units;
 use crate::domain::breaker::BreakerRule;
-use crate::domain::flow::Screen;
+use crate::domain::flow::{Flow, Screen};
 use crate::domain::time::Millis;
+
+/// What is left of a request's time (`limits.request`) for the writer and the seal once its program has been asked.
+pub const RESERVE: Millis = Millis::new(500);
 
 /// How a flow's program is asked.
 #[derive(Clone, Debug)]
@@ -38,6 +42,31 @@ pub struct Fallback {
     pub screen: Option<String>,
     /// The text of its error bar; `None`: the flow's own.
     pub message: Option<String>,
+}
+
+impl UpstreamRule {
+    /// What should be known of it, where a request has `request` from its head to its answer and `flow` is asked about. One
+    /// sentence each.
+    pub(super) fn notes(&self, flow: &Flow, request: Millis) -> Vec<String> {
+        let mut notes: Vec<String> =
+            self.secret.note().map(|note| format!("upstream.secret: {note}")).into_iter().collect();
+        let left = request.get().saturating_sub(RESERVE.get());
+        if self.timeout.get() >= left {
+            let (timeout, left) = (units::show_length(self.timeout), units::show_length(Millis::new(left)));
+            notes.push(format!(
+                "upstream.timeout is {timeout}, but limits.request leaves its program less than {left}: one that hangs is \
+                 never left alone"
+            ));
+        }
+        if flow.screens.is_empty() && self.fallback.screen.is_none() {
+            notes.push(
+                "who opens it while its program gives no answer sees an error of WhatsApp's: name a screen in \
+                 upstream.fallback"
+                    .to_owned(),
+            );
+        }
+        notes
+    }
 }
 
 /// Reads `upstream` of the flow that `flow` is, whose `screens` were read before. `folder` is the config's.
@@ -230,6 +259,22 @@ mod tests {
         let note = "note: flow form: upstream.secret: the environment variable FLOWGATE_TEST_NOT_SET is not set";
         assert!(summary.contains(note), "{summary}");
         assert!(!accepted("[flows.form]").summary(Timestamp::ZERO).to_string().contains("asks"));
+    }
+
+    #[test]
+    fn what_its_owner_would_find_out_too_late_is_noted() {
+        let notes = |config: &str| accepted(config).notes();
+        let upstream = "url = \"http://[::1]\"\nsecret = \"text:x\"";
+        let quiet = notes(&format!("{FLOW}\n{upstream}\ntimeout = \"8s\""));
+        assert!(!quiet.iter().any(|note| note.contains("left alone") || note.contains("fallback")), "{quiet:?}");
+        let hurried = notes(&format!("limits = {{ request = \"4500ms\" }}\n{FLOW}\n{upstream}"));
+        let expected = "flow form: upstream.timeout is 4s, but limits.request leaves its program less than 4s: one that \
+                        hangs is never left alone";
+        assert!(hurried.iter().any(|note| note == expected), "{hurried:?}");
+        let blank = FLOW.replace("screens = [{ name = \"ONE\" }, { name = \"TWO\", final = true }]", "");
+        let told = |notes: &[String]| notes.iter().any(|note| note.contains("name a screen in upstream.fallback"));
+        assert!(told(&notes(&format!("{blank}\n{upstream}"))));
+        assert!(!told(&notes(&format!("{blank}\n{upstream}\nfallback = {{ screen = \"ANY\" }}"))));
     }
 
     #[test]

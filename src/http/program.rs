@@ -3,22 +3,19 @@
 //! Forms are still kept, deduplicated and carried on here: what the program ends with success is taken like any other. How
 //! it is asked, and when it is left alone, is `upstream`'s.
 
-use std::time::Duration;
-
+use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use crate::domain::submission::IdempotencyKey;
+use crate::config::RESERVE;
 use crate::domain::texts::TextKey;
+use crate::intake::IntakeError;
 use crate::intake::flow_endpoint::{Sent, Show};
 use crate::store::DraftKept;
 
 use super::exchange::{Exchange, Reply, SUCCESS, fresh};
 use super::respond::Refusal;
-use super::screens::{answers_so_far, show, told};
+use super::screens::{answers_so_far, error_on, show, told};
 use super::upstream::{Upstream, UpstreamError};
-
-/// What is left of a request's time for the writer and the seal.
-const RESERVE: Duration = Duration::from_millis(500);
 
 impl Exchange<'_, '_> {
     /// The screen that the program opens with, or goes back to.
@@ -32,12 +29,15 @@ impl Exchange<'_, '_> {
             return Ok(self.gone());
         }
         self.trace.outcome = "shown";
-        let answers = answers_so_far(self.app, shown.draft_key())?;
+        // Whoever opens a form sees nothing of what was answered before: a sender may have given many people one token.
+        let kept = answers_so_far(self.app, shown.draft_key())?;
+        let has_draft = !kept.is_empty();
+        let answers = if shown.is_back { kept } else { Map::new() };
         let Some(answer) = self.ask(upstream, text).await else {
             return self.fall_back(upstream, &shown.screen(&answers), &answers);
         };
         if let Some(screen) = answer.get("screen").and_then(Value::as_str) {
-            self.note(shown.draft_key().filter(|_| !answers.is_empty()), screen).await?;
+            self.note(shown.draft_key().filter(|_| has_draft), screen).await?;
         }
         Ok(fresh(Value::Object(answer)))
     }
@@ -56,33 +56,67 @@ impl Exchange<'_, '_> {
             self.trace.outcome = "duplicate";
             return self.used(sent, Some(key)).await;
         }
-        let answer = self.ask(upstream, text).await;
-        let name = answer.as_ref().and_then(|answer| answer.get("screen")).and_then(Value::as_str);
-        if name == Some(SUCCESS) {
-            return self.accept(sent, answer.map(Value::Object)).await;
-        }
-        // Whatever the program says: what the user has answered is kept.
-        let on = name.unwrap_or(sent.screen()).to_owned();
-        if sent.draft_key().is_some() {
-            self.trace.outcome = "draft";
-            match self.keep(sent, &on, &Map::new()).await? {
-                DraftKept::Kept => {}
-                DraftKept::AlreadySubmitted => return self.used(sent, sent.draft_key()).await,
-                DraftKept::TooLarge => return Err(Refusal::DraftTooLarge),
-                DraftKept::Replayed => return self.recall().await,
+        let Some(answer) = self.ask(upstream, text).await else {
+            let on = upstream.fallback().screen.as_deref().unwrap_or(sent.screen());
+            if let Some(instead) = self.keep_answers(sent, on).await? {
+                return Ok(instead);
             }
+            let mut answers = answers_so_far(self.app, sent.draft_key())?;
+            answers.extend(sent.answers().clone());
+            return self.fall_back(upstream, sent.screen(), &answers);
+        };
+        let next = answer.get("screen").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if next == SUCCESS {
+            return self.end(sent, answer).await;
         }
-        match answer {
-            Some(answer) => Ok(fresh(Value::Object(answer))),
-            None => self.fall_back(upstream, sent.screen(), sent.answers()),
+        match self.keep_answers(sent, &next).await? {
+            Some(instead) => Ok(instead),
+            None => Ok(fresh(Value::Object(answer))),
         }
     }
 
-    /// The program's answer to the text of a request; `None` where it has none, which is told.
+    /// Takes the form that the program ends. One that can't be taken as it is brings a screen back, whatever the program
+    /// says; what was answered on it is kept.
+    async fn end(&mut self, sent: &Sent<'_>, answer: Map<String, Value>) -> Result<Reply, Refusal> {
+        let ended = self.accept(sent, Some(Value::Object(answer))).await;
+        if let Err(Refusal::Intake(IntakeError::Unfit { problem, .. })) = &ended {
+            let (flow, field) = (&self.flow.name, &problem.field);
+            tracing::warn!(%flow, field, "a flow's program has ended a form that can't be taken: it books, and this field names no slot");
+            if let Some(instead) = self.keep_answers(sent, sent.screen()).await? {
+                return Ok(instead);
+            }
+        }
+        ended
+    }
+
+    /// Keeps what was answered, whatever the program says. Its user is on `on` from now on; `Some`: that is not so, and
+    /// they get this instead.
+    async fn keep_answers(&mut self, sent: &Sent<'_>, on: &str) -> Result<Option<Reply>, Refusal> {
+        // Nothing tells whose answers these are.
+        if sent.draft_key().is_none() {
+            self.trace.outcome = "shown";
+            return Ok(None);
+        }
+        self.trace.outcome = "draft";
+        match self.keep(sent, on, &Map::new()).await? {
+            DraftKept::Kept => Ok(None),
+            DraftKept::AlreadySubmitted => {
+                self.trace.outcome = "duplicate";
+                self.used(sent, sent.draft_key()).await.map(Some)
+            }
+            DraftKept::TooLarge => {
+                self.trace.outcome = Refusal::DraftTooLarge.code();
+                Ok(Some(fresh(error_on(sent.screen(), self.flow.texts.get(TextKey::FormTooLarge)))))
+            }
+            DraftKept::Replayed => self.recall().await.map(Some),
+        }
+    }
+
+    /// The program's answer to the text of a request; `None` where it has none, which is told. The id is the same for the
+    /// same bytes.
     async fn ask(&mut self, upstream: &Upstream, text: &[u8]) -> Option<Map<String, Value>> {
-        let request: Value = serde_json::from_slice(text).ok()?;
-        let deadline = self.deadline.checked_sub(RESERVE).unwrap_or(self.deadline);
-        match upstream.ask(&request, &self.id(), deadline).await {
+        let deadline = self.deadline.checked_sub(RESERVE.to_duration()).unwrap_or(self.deadline);
+        match upstream.ask(Bytes::copy_from_slice(text), &self.request.to_string(), deadline).await {
             Ok(answer) => Some(answer),
             Err(UpstreamError::Open) => None,
             Err(error) => {
@@ -90,12 +124,6 @@ impl Exchange<'_, '_> {
                 None
             }
         }
-    }
-
-    /// The same for the same bytes.
-    fn id(&self) -> String {
-        let key: IdempotencyKey = self.request;
-        key.to_string()
     }
 
     /// The screen that users see instead: the one they are on, unless the config names another.

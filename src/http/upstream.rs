@@ -23,7 +23,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
-use hyper::{Request, StatusCode, Uri};
+use hyper::{Request, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
@@ -36,7 +36,6 @@ use crate::clock::Clock;
 use crate::config::{Fallback, UpstreamRule};
 use crate::domain::breaker::{Breaker, Change, Pass};
 use crate::domain::ids::FlowName;
-use crate::domain::time::Millis;
 use crate::signing::{self, SigningKey};
 
 use super::body::{self, BodyError, Budget};
@@ -46,10 +45,7 @@ pub use answer::UpstreamError;
 /// Bytes of all answers of one program being read together.
 const ANSWERS_BYTES_MAX: u64 = 64 << 20;
 
-/// Connections that wait for the next request.
-const IDLE_MAX: usize = 32;
-
-/// For so long. On loopback a new connection costs next to nothing, and one that is kept too long may be closed by the
+/// How long a connection waits for the next request. On loopback a new connection costs next to nothing, and one that is kept too long may be closed by the
 /// program in the moment it is taken: Node does that after five seconds, gunicorn after two.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -58,9 +54,7 @@ const AGENT: &str = concat!("flowgate/", env!("CARGO_PKG_VERSION"));
 /// The program behind one flow. Shared by all requests.
 pub struct Upstream {
     flow: FlowName,
-    url: Uri,
-    timeout: Millis,
-    fallback: Fallback,
+    rule: UpstreamRule,
     key: SigningKey,
     clock: Arc<dyn Clock>,
     pool: Client<HttpConnector<ThisMachine>, Full<Bytes>>,
@@ -69,36 +63,46 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    /// Connections that wait for the next request.
+    pub const IDLE_MAX: u64 = 32;
+
     /// The program behind `flow`, asked as `rule` says, with requests signed by `key`. Nothing is connected yet.
     #[must_use]
-    pub fn new(flow: FlowName, rule: &UpstreamRule, key: SigningKey, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(flow: FlowName, rule: UpstreamRule, key: SigningKey, clock: Arc<dyn Clock>) -> Self {
         let mut connector = HttpConnector::new_with_resolver(ThisMachine);
         // Without it, a head and a body that leave as two packets may wait for each other.
         connector.set_nodelay(true);
         // One address after the other, without a pause between them: here each answers at once or is not there.
         connector.set_happy_eyeballs_timeout(None);
+        let idle_max = usize::try_from(Self::IDLE_MAX).unwrap_or(usize::MAX);
         let mut pool = Client::builder(TokioExecutor::new());
-        pool.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(IDLE_MAX);
+        pool.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(idle_max);
         Self {
             flow,
-            url: rule.url.clone(),
-            timeout: rule.timeout,
-            fallback: rule.fallback.clone(),
+            breaker: Mutex::new(Breaker::new(rule.breaker)),
+            rule,
             key,
             clock,
             pool: pool.build(connector),
             answers: Budget::new(ANSWERS_BYTES_MAX),
-            breaker: Mutex::new(Breaker::new(rule.breaker)),
         }
+    }
+
+    /// Whether it is asked as `rule` says, with requests signed by `key`. Where the secret stands makes no difference.
+    #[must_use]
+    pub fn goes_by(&self, rule: &UpstreamRule, key: &SigningKey) -> bool {
+        let UpstreamRule { url, secret: _, timeout, fallback, breaker } = &self.rule;
+        let same = *url == rule.url && *timeout == rule.timeout && *breaker == rule.breaker;
+        same && *fallback == rule.fallback && self.key == *key
     }
 
     /// What users see where there is no answer.
     #[must_use]
     pub const fn fallback(&self) -> &Fallback {
-        &self.fallback
+        &self.rule.fallback
     }
 
-    /// Posts a decrypted request and gives the answer: an object whose `screen` is a text that is not empty, and whose
+    /// Posts a decrypted request, byte for byte, and gives the answer: an object whose `screen` is a text that is not empty, and whose
     /// `data`, if it is there, is an object.
     ///
     /// `id` is the `webhook-id`: the same where the same request is asked again, so that the program can tell; visible ASCII
@@ -106,10 +110,10 @@ impl Upstream {
     ///
     /// # Errors
     /// [`UpstreamError`].
-    pub async fn ask(&self, request: &Value, id: &str, deadline: Instant) -> Result<Map<String, Value>, UpstreamError> {
+    pub async fn ask(&self, request: Bytes, id: &str, deadline: Instant) -> Result<Map<String, Value>, UpstreamError> {
         let asking = self.begin()?;
         let began = Instant::now();
-        let patience = began + self.timeout.to_duration();
+        let patience = began + self.rule.timeout.to_duration();
         let end = patience.min(deadline);
         let late = || UpstreamError::Late(end.saturating_duration_since(began));
         let answer = match timeout_at(end, self.exchange(request, id, end)).await {
@@ -129,16 +133,15 @@ impl Upstream {
         Ok(Asking { upstream: self, began, pass: Some(pass) })
     }
 
-    async fn exchange(&self, request: &Value, id: &str, end: Instant) -> Result<Map<String, Value>, UpstreamError> {
-        let body = request.to_string();
-        let mut post = Request::post(self.url.clone())
+    async fn exchange(&self, request: Bytes, id: &str, end: Instant) -> Result<Map<String, Value>, UpstreamError> {
+        let mut post = Request::post(self.rule.url.clone())
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json")
             .header(USER_AGENT, AGENT);
-        for (name, value) in signing::headers(std::slice::from_ref(&self.key), id, self.clock.now(), body.as_bytes()) {
+        for (name, value) in signing::headers(std::slice::from_ref(&self.key), id, self.clock.now(), &request) {
             post = post.header(name, value);
         }
-        let came = self.pool.request(post.body(Full::new(Bytes::from(body)))?).await.map_err(|error| {
+        let came = self.pool.request(post.body(Full::new(request))?).await.map_err(|error| {
             let why = cause(&error);
             if error.is_connect() { UpstreamError::Unreachable(why) } else { UpstreamError::Broken(why) }
         })?;
@@ -167,7 +170,7 @@ impl Upstream {
 
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Upstream({} of flow {})", self.url, self.flow)
+        write!(f, "Upstream({} of flow {})", self.rule.url, self.flow)
     }
 }
 

@@ -1,9 +1,12 @@
 //! Where the system allows few open files, idle connections take all they can get, and still no more than leaves room for
 //! commands, for the data file and for those who were there before.
 
+use std::fs;
+
 use crate::support::form::Form;
 use crate::support::http::{Connection, signed_post};
-use crate::support::{PLAIN_FLOW, Server};
+use crate::support::phone::PRIVATE_KEY;
+use crate::support::{PLAIN_FLOW, Server, program};
 
 #[test]
 fn commands_and_forms_get_through_while_idle_connections_hold_every_place() {
@@ -30,4 +33,15 @@ fn commands_and_forms_get_through_while_idle_connections_hold_every_place() {
     assert_eq!(server.submissions().len(), 22);
     assert!(!server.log().contains("can't accept connections"), "{}", server.log());
     assert_eq!(server.cli(&["check"]).code, 0);
+}
+
+#[test]
+fn where_a_program_is_asked_each_connection_may_need_two() {
+    let mut server = Server::stopped(&program::flow("http://127.0.0.1:9", ""));
+    fs::write(server.folder().join("key.pem"), PRIVATE_KEY).unwrap();
+    fs::write(server.folder().join("upstream.secret"), program::SECRET).unwrap();
+    server.start_with_few_files(60);
+    for part in ["the system allows 60 open files: at most 15 connections", "while a flow's program is asked"] {
+        assert!(server.greeting().contains(part), "{}", server.greeting());
+    }
 }

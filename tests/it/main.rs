@@ -60,10 +60,12 @@ mod past_slot_is_refused;
 mod plain_answers_are_exact;
 // Reloads: keys, secrets, flows, and mistakes, without a lost request.
 mod reload;
-// Programs of the owner that say what an encrypted flow shows next.
+// A program of the owner behind an encrypted flow: what it is asked, and what becomes of its answers.
 mod program_behind_a_flow;
 // The same encrypted request gets the very same bytes again.
 mod same_bytes;
+// Where it fails: the fallback, the breaker, reloads, kills.
+mod program_fails;
 // Fifty copies at once make one submission.
 mod same_token_at_once;
 // Meta's batches, vector by vector.

@@ -26,6 +26,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::reach::store_options;
 use super::secrets::AppSecrets;
+use super::upstreams::Upstreams;
 use crate::admin::{Desk, Live, SocketServer, socket_path};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Config, ConfigError};
@@ -117,7 +118,8 @@ pub fn run(load: impl FnOnce() -> Result<Config, ConfigError>, args: &ServeArgs)
     let overridden = parts::override_with(args, &mut config);
     let (listen, entropy) = (config.listen, SystemEntropy);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let parts = Parts::read(config, &[listen], args, &clock, |config| AppSecrets::get_or_make(config, &entropy))?;
+    let secrets = |config: &Config| AppSecrets::get_or_make(config, &entropy);
+    let parts = Parts::read(config, &[listen], args, &clock, &Upstreams::new(), secrets)?;
     let (connections, lasting) = parts::connections(&parts.config);
     // The last lines are written when it is dropped.
     let _log = Log::start().map_err(ServeError::System)?;

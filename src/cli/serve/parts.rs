@@ -65,12 +65,12 @@ pub(super) struct Parts {
     secrets: AppSecrets,
     verify_token: Option<Secret>,
     keys: FlowKeys,
-    upstreams: Upstreams,
+    pub(super) upstreams: Upstreams,
 }
 
 impl Parts {
     /// Reads all that `config` names. `secrets` gets the app's secrets; `listens` are the addresses at which a server has
-    /// it, or is to have it.
+    /// it, or is to have it; `before` are the programs that were asked so far.
     ///
     /// # Errors
     /// [`Obstacles`].
@@ -79,6 +79,7 @@ impl Parts {
         listens: &[SocketAddr],
         args: &ServeArgs,
         clock: &Arc<dyn Clock>,
+        before: &Upstreams,
         secrets: impl FnOnce(&Config) -> Result<AppSecrets, NoSecret>,
     ) -> Result<Self, Obstacles> {
         let mut obstacles: Vec<Obstacle> = unsigned(&config, listens, args.allow_unsigned).collect();
@@ -86,7 +87,7 @@ impl Parts {
         obstacles.extend(places.filter_map(|place| place.resolve().err()).map(Obstacle::from));
         let (keys, missing) = flow_keys::read_all(&config);
         obstacles.extend(missing.into_iter().map(Obstacle::from));
-        let (upstreams, missing) = upstreams::read_all(&config, clock);
+        let (upstreams, missing) = upstreams::read_all(&config, clock, before);
         obstacles.extend(missing.into_iter().map(Obstacle::from));
         let verify_token = config.verify_token();
         match secrets(&config) {
@@ -157,6 +158,11 @@ impl Parts {
                 changes.push(format!("flows.{flow}.private_keys changed"));
             }
         }
+        for (flow, upstream) in &self.upstreams {
+            if before.upstreams.get(flow).is_some_and(|old| !Arc::ptr_eq(old, upstream)) {
+                changes.push(format!("flows.{flow}.upstream changed"));
+            }
+        }
         changes
     }
 
@@ -183,7 +189,7 @@ pub(super) fn override_with(args: &ServeArgs, config: &mut Config) -> Option<Str
 /// Connections that there are descriptors for, and a note where they are fewer than the config says.
 pub(super) fn connections(config: &Config) -> (usize, Option<String>) {
     let mut connections = config.limits.connections;
-    let note = descriptors::fit(&mut connections);
+    let note = descriptors::fit(&mut connections, config.upstreams.len());
     (connections, note)
 }
 

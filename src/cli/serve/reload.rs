@@ -120,7 +120,8 @@ impl Reloader {
         // Neither where it listens, nor where it would at the next start.
         let listens = [self.started.listen, config.listen];
         let after_restart = config.keep_fixed(&self.started);
-        let parts = Parts::read(config, &listens, &self.args, &self.clock, |config| now.renew_secrets(config))?;
+        let renew = |config: &Config| now.renew_secrets(config);
+        let parts = Parts::read(config, &listens, &self.args, &self.clock, &now.upstreams, renew)?;
         let mut notes = parts.notes();
         notes.extend(note.into_iter().chain(self.lasting.clone()));
         Ok(Next { parts, notes, after_restart })

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -141,7 +142,7 @@ fn upstream_with(rule: &UpstreamRule) -> (Upstream, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::at(NOW));
     let SecretRef::Text(secret) = &rule.secret else { panic!("{rule:?}") };
     let key = SigningKey::read(secret.expose()).unwrap();
-    (Upstream::new(FlowName::new("form").unwrap(), rule, key, clock.clone()), clock)
+    (Upstream::new(FlowName::new("form").unwrap(), rule.clone(), key, clock.clone()), clock)
 }
 
 fn upstream(program: &Program) -> (Upstream, Arc<ManualClock>) {
@@ -150,7 +151,7 @@ fn upstream(program: &Program) -> (Upstream, Arc<ManualClock>) {
 
 async fn ask(upstream: &Upstream) -> Result<Value, UpstreamError> {
     let request = json!({"action": "data_exchange", "screen": "FIRST", "data": {"name": "Ann"}});
-    upstream.ask(&request, "r1", Instant::now() + LONG).await.map(Value::Object)
+    upstream.ask(request.to_string().into(), "r1", Instant::now() + LONG).await.map(Value::Object)
 }
 
 #[tokio::test]
@@ -244,7 +245,7 @@ async fn nobody_there_is_said_at_once() {
 async fn an_id_that_no_header_can_carry_is_never_sent() {
     let program = Program::start(fine).await;
     let (upstream, _) = upstream(&program);
-    let error = upstream.ask(&json!({}), "a\nb", Instant::now() + LONG).await.unwrap_err();
+    let error = upstream.ask(Bytes::from("{}"), "a\nb", Instant::now() + LONG).await.unwrap_err();
     assert!(matches!(error, UpstreamError::Request(_)), "{error}");
     assert!(program.asked().is_empty());
 }
@@ -264,7 +265,7 @@ async fn it_is_waited_for_as_long_as_the_rule_says_and_never_beyond_the_deadline
     let (hurried, _) = upstream_with(&rule);
     for _ in 0..5 {
         let soon = Instant::now() + Duration::from_millis(20);
-        let error = hurried.ask(&json!({}), "r1", soon).await.unwrap_err();
+        let error = hurried.ask(Bytes::from("{}"), "r1", soon).await.unwrap_err();
         assert!(matches!(error, UpstreamError::Late(_)), "who had no time has not failed: {error}");
     }
 

@@ -8,6 +8,7 @@ pub mod graph;
 pub mod http;
 pub mod load;
 pub mod phone;
+pub mod program;
 pub mod user;
 
 use std::fs::{self, File};

@@ -1,0 +1,190 @@
+//! A program behind an encrypted flow that fails: users see the fallback, nothing they have answered is lost, and it is
+//! left alone until it is well.
+
+use std::fs;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::http::signed_post;
+use crate::support::phone;
+use crate::support::program::{Act, Asked, Program, exchange, flow, serve};
+use crate::support::{Server, assert_each_once, eventually, get};
+
+/// What the flow says where the program gives no answer.
+const TRY_AGAIN: &str = "Gleich noch einmal, bitte.";
+
+fn ask(server: &Server, request: &Value) -> Value {
+    phone::ask(server, "/home", request)
+}
+
+fn send(server: &Server, token: &str) -> Value {
+    ask(server, &exchange("NAME", token, &json!({"name": token})))
+}
+
+fn fallback() -> Value {
+    json!({"screen": "NAME", "data": {"error_message": TRY_AGAIN}})
+}
+
+fn well(_: &Asked) -> Act {
+    Act::show(&json!({"screen": "TIME"}))
+}
+
+fn broken(_: &Asked) -> Act {
+    Act::Say(500, "Ann's form made a mess".to_owned())
+}
+
+/// What the program does with each request.
+type DoesWith = fn(&Asked) -> Act;
+
+#[test]
+fn however_it_fails_users_see_the_fallback_and_their_answers_are_kept() {
+    let acts: [(&str, DoesWith); 6] = [
+        ("hangs", |_| Act::Hang),
+        ("is broken", broken),
+        ("hangs up", |_| Act::Break("")),
+        ("closes mid-body", |_| Act::Break("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"screen\":\"TI")),
+        ("talks nonsense", |_| Act::Say(200, "<html>hello</html>".to_owned())),
+        ("names no screen", |_| Act::show(&json!({"data": {}}))),
+    ];
+    let program = Program::start(well);
+    let patient = "timeout = \"300ms\"\nbreaker = { failures = 1000 }";
+    let server = serve(&flow(&program.url(), patient));
+    for (how, act) in acts {
+        program.now_does(act);
+        assert_eq!(send(&server, how), fallback(), "{how}");
+    }
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    server.configure(&flow(&format!("http://{nobody}"), patient));
+    assert_eq!(server.cli(&["reload"]).code, 0);
+    assert_eq!(send(&server, "is down"), fallback());
+
+    let drafts = server.rows(&["drafts"]);
+    assert_eq!(drafts.len(), acts.len() + 1);
+    assert!(drafts.iter().all(|draft| draft["data"]["name"] == draft["flow_token"]), "{drafts:?}");
+    let told = |line: &&str| line.contains("WARN") && line.contains("the program behind a flow has no answer");
+    assert_eq!(server.log().lines().filter(told).count(), acts.len() + 1, "{}", server.log());
+    for secret in ["made a mess", "hello"] {
+        assert!(!server.log().contains(secret), "what it said may be anybody's data");
+    }
+}
+
+#[test]
+fn the_fallback_is_the_screen_and_the_text_of_the_config_and_knows_what_was_answered() {
+    let program = Program::start(broken);
+    let screens = "screens = [{ name = \"NAME\" }, { name = \"SORRY\", final = true, data = { name = { answer = \"name\" } } }]\nlead =";
+    let fallback = "fallback = { screen = \"SORRY\", message = \"Call us.\" }";
+    let server = serve(&flow(&program.url(), fallback).replace("lead =", screens));
+    let sorry = |name: Value| json!({"screen": "SORRY", "data": {"name": name, "error_message": "Call us."}});
+    let init = json!({"version": "3.0", "action": "INIT", "flow_token": "t"});
+    let opened = ask(&server, &init);
+    assert_eq!((&opened["screen"], &opened["data"]["error_message"]), (&json!("SORRY"), &json!("Call us.")));
+    assert_eq!(send(&server, "t"), sorry(json!("t")));
+    assert_eq!(server.rows(&["drafts"])[0]["screen"], "SORRY", "where its user is");
+    assert_eq!(
+        ask(&server, &exchange("SORRY", "t", &json!({"note": "x"}))),
+        sorry(json!("t")),
+        "of all screens so far"
+    );
+    assert_eq!(ask(&server, &init), opened, "who opens it may be another with the same token");
+    let back = json!({"version": "3.0", "action": "BACK", "screen": "SORRY", "flow_token": "t"});
+    assert_eq!(ask(&server, &back), sorry(json!("t")));
+}
+
+#[test]
+fn it_is_left_alone_after_too_many_failures_until_it_is_well() {
+    let program = Program::start(|_| Act::Hang);
+    let server = serve(&flow(&program.url(), "timeout = \"2s\"\nbreaker = { failures = 2, pause = \"6s\" }"));
+    for token in ["a", "b"] {
+        assert_eq!(send(&server, token), fallback());
+    }
+    let opened = Instant::now();
+    program.now_does(broken);
+    for token in ["c", "d", "e"] {
+        assert_eq!(send(&server, token), fallback());
+    }
+    assert!(opened.elapsed() < Duration::from_secs(2), "nobody waits for it");
+    assert_eq!(program.asked().len(), 2);
+    let is_told =
+        |level: &str, what: &str| server.log().lines().any(|line| line.contains(level) && line.contains(what));
+    assert!(is_told("WARN", "it is left alone"), "{}", server.log());
+    let figures = get(server.admin_address(), "/metrics").text().to_owned();
+    for (outcome, count) in [("late", 2), ("open", 3)] {
+        let figure = format!("flowgate_upstream_requests_total{{flow=\"home\",outcome=\"{outcome}\"}} {count}\n");
+        assert!(figures.contains(&figure), "{figure} is not in {figures}");
+    }
+
+    program.now_does(well);
+    eventually("it is asked again", || (send(&server, "f") == json!({"screen": "TIME"})).then_some(()));
+    assert_eq!(send(&server, "g"), json!({"screen": "TIME"}));
+    assert!(is_told("INFO", "answers again"), "{}", server.log());
+    assert_eq!(server.rows(&["drafts"]).len(), 7, "all were kept");
+}
+
+#[test]
+fn a_reload_changes_nothing_for_a_program_that_is_left_alone_unless_its_own_rule_has_changed() {
+    let program = Program::start(broken);
+    let breaker = "breaker = { failures = 1, pause = \"10m\" }";
+    let server = serve(&flow(&program.url(), breaker));
+    let reload = |changed: &[&str]| {
+        assert_eq!(server.row(&["reload"])["changed"], json!(changed));
+    };
+    // Asked once for each way to begin anew, and then no more.
+    let is_asked_once_more = |so_far: usize| {
+        for token in ["a", "b"] {
+            assert_eq!(send(&server, token), fallback());
+        }
+        assert_eq!(program.asked().len(), so_far + 1);
+    };
+    is_asked_once_more(0);
+    reload(&[]);
+    server.configure(&flow(&program.url(), breaker).replace("path = ", "language = \"de\"\npath = "));
+    reload(&["flows.home changed"]);
+    assert_eq!(send(&server, "c"), fallback());
+    assert_eq!(program.asked().len(), 1, "it is still left alone");
+
+    server.configure(&flow(&program.url(), &format!("{breaker}\ntimeout = \"3s\"")));
+    reload(&["flows.home changed", "flows.home.upstream changed"]);
+    is_asked_once_more(1);
+    fs::write(server.folder().join("upstream.secret"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+    reload(&["flows.home.upstream changed"]);
+    is_asked_once_more(2);
+}
+
+#[test]
+fn a_kill_between_the_end_and_its_answer_makes_one_submission_when_the_button_is_pressed_again() {
+    let end = json!({"screen": "SUCCESS", "data": {"extension_message_response": {"params": {"visit": 17}}}});
+    let program = Program::start(|_| Act::Hang);
+    let mut server = serve(&flow(&program.url(), ""));
+    let tokens: Vec<String> = (0..6).map(|round| format!("t{round}")).collect();
+    for (round, token) in tokens.iter().enumerate() {
+        let (go, wait) = mpsc::channel::<()>();
+        let (wait, answer) = (Arc::new(Mutex::new(wait)), end.clone());
+        // Every other time it is killed while the program still thinks, else as soon as the program has spoken.
+        let thinks = round % 2 == 0;
+        program.now_does(move |_| {
+            if thinks {
+                let _ = wait.lock().unwrap().recv();
+            }
+            Act::show(&answer)
+        });
+        let (asked, said) = (program.asked().len(), program.said());
+        let mut phone = server.connect();
+        let request = exchange("TIME", token, &json!({"time": "09:00"}));
+        phone.send(&signed_post("/home", &phone::seal(&request).body)).unwrap();
+        if thinks {
+            eventually("it is asked", || (program.asked().len() > asked).then_some(()));
+        } else {
+            eventually("it has answered", || (program.said() > said).then_some(()));
+        }
+        server.kill9();
+        drop(go);
+        server.start_again();
+        let again = ask(&server, &request);
+        assert_eq!(again["screen"], "SUCCESS", "{again}");
+        assert_eq!(ask(&server, &request), again);
+    }
+    assert_each_once(&server.submissions(), &tokens);
+}
