@@ -173,7 +173,8 @@ impl Exchange<'_, '_> {
     /// Lets the writer decide on the completed form. `end`: the answer to one that is taken, where it is not the usual one.
     pub(super) async fn accept(&mut self, sent: &Sent<'_>, end: Option<Value>) -> Result<Reply, Refusal> {
         let mut form = match flows::form_of(self.app, sent, self.deadline, self.trace).await {
-            Err(Refusal::Intake(IntakeError::Unfit { screen, problem })) => {
+            // What a program ends is looked at by whoever asked it.
+            Err(Refusal::Intake(IntakeError::Unfit { screen, problem })) if end.is_none() => {
                 let mut answers = answers_so_far(self.app, sent.draft_key())?;
                 answers.extend(sent.answers().clone());
                 return self.unfit(&screen, &problem, &answers);
