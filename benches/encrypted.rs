@@ -23,6 +23,7 @@ use support::{Running, Seen, closed_loop_of, open_loop_of, signed};
 
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(4);
+const CONNECTIONS: [usize; 2] = [64, 256];
 /// More than can be answered in a round.
 const REQUESTS: u64 = 40_000;
 const KEY: &str = include_str!("../tests/vectors/key_private.pem");
@@ -94,22 +95,22 @@ fn main() {
     let key = PrivateKey::read(KEY, None).unwrap();
     let bare = Bare::new();
 
-    println!("closed loop, 64 connections      a second    p50 ms    p99 ms");
-    let (mut alone, mut rates) = (Vec::new(), [Vec::new(), Vec::new(), Vec::new()]);
+    println!("closed loop                      a second    p50 ms    p99 ms");
+    let (mut alone, mut rates) = (Vec::new(), vec![Vec::new(); CONNECTIONS.len() * Ask::ALL.len()]);
     for _ in 0..ROUNDS {
         let rate = bare.run(ROUND);
         println!("{:<28} {rate:>12.0}", "bare RSA, two threads");
         alone.push(rate);
-        for ((name, ask), rates) in Ask::ALL.into_iter().zip(&mut rates) {
+        for ((name, ask, connections), rates) in subjects().zip(&mut rates) {
             let requests = sealed(&key, ask, REQUESTS);
-            let mut seen = runtime.block_on(closed_loop_of(server.address, requests, 64, ROUND));
-            report(name, &mut seen);
+            let mut seen = runtime.block_on(closed_loop_of(server.address, requests, connections, ROUND));
+            report(&format!("{name}, {connections}"), &mut seen);
             rates.push(seen.rate());
         }
     }
     let alone = median(alone);
-    for ((name, _), rates) in Ask::ALL.into_iter().zip(rates) {
-        println!("ratio to bare RSA, {name}: {:.2}", median(rates) / alone);
+    for ((name, _, connections), rates) in subjects().zip(rates) {
+        println!("ratio to bare RSA, {name}, {connections} connections: {:.2}", median(rates) / alone);
     }
 
     println!("open loop, 200 a second");
@@ -118,6 +119,12 @@ fn main() {
         let mut seen = runtime.block_on(open_loop_of(server.address, requests, 200, 16));
         report(name, &mut seen);
     }
+}
+
+/// Everything that is measured as fast as it goes.
+fn subjects() -> impl Iterator<Item = (&'static str, Ask, usize)> {
+    let at = |connections| Ask::ALL.into_iter().map(move |(name, ask)| (name, ask, connections));
+    CONNECTIONS.into_iter().flat_map(at)
 }
 
 /// Requests as phones seal them, ready to be sent.

@@ -293,15 +293,18 @@ impl Calendar {
     /// All starts of a day that may be booked at `now`, in order, whether or not a place is left.
     #[must_use]
     pub fn offered_on(&self, date: Date, now: Timestamp) -> Vec<Slot> {
-        let mut slots = Vec::new();
-        for span in self.spans(date) {
-            let mut minute = span.start;
-            while minute.saturating_add(self.slot_minutes) <= span.end {
-                slots.extend(time_of(minute).and_then(|time| self.slot_at(date, time, now).ok()));
-                minute = minute.saturating_add(self.step_minutes);
-            }
-        }
-        slots
+        self.offers(date, now).collect()
+    }
+
+    /// The same one by one, each looked at when it is asked for: a time zone makes them costly.
+    pub(super) fn offers(&self, date: Date, now: Timestamp) -> impl Iterator<Item = Slot> {
+        let step = usize::from(self.step_minutes.max(1));
+        let minutes = move |span: &Span| {
+            let last = span.end.saturating_sub(self.slot_minutes);
+            (span.start..=last).step_by(step)
+        };
+        let spans = self.spans(date).iter().flat_map(minutes);
+        spans.filter_map(move |minute| time_of(minute).and_then(|time| self.slot_at(date, time, now).ok()))
     }
 
     /// The time that a booking of `slot` takes: the slot and the buffer behind it.

@@ -10,10 +10,13 @@ use super::calendar::{Calendar, Slot};
 use super::field::{Field, FieldKind, is_given, read_boolean, read_date, read_integer, read_number, text_of};
 use super::ids::{AgentName, CalendarName, TeamName};
 use super::texts::Texts;
-use super::time::Timestamp;
+use super::time::{Millis, Timestamp};
 
 /// A dropdown takes no more choices (*Flow JSON*, components).
 pub const CHOICES_MAX: usize = 200;
+
+/// No day is longer, where clocks go back by an hour or two.
+const LONGEST_DAY: Millis = Millis::from_secs(26 * 60 * 60);
 
 /// Characters that the title of a choice has at the most (*Flow JSON*, components).
 const TITLE_MAX: usize = 30;
@@ -189,9 +192,8 @@ fn dates<A: Around>(calendar: &CalendarName, choices: Choices, around: &A) -> Re
     let Some(calendar) = around.calendar(calendar) else { return Ok(json!([])) };
     let mut list = Vec::new();
     for date in days(calendar, None, around.now()) {
-        let starts = starts(calendar, date, around)?;
-        let has_free = starts.iter().any(|(_, is_free)| *is_free);
-        if has_free || (choices.with_full && !starts.is_empty()) {
+        let Some(has_free) = has_free(calendar, date, around)? else { continue };
+        if has_free || choices.with_full {
             let enabled = choices.with_full.then_some(has_free);
             list.push(choice(&date.to_string(), &around.texts().day(date), enabled));
         }
@@ -200,6 +202,15 @@ fn dates<A: Around>(calendar: &CalendarName, choices: Choices, around: &A) -> Re
         }
     }
     Ok(list.into())
+}
+
+/// Whether a place is left in a start of this day; `None`: none may be booked on it. Looks no further than needed.
+fn has_free<A: Around>(calendar: &Calendar, date: Date, around: &A) -> Result<Option<bool>, A::Error> {
+    let mut offers = calendar.offers(date, around.now()).peekable();
+    let Some(first) = offers.peek() else { return Ok(None) };
+    let window = Interval { start: first.start, end: calendar.blocked(first).end.plus(LONGEST_DAY) };
+    let taken = around.taken(calendar.name(), window)?;
+    Ok(Some(offers.any(|slot| reserve(calendar, slot, &taken).is_ok())))
 }
 
 /// The starts of a day that may be booked, and whether a place is left in each.
