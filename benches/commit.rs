@@ -105,6 +105,7 @@ fn form(number: u64) -> Form {
         draft_key: None,
         wish: None,
         request: None,
+        end: None,
         answerable: true,
         submission: Submission {
             flow,

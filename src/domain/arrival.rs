@@ -38,6 +38,8 @@ pub struct Form {
     pub wish: Option<Wish>,
     /// The encrypted request that brought it.
     pub request: Option<IdempotencyKey>,
+    /// The answer that ends it, where it is not the usual one: JSON text, kept in the moment in which the form is taken.
+    pub end: Option<Box<str>>,
     /// Whether the user can be asked to choose another slot. If not, a lost slot becomes a conflict.
     pub answerable: bool,
 }
@@ -81,6 +83,7 @@ impl Form {
             draft_key: None,
             wish: None,
             request: None,
+            end: None,
             answerable: true,
             submission: Submission {
                 flow: flow.clone(),

@@ -15,7 +15,7 @@ use crate::domain::submission::IdempotencyKey;
 use crate::domain::texts::TextKey;
 use crate::intake::IntakeError;
 use crate::intake::flow_endpoint::{Request, Sent, Show};
-use crate::store::{Accepted, DraftKept, FindKey, KeepAnswer, KeepDraft, KeptAnswer, NoteScreen, RecallAnswer};
+use crate::store::{Accepted, DraftKept, FindKey, KeepDraft, KeptAnswer, NoteScreen, RecallAnswer};
 
 use super::complaints;
 use super::flows::{self, store};
@@ -183,18 +183,11 @@ impl Exchange<'_, '_> {
         };
         form.request = Some(self.request);
         let keys: Vec<IdempotencyKey> = form.form_key.into_iter().chain(form.elsewhere.iter().copied()).collect();
+        let is_own = end.is_some();
+        let answer = success(end, sent, keys.first().copied());
+        form.end = is_own.then(|| answer.to_string().into());
         match flows::accept(self.app, form, self.deadline, self.trace).await? {
-            Accepted::New { .. } => {
-                let key = keys.first().copied();
-                let is_own = end.is_some();
-                let answer = success(end, sent, key);
-                if let Some(key) = key.filter(|_| is_own) {
-                    let kept = KeptAnswer { status: StatusCode::OK.as_u16(), body: answer.to_string().into() };
-                    let keep = KeepAnswer { request: key.of_end(), answer: kept };
-                    store(self.app, keep, self.deadline, self.trace).await?;
-                }
-                Ok(fresh(answer))
-            }
+            Accepted::New { .. } => Ok(fresh(answer)),
             Accepted::Duplicate { .. } => {
                 let key = if sent.lacks_token() { self.find(keys).await? } else { keys.first().copied() };
                 self.used(sent, key).await

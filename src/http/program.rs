@@ -36,7 +36,9 @@ impl Exchange<'_, '_> {
         let Some(answer) = self.ask(upstream, text).await else {
             return self.fall_back(upstream, &shown.screen(&answers), &answers);
         };
-        if let Some(screen) = answer.get("screen").and_then(Value::as_str) {
+        // What ends at once is a screen of nobody's.
+        let screen = answer.get("screen").and_then(Value::as_str).filter(|screen| *screen != SUCCESS);
+        if let Some(screen) = screen {
             self.note(shown.draft_key().filter(|_| has_draft), screen).await?;
         }
         Ok(fresh(Value::Object(answer)))

@@ -227,6 +227,7 @@ impl<'a> Context<'a> {
                 .filter(|_| flow.has_drafts()),
             wish,
             request: None,
+            end: None,
             answerable: false,
             submission,
         }))

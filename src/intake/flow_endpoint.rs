@@ -238,6 +238,7 @@ impl<'a> Sent<'a> {
             draft_key,
             wish: None,
             request: None,
+            end: None,
             answerable: true,
             submission: Submission {
                 flow: self.flow.name.clone(),

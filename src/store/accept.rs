@@ -101,7 +101,10 @@ impl Transaction for Accept {
 
     fn bytes(&self) -> usize {
         let bytes = |arrival: &Arrival| match arrival {
-            Arrival::Form(form) => form.submission.data.len().saturating_add(form.submission.extra.len()),
+            Arrival::Form(form) => {
+                let Submission { data, extra, .. } = &form.submission;
+                data.len().saturating_add(extra.len()).saturating_add(form.end.as_ref().map_or(0, |end| end.len()))
+            }
             Arrival::Unreadable(message) => message.payload.len(),
         };
         self.arrivals.iter().map(bytes).sum()
@@ -166,6 +169,10 @@ fn write(
     batch.tables.submissions.insert(submission.get(), codec::encode(&row)?.as_slice())?;
     if let Some(key) = form.form_key {
         learn(batch, Log::Token, key, Some(submission))?;
+    }
+    if let (Some(key), Some(end)) = (form.form_key, &form.end) {
+        // In the same commit: a second press at once, or after a crash, finds the end wherever it finds the form.
+        answers::keep(batch, key.of_end(), &answers::KeptAnswer { status: 200, body: end.clone() })?;
     }
     if let Some(key) = form.message_key {
         learn(batch, Log::Message, key, Some(submission))?;

@@ -68,17 +68,10 @@ impl Transaction for KeepAnswer {
     }
 
     fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<AnswerKept, StoreError> {
-        if let Some(earlier) = recall(batch, self.request)? {
-            return Ok(earlier);
+        match recall(batch, self.request)? {
+            Some(earlier) => Ok(earlier),
+            None => keep(batch, self.request, &self.answer).map(|()| AnswerKept::First),
         }
-        let row = note(batch, self.request)?;
-        let bytes = codec::encode(&self.answer)?;
-        batch.tables.answers.insert(row, bytes.as_slice())?;
-        batch.memory.answer_bytes = batch.memory.answer_bytes.saturating_add(length(&bytes));
-        while batch.memory.answer_bytes > BYTES_MAX && batch.tables.answers.len()? > 1 {
-            take_oldest(batch)?;
-        }
-        Ok(AnswerKept::First)
     }
 }
 
@@ -104,6 +97,18 @@ impl Transaction for FindKey {
         }
         Ok(None)
     }
+}
+
+/// Keeps an answer that is not known yet.
+pub(super) fn keep(batch: &mut Batch<'_, '_>, request: IdempotencyKey, answer: &KeptAnswer) -> Result<(), StoreError> {
+    let row = note(batch, request)?;
+    let bytes = codec::encode(answer)?;
+    batch.tables.answers.insert(row, bytes.as_slice())?;
+    batch.memory.answer_bytes = batch.memory.answer_bytes.saturating_add(length(&bytes));
+    while batch.memory.answer_bytes > BYTES_MAX && batch.tables.answers.len()? > 1 {
+        take_oldest(batch)?;
+    }
+    Ok(())
 }
 
 /// Whether `request` was answered.

@@ -152,9 +152,9 @@ fn fifty_copies_at_once_are_one_submission() {
         copy.open(&copy.post(&server, "/home"))
     });
     for answer in &answers {
-        assert_eq!(answer["screen"], "SUCCESS", "{answer}");
-        assert_eq!(answer["data"]["extension_message_response"]["params"]["flow_token"], "t", "{answer}");
+        assert_eq!(answer, &answers[0], "all have the end of the one that was taken");
     }
+    assert!(answers[0]["data"]["extension_message_response"]["params"]["visit"].is_string(), "{}", answers[0]);
     let submissions = server.submissions();
     assert_eq!(submissions.len(), 1);
     assert_eq!(submissions[0]["data"], json!({"name": "Ann", "time": "09:00"}));
