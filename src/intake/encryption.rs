@@ -94,14 +94,18 @@ impl Envelope {
     /// # Errors
     /// [`CannotOpen`], whatever the reason.
     pub fn open(&self, keys: &[PrivateKey]) -> Result<Opened, CannotOpen> {
-        keys.iter().find_map(|key| self.open_with(key.unwrap(&self.wrapped_key))).ok_or(CannotOpen)
+        keys.iter().find_map(|key| self.open_with(key.unwrap(&self.wrapped_key), key.stand_in())).ok_or(CannotOpen)
     }
 
-    /// Opens it with an unwrapped key. Where none could be unwrapped, one that fits nothing takes its place: time must not
+    /// Opens it with an unwrapped key. Where none could be unwrapped, one that nobody knows takes its place: time must not
     /// tell whether it was the key or the tag that did not fit.
-    fn open_with(&self, unwrapped: Option<Zeroizing<[u8; AES_KEY_BYTES]>>) -> Option<Opened> {
+    fn open_with(
+        &self,
+        unwrapped: Option<Zeroizing<[u8; AES_KEY_BYTES]>>,
+        stand_in: &Zeroizing<[u8; AES_KEY_BYTES]>,
+    ) -> Option<Opened> {
         let fits = unwrapped.is_some();
-        let key = unwrapped.unwrap_or_default();
+        let key = unwrapped.unwrap_or_else(|| stand_in.clone());
         let opened = cipher(&key).decrypt(&Nonce::<U16>::from(self.iv), self.sealed.as_slice()).ok()?;
         let text = String::from_utf8(opened).ok().filter(|_| fits)?;
         Some(Opened { text, seal: Seal { key, iv: self.iv } })

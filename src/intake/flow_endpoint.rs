@@ -58,8 +58,8 @@ impl Show<'_> {
     #[must_use]
     pub fn screen(&self, answers: &Map<String, Value>) -> String {
         // Sent while on this screen (*Flow JSON*, `refresh_on_back`): what is to be shown is the one before.
-        let before = || self.flow.before(self.named.as_deref().unwrap_or_default(), answers);
-        let shown = if self.is_back { before() } else { self.flow.screens.first() };
+        let left = self.named.as_deref().filter(|_| self.is_back);
+        let shown = left.map_or_else(|| self.flow.screens.first(), |left| self.flow.before(left, answers));
         shown.map(|screen| screen.name.clone()).or_else(|| self.named.clone()).unwrap_or_default()
     }
 }
@@ -102,7 +102,8 @@ impl<'a> Request<'a> {
             "ping" => Ok(Self::Ping),
             "INIT" | "BACK" => {
                 let is_back = action == "BACK";
-                if is_back && !flow.screens.is_empty() {
+                // The screen may be missing (*Implementing Endpoint for Flows*); one that is named must be there.
+                if is_back && screen.is_some() && !flow.screens.is_empty() {
                     flow.known(screen.as_deref())?;
                 }
                 let token = fields.text("flow_token").and_then(|token| FlowToken::new(&token).ok());

@@ -32,6 +32,8 @@ pub struct PrivateKey {
     public: OaepPublicEncryptingKey,
     /// The public half as Meta takes it.
     public_pem: String,
+    /// An AES key that nobody knows, to go on with where none could be unwrapped.
+    stand_in: Zeroizing<[u8; AES_KEY_BYTES]>,
 }
 
 impl std::fmt::Debug for PrivateKey {
@@ -87,7 +89,9 @@ impl PrivateKey {
         let public_pem = pem_text("PUBLIC KEY", der.as_ref());
         let public = OaepPublicEncryptingKey::new(public).map_err(|_| InvalidKey::Rejected)?;
         let private = OaepPrivateDecryptingKey::new(key).map_err(|_| InvalidKey::Rejected)?;
-        Ok(Self { private, public, public_pem })
+        let mut stand_in = Zeroizing::new([0; AES_KEY_BYTES]);
+        aws_lc_rs::rand::fill(stand_in.as_mut()).map_err(|_| InvalidKey::Rejected)?;
+        Ok(Self { private, public, public_pem, stand_in })
     }
 
     /// A new key of 2048 bits: its PEM text, PKCS#8 without a passphrase.
@@ -111,6 +115,11 @@ impl PrivateKey {
     pub fn is_half_of(&self, public_pem: &str) -> bool {
         let der = |text: &str| pem::parse(text.replace("\\n", "\n")).ok().map(Pem::into_contents);
         der(public_pem).is_some_and(|public| der(&self.public_pem).is_some_and(|ours| ours == public))
+    }
+
+    /// A key that fits nothing.
+    pub(super) const fn stand_in(&self) -> &Zeroizing<[u8; AES_KEY_BYTES]> {
+        &self.stand_in
     }
 
     /// Wraps an AES key as a phone does that knows the public half.

@@ -127,6 +127,9 @@ fn init_shows_the_first_screen_and_back_the_one_before_that_which_is_left() {
     assert_eq!(shown(r#"{"action":"INIT","screen":"","data":{}}"#), "A");
     assert_eq!(shown(r#"{"action":"BACK","screen":"B"}"#), "A");
     assert_eq!(shown(r#"{"action":"BACK","screen":"A"}"#), "A", "there is none before it");
+    for unnamed in [r#"{"action":"BACK"}"#, r#"{"action":"BACK","screen":null}"#, r#"{"action":"BACK","screen":""}"#] {
+        assert_eq!(shown(unnamed), "A", "nothing says which one is left: {unnamed}");
+    }
     assert!(Request::read(&flow, br#"{"action":"BACK","screen":"Z"}"#).is_err());
     assert!(matches!(Request::read(&flow, br#"{"action":"ping"}"#), Ok(Request::Ping)));
 }
