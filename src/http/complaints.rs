@@ -23,7 +23,6 @@ pub(super) async fn keep(
     tracing::warn!(
         flow = %flow,
         error = &*complaint.error,
-        message = &*complaint.message,
         "a client did not like an answer of this flow: see `flowgate flows errors`"
     );
     if let Err(refusal) = store(app, KeepComplaint { complaint, request }, deadline, trace).await {
