@@ -52,10 +52,8 @@ pub type Upstreams = BTreeMap<FlowName, Arc<Upstream>>;
 /// # Errors
 /// [`NoUpstream`] for the first whose secret can't be used.
 pub fn read(config: &Config, clock: &Arc<dyn Clock>) -> Result<Upstreams, NoUpstream> {
-    match read_all(config, clock, &Upstreams::new()) {
-        (upstreams, problems) if problems.is_empty() => Ok(upstreams),
-        (upstreams, problems) => problems.into_iter().next().map_or(Ok(upstreams), Err),
-    }
+    let (upstreams, problems) = read_all(config, clock, &Upstreams::new());
+    problems.into_iter().next().map_or(Ok(upstreams), Err)
 }
 
 /// Those that can be asked, and what is wrong with the others. One that is asked as before stays the one that it was in

@@ -70,6 +70,14 @@ pub struct Unreadable {
     pub payload: String,
 }
 
+impl Form {
+    /// Every key under which it may be known already, its own first.
+    #[must_use]
+    pub fn keys(&self) -> Vec<IdempotencyKey> {
+        [self.form_key.as_slice(), &self.elsewhere].concat()
+    }
+}
+
 #[cfg(test)]
 impl Form {
     /// A plain form as most tests need one: `token` sent to `flow` with the answers `data`.

@@ -4,6 +4,8 @@
 //! knows its old bookings. Pure: the store reads what is taken and writes what is decided, in the transaction that
 //! accepts the submission; the single writer makes that free of races.
 
+use std::convert::Infallible;
+
 use jiff::civil::{Date, Time};
 use serde::{Deserialize, Serialize};
 
@@ -152,10 +154,28 @@ pub fn free_on(
     now: Timestamp,
     mut taken: impl FnMut(Interval) -> Vec<Interval>,
 ) -> Vec<Slot> {
+    let Ok(starts) = starts_on(calendar, date, now, |window| Ok::<_, Infallible>(taken(window)));
+    starts.into_iter().filter(|(_, is_free)| *is_free).map(|(slot, _)| slot).collect()
+}
+
+/// The starts of a day that may be booked at `now`, and whether each has a place left.
+///
+/// # Errors
+/// That of `taken`, which tells what is taken in a stretch of time.
+pub fn starts_on<E>(
+    calendar: &Calendar,
+    date: Date,
+    now: Timestamp,
+    taken: impl FnOnce(Interval) -> Result<Vec<Interval>, E>,
+) -> Result<Vec<(Slot, bool)>, E> {
     let offered = calendar.offered_on(date, now);
-    let (Some(first), Some(last)) = (offered.first(), offered.last()) else { return Vec::new() };
-    let day = taken(Interval { start: first.start, end: calendar.blocked(last).end });
-    offered.into_iter().filter_map(|slot| reserve(calendar, slot, &day).ok()).collect()
+    let (Some(first), Some(last)) = (offered.first(), offered.last()) else { return Ok(Vec::new()) };
+    let day = taken(Interval { start: first.start, end: calendar.blocked(last).end })?;
+    let with_free = |slot: Slot| {
+        let is_free = reserve(calendar, slot.clone(), &day).is_ok();
+        (slot, is_free)
+    };
+    Ok(offered.into_iter().map(with_free).collect())
 }
 
 #[cfg(test)]

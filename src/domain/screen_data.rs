@@ -5,8 +5,8 @@
 use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
-use super::booking::{Interval, reserve};
-use super::calendar::{Calendar, Slot};
+use super::booking::{Interval, reserve, starts_on};
+use super::calendar::Calendar;
 use super::field::{Field, FieldKind, is_given, read_boolean, read_date, read_integer, read_number, text_of};
 use super::ids::{AgentName, CalendarName, TeamName};
 use super::texts::Texts;
@@ -174,7 +174,8 @@ fn slots<A: Around>(
     let Some(calendar) = around.calendar(calendar) else { return Ok(json!([])) };
     let mut list = Vec::new();
     for date in days(calendar, day, around.now()) {
-        for (slot, is_free) in starts(calendar, date, around)? {
+        for (slot, is_free) in starts_on(calendar, date, around.now(), |window| around.taken(calendar.name(), window))?
+        {
             if is_free || choices.with_full {
                 let title = format!("{}, {}", around.texts().day(slot.date), slot.clock_time());
                 list.push(choice(&slot.id(), &title, choices.with_full.then_some(is_free)));
@@ -211,18 +212,6 @@ fn has_free<A: Around>(calendar: &Calendar, date: Date, around: &A) -> Result<Op
     let window = Interval { start: first.start, end: calendar.blocked(first).end.plus(LONGEST_DAY) };
     let taken = around.taken(calendar.name(), window)?;
     Ok(Some(offers.any(|slot| reserve(calendar, slot, &taken).is_ok())))
-}
-
-/// The starts of a day that may be booked, and whether a place is left in each.
-fn starts<A: Around>(calendar: &Calendar, date: Date, around: &A) -> Result<Vec<(Slot, bool)>, A::Error> {
-    let offered = calendar.offered_on(date, around.now());
-    let (Some(first), Some(last)) = (offered.first(), offered.last()) else { return Ok(Vec::new()) };
-    let taken = around.taken(calendar.name(), Interval { start: first.start, end: calendar.blocked(last).end })?;
-    let with_free = |slot: Slot| {
-        let is_free = reserve(calendar, slot.clone(), &taken).is_ok();
-        (slot, is_free)
-    };
-    Ok(offered.into_iter().map(with_free).collect())
 }
 
 /// One line of a choice list. `enabled` is left out where nothing is full.

@@ -20,7 +20,7 @@ use crate::store::{Accepted, DraftKept, FindKey, KeepDraft, KeptAnswer, NoteScre
 use super::complaints;
 use super::flows::{self, store};
 use super::respond::{self, Refusal};
-use super::screens::{agents, answers_so_far, error_on, screen_with, show, show_choice, told};
+use super::screens::{agents, answers_so_far, answers_with, error_on, screen_with, show, show_choice, told};
 use super::service::{App, Route};
 use super::trace::Trace;
 
@@ -131,8 +131,7 @@ impl Exchange<'_, '_> {
 
     /// Keeps the answers of a screen that is not the last, or of a choice on any, and shows what comes next.
     async fn keep_draft(&mut self, sent: &Sent<'_>) -> Result<Reply, Refusal> {
-        let mut answers = answers_so_far(self.app, sent.draft_key())?;
-        answers.extend(sent.answers().clone());
+        let mut answers = answers_with(self.app, sent)?;
         let next = sent.next(&answers).to_owned();
         // Thousands share a token like `unused`: nothing tells whose answers these are, so they can't be kept. The form goes
         // on, and its last screen counts.
@@ -144,17 +143,23 @@ impl Exchange<'_, '_> {
         answers.extend(agents.clone());
         let (on, shown) = show_choice(self.app, self.flow, &next, &answers, SlotRefused::Full)?;
         self.trace.outcome = "draft";
-        match self.keep(sent, &on, &agents).await? {
-            DraftKept::Kept => Ok(fresh(shown)),
+        let kept = self.keep(sent, &on, &agents).await?;
+        Ok(self.unkept(sent, kept).await?.unwrap_or_else(|| fresh(shown)))
+    }
+
+    /// What the user gets where their answers were not kept.
+    pub(super) async fn unkept(&mut self, sent: &Sent<'_>, kept: DraftKept) -> Result<Option<Reply>, Refusal> {
+        match kept {
+            DraftKept::Kept => Ok(None),
             DraftKept::AlreadySubmitted => {
                 self.trace.outcome = "duplicate";
-                self.used(sent, sent.draft_key()).await
+                self.used(sent, sent.draft_key()).await.map(Some)
             }
             DraftKept::TooLarge => {
                 self.trace.outcome = Refusal::DraftTooLarge.code();
-                Ok(fresh(error_on(sent.screen(), self.flow.texts.get(TextKey::FormTooLarge))))
+                Ok(Some(fresh(error_on(sent.screen(), self.flow.texts.get(TextKey::FormTooLarge)))))
             }
-            DraftKept::Replayed => self.recall().await,
+            DraftKept::Replayed => self.recall().await.map(Some),
         }
     }
 
@@ -175,14 +180,13 @@ impl Exchange<'_, '_> {
         let mut form = match flows::form_of(self.app, sent, self.deadline, self.trace).await {
             // What a program ends is looked at by whoever asked it.
             Err(Refusal::Intake(IntakeError::Unfit { screen, problem })) if end.is_none() => {
-                let mut answers = answers_so_far(self.app, sent.draft_key())?;
-                answers.extend(sent.answers().clone());
+                let answers = answers_with(self.app, sent)?;
                 return self.unfit(&screen, &problem, &answers);
             }
             other => other?,
         };
         form.request = Some(self.request);
-        let keys: Vec<IdempotencyKey> = form.form_key.into_iter().chain(form.elsewhere.iter().copied()).collect();
+        let keys = form.keys();
         let is_own = end.is_some();
         let answer = success(end, sent, keys.first().copied());
         form.end = is_own.then(|| answer.to_string().into());
@@ -195,8 +199,7 @@ impl Exchange<'_, '_> {
             Accepted::SlotRefused { why, free } => {
                 // Back to where the slot is chosen, with what is left (*Best Practices*). What was answered here stays.
                 let choice = self.flow.screen_of_choice().map_or(sent.screen(), |screen| &screen.name);
-                let mut answers = answers_so_far(self.app, sent.draft_key())?;
-                answers.extend(sent.answers().clone());
+                let answers = answers_with(self.app, sent)?;
                 let (on, mut shown) = show_choice(self.app, self.flow, choice, &answers, why)?;
                 // A screen that says what it is given gets that, and nothing that its schema does not know.
                 if let Some(data) = shown.get_mut("data").and_then(Value::as_object_mut)

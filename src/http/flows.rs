@@ -15,7 +15,7 @@ use crate::store::{Accept, Accepted, DraftKept, FindKey, KeepDraft, StoreError, 
 
 use super::encrypted;
 use super::respond::{self, Answer, Refusal};
-use super::screens::answers_so_far;
+use super::screens::{answers_so_far, answers_with};
 use super::service::{App, Route};
 use super::trace::Trace;
 
@@ -68,8 +68,7 @@ pub(super) async fn post(
 }
 
 async fn keep_draft(app: &App, sent: &Sent<'_>, deadline: Instant, trace: &mut Trace<'_>) -> Result<Answer, Refusal> {
-    let mut answers = answers_so_far(app, sent.draft_key())?;
-    answers.extend(sent.answers().clone());
+    let answers = answers_with(app, sent)?;
     let next = sent.next(&answers);
     let (key, draft) = sent.draft(next, &Map::new(), app.clock.now())?;
     trace.outcome = "draft";
@@ -101,8 +100,7 @@ pub(super) async fn form_of(
         Ok(wish) => form.wish = wish,
         // A form that was submitted took its draft along: one that comes again is told by its key, whatever it lacks now.
         Err(error) => {
-            let keys = form.form_key.into_iter().chain(form.elsewhere.iter().copied()).collect();
-            if store(app, FindKey { keys }, deadline, trace).await?.is_none() {
+            if store(app, FindKey { keys: form.keys() }, deadline, trace).await?.is_none() {
                 return Err(error.into());
             }
         }

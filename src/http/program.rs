@@ -10,11 +10,10 @@ use crate::config::RESERVE;
 use crate::domain::texts::TextKey;
 use crate::intake::IntakeError;
 use crate::intake::flow_endpoint::{Sent, Show};
-use crate::store::DraftKept;
 
 use super::exchange::{Exchange, Reply, SUCCESS, fresh};
 use super::respond::Refusal;
-use super::screens::{answers_so_far, error_on, show, told};
+use super::screens::{answers_so_far, answers_with, show, told};
 use super::upstream::{Upstream, UpstreamError};
 
 impl Exchange<'_, '_> {
@@ -63,8 +62,7 @@ impl Exchange<'_, '_> {
             if let Some(instead) = self.keep_answers(sent, on).await? {
                 return Ok(instead);
             }
-            let mut answers = answers_so_far(self.app, sent.draft_key())?;
-            answers.extend(sent.answers().clone());
+            let answers = answers_with(self.app, sent)?;
             return self.fall_back(upstream, sent.screen(), &answers);
         };
         let next = answer.get("screen").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -100,18 +98,8 @@ impl Exchange<'_, '_> {
             return Ok(None);
         }
         self.trace.outcome = "draft";
-        match self.keep(sent, on, &Map::new()).await? {
-            DraftKept::Kept => Ok(None),
-            DraftKept::AlreadySubmitted => {
-                self.trace.outcome = "duplicate";
-                self.used(sent, sent.draft_key()).await.map(Some)
-            }
-            DraftKept::TooLarge => {
-                self.trace.outcome = Refusal::DraftTooLarge.code();
-                Ok(Some(fresh(error_on(sent.screen(), self.flow.texts.get(TextKey::FormTooLarge)))))
-            }
-            DraftKept::Replayed => self.recall().await.map(Some),
-        }
+        let kept = self.keep(sent, on, &Map::new()).await?;
+        self.unkept(sent, kept).await
     }
 
     /// The program's answer to the text of a request; `None` where it has none, which is told. The id is the same for the

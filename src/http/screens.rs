@@ -14,6 +14,7 @@ use crate::domain::screen_data::{self, Around, Given};
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::texts::Texts;
 use crate::domain::time::Timestamp;
+use crate::intake::flow_endpoint::Sent;
 use crate::store::{Snapshot, StoreError};
 
 use super::respond::Refusal;
@@ -24,6 +25,13 @@ pub(super) fn answers_so_far(app: &App, draft: Option<IdempotencyKey>) -> Result
     let Some(key) = draft else { return Ok(Map::new()) };
     let kept = app.store.read().and_then(|read| read.draft(key)).map_err(|_| Refusal::NotStored)?;
     Ok(kept.and_then(|draft| serde_json::from_str(&draft.data).ok()).unwrap_or_default())
+}
+
+/// The answers so far, with those of the screen that was sent now.
+pub(super) fn answers_with(app: &App, sent: &Sent<'_>) -> Result<Map<String, Value>, Refusal> {
+    let mut answers = answers_so_far(app, sent.draft_key())?;
+    answers.extend(sent.answers().clone());
+    Ok(answers)
 }
 
 /// A screen and the data that it is given.

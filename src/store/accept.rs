@@ -131,8 +131,7 @@ pub(super) fn accept(batch: &mut Batch<'_, '_>, form: &Form, carrier: Option<Job
     if let Some(hit) = find(batch, Log::Message, message_key.as_slice())? {
         return Ok(duplicate(hit));
     }
-    let form_keys = [form.form_key.as_slice(), &form.elsewhere].concat();
-    if let Some(hit) = find(batch, Log::Token, &form_keys)? {
+    if let Some(hit) = find(batch, Log::Token, &form.keys())? {
         return join(batch, hit, &form.submission, form.message_key);
     }
     let slot = match &form.wish {
