@@ -10,6 +10,8 @@
 
 mod calendars;
 mod changes;
+mod deliver;
+mod destinations;
 mod error;
 mod fields;
 mod flows;
@@ -33,6 +35,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use destinations::{Destination, WebhookRule};
 pub use error::{ConfigError, Problem};
 pub use flows::KeyPlaces;
 pub use secrets::{InvalidSecretRef, Secret, SecretError, SecretRef};
@@ -42,8 +45,9 @@ pub use upstream::{Fallback, RESERVE, UpstreamRule};
 
 use crate::domain::calendar::Calendar;
 use crate::domain::flow::Flow;
-use crate::domain::ids::{CalendarName, FlowName};
+use crate::domain::ids::{CalendarName, DestinationName, FlowName};
 use crate::domain::retry::RetryPolicy;
+use crate::domain::routes::Routes;
 use raw::{Report, Table};
 
 /// Where a config is looked for when none is named, in this order.
@@ -83,6 +87,10 @@ pub struct Config {
     pub upstreams: BTreeMap<FlowName, UpstreamRule>,
     /// The calendars.
     pub calendars: BTreeMap<CalendarName, Arc<Calendar>>,
+    /// Who is told outside.
+    pub destinations: BTreeMap<DestinationName, Destination>,
+    /// What they are told of.
+    pub routes: Routes,
 }
 
 impl Config {
@@ -142,10 +150,13 @@ impl Config {
 
     fn read(file: &Path, root: &Table<'_>) -> Self {
         let folder = file.parent().unwrap_or(Path::new(""));
-        root.refuse_for_now("destinations", "deliveries");
         root.refuse_for_now("gateways", "unofficial gateways");
         let settings::Places { listen, admin_listen, data } = settings::Places::read(root, folder);
-        let flows::Declared { flows, keys, upstreams } = flows::read(root, &calendars::names(root), folder);
+        let destinations = destinations::names(root);
+        let flows::Declared { flows, keys, upstreams, routes } =
+            flows::read(root, &calendars::names(root), &destinations, folder);
+        let alerts = root.get("alerts").map(|item| deliver::read(&item, &destinations, deliver::Kind::Alerts));
+        let retry = settings::retry(root);
         Self {
             file: file.to_owned(),
             listen,
@@ -154,7 +165,9 @@ impl Config {
             meta: Meta::read(root, folder),
             limits: Limits::read(root),
             workers: Workers::read(root),
-            retry: settings::retry(root),
+            destinations: destinations::read(root, retry, folder),
+            routes: Routes { flows: routes, alerts: alerts.unwrap_or_default() },
+            retry,
             retention: Retention::read(root),
             store: StoreSettings::read(root),
             flows,

@@ -108,10 +108,12 @@ number!(/** A submission. */ SubmissionId);
 number!(/** A job, alive or dead. */ JobId);
 number!(/** A lead. */ LeadId);
 number!(/** A booking. */ BookingId);
+number!(/** Something that the outside is told. */ EventId);
 number!(/** An agent. */ AgentId);
 
 name!(/** A flow, as the config names it. */ FlowName, "flow name", typed_name);
 name!(/** A calendar, as the config names it. */ CalendarName, "calendar name", typed_name);
+name!(/** A destination, as the config names it. */ DestinationName, "destination name", typed_name);
 name!(/** A team of agents. */ TeamName, "team name", typed_name);
 name!(/** An agent, as an admin named it. */ AgentName, "agent name", typed_name);
 name!(

@@ -112,6 +112,12 @@ impl IdempotencyKey {
         Self::of("customer", &[flow.as_str(), name])
     }
 
+    /// A delivery, by its number, time, destination and body.
+    #[must_use]
+    pub fn of_delivery(parts: [&str; 4]) -> Self {
+        Self::of("delivery", &parts)
+    }
+
     /// An event of Meta's monitoring, by its flow, name, time and text: it has no id of its own.
     #[must_use]
     pub fn of_health_event(parts: [&str; 4]) -> Self {

@@ -1,0 +1,281 @@
+//! `[destinations.NAME]`: somewhere outside that is told what happens here, and how fast, how often and how patiently.
+//!
+//! Which events go there is `super::deliver`'s; reading its secrets is `crate::cli`'s, telling it `crate::courier`'s.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+
+use hyper::Uri;
+use hyper::header::{self, HeaderName};
+
+use super::raw::Table;
+use super::secrets::SecretRef;
+use super::settings::{self, secret};
+use super::value::Item;
+use crate::domain::address::is_public;
+use crate::domain::breaker::BreakerRule;
+use crate::domain::ids::DestinationName;
+use crate::domain::pace::Rate;
+use crate::domain::retry::RetryPolicy;
+use crate::domain::time::Millis;
+
+/// Each secret makes a signature of its own: more than a rotation needs would only cost.
+const SECRETS_MAX: usize = 4;
+/// Headers of its own that a destination may ask for.
+const HEADERS_MAX: usize = 16;
+
+/// One destination.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// Where, and as whom.
+    pub webhook: WebhookRule,
+    /// What it may be asked of at once. Default 8, up to 256.
+    pub concurrency: usize,
+    /// How many it is told in a time. Default: as many as there are.
+    pub rate: Option<Rate>,
+    /// How long one answer may take, from the look-up of its name to the last byte. Default 15 s, up to 60 s.
+    pub timeout: Millis,
+    /// When it is left alone. Default: for 30 s after 5 failures in a row.
+    pub breaker: BreakerRule,
+    /// How often one thing is tried. Default: as `[retry]` has it.
+    pub retry: RetryPolicy,
+    /// Whether it may be on this machine or in a network of one's own.
+    pub allow_private: bool,
+}
+
+/// A receiver of *Standard Webhooks*.
+#[derive(Clone, Debug)]
+pub struct WebhookRule {
+    /// Where: `https://`, or `http://` where the way is one's own.
+    pub url: Uri,
+    /// What each message is signed with, newest first: a message has a signature for each. None: it is not signed.
+    pub secrets: Vec<SecretRef>,
+    /// Headers that it asks for, such as `authorization`, and where their values are.
+    pub headers: BTreeMap<String, SecretRef>,
+}
+
+impl Destination {
+    /// What should be known of it, one sentence each.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.webhook.secrets.is_empty() {
+            notes.push("it has no `secrets`: what it is told is not signed, and could come from anybody".to_owned());
+        }
+        for secret in &self.webhook.secrets {
+            notes.extend(secret.note().map(|note| format!("secrets: {note}")));
+        }
+        for (header, secret) in &self.webhook.headers {
+            notes.extend(secret.note().map(|note| format!("headers.{header}: {note}")));
+        }
+        if self.webhook.url.scheme_str() == Some("http") && !self.webhook.url.host().is_some_and(is_this_machine) {
+            notes.push("its url begins with http://: what customers wrote is readable on its way there".to_owned());
+        }
+        notes
+    }
+}
+
+/// The names of all destinations, for those who refer to them.
+pub(super) fn names<'d>(root: &Table<'d>) -> Vec<&'d str> {
+    let names = root.get("destinations").and_then(|item| item.is_table().then(|| item.names(|table| table.named())));
+    names.flatten().unwrap_or_default().iter().map(|item| item.key).collect()
+}
+
+/// Reads all destinations. `folder` is the config's, `retry` what `[retry]` says.
+pub(super) fn read(root: &Table<'_>, retry: RetryPolicy, folder: &Path) -> BTreeMap<DestinationName, Destination> {
+    let Some(item) = root.get("destinations") else { return BTreeMap::new() };
+    let read = item.names(|table| {
+        let items = table.named();
+        items.iter().filter_map(|item| destination(item, retry, folder)).collect()
+    });
+    read.unwrap_or_default()
+}
+
+fn destination(item: &Item<'_>, retry: RetryPolicy, folder: &Path) -> Option<(DestinationName, Destination)> {
+    let name = item.parsed_key(DestinationName::new);
+    item.table(|table| {
+        let allow_private = table.boolean("allow_private", false);
+        let url = table.need("url").and_then(|item| item.parsed(|text| url(text, allow_private)));
+        let destination = Destination {
+            concurrency: table.count("concurrency", 8, 1..=256),
+            rate: table.get("rate").and_then(|item| item.parsed(Rate::parse)),
+            timeout: table.length("timeout", Millis::from_secs(15), Millis::new(100)..=Millis::from_secs(60)),
+            breaker: table.table("breaker", breaker).unwrap_or_else(|| Table::empty(breaker)),
+            retry: settings::retry_within(table, retry),
+            allow_private,
+            webhook: WebhookRule { secrets: secrets(table, folder), headers: headers(table, folder), url: url? },
+        };
+        Some((name?, destination))
+    })?
+}
+
+fn breaker(table: &Table<'_>) -> BreakerRule {
+    BreakerRule {
+        failures: table.count("failures", 5, 1..=1000),
+        pause: table.length("pause", Millis::from_secs(30), Millis::new(100)..=Millis::from_secs(3600)),
+    }
+}
+
+fn secrets(table: &Table<'_>, folder: &Path) -> Vec<SecretRef> {
+    let Some(item) = table.get("secrets") else { return Vec::new() };
+    let items = item.some_items().unwrap_or_default();
+    if items.len() > SECRETS_MAX {
+        item.refuse(format!("has {} secrets, and may have {SECRETS_MAX}", items.len()));
+    }
+    items.iter().filter_map(|item| secret(item, folder)).collect()
+}
+
+fn headers(table: &Table<'_>, folder: &Path) -> BTreeMap<String, SecretRef> {
+    let Some(item) = table.get("headers") else { return BTreeMap::new() };
+    let read = item.names(|table| {
+        let items = table.named();
+        if items.len() > HEADERS_MAX {
+            item.refuse(format!("has {} headers, and may have {HEADERS_MAX}", items.len()));
+        }
+        let read = |item: &Item<'_>| Some((item.parsed_key(header_name)?, secret(item, folder)?));
+        items.iter().filter_map(read).collect()
+    });
+    read.unwrap_or_default()
+}
+
+fn header_name(text: &str) -> Result<String, &'static str> {
+    let name: HeaderName = text.parse().map_err(|_| "is no name of a header")?;
+    let ours = [
+        header::HOST,
+        header::CONTENT_TYPE,
+        header::CONTENT_LENGTH,
+        header::CONNECTION,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        header::TE,
+        header::TRAILER,
+        header::EXPECT,
+    ];
+    if ours.contains(&name) || name.as_str().starts_with("webhook-") {
+        return Err("is a header that flowgate sets itself");
+    }
+    Ok(name.as_str().to_owned())
+}
+
+/// A URL that a message can be posted to. It is not repeated where it is refused: a token may stand in it.
+fn url(text: &str, allow_private: bool) -> Result<Uri, &'static str> {
+    let Some((uri, authority)) =
+        text.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned().map(|authority| (uri, authority)))
+    else {
+        return Err("is no URL: write one like \"https://crm.example/hooks/flowgate\"");
+    };
+    let host = authority.host();
+    if !matches!(uri.scheme_str(), Some("https" | "http")) {
+        return Err("must begin with \"https://\"");
+    }
+    if authority.as_str().contains('@') {
+        return Err("may have no user and no password: put them into `headers`, as authorization = \"env:NAME\"");
+    }
+    if text.contains('#') {
+        return Err("may have no '#': what follows it is never sent");
+    }
+    if authority.as_str() != host && authority.port_u16().is_none_or(|port| port == 0) {
+        return Err("has a port that is none: write one from 1 to 65535");
+    }
+    let is_private = is_this_machine(host) || bare(host).parse().is_ok_and(|address: IpAddr| !is_public(address));
+    if is_private && !allow_private {
+        return Err("is on this machine or in a network of one's own: if that is meant, write `allow_private = true`");
+    }
+    Ok(uri)
+}
+
+fn is_this_machine(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || bare(host).parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// A host as an address is written outside of URLs.
+fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{accepted, assert_refused, refused};
+    use super::*;
+
+    fn one(table: &str) -> Destination {
+        accepted(&format!("[destinations.crm]\n{table}")).destinations.into_values().next().unwrap()
+    }
+
+    #[test]
+    fn a_destination_needs_an_address_and_the_rest_has_defaults() {
+        let crm = one("url = \"https://crm.example/hooks?a=b\"");
+        assert_eq!(crm.webhook.url, "https://crm.example/hooks?a=b");
+        assert_eq!((crm.concurrency, crm.rate, crm.timeout.get(), crm.allow_private), (8, None, 15_000, false));
+        assert_eq!(crm.breaker, BreakerRule { failures: 5, pause: Millis::from_secs(30) });
+        assert_eq!(crm.retry, accepted("").retry);
+        assert!(crm.webhook.secrets.is_empty() && crm.webhook.headers.is_empty());
+    }
+
+    #[test]
+    fn all_that_can_be_set_is_set() {
+        let crm = one(
+            "url = \"http://10.0.0.7:8080/\"\nsecrets = [\"env:NEW\", \"file:old\"]\nconcurrency = 2\nrate = \"256/m\"\n\
+             timeout = \"30s\"\nallow_private = true\nbreaker = { failures = 3, pause = \"1m\" }\n\
+             retry = { first = \"1s\", attempts = 3 }\nheaders = { Authorization = \"env:TOKEN\" }",
+        );
+        assert_eq!(crm.rate.unwrap().to_string(), "256/m");
+        assert_eq!((crm.concurrency, crm.timeout.get(), crm.allow_private), (2, 30_000, true));
+        assert_eq!(crm.webhook.secrets.len(), 2);
+        assert_eq!(crm.webhook.headers.keys().collect::<Vec<_>>(), ["authorization"]);
+        assert_eq!((crm.retry.first.get(), crm.retry.attempts), (1000, 3));
+        assert_eq!(crm.retry.ceiling, accepted("").retry.ceiling, "what is not said is as everywhere");
+    }
+
+    #[test]
+    fn an_address_is_out_in_the_world_unless_it_is_said_twice() {
+        for (bad, why) in [
+            ("", "is no URL"),
+            ("/hook", "is no URL"),
+            ("crm.example/hook", "is no URL"),
+            ("ftp://crm.example", "must begin with"),
+            ("https://ann:hush@crm.example/", "no user"),
+            ("https://crm.example/#a", "no '#'"),
+            ("https://crm.example:0/", "a port"),
+            ("https://crm.example:/", "a port"),
+            ("http://localhost/", "allow_private"),
+            ("https://127.0.0.1/", "allow_private"),
+            ("https://[::1]/", "allow_private"),
+            ("https://192.168.1.9/", "allow_private"),
+            ("https://169.254.169.254/latest", "allow_private"),
+            ("https://[::ffff:10.0.0.1]/", "allow_private"),
+        ] {
+            let said = url(bad, false).unwrap_err();
+            assert!(said.contains(why) && !said.contains("hush"), "{bad}: {said}");
+        }
+        for good in ["http://localhost/", "https://127.0.0.1:1/", "https://[::1]/"] {
+            assert!(url(good, true).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        let url = "url = \"https://crm.example\"";
+        assert_refused(
+            "[destinations.crm]",
+            &[
+                ("", "1:14: destinations.crm: `url` is missing"),
+                (&format!("{url}\nconcurrency = 0"), "3:15: destinations.crm.concurrency: must be from 1 to 256, and is 0"),
+                (
+                    &format!("{url}\nrate = \"fast\""),
+                    "3:8: destinations.crm.rate: \"fast\" is no rate: write one like \"50/s\", \"256/m\" or \"1000/h\", from 1 to 1000000",
+                ),
+                (
+                    &format!("{url}\nheaders = {{ Webhook-Id = \"env:A\" }}"),
+                    "3:13: destinations.crm.headers.Webhook-Id: is a header that flowgate sets itself",
+                ),
+                (
+                    &format!("{url}\nsecret = \"env:A\""),
+                    "3:1: unknown key `secret` in destinations.crm: did you mean `secrets`?",
+                ),
+            ],
+        );
+        let hidden = refused(&format!("[destinations.crm]\n{url}\nsecrets = [\"hush\"]"));
+        assert!(hidden.contains("destinations.crm.secrets") && !hidden.contains("hush"), "{hidden}");
+    }
+}
