@@ -1,25 +1,20 @@
-//! `[flows.NAME]`: paths that nothing else answers, bookings in calendars that exist, messages that are one flow's.
+//! `[flows.NAME]`: paths that nothing else answers, keys for those that are encrypted, messages that are one flow's.
 //!
-//! Screens and fields are read by `screens`. What a flow then does with an answer is `crate::domain::flow`'s.
+//! Its tables are read by `screens`, `booking`, `lead`, `webhook`, `texts` and `upstream`. What a flow then does with an
+//! answer is `crate::domain::flow`'s.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::nearest::hint;
 use super::raw::Table;
-use super::screens;
 use super::secrets::SecretRef;
 use super::settings::secret;
-use super::texts;
 use super::upstream::{self, UpstreamRule};
 use super::value::Item;
-use crate::domain::field::Field;
-use crate::domain::flow::{
-    ABANDONED_AFTER, BookingRule, Encryption, Flow, LeadRule, Resubmit, Screen, SignatureRule, WebhookRule,
-};
-use crate::domain::ids::{CalendarName, FlowName, TeamName};
-use crate::domain::screen_data::Given;
+use super::{booking, lead, screens, texts, webhook};
+use crate::domain::flow::{ABANDONED_AFTER, Encryption, Flow, Resubmit, SignatureRule, WebhookRule};
+use crate::domain::ids::FlowName;
 use crate::domain::time::Millis;
 
 /// Paths that the server answers itself.
@@ -90,9 +85,11 @@ fn flow(item: &Item<'_>, calendars: &[&str], folder: &Path) -> Option<(Flow, Opt
         let flow = Flow {
             encryption: if keys.is_some() { Encryption::Required } else { Encryption::None },
             signature: if signature == Some("none") { SignatureRule::None } else { SignatureRule::Required },
-            booking: table.table("booking", |booking_table| booking(booking_table, calendars, &screens)).flatten(),
-            lead: table.table("lead", |lead_table| lead(lead_table, &screens)).flatten(),
-            webhook: table.table("webhook", webhook).unwrap_or_default(),
+            booking: table
+                .table("booking", |booking_table| booking::read(booking_table, calendars, &screens))
+                .flatten(),
+            lead: table.table("lead", |lead_table| lead::read(lead_table, &screens)).flatten(),
+            webhook: table.table("webhook", webhook::read).unwrap_or_default(),
             has_program: upstream.is_some(),
             texts: texts::read(table),
             resubmit: resubmit(table, keys.is_some()),
@@ -166,36 +163,6 @@ fn check_path(path: &str) -> Result<&str, String> {
     Err(format!("{path:?} {problem}"))
 }
 
-fn booking(table: &Table<'_>, calendars: &[&str], screens: &[Screen]) -> Option<BookingRule> {
-    let calendar = table.need("calendar").and_then(|item| {
-        let name = item.text()?;
-        if !calendars.contains(&name) {
-            let none = if calendars.is_empty() { ": add [calendars.NAME]" } else { "" };
-            item.refuse(format!("there is no calendar {name:?}{none}{}", hint(name, calendars.iter().copied())));
-            return None;
-        }
-        CalendarName::new(name).ok()
-    });
-    let field = |key, kinds: [&str; 3]| {
-        let item = table.need(key)?;
-        let name = item.some_text()?;
-        let declared = || screens.iter().flat_map(|screen| &screen.fields);
-        let found: Vec<&Field> = declared().filter(|field| field.name == name).collect();
-        if found.is_empty() && !screens.is_empty() {
-            let names = declared().map(|field| field.name.as_str());
-            item.refuse(format!("no screen has a field {name:?}{}", hint(name, names)));
-        }
-        if let Some(field) = found.iter().find(|field| !kinds.contains(&field.kind.as_str())) {
-            let (kind, [one, other, third]) = (field.kind.as_str(), kinds);
-            let hint = format!("make it \"{one}\", \"{other}\" or \"{third}\"");
-            item.refuse(format!("field {name:?} is of type \"{kind}\", which names no {key}: {hint}"));
-        }
-        Some(name.to_owned())
-    };
-    let (date, time) = (field("date", ["date", "text", "choice"]), field("time", ["time", "text", "choice"]));
-    Some(BookingRule { calendar: calendar?, date: date?, time: time? })
-}
-
 /// What comes of a token that was used: only encrypted flows have an answer for that.
 fn resubmit(table: &Table<'_>, is_encrypted: bool) -> Resubmit {
     let Some(item) = table.get("resubmit") else { return Resubmit::default() };
@@ -206,53 +173,9 @@ fn resubmit(table: &Table<'_>, is_encrypted: bool) -> Resubmit {
     if word == Some("refuse") { Resubmit::Refuse } else { Resubmit::Success }
 }
 
-fn lead(table: &Table<'_>, screens: &[Screen]) -> Option<LeadRule> {
-    let team = table.need("team").and_then(|item| item.parsed(TeamName::new));
-    let sticky = table.boolean("sticky", false);
-    let agent = table.get("agent").and_then(|item| {
-        let name = item.some_text()?;
-        let fields = screens.iter().flat_map(|screen| &screen.fields).map(|field| field.name.as_str());
-        let shown = screens.iter().flat_map(|screen| &screen.data).filter_map(|(name, given)| match given {
-            Given::Agent { .. } => Some(name.as_str()),
-            _ => None,
-        });
-        let known: Vec<&str> = fields.chain(shown).collect();
-        if !screens.is_empty() && !known.contains(&name) {
-            item.refuse(format!("no screen has a field {name:?}, nor shows an agent as that{}", hint(name, known)));
-        }
-        Some(name.to_owned())
-    });
-    Some(LeadRule { team: team?, sticky, agent })
-}
-
-fn webhook(table: &Table<'_>) -> WebhookRule {
-    let before = table.problems_so_far();
-    let number = |item: &Item<'_>| {
-        let id = item.some_text()?;
-        if !id.bytes().all(|b| b.is_ascii_digit()) {
-            item.refuse(format!("{id:?} is no phone number id: it has digits only (and is not the phone number)"));
-        }
-        Some(id.to_owned())
-    };
-    let value = |item: Item<'_>| Some((item.key.to_owned(), item.text()?.to_owned()));
-    let numbers = table.get("phone_number_ids").and_then(|item| item.some_items());
-    let fields = table.get("field").and_then(|item| item.names(Table::named));
-    let rule = WebhookRule {
-        phone_number_ids: numbers.iter().flatten().filter_map(number).collect(),
-        token_prefix: table.get("token_prefix").and_then(|item| item.some_text().map(str::to_owned)),
-        fields: fields.into_iter().flatten().filter_map(value).collect(),
-    };
-    if rule.conditions() == 0 && table.problems_so_far() == before {
-        table.refuse("names nothing to tell this flow's messages by: `phone_number_ids`, `token_prefix` or `field`");
-    }
-    rule
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::{accepted, assert_refused, refused};
-
-    const CHAIR: &str = "[calendars.chair]\ntimezone = \"UTC\"\nslot = \"1h\"\nopen = { mon = [\"09:00-17:00\"] }\n";
 
     #[test]
     fn a_path_is_one_that_a_url_can_carry_and_nothing_else_answers() {
@@ -325,12 +248,6 @@ mod tests {
                     "encryption = \"nope\"",
                     "2:14: flows.form.encryption: \"nope\" is not known here: did you mean `none`?",
                 ),
-                ("lead = {}", "2:8: flows.form.lead: `team` is missing"),
-                ("lead = { team = \"\" }", "2:17: flows.form.lead.team: team name is empty"),
-                (
-                    "lead = { team = \"a\", sticky = \"yes\" }",
-                    "2:31: flows.form.lead.sticky: must be true or false, and is a text",
-                ),
             ],
         );
     }
@@ -370,82 +287,5 @@ mod tests {
         assert!(!refused("[flows.form]\nencryption = \"required\"\nprivate_keys = [\"hush\"]").contains("hush"));
         let config = accepted("[flows.form]\nencryption = \"required\"\nprivate_keys = [\"file:a\", \"env:B\"]");
         assert_eq!(config.keys.values().next().unwrap().private_keys.len(), 2);
-    }
-
-    #[test]
-    fn a_booking_names_a_calendar_and_fields_that_are_there() {
-        assert_refused(
-            "[flows.form]",
-            &[(
-                "booking = { calendar = \"chair\", date = \"day\", time = \"hour\" }",
-                "2:24: flows.form.booking.calendar: there is no calendar \"chair\": add [calendars.NAME]",
-            )],
-        );
-        let screen = "screens = [{ name = \"A\", final = true, fields = { day = { type = \"date\" }, ok = { type = \"boolean\" } } }]";
-        assert_refused(
-            &format!("{CHAIR}[flows.form]\n{screen}"),
-            &[
-                (
-                    "booking = { calendar = \"chiar\", date = \"day\", time = \"day\" }",
-                    "7:24: flows.form.booking.calendar: there is no calendar \"chiar\": did you mean `chair`?\n\
-                     config.toml:7:54: flows.form.booking.time: field \"day\" is of type \"date\", which names no time: \
-                     make it \"time\", \"text\" or \"choice\"",
-                ),
-                (
-                    "booking = { calendar = \"chair\", date = \"dya\", time = \"ok\" }",
-                    "7:40: flows.form.booking.date: no screen has a field \"dya\": did you mean `day`?\n\
-                     config.toml:7:54: flows.form.booking.time: field \"ok\" is of type \"boolean\", which names no time: \
-                     make it \"time\", \"text\" or \"choice\"",
-                ),
-                ("booking = { calendar = \"chair\", date = \"day\" }", "7:11: flows.form.booking: `time` is missing"),
-            ],
-        );
-        accepted(&format!("{CHAIR}[flows.form]\nbooking = {{ calendar = \"chair\", date = \"any\", time = \"any\" }}"));
-    }
-
-    #[test]
-    fn a_broken_calendar_is_not_said_to_be_missing() {
-        let text = refused(&format!(
-            "{}[flows.form]\nbooking = {{ calendar = \"chair\", date = \"day\", time = \"hour\" }}",
-            CHAIR.replace("UTC", "Utopia")
-        ));
-        assert!(text.lines().count() == 1 && text.contains("Utopia"), "{text}");
-    }
-
-    #[test]
-    fn a_webhook_rule_says_something_and_no_two_flows_have_the_same() {
-        assert_refused(
-            "[flows.form]",
-            &[
-                (
-                    "webhook = {}",
-                    "2:11: flows.form.webhook: names nothing to tell this flow's messages by: `phone_number_ids`, `token_prefix` or `field`",
-                ),
-                (
-                    "webhook = { phone_number_ids = [] }",
-                    "2:32: flows.form.webhook.phone_number_ids: is empty: leave it out, or put something in",
-                ),
-                (
-                    "webhook = { phone_number_ids = [\"+4930\"] }",
-                    "2:33: flows.form.webhook.phone_number_ids: \"+4930\" is no phone number id: it has digits only (and is not the phone number)",
-                ),
-                (
-                    "webhook = { phone_number_ids = [4930] }",
-                    "2:33: flows.form.webhook.phone_number_ids: must be a text in quotes, and is a whole number",
-                ),
-                ("webhook = { token_prefix = \"\" }", "2:28: flows.form.webhook.token_prefix: is empty"),
-                (
-                    "webhook = { field = { kind = 3 } }",
-                    "2:30: flows.form.webhook.field.kind: must be a text in quotes, and is a whole number",
-                ),
-            ],
-        );
-        assert_refused(
-            "[flows.a]\nwebhook = { token_prefix = \"x\" }\n[flows.b]",
-            &[(
-                "webhook = { token_prefix = \"x\" }",
-                "3:8: flows `a` and `b` have the same webhook rule: all forms would go to the first by name",
-            )],
-        );
     }
 }

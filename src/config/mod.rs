@@ -8,6 +8,7 @@
 //! Defaults and ranges stand where a setting is read. Nothing here is looked up on the disk but the file itself and, on
 //! demand, secrets. A relative path in a config is relative to that file.
 
+mod booking;
 mod calendars;
 mod changes;
 mod deliver;
@@ -16,6 +17,7 @@ mod error;
 mod fields;
 mod flows;
 mod graph;
+mod lead;
 mod nearest;
 mod raw;
 mod screen_data;
@@ -27,6 +29,7 @@ mod texts;
 pub mod units;
 mod upstream;
 mod value;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::fs::File;
