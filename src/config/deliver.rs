@@ -22,7 +22,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    fn events(self) -> impl Iterator<Item = EventKind> {
+    fn events(self) -> impl Iterator<Item = EventKind> + Clone {
         EventKind::ALL.into_iter().filter(move |event| event.is_alert() == (self == Self::Alerts))
     }
 }
@@ -86,7 +86,8 @@ mod tests {
     use super::*;
     use crate::domain::ids::FlowName;
 
-    const TWO: &str = "[destinations.crm]\nurl = \"https://crm.example\"\n[destinations.ops]\nurl = \"https://ops.example\"";
+    const TWO: &str =
+        "[destinations.crm]\nurl = \"https://crm.example\"\n[destinations.ops]\nurl = \"https://ops.example\"";
 
     #[test]
     fn a_name_is_told_everything_and_a_table_says_what() {
@@ -110,7 +111,10 @@ mod tests {
         assert_refused(
             &format!("{TWO}\n[flows.form]"),
             &[
-                ("deliver = [\"cmr\"]", "6:12: flows.form.deliver: there is no destination \"cmr\": did you mean `crm`?"),
+                (
+                    "deliver = [\"cmr\"]",
+                    "6:12: flows.form.deliver: there is no destination \"cmr\": did you mean `crm`?",
+                ),
                 ("deliver = \"crm\"", "6:11: flows.form.deliver: must be a list in brackets, and is a text"),
                 (
                     "deliver = [\"crm\", { to = \"crm\" }]",
@@ -127,9 +131,6 @@ mod tests {
                 ("deliver = [{ events = [\"lead.waiting\"] }]", "6:12: flows.form.deliver: `to` is missing"),
             ],
         );
-        assert_refused(
-            "",
-            &[("alerts = [\"ops\"]", "2:11: alerts: there is no destination \"ops\"")],
-        );
+        assert_refused("", &[("alerts = [\"ops\"]", "2:11: alerts: there is no destination \"ops\"")]);
     }
 }

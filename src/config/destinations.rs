@@ -259,8 +259,11 @@ mod tests {
         assert_refused(
             "[destinations.crm]",
             &[
-                ("", "1:14: destinations.crm: `url` is missing"),
-                (&format!("{url}\nconcurrency = 0"), "3:15: destinations.crm.concurrency: must be from 1 to 256, and is 0"),
+                ("", "1:15: destinations.crm: `url` is missing"),
+                (
+                    &format!("{url}\nconcurrency = 0"),
+                    "3:15: destinations.crm.concurrency: must be from 1 to 256, and is 0",
+                ),
                 (
                     &format!("{url}\nrate = \"fast\""),
                     "3:8: destinations.crm.rate: \"fast\" is no rate: write one like \"50/s\", \"256/m\" or \"1000/h\", from 1 to 1000000",

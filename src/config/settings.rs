@@ -231,8 +231,7 @@ impl Workers {
 
 /// Reads `[retry]`.
 /// How often the jobs of flowgate itself are tried, as shipped.
-const RETRY: RetryPolicy =
-    RetryPolicy { first: Millis::new(5 * SECOND), ceiling: Millis::new(6 * HOUR), attempts: 24 };
+const RETRY: RetryPolicy = RetryPolicy { first: Millis::new(5 * SECOND), ceiling: Millis::new(6 * HOUR), attempts: 24 };
 
 pub(super) fn retry(root: &Table<'_>) -> RetryPolicy {
     retry_within(root, RETRY)
