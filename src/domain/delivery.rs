@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::EventKind;
-use super::ids::{DestinationName, EventId, FlowName, JobId};
+use super::ids::{DestinationName, FlowName, JobId};
 use super::submission::IdempotencyKey;
 use super::time::{Millis, Timestamp};
 
@@ -24,9 +24,7 @@ pub struct Event {
     pub flow: Option<FlowName>,
     /// The whole body: JSON text. See `super::event`.
     pub body: Box<str>,
-    /// The first of its deliveries, which have neighbouring numbers.
-    pub first: JobId,
-    /// How many they are.
+    /// How many deliveries it has. Their numbers follow each other; the event is known by the first.
     pub deliveries: u32,
 }
 
@@ -35,8 +33,8 @@ pub struct Event {
 pub struct Delivery {
     /// Whom to tell.
     pub destination: DestinationName,
-    /// What of.
-    pub event: EventId,
+    /// What of: the first delivery of the event.
+    pub event: JobId,
     /// Its `webhook-id`: the same for all attempts, also those that an admin asks for. The receiver's idempotency key.
     pub message_id: Box<str>,
 }

@@ -108,7 +108,6 @@ number!(/** A submission. */ SubmissionId);
 number!(/** A job, alive or dead. */ JobId);
 number!(/** A lead. */ LeadId);
 number!(/** A booking. */ BookingId);
-number!(/** Something that the outside is told. */ EventId);
 number!(/** An agent. */ AgentId);
 
 name!(/** A flow, as the config names it. */ FlowName, "flow name", typed_name);

@@ -16,6 +16,8 @@ pub enum JobKind {
     Process,
     /// Reads a webhook message that could not be read, or that no flow claimed, once more.
     Message,
+    /// Tells a destination of an event.
+    Deliver,
 }
 
 impl JobKind {
@@ -25,6 +27,7 @@ impl JobKind {
         match self {
             Self::Process => "process",
             Self::Message => "message",
+            Self::Deliver => "deliver",
         }
     }
 }
@@ -129,7 +132,7 @@ pub struct Job {
     pub kind: JobKind,
     /// Where it stands.
     pub state: JobState,
-    /// The submission it carries; for a message, the one it became.
+    /// The submission it carries, or tells of; for a message, the one it became.
     pub submission: Option<SubmissionId>,
     /// When it came to be.
     pub created_at: Timestamp,
@@ -147,6 +150,26 @@ pub struct Job {
     pub success: Option<Attempt>,
     /// The lead it led to.
     pub lead: Option<LeadId>,
+}
+
+impl Job {
+    /// A job that is due at once.
+    #[must_use]
+    pub const fn new(kind: JobKind, submission: Option<SubmissionId>, now: Timestamp) -> Self {
+        Self {
+            kind,
+            state: JobState::Scheduled,
+            submission,
+            created_at: now,
+            due_at: now,
+            attempts: 0,
+            attempts_since_revival: 0,
+            crashes: 0,
+            last_error: None,
+            success: None,
+            lead: None,
+        }
+    }
 }
 
 /// A dead letter, as the file has it: all of it, whatever happens to the rows that it came from.

@@ -17,7 +17,7 @@ use crate::domain::time::Timestamp;
 
 use super::batch::{Batch, Transaction};
 use super::keys::{Hit, Log};
-use super::{RowProblem, StoreError, answers, bookings, codec};
+use super::{RowProblem, StoreError, answers, bookings, codec, schedule};
 
 /// Later arrivals kept for one submission at the most: a sender gone wild must not fill the disk.
 const JOINS_MAX: u64 = 16;
@@ -254,17 +254,9 @@ fn keep_unreadable(batch: &mut Batch<'_, '_>, message: &Unreadable) -> Result<Ac
     }
     let job = batch.memory.counters.next_job();
     let row = Job {
-        kind: JobKind::Message,
         state: JobState::Dead,
-        submission: None,
-        created_at: batch.now,
-        due_at: batch.now,
-        attempts: 0,
-        attempts_since_revival: 0,
-        crashes: 0,
         last_error: Some(message.reason.clone()),
-        success: None,
-        lead: None,
+        ..Job::new(JobKind::Message, None, batch.now)
     };
     let letter = DeadLetter {
         died_at: batch.now,
@@ -284,23 +276,9 @@ fn keep_unreadable(batch: &mut Batch<'_, '_>, message: &Unreadable) -> Result<Ac
 /// Makes a job that is due at once.
 fn schedule(batch: &mut Batch<'_, '_>, kind: JobKind, submission: SubmissionId) -> Result<JobId, StoreError> {
     let id = batch.memory.counters.next_job();
-    let job = Job {
-        kind,
-        state: JobState::Scheduled,
-        submission: Some(submission),
-        created_at: batch.now,
-        due_at: batch.now,
-        attempts: 0,
-        attempts_since_revival: 0,
-        crashes: 0,
-        last_error: None,
-        success: None,
-        lead: None,
-    };
-    batch.tables.jobs.insert(id.get(), codec::encode(&job)?.as_slice())?;
-    batch.tables.due.insert((job.due_at.as_millis(), id.get()), ())?;
-    batch.scheduled = true;
-    batch.dirty = true;
+    let job = Job::new(kind, Some(submission), batch.now);
+    schedule::write(batch, id, &job)?;
+    schedule::insert(batch, None, job.due_at, id)?;
     Ok(id)
 }
 

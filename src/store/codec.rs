@@ -11,6 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::booking::Booking;
 use crate::domain::complaint::Complaint;
+use crate::domain::delivery::{Delivery, Event, Exchange, Standstill};
 use crate::domain::draft::Draft;
 use crate::domain::health_event::HealthEvent;
 use crate::domain::job::{Attempt, DeadLetter, Job};
@@ -52,6 +53,18 @@ impl Row for Attempt {
 }
 impl Row for DeadLetter {
     const TABLE: &'static str = "dead";
+}
+impl Row for Event {
+    const TABLE: &'static str = "events";
+}
+impl Row for Delivery {
+    const TABLE: &'static str = "deliveries";
+}
+impl Row for Exchange {
+    const TABLE: &'static str = "exchanges";
+}
+impl Row for Standstill {
+    const TABLE: &'static str = "standstills";
 }
 impl Row for Agent {
     const TABLE: &'static str = "agents";

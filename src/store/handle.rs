@@ -155,6 +155,12 @@ impl Store {
         self.shared.on_due(wake);
     }
 
+    /// `call` runs on the writer's thread after each commit in which a delivery was scheduled or a destination freed: it must
+    /// be quick. One at a time.
+    pub fn call_on_delivery(&self, call: impl Fn() + Send + 'static) {
+        self.shared.on_delivery(call);
+    }
+
     /// Gets the error with which the store ends, if it does not end in peace.
     #[must_use]
     pub fn failure(&self) -> Receiver<StoreError> {

@@ -10,14 +10,14 @@ use crate::domain::booking::{Booking, BookingState};
 use crate::domain::complaint::Complaint;
 use crate::domain::draft::Draft;
 use crate::domain::health_event::HealthEvent;
-use crate::domain::ids::SubmissionId;
+use crate::domain::ids::{JobId, SubmissionId};
 use crate::domain::job::{Attempt, Job, JobKind, JobState};
 use crate::domain::lead::{Lead, LeadState};
 use crate::domain::time::{Millis, Timestamp};
 
 use super::accept::StoredSubmission;
 use super::batch::{Batch, Transaction};
-use super::{StoreError, answers, codec, flow_events};
+use super::{StoreError, answers, codec, deliveries, flow_events};
 
 /// Takes away one slice.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub enum Place {
     Keys,
     /// Submissions behind this id.
     Submissions(u64),
-    /// Jobs that read messages, behind this id.
+    /// Jobs that read messages or deliver events, behind this id.
     Messages(u64),
     /// Failed attempts behind this job and number.
     Attempts(u64, u32),
@@ -110,7 +110,7 @@ impl Sweep {
         Ok(Swept { removed: leaving.len(), next: Some(next) })
     }
 
-    /// Jobs of kind `message` hang on no submission: they are taken by themselves.
+    /// Jobs that read messages or deliver events hang on no submission: they are taken by themselves.
     fn messages(&self, batch: &mut Batch<'_, '_>, after: u64) -> Result<Swept, StoreError> {
         let before = horizon(batch, self.submissions);
         let (mut seen, mut last, mut leaving) = (0, after, Vec::new());
@@ -121,11 +121,14 @@ impl Sweep {
                 break;
             }
             (seen, last) = (seen + 1, id.value());
-            if job.kind == JobKind::Message && job_is_over(&job) {
-                leaving.push(id.value());
+            if job.kind != JobKind::Process && job_is_over(&job) {
+                leaving.push((id.value(), job.kind));
             }
         }
-        for id in &leaving {
+        for (id, kind) in &leaving {
+            if *kind == JobKind::Deliver {
+                deliveries::remove(batch, JobId::new(*id))?;
+            }
             batch.tables.jobs.remove(id)?;
             remove_attempts(batch, *id)?;
         }
@@ -151,6 +154,7 @@ impl Sweep {
         }
         for key in &leaving {
             batch.tables.attempts.remove(key)?;
+            batch.tables.exchanges.remove(key)?;
         }
         let next = if seen == self.most { Place::Attempts(last.0, last.1) } else { Place::Drafts([0; 16]) };
         Ok(Swept { removed: leaving.len(), next: Some(next) })

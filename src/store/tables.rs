@@ -44,11 +44,22 @@ pub(super) const HEALTH_EVENTS: Rows = TableDefinition::new("health_events");
 pub(super) const JOBS: Rows = TableDefinition::new("jobs");
 /// Jobs waiting, soonest first. Key: (`due_at` in UTC ms, job id). Equal times run in order of acceptance.
 pub(super) const DUE: TableDefinition<'static, (u64, u64), ()> = TableDefinition::new("due");
+/// Deliveries waiting, by destination, soonest first. Key: (destination, `due_at` in UTC ms, job id).
+pub(super) const LANES: TableDefinition<'static, (&str, u64, u64), ()> = TableDefinition::new("lanes");
+/// What the outside is told, by the job id of its first delivery, in the order in which it became true. Written once.
+pub(super) const EVENTS: Rows = TableDefinition::new("events");
+/// What each job of kind `deliver` is to do, by job id. Written once.
+pub(super) const DELIVERIES: Rows = TableDefinition::new("deliveries");
+/// What came back from the attempts of deliveries. Key: (job id, attempt from 1).
+pub(super) const EXCHANGES: TableDefinition<'static, (u64, u32), &[u8]> = TableDefinition::new("exchanges");
+/// Destinations that are to be left alone, by name.
+pub(super) const STANDSTILLS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("standstills");
 /// Failed attempts. Key: (job id, attempt from 1).
 pub(super) const ATTEMPTS: TableDefinition<'static, (u64, u32), &[u8]> = TableDefinition::new("attempts");
 /// Dead letters by job id.
 pub(super) const DEAD: Rows = TableDefinition::new("dead");
-/// Dead letters of messages that are being read again, by job id: they hold the message until that succeeds.
+/// Dead letters that are being run again, by job id: of messages, as they hold the message until that succeeds, and of
+/// deliveries whose body an admin corrected.
 pub(super) const REVIVED: Rows = TableDefinition::new("revived");
 
 /// Agents by id, removed ones included.
@@ -96,6 +107,11 @@ tables! {
     health_events: HEALTH_EVENTS, (u64, &'static [u8]);
     jobs: JOBS, (u64, &'static [u8]);
     due: DUE, ((u64, u64), ());
+    lanes: LANES, ((&'static str, u64, u64), ());
+    events: EVENTS, (u64, &'static [u8]);
+    deliveries: DELIVERIES, (u64, &'static [u8]);
+    exchanges: EXCHANGES, ((u64, u32), &'static [u8]);
+    standstills: STANDSTILLS, (&'static str, &'static [u8]);
     attempts: ATTEMPTS, ((u64, u32), &'static [u8]);
     dead: DEAD, (u64, &'static [u8]);
     revived: REVIVED, (u64, &'static [u8]);
