@@ -15,10 +15,11 @@
 //! | [`config`] | what a config may say | domain |
 //! | [`intake`] | whether bytes are a submission from the sender we trust | domain, config |
 //! | [`signing`] | how what we send is signed | domain |
-//! | [`store`] | what is on disk, in which order | domain, clock |
-//! | [`outgoing`] | how far a request to the outside may go | nothing of the others |
+//! | [`store`] | what is on disk, in which order | domain, clock, current |
+//! | [`outgoing`] | how far a request to the outside may go | domain |
 //! | [`http`] | limits, deadlines, status codes | intake, store, domain, clock, config, current, signing |
 //! | [`work`] | when a job runs, and that its failure stays its own | store, domain, clock, config, intake, current |
+//! | [`courier`] | which deliveries are under way, and what follows from their answers | store, domain, clock, config, outgoing, signing |
 //! | [`admin`] | what an operator may ask of a running server or of a file | store, domain, clock, config, intake, current |
 //! | [`telemetry`] | how logs and figures look | domain |
 //! | [`cli`] | argv, exit codes, how answers look on a terminal | all of them |
@@ -27,6 +28,7 @@ pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod courier;
 pub mod current;
 pub mod domain;
 pub mod http;

@@ -13,7 +13,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::config::{Meta, Secret};
-use crate::outgoing::{Bounds, Outgoing, OutgoingError, Reply};
+use crate::outgoing::{Bounds, Outgoing, OutgoingError, Reach, Reply};
 
 /// Meta answers within a second or two; an admin waits in front of it.
 const BOUNDS: Bounds = Bounds { deadline: Duration::from_secs(15), answer_bytes_max: 64 * 1024 };
@@ -122,7 +122,7 @@ impl<'a> Graph<'a> {
         let bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
         let mut bearer = bearer.map_err(|_| GraphError::BadToken)?;
         bearer.set_sensitive(true);
-        Ok(Self { outgoing: Outgoing::new()?, meta, token, bearer })
+        Ok(Self { outgoing: Outgoing::new(Reach::Anywhere)?, meta, token, bearer })
     }
 
     /// Puts a public key in the place of the one that Meta holds for a number.

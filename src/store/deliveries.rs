@@ -101,11 +101,7 @@ fn standstill(batch: &Batch<'_, '_>, destination: &DestinationName) -> Result<St
     Ok(row.map(|row| codec::decode(destination, row.value())).transpose()?.unwrap_or_default())
 }
 
-fn write(
-    batch: &mut Batch<'_, '_>,
-    destination: &DestinationName,
-    standstill: &Standstill,
-) -> Result<(), StoreError> {
+fn write(batch: &mut Batch<'_, '_>, destination: &DestinationName, standstill: &Standstill) -> Result<(), StoreError> {
     if standstill.is_over() {
         batch.tables.standstills.remove(destination.as_str())?;
     } else {

@@ -1,5 +1,6 @@
 //! The handle that everybody else holds: hand over a change, take a snapshot, close.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
@@ -15,7 +16,7 @@ use super::options::StoreOptions;
 use super::read::Snapshot;
 use super::request::{Request, Waiting};
 use super::shared::{Health, Shared, WriterFigures};
-use super::writer::Writer;
+use super::writer::{Writer, panic_text};
 
 /// Changes from workers and admins that may wait for the writer.
 const INSIDE: usize = 4096;
@@ -141,6 +142,16 @@ impl Store {
     /// [`StoreError::NotOpen`], or what kept redb from beginning to read.
     pub fn read(&self) -> Result<Snapshot, StoreError> {
         Snapshot::of(&*self.shared.database().ok_or(StoreError::NotOpen)?)
+    }
+
+    /// Reads something from the file as it is now. redb panics on pages that make no sense: that is an error like others, and no
+    /// reason for whoever reads to end.
+    ///
+    /// # Errors
+    /// As [`Store::read`], and those of `look`.
+    pub fn look<T>(&self, look: impl FnOnce(&Snapshot) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        catch_unwind(AssertUnwindSafe(|| look(&self.read()?)))
+            .unwrap_or_else(|panic| Err(StoreError::Damaged(panic_text(panic.as_ref()))))
     }
 
     /// Jobs that may have been under way when the process died, in the order in which they are due; none after a clean

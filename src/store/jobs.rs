@@ -3,7 +3,6 @@
 //! What may follow what is decided by the table in `crate::domain::job`; when the next try comes, by
 //! `crate::domain::retry`. A job needs no write to start.
 
-
 use crate::domain::arrival::Form;
 use crate::domain::event::EventKind;
 use crate::domain::event::facts::{Facts, JobFacts};

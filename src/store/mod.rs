@@ -72,6 +72,6 @@ pub use handle::{Busy, Store};
 pub use jobs::{Discard, Fail, Finish, FinishMessage, Finished, JobChanged, MarkSuspect, Revive, Suspect};
 pub use leads::{AssignLead, CloseLead, Distribute, LeadChanged, LeadOrder};
 pub use options::StoreOptions;
-pub use read::{Counts, Snapshot};
+pub use read::{Counts, Outgoing, Snapshot, Waiting};
 pub use shared::{Health, WriterFigures};
 pub use sweep::{Place, Sweep, Swept};

@@ -3,8 +3,11 @@
 //! A snapshot is short-lived: while it lives, no page of the file can be used again. Lists come in pages, so that
 //! whoever walks a long one can let go in between. Nothing here decides anything.
 
+mod outbox;
+
 use redb::{
-    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError,
+    Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
+    TableError, Value,
 };
 
 use crate::domain::booking::{Booking, Interval};
@@ -18,10 +21,12 @@ use crate::domain::time::{Millis, Timestamp};
 use super::accept::{Join, StoredSubmission};
 use super::codec::Row;
 use super::tables::{
-    AGENTS, ATTEMPTS, BOOKINGS, DEAD, DRAFTS, DUE, JOBS, JOINS, LEADS, OPEN_LEADS, REVIVED, Rows, SUBMISSIONS, TAKEN,
+    AGENTS, ATTEMPTS, BOOKINGS, DEAD, DRAFTS, DUE, JOBS, JOINS, LANES, LEADS, OPEN_LEADS, REVIVED, Rows, SUBMISSIONS, TAKEN,
     WAITING_LEADS,
 };
 use super::{StoreError, bookings, codec};
+
+pub use outbox::{Outgoing, Waiting};
 
 /// No booking lasts longer: slots are at most a day, and so are the buffers behind them.
 const LONGEST_BOOKING: Millis = Millis::from_secs(2 * 24 * 60 * 60);
@@ -301,7 +306,8 @@ impl Snapshot {
     /// As [`Snapshot::submission`].
     pub fn counts(&self) -> Result<Counts, StoreError> {
         let jobs = self.txn.open_table(JOBS)?.len()?;
-        let jobs_scheduled = self.txn.open_table(DUE)?.len()?;
+        let delivering = self.table(LANES)?.map(|lanes| lanes.len()).transpose()?.unwrap_or(0);
+        let jobs_scheduled = self.txn.open_table(DUE)?.len()?.saturating_add(delivering);
         let jobs_dead = self.txn.open_table(DEAD)?.len()?;
         let leads_unassigned = self.txn.open_table(WAITING_LEADS)?.len()?;
         Ok(Counts {
@@ -317,8 +323,16 @@ impl Snapshot {
         })
     }
 
-    /// A table of rows; `None`: the file was written by a version that had no such table, and nothing has since.
+    /// A table of rows; likewise `None`.
     pub(super) fn rows(&self, table: Rows) -> Result<Option<ReadOnlyTable<u64, &'static [u8]>>, StoreError> {
+        self.table(table)
+    }
+
+    /// A table; `None`: the file was written by a version that had no such table, and nothing has since.
+    pub(super) fn table<K: Key + 'static, V: Value + 'static>(
+        &self,
+        table: TableDefinition<'static, K, V>,
+    ) -> Result<Option<ReadOnlyTable<K, V>>, StoreError> {
         match self.txn.open_table(table) {
             Ok(table) => Ok(Some(table)),
             Err(TableError::TableDoesNotExist(_)) => Ok(None),

@@ -329,7 +329,7 @@ fn suspects(
     first.map(|row| Ok(JobId::new(row?.0.value().1))).collect()
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref().cloned());
     text.unwrap_or_else(|| "a panic without a text".to_owned())
 }

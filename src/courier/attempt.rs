@@ -1,0 +1,126 @@
+//! One attempt to deliver: read, send, decide, note. It ends when what came of it is on disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::domain::breaker::Pass;
+use crate::domain::delivery::Meaning;
+use crate::domain::ids::{DestinationName, JobId};
+use crate::domain::job::Attempt;
+use crate::domain::retry::Verdict;
+use crate::domain::time::{Millis, Timestamp};
+use crate::store::{NoteDelivery, Outgoing, StoreError};
+
+use super::webhook::Sent;
+use super::{Recipient, Tools};
+
+/// A delivery that is under way.
+pub(super) struct Trial {
+    pub(super) destination: DestinationName,
+    pub(super) recipient: Arc<Recipient>,
+    pub(super) tools: Tools,
+    pub(super) job: JobId,
+}
+
+/// What came of it.
+pub(super) struct Tried {
+    pub(super) job: JobId,
+    pub(super) pass: Pass,
+    pub(super) result: Result<Answered, StoreError>,
+}
+
+/// What its lane wants to know of an attempt.
+pub(super) enum Answered {
+    /// Nothing was sent: it is over already, or its destination was paused.
+    Over,
+    /// It was sent, and that is noted.
+    Noted {
+        meaning: Meaning,
+        at: Timestamp,
+        why: String,
+    },
+}
+
+impl Trial {
+    /// Makes the attempt. `pass` comes back with what came of it.
+    pub(super) async fn run(self, pass: Pass) -> Tried {
+        let result = self.attempt().await;
+        Tried { job: self.job, pass, result }
+    }
+
+    async fn attempt(&self) -> Result<Answered, StoreError> {
+        let outgoing = self.tools.store.look(|snapshot| {
+            if snapshot.standstill(&self.destination)?.is_over() { snapshot.outgoing(self.job) } else { Ok(None) }
+        })?;
+        let Some(outgoing) = outgoing else { return Ok(Answered::Over) };
+        let (at, began) = (self.tools.clock.now(), self.tools.clock.elapsed());
+        let sent = self.tools.sender.send(&self.recipient, &outgoing.delivery.message_id, &outgoing.body, at).await;
+        let took = self.tools.clock.elapsed().saturating_sub(began);
+        let meaning = sent.ending.of_webhook();
+        let note = self.note(&outgoing, &sent, meaning, at, took);
+        self.tell(&outgoing, &note, took);
+        let why = sent.why();
+        self.store(note).await?;
+        Ok(Answered::Noted { meaning, at, why })
+    }
+
+    /// What is written down.
+    fn note(&self, outgoing: &Outgoing, sent: &Sent, meaning: Meaning, at: Timestamp, took: Duration) -> NoteDelivery {
+        let number = outgoing.job.attempts_since_revival.saturating_add(1);
+        let after = |retry_after| {
+            let chance = self.tools.entropy.fraction();
+            Some(self.recipient.rule.retry.after(number, chance, retry_after, self.tools.clock.now()))
+        };
+        let failed = match meaning {
+            Meaning::Delivered => None,
+            Meaning::Again { retry_after, .. } => after(retry_after),
+            Meaning::Gone => after(None),
+            Meaning::Refused => Some(Verdict::Dead),
+        };
+        let took = Millis::new(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        let error = failed.map(|_| sent.why());
+        NoteDelivery {
+            job: self.job,
+            attempt: Attempt { number: outgoing.job.attempts.saturating_add(1), started_at: at, took, error },
+            exchange: sent.exchange.clone(),
+            failed,
+            disable: (meaning == Meaning::Gone).then(|| "it answered 410 Gone: it wants no more".into()),
+        }
+    }
+
+    /// Hands it to the writer and waits for the commit.
+    async fn store(&self, note: NoteDelivery) -> Result<(), StoreError> {
+        let (tell, told) = oneshot::channel();
+        self.tools.store.send(note, move |result, _| {
+            // Where the lane has ended, what is on disk stays there.
+            let _ = tell.send(result);
+        });
+        told.await.unwrap_or(Err(StoreError::NotOpen)).map(|_| ())
+    }
+
+    fn tell(&self, outgoing: &Outgoing, note: &NoteDelivery, took: Duration) {
+        let (destination, number) = (self.destination.as_str(), note.attempt.number);
+        let (id, event, status) = (self.job.get(), outgoing.event.kind.as_str(), note.exchange.status);
+        let error = note.attempt.error.as_deref().unwrap_or_default();
+        let outcome = match note.failed {
+            None => {
+                tracing::debug!(job.id = id, destination, event, job.attempt = number, status, "delivered");
+                "delivered"
+            }
+            Some(Verdict::Again { at }) => {
+                tracing::warn!(job.id = id, destination, event, job.attempt = number, job.next_at = %at, error, "a delivery failed and will be tried again");
+                "failed"
+            }
+            Some(Verdict::Dead) => {
+                tracing::error!(job.id = id, destination, event, job.attempt = number, error, "a delivery failed and will not be tried again: it is a dead letter now");
+                "dead"
+            }
+        };
+        let destination = destination.to_owned();
+        metrics::counter!("flowgate_deliveries_attempts_total", "destination" => destination.clone(), "outcome" => outcome)
+            .increment(1);
+        metrics::histogram!("flowgate_delivery_seconds", "destination" => destination).record(took.as_secs_f64());
+    }
+}

@@ -1,0 +1,152 @@
+//! One message to one receiver of *Standard Webhooks*: built, signed, sent, and what came back.
+//!
+//! Each attempt is signed anew, as receivers refuse what was signed minutes ago; the id stays. Nothing that was sent, and no
+//! part of the URL but its host, gets into an error: a token may stand in it.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::{Request, StatusCode};
+use jiff::fmt::rfc2822;
+
+use crate::domain::delivery::{ANSWER_BYTES, Ending, Exchange};
+use crate::domain::time::{Millis, Timestamp};
+use crate::outgoing::{Outgoing, OutgoingError, Reach, Told};
+use crate::signing;
+
+use super::Recipient;
+
+const AGENT: &str = concat!("flowgate/", env!("CARGO_PKG_VERSION"));
+
+/// Sends to anybody, over connections that are kept.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    /// To those who may be anywhere.
+    anywhere: Outgoing,
+    /// To all others.
+    public: Outgoing,
+}
+
+/// What came of sending a message.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// How it ended.
+    pub ending: Ending,
+    /// What is kept of it.
+    pub exchange: Exchange,
+    /// The headers of the answer.
+    pub headers: HeaderMap,
+    /// Why there was no answer.
+    pub error: Option<String>,
+}
+
+impl Sender {
+    /// One that has no connections yet.
+    ///
+    /// # Errors
+    /// [`OutgoingError::Tls`].
+    pub fn new() -> Result<Self, OutgoingError> {
+        Ok(Self { anywhere: Outgoing::new(Reach::Anywhere)?, public: Outgoing::new(Reach::PublicOnly)? })
+    }
+
+    /// Sends `body` under `id` to `recipient`, at `now`.
+    pub async fn send(&self, recipient: &Recipient, id: &str, body: &str, now: Timestamp) -> Sent {
+        let request = match request(recipient, id, body, now) {
+            Ok(request) => request,
+            // All its parts were checked as they were read; should one not do, it is told like any failure.
+            Err(error) => return Sent::unanswered(Ending::NotSent, format!("no request can be made: {error}")),
+        };
+        let outgoing = if recipient.rule.allow_private { &self.anywhere } else { &self.public };
+        match outgoing.tell(request, recipient.rule.timeout.to_duration(), ANSWER_BYTES).await {
+            Ok(told) => Sent::answered(told, now),
+            Err(error) => Sent::unanswered(ending_of(&error), error.to_string()),
+        }
+    }
+}
+
+impl Sent {
+    fn answered(told: Told, now: Timestamp) -> Self {
+        let Told { status, headers, beginning } = told;
+        let ending = Ending::Answered { status: status.as_u16(), retry_after: retry_after(&headers, now) };
+        let answer = String::from_utf8_lossy(&beginning).into();
+        Self { ending, exchange: Exchange { status: Some(status.as_u16()), answer }, headers, error: None }
+    }
+
+    fn unanswered(ending: Ending, error: String) -> Self {
+        Self { ending, exchange: Exchange::default(), headers: HeaderMap::new(), error: Some(error) }
+    }
+
+    /// Why it failed, where it did: for lists and logs.
+    #[must_use]
+    pub fn why(&self) -> String {
+        match (&self.error, self.exchange.status) {
+            (Some(error), _) => error.clone(),
+            (None, Some(status)) => {
+                let name = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+                format!("answered {status}{}", name.map(|name| format!(" {name}")).unwrap_or_default())
+            }
+            (None, None) => "no answer".to_owned(),
+        }
+    }
+}
+
+fn request(
+    recipient: &Recipient,
+    id: &str,
+    body: &str,
+    now: Timestamp,
+) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+    let mut request = Request::post(recipient.rule.webhook.url.clone())
+        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        .header(USER_AGENT, HeaderValue::from_static(AGENT));
+    if recipient.keys.is_empty() {
+        request = request.header("webhook-id", id);
+    } else {
+        for (name, value) in signing::headers(&recipient.keys, id, now, body.as_bytes()) {
+            request = request.header(name, value);
+        }
+    }
+    for (name, value) in &recipient.headers {
+        request = request.header(name, value);
+    }
+    request.body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
+}
+
+const fn ending_of(error: &OutgoingError) -> Ending {
+    match error {
+        OutgoingError::NoRoots | OutgoingError::Tls(_) | OutgoingError::Unreachable { .. } => Ending::NotSent,
+        OutgoingError::Broken { .. } | OutgoingError::Late { .. } | OutgoingError::TooLarge { .. } => Ending::Unknown,
+    }
+}
+
+/// How long an answer asks to be left alone (RFC 9110, 10.2.3): seconds, or a date.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Millis> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Millis::from_secs(seconds));
+    }
+    let at = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(Timestamp::from_jiff(at).since(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_to_wait_is_told_in_seconds_or_by_a_date() {
+        let asked = |text: &str| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(text).unwrap())]);
+            // 2026-11-25T07:28:00Z
+            retry_after(&headers, Timestamp::from_millis(1_795_591_680_000)).map(Millis::get)
+        };
+        assert_eq!(asked("120"), Some(120_000));
+        assert_eq!(asked(" 0 "), Some(0));
+        assert_eq!(asked("Wed, 25 Nov 2026 07:30:00 GMT"), Some(120_000));
+        assert_eq!(asked("Wed, 25 Nov 2026 07:00:00 GMT"), Some(0), "then is now");
+        for nonsense in ["", "soon", "-5", "1.5", "2026-11-25"] {
+            assert_eq!(asked(nonsense), None, "{nonsense}");
+        }
+        assert_eq!(asked("99999999999999999999"), None);
+    }
+}

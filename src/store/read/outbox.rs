@@ -1,0 +1,141 @@
+//! What snapshots show of the outbox: lanes, deliveries, what came back, and what stands still.
+
+use redb::ReadableTable;
+
+use crate::domain::delivery::{Delivery, Event, Exchange, Standstill};
+use crate::domain::ids::{DestinationName, JobId};
+use crate::domain::job::{Job, JobState};
+use crate::domain::time::Timestamp;
+
+use super::Snapshot;
+use crate::store::tables::{DELIVERIES, EVENTS, EXCHANGES, LANES, STANDSTILLS};
+use crate::store::{RowProblem, StoreError, codec};
+
+/// A delivery, with all that is needed to make an attempt.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Its job.
+    pub job: Job,
+    /// Whom it tells.
+    pub delivery: Delivery,
+    /// What of.
+    pub event: Event,
+    /// What is sent: the event's body, or what an admin put in its place.
+    pub body: Box<str>,
+}
+
+/// What waits for one destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Deliveries.
+    pub count: u64,
+    /// When the one that is due soonest is due.
+    pub first_due: Option<Timestamp>,
+}
+
+impl Snapshot {
+    /// Deliveries to `destination` that are due by `until`, soonest first, `limit` at the most.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn lane(
+        &self,
+        destination: &DestinationName,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<JobId>, StoreError> {
+        let Some(table) = self.table(LANES)? else { return Ok(Vec::new()) };
+        let name = destination.as_str();
+        let due = table.range((name, 0, 0)..=(name, until.as_millis(), u64::MAX))?;
+        due.take(limit).map(|row| Ok(JobId::new(row?.0.value().2))).collect()
+    }
+
+    /// When the next delivery to `destination` is due that is not due by `after`.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn lane_next(&self, destination: &DestinationName, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let Some(table) = self.table(LANES)? else { return Ok(None) };
+        let name = destination.as_str();
+        let from = (name, after.as_millis().saturating_add(1), 0);
+        let next = table.range(from..=(name, u64::MAX, u64::MAX))?.next().transpose()?;
+        Ok(next.map(|(key, _)| Timestamp::from_millis(key.value().1)))
+    }
+
+    /// Destinations that deliveries wait for, whether the config knows them or not, by name.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn lanes(&self) -> Result<Vec<(DestinationName, Waiting)>, StoreError> {
+        let Some(table) = self.table(LANES)? else { return Ok(Vec::new()) };
+        let mut lanes: Vec<(DestinationName, Waiting)> = Vec::new();
+        for row in table.iter()? {
+            let (key, _) = row?;
+            let (name, due, id) = key.value();
+            let is_same = lanes.last().is_some_and(|(last, _)| last.as_str() == name);
+            if !is_same {
+                let name = DestinationName::new(name)
+                    .map_err(|_| StoreError::row::<Delivery>(&id.to_string(), RowProblem::Fields))?;
+                lanes.push((name, Waiting { count: 0, first_due: Some(Timestamp::from_millis(due)) }));
+            }
+            if let Some((_, waiting)) = lanes.last_mut() {
+                waiting.count += 1;
+            }
+        }
+        Ok(lanes)
+    }
+
+    /// What the job `id` delivers.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn delivery(&self, id: JobId) -> Result<Option<Delivery>, StoreError> {
+        self.row(DELIVERIES, id.get())
+    }
+
+    /// The event whose first delivery is `id`.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn event(&self, id: JobId) -> Result<Option<Event>, StoreError> {
+        self.row(EVENTS, id.get())
+    }
+
+    /// What is to be sent for the job `id`; `None` where it does not wait for that any more.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`]; also where a part of it is missing.
+    pub fn outgoing(&self, id: JobId) -> Result<Option<Outgoing>, StoreError> {
+        let Some(job) = self.job(id)?.filter(|job| job.state == JobState::Scheduled) else { return Ok(None) };
+        let missing = || StoreError::row::<Delivery>(&id.to_string(), RowProblem::Missing);
+        let delivery = self.delivery(id)?.ok_or_else(missing)?;
+        let event = self.event(delivery.event)?.ok_or_else(missing)?;
+        let corrected = self.message(id)?;
+        let body = corrected.map_or_else(|| event.body.clone(), Box::from);
+        Ok(Some(Outgoing { job, delivery, event, body }))
+    }
+
+    /// What came back from each attempt of the job `id` that is still kept, by its number.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn exchanges(&self, id: JobId) -> Result<Vec<(u32, Exchange)>, StoreError> {
+        let Some(table) = self.table(EXCHANGES)? else { return Ok(Vec::new()) };
+        let rows = table.range((id.get(), 0)..=(id.get(), u32::MAX))?;
+        rows.map(|row| {
+            let (key, bytes) = row?;
+            Ok((key.value().1, codec::decode(key.value(), bytes.value())?))
+        })
+        .collect()
+    }
+
+    /// What stands against telling `destination`.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn standstill(&self, destination: &DestinationName) -> Result<Standstill, StoreError> {
+        let Some(table) = self.table(STANDSTILLS)? else { return Ok(Standstill::default()) };
+        let row = table.get(destination.as_str())?;
+        Ok(row.map(|row| codec::decode(destination, row.value())).transpose()?.unwrap_or_default())
+    }
+}
