@@ -21,6 +21,7 @@ mod graph;
 pub mod nouns;
 mod phone;
 pub mod reach;
+mod recipients;
 pub mod sample;
 pub mod secrets;
 pub mod sender;
@@ -55,6 +56,7 @@ use sender::SendError;
 use serve::{ServeArgs, ServeError};
 use show::Printer;
 use try_it::{TryArgs, TryError};
+use recipients::NoRecipient;
 use upstreams::NoUpstream;
 use which_flow::WhichFlow;
 
@@ -133,6 +135,8 @@ enum CliError {
     #[error(transparent)]
     Upstream(#[from] NoUpstream),
     #[error(transparent)]
+    Recipient(#[from] NoRecipient),
+    #[error(transparent)]
     FlowCheck(#[from] CheckError),
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -162,6 +166,7 @@ impl CliError {
             | Self::Config(_)
             | Self::FlowKey(_)
             | Self::Upstream(_)
+            | Self::Recipient(_)
             | Self::Try(TryError::WhichFlow(_) | TryError::FlowKey(_) | TryError::Secret(NoSecret::Unreadable(_))) => 2,
             Self::FlowCheck(_) | Self::Keys(_) | Self::Try(_) | Self::Demo(_) | Self::NotWeathered | Self::Print(_) => {
                 1
@@ -312,6 +317,7 @@ fn print_config(config: &Config, json: bool) -> Result<(), CliError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     flow_keys::read(config)?;
     upstreams::read(config, &clock)?;
+    recipients::read(config)?;
     let summary = config.summary(clock.now());
     let mut out = io::stdout();
     if json {

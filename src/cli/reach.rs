@@ -66,6 +66,7 @@ pub(super) fn store_options(config: &Config, serving: bool) -> Result<StoreOptio
     options.message_ttl = config.retention.message_ids;
     options.free_space_min = config.limits.free_space;
     options.jobs_out_max = config.workers.queue;
+    options.routes = Current::new(config.routes.clone());
     options.verify_always = config.store.verify == Verify::Always;
     Ok(options)
 }

@@ -43,7 +43,7 @@ pub use error::{ConfigError, Problem};
 pub use flows::KeyPlaces;
 pub use secrets::{InvalidSecretRef, Secret, SecretError, SecretRef};
 pub use settings::{Limits, Meta, Retention, StoreSettings, Verify, Workers};
-pub use summary::{CalendarSummary, DaySummary, FlowSummary, Summary};
+pub use summary::{CalendarSummary, DaySummary, DestinationSummary, FlowSummary, Summary};
 pub use upstream::{Fallback, RESERVE, UpstreamRule};
 
 use crate::domain::calendar::Calendar;

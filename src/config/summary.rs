@@ -6,10 +6,13 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::Config;
+use super::destinations::Destination;
 use super::secrets::SecretRef;
 use super::units;
 use super::upstream::UpstreamRule;
 use crate::domain::calendar::Calendar;
+use crate::domain::ids::DestinationName;
+use crate::domain::routes::Route;
 use crate::domain::flow::{Encryption, Flow, SignatureRule};
 use crate::domain::time::{Millis, Timestamp};
 
@@ -37,6 +40,10 @@ pub struct Summary {
     pub flows: Vec<FlowSummary>,
     /// The calendars, by name.
     pub calendars: Vec<CalendarSummary>,
+    /// The destinations, by name.
+    pub destinations: Vec<DestinationSummary>,
+    /// Those that alerts go to.
+    pub alerts: Vec<String>,
     /// What is allowed but should be known, one sentence each.
     pub notes: Vec<String>,
 }
@@ -60,6 +67,19 @@ pub struct FlowSummary {
     pub calendar: Option<String>,
     /// The team that takes its leads.
     pub team: Option<String>,
+    /// The destinations that are told of its events.
+    pub deliver: Vec<String>,
+}
+
+/// What one destination comes to.
+#[derive(Clone, Debug, Serialize)]
+pub struct DestinationSummary {
+    /// Its name.
+    pub name: String,
+    /// Its scheme, host and port: the rest of a URL may be a secret.
+    pub host: String,
+    /// Whether what it is told is signed.
+    pub signed: bool,
 }
 
 /// What one calendar comes to.
@@ -93,10 +113,17 @@ impl Config {
             listen: self.listen,
             admin_listen: self.admin_listen,
             data: self.data.display().to_string(),
-            flows: self.flows.values().map(|flow| FlowSummary::of(flow, self.upstreams.get(&flow.name))).collect(),
+            flows: self.flows.values().map(|flow| self.flow_summary(flow)).collect(),
             calendars: self.calendars.values().map(|calendar| CalendarSummary::of(calendar, now)).collect(),
+            destinations: self.destinations.iter().map(|(name, rule)| DestinationSummary::of(name, rule)).collect(),
+            alerts: names(&self.routes.alerts),
             notes: self.notes(),
         }
+    }
+
+    fn flow_summary(&self, flow: &Flow) -> FlowSummary {
+        let routes = self.routes.flows.get(&flow.name).map(Vec::as_slice).unwrap_or_default();
+        FlowSummary { deliver: names(routes), ..FlowSummary::of(flow, self.upstreams.get(&flow.name)) }
     }
 
     /// What is allowed but should be known, one sentence each, without any secret.
@@ -117,6 +144,13 @@ impl Config {
         for (flow, rule) in &self.upstreams {
             let found = self.flows.get(flow).map(|flow| rule.notes(flow, self.limits.request)).unwrap_or_default();
             notes.extend(found.into_iter().map(|note| format!("flow {flow}: {note}")));
+        }
+        for (name, destination) in &self.destinations {
+            notes.extend(destination.notes().into_iter().map(|note| format!("destination {name}: {note}")));
+            let is_told = self.routes.flows.values().chain([&self.routes.alerts]).flatten().any(|route| route.to == *name);
+            if !is_told {
+                notes.push(format!("destination {name}: nothing goes there: name it in the `deliver` of a flow, or in `alerts`"));
+            }
         }
         for flow in self.flows.values().filter(|flow| flow.signature == SignatureRule::None) {
             notes.push(format!(
@@ -157,8 +191,25 @@ impl FlowSummary {
             upstream: upstream.map(|rule| rule.url.to_string()),
             calendar: flow.booking.as_ref().map(|booking| booking.calendar.to_string()),
             team: flow.lead.as_ref().map(|lead| lead.team.to_string()),
+            deliver: Vec::new(),
         }
     }
+}
+
+impl DestinationSummary {
+    fn of(name: &DestinationName, rule: &Destination) -> Self {
+        let url = &rule.webhook.url;
+        let authority = url.authority().map_or("", |authority| authority.as_str());
+        Self {
+            name: name.to_string(),
+            host: format!("{}://{authority}", url.scheme_str().unwrap_or_default()),
+            signed: !rule.webhook.secrets.is_empty(),
+        }
+    }
+}
+
+fn names(routes: &[Route]) -> Vec<String> {
+    routes.iter().map(|route| route.to.to_string()).collect()
 }
 
 impl CalendarSummary {
@@ -187,6 +238,10 @@ impl fmt::Display for Summary {
         writeln!(f, "  data          {}", self.data)?;
         self.flows.iter().try_for_each(|flow| flow.fmt(f))?;
         self.calendars.iter().try_for_each(|calendar| calendar.fmt(f))?;
+        self.destinations.iter().try_for_each(|destination| destination.fmt(f))?;
+        if !self.alerts.is_empty() {
+            writeln!(f, "alerts go to {}", self.alerts.join(", "))?;
+        }
         self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))
     }
 }
@@ -206,7 +261,18 @@ impl fmt::Display for FlowSummary {
             writeln!(f, "  asks          {url}")?;
         }
         writeln!(f, "  books in      {}", self.calendar.as_deref().unwrap_or("nothing"))?;
-        writeln!(f, "  leads go to   {}", self.team.as_deref().unwrap_or("nobody"))
+        writeln!(f, "  leads go to   {}", self.team.as_deref().unwrap_or("nobody"))?;
+        if !self.deliver.is_empty() {
+            writeln!(f, "  tells         {}", self.deliver.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for DestinationSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "destination {}", self.name)?;
+        writeln!(f, "  at            {}{}", self.host, if self.signed { "" } else { " (not signed)" })
     }
 }
 

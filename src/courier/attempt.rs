@@ -26,7 +26,6 @@ pub(super) struct Trial {
 
 /// What came of it.
 pub(super) struct Tried {
-    pub(super) job: JobId,
     pub(super) pass: Pass,
     pub(super) result: Result<Answered, StoreError>,
 }
@@ -47,7 +46,7 @@ impl Trial {
     /// Makes the attempt. `pass` comes back with what came of it.
     pub(super) async fn run(self, pass: Pass) -> Tried {
         let result = self.attempt().await;
-        Tried { job: self.job, pass, result }
+        Tried { pass, result }
     }
 
     async fn attempt(&self) -> Result<Answered, StoreError> {

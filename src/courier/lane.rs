@@ -178,7 +178,7 @@ impl Lane {
         self.board.note(&self.name, |lane| {
             lane.out.remove(&job);
         });
-        let Some(Tried { pass, result, .. }) = tried else {
+        let Some(Tried { pass, result }) = tried else {
             self.aside.insert(job, now.saturating_add(ASIDE));
             return;
         };

@@ -20,5 +20,18 @@ pub struct Recipient {
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+impl Recipient {
+    /// Whether it is told in the same way. Where a secret stands makes no difference.
+    #[must_use]
+    pub fn is_told_like(&self, other: &Self) -> bool {
+        let (one, two) = (&self.rule, &other.rule);
+        let Destination { webhook, concurrency, rate, timeout, breaker, retry, allow_private } = one;
+        let same_pace = (*concurrency, *rate, *timeout) == (two.concurrency, two.rate, two.timeout);
+        let same_patience = *breaker == two.breaker && *retry == two.retry;
+        let same_place = webhook.url == two.webhook.url && *allow_private == two.allow_private;
+        same_pace && same_patience && same_place && self.keys == other.keys && self.headers == other.headers
+    }
+}
+
 /// All of them.
 pub type Recipients = BTreeMap<DestinationName, Arc<Recipient>>;

@@ -17,7 +17,7 @@ use crate::domain::time::Timestamp;
 
 use super::batch::{Batch, Transaction};
 use super::keys::{Hit, Log};
-use super::{RowProblem, StoreError, answers, bookings, codec, schedule};
+use super::{RowProblem, StoreError, announce, answers, bookings, codec, schedule};
 
 /// Later arrivals kept for one submission at the most: a sender gone wild must not fill the disk.
 const JOINS_MAX: u64 = 16;
@@ -177,6 +177,7 @@ fn write(
         learn(batch, Log::Message, key, Some(submission))?;
     }
     batch.dirty = true;
+    announce::accepted(batch, submission, &row)?;
     Ok(Accepted::New { submission, job, booking })
 }
 
@@ -206,6 +207,13 @@ fn join(
     let differing = differs.then(|| later.data.clone());
     if first.is_some() && (differing.is_some() || message_key.is_some()) {
         note_join(batch, id, later, differing)?;
+    }
+    if let Some(first) = &first
+        && first.submission.customer.is_unknown()
+        && !later.customer.is_unknown()
+        && message_key.is_some()
+    {
+        announce::updated(batch, id, first)?;
     }
     if let Some(key) = message_key {
         learn(batch, Log::Message, key, Some(id))?;

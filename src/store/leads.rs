@@ -10,7 +10,7 @@ use crate::domain::lead::{Choice, Lead, LeadState, Reason};
 use crate::domain::submission::IdempotencyKey;
 
 use super::batch::{Batch, Transaction};
-use super::{RowProblem, StoreError, codec};
+use super::{RowProblem, StoreError, announce, codec};
 
 /// Waiting leads given out in one transaction at the most. More are given out by the next [`Distribute`].
 const GIVEN_OUT: usize = 256;
@@ -147,8 +147,7 @@ pub(super) fn make(
     if let Some(agent) = choice.agent {
         give(batch, id, &mut lead, agent, choice)?;
     } else {
-        batch.tables.waiting_leads.insert((lead.team.as_str(), id.get()), ())?;
-        write(batch, id, &lead)?;
+        wait(batch, id, &lead)?;
     }
     if order.sticky
         && let Some(agent) = lead.agent
@@ -181,10 +180,16 @@ pub(super) fn take_all(batch: &mut Batch<'_, '_>, agent: AgentId) -> Result<(), 
         let Some(mut lead) = find(batch, id)? else { continue };
         take_away(batch, id, &lead)?;
         lead.agent = None;
-        batch.tables.waiting_leads.insert((lead.team.as_str(), id.get()), ())?;
-        write(batch, id, &lead)?;
+        wait(batch, id, &lead)?;
     }
     Ok(())
+}
+
+/// Lets an open lead wait for somebody.
+fn wait(batch: &mut Batch<'_, '_>, id: LeadId, lead: &Lead) -> Result<(), StoreError> {
+    batch.tables.waiting_leads.insert((lead.team.as_str(), id.get()), ())?;
+    write(batch, id, lead)?;
+    announce::lead(batch, id, lead)
 }
 
 /// Puts an open lead into `agent`'s care.
@@ -194,7 +199,8 @@ fn give(batch: &mut Batch<'_, '_>, id: LeadId, lead: &mut Lead, agent: AgentId, 
     lead.agent = Some(agent);
     lead.assigned_at = Some(batch.now);
     lead.why = why;
-    write(batch, id, lead)
+    write(batch, id, lead)?;
+    announce::lead(batch, id, lead)
 }
 
 /// Takes an open lead out of its agent's care, or out of the queue. The row is the caller's to write.

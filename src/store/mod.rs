@@ -28,6 +28,7 @@
 
 mod accept;
 mod agents;
+mod announce;
 mod answers;
 mod batch;
 mod bookings;

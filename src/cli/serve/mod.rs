@@ -1,8 +1,8 @@
 //! `flowgate serve`: puts the parts together, and takes them apart again in order.
 //!
 //! ```text
-//! start:  signals → parts → store (opens in its thread) → http (503 until open) → [open] → workers → admin socket → "ready"
-//! end:    http stops accepting and answers what is in flight → workers finish → socket → store commits and closes
+//! start:  signals → parts → store (opens in its thread) → http (503 until open) → [open] → courier, workers → admin socket → "ready"
+//! end:    http stops accepting and answers what is in flight → workers and courier finish → socket → store commits and closes
 //! ```
 //! Nothing is decided here but the order. What a config must have is in `parts`, how it is changed in `reload`, what people
 //! are told in `greeting`, what Prometheus is told in `figures`.
@@ -30,7 +30,10 @@ use super::upstreams::Upstreams;
 use crate::admin::{Desk, Live, SocketServer, socket_path};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Config, ConfigError};
+use crate::courier::{Courier, Recipients};
 use crate::current::Current;
+use crate::domain::routes::Routes;
+use crate::outgoing::OutgoingError;
 use crate::http::{AdminServer, Server, Watch};
 use crate::intake::Catalog;
 use crate::store::{Store, StoreError};
@@ -45,7 +48,7 @@ use reload::{Held, Reloader};
 
 /// For requests in flight when the end is asked for. With the rest it stays below the ten seconds that are promised.
 const DRAIN: Duration = Duration::from_secs(6);
-/// For jobs that run.
+/// For jobs that run, and deliveries that are under way.
 const FINISH: Duration = Duration::from_secs(2);
 
 /// How the config is overridden for one run.
@@ -88,6 +91,9 @@ pub enum ServeError {
     /// The workers.
     #[error(transparent)]
     Work(#[from] WorkError),
+    /// The system's TLS, for what goes out.
+    #[error(transparent)]
+    Outgoing(#[from] OutgoingError),
     /// The socket for commands.
     #[error("no socket for commands: {0}")]
     Socket(#[source] io::Error),
@@ -119,14 +125,16 @@ pub fn run(load: impl FnOnce() -> Result<Config, ConfigError>, args: &ServeArgs)
     let (listen, entropy) = (config.listen, SystemEntropy);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let secrets = |config: &Config| AppSecrets::get_or_make(config, &entropy);
-    let parts = Parts::read(config, &[listen], args, &clock, &Upstreams::new(), secrets)?;
+    let parts = Parts::read(config, &[listen], args, &clock, (&Upstreams::new(), &Recipients::new()), secrets)?;
     let (connections, lasting) = parts::connections(&parts.config);
     // The last lines are written when it is dropped.
     let _log = Log::start().map_err(ServeError::System)?;
     // Before anything counts: what is registered without it counts for nobody.
     let metrics = telemetry::start_metrics();
-    let store = Store::start(store_options(&parts.config, true)?, Arc::clone(&clock))?;
-    let setup = Setup { args, parts, connections, overridden, lasting, clock, entropy: Arc::new(entropy) };
+    let options = store_options(&parts.config, true)?;
+    let routes = options.routes.clone();
+    let store = Store::start(options, Arc::clone(&clock))?;
+    let setup = Setup { args, routes, parts, connections, overridden, lasting, clock, entropy: Arc::new(entropy) };
     let ended = runtime.block_on(serve(setup, &store, metrics, signals));
     let closed = match ended {
         Ok(End::Serving) => store.close().map_err(ServeError::from),
@@ -146,6 +154,8 @@ pub fn run(load: impl FnOnce() -> Result<Config, ConfigError>, args: &ServeArgs)
 struct Setup<'a> {
     args: &'a ServeArgs,
     parts: Parts,
+    /// Who is told of what, as the store goes by it.
+    routes: Current<Routes>,
     /// As many as there is room for.
     connections: usize,
     /// What the command line has changed in the config that surprises.
@@ -171,7 +181,7 @@ async fn serve(
     metrics: Option<PrometheusHandle>,
     (mut signals, hangup): (Signals, Signal),
 ) -> Result<End, ServeError> {
-    let Setup { args, parts, connections, overridden, lasting, clock, entropy } = setup;
+    let Setup { args, parts, routes, connections, overridden, lasting, clock, entropy } = setup;
     let config = &parts.config;
     let server = Server::bind(config.listen).await.map_err(|source| taken(config.listen, source))?;
     let admin = AdminServer::bind(config.admin_listen).await.map_err(|source| taken(config.admin_listen, source))?;
@@ -193,7 +203,11 @@ async fn serve(
         opened = opening => opened.map_err(|error| ServeError::System(io::Error::other(error)))??,
     }
 
+    let courier =
+        Arc::new(Courier::start(tokio::runtime::Handle::current(), &parts.recipients, store, &clock, &entropy)?);
     let held = Held {
+        routes,
+        courier: Arc::clone(&courier),
         app,
         rules: Current::new(Rules::from(config)),
         catalog: Current::new(Catalog::from(config)),
@@ -206,7 +220,10 @@ async fn serve(
     let (reload, now) = (Arc::clone(&reloader), Arc::clone(&clock));
     let live = Live {
         listen: greeting.listen,
-        running: Arc::new(work.watch()),
+        running: {
+            let (jobs, board) = (work.watch(), courier.board());
+            Arc::new(move || jobs().into_iter().chain(board.out()).collect())
+        },
         endpoints: Arc::new(move || watch.read(now.elapsed())),
         hints,
         reload: Arc::new(move || reload.reload()),
@@ -233,7 +250,7 @@ async fn serve(
         work.stop(FINISH);
         socket.stop();
     });
-    let _ = finished.await;
+    let _ = tokio::join!(finished, courier.stop(FINISH));
     ended
 }
 

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use super::{ServeArgs, descriptors};
 use crate::cli::flow_keys::{self, FlowKeys, NoFlowKey};
 use crate::cli::secrets::{AppSecrets, NoSecret};
+use crate::cli::recipients::{self, NoRecipient};
 use crate::cli::upstreams::{self, NoUpstream, Upstreams};
 use crate::clock::Clock;
+use crate::courier::Recipients;
 use crate::config::{Config, Secret, SecretError};
 use crate::domain::flow::SignatureRule;
 use crate::domain::ids::FlowName;
@@ -44,6 +46,9 @@ pub enum Obstacle {
     /// No secret to sign what a flow's program is asked with.
     #[error(transparent)]
     Upstream(#[from] NoUpstream),
+    /// A destination can't be told anything.
+    #[error(transparent)]
+    Recipient(#[from] NoRecipient),
 }
 
 /// All that keeps a config from being served; never none.
@@ -66,11 +71,12 @@ pub(super) struct Parts {
     verify_token: Option<Secret>,
     keys: FlowKeys,
     pub(super) upstreams: Upstreams,
+    pub(super) recipients: Recipients,
 }
 
 impl Parts {
     /// Reads all that `config` names. `secrets` gets the app's secrets; `listens` are the addresses at which a server has
-    /// it, or is to have it; `before` are the programs that were asked so far.
+    /// it, or is to have it; `before` are the programs that were asked and the destinations that were told so far.
     ///
     /// # Errors
     /// [`Obstacles`].
@@ -79,7 +85,7 @@ impl Parts {
         listens: &[SocketAddr],
         args: &ServeArgs,
         clock: &Arc<dyn Clock>,
-        before: &Upstreams,
+        (asked, told): (&Upstreams, &Recipients),
         secrets: impl FnOnce(&Config) -> Result<AppSecrets, NoSecret>,
     ) -> Result<Self, Obstacles> {
         let mut obstacles: Vec<Obstacle> = unsigned(&config, listens, args.allow_unsigned).collect();
@@ -87,12 +93,14 @@ impl Parts {
         obstacles.extend(places.filter_map(|place| place.resolve().err()).map(Obstacle::from));
         let (keys, missing) = flow_keys::read_all(&config);
         obstacles.extend(missing.into_iter().map(Obstacle::from));
-        let (upstreams, missing) = upstreams::read_all(&config, clock, before);
+        let (upstreams, missing) = upstreams::read_all(&config, clock, asked);
+        obstacles.extend(missing.into_iter().map(Obstacle::from));
+        let (recipients, missing) = recipients::read_all(&config, told);
         obstacles.extend(missing.into_iter().map(Obstacle::from));
         let verify_token = config.verify_token();
         match secrets(&config) {
             Ok(secrets) if obstacles.is_empty() => match verify_token {
-                Ok(verify_token) => return Ok(Self { config, secrets, verify_token, keys, upstreams }),
+                Ok(verify_token) => return Ok(Self { config, secrets, verify_token, keys, upstreams, recipients }),
                 Err(error) => obstacles.push(NoSecret::from(error).into()),
             },
             Ok(_) => {}
@@ -161,6 +169,11 @@ impl Parts {
         for (flow, upstream) in &self.upstreams {
             if before.upstreams.get(flow).is_some_and(|old| !Arc::ptr_eq(old, upstream)) {
                 changes.push(format!("flows.{flow}.upstream changed"));
+            }
+        }
+        for (destination, recipient) in &self.recipients {
+            if before.recipients.get(destination).is_some_and(|old| !Arc::ptr_eq(old, recipient)) {
+                changes.push(format!("destinations.{destination} changed"));
             }
         }
         changes
