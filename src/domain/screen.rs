@@ -97,6 +97,12 @@ impl Screen {
         self.select.is(&self.fields, data)
     }
 
+    /// The names under which it is given the name of an agent.
+    pub fn agents_shown(&self) -> impl Iterator<Item = &str> {
+        let is_agent = |given: &Given| matches!(given, Given::Agent { .. });
+        self.data.iter().filter(move |(_, given)| is_agent(given)).map(|(name, _)| name.as_str())
+    }
+
     /// What is wrong with its answers, in the order of its fields. Required ones must be there, unless something was only
     /// chosen.
     #[must_use]
