@@ -105,6 +105,7 @@ mod tests {
         ] {
             accepted(&config(good));
         }
+        accepted("[flows.form]\nscreens = [{ name = \"A\", final = true, data = { x = { answer = \"any\" } } }]");
         for (bad, why) in [
             ("{}", "needs exactly one of `value`, `answer`, `slots`, `dates`, `agent` and `agents`"),
             ("{ value = \"a\", answer = \"b\" }", "needs exactly one of"),

@@ -158,7 +158,7 @@ impl Given {
 ///
 /// # Errors
 /// Those of `around`.
-pub fn agent<A: Around>(team: &TeamName, name: &str, around: &A) -> Result<Option<AgentName>, A::Error> {
+fn agent<A: Around>(team: &TeamName, name: &str, around: &A) -> Result<Option<AgentName>, A::Error> {
     let free = around.free_agents(team)?;
     let shown = around.answers().get(name).and_then(text_of);
     let still = free.iter().find(|agent| shown.as_deref() == Some(agent.as_str()));

@@ -1,4 +1,4 @@
-//! Screens of an encrypted flow as they are shown: filled with what is free and what was answered.
+//! Screens of an encrypted flow as they are shown, the end among them: filled with what is free and what was answered.
 //!
 //! What a screen is given is decided in `crate::domain::screen_data`; this file looks things up for it.
 
@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 use crate::domain::booking::Interval;
 use crate::domain::calendar::{Calendar, SlotRefused};
 use crate::domain::field::Field;
-use crate::domain::flow::Flow;
-use crate::domain::ids::{AgentName, CalendarName, TeamName};
+use crate::domain::flow::{Flow, Screen};
+use crate::domain::ids::{AgentName, CalendarName, FlowToken, TeamName};
 use crate::domain::roster::Roster;
-use crate::domain::screen_data::{self, Around, Given};
+use crate::domain::screen_data::Around;
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::texts::Texts;
 use crate::domain::time::Timestamp;
@@ -19,6 +19,12 @@ use crate::store::{Snapshot, StoreError};
 
 use super::respond::Refusal;
 use super::service::App;
+
+/// The screen that ends a flow, reserved by the client.
+pub(super) const SUCCESS: &str = "SUCCESS";
+
+/// What its parameters must have.
+const TOKEN: &str = "flow_token";
 
 /// The answers on the screens so far, as far as they are kept.
 pub(super) fn answers_so_far(app: &App, draft: Option<IdempotencyKey>) -> Result<Map<String, Value>, Refusal> {
@@ -46,48 +52,28 @@ pub(super) fn show(app: &App, flow: &Flow, name: &str, answers: &Map<String, Val
     Ok(screen_with(name, &Value::Object(data)))
 }
 
-/// The agents whom the screen `name` will show, by the names that it has for them: whoever is shown is to have the lead.
-pub(super) fn agents(
-    app: &App,
-    flow: &Flow,
-    name: &str,
-    answers: &Map<String, Value>,
-) -> Result<Map<String, Value>, Refusal> {
-    let given = flow.screen(name).into_iter().flat_map(|screen| &screen.data);
-    let teams: Vec<_> = given
-        .filter_map(|(key, given)| match given {
-            Given::Agent { team } => Some((key, team)),
-            _ => None,
-        })
-        .collect();
-    if teams.is_empty() {
-        return Ok(Map::new());
-    }
-    let scene = Scene::of(app, flow, answers)?;
-    let shown = teams.into_iter().filter_map(|(key, team)| match screen_data::agent(team, key, &scene) {
-        Ok(agent) => agent.map(|agent| Ok((key.clone(), json!(agent)))),
-        Err(_) => Some(Err(Refusal::NotStored)),
-    });
-    shown.collect()
+/// The agents whom this answer shows, by the names that its screen has for them: whoever is shown is to have the lead.
+pub(super) fn agents(flow: &Flow, shown: &Value) -> Map<String, Value> {
+    let screen = shown.get("screen").and_then(Value::as_str).and_then(|name| flow.screen(name));
+    let names = screen.into_iter().flat_map(Screen::agents_shown);
+    let agent = |name: &str| shown.get("data")?.get(name)?.as_str().filter(|agent| !agent.is_empty());
+    names.filter_map(|name| Some((name.to_owned(), json!(agent(name)?)))).collect()
 }
 
 /// A screen to choose on. Where the day that was chosen before has nothing left, it is the one where another day is chosen,
-/// which tells `why`. With its name.
+/// which tells `why`.
 pub(super) fn show_choice(
     app: &App,
     flow: &Flow,
     name: &str,
     answers: &Map<String, Value>,
     why: SlotRefused,
-) -> Result<(String, Value), Refusal> {
+) -> Result<Value, Refusal> {
     let shown = show(app, flow, name, answers)?;
     let data = shown.get("data").and_then(Value::as_object);
     match flow.screen(name).zip(data).and_then(|(screen, data)| flow.other_day(screen, data)) {
-        Some(days) => {
-            let shown = show(app, flow, &days.name, answers)?;
-            Ok((days.name.clone(), told(shown, flow.texts.slot(why))))
-        }
-        None => Ok((name.to_owned(), shown)),
+        Some(days) => Ok(told(show(app, flow, &days.name, answers)?, flow.texts.slot(why))),
+        None => Ok(shown),
     }
 }
 
@@ -106,6 +92,29 @@ pub(super) fn told(mut screen: Value, text: &str) -> Value {
 
 pub(super) fn screen_with(name: &str, data: &Value) -> Value {
     json!({"screen": name, "data": data})
+}
+
+/// The end of the flow: `own`, or the usual one. The token is required in it; what else it holds comes back by webhook, so
+/// it is kept small: a reference to the form, known as `key`, where the token is none.
+pub(super) fn success(own: Option<Value>, sent: &Sent<'_>, key: Option<IdempotencyKey>) -> Value {
+    let mut answer = own.unwrap_or_else(|| screen_with(SUCCESS, &json!({})));
+    let mut inner = Some(&mut answer);
+    for name in ["data", "extension_message_response", "params"] {
+        inner = inner.and_then(Value::as_object_mut).map(|object| {
+            let within = object.entry(name).or_insert_with(|| json!({}));
+            if !within.is_object() {
+                *within = json!({});
+            }
+            within
+        });
+    }
+    if let Some(params) = inner.and_then(Value::as_object_mut) {
+        params.insert(TOKEN.to_owned(), json!(sent.token().map_or("unused", FlowToken::as_str)));
+        if let Some(key) = key.filter(|_| sent.lacks_token()) {
+            params.insert(IdempotencyKey::REFERENCE.to_owned(), json!(key.to_string()));
+        }
+    }
+    answer
 }
 
 /// Everything that one screen is shown in.

@@ -54,6 +54,21 @@ impl Show<'_> {
         IdempotencyKey::of_draft(&self.flow.name, self.token.as_ref(), &Customer::default())
     }
 
+    /// What is kept of those who were `shown` something, and have answered nothing yet; `None` where nothing tells whose
+    /// form it is.
+    #[must_use]
+    pub fn draft(&self, on: &str, shown: &Map<String, Value>, now: Timestamp) -> Option<(IdempotencyKey, Draft)> {
+        let draft = Draft {
+            flow: self.flow.name.clone(),
+            flow_token: self.token.clone(),
+            customer: Customer::default(),
+            screen: on.into(),
+            data: json!(shown).to_string().into(),
+            updated_at: now,
+        };
+        Some((self.draft_key()?, draft))
+    }
+
     /// The name of the screen, when these are the answers so far. Empty: the flow declares none, nor was one named.
     #[must_use]
     pub fn screen(&self, answers: &Map<String, Value>) -> String {

@@ -12,6 +12,8 @@ mod support;
 
 // Yes means durable: ten kills under load, and what was acknowledged is there, once.
 mod ack_survives_kill;
+// Whoever was shown an agent gets that agent, wherever it was.
+mod agent_who_was_shown;
 // Who may use whom, as `src/lib.rs` draws it.
 mod architecture;
 // What scripts lean on: fields, exit codes, hints.
