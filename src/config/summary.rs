@@ -10,6 +10,7 @@ use super::secrets::SecretRef;
 use super::units;
 use super::upstream::UpstreamRule;
 use crate::domain::calendar::Calendar;
+use crate::domain::carried::carried;
 use crate::domain::flow::{Encryption, Flow, SignatureRule};
 use crate::domain::time::{Millis, Timestamp};
 
@@ -95,7 +96,7 @@ impl Config {
             data: self.data.display().to_string(),
             flows: self.flows.values().map(|flow| FlowSummary::of(flow, self.upstreams.get(&flow.name))).collect(),
             calendars: self.calendars.values().map(|calendar| CalendarSummary::of(calendar, now)).collect(),
-            notes: self.notes(),
+            notes: self.notes().into_iter().chain(self.flows.values().filter_map(|flow| carried_note(flow))).collect(),
         }
     }
 
@@ -144,6 +145,21 @@ impl Config {
         }
         notes
     }
+}
+
+/// What a form lacks whose message has no token of its own. Whether its Flow JSON makes up for that is not known here.
+fn carried_note(flow: &Flow) -> Option<String> {
+    if flow.encryption != Encryption::Required || flow.has_program {
+        return None;
+    }
+    let ends = flow.screens.iter().filter(|screen| screen.is_final);
+    let (last, one) = ends.filter_map(|last| Some((last, carried(flow, last).into_iter().next()?))).next()?;
+    let from = if one.on.name == last.name { String::new() } else { format!(" of {}", one.on.name) };
+    Some(format!(
+        "flow {}: a form whose message has no flow_token of its own has `{}`{from} only if {} sends it along: set one in each \
+         message, or let `flowgate flows check` look whether the Flow JSON does",
+        flow.name, one.name, last.name
+    ))
 }
 
 impl FlowSummary {

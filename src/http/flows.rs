@@ -152,7 +152,8 @@ pub(super) fn warn_of_tokens(route: &Route) {
         tracing::warn!(
             flow = %route.flow.name,
             "a form came without a flow_token of its own: set one in each flow message, so that every form is told from \
-             every other; until then the user and the answers are the key"
+             every other; until then the user and the answers are the key, and an encrypted form has only what its last \
+             screen sends"
         );
     }
 }

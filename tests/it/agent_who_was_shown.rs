@@ -179,7 +179,6 @@ fn without_a_token_of_its_own_a_form_gets_what_its_last_screen_sends_along() {
     assert_eq!((&lacks["screen"], &lacks["data"]["error_message"]), (&json!("PICK"), &json!("Please fill in: slot.")));
 
     // As `"slot": "${screen.PICK.form.slot}", "adviser": "${screen.PICK.data.adviser}"` in the payload has it.
-    server.rows(&["agents", "add", "Abe", "--team", "sales"]);
     let ended = one.sends("LAST", &json!({"note": "x", "slot": slot, "adviser": "Ben"}));
     assert_eq!(ended["screen"], "SUCCESS", "{ended}");
     assert_eq!(server.slot(&in_days(2), "09:00")["taken"], 1);
