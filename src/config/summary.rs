@@ -96,7 +96,7 @@ impl Config {
             data: self.data.display().to_string(),
             flows: self.flows.values().map(|flow| FlowSummary::of(flow, self.upstreams.get(&flow.name))).collect(),
             calendars: self.calendars.values().map(|calendar| CalendarSummary::of(calendar, now)).collect(),
-            notes: self.notes().into_iter().chain(self.flows.values().filter_map(|flow| carried_note(flow))).collect(),
+            notes: self.notes().into_iter().chain(self.flows.values().flat_map(|flow| hints(flow))).collect(),
         }
     }
 
@@ -147,19 +147,27 @@ impl Config {
     }
 }
 
-/// What a form lacks whose message has no token of its own. Whether its Flow JSON makes up for that is not known here.
-fn carried_note(flow: &Flow) -> Option<String> {
-    if flow.encryption != Encryption::Required || flow.has_program {
-        return None;
+/// What encrypted requests don't tell, and what depends on it; what a Flow JSON may make up for is not known here.
+fn hints(flow: &Flow) -> Vec<String> {
+    if flow.encryption != Encryption::Required {
+        return Vec::new();
     }
-    let ends = flow.screens.iter().filter(|screen| screen.is_final);
-    let (last, one) = ends.filter_map(|last| Some((last, carried(flow, last).into_iter().next()?))).next()?;
-    let from = if one.on.name == last.name { String::new() } else { format!(" of {}", one.on.name) };
-    Some(format!(
-        "flow {}: a form whose message has no flow_token of its own has `{}`{from} only if {} sends it along: set one in each \
-         message, or let `flowgate flows check` look whether the Flow JSON does",
-        flow.name, one.name, last.name
-    ))
+    let sticky = flow.lead.as_ref().filter(|lead| lead.sticky).map(|_| {
+        let why =
+            "encrypted requests do not say who sends them, so only forms that come through /webhook alone return to";
+        format!("flow {}: lead.sticky: {why} the agent of their customer", flow.name)
+    });
+    let ends = flow.screens.iter().filter(|screen| screen.is_final && !flow.has_program);
+    let lacks = ends.flat_map(|last| carried(flow, last).into_iter().map(move |one| (last, one))).next();
+    let lacks = lacks.map(|(last, one)| {
+        let from = if one.on.name == last.name { String::new() } else { format!(" of {}", one.on.name) };
+        format!(
+            "flow {}: a form whose message has no flow_token of its own has `{}`{from} only if {} sends it along: set one in \
+             each message, or let `flowgate flows check` look whether the Flow JSON does",
+            flow.name, one.name, last.name
+        )
+    });
+    sticky.into_iter().chain(lacks).collect()
 }
 
 impl FlowSummary {
@@ -241,5 +249,40 @@ impl fmt::Display for CalendarSummary {
             writeln!(f, "  nothing can be booked in the next two months")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::accepted;
+    use super::*;
+
+    #[test]
+    fn what_encrypted_requests_do_not_tell_is_noted_where_something_depends_on_it() {
+        let config = |screens: &str, more: &str| {
+            let head = "[calendars.chair]\ntimezone = \"UTC\"\nslot = \"1h\"\nopen = { mon = [\"09:00-17:00\"] }\n[flows.form]\n";
+            let booking = "booking = { calendar = \"chair\", date = \"slot\", time = \"slot\" }";
+            accepted(&format!("{head}{booking}\nscreens = [{screens}]\n{more}")).summary(Timestamp::ZERO).notes
+        };
+        let is_told = |notes: Vec<String>| {
+            let note = "flow form: a form whose message has no flow_token of its own has `slot` of PICK only if LAST sends it along";
+            notes.iter().any(|said| said.starts_with(note))
+        };
+        let encrypted = "encryption = \"required\"\nprivate_keys = [\"file:key\"]";
+        let (pick, last) = ("{ name = \"PICK\", fields = { slot = {} } }", "{ name = \"LAST\", final = true }");
+        assert!(is_told(config(&format!("{pick}, {last}"), encrypted)));
+        assert!(!is_told(config(&format!("{pick}, {last}"), "")), "a plain sender without a token is refused at once");
+        let has_it = last.replace("true", "true, fields = { slot = {} }");
+        assert!(!is_told(config(&format!("{pick}, {has_it}"), encrypted)));
+        let program = "upstream = { url = \"http://[::1]\", secret = \"text:x\" }";
+        assert!(!is_told(config(&format!("{pick}, {last}"), &format!("{encrypted}\n{program}"))));
+
+        let sticky = |more: &str| {
+            let notes = config(&has_it, &format!("lead = {{ team = \"a\", sticky = true }}\n{more}"));
+            notes
+                .iter()
+                .any(|note| note.starts_with("flow form: lead.sticky: encrypted requests do not say who sends them"))
+        };
+        assert!(sticky(encrypted) && !sticky(""));
     }
 }

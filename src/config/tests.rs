@@ -245,28 +245,6 @@ fn an_access_token_that_is_not_set_is_none_of_a_servers_business() {
 }
 
 #[test]
-fn what_a_form_needs_of_its_earlier_screens_is_noted_where_it_has_to_be_sent_along() {
-    let config = |screens: &str, more: &str| {
-        let head =
-            "[calendars.chair]\ntimezone = \"UTC\"\nslot = \"1h\"\nopen = { mon = [\"09:00-17:00\"] }\n[flows.form]\n";
-        let booking = "booking = { calendar = \"chair\", date = \"slot\", time = \"slot\" }";
-        accepted(&format!("{head}{booking}\nscreens = [{screens}]\n{more}")).summary(Timestamp::ZERO).notes
-    };
-    let is_told = |notes: Vec<String>| {
-        let note = "flow form: a form whose message has no flow_token of its own has `slot` of PICK only if LAST sends it along";
-        notes.iter().any(|said| said.starts_with(note))
-    };
-    let encrypted = "encryption = \"required\"\nprivate_keys = [\"file:key\"]";
-    let (pick, last) = ("{ name = \"PICK\", fields = { slot = {} } }", "{ name = \"LAST\", final = true }");
-    assert!(is_told(config(&format!("{pick}, {last}"), encrypted)));
-    assert!(!is_told(config(&format!("{pick}, {last}"), "")), "a plain sender without a token is refused at once");
-    let has_it = last.replace("true", "true, fields = { slot = {} }");
-    assert!(!is_told(config(&format!("{pick}, {has_it}"), encrypted)));
-    let program = "upstream = { url = \"http://[::1]\", secret = \"text:x\" }";
-    assert!(!is_told(config(&format!("{pick}, {last}"), &format!("{encrypted}\n{program}"))));
-}
-
-#[test]
 fn the_summary_says_what_a_config_comes_to() {
     let text = format!("{}\n[flows.open]\nsignature = \"none\"\n", SHIPPED.replace("env:META", "text:META"));
     let config = Config { admin_listen: "0.0.0.0:8081".parse().unwrap(), ..accepted(&text) };

@@ -84,9 +84,9 @@ pub enum Encryption {
 pub struct LeadRule {
     /// The team that takes it.
     pub team: TeamName,
-    /// Whether a known customer returns to the agent they had.
+    /// Whether a known customer returns to the agent they had. Encrypted requests do not say whose they are.
     pub sticky: bool,
-    /// The field that names the agent whom the customer chose, or was shown.
+    /// The field that names the agent whom the customer chose, or was shown last.
     pub agent: Option<String>,
 }
 

@@ -63,7 +63,7 @@ pub enum IntakeError {
         /// What is wrong with it.
         problem: FieldProblem,
     },
-    /// An action that plain flows do not have.
+    /// An action that no flow has.
     #[error("action: {0:?} is not one of data_exchange, INIT, BACK, ping")]
     UnknownAction(String),
     /// A screen that the flow does not have.
