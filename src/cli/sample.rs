@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::field::{Field, FieldKind};
 use crate::domain::flow::{Flow, Screen, Select};
-use crate::domain::screen_data::Given;
+use crate::domain::screen_data::{Given, can_be_chosen};
 
 /// The slot that a form is to ask for: day and time as its fields carry them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,8 +119,7 @@ fn days(flow: &Flow) -> impl Iterator<Item = &str> {
 fn offered<'v>(screen: Option<&Screen>, shown: &'v Value, is_it: impl Fn(&Given) -> bool) -> Vec<&'v str> {
     let given = screen.into_iter().flat_map(|screen| &screen.data).filter(|(_, given)| is_it(given));
     let choices = given.filter_map(|(name, _)| shown.get(name)?.as_array()).flatten();
-    let can_be_had = choices.filter(|choice| choice.get("enabled") != Some(&Value::Bool(false)));
-    can_be_had.filter_map(|choice| choice.get("id")?.as_str()).collect()
+    choices.filter(|choice| can_be_chosen(choice)).filter_map(|choice| choice.get("id")?.as_str()).collect()
 }
 
 impl Wish {

@@ -18,7 +18,9 @@ use crate::store::{Accepted, DraftKept, FindKey, KeepDraft, KeptAnswer, NoteScre
 
 use super::flows::{self, store};
 use super::respond::{self, Refusal};
-use super::screens::{agents, answers_so_far, answers_with, error_on, screen_with, show, show_choice, success, told};
+use super::screens::{
+    agents, answers_so_far, answers_with, error_on, refused, screen_with, show, show_choice, success, told,
+};
 use super::service::{App, Route};
 use super::trace::Trace;
 use super::{complaints, program};
@@ -216,7 +218,8 @@ impl Exchange<'_, '_> {
                 {
                     data.insert("slots".to_owned(), respond::slots(&free).into());
                 }
-                self.lead_back(sent, shown, self.flow.texts.slot(why)).await
+                let why = refused(self.flow, &shown, why);
+                self.lead_back(sent, shown, why).await
             }
             Accepted::Replayed => self.recall().await,
             // A form that was read is never one of these.

@@ -12,7 +12,7 @@ use crate::domain::ids::{AgentName, CalendarName, FlowToken, TeamName};
 use crate::domain::roster::Roster;
 use crate::domain::screen_data::Around;
 use crate::domain::submission::IdempotencyKey;
-use crate::domain::texts::Texts;
+use crate::domain::texts::{TextKey, Texts};
 use crate::domain::time::Timestamp;
 use crate::intake::flow_endpoint::Sent;
 use crate::store::{Snapshot, StoreError};
@@ -23,7 +23,10 @@ use super::service::App;
 /// The screen that ends a flow, reserved by the client.
 pub(super) const SUCCESS: &str = "SUCCESS";
 
-/// What its parameters must have.
+/// What the client shows in a bar, on whatever screen (*Implementing Endpoint for Flows*).
+const ERROR: &str = "error_message";
+
+/// What the parameters of the end must have.
 const TOKEN: &str = "flow_token";
 
 /// The answers on the screens so far, as far as they are kept.
@@ -40,7 +43,7 @@ pub(super) fn answers_with(app: &App, sent: &Sent<'_>) -> Result<Map<String, Val
     Ok(answers)
 }
 
-/// A screen and the data that it is given.
+/// A screen and the data that it is given. Where its lists have no day and no time, it says so.
 pub(super) fn show(app: &App, flow: &Flow, name: &str, answers: &Map<String, Value>) -> Result<Value, Refusal> {
     let Some(screen) = flow.screen(name).filter(|screen| !screen.data.is_empty()) else {
         return Ok(screen_with(name, &json!({})));
@@ -49,7 +52,8 @@ pub(super) fn show(app: &App, flow: &Flow, name: &str, answers: &Map<String, Val
     let values = screen.data.iter().map(|(key, given)| Ok((key.clone(), given.value(key, &scene)?)));
     // What can't be looked up is not free.
     let data = values.collect::<Result<Map<_, _>, StoreError>>().map_err(|_| Refusal::NotStored)?;
-    Ok(screen_with(name, &Value::Object(data)))
+    let shown = screen_with(name, &Value::Object(data));
+    Ok(if is_booked_out(flow, &shown) { told(shown, flow.texts.get(TextKey::NothingFree)) } else { shown })
 }
 
 /// The agents whom this answer shows, by the names that its screen has for them: whoever is shown is to have the lead.
@@ -72,20 +76,35 @@ pub(super) fn show_choice(
     let shown = show(app, flow, name, answers)?;
     let data = shown.get("data").and_then(Value::as_object);
     match flow.screen(name).zip(data).and_then(|(screen, data)| flow.other_day(screen, data)) {
-        Some(days) => Ok(told(show(app, flow, &days.name, answers)?, flow.texts.slot(why))),
+        Some(days) => {
+            let shown = show(app, flow, &days.name, answers)?;
+            let why = refused(flow, &shown, why);
+            Ok(told(shown, why))
+        }
         None => Ok(shown),
     }
 }
 
+/// What is said of a slot that can't be had, on the screen where another is to be chosen, if there is another.
+pub(super) fn refused<'a>(flow: &'a Flow, shown: &Value, why: SlotRefused) -> &'a str {
+    if is_booked_out(flow, shown) { flow.texts.get(TextKey::NothingFree) } else { flow.texts.slot(why) }
+}
+
+fn is_booked_out(flow: &Flow, shown: &Value) -> bool {
+    let screen = shown.get("screen").and_then(Value::as_str).and_then(|name| flow.screen(name));
+    let data = shown.get("data").and_then(Value::as_object);
+    screen.zip(data).is_some_and(|(screen, data)| screen.is_booked_out(data))
+}
+
 /// The screen as the phone has it, with an error on it.
 pub(super) fn error_on(name: &str, text: &str) -> Value {
-    screen_with(name, &json!({"error_message": text}))
+    screen_with(name, &json!({ERROR: text}))
 }
 
 /// What is shown, with an error on it.
 pub(super) fn told(mut screen: Value, text: &str) -> Value {
     if let Some(data) = screen.get_mut("data").and_then(Value::as_object_mut) {
-        data.insert("error_message".to_owned(), json!(text));
+        data.insert(ERROR.to_owned(), json!(text));
     }
     screen
 }

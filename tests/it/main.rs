@@ -54,6 +54,8 @@ mod few_open_files;
 mod hundred_users;
 // A fresh clone, `serve`, `try`, `status`.
 mod newcomer;
+// Where nothing can be booked any more, users read so.
+mod nothing_is_free;
 // One process on one file; the command line on a stopped one's; damage has its own exit code.
 mod one_process_one_file;
 // A time that can't be had is refused with a text.
