@@ -162,7 +162,12 @@ impl CliError {
             | Self::Config(_)
             | Self::FlowKey(_)
             | Self::Upstream(_)
-            | Self::Try(TryError::WhichFlow(_) | TryError::FlowKey(_) | TryError::Secret(NoSecret::Unreadable(_))) => 2,
+            | Self::Try(
+                TryError::WhichFlow(_)
+                | TryError::NoSample { .. }
+                | TryError::FlowKey(_)
+                | TryError::Secret(NoSecret::Unreadable(_)),
+            ) => 2,
             Self::FlowCheck(_) | Self::Keys(_) | Self::Try(_) | Self::Demo(_) | Self::NotWeathered | Self::Print(_) => {
                 1
             }

@@ -8,6 +8,7 @@ pub mod encryption;
 pub mod flow_endpoint;
 pub mod flow_json;
 mod json;
+mod pem;
 mod private_key;
 pub mod signature;
 

@@ -177,6 +177,27 @@ texts = { too_short = "{field} braucht {min} Buchstaben, bitte." }
 }
 
 #[test]
+fn try_makes_up_what_fits_a_pattern_or_says_which_field_it_needs_before_anything_is_sent() {
+    let server = with_screens(
+        "",
+        r#"{ name = "PLATE", fields = { plate = { required = true, max = 9, pattern = "[A-Z]{1,3}-[A-Z]{1,2} [0-9]+" } } },
+           { name = "CODE", final = true, fields = {
+               code = { required = true, pattern = "(?:no word ends here\\b.*){2}" },
+               note = { pattern = "a\\bb" },
+           } },"#,
+    );
+    let said = server.cli(&["try"]);
+    assert_eq!(said.code, 2, "{said:?}");
+    let hint = r#"field code, "(?:no word ends here\b.*){2}": give a value with --data '{"code":"…"}'"#;
+    assert!(said.err.contains(hint), "{said:?}");
+    assert!(said.out.is_empty() && server.rows(&["drafts"]).is_empty(), "{said:?}");
+
+    let code = "no word ends here, no word ends here";
+    let tried = server.row(&["try", "--data", &json!({ "code": code }).to_string()]);
+    assert_eq!(tried["submission"]["data"], json!({"plate": "A-A 1", "code": code}), "what may be left out is");
+}
+
+#[test]
 fn what_is_full_can_be_shown_and_lists_are_no_longer_than_told() {
     let screens = |data: &str| {
         format!(
