@@ -177,14 +177,7 @@ impl Exchange<'_, '_> {
 
     /// Lets the writer decide on the completed form. `end`: the answer to one that is taken, where it is not the usual one.
     pub(super) async fn accept(&mut self, sent: &Sent<'_>, end: Option<Value>) -> Result<Reply, Refusal> {
-        let mut form = match flows::form_of(self.app, sent, self.deadline, self.trace).await {
-            // What a program ends is looked at by whoever asked it.
-            Err(Refusal::Intake(IntakeError::Unfit { screen, problem })) if end.is_none() => {
-                let answers = answers_with(self.app, sent)?;
-                return self.unfit(&screen, &problem, &answers);
-            }
-            other => other?,
-        };
+        let mut form = sent.form(&self.app.catalog, self.app.clock.now());
         form.request = Some(self.request);
         let keys = form.keys();
         let is_own = end.is_some();
@@ -211,6 +204,14 @@ impl Exchange<'_, '_> {
                     self.keep(sent, &on, &Map::new()).await?;
                 }
                 Ok(fresh(told(shown, self.flow.texts.slot(why))))
+            }
+            // What a program ends is looked at by whoever asked it.
+            Accepted::Unfit { problem } if is_own => {
+                Err(IntakeError::Unfit { screen: sent.screen().to_owned(), problem }.into())
+            }
+            Accepted::Unfit { problem } => {
+                let answers = answers_with(self.app, sent)?;
+                self.unfit(sent.screen(), &problem, &answers)
             }
             Accepted::Replayed => self.recall().await,
             // A form that was read is never one of these.
