@@ -175,12 +175,7 @@ enum Place {
 }
 
 /// Writes a form that was decided to be taken. `whole`: with the fields of its earlier screens.
-fn write(
-    batch: &mut Batch<'_, '_>,
-    form: &Form,
-    whole: Submission,
-    place: Place,
-) -> Result<Accepted, StoreError> {
+fn write(batch: &mut Batch<'_, '_>, form: &Form, whole: Submission, place: Place) -> Result<Accepted, StoreError> {
     let submission = batch.memory.counters.next_submission();
     let (booking, conflict) = match place {
         Place::Free(calendar, slot) => (Some(bookings::book(batch, &calendar, &slot, submission)?), None),
@@ -380,9 +375,7 @@ pub(super) fn find(batch: &Batch<'_, '_>, span: Span, keys: &[IdempotencyKey]) -
 /// What a message with this key became.
 fn message_of(batch: &Batch<'_, '_>, key: Option<IdempotencyKey>) -> Result<Option<Hit>, StoreError> {
     match key {
-        Some(key) => {
-            batch.memory.keys.find(batch.tables, &batch.memory.counters, Span::Message, &key, batch.expiry)
-        }
+        Some(key) => batch.memory.keys.find(batch.tables, &batch.memory.counters, Span::Message, &key, batch.expiry),
         None => Ok(None),
     }
 }

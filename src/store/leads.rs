@@ -257,11 +257,7 @@ fn customer_of(batch: &Batch<'_, '_>, order: &LeadOrder, submission: SubmissionI
 }
 
 /// The agent who had this customer last, by whatever name we know the customer.
-fn known_agent(
-    batch: &Batch<'_, '_>,
-    flow: &FlowName,
-    customer: &Customer,
-) -> Result<Option<AgentId>, StoreError> {
+fn known_agent(batch: &Batch<'_, '_>, flow: &FlowName, customer: &Customer) -> Result<Option<AgentId>, StoreError> {
     for key in customer_keys(flow, customer) {
         if let Some(row) = batch.tables.customers.get(key.as_bytes())? {
             return Ok(Some(AgentId::new(row.value().0)));

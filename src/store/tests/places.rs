@@ -192,7 +192,8 @@ impl Salon {
                 let wish = self.wish(wish);
                 let place = self.offered(&wish).filter(|(start, end)| !model.is_full(*start, *end, None));
                 model.forms += 1;
-                let data = format!(r#"{{"date":"{}","time":"{:02}:{:02}"}}"#, wish.date, wish.time.hour(), wish.time.minute());
+                let data =
+                    format!(r#"{{"date":"{}","time":"{:02}:{:02}"}}"#, wish.date, wish.time.hour(), wish.time.minute());
                 let asks = Some(asks(&wish.calendar));
                 let form = Form { asks, answerable, ..form(&format!("b{}", model.forms), &data) };
                 match (self.accept(model, form, place), place) {
