@@ -153,9 +153,8 @@ fn hints(flow: &Flow) -> Vec<String> {
         return Vec::new();
     }
     let sticky = flow.lead.as_ref().filter(|lead| lead.sticky).map(|_| {
-        let why =
-            "encrypted requests do not say who sends them, so only forms that come through /webhook alone return to";
-        format!("flow {}: lead.sticky: {why} the agent of their customer", flow.name)
+        let why = "encrypted requests do not say who sends them, the messages that follow them do";
+        format!("flow {}: lead.sticky: {why}: subscribe Meta's app to `messages`, so that they come to /webhook", flow.name)
     });
     let ends = flow.screens.iter().filter(|screen| screen.is_final && !flow.has_program);
     let lacks = ends.flat_map(|last| carried(flow, last).into_iter().map(move |one| (last, one))).next();

@@ -84,7 +84,8 @@ pub enum Encryption {
 pub struct LeadRule {
     /// The team that takes it.
     pub team: TeamName,
-    /// Whether a known customer returns to the agent they had. Encrypted requests do not say whose they are.
+    /// Whether a known customer returns to the agent they had. Encrypted requests do not say whose they are: what follows by
+    /// webhook does.
     pub sticky: bool,
     /// The field that names the agent whom the customer chose, or was shown last.
     pub agent: Option<String>,

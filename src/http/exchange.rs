@@ -187,15 +187,7 @@ impl Exchange<'_, '_> {
 
     /// Lets the writer decide on the completed form. `end`: the answer to one that is taken, where it is not the usual one.
     pub(super) async fn accept(&mut self, sent: &Sent<'_>, end: Option<Value>) -> Result<Reply, Refusal> {
-        let mut form = match flows::form_of(self.app, sent, self.deadline, self.trace).await {
-            Err(Refusal::Intake(IntakeError::Unfit { problem, .. })) => {
-                if end.is_some() {
-                    program::warn_of_end(self.flow, &problem);
-                }
-                return self.unfit(sent, &problem).await;
-            }
-            other => other?,
-        };
+        let mut form = sent.form(&self.app.catalog, self.app.clock.now());
         form.request = Some(self.request);
         let keys = form.keys();
         let is_own = end.is_some();
@@ -220,6 +212,12 @@ impl Exchange<'_, '_> {
                 }
                 let why = refused(self.flow, &shown, why);
                 self.lead_back(sent, shown, why).await
+            }
+            Accepted::Unfit { problem } => {
+                if is_own {
+                    program::warn_of_end(self.flow, &problem);
+                }
+                self.unfit(sent, &problem).await
             }
             Accepted::Replayed => self.recall().await,
             // A form that was read is never one of these.

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::domain::arrival::Asks;
 use crate::domain::calendar::Calendar;
 use crate::domain::field::FieldProblem;
 use crate::domain::flow::{Flow, UnknownScreen};
@@ -31,6 +32,14 @@ pub struct Catalog {
     pub flows: BTreeMap<FlowName, Arc<Flow>>,
     /// The calendars.
     pub calendars: BTreeMap<CalendarName, Arc<Calendar>>,
+}
+
+impl Catalog {
+    /// How a form of `flow` asks for a slot, if it does. The config saw to it that the calendar is there.
+    fn asks(&self, flow: &Flow) -> Option<Asks> {
+        let rule = flow.booking.as_ref()?;
+        Some(Asks { rule: rule.clone(), calendar: Arc::clone(self.calendars.get(&rule.calendar)?) })
+    }
 }
 
 impl From<&Config> for Catalog {

@@ -9,7 +9,7 @@ use crate::domain::draft::{self, Draft};
 use crate::domain::submission::IdempotencyKey;
 
 use super::batch::{Batch, Transaction};
-use super::keys::Log;
+use super::keys::Span;
 use super::{StoreError, accept, answers, codec};
 
 /// Bytes of one draft at the most: a sender gone wild must not fill the disk.
@@ -78,7 +78,7 @@ impl Transaction for KeepDraft {
         if answers::is_answered(batch, self.request)? {
             return Ok(DraftKept::Replayed);
         }
-        if accept::find(batch, Log::Token, &[self.key])?.is_some() {
+        if accept::find(batch, Span::Form, &[self.key])?.is_some() {
             return Ok(DraftKept::AlreadySubmitted);
         }
         let mut draft = self.draft.clone();

@@ -7,7 +7,7 @@ const PLACE: &str = "note screens[2].DETAILS.layout.children[4].on-click-action.
 
 /// The clinic that shows an agent on this screen, who is to get the lead, and sends nothing along.
 fn shows_agent(screen: usize) -> Vec<String> {
-    let config = CONFIG.replace("team = \"reception\"", "team = \"reception\", agent = \"adviser\"");
+    let config = CONFIG.replace("sticky = true", "agent = \"adviser\"");
     let head = ["data = { welcome = {", "data = {}", "data = { day = {"][screen];
     let config = flow(&config.replace(head, &head.replacen('{', "{ adviser = { agent = \"reception\" },", 1)));
     let mut flow_json: Value = serde_json::from_str(FLOW_JSON).unwrap();
