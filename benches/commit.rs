@@ -103,7 +103,7 @@ fn form(number: u64) -> Form {
         message_key: None,
         elsewhere: Vec::new(),
         draft_key: None,
-        wish: None,
+        asks: None,
         request: None,
         end: None,
         answerable: true,

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, OaepPublicEncryptingKey, PrivateDecryptingKey};
 use flowgate::intake::PrivateKey;
 use flowgate::intake::encryption::Request;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject;
 use support::{Running, Seen, closed_loop_of, open_loop_of, signed};
 
 const ROUNDS: usize = 3;
@@ -147,8 +149,8 @@ struct Bare {
 
 impl Bare {
     fn new() -> Self {
-        let block = pem::parse(KEY).unwrap();
-        let private = PrivateDecryptingKey::from_pkcs8(block.contents()).unwrap();
+        let key = PrivatePkcs8KeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
+        let private = PrivateDecryptingKey::from_pkcs8(key.secret_pkcs8_der()).unwrap();
         let public = OaepPublicEncryptingKey::new(private.public_key()).unwrap();
         let mut wrapped = vec![0; public.ciphertext_size()];
         public.encrypt(&OAEP_SHA256_MGF1SHA256, &[7; 16], &mut wrapped, None).unwrap();

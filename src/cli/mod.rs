@@ -51,12 +51,12 @@ use nouns::flows::{CheckError, Does};
 use nouns::keys::{AtMetaError, KeysError};
 use nouns::{Asked, reload, status};
 use phone::WalkError;
+use recipients::NoRecipient;
 use secrets::NoSecret;
 use sender::SendError;
 use serve::{ServeArgs, ServeError};
 use show::Printer;
 use try_it::{TryArgs, TryError};
-use recipients::NoRecipient;
 use upstreams::NoUpstream;
 use which_flow::WhichFlow;
 
@@ -167,7 +167,12 @@ impl CliError {
             | Self::FlowKey(_)
             | Self::Upstream(_)
             | Self::Recipient(_)
-            | Self::Try(TryError::WhichFlow(_) | TryError::FlowKey(_) | TryError::Secret(NoSecret::Unreadable(_))) => 2,
+            | Self::Try(
+                TryError::WhichFlow(_)
+                | TryError::NoSample { .. }
+                | TryError::FlowKey(_)
+                | TryError::Secret(NoSecret::Unreadable(_)),
+            ) => 2,
             Self::FlowCheck(_) | Self::Keys(_) | Self::Try(_) | Self::Demo(_) | Self::NotWeathered | Self::Print(_) => {
                 1
             }

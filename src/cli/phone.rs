@@ -5,11 +5,10 @@
 
 use std::io::{self, Write};
 
-use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::sample::{self, Wish};
-use super::sender::{Answer, SendError, Sender};
+use super::sender::{Answer, SendError, Sender, TOKEN_GONE};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::domain::flow::Flow;
 use crate::intake::PrivateKey;
@@ -104,14 +103,19 @@ impl Phone<'_> {
         let sealed =
             Request::seal(self.key, chance, &request.to_string()).map_err(|why| io::Error::other(why.to_string()))?;
         let body = sealed.body.clone().into_bytes();
-        let (status, bytes): (u16, Bytes) = self.sender.post_bytes(&flow.path, self.secret, body).await?;
-        let text = match status {
-            200 => sealed.open(&bytes).map_err(|_| WalkError::Closed(status))?,
-            _ if bytes.is_empty() => return Err(WalkError::Closed(status)),
-            _ => String::from_utf8_lossy(&bytes).into_owned(),
-        };
-        Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
+        let (status, bytes) = self.sender.post_bytes(&flow.path, self.secret, body).await?;
+        opened(&sealed, status, &bytes)
     }
+}
+
+/// The answer to a request, out of its envelope: a success, or that the message's token is no longer good.
+fn opened(request: &Request, status: u16, bytes: &[u8]) -> Result<Answer, WalkError> {
+    let text = match status {
+        200 | TOKEN_GONE => request.open(bytes).map_err(|_| WalkError::Closed(status))?,
+        _ if bytes.is_empty() => return Err(WalkError::Closed(status)),
+        _ => String::from_utf8_lossy(bytes).into_owned(),
+    };
+    Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
 }
 
 /// The same, with long lists cut short.
@@ -130,6 +134,21 @@ fn brief(value: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::intake::encryption::Envelope;
+
+    #[test]
+    fn what_a_used_token_is_told_is_read_as_a_phone_reads_it() {
+        let key = PrivateKey::read(include_str!("../../tests/vectors/key_private.pem"), None).unwrap();
+        let request = Request::seal(&key, [7; 32], "{}").unwrap();
+        let envelope = Envelope::read(request.body.as_bytes()).unwrap().unwrap();
+        let seal = envelope.open(&[key]).unwrap().seal;
+        let told = seal.close(r#"{"error_msg":"This form was sent already."}"#).unwrap();
+        let answer = opened(&request, 427, told.as_bytes()).unwrap();
+        assert_eq!((answer.status, answer.complaint()), (427, Some("This form was sent already.")));
+        assert!(matches!(opened(&request, 427, b"no envelope"), Err(WalkError::Closed(427))));
+        assert!(matches!(opened(&request, 421, b""), Err(WalkError::Closed(421))));
+        assert_eq!(opened(&request, 503, b"{}").unwrap(), Answer { status: 503, body: json!({}) });
+    }
 
     #[test]
     fn long_lists_are_cut_short_and_nothing_else() {

@@ -47,7 +47,9 @@ pub enum NoRecipient {
         source: InvalidSigningKey,
     },
     /// It can't stand in a header.
-    #[error("destination {destination}: headers.{header}: what is in {place} can't stand in a header: it is to be one line of visible ASCII characters")]
+    #[error(
+        "destination {destination}: headers.{header}: what is in {place} can't stand in a header: it is to be one line of visible ASCII characters"
+    )]
     NoHeader {
         /// The destination.
         destination: DestinationName,
@@ -97,11 +99,8 @@ fn recipient(destination: &DestinationName, rule: &Destination) -> Result<Recipi
     let mut headers = Vec::new();
     for (header, place) in &rule.webhook.headers {
         let text = secret(destination, &format!("headers.{header}"), place)?;
-        let no_header = || NoRecipient::NoHeader {
-            destination: destination.clone(),
-            header: header.clone(),
-            place: place.place(),
-        };
+        let no_header =
+            || NoRecipient::NoHeader { destination: destination.clone(), header: header.clone(), place: place.place() };
         let name: HeaderName = header.parse().map_err(|_| no_header())?;
         let mut value = HeaderValue::from_str(text.expose()).map_err(|_| no_header())?;
         value.set_sensitive(true);

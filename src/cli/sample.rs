@@ -1,10 +1,13 @@
 //! A form filled in with something that fits: what `try` sends where nothing else is given. Pure.
 
+mod value;
+
 use serde_json::{Map, Value, json};
 
-use crate::domain::field::{Field, FieldKind};
+use crate::domain::field::Field;
 use crate::domain::flow::{Flow, Screen, Select};
-use crate::domain::screen_data::Given;
+use crate::domain::screen_data::{Given, can_be_chosen};
+use value::fitting;
 
 /// The slot that a form is to ask for: day and time as its fields carry them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +22,7 @@ pub struct Wish {
 #[must_use]
 pub fn form(flow: &Flow, token: &str, given: &Map<String, Value>, wish: Option<&Wish>) -> Value {
     let last = flow.screens.iter().find(|screen| screen.is_final);
-    let mut data: Map<String, Value> =
-        last.iter().flat_map(|screen| &screen.fields).map(|field| (field.name.clone(), fitting(field))).collect();
+    let mut data = filled(last.iter().flat_map(|screen| &screen.fields));
     if last.is_none() {
         data.insert("name".to_owned(), json!("flowgate try"));
     }
@@ -59,7 +61,7 @@ pub fn answers(
     let takes = |name: &str, value: &str| {
         fields().filter(|field| field.name == name).all(|field| field.problem(Some(&json!(value)), true).is_none())
     };
-    let mut data: Map<String, Value> = fields().map(|field| (field.name.clone(), fitting(field))).collect();
+    let mut data = filled(fields());
     let mut fill = |name: &str, value: &str| {
         if asked_here(name) {
             data.insert(name.to_owned(), json!(value));
@@ -107,6 +109,23 @@ pub fn choice(screen: &Screen, answers: &Map<String, Value>, number: usize) -> O
     chosen.filter(|chosen| screen.is_choice(chosen))
 }
 
+/// The first field that must be there, is not `given`, and for which nothing can be made up: its pattern is beyond that.
+#[must_use]
+pub fn lacking<'f>(flow: &'f Flow, given: &Map<String, Value>) -> Option<&'f Field> {
+    let agent = flow.lead.as_ref().and_then(|rule| rule.agent.as_deref());
+    let slot = flow.booking.iter().flat_map(|rule| [rule.date.as_str(), rule.time.as_str()]);
+    let chosen: Vec<&str> = days(flow).chain(slot).chain(agent).collect();
+    let must_be_had =
+        |field: &&Field| field.required && !given.contains_key(&field.name) && !chosen.contains(&field.name.as_str());
+    let fields = flow.screens.iter().flat_map(|screen| &screen.fields);
+    fields.filter(must_be_had).find(|field| fitting(field).is_none())
+}
+
+/// A value for each of the fields that one can be made up for.
+fn filled<'f>(fields: impl Iterator<Item = &'f Field>) -> Map<String, Value> {
+    fields.filter_map(|field| Some((field.name.clone(), fitting(field)?))).collect()
+}
+
 /// The fields by whose day free slots are shown.
 fn days(flow: &Flow) -> impl Iterator<Item = &str> {
     flow.screens.iter().flat_map(|screen| &screen.data).filter_map(|(_, given)| match given {
@@ -119,8 +138,7 @@ fn days(flow: &Flow) -> impl Iterator<Item = &str> {
 fn offered<'v>(screen: Option<&Screen>, shown: &'v Value, is_it: impl Fn(&Given) -> bool) -> Vec<&'v str> {
     let given = screen.into_iter().flat_map(|screen| &screen.data).filter(|(_, given)| is_it(given));
     let choices = given.filter_map(|(name, _)| shown.get(name)?.as_array()).flatten();
-    let can_be_had = choices.filter(|choice| choice.get("enabled") != Some(&Value::Bool(false)));
-    can_be_had.filter_map(|choice| choice.get("id")?.as_str()).collect()
+    choices.filter(|choice| can_be_chosen(choice)).filter_map(|choice| choice.get("id")?.as_str()).collect()
 }
 
 impl Wish {
@@ -129,33 +147,12 @@ impl Wish {
     }
 }
 
-/// A value that the field takes.
-fn fitting(field: &Field) -> Value {
-    match &field.kind {
-        FieldKind::Text { min, max } => json!(text(min.unwrap_or(0), max.unwrap_or(usize::MAX))),
-        FieldKind::Email => json!("try@example.com"),
-        // Numbers with 555 01 are set aside for examples (North American Numbering Plan).
-        FieldKind::Phone => json!("+12025550123"),
-        FieldKind::Number { min, max } => json!(1.0_f64.max(min.unwrap_or(1.0)).min(max.unwrap_or(f64::MAX))),
-        FieldKind::Integer { min, max } => json!(1.max(min.unwrap_or(1)).min(max.unwrap_or(i64::MAX))),
-        FieldKind::Boolean => json!(true),
-        FieldKind::Date => json!("2027-01-04"),
-        FieldKind::Time => json!("09:00"),
-        FieldKind::Choice(choices) => choices.first().map_or(Value::Null, |first| json!(first)),
-        FieldKind::Choices(choices) => json!(choices.first().into_iter().collect::<Vec<_>>()),
-    }
-}
-
-/// A text of `min` to `max` characters.
-fn text(min: usize, max: usize) -> String {
-    "flowgate try ".chars().cycle().take("flowgate try".len().max(min).min(max)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::domain::field::{FieldKind, Pattern};
     use crate::domain::flow::{BookingRule, LeadRule};
     use crate::domain::ids::{CalendarName, FlowName, TeamName};
     use crate::domain::screen_data::Choices;
@@ -190,6 +187,37 @@ mod tests {
         let data = data(&flow, &json!({}), None);
         assert_eq!(flow.problems(Some("LAST"), &data), []);
         assert_eq!(data.len(), 11);
+    }
+
+    /// One field that must be there, of a text with this pattern.
+    fn coded(pattern: &str, min: usize) -> Flow {
+        let mut flow = flow(vec![("code", FieldKind::Text { min: Some(min), max: None })]);
+        let fields = flow.screens.iter_mut().flat_map(|screen| &mut screen.fields);
+        fields.for_each(|field| field.pattern = Some(Pattern::new(pattern).unwrap()));
+        flow
+    }
+
+    #[test]
+    fn a_pattern_is_satisfied_or_else_the_field_is_named() {
+        for (pattern, min, value) in [("[a-z ]+", 0, "flowgate try"), ("[A-Z]{2}-[0-9]+", 5, "AA-11")] {
+            let flow = coded(pattern, min);
+            assert_eq!(data(&flow, &json!({}), None)["code"], value);
+            assert_eq!(lacking(&flow, &Map::new()), None);
+        }
+        let mut flow = coded("a\\bb", 0);
+        assert_eq!(lacking(&flow, &Map::new()).map(|field| field.name.as_str()), Some("code"));
+        assert_eq!(lacking(&flow, json!({"code": "mine"}).as_object().unwrap()), None, "given");
+        let slot = |name: &str| BookingRule {
+            calendar: CalendarName::new("chair").unwrap(),
+            date: name.to_owned(),
+            time: name.to_owned(),
+        };
+        flow.booking = Some(slot("code"));
+        assert_eq!(lacking(&flow, &Map::new()), None, "a slot takes its place");
+        flow.booking = None;
+        flow.screens.iter_mut().flat_map(|screen| &mut screen.fields).for_each(|field| field.required = false);
+        assert_eq!(lacking(&flow, &Map::new()), None);
+        assert!(data(&flow, &json!({}), None).is_empty(), "what may be left out is");
     }
 
     #[test]

@@ -18,6 +18,9 @@ use tokio::net::TcpStream;
 /// How long Meta waits for a flow's answer (*Implementing Endpoint for Flows*): past it, an answer is none.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The form's token is no longer good (*Implementing Endpoint for Flows*, error codes).
+pub(super) const TOKEN_GONE: u16 = 427;
+
 /// More than any answer of ours has.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
@@ -63,11 +66,14 @@ impl Answer {
         self.status == 200 && self.text_at("status") == Some("already_processed")
     }
 
-    /// What the customer is told in place of a success: the slot is gone, say.
+    /// What the customer is told in place of a success: the slot is gone, say, or the form was sent already.
     #[must_use]
     pub fn complaint(&self) -> Option<&str> {
-        let data = self.body.get("data").filter(|_| self.status == 200)?;
-        data.get("error_message")?.as_str()
+        match self.status {
+            200 => self.body.get("data")?.get("error_message")?.as_str(),
+            TOKEN_GONE => self.text_at("error_msg"),
+            _ => None,
+        }
     }
 
     fn text_at(&self, field: &str) -> Option<&str> {

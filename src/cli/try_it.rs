@@ -54,6 +54,18 @@ pub enum TryError {
     /// The calendar is full.
     #[error("calendar {0} has no free slot: `flowgate slots --calendar {0}` shows what is taken")]
     NoSlot(CalendarName),
+    /// Nothing can be made up for a field.
+    #[error(
+        "nothing is made up that fits the pattern of field {name}, \"{pattern}\": give a value with --data '{example}'"
+    )]
+    NoSample {
+        /// The field.
+        name: String,
+        /// What it must look like.
+        pattern: String,
+        /// How to type it.
+        example: Value,
+    },
     /// No key to seal requests for.
     #[error(transparent)]
     FlowKey(#[from] NoFlowKey),
@@ -86,9 +98,14 @@ pub fn run(config: &Config, args: &TryArgs, json: bool, out: &mut impl Write) ->
     let status: StatusView = server.one(&Question::Status)?.ok_or_else(|| server.not_running())?;
     let listen = status.listen.ok_or_else(|| server.not_running())?;
     let flow = choose(config, args.flow.as_ref())?;
+    let given = args.data.clone().unwrap_or_default();
+    if let Some(field) = sample::lacking(&flow, &given) {
+        let (name, pattern) = (field.name.clone(), field.pattern.as_ref().map_or("", |pattern| pattern.as_str()));
+        let example = json!({ name.as_str(): "…" });
+        return Err(TryError::NoSample { name, pattern: pattern.to_owned(), example });
+    }
     let wish = flow.booking.as_ref().map(|rule| server.free_slot(&rule.calendar)).transpose()?;
     let token = format!("try-{}", random_hex(&SystemEntropy).chars().take(16).collect::<String>());
-    let given = args.data.clone().unwrap_or_default();
     let form = Form { flow: &flow, token: &token, given: &given, wish: wish.as_ref() };
     let secret = AppSecrets::get(config)?.newest;
     let clock = SystemClock::new();

@@ -6,7 +6,6 @@ use super::nearest::hint;
 use super::raw::Table;
 use crate::domain::flow::{LeadRule, Screen};
 use crate::domain::ids::TeamName;
-use crate::domain::screen_data::Given;
 
 /// Reads the table.
 pub(super) fn read(table: &Table<'_>, screens: &[Screen]) -> Option<LeadRule> {
@@ -15,10 +14,7 @@ pub(super) fn read(table: &Table<'_>, screens: &[Screen]) -> Option<LeadRule> {
     let agent = table.get("agent").and_then(|item| {
         let name = item.some_text()?;
         let fields = screens.iter().flat_map(|screen| &screen.fields).map(|field| field.name.as_str());
-        let shown = screens.iter().flat_map(|screen| &screen.data).filter_map(|(name, given)| match given {
-            Given::Agent { .. } => Some(name.as_str()),
-            _ => None,
-        });
+        let shown = screens.iter().flat_map(Screen::agents_shown);
         let known: Vec<&str> = fields.chain(shown).collect();
         if !screens.is_empty() && !known.contains(&name) {
             item.refuse(format!("no screen has a field {name:?}, nor shows an agent as that{}", hint(name, known)));

@@ -1,6 +1,7 @@
 //! `data` of a screen: where each value that it is given comes from.
 //!
-//! What the values are is `crate::domain::screen_data`'s.
+//! Whether the fields that it names are there is seen by `screens`, once all are read. What the values are is
+//! `crate::domain::screen_data`'s.
 
 use super::nearest::hint;
 use super::raw::Table;
@@ -11,18 +12,27 @@ use crate::domain::screen_data::{CHOICES_MAX, Choices, Given};
 /// The sources of a value: one of them must be named.
 const SOURCES: [&str; 6] = ["value", "answer", "slots", "dates", "agent", "agents"];
 
-/// Reads the table of values, in the order of the file.
-pub(super) fn read(table: &Table<'_>, calendars: &[&str]) -> Vec<(String, Given)> {
-    let one = |item: Item<'_>| {
-        let given = item.table(|table| given(table, &item, calendars))??;
+/// Reads the table of values, in the order of the file. The fields that it names come to those that are `named`.
+pub(super) fn read<'d>(
+    table: &Table<'d>,
+    calendars: &[&str],
+    named: &mut Vec<(Item<'d>, String)>,
+) -> Vec<(String, Given)> {
+    let one = |item: Item<'d>| {
+        let given = item.table(|table| given(table, &item, calendars, named))??;
         Some((item.key.to_owned(), given))
     };
     table.named().into_iter().filter_map(one).collect()
 }
 
 /// Where one value comes from: exactly one of the sources.
-fn given(table: &Table<'_>, item: &Item<'_>, calendars: &[&str]) -> Option<Given> {
-    let found: Vec<Item<'_>> = SOURCES.iter().filter_map(|source| table.get(source)).collect();
+fn given<'d>(
+    table: &Table<'d>,
+    item: &Item<'d>,
+    calendars: &[&str],
+    named: &mut Vec<(Item<'d>, String)>,
+) -> Option<Given> {
+    let found: Vec<Item<'d>> = SOURCES.iter().filter_map(|source| table.get(source)).collect();
     let (day, most, full) = (table.get("day"), table.get("most"), table.get("full"));
     let [source] = found.as_slice() else {
         item.refuse("needs exactly one of `value`, `answer`, `slots`, `dates`, `agent` and `agents`");
@@ -43,11 +53,16 @@ fn given(table: &Table<'_>, item: &Item<'_>, calendars: &[&str]) -> Option<Given
         most: most.and_then(|item| item.integer(1..=CHOICES_MAX)).unwrap_or(CHOICES_MAX),
         with_full: full.and_then(|item| item.word(&["hidden", "shown"])) == Some("shown"),
     };
+    let mut field = |item: &Item<'d>| {
+        let name = item.some_text()?.to_owned();
+        named.push((item.clone(), name.clone()));
+        Some(name)
+    };
     Some(match source.key {
         "value" => Given::Constant(source.text()?.to_owned()),
-        "answer" => Given::Answer(source.some_text()?.to_owned()),
+        "answer" => Given::Answer(field(source)?),
         "slots" => {
-            let day = day.and_then(|day| day.some_text().map(str::to_owned));
+            let day = day.and_then(|day| field(&day));
             Given::Slots { calendar: calendar(source, calendars)?, day, choices }
         }
         "dates" => Given::Dates { calendar: calendar(source, calendars)?, choices },
@@ -73,24 +88,38 @@ mod tests {
     fn what_a_screen_is_given_comes_from_one_place_that_is_there() {
         let head = "[calendars.chair]\ntimezone = \"UTC\"\nslot = \"1h\"\nopen = { mon = [\"09:00-17:00\"] }\n";
         let config = |given: &str| {
-            format!("{head}[flows.form]\nscreens = [{{ name = \"A\", final = true, data = {{ x = {given} }} }}]")
+            format!(
+                "{head}[flows.form]\nscreens = [\n{{ name = \"A\", data = {{ x = {given} }} }},\n{{ name = \"B\", final = true, \
+                 fields = {{ day = {{}} }}, data = {{ adviser = {{ agent = \"sales\" }} }} }}]"
+            )
         };
         for good in [
             "{ value = \"\" }",
-            "{ answer = \"a\" }",
+            "{ answer = \"day\" }",
+            "{ answer = \"adviser\" }",
             "{ dates = \"chair\" }",
-            "{ slots = \"chair\", day = \"d\" }",
+            "{ slots = \"chair\", day = \"day\" }",
             "{ agent = \"sales\" }",
             "{ agents = \"sales\", most = 20 }",
             "{ slots = \"chair\", full = \"shown\", most = 1 }",
         ] {
             accepted(&config(good));
         }
+        accepted("[flows.form]\nscreens = [{ name = \"A\", final = true, data = { x = { answer = \"any\" } } }]");
         for (bad, why) in [
             ("{}", "needs exactly one of `value`, `answer`, `slots`, `dates`, `agent` and `agents`"),
             ("{ value = \"a\", answer = \"b\" }", "needs exactly one of"),
             ("{ slots = \"chiar\" }", "there is no calendar \"chiar\": did you mean `chair`?"),
-            ("{ dates = \"chair\", day = \"d\" }", "only `slots` are of a day"),
+            (
+                "{ slots = \"chair\", day = \"dya\" }",
+                "config.toml:7:53: flows.form.screens.data.x.day: no screen has a field \"dya\": did you mean `day`?",
+            ),
+            (
+                "{ answer = \"advisor\" }",
+                "config.toml:7:39: flows.form.screens.data.x.answer: no screen has a field \"advisor\": did you mean `adviser`?",
+            ),
+            ("{ slots = \"chair\", day = \"adviser\" }", "x.day: no screen has a field \"adviser\": there is `day`"),
+            ("{ dates = \"chair\", day = \"day\" }", "only `slots` are of a day"),
             ("{ value = \"a\", most = 3 }", "only a list has `most`"),
             ("{ agent = \"a\", full = \"shown\" }", "only `slots` and `dates` can be `full`"),
             ("{ slots = \"chair\", most = 201 }", "must be from 1 to 200, and is 201"),

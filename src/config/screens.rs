@@ -49,7 +49,7 @@ fn screen<'d>(table: &Table<'d>, calendars: &[&str]) -> Option<Typed<'d>> {
         fields: table.get("fields").and_then(|item| item.names(fields::read)).unwrap_or_default(),
         data: table
             .get("data")
-            .and_then(|item| item.names(|table| screen_data::read(table, calendars)))
+            .and_then(|item| item.names(|table| screen_data::read(table, calendars, &mut named_fields)))
             .unwrap_or_default(),
     };
     Some(Typed { screen, name: name?, next, screens, fields: named_fields })
@@ -116,14 +116,17 @@ fn check_ways(list: &Item<'_>, typed: &[Typed<'_>]) {
         for (item, next) in screens.iter().filter(|(_, next)| !names().any(|name| name == next)) {
             item.refuse(format!("there is no screen {next:?}{}", hint(next, names())));
         }
-        // What decides the next screen may have been answered before; what is chosen is chosen here.
-        let decides = |item: &Item<'_>| item.key == "field";
         for (item, field) in fields {
-            let of = |other: &&Typed<'_>| decides(item) || other.screen.name == screen.name;
-            let declared = || typed.iter().filter(of).flat_map(|typed| &typed.screen.fields);
-            if !declared().any(|known| known.name == *field) {
-                let known = declared().map(|field| field.name.as_str());
-                let which = if decides(item) { "no screen" } else { "this screen has no field, so none" };
+            // What is chosen is chosen here; all else may have been answered on another screen, or shown to be kept.
+            let is_chosen = item.key == "select";
+            let of = |other: &&Typed<'_>| !is_chosen || other.screen.name == screen.name;
+            let declared = typed.iter().filter(of).flat_map(|typed| &typed.screen.fields);
+            let shown = typed.iter().filter(|_| item.key == "answer").flat_map(|typed| typed.screen.agents_shown());
+            let known: Vec<&str> = declared.map(|field| field.name.as_str()).chain(shown).collect();
+            // Where none is declared, screens have whatever a program knows of them.
+            let is_open = known.is_empty() && matches!(item.key, "day" | "answer");
+            if !known.contains(&field.as_str()) && !is_open {
+                let which = if is_chosen { "this screen has no field, so none" } else { "no screen" };
                 item.refuse(format!("{which} has a field {field:?}{}", hint(field, known)));
             }
         }

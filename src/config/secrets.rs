@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -165,7 +166,8 @@ impl SecretRef {
     fn note_in(&self, variable: impl Fn(&str) -> Option<OsString>) -> Option<String> {
         match self {
             Self::Env(name) => {
-                let unset = variable(name).is_none_or(|value| value.is_empty());
+                let value = variable(name).map(|value| Zeroizing::new(value.into_vec()));
+                let unset = value.is_none_or(|value| value.is_empty());
                 unset.then(|| format!("the environment variable {name} is not set"))
             }
             Self::File(path) => {

@@ -11,9 +11,10 @@ use super::secrets::SecretRef;
 use super::units;
 use super::upstream::UpstreamRule;
 use crate::domain::calendar::Calendar;
+use crate::domain::carried::carried;
+use crate::domain::flow::{Encryption, Flow, SignatureRule};
 use crate::domain::ids::DestinationName;
 use crate::domain::routes::Route;
-use crate::domain::flow::{Encryption, Flow, SignatureRule};
 use crate::domain::time::{Millis, Timestamp};
 
 /// Days with free starts that are shown of each calendar.
@@ -117,7 +118,7 @@ impl Config {
             calendars: self.calendars.values().map(|calendar| CalendarSummary::of(calendar, now)).collect(),
             destinations: self.destinations.iter().map(|(name, rule)| DestinationSummary::of(name, rule)).collect(),
             alerts: names(&self.routes.alerts),
-            notes: self.notes(),
+            notes: self.notes().into_iter().chain(self.flows.values().flat_map(|flow| hints(flow))).collect(),
         }
     }
 
@@ -147,9 +148,12 @@ impl Config {
         }
         for (name, destination) in &self.destinations {
             notes.extend(destination.notes().into_iter().map(|note| format!("destination {name}: {note}")));
-            let is_told = self.routes.flows.values().chain([&self.routes.alerts]).flatten().any(|route| route.to == *name);
+            let is_told =
+                self.routes.flows.values().chain([&self.routes.alerts]).flatten().any(|route| route.to == *name);
             if !is_told {
-                notes.push(format!("destination {name}: nothing goes there: name it in the `deliver` of a flow, or in `alerts`"));
+                notes.push(format!(
+                    "destination {name}: nothing goes there: name it in the `deliver` of a flow, or in `alerts`"
+                ));
             }
         }
         for flow in self.flows.values().filter(|flow| flow.signature == SignatureRule::None) {
@@ -178,6 +182,31 @@ impl Config {
         }
         notes
     }
+}
+
+/// What encrypted requests don't tell, and what depends on it; what a Flow JSON may make up for is not known here.
+fn hints(flow: &Flow) -> Vec<String> {
+    if flow.encryption != Encryption::Required {
+        return Vec::new();
+    }
+    let sticky = flow.lead.as_ref().filter(|lead| lead.sticky).map(|_| {
+        let why = "encrypted requests do not say who sends them, the messages that follow them do";
+        format!(
+            "flow {}: lead.sticky: {why}: subscribe Meta's app to `messages`, so that they come to /webhook",
+            flow.name
+        )
+    });
+    let ends = flow.screens.iter().filter(|screen| screen.is_final && !flow.has_program);
+    let lacks = ends.flat_map(|last| carried(flow, last).into_iter().map(move |one| (last, one))).next();
+    let lacks = lacks.map(|(last, one)| {
+        let from = if one.on.name == last.name { String::new() } else { format!(" of {}", one.on.name) };
+        format!(
+            "flow {}: a form whose message has no flow_token of its own has `{}`{from} only if {} sends it along: set one in \
+             each message, or let `flowgate flows check` look whether the Flow JSON does",
+            flow.name, one.name, last.name
+        )
+    });
+    sticky.into_iter().chain(lacks).collect()
 }
 
 impl FlowSummary {
@@ -291,5 +320,40 @@ impl fmt::Display for CalendarSummary {
             writeln!(f, "  nothing can be booked in the next two months")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::accepted;
+    use super::*;
+
+    #[test]
+    fn what_encrypted_requests_do_not_tell_is_noted_where_something_depends_on_it() {
+        let config = |screens: &str, more: &str| {
+            let head = "[calendars.chair]\ntimezone = \"UTC\"\nslot = \"1h\"\nopen = { mon = [\"09:00-17:00\"] }\n[flows.form]\n";
+            let booking = "booking = { calendar = \"chair\", date = \"slot\", time = \"slot\" }";
+            accepted(&format!("{head}{booking}\nscreens = [{screens}]\n{more}")).summary(Timestamp::ZERO).notes
+        };
+        let is_told = |notes: Vec<String>| {
+            let note = "flow form: a form whose message has no flow_token of its own has `slot` of PICK only if LAST sends it along";
+            notes.iter().any(|said| said.starts_with(note))
+        };
+        let encrypted = "encryption = \"required\"\nprivate_keys = [\"file:key\"]";
+        let (pick, last) = ("{ name = \"PICK\", fields = { slot = {} } }", "{ name = \"LAST\", final = true }");
+        assert!(is_told(config(&format!("{pick}, {last}"), encrypted)));
+        assert!(!is_told(config(&format!("{pick}, {last}"), "")), "a plain sender without a token is refused at once");
+        let has_it = last.replace("true", "true, fields = { slot = {} }");
+        assert!(!is_told(config(&format!("{pick}, {has_it}"), encrypted)));
+        let program = "upstream = { url = \"http://[::1]\", secret = \"text:x\" }";
+        assert!(!is_told(config(&format!("{pick}, {last}"), &format!("{encrypted}\n{program}"))));
+
+        let sticky = |more: &str| {
+            let notes = config(&has_it, &format!("lead = {{ team = \"a\", sticky = true }}\n{more}"));
+            notes
+                .iter()
+                .any(|note| note.starts_with("flow form: lead.sticky: encrypted requests do not say who sends them"))
+        };
+        assert!(sticky(encrypted) && !sticky(""));
     }
 }

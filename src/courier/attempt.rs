@@ -35,11 +35,7 @@ pub(super) enum Answered {
     /// Nothing was sent: it is over already, or its destination was paused.
     Over,
     /// It was sent, and that is noted.
-    Noted {
-        meaning: Meaning,
-        at: Timestamp,
-        why: String,
-    },
+    Noted { meaning: Meaning, at: Timestamp, why: String },
 }
 
 impl Trial {
@@ -113,7 +109,14 @@ impl Trial {
                 "failed"
             }
             Some(Verdict::Dead) => {
-                tracing::error!(job.id = id, destination, event, job.attempt = number, error, "a delivery failed and will not be tried again: it is a dead letter now");
+                tracing::error!(
+                    job.id = id,
+                    destination,
+                    event,
+                    job.attempt = number,
+                    error,
+                    "a delivery failed and will not be tried again: it is a dead letter now"
+                );
                 "dead"
             }
         };

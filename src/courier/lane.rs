@@ -221,7 +221,11 @@ impl Lane {
     fn show(&self, meaning: Meaning, at: crate::domain::time::Timestamp, why: String, change: Option<Change>) {
         match change {
             Some(Change::Opened) => {
-                tracing::warn!(destination = self.name.as_str(), error = why, "a destination fails: it is left alone, and tried from time to time");
+                tracing::warn!(
+                    destination = self.name.as_str(),
+                    error = why,
+                    "a destination fails: it is left alone, and tried from time to time"
+                );
             }
             Some(Change::Closed) => tracing::info!(destination = self.name.as_str(), "a destination answers again"),
             None => {}

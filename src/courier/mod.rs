@@ -34,7 +34,7 @@ use tokio::time::timeout;
 
 pub use board::{Board, LaneState};
 pub use recipient::{Recipient, Recipients};
-pub use webhook::{Sent, Sender};
+pub use webhook::{Sender, Sent};
 
 use crate::clock::{Clock, Entropy};
 use crate::domain::ids::DestinationName;

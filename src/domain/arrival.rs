@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use jiff::civil;
 
+use super::booking_rule::BookingRule;
 use super::calendar::Calendar;
+use super::field::{FieldProblem, Flaw};
 #[cfg(test)]
 use super::ids::{Customer, FlowName, FlowToken};
 #[cfg(test)]
@@ -34,14 +36,23 @@ pub struct Form {
     pub elsewhere: Vec<IdempotencyKey>,
     /// Where its earlier screens are kept.
     pub draft_key: Option<IdempotencyKey>,
-    /// The slot it asks for.
-    pub wish: Option<Wish>,
+    /// How its fields, together with those of its earlier screens, say which slot it asks for.
+    pub asks: Option<Asks>,
     /// The encrypted request that brought it.
     pub request: Option<IdempotencyKey>,
     /// The answer that ends it, where it is not the usual one: JSON text, kept in the moment in which the form is taken.
     pub end: Option<Box<str>>,
     /// Whether the user can be asked to choose another slot. If not, a lost slot becomes a conflict.
     pub answerable: bool,
+}
+
+/// How a form asks for a slot. Which one is known once all of its fields are together.
+#[derive(Clone, Debug)]
+pub struct Asks {
+    /// The fields that say it.
+    pub rule: BookingRule,
+    /// The calendar that the rule names.
+    pub calendar: Arc<Calendar>,
 }
 
 /// A slot that a form asks for.
@@ -53,6 +64,21 @@ pub struct Wish {
     pub date: civil::Date,
     /// At this time, likewise.
     pub time: civil::Time,
+}
+
+impl Asks {
+    /// The slot that a form with these fields (the text of a JSON object) asks for; `None`: none.
+    ///
+    /// # Errors
+    /// [`FieldProblem`] where they name half of one, or what is none. `needed`: also where they name none at all.
+    pub fn wish(&self, data: &str, needed: bool) -> Result<Option<Wish>, FieldProblem> {
+        let answers = serde_json::from_str(data).unwrap_or_default();
+        match self.rule.wish(&answers)? {
+            Some((date, time)) => Ok(Some(Wish { calendar: Arc::clone(&self.calendar), date, time })),
+            None if needed => Err(FieldProblem { field: self.rule.date.clone(), flaw: Flaw::Missing }),
+            None => Ok(None),
+        }
+    }
 }
 
 /// A message that is kept though nothing can be made of it yet.
@@ -89,7 +115,7 @@ impl Form {
             message_key: None,
             elsewhere: Vec::new(),
             draft_key: None,
-            wish: None,
+            asks: None,
             request: None,
             end: None,
             answerable: true,

@@ -84,9 +84,10 @@ pub enum Encryption {
 pub struct LeadRule {
     /// The team that takes it.
     pub team: TeamName,
-    /// Whether a known customer returns to the agent they had.
+    /// Whether a known customer returns to the agent they had. Encrypted requests do not say whose they are: what follows by
+    /// webhook does.
     pub sticky: bool,
-    /// The field that names the agent whom the customer chose, or was shown.
+    /// The field that names the agent whom the customer chose, or was shown last.
     pub agent: Option<String>,
 }
 
@@ -232,10 +233,20 @@ impl Flow {
             .or_else(|| self.screen(screen))
     }
 
-    /// Whether its forms may have several screens, so that those before the last are kept.
+    /// Whether something of its forms is to be kept before they are complete: the screens before the last, or the agent
+    /// who was shown, as plain flows show none.
     #[must_use]
     pub fn has_drafts(&self) -> bool {
-        self.has_program || self.screens.iter().any(|screen| !screen.is_final)
+        let shows_agent =
+            |screen: &Screen| self.encryption == Encryption::Required && screen.agents_shown().count() > 0;
+        self.has_program || self.screens.iter().any(|screen| !screen.is_final || shows_agent(screen))
+    }
+
+    /// Those of `answers` that nobody has given: the agents who were shown.
+    #[must_use]
+    pub fn agents_among(&self, answers: &Map<String, Value>) -> Map<String, Value> {
+        let shown = self.screens.iter().flat_map(Screen::agents_shown).filter(|name| self.field(name).is_none());
+        shown.filter_map(|name| Some((name.to_owned(), answers.get(name)?.clone()))).collect()
     }
 
     /// The field of this name, as the first screen that has it declares it.

@@ -10,6 +10,7 @@ pub mod booking;
 pub mod booking_rule;
 pub mod breaker;
 pub mod calendar;
+pub mod carried;
 pub mod claim;
 pub mod complaint;
 pub mod delivery;

@@ -97,6 +97,19 @@ impl Screen {
         self.select.is(&self.fields, data)
     }
 
+    /// The names under which it is given the name of an agent.
+    pub fn agents_shown(&self) -> impl Iterator<Item = &str> {
+        let is_agent = |given: &Given| matches!(given, Given::Agent { .. });
+        self.data.iter().filter(move |(_, given)| is_agent(given)).map(|(name, _)| name.as_str())
+    }
+
+    /// Whether `data` have nothing to choose in any of its lists of days and times, of which there is one at least.
+    #[must_use]
+    pub fn is_booked_out(&self, data: &Map<String, Value>) -> bool {
+        let lists = || self.data.iter().filter_map(|(name, given)| given.has_free_time(data.get(name)?));
+        lists().next().is_some() && !lists().any(|has_free| has_free)
+    }
+
     /// What is wrong with its answers, in the order of its fields. Required ones must be there, unless something was only
     /// chosen.
     #[must_use]

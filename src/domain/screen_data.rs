@@ -9,11 +9,15 @@ use super::booking::{Interval, reserve, starts_on};
 use super::calendar::Calendar;
 use super::field::{Field, FieldKind, is_given, read_boolean, read_date, read_integer, read_number, text_of};
 use super::ids::{AgentName, CalendarName, TeamName};
-use super::texts::Texts;
+use super::texts::{TextKey, Texts};
 use super::time::{Millis, Timestamp};
 
 /// A dropdown takes no more choices (*Flow JSON*, components).
 pub const CHOICES_MAX: usize = 200;
+
+/// The id of the one line of a list in which nothing is free: a list must not be empty (*Flow JSON*, components). It is no
+/// date, no time and no slot, so that nobody books it.
+pub const NO_CHOICE: &str = "none";
 
 /// No day is longer, where clocks go back by an hour or two.
 const LONGEST_DAY: Millis = Millis::from_secs(26 * 60 * 60);
@@ -144,21 +148,32 @@ fn answer(field: Option<&Field>, given: Option<&Value>) -> Value {
 }
 
 impl Given {
+    /// Whether `value` has a day or a start that could be chosen; `None` where it is no list of either.
+    #[must_use]
+    pub fn has_free_time(&self, value: &Value) -> Option<bool> {
+        let (Self::Slots { .. } | Self::Dates { .. }) = self else { return None };
+        Some(value.as_array()?.iter().any(can_be_chosen))
+    }
+
     /// The field that names the day, where `value` has no start of it that could be chosen.
     #[must_use]
     pub fn day_without_choice(&self, value: &Value) -> Option<&str> {
         let Self::Slots { day: Some(day), .. } = self else { return None };
-        let can_be_chosen = |choice: &Value| choice.get("enabled") != Some(&Value::Bool(false));
-        let nothing = value.as_array().is_some_and(|list| !list.iter().any(can_be_chosen));
-        nothing.then_some(day)
+        self.has_free_time(value).is_some_and(|has| !has).then_some(day)
     }
+}
+
+/// Whether a line of a choice list is there to be chosen.
+#[must_use]
+pub fn can_be_chosen(choice: &Value) -> bool {
+    choice.get("enabled") != Some(&Value::Bool(false)) && choice.get("id").is_some_and(|id| id != NO_CHOICE)
 }
 
 /// The agent to be shown as `name`: the one who was shown before, as long as they can take the lead.
 ///
 /// # Errors
 /// Those of `around`.
-pub fn agent<A: Around>(team: &TeamName, name: &str, around: &A) -> Result<Option<AgentName>, A::Error> {
+fn agent<A: Around>(team: &TeamName, name: &str, around: &A) -> Result<Option<AgentName>, A::Error> {
     let free = around.free_agents(team)?;
     let shown = around.answers().get(name).and_then(text_of);
     let still = free.iter().find(|agent| shown.as_deref() == Some(agent.as_str()));
@@ -186,7 +201,7 @@ fn slots<A: Around>(
             break;
         }
     }
-    Ok(list.into())
+    Ok(some(list, choices, around.texts()))
 }
 
 fn dates<A: Around>(calendar: &CalendarName, choices: Choices, around: &A) -> Result<Value, A::Error> {
@@ -202,7 +217,15 @@ fn dates<A: Around>(calendar: &CalendarName, choices: Choices, around: &A) -> Re
             break;
         }
     }
-    Ok(list.into())
+    Ok(some(list, choices, around.texts()))
+}
+
+/// The list, which says in a line of its own that nothing is free where it would be empty.
+fn some(mut list: Vec<Value>, choices: Choices, texts: &Texts) -> Value {
+    if list.is_empty() {
+        list.push(choice(NO_CHOICE, texts.get(TextKey::NothingFree), choices.with_full.then_some(false)));
+    }
+    list.into()
 }
 
 /// Whether a place is left in a start of this day; `None`: none may be booked on it. Looks no further than needed.
@@ -377,13 +400,16 @@ mod tests {
         let of_day = value(Some("day"), json!({"day": day}));
         assert_eq!(of_day, all.iter().filter(|id| id.starts_with(day)).cloned().collect::<Vec<_>>());
         assert_eq!(value(Some("day"), json!({})), all, "no day was chosen yet");
-        assert!(value(Some("day"), json!({"day": "2019-01-01"})).is_empty(), "it is over");
+        assert_eq!(value(Some("day"), json!({"day": "2019-01-01"})), [NO_CHOICE], "it is over");
 
         let full = Place::new(json!({})).full(None);
-        assert!(ids(&full.value(&slots(None, Choices::default()))).is_empty());
+        let of_full = full.value(&slots(None, Choices::default()));
+        assert_eq!(of_full, json!([{"id": "none", "title": "No free times at the moment."}]), "no list is empty");
+        assert_eq!(slots(None, Choices::default()).has_free_time(&of_full), Some(false));
         let dates = Given::Dates { calendar: chair(), choices: Choices::default() };
         assert_eq!(Place::new(json!({})).value(&dates)[0]["id"], day);
-        assert!(ids(&full.value(&dates)).is_empty());
+        assert_eq!(ids(&full.value(&dates)), [NO_CHOICE]);
+        assert_eq!(dates.has_free_time(&Place::new(json!({})).value(&dates)), Some(true));
     }
 
     #[test]
@@ -394,7 +420,9 @@ mod tests {
         let all = Choices { with_full: true, ..Choices::default() };
         let shown = place.value(&slots(Some("day"), all));
         assert!(!ids(&shown).is_empty() && shown.as_array().unwrap().iter().all(|slot| slot["enabled"] == false));
-        assert_eq!(place.value(&slots(Some("day"), Choices::default())), json!([]));
+        assert_eq!(ids(&place.value(&slots(Some("day"), Choices::default()))), [NO_CHOICE]);
+        let over = Place::new(json!({"day": "2019-01-01"})).value(&slots(Some("day"), all));
+        assert_eq!((&over[0]["id"], &over[0]["enabled"]), (&json!(NO_CHOICE), &json!(false)));
         let days = |choices| place.value(&Given::Dates { calendar: chair(), choices });
         assert_eq!((&days(all)[0]["id"], &days(all)[0]["enabled"]), (&json!(day), &json!(false)));
         assert_eq!(days(all)[1]["enabled"], true);

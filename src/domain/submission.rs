@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::ids::{Customer, FlowName, FlowToken, MessageId};
+use super::ids::{Customer, FlowName, FlowToken, MessageId, SubmissionId};
 use super::time::Timestamp;
 
 /// The door a submission came through.
@@ -116,6 +116,12 @@ impl IdempotencyKey {
     #[must_use]
     pub fn of_delivery(parts: [&str; 4]) -> Self {
         Self::of("delivery", &parts)
+    }
+
+    /// The customer behind a submission, as long as nothing names them: likewise.
+    #[must_use]
+    pub fn of_unnamed_customer(submission: SubmissionId) -> Self {
+        Self::of("unnamed customer", &[&submission.to_string()])
     }
 
     /// An event of Meta's monitoring, by its flow, name, time and text: it has no id of its own.

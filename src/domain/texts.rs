@@ -119,6 +119,8 @@ keys! {
     SlotClosed "slot_closed" [];
     /// All screens together are more than is kept.
     FormTooLarge "form_too_large" [];
+    /// Nothing can be booked now. Also a line in a list: 30 characters at the most.
+    NothingFree "nothing_free" [];
     /// The form was sent before (`resubmit = "refuse"`).
     AlreadySent "already_sent" [];
     /// The program behind the flow does not answer.
@@ -245,6 +247,7 @@ mod tests {
                 let text = languages::text(language, *key);
                 assert!(!text.is_empty() && text.ends_with(['.', '}']), "{name} {}: {text}", key.as_str());
                 assert_eq!(unknown_placeholders(*key, text).count(), 0, "{name} {}: {text}", key.as_str());
+                assert!(*key != TextKey::NothingFree || text.chars().count() <= 30, "{name}: {text}");
                 for needed in key.placeholders() {
                     assert!(text.contains(&format!("{{{needed}}}")), "{name} {} lacks {needed}", key.as_str());
                 }

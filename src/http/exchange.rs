@@ -4,34 +4,29 @@
 //! to where it is chosen. Envelopes are `encrypted`'s, what a screen shows is `screens`'.
 
 use hyper::StatusCode;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::domain::calendar::SlotRefused;
 use crate::domain::field::FieldProblem;
-use crate::domain::flow::{Flow, Resubmit, Stage};
-use crate::domain::ids::FlowToken;
+use crate::domain::flow::{Flow, Resubmit, Screen, Stage};
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::texts::TextKey;
 use crate::intake::IntakeError;
 use crate::intake::flow_endpoint::{Request, Sent, Show};
 use crate::store::{Accepted, DraftKept, FindKey, KeepDraft, KeptAnswer, NoteScreen, RecallAnswer};
 
-use super::complaints;
 use super::flows::{self, store};
 use super::respond::{self, Refusal};
-use super::screens::{agents, answers_so_far, answers_with, error_on, screen_with, show, show_choice, told};
+use super::screens::{
+    agents, answers_so_far, answers_with, error_on, refused, screen_with, show, show_choice, success, told,
+};
 use super::service::{App, Route};
 use super::trace::Trace;
+use super::{complaints, program};
 
 /// The token of a flow is no longer good (*Error Codes*, Flows): the client closes it and disables its message.
 const TOKEN_GONE: u16 = 427;
-
-/// The screen that ends a flow, reserved by the client.
-pub(super) const SUCCESS: &str = "SUCCESS";
-
-/// What its parameters must have.
-const TOKEN: &str = "flow_token";
 
 /// What is to be sealed, or was.
 pub(super) enum Reply {
@@ -92,7 +87,11 @@ pub(super) async fn reply(
         }
     };
     match answered {
-        Err(Refusal::Intake(IntakeError::Unfit { screen, problem })) => exchange.unfit(&screen, &problem, &Map::new()),
+        // It does not even fit the screen that it was given on.
+        Err(Refusal::Intake(IntakeError::Unfit { screen, problem })) => {
+            exchange.trace.outcome = "invalid_field";
+            Ok(fresh(error_on(&screen, &flow.told(&screen, &problem))))
+        }
         other => other,
     }
 }
@@ -108,17 +107,34 @@ impl Exchange<'_, '_> {
         let kept = answers_so_far(self.app, draft)?;
         let has_draft = !kept.is_empty();
         // Whoever opens a form sees nothing of what was answered before: a sender may have given many people one token.
-        let answers = if shown.is_back { kept } else { Map::new() };
+        let answers = if shown.is_back { kept } else { self.flow.agents_among(&kept) };
         let screen = shown.screen(&answers);
-        self.note(draft.filter(|_| has_draft), &screen).await?;
-        Ok(fresh(show(self.app, self.flow, &screen, &answers)?))
+        let answer = show(self.app, self.flow, &screen, &answers)?;
+        self.note_shown(shown, has_draft, &answer).await?;
+        Ok(fresh(answer))
     }
 
-    /// Notes which screen the user of this draft is on.
-    pub(super) async fn note(&mut self, draft: Option<IdempotencyKey>, screen: &str) -> Result<(), Refusal> {
-        let Some(key) = draft else { return Ok(()) };
-        let change = NoteScreen { key, screen: screen.into(), request: self.request };
-        store(self.app, change, self.deadline, self.trace).await
+    /// Notes what those get to see who have answered nothing now: the agents, and the screen where there is a draft of theirs.
+    pub(super) async fn note_shown(
+        &mut self,
+        shown: &Show<'_>,
+        has_draft: bool,
+        answer: &Value,
+    ) -> Result<(), Refusal> {
+        let on = answer.get("screen").and_then(Value::as_str).unwrap_or_default();
+        let agents = agents(self.flow, answer);
+        match shown.draft(on, &agents, self.app.clock.now()) {
+            Some((key, draft)) if !agents.is_empty() => {
+                let change = KeepDraft { key, draft, request: Some(self.request) };
+                // A form that was sent before, or has no room for more, is shown all the same.
+                store(self.app, change, self.deadline, self.trace).await.map(|_: DraftKept| ())
+            }
+            Some((key, _)) if has_draft => {
+                let change = NoteScreen { key, screen: on.into(), request: self.request };
+                store(self.app, change, self.deadline, self.trace).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether this form was sent before, and is not to be opened again.
@@ -131,19 +147,17 @@ impl Exchange<'_, '_> {
 
     /// Keeps the answers of a screen that is not the last, or of a choice on any, and shows what comes next.
     async fn keep_draft(&mut self, sent: &Sent<'_>) -> Result<Reply, Refusal> {
-        let mut answers = answers_with(self.app, sent)?;
+        let answers = answers_with(self.app, sent)?;
         let next = sent.next(&answers).to_owned();
+        let shown = show_choice(self.app, self.flow, &next, &answers, SlotRefused::Full)?;
         // Thousands share a token like `unused`: nothing tells whose answers these are, so they can't be kept. The form goes
         // on, and its last screen counts.
         if sent.draft_key().is_none() {
             self.trace.outcome = "shown";
-            return Ok(fresh(show_choice(self.app, self.flow, &next, &answers, SlotRefused::Full)?.1));
+            return Ok(fresh(shown));
         }
-        let agents = agents(self.app, self.flow, &next, &answers)?;
-        answers.extend(agents.clone());
-        let (on, shown) = show_choice(self.app, self.flow, &next, &answers, SlotRefused::Full)?;
         self.trace.outcome = "draft";
-        let kept = self.keep(sent, &on, &agents).await?;
+        let kept = self.keep(sent, &shown).await?;
         Ok(self.unkept(sent, kept).await?.unwrap_or_else(|| fresh(shown)))
     }
 
@@ -163,28 +177,17 @@ impl Exchange<'_, '_> {
         }
     }
 
-    /// Hands the answers of `sent` to the writer, with `more` beside them.
-    pub(super) async fn keep(
-        &mut self,
-        sent: &Sent<'_>,
-        on: &str,
-        more: &Map<String, Value>,
-    ) -> Result<DraftKept, Refusal> {
-        let (key, draft) = sent.draft(on, more, self.app.clock.now())?;
+    /// Hands the answers of `sent` to the writer, with the agents whom its user is `shown` now, and the screen.
+    pub(super) async fn keep(&mut self, sent: &Sent<'_>, shown: &Value) -> Result<DraftKept, Refusal> {
+        let on = shown.get("screen").and_then(Value::as_str).unwrap_or_default();
+        let (key, draft) = sent.draft(on, &agents(self.flow, shown), self.app.clock.now())?;
         let change = KeepDraft { key, draft, request: Some(self.request) };
         store(self.app, change, self.deadline, self.trace).await
     }
 
     /// Lets the writer decide on the completed form. `end`: the answer to one that is taken, where it is not the usual one.
     pub(super) async fn accept(&mut self, sent: &Sent<'_>, end: Option<Value>) -> Result<Reply, Refusal> {
-        let mut form = match flows::form_of(self.app, sent, self.deadline, self.trace).await {
-            // What a program ends is looked at by whoever asked it.
-            Err(Refusal::Intake(IntakeError::Unfit { screen, problem })) if end.is_none() => {
-                let answers = answers_with(self.app, sent)?;
-                return self.unfit(&screen, &problem, &answers);
-            }
-            other => other?,
-        };
+        let mut form = sent.form(&self.app.catalog, self.app.clock.now());
         form.request = Some(self.request);
         let keys = form.keys();
         let is_own = end.is_some();
@@ -200,17 +203,21 @@ impl Exchange<'_, '_> {
                 // Back to where the slot is chosen, with what is left (*Best Practices*). What was answered here stays.
                 let choice = self.flow.screen_of_choice().map_or(sent.screen(), |screen| &screen.name);
                 let answers = answers_with(self.app, sent)?;
-                let (on, mut shown) = show_choice(self.app, self.flow, choice, &answers, why)?;
+                let mut shown = show_choice(self.app, self.flow, choice, &answers, why)?;
                 // A screen that says what it is given gets that, and nothing that its schema does not know.
                 if let Some(data) = shown.get_mut("data").and_then(Value::as_object_mut)
                     && data.is_empty()
                 {
                     data.insert("slots".to_owned(), respond::slots(&free).into());
                 }
-                if sent.draft_key().is_some() {
-                    self.keep(sent, &on, &Map::new()).await?;
+                let why = refused(self.flow, &shown, why);
+                self.lead_back(sent, shown, why).await
+            }
+            Accepted::Unfit { problem } => {
+                if is_own {
+                    program::warn_of_end(self.flow, &problem);
                 }
-                Ok(fresh(told(shown, self.flow.texts.slot(why))))
+                self.unfit(sent, &problem).await
             }
             Accepted::Replayed => self.recall().await,
             // A form that was read is never one of these.
@@ -218,19 +225,29 @@ impl Exchange<'_, '_> {
         }
     }
 
-    /// An answer that does not fit brings its screen back or, where it is not asked for there, the one that asks for it.
-    fn unfit(&mut self, screen: &str, problem: &FieldProblem, answers: &Map<String, Value>) -> Result<Reply, Refusal> {
-        self.trace.outcome = "invalid_field";
-        let asks = |name: &str| {
-            self.flow.screen(name).is_some_and(|screen| screen.fields.iter().any(|field| field.name == problem.field))
-        };
-        let choice = self.flow.screen_of_choice().filter(|_| !asks(screen));
-        let back = choice.filter(|choice| asks(&choice.name)).map_or(screen, |choice| &choice.name);
-        let text = self.flow.told(screen, problem);
-        if back == screen {
-            return Ok(fresh(error_on(screen, &text)));
+    /// Back to a screen, which tells `why`. What was answered meanwhile stays.
+    async fn lead_back(&mut self, sent: &Sent<'_>, shown: Value, why: &str) -> Result<Reply, Refusal> {
+        if sent.draft_key().is_some() {
+            let kept = self.keep(sent, &shown).await?;
+            if let Some(instead) = self.unkept(sent, kept).await? {
+                return Ok(instead);
+            }
         }
-        Ok(fresh(told(show(self.app, self.flow, back, answers)?, &text)))
+        Ok(fresh(told(shown, why)))
+    }
+
+    /// An answer of `sent` that does not fit brings its screen back or, where it is not asked for there, the one that asks
+    /// for it.
+    async fn unfit(&mut self, sent: &Sent<'_>, problem: &FieldProblem) -> Result<Reply, Refusal> {
+        self.trace.outcome = "invalid_field";
+        let asks = |screen: &Screen| screen.fields.iter().any(|field| field.name == problem.field);
+        let choice = self.flow.screen_of_choice().filter(|_| !self.flow.screen(sent.screen()).is_some_and(asks));
+        let shown = match choice.filter(|choice| asks(choice)) {
+            Some(choice) => show(self.app, self.flow, &choice.name, &answers_with(self.app, sent)?)?,
+            None => screen_with(sent.screen(), &json!({})),
+        };
+        let why = self.flow.told(sent.screen(), problem);
+        self.lead_back(sent, shown, &why).await
     }
 
     /// The end of a form that was sent before, and is known as `key`.
@@ -265,27 +282,4 @@ impl Exchange<'_, '_> {
 
 pub(super) const fn fresh(answer: Value) -> Reply {
     Reply::Fresh(StatusCode::OK, answer)
-}
-
-/// The end of the flow: `own`, or the usual one. The token is required in it; what else it holds comes back by webhook, so
-/// it is kept small: a reference to the form, known as `key`, where the token is none.
-fn success(own: Option<Value>, sent: &Sent<'_>, key: Option<IdempotencyKey>) -> Value {
-    let mut answer = own.unwrap_or_else(|| screen_with(SUCCESS, &json!({})));
-    let mut inner = Some(&mut answer);
-    for name in ["data", "extension_message_response", "params"] {
-        inner = inner.and_then(Value::as_object_mut).map(|object| {
-            let within = object.entry(name).or_insert_with(|| json!({}));
-            if !within.is_object() {
-                *within = json!({});
-            }
-            within
-        });
-    }
-    if let Some(params) = inner.and_then(Value::as_object_mut) {
-        params.insert(TOKEN.to_owned(), json!(sent.token().map_or("unused", FlowToken::as_str)));
-        if let Some(key) = key.filter(|_| sent.lacks_token()) {
-            params.insert(IdempotencyKey::REFERENCE.to_owned(), json!(key.to_string()));
-        }
-    }
-    answer
 }

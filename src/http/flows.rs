@@ -10,8 +10,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::domain::arrival::{Arrival, Form};
 use crate::domain::flow::Stage;
+use crate::intake::IntakeError;
 use crate::intake::flow_endpoint::{Request, Sent};
-use crate::store::{Accept, Accepted, DraftKept, FindKey, KeepDraft, StoreError, Timing, Transaction};
+use crate::store::{Accept, Accepted, DraftKept, KeepDraft, StoreError, Timing, Transaction};
 
 use super::encrypted;
 use super::respond::{self, Answer, Refusal};
@@ -53,11 +54,11 @@ pub(super) async fn post(
                 Stage::Draft | Stage::Choice => keep_draft(app, &sent, deadline, trace).await,
                 Stage::Final => {
                     let screen = sent.screen().to_owned();
-                    let form = form_of(app, &sent, deadline, trace).await?;
-                    match accept(app, form, deadline, trace).await? {
+                    match accept(app, sent.form(&app.catalog, app.clock.now()), deadline, trace).await? {
                         Accepted::New { .. } => Ok(respond::accepted()),
                         Accepted::Duplicate { .. } => Ok(respond::duplicate()),
                         Accepted::SlotRefused { why, free } => Ok(respond::slot_refused(&screen, why, &free)),
+                        Accepted::Unfit { problem } => Err(IntakeError::Unfit { screen, problem }.into()),
                         // A plain form that was read is never one of these.
                         Accepted::DeadLetter { .. } | Accepted::Replayed => Err(Refusal::NotStored),
                     }
@@ -84,30 +85,6 @@ async fn keep_draft(app: &App, sent: &Sent<'_>, deadline: Instant, trace: &mut T
     }
 }
 
-/// The completed form. The slot that it asks for may have been chosen on an earlier screen.
-pub(super) async fn form_of(
-    app: &App,
-    sent: &Sent<'_>,
-    deadline: Instant,
-    trace: &mut Trace<'_>,
-) -> Result<Form, Refusal> {
-    let earlier = match sent.draft_key().filter(|_| sent.books()) {
-        Some(key) => app.store.read().and_then(|read| read.draft(key)).map_err(|_| Refusal::NotStored)?,
-        None => None,
-    };
-    let mut form = sent.form(app.clock.now());
-    match sent.wish(&app.catalog, earlier.as_ref().map(|draft| &*draft.data)) {
-        Ok(wish) => form.wish = wish,
-        // A form that was submitted took its draft along: one that comes again is told by its key, whatever it lacks now.
-        Err(error) => {
-            if store(app, FindKey { keys: form.keys() }, deadline, trace).await?.is_none() {
-                return Err(error.into());
-            }
-        }
-    }
-    Ok(form)
-}
-
 /// Lets the writer decide on a completed form.
 pub(super) async fn accept(
     app: &App,
@@ -123,7 +100,7 @@ pub(super) async fn accept(
         }
         Accepted::Duplicate { of } => (trace.submission, trace.outcome) = (*of, "duplicate"),
         Accepted::SlotRefused { why, .. } => trace.outcome = why.as_str(),
-        Accepted::DeadLetter { .. } | Accepted::Replayed => {}
+        Accepted::Unfit { .. } | Accepted::DeadLetter { .. } | Accepted::Replayed => {}
     }
     Ok(accepted)
 }
@@ -152,7 +129,8 @@ pub(super) fn warn_of_tokens(route: &Route) {
         tracing::warn!(
             flow = %route.flow.name,
             "a form came without a flow_token of its own: set one in each flow message, so that every form is told from \
-             every other; until then the user and the answers are the key"
+             every other; until then the user and the answers are the key, and an encrypted form has only what its last \
+             screen sends"
         );
     }
 }

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::config::RESERVE;
+use crate::domain::field::FieldProblem;
+use crate::domain::flow::Flow;
 use crate::domain::texts::TextKey;
-use crate::intake::IntakeError;
 use crate::intake::flow_endpoint::{Sent, Show};
 
-use super::exchange::{Exchange, Reply, SUCCESS, fresh};
+use super::exchange::{Exchange, Reply, fresh};
 use super::respond::Refusal;
-use super::screens::{answers_so_far, answers_with, show, told};
+use super::screens::{SUCCESS, answers_so_far, answers_with, show, told};
 use super::upstream::{Upstream, UpstreamError};
 
 impl Exchange<'_, '_> {
@@ -31,16 +32,19 @@ impl Exchange<'_, '_> {
         // Whoever opens a form sees nothing of what was answered before: a sender may have given many people one token.
         let kept = answers_so_far(self.app, shown.draft_key())?;
         let has_draft = !kept.is_empty();
-        let answers = if shown.is_back { kept } else { Map::new() };
+        let answers = if shown.is_back { kept } else { self.flow.agents_among(&kept) };
         let Some(answer) = self.ask(upstream, text).await else {
-            return self.fall_back(upstream, &shown.screen(&answers), &answers);
+            let answer = self.fall_back(upstream, &shown.screen(&answers), &answers)?;
+            self.trace.outcome = "fallback";
+            self.note_shown(shown, has_draft, &answer).await?;
+            return Ok(fresh(answer));
         };
+        let answer = Value::Object(answer);
         // What ends at once is a screen of nobody's.
-        let screen = answer.get("screen").and_then(Value::as_str).filter(|screen| *screen != SUCCESS);
-        if let Some(screen) = screen {
-            self.note(shown.draft_key().filter(|_| has_draft), screen).await?;
+        if answer.get("screen").and_then(Value::as_str) != Some(SUCCESS) {
+            self.note_shown(shown, has_draft, &answer).await?;
         }
-        Ok(fresh(Value::Object(answer)))
+        Ok(fresh(answer))
     }
 
     /// What the program makes of a screen that was sent. A form that was sent before is none of its business.
@@ -58,47 +62,32 @@ impl Exchange<'_, '_> {
             return self.used(sent, Some(key)).await;
         }
         let Some(answer) = self.ask(upstream, text).await else {
-            let on = upstream.fallback().screen.as_deref().unwrap_or(sent.screen());
-            if let Some(instead) = self.keep_answers(sent, on).await? {
-                return Ok(instead);
-            }
             let answers = answers_with(self.app, sent)?;
-            return self.fall_back(upstream, sent.screen(), &answers);
-        };
-        let next = answer.get("screen").and_then(Value::as_str).unwrap_or_default().to_owned();
-        if next == SUCCESS {
-            return self.end(sent, answer).await;
-        }
-        match self.keep_answers(sent, &next).await? {
-            Some(instead) => Ok(instead),
-            None => Ok(fresh(Value::Object(answer))),
-        }
-    }
-
-    /// Takes the form that the program ends. One that can't be taken as it is brings a screen back, whatever the program
-    /// says; what was answered on it is kept.
-    async fn end(&mut self, sent: &Sent<'_>, answer: Map<String, Value>) -> Result<Reply, Refusal> {
-        let ended = self.accept(sent, Some(Value::Object(answer))).await;
-        if let Err(Refusal::Intake(IntakeError::Unfit { problem, .. })) = &ended {
-            let (flow, field) = (&self.flow.name, &problem.field);
-            tracing::warn!(%flow, field, "a flow's program has ended a form that can't be taken: it books, and this field names no slot");
-            if let Some(instead) = self.keep_answers(sent, sent.screen()).await? {
+            let answer = self.fall_back(upstream, sent.screen(), &answers)?;
+            if let Some(instead) = self.keep_answers(sent, &answer).await? {
                 return Ok(instead);
             }
+            self.trace.outcome = "fallback";
+            return Ok(fresh(answer));
+        };
+        if answer.get("screen").and_then(Value::as_str) == Some(SUCCESS) {
+            return self.accept(sent, Some(Value::Object(answer))).await;
         }
-        ended
+        let answer = Value::Object(answer);
+        let instead = self.keep_answers(sent, &answer).await?;
+        Ok(instead.unwrap_or_else(|| fresh(answer)))
     }
 
-    /// Keeps what was answered, whatever the program says. Its user is on `on` from now on; `Some`: that is not so, and
+    /// Keeps what was answered, whatever the program says. Its user is `shown` this from now on; `Some`: that is not so, and
     /// they get this instead.
-    async fn keep_answers(&mut self, sent: &Sent<'_>, on: &str) -> Result<Option<Reply>, Refusal> {
+    async fn keep_answers(&mut self, sent: &Sent<'_>, shown: &Value) -> Result<Option<Reply>, Refusal> {
         // Nothing tells whose answers these are.
         if sent.draft_key().is_none() {
             self.trace.outcome = "shown";
             return Ok(None);
         }
         self.trace.outcome = "draft";
-        let kept = self.keep(sent, on, &Map::new()).await?;
+        let kept = self.keep(sent, shown).await?;
         self.unkept(sent, kept).await
     }
 
@@ -117,11 +106,17 @@ impl Exchange<'_, '_> {
     }
 
     /// The screen that users see instead: the one they are on, unless the config names another.
-    fn fall_back(&mut self, upstream: &Upstream, on: &str, answers: &Map<String, Value>) -> Result<Reply, Refusal> {
-        self.trace.outcome = "fallback";
+    fn fall_back(&self, upstream: &Upstream, on: &str, answers: &Map<String, Value>) -> Result<Value, Refusal> {
         let fallback = upstream.fallback();
         let screen = fallback.screen.as_deref().unwrap_or(on);
         let message = fallback.message.as_deref().unwrap_or_else(|| self.flow.texts.get(TextKey::TryAgain));
-        Ok(fresh(told(show(self.app, self.flow, screen, answers)?, message)))
+        Ok(told(show(self.app, self.flow, screen, answers)?, message))
     }
+}
+
+/// Says that a program has ended a form which can't be taken as it is: the screen that asks for what is missing comes back,
+/// whatever the program says.
+pub(super) fn warn_of_end(flow: &Flow, problem: &FieldProblem) {
+    let (flow, field) = (&flow.name, &problem.field);
+    tracing::warn!(%flow, field, "a flow's program has ended a form that can't be taken: it books, and this field names no slot");
 }

@@ -1,4 +1,4 @@
-//! Screens of an encrypted flow as they are shown: filled with what is free and what was answered.
+//! Screens of an encrypted flow as they are shown, the end among them: filled with what is free and what was answered.
 //!
 //! What a screen is given is decided in `crate::domain::screen_data`; this file looks things up for it.
 
@@ -7,18 +7,27 @@ use serde_json::{Map, Value, json};
 use crate::domain::booking::Interval;
 use crate::domain::calendar::{Calendar, SlotRefused};
 use crate::domain::field::Field;
-use crate::domain::flow::Flow;
-use crate::domain::ids::{AgentName, CalendarName, TeamName};
+use crate::domain::flow::{Flow, Screen};
+use crate::domain::ids::{AgentName, CalendarName, FlowToken, TeamName};
 use crate::domain::roster::Roster;
-use crate::domain::screen_data::{self, Around, Given};
+use crate::domain::screen_data::Around;
 use crate::domain::submission::IdempotencyKey;
-use crate::domain::texts::Texts;
+use crate::domain::texts::{TextKey, Texts};
 use crate::domain::time::Timestamp;
 use crate::intake::flow_endpoint::Sent;
 use crate::store::{Snapshot, StoreError};
 
 use super::respond::Refusal;
 use super::service::App;
+
+/// The screen that ends a flow, reserved by the client.
+pub(super) const SUCCESS: &str = "SUCCESS";
+
+/// What the client shows in a bar, on whatever screen (*Implementing Endpoint for Flows*).
+const ERROR: &str = "error_message";
+
+/// What the parameters of the end must have.
+const TOKEN: &str = "flow_token";
 
 /// The answers on the screens so far, as far as they are kept.
 pub(super) fn answers_so_far(app: &App, draft: Option<IdempotencyKey>) -> Result<Map<String, Value>, Refusal> {
@@ -34,7 +43,7 @@ pub(super) fn answers_with(app: &App, sent: &Sent<'_>) -> Result<Map<String, Val
     Ok(answers)
 }
 
-/// A screen and the data that it is given.
+/// A screen and the data that it is given. Where its lists have no day and no time, it says so.
 pub(super) fn show(app: &App, flow: &Flow, name: &str, answers: &Map<String, Value>) -> Result<Value, Refusal> {
     let Some(screen) = flow.screen(name).filter(|screen| !screen.data.is_empty()) else {
         return Ok(screen_with(name, &json!({})));
@@ -43,69 +52,88 @@ pub(super) fn show(app: &App, flow: &Flow, name: &str, answers: &Map<String, Val
     let values = screen.data.iter().map(|(key, given)| Ok((key.clone(), given.value(key, &scene)?)));
     // What can't be looked up is not free.
     let data = values.collect::<Result<Map<_, _>, StoreError>>().map_err(|_| Refusal::NotStored)?;
-    Ok(screen_with(name, &Value::Object(data)))
+    let shown = screen_with(name, &Value::Object(data));
+    Ok(if is_booked_out(flow, &shown) { told(shown, flow.texts.get(TextKey::NothingFree)) } else { shown })
 }
 
-/// The agents whom the screen `name` will show, by the names that it has for them: whoever is shown is to have the lead.
-pub(super) fn agents(
-    app: &App,
-    flow: &Flow,
-    name: &str,
-    answers: &Map<String, Value>,
-) -> Result<Map<String, Value>, Refusal> {
-    let given = flow.screen(name).into_iter().flat_map(|screen| &screen.data);
-    let teams: Vec<_> = given
-        .filter_map(|(key, given)| match given {
-            Given::Agent { team } => Some((key, team)),
-            _ => None,
-        })
-        .collect();
-    if teams.is_empty() {
-        return Ok(Map::new());
-    }
-    let scene = Scene::of(app, flow, answers)?;
-    let shown = teams.into_iter().filter_map(|(key, team)| match screen_data::agent(team, key, &scene) {
-        Ok(agent) => agent.map(|agent| Ok((key.clone(), json!(agent)))),
-        Err(_) => Some(Err(Refusal::NotStored)),
-    });
-    shown.collect()
+/// The agents whom this answer shows, by the names that its screen has for them: whoever is shown is to have the lead.
+pub(super) fn agents(flow: &Flow, shown: &Value) -> Map<String, Value> {
+    let screen = shown.get("screen").and_then(Value::as_str).and_then(|name| flow.screen(name));
+    let names = screen.into_iter().flat_map(Screen::agents_shown);
+    let agent = |name: &str| shown.get("data")?.get(name)?.as_str().filter(|agent| !agent.is_empty());
+    names.filter_map(|name| Some((name.to_owned(), json!(agent(name)?)))).collect()
 }
 
 /// A screen to choose on. Where the day that was chosen before has nothing left, it is the one where another day is chosen,
-/// which tells `why`. With its name.
+/// which tells `why`.
 pub(super) fn show_choice(
     app: &App,
     flow: &Flow,
     name: &str,
     answers: &Map<String, Value>,
     why: SlotRefused,
-) -> Result<(String, Value), Refusal> {
+) -> Result<Value, Refusal> {
     let shown = show(app, flow, name, answers)?;
     let data = shown.get("data").and_then(Value::as_object);
     match flow.screen(name).zip(data).and_then(|(screen, data)| flow.other_day(screen, data)) {
         Some(days) => {
             let shown = show(app, flow, &days.name, answers)?;
-            Ok((days.name.clone(), told(shown, flow.texts.slot(why))))
+            let why = refused(flow, &shown, why);
+            Ok(told(shown, why))
         }
-        None => Ok((name.to_owned(), shown)),
+        None => Ok(shown),
     }
+}
+
+/// What is said of a slot that can't be had, on the screen where another is to be chosen, if there is another.
+pub(super) fn refused<'a>(flow: &'a Flow, shown: &Value, why: SlotRefused) -> &'a str {
+    if is_booked_out(flow, shown) { flow.texts.get(TextKey::NothingFree) } else { flow.texts.slot(why) }
+}
+
+fn is_booked_out(flow: &Flow, shown: &Value) -> bool {
+    let screen = shown.get("screen").and_then(Value::as_str).and_then(|name| flow.screen(name));
+    let data = shown.get("data").and_then(Value::as_object);
+    screen.zip(data).is_some_and(|(screen, data)| screen.is_booked_out(data))
 }
 
 /// The screen as the phone has it, with an error on it.
 pub(super) fn error_on(name: &str, text: &str) -> Value {
-    screen_with(name, &json!({"error_message": text}))
+    screen_with(name, &json!({ERROR: text}))
 }
 
 /// What is shown, with an error on it.
 pub(super) fn told(mut screen: Value, text: &str) -> Value {
     if let Some(data) = screen.get_mut("data").and_then(Value::as_object_mut) {
-        data.insert("error_message".to_owned(), json!(text));
+        data.insert(ERROR.to_owned(), json!(text));
     }
     screen
 }
 
 pub(super) fn screen_with(name: &str, data: &Value) -> Value {
     json!({"screen": name, "data": data})
+}
+
+/// The end of the flow: `own`, or the usual one. The token is required in it; what else it holds comes back by webhook, so
+/// it is kept small: a reference to the form, known as `key`, where the token is none.
+pub(super) fn success(own: Option<Value>, sent: &Sent<'_>, key: Option<IdempotencyKey>) -> Value {
+    let mut answer = own.unwrap_or_else(|| screen_with(SUCCESS, &json!({})));
+    let mut inner = Some(&mut answer);
+    for name in ["data", "extension_message_response", "params"] {
+        inner = inner.and_then(Value::as_object_mut).map(|object| {
+            let within = object.entry(name).or_insert_with(|| json!({}));
+            if !within.is_object() {
+                *within = json!({});
+            }
+            within
+        });
+    }
+    if let Some(params) = inner.and_then(Value::as_object_mut) {
+        params.insert(TOKEN.to_owned(), json!(sent.token().map_or("unused", FlowToken::as_str)));
+        if let Some(key) = key.filter(|_| sent.lacks_token()) {
+            params.insert(IdempotencyKey::REFERENCE.to_owned(), json!(key.to_string()));
+        }
+    }
+    answer
 }
 
 /// Everything that one screen is shown in.

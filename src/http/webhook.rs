@@ -88,9 +88,8 @@ fn tell(accepted: &Accepted, trace: &mut Trace<'_>) {
         Accepted::DeadLetter { job } => {
             tracing::warn!(job.id = job.get(), "a message can't be read: see `flowgate dead list`");
         }
-        // Only what came in an envelope can be this.
-        Accepted::Replayed => {}
-        Accepted::SlotRefused { why, .. } => tracing::warn!(why = why.as_str(), "a slot was refused by webhook"),
+        // Only what somebody waits for an answer to can be one of these.
+        Accepted::Replayed | Accepted::SlotRefused { .. } | Accepted::Unfit { .. } => {}
     }
 }
 

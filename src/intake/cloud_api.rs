@@ -7,7 +7,7 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::domain::arrival::{Arrival, Form, Unreadable, Wish};
+use crate::domain::arrival::{Arrival, Form, Unreadable};
 use crate::domain::flow::{Flow, WebhookFacts, claimant};
 use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::{Customer, FlowToken, MessageId};
@@ -218,14 +218,13 @@ impl<'a> Context<'a> {
             return self.unreadable(message, id, reason, Some((elsewhere, Box::new(submission))));
         };
         submission.problems = flow.problems(None, data).iter().map(ToString::to_string).collect();
-        let wish = wish(catalog, flow, data, &mut submission.problems);
         Found::Form(Box::new(Form {
             form_key: key_in(flow),
             message_key: id.map(IdempotencyKey::of_message),
             elsewhere,
             draft_key: IdempotencyKey::of_draft(&flow.name, submission.flow_token.as_ref(), &submission.customer)
                 .filter(|_| flow.has_drafts()),
-            wish,
+            asks: catalog.asks(flow),
             request: None,
             end: None,
             answerable: false,
@@ -276,20 +275,6 @@ impl<'a> Context<'a> {
             [only] if !differs(&only.id, &id) && !differs(&only.number, &number) => Some(only),
             _ => None,
         })
-    }
-}
-
-/// The slot that a form asks for. Nobody can be asked again: what is wrong is noted with the submission.
-fn wish(catalog: &Catalog, flow: &Flow, answers: &Map<String, Value>, problems: &mut Vec<String>) -> Option<Wish> {
-    let rule = flow.booking.as_ref()?;
-    let calendar = catalog.calendars.get(&rule.calendar)?;
-    match rule.wish(answers) {
-        Ok(Some((date, time))) => Some(Wish { calendar: calendar.clone(), date, time }),
-        Ok(None) => None,
-        Err(problem) => {
-            problems.push(problem.to_string());
-            None
-        }
     }
 }
 

@@ -6,10 +6,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::domain::arrival::{Form, Wish};
+use crate::domain::arrival::Form;
 use crate::domain::complaint::Complaint;
 use crate::domain::draft::{Draft, merge};
-use crate::domain::field::{FieldProblem, Flaw};
 use crate::domain::flow::{Encryption, Flow, Stage, beginning};
 use crate::domain::ids::{Customer, FlowToken};
 use crate::domain::submission::{Channel, IdempotencyKey, Submission};
@@ -52,6 +51,21 @@ impl Show<'_> {
     #[must_use]
     pub fn draft_key(&self) -> Option<IdempotencyKey> {
         IdempotencyKey::of_draft(&self.flow.name, self.token.as_ref(), &Customer::default())
+    }
+
+    /// What is kept of those who were `shown` something, and have answered nothing yet; `None` where nothing tells whose
+    /// form it is.
+    #[must_use]
+    pub fn draft(&self, on: &str, shown: &Map<String, Value>, now: Timestamp) -> Option<(IdempotencyKey, Draft)> {
+        let draft = Draft {
+            flow: self.flow.name.clone(),
+            flow_token: self.token.clone(),
+            customer: Customer::default(),
+            screen: on.into(),
+            data: json!(shown).to_string().into(),
+            updated_at: now,
+        };
+        Some((self.draft_key()?, draft))
     }
 
     /// The name of the screen, when these are the answers so far. Empty: the flow declares none, nor was one named.
@@ -146,12 +160,6 @@ impl<'a> Sent<'a> {
         self.screen.as_deref().unwrap_or_default()
     }
 
-    /// Whether the form books a slot, which may have been chosen on an earlier screen.
-    #[must_use]
-    pub fn books(&self) -> bool {
-        self.flow.booking.is_some()
-    }
-
     /// Whether the sender set no token that tells this form from others.
     #[must_use]
     pub fn lacks_token(&self) -> bool {
@@ -217,9 +225,9 @@ impl<'a> Sent<'a> {
         self.token.as_ref()
     }
 
-    /// The completed form, which asks for no slot yet: see [`Sent::wish`].
+    /// The completed form.
     #[must_use]
-    pub fn form(&self, now: Timestamp) -> Form {
+    pub fn form(&self, catalog: &Catalog, now: Timestamp) -> Form {
         let draft_key = self.draft_key();
         let encrypted = self.flow.encryption == Encryption::Required;
         let press = |span| IdempotencyKey::of_press(&self.flow.name, self.screen(), &self.text, span);
@@ -237,7 +245,7 @@ impl<'a> Sent<'a> {
             message_key: None,
             elsewhere,
             draft_key,
-            wish: None,
+            asks: catalog.asks(self.flow),
             request: None,
             end: None,
             answerable: true,
@@ -253,27 +261,6 @@ impl<'a> Sent<'a> {
                 problems: Vec::new(),
                 sent_at: None,
             },
-        }
-    }
-
-    /// The slot that the form asks for. `earlier`: the fields of its screens before this one (the text of a JSON object): it
-    /// may have been chosen there.
-    ///
-    /// # Errors
-    /// [`IntakeError::Unfit`] where there is none, or it is no date and time.
-    pub fn wish(&self, catalog: &Catalog, earlier: Option<&str>) -> Result<Option<Wish>, IntakeError> {
-        let Some(rule) = &self.flow.booking else { return Ok(None) };
-        let mut answers: Map<String, Value> =
-            earlier.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        answers.extend(self.data.clone());
-        let unfit = |problem| IntakeError::Unfit { screen: self.screen().to_owned(), problem };
-        match rule.wish(&answers).map_err(unfit)? {
-            Some((date, time)) => {
-                let calendar = catalog.calendars.get(&rule.calendar).cloned();
-                let gone = || IntakeError::field(&rule.date, "names a calendar that is not there");
-                Ok(Some(Wish { calendar: calendar.ok_or_else(gone)?, date, time }))
-            }
-            None => Err(unfit(FieldProblem { field: rule.date.clone(), flaw: Flaw::Missing })),
         }
     }
 }

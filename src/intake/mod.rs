@@ -8,6 +8,7 @@ pub mod encryption;
 pub mod flow_endpoint;
 pub mod flow_json;
 mod json;
+mod pem;
 mod private_key;
 pub mod signature;
 
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::domain::arrival::Asks;
 use crate::domain::calendar::Calendar;
 use crate::domain::field::FieldProblem;
 use crate::domain::flow::{Flow, UnknownScreen};
@@ -30,6 +32,14 @@ pub struct Catalog {
     pub flows: BTreeMap<FlowName, Arc<Flow>>,
     /// The calendars.
     pub calendars: BTreeMap<CalendarName, Arc<Calendar>>,
+}
+
+impl Catalog {
+    /// How a form of `flow` asks for a slot, if it does. The config saw to it that the calendar is there.
+    fn asks(&self, flow: &Flow) -> Option<Asks> {
+        let rule = flow.booking.as_ref()?;
+        Some(Asks { rule: rule.clone(), calendar: Arc::clone(self.calendars.get(&rule.calendar)?) })
+    }
 }
 
 impl From<&Config> for Catalog {
@@ -63,7 +73,7 @@ pub enum IntakeError {
         /// What is wrong with it.
         problem: FieldProblem,
     },
-    /// An action that plain flows do not have.
+    /// An action that no flow has.
     #[error("action: {0:?} is not one of data_exchange, INIT, BACK, ping")]
     UnknownAction(String),
     /// A screen that the flow does not have.

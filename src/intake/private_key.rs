@@ -1,8 +1,8 @@
 //! RSA private keys in all the forms that people have them in, and the one thing they are used for: unwrapping.
 //!
 //! The forms are those of *Flows Encryption* and of the tools it names: PKCS#8 and PKCS#1, each plain or behind a
-//! passphrase, also pasted into an environment variable with `\n` for its line ends. Where a key stands is
-//! `crate::config`'s; what is unwrapped with it is opened by `super::encryption`.
+//! passphrase. Their text around it is `super::pem`'s, where a key stands is `crate::config`'s, and what is unwrapped with
+//! it is opened by `super::encryption`. All copies of a key that are made here are wiped.
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{
@@ -11,11 +11,12 @@ use aws_lc_rs::rsa::{
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockModeDecrypt, KeyIvInit};
 use md5::{Digest, Md5};
-use pem::Pem;
 use pkcs8::der::asn1::OctetStringRef;
 use pkcs8::spki::AlgorithmIdentifierRef;
 use pkcs8::{EncryptedPrivateKeyInfoRef, ObjectIdentifier, PrivateKeyInfoRef, SecretDocument};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
+
+use super::pem::{self, Block};
 
 /// `rsaEncryption` (RFC 8017, appendix A.1).
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
@@ -54,8 +55,9 @@ pub enum InvalidKey {
     /// Behind a passphrase that nobody gave.
     #[error("it is encrypted: set `passphrase` in the flow, for example \"env:FLOW_KEY_PASSPHRASE\"")]
     NeedsPassphrase,
-    /// The passphrase does not open it.
-    #[error("the passphrase does not open it")]
+    /// The passphrase does not open it, or it opens something else: a wrong one may do that, as the cipher tells them
+    /// apart by no more than a few bytes of padding.
+    #[error("wrong passphrase, or it is damaged or no key of RSA")]
     WrongPassphrase,
     /// A cipher that only old tools wrote.
     #[error("it is encrypted with {0}: convert it with `openssl pkcs8 -topk8 -in OLD -out NEW`")]
@@ -74,19 +76,17 @@ impl PrivateKey {
     /// # Errors
     /// [`InvalidKey`] says what is wrong, without the text.
     pub fn read(text: &str, passphrase: Option<&str>) -> Result<Self, InvalidKey> {
-        // Environment files and dashboards turn line ends into the two characters `\n`.
-        let text = Zeroizing::new(text.replace("\\n", "\n"));
-        let block = pem::parse(text.as_bytes()).map_err(|_| InvalidKey::NotPem)?;
-        let document = pkcs8_of(&block, passphrase);
-        block.into_contents().zeroize();
-        let key = PrivateDecryptingKey::from_pkcs8(document?.as_bytes()).map_err(|_| InvalidKey::Rejected)?;
+        let block = Block::first_of(text).ok_or(InvalidKey::NotPem)?;
+        let document = pkcs8_of(&block, passphrase)?;
+        let unread = if is_encrypted(&block) { InvalidKey::WrongPassphrase } else { InvalidKey::Rejected };
+        let key = PrivateDecryptingKey::from_pkcs8(document.as_bytes()).map_err(|_| unread)?;
         match key.key_size_bits() {
             KEY_BITS => {}
             other => return Err(InvalidKey::Size(other)),
         }
         let public = key.public_key();
         let der: PublicKeyX509Der<'_> = public.as_der().map_err(|_| InvalidKey::Rejected)?;
-        let public_pem = pem_text("PUBLIC KEY", der.as_ref());
+        let public_pem = pem::text_of("PUBLIC KEY", der.as_ref()).to_string();
         let public = OaepPublicEncryptingKey::new(public).map_err(|_| InvalidKey::Rejected)?;
         let private = OaepPrivateDecryptingKey::new(key).map_err(|_| InvalidKey::Rejected)?;
         let mut stand_in = Zeroizing::new([0; AES_KEY_BYTES]);
@@ -101,7 +101,7 @@ impl PrivateKey {
     pub fn generate() -> Result<Zeroizing<String>, InvalidKey> {
         let key = PrivateDecryptingKey::generate(KeySize::Rsa2048).map_err(|_| InvalidKey::Rejected)?;
         let der: Pkcs8V1Der<'_> = key.as_der().map_err(|_| InvalidKey::Rejected)?;
-        Ok(Zeroizing::new(pem_text("PRIVATE KEY", der.as_ref())))
+        Ok(pem::text_of("PRIVATE KEY", der.as_ref()))
     }
 
     /// The public half, as Meta takes it: PEM, `BEGIN PUBLIC KEY` (*Flows Encryption*).
@@ -113,7 +113,7 @@ impl PrivateKey {
     /// Whether a PEM text is the public half. The same key can be written with other line ends.
     #[must_use]
     pub fn is_half_of(&self, public_pem: &str) -> bool {
-        let der = |text: &str| pem::parse(text.replace("\\n", "\n")).ok().map(Pem::into_contents);
+        let der = |text: &str| Block::first_of(text)?.content();
         der(public_pem).is_some_and(|public| der(&self.public_pem).is_some_and(|ours| ours == public))
     }
 
@@ -138,25 +138,24 @@ impl PrivateKey {
     }
 }
 
-fn pem_text(tag: &str, der: &[u8]) -> String {
-    let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
-    pem::encode_config(&Pem::new(tag, der), lines)
+fn is_encrypted(block: &Block<'_>) -> bool {
+    block.label() == "ENCRYPTED PRIVATE KEY" || block.header("DEK-Info").is_some()
 }
 
 /// The key as unencrypted PKCS#8, which is all that the cipher library reads.
-fn pkcs8_of(block: &Pem, passphrase: Option<&str>) -> Result<SecretDocument, InvalidKey> {
+fn pkcs8_of(block: &Block<'_>, passphrase: Option<&str>) -> Result<SecretDocument, InvalidKey> {
+    let content = || block.content().ok_or(InvalidKey::Rejected);
     let given = || passphrase.ok_or(InvalidKey::NeedsPassphrase);
-    match block.tag() {
-        "PRIVATE KEY" => SecretDocument::try_from(block.contents()).map_err(|_| InvalidKey::Rejected),
+    match block.label() {
+        "PRIVATE KEY" => SecretDocument::try_from(content()?.as_slice()).map_err(|_| InvalidKey::Rejected),
         "ENCRYPTED PRIVATE KEY" => {
-            let info = EncryptedPrivateKeyInfoRef::try_from(block.contents()).map_err(|_| InvalidKey::Rejected)?;
+            let content = content()?;
+            let info = EncryptedPrivateKeyInfoRef::try_from(content.as_slice()).map_err(|_| InvalidKey::Rejected)?;
             info.decrypt(given()?).map_err(|_| InvalidKey::WrongPassphrase)
         }
-        "RSA PRIVATE KEY" => match block.headers().get("DEK-Info") {
-            None => wrap_pkcs1(block.contents()),
-            Some(info) => wrap_pkcs1(&decrypt_pkcs1(info, block.contents(), given()?)?)
-                // What the wrong passphrase opens looks like noise.
-                .map_err(|_| InvalidKey::WrongPassphrase),
+        "RSA PRIVATE KEY" => match block.header("DEK-Info") {
+            None => wrap_pkcs1(&content()?),
+            Some(info) => wrap_pkcs1(&decrypt_pkcs1(info, content()?, given()?)?),
         },
         other => Err(InvalidKey::OtherKind(other.to_owned())),
     }
@@ -171,30 +170,33 @@ fn wrap_pkcs1(key: &[u8]) -> Result<SecretDocument, InvalidKey> {
 
 /// OpenSSL's old way with passphrases: DES-EDE3-CBC under a key that MD5 makes of the passphrase and the first 8 bytes
 /// of the IV (`EVP_BytesToKey`, one round).
-fn decrypt_pkcs1(info: &str, sealed: &[u8], passphrase: &str) -> Result<Zeroizing<Vec<u8>>, InvalidKey> {
+fn decrypt_pkcs1(
+    info: &str,
+    mut sealed: Zeroizing<Vec<u8>>,
+    passphrase: &str,
+) -> Result<Zeroizing<Vec<u8>>, InvalidKey> {
     let (name, iv) = info.split_once(',').ok_or(InvalidKey::Rejected)?;
     if name.trim() != "DES-EDE3-CBC" {
         return Err(InvalidKey::OldCipher(name.trim().to_owned()));
     }
     let iv = u64::from_str_radix(iv.trim(), 16).map_err(|_| InvalidKey::Rejected)?.to_be_bytes();
-    let mut key = Zeroizing::new(Vec::with_capacity(32));
-    let mut last = Vec::new();
-    while key.len() < 24 {
-        let mut hash = Md5::new();
-        hash.update(&last);
-        hash.update(passphrase);
-        hash.update(iv);
-        last = hash.finalize().to_vec();
-        key.extend_from_slice(&last);
+    let hash = |before: &[u8]| {
+        let mut digest = Zeroizing::new([0; 16]);
+        let hash = Md5::new().chain_update(before).chain_update(passphrase).chain_update(iv);
+        hash.finalize_into((&mut *digest).into());
+        digest
+    };
+    let first = hash(&[]);
+    let second = hash(&*first);
+    let mut key = Zeroizing::new([0; 24]);
+    for (byte, made) in key.iter_mut().zip(first.iter().chain(second.iter())) {
+        *byte = *made;
     }
-    last.zeroize();
-    key.truncate(24);
-    let cipher = cbc::Decryptor::<des::TdesEde3>::new_from_slices(&key, &iv).map_err(|_| InvalidKey::Rejected)?;
-    let mut opened = Zeroizing::new(sealed.to_vec());
+    let cipher = cbc::Decryptor::<des::TdesEde3>::new_from_slices(&*key, &iv).map_err(|_| InvalidKey::Rejected)?;
     let length =
-        cipher.decrypt_padded::<Pkcs7>(&mut opened).map_err(|_| InvalidKey::WrongPassphrase).map(<[u8]>::len)?;
-    opened.truncate(length);
-    Ok(opened)
+        cipher.decrypt_padded::<Pkcs7>(&mut sealed).map_err(|_| InvalidKey::WrongPassphrase).map(<[u8]>::len)?;
+    sealed.truncate(length);
+    Ok(sealed)
 }
 
 #[cfg(test)]
@@ -211,7 +213,7 @@ mod tests {
     ];
 
     fn document(text: &str, passphrase: Option<&str>) -> Vec<u8> {
-        pkcs8_of(&pem::parse(text).unwrap(), passphrase).unwrap().as_bytes().to_vec()
+        pkcs8_of(&Block::first_of(text).unwrap(), passphrase).unwrap().as_bytes().to_vec()
     }
 
     #[test]
@@ -228,9 +230,23 @@ mod tests {
     fn without_the_passphrase_or_with_another_an_encrypted_key_is_refused() {
         for (text, _) in FORMS.iter().skip(2) {
             assert_eq!(PrivateKey::read(text, None).unwrap_err(), InvalidKey::NeedsPassphrase);
-            for wrong in ["", "wrong", "correct horse battery stapl"] {
+            // The last two open the PKCS#1 key to noise that happens to end like padding.
+            for wrong in ["", "wrong", "correct horse battery stapl", "wrong 881", "wrong 1002"] {
                 assert_eq!(PrivateKey::read(text, Some(wrong)).unwrap_err(), InvalidKey::WrongPassphrase);
             }
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_damaged_behind_its_passphrase_is_not_told_from_a_wrong_one() {
+        for (text, passphrase) in FORMS.iter().skip(2) {
+            let (head, _) = text.rsplit_once("\n-----END").unwrap();
+            let last = head.lines().last().unwrap();
+            let damaged = text.replace(last, &last.replace(|c: char| c != '=', "A"));
+            assert_ne!(damaged, *text);
+            let error = PrivateKey::read(&damaged, *passphrase).unwrap_err();
+            assert_eq!(error, InvalidKey::WrongPassphrase);
+            assert!(error.to_string().contains("wrong passphrase, or it is damaged"));
         }
     }
 

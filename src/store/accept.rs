@@ -4,23 +4,23 @@
 //! `crate::domain::submission`, what they remember in [`super::keys`], whether a slot is free in
 //! `crate::domain::booking`.
 
+use std::sync::Arc;
+
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::arrival::{Arrival, Form, Unreadable};
-use crate::domain::calendar::{Slot, SlotRefused};
+use crate::domain::calendar::{Calendar, Slot, SlotRefused};
 use crate::domain::draft;
-use crate::domain::ids::{BookingId, Customer, JobId, MessageId, SubmissionId};
+use crate::domain::field::FieldProblem;
+use crate::domain::ids::{BookingId, JobId, SubmissionId};
 use crate::domain::job::{DeadLetter, Job, JobKind, JobState};
-use crate::domain::submission::{Channel, IdempotencyKey, Submission};
+use crate::domain::submission::{IdempotencyKey, Submission};
 use crate::domain::time::Timestamp;
 
 use super::batch::{Batch, Transaction};
-use super::keys::{Hit, Log};
-use super::{RowProblem, StoreError, announce, answers, bookings, codec, schedule};
-
-/// Later arrivals kept for one submission at the most: a sender gone wild must not fill the disk.
-const JOINS_MAX: u64 = 16;
+use super::keys::{Hit, Log, Span};
+use super::{RowProblem, StoreError, announce, answers, bookings, codec, joins, schedule};
 
 /// Takes what one request brought.
 #[derive(Debug)]
@@ -53,6 +53,11 @@ pub enum Accepted {
         /// The nearest ones that are free.
         free: Vec<Slot>,
     },
+    /// Not taken: which slot it asks for can't be told, and the user is to say.
+    Unfit {
+        /// What is wrong with its fields and those of its earlier screens.
+        problem: FieldProblem,
+    },
     /// Kept as a dead letter.
     DeadLetter {
         /// Its job.
@@ -75,21 +80,6 @@ pub struct StoredSubmission {
     pub conflict: Option<String>,
     /// What was sent.
     pub submission: Submission,
-}
-
-/// What arrived later for a submission that was there already.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Join {
-    /// When.
-    pub at: Timestamp,
-    /// Through which door.
-    pub channel: Channel,
-    /// The message that carried it.
-    pub message_id: Option<MessageId>,
-    /// Who sent it.
-    pub customer: Customer,
-    /// Its fields, where they are others than those that were taken: JSON text.
-    pub differing: Option<Box<str>>,
 }
 
 impl Transaction for Accept {
@@ -128,42 +118,57 @@ pub(super) fn accept(batch: &mut Batch<'_, '_>, form: &Form, carrier: Option<Job
     }
     // A message that is read again is known by its own key: that one is no duplicate of itself.
     let message_key = form.message_key.filter(|_| carrier.is_none());
-    if let Some(hit) = find(batch, Log::Message, message_key.as_slice())? {
+    if let Some(hit) = message_of(batch, message_key)? {
         return Ok(duplicate(hit));
     }
-    if let Some(hit) = find(batch, Log::Token, &form.keys())? {
-        return join(batch, hit, &form.submission, form.message_key);
+    if let Some(hit) = form_of(batch, &form.keys(), form.message_key.is_some())? {
+        return joins::join(batch, hit, &form.submission, form.message_key);
     }
-    let slot = match &form.wish {
-        None => None,
-        Some(wish) => match bookings::find_place(batch, wish, None)? {
-            Ok(slot) => Some(Ok(slot)),
+    let mut whole = form.submission.clone();
+    if let Some(earlier) = earlier_screens(batch, form.draft_key)? {
+        whole.data = draft::merge(&earlier.data, &whole.data);
+    }
+    let place = match form.asks.as_ref().map(|asks| asks.wish(&whole.data, form.answerable)) {
+        None | Some(Ok(None)) => Place::None,
+        Some(Err(problem)) if form.answerable => return Ok(Accepted::Unfit { problem }),
+        Some(Err(problem)) => {
+            whole.problems.push(problem.to_string());
+            Place::None
+        }
+        Some(Ok(Some(wish))) => match bookings::find_place(batch, &wish, None)? {
+            Ok(slot) => Place::Free(wish.calendar, slot),
             Err(why) if form.answerable => {
-                return Ok(Accepted::SlotRefused { why, free: bookings::nearest_free(batch, wish)? });
+                return Ok(Accepted::SlotRefused { why, free: bookings::nearest_free(batch, &wish)? });
             }
-            Err(why) => Some(Err(why)),
+            Err(why) => Place::Lost(why),
         },
     };
-    write(batch, form, slot)
+    write(batch, form, whole, place)
 }
 
-/// Writes a form that was decided to be taken.
-fn write(
-    batch: &mut Batch<'_, '_>,
-    form: &Form,
-    slot: Option<Result<Slot, SlotRefused>>,
-) -> Result<Accepted, StoreError> {
+/// What became of the slot that a form asks for.
+enum Place {
+    /// It asks for none.
+    None,
+    /// It can have it.
+    Free(Arc<Calendar>, Slot),
+    /// It can't, and nobody can be asked again.
+    Lost(SlotRefused),
+}
+
+/// Writes a form that was decided to be taken. `whole`: with the fields of its earlier screens.
+fn write(batch: &mut Batch<'_, '_>, form: &Form, whole: Submission, place: Place) -> Result<Accepted, StoreError> {
     let submission = batch.memory.counters.next_submission();
-    let (booking, conflict) = match (&form.wish, slot) {
-        (Some(wish), Some(Ok(slot))) => (Some(bookings::book(batch, &wish.calendar, &slot, submission)?), None),
-        (_, Some(Err(why))) => (None, Some(why.to_string())),
-        _ => (None, None),
+    let (booking, conflict) = match place {
+        Place::Free(calendar, slot) => (Some(bookings::book(batch, &calendar, &slot, submission)?), None),
+        Place::Lost(why) => (None, Some(why.to_string())),
+        Place::None => (None, None),
     };
     let job = schedule(batch, JobKind::Process, submission)?;
-    let mut row =
-        StoredSubmission { received_at: batch.now, job, booking, conflict, submission: form.submission.clone() };
-    if let Some(draft) = take_draft(batch, form.draft_key)? {
-        row.submission.data = draft::merge(&draft.data, &row.submission.data);
+    let row = StoredSubmission { received_at: batch.now, job, booking, conflict, submission: whole };
+    if let Some(key) = form.draft_key {
+        // The submission carries it on.
+        batch.tables.drafts.remove(key.as_bytes())?;
     }
     batch.tables.submissions.insert(submission.get(), codec::encode(&row)?.as_slice())?;
     if let Some(key) = form.form_key {
@@ -181,84 +186,22 @@ fn write(
     Ok(Accepted::New { submission, job, booking })
 }
 
-/// The form's earlier screens, taken out of the drafts: the submission carries them on.
-fn take_draft(batch: &mut Batch<'_, '_>, key: Option<IdempotencyKey>) -> Result<Option<draft::Draft>, StoreError> {
+/// The form's earlier screens.
+fn earlier_screens(batch: &Batch<'_, '_>, key: Option<IdempotencyKey>) -> Result<Option<draft::Draft>, StoreError> {
     let Some(key) = key else { return Ok(None) };
-    match batch.tables.drafts.remove(key.as_bytes())? {
+    match batch.tables.drafts.get(key.as_bytes())? {
         Some(row) => codec::decode(key, row.value()).map(Some),
         None => Ok(None),
     }
 }
 
-/// Notes what a second arrival brings that the first did not.
-fn join(
-    batch: &mut Batch<'_, '_>,
-    hit: Hit,
-    later: &Submission,
-    message_key: Option<IdempotencyKey>,
-) -> Result<Accepted, StoreError> {
-    let Hit::Submission(id) = hit else { return Ok(duplicate(hit)) };
-    let first: Option<StoredSubmission> = match batch.tables.submissions.get(id.get())? {
-        Some(row) => Some(codec::decode(id, row.value())?),
-        // Retention may be shorter than the memory of keys.
-        None => None,
-    };
-    let differs = first.as_ref().is_some_and(|first| !same_json(&first.submission.data, &later.data));
-    let differing = differs.then(|| later.data.clone());
-    if first.is_some() && (differing.is_some() || message_key.is_some()) {
-        note_join(batch, id, later, differing)?;
-    }
-    if let Some(first) = &first
-        && first.submission.customer.is_unknown()
-        && !later.customer.is_unknown()
-        && message_key.is_some()
-    {
-        announce::updated(batch, id, first)?;
-    }
-    if let Some(key) = message_key {
-        learn(batch, Log::Message, key, Some(id))?;
-    }
-    Ok(Accepted::Duplicate { of: Some(id) })
-}
-
-fn note_join(
-    batch: &mut Batch<'_, '_>,
-    id: SubmissionId,
-    later: &Submission,
-    differing: Option<Box<str>>,
-) -> Result<(), StoreError> {
-    let mut last = 0;
-    for row in batch.tables.joins.range((id.get(), 0)..=(id.get(), u64::MAX))? {
-        let (key, bytes) = row?;
-        last = key.value().1;
-        let known: Join = codec::decode(key.value(), bytes.value())?;
-        if known.differing == differing && known.message_id == later.message_id {
-            return Ok(());
-        }
-    }
-    if last >= JOINS_MAX {
-        tracing::debug!(submission.id = id.get(), "more differing copies than are kept for one submission");
-        return Ok(());
-    }
-    let join = Join {
-        at: batch.now,
-        channel: later.channel,
-        message_id: later.message_id.clone(),
-        customer: later.customer.clone(),
-        differing,
-    };
-    batch.tables.joins.insert((id.get(), last + 1), codec::encode(&join)?.as_slice())?;
-    batch.dirty = true;
-    Ok(())
-}
-
 /// Keeps a message of which nothing can be made as a dead letter, once.
 fn keep_unreadable(batch: &mut Batch<'_, '_>, message: &Unreadable) -> Result<Accepted, StoreError> {
-    if let Some(hit) = find(batch, Log::Message, message.message_key.as_slice())? {
+    if let Some(hit) = message_of(batch, message.message_key)? {
         return Ok(duplicate(hit));
     }
-    if let (Some(later), Some(hit)) = (&message.join, find(batch, Log::Token, &message.elsewhere)?) {
-        return join(batch, hit, later, message.message_key);
+    if let (Some(later), Some(hit)) = (&message.join, form_of(batch, &message.elsewhere, true)?) {
+        return joins::join(batch, hit, later, message.message_key);
     }
     let job = batch.memory.counters.next_job();
     let row = Job {
@@ -290,19 +233,42 @@ fn schedule(batch: &mut Batch<'_, '_>, kind: JobKind, submission: SubmissionId) 
     Ok(id)
 }
 
-pub(super) fn find(batch: &Batch<'_, '_>, log: Log, keys: &[IdempotencyKey]) -> Result<Option<Hit>, StoreError> {
+/// The form that is known under one of `keys`. `by_message`: what came is a message, so it may be the one that follows a form
+/// which ended at its flow's path. Meta sends that one for days: it is waited for as long as messages come, and not only as
+/// long as the same token means the same form.
+fn form_of(batch: &Batch<'_, '_>, keys: &[IdempotencyKey], by_message: bool) -> Result<Option<Hit>, StoreError> {
+    if let Some(hit) = find(batch, Span::Form, keys)? {
+        return Ok(Some(hit));
+    }
+    match find(batch, Span::Message, keys)? {
+        Some(Hit::Submission(id)) if by_message && joins::waits_for_message(batch, id)? => {
+            Ok(Some(Hit::Submission(id)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The form that is known under one of `keys`, taken within `span`.
+pub(super) fn find(batch: &Batch<'_, '_>, span: Span, keys: &[IdempotencyKey]) -> Result<Option<Hit>, StoreError> {
     for key in keys {
-        let hit = batch.memory.keys.find(batch.tables, &batch.memory.counters, log, key, batch.expiry)?;
-        // An encrypted request that was answered is no form, whoever refers to it as one.
-        let is_request = log == Log::Token && hit == Some(Hit::Message);
-        if hit.is_some() && !is_request {
-            return Ok(hit);
+        match batch.memory.keys.find(batch.tables, &batch.memory.counters, span, key, batch.expiry)? {
+            // An encrypted request that was answered is no form, whoever refers to it as one.
+            None | Some(Hit::Message) => {}
+            hit => return Ok(hit),
         }
     }
     Ok(None)
 }
 
-fn learn(
+/// What a message with this key became.
+fn message_of(batch: &Batch<'_, '_>, key: Option<IdempotencyKey>) -> Result<Option<Hit>, StoreError> {
+    match key {
+        Some(key) => batch.memory.keys.find(batch.tables, &batch.memory.counters, Span::Message, &key, batch.expiry),
+        None => Ok(None),
+    }
+}
+
+pub(super) fn learn(
     batch: &mut Batch<'_, '_>,
     log: Log,
     key: IdempotencyKey,
@@ -313,17 +279,11 @@ fn learn(
     memory.keys.learn(batch.tables, &mut memory.counters, log, key, submission, batch.expiry).map(|_| ())
 }
 
-const fn duplicate(hit: Hit) -> Accepted {
+pub(super) const fn duplicate(hit: Hit) -> Accepted {
     match hit {
         Hit::Submission(id) => Accepted::Duplicate { of: Some(id) },
         Hit::Message => Accepted::Duplicate { of: None },
     }
-}
-
-/// Whether two texts are the same JSON value, whatever the order of the fields.
-fn same_json(one: &str, other: &str) -> bool {
-    let value = |text| serde_json::from_str::<serde_json::Value>(text).ok();
-    one == other || value(one).is_some_and(|one| Some(one) == value(other))
 }
 
 /// The submission behind `id`.

@@ -10,9 +10,9 @@ use crate::domain::ids::{BookingId, LeadId, SubmissionId};
 use crate::domain::lead::Lead;
 use crate::domain::submission::Submission;
 
-use super::accept::{self, Join, StoredSubmission};
+use super::accept::{self, StoredSubmission};
 use super::batch::Batch;
-use super::{StoreError, codec, outbox};
+use super::{StoreError, codec, joins, outbox};
 
 /// A form was taken, with or without the slot that it asked for.
 pub(super) fn accepted(
@@ -110,15 +110,11 @@ impl Known {
     }
 }
 
-/// Completes the user, and the message that carried it, from what arrived later for the same form.
+/// Completes the user, and the message that carried the form, from what arrived later for it.
 fn learn_user(batch: &Batch<'_, '_>, id: SubmissionId, submission: &mut Submission) -> Result<(), StoreError> {
-    for row in batch.tables.joins.range((id.get(), 0)..=(id.get(), u64::MAX))? {
-        let (key, bytes) = row?;
-        let join: Join = codec::decode(key.value(), bytes.value())?;
-        let user = &mut submission.customer;
-        user.id = user.id.take().or(join.customer.id);
-        user.phone = user.phone.take().or(join.customer.phone);
-        submission.message_id = submission.message_id.take().or(join.message_id);
+    submission.customer = joins::customer(batch, id, &submission.customer)?;
+    if submission.message_id.is_none() {
+        submission.message_id = joins::of(batch, id)?.into_iter().find_map(|join| join.message_id);
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::submission::IdempotencyKey;
 
 use super::batch::{Batch, Transaction};
-use super::keys::Log;
+use super::keys::{Log, Span};
 use super::{StoreError, codec};
 
 /// Bytes of all answers that are kept: about a hundred thousand of the usual ones.
@@ -154,7 +154,7 @@ fn recall(batch: &Batch<'_, '_>, request: IdempotencyKey) -> Result<Option<Answe
 /// The row of a key's log, if it is remembered.
 fn seen(batch: &Batch<'_, '_>, key: IdempotencyKey) -> Result<Option<u64>, StoreError> {
     let memory = &*batch.memory;
-    memory.keys.row_of(batch.tables, &memory.counters, Log::Token, &key, batch.expiry)
+    memory.keys.row_of(batch.tables, &memory.counters, Span::Form, &key, batch.expiry)
 }
 
 fn take_oldest(batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {

@@ -9,7 +9,7 @@ use crate::domain::draft::{self, Draft};
 use crate::domain::submission::IdempotencyKey;
 
 use super::batch::{Batch, Transaction};
-use super::keys::Log;
+use super::keys::Span;
 use super::{StoreError, accept, answers, codec};
 
 /// Bytes of one draft at the most: a sender gone wild must not fill the disk.
@@ -28,7 +28,7 @@ pub enum DraftKept {
     TooLarge,
 }
 
-/// Keeps the fields of a screen that is not the last.
+/// Keeps the fields of a screen that is not the last, or the agent whom one shows.
 #[derive(Debug)]
 pub struct KeepDraft {
     /// Whose form it is: see [`IdempotencyKey::of_draft`].
@@ -78,7 +78,7 @@ impl Transaction for KeepDraft {
         if answers::is_answered(batch, self.request)? {
             return Ok(DraftKept::Replayed);
         }
-        if accept::find(batch, Log::Token, &[self.key])?.is_some() {
+        if accept::find(batch, Span::Form, &[self.key])?.is_some() {
             return Ok(DraftKept::AlreadySubmitted);
         }
         let mut draft = self.draft.clone();
@@ -86,6 +86,10 @@ impl Transaction for KeepDraft {
         if let Some(row) = batch.tables.drafts.get(self.key.as_bytes())? {
             let earlier: Draft = codec::decode(self.key, row.value())?;
             draft.data = draft::merge(&earlier.data, &draft.data);
+            // Whoever opens a form or goes back does not say who they are.
+            if draft.customer.name().is_none() {
+                draft.customer = earlier.customer;
+            }
         }
         if draft.data.len() > DRAFT_BYTES_MAX {
             return Ok(DraftKept::TooLarge);

@@ -144,7 +144,10 @@ impl Transaction for FinishMessage {
             Accepted::New { submission, .. } => Some(submission),
             Accepted::Duplicate { of } => of,
             // Nobody can be answered here: a lost slot is a conflict, and the message was read.
-            Accepted::SlotRefused { .. } | Accepted::DeadLetter { .. } | Accepted::Replayed => None,
+            Accepted::SlotRefused { .. }
+            | Accepted::Unfit { .. }
+            | Accepted::DeadLetter { .. }
+            | Accepted::Replayed => None,
         };
         succeed(&mut job, &self.attempt);
         job.submission = submission;

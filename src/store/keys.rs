@@ -20,12 +20,22 @@ use super::codec;
 use super::counters::Counters;
 use super::tables::Tables;
 
-/// Which of the two logs a key is in. They differ in how long they remember.
+/// Which of the two logs a key is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Log {
     /// Keys of forms.
     Token,
     /// Keys of webhook messages.
+    Message,
+}
+
+/// How long a look-up goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Span {
+    /// As long as a form's key says that it is the same form: `retention.idempotency`.
+    Form,
+    /// As long as a message may still come: `retention.message_ids`. Forms are remembered for so long, too: the message that
+    /// follows one which ended at its flow's path may be late.
     Message,
 }
 
@@ -76,7 +86,8 @@ pub(super) enum Hit {
 /// The writer's memory of keys.
 #[derive(Debug)]
 pub(super) struct Keys {
-    ttl: [Millis; 2],
+    /// For [`Span::Form`] and [`Span::Message`].
+    spans: [Millis; 2],
     most: usize,
     known: HashMap<IdempotencyKey, Seen>,
     /// Learnt in the batch that is not yet committed.
@@ -88,7 +99,7 @@ pub(super) struct Keys {
 impl Keys {
     /// Rebuilds the memory from the logs.
     pub(super) fn load(
-        ttl: [Millis; 2],
+        spans: [Millis; 2],
         most: usize,
         counters: &Counters,
         logs: [&impl ReadableTable<u64, &'static [u8]>; 2],
@@ -102,7 +113,7 @@ impl Keys {
                 known.insert(IdempotencyKey::from_bytes(row.key), seen);
             }
         }
-        Ok(Self { ttl, most, known, fresh: HashMap::new(), leaving: Vec::new() })
+        Ok(Self { spans, most, known, fresh: HashMap::new(), leaving: Vec::new() })
     }
 
     /// How many keys are in memory.
@@ -110,17 +121,17 @@ impl Keys {
         self.known.len()
     }
 
-    /// What `key` stands for, if it was taken within the time its log remembers. A key from the "future" counts as
-    /// taken: clocks jump, and a duplicate is worse than a key that lives too long.
+    /// What `key` stands for, if it was taken within `span`. A key from the "future" counts as taken: clocks jump, and a
+    /// duplicate is worse than a key that lives too long.
     pub(super) fn find(
         &self,
         tables: &Tables<'_>,
         counters: &Counters,
-        log: Log,
+        span: Span,
         key: &IdempotencyKey,
         now: Timestamp,
     ) -> Result<Option<Hit>, StoreError> {
-        let seen = self.seen(tables, counters, log, key, now)?;
+        let seen = self.seen(tables, counters, span, key, now)?;
         Ok(seen.map(|seen| match seen.submission {
             0 => Hit::Message,
             number => Hit::Submission(SubmissionId::new(number)),
@@ -132,18 +143,18 @@ impl Keys {
         &self,
         tables: &Tables<'_>,
         counters: &Counters,
-        log: Log,
+        span: Span,
         key: &IdempotencyKey,
         now: Timestamp,
     ) -> Result<Option<u64>, StoreError> {
-        Ok(self.seen(tables, counters, log, key, now)?.map(|seen| seen.row))
+        Ok(self.seen(tables, counters, span, key, now)?.map(|seen| seen.row))
     }
 
     fn seen(
         &self,
         tables: &Tables<'_>,
         counters: &Counters,
-        log: Log,
+        span: Span,
         key: &IdempotencyKey,
         now: Timestamp,
     ) -> Result<Option<Seen>, StoreError> {
@@ -158,7 +169,7 @@ impl Keys {
                 None => None,
             },
         };
-        Ok(seen.filter(|seen| now.since(seen.at) < self.ttl_of(log)))
+        Ok(seen.filter(|seen| now.since(seen.at) < self.length_of(span)))
     }
 
     /// Writes a key down; it is known to later changes of the same batch at once, and for good after the commit. Returns
@@ -194,14 +205,14 @@ impl Keys {
     ) -> Result<usize, StoreError> {
         let mut taken = 0;
         for (log, evicted) in Log::BOTH.into_iter().zip(counters.evicted) {
-            let ttl = self.ttl_of(log);
+            let kept = self.kept(log);
             while taken < most {
                 let table = match log {
                     Log::Token => &mut tables.token_log,
                     Log::Message => &mut tables.message_log,
                 };
                 let Some((number, row)) = first(table)? else { break };
-                if now.since(row.at) < ttl {
+                if now.since(row.at) < kept {
                     break;
                 }
                 table.remove(number)?;
@@ -272,10 +283,19 @@ impl Keys {
         self.leaving.clear();
     }
 
-    const fn ttl_of(&self, log: Log) -> Millis {
-        let [token, message] = self.ttl;
+    const fn length_of(&self, span: Span) -> Millis {
+        let [form, message] = self.spans;
+        match span {
+            Span::Form => form,
+            Span::Message => message,
+        }
+    }
+
+    /// How long the rows of a log stay.
+    fn kept(&self, log: Log) -> Millis {
+        let [form, message] = self.spans;
         match log {
-            Log::Token => token,
+            Log::Token => form.max(message),
             Log::Message => message,
         }
     }

@@ -10,7 +10,7 @@ use crate::domain::lead::{Choice, Lead, LeadState, Reason};
 use crate::domain::submission::IdempotencyKey;
 
 use super::batch::{Batch, Transaction};
-use super::{RowProblem, StoreError, announce, codec};
+use super::{RowProblem, StoreError, announce, codec, joins};
 
 /// Waiting leads given out in one transaction at the most. More are given out by the next [`Distribute`].
 const GIVEN_OUT: usize = 256;
@@ -123,7 +123,9 @@ pub(super) fn make(
 ) -> Result<(LeadId, Option<AgentName>), StoreError> {
     let id = batch.memory.counters.next_lead();
     let chosen = order.chosen.as_ref().and_then(|name| batch.memory.roster.by_name(name));
-    let known = if order.sticky { known_agent(batch, order)? } else { None };
+    let customer =
+        if order.sticky { joins::customer(batch, submission, &order.customer)? } else { Customer::default() };
+    let known = known_agent(batch, &order.flow, &customer)?;
     let preferred: Vec<(AgentId, Reason)> = [(chosen, Reason::Chosen), (known, Reason::KnownCustomer)]
         .into_iter()
         .filter_map(|(id, why)| Some((id?, why)))
@@ -149,10 +151,13 @@ pub(super) fn make(
     } else {
         wait(batch, id, &lead)?;
     }
-    if order.sticky
-        && let Some(agent) = lead.agent
-    {
-        remember(batch, order, agent, id)?;
+    match lead.agent {
+        Some(agent) if order.sticky && customer.is_unknown() => {
+            let key = IdempotencyKey::of_unnamed_customer(submission);
+            batch.tables.customers.insert(key.as_bytes(), (agent.get(), id.get()))?;
+        }
+        Some(agent) if order.sticky => remember(batch, &order.flow, &customer, agent, id)?,
+        _ => {}
     }
     Ok((id, lead.agent.and_then(|agent| batch.memory.roster.get(agent).map(|agent| agent.name.clone()))))
 }
@@ -217,9 +222,54 @@ fn take_away(batch: &mut Batch<'_, '_>, id: LeadId, lead: &Lead) -> Result<(), S
     Ok(())
 }
 
+/// It is known now who filled in `submission`. Its lead, which was made for nobody in particular, goes to the agent who had
+/// this customer before, if they can take it; whoever has it then is to have that customer's next one, too.
+pub(super) fn name_customer(
+    batch: &mut Batch<'_, '_>,
+    submission: SubmissionId,
+    flow: &FlowName,
+    customer: &Customer,
+) -> Result<(), StoreError> {
+    if customer.is_unknown() {
+        return Ok(());
+    }
+    let key = IdempotencyKey::of_unnamed_customer(submission);
+    let kept = batch.tables.customers.remove(key.as_bytes())?.map(|row| row.value());
+    let Some((agent, lead)) = kept else { return Ok(()) };
+    let (mut agent, id) = (AgentId::new(agent), LeadId::new(lead));
+    if let Some(mut lead) = find(batch, id)? {
+        if let Some(known) = known_agent(batch, flow, customer)? {
+            bring_back(batch, id, &mut lead, known)?;
+        }
+        // It may have gone to somebody else since.
+        agent = lead.agent.unwrap_or(agent);
+    }
+    remember(batch, flow, customer, agent, id)
+}
+
+/// Gives a lead that was only dealt out to the agent who knows its customer, if they can take it.
+fn bring_back(batch: &mut Batch<'_, '_>, id: LeadId, lead: &mut Lead, known: AgentId) -> Result<(), StoreError> {
+    if lead.state == LeadState::Closed || lead.why.reason != Reason::LeastLoaded || lead.agent == Some(known) {
+        return Ok(());
+    }
+    let choice = batch.memory.roster.pick(&lead.team, batch.now, &[(known, Reason::KnownCustomer)]);
+    if choice.agent == Some(known) && choice.reason == Reason::KnownCustomer {
+        take_away(batch, id, lead)?;
+        give(batch, id, lead, known, choice)?;
+        distribute(batch, &lead.team, GIVEN_OUT)?;
+    }
+    Ok(())
+}
+
+/// Nobody will ever name the customer behind `submission`.
+pub(super) fn forget_unnamed(batch: &mut Batch<'_, '_>, submission: SubmissionId) -> Result<(), StoreError> {
+    batch.tables.customers.remove(IdempotencyKey::of_unnamed_customer(submission).as_bytes())?;
+    Ok(())
+}
+
 /// The agent who had this customer last, by whatever name we know the customer.
-fn known_agent(batch: &Batch<'_, '_>, order: &LeadOrder) -> Result<Option<AgentId>, StoreError> {
-    for key in customer_keys(order) {
+fn known_agent(batch: &Batch<'_, '_>, flow: &FlowName, customer: &Customer) -> Result<Option<AgentId>, StoreError> {
+    for key in customer_keys(flow, customer) {
         if let Some(row) = batch.tables.customers.get(key.as_bytes())? {
             return Ok(Some(AgentId::new(row.value().0)));
         }
@@ -228,16 +278,22 @@ fn known_agent(batch: &Batch<'_, '_>, order: &LeadOrder) -> Result<Option<AgentI
 }
 
 /// Notes who has the customer, under each name: the number and the id of one customer may come apart later.
-fn remember(batch: &mut Batch<'_, '_>, order: &LeadOrder, agent: AgentId, lead: LeadId) -> Result<(), StoreError> {
-    for key in customer_keys(order) {
+fn remember(
+    batch: &mut Batch<'_, '_>,
+    flow: &FlowName,
+    customer: &Customer,
+    agent: AgentId,
+    lead: LeadId,
+) -> Result<(), StoreError> {
+    for key in customer_keys(flow, customer) {
         batch.tables.customers.insert(key.as_bytes(), (agent.get(), lead.get()))?;
     }
     Ok(())
 }
 
-fn customer_keys(order: &LeadOrder) -> impl Iterator<Item = IdempotencyKey> {
-    let names = [&order.customer.id, &order.customer.phone];
-    names.into_iter().flatten().map(|name| IdempotencyKey::of_customer(&order.flow, name))
+fn customer_keys(flow: &FlowName, customer: &Customer) -> impl Iterator<Item = IdempotencyKey> {
+    let names = [&customer.id, &customer.phone];
+    names.into_iter().flatten().map(|name| IdempotencyKey::of_customer(flow, name))
 }
 
 fn first_waiting(batch: &Batch<'_, '_>, team: &TeamName) -> Result<Option<LeadId>, StoreError> {

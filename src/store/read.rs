@@ -6,8 +6,8 @@
 mod outbox;
 
 use redb::{
-    Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
-    TableError, Value,
+    Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    TableDefinition, TableError, Value,
 };
 
 use crate::domain::booking::{Booking, Interval};
@@ -18,11 +18,12 @@ use crate::domain::lead::{Agent, Lead};
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
 
-use super::accept::{Join, StoredSubmission};
+use super::accept::StoredSubmission;
 use super::codec::Row;
+use super::joins::Join;
 use super::tables::{
-    AGENTS, ATTEMPTS, BOOKINGS, DEAD, DRAFTS, DUE, JOBS, JOINS, LANES, LEADS, OPEN_LEADS, REVIVED, Rows, SUBMISSIONS, TAKEN,
-    WAITING_LEADS,
+    AGENTS, ATTEMPTS, BOOKINGS, DEAD, DRAFTS, DUE, JOBS, JOINS, LANES, LEADS, OPEN_LEADS, REVIVED, Rows, SUBMISSIONS,
+    TAKEN, WAITING_LEADS,
 };
 use super::{StoreError, bookings, codec};
 

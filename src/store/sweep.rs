@@ -17,7 +17,7 @@ use crate::domain::time::{Millis, Timestamp};
 
 use super::accept::StoredSubmission;
 use super::batch::{Batch, Transaction};
-use super::{StoreError, answers, codec, deliveries, flow_events};
+use super::{StoreError, answers, codec, deliveries, flow_events, leads};
 
 /// Takes away one slice.
 #[derive(Clone, Debug)]
@@ -238,6 +238,7 @@ fn remove(batch: &mut Batch<'_, '_>, id: SubmissionId, row: &StoredSubmission) -
         None => None,
     };
     remove_attempts(batch, row.job.get())?;
+    leads::forget_unnamed(batch, id)?;
     if let Some(lead) = job.and_then(|job| job.lead) {
         batch.tables.leads.remove(lead.get())?;
     }

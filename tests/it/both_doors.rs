@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::Server;
 use crate::support::http::signed_post;
 use crate::support::user::{User, server, success};
+use crate::support::{Server, in_days};
 
 const FLOW: &str = r#"
 [flows.home]
@@ -137,5 +137,66 @@ fn a_reference_that_is_made_up_or_names_no_form_makes_a_submission_of_its_own() 
     let answers = json!({"flow_token": "new", "flowgate_ref": real});
     completes(&server, "wamid.new", "4917", &answers);
     assert_eq!(server.submissions()[0]["flow_token"], "new");
+    server.row(&["check"]);
+}
+
+const VISIT: &str = r#"
+[flows.home]
+path = "/home"
+encryption = "required"
+private_keys = ["file:key.pem"]
+booking = { calendar = "chair", date = "slot", time = "slot" }
+lead = { team = "sales", sticky = true }
+screens = [
+    { name = "WHEN", fields = { slot = { required = true } } },
+    { name = "WHO", final = true, fields = { name = {} } },
+]
+
+[calendars.chair]
+timezone = "UTC"
+open = { mon = ["09:00-12:00"], tue = ["09:00-12:00"], wed = ["09:00-12:00"], thu = ["09:00-12:00"], fri = ["09:00-12:00"], sat = ["09:00-12:00"], sun = ["09:00-12:00"] }
+slot = "1h"
+capacity = 1
+ahead = "14d"
+"#;
+
+#[test]
+fn a_slot_of_an_earlier_screen_is_booked_also_where_only_the_message_tells_that_the_form_is_complete() {
+    let server = server(VISIT);
+    let slot = format!("{}T10:00", in_days(3));
+    for name in ["ann", "bob"] {
+        assert_eq!(user(&server, name).sends("WHEN", &json!({"slot": slot}))["screen"], "WHO");
+    }
+    completes(&server, "wamid.1", "491511111111", &json!({"flow_token": "ann", "name": "Ann"}));
+    completes(&server, "wamid.2", "491522222222", &json!({"flow_token": "bob", "name": "Bob"}));
+    let [bob, ann] = &server.submissions()[..] else { panic!("two") };
+    assert_eq!((&ann["booking_id"], &bob["booking_id"], &bob["state"]), (&json!(1), &Value::Null, &json!("conflict")));
+    assert_eq!(bob["data"]["slot"], slot.as_str(), "what was asked for is in it");
+    let bookings = server.rows(&["bookings", "list"]);
+    assert_eq!((bookings.len(), &bookings[0]["time"]), (1, &json!("10:00")));
+    assert!(server.rows(&["drafts"]).is_empty());
+    server.row(&["check"]);
+}
+
+#[test]
+fn a_customer_whom_only_the_message_names_comes_back_to_their_agent() {
+    let server = server(VISIT);
+    for name in ["ann", "bob", "cyd"] {
+        server.add_agent(name, &[]);
+    }
+    let fills_in = |token: &str, time: &str, from: &str| {
+        let user = user(&server, token);
+        user.sends("WHEN", &json!({"slot": format!("{}T{time}", in_days(3))}));
+        let params = params(&user.sends("WHO", &json!({"name": token})));
+        completes(&server, &format!("wamid.{token}"), from, &params);
+        server.settled();
+        server.rows(&["leads", "list"])[0]["agent"].clone()
+    };
+    let first = fills_in("first", "09:00", "491511111111");
+    assert_ne!(fills_in("other", "10:00", "491522222222"), first);
+    // Whoever has the fewest got this lead, until the message said whose it is.
+    assert_eq!(fills_in("again", "11:00", "491511111111"), first);
+    let told = server.row(&["leads", "show", "3"]);
+    assert_eq!(told["reason"], "known_customer", "{told}");
     server.row(&["check"]);
 }

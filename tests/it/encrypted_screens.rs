@@ -177,6 +177,27 @@ texts = { too_short = "{field} braucht {min} Buchstaben, bitte." }
 }
 
 #[test]
+fn try_makes_up_what_fits_a_pattern_or_says_which_field_it_needs_before_anything_is_sent() {
+    let server = with_screens(
+        "",
+        r#"{ name = "PLATE", fields = { plate = { required = true, max = 9, pattern = "[A-Z]{1,3}-[A-Z]{1,2} [0-9]+" } } },
+           { name = "CODE", final = true, fields = {
+               code = { required = true, pattern = "(?:no word ends here\\b.*){2}" },
+               note = { pattern = "a\\bb" },
+           } },"#,
+    );
+    let said = server.cli(&["try"]);
+    assert_eq!(said.code, 2, "{said:?}");
+    let hint = r#"field code, "(?:no word ends here\b.*){2}": give a value with --data '{"code":"…"}'"#;
+    assert!(said.err.contains(hint), "{said:?}");
+    assert!(said.out.is_empty() && server.rows(&["drafts"]).is_empty(), "{said:?}");
+
+    let code = "no word ends here, no word ends here";
+    let tried = server.row(&["try", "--data", &json!({ "code": code }).to_string()]);
+    assert_eq!(tried["submission"]["data"], json!({"plate": "A-A 1", "code": code}), "what may be left out is");
+}
+
+#[test]
 fn what_is_full_can_be_shown_and_lists_are_no_longer_than_told() {
     let screens = |data: &str| {
         format!(
@@ -304,7 +325,7 @@ fn a_form_that_is_opened_again_shows_nobody_what_was_answered_and_keeps_it() {
         "",
         r#"
         { name = "NAME", data = { name = { answer = "name" }, greeting = { value = "Hello" } }, fields = { name = {} } },
-        { name = "LAST", final = true, data = { extras = { answer = "extras" } }, fields = { note = {} } },
+        { name = "LAST", final = true, data = { name = { answer = "name" } }, fields = { note = {} } },
         "#,
     );
     let ann = user(&server, "ann");
@@ -316,7 +337,8 @@ fn a_form_that_is_opened_again_shows_nobody_what_was_answered_and_keeps_it() {
     assert_eq!(ann.opens(), first(&json!("")), "it could be somebody else with the same token");
     let draft = ann.draft().unwrap();
     assert_eq!((&draft["screen"], &draft["data"]["name"]), (&json!("NAME"), &json!("Zoë \"王\"")), "it is there still");
-    assert_eq!(ann.sends("NAME", &json!({"name": "Zoë"}))["data"]["extras"], json!(["a", {"b": null}]));
+    assert_eq!(draft["data"]["extras"], json!(["a", {"b": null}]), "a field that is not declared, too");
+    assert_eq!(ann.sends("NAME", &json!({"name": "Zoë"}))["data"]["name"], "Zoë");
     assert_eq!(ann.leaves("LAST"), first(&json!("Zoë")), "whoever goes back has answered it");
     assert_eq!(ann.sends("LAST", &json!({})), success("ann"));
     assert_eq!(server.submissions()[0]["data"], json!({"name": "Zoë", "extras": ["a", {"b": null}]}));

@@ -33,7 +33,7 @@ name = "LEAD_FORM"
 next = { field = "plan", is = { big = "APPOINTMENT" } }
 select = ["plan"]
 data = { slots = { slots = "chair", day = "day" }, plan = { answer = "plan" } }
-fields = { name = {}, plan = {}, slot = {} }
+fields = { name = {}, plan = {}, day = {}, slot = {} }
 
 [[flows.home.screens]]
 name = "APPOINTMENT"

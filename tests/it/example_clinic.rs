@@ -138,6 +138,38 @@ fn a_time_that_has_gone_meanwhile_leads_back_to_what_is_left() {
 }
 
 #[test]
+fn a_message_without_a_token_of_its_own_books_by_what_the_last_screen_sends_along() {
+    let server = clinic();
+    let text = fs::read_to_string(server.folder().join("flow.json")).unwrap();
+    let flow_json: Value = serde_json::from_str(&text).unwrap();
+    let payload = &flow_json["screens"][2]["layout"]["children"][4]["on-click-action"]["payload"];
+
+    let appointment = sends(&server, "unused", "SERVICE", &json!({"service": "pain"}));
+    let day = appointment["data"]["days"][1]["id"].clone();
+    let of_day = sends(&server, "unused", "APPOINTMENT", &json!({"day": day}));
+    let slot = of_day["data"]["times"][0]["id"].clone();
+    let details = sends(&server, "unused", "APPOINTMENT", &json!({"day": day, "slot": slot}));
+    assert_eq!(details, json!({"screen": "DETAILS", "data": {"day": day}}));
+    assert!(server.rows(&["drafts"]).is_empty(), "nothing tells whose these are");
+
+    // The phone puts in what each screen has.
+    let mut data = payload.clone();
+    for (name, value) in data.as_object_mut().unwrap() {
+        *value = match value.as_str().unwrap() {
+            "${screen.SERVICE.form.service}" => json!("pain"),
+            "${screen.APPOINTMENT.form.day}" => day.clone(),
+            "${screen.APPOINTMENT.form.slot}" => slot.clone(),
+            "${form.name}" => json!("Ana"),
+            "${form.email}" => json!(""),
+            other => panic!("{name}: {other}"),
+        };
+    }
+    assert_eq!(sends(&server, "unused", "DETAILS", &data)["screen"], "SUCCESS");
+    assert_eq!(server.submissions()[0]["data"], data);
+    assert_eq!(server.row(&["bookings"])["date"], day);
+}
+
+#[test]
 fn a_flow_json_that_does_not_fit_is_told_place_by_place() {
     let server = copy();
     let file = server.folder().join("flow.json");

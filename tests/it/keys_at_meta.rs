@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::process::Command;
 
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
@@ -309,4 +310,61 @@ fn a_new_key_comes_with_the_call_that_uploads_it_with_a_config_or_without() {
     assert_eq!(said.code, 0, "{said:?}");
     assert!(said.out.contains(&call.replace("v26.0", "v25.0")), "{said:?}");
     assert!(said.out.contains("flowgate keys upload") && !said.out.contains("hush"), "{said:?}");
+}
+
+#[test]
+fn a_new_key_is_named_so_that_it_can_be_pasted_into_the_config() {
+    let server = Server::stopped("");
+    let (config, folder) = (server.folder().join("config.toml"), server.folder());
+    let text = fs::read_to_string(&config).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.join("keys")).unwrap();
+    let config_arg = config.to_str().unwrap();
+    let inside = folder.join("keys/other.pem");
+    let outside = elsewhere.path().join("ours.pem");
+    for (from, file, place) in [
+        (folder, "near.pem", "file:near.pem".to_owned()),
+        (folder, "keys/key.pem", "file:keys/key.pem".to_owned()),
+        (elsewhere.path(), inside.to_str().unwrap(), "file:keys/other.pem".to_owned()),
+        (elsewhere.path(), "ours.pem", format!("file:{}", outside.display())),
+        (folder, "a \"quoted\".pem", "file:a \"quoted\".pem".to_owned()),
+    ] {
+        let said = run(from, &["--config", config_arg, "keys", "new", file]);
+        assert_eq!(said.code, 0, "{said:?}");
+        let typed = said.out.lines().find_map(|line| line.trim().strip_prefix("private_keys = ")).unwrap();
+        let keys: toml::Table = format!("private_keys = {typed}").parse().unwrap();
+        assert_eq!(keys["private_keys"][0].as_str(), Some(place.as_str()));
+        // As a newcomer does it: the lines that were printed, in the flow's table.
+        let flow = format!("[flows.home]\nencryption = \"required\"\nprivate_keys = {typed}\n");
+        fs::write(&config, format!("{text}{flow}")).unwrap();
+        let said = run(elsewhere.path(), &["--config", config_arg, "keys", "show", "--json"]);
+        assert_eq!((said.code, rows(&said).len()), (0, 1), "{said:?}");
+    }
+    let alone = tempfile::tempdir().unwrap();
+    let said = run(alone.path(), &["keys", "new", "--json"]);
+    let place = format!("file:{}", alone.path().join("flow_key.pem").display());
+    assert_eq!(rows(&said)[0]["private_key"], place, "without a config, it holds for any");
+}
+
+#[test]
+fn a_new_key_that_cant_be_written_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = || fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    // As on a full disk, not a byte can be written. The signal that comes with it would end the process.
+    let full = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" keys new", env!("CARGO_BIN_EXE_flowgate")])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(full.status.code(), Some(1), "{full:?}");
+    assert!(String::from_utf8_lossy(&full.stderr).contains("can't write flow_key.pem: "), "{full:?}");
+    assert!(names().is_empty(), "{:?}", names());
+
+    assert_eq!(run(folder.path(), &["keys", "new"]).code, 0);
+    for (name, why) in [("nowhere/key.pem", "No such file or directory"), ("flow_key.pem/key.pem", "Not a directory")] {
+        let said = run(folder.path(), &["keys", "new", name]);
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.err.contains(&format!("can't write {name}: ")) && said.err.contains(why), "{said:?}");
+    }
+    assert_eq!(names(), ["flow_key.pem"]);
 }

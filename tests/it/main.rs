@@ -12,6 +12,8 @@ mod support;
 
 // Yes means durable: ten kills under load, and what was acknowledged is there, once.
 mod ack_survives_kill;
+// Whoever was shown an agent gets that agent, wherever it was.
+mod agent_who_was_shown;
 // Who may use whom, as `src/lib.rs` draws it.
 mod architecture;
 // What scripts lean on: fields, exit codes, hints.
@@ -52,6 +54,8 @@ mod few_open_files;
 mod hundred_users;
 // A fresh clone, `serve`, `try`, `status`.
 mod newcomer;
+// Where nothing can be booked any more, users read so.
+mod nothing_is_free;
 // One process on one file; the command line on a stopped one's; damage has its own exit code.
 mod one_process_one_file;
 // A time that can't be had is refused with a text.

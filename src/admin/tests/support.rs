@@ -10,7 +10,8 @@ use crate::admin::{AdminError, AgentSettings, Desk, Live, Question};
 use crate::clock::{Clock, ManualClock};
 use crate::config::Config;
 use crate::current::Current;
-use crate::domain::arrival::{Arrival, Form, Unreadable, Wish};
+use crate::domain::arrival::{Arrival, Asks, Form, Unreadable};
+use crate::domain::booking_rule::BookingRule;
 use crate::domain::gauge::Reading;
 use crate::domain::ids::{AgentName, CalendarName, Customer, FlowName, JobId, TeamName};
 use crate::domain::job::Attempt;
@@ -138,8 +139,9 @@ impl Office {
     pub fn book(&self, token: &str, date: &str, time: &str) -> JobId {
         let chair = CalendarName::new("chair").unwrap();
         let calendar = Arc::clone(&self.config.calendars[&chair]);
-        let wish = Wish { calendar, date: date.parse().unwrap(), time: time.parse().unwrap() };
-        self.accept_form(Form { wish: Some(wish), ..form(token, "{}") })
+        let rule = BookingRule { calendar: chair, date: "date".to_owned(), time: "time".to_owned() };
+        let data = format!(r#"{{"date":"{date}","time":"{time}"}}"#);
+        self.accept_form(Form { asks: Some(Asks { rule, calendar }), ..form(token, &data) })
     }
 
     fn accept_form(&self, form: Form) -> JobId {

@@ -1,21 +1,20 @@
 //! `flowgate keys`: a new private key for an encrypted flow, and the public halves that Meta is to have.
 //!
-//! Asks no server of ours: keys are files, and the config says where. What a key may look like is `crate::intake`'s, and
-//! what is said to Meta is in `at_meta`.
+//! Asks no server of ours: keys are files, and the config says where. What a key may look like is `crate::intake`'s, its
+//! file is made in `fresh`, and what is said to Meta is in `at_meta`.
 
 mod at_meta;
+mod fresh;
 mod held;
 
-use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use crate::cli::flow_keys::{self, FlowKeys, NoFlowKey};
 use crate::cli::graph::url_of_key;
-use crate::config::{Config, ConfigError, Meta};
+use crate::config::{Config, ConfigError};
 use crate::domain::ids::FlowName;
 use crate::intake::{InvalidKey, PrivateKey};
 pub use at_meta::AtMetaError;
@@ -95,7 +94,7 @@ impl Keys {
         out: &mut impl Write,
     ) -> Result<(), KeysError> {
         match &self.verb {
-            Verb::New { file } => new(file, &load().map(|config| config.meta).unwrap_or_default(), json, out),
+            Verb::New { file } => new(file, load().ok().as_ref(), json, out),
             Verb::Show { flow } => show(&load()?, flow.as_ref(), json, out),
             Verb::Upload(which) => {
                 let config = load()?;
@@ -120,16 +119,16 @@ fn keys_of(config: &Config, flow: Option<&FlowName>) -> Result<FlowKeys, KeysErr
     }
 }
 
-fn new(file: &Path, meta: &Meta, json: bool, out: &mut impl Write) -> Result<(), KeysError> {
+fn new(file: &Path, config: Option<&Config>, json: bool, out: &mut impl Write) -> Result<(), KeysError> {
     let text = PrivateKey::generate()?;
     let key = PrivateKey::read(&text, None)?;
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AlreadyExists => KeysError::Exists(file.to_owned()),
         _ => KeysError::Write { path: file.to_owned(), source },
     };
-    let mut private = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;
-    private.write_all(text.as_bytes()).and_then(|()| private.sync_all()).map_err(failed)?;
-    let place = format!("file:{}", file.display());
+    fresh::keep(file, &text).map_err(failed)?;
+    let place = fresh::place(file, config.map(|config| config.file.as_path())).map_err(failed)?;
+    let meta = config.map(|config| config.meta.clone()).unwrap_or_default();
     if json {
         writeln!(out, "{}", json!({ "private_key": place, "public_key": key.public_pem() }))?;
         return Ok(());
@@ -137,15 +136,13 @@ fn new(file: &Path, meta: &Meta, json: bool, out: &mut impl Write) -> Result<(),
     writeln!(out, "A new private key is in {}. Keep it, and a copy of it, to yourself.", file.display())?;
     writeln!(out, "In the flow's table of the config:")?;
     writeln!(out, "  encryption = \"required\"")?;
-    writeln!(
-        out,
-        "  private_keys = [\"{place}\"]   # relative to the config; newest first, keep older ones behind it"
-    )?;
+    let place = toml::Value::String(place);
+    writeln!(out, "  private_keys = [{place}]   # newest first, keep older ones behind it")?;
     writeln!(out, "Its public half, for Meta:\n")?;
     write!(out, "{}", key.public_pem())?;
     writeln!(out, "\nUpload it for each phone number (TOKEN needs whatsapp_business_messaging):\n")?;
     // Quoted as a shell takes it: PEM has no quotes of its own.
-    writeln!(out, "curl -X POST {} \\", url_of_key(meta, "PHONE_NUMBER_ID"))?;
+    writeln!(out, "curl -X POST {} \\", url_of_key(&meta, "PHONE_NUMBER_ID"))?;
     writeln!(out, "  -H 'Authorization: Bearer TOKEN' --data-urlencode 'business_public_key={}'", key.public_pem())?;
     if matches!(meta.access_token.resolve(), Ok(Some(_))) {
         writeln!(out, "\nOr, once the config names it and the server runs with it: flowgate keys upload")?;

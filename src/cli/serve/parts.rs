@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use super::{ServeArgs, descriptors};
 use crate::cli::flow_keys::{self, FlowKeys, NoFlowKey};
-use crate::cli::secrets::{AppSecrets, NoSecret};
 use crate::cli::recipients::{self, NoRecipient};
+use crate::cli::secrets::{AppSecrets, NoSecret};
 use crate::cli::upstreams::{self, NoUpstream, Upstreams};
 use crate::clock::Clock;
-use crate::courier::Recipients;
 use crate::config::{Config, Secret, SecretError};
+use crate::courier::Recipients;
 use crate::domain::flow::SignatureRule;
 use crate::domain::ids::FlowName;
 use crate::http::{App, Limits, Trust, Watch};

@@ -14,7 +14,7 @@ fn screen(name: &str, is_final: bool) -> Screen {
 
 fn form(body: &str) -> Form {
     match Request::read(&flow(Vec::new()), body.as_bytes()).unwrap() {
-        Request::Sent(sent) => sent.form(Timestamp::from_millis(0)),
+        Request::Sent(sent) => sent.form(&Catalog::default(), Timestamp::from_millis(0)),
         other => panic!("{other:?}"),
     }
 }

@@ -122,9 +122,7 @@ fn fits(place: &str, schema: &Value, given: &Given, (screens, flow): (&[Screen<'
         }
         Shape::Answer(name) => {
             let field = flow.field(name);
-            let shows_agent = || {
-                flow.screens.iter().flat_map(|screen| &screen.data).any(|(key, given)| is_agent(given) && key == name)
-            };
+            let shows_agent = || flow.screens.iter().flat_map(flow::Screen::agents_shown).any(|shown| shown == name);
             match field {
                 Some(field) => {
                     expect(types(&field.kind), &format!("the answer to {name:?}, of type {}", field.kind.as_str()));
@@ -148,10 +146,6 @@ fn fits(place: &str, schema: &Value, given: &Given, (screens, flow): (&[Screen<'
             }
         }
     }
-}
-
-const fn is_agent(given: &Given) -> bool {
-    matches!(given, Given::Agent { .. })
 }
 
 /// Whether each choice is declared with what it is given.

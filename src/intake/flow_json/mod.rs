@@ -12,6 +12,7 @@ mod document;
 mod routes;
 mod screens;
 mod selects;
+mod tokens;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -65,6 +66,7 @@ pub fn check(text: &str, flow: &Flow) -> Result<Vec<Finding>, NotFlowJson> {
         routes::check(root, &screens, flow, &mut report);
         screens::check(&screens, flow, &mut report);
         data::check(&screens, flow, &mut report);
+        tokens::check(&screens, flow, &mut report);
     }
     Ok(report.0)
 }

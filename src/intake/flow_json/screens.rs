@@ -11,7 +11,7 @@ use crate::domain::screen_data::Given;
 pub(super) const ASKS: &str = "data_exchange";
 
 /// What ends the form without asking us.
-const ENDS: &str = "complete";
+pub(super) const ENDS: &str = "complete";
 
 pub(super) fn check(screens: &[Screen<'_>], flow: &Flow, report: &mut Report) {
     if flow.screens.is_empty() && !flow.has_program {
@@ -169,6 +169,6 @@ pub(super) fn sends(screen: &Screen<'_>, name: &str) -> bool {
     screen.actions.iter().any(|action| [ASKS, ENDS].contains(&action.name) && sent(action, name))
 }
 
-fn sent(action: &Action<'_>, name: &str) -> bool {
+pub(super) fn sent(action: &Action<'_>, name: &str) -> bool {
     action.payload.is_some_and(|payload| payload.contains_key(name))
 }

@@ -111,7 +111,7 @@ fn answers_go_with_their_keys_and_are_found_also_where_those_left_memory() {
     let bench = Bench { store, ..bench };
     assert_eq!(recalled(&bench, 0), Some(200));
 
-    bench.clock.advance(Millis::new(DAY.get() - 1));
+    bench.clock.advance(Millis::new(8 * DAY.get() - 1));
     keep(&bench, 100);
     bench.clock.advance(Millis::new(1));
     let sweep = Sweep { from: Place::Keys, most: 100, submissions: Millis::new(DAY.get() * 90), attempts: DAY };

@@ -2,6 +2,7 @@
 
 mod answers;
 mod disks;
+mod drafts;
 mod faults;
 mod flow_events;
 mod model;

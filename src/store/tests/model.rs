@@ -1,7 +1,7 @@
 //! Every named transaction against a model made of plain maps: whatever the order, the store says what the model says,
 //! every invariant holds, and a restart changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -72,6 +72,8 @@ struct Model {
     /// Token → hour of acceptance and submission.
     tokens: BTreeMap<u8, (u64, u64)>,
     messages: BTreeMap<u8, (u64, u64)>,
+    /// Submissions that no message has brought or joined.
+    awaiting: BTreeSet<u64>,
     submissions: u64,
     jobs: BTreeMap<u64, JobState>,
     /// Jobs that read a message again, and which one.
@@ -86,9 +88,13 @@ struct Model {
 impl Model {
     /// The submission that the keys are known for.
     fn known(&self, token: u8, message: Option<u8>) -> Option<u64> {
+        let by_message = message.is_some();
         let message = message.and_then(|message| self.messages.get(&message));
         let message = message.filter(|(hour, _)| self.hours - hour < 8 * 24);
-        let token = self.tokens.get(&token).filter(|(hour, _)| self.hours - hour < 24);
+        let token = self.tokens.get(&token).filter(|(hour, submission)| {
+            let waits = by_message && self.awaiting.contains(submission);
+            self.hours - hour < if waits { 8 * 24 } else { 24 }
+        });
         message.or(token).map(|(_, submission)| *submission)
     }
 
@@ -107,12 +113,14 @@ impl Model {
             (None, Accepted::New { submission, job, .. }) => {
                 self.submissions += 1;
                 self.tokens.insert(token, (self.hours, submission.get()));
+                self.awaiting.insert(submission.get());
                 assert!(self.jobs.insert(job.get(), JobState::Scheduled).is_none());
                 submission.get()
             }
             (known, accepted) => panic!("known {known:?}, got {accepted:?}"),
         };
         if let Some(message) = message {
+            self.awaiting.remove(&of);
             self.messages.insert(message, (self.hours, of));
         }
     }

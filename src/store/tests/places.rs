@@ -10,7 +10,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::clock::Clock;
-use crate::domain::arrival::{Form, Wish};
+use crate::domain::arrival::{Asks, Form, Wish};
+use crate::domain::booking_rule::BookingRule;
 use crate::domain::calendar::{Calendar, CalendarSpec, Span};
 use crate::domain::draft::Draft;
 use crate::domain::ids::{BookingId, CalendarName, Customer, FlowToken, JobId};
@@ -137,6 +138,12 @@ fn calendar(slot_minutes: u64, buffer_minutes: u64) -> Arc<Calendar> {
     Arc::new(calendar.unwrap())
 }
 
+/// A form that names its place by these two fields.
+fn asks(calendar: &Arc<Calendar>) -> Asks {
+    let rule = BookingRule { calendar: calendar.name().clone(), date: "date".to_owned(), time: "time".to_owned() };
+    Asks { rule, calendar: Arc::clone(calendar) }
+}
+
 impl Salon {
     fn new() -> Self {
         let (long, short) = (calendar(60, 0), calendar(30, 15));
@@ -185,7 +192,10 @@ impl Salon {
                 let wish = self.wish(wish);
                 let place = self.offered(&wish).filter(|(start, end)| !model.is_full(*start, *end, None));
                 model.forms += 1;
-                let form = Form { wish: Some(wish), answerable, ..form(&format!("b{}", model.forms), "{}") };
+                let data =
+                    format!(r#"{{"date":"{}","time":"{:02}:{:02}"}}"#, wish.date, wish.time.hour(), wish.time.minute());
+                let asks = Some(asks(&wish.calendar));
+                let form = Form { asks, answerable, ..form(&format!("b{}", model.forms), &data) };
                 match (self.accept(model, form, place), place) {
                     (Accepted::New { booking, .. }, place) if place.is_some() || !answerable => {
                         assert_eq!(booking.is_some(), place.is_some());

@@ -3,8 +3,8 @@
 use std::sync::{Arc, mpsc};
 
 use crate::clock::Clock;
-use crate::domain::arrival::{Arrival, Unreadable};
-use crate::domain::ids::{AgentName, SubmissionId};
+use crate::domain::arrival::{Arrival, Form, Unreadable};
+use crate::domain::ids::{AgentName, Customer, SubmissionId};
 use crate::domain::job::JobState;
 use crate::domain::lead::Absence;
 use crate::domain::retry::Verdict;
@@ -17,6 +17,8 @@ use crate::store::{
 use super::support::{Bench, START, attempt, by_webhook, form, open};
 
 const DAY: Millis = Millis::from_secs(24 * 60 * 60);
+/// As long as messages are remembered, and with them the forms that they may follow.
+const WEEK: Millis = Millis::from_secs(8 * 24 * 60 * 60);
 
 #[test]
 fn fifty_copies_of_a_token_in_one_batch_and_in_many_make_one_submission() {
@@ -50,6 +52,88 @@ fn a_token_is_remembered_across_a_restart_and_for_a_day() {
 }
 
 #[test]
+fn the_message_that_follows_a_form_is_awaited_as_long_as_messages_come() {
+    let mut bench = Bench::new();
+    bench.accept_new("t");
+    bench = bench.reopen();
+    bench.clock.advance(Millis::new(WEEK.get() - 1));
+    let first = SubmissionId::new(1);
+    let late = || by_webhook("t", "wamid.1", "{}");
+    assert_eq!(bench.accept(late()), Accepted::Duplicate { of: Some(first) });
+    assert_eq!(bench.accept(late()), Accepted::Duplicate { of: Some(first) }, "and again, by its own key");
+    let joins = bench.store.read().unwrap().joins(first).unwrap();
+    assert_eq!(joins.len(), 1);
+    let next = by_webhook("t", "wamid.2", "{}");
+    assert!(matches!(bench.accept(next), Accepted::New { .. }), "only one message follows a form");
+    bench.check();
+}
+
+#[test]
+fn a_token_that_only_messages_bring_is_a_new_form_after_a_day_as_everywhere() {
+    let bench = Bench::new();
+    assert!(matches!(bench.accept(by_webhook("t", "wamid.1", "{}")), Accepted::New { .. }));
+    bench.clock.advance(DAY);
+    assert!(matches!(bench.accept(by_webhook("t", "wamid.2", "{}")), Accepted::New { .. }));
+    assert!(matches!(bench.accept(by_webhook("t", "wamid.1", "{}")), Accepted::Duplicate { .. }));
+}
+
+#[test]
+fn a_message_that_no_flow_claims_joins_a_form_however_late_it_comes() {
+    let bench = Bench::new();
+    bench.accept_new("t");
+    bench.clock.advance(Millis::new(WEEK.get() - 1));
+    let Form { submission, form_key, message_key, .. } = by_webhook("t", "wamid.1", "{}");
+    let unreadable = Unreadable {
+        message_key,
+        elsewhere: form_key.into_iter().collect(),
+        join: Some(Box::new(submission)),
+        reason: "nobody claims it".to_owned(),
+        payload: "{}".to_owned(),
+    };
+    let arrivals = vec![Arrival::Unreadable(Box::new(unreadable))];
+    let accepted = bench.store.ask(Accept { arrivals }).unwrap();
+    assert_eq!(accepted, [Accepted::Duplicate { of: Some(SubmissionId::new(1)) }]);
+}
+
+#[test]
+fn whoever_has_the_lead_of_a_form_has_its_customer_once_a_message_tells_who_that_is() {
+    for message_first in [false, true] {
+        let bench = Bench::new();
+        for name in ["ann", "bob", "cyd"] {
+            bench.add_agent(name, None);
+        }
+        let nobody = |token: &str| {
+            let mut form = form(token, "{}");
+            form.submission.customer = Customer::default();
+            form
+        };
+        let finish = |accepted: &Accepted| {
+            let Accepted::New { job, .. } = accepted else { panic!("{accepted:?}") };
+            match bench.finish(*job) {
+                Finished::Done { agent, .. } => agent.unwrap(),
+                other @ Finished::AlreadyOver => panic!("{other:?}"),
+            }
+        };
+        let first = bench.accept(nobody("one"));
+        let told = || bench.accept(by_webhook("one", "wamid.1", "{}"));
+        let agent = if message_first {
+            told();
+            finish(&first)
+        } else {
+            let agent = finish(&first);
+            told();
+            agent
+        };
+        finish(&bench.accept(nobody("two")));
+        // The same customer again, known from the beginning or from what follows.
+        let again = bench.accept(nobody("three"));
+        bench.accept(by_webhook("three", "wamid.3", "{}"));
+        assert_eq!(finish(&again), agent, "message first: {message_first}");
+        bench.check();
+    }
+}
+
+#[test]
 fn a_wall_clock_that_jumps_a_year_ahead_forgets_no_token() {
     let bench = Bench::new();
     bench.accept_new("t");
@@ -65,7 +149,7 @@ fn expired_tokens_are_swept_in_slices_and_only_those() {
     for token in 0..10 {
         bench.accept_new(&format!("old-{token}"));
     }
-    bench.clock.advance(DAY);
+    bench.clock.advance(WEEK);
     bench.accept_new("new");
     let sweep = |from| Sweep { from, most: 4, submissions: Millis::new(DAY.get() * 90), attempts: DAY };
     let mut removed = Vec::new();

@@ -10,6 +10,8 @@ use aws_lc_rs::rand;
 use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::SubjectPublicKeyInfoDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -46,8 +48,8 @@ pub fn seal_bytes(public_key: &str, request: &[u8]) -> Sealed {
     let (mut key, mut iv) = ([0; 16], [0; 16]);
     rand::fill(&mut key).unwrap();
     rand::fill(&mut iv).unwrap();
-    let public = pem::parse(public_key).unwrap();
-    let public = OaepPublicEncryptingKey::new(PublicEncryptingKey::from_der(public.contents()).unwrap()).unwrap();
+    let public = SubjectPublicKeyInfoDer::from_pem_slice(public_key.as_bytes()).unwrap();
+    let public = OaepPublicEncryptingKey::new(PublicEncryptingKey::from_der(&public).unwrap()).unwrap();
     let mut wrapped = vec![0; public.ciphertext_size()];
     public.encrypt(&OAEP_SHA256_MGF1SHA256, &key, &mut wrapped, None).unwrap();
     let cipher = AesGcm::<Aes128, U16>::new(&key.into());

@@ -69,8 +69,12 @@ fn what_is_given_has_the_declared_type() {
     );
     let day = wrong("2/data/day/type", json!("number"));
     assert_said(&day, &["error screens[2].DETAILS.data.day: …the answer to \"day\", of type date: write \"string\""]);
-    let unsent = configured("{ answer = \"day\" }", "{ answer = \"dya\" }");
-    assert_said(&unsent, &["error screens[2].DETAILS.data.day: …the answer to \"dya\", and no payload sends it"]);
+    let head = "\n\n[flows.clinic.screens.fields]\n";
+    let unsent = configured(
+        &format!("{{ answer = \"day\" }} }}{head}"),
+        &format!("{{ answer = \"note\" }} }}{head}note = {{}}\n"),
+    );
+    assert_said(&unsent, &["error screens[2].DETAILS.data.day: …the answer to \"note\", and no payload sends it"]);
     let typed = |kind: &str| {
         let config = CONFIG.replace("{ answer = \"day\" }", "{ answer = \"service\" }");
         let config = config.replace("choices = [\"checkup\", \"cleaning\", \"pain\"], ", "");
