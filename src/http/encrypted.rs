@@ -41,7 +41,7 @@ pub(super) async fn post(
     let envelope = Envelope::read(&bytes)?.map_err(|_| Refusal::CannotOpen)?;
     let request = envelope.key();
     let began = app.clock.elapsed();
-    let opened = app.opener.open(envelope, Arc::clone(keys)).await?;
+    let opened = app.opener.open(envelope, Arc::clone(keys), route.flow.signature).await?;
     // What can't be opened takes as long, and counts as well.
     trace.decrypt = Some(app.clock.elapsed().saturating_sub(began));
     let Opened { text, seal } = opened.map_err(|_| Refusal::CannotOpen)?;
