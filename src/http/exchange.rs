@@ -93,6 +93,7 @@ pub(super) async fn reply(
     };
     match answered {
         Err(Refusal::Intake(IntakeError::Unfit { screen, problem })) => exchange.unfit(&screen, &problem, &Map::new()),
+        Err(Refusal::Intake(error)) => exchange.misfit(text, error).await,
         other => other,
     }
 }
@@ -108,7 +109,7 @@ impl Exchange<'_, '_> {
         let kept = answers_so_far(self.app, draft)?;
         let has_draft = !kept.is_empty();
         // Whoever opens a form sees nothing of what was answered before: a sender may have given many people one token.
-        let answers = if shown.is_back { kept } else { Map::new() };
+        let answers = if shown.is_back() { kept } else { Map::new() };
         let screen = shown.screen(&answers);
         self.note(draft.filter(|_| has_draft), &screen).await?;
         Ok(fresh(show(self.app, self.flow, &screen, &answers)?))
