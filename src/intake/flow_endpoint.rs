@@ -2,10 +2,11 @@
 //!
 //! The body has `version`, `action`, `screen`, `data`, `flow_token` and `context.user_id` (protocol of the data endpoint,
 //! *Implementing Endpoint for Flows*). All but the action may be missing; fields that we do not know are kept. What is
-//! answered is `crate::http`'s business, envelopes are `super::encryption`'s. What is no form at all is told in
-//! [`complaint`].
+//! answered is `crate::http`'s business, envelopes are `super::encryption`'s; what is no form at all is told in `complaint`,
+//! which screen follows an opening or a step back in `show`.
 
 mod complaint;
+mod show;
 
 use serde_json::{Map, Value, json};
 
@@ -21,6 +22,8 @@ use crate::domain::time::{Millis, Timestamp};
 use super::json::{Fields, values};
 use super::{Catalog, IntakeError};
 pub use complaint::misfit;
+pub use show::Show;
+use show::Way;
 
 /// How long the same answers without a token of their own are a second press of the same user.
 const PRESSES: Millis = Millis::from_secs(10 * 60);
@@ -38,52 +41,6 @@ pub enum Request<'a> {
     Complaint(Complaint),
     /// A screen was sent.
     Sent(Sent<'a>),
-}
-
-/// A screen that is to be shown: the form was opened, its user goes back, or whatever an action means that only a program
-/// may know.
-#[derive(Debug)]
-pub struct Show<'a> {
-    flow: &'a Flow,
-    /// The screen that a request names: going back, the one that is left.
-    named: Option<String>,
-    token: Option<FlowToken>,
-    way: Way,
-}
-
-/// Where a screen that is to be shown is seen from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    Open,
-    Back,
-    /// The user stays where they are, as far as we can tell.
-    Unknown,
-}
-
-impl Show<'_> {
-    /// Whether the user goes back.
-    #[must_use]
-    pub fn is_back(&self) -> bool {
-        self.way == Way::Back
-    }
-
-    /// The key of the form in the making, if anything tells whose it is.
-    #[must_use]
-    pub fn draft_key(&self) -> Option<IdempotencyKey> {
-        IdempotencyKey::of_draft(&self.flow.name, self.token.as_ref(), &Customer::default())
-    }
-
-    /// The name of the screen, when these are the answers so far. Empty: the flow declares none, nor was one named.
-    #[must_use]
-    pub fn screen(&self, answers: &Map<String, Value>) -> String {
-        let shown = match (self.way, self.named.as_deref()) {
-            (Way::Open, _) | (_, None) => self.flow.screens.first(),
-            // Sent while on this screen (*Flow JSON*, `refresh_on_back`): what is to be shown is the one before.
-            (Way::Back, Some(left)) => self.flow.before(left, answers),
-            (Way::Unknown, Some(on)) => self.flow.screen(on),
-        };
-        shown.map(|screen| screen.name.clone()).or_else(|| self.named.clone()).unwrap_or_default()
-    }
 }
 
 /// A screen that was sent.
