@@ -11,6 +11,7 @@ use super::units;
 use super::upstream::UpstreamRule;
 use crate::domain::calendar::Calendar;
 use crate::domain::carried::carried;
+use crate::domain::complaint::Complaint;
 use crate::domain::flow::{Encryption, Flow, SignatureRule};
 use crate::domain::time::{Millis, Timestamp};
 
@@ -125,6 +126,7 @@ impl Config {
                 flow.name
             ));
         }
+        notes.extend(self.flows.values().flat_map(|flow| like_complaints(flow)));
         if !self.admin_listen.ip().is_loopback() {
             notes.push(format!(
                 "admin_listen {} is open to other machines, and asks nobody who they are",
@@ -154,7 +156,10 @@ fn hints(flow: &Flow) -> Vec<String> {
     }
     let sticky = flow.lead.as_ref().filter(|lead| lead.sticky).map(|_| {
         let why = "encrypted requests do not say who sends them, the messages that follow them do";
-        format!("flow {}: lead.sticky: {why}: subscribe Meta's app to `messages`, so that they come to /webhook", flow.name)
+        format!(
+            "flow {}: lead.sticky: {why}: subscribe Meta's app to `messages`, so that they come to /webhook",
+            flow.name
+        )
     });
     let ends = flow.screens.iter().filter(|screen| screen.is_final && !flow.has_program);
     let lacks = ends.flat_map(|last| carried(flow, last).into_iter().map(move |one| (last, one))).next();
@@ -167,6 +172,19 @@ fn hints(flow: &Flow) -> Vec<String> {
         )
     });
     sticky.into_iter().chain(lacks).collect()
+}
+
+/// Fields that are called as those of phones' error notifications, which are told from forms by their names alone.
+fn like_complaints(flow: &Flow) -> impl Iterator<Item = String> {
+    let screens = flow.screens.iter().filter(|_| flow.encryption == Encryption::Required);
+    let fields = screens.flat_map(|screen| screen.fields.iter().map(|field| (&screen.name, &field.name)));
+    fields.filter(|(_, field)| Complaint::NAMES.contains(&field.as_str())).map(|(screen, field)| {
+        format!(
+            "flow {}: screen {screen} has a field {field:?}, as error notifications of phones have: one from this screen \
+             is taken for a form. Give the field another name",
+            flow.name
+        )
+    })
 }
 
 impl FlowSummary {

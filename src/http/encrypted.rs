@@ -14,15 +14,16 @@ use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 
-use crate::intake::PrivateKey;
+use crate::domain::flow::SignatureRule;
 use crate::intake::encryption::{Envelope, Opened};
+use crate::intake::{BadSignature, PrivateKey};
 use crate::store::{AnswerKept, KeepAnswer, KeptAnswer};
 
 use super::exchange::{self, Reply};
 use super::flows::store;
 use super::respond::{self, Answer, Refusal};
 use super::service::{App, Route};
-use super::trace::Trace;
+use super::trace::{Trace, Watched};
 
 pub(super) async fn post(
     app: &App,
@@ -32,18 +33,30 @@ pub(super) async fn post(
     body: Incoming,
     trace: &mut Trace<'_>,
 ) -> Result<Answer, Refusal> {
-    let limit = app.limits.flow_body;
-    let (bytes, _share, deadline) =
-        app.signed_body(route.flow.signature, headers, body, limit, trace).await.map_err(|refusal| match refusal {
-            Refusal::Signature(_) => Refusal::EnvelopeSignature,
-            other => other,
-        })?;
+    let (flow, limit) = (&route.flow, app.limits.flow_body);
+    let read = app.signed_body(flow.signature, headers, body, limit, trace).await;
+    let (bytes, _share, deadline) = read.map_err(|refusal| match refusal {
+        Refusal::Signature(why) => {
+            if why == BadSignature::Wrong {
+                trace.watched = Watched::Doubtful(Arc::clone(flow));
+            }
+            Refusal::EnvelopeSignature
+        }
+        other => other,
+    })?;
+    if flow.signature == SignatureRule::Required {
+        trace.watched = Watched::Metas(Arc::clone(flow));
+    }
     let envelope = Envelope::read(&bytes)?.map_err(|_| Refusal::CannotOpen)?;
     let request = envelope.key();
     let began = app.clock.elapsed();
-    let opened = app.opener.open(envelope, Arc::clone(keys)).await?;
+    let opened = app.opener.open(envelope, Arc::clone(keys), flow.signature).await?;
     // What can't be opened takes as long, and counts as well.
     trace.decrypt = Some(app.clock.elapsed().saturating_sub(began));
+    if flow.signature == SignatureRule::None {
+        let watched = if opened.is_ok() { Watched::Metas } else { Watched::Doubtful };
+        trace.watched = watched(Arc::clone(flow));
+    }
     let Opened { text, seal } = opened.map_err(|_| Refusal::CannotOpen)?;
     let Some(_turn) = app.turns.take(request, deadline).await else { return Err(Refusal::NotStored) };
     match exchange::reply(app, route, text.as_bytes(), request, deadline, trace).await? {

@@ -92,6 +92,7 @@ pub(super) async fn reply(
             exchange.trace.outcome = "invalid_field";
             Ok(fresh(error_on(&screen, &flow.told(&screen, &problem))))
         }
+        Err(Refusal::Intake(error)) => exchange.misfit(text, error).await,
         other => other,
     }
 }
@@ -107,7 +108,7 @@ impl Exchange<'_, '_> {
         let kept = answers_so_far(self.app, draft)?;
         let has_draft = !kept.is_empty();
         // Whoever opens a form sees nothing of what was answered before: a sender may have given many people one token.
-        let answers = if shown.is_back { kept } else { self.flow.agents_among(&kept) };
+        let answers = if shown.is_back() { kept } else { self.flow.agents_among(&kept) };
         let screen = shown.screen(&answers);
         let answer = show(self.app, self.flow, &screen, &answers)?;
         self.note_shown(shown, has_draft, &answer).await?;

@@ -27,13 +27,14 @@ const RECENT: usize = 1000;
 /// (*Create a webhook endpoint*).
 const RESENT: Millis = Millis::from_secs(8 * 24 * 60 * 60);
 
-/// Keeps what a client complained of.
+/// Keeps what went wrong between a phone and a flow.
 #[derive(Debug)]
 pub struct KeepComplaint {
     /// The complaint. Its time is set to the writer's.
     pub complaint: Complaint,
-    /// The encrypted request that brought it: the same bytes again are the same complaint.
-    pub request: IdempotencyKey,
+    /// The encrypted request that brought it, where it has no answer but an acknowledgement: the same bytes again are the
+    /// same complaint.
+    pub request: Option<IdempotencyKey>,
 }
 
 /// Takes all that one webhook body brought.
@@ -62,11 +63,13 @@ impl Transaction for KeepComplaint {
     }
 
     fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
-        if answers::is_answered(batch, Some(self.request))? {
+        if answers::is_answered(batch, self.request)? {
             return Ok(());
         }
         // The acknowledgement is the same for all: that the request was seen is all there is to keep of it.
-        answers::note(batch, self.request)?;
+        if let Some(request) = self.request {
+            answers::note(batch, request)?;
+        }
         let complaint = Complaint { at: batch.now, ..self.complaint.clone() };
         batch.dirty = true;
         append(&mut batch.tables.complaints, &complaint)
