@@ -1,4 +1,4 @@
-//! Error notifications of clients: counted, told, kept. They are acknowledged whatever becomes of that.
+//! Error notifications of clients: counted, told, kept. What becomes of that changes nothing in their acknowledgement.
 
 use tokio::time::Instant;
 

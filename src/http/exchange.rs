@@ -15,7 +15,7 @@ use crate::domain::submission::IdempotencyKey;
 use crate::domain::texts::TextKey;
 use crate::intake::IntakeError;
 use crate::intake::flow_endpoint::{Request, Sent, Show};
-use crate::store::{Accepted, DraftKept, FindKey, KeepDraft, KeptAnswer, NoteScreen, RecallAnswer};
+use crate::store::{Accepted, DraftKept, FindKey, KeepDraft, KeptAnswer, NoteScreen, RecallAnswer, RecallEnd};
 
 use super::complaints;
 use super::flows::{self, store};
@@ -35,7 +35,7 @@ const TOKEN: &str = "flow_token";
 
 /// What is to be sealed, or was.
 pub(super) enum Reply {
-    /// The same whatever happens.
+    /// What the same bytes are answered whatever happened before, and whatever flow they are sent to.
     Constant(Value),
     /// An answer to this request alone.
     Fresh(StatusCode, Value),
@@ -74,7 +74,7 @@ pub(super) async fn reply(
         Ok(Request::Complaint(complaint)) => {
             exchange.trace.outcome = "complaint";
             complaints::keep(app, complaint, request, deadline, exchange.trace).await;
-            return Ok(Reply::Constant(json!({"data": {"acknowledged": true}})));
+            Ok(fresh(json!({"data": {"acknowledged": true}})))
         }
         Ok(Request::Show(shown)) => match &route.upstream {
             Some(upstream) => exchange.show_from(upstream, &shown, text).await,
@@ -188,7 +188,7 @@ impl Exchange<'_, '_> {
         form.request = Some(self.request);
         let keys = form.keys();
         let is_own = end.is_some();
-        let answer = success(end, sent, keys.first().copied());
+        let answer = success(end, sent.token(), keys.first().copied().filter(|_| sent.lacks_token()));
         form.end = is_own.then(|| answer.to_string().into());
         match flows::accept(self.app, form, self.deadline, self.trace).await? {
             Accepted::New { .. } => Ok(fresh(answer)),
@@ -208,7 +208,10 @@ impl Exchange<'_, '_> {
                     data.insert("slots".to_owned(), respond::slots(&free).into());
                 }
                 if sent.draft_key().is_some() {
-                    self.keep(sent, &on, &Map::new()).await?;
+                    let kept = self.keep(sent, &on, &Map::new()).await?;
+                    if let Some(instead) = self.unkept(sent, kept).await? {
+                        return Ok(instead);
+                    }
                 }
                 Ok(fresh(told(shown, self.flow.texts.slot(why))))
             }
@@ -219,7 +222,12 @@ impl Exchange<'_, '_> {
     }
 
     /// An answer that does not fit brings its screen back or, where it is not asked for there, the one that asks for it.
-    fn unfit(&mut self, screen: &str, problem: &FieldProblem, answers: &Map<String, Value>) -> Result<Reply, Refusal> {
+    pub(super) fn unfit(
+        &mut self,
+        screen: &str,
+        problem: &FieldProblem,
+        answers: &Map<String, Value>,
+    ) -> Result<Reply, Refusal> {
         self.trace.outcome = "invalid_field";
         let asks = |name: &str| {
             self.flow.screen(name).is_some_and(|screen| screen.fields.iter().any(|field| field.name == problem.field))
@@ -239,11 +247,11 @@ impl Exchange<'_, '_> {
             return Ok(self.gone());
         }
         let own = match key.filter(|_| self.flow.has_program) {
-            Some(key) => store(self.app, RecallAnswer { request: key.of_end() }, self.deadline, self.trace).await?,
+            Some(form) => store(self.app, RecallEnd { form }, self.deadline, self.trace).await?,
             None => None,
         };
-        let own = own.and_then(|kept| serde_json::from_str(&kept.body).ok());
-        Ok(fresh(success(own, sent, key)))
+        let own = own.and_then(|text| serde_json::from_str(&text).ok());
+        Ok(fresh(success(own, sent.token(), key.filter(|_| sent.lacks_token()))))
     }
 
     pub(super) fn gone(&mut self) -> Reply {
@@ -268,8 +276,8 @@ pub(super) const fn fresh(answer: Value) -> Reply {
 }
 
 /// The end of the flow: `own`, or the usual one. The token is required in it; what else it holds comes back by webhook, so
-/// it is kept small: a reference to the form, known as `key`, where the token is none.
-fn success(own: Option<Value>, sent: &Sent<'_>, key: Option<IdempotencyKey>) -> Value {
+/// it is kept small: a reference to the form, known as `reference`, where the token is none.
+pub(super) fn success(own: Option<Value>, token: Option<&FlowToken>, reference: Option<IdempotencyKey>) -> Value {
     let mut answer = own.unwrap_or_else(|| screen_with(SUCCESS, &json!({})));
     let mut inner = Some(&mut answer);
     for name in ["data", "extension_message_response", "params"] {
@@ -282,8 +290,8 @@ fn success(own: Option<Value>, sent: &Sent<'_>, key: Option<IdempotencyKey>) -> 
         });
     }
     if let Some(params) = inner.and_then(Value::as_object_mut) {
-        params.insert(TOKEN.to_owned(), json!(sent.token().map_or("unused", FlowToken::as_str)));
-        if let Some(key) = key.filter(|_| sent.lacks_token()) {
+        params.insert(TOKEN.to_owned(), json!(token.map_or("unused", FlowToken::as_str)));
+        if let Some(key) = reference {
             params.insert(IdempotencyKey::REFERENCE.to_owned(), json!(key.to_string()));
         }
     }

@@ -11,7 +11,7 @@ use crate::domain::texts::TextKey;
 use crate::intake::IntakeError;
 use crate::intake::flow_endpoint::{Sent, Show};
 
-use super::exchange::{Exchange, Reply, SUCCESS, fresh};
+use super::exchange::{Exchange, Reply, SUCCESS, fresh, success};
 use super::respond::Refusal;
 use super::screens::{answers_so_far, answers_with, show, told};
 use super::upstream::{Upstream, UpstreamError};
@@ -35,11 +35,12 @@ impl Exchange<'_, '_> {
         let Some(answer) = self.ask(upstream, text).await else {
             return self.fall_back(upstream, &shown.screen(&answers), &answers);
         };
-        // What ends at once is a screen of nobody's.
-        let screen = answer.get("screen").and_then(Value::as_str).filter(|screen| *screen != SUCCESS);
-        if let Some(screen) = screen {
-            self.note(shown.draft_key().filter(|_| has_draft), screen).await?;
+        let screen = answer.get("screen").and_then(Value::as_str).unwrap_or_default();
+        if screen == SUCCESS {
+            // A screen of nobody's, and no form: but also this end must name the token.
+            return Ok(fresh(success(Some(Value::Object(answer)), shown.token(), None)));
         }
+        self.note(shown.draft_key().filter(|_| has_draft), screen).await?;
         Ok(fresh(Value::Object(answer)))
     }
 
@@ -79,12 +80,14 @@ impl Exchange<'_, '_> {
     /// says; what was answered on it is kept.
     async fn end(&mut self, sent: &Sent<'_>, answer: Map<String, Value>) -> Result<Reply, Refusal> {
         let ended = self.accept(sent, Some(Value::Object(answer))).await;
-        if let Err(Refusal::Intake(IntakeError::Unfit { problem, .. })) = &ended {
+        if let Err(Refusal::Intake(IntakeError::Unfit { screen, problem })) = &ended {
             let (flow, field) = (&self.flow.name, &problem.field);
             tracing::warn!(%flow, field, "a flow's program has ended a form that can't be taken: it books, and this field names no slot");
             if let Some(instead) = self.keep_answers(sent, sent.screen()).await? {
                 return Ok(instead);
             }
+            let answers = answers_with(self.app, sent)?;
+            return self.unfit(screen, problem, &answers);
         }
         ended
     }

@@ -48,6 +48,12 @@ pub struct Show<'a> {
 }
 
 impl Show<'_> {
+    /// The token as it came.
+    #[must_use]
+    pub const fn token(&self) -> Option<&FlowToken> {
+        self.token.as_ref()
+    }
+
     /// The key of the form in the making, if anything tells whose it is.
     #[must_use]
     pub fn draft_key(&self) -> Option<IdempotencyKey> {
@@ -88,6 +94,10 @@ impl<'a> Request<'a> {
         let fields = object(body)?;
         optional_text(&fields, "version")?;
         let screen = optional_text(&fields, "screen")?.filter(|screen| !screen.is_empty());
+        // Before all that goes by the flow's fields: the same bytes are a ping wherever they are sent.
+        if fields.text("action").as_deref() == Some("ping") {
+            return Ok(Self::Ping);
+        }
         // Known by its data before its action, which is any (*Implementing Endpoint for Flows*, "Error Notification").
         if flow.encryption == Encryption::Required
             && let Some(complaint) = complaint(flow, screen.as_deref(), &fields)
@@ -99,7 +109,6 @@ impl<'a> Request<'a> {
         };
         match action.as_str() {
             "data_exchange" => Sent::read(flow, &fields, screen).map(Self::Sent),
-            "ping" => Ok(Self::Ping),
             "INIT" | "BACK" => {
                 let is_back = action == "BACK";
                 // The screen may be missing (*Implementing Endpoint for Flows*); one that is named must be there.

@@ -17,7 +17,7 @@ use crate::domain::time::Timestamp;
 
 use super::batch::{Batch, Transaction};
 use super::keys::{Hit, Log};
-use super::{RowProblem, StoreError, answers, bookings, codec};
+use super::{RowProblem, StoreError, answers, bookings, codec, ends};
 
 /// Later arrivals kept for one submission at the most: a sender gone wild must not fill the disk.
 const JOINS_MAX: u64 = 16;
@@ -167,11 +167,11 @@ fn write(
     }
     batch.tables.submissions.insert(submission.get(), codec::encode(&row)?.as_slice())?;
     if let Some(key) = form.form_key {
-        learn(batch, Log::Token, key, Some(submission))?;
-    }
-    if let (Some(key), Some(end)) = (form.form_key, &form.end) {
-        // In the same commit: a second press at once, or after a crash, finds the end wherever it finds the form.
-        answers::keep(batch, key.of_end(), &answers::KeptAnswer { status: 200, body: end.clone() })?;
+        let row = learn(batch, Log::Token, key, Some(submission))?;
+        if let Some(end) = &form.end {
+            // In the same commit: a second press at once, or after a crash, finds the end wherever it finds the form.
+            ends::keep(batch, row, end)?;
+        }
     }
     if let Some(key) = form.message_key {
         learn(batch, Log::Message, key, Some(submission))?;
@@ -307,7 +307,7 @@ fn schedule(batch: &mut Batch<'_, '_>, kind: JobKind, submission: SubmissionId) 
 pub(super) fn find(batch: &Batch<'_, '_>, log: Log, keys: &[IdempotencyKey]) -> Result<Option<Hit>, StoreError> {
     for key in keys {
         let hit = batch.memory.keys.find(batch.tables, &batch.memory.counters, log, key, batch.expiry)?;
-        // An encrypted request that was answered is no form, whoever refers to it as one.
+        // A row that an earlier version wrote for an encrypted request is no form, whoever refers to it as one.
         let is_request = log == Log::Token && hit == Some(Hit::Message);
         if hit.is_some() && !is_request {
             return Ok(hit);
@@ -321,10 +321,10 @@ fn learn(
     log: Log,
     key: IdempotencyKey,
     submission: Option<SubmissionId>,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     batch.dirty = true;
     let memory = &mut *batch.memory;
-    memory.keys.learn(batch.tables, &mut memory.counters, log, key, submission, batch.expiry).map(|_| ())
+    memory.keys.learn(batch.tables, &mut memory.counters, log, key, submission, batch.expiry)
 }
 
 const fn duplicate(hit: Hit) -> Accepted {

@@ -65,8 +65,6 @@ impl Transaction for KeepComplaint {
         if answers::is_answered(batch, Some(self.request))? {
             return Ok(());
         }
-        // The acknowledgement is the same for all: that the request was seen is all there is to keep of it.
-        answers::note(batch, self.request)?;
         let complaint = Complaint { at: batch.now, ..self.complaint.clone() };
         batch.dirty = true;
         append(&mut batch.tables.complaints, &complaint)

@@ -39,7 +39,7 @@ pub(super) struct KeyRow {
     pub(super) key: [u8; 16],
     /// When it was accepted, by the expiry clock.
     pub(super) at: Timestamp,
-    /// What it became; 0: a message that became no submission, or an encrypted request that was answered.
+    /// What it became; 0: a message that became no submission or, as earlier versions wrote it, an encrypted request.
     pub(super) submission: u64,
 }
 
