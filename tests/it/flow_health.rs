@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::http::{Answer, post, signed_post};
 use crate::support::phone::{self, PRIVATE_KEY};
-use crate::support::{PLAIN_FLOW, Server, get};
+use crate::support::{PLAIN_FLOW, Server, eventually, get};
 
 /// One encrypted flow, at the path that the vectors are sent to.
 const FLOW: &str = r#"
