@@ -1,11 +1,14 @@
 //! Kept answers to encrypted requests: the same request has the same answer or none, within bounds that are counted right.
 //! The ends of forms lie elsewhere, and outlive them.
 
+use redb::ReadableTableMetadata;
+
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::Millis;
 use crate::store::batch::{Batch, Transaction};
 use crate::store::codec;
 use crate::store::keys::Log;
+use crate::store::tables::ANSWERS;
 use crate::store::{
     AnswerKept, FindKey, KeepAnswer, KeptAnswer, Place, RecallAnswer, RecallEnd, StoreError, StoreOptions, Sweep,
 };
@@ -124,6 +127,8 @@ fn past_the_number_that_is_remembered_the_oldest_requests_are_forgotten_with_the
     }
     let known = |bench: &Bench| -> Vec<u8> { (0..20).filter(|number| recalled(bench, *number).is_some()).collect() };
     assert_eq!(known(&bench), [3, 4, 5, 6, 7]);
+    let kept = bench.store.read().unwrap().rows(ANSWERS).unwrap().unwrap().len().unwrap();
+    assert_eq!(kept, 5, "what nobody can ask for is not kept");
     bench.check();
 
     bench.store.close().unwrap();
