@@ -1,10 +1,11 @@
 //! Answers to encrypted requests: the same bytes again get the same bytes back, since one key and IV must never seal two
 //! different texts.
 //!
-//! Two memories, which forget at different times. *That* a request was answered is on disk for the next four million of
-//! them (`answered_max` of the options), however long those take: whoever has caught a signed body can send it for as long
-//! as its flow has the private key, long after the token in it is forgotten. *What* was answered is kept within a bound of
-//! bytes; past it the oldest answers go, and whoever asks for one of those is told that it is gone, never another one.
+//! Two memories, which forget at different times. *That* a request was answered is on disk until four million more were
+//! (`answered_max` of the options), however long those take: whoever has caught a signed body can send it for as long as its
+//! flow has the private key, long after the token in it is forgotten. Past that bound it would be answered anew; what helps
+//! then, `docs/flows.md` says. *What* was answered is kept within a bound of bytes; past it the oldest answers go, and
+//! whoever asks for one of those is told that it is gone, never another one.
 //!
 //! A request is known by its envelope alone, whatever flow it is sent to. Forms have keys of their own: [`super::keys`].
 
