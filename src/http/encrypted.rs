@@ -1,10 +1,9 @@
 //! A `POST` to an encrypted flow's path: signature → envelope → what it is answered → sealed.
 //!
 //! Statuses and bodies are those of *Error Codes* (Flows): 432 where the signature does not fit, 421 where nothing can be
-//! decrypted, both with empty bodies; 400 for what is no envelope at all. An opened request is answered in its envelope,
-//! unless what it says can't be answered: text that is no JSON object counts as not decrypted, other requests that make no
-//! sense get 400, and those that could not be carried out 503, all of them with nothing sealed. What the answer says is
-//! `exchange`'s.
+//! decrypted, both with empty bodies; 400 for what is no envelope at all. Whatever could be opened is answered in its
+//! envelope, except text that is no JSON object, which counts as not decrypted, and what could not be carried out or kept
+//! just now: 503. What the answer says is `exchange`'s.
 //!
 //! One key and IV must never seal two different texts. So an answer is kept before it goes out, and what goes out is what
 //! the writer says: this one, or the one that these bytes had before, on whatever path. Where that is no longer there, 421

@@ -256,7 +256,9 @@ fn keys(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
         let (number, bytes) = row?;
         report.readable::<End>(number.value(), bytes.value());
         let is_known = snapshot.transaction().open_table(TOKEN_LOG)?.get(number.value())?.is_some();
-        report.expect(is_known, "an end is kept as long as the key of its form", || format!("end {}", number.value()));
+        report.expect(is_known, "an end is kept no longer than the key of its form", || {
+            format!("end {}", number.value())
+        });
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::submission::IdempotencyKey;
 
 use super::batch::{Batch, Transaction};
-use super::keys::Log;
+use super::keys::{KeyRow, Log};
 use super::{StoreError, accept, codec};
 
 /// Which of some keys is remembered.
@@ -70,13 +70,19 @@ pub(super) fn keep(batch: &mut Batch<'_, '_>, row: u64, text: &str) -> Result<()
     Ok(())
 }
 
-/// Takes the ends whose forms are forgotten. Returns how many.
-pub(super) fn expire(batch: &mut Batch<'_, '_>) -> Result<usize, StoreError> {
-    let oldest = batch.tables.token_log.first()?.map_or(u64::MAX, |(number, _)| number.value());
+/// Takes the ends whose forms are forgotten, `most` of them at the most. Returns how many it took.
+pub(super) fn expire(batch: &mut Batch<'_, '_>, most: usize) -> Result<usize, StoreError> {
     let mut taken = 0;
-    while batch.tables.ends.first()?.is_some_and(|(number, _)| number.value() < oldest) {
+    while taken < most && oldest_is_forgotten(batch)? {
         batch.tables.ends.pop_first()?;
         taken += 1;
     }
     Ok(taken)
+}
+
+fn oldest_is_forgotten(batch: &Batch<'_, '_>) -> Result<bool, StoreError> {
+    let Some((number, _)) = batch.tables.ends.first()? else { return Ok(false) };
+    let Some(row) = batch.tables.token_log.get(number.value())? else { return Ok(true) };
+    let key: KeyRow = codec::decode(number.value(), row.value())?;
+    Ok(batch.expiry.since(key.at) >= batch.memory.keys.ttl_of(Log::Token))
 }

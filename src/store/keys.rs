@@ -272,7 +272,7 @@ impl Keys {
         self.leaving.clear();
     }
 
-    const fn ttl_of(&self, log: Log) -> Millis {
+    pub(super) const fn ttl_of(&self, log: Log) -> Millis {
         let [token, message] = self.ttl;
         match log {
             Log::Token => token,

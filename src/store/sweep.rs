@@ -82,8 +82,8 @@ impl Sweep {
     fn keys(&self, batch: &mut Batch<'_, '_>) -> Result<Swept, StoreError> {
         let memory = &mut *batch.memory;
         let keys = memory.keys.expire(batch.tables, &memory.counters, batch.expiry, self.most)?;
-        let ends = ends::expire(batch)?;
-        let next = if keys == self.most { Place::Keys } else { Place::Submissions(0) };
+        let ends = ends::expire(batch, self.most)?;
+        let next = if keys.max(ends) == self.most { Place::Keys } else { Place::Submissions(0) };
         Ok(Swept { removed: keys + ends, next: Some(next) })
     }
 

@@ -224,7 +224,7 @@ fn the_same_bytes_get_the_same_answer_on_another_flows_path_whatever_it_would_ha
     let ping = phone::seal(&json!({"version": "3.0", "action": "ping", "screen": "WHAT", "data": {"error": "none"}}));
     let texts = [json!({"data": {"acknowledged": true}}), json!({"screen": "END", "data": {}})];
     let requests = [("/open", report("one"), &texts[0]), ("/report", report("two"), &texts[1])];
-    let pong = ping.post(&server, "/open").text().to_owned();
+    let alive = ping.post(&server, "/open").text().to_owned();
     let mut answers = Vec::new();
     for (path, request, text) in &requests {
         let answer = request.post(&server, path);
@@ -236,7 +236,7 @@ fn the_same_bytes_get_the_same_answer_on_another_flows_path_whatever_it_would_ha
             for ((_, request, _), answer) in requests.iter().zip(&answers) {
                 assert_eq!(request.post(&server, path).text(), answer, "{path}");
             }
-            assert_eq!(ping.post(&server, path).text(), pong, "{path}");
+            assert_eq!(ping.post(&server, path).text(), alive, "{path}");
         }
         if !is_restarted {
             server.configure(&TWO_FLOWS.replace("path = \"/report\"", "path = \"/report\"\nlanguage = \"de\""));
