@@ -1,4 +1,4 @@
-//! What went wrong between phones and a flow: counted, told, kept, whatever else becomes of the request.
+//! What went wrong between phones and a flow: counted, told, kept.
 //!
 //! Error notifications of phones are acknowledged. A request that was opened and does not fit the config is answered with
 //! a screen: to a status like 400 a phone has nothing to say but a generic error, and its user could not go on (*Error
@@ -35,7 +35,7 @@ pub(super) async fn keep(
         error = &*complaint.error,
         "a client did not like an answer of this flow: see `flowgate flows errors`"
     );
-    if let Err(refusal) = store(app, KeepComplaint { complaint, request: Some(request) }, deadline, trace).await {
+    if let Err(refusal) = store(app, KeepComplaint { complaint, request }, deadline, trace).await {
         tracing::warn!(flow = %flow, why = %refusal, "a client's complaint is in the log only");
     }
 }
@@ -58,7 +58,7 @@ impl Exchange<'_, '_> {
             "a request does not fit this flow in the config, and its user sees an error: see `flowgate flows errors`"
         );
         let named = complaint.screen.clone();
-        let change = KeepComplaint { complaint, request: None };
+        let change = KeepComplaint { complaint, request: self.request };
         if let Err(refusal) = store(self.app, change, self.deadline, self.trace).await {
             tracing::warn!(flow = %flow.name, why = %refusal, "a request that does not fit is in the log only");
         }

@@ -2,10 +2,12 @@
 //!
 //! Statuses and bodies are those of *Error Codes* (Flows): 432 where the signature does not fit, 421 where nothing can be
 //! decrypted, both with empty bodies; 400 for what is no envelope at all. Whatever could be opened is answered in its
-//! envelope. What the answer says is `exchange`'s.
+//! envelope, except text that is no JSON object, which counts as not decrypted, and what could not be carried out or kept
+//! just now: 503. What the answer says is `exchange`'s.
 //!
-//! One key and IV must never seal two different texts. So an answer is kept before it goes out, and the same bytes again
-//! get the same bytes; where they are no longer there, 421 makes the client ask again with another key.
+//! One key and IV must never seal two different texts. So an answer is kept before it goes out, and what goes out is what
+//! the writer says: this one, or the one that these bytes had before, on whatever path. Where that is no longer there, 421
+//! makes the client ask again with another key. Only what the same bytes always get, the answer to a ping, needs no memory.
 
 use std::sync::Arc;
 
@@ -58,7 +60,7 @@ pub(super) async fn post(
         trace.watched = watched(Arc::clone(flow));
     }
     let Opened { text, seal } = opened.map_err(|_| Refusal::CannotOpen)?;
-    let Some(_turn) = app.turns.take(request, deadline).await else { return Err(Refusal::NotStored) };
+    let Some(_turn) = app.turns.take(request, deadline).await else { return Err(Refusal::CopyUnderWay) };
     match exchange::reply(app, route, text.as_bytes(), request, deadline, trace).await? {
         Reply::Again(kept) => Ok(again(kept, trace)),
         Reply::Constant(answer) => {

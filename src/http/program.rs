@@ -14,7 +14,7 @@ use crate::intake::flow_endpoint::{Sent, Show};
 
 use super::exchange::{Exchange, Reply, fresh};
 use super::respond::Refusal;
-use super::screens::{SUCCESS, answers_so_far, answers_with, show, told};
+use super::screens::{SUCCESS, answers_so_far, answers_with, show, success, told};
 use super::upstream::{Upstream, UpstreamError};
 
 impl Exchange<'_, '_> {
@@ -40,10 +40,11 @@ impl Exchange<'_, '_> {
             return Ok(fresh(answer));
         };
         let answer = Value::Object(answer);
-        // What ends at once is a screen of nobody's.
-        if answer.get("screen").and_then(Value::as_str) != Some(SUCCESS) {
-            self.note_shown(shown, has_draft, &answer).await?;
+        if answer.get("screen").and_then(Value::as_str) == Some(SUCCESS) {
+            // A screen of nobody's, and no form: but also this end must name the token.
+            return Ok(fresh(success(Some(answer), shown.token(), None)));
         }
+        self.note_shown(shown, has_draft, &answer).await?;
         Ok(fresh(answer))
     }
 

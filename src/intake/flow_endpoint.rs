@@ -66,6 +66,10 @@ impl<'a> Request<'a> {
         let fields = object(body)?;
         optional_text(&fields, "version")?;
         let screen = optional_text(&fields, "screen")?.filter(|screen| !screen.is_empty());
+        // Before all that goes by the flow's fields: the same bytes are a ping wherever they are sent.
+        if fields.text("action").as_deref() == Some("ping") {
+            return Ok(Self::Ping);
+        }
         // Known by its data before its action, which is any (*Implementing Endpoint for Flows*, "Error Notification").
         if flow.encryption == Encryption::Required
             && let Some(complaint) = complaint::read(flow, screen.as_deref(), &fields)
@@ -77,7 +81,6 @@ impl<'a> Request<'a> {
         };
         let way = match action.as_str() {
             "data_exchange" => return Sent::read(flow, &fields, screen).map(Self::Sent),
-            "ping" => return Ok(Self::Ping),
             "INIT" => Way::Open,
             "BACK" => Way::Back,
             // More will come, and a program may know them.

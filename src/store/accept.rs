@@ -20,7 +20,7 @@ use crate::domain::time::Timestamp;
 
 use super::batch::{Batch, Transaction};
 use super::keys::{Hit, Log, Span};
-use super::{RowProblem, StoreError, answers, bookings, codec, leads};
+use super::{RowProblem, StoreError, answers, bookings, codec, ends, leads};
 
 /// Later arrivals kept for one submission at the most: a sender gone wild must not fill the disk.
 const JOINS_MAX: u64 = 16;
@@ -190,11 +190,11 @@ fn write(batch: &mut Batch<'_, '_>, form: &Form, whole: Submission, place: Place
     }
     batch.tables.submissions.insert(submission.get(), codec::encode(&row)?.as_slice())?;
     if let Some(key) = form.form_key {
-        learn(batch, Log::Token, key, Some(submission))?;
-    }
-    if let (Some(key), Some(end)) = (form.form_key, &form.end) {
-        // In the same commit: a second press at once, or after a crash, finds the end wherever it finds the form.
-        answers::keep(batch, key.of_end(), &answers::KeptAnswer { status: 200, body: end.clone() })?;
+        let row = learn(batch, Log::Token, key, Some(submission))?;
+        if let Some(end) = &form.end {
+            // In the same commit: a second press at once, or after a crash, finds the end wherever it finds the form.
+            ends::keep(batch, row, end)?;
+        }
     }
     if let Some(key) = form.message_key {
         learn(batch, Log::Message, key, Some(submission))?;
@@ -364,7 +364,7 @@ fn waits_for_message(batch: &Batch<'_, '_>, id: SubmissionId) -> Result<bool, St
 pub(super) fn find(batch: &Batch<'_, '_>, span: Span, keys: &[IdempotencyKey]) -> Result<Option<Hit>, StoreError> {
     for key in keys {
         match batch.memory.keys.find(batch.tables, &batch.memory.counters, span, key, batch.expiry)? {
-            // An encrypted request that was answered is no form, whoever refers to it as one.
+            // A row that an earlier version wrote for an encrypted request is no form, whoever refers to it as one.
             None | Some(Hit::Message) => {}
             hit => return Ok(hit),
         }
@@ -385,10 +385,10 @@ fn learn(
     log: Log,
     key: IdempotencyKey,
     submission: Option<SubmissionId>,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     batch.dirty = true;
     let memory = &mut *batch.memory;
-    memory.keys.learn(batch.tables, &mut memory.counters, log, key, submission, batch.expiry).map(|_| ())
+    memory.keys.learn(batch.tables, &mut memory.counters, log, key, submission, batch.expiry)
 }
 
 const fn duplicate(hit: Hit) -> Accepted {

@@ -32,9 +32,8 @@ const RESENT: Millis = Millis::from_secs(8 * 24 * 60 * 60);
 pub struct KeepComplaint {
     /// The complaint. Its time is set to the writer's.
     pub complaint: Complaint,
-    /// The encrypted request that brought it, where it has no answer but an acknowledgement: the same bytes again are the
-    /// same complaint.
-    pub request: Option<IdempotencyKey>,
+    /// The encrypted request that brought it: the same bytes again, once they have their answer, are the same complaint.
+    pub request: IdempotencyKey,
 }
 
 /// Takes all that one webhook body brought.
@@ -63,12 +62,8 @@ impl Transaction for KeepComplaint {
     }
 
     fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
-        if answers::is_answered(batch, self.request)? {
+        if answers::is_answered(batch, Some(self.request))? {
             return Ok(());
-        }
-        // The acknowledgement is the same for all: that the request was seen is all there is to keep of it.
-        if let Some(request) = self.request {
-            answers::note(batch, request)?;
         }
         let complaint = Complaint { at: batch.now, ..self.complaint.clone() };
         batch.dirty = true;

@@ -19,6 +19,7 @@
 //! | `writer`, `batch`, `request` | what shares a commit, and who is told what after it |
 //! | `keys` | what is a duplicate |
 //! | `answers` | that no encrypted request gets two answers |
+//! | `ends` | what a form that was sent before ended with |
 //! | `accept`, `drafts`, `flow_events`, `jobs`, `agents`, `leads`, `bookings`, `sweep` | named transactions: read, decide (domain), write |
 //! | `read` | snapshots for everybody else |
 //! | `check` | what must hold across tables |
@@ -36,6 +37,7 @@ mod codec;
 mod counters;
 mod disk;
 mod drafts;
+mod ends;
 mod error;
 mod flow_events;
 mod format;
@@ -57,11 +59,12 @@ mod tests;
 
 pub use accept::{Accept, Accepted, Join, StoredSubmission};
 pub use agents::{AddAgent, AgentChange, AgentChanged, ChangeAgent};
-pub use answers::{AnswerKept, FindKey, KeepAnswer, KeptAnswer, RecallAnswer};
+pub use answers::{AnswerKept, KeepAnswer, KeptAnswer, RecallAnswer};
 pub use batch::{Batch, Timing, Transaction};
 pub use bookings::{BookingChanged, CancelBooking, MoveBooking};
 pub use check::{Finding, Report, check};
 pub use drafts::{DraftKept, KeepDraft, NoteScreen};
+pub use ends::{FindKey, RecallEnd};
 pub use error::{RowProblem, StoreError};
 pub use flow_events::{KeepComplaint, Receive, Received};
 pub use handle::{Busy, Store};

@@ -4,7 +4,8 @@
 //! whoever walks a long one can let go in between. Nothing here decides anything.
 
 use redb::{
-    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError,
+    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
+    TableError,
 };
 
 use crate::domain::booking::{Booking, Interval};
@@ -318,7 +319,10 @@ impl Snapshot {
     }
 
     /// A table of rows; `None`: the file was written by a version that had no such table, and nothing has since.
-    pub(super) fn rows(&self, table: Rows) -> Result<Option<ReadOnlyTable<u64, &'static [u8]>>, StoreError> {
+    pub(super) fn rows<K: redb::Key + 'static, V: redb::Value + 'static>(
+        &self,
+        table: TableDefinition<'_, K, V>,
+    ) -> Result<Option<ReadOnlyTable<K, V>>, StoreError> {
         match self.txn.open_table(table) {
             Ok(table) => Ok(Some(table)),
             Err(TableError::TableDoesNotExist(_)) => Ok(None),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::http::{Answer, post, signed_post};
 use crate::support::phone::{self, PRIVATE_KEY};
-use crate::support::{PLAIN_FLOW, Server, get};
+use crate::support::{PLAIN_FLOW, Server, eventually, get};
 
 /// One encrypted flow, at the path that the vectors are sent to.
 const FLOW: &str = r#"
@@ -93,11 +93,15 @@ fn a_clients_complaint_is_kept_and_listed_and_is_no_form() {
 }
 
 #[test]
-fn a_complaint_is_acknowledged_although_nothing_can_be_kept() {
+fn where_nothing_can_be_kept_a_complaint_is_told_but_not_acknowledged_and_a_health_check_goes_on() {
     let server = server(&format!("{NO_ROOM}{FLOW}"));
     let complaint = json!({"version": "3.0", "action": "INIT", "data": {"error": "timeout_error"}});
-    assert_eq!(phone::ask(&server, "/home", &complaint), json!({"data": {"acknowledged": true}}));
+    let answer = phone::seal(&complaint).post(&server, "/home");
+    assert_eq!(answer.status, 503, "no answer goes out that is not kept: {}", answer.text());
+    eventually("the log has it", || server.log().contains("timeout_error").then_some(()));
     assert!(server.rows(&["flows", "errors"]).is_empty());
+    let ping = json!({"version": "3.0", "action": "ping"});
+    assert_eq!(phone::ask(&server, "/home", &ping), json!({"data": {"status": "active"}}));
     assert_eq!(say(&server, 1, &latency("ACTIVATED")), 503, "Meta is to send it again");
 }
 

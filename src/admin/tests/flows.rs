@@ -21,7 +21,7 @@ fn home() -> FlowName {
 fn complain(office: &Office, flow: &str, error: &str) {
     let complaint = Complaint::new(FlowName::new(flow).unwrap(), Some("A"), None, error, "no");
     let request = IdempotencyKey::of_message(&MessageId::new(error).unwrap());
-    office.store.ask(KeepComplaint { complaint, request: Some(request) }).unwrap();
+    office.store.ask(KeepComplaint { complaint, request }).unwrap();
 }
 
 /// Meta says this of its flow 17.

@@ -35,6 +35,12 @@ impl Show<'_> {
         self.way == Way::Back
     }
 
+    /// The token as it came.
+    #[must_use]
+    pub const fn token(&self) -> Option<&FlowToken> {
+        self.token.as_ref()
+    }
+
     /// The key of the form in the making, if anything tells whose it is.
     #[must_use]
     pub fn draft_key(&self) -> Option<IdempotencyKey> {

@@ -240,7 +240,7 @@ fn every_required_field_is_sent_by_the_button() {
             &format!("note {place}: sends \"e-mail\", which the config does not know…"),
         ],
     );
-    let odd = with(payload, json!({"name": "${form.name}", "error": "${form.email}"}));
+    let odd = with(payload, json!({"name": "${form.name}", "slot": "x", "error": "${form.email}"}));
     assert_said(
         &odd,
         &[&format!("note {place}: sends \"error\", as error…without the other fields it is taken for one")],

@@ -14,7 +14,7 @@ const DAY: u64 = 24 * 60 * 60 * 1000;
 fn complain(bench: &Bench, error: &str) {
     let complaint = Complaint::new(flow(), None, None, error, "");
     let request = IdempotencyKey::of_message(&MessageId::new(error).unwrap());
-    bench.store.ask(KeepComplaint { complaint, request: Some(request) }).unwrap();
+    bench.store.ask(KeepComplaint { complaint, request }).unwrap();
 }
 
 fn errors(bench: &Bench) -> Vec<String> {
