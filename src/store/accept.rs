@@ -337,18 +337,24 @@ fn form_of(batch: &Batch<'_, '_>, keys: &[IdempotencyKey], by_message: bool) -> 
     if let Some(hit) = find(batch, Span::Form, keys)? {
         return Ok(Some(hit));
     }
-    match find(batch, Span::Message, keys)? {
-        Some(Hit::Submission(id)) if by_message && waits_for_message(batch, id)? => Ok(Some(Hit::Submission(id))),
-        _ => Ok(None),
+    // One form may have had its message, and another one that knows the same token still wait for it.
+    for key in keys.iter().filter(|_| by_message) {
+        let hit = find(batch, Span::Message, std::slice::from_ref(key))?;
+        if let Some(Hit::Submission(id)) = hit
+            && waits_for_message(batch, id)?
+        {
+            return Ok(hit);
+        }
     }
+    Ok(None)
 }
 
-/// Whether a form ended at its flow's path and the message that follows has not come. One that retention took meanwhile had no
-/// other use for its key.
+/// Whether a form ended at its flow's path and the message that follows has not come. Of one that retention took meanwhile
+/// nobody knows: what comes then is taken as a form of its own, since joined to nothing it would be lost.
 fn waits_for_message(batch: &Batch<'_, '_>, id: SubmissionId) -> Result<bool, StoreError> {
-    let Some(row) = batch.tables.submissions.get(id.get())? else { return Ok(true) };
+    let Some(row) = batch.tables.submissions.get(id.get())? else { return Ok(false) };
     let first: StoredSubmission = codec::decode(id, row.value())?;
-    if first.submission.message_id.is_some() {
+    if first.submission.channel == Channel::Webhook {
         return Ok(false);
     }
     for row in batch.tables.joins.range((id.get(), 0)..=(id.get(), u64::MAX))? {
