@@ -16,7 +16,7 @@ use crate::store::{KeepComplaint, RecallAnswer};
 use super::exchange::{Exchange, Reply, fresh};
 use super::flows::store;
 use super::respond::Refusal;
-use super::screens::{error_on, show, told};
+use super::screens::{SUCCESS, error_on, show, told};
 use super::service::App;
 use super::trace::Trace;
 
@@ -57,7 +57,8 @@ impl Exchange<'_, '_> {
             why,
             "a request does not fit this flow in the config, and its user sees an error: see `flowgate flows errors`"
         );
-        let named = complaint.screen.clone();
+        // A form can't be ended by naming its end.
+        let named = complaint.screen.clone().filter(|name| &**name != SUCCESS);
         let change = KeepComplaint { complaint, request: self.request };
         if let Err(refusal) = store(self.app, change, self.deadline, self.trace).await {
             tracing::warn!(flow = %flow.name, why = %refusal, "a request that does not fit is in the log only");

@@ -150,3 +150,11 @@ fn what_only_a_program_may_know_passes_through_to_it() {
     assert_eq!(ask(&server, &later)["screen"], "ELSEWHERE", "its user stays there");
     assert_eq!(ask(&server, &json!({"action": "data_exchange", "flow_token": "u"}))["screen"], "NAME");
 }
+
+#[test]
+fn naming_the_end_ends_no_form() {
+    let server = server(FLOW);
+    let welcome = json!({"screen": "START", "data": {"greeting": "Welcome", "error_message": SORRY}});
+    assert_eq!(ask(&server, &exchange("SUCCESS", "t", &json!({"name": "Ann"}))), welcome);
+    assert!(server.submissions().is_empty());
+}
