@@ -73,8 +73,8 @@ pub(super) fn hints(desk: &Desk, read: &Snapshot) -> Result<Vec<String>, StoreEr
     hints.extend(standing(read.health_events()?).iter().filter(|stand| pointed_at(stand)).map(meta_hint));
     let complaints: u64 = complaints(read, desk.now())?.values().sum();
     if complaints > 0 {
-        let many = if complaints == 1 { "client complaint" } else { "client complaints" };
-        hints.push(format!("{complaints} {many} about answers in the last hour: `flowgate flows errors`"));
+        let many = if complaints == 1 { "error" } else { "errors" };
+        hints.push(format!("{complaints} {many} between phones and flows in the last hour: `flowgate flows errors`"));
     }
     Ok(hints)
 }

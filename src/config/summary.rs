@@ -12,6 +12,7 @@ use super::units;
 use super::upstream::UpstreamRule;
 use crate::domain::calendar::Calendar;
 use crate::domain::carried::carried;
+use crate::domain::complaint::Complaint;
 use crate::domain::flow::{Encryption, Flow, SignatureRule};
 use crate::domain::ids::DestinationName;
 use crate::domain::routes::Route;
@@ -162,6 +163,7 @@ impl Config {
                 flow.name
             ));
         }
+        notes.extend(self.flows.values().flat_map(|flow| like_complaints(flow)));
         if !self.admin_listen.ip().is_loopback() {
             notes.push(format!(
                 "admin_listen {} is open to other machines, and asks nobody who they are",
@@ -207,6 +209,19 @@ fn hints(flow: &Flow) -> Vec<String> {
         )
     });
     sticky.into_iter().chain(lacks).collect()
+}
+
+/// Fields that are called as those of phones' error notifications, which are told from forms by their names alone.
+fn like_complaints(flow: &Flow) -> impl Iterator<Item = String> {
+    let screens = flow.screens.iter().filter(|_| flow.encryption == Encryption::Required);
+    let fields = screens.flat_map(|screen| screen.fields.iter().map(|field| (&screen.name, &field.name)));
+    fields.filter(|(_, field)| Complaint::NAMES.contains(&field.as_str())).map(|(screen, field)| {
+        format!(
+            "flow {}: screen {screen} has a field {field:?}, as error notifications of phones have: one from this screen \
+             is taken for a form. Give the field another name",
+            flow.name
+        )
+    })
 }
 
 impl FlowSummary {

@@ -245,6 +245,21 @@ fn an_access_token_that_is_not_set_is_none_of_a_servers_business() {
 }
 
 #[test]
+fn fields_that_are_called_as_those_of_error_notifications_are_noted() {
+    let fields = "fields = { error = {}, error_message = {}, errors = {} }";
+    let flow = format!("[flows.home]\nscreens = [{{ name = \"A\", final = true, {fields} }}]\n");
+    let notes = |more: &str| {
+        let notes = accepted(&format!("{flow}{more}")).notes();
+        notes.into_iter().filter(|note| note.contains("error notifications")).collect::<Vec<_>>()
+    };
+    assert!(notes("").is_empty(), "plain senders have none");
+    let found = notes("encryption = \"required\"\nprivate_keys = [\"file:key.pem\"]");
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].starts_with("flow home: screen A has a field \"error\", as"), "{found:?}");
+    assert!(found[1].contains("\"error_message\""), "{found:?}");
+}
+
+#[test]
 fn the_summary_says_what_a_config_comes_to() {
     let text = format!("{}\n[flows.open]\nsignature = \"none\"\n", SHIPPED.replace("env:META", "text:META"));
     let config = Config { admin_listen: "0.0.0.0:8081".parse().unwrap(), ..accepted(&text) };

@@ -71,8 +71,8 @@ impl Asks {
     ///
     /// # Errors
     /// [`FieldProblem`] where they name half of one, or what is none. `needed`: also where they name none at all.
-    pub fn wish(&self, data: &str, needed: bool) -> Result<Option<Wish>, FieldProblem> {
-        let answers = serde_json::from_str(data).unwrap_or_default();
+    pub fn wish(&self, fields: &str, needed: bool) -> Result<Option<Wish>, FieldProblem> {
+        let answers = serde_json::from_str(fields).unwrap_or_default();
         match self.rule.wish(&answers)? {
             Some((date, time)) => Ok(Some(Wish { calendar: Arc::clone(&self.calendar), date, time })),
             None if needed => Err(FieldProblem { field: self.rule.date.clone(), flaw: Flaw::Missing }),

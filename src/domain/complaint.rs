@@ -1,4 +1,5 @@
-//! What a client says when it did not like our last answer: kept for the operator, never a submission.
+//! What went wrong between a phone and a flow: the phone did not like our last answer, or its request does not fit the
+//! config. Kept for the operator, never a submission.
 //!
 //! How one is told from a form is `crate::intake::flow_endpoint`'s; keeping few of them, and for how long, the store's.
 
@@ -10,7 +11,8 @@ use super::time::Timestamp;
 /// Bytes of each text of it at the most: clients write sentences, and strangers must not fill the disk.
 const TEXT_BYTES: usize = 1024;
 
-/// An error notification (*Implementing Endpoint for Flows*, "Error Notification").
+/// An error notification (*Implementing Endpoint for Flows*, "Error Notification"), or what we say of a request that was
+/// opened and can't be taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Complaint {
     /// When it came.
@@ -28,6 +30,9 @@ pub struct Complaint {
 }
 
 impl Complaint {
+    /// All that the data of an error notification may hold: its code under one of two names, and words for people.
+    pub const NAMES: [&'static str; 3] = ["error", "error_key", "error_message"];
+
     /// A complaint about `flow`. Its time is set by whoever keeps it.
     #[must_use]
     pub fn new(

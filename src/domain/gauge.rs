@@ -66,6 +66,7 @@ struct Minute {
     requests: u32,
     unavailable: u32,
     errors: BTreeMap<&'static str, u32>,
+    doubtful: BTreeMap<&'static str, u32>,
     latencies: Box<[u32; STEPS]>,
 }
 
@@ -84,11 +85,26 @@ pub struct Reading {
     pub recent: u32,
     /// Those of them for which the endpoint was not there.
     pub unavailable: u32,
+    /// Requests beside those in half an hour, of which nothing shows whether they were Meta's, by what did not fit.
+    pub doubtful: BTreeMap<&'static str, u32>,
 }
 
 impl Gauge {
     /// Takes one exchange that ended at `now`, by a clock that never jumps.
     pub fn record(&mut self, now: Duration, exchange: Exchange) {
+        if let Some(minute) = self.minute(now) {
+            minute.record(exchange);
+        }
+    }
+
+    /// Notes one request at `now` that may be a stranger's, and what did not fit. It is no figure of the endpoint.
+    pub fn doubt(&mut self, now: Duration, kind: &'static str) {
+        if let Some(minute) = self.minute(now) {
+            add(minute.doubtful.entry(kind).or_default(), 1);
+        }
+    }
+
+    fn minute(&mut self, now: Duration) -> Option<&mut Minute> {
         let number = minute_of(now);
         while self.minutes.front().is_some_and(|first| !is_within(first.number, number, SPAN_MINUTES)) {
             self.minutes.pop_front();
@@ -97,9 +113,7 @@ impl Gauge {
         if self.minutes.back().is_none_or(|last| last.number < number) {
             self.minutes.push_back(Minute::new(number));
         }
-        if let Some(minute) = self.minutes.back_mut() {
-            minute.record(exchange);
-        }
+        self.minutes.back_mut()
     }
 
     /// What the window shows at `now`.
@@ -112,6 +126,9 @@ impl Gauge {
             reading.requests = reading.requests.saturating_add(minute.requests);
             for (kind, count) in &minute.errors {
                 add(reading.errors.entry(kind).or_default(), *count);
+            }
+            for (kind, count) in &minute.doubtful {
+                add(reading.doubtful.entry(kind).or_default(), *count);
             }
             for (sum, count) in latencies.iter_mut().zip(minute.latencies.iter()) {
                 add(sum, *count);
@@ -129,7 +146,8 @@ impl Gauge {
 
 impl Minute {
     fn new(number: u64) -> Self {
-        Self { number, requests: 0, unavailable: 0, errors: BTreeMap::new(), latencies: Box::new([0; STEPS]) }
+        let latencies = Box::new([0; STEPS]);
+        Self { number, requests: 0, unavailable: 0, errors: BTreeMap::new(), doubtful: BTreeMap::new(), latencies }
     }
 
     fn record(&mut self, exchange: Exchange) {
@@ -259,6 +277,16 @@ mod tests {
         assert_eq!(reading.availability(), Some(100.0));
         let later = gauge.read(MINUTE * 31);
         assert_eq!((later.requests, later.recent, later.error_rate()), (2, 0, Some(50.0)));
+        assert_eq!(gauge.read(MINUTE * 60), Reading::default());
+    }
+
+    #[test]
+    fn what_may_be_a_strangers_stands_beside_the_figures() {
+        let mut gauge = Gauge::default();
+        gauge.doubt(MINUTE, "bad_signature");
+        gauge.doubt(MINUTE * 2, "bad_signature");
+        let doubtful = BTreeMap::from([("bad_signature", 2)]);
+        assert_eq!(gauge.read(MINUTE * 2), Reading { doubtful, ..Reading::default() });
         assert_eq!(gauge.read(MINUTE * 60), Reading::default());
     }
 

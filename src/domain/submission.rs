@@ -150,12 +150,6 @@ impl IdempotencyKey {
         Self(bytes)
     }
 
-    /// The key under which the end of the form behind this one is kept, where it is not the usual one.
-    #[must_use]
-    pub fn of_end(&self) -> Self {
-        Self::of("end", &[&self.to_string()])
-    }
-
     /// The key that a reference names: 32 lower-case hex digits.
     #[must_use]
     pub fn from_reference(text: &str) -> Option<Self> {

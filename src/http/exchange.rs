@@ -14,7 +14,7 @@ use crate::domain::submission::IdempotencyKey;
 use crate::domain::texts::TextKey;
 use crate::intake::IntakeError;
 use crate::intake::flow_endpoint::{Request, Sent, Show};
-use crate::store::{Accepted, DraftKept, FindKey, KeepDraft, KeptAnswer, NoteScreen, RecallAnswer};
+use crate::store::{Accepted, DraftKept, FindKey, KeepDraft, KeptAnswer, NoteScreen, RecallAnswer, RecallEnd};
 
 use super::flows::{self, store};
 use super::respond::{self, Refusal};
@@ -30,7 +30,7 @@ const TOKEN_GONE: u16 = 427;
 
 /// What is to be sealed, or was.
 pub(super) enum Reply {
-    /// The same whatever happens.
+    /// What the same bytes are answered whatever happened before, and whatever flow they are sent to.
     Constant(Value),
     /// An answer to this request alone.
     Fresh(StatusCode, Value),
@@ -69,7 +69,7 @@ pub(super) async fn reply(
         Ok(Request::Complaint(complaint)) => {
             exchange.trace.outcome = "complaint";
             complaints::keep(app, complaint, request, deadline, exchange.trace).await;
-            return Ok(Reply::Constant(json!({"data": {"acknowledged": true}})));
+            Ok(fresh(json!({"data": {"acknowledged": true}})))
         }
         Ok(Request::Show(shown)) => match &route.upstream {
             Some(upstream) => exchange.show_from(upstream, &shown, text).await,
@@ -92,6 +92,7 @@ pub(super) async fn reply(
             exchange.trace.outcome = "invalid_field";
             Ok(fresh(error_on(&screen, &flow.told(&screen, &problem))))
         }
+        Err(Refusal::Intake(error)) => exchange.misfit(text, error).await,
         other => other,
     }
 }
@@ -107,7 +108,7 @@ impl Exchange<'_, '_> {
         let kept = answers_so_far(self.app, draft)?;
         let has_draft = !kept.is_empty();
         // Whoever opens a form sees nothing of what was answered before: a sender may have given many people one token.
-        let answers = if shown.is_back { kept } else { self.flow.agents_among(&kept) };
+        let answers = if shown.is_back() { kept } else { self.flow.agents_among(&kept) };
         let screen = shown.screen(&answers);
         let answer = show(self.app, self.flow, &screen, &answers)?;
         self.note_shown(shown, has_draft, &answer).await?;
@@ -191,7 +192,7 @@ impl Exchange<'_, '_> {
         form.request = Some(self.request);
         let keys = form.keys();
         let is_own = end.is_some();
-        let answer = success(end, sent, keys.first().copied());
+        let answer = success(end, sent.token(), keys.first().copied().filter(|_| sent.lacks_token()));
         form.end = is_own.then(|| answer.to_string().into());
         match flows::accept(self.app, form, self.deadline, self.trace).await? {
             Accepted::New { .. } => Ok(fresh(answer)),
@@ -256,11 +257,11 @@ impl Exchange<'_, '_> {
             return Ok(self.gone());
         }
         let own = match key.filter(|_| self.flow.has_program) {
-            Some(key) => store(self.app, RecallAnswer { request: key.of_end() }, self.deadline, self.trace).await?,
+            Some(form) => store(self.app, RecallEnd { form }, self.deadline, self.trace).await?,
             None => None,
         };
-        let own = own.and_then(|kept| serde_json::from_str(&kept.body).ok());
-        Ok(fresh(success(own, sent, key)))
+        let own = own.and_then(|text| serde_json::from_str(&text).ok());
+        Ok(fresh(success(own, sent.token(), key.filter(|_| sent.lacks_token()))))
     }
 
     pub(super) fn gone(&mut self) -> Reply {

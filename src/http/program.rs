@@ -14,11 +14,11 @@ use crate::intake::flow_endpoint::{Sent, Show};
 
 use super::exchange::{Exchange, Reply, fresh};
 use super::respond::Refusal;
-use super::screens::{SUCCESS, answers_so_far, answers_with, show, told};
+use super::screens::{SUCCESS, answers_so_far, answers_with, show, success, told};
 use super::upstream::{Upstream, UpstreamError};
 
 impl Exchange<'_, '_> {
-    /// The screen that the program opens with, or goes back to.
+    /// The screen that the program opens with or goes back to, or what it answers to an action that only it may know.
     pub(super) async fn show_from(
         &mut self,
         upstream: &Upstream,
@@ -32,7 +32,7 @@ impl Exchange<'_, '_> {
         // Whoever opens a form sees nothing of what was answered before: a sender may have given many people one token.
         let kept = answers_so_far(self.app, shown.draft_key())?;
         let has_draft = !kept.is_empty();
-        let answers = if shown.is_back { kept } else { self.flow.agents_among(&kept) };
+        let answers = if shown.is_back() { kept } else { self.flow.agents_among(&kept) };
         let Some(answer) = self.ask(upstream, text).await else {
             let answer = self.fall_back(upstream, &shown.screen(&answers), &answers)?;
             self.trace.outcome = "fallback";
@@ -40,10 +40,11 @@ impl Exchange<'_, '_> {
             return Ok(fresh(answer));
         };
         let answer = Value::Object(answer);
-        // What ends at once is a screen of nobody's.
-        if answer.get("screen").and_then(Value::as_str) != Some(SUCCESS) {
-            self.note_shown(shown, has_draft, &answer).await?;
+        if answer.get("screen").and_then(Value::as_str) == Some(SUCCESS) {
+            // A screen of nobody's, and no form: but also this end must name the token.
+            return Ok(fresh(success(Some(answer), shown.token(), None)));
         }
+        self.note_shown(shown, has_draft, &answer).await?;
         Ok(fresh(answer))
     }
 
@@ -108,7 +109,10 @@ impl Exchange<'_, '_> {
     /// The screen that users see instead: the one they are on, unless the config names another.
     fn fall_back(&self, upstream: &Upstream, on: &str, answers: &Map<String, Value>) -> Result<Value, Refusal> {
         let fallback = upstream.fallback();
-        let screen = fallback.screen.as_deref().unwrap_or(on);
+        // Where the request names no screen, its user sees the first one.
+        let on = Some(on).filter(|on| !on.is_empty());
+        let first = || self.flow.screens.first().map_or("", |screen| &screen.name);
+        let screen = fallback.screen.as_deref().or(on).unwrap_or_else(first);
         let message = fallback.message.as_deref().unwrap_or_else(|| self.flow.texts.get(TextKey::TryAgain));
         Ok(told(show(self.app, self.flow, screen, answers)?, message))
     }

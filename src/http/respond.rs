@@ -44,6 +44,8 @@ pub(super) enum Refusal {
     EnvelopeSignature,
     #[error("it can't be decrypted")]
     CannotOpen,
+    #[error("the same request is still being answered: try again in a moment")]
+    CopyUnderWay,
     #[error(transparent)]
     Flooded(#[from] Flooded),
     #[error("{0}: try again in a moment")]
@@ -71,7 +73,7 @@ impl Refusal {
             Self::Body(BodyError::Broken) => (StatusCode::BAD_REQUEST, "bad_request"),
             Self::EnvelopeSignature => (signature_unfit(), "bad_signature"),
             Self::CannotOpen => (StatusCode::MISDIRECTED_REQUEST, "cannot_decrypt"),
-            Self::Body(BodyError::OverBudget) | Self::Busy(Busy::Full) | Self::Flooded(_) => {
+            Self::Body(BodyError::OverBudget) | Self::Busy(Busy::Full) | Self::CopyUnderWay | Self::Flooded(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "busy")
             }
             Self::Busy(Busy::NotOpen) | Self::NotStored => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),

@@ -114,8 +114,8 @@ pub(super) fn screen_with(name: &str, data: &Value) -> Value {
 }
 
 /// The end of the flow: `own`, or the usual one. The token is required in it; what else it holds comes back by webhook, so
-/// it is kept small: a reference to the form, known as `key`, where the token is none.
-pub(super) fn success(own: Option<Value>, sent: &Sent<'_>, key: Option<IdempotencyKey>) -> Value {
+/// it is kept small: a reference to the form, known as `reference`, where the token is none.
+pub(super) fn success(own: Option<Value>, token: Option<&FlowToken>, reference: Option<IdempotencyKey>) -> Value {
     let mut answer = own.unwrap_or_else(|| screen_with(SUCCESS, &json!({})));
     let mut inner = Some(&mut answer);
     for name in ["data", "extension_message_response", "params"] {
@@ -128,8 +128,8 @@ pub(super) fn success(own: Option<Value>, sent: &Sent<'_>, key: Option<Idempoten
         });
     }
     if let Some(params) = inner.and_then(Value::as_object_mut) {
-        params.insert(TOKEN.to_owned(), json!(sent.token().map_or("unused", FlowToken::as_str)));
-        if let Some(key) = key.filter(|_| sent.lacks_token()) {
+        params.insert(TOKEN.to_owned(), json!(token.map_or("unused", FlowToken::as_str)));
+        if let Some(key) = reference {
             params.insert(IdempotencyKey::REFERENCE.to_owned(), json!(key.to_string()));
         }
     }

@@ -171,10 +171,7 @@ impl App {
             ("/readyz", &Method::GET | &Method::HEAD) => Ok(health::readyz(&self.store, trace)),
             ("/healthz" | "/readyz", _) => Err(Refusal::Method("GET, HEAD")),
             (path, method) => match self.flows.get(path) {
-                Some(route) if method == Method::POST => {
-                    trace.watched = route.keys.is_some().then(|| Arc::clone(&route.flow));
-                    flows::post(self, route, &head.headers, body, trace).await
-                }
+                Some(route) if method == Method::POST => flows::post(self, route, &head.headers, body, trace).await,
                 Some(_) => Err(Refusal::Method("POST")),
                 None => Err(Refusal::NotFound),
             },

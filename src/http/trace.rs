@@ -82,6 +82,16 @@ impl Figures {
     }
 }
 
+/// What a request is to the gauge of its flow. Meta watches how encrypted flows do, and nothing but its own requests.
+pub(super) enum Watched {
+    /// Not an encrypted flow's, or anybody's.
+    Unseen,
+    /// Meta's, or a stranger's: it has a signature that does not fit or, where none is asked for, no key opens it.
+    Doubtful(Arc<Flow>),
+    /// Meta's: signed or, where no signature is asked for, opened.
+    Metas(Arc<Flow>),
+}
+
 /// One request, from its head on. Told when it is dropped.
 pub(super) struct Trace<'a> {
     figures: &'a Figures,
@@ -98,8 +108,8 @@ pub(super) struct Trace<'a> {
     pub(super) decrypt: Option<Duration>,
     /// How long the writer took.
     pub(super) timing: Option<Timing>,
-    /// The encrypted flow that it was sent to: Meta watches how those do.
-    pub(super) watched: Option<Arc<Flow>>,
+    /// What the gauge of its flow makes of it.
+    pub(super) watched: Watched,
     /// The HTTP status of its answer, once that is made.
     pub(super) status: Option<u16>,
     /// What it became.
@@ -123,7 +133,7 @@ impl<'a> Trace<'a> {
             verify: None,
             decrypt: None,
             timing: None,
-            watched: None,
+            watched: Watched::Unseen,
             status: None,
             submission: None,
             job: None,
@@ -167,9 +177,13 @@ impl Drop for Trace<'_> {
     fn drop(&mut self) {
         let now = self.clock.elapsed();
         let total = now.saturating_sub(self.began);
-        if let Some(flow) = &self.watched {
-            let took = Millis::new(u64::try_from(total.as_millis()).unwrap_or(u64::MAX));
-            self.figures.watch.record(&flow.name, now, Exchange::new(self.status, self.outcome, took));
+        match &self.watched {
+            Watched::Unseen => {}
+            Watched::Doubtful(flow) => self.figures.watch.doubt(&flow.name, now, self.outcome),
+            Watched::Metas(flow) => {
+                let took = Millis::new(u64::try_from(total.as_millis()).unwrap_or(u64::MAX));
+                self.figures.watch.record(&flow.name, now, Exchange::new(self.status, self.outcome, took));
+            }
         }
         self.figures.count(self.room, self.outcome);
         self.figures.total.record(total.as_secs_f64());

@@ -45,8 +45,9 @@ pub use answer::UpstreamError;
 /// Bytes of all answers of one program being read together.
 const ANSWERS_BYTES_MAX: u64 = 64 << 20;
 
-/// How long a connection waits for the next request. On loopback a new connection costs next to nothing, and one that is kept too long may be closed by the
-/// program in the moment it is taken: Node does that after five seconds, gunicorn after two.
+/// How long a connection waits for the next request. On loopback a new connection costs next to nothing, and one that is
+/// kept too long may be closed by the program in the moment it is taken: Node does that after five seconds, gunicorn
+/// after two.
 const IDLE: Duration = Duration::from_secs(1);
 
 const AGENT: &str = concat!("flowgate/", env!("CARGO_PKG_VERSION"));
@@ -102,8 +103,8 @@ impl Upstream {
         &self.rule.fallback
     }
 
-    /// Posts a decrypted request, byte for byte, and gives the answer: an object whose `screen` is a text that is not empty, and whose
-    /// `data`, if it is there, is an object.
+    /// Posts a decrypted request, byte for byte, and gives the answer: an object whose `screen` is a text that is not
+    /// empty, and whose `data`, if it is there, is an object.
     ///
     /// `id` is the `webhook-id`: the same where the same request is asked again, so that the program can tell; visible ASCII
     /// characters other than `.` only. Waits for as long as the rule says, and never beyond `deadline`.

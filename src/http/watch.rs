@@ -1,6 +1,7 @@
 //! How the endpoints of encrypted flows do, as Meta sees them: fed by each request as it ends, read by admins.
 //!
-//! In memory only: Meta looks back half an hour itself. The counting is `crate::domain::gauge`'s.
+//! What is not known to be Meta's is no figure of the endpoint: a stranger must not make it look ill. In memory only: Meta
+//! looks back half an hour itself. The counting is `crate::domain::gauge`'s.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,10 +17,19 @@ pub struct Watch(Arc<Mutex<BTreeMap<FlowName, Gauge>>>);
 impl Watch {
     /// Takes one exchange with `flow` that ended at `now`, by the clock of this process.
     pub(super) fn record(&self, flow: &FlowName, now: Duration, exchange: Exchange) {
+        self.with(flow, |gauge| gauge.record(now, exchange));
+    }
+
+    /// Notes one request at `now` of which nothing shows whether it was Meta's, and what did not fit.
+    pub(super) fn doubt(&self, flow: &FlowName, now: Duration, kind: &'static str) {
+        self.with(flow, |gauge| gauge.doubt(now, kind));
+    }
+
+    fn with(&self, flow: &FlowName, change: impl FnOnce(&mut Gauge)) {
         let mut gauges = self.gauges();
         match gauges.get_mut(flow) {
-            Some(gauge) => gauge.record(now, exchange),
-            None => gauges.entry(flow.clone()).or_default().record(now, exchange),
+            Some(gauge) => change(gauge),
+            None => change(gauges.entry(flow.clone()).or_default()),
         }
     }
 

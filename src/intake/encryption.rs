@@ -75,6 +75,9 @@ impl Envelope {
     }
 
     /// The key under which its answer is kept: it depends on what the three parts hold, however their JSON is written.
+    ///
+    /// Neither part can be changed by anybody who does not know the AES key: OAEP gives no second wrapping of it, GCM no
+    /// second text. Whoever uses one key and IV for two requests has given those away before they are answered.
     #[must_use]
     pub fn key(&self) -> IdempotencyKey {
         let mut hash = Sha256::new();

@@ -2,7 +2,11 @@
 //!
 //! The body has `version`, `action`, `screen`, `data`, `flow_token` and `context.user_id` (protocol of the data endpoint,
 //! *Implementing Endpoint for Flows*). All but the action may be missing; fields that we do not know are kept. What is
-//! answered is `crate::http`'s business, envelopes are `super::encryption`'s.
+//! answered is `crate::http`'s business, envelopes are `super::encryption`'s; what is no form at all is told in `complaint`,
+//! which screen follows an opening or a step back in `show`.
+
+mod complaint;
+mod show;
 
 use serde_json::{Map, Value, json};
 
@@ -16,6 +20,9 @@ use crate::domain::time::{Millis, Timestamp};
 
 use super::json::{Fields, values};
 use super::{Catalog, IntakeError};
+pub use complaint::misfit;
+pub use show::Show;
+use show::Way;
 
 /// How long the same answers without a token of their own are a second press of the same user.
 const PRESSES: Millis = Millis::from_secs(10 * 60);
@@ -33,49 +40,6 @@ pub enum Request<'a> {
     Complaint(Complaint),
     /// A screen was sent.
     Sent(Sent<'a>),
-}
-
-/// A screen that is to be shown: the form was opened, or its user goes back.
-#[derive(Debug)]
-pub struct Show<'a> {
-    flow: &'a Flow,
-    /// The screen that a request names: going back, the one that is left.
-    named: Option<String>,
-    token: Option<FlowToken>,
-    /// Whether the user goes back.
-    pub is_back: bool,
-}
-
-impl Show<'_> {
-    /// The key of the form in the making, if anything tells whose it is.
-    #[must_use]
-    pub fn draft_key(&self) -> Option<IdempotencyKey> {
-        IdempotencyKey::of_draft(&self.flow.name, self.token.as_ref(), &Customer::default())
-    }
-
-    /// What is kept of those who were `shown` something, and have answered nothing yet; `None` where nothing tells whose
-    /// form it is.
-    #[must_use]
-    pub fn draft(&self, on: &str, shown: &Map<String, Value>, now: Timestamp) -> Option<(IdempotencyKey, Draft)> {
-        let draft = Draft {
-            flow: self.flow.name.clone(),
-            flow_token: self.token.clone(),
-            customer: Customer::default(),
-            screen: on.into(),
-            data: json!(shown).to_string().into(),
-            updated_at: now,
-        };
-        Some((self.draft_key()?, draft))
-    }
-
-    /// The name of the screen, when these are the answers so far. Empty: the flow declares none, nor was one named.
-    #[must_use]
-    pub fn screen(&self, answers: &Map<String, Value>) -> String {
-        // Sent while on this screen (*Flow JSON*, `refresh_on_back`): what is to be shown is the one before.
-        let left = self.named.as_deref().filter(|_| self.is_back);
-        let shown = left.map_or_else(|| self.flow.screens.first(), |left| self.flow.before(left, answers));
-        shown.map(|screen| screen.name.clone()).or_else(|| self.named.clone()).unwrap_or_default()
-    }
 }
 
 /// A screen that was sent.
@@ -102,29 +66,33 @@ impl<'a> Request<'a> {
         let fields = object(body)?;
         optional_text(&fields, "version")?;
         let screen = optional_text(&fields, "screen")?.filter(|screen| !screen.is_empty());
+        // Before all that goes by the flow's fields: the same bytes are a ping wherever they are sent.
+        if fields.text("action").as_deref() == Some("ping") {
+            return Ok(Self::Ping);
+        }
         // Known by its data before its action, which is any (*Implementing Endpoint for Flows*, "Error Notification").
         if flow.encryption == Encryption::Required
-            && let Some(complaint) = complaint(flow, screen.as_deref(), &fields)
+            && let Some(complaint) = complaint::read(flow, screen.as_deref(), &fields)
         {
             return Ok(Self::Complaint(complaint));
         }
         let Some(action) = optional_text(&fields, "action")? else {
             return Err(IntakeError::field("action", "is missing: a submission has data_exchange"));
         };
-        match action.as_str() {
-            "data_exchange" => Sent::read(flow, &fields, screen).map(Self::Sent),
-            "ping" => Ok(Self::Ping),
-            "INIT" | "BACK" => {
-                let is_back = action == "BACK";
-                // The screen may be missing (*Implementing Endpoint for Flows*); one that is named must be there.
-                if is_back && screen.is_some() && !flow.screens.is_empty() {
-                    flow.known(screen.as_deref())?;
-                }
-                let token = fields.text("flow_token").and_then(|token| FlowToken::new(&token).ok());
-                Ok(Self::Show(Show { flow, named: screen, token, is_back }))
-            }
-            _ => Err(IntakeError::UnknownAction(beginning(&action))),
+        let way = match action.as_str() {
+            "data_exchange" => return Sent::read(flow, &fields, screen).map(Self::Sent),
+            "INIT" => Way::Open,
+            "BACK" => Way::Back,
+            // More will come, and a program may know them.
+            _ if flow.has_program => Way::Unknown,
+            _ => return Err(IntakeError::UnknownAction(beginning(&action))),
+        };
+        // The screen may be missing (*Implementing Endpoint for Flows*); one that is named must be there, unless it is a
+        // program's to know.
+        if way == Way::Back && screen.is_some() && !flow.screens.is_empty() && !flow.has_program {
+            flow.known(screen.as_deref())?;
         }
+        Ok(Self::Show(Show { flow, named: screen, token: complaint::token(&fields), way }))
     }
 }
 
@@ -132,7 +100,11 @@ impl<'a> Sent<'a> {
     fn read(flow: &'a Flow, fields: &Fields<'_>, screen: Option<String>) -> Result<Self, IntakeError> {
         let text: Box<str> = fields.get("data").map_or("{}", |data| data.get()).into();
         let data = values(&text).map_err(|why| IntakeError::field("data", why))?;
-        let stage = flow.stage(screen.as_deref(), &data)?;
+        let stage = match flow.stage(screen.as_deref(), &data) {
+            // What follows a screen is for the program to say, also of one that the config does not know.
+            Err(_) if flow.has_program => Stage::Draft,
+            stage => stage?,
+        };
         if let Some(problem) = flow.problems(screen.as_deref().or(Some("")), &data).into_iter().next() {
             return Err(IntakeError::Unfit { screen: screen.unwrap_or_default(), problem });
         }
@@ -263,24 +235,6 @@ impl<'a> Sent<'a> {
             },
         }
     }
-}
-
-/// What the client complains of: `data` has an error as a text, which no field of the screen is called.
-fn complaint(flow: &Flow, screen: Option<&str>, fields: &Fields<'_>) -> Option<Complaint> {
-    let declared = |name: &str| {
-        let screen = screen.and_then(|screen| flow.screen(screen));
-        screen.is_some_and(|screen| screen.fields.iter().any(|field| field.name == name))
-    };
-    let data = fields.object("data");
-    let text = |name: &str| data.text(name).filter(|_| !declared(name));
-    let error = text("error").or_else(|| text("error_key"))?;
-    // Where no fields are declared, a form's own `error` is told by what else there is.
-    if flow.screens.is_empty() && !data.others(&["error", "error_key", "error_message"]).is_empty() {
-        return None;
-    }
-    let token = fields.text("flow_token").and_then(|token| FlowToken::new(&token).ok());
-    let message = data.text("error_message").unwrap_or_default();
-    Some(Complaint::new(flow.name.clone(), screen, token, &error, &message))
 }
 
 /// The fields of a body.

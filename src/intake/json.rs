@@ -24,6 +24,11 @@ impl<'a> Fields<'a> {
         field.map(|(_, value)| *value).filter(|value| value.get() != "null")
     }
 
+    /// The names of all fields, those included that are null.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_ref())
+    }
+
     /// A field that is a string; `None` where it is missing, null, or something else.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         self.get(name).and_then(|value| serde_json::from_str(value.get()).ok())

@@ -20,7 +20,7 @@ use crate::domain::time::Timestamp;
 
 use super::batch::{Batch, Transaction};
 use super::keys::{Hit, Log, Span};
-use super::{RowProblem, StoreError, announce, answers, bookings, codec, joins, schedule};
+use super::{RowProblem, StoreError, announce, answers, bookings, codec, ends, joins, schedule};
 
 /// Takes what one request brought.
 #[derive(Debug)]
@@ -172,11 +172,11 @@ fn write(batch: &mut Batch<'_, '_>, form: &Form, whole: Submission, place: Place
     }
     batch.tables.submissions.insert(submission.get(), codec::encode(&row)?.as_slice())?;
     if let Some(key) = form.form_key {
-        learn(batch, Log::Token, key, Some(submission))?;
-    }
-    if let (Some(key), Some(end)) = (form.form_key, &form.end) {
-        // In the same commit: a second press at once, or after a crash, finds the end wherever it finds the form.
-        answers::keep(batch, key.of_end(), &answers::KeptAnswer { status: 200, body: end.clone() })?;
+        let row = learn(batch, Log::Token, key, Some(submission))?;
+        if let Some(end) = &form.end {
+            // In the same commit: a second press at once, or after a crash, finds the end wherever it finds the form.
+            ends::keep(batch, row, end)?;
+        }
     }
     if let Some(key) = form.message_key {
         learn(batch, Log::Message, key, Some(submission))?;
@@ -240,19 +240,23 @@ fn form_of(batch: &Batch<'_, '_>, keys: &[IdempotencyKey], by_message: bool) -> 
     if let Some(hit) = find(batch, Span::Form, keys)? {
         return Ok(Some(hit));
     }
-    match find(batch, Span::Message, keys)? {
-        Some(Hit::Submission(id)) if by_message && joins::waits_for_message(batch, id)? => {
-            Ok(Some(Hit::Submission(id)))
+    // One form may have had its message, and another one that knows the same token still wait for it.
+    for key in keys.iter().filter(|_| by_message) {
+        let hit = find(batch, Span::Message, std::slice::from_ref(key))?;
+        if let Some(Hit::Submission(id)) = hit
+            && joins::waits_for_message(batch, id)?
+        {
+            return Ok(hit);
         }
-        _ => Ok(None),
     }
+    Ok(None)
 }
 
 /// The form that is known under one of `keys`, taken within `span`.
 pub(super) fn find(batch: &Batch<'_, '_>, span: Span, keys: &[IdempotencyKey]) -> Result<Option<Hit>, StoreError> {
     for key in keys {
         match batch.memory.keys.find(batch.tables, &batch.memory.counters, span, key, batch.expiry)? {
-            // An encrypted request that was answered is no form, whoever refers to it as one.
+            // A row that an earlier version wrote for an encrypted request is no form, whoever refers to it as one.
             None | Some(Hit::Message) => {}
             hit => return Ok(hit),
         }
@@ -273,10 +277,10 @@ pub(super) fn learn(
     log: Log,
     key: IdempotencyKey,
     submission: Option<SubmissionId>,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     batch.dirty = true;
     let memory = &mut *batch.memory;
-    memory.keys.learn(batch.tables, &mut memory.counters, log, key, submission, batch.expiry).map(|_| ())
+    memory.keys.learn(batch.tables, &mut memory.counters, log, key, submission, batch.expiry)
 }
 
 pub(super) const fn duplicate(hit: Hit) -> Accepted {

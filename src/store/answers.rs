@@ -1,9 +1,13 @@
 //! Answers to encrypted requests: the same bytes again get the same bytes back, since one key and IV must never seal two
-//! different answers.
+//! different texts.
 //!
-//! A request is known by a key of its own among those of forms ([`super::keys`]), as long as those are remembered. Its
-//! answer is kept under the number of that key's row, within a bound of bytes; past it the oldest answers go, and whoever
-//! asks for one of those is told that it is gone, never another one.
+//! Two memories, which forget at different times. *That* a request was answered is on disk until four million more were
+//! (`answered_max` of the options), however long those take: whoever has caught a signed body can send it for as long as its
+//! flow has the private key, long after the token in it is forgotten. Past that bound it would be answered anew; what helps
+//! then, `docs/flows.md` says. *What* was answered is kept within a bound of bytes; past it the oldest answers go, and
+//! whoever asks for one of those is told that it is gone, never another one.
+//!
+//! A request is known by its envelope alone, whatever flow it is sent to. Forms have keys of their own: [`super::keys`].
 
 use redb::{ReadableTable, ReadableTableMetadata};
 use serde::{Deserialize, Serialize};
@@ -11,11 +15,15 @@ use serde::{Deserialize, Serialize};
 use crate::domain::submission::IdempotencyKey;
 
 use super::batch::{Batch, Transaction};
-use super::keys::{Log, Span};
+use super::keys::Span;
 use super::{StoreError, codec};
 
 /// Bytes of all answers that are kept: about a hundred thousand of the usual ones.
 pub(super) const BYTES_MAX: u64 = 64 << 20;
+
+/// Requests forgotten for each new one, where too many are remembered. More than one, so that a file comes down to a bound
+/// that was lowered; few, so that no commit is held up by it.
+const FORGOTTEN: usize = 2;
 
 /// An answer as it went out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,13 +61,6 @@ pub enum AnswerKept {
     Gone,
 }
 
-/// Which of some keys is remembered.
-#[derive(Debug)]
-pub struct FindKey {
-    /// Keys of forms, in order.
-    pub keys: Vec<IdempotencyKey>,
-}
-
 impl Transaction for KeepAnswer {
     type Outcome = AnswerKept;
 
@@ -86,56 +87,12 @@ impl Transaction for RecallAnswer {
     }
 }
 
-impl Transaction for FindKey {
-    type Outcome = Option<IdempotencyKey>;
-
-    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<Option<IdempotencyKey>, StoreError> {
-        for key in &self.keys {
-            if seen(batch, *key)?.is_some() {
-                return Ok(Some(*key));
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// Keeps an answer that is not known yet.
-pub(super) fn keep(batch: &mut Batch<'_, '_>, request: IdempotencyKey, answer: &KeptAnswer) -> Result<(), StoreError> {
-    let row = note(batch, request)?;
-    let bytes = codec::encode(answer)?;
-    batch.tables.answers.insert(row, bytes.as_slice())?;
-    batch.memory.answer_bytes = batch.memory.answer_bytes.saturating_add(length(&bytes));
-    while batch.memory.answer_bytes > BYTES_MAX && batch.tables.answers.len()? > 1 {
-        take_oldest(batch)?;
-    }
-    Ok(())
-}
-
 /// Whether `request` was answered.
 pub(super) fn is_answered(batch: &Batch<'_, '_>, request: Option<IdempotencyKey>) -> Result<bool, StoreError> {
     Ok(match request {
-        Some(request) => seen(batch, request)?.is_some(),
+        Some(request) => number_of(batch, request)?.is_some(),
         None => false,
     })
-}
-
-/// Remembers that a request was answered. Returns the row of its key.
-pub(super) fn note(batch: &mut Batch<'_, '_>, request: IdempotencyKey) -> Result<u64, StoreError> {
-    batch.dirty = true;
-    let memory = &mut *batch.memory;
-    let (tables, counters) = (&mut *batch.tables, &mut memory.counters);
-    memory.keys.learn(tables, counters, Log::Token, request, None, batch.expiry)
-}
-
-/// Takes the answers whose keys have expired. Returns how many.
-pub(super) fn expire(batch: &mut Batch<'_, '_>) -> Result<usize, StoreError> {
-    let oldest = batch.tables.token_log.first()?.map_or(u64::MAX, |(number, _)| number.value());
-    let mut taken = 0;
-    while batch.tables.answers.first()?.is_some_and(|(number, _)| number.value() < oldest) {
-        take_oldest(batch)?;
-        taken += 1;
-    }
-    Ok(taken)
 }
 
 /// Bytes of all answers in the table.
@@ -144,17 +101,71 @@ pub(super) fn bytes_in(table: &impl ReadableTable<u64, &'static [u8]>) -> Result
 }
 
 fn recall(batch: &Batch<'_, '_>, request: IdempotencyKey) -> Result<Option<AnswerKept>, StoreError> {
-    let Some(row) = seen(batch, request)? else { return Ok(None) };
-    Ok(Some(match batch.tables.answers.get(row)? {
-        Some(bytes) => AnswerKept::Earlier(codec::decode(row, bytes.value())?),
+    let Some(number) = number_of(batch, request)? else { return Ok(None) };
+    Ok(Some(match batch.tables.answers.get(number)? {
+        Some(bytes) => AnswerKept::Earlier(codec::decode(number, bytes.value())?),
         None => AnswerKept::Gone,
     }))
 }
 
-/// The row of a key's log, if it is remembered.
-fn seen(batch: &Batch<'_, '_>, key: IdempotencyKey) -> Result<Option<u64>, StoreError> {
+/// The number under which a request was answered.
+fn number_of(batch: &Batch<'_, '_>, request: IdempotencyKey) -> Result<Option<u64>, StoreError> {
+    if let Some(number) = batch.tables.answered.get(request.as_bytes())? {
+        return Ok(Some(number.value()));
+    }
+    // The versions before noted requests among the keys of forms: those rows count as long as they are there.
     let memory = &*batch.memory;
-    memory.keys.row_of(batch.tables, &memory.counters, Span::Form, &key, batch.expiry)
+    for span in [Span::Form, Span::Message] {
+        let row = memory.keys.row_of(batch.tables, &memory.counters, span, &request, batch.expiry)?;
+        if row.is_some() {
+            return Ok(row);
+        }
+    }
+    Ok(None)
+}
+
+/// Keeps an answer that is not known yet.
+fn keep(batch: &mut Batch<'_, '_>, request: IdempotencyKey, answer: &KeptAnswer) -> Result<(), StoreError> {
+    let bytes = codec::encode(answer)?;
+    batch.dirty = true;
+    let number = note(batch, request)?;
+    batch.tables.answers.insert(number, bytes.as_slice())?;
+    batch.memory.answer_bytes = batch.memory.answer_bytes.saturating_add(length(&bytes));
+    while batch.memory.answer_bytes > BYTES_MAX && batch.tables.answers.len()? > 1 {
+        take_oldest(batch)?;
+    }
+    Ok(())
+}
+
+/// Remembers that a request was answered, and forgets the oldest where those are too many. Returns its number.
+fn note(batch: &mut Batch<'_, '_>, request: IdempotencyKey) -> Result<u64, StoreError> {
+    let last = match batch.tables.answered_log.last()? {
+        Some((number, _)) => number.value(),
+        // Answers of the versions before lie under numbers of `token_log`: these begin behind them.
+        None => batch.memory.counters.log_rows[0],
+    };
+    let number = last.saturating_add(1);
+    batch.tables.answered_log.insert(number, request.as_bytes())?;
+    batch.tables.answered.insert(request.as_bytes(), number)?;
+    for _ in 0..FORGOTTEN {
+        if batch.tables.answered_log.len()? <= batch.memory.answered_max {
+            break;
+        }
+        forget_oldest(batch)?;
+    }
+    Ok(number)
+}
+
+fn forget_oldest(batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
+    let Some((number, request)) = batch.tables.answered_log.pop_first()?.map(|row| (row.0.value(), *row.1.value()))
+    else {
+        return Ok(());
+    };
+    batch.tables.answered.remove(&request)?;
+    while batch.tables.answers.first()?.is_some_and(|(of, _)| of.value() <= number) {
+        take_oldest(batch)?;
+    }
+    Ok(())
 }
 
 fn take_oldest(batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {

@@ -64,6 +64,8 @@ pub(super) struct Memory {
     pub(super) roster: Roster,
     /// Bytes of the answers that are kept.
     pub(super) answer_bytes: u64,
+    /// Encrypted requests that are remembered at the most.
+    pub(super) answered_max: u64,
     /// The longest time that one booking of a calendar takes: how far back to look for those that still run.
     pub(super) longest: HashMap<CalendarName, Millis>,
     clock: ExpiryClock,
@@ -89,7 +91,16 @@ impl Memory {
             Err(TableError::TableDoesNotExist(_)) => 0,
             Err(error) => return Err(error.into()),
         };
-        Ok(Self { committed: counters.clone(), counters, keys, roster, answer_bytes, longest, clock })
+        Ok(Self {
+            committed: counters.clone(),
+            counters,
+            keys,
+            roster,
+            answer_bytes,
+            answered_max: options.answered_max,
+            longest,
+            clock,
+        })
     }
 
     /// The batch is on disk.

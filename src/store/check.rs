@@ -16,13 +16,14 @@ use super::StoreError;
 use super::accept::StoredSubmission;
 use super::answers::KeptAnswer;
 use super::codec::{self, Row};
+use super::ends::End;
 use super::flow_events::KEPT;
 use super::joins::Join;
 use super::keys::KeyRow;
 use super::read::Snapshot;
 use super::tables::{
-    AGENTS, ANSWERS, ATTEMPTS, BOOKINGS, COMPLAINTS, DEAD, DRAFTS, DUE, HEALTH_EVENTS, JOBS, JOINS, LEADS, MESSAGE_LOG,
-    OPEN_LEADS, REVIVED, Rows, SUBMISSIONS, TAKEN, TOKEN_LOG, WAITING_LEADS,
+    AGENTS, ANSWERED, ANSWERED_LOG, ANSWERS, ATTEMPTS, BOOKINGS, COMPLAINTS, DEAD, DRAFTS, DUE, ENDS, HEALTH_EVENTS,
+    JOBS, JOINS, LEADS, MESSAGE_LOG, OPEN_LEADS, REVIVED, Rows, SUBMISSIONS, TAKEN, TOKEN_LOG, WAITING_LEADS,
 };
 
 /// Findings told at the most; more are counted.
@@ -83,6 +84,7 @@ pub fn check(snapshot: &Snapshot) -> Result<Report, StoreError> {
     leads(snapshot, &mut report)?;
     bookings(snapshot, &mut report)?;
     keys(snapshot, &mut report)?;
+    answered(snapshot, &mut report)?;
     said_of_flows::<Complaint>(snapshot, COMPLAINTS, &mut report)?;
     said_of_flows::<HealthEvent>(snapshot, HEALTH_EVENTS, &mut report)?;
     Ok(report)
@@ -250,12 +252,39 @@ fn keys(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
             report.readable::<KeyRow>(number.value(), bytes.value());
         }
     }
+    let Some(ends) = snapshot.rows(ENDS)? else { return Ok(()) };
+    for row in ends.iter()? {
+        let (number, bytes) = row?;
+        report.readable::<End>(number.value(), bytes.value());
+        let is_known = snapshot.transaction().open_table(TOKEN_LOG)?.get(number.value())?.is_some();
+        report.expect(is_known, "an end is kept no longer than the key of its form", || {
+            format!("end {}", number.value())
+        });
+    }
+    Ok(())
+}
+
+fn answered(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
     if let Some(answers) = snapshot.rows(ANSWERS)? {
         for row in answers.iter()? {
             let (number, bytes) = row?;
             report.readable::<KeptAnswer>(number.value(), bytes.value());
         }
     }
+    let (Some(log), Some(answered)) = (snapshot.rows(ANSWERED_LOG)?, snapshot.rows(ANSWERED)?) else { return Ok(()) };
+    for row in log.iter()? {
+        let (number, request) = row?;
+        report.rows += 1;
+        let found = answered.get(request.value())?.map(|found| found.value());
+        report.expect(
+            found == Some(number.value()),
+            "an encrypted request that was answered has the number that it stands under",
+            || format!("request {}, found under {found:?}", number.value()),
+        );
+    }
+    let (in_order, found) = (log.len()?, answered.len()?);
+    report
+        .expect(in_order == found, "no other encrypted request has a number", || format!("{found}, {in_order} stand"));
     Ok(())
 }
 

@@ -27,12 +27,12 @@ const RECENT: usize = 1000;
 /// (*Create a webhook endpoint*).
 const RESENT: Millis = Millis::from_secs(8 * 24 * 60 * 60);
 
-/// Keeps what a client complained of.
+/// Keeps what went wrong between a phone and a flow.
 #[derive(Debug)]
 pub struct KeepComplaint {
     /// The complaint. Its time is set to the writer's.
     pub complaint: Complaint,
-    /// The encrypted request that brought it: the same bytes again are the same complaint.
+    /// The encrypted request that brought it: the same bytes again, once they have their answer, are the same complaint.
     pub request: IdempotencyKey,
 }
 
@@ -65,8 +65,6 @@ impl Transaction for KeepComplaint {
         if answers::is_answered(batch, Some(self.request))? {
             return Ok(());
         }
-        // The acknowledgement is the same for all: that the request was seen is all there is to keep of it.
-        answers::note(batch, self.request)?;
         let complaint = Complaint { at: batch.now, ..self.complaint.clone() };
         batch.dirty = true;
         append(&mut batch.tables.complaints, &complaint)

@@ -54,12 +54,12 @@ pub(super) fn join(
     Ok(Accepted::Duplicate { of: Some(id) })
 }
 
-/// Whether a form ended at its flow's path and the message that follows has not come. One that retention took meanwhile had no
-/// other use for its key.
+/// Whether a form ended at its flow's path and the message that follows has not come. Of one that retention took meanwhile
+/// nobody knows: what comes then is taken as a form of its own, since joined to nothing it would be lost.
 pub(super) fn waits_for_message(batch: &Batch<'_, '_>, id: SubmissionId) -> Result<bool, StoreError> {
-    let Some(first) = find(batch, id)? else { return Ok(true) };
+    let Some(first) = find(batch, id)? else { return Ok(false) };
     let has_come = || Ok::<_, StoreError>(of(batch, id)?.iter().any(|join| join.message_id.is_some()));
-    Ok(first.submission.message_id.is_none() && !has_come()?)
+    Ok(first.submission.channel != Channel::Webhook && !has_come()?)
 }
 
 /// What arrived later for `id`, in order.

@@ -49,7 +49,7 @@ pub(super) struct KeyRow {
     pub(super) key: [u8; 16],
     /// When it was accepted, by the expiry clock.
     pub(super) at: Timestamp,
-    /// What it became; 0: a message that became no submission, or an encrypted request that was answered.
+    /// What it became; 0: a message that became no submission or, as earlier versions wrote it, an encrypted request.
     pub(super) submission: u64,
 }
 
@@ -283,7 +283,7 @@ impl Keys {
         self.leaving.clear();
     }
 
-    const fn length_of(&self, span: Span) -> Millis {
+    pub(super) const fn length_of(&self, span: Span) -> Millis {
         let [form, message] = self.spans;
         match span {
             Span::Form => form,

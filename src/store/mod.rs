@@ -19,6 +19,7 @@
 //! | `writer`, `batch`, `request` | what shares a commit, and who is told what after it |
 //! | `keys` | what is a duplicate |
 //! | `answers` | that no encrypted request gets two answers |
+//! | `ends` | what a form that was sent before ended with |
 //! | `accept`, `drafts`, `flow_events`, `jobs`, `agents`, `leads`, `bookings`, `sweep` | named transactions: read, decide (domain), write |
 //! | `read` | snapshots for everybody else |
 //! | `check` | what must hold across tables |
@@ -38,6 +39,7 @@ mod counters;
 mod deliveries;
 mod disk;
 mod drafts;
+mod ends;
 mod error;
 mod flow_events;
 mod format;
@@ -62,12 +64,13 @@ mod tests;
 
 pub use accept::{Accept, Accepted, StoredSubmission};
 pub use agents::{AddAgent, AgentChange, AgentChanged, ChangeAgent};
-pub use answers::{AnswerKept, FindKey, KeepAnswer, KeptAnswer, RecallAnswer};
+pub use answers::{AnswerKept, KeepAnswer, KeptAnswer, RecallAnswer};
 pub use batch::{Batch, Timing, Transaction};
 pub use bookings::{BookingChanged, CancelBooking, MoveBooking};
 pub use check::{Finding, Report, check};
 pub use deliveries::{NoteDelivery, PauseDestination};
 pub use drafts::{DraftKept, KeepDraft, NoteScreen};
+pub use ends::{FindKey, RecallEnd};
 pub use error::{RowProblem, StoreError};
 pub use flow_events::{KeepComplaint, Receive, Received};
 pub use handle::{Busy, Store};

@@ -33,6 +33,9 @@ pub struct StoreOptions {
     pub cache_bytes: usize,
     /// Idempotency keys in memory at the most. Older ones stay on disk.
     pub keys_max: usize,
+    /// Encrypted requests at the most of which it is remembered that they were answered, 1 or more. Each takes
+    /// about 65 bytes of the file.
+    pub answered_max: u64,
     /// How long a form's key is remembered.
     pub token_ttl: Millis,
     /// How long a webhook message's key is remembered.
@@ -60,6 +63,7 @@ impl StoreOptions {
             batch: 256,
             cache_bytes: 64 << 20,
             keys_max: 10_000_000,
+            answered_max: 4_000_000,
             token_ttl: Millis::from_secs(DAY),
             message_ttl: Millis::from_secs(8 * DAY),
             free_space_min: 256 << 20,

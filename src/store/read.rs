@@ -307,7 +307,7 @@ impl Snapshot {
     /// As [`Snapshot::submission`].
     pub fn counts(&self) -> Result<Counts, StoreError> {
         let jobs = self.txn.open_table(JOBS)?.len()?;
-        let delivering = self.table(LANES)?.map(|lanes| lanes.len()).transpose()?.unwrap_or(0);
+        let delivering = self.rows(LANES)?.map(|lanes| lanes.len()).transpose()?.unwrap_or(0);
         let jobs_scheduled = self.txn.open_table(DUE)?.len()?.saturating_add(delivering);
         let jobs_dead = self.txn.open_table(DEAD)?.len()?;
         let leads_unassigned = self.txn.open_table(WAITING_LEADS)?.len()?;
@@ -324,15 +324,10 @@ impl Snapshot {
         })
     }
 
-    /// A table of rows; likewise `None`.
-    pub(super) fn rows(&self, table: Rows) -> Result<Option<ReadOnlyTable<u64, &'static [u8]>>, StoreError> {
-        self.table(table)
-    }
-
     /// A table; `None`: the file was written by a version that had no such table, and nothing has since.
-    pub(super) fn table<K: Key + 'static, V: Value + 'static>(
+    pub(super) fn rows<K: Key + 'static, V: Value + 'static>(
         &self,
-        table: TableDefinition<'static, K, V>,
+        table: TableDefinition<'_, K, V>,
     ) -> Result<Option<ReadOnlyTable<K, V>>, StoreError> {
         match self.txn.open_table(table) {
             Ok(table) => Ok(Some(table)),

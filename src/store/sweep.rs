@@ -1,4 +1,4 @@
-//! What time takes away: expired keys, and submissions, attempts, drafts and what was said of flows past their
+//! What time takes away: expired keys with the ends of their forms, and submissions, attempts, drafts and what was said of flows past their
 //! retention. In slices, so that no commit is held up by them.
 //!
 //! Never taken: a submission whose job is not over or is a dead letter, whose lead is open, or whose booking lies ahead;
@@ -17,7 +17,7 @@ use crate::domain::time::{Millis, Timestamp};
 
 use super::accept::StoredSubmission;
 use super::batch::{Batch, Transaction};
-use super::{StoreError, answers, codec, deliveries, flow_events, leads};
+use super::{StoreError, codec, deliveries, ends, flow_events, leads};
 
 /// Takes away one slice.
 #[derive(Clone, Debug)]
@@ -82,9 +82,9 @@ impl Sweep {
     fn keys(&self, batch: &mut Batch<'_, '_>) -> Result<Swept, StoreError> {
         let memory = &mut *batch.memory;
         let keys = memory.keys.expire(batch.tables, &memory.counters, batch.expiry, self.most)?;
-        let answers = answers::expire(batch)?;
-        let next = if keys == self.most { Place::Keys } else { Place::Submissions(0) };
-        Ok(Swept { removed: keys + answers, next: Some(next) })
+        let ends = ends::expire(batch, self.most)?;
+        let next = if keys.max(ends) == self.most { Place::Keys } else { Place::Submissions(0) };
+        Ok(Swept { removed: keys + ends, next: Some(next) })
     }
 
     fn submissions(&self, batch: &mut Batch<'_, '_>, after: u64) -> Result<Swept, StoreError> {

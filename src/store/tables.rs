@@ -27,7 +27,14 @@ pub(super) const JOINS: TableDefinition<'static, (u64, u64), &[u8]> = TableDefin
 pub(super) const TOKEN_LOG: Rows = TableDefinition::new("token_log");
 /// Idempotency keys of webhook messages, likewise.
 pub(super) const MESSAGE_LOG: Rows = TableDefinition::new("message_log");
-/// Answers to encrypted requests, by the row that their request's key has in `token_log`.
+/// Ends of forms that are not the usual one, by the row that their form's key has in `token_log`. Files that an older
+/// version wrote have no such table; likewise the next two.
+pub(super) const ENDS: Rows = TableDefinition::new("ends");
+/// The number of each encrypted request that was answered. Random pages: one look-up and one row for each of them.
+pub(super) const ANSWERED: TableDefinition<'static, &[u8; 16], u64> = TableDefinition::new("answered");
+/// The same requests in order: the oldest are forgotten first. Key: the last one's and 1.
+pub(super) const ANSWERED_LOG: TableDefinition<'static, u64, &[u8; 16]> = TableDefinition::new("answered_log");
+/// What was answered to them, by number.
 pub(super) const ANSWERS: Rows = TableDefinition::new("answers");
 /// Keys that no longer fit into memory. Random pages: touched only past `limits.idempotency_keys`.
 pub(super) const OLD_KEYS: Hashed = TableDefinition::new("old_keys");
@@ -101,6 +108,9 @@ tables! {
     joins: JOINS, ((u64, u64), &'static [u8]);
     token_log: TOKEN_LOG, (u64, &'static [u8]);
     message_log: MESSAGE_LOG, (u64, &'static [u8]);
+    ends: ENDS, (u64, &'static [u8]);
+    answered: ANSWERED, (&'static [u8; 16], u64);
+    answered_log: ANSWERED_LOG, (u64, &'static [u8; 16]);
     answers: ANSWERS, (u64, &'static [u8]);
     old_keys: OLD_KEYS, (&'static [u8; 16], &'static [u8]);
     drafts: DRAFTS, (&'static [u8; 16], &'static [u8]);

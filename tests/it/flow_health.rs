@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::http::{Answer, post, signed_post};
 use crate::support::phone::{self, PRIVATE_KEY};
-use crate::support::{PLAIN_FLOW, Server, get};
+use crate::support::{PLAIN_FLOW, Server, eventually, get};
 
 /// One encrypted flow, at the path that the vectors are sent to.
 const FLOW: &str = r#"
@@ -88,16 +88,20 @@ fn a_clients_complaint_is_kept_and_listed_and_is_no_form() {
     assert_eq!(server.rows(&["flows", "errors", "--limit", "1", "--flow", "home", "--since", "1h"]), errors[..1]);
     assert!(server.rows(&["flows", "errors", "--flow", "away"]).is_empty());
     let hint = hints(&server);
-    assert!(hint.len() == 1 && hint[0].starts_with("2 client complaints"), "{hint:?}");
+    assert!(hint.len() == 1 && hint[0].starts_with("2 errors between phones and flows"), "{hint:?}");
     assert_eq!(server.cli(&["check"]).code, 0);
 }
 
 #[test]
-fn a_complaint_is_acknowledged_although_nothing_can_be_kept() {
+fn where_nothing_can_be_kept_a_complaint_is_told_but_not_acknowledged_and_a_health_check_goes_on() {
     let server = server(&format!("{NO_ROOM}{FLOW}"));
     let complaint = json!({"version": "3.0", "action": "INIT", "data": {"error": "timeout_error"}});
-    assert_eq!(phone::ask(&server, "/home", &complaint), json!({"data": {"acknowledged": true}}));
+    let answer = phone::seal(&complaint).post(&server, "/home");
+    assert_eq!(answer.status, 503, "no answer goes out that is not kept: {}", answer.text());
+    eventually("the log has it", || server.log().contains("timeout_error").then_some(()));
     assert!(server.rows(&["flows", "errors"]).is_empty());
+    let ping = json!({"version": "3.0", "action": "ping"});
+    assert_eq!(phone::ask(&server, "/home", &ping), json!({"data": {"status": "active"}}));
     assert_eq!(say(&server, 1, &latency("ACTIVATED")), 503, "Meta is to send it again");
 }
 
@@ -168,16 +172,54 @@ fn the_endpoints_own_figures_show_what_meta_will_see() {
     assert!(well["p50_ms"].as_u64().unwrap() <= well["p90_ms"].as_u64().unwrap(), "{well}");
 
     let bad = |name| send(&server, "/home", &vectors(include_str!("../vectors/flow_bad.json"), name).remove(0)).status;
-    assert_eq!((bad("signature_wrong_secret"), bad("wrong_rsa_key")), (432, 421));
+    assert_eq!(bad("wrong_rsa_key"), 421);
+    let few = health();
+    assert_eq!((&few["error_rate"], &few["verdict"]), (&json!(25.0), &json!("watch")), "one may be chance");
+    assert_eq!((bad("wrong_rsa_key"), bad("oaep_sha1"), bad("array")), (421, 421, 400));
     assert_eq!(server.get("/home").status, 405, "not from Meta, who posts");
     let ill = health();
-    assert_eq!((&ill["requests"], &ill["errors"], &ill["error_rate"]), (&json!(5), &json!(2), &json!(40.0)));
-    assert_eq!(ill["errors_by_kind"], json!({"bad_signature": 1, "cannot_decrypt": 1}));
+    assert_eq!((&ill["requests"], &ill["errors"], &ill["error_rate"]), (&json!(7), &json!(4), &json!(57.14)));
+    assert_eq!(ill["errors_by_kind"], json!({"bad_json": 1, "cannot_decrypt": 3}));
+    assert!(ill["advice"].as_str().unwrap().contains("flowgate keys check"), "{ill}");
     assert_eq!((&ill["verdict"], &ill["availability"]), (&json!("alert"), &json!(100.0)), "it was there all the time");
-    assert!(hints(&server)[0].contains("flow home: error rate of 40 % is over Meta's threshold of 10 %"));
+    assert!(hints(&server)[0].contains("flow home: error rate of 57.1 % is over Meta's threshold of 50 %"));
     let shown = server.cli(&["flows", "health"]).out;
-    assert!(shown.contains("ALERT  flow home") && shown.contains("5 requests, 2 errors"), "{shown}");
+    assert!(shown.contains("ALERT  flow home") && shown.contains("7 requests, 4 errors"), "{shown}");
     assert_eq!(server.cli(&["flows", "health", "--flow", "form"]).code, 3, "Meta does not watch plain flows");
+}
+
+#[test]
+fn strangers_never_make_an_endpoint_look_ill() {
+    let open = FLOW.replace("home", "open").replace("encryption =", "signature = \"none\"\nencryption =");
+    let server = server(&format!("[limits]\nflow_body = \"4KiB\"\n{FLOW}{open}"));
+    let health = |flow| server.row(&["flows", "health", "--flow", flow]);
+    let (json_type, text_type) = (("content-type", "application/json"), ("content-type", "text/plain"));
+    let large = vec![b' '; 5 << 10];
+    for (headers, body, status) in
+        [(vec![json_type], &b"{}"[..], 432), (vec![json_type], &large, 413), (vec![text_type], b"hello", 415)]
+    {
+        assert_eq!(server.connect().exchange(&post("/home", &headers, body)).unwrap().status, status);
+    }
+    let quiet = health("home");
+    assert_eq!((&quiet["verdict"], &quiet["requests"], &quiet["errors"]), (&json!("ok"), &json!(0), &json!(0)));
+
+    // It may be Meta, with the secret of another app.
+    let wrong = vectors(include_str!("../vectors/flow_bad.json"), "signature_wrong_secret").remove(0);
+    assert_eq!(send(&server, "/home", &wrong).status, 432);
+    let doubtful = health("home");
+    assert_eq!((&doubtful["verdict"], &doubtful["requests"]), (&json!("watch"), &json!(0)));
+    assert_eq!(doubtful["doubtful_by_kind"], json!({"bad_signature": 1}));
+    assert!(doubtful["advice"].as_str().unwrap().contains("meta.app_secrets"), "{doubtful}");
+
+    // Where nobody signs, what could be opened is Meta's.
+    let post_unsigned = |body: &[u8]| server.connect().exchange(&post("/open", &[json_type], body)).unwrap().status;
+    assert_eq!(post_unsigned(&phone::seal(&json!({"action": "ping"})).body), 200);
+    assert_eq!(post_unsigned(&phone::seal_for(phone::OTHER_PUBLIC_KEY, &json!({"action": "ping"})).body), 421);
+    assert_eq!(post_unsigned(b"{}"), 400);
+    let open = health("open");
+    assert_eq!((&open["requests"], &open["errors"], &open["verdict"]), (&json!(1), &json!(0), &json!("ok")));
+    assert_eq!(open["doubtful_by_kind"], json!({"cannot_decrypt": 1}));
+    assert!(hints(&server).is_empty(), "{:?}", hints(&server));
 }
 
 #[test]

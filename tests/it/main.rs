@@ -32,6 +32,8 @@ mod encrypted_flow;
 mod example_clinic;
 // Which screen comes next and before, choices, texts, agents, what is full.
 mod encrypted_screens;
+// Requests that were opened and do not fit, and forms that look like error notifications.
+mod does_not_fit;
 // Complaints of phones, events of Meta's monitoring, and the endpoint's own figures.
 mod flow_health;
 // Envelopes of all kinds, and floods of them.

@@ -13,7 +13,8 @@ use sha2::Sha256;
 use crate::support::http::Answer;
 use crate::support::phone::{self, PUBLIC_KEY, Sealed};
 use crate::support::program::{Act, Asked, Program, SECRET, exchange, flow, serve};
-use crate::support::{BOOKING_FLOW, Server, all_at_once, eventually};
+use crate::support::user::ids;
+use crate::support::{BOOKING_FLOW, Server, all_at_once, eventually, in_days};
 
 /// A program of two screens. Its end holds something that no two requests have in common.
 fn clinic(asked: &Asked) -> Act {
@@ -221,6 +222,43 @@ fn a_form_that_the_program_ends_without_a_slot_is_not_taken_and_what_was_answere
     assert_eq!(server.rows(&["drafts"])[0]["data"], json!({"name": "Ann"}));
     let told = |line: &&str| line.contains("WARN") && line.contains("has ended a form that can't be taken");
     assert_eq!(server.log().lines().filter(told).count(), 1, "its owner is told: {}", server.log());
+}
+
+#[test]
+fn a_form_that_the_program_ends_without_a_slot_leads_back_to_the_slots_of_the_day_that_was_chosen() {
+    let program = Program::start(|asked| {
+        Act::show(&match asked.json()["screen"].as_str() {
+            Some("LAST") => end("v"),
+            _ => json!({"screen": "LAST", "data": {}}),
+        })
+    });
+    let screens = r#"screens = [
+    { name = "DAY", fields = { day = { type = "date" } } },
+    { name = "SLOT", data = { slots = { slots = "chair", day = "day" } }, fields = { slot = {} } },
+    { name = "LAST", final = true, fields = { name = {} } },
+]
+booking ="#;
+    let server = serve(&booking(&program).replace("booking =", screens));
+    let day = in_days(5);
+    ask(&server, &exchange("DAY", "t", &json!({"day": day})));
+    let back = ask(&server, &exchange("LAST", "t", &json!({"name": "Ann"})));
+    assert_eq!(back["screen"], "SLOT", "where it is asked for: {back}");
+    let slots = ids(&back["data"]["slots"]);
+    assert!(!slots.is_empty() && slots.iter().all(|slot| slot.starts_with(&day)), "{slots:?}");
+    assert_eq!(server.rows(&["drafts"])[0]["data"], json!({"day": day, "name": "Ann"}));
+}
+
+#[test]
+fn an_end_without_a_form_names_the_token_as_well() {
+    let program = Program::start(|_| Act::show(&end("closed")));
+    let server = serve(&flow(&program.url(), ""));
+    for action in ["INIT", "BACK"] {
+        let request = json!({"version": "3.0", "action": action, "screen": "NAME", "flow_token": "t"});
+        assert_eq!(ask(&server, &request), ended("t", "closed"), "{action}");
+        let request = json!({"version": "3.0", "action": action, "screen": "NAME"});
+        assert_eq!(ask(&server, &request), ended("unused", "closed"), "{action}");
+    }
+    assert!(server.submissions().is_empty() && server.rows(&["drafts"]).is_empty());
 }
 
 #[test]

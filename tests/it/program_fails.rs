@@ -188,3 +188,26 @@ fn a_kill_between_the_end_and_its_answer_makes_one_submission_when_the_button_is
     }
     assert_each_once(&server.submissions(), &tokens);
 }
+
+#[test]
+fn a_copy_whose_time_is_over_before_the_first_one_is_answered_is_told_so() {
+    let program = Program::start(|_| Act::Hang);
+    let server = serve(&format!("[limits]\nrequest = \"3s\"\n{}", flow(&program.url(), "timeout = \"2s\"")));
+    let request = phone::seal(&exchange("NAME", "t", &json!({"name": "Ann"})));
+    let post = signed_post("/home", &request.body);
+    let (begin, rest) = post.split_at(post.len() - 1);
+    // The copy's time runs from here on; another request lets two seconds of it go by.
+    let mut copy = server.connect();
+    copy.send(begin).unwrap();
+    assert_eq!(send(&server, "other"), fallback());
+    let mut first = server.connect();
+    first.send(&post).unwrap();
+    eventually("the first is asked about", || (program.asked().len() > 1).then_some(()));
+    let late = copy.exchange(rest).unwrap();
+    assert_eq!((late.status, late.code()), (503, "busy".to_owned()), "{}", late.text());
+    assert!(late.text().contains("the same request is still being answered"), "{}", late.text());
+    assert_eq!(late.header("retry-after"), Some("1"));
+    let answer = first.receive().unwrap();
+    assert_eq!(request.open(&answer), fallback());
+    assert_eq!(copy.exchange(&post).unwrap().text(), answer.text(), "later it gets the answer of the first");
+}

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::support::http::Answer;
-use crate::support::phone::Sealed;
+use crate::support::phone::{self, Sealed};
 use crate::support::user::{User, ids, server, success};
 use crate::support::{Server, all_at_once, assert_each_once, in_days};
 
@@ -178,9 +178,7 @@ fn an_old_screen_that_is_replayed_changes_nothing_in_the_newer_draft() {
         let ann = user(&server, "ann");
         let old = Kept::of("an old choice", &server, ann.answers("CHOICE", &json!({"slot": early, "note": "old"})));
         let back = Kept::of("an old way back", &server, {
-            crate::support::phone::seal(
-                &json!({"version": "3.0", "action": "BACK", "screen": "CONFIRM", "flow_token": "ann"}),
-            )
+            phone::seal(&json!({"version": "3.0", "action": "BACK", "screen": "CONFIRM", "flow_token": "ann"}))
         });
         assert_eq!(back.opened()["screen"], "CHOICE");
         assert_eq!(ann.draft().unwrap()["screen"], "CHOICE", "the draft tells where its user is");
@@ -200,4 +198,69 @@ fn an_old_screen_that_is_replayed_changes_nothing_in_the_newer_draft() {
     }
     assert_eq!(user(&server, "ann").sends("CONFIRM", &json!({"name": "Ann"})), success("ann"));
     assert_eq!(server.submissions()[0]["data"], json!({"slot": late, "note": null, "name": "Ann"}));
+}
+
+/// Two flows with one key. What one takes for a complaint of the phone is a field of the other's.
+const TWO_FLOWS: &str = r#"
+[flows.open]
+path = "/open"
+encryption = "required"
+private_keys = ["file:key.pem"]
+
+[flows.report]
+path = "/report"
+encryption = "required"
+private_keys = ["file:key.pem"]
+screens = [{ name = "WHAT", next = "END", fields = { error = {} } }, { name = "END", final = true }]
+"#;
+
+#[test]
+fn the_same_bytes_get_the_same_answer_on_another_flows_path_whatever_it_would_have_said() {
+    let mut server = server(TWO_FLOWS);
+    let report = |error: &str| {
+        phone::seal(&json!({"version": "3.0", "action": "data_exchange", "screen": "WHAT", "flow_token": "t",
+            "data": {"error": error}}))
+    };
+    let ping = phone::seal(&json!({"version": "3.0", "action": "ping", "screen": "WHAT", "data": {"error": "none"}}));
+    let texts = [json!({"data": {"acknowledged": true}}), json!({"screen": "END", "data": {}})];
+    let requests = [("/open", report("one"), &texts[0]), ("/report", report("two"), &texts[1])];
+    let alive = ping.post(&server, "/open").text().to_owned();
+    let mut answers = Vec::new();
+    for (path, request, text) in &requests {
+        let answer = request.post(&server, path);
+        assert_eq!(request.open(&answer), **text);
+        answers.push(answer.text().to_owned());
+    }
+    for is_restarted in [false, true] {
+        for path in ["/open", "/report"] {
+            for ((_, request, _), answer) in requests.iter().zip(&answers) {
+                assert_eq!(request.post(&server, path).text(), answer, "{path}");
+            }
+            assert_eq!(ping.post(&server, path).text(), alive, "{path}");
+        }
+        if !is_restarted {
+            server.configure(&TWO_FLOWS.replace("path = \"/report\"", "path = \"/report\"\nlanguage = \"de\""));
+            server.row(&["reload"]);
+            server.kill9();
+            server.start_again();
+        }
+    }
+    assert_eq!(server.rows(&["flows", "errors"]).len(), 1, "a complaint that comes again is the same one");
+}
+
+#[test]
+fn a_slot_that_is_gone_is_not_told_over_answers_that_could_not_be_kept() {
+    let server = server(FLOW);
+    let slot = format!("{}T09:00", in_days(3));
+    let ann = user(&server, "ann");
+    ann.sends("CHOICE", &json!({"slot": slot}));
+    let part = |number: u8| json!({"slot": slot, format!("part{number}"): "x".repeat(180_000)});
+    for number in 0..5 {
+        assert_eq!(ann.sends("CHOICE", &part(number))["screen"], "CONFIRM");
+    }
+    assert_eq!(book(user(&server, "bob"), &slot), success("bob"));
+    let told = ann.sends("CONFIRM", &part(5));
+    assert_eq!(told["screen"], "CONFIRM", "what was sent is not kept, so it is not left behind: {told}");
+    assert!(told["data"]["error_message"].is_string(), "{told}");
+    assert_eq!(ann.sends("CONFIRM", &json!({"name": "Ann"}))["screen"], "CHOICE");
 }

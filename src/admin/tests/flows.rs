@@ -34,8 +34,8 @@ fn say(office: &Office, sent_at: Timestamp, event: &str, more: &Value) {
 /// A running server of whose answers every second one was a refusal.
 fn in_trouble() -> Office {
     let mut gauge = Gauge::default();
-    for status in [200, 432] {
-        gauge.record(std::time::Duration::ZERO, Exchange::new(Some(status), "bad_signature", Millis::new(7)));
+    for status in [200, 421, 421, 200, 421, 200] {
+        gauge.record(std::time::Duration::ZERO, Exchange::new(Some(status), "cannot_decrypt", Millis::new(7)));
     }
     Office::watched(BTreeMap::from([(home(), gauge.read(std::time::Duration::ZERO))]))
 }
@@ -81,9 +81,9 @@ fn an_endpoint_is_held_against_metas_thresholds_with_what_to_do() {
     complain(&office, "home", "timeout_error");
     let row = office.row(Question::FlowHealth { flow: Some(home()) });
     assert_eq!(row["findings"], json!(["error rate of 50 % is over Meta's threshold of 50 %"]));
-    assert_eq!((&row["verdict"], &row["errors_by_kind"]), (&json!("alert"), &json!({"bad_signature": 1})));
+    assert_eq!((&row["verdict"], &row["errors_by_kind"]), (&json!("alert"), &json!({"cannot_decrypt": 3})));
     assert_eq!((&row["p90_ms"], &row["availability"], &row["complaints"]), (&json!(7), &json!(100.0), &json!(1)));
-    assert!(row["advice"].as_str().unwrap().contains("meta.app_secrets"), "{row}");
+    assert!(row["advice"].as_str().unwrap().contains("flowgate keys check"), "{row}");
     for unwatched in ["visit", "nowhere"] {
         let flow = Some(FlowName::new(unwatched).unwrap());
         assert_eq!(office.refusal(Question::FlowHealth { flow }).code, ErrorCode::NotFound);
@@ -125,7 +125,7 @@ fn the_status_points_at_what_is_wrong_and_at_nothing_else() {
     let hint = hints(&office);
     assert_eq!(hint.len(), 3, "{hint:?}");
     assert!(hint[0].contains("ENDPOINT_LATENCY") && hint[1].contains("THROTTLED"), "{hint:?}");
-    assert!(hint[2].starts_with("1 client complaint "), "{hint:?}");
+    assert!(hint[2].starts_with("1 error between phones and flows "), "{hint:?}");
 
     office.clock.advance(Millis::from_secs(8 * 24 * 60 * 60));
     let hint = hints(&office);

@@ -140,8 +140,8 @@ impl Office {
         let chair = CalendarName::new("chair").unwrap();
         let calendar = Arc::clone(&self.config.calendars[&chair]);
         let rule = BookingRule { calendar: chair, date: "date".to_owned(), time: "time".to_owned() };
-        let data = format!(r#"{{"date":"{date}","time":"{time}"}}"#);
-        self.accept_form(Form { asks: Some(Asks { rule, calendar }), ..form(token, &data) })
+        let fields = format!(r#"{{"date":"{date}","time":"{time}"}}"#);
+        self.accept_form(Form { asks: Some(Asks { rule, calendar }), ..form(token, &fields) })
     }
 
     fn accept_form(&self, form: Form) -> JobId {

@@ -35,7 +35,7 @@ impl From<&Flow> for FlowView {
     }
 }
 
-/// What a client did not like.
+/// What a client did not like, or what did not fit in what it sent.
 #[derive(Clone, Debug, Serialize)]
 pub(in crate::admin) struct ComplaintView {
     at: Timestamp,
@@ -72,11 +72,13 @@ pub(in crate::admin) struct EndpointView {
     /// In percent; null without requests.
     error_rate: Option<f64>,
     errors_by_kind: BTreeMap<&'static str, u32>,
+    /// Requests that are in no other figure: Meta's or a stranger's.
+    doubtful_by_kind: BTreeMap<&'static str, u32>,
     p50_ms: Option<u64>,
     p90_ms: Option<u64>,
     /// In percent; null without requests.
     availability: Option<f64>,
-    /// Complaints of clients in the last hour.
+    /// What went wrong with phones in the last hour.
     complaints: u64,
 }
 
@@ -101,6 +103,7 @@ impl EndpointView {
             errors: reading.map(Reading::failed),
             error_rate: reading.and_then(Reading::error_rate).map(rounded),
             errors_by_kind: reading.map(|reading| reading.errors.clone()).unwrap_or_default(),
+            doubtful_by_kind: reading.map(|reading| reading.doubtful.clone()).unwrap_or_default(),
             p50_ms: reading.and_then(|reading| reading.p50).map(Millis::get),
             p90_ms: reading.and_then(|reading| reading.p90).map(Millis::get),
             availability: reading.and_then(Reading::availability).map(rounded),

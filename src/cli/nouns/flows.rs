@@ -116,7 +116,7 @@ fn health(row: &Value) -> String {
             let complaints = field("complaints");
             line(
                 "       ",
-                &format!("complaints of clients in the last hour: {complaints}, see `flowgate flows errors`"),
+                &format!("errors between phones and it in the last hour: {complaints}, see `flowgate flows errors`"),
             );
         }
     }
@@ -164,7 +164,7 @@ mod tests {
                last 30 min: 8 requests, 1 errors (12.5 %); p50 3 ms, p90 4 ms; available -
                error rate of 12.5 % is over
                errors: 1 bad_signature
-               complaints of clients in the last hour: 2, see `flowgate flows errors`
+               errors between phones and it in the last hour: 2, see `flowgate flows errors`
                → mend it
         ");
         let stopped =

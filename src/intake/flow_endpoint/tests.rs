@@ -90,7 +90,7 @@ fn a_screen_that_is_not_the_last_is_a_draft() {
 }
 
 #[test]
-fn a_complaint_is_known_by_its_error_unless_a_field_is_called_so() {
+fn a_complaint_is_known_by_having_nothing_but_its_own_names_and_all_else_is_a_form() {
     let read = |flow: &Flow, data: &str| {
         let body = format!(r#"{{"action":"data_exchange","screen":"A","flow_token":"t","data":{data}}}"#);
         match Request::read(flow, body.as_bytes()).unwrap() {
@@ -104,14 +104,26 @@ fn a_complaint_is_known_by_its_error_unless_a_field_is_called_so() {
     let both = r#"{"error":"timeout_error","error_message":"late"}"#;
     assert_eq!(read(&encrypted, both).as_deref(), Some("timeout_error: late"));
     assert_eq!(read(&encrypted, r#"{"error_key":"new-one"}"#).as_deref(), Some("new-one: "));
-    assert_eq!(read(&encrypted, r#"{"error_message":"a field of the form"}"#), None);
-    assert_eq!(read(&encrypted, r#"{"error":{"no":"text"}}"#), None);
+    assert_eq!(read(&encrypted, r#"{"error_message":"alone"}"#).as_deref(), Some(": alone"));
+    assert_eq!(read(&encrypted, r#"{"error":null,"error_key":"k","error_message":null}"#).as_deref(), Some("k: "));
+    for form in [
+        r#"{"error":"of mine","name":"Ann"}"#,
+        r#"{"error_message":"a field of the form","name":null}"#,
+        r#"{"error":{"no":"text"}}"#,
+        r#"{"error":"late","error_message":7}"#,
+        r#"{"error":"","error_message":""}"#,
+        r#"{"error":null}"#,
+        "{}",
+    ] {
+        assert_eq!(read(&encrypted, form), None, "{form}");
+    }
     assert_eq!(read(&plain, both), None, "plain senders have no such client");
 
     let mut declares = encrypted.clone();
     let kind = crate::domain::field::FieldKind::Text { min: None, max: None };
     declares.screens[0].fields.push(crate::domain::field::Field::new("error", kind));
     assert_eq!(read(&declares, both), None);
+    assert!(read(&declares, r#"{"error_key":"k","error_message":"late"}"#).is_some());
     let undeclared = Flow { screens: Vec::new(), ..encrypted };
     assert!(read(&undeclared, both).is_some());
     assert_eq!(read(&undeclared, r#"{"error":"of mine","name":"Ann"}"#), None);
@@ -131,5 +143,24 @@ fn init_shows_the_first_screen_and_back_the_one_before_that_which_is_left() {
         assert_eq!(shown(unnamed), "A", "nothing says which one is left: {unnamed}");
     }
     assert!(Request::read(&flow, br#"{"action":"BACK","screen":"Z"}"#).is_err());
+    assert!(Request::read(&flow, br#"{"action":"navigate","screen":"B"}"#).is_err());
     assert!(matches!(Request::read(&flow, br#"{"action":"ping"}"#), Ok(Request::Ping)));
+}
+
+#[test]
+fn what_the_config_does_not_know_is_for_a_program_to_answer() {
+    let flow = Flow { has_program: true, ..flow(vec![screen("A", false), screen("B", true)]) };
+    let shown = |body: &str| match Request::read(&flow, body.as_bytes()).unwrap() {
+        Request::Show(shown) => (shown.screen(&Map::new()), shown.is_back()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(shown(r#"{"action":"navigate","screen":"B"}"#), ("B".to_owned(), false), "its user stays there");
+    assert_eq!(shown(r#"{"action":"navigate"}"#), ("A".to_owned(), false));
+    assert_eq!(shown(r#"{"action":"navigate","screen":"Z"}"#), ("Z".to_owned(), false));
+    assert_eq!(shown(r#"{"action":"BACK","screen":"Z"}"#), ("Z".to_owned(), true));
+    for screen in [r#""Z""#, "null"] {
+        let body = format!(r#"{{"action":"data_exchange","screen":{screen},"flow_token":"t","data":{{"a":1}}}}"#);
+        let Request::Sent(sent) = Request::read(&flow, body.as_bytes()).unwrap() else { panic!("not sent") };
+        assert_eq!((sent.stage, sent.draft_key().is_some()), (Stage::Draft, true), "{body}");
+    }
 }

@@ -7,6 +7,7 @@
 //! Pure: a text and a flow in, findings out. Rules are those of *Flow JSON* (Meta's reference), of its published validator
 //! and of the web client, as far as both are named beside them.
 
+mod complaints;
 mod data;
 mod document;
 mod routes;
@@ -65,6 +66,7 @@ pub fn check(text: &str, flow: &Flow) -> Result<Vec<Finding>, NotFlowJson> {
     if !screens.is_empty() {
         routes::check(root, &screens, flow, &mut report);
         screens::check(&screens, flow, &mut report);
+        complaints::check(&screens, flow, &mut report);
         data::check(&screens, flow, &mut report);
         tokens::check(&screens, flow, &mut report);
     }

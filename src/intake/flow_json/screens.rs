@@ -3,7 +3,7 @@
 use serde_json::Map;
 
 use super::document::{Action, ChoiceList, Screen};
-use super::{Report, named, selects};
+use super::{Report, complaints, named, selects};
 use crate::domain::flow::{self, Flow, Select};
 use crate::domain::screen_data::Given;
 
@@ -29,7 +29,7 @@ pub(super) fn check(screens: &[Screen<'_>], flow: &Flow, report: &mut Report) {
                 selects::check(screen, declared, report);
                 choices(screen, declared, report);
             }
-            None if !flow.screens.is_empty() => unknown(screen, report),
+            None if !flow.screens.is_empty() => unknown(screen, flow, report),
             None => {}
         }
         if screen.is("refresh_on_back") {
@@ -56,8 +56,11 @@ fn undeclared(screens: &[Screen<'_>], report: &mut Report) {
 }
 
 /// A screen that the config does not have.
-fn unknown(screen: &Screen<'_>, report: &mut Report) {
+fn unknown(screen: &Screen<'_>, flow: &Flow, report: &mut Report) {
     match screen.actions(ASKS).next() {
+        Some(_) if flow.has_program => {
+            report.note(&screen.place, "the config does not have it: what it sends goes to your program unchecked");
+        }
         Some(asks) => report.error(
             &asks.place,
             format!("asks flowgate, and the config has no screen {:?}: add it there, or navigate from here", screen.id),
@@ -111,7 +114,9 @@ fn fields(screen: &Screen<'_>, declared: &flow::Screen, flow: &Flow, report: &mu
     let is_mark = |name: &String| matches!(&declared.select, Select::Marked(marks) if marks.contains_key(name));
     for asks in screen.actions(ASKS) {
         for name in asks.payload.into_iter().flat_map(|payload| payload.keys()).filter(|name| !is_mark(name)) {
-            if !flow.screens.iter().flat_map(|screen| &screen.fields).any(|field| field.name == *name) {
+            if !complaints::is_theirs(name, flow)
+                && !flow.screens.iter().flat_map(|screen| &screen.fields).any(|field| field.name == *name)
+            {
                 let what = format!("sends {name:?}, which the config does not know: it is kept as it comes, unchecked");
                 report.note(format!("{}.payload", asks.place), what);
             }

@@ -240,6 +240,11 @@ fn every_required_field_is_sent_by_the_button() {
             &format!("note {place}: sends \"e-mail\", which the config does not know…"),
         ],
     );
+    let odd = with(payload, json!({"name": "${form.name}", "slot": "x", "error": "${form.email}"}));
+    assert_said(
+        &odd,
+        &[&format!("note {place}: sends \"error\", as error…without the other fields it is taken for one")],
+    );
     // What a choice sends on the way does not help: the button sends the screen.
     let on_select = changed(|flow_json| {
         *flow_json.pointer_mut("/screens/1/layout/children/3/on-click-action/payload").unwrap() =
@@ -256,4 +261,30 @@ fn every_required_field_is_sent_by_the_button() {
         no_slot
             .contains(&"error screens: no payload sends \"slot\", nor \"day\": the flow books a slot by it".to_owned())
     );
+}
+
+#[test]
+fn a_form_that_looks_like_an_error_notification_is_told() {
+    let sends = |flow: &str| {
+        let payload = json!({"error_message": "${form.note}"});
+        let click = json!({"name": "data_exchange", "payload": payload});
+        let children = json!([{"type": "Footer", "label": "Send", "on-click-action": click}]);
+        let screen =
+            json!({"id": "A", "terminal": true, "layout": {"type": "SingleColumnLayout", "children": children}});
+        let flow_json =
+            json!({"version": "7.0", "data_api_version": "3.0", "routing_model": {"A": []}, "screens": [screen]});
+        let config = format!("[flows.home]\n{flow}");
+        said(&flow_json, &self::flow(&config)).into_iter().filter(|line| line.contains("sends")).collect::<Vec<_>>()
+    };
+    let encrypted = "encryption = \"required\"\nprivate_keys = [\"file:key.pem\"]\n";
+    let place = "screens[0].A.layout.children[0].on-click-action.payload";
+    let lost = format!("error {place}: sends \"error_message\", as error…and no form comes");
+    assert_said(&sends(encrypted), &[&lost]);
+    assert_said(&sends(&format!("{encrypted}screens = [{{ name = \"A\", final = true }}]")), &[&lost]);
+    let declared = "screens = [{ name = \"A\", final = true, fields = { error_message = { type = \"text\" } } }]";
+    assert_said(
+        &sends(&format!("{encrypted}{declared}")),
+        &[&format!("note {place}: sends \"error_message\", as error…taken for a form")],
+    );
+    assert_said(&sends(declared), &[]);
 }

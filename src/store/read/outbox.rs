@@ -44,7 +44,7 @@ impl Snapshot {
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<JobId>, StoreError> {
-        let Some(table) = self.table(LANES)? else { return Ok(Vec::new()) };
+        let Some(table) = self.rows(LANES)? else { return Ok(Vec::new()) };
         let name = destination.as_str();
         let due = table.range((name, 0, 0)..=(name, until.as_millis(), u64::MAX))?;
         due.take(limit).map(|row| Ok(JobId::new(row?.0.value().2))).collect()
@@ -55,7 +55,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn lane_next(&self, destination: &DestinationName, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        let Some(table) = self.table(LANES)? else { return Ok(None) };
+        let Some(table) = self.rows(LANES)? else { return Ok(None) };
         let name = destination.as_str();
         let from = (name, after.as_millis().saturating_add(1), 0);
         let next = table.range(from..=(name, u64::MAX, u64::MAX))?.next().transpose()?;
@@ -67,7 +67,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn lanes(&self) -> Result<Vec<(DestinationName, Waiting)>, StoreError> {
-        let Some(table) = self.table(LANES)? else { return Ok(Vec::new()) };
+        let Some(table) = self.rows(LANES)? else { return Ok(Vec::new()) };
         let mut lanes: Vec<(DestinationName, Waiting)> = Vec::new();
         for row in table.iter()? {
             let (key, _) = row?;
@@ -120,7 +120,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn exchanges(&self, id: JobId) -> Result<Vec<(u32, Exchange)>, StoreError> {
-        let Some(table) = self.table(EXCHANGES)? else { return Ok(Vec::new()) };
+        let Some(table) = self.rows(EXCHANGES)? else { return Ok(Vec::new()) };
         let rows = table.range((id.get(), 0)..=(id.get(), u32::MAX))?;
         rows.map(|row| {
             let (key, bytes) = row?;
@@ -134,7 +134,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn standstill(&self, destination: &DestinationName) -> Result<Standstill, StoreError> {
-        let Some(table) = self.table(STANDSTILLS)? else { return Ok(Standstill::default()) };
+        let Some(table) = self.rows(STANDSTILLS)? else { return Ok(Standstill::default()) };
         let row = table.get(destination.as_str())?;
         Ok(row.map(|row| codec::decode(destination, row.value())).transpose()?.unwrap_or_default())
     }

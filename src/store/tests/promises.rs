@@ -3,7 +3,7 @@
 use std::sync::{Arc, mpsc};
 
 use crate::clock::Clock;
-use crate::domain::arrival::{Arrival, Form, Unreadable};
+use crate::domain::arrival::{Arrival, Unreadable};
 use crate::domain::ids::{AgentName, Customer, SubmissionId};
 use crate::domain::job::JobState;
 use crate::domain::lead::Absence;
@@ -49,50 +49,6 @@ fn a_token_is_remembered_across_a_restart_and_for_a_day() {
     assert_eq!(bench.accept(form("t", "{}")), Accepted::Duplicate { of: Some(SubmissionId::new(1)) });
     bench.clock.advance(Millis::new(1));
     assert!(matches!(bench.accept(form("t", "{}")), Accepted::New { .. }));
-}
-
-#[test]
-fn the_message_that_follows_a_form_is_awaited_as_long_as_messages_come() {
-    let mut bench = Bench::new();
-    bench.accept_new("t");
-    bench = bench.reopen();
-    bench.clock.advance(Millis::new(WEEK.get() - 1));
-    let first = SubmissionId::new(1);
-    let late = || by_webhook("t", "wamid.1", "{}");
-    assert_eq!(bench.accept(late()), Accepted::Duplicate { of: Some(first) });
-    assert_eq!(bench.accept(late()), Accepted::Duplicate { of: Some(first) }, "and again, by its own key");
-    let joins = bench.store.read().unwrap().joins(first).unwrap();
-    assert_eq!(joins.len(), 1);
-    let next = by_webhook("t", "wamid.2", "{}");
-    assert!(matches!(bench.accept(next), Accepted::New { .. }), "only one message follows a form");
-    bench.check();
-}
-
-#[test]
-fn a_token_that_only_messages_bring_is_a_new_form_after_a_day_as_everywhere() {
-    let bench = Bench::new();
-    assert!(matches!(bench.accept(by_webhook("t", "wamid.1", "{}")), Accepted::New { .. }));
-    bench.clock.advance(DAY);
-    assert!(matches!(bench.accept(by_webhook("t", "wamid.2", "{}")), Accepted::New { .. }));
-    assert!(matches!(bench.accept(by_webhook("t", "wamid.1", "{}")), Accepted::Duplicate { .. }));
-}
-
-#[test]
-fn a_message_that_no_flow_claims_joins_a_form_however_late_it_comes() {
-    let bench = Bench::new();
-    bench.accept_new("t");
-    bench.clock.advance(Millis::new(WEEK.get() - 1));
-    let Form { submission, form_key, message_key, .. } = by_webhook("t", "wamid.1", "{}");
-    let unreadable = Unreadable {
-        message_key,
-        elsewhere: form_key.into_iter().collect(),
-        join: Some(Box::new(submission)),
-        reason: "nobody claims it".to_owned(),
-        payload: "{}".to_owned(),
-    };
-    let arrivals = vec![Arrival::Unreadable(Box::new(unreadable))];
-    let accepted = bench.store.ask(Accept { arrivals }).unwrap();
-    assert_eq!(accepted, [Accepted::Duplicate { of: Some(SubmissionId::new(1)) }]);
 }
 
 #[test]

@@ -1,0 +1,204 @@
+//! Messages that come for a form days after it was taken: Meta sends them again for a week.
+
+use crate::domain::arrival::{Arrival, Form, Unreadable};
+use crate::domain::ids::SubmissionId;
+use crate::domain::submission::{Channel, IdempotencyKey};
+use crate::domain::time::Millis;
+use crate::store::{Accept, Accepted, FinishMessage, Finished, Place, Revive, StoreOptions, Sweep};
+
+use super::support::{Bench, attempt, by_webhook, form, open};
+
+const HOUR: u64 = 60 * 60 * 1000;
+const DAY: u64 = 24 * HOUR;
+
+const FIRST: Accepted = Accepted::Duplicate { of: Some(SubmissionId::new(1)) };
+
+fn sweep(bench: &Bench) {
+    let mut from = Some(Place::Keys);
+    while let Some(place) = from {
+        let slice = Sweep { from: place, most: 100, submissions: Millis::new(90 * DAY), attempts: Millis::new(DAY) };
+        from = bench.store.ask(slice).unwrap().next;
+    }
+}
+
+/// Days go by, with the sweeps that go with them.
+fn wait(bench: &Bench, ms: u64) {
+    bench.clock.advance(Millis::new(ms));
+    sweep(bench);
+}
+
+fn is_new(accepted: &Accepted) -> bool {
+    matches!(accepted, Accepted::New { .. })
+}
+
+#[test]
+fn the_message_of_a_form_joins_it_for_as_long_as_meta_sends_again() {
+    for channel in [Channel::Plain, Channel::Encrypted] {
+        let bench = Bench::new();
+        let mut ended = form("t", "{}");
+        ended.submission.channel = channel;
+        assert!(is_new(&bench.accept(ended)));
+        wait(&bench, 7 * DAY);
+        assert_eq!(bench.accept(by_webhook("t", "wamid.1", "{}")), FIRST);
+        assert_eq!(bench.accept(by_webhook("t", "wamid.1", "{}")), FIRST, "Meta sends it again");
+        let joins = bench.store.read().unwrap().joins(SubmissionId::new(1)).unwrap();
+        assert_eq!(joins.iter().filter_map(|join| join.message_id.as_ref()).count(), 1);
+        assert_eq!(bench.store.read().unwrap().counts().unwrap().submissions, 1);
+        bench.check();
+    }
+}
+
+#[test]
+fn after_that_nobody_knows_the_form() {
+    let bench = Bench::new();
+    bench.accept_new("t");
+    bench.clock.advance(Millis::new(8 * DAY));
+    assert!(is_new(&bench.accept(by_webhook("t", "wamid.1", "{}"))), "whether it was swept or not");
+}
+
+#[test]
+fn the_flows_own_path_takes_a_token_again_after_a_day() {
+    let bench = Bench::new();
+    bench.accept_new("t");
+    wait(&bench, DAY);
+    assert!(is_new(&bench.accept(form("t", "{}"))));
+    // The message belongs to whichever was the last.
+    assert_eq!(bench.accept(by_webhook("t", "wamid.1", "{}")), Accepted::Duplicate { of: Some(SubmissionId::new(2)) });
+}
+
+#[test]
+fn a_form_that_comes_by_webhook_only_is_a_new_one_under_its_old_token_after_a_day() {
+    let bench = Bench::new();
+    assert!(is_new(&bench.accept(by_webhook("t", "wamid.1", "{}"))));
+    wait(&bench, DAY - 1);
+    assert_eq!(bench.accept(by_webhook("t", "wamid.2", "{}")), FIRST);
+    wait(&bench, 1);
+    assert!(is_new(&bench.accept(by_webhook("t", "wamid.3", "{}"))));
+    assert_eq!(bench.accept(by_webhook("t", "wamid.1", "{}")), FIRST, "what Meta sends again is none");
+}
+
+#[test]
+fn a_form_has_one_late_message_and_the_next_is_a_form_of_its_own() {
+    let bench = Bench::new();
+    bench.accept_new("t");
+    bench.accept(form("t", r#"{"another":"press"}"#));
+    wait(&bench, 2 * DAY);
+    assert_eq!(bench.accept(by_webhook("t", "wamid.1", "{}")), FIRST, "no message came with the other press");
+    assert!(is_new(&bench.accept(by_webhook("t", "wamid.2", "{}"))));
+
+    bench.accept_new("in time");
+    assert!(!is_new(&bench.accept(by_webhook("in time", "wamid.3", "{}"))));
+    wait(&bench, 2 * DAY);
+    assert!(is_new(&bench.accept(by_webhook("in time", "wamid.4", "{}"))));
+}
+
+/// A message that no flow claims, or that another one does, of a form that is known as `key`.
+fn elsewhere(key: Option<IdempotencyKey>, message: &str) -> (Form, Unreadable) {
+    let mut form = by_webhook("another", message, "{}");
+    form.form_key = None;
+    form.elsewhere.extend(key);
+    let unreadable = Unreadable {
+        message_key: form.message_key,
+        elsewhere: form.elsewhere.clone(),
+        join: Some(Box::new(form.submission.clone())),
+        reason: "no flow claims it".to_owned(),
+        payload: "{}".to_owned(),
+    };
+    (form, unreadable)
+}
+
+#[test]
+fn so_does_one_that_only_refers_to_the_form_and_one_that_no_flow_claims() {
+    let bench = Bench::new();
+    for token in ["a", "b"] {
+        bench.accept_new(token);
+    }
+    wait(&bench, 3 * DAY);
+    let (by_reference, _) = elsewhere(form("a", "{}").form_key, "wamid.a");
+    assert_eq!(bench.accept(by_reference), FIRST);
+    let (_, unclaimed) = elsewhere(form("b", "{}").form_key, "wamid.b");
+    let arrivals = vec![Arrival::Unreadable(Box::new(unclaimed))];
+    let of = Some(SubmissionId::new(2));
+    assert_eq!(bench.store.ask(Accept { arrivals }).unwrap(), [Accepted::Duplicate { of }]);
+    bench.check();
+}
+
+#[test]
+fn a_message_that_is_read_again_days_later_joins_its_form() {
+    let bench = Bench::new();
+    bench.accept_new("t");
+    let (_, unreadable) = elsewhere(None, "wamid.1");
+    let arrivals = vec![Arrival::Unreadable(Box::new(unreadable))];
+    let Accepted::DeadLetter { job } = bench.store.ask(Accept { arrivals }).unwrap().remove(0) else { panic!() };
+    wait(&bench, 3 * DAY);
+    bench.store.ask(Revive { job, payload: None }).unwrap();
+    let form = Box::new(by_webhook("t", "wamid.1", "{}"));
+    let finished = bench.store.ask(FinishMessage { job, attempt: attempt(None), form }).unwrap();
+    assert_eq!(finished, Finished::Done { submission: Some(SubmissionId::new(1)), lead: None, agent: None });
+    bench.check();
+}
+
+#[test]
+fn keys_past_the_bound_of_memory_are_known_as_long_and_no_longer() {
+    let few = |options: &mut StoreOptions| options.keys_max = 3;
+    let bench = Bench::with(few);
+    for number in 0..20 {
+        bench.accept_new(&format!("t{number}"));
+    }
+    wait(&bench, 6 * DAY);
+    let path = bench.path();
+    bench.store.close().unwrap();
+    let store = open(path, &bench.clock, few);
+    let bench = Bench { store, ..bench };
+    assert!(bench.store.figures().keys <= 4, "{:?}", bench.store.figures());
+    for number in 0..10 {
+        let late = by_webhook(&format!("t{number}"), &format!("wamid.{number}"), "{}");
+        assert_eq!(bench.accept(late), Accepted::Duplicate { of: Some(SubmissionId::new(number + 1)) });
+    }
+    assert!(bench.store.figures().keys <= 4, "{:?}", bench.store.figures());
+    wait(&bench, 2 * DAY);
+    for number in 10..20 {
+        assert!(is_new(&bench.accept(by_webhook(&format!("t{number}"), &format!("wamid.{number}"), "{}"))));
+    }
+}
+
+#[test]
+fn a_form_that_retention_took_away_awaits_nothing() {
+    let bench = Bench::new();
+    let job = bench.accept_new("t");
+    bench.store.ask(crate::store::Finish { job, attempt: attempt(None), lead: None }).unwrap();
+    bench.clock.advance(Millis::new(3 * DAY));
+    let mut from = Some(Place::Keys);
+    while let Some(place) = from {
+        let slice = Sweep { from: place, most: 100, submissions: Millis::new(DAY), attempts: Millis::new(DAY) };
+        from = bench.store.ask(slice).unwrap().next;
+    }
+    assert!(is_new(&bench.accept(by_webhook("t", "wamid.1", "{}"))), "it can't be told from a new one");
+}
+
+#[test]
+fn a_token_used_again_after_retention_took_its_form_is_a_new_form() {
+    let bench = Bench::new();
+    let Accepted::New { job, .. } = bench.accept(by_webhook("t", "wamid.1", "{}")) else { panic!() };
+    bench.store.ask(crate::store::Finish { job, attempt: attempt(None), lead: None }).unwrap();
+    bench.clock.advance(Millis::new(3 * DAY));
+    let mut from = Some(Place::Keys);
+    while let Some(place) = from {
+        let slice = Sweep { from: place, most: 100, submissions: Millis::new(2 * DAY), attempts: Millis::new(DAY) };
+        from = bench.store.ask(slice).unwrap().next;
+    }
+    let again = bench.accept(by_webhook("t", "wamid.2", r#"{"new":"form"}"#));
+    assert!(is_new(&again), "{again:?}");
+    assert_eq!(bench.store.read().unwrap().counts().unwrap().submissions, 1, "and it is kept");
+}
+
+#[test]
+fn a_message_joins_the_form_that_waits_though_another_of_the_same_token_had_its_own() {
+    let bench = Bench::new();
+    bench.accept(by_webhook("own", "wamid.1", "{}"));
+    bench.accept_new("other");
+    wait(&bench, 3 * DAY);
+    let mut late = by_webhook("own", "wamid.2", "{}");
+    late.elsewhere.extend(form("other", "{}").form_key);
+    assert_eq!(bench.accept(late), Accepted::Duplicate { of: Some(SubmissionId::new(2)) });
+}

@@ -1,0 +1,160 @@
+//! What comes to an encrypted flow and does not fit the config: its user can go on, its operator finds it, and no answer is
+//! taken for something else.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::Server;
+use crate::support::phone::{self, PRIVATE_KEY};
+use crate::support::program::{Act, Program, exchange, flow, serve};
+
+const FLOW: &str = r#"
+[flows.home]
+path = "/home"
+encryption = "required"
+private_keys = ["file:key.pem"]
+screens = [
+    { name = "START", data = { greeting = { value = "Welcome" } }, fields = { name = { type = "text" } } },
+    { name = "END", final = true },
+]
+"#;
+
+const SORRY: &str = "That did not work. Please try again in a moment.";
+
+fn server(tables: &str) -> Server {
+    let mut server = Server::stopped(tables);
+    fs::write(server.folder().join("key.pem"), PRIVATE_KEY).unwrap();
+    server.start_again();
+    server
+}
+
+fn ask(server: &Server, request: &Value) -> Value {
+    phone::ask(server, "/home", request)
+}
+
+fn sorry_on(screen: &str) -> Value {
+    json!({"screen": screen, "data": {"error_message": SORRY}})
+}
+
+/// Code, screen and words of all that `flows errors` lists, newest first.
+fn errors(server: &Server) -> Vec<(String, Value, String)> {
+    let text = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
+    let rows = server.rows(&["flows", "errors"]);
+    rows.iter().map(|row| (text(row, "error"), row["screen"].clone(), text(row, "message"))).collect()
+}
+
+#[test]
+fn a_request_that_does_not_fit_is_answered_on_its_screen_and_listed_with_what_to_change() {
+    let server = server(FLOW);
+    let cases = [
+        (exchange("ELSEWHERE", "t", &json!({"a": 1})), sorry_on("ELSEWHERE")),
+        (json!({"action": "BACK", "screen": "ELSEWHERE", "flow_token": "t"}), sorry_on("ELSEWHERE")),
+        (json!({"action": "navigate", "screen": "END", "flow_token": "t"}), sorry_on("END")),
+        (exchange("END", "t", &json!(["a list"])), sorry_on("END")),
+        (
+            json!({"action": "navigate", "flow_token": "t"}),
+            json!({"screen": "START", "data": {"greeting": "Welcome", "error_message": SORRY}}),
+        ),
+    ];
+    for (request, expected) in &cases {
+        assert_eq!(ask(&server, request), *expected, "{request}");
+    }
+    let has = "screen \"ELSEWHERE\" is not one of this flow: it has START, END";
+    let knows = "action: \"navigate\" is not one of data_exchange, INIT, BACK, ping";
+    let row = |code: &str, screen: Value, why: &str| (code.to_owned(), screen, why.to_owned());
+    assert_eq!(
+        errors(&server),
+        [
+            row("unknown_action", json!(null), knows),
+            row("invalid_field", json!("END"), "data: is no object"),
+            row("unknown_action", json!("END"), knows),
+            row("unknown_screen", json!("ELSEWHERE"), has),
+            row("unknown_screen", json!("ELSEWHERE"), has),
+        ]
+    );
+    let log = server.log();
+    let told = |line: &&str| line.contains("WARN") && line.contains("does not fit this flow in the config");
+    assert_eq!(log.lines().filter(told).count(), cases.len(), "{log}");
+    assert!(log.contains(r#""outcome":"unknown_screen""#), "{log}");
+    assert!(server.submissions().is_empty() && server.rows(&["drafts"]).is_empty());
+    let health = server.row(&["flows", "health", "--flow", "home"]);
+    assert_eq!((&health["errors"], &health["complaints"]), (&json!(0), &json!(5)), "Meta has its answers");
+}
+
+#[test]
+fn the_same_bytes_that_do_not_fit_get_the_same_bytes_and_are_listed_once() {
+    let server = server(FLOW);
+    let sealed = phone::seal(&exchange("ELSEWHERE", "t", &json!({})));
+    let first = sealed.post(&server, "/home");
+    assert_eq!(sealed.open(&first), sorry_on("ELSEWHERE"));
+    server.configure(&FLOW.replace("path =", "texts = { try_again = \"Later!\" }\npath ="));
+    assert_eq!(server.cli(&["reload"]).code, 0);
+    assert_eq!(sealed.post(&server, "/home").text(), first.text(), "one key and IV never seal two answers");
+    assert_eq!(ask(&server, &exchange("ELSEWHERE", "u", &json!({})))["data"]["error_message"], "Later!");
+    assert_eq!(errors(&server).len(), 2);
+}
+
+#[test]
+fn a_flow_without_screens_has_only_words_for_what_it_does_not_know() {
+    let server =
+        server("[flows.home]\npath = \"/home\"\nencryption = \"required\"\nprivate_keys = [\"file:key.pem\"]\n");
+    assert_eq!(ask(&server, &json!({"action": "navigate"})), json!({"data": {"error_message": SORRY}}));
+    assert_eq!(errors(&server)[0].0, "unknown_action");
+}
+
+#[test]
+fn a_forms_own_field_is_kept_although_error_notifications_have_one_of_its_name() {
+    let server = server(FLOW);
+    let own = json!({"error": "the lift is stuck", "error_message": "since noon", "floor": "3"});
+    let end = ask(&server, &exchange("END", "t", &own));
+    assert_eq!(end["screen"], "SUCCESS");
+    assert_eq!(server.submissions()[0]["data"], own);
+    assert!(errors(&server).is_empty());
+
+    // Nothing but those names: no form. What it says is kept all the same.
+    let alone = exchange("END", "u", &json!({"error_message": "no such screen"}));
+    assert_eq!(ask(&server, &alone), json!({"data": {"acknowledged": true}}));
+    assert_eq!(errors(&server), [(String::new(), json!("END"), "no such screen".to_owned())]);
+    assert_eq!(server.submissions().len(), 1);
+}
+
+#[test]
+fn what_only_a_program_may_know_passes_through_to_it() {
+    let program = Program::start(|asked| {
+        let request = asked.json();
+        Act::show(&match request["screen"].as_str() {
+            Some("LAST") => json!({"screen": "SUCCESS", "data": {}}),
+            _ => json!({"screen": "LAST", "data": {"after": request["action"]}}),
+        })
+    });
+    let screens =
+        "screens = [{ name = \"NAME\", fields = { name = { type = \"email\" } } }, { name = \"DONE\", final = true }]";
+    let server = serve(&flow(&program.url(), "").replace("lead =", &format!("{screens}\nlead =")));
+    let last = |action: &str| json!({"screen": "LAST", "data": {"after": action}});
+    for action in ["navigate", "BACK"] {
+        let request = json!({"version": "3.0", "action": action, "screen": "ELSEWHERE", "flow_token": "t"});
+        assert_eq!(ask(&server, &request), last(action));
+    }
+    let elsewhere = exchange("ELSEWHERE", "t", &json!({"wish": "a garden"}));
+    assert_eq!(ask(&server, &elsewhere), last("data_exchange"));
+    assert_eq!(program.asked()[2].json(), elsewhere);
+    let unfit = ask(&server, &exchange("NAME", "t", &json!({"name": "nowhere"})));
+    assert_eq!((&unfit["screen"], program.asked().len()), (&json!("NAME"), 3), "what is declared is checked");
+    assert_eq!(ask(&server, &exchange("LAST", "t", &json!({"floor": 3})))["screen"], "SUCCESS");
+    assert_eq!(server.submissions()[0]["data"], json!({"wish": "a garden", "floor": 3}));
+    assert!(errors(&server).is_empty());
+
+    program.now_does(|_| Act::Say(500, String::new()));
+    let later = json!({"action": "navigate", "screen": "ELSEWHERE", "flow_token": "u"});
+    assert_eq!(ask(&server, &later)["screen"], "ELSEWHERE", "its user stays there");
+    assert_eq!(ask(&server, &json!({"action": "data_exchange", "flow_token": "u"}))["screen"], "NAME");
+}
+
+#[test]
+fn naming_the_end_ends_no_form() {
+    let server = server(FLOW);
+    let welcome = json!({"screen": "START", "data": {"greeting": "Welcome", "error_message": SORRY}});
+    assert_eq!(ask(&server, &exchange("SUCCESS", "t", &json!({"name": "Ann"}))), welcome);
+    assert!(server.submissions().is_empty());
+}
