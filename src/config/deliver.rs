@@ -95,7 +95,7 @@ mod tests {
             "alerts = [\"ops\"]\n{TWO}\n[flows.form]\ndeliver = [\"crm\", {{ to = \"ops\", events = [\"lead.waiting\"] }}]"
         ));
         let form = FlowName::new("form").unwrap();
-        let told = |kind| config.routes.of(kind, Some(&form)).map(|to| to.as_str().to_owned()).collect::<Vec<_>>();
+        let told = |kind| config.routes.of(kind, Some(&form)).map(|one| one.to.as_str().to_owned()).collect::<Vec<_>>();
         for kind in EventKind::ALL {
             let expected: &[&str] = match kind {
                 EventKind::LeadWaiting => &["crm", "ops"],

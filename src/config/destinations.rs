@@ -2,7 +2,7 @@
 //!
 //! Which events go there is `super::deliver`'s; reading its secrets is `crate::cli`'s, telling it `crate::courier`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -42,6 +42,8 @@ pub struct Destination {
     pub retry: RetryPolicy,
     /// Whether it may be on this machine or in a network of one's own.
     pub allow_private: bool,
+    /// Whether it is told of one customer in the order in which things became true: one at a time. Default: as it comes.
+    pub ordered: bool,
 }
 
 /// A receiver of *Standard Webhooks*.
@@ -91,6 +93,11 @@ pub(super) fn read(root: &Table<'_>, retry: RetryPolicy, folder: &Path) -> BTree
     read.unwrap_or_default()
 }
 
+/// Those that are told of each customer in order.
+pub(super) fn ordered(destinations: &BTreeMap<DestinationName, Destination>) -> BTreeSet<DestinationName> {
+    destinations.iter().filter(|(_, destination)| destination.ordered).map(|(name, _)| name.clone()).collect()
+}
+
 fn destination(item: &Item<'_>, retry: RetryPolicy, folder: &Path) -> Option<(DestinationName, Destination)> {
     let name = item.parsed_key(DestinationName::new);
     item.table(|table| {
@@ -103,6 +110,7 @@ fn destination(item: &Item<'_>, retry: RetryPolicy, folder: &Path) -> Option<(De
             breaker: table.table("breaker", breaker).unwrap_or_else(|| Table::empty(breaker)),
             retry: settings::retry_within(table, retry),
             allow_private,
+            ordered: table.boolean("ordered", false),
             webhook: WebhookRule { secrets: secrets(table, folder), headers: headers(table, folder), url: url? },
         };
         Some((name?, destination))
@@ -216,11 +224,11 @@ mod tests {
     fn all_that_can_be_set_is_set() {
         let crm = one(
             "url = \"http://10.0.0.7:8080/\"\nsecrets = [\"env:NEW\", \"file:old\"]\nconcurrency = 2\nrate = \"256/m\"\n\
-             timeout = \"30s\"\nallow_private = true\nbreaker = { failures = 3, pause = \"1m\" }\n\
+             timeout = \"30s\"\nallow_private = true\nordered = true\nbreaker = { failures = 3, pause = \"1m\" }\n\
              retry = { first = \"1s\", attempts = 3 }\nheaders = { Authorization = \"env:TOKEN\" }",
         );
         assert_eq!(crm.rate.unwrap().to_string(), "256/m");
-        assert_eq!((crm.concurrency, crm.timeout.get(), crm.allow_private), (2, 30_000, true));
+        assert_eq!((crm.concurrency, crm.timeout.get(), crm.allow_private, crm.ordered), (2, 30_000, true, true));
         assert_eq!(crm.webhook.secrets.len(), 2);
         assert_eq!(crm.webhook.headers.keys().collect::<Vec<_>>(), ["authorization"]);
         assert_eq!((crm.retry.first.get(), crm.retry.attempts), (1000, 3));

@@ -160,6 +160,7 @@ impl Config {
             flows::read(root, &calendars::names(root), &destinations, folder);
         let alerts = root.get("alerts").map(|item| deliver::read(&item, &destinations, deliver::Kind::Alerts));
         let retry = settings::retry(root);
+        let told = destinations::read(root, retry, folder);
         Self {
             file: file.to_owned(),
             listen,
@@ -168,8 +169,8 @@ impl Config {
             meta: Meta::read(root, folder),
             limits: Limits::read(root),
             workers: Workers::read(root),
-            destinations: destinations::read(root, retry, folder),
-            routes: Routes { flows: routes, alerts: alerts.unwrap_or_default() },
+            routes: Routes { flows: routes, alerts: alerts.unwrap_or_default(), ordered: destinations::ordered(&told) },
+            destinations: told,
             retry,
             retention: Retention::read(root),
             store: StoreSettings::read(root),

@@ -25,10 +25,11 @@ impl Recipient {
     #[must_use]
     pub fn is_told_like(&self, other: &Self) -> bool {
         let (one, two) = (&self.rule, &other.rule);
-        let Destination { webhook, concurrency, rate, timeout, breaker, retry, allow_private } = one;
+        let Destination { webhook, concurrency, rate, timeout, breaker, retry, allow_private, ordered } = one;
         let same_pace = (*concurrency, *rate, *timeout) == (two.concurrency, two.rate, two.timeout);
         let same_patience = *breaker == two.breaker && *retry == two.retry;
-        let same_place = webhook.url == two.webhook.url && *allow_private == two.allow_private;
+        let same_place =
+            webhook.url == two.webhook.url && *allow_private == two.allow_private && *ordered == two.ordered;
         same_pace && same_patience && same_place && self.keys == other.keys && self.headers == other.headers
     }
 }

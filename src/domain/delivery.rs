@@ -35,6 +35,9 @@ pub struct Delivery {
     pub destination: DestinationName,
     /// What of: the first delivery of the event.
     pub event: JobId,
+    /// Behind which others to this destination it waits, where that is told of each customer in order: those of the same
+    /// customer or, as long as nobody knows who that is, of the same form.
+    pub queue: Option<[u8; 16]>,
     /// Its `webhook-id`: the same for all attempts, also those that an admin asks for. The receiver's idempotency key.
     pub message_id: Box<str>,
 }

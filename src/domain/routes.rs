@@ -17,6 +17,15 @@ pub struct Route {
     pub events: BTreeSet<EventKind>,
 }
 
+/// Somebody who is told of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Who.
+    pub to: DestinationName,
+    /// Whether what is told of one customer must come in the order in which it became true.
+    pub ordered: bool,
+}
+
 /// All ways out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Routes {
@@ -24,17 +33,20 @@ pub struct Routes {
     pub flows: BTreeMap<FlowName, Vec<Route>>,
     /// Of alerts.
     pub alerts: Vec<Route>,
+    /// Destinations that are told of each customer in order.
+    pub ordered: BTreeSet<DestinationName>,
 }
 
 impl Routes {
-    /// The destinations that are told of `kind`, in the order of the config.
-    pub fn of(&self, kind: EventKind, flow: Option<&FlowName>) -> impl Iterator<Item = &DestinationName> {
+    /// Those who are told of `kind`, in the order of the config.
+    pub fn of(&self, kind: EventKind, flow: Option<&FlowName>) -> impl Iterator<Item = Listener> {
         let routes = if kind.is_alert() {
             self.alerts.as_slice()
         } else {
             flow.and_then(|flow| self.flows.get(flow)).map_or(&[][..], Vec::as_slice)
         };
-        routes.iter().filter(move |route| route.events.contains(&kind)).map(|route| &route.to)
+        let told = routes.iter().filter(move |route| route.events.contains(&kind));
+        told.map(|route| Listener { to: route.to.clone(), ordered: self.ordered.contains(&route.to) })
     }
 }
 
@@ -55,13 +67,15 @@ mod tests {
                 (flow("b"), vec![route("sheet", &[EventKind::SubmissionAccepted])]),
             ]),
             alerts: vec![route("ops", &EventKind::ALL)],
+            ordered: BTreeSet::from([DestinationName::new("crm").unwrap()]),
         };
         let told = |kind, name: Option<&str>| {
             let flow = name.map(flow);
-            routes.of(kind, flow.as_ref()).map(|to| to.as_str().to_owned()).collect::<Vec<_>>()
+            let listeners = routes.of(kind, flow.as_ref());
+            listeners.map(|one| format!("{}{}", one.to, if one.ordered { " in order" } else { "" })).collect::<Vec<_>>()
         };
-        assert_eq!(told(EventKind::LeadAssigned, Some("a")), ["crm", "sheet"]);
-        assert_eq!(told(EventKind::SubmissionAccepted, Some("a")), ["crm"]);
+        assert_eq!(told(EventKind::LeadAssigned, Some("a")), ["crm in order", "sheet"]);
+        assert_eq!(told(EventKind::SubmissionAccepted, Some("a")), ["crm in order"]);
         assert_eq!(told(EventKind::LeadAssigned, Some("b")), [""; 0]);
         assert_eq!(told(EventKind::LeadAssigned, Some("gone")), [""; 0]);
         assert_eq!(told(EventKind::JobDead, Some("a")), ["ops"]);

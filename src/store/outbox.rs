@@ -7,8 +7,9 @@
 use crate::domain::delivery::{Delivery, Event, message_id};
 use crate::domain::event::facts::Facts;
 use crate::domain::event::{EventKind, body};
-use crate::domain::ids::{DestinationName, FlowName, SubmissionId};
+use crate::domain::ids::{FlowName, SubmissionId};
 use crate::domain::job::{Job, JobKind};
+use crate::domain::routes::Listener;
 
 use super::batch::Batch;
 use super::{StoreError, codec, schedule};
@@ -17,13 +18,13 @@ use super::{StoreError, codec, schedule};
 pub(super) struct Told {
     kind: EventKind,
     flow: Option<FlowName>,
-    destinations: Vec<DestinationName>,
+    listeners: Vec<Listener>,
 }
 
 /// Who is told of `kind`. `None`: nobody, and nothing needs to be looked up for it.
 pub(super) fn told(batch: &Batch<'_, '_>, kind: EventKind, flow: Option<&FlowName>) -> Option<Told> {
-    let destinations: Vec<_> = batch.routes.of(kind, flow).cloned().collect();
-    (!destinations.is_empty()).then(|| Told { kind, flow: flow.cloned(), destinations })
+    let listeners: Vec<_> = batch.routes.of(kind, flow).collect();
+    (!listeners.is_empty()).then(|| Told { kind, flow: flow.cloned(), listeners })
 }
 
 impl Told {
@@ -34,23 +35,24 @@ impl Told {
         submission: Option<SubmissionId>,
         facts: &Facts<'_>,
     ) -> Result<(), StoreError> {
-        let Self { kind, flow, destinations } = self;
+        let Self { kind, flow, listeners } = self;
         let body = body(kind, batch.now, facts);
         let mut event = None;
-        for destination in &destinations {
+        for Listener { to, ordered } in &listeners {
             let id = batch.memory.counters.next_job();
             let delivery = Delivery {
-                message_id: message_id(id, batch.now, destination, &body),
-                destination: destination.clone(),
+                message_id: message_id(id, batch.now, to, &body),
+                destination: to.clone(),
+                queue: facts.queue().filter(|_| *ordered),
                 event: *event.get_or_insert(id),
             };
             let job = Job::new(JobKind::Deliver, submission, batch.now);
             batch.tables.deliveries.insert(id.get(), codec::encode(&delivery)?.as_slice())?;
             schedule::write(batch, id, &job)?;
-            schedule::insert(batch, Some(destination), job.due_at, id)?;
+            schedule::enqueue(batch, &delivery, job.due_at, id)?;
         }
         let Some(event) = event else { return Ok(()) };
-        let deliveries = u32::try_from(destinations.len()).unwrap_or(u32::MAX);
+        let deliveries = u32::try_from(listeners.len()).unwrap_or(u32::MAX);
         let row = Event { kind, at: batch.now, flow, body, deliveries };
         batch.tables.events.insert(event.get(), codec::encode(&row)?.as_slice())?;
         Ok(())

@@ -22,8 +22,8 @@ use super::accept::StoredSubmission;
 use super::codec::Row;
 use super::joins::Join;
 use super::tables::{
-    AGENTS, ATTEMPTS, BOOKINGS, DEAD, DRAFTS, DUE, JOBS, JOINS, LANES, LEADS, OPEN_LEADS, REVIVED, Rows, SUBMISSIONS,
-    TAKEN, WAITING_LEADS,
+    AGENTS, ATTEMPTS, BOOKINGS, DEAD, DRAFTS, DUE, JOBS, JOINS, LANES, LEADS, OPEN_LEADS, QUEUES, REVIVED, Rows,
+    SUBMISSIONS, TAKEN, WAITING_LEADS,
 };
 use super::{StoreError, bookings, codec};
 
@@ -307,8 +307,9 @@ impl Snapshot {
     /// As [`Snapshot::submission`].
     pub fn counts(&self) -> Result<Counts, StoreError> {
         let jobs = self.txn.open_table(JOBS)?.len()?;
-        let delivering = self.rows(LANES)?.map(|lanes| lanes.len()).transpose()?.unwrap_or(0);
-        let jobs_scheduled = self.txn.open_table(DUE)?.len()?.saturating_add(delivering);
+        let in_lanes = self.rows(LANES)?.map_or(Ok(0), |lanes| lanes.len())?;
+        let queued = self.rows(QUEUES)?.map_or(Ok(0), |queues| queues.len())?;
+        let jobs_scheduled = self.txn.open_table(DUE)?.len()?.saturating_add(in_lanes).saturating_add(queued);
         let jobs_dead = self.txn.open_table(DEAD)?.len()?;
         let leads_unassigned = self.txn.open_table(WAITING_LEADS)?.len()?;
         Ok(Counts {

@@ -53,6 +53,11 @@ pub(super) const JOBS: Rows = TableDefinition::new("jobs");
 pub(super) const DUE: TableDefinition<'static, (u64, u64), ()> = TableDefinition::new("due");
 /// Deliveries waiting, by destination, soonest first. Key: (destination, `due_at` in UTC ms, job id).
 pub(super) const LANES: TableDefinition<'static, (&str, u64, u64), ()> = TableDefinition::new("lanes");
+/// Deliveries whose turn it is, where a destination is told of each customer in order: these are in their lanes. Key:
+/// (destination, customer); value: job id. Random pages: only where that is asked for; likewise below.
+pub(super) const TURNS: TableDefinition<'static, (&str, &[u8; 16]), u64> = TableDefinition::new("turns");
+/// Deliveries that wait for their turn, oldest first. Key: (destination, customer, job id).
+pub(super) const QUEUES: TableDefinition<'static, (&str, &[u8; 16], u64), ()> = TableDefinition::new("queues");
 /// What the outside is told, by the job id of its first delivery, in the order in which it became true. Written once.
 pub(super) const EVENTS: Rows = TableDefinition::new("events");
 /// What each job of kind `deliver` is to do, by job id. Written once.
@@ -119,6 +124,8 @@ tables! {
     jobs: JOBS, (u64, &'static [u8]);
     due: DUE, ((u64, u64), ());
     lanes: LANES, ((&'static str, u64, u64), ());
+    turns: TURNS, ((&'static str, &'static [u8; 16]), u64);
+    queues: QUEUES, ((&'static str, &'static [u8; 16], u64), ());
     events: EVENTS, (u64, &'static [u8]);
     deliveries: DELIVERIES, (u64, &'static [u8]);
     exchanges: EXCHANGES, ((u64, u32), &'static [u8]);

@@ -9,7 +9,7 @@ use crate::domain::draft::Draft;
 use crate::domain::ids::{
     AgentName, BookingId, CalendarName, Customer, FlowName, FlowToken, JobId, LeadId, MessageId, SubmissionId, TeamName,
 };
-use crate::domain::submission::Submission;
+use crate::domain::submission::{IdempotencyKey, Submission};
 use crate::domain::time::Timestamp;
 
 /// What an event tells.
@@ -36,6 +36,19 @@ pub struct Facts<'a> {
     /// The dead letter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<JobFacts<'a>>,
+}
+
+impl Facts<'_> {
+    /// What is told in order where a destination asks for it: all that is about one customer or, as long as nobody knows who
+    /// that is, about one form. `None`: it is about neither.
+    #[must_use]
+    pub fn queue(&self) -> Option<[u8; 16]> {
+        let (flow, submission) = (self.flow?, self.submission.as_ref()?);
+        let name = submission.user.id.or(submission.user.phone);
+        let unnamed = || IdempotencyKey::of_unnamed_customer(submission.id);
+        let key = name.map_or_else(unnamed, |name| IdempotencyKey::of_customer(flow, name));
+        Some(*key.as_bytes())
+    }
 }
 
 /// Who filled in a form.

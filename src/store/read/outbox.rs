@@ -1,5 +1,7 @@
 //! What snapshots show of the outbox: lanes, deliveries, what came back, and what stands still.
 
+use std::collections::BTreeMap;
+
 use redb::ReadableTable;
 
 use crate::domain::delivery::{Delivery, Event, Exchange, Standstill};
@@ -8,7 +10,7 @@ use crate::domain::job::{Job, JobState};
 use crate::domain::time::Timestamp;
 
 use super::Snapshot;
-use crate::store::tables::{DELIVERIES, EVENTS, EXCHANGES, LANES, STANDSTILLS};
+use crate::store::tables::{DELIVERIES, EVENTS, EXCHANGES, LANES, QUEUES, STANDSTILLS};
 use crate::store::{RowProblem, StoreError, codec};
 
 /// A delivery, with all that is needed to make an attempt.
@@ -62,24 +64,27 @@ impl Snapshot {
         Ok(next.map(|(key, _)| Timestamp::from_millis(key.value().1)))
     }
 
-    /// Destinations that deliveries wait for, whether the config knows them or not, by name.
+    /// Destinations that deliveries wait for, whether the config knows them or not, by name. Those that wait for their turn
+    /// count.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn lanes(&self) -> Result<Vec<(DestinationName, Waiting)>, StoreError> {
-        let Some(table) = self.rows(LANES)? else { return Ok(Vec::new()) };
-        let mut lanes: Vec<(DestinationName, Waiting)> = Vec::new();
-        for row in table.iter()? {
-            let (key, _) = row?;
-            let (name, due, id) = key.value();
-            let is_same = lanes.last().is_some_and(|(last, _)| last.as_str() == name);
-            if !is_same {
-                let name = DestinationName::new(name)
-                    .map_err(|_| StoreError::row::<Delivery>(&id.to_string(), RowProblem::Fields))?;
-                lanes.push((name, Waiting { count: 0, first_due: Some(Timestamp::from_millis(due)) }));
-            }
-            if let Some((_, waiting)) = lanes.last_mut() {
+    pub fn lanes(&self) -> Result<BTreeMap<DestinationName, Waiting>, StoreError> {
+        let mut lanes: BTreeMap<DestinationName, Waiting> = BTreeMap::new();
+        if let Some(table) = self.rows(LANES)? {
+            for row in table.iter()? {
+                let (key, _) = row?;
+                let (name, due, id) = key.value();
+                let waiting = lanes.entry(lane_name(name, id)?).or_default();
                 waiting.count += 1;
+                waiting.first_due.get_or_insert(Timestamp::from_millis(due));
+            }
+        }
+        if let Some(table) = self.rows(QUEUES)? {
+            for row in table.iter()? {
+                let (key, _) = row?;
+                let (name, _, id) = key.value();
+                lanes.entry(lane_name(name, id)?).or_default().count += 1;
             }
         }
         Ok(lanes)
@@ -138,4 +143,8 @@ impl Snapshot {
         let row = table.get(destination.as_str())?;
         Ok(row.map(|row| codec::decode(destination, row.value())).transpose()?.unwrap_or_default())
     }
+}
+
+fn lane_name(name: &str, id: u64) -> Result<DestinationName, StoreError> {
+    DestinationName::new(name).map_err(|_| StoreError::row::<Delivery>(&id.to_string(), RowProblem::Fields))
 }
