@@ -13,17 +13,14 @@ use crate::domain::arrival::{Arrival, Form, Unreadable};
 use crate::domain::calendar::{Calendar, Slot, SlotRefused};
 use crate::domain::draft;
 use crate::domain::field::FieldProblem;
-use crate::domain::ids::{BookingId, Customer, JobId, MessageId, SubmissionId};
+use crate::domain::ids::{BookingId, Customer, JobId, SubmissionId};
 use crate::domain::job::{DeadLetter, Job, JobKind, JobState};
-use crate::domain::submission::{Channel, IdempotencyKey, Submission};
+use crate::domain::submission::{IdempotencyKey, Submission};
 use crate::domain::time::Timestamp;
 
 use super::batch::{Batch, Transaction};
 use super::keys::{Hit, Log, Span};
-use super::{RowProblem, StoreError, answers, bookings, codec, ends, leads};
-
-/// Later arrivals kept for one submission at the most: a sender gone wild must not fill the disk.
-const JOINS_MAX: u64 = 16;
+use super::{RowProblem, StoreError, answers, bookings, codec, ends, joins};
 
 /// Takes what one request brought.
 #[derive(Debug)]
@@ -85,21 +82,6 @@ pub struct StoredSubmission {
     pub submission: Submission,
 }
 
-/// What arrived later for a submission that was there already.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Join {
-    /// When.
-    pub at: Timestamp,
-    /// Through which door.
-    pub channel: Channel,
-    /// The message that carried it.
-    pub message_id: Option<MessageId>,
-    /// Who sent it.
-    pub customer: Customer,
-    /// Its fields, where they are others than those that were taken: JSON text.
-    pub differing: Option<Box<str>>,
-}
-
 impl Transaction for Accept {
     type Outcome = Vec<Accepted>;
 
@@ -139,8 +121,8 @@ pub(super) fn accept(batch: &mut Batch<'_, '_>, form: &Form, carrier: Option<Job
     if let Some(hit) = message_of(batch, message_key)? {
         return Ok(duplicate(hit));
     }
-    if let Some(hit) = form_of(batch, &form.keys(), form.message_key.is_some())? {
-        return join(batch, hit, &form.submission, form.message_key);
+    if let Some(hit) = known_form(batch, form)? {
+        return joins::join(batch, hit, &form.submission, form.message_key);
     }
     let mut whole = form.submission.clone();
     if let Some(earlier) = earlier_screens(batch, form.draft_key)? {
@@ -212,71 +194,19 @@ fn earlier_screens(batch: &Batch<'_, '_>, key: Option<IdempotencyKey>) -> Result
     }
 }
 
-/// Notes what a second arrival brings that the first did not.
-fn join(
-    batch: &mut Batch<'_, '_>,
-    hit: Hit,
-    later: &Submission,
-    message_key: Option<IdempotencyKey>,
-) -> Result<Accepted, StoreError> {
-    let Hit::Submission(id) = hit else { return Ok(duplicate(hit)) };
-    let first: Option<StoredSubmission> = match batch.tables.submissions.get(id.get())? {
-        Some(row) => Some(codec::decode(id, row.value())?),
-        // Retention may be shorter than the memory of keys.
-        None => None,
-    };
-    let differs = first.as_ref().is_some_and(|first| !same_json(&first.submission.data, &later.data));
-    let differing = differs.then(|| later.data.clone());
-    if let Some(first) = first
-        && (differing.is_some() || message_key.is_some())
-    {
-        note_join(batch, id, later, differing)?;
-        leads::name_customer(batch, id, &first.submission.flow, &later.customer)?;
-    }
-    if let Some(key) = message_key {
-        learn(batch, Log::Message, key, Some(id))?;
-    }
-    Ok(Accepted::Duplicate { of: Some(id) })
-}
-
-fn note_join(
-    batch: &mut Batch<'_, '_>,
-    id: SubmissionId,
-    later: &Submission,
-    differing: Option<Box<str>>,
-) -> Result<(), StoreError> {
-    let mut last = 0;
-    for row in batch.tables.joins.range((id.get(), 0)..=(id.get(), u64::MAX))? {
-        let (key, bytes) = row?;
-        last = key.value().1;
-        let known: Join = codec::decode(key.value(), bytes.value())?;
-        if known.differing == differing && known.message_id == later.message_id {
-            return Ok(());
-        }
-    }
-    if last >= JOINS_MAX {
-        tracing::debug!(submission.id = id.get(), "more differing copies than are kept for one submission");
-        return Ok(());
-    }
-    let join = Join {
-        at: batch.now,
-        channel: later.channel,
-        message_id: later.message_id.clone(),
-        customer: later.customer.clone(),
-        differing,
-    };
-    batch.tables.joins.insert((id.get(), last + 1), codec::encode(&join)?.as_slice())?;
-    batch.dirty = true;
-    Ok(())
-}
-
 /// Keeps a message of which nothing can be made as a dead letter, once.
 fn keep_unreadable(batch: &mut Batch<'_, '_>, message: &Unreadable) -> Result<Accepted, StoreError> {
     if let Some(hit) = message_of(batch, message.message_key)? {
         return Ok(duplicate(hit));
     }
-    if let (Some(later), Some(hit)) = (&message.join, form_of(batch, &message.elsewhere, true)?) {
-        return join(batch, hit, later, message.message_key);
+    if let Some(later) = &message.join {
+        let hit = match find(batch, Span::Form, &message.elsewhere)? {
+            None => late_for(batch, &message.elsewhere, message.message_key, &later.customer)?,
+            hit => hit,
+        };
+        if let Some(hit) = hit {
+            return joins::join(batch, hit, later, message.message_key);
+        }
     }
     let job = batch.memory.counters.next_job();
     let row = Job {
@@ -330,40 +260,35 @@ fn schedule(batch: &mut Batch<'_, '_>, kind: JobKind, submission: SubmissionId) 
     Ok(id)
 }
 
-/// The form that is known under one of `keys`. `by_message`: what came is a message, so it may be the one that follows a form
-/// which ended at its flow's path. Meta sends that one for days: it is waited for as long as messages come, and not only as
-/// long as the same token means the same form.
-fn form_of(batch: &Batch<'_, '_>, keys: &[IdempotencyKey], by_message: bool) -> Result<Option<Hit>, StoreError> {
-    if let Some(hit) = find(batch, Span::Form, keys)? {
+/// The form that `form` is once more. What came as a message may be the one that follows a form which ended at its flow's path.
+/// Meta sends that one for days: it is awaited as long as messages come, and not only as long as the same token means the same
+/// form. So late, it is the same only in the flow that claims the message or, without a token, where its reference says so.
+fn known_form(batch: &Batch<'_, '_>, form: &Form) -> Result<Option<Hit>, StoreError> {
+    let span = if form.for_good { Span::Message } else { Span::Form };
+    if let Some(hit) = find(batch, span, &form.keys())? {
         return Ok(Some(hit));
     }
-    // One form may have had its message, and another one that knows the same token still wait for it.
-    for key in keys.iter().filter(|_| by_message) {
+    let late = form.form_key.as_ref().map_or(form.elsewhere.as_slice(), std::slice::from_ref);
+    late_for(batch, late, form.message_key, &form.submission.customer)
+}
+
+/// The form under one of `keys` that still waits for the message that follows it.
+fn late_for(
+    batch: &Batch<'_, '_>,
+    keys: &[IdempotencyKey],
+    message_key: Option<IdempotencyKey>,
+    customer: &Customer,
+) -> Result<Option<Hit>, StoreError> {
+    for key in keys.iter().filter(|_| message_key.is_some()) {
+        // One form may have had its message, and another one that knows the same token still wait for it.
         let hit = find(batch, Span::Message, std::slice::from_ref(key))?;
         if let Some(Hit::Submission(id)) = hit
-            && waits_for_message(batch, id)?
+            && joins::waits_for_message(batch, id, customer)?
         {
             return Ok(hit);
         }
     }
     Ok(None)
-}
-
-/// Whether a form ended at its flow's path and the message that follows has not come. Of one that retention took meanwhile
-/// nobody knows: what comes then is taken as a form of its own, since joined to nothing it would be lost.
-fn waits_for_message(batch: &Batch<'_, '_>, id: SubmissionId) -> Result<bool, StoreError> {
-    let Some(row) = batch.tables.submissions.get(id.get())? else { return Ok(false) };
-    let first: StoredSubmission = codec::decode(id, row.value())?;
-    if first.submission.channel == Channel::Webhook {
-        return Ok(false);
-    }
-    for row in batch.tables.joins.range((id.get(), 0)..=(id.get(), u64::MAX))? {
-        let (key, bytes) = row?;
-        if codec::decode::<Join>(key.value(), bytes.value())?.message_id.is_some() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// The form that is known under one of `keys`, taken within `span`.
@@ -386,7 +311,7 @@ fn message_of(batch: &Batch<'_, '_>, key: Option<IdempotencyKey>) -> Result<Opti
     }
 }
 
-fn learn(
+pub(super) fn learn(
     batch: &mut Batch<'_, '_>,
     log: Log,
     key: IdempotencyKey,
@@ -397,17 +322,11 @@ fn learn(
     memory.keys.learn(batch.tables, &mut memory.counters, log, key, submission, batch.expiry)
 }
 
-const fn duplicate(hit: Hit) -> Accepted {
+pub(super) const fn duplicate(hit: Hit) -> Accepted {
     match hit {
         Hit::Submission(id) => Accepted::Duplicate { of: Some(id) },
         Hit::Message => Accepted::Duplicate { of: None },
     }
-}
-
-/// Whether two texts are the same JSON value, whatever the order of the fields.
-fn same_json(one: &str, other: &str) -> bool {
-    let value = |text| serde_json::from_str::<serde_json::Value>(text).ok();
-    one == other || value(one).is_some_and(|one| Some(one) == value(other))
 }
 
 /// The submission behind `id`.

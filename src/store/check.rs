@@ -13,11 +13,12 @@ use crate::domain::job::{Attempt, DeadLetter, Job, JobKind, JobState};
 use crate::domain::lead::{Agent, Lead, LeadState};
 
 use super::StoreError;
-use super::accept::{Join, StoredSubmission};
+use super::accept::StoredSubmission;
 use super::answers::KeptAnswer;
 use super::codec::{self, Row};
 use super::ends::End;
 use super::flow_events::KEPT;
+use super::joins::Join;
 use super::keys::KeyRow;
 use super::read::Snapshot;
 use super::tables::{

@@ -16,9 +16,10 @@ use crate::domain::health_event::HealthEvent;
 use crate::domain::job::{Attempt, DeadLetter, Job};
 use crate::domain::lead::{Agent, Lead};
 
-use super::accept::{Join, StoredSubmission};
+use super::accept::StoredSubmission;
 use super::answers::KeptAnswer;
 use super::counters::Counters;
+use super::joins::Join;
 use super::keys::KeyRow;
 use super::{RowProblem, StoreError};
 

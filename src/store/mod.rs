@@ -43,6 +43,7 @@ mod flow_events;
 mod format;
 mod handle;
 mod jobs;
+mod joins;
 mod keys;
 mod lanes;
 mod leads;
@@ -57,7 +58,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use accept::{Accept, Accepted, Join, StoredSubmission};
+pub use accept::{Accept, Accepted, StoredSubmission};
 pub use agents::{AddAgent, AgentChange, AgentChanged, ChangeAgent};
 pub use answers::{AnswerKept, KeepAnswer, KeptAnswer, RecallAnswer};
 pub use batch::{Batch, Timing, Transaction};
@@ -69,6 +70,7 @@ pub use error::{RowProblem, StoreError};
 pub use flow_events::{KeepComplaint, Receive, Received};
 pub use handle::{Busy, Store};
 pub use jobs::{Discard, Fail, Finish, FinishMessage, Finished, JobChanged, MarkSuspect, Revive, Suspect};
+pub use joins::Join;
 pub use leads::{AssignLead, CloseLead, Distribute, LeadChanged, LeadOrder};
 pub use options::StoreOptions;
 pub use read::{Counts, Snapshot};

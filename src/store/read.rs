@@ -16,8 +16,9 @@ use crate::domain::lead::{Agent, Lead};
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
 
-use super::accept::{Join, StoredSubmission};
+use super::accept::StoredSubmission;
 use super::codec::Row;
+use super::joins::Join;
 use super::tables::{
     AGENTS, ATTEMPTS, BOOKINGS, DEAD, DRAFTS, DUE, JOBS, JOINS, LEADS, OPEN_LEADS, REVIVED, Rows, SUBMISSIONS, TAKEN,
     WAITING_LEADS,
