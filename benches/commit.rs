@@ -106,6 +106,7 @@ fn form(number: u64) -> Form {
         asks: None,
         request: None,
         end: None,
+        for_good: false,
         answerable: true,
         submission: Submission {
             flow,

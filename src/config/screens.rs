@@ -120,11 +120,11 @@ fn check_ways(list: &Item<'_>, typed: &[Typed<'_>]) {
             // What is chosen is chosen here; all else may have been answered on another screen, or shown to be kept.
             let is_chosen = item.key == "select";
             let of = |other: &&Typed<'_>| !is_chosen || other.screen.name == screen.name;
-            let declared = typed.iter().filter(of).flat_map(|typed| &typed.screen.fields);
+            let declared = || typed.iter().filter(of).flat_map(|typed| &typed.screen.fields);
             let shown = typed.iter().filter(|_| item.key == "answer").flat_map(|typed| typed.screen.agents_shown());
-            let known: Vec<&str> = declared.map(|field| field.name.as_str()).chain(shown).collect();
+            let known: Vec<&str> = declared().map(|field| field.name.as_str()).chain(shown).collect();
             // Where none is declared, screens have whatever a program knows of them.
-            let is_open = known.is_empty() && matches!(item.key, "day" | "answer");
+            let is_open = declared().next().is_none() && matches!(item.key, "day" | "answer");
             if !known.contains(&field.as_str()) && !is_open {
                 let which = if is_chosen { "this screen has no field, so none" } else { "no screen" };
                 item.refuse(format!("{which} has a field {field:?}{}", hint(field, known)));

@@ -42,6 +42,9 @@ pub struct Form {
     pub request: Option<IdempotencyKey>,
     /// The answer that ends it, where it is not the usual one: JSON text, kept in the moment in which the form is taken.
     pub end: Option<Box<str>>,
+    /// Whether a form that was sent stays sent as long as its key is known, and not only for the time in which the same token
+    /// means the same form.
+    pub for_good: bool,
     /// Whether the user can be asked to choose another slot. If not, a lost slot becomes a conflict.
     pub answerable: bool,
 }
@@ -118,6 +121,7 @@ impl Form {
             asks: None,
             request: None,
             end: None,
+            for_good: false,
             answerable: true,
             submission: Submission {
                 flow: flow.clone(),

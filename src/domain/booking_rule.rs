@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::field::{FieldProblem, Flaw, is_given, read_date, read_slot_id, read_time};
 use super::ids::CalendarName;
+use super::screen_data::NO_CHOICE;
 
 /// Which place a form books.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +29,8 @@ impl BookingRule {
     /// # Errors
     /// [`FieldProblem`] where a field is no date or time, or only one of them came.
     pub fn wish(&self, answers: &Map<String, Value>) -> Result<Option<(Date, Time)>, FieldProblem> {
-        let given = |name: &str| answers.get(name).filter(|value| is_given(value));
+        // The line that says that nothing is free chooses nothing.
+        let given = |name: &str| answers.get(name).filter(|value| is_given(value) && *value != NO_CHOICE);
         let (date, time) = (given(&self.date), given(&self.time));
         if let Some(slot) = time.and_then(read_slot_id).or_else(|| date.and_then(read_slot_id)) {
             return Ok(Some(slot));
@@ -68,6 +70,7 @@ mod tests {
         assert_eq!(wish(json!({"date": "2020-01-01", "time": "2027-01-04T09:00"})), slot);
         assert_eq!(wish(json!({"date": "2027-01-04T09:00"})), slot);
         assert_eq!(wish(json!({"date": null, "time": ""})), Ok(None));
+        assert_eq!(wish(json!({"date": "none", "time": "none"})), Ok(None));
         let problem = |data| wish(data).unwrap_err().to_string();
         assert_eq!(problem(json!({"date": "2027-01-04"})), "time: is missing");
         assert_eq!(problem(json!({"time": "09:00"})), "date: is missing");

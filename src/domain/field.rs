@@ -13,6 +13,7 @@ use serde_json::Value;
 
 pub use super::flaw::{FieldProblem, Flaw};
 pub use super::pattern::Pattern;
+use super::screen_data::NO_CHOICE;
 
 /// Choices named in a problem at the most.
 const CHOICES_SHOWN: usize = 8;
@@ -92,7 +93,9 @@ impl Field {
     /// What is wrong with `value`. One that is missing, null or empty is wrong only if the field `must_be_there`.
     #[must_use]
     pub fn problem(&self, value: Option<&Value>, must_be_there: bool) -> Option<FieldProblem> {
-        let flaw = match value.filter(|value| is_given(value)) {
+        // The line that says that nothing is free is no day and no time.
+        let is_time = matches!(self.kind, FieldKind::Date | FieldKind::Time);
+        let flaw = match value.filter(|value| is_given(value) && !(is_time && *value == NO_CHOICE)) {
             Some(value) => self.kind.refuses(value).or_else(|| {
                 let fits = |pattern: &Pattern| text_of(value).is_some_and(|text| pattern.fits(&text));
                 let off = self.pattern.as_ref().is_some_and(|pattern| !fits(pattern));

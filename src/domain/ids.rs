@@ -163,6 +163,13 @@ impl Customer {
         self.id.as_deref().or(self.phone.as_deref())
     }
 
+    /// Whether this can't be the other one: a number or an id of both is known, and is not the same.
+    #[must_use]
+    pub fn differs_from(&self, other: &Self) -> bool {
+        let differs = |one: &Option<Box<str>>, two: &Option<Box<str>>| one.is_some() && two.is_some() && one != two;
+        differs(&self.id, &other.id) || differs(&self.phone, &other.phone)
+    }
+
     /// Whether nothing is known.
     #[must_use]
     pub fn is_unknown(&self) -> bool {

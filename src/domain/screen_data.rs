@@ -124,7 +124,8 @@ impl Given {
             Self::Agents { team, choices } => {
                 let mut agents = around.free_agents(team)?;
                 agents.sort();
-                agents.iter().take(choices.most).map(|agent| choice(agent.as_str(), agent.as_str(), None)).collect()
+                let list = agents.iter().take(choices.most).map(|agent| choice(agent.as_str(), agent.as_str(), None));
+                some(list.collect(), *choices, TextKey::NobodyFree, around.texts())
             }
         })
     }
@@ -201,7 +202,7 @@ fn slots<A: Around>(
             break;
         }
     }
-    Ok(some(list, choices, around.texts()))
+    Ok(some(list, choices, TextKey::NothingFree, around.texts()))
 }
 
 fn dates<A: Around>(calendar: &CalendarName, choices: Choices, around: &A) -> Result<Value, A::Error> {
@@ -217,13 +218,13 @@ fn dates<A: Around>(calendar: &CalendarName, choices: Choices, around: &A) -> Re
             break;
         }
     }
-    Ok(some(list, choices, around.texts()))
+    Ok(some(list, choices, TextKey::NothingFree, around.texts()))
 }
 
-/// The list, which says in a line of its own that nothing is free where it would be empty.
-fn some(mut list: Vec<Value>, choices: Choices, texts: &Texts) -> Value {
+/// The list; where it would be empty, a line of its own says so.
+fn some(mut list: Vec<Value>, choices: Choices, key: TextKey, texts: &Texts) -> Value {
     if list.is_empty() {
-        list.push(choice(NO_CHOICE, texts.get(TextKey::NothingFree), choices.with_full.then_some(false)));
+        list.push(choice(NO_CHOICE, texts.get(key), choices.with_full.then_some(false)));
     }
     list.into()
 }

@@ -121,6 +121,8 @@ keys! {
     FormTooLarge "form_too_large" [];
     /// Nothing can be booked now. Also a line in a list: 30 characters at the most.
     NothingFree "nothing_free" [];
+    /// No agent can be chosen now. A line in a list: likewise.
+    NobodyFree "nobody_free" [];
     /// The form was sent before (`resubmit = "refuse"`).
     AlreadySent "already_sent" [];
     /// The program behind the flow does not answer.
@@ -247,7 +249,8 @@ mod tests {
                 let text = languages::text(language, *key);
                 assert!(!text.is_empty() && text.ends_with(['.', '}']), "{name} {}: {text}", key.as_str());
                 assert_eq!(unknown_placeholders(*key, text).count(), 0, "{name} {}: {text}", key.as_str());
-                assert!(*key != TextKey::NothingFree || text.chars().count() <= 30, "{name}: {text}");
+                let is_line = matches!(key, TextKey::NothingFree | TextKey::NobodyFree);
+                assert!(!is_line || text.chars().count() <= 30, "{name}: {text}");
                 for needed in key.placeholders() {
                     assert!(text.contains(&format!("{{{needed}}}")), "{name} {} lacks {needed}", key.as_str());
                 }

@@ -126,7 +126,7 @@ impl Exchange<'_, '_> {
         let agents = agents(self.flow, answer);
         match shown.draft(on, &agents, self.app.clock.now()) {
             Some((key, draft)) if !agents.is_empty() => {
-                let change = KeepDraft { key, draft, request: Some(self.request) };
+                let change = KeepDraft { key, draft, request: Some(self.request), for_good: self.for_good() };
                 // A form that was sent before, or has no room for more, is shown all the same.
                 store(self.app, change, self.deadline, self.trace).await.map(|_: DraftKept| ())
             }
@@ -182,7 +182,7 @@ impl Exchange<'_, '_> {
     pub(super) async fn keep(&mut self, sent: &Sent<'_>, shown: &Value) -> Result<DraftKept, Refusal> {
         let on = shown.get("screen").and_then(Value::as_str).unwrap_or_default();
         let (key, draft) = sent.draft(on, &agents(self.flow, shown), self.app.clock.now())?;
-        let change = KeepDraft { key, draft, request: Some(self.request) };
+        let change = KeepDraft { key, draft, request: Some(self.request), for_good: self.for_good() };
         store(self.app, change, self.deadline, self.trace).await
     }
 
@@ -264,6 +264,10 @@ impl Exchange<'_, '_> {
         Ok(fresh(success(own, sent.token(), key.filter(|_| sent.lacks_token()))))
     }
 
+    fn for_good(&self) -> bool {
+        self.flow.resubmit == Resubmit::Refuse
+    }
+
     pub(super) fn gone(&mut self) -> Reply {
         self.trace.outcome = "token_used";
         let status = StatusCode::from_u16(TOKEN_GONE).unwrap_or(StatusCode::GONE);
@@ -271,7 +275,7 @@ impl Exchange<'_, '_> {
     }
 
     pub(super) async fn find(&mut self, keys: Vec<IdempotencyKey>) -> Result<Option<IdempotencyKey>, Refusal> {
-        store(self.app, FindKey { keys }, self.deadline, self.trace).await
+        store(self.app, FindKey { keys, for_good: self.for_good() }, self.deadline, self.trace).await
     }
 
     /// What this very request was answered before.

@@ -73,7 +73,7 @@ async fn keep_draft(app: &App, sent: &Sent<'_>, deadline: Instant, trace: &mut T
     let next = sent.next(&answers);
     let (key, draft) = sent.draft(next, &Map::new(), app.clock.now())?;
     trace.outcome = "draft";
-    match store(app, KeepDraft { key, draft, request: None }, deadline, trace).await? {
+    match store(app, KeepDraft { key, draft, request: None, for_good: false }, deadline, trace).await? {
         DraftKept::Kept => Ok(respond::screen(next)),
         DraftKept::AlreadySubmitted => {
             trace.outcome = "duplicate";

@@ -227,6 +227,7 @@ impl<'a> Context<'a> {
             asks: catalog.asks(flow),
             request: None,
             end: None,
+            for_good: false,
             answerable: false,
             submission,
         }))

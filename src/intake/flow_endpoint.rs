@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::arrival::Form;
 use crate::domain::complaint::Complaint;
 use crate::domain::draft::{Draft, merge};
-use crate::domain::flow::{Encryption, Flow, Stage, beginning};
+use crate::domain::flow::{Encryption, Flow, Resubmit, Stage, beginning};
 use crate::domain::ids::{Customer, FlowToken};
 use crate::domain::submission::{Channel, IdempotencyKey, Submission};
 use crate::domain::time::{Millis, Timestamp};
@@ -220,6 +220,7 @@ impl<'a> Sent<'a> {
             asks: catalog.asks(self.flow),
             request: None,
             end: None,
+            for_good: self.flow.resubmit == Resubmit::Refuse,
             answerable: true,
             submission: Submission {
                 flow: self.flow.name.clone(),

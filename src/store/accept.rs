@@ -13,7 +13,7 @@ use crate::domain::arrival::{Arrival, Form, Unreadable};
 use crate::domain::calendar::{Calendar, Slot, SlotRefused};
 use crate::domain::draft;
 use crate::domain::field::FieldProblem;
-use crate::domain::ids::{BookingId, JobId, SubmissionId};
+use crate::domain::ids::{BookingId, Customer, JobId, SubmissionId};
 use crate::domain::job::{DeadLetter, Job, JobKind, JobState};
 use crate::domain::submission::{IdempotencyKey, Submission};
 use crate::domain::time::Timestamp;
@@ -121,7 +121,7 @@ pub(super) fn accept(batch: &mut Batch<'_, '_>, form: &Form, carrier: Option<Job
     if let Some(hit) = message_of(batch, message_key)? {
         return Ok(duplicate(hit));
     }
-    if let Some(hit) = form_of(batch, &form.keys(), form.message_key.is_some())? {
+    if let Some(hit) = known_form(batch, form)? {
         return joins::join(batch, hit, &form.submission, form.message_key);
     }
     let mut whole = form.submission.clone();
@@ -200,8 +200,14 @@ fn keep_unreadable(batch: &mut Batch<'_, '_>, message: &Unreadable) -> Result<Ac
     if let Some(hit) = message_of(batch, message.message_key)? {
         return Ok(duplicate(hit));
     }
-    if let (Some(later), Some(hit)) = (&message.join, form_of(batch, &message.elsewhere, true)?) {
-        return joins::join(batch, hit, later, message.message_key);
+    if let Some(later) = &message.join {
+        let hit = match find(batch, Span::Form, &message.elsewhere)? {
+            None => late_for(batch, &message.elsewhere, message.message_key, &later.customer)?,
+            hit => hit,
+        };
+        if let Some(hit) = hit {
+            return joins::join(batch, hit, later, message.message_key);
+        }
     }
     let job = batch.memory.counters.next_job();
     let row = Job {
@@ -233,18 +239,30 @@ fn schedule(batch: &mut Batch<'_, '_>, kind: JobKind, submission: SubmissionId) 
     Ok(id)
 }
 
-/// The form that is known under one of `keys`. `by_message`: what came is a message, so it may be the one that follows a form
-/// which ended at its flow's path. Meta sends that one for days: it is waited for as long as messages come, and not only as
-/// long as the same token means the same form.
-fn form_of(batch: &Batch<'_, '_>, keys: &[IdempotencyKey], by_message: bool) -> Result<Option<Hit>, StoreError> {
-    if let Some(hit) = find(batch, Span::Form, keys)? {
+/// The form that `form` is once more. What came as a message may be the one that follows a form which ended at its flow's path.
+/// Meta sends that one for days: it is awaited as long as messages come, and not only as long as the same token means the same
+/// form. So late, it is the same only in the flow that claims the message or, without a token, where its reference says so.
+fn known_form(batch: &Batch<'_, '_>, form: &Form) -> Result<Option<Hit>, StoreError> {
+    let span = if form.for_good { Span::Message } else { Span::Form };
+    if let Some(hit) = find(batch, span, &form.keys())? {
         return Ok(Some(hit));
     }
-    // One form may have had its message, and another one that knows the same token still wait for it.
-    for key in keys.iter().filter(|_| by_message) {
+    let late = form.form_key.as_ref().map_or(form.elsewhere.as_slice(), std::slice::from_ref);
+    late_for(batch, late, form.message_key, &form.submission.customer)
+}
+
+/// The form under one of `keys` that still waits for the message that follows it.
+fn late_for(
+    batch: &Batch<'_, '_>,
+    keys: &[IdempotencyKey],
+    message_key: Option<IdempotencyKey>,
+    customer: &Customer,
+) -> Result<Option<Hit>, StoreError> {
+    for key in keys.iter().filter(|_| message_key.is_some()) {
+        // One form may have had its message, and another one that knows the same token still wait for it.
         let hit = find(batch, Span::Message, std::slice::from_ref(key))?;
         if let Some(Hit::Submission(id)) = hit
-            && joins::waits_for_message(batch, id)?
+            && joins::waits_for_message(batch, id, customer)?
         {
             return Ok(hit);
         }

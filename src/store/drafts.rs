@@ -37,6 +37,8 @@ pub struct KeepDraft {
     pub draft: Draft,
     /// The encrypted request that brought them.
     pub request: Option<IdempotencyKey>,
+    /// As [`crate::domain::arrival::Form::for_good`].
+    pub for_good: bool,
 }
 
 /// Notes which screen the user of a form in the making is on: it was opened again, or they went back.
@@ -78,7 +80,8 @@ impl Transaction for KeepDraft {
         if answers::is_answered(batch, self.request)? {
             return Ok(DraftKept::Replayed);
         }
-        if accept::find(batch, Span::Form, &[self.key])?.is_some() {
+        let span = if self.for_good { Span::Message } else { Span::Form };
+        if accept::find(batch, span, &[self.key])?.is_some() {
             return Ok(DraftKept::AlreadySubmitted);
         }
         let mut draft = self.draft.clone();

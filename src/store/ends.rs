@@ -17,6 +17,8 @@ use super::{StoreError, accept, codec};
 pub struct FindKey {
     /// Keys of forms, in order.
     pub keys: Vec<IdempotencyKey>,
+    /// As [`crate::domain::arrival::Form::for_good`].
+    pub for_good: bool,
 }
 
 /// The end of a form that was sent before, where it is not the usual one.
@@ -42,7 +44,8 @@ impl Transaction for FindKey {
 
     fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<Option<IdempotencyKey>, StoreError> {
         for key in &self.keys {
-            if accept::find(batch, Span::Form, &[*key])?.is_some() {
+            let span = if self.for_good { Span::Message } else { Span::Form };
+            if accept::find(batch, span, &[*key])?.is_some() {
                 return Ok(Some(*key));
             }
         }
@@ -64,8 +67,15 @@ impl Transaction for RecallEnd {
     }
 }
 
+/// Bytes of an end that is kept at the most: clients show nothing of it. A longer one is a bare success when it is asked for
+/// again.
+const END_BYTES_MAX: usize = 64 << 10;
+
 /// Keeps the end of the form whose key is row `row` of `token_log`.
 pub(super) fn keep(batch: &mut Batch<'_, '_>, row: u64, text: &str) -> Result<(), StoreError> {
+    if text.len() > END_BYTES_MAX {
+        return Ok(());
+    }
     batch.tables.ends.insert(row, codec::encode(&End { text: text.into() })?.as_slice())?;
     Ok(())
 }

@@ -15,7 +15,8 @@ use super::batch::Batch;
 use super::keys::{Hit, Log};
 use super::{StoreError, announce, codec, leads};
 
-/// Later arrivals kept for one submission at the most: a sender gone wild must not fill the disk.
+/// Later arrivals kept for one submission at the most: a sender gone wild must not fill the disk. The first message that
+/// follows a form is kept whatever came before it.
 const JOINS_MAX: usize = 16;
 
 /// What arrived later for a submission that was there already.
@@ -54,12 +55,17 @@ pub(super) fn join(
     Ok(Accepted::Duplicate { of: Some(id) })
 }
 
-/// Whether a form ended at its flow's path and the message that follows has not come. Of one that retention took meanwhile
-/// nobody knows: what comes then is taken as a form of its own, since joined to nothing it would be lost.
-pub(super) fn waits_for_message(batch: &Batch<'_, '_>, id: SubmissionId) -> Result<bool, StoreError> {
+/// Whether a form of this `customer` ended at its flow's path and the message that follows has not come. Of one that retention
+/// took meanwhile nobody knows: what comes then is taken as a form of its own, since joined to nothing it would be lost.
+pub(super) fn waits_for_message(
+    batch: &Batch<'_, '_>,
+    id: SubmissionId,
+    customer: &Customer,
+) -> Result<bool, StoreError> {
     let Some(first) = find(batch, id)? else { return Ok(false) };
     let has_come = || Ok::<_, StoreError>(of(batch, id)?.iter().any(|join| join.message_id.is_some()));
-    Ok(first.submission.channel != Channel::Webhook && !has_come()?)
+    let may_be_theirs = !first.submission.customer.differs_from(customer);
+    Ok(first.submission.channel != Channel::Webhook && may_be_theirs && !has_come()?)
 }
 
 /// What arrived later for `id`, in order.
@@ -99,7 +105,8 @@ fn note(
     if before.iter().any(|known| known.differing == join.differing && known.message_id == join.message_id) {
         return Ok(());
     }
-    if before.len() >= JOINS_MAX {
+    let is_first_message = join.message_id.is_some() && before.iter().all(|known| known.message_id.is_none());
+    if before.len() >= JOINS_MAX && !is_first_message {
         tracing::debug!(submission.id = id.get(), "more differing copies than are kept for one submission");
         return Ok(());
     }

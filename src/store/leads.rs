@@ -8,9 +8,14 @@ use redb::ReadableTable;
 use crate::domain::ids::{AgentId, AgentName, Customer, FlowName, LeadId, SubmissionId, TeamName};
 use crate::domain::lead::{Choice, Lead, LeadState, Reason};
 use crate::domain::submission::IdempotencyKey;
+use crate::domain::time::Millis;
 
 use super::batch::{Batch, Transaction};
-use super::{RowProblem, StoreError, announce, codec, joins};
+use super::{RowProblem, StoreError, accept, announce, codec, joins};
+
+/// How long after a lead was dealt out it may still go to the agent who knows its customer: the message that says who that is
+/// comes within seconds, and later somebody works on it.
+const FRESH: Millis = Millis::from_secs(10 * 60);
 
 /// Waiting leads given out in one transaction at the most. More are given out by the next [`Distribute`].
 const GIVEN_OUT: usize = 256;
@@ -151,13 +156,11 @@ pub(super) fn make(
     } else {
         wait(batch, id, &lead)?;
     }
-    match lead.agent {
-        Some(agent) if order.sticky && customer.is_unknown() => {
-            let key = IdempotencyKey::of_unnamed_customer(submission);
-            batch.tables.customers.insert(key.as_bytes(), (agent.get(), id.get()))?;
+    if order.sticky {
+        match lead.agent {
+            Some(agent) if !customer.is_unknown() => remember(batch, &order.flow, &customer, agent, id)?,
+            agent => expect_customer(batch, submission, agent, id)?,
         }
-        Some(agent) if order.sticky => remember(batch, &order.flow, &customer, agent, id)?,
-        _ => {}
     }
     Ok((id, lead.agent.and_then(|agent| batch.memory.roster.get(agent).map(|agent| agent.name.clone()))))
 }
@@ -173,6 +176,12 @@ pub(super) fn distribute(batch: &mut Batch<'_, '_>, team: &TeamName, most: usize
         };
         batch.tables.waiting_leads.remove((team.as_str(), id.get()))?;
         give(batch, id, &mut lead, agent, choice)?;
+        if batch.tables.customers.get(IdempotencyKey::of_unnamed_customer(lead.submission).as_bytes())?.is_some() {
+            expect_customer(batch, lead.submission, Some(agent), id)?;
+            let first = accept::submission(batch, lead.submission)?.submission.customer;
+            let customer = joins::customer(batch, lead.submission, &first)?;
+            name_customer(batch, lead.submission, &lead.flow, &customer)?;
+        }
     }
     Ok(most)
 }
@@ -234,22 +243,41 @@ pub(super) fn name_customer(
         return Ok(());
     }
     let key = IdempotencyKey::of_unnamed_customer(submission);
-    let kept = batch.tables.customers.remove(key.as_bytes())?.map(|row| row.value());
-    let Some((agent, lead)) = kept else { return Ok(()) };
-    let (mut agent, id) = (AgentId::new(agent), LeadId::new(lead));
-    if let Some(mut lead) = find(batch, id)? {
-        if let Some(known) = known_agent(batch, flow, customer)? {
-            bring_back(batch, id, &mut lead, known)?;
-        }
-        // It may have gone to somebody else since.
-        agent = lead.agent.unwrap_or(agent);
+    let kept = batch.tables.customers.get(key.as_bytes())?.map(|row| LeadId::new(row.value().1));
+    let Some(id) = kept else { return Ok(()) };
+    let Some(mut lead) = find(batch, id)? else { return Ok(()) };
+    // One that waits is named once somebody has it.
+    if lead.agent.is_none() {
+        return Ok(());
     }
-    remember(batch, flow, customer, agent, id)
+    if let Some(known) = known_agent(batch, flow, customer)? {
+        bring_back(batch, id, &mut lead, known)?;
+    }
+    batch.tables.customers.remove(key.as_bytes())?;
+    match lead.agent {
+        Some(agent) => remember(batch, flow, customer, agent, id),
+        None => Ok(()),
+    }
 }
 
-/// Gives a lead that was only dealt out to the agent who knows its customer, if they can take it.
+/// The customer of a lead is to be remembered as soon as it is known who they are and who has them.
+fn expect_customer(
+    batch: &mut Batch<'_, '_>,
+    submission: SubmissionId,
+    agent: Option<AgentId>,
+    lead: LeadId,
+) -> Result<(), StoreError> {
+    let key = IdempotencyKey::of_unnamed_customer(submission);
+    let agent = agent.map_or(0, AgentId::get);
+    batch.tables.customers.insert(key.as_bytes(), (agent, lead.get()))?;
+    Ok(())
+}
+
+/// Gives a lead that was only just dealt out to the agent who knows its customer, if they can take it.
 fn bring_back(batch: &mut Batch<'_, '_>, id: LeadId, lead: &mut Lead, known: AgentId) -> Result<(), StoreError> {
-    if lead.state == LeadState::Closed || lead.why.reason != Reason::LeastLoaded || lead.agent == Some(known) {
+    let is_dealt = lead.state == LeadState::Open && lead.why.reason == Reason::LeastLoaded;
+    let is_fresh = lead.assigned_at.is_some_and(|at| batch.now.since(at) <= FRESH);
+    if !is_dealt || !is_fresh || lead.agent == Some(known) {
         return Ok(());
     }
     let choice = batch.memory.roster.pick(&lead.team, batch.now, &[(known, Reason::KnownCustomer)]);

@@ -70,7 +70,7 @@ fn lists_without_anything_to_choose_say_so_until_something_is_free_again() {
     late.sends("PICK", &json!({"slot": "none"}));
     let refused = late.sends("LAST", &json!({}));
     assert_eq!((&refused["screen"], &refused["data"]["slots"]), (&json!("PICK"), &line), "{refused}");
-    assert_eq!(refused["data"]["error_message"], "Termin: Bitte wählen Sie ein Datum.");
+    assert_eq!(refused["data"]["error_message"], "Bitte ausfüllen: Termin.");
 
     let booking = server.rows(&["bookings"]).remove(0);
     server.rows(&["bookings", "cancel", &booking["id"].to_string()]);

@@ -164,3 +164,22 @@ fn what_the_config_does_not_know_is_for_a_program_to_answer() {
         assert_eq!((sent.stage, sent.draft_key().is_some()), (Stage::Draft, true), "{body}");
     }
 }
+
+#[test]
+fn a_notification_may_have_more_names_than_are_known_where_none_of_the_screens_own_is_there() {
+    use crate::domain::field::{Field, FieldKind};
+    let name = Field::new("name", FieldKind::Email);
+    let declared = Flow {
+        encryption: Encryption::Required,
+        ..flow(vec![Screen { fields: vec![name], ..screen("ASK", true) }, screen("OPEN", true)])
+    };
+    let is_complaint = |on: &str, data: &str| {
+        let body = format!(r#"{{"action":"data_exchange","screen":"{on}","data":{data},"flow_token":"t"}}"#);
+        matches!(Request::read(&declared, body.as_bytes()).unwrap(), Request::Complaint(_))
+    };
+    assert!(is_complaint("ASK", r#"{"error":"timeout_error","error_message":"late","code":5}"#));
+    assert!(is_complaint("ASK", r#"{"error_key":"timeout_error","new":{}}"#));
+    assert!(!is_complaint("ASK", r#"{"error":"none","name":""}"#), "a form sends all of its fields");
+    assert!(!is_complaint("ASK", r#"{"error_message":"late","code":5}"#));
+    assert!(!is_complaint("OPEN", r#"{"error":"timeout_error","code":5}"#), "nobody knows what a form has here");
+}

@@ -172,7 +172,7 @@ fn what_an_earlier_version_has_answered_stays_answered() {
     for number in 0..6 {
         assert_eq!(keep(&bench, number), AnswerKept::Earlier(answer(number)), "{number}");
     }
-    assert_eq!(bench.store.ask(FindKey { keys: vec![request(0)] }).unwrap(), None, "it is no form");
+    assert_eq!(bench.store.ask(FindKey { keys: vec![request(0)], for_good: false }).unwrap(), None, "it is no form");
     bench.check();
 }
 

@@ -21,7 +21,7 @@ fn a_draft_stays_its_users_where_a_later_screen_does_not_say_whose_it_is() {
             data: data.into(),
             updated_at: START,
         };
-        bench.store.ask(KeepDraft { key, draft, request: None }).unwrap()
+        bench.store.ask(KeepDraft { key, draft, request: None, for_good: false }).unwrap()
     };
     assert_eq!(keep("16505551234", r#"{"a":1}"#), DraftKept::Kept);
     assert_eq!(keep("", r#"{"b":2}"#), DraftKept::Kept);

@@ -1,15 +1,17 @@
 //! Messages that come for a form days after it was taken: Meta sends them again for a week.
 
 use crate::domain::arrival::{Arrival, Form, Unreadable};
-use crate::domain::ids::SubmissionId;
+use crate::domain::ids::{Customer, SubmissionId};
 use crate::domain::submission::{Channel, IdempotencyKey};
 use crate::domain::time::Millis;
-use crate::store::{Accept, Accepted, FinishMessage, Finished, Place, Revive, StoreOptions, Sweep};
+use crate::store::{Accept, Accepted, FindKey, FinishMessage, Finished, Place, Revive, StoreOptions, Sweep};
 
 use super::support::{Bench, attempt, by_webhook, form, open};
 
 const HOUR: u64 = 60 * 60 * 1000;
 const DAY: u64 = 24 * HOUR;
+/// As long as messages are remembered, as shipped.
+const WEEK: u64 = 8 * DAY;
 
 const FIRST: Accepted = Accepted::Duplicate { of: Some(SubmissionId::new(1)) };
 
@@ -193,12 +195,60 @@ fn a_token_used_again_after_retention_took_its_form_is_a_new_form() {
 }
 
 #[test]
-fn a_message_joins_the_form_that_waits_though_another_of_the_same_token_had_its_own() {
+fn a_late_message_that_its_flow_claims_is_none_of_another_flows_form() {
     let bench = Bench::new();
-    bench.accept(by_webhook("own", "wamid.1", "{}"));
     bench.accept_new("other");
-    wait(&bench, 3 * DAY);
-    let mut late = by_webhook("own", "wamid.2", "{}");
-    late.elsewhere.extend(form("other", "{}").form_key);
-    assert_eq!(bench.accept(late), Accepted::Duplicate { of: Some(SubmissionId::new(2)) });
+    let message = |number: u8| {
+        let mut late = by_webhook("own", &format!("wamid.{number}"), r#"{"own":"form"}"#);
+        late.elsewhere.extend(form("other", "{}").form_key);
+        late
+    };
+    wait(&bench, DAY - 1);
+    assert_eq!(bench.accept(message(1)), FIRST, "within a day, one token is one form whichever door it comes through");
+    wait(&bench, 2 * DAY);
+    bench.accept_new("other");
+    wait(&bench, 2 * DAY);
+    assert!(is_new(&bench.accept(message(2))));
+}
+
+#[test]
+fn a_late_message_of_somebody_else_is_a_form_of_its_own() {
+    let bench = Bench::new();
+    bench.accept_new("t");
+    wait(&bench, 2 * DAY);
+    let mut late = by_webhook("t", "wamid.1", "{}");
+    late.submission.customer = Customer::from_text("491511111111");
+    assert!(is_new(&bench.accept(late)), "the form was 1234567890's");
+    bench.accept_new("u");
+    wait(&bench, 2 * DAY);
+    let mut late = by_webhook("u", "wamid.2", "{}");
+    late.submission.customer.id = Some("DE.1".into());
+    assert!(!is_new(&bench.accept(late)), "the same number, and an id beside it");
+}
+
+#[test]
+fn however_often_a_form_was_sent_again_the_message_that_follows_is_kept_with_it() {
+    let bench = Bench::new();
+    bench.accept_new("t");
+    for number in 0..40 {
+        bench.accept(form("t", &format!("{{\"n\":{number}}}")));
+    }
+    assert_eq!(bench.accept(by_webhook("t", "wamid.1", "{}")), FIRST);
+    let joins = bench.store.read().unwrap().joins(SubmissionId::new(1)).unwrap();
+    assert_eq!((joins.len(), joins.last().unwrap().message_id.is_some()), (17, true));
+    assert_eq!(bench.accept(by_webhook("t", "wamid.2", "{}")), FIRST);
+    assert_eq!(bench.store.read().unwrap().joins(SubmissionId::new(1)).unwrap().len(), 17, "but only the first one");
+}
+
+#[test]
+fn a_form_that_is_closed_for_good_stays_so_as_long_as_its_key_is_known() {
+    let bench = Bench::new();
+    bench.accept_new("t");
+    wait(&bench, WEEK - 1);
+    let key = form("t", "{}").form_key.unwrap();
+    let found = |for_good| bench.store.ask(FindKey { keys: vec![key], for_good }).unwrap();
+    assert_eq!((found(true), found(false)), (Some(key), None));
+    let again = |for_good| bench.accept(Form { for_good, ..form("t", "{}") });
+    assert_eq!(again(true), FIRST);
+    assert!(is_new(&again(false)));
 }

@@ -8,6 +8,6 @@ mod flow_events;
 mod late;
 mod model;
 mod places;
-mod queues;
 mod promises;
+mod queues;
 mod support;

@@ -232,7 +232,12 @@ impl Salon {
                 let kept = self
                     .bench
                     .store
-                    .ask(KeepDraft { key: draft_key(token), draft: draft(token, &data), request: None })
+                    .ask(KeepDraft {
+                        key: draft_key(token),
+                        draft: draft(token, &data),
+                        request: None,
+                        for_good: false,
+                    })
                     .unwrap();
                 assert_eq!(kept == DraftKept::AlreadySubmitted, model.is_sent(token, self.now()), "{kept:?}");
                 if kept == DraftKept::Kept {

@@ -4,7 +4,7 @@ use std::sync::{Arc, mpsc};
 
 use crate::clock::Clock;
 use crate::domain::arrival::{Arrival, Unreadable};
-use crate::domain::ids::{AgentName, Customer, SubmissionId};
+use crate::domain::ids::{AgentName, Customer, LeadId, SubmissionId};
 use crate::domain::job::JobState;
 use crate::domain::lead::Absence;
 use crate::domain::retry::Verdict;
@@ -87,6 +87,46 @@ fn whoever_has_the_lead_of_a_form_has_its_customer_once_a_message_tells_who_that
         assert_eq!(finish(&again), agent, "message first: {message_first}");
         bench.check();
     }
+}
+
+#[test]
+fn a_lead_stays_with_the_agent_who_has_worked_on_it_for_a_while_and_one_that_waited_is_remembered() {
+    let bench = Bench::new();
+    let nobody = |token: &str| {
+        let mut form = form(token, "{}");
+        form.submission.customer = Customer::default();
+        form
+    };
+    let finish = |accepted: &Accepted| {
+        let Accepted::New { job, .. } = accepted else { panic!("{accepted:?}") };
+        match bench.finish(*job) {
+            Finished::Done { agent, .. } => agent,
+            other @ Finished::AlreadyOver => panic!("{other:?}"),
+        }
+    };
+    // Nobody is there yet: the lead waits, its customer is named meanwhile, and Ann gets it.
+    assert_eq!(finish(&bench.accept(nobody("one"))), None);
+    bench.accept(by_webhook("one", "wamid.1", "{}"));
+    bench.add_agent("ann", None);
+    bench.add_agent("bob", None);
+    let agent_of = |lead| {
+        let read = bench.store.read().unwrap();
+        read.lead(LeadId::new(lead)).unwrap().unwrap().agent
+    };
+    let ann = agent_of(1);
+    finish(&bench.accept(nobody("two")));
+    finish(&bench.accept(nobody("three")));
+    assert_ne!(agent_of(2), ann);
+    bench.clock.advance(Millis::from_secs(9 * 60));
+    bench.accept(by_webhook("two", "wamid.2", "{}"));
+    assert_eq!(agent_of(2), ann, "she knows this customer");
+    finish(&bench.accept(nobody("four")));
+    let (before, lead) = (agent_of(4), 4);
+    assert_ne!(before, ann);
+    bench.clock.advance(Millis::from_secs(11 * 60));
+    bench.accept(by_webhook("four", "wamid.4", "{}"));
+    assert_eq!(agent_of(lead), before, "too late to take it away");
+    bench.check();
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::clock::Clock;
 use crate::current::Current;
 use crate::domain::arrival::Form;
 use crate::domain::delivery::Exchange;
@@ -10,9 +11,9 @@ use crate::domain::ids::{Customer, DestinationName, JobId};
 use crate::domain::retry::Verdict;
 use crate::domain::routes::{Route, Routes};
 use crate::domain::time::{Millis, Timestamp};
-use crate::store::{Accepted, JobChanged, NoteDelivery, Revive};
+use crate::store::{Accepted, JobChanged, NoteDelivery, Revive, StoreOptions};
 
-use super::support::{Bench, attempt, flow, form};
+use super::support::{Bench, attempt, flow, form, open};
 
 const CRM: &str = "crm";
 
@@ -20,20 +21,21 @@ fn crm() -> DestinationName {
     DestinationName::new(CRM).unwrap()
 }
 
-/// A store whose submissions are told to one destination, in order.
-fn ordered() -> Bench {
+/// Submissions are told to one destination, in order.
+fn in_order(options: &mut StoreOptions) {
     let routes = Routes {
         flows: BTreeMap::from([(flow(), vec![Route { to: crm(), events: EventKind::ALL.into() }])]),
         alerts: Vec::new(),
         ordered: BTreeSet::from([crm()]),
     };
-    Bench::with(|options| options.routes = Current::new(routes))
+    options.routes = Current::new(routes);
 }
 
 /// A form of this customer. Returns the delivery that tells of it.
 fn sends(bench: &Bench, token: &str, customer: &str) -> JobId {
     let form = form(token, "{}");
-    let submission = crate::domain::submission::Submission { customer: Customer::from_text(customer), ..form.submission };
+    let submission =
+        crate::domain::submission::Submission { customer: Customer::from_text(customer), ..form.submission };
     let Accepted::New { job, .. } = bench.accept(Form { submission, ..form }) else { panic!("a new one") };
     JobId::new(job.get() + 1)
 }
@@ -53,16 +55,17 @@ fn note(bench: &Bench, job: JobId, failed: Option<Verdict>) {
 
 #[test]
 fn the_next_one_of_a_customer_waits_until_the_one_before_is_over_and_other_customers_do_not() {
-    let mut bench = ordered();
+    let mut bench = Bench::with(in_order);
     let [ann, more, last] = ["a1", "a2", "a3"].map(|token| sends(&bench, token, "491511111111"));
     let bob = sends(&bench, "b1", "491522222222");
     assert_eq!(due(&bench), [ann.get(), bob.get()]);
     assert_eq!(bench.store.read().unwrap().counts().unwrap().jobs_scheduled, 8, "four forms, four deliveries");
 
-    let later = bench.clock.now_in(Millis::from_secs(60));
+    let later = bench.clock.now().plus(Millis::from_secs(60));
     note(&bench, ann, Some(Verdict::Again { at: later }));
     assert_eq!(due(&bench), [ann.get(), bob.get()], "its retry is still the first");
-    bench = bench.reopen();
+    bench.store.close().unwrap();
+    bench.store = open(bench.path(), &bench.clock, in_order);
     note(&bench, ann, None);
     assert_eq!(due(&bench), [more.get(), bob.get()]);
     note(&bench, more, Some(Verdict::Dead));
