@@ -7,6 +7,9 @@ mod faults;
 mod flow_events;
 mod late;
 mod model;
+mod outbox;
+mod outbox_broken;
+
 mod places;
 mod promises;
 mod support;
