@@ -20,7 +20,7 @@ use crate::domain::time::Timestamp;
 
 use super::batch::{Batch, Transaction};
 use super::keys::{Hit, Log, Span};
-use super::{RowProblem, StoreError, announce, answers, bookings, codec, drafts, ends, joins, schedule};
+use super::{RowProblem, StoreError, announce, answers, bookings, codec, drafts, ends, jobs, joins, schedule};
 
 /// Takes what one request brought.
 #[derive(Debug)]
@@ -221,6 +221,7 @@ fn keep_unreadable(batch: &mut Batch<'_, '_>, message: &Unreadable) -> Result<Ac
         learn(batch, Log::Message, key, None)?;
     }
     batch.dirty = true;
+    jobs::tell_of_death(batch, job, &row, &message.reason)?;
     Ok(Accepted::DeadLetter { job })
 }
 
