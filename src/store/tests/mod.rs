@@ -9,6 +9,7 @@ mod late;
 mod model;
 mod outbox;
 mod outbox_broken;
+mod outbox_model;
 mod outbox_shapes;
 
 mod places;
