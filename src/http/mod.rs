@@ -27,6 +27,7 @@ mod service;
 mod trace;
 mod turns;
 mod upstream;
+mod vigil;
 mod watch;
 mod webhook;
 
@@ -34,6 +35,7 @@ pub use admin::AdminServer;
 pub use listener::Server;
 pub use service::{App, Limits, Trust};
 pub use upstream::{Upstream, UpstreamError};
+pub use vigil::Vigil;
 pub use watch::Watch;
 
 #[cfg(test)]

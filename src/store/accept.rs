@@ -20,7 +20,7 @@ use crate::domain::time::Timestamp;
 
 use super::batch::{Batch, Transaction};
 use super::keys::{Hit, Log, Span};
-use super::{RowProblem, StoreError, announce, answers, bookings, codec, ends, joins, schedule};
+use super::{RowProblem, StoreError, announce, answers, bookings, codec, drafts, ends, jobs, joins, schedule};
 
 /// Takes what one request brought.
 #[derive(Debug)]
@@ -168,7 +168,7 @@ fn write(batch: &mut Batch<'_, '_>, form: &Form, whole: Submission, place: Place
     let row = StoredSubmission { received_at: batch.now, job, booking, conflict, submission: whole };
     if let Some(key) = form.draft_key {
         // The submission carries it on.
-        batch.tables.drafts.remove(key.as_bytes())?;
+        drafts::remove(batch, key.as_bytes())?;
     }
     batch.tables.submissions.insert(submission.get(), codec::encode(&row)?.as_slice())?;
     if let Some(key) = form.form_key {
@@ -227,6 +227,7 @@ fn keep_unreadable(batch: &mut Batch<'_, '_>, message: &Unreadable) -> Result<Ac
         learn(batch, Log::Message, key, None)?;
     }
     batch.dirty = true;
+    jobs::tell_of_death(batch, job, &row, &message.reason)?;
     Ok(Accepted::DeadLetter { job })
 }
 

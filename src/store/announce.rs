@@ -1,12 +1,15 @@
 //! What becomes true in a transaction, put into words for the outside: which parts of a submission, its booking and its lead
-//! an event tells. Called by the transactions that make it so; where nobody is told, nothing is looked up.
+//! (or of a draft, a flow's health, a destination) an event tells. Called by the transactions that make it so; where nobody is told, nothing is looked up.
 
 use redb::ReadableTable;
 
 use crate::domain::booking::{Booking, BookingState};
+use crate::domain::draft::Draft;
 use crate::domain::event::EventKind;
-use crate::domain::event::facts::{BookingFacts, Facts, LeadFacts, MovedFrom, SubmissionFacts};
-use crate::domain::ids::{BookingId, LeadId, SubmissionId};
+use crate::domain::event::facts::{
+    BookingFacts, DestinationFacts, DraftFacts, Facts, HealthFacts, LeadFacts, MovedFrom, SubmissionFacts,
+};
+use crate::domain::ids::{BookingId, DestinationName, FlowName, LeadId, SubmissionId};
 use crate::domain::lead::Lead;
 use crate::domain::submission::Submission;
 
@@ -65,6 +68,34 @@ pub(super) fn booking(
     let known = Known::of(batch, booking.submission, submission)?;
     let part = BookingFacts { moved_from, ..BookingFacts::of(id, booking) };
     told.write(batch, Some(booking.submission), &Facts { booking: Some(part), ..known.facts() })
+}
+
+/// The user of a form in the making has left it.
+pub(super) fn abandoned(batch: &mut Batch<'_, '_>, draft: &Draft) -> Result<(), StoreError> {
+    let Some(told) = outbox::told(batch, EventKind::DraftAbandoned, Some(&draft.flow)) else { return Ok(()) };
+    let facts = Facts { flow: Some(&draft.flow), draft: Some(DraftFacts::of(draft)), ..Facts::default() };
+    told.write(batch, None, &facts)
+}
+
+/// The endpoint of a flow is in trouble, as Meta says (which names no flow of the config) or our own figures.
+pub(super) fn unhealthy(
+    batch: &mut Batch<'_, '_>,
+    flow: Option<&FlowName>,
+    health: HealthFacts<'_>,
+) -> Result<(), StoreError> {
+    let Some(told) = outbox::told(batch, EventKind::FlowUnhealthy, flow) else { return Ok(()) };
+    told.write(batch, None, &Facts { flow, health: Some(health), ..Facts::default() })
+}
+
+/// A destination is told nothing any more. Should it be the one that alerts go to, that waits in its lane with the rest.
+pub(super) fn stopped(
+    batch: &mut Batch<'_, '_>,
+    destination: &DestinationName,
+    reason: &str,
+) -> Result<(), StoreError> {
+    let Some(told) = outbox::told(batch, EventKind::DestinationStopped, None) else { return Ok(()) };
+    let part = DestinationFacts { name: destination, reason };
+    told.write(batch, None, &Facts { destination: Some(part), ..Facts::default() })
 }
 
 /// Tells of `kind` with all that is known of the submission.

@@ -1,6 +1,9 @@
 //! What must hold across tables, looked at row by row: the invariants that every transaction keeps.
 //!
-//! Reads one snapshot, so it also runs beside a working server. It finds and tells; it mends nothing.
+//! Reads one snapshot, so it also runs beside a working server. It finds and tells; it mends nothing. What is told to the
+//! outside is looked at in `outbox`.
+
+mod outbox;
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
@@ -81,6 +84,7 @@ pub fn check(snapshot: &Snapshot) -> Result<Report, StoreError> {
     let mut report = Report::default();
     submissions(snapshot, &mut report)?;
     jobs(snapshot, &mut report)?;
+    outbox::outbox(snapshot, &mut report)?;
     leads(snapshot, &mut report)?;
     bookings(snapshot, &mut report)?;
     keys(snapshot, &mut report)?;
@@ -131,21 +135,22 @@ fn jobs(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
         let Some(job) = report.readable::<Job>(id, bytes.value()) else { continue };
         let is_due = due.get((job.due_at.as_millis(), id))?.is_some();
         let is_dead = dead.get(id)?.is_some();
-        scheduled += u64::from(job.state == JobState::Scheduled);
+        let is_ours = job.kind != JobKind::Deliver;
+        scheduled += u64::from(is_ours && job.state == JobState::Scheduled);
         died += u64::from(job.state == JobState::Dead);
         let place = || format!("job {id}, {}", job.state.as_str());
         let waits = job.state == JobState::Scheduled;
-        report.expect(is_due == waits, "a job is in the schedule exactly while it waits", place);
+        report.expect(is_due == (waits && is_ours), "a job is in the schedule exactly while it waits", place);
         report.expect(is_dead == (job.state == JobState::Dead), "a dead job, and no other, has its letter", place);
-        let is_process = job.kind == JobKind::Process;
-        if is_process {
+        if job.kind == JobKind::Process {
             let owner = match job.submission {
                 Some(of) => find::<StoredSubmission>(snapshot, SUBMISSIONS, of.get())?,
                 None => None,
             };
             let is_its_own = owner.is_some_and(|owner| owner.job == JobId::new(id));
             report.expect(is_its_own, "every job has its submission", place);
-        } else {
+        }
+        if job.kind == JobKind::Message {
             let kept = revived.get(id)?.is_some();
             report.expect(kept == waits, "a message that is read again is kept until that succeeds", place);
         }

@@ -11,7 +11,7 @@ use crate::domain::retry::Verdict;
 
 use super::batch::{Batch, Transaction};
 use super::jobs::{self, Finished};
-use super::{RowProblem, StoreError, codec, schedule};
+use super::{RowProblem, StoreError, announce, codec, schedule};
 
 /// Notes one attempt to tell a destination, and what follows from it.
 #[derive(Debug)]
@@ -85,13 +85,14 @@ impl Transaction for PauseDestination {
     }
 }
 
-/// Leaves the destination of the delivery `job` alone from now on.
+/// Leaves the destination of the delivery `job` alone from now on, and says so once.
 fn disable(batch: &mut Batch<'_, '_>, job: JobId, why: &str) -> Result<(), StoreError> {
     let destination = delivery(batch, job)?.destination;
     let mut standstill = standstill(batch, &destination)?;
     if standstill.disabled.is_none() {
         standstill.disabled = Some((batch.now, why.into()));
         write(batch, &destination, &standstill)?;
+        announce::stopped(batch, &destination, why)?;
     }
     Ok(())
 }

@@ -282,7 +282,7 @@ fn bury(batch: &mut Batch<'_, '_>, id: JobId, job: &mut Job, reason: String) -> 
 }
 
 /// Alerts those who run the server. That an alert of this kind could not be delivered is no alert: they would breed.
-fn tell_of_death(batch: &mut Batch<'_, '_>, id: JobId, job: &Job, reason: &str) -> Result<(), StoreError> {
+pub(super) fn tell_of_death(batch: &mut Batch<'_, '_>, id: JobId, job: &Job, reason: &str) -> Result<(), StoreError> {
     let delivery = match job.kind {
         JobKind::Deliver => Some(deliveries::delivery(batch, id)?),
         JobKind::Process | JobKind::Message => None,

@@ -20,7 +20,9 @@
 //! | `keys` | what is a duplicate |
 //! | `answers` | that no encrypted request gets two answers |
 //! | `ends` | what a form that was sent before ended with |
-//! | `accept`, `drafts`, `flow_events`, `jobs`, `agents`, `leads`, `bookings`, `sweep` | named transactions: read, decide (domain), write |
+//! | `outbox`, `announce` | what the outside is told, and who |
+//! | `schedule` | what is due when |
+//! | `accept`, `drafts`, `flow_events`, `jobs`, `agents`, `leads`, `bookings`, `deliveries`, `sweep` | named transactions: read, decide (domain), write |
 //! | `read` | snapshots for everybody else |
 //! | `check` | what must hold across tables |
 //!
@@ -72,7 +74,7 @@ pub use deliveries::{NoteDelivery, PauseDestination};
 pub use drafts::{DraftKept, KeepDraft, NoteScreen};
 pub use ends::{FindKey, RecallEnd};
 pub use error::{RowProblem, StoreError};
-pub use flow_events::{KeepComplaint, Receive, Received};
+pub use flow_events::{KeepComplaint, NoteHealth, Receive, Received};
 pub use handle::{Busy, Store};
 pub use jobs::{Discard, Fail, Finish, FinishMessage, Finished, JobChanged, MarkSuspect, Revive, Suspect};
 pub use joins::Join;

@@ -8,7 +8,7 @@ use redb::ReadableTable;
 
 use crate::domain::booking::{Booking, BookingState};
 use crate::domain::complaint::Complaint;
-use crate::domain::draft::Draft;
+use crate::domain::draft::{Draft, Patience};
 use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::{JobId, SubmissionId};
 use crate::domain::job::{Attempt, Job, JobKind, JobState};
@@ -17,7 +17,7 @@ use crate::domain::time::{Millis, Timestamp};
 
 use super::accept::StoredSubmission;
 use super::batch::{Batch, Transaction};
-use super::{StoreError, codec, deliveries, ends, flow_events, leads};
+use super::{StoreError, codec, deliveries, drafts, ends, flow_events, leads};
 
 /// Takes away one slice.
 #[derive(Clone, Debug)]
@@ -30,7 +30,13 @@ pub struct Sweep {
     pub submissions: Millis,
     /// How long the failed attempts of finished jobs are kept, and clients' complaints.
     pub attempts: Millis,
+    /// How long flows wait for the next screen: what time takes away first is that a form may still be finished.
+    pub patience: Patience,
 }
+
+/// Drafts told of as left in one slice at the most, and bytes of them: each is written whole once more.
+const LEFT_MOST: usize = 64;
+const LEFT_BYTES: usize = 1 << 20;
 
 /// A place in the round of a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,20 +166,33 @@ impl Sweep {
         Ok(Swept { removed: leaving.len(), next: Some(next) })
     }
 
+    /// Tells of drafts that their users have left, and takes away old ones.
     fn drafts(&self, batch: &mut Batch<'_, '_>, after: [u8; 16]) -> Result<Swept, StoreError> {
         use std::ops::Bound::{Excluded, Unbounded};
         let before = horizon(batch, self.submissions);
         let (mut seen, mut last, mut leaving) = (0, after, Vec::new());
+        let (mut left, mut left_bytes) = (Vec::new(), 0);
         for row in batch.tables.drafts.range::<&[u8; 16]>((Excluded(&after), Unbounded))?.take(self.most) {
             let (key, bytes) = row?;
             let draft: Draft = codec::decode(key.value(), bytes.value())?;
             (seen, last) = (seen + 1, *key.value());
             if draft.updated_at < before {
-                leaving.push(*key.value());
+                leaving.push(last);
+            }
+            if self.patience.is_over(&draft, batch.now) && !drafts::was_told(batch, &last, &draft)? {
+                left_bytes += draft.data.len();
+                left.push((last, draft));
+            }
+            if left.len() == LEFT_MOST || left_bytes > LEFT_BYTES {
+                seen = self.most;
+                break;
             }
         }
+        for (key, draft) in &left {
+            drafts::tell(batch, key, draft)?;
+        }
         for key in &leaving {
-            batch.tables.drafts.remove(key)?;
+            drafts::remove(batch, key)?;
         }
         let next = if seen == self.most { Place::Drafts(last) } else { Place::Complaints };
         Ok(Swept { removed: leaving.len(), next: Some(next) })

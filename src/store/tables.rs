@@ -40,12 +40,16 @@ pub(super) const ANSWERS: Rows = TableDefinition::new("answers");
 pub(super) const OLD_KEYS: Hashed = TableDefinition::new("old_keys");
 /// Forms in the making, by the key of their token or user. Random pages: only flows with several screens.
 pub(super) const DRAFTS: Hashed = TableDefinition::new("drafts");
+/// Drafts that were told of as left, and the time of the last screen then (UTC ms): one that went on since may be left again.
+pub(super) const ABANDONED: TableDefinition<'static, &[u8; 16], u64> = TableDefinition::new("abandoned");
 
 /// What clients did not like, in order of receipt. Key: the last one's and 1. Files that an older version wrote
 /// have no such table.
 pub(super) const COMPLAINTS: Rows = TableDefinition::new("complaints");
 /// What Meta's monitoring said, likewise.
 pub(super) const HEALTH_EVENTS: Rows = TableDefinition::new("health_events");
+/// Flows whose endpoint is in trouble by our own figures, as was told, and since when (UTC ms).
+pub(super) const UNWELL: TableDefinition<'static, &str, u64> = TableDefinition::new("unwell");
 
 /// Jobs by id. Small rows: they are rewritten as the job goes on.
 pub(super) const JOBS: Rows = TableDefinition::new("jobs");
@@ -119,8 +123,10 @@ tables! {
     answers: ANSWERS, (u64, &'static [u8]);
     old_keys: OLD_KEYS, (&'static [u8; 16], &'static [u8]);
     drafts: DRAFTS, (&'static [u8; 16], &'static [u8]);
+    abandoned: ABANDONED, (&'static [u8; 16], u64);
     complaints: COMPLAINTS, (u64, &'static [u8]);
     health_events: HEALTH_EVENTS, (u64, &'static [u8]);
+    unwell: UNWELL, (&'static str, u64);
     jobs: JOBS, (u64, &'static [u8]);
     due: DUE, ((u64, u64), ());
     lanes: LANES, ((&'static str, u64, u64), ());

@@ -33,7 +33,7 @@ use crate::config::{Config, ConfigError};
 use crate::courier::{Courier, Recipients};
 use crate::current::Current;
 use crate::domain::routes::Routes;
-use crate::http::{AdminServer, Server, Watch};
+use crate::http::{AdminServer, Server, Vigil, Watch};
 use crate::intake::Catalog;
 use crate::outgoing::OutgoingError;
 use crate::store::{Store, StoreError};
@@ -224,10 +224,14 @@ async fn serve(
             let (jobs, board) = (work.watch(), courier.board());
             Arc::new(move || jobs().into_iter().chain(board.out()).collect())
         },
-        endpoints: Arc::new(move || watch.read(now.elapsed())),
+        endpoints: {
+            let watch = watch.clone();
+            Arc::new(move || watch.read(now.elapsed()))
+        },
         hints,
         reload: Arc::new(move || reload.reload()),
     };
+    tokio::spawn(Vigil::new(watch, store.clone(), Arc::clone(&clock)).run(gone(stopped.clone())));
     let desk = Desk::new(store.clone(), clock, catalog, Some(live));
     let figures = Figures::start(desk.clone(), metrics, gone(stopped.clone()));
     tokio::spawn(admin.run(figures.renderer(), gone(stopped.clone())));

@@ -6,11 +6,14 @@ use serde_json::value::RawValue;
 
 use crate::domain::booking::Booking;
 use crate::domain::draft::Draft;
+use crate::domain::health_event::Standing;
 use crate::domain::ids::{
-    AgentName, BookingId, CalendarName, Customer, FlowName, FlowToken, JobId, LeadId, MessageId, SubmissionId, TeamName,
+    AgentName, BookingId, CalendarName, Customer, DestinationName, FlowName, FlowToken, JobId, LeadId, MessageId,
+    SubmissionId, TeamName,
 };
 use crate::domain::submission::{IdempotencyKey, Submission};
 use crate::domain::time::Timestamp;
+use crate::domain::verdict::Judgement;
 
 /// What an event tells.
 #[derive(Debug, Default, Serialize)]
@@ -36,6 +39,12 @@ pub struct Facts<'a> {
     /// The dead letter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<JobFacts<'a>>,
+    /// How the flow does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthFacts<'a>>,
+    /// The destination.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<DestinationFacts<'a>>,
 }
 
 impl Facts<'_> {
@@ -155,6 +164,38 @@ pub struct JobFacts<'a> {
     pub reason: &'a str,
 }
 
+/// What is wrong with a flow's endpoint.
+#[derive(Debug, Serialize)]
+pub struct HealthFacts<'a> {
+    /// Who says so: `meta`, or `flowgate` by its own figures.
+    pub source: &'static str,
+    /// How bad it is: `alert`, or `watch` for a warning of Meta's.
+    pub verdict: &'static str,
+    /// Meta's number of the flow, which no config knows.
+    pub meta_flow_id: Option<&'a str>,
+    /// What Meta calls the event.
+    pub meta_event: Option<&'a str>,
+    /// What has become of it, as Meta puts it: an alert is `ACTIVATED`, a flow `THROTTLED`.
+    pub state: Option<&'a str>,
+    /// The threshold that Meta's alert is about: percent or, for latency, milliseconds.
+    pub threshold: Option<f64>,
+    /// What is not as it should be, a phrase each: Meta's words, or what was found in the figures.
+    pub findings: Vec<&'a str>,
+    /// What to do, where that is known.
+    pub advice: Option<&'a str>,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// A destination that is told nothing any more.
+#[derive(Debug, Serialize)]
+pub struct DestinationFacts<'a> {
+    /// Its name in the config.
+    pub name: &'a DestinationName,
+    /// Why.
+    pub reason: &'a str,
+}
+
 /// The fields of a form: the JSON object that came, with its numbers and its order as they were. A text that is none is null.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
@@ -217,6 +258,41 @@ impl<'a> DraftFacts<'a> {
             screen: &draft.screen,
             answers: Answers::of(&draft.data),
             updated_at: draft.updated_at,
+        }
+    }
+}
+
+impl<'a> HealthFacts<'a> {
+    /// What Meta says.
+    #[must_use]
+    pub fn by_meta(stand: &'a Standing) -> Self {
+        let (event, said) = (&stand.event, &stand.said);
+        Self {
+            source: "meta",
+            verdict: stand.verdict().as_str(),
+            meta_flow_id: Some(&event.flow_id),
+            meta_event: Some(&event.event),
+            state: stand.state(),
+            threshold: said.threshold,
+            findings: said.message.as_deref().into_iter().collect(),
+            advice: None,
+            at: event.at(),
+        }
+    }
+
+    /// What our own figures come to at `at`.
+    #[must_use]
+    pub fn by_figures(judgement: &'a Judgement, at: Timestamp) -> Self {
+        Self {
+            source: "flowgate",
+            verdict: judgement.verdict.as_str(),
+            meta_flow_id: None,
+            meta_event: None,
+            state: None,
+            threshold: None,
+            findings: judgement.findings.iter().map(String::as_str).collect(),
+            advice: Some(&judgement.advice),
+            at,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What is said of flows: kept once, in order, within bounds, and no longer than it may.
 
 use crate::domain::complaint::Complaint;
+use crate::domain::draft::Patience;
 use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::MessageId;
 use crate::domain::submission::IdempotencyKey;
@@ -41,7 +42,11 @@ fn sweep(bench: &Bench, submissions: u64, attempts: u64) {
     let mut from = Some(Place::Keys);
     while let Some(place) = from {
         let (submissions, attempts) = (Millis::new(submissions), Millis::new(attempts));
-        from = bench.store.ask(Sweep { from: place, most: 2, submissions, attempts }).unwrap().next;
+        from = bench
+            .store
+            .ask(Sweep { from: place, most: 2, submissions, attempts, patience: Patience::default() })
+            .unwrap()
+            .next;
     }
 }
 

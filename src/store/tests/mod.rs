@@ -7,6 +7,11 @@ mod faults;
 mod flow_events;
 mod late;
 mod model;
+mod outbox;
+mod outbox_broken;
+mod outbox_model;
+mod outbox_shapes;
+
 mod places;
 mod promises;
 mod queues;
