@@ -73,6 +73,8 @@ impl Office {
             running: Arc::new(move || jobs.clone()),
             endpoints: Arc::new(move || readings.clone()),
             hints: Current::new(hints),
+            lanes: Arc::new(BTreeMap::new),
+            test: Arc::new(|name| Err(AdminError::no_destination(name))),
             reload: Arc::new(|| Err(AdminError::invalid("this config is wrong"))),
         }))
     }
