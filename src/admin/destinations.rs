@@ -170,6 +170,12 @@ mod tests {
             }),
         ];
         let told: Vec<String> = told.into_iter().flatten().collect();
-        insta::assert_snapshot!(told.join("\n"), @"");
+        insta::assert_snapshot!(told.join("\n"), @r"
+        2 deliveries wait for destination crm, the first for 10 min: `flowgate deliveries --destination crm --state scheduled`
+        2 deliveries wait for destination crm, which is not in the config: put it back, or see `flowgate deliveries --destination crm --state scheduled`
+        destination crm is paused, 2 deliveries wait: `flowgate destinations resume crm`
+        destination crm is left alone, 0 deliveries wait: it answered 410 Gone; once it is well: `flowgate destinations resume crm`
+        destination crm fails (answered 500), 1 delivery waits: `flowgate destinations test crm` shows what it answers
+        ");
     }
 }
