@@ -33,10 +33,13 @@ pub struct Live {
     /// How the lanes of destinations do.
     pub lanes: Arc<dyn Fn() -> BTreeMap<DestinationName, LaneView> + Send + Sync>,
     /// Sends a test to a destination.
-    pub test: Arc<dyn Fn(&DestinationName) -> Result<TestView, AdminError> + Send + Sync>,
+    pub test: Arc<Test>,
     /// Reads the config again.
     pub reload: Arc<dyn Fn() -> Result<ReloadView, AdminError> + Send + Sync>,
 }
+
+/// Sends a test to a destination, and gives what came of it.
+pub type Test = dyn Fn(&DestinationName) -> Result<TestView, AdminError> + Send + Sync;
 
 /// Answers questions about one store.
 #[derive(Clone)]

@@ -115,6 +115,52 @@ fn a_destination_that_wants_no_more_is_left_alone_until_it_is_resumed() {
 }
 
 #[test]
+fn a_destination_that_fails_is_pointed_at_until_it_answers_again() {
+    let crm = taking(500, "on fire");
+    let server = telling(
+        &crm,
+        "breaker = { failures = 1, pause = \"100ms\" }\nretry = { first = \"50ms\", ceiling = \"100ms\", attempts = 1000 }",
+    );
+    let figure = |open: u8| {
+        let figures = crate::support::get(server.admin_address(), "/metrics");
+        figures
+            .text()
+            .contains(&format!("flowgate_destination_breaker_open{{destination=\"crm\"}} {open}"))
+            .then_some(())
+    };
+    assert!(server.post("/form", &Form::new("a")).is_accepted());
+    let failing =
+        eventually("it is left alone", || Some(server.row(&["destinations"])).filter(|row| row["state"] == "failing"));
+    assert_eq!(failing["last_failure"], "answered 500 Internal Server Error");
+    eventually("the figures say so", || figure(1));
+    eventually("the status says what to type", || {
+        server.row(&["status"])["hints"].to_string().contains("`flowgate destinations test crm`").then_some(())
+    });
+    crm.now_does(|_| Act::Say(200, String::new()));
+    delivery(&server, "done");
+    assert_eq!(server.row(&["destinations"])["state"], "ok");
+    eventually("the figures say so", || figure(0));
+}
+
+#[test]
+fn what_waits_for_a_destination_that_the_config_has_no_longer_is_not_forgotten() {
+    let crm = taking(200, "");
+    let mut server = telling(&crm, "");
+    server.rows(&["destinations", "pause", "crm"]);
+    assert!(server.post("/form", &Form::new("a")).is_accepted());
+    server.stop();
+    server.configure(crate::support::PLAIN_FLOW);
+    server.start_again();
+    let left = server.row(&["destinations"]);
+    assert_eq!(
+        (&left["name"], &left["state"], &left["waiting"], &left["host"]),
+        (&json!("crm"), &json!("unknown"), &json!(1), &Value::Null)
+    );
+    let hints = server.row(&["status"])["hints"].to_string();
+    assert!(hints.contains("destination crm, which is not in the config"), "{hints}");
+}
+
+#[test]
 fn a_test_shows_the_whole_exchange_without_its_secrets_and_leaves_no_trace() {
     let crm = Program::start(|asked| Act::Say(200, format!("you are {}", asked.header("authorization"))));
     let mut server = telling(&crm, "");
