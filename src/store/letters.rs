@@ -166,3 +166,16 @@ fn take_letter(batch: &mut Batch<'_, '_>, id: JobId) -> Result<DeadLetter, Store
         None => Err(StoreError::row::<DeadLetter>(&id.to_string(), RowProblem::Missing)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_takes_as_much_of_a_commit_as_it_has_letters() {
+        let jobs: Vec<JobId> = (1..=100).map(JobId::new).collect();
+        let due = jobs.iter().map(|job| (*job, Timestamp::ZERO)).collect();
+        assert_eq!(ReviveMany { jobs: due }.weight(), 100);
+        assert_eq!(DiscardMany { jobs }.weight(), 100);
+    }
+}
