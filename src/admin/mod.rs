@@ -8,6 +8,7 @@
 mod changes;
 mod client;
 mod desk;
+mod destinations;
 mod flow_health;
 mod lists;
 mod protocol;
@@ -18,6 +19,10 @@ mod views;
 
 pub use client::Client;
 pub use desk::{Desk, Live};
+pub use destinations::tell_test;
 pub use protocol::{AdminError, AgentSettings, ErrorCode, Filter, Question, Selection};
 pub use socket::{SocketServer, socket_path};
-pub use views::{DeadView, JobView, LeadView, ReloadView, StatusView, SubmissionView};
+pub use views::{
+    DeadView, DestinationView, HeaderView, JobView, LaneView, LeadView, ReloadView, StatusView, SubmissionView,
+    TestView,
+};

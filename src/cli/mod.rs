@@ -27,6 +27,7 @@ pub mod secrets;
 pub mod sender;
 pub mod serve;
 pub mod show;
+mod test_send;
 pub mod try_it;
 pub mod upstreams;
 pub mod which_flow;
@@ -93,6 +94,8 @@ enum Command {
     Drafts(nouns::drafts::Drafts),
     Jobs(nouns::jobs::Jobs),
     Dead(nouns::dead::Dead),
+    Deliveries(nouns::deliveries::Deliveries),
+    Destinations(nouns::destinations::Destinations),
     Leads(nouns::leads::Leads),
     Agents(nouns::agents::Agents),
     Bookings(nouns::bookings::Bookings),
@@ -251,6 +254,8 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Drafts(noun) => noun.asked(now),
         Command::Jobs(noun) => noun.asked(now),
         Command::Dead(noun) => noun.asked(now),
+        Command::Deliveries(noun) => noun.asked(now),
+        Command::Destinations(noun) => noun.asked(),
         Command::Leads(noun) => noun.asked(now),
         Command::Agents(noun) => noun.asked(),
         Command::Bookings(noun) => noun.asked(now),
@@ -362,5 +367,8 @@ mod tests {
         assert!(!parsed("flowgate dead retry"));
         assert!(!parsed("flowgate dead retry 7 --all"));
         assert!(!parsed("flowgate dead discard 7 --dry-run"));
+        assert!(parsed("flowgate dead retry --all --destination crm --event lead.assigned --rate 10/s"));
+        assert!(!parsed("flowgate dead retry 7 --rate 10/s"));
+        assert!(!parsed("flowgate dead retry --all --payload {}"));
     }
 }

@@ -85,7 +85,8 @@ pub(super) fn read_all(config: &Config, before: &Recipients) -> (Recipients, Vec
     (recipients, problems)
 }
 
-fn recipient(destination: &DestinationName, rule: &Destination) -> Result<Recipient, NoRecipient> {
+/// One made ready.
+pub(super) fn recipient(destination: &DestinationName, rule: &Destination) -> Result<Recipient, NoRecipient> {
     let mut keys = Vec::new();
     for place in &rule.webhook.secrets {
         let text = secret(destination, "secrets", place)?;

@@ -57,6 +57,14 @@ pub struct WebhookRule {
     pub headers: BTreeMap<String, SecretRef>,
 }
 
+impl WebhookRule {
+    /// The host of its URL, with the port if one is written: all of it that may be shown, as the rest may hold a token.
+    #[must_use]
+    pub fn host(&self) -> String {
+        self.url.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default()
+    }
+}
+
 impl Destination {
     /// What should be known of it, one sentence each.
     pub(super) fn notes(&self) -> Vec<String> {

@@ -34,7 +34,7 @@ use tokio::time::timeout;
 
 pub use board::{Board, LaneState};
 pub use recipient::{Recipient, Recipients};
-pub use webhook::{Sender, Sent};
+pub use webhook::{Sender, Sent, headers};
 
 use crate::clock::{Clock, Entropy};
 use crate::domain::ids::DestinationName;
@@ -115,6 +115,13 @@ impl Courier {
     #[must_use]
     pub fn board(&self) -> Board {
         self.board.clone()
+    }
+
+    /// How `name` is told at this moment; `None`: it is not.
+    #[must_use]
+    pub fn recipient(&self, name: &DestinationName) -> Option<Arc<Recipient>> {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.get(name).map(|running| Arc::clone(&running.recipient.borrow()))
     }
 
     /// What sends, for who wants to see a destination answer.

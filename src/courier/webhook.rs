@@ -96,20 +96,30 @@ fn request(
     body: &str,
     now: Timestamp,
 ) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
-    let mut request = Request::post(recipient.rule.webhook.url.clone())
-        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-        .header(USER_AGENT, HeaderValue::from_static(AGENT));
+    let mut request = Request::post(recipient.rule.webhook.url.clone()).body(Full::new(body.to_owned().into()))?;
+    *request.headers_mut() = headers(recipient, id, body, now)?;
+    Ok(request)
+}
+
+/// The headers that `body` is sent with under `id` to `recipient`, at `now`. Those that hold secrets are marked as sensitive.
+///
+/// # Errors
+/// Where the id can't stand in a header.
+pub fn headers(recipient: &Recipient, id: &str, body: &str, now: Timestamp) -> Result<HeaderMap, hyper::http::Error> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     if recipient.keys.is_empty() {
-        request = request.header("webhook-id", id);
+        headers.insert("webhook-id", id.parse()?);
     } else {
         for (name, value) in signing::headers(&recipient.keys, id, now, body.as_bytes()) {
-            request = request.header(name, value);
+            headers.insert(name, value.parse()?);
         }
     }
     for (name, value) in &recipient.headers {
-        request = request.header(name, value);
+        headers.append(name, value.clone());
     }
-    request.body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
+    Ok(headers)
 }
 
 const fn ending_of(error: &OutgoingError) -> Ending {

@@ -136,6 +136,12 @@ pub fn message_id(job: JobId, at: Timestamp, destination: &DestinationName, body
     format!("msg_{hex}").into()
 }
 
+/// The `webhook-id` of a test that is sent at `at`: no delivery has it.
+#[must_use]
+pub fn test_id(at: Timestamp) -> String {
+    format!("test_{}", at.as_millis())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,5 +199,6 @@ mod tests {
         assert_eq!(id(1, 1), id(1, 1));
         assert_ne!(id(1, 1), id(2, 1));
         assert_ne!(id(1, 1), id(1, 2), "the same number in a file that was begun anew");
+        assert_eq!(test_id(Timestamp::from_millis(7)), "test_7");
     }
 }

@@ -10,6 +10,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::ids::DestinationName;
 use super::time::Timestamp;
 use facts::Facts;
 
@@ -146,6 +147,27 @@ pub fn body(kind: EventKind, at: Timestamp, facts: &Facts<'_>) -> Box<str> {
     serde_json::to_string(&body).unwrap_or_default().into()
 }
 
+/// The body of a test: nothing has happened, and it says so.
+#[must_use]
+pub fn test_body(destination: &DestinationName, at: Timestamp) -> Box<str> {
+    #[derive(Serialize)]
+    struct Body {
+        r#type: &'static str,
+        timestamp: Timestamp,
+        version: u8,
+        data: Data,
+    }
+    #[derive(Serialize)]
+    struct Data {
+        test: bool,
+        message: String,
+    }
+    let message =
+        format!("This is a test of destination {destination}. Nothing has happened, and nothing is to be done.");
+    let body = Body { r#type: "test", timestamp: at, version: BODY_VERSION, data: Data { test: true, message } };
+    serde_json::to_string(&body).unwrap_or_default().into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +180,16 @@ mod tests {
             assert_eq!(EventKind::named(name), Some(kind));
         }
         assert_eq!(EventKind::named("submission.Accepted"), None);
+    }
+
+    #[test]
+    fn a_test_says_that_it_is_one() {
+        let crm = DestinationName::new("crm").unwrap();
+        assert_eq!(
+            &*test_body(&crm, Timestamp::from_millis(1_700_000_000_123)),
+            r#"{"type":"test","timestamp":"2023-11-14T22:13:20.123Z","version":1,"data":{"test":true,"message":"This is a test of destination crm. Nothing has happened, and nothing is to be done."}}"#
+        );
+        assert_eq!(EventKind::named("test"), None, "no event has its name");
     }
 
     #[test]

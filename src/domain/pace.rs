@@ -7,13 +7,16 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::time::Millis;
 
 /// How far ahead of its even time one may come.
 const EARLY: Duration = Duration::from_millis(100);
 
 /// So many in a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Rate {
     /// How many. From 1.
     pub count: u32,
@@ -44,6 +47,12 @@ impl Rate {
         Ok(Self { count, per: Millis::from_secs(seconds) })
     }
 
+    /// How long after the first of them the one behind `many` comes, if all come evenly.
+    #[must_use]
+    pub fn behind(self, many: u64) -> Millis {
+        Millis::new(many.saturating_mul(self.per.get()) / u64::from(self.count.max(1)))
+    }
+
     fn gap(self) -> Duration {
         self.per.to_duration() / self.count.max(1)
     }
@@ -57,6 +66,20 @@ impl fmt::Display for Rate {
             _ => "h",
         };
         write!(f, "{}/{unit}", self.count)
+    }
+}
+
+impl From<Rate> for String {
+    fn from(rate: Rate) -> Self {
+        rate.to_string()
+    }
+}
+
+impl TryFrom<String> for Rate {
+    type Error = InvalidRate;
+
+    fn try_from(text: String) -> Result<Self, InvalidRate> {
+        Self::parse(&text)
     }
 }
 
@@ -105,6 +128,13 @@ mod tests {
         for bad in ["", "50", "0/s", "-1/s", "1.5/s", "50/d", "1000001/s", "/s", "5/s/s"] {
             assert!(Rate::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_comes_evenly_is_that_far_behind_the_first() {
+        let behind = |rate: &str, many| Rate::parse(rate).unwrap().behind(many).get();
+        assert_eq!((behind("10/s", 0), behind("10/s", 1), behind("10/s", 25)), (0, 100, 2500));
+        assert_eq!(behind("3/s", 10), 3333, "parts of a millisecond don't add up");
     }
 
     #[test]

@@ -61,7 +61,6 @@ impl Transaction for NoteDelivery {
             Some(verdict) => jobs::fail(batch, self.job, &mut job, state, &self.attempt, verdict)?,
             None => {
                 jobs::succeed(&mut job, &self.attempt);
-                batch.tables.revived.remove(self.job.get())?;
                 schedule::move_job(batch, self.job, &mut job, state, batch.now)?;
             }
         }
@@ -133,6 +132,7 @@ pub(super) fn event(batch: &Batch<'_, '_>, id: JobId) -> Result<Event, StoreErro
 pub(super) fn remove(batch: &mut Batch<'_, '_>, id: JobId) -> Result<(), StoreError> {
     let delivery = delivery(batch, id)?;
     batch.tables.deliveries.remove(id.get())?;
+    batch.tables.revived.remove(id.get())?;
     batch.tables.exchanges.retain_in((id.get(), 0)..=(id.get(), u32::MAX), |_, _| false)?;
     let event = event(batch, delivery.event)?;
     let first = delivery.event.get();

@@ -1,4 +1,5 @@
-//! What happens to jobs: finished, failed, buried, revived, discarded.
+//! What happens to jobs by themselves: finished, failed, buried. What admins do with the buried ones is
+//! [`super::letters`]'.
 //!
 //! What may follow what is decided by the table in `crate::domain::job`; when the next try comes, by
 //! `crate::domain::retry`. A job needs no write to start.
@@ -7,7 +8,7 @@ use crate::domain::arrival::Form;
 use crate::domain::event::EventKind;
 use crate::domain::event::facts::{Facts, JobFacts};
 use crate::domain::ids::{AgentName, JobId, LeadId, SubmissionId};
-use crate::domain::job::{Attempt, DeadLetter, Job, JobEvent, JobKind, JobState, NotAllowed};
+use crate::domain::job::{Attempt, DeadLetter, Job, JobEvent, JobKind, JobState};
 use crate::domain::retry::Verdict;
 
 use super::accept::{self, Accepted};
@@ -84,36 +85,6 @@ pub enum Suspect {
     Buried,
     /// It is over already.
     Over,
-}
-
-/// Runs a dead letter again.
-#[derive(Debug)]
-pub struct Revive {
-    /// Which job.
-    pub job: JobId,
-    /// A corrected payload for a message that is to be read again, or a body that is to be delivered (JSON text). The
-    /// original stays: with the letter until the job succeeds, and of a body for good.
-    pub payload: Option<String>,
-}
-
-/// Gives a dead letter up. Its submission stays.
-#[derive(Debug)]
-pub struct Discard {
-    /// Which job.
-    pub job: JobId,
-}
-
-/// What an admin's word did to a job.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum JobChanged {
-    /// It is so now.
-    Now(JobState),
-    /// It can't be.
-    Refused(NotAllowed),
-    /// The payload of a submission can't be corrected: it is the submission.
-    NoPayload,
-    /// There is no such job.
-    Unknown,
 }
 
 impl Transaction for Finish {
@@ -208,53 +179,6 @@ impl Transaction for MarkSuspect {
         job.crashes += 1;
         write(batch, self.job, &job)?;
         Ok(Suspect::Run)
-    }
-}
-
-impl Transaction for Revive {
-    type Outcome = JobChanged;
-
-    fn bytes(&self) -> usize {
-        self.payload.as_ref().map_or(0, String::len)
-    }
-
-    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<JobChanged, StoreError> {
-        let Some(mut job) = find(batch, self.job)? else { return Ok(JobChanged::Unknown) };
-        let state = match job.state.after(JobEvent::Revive) {
-            Ok(state) => state,
-            Err(refused) => return Ok(JobChanged::Refused(refused)),
-        };
-        if self.payload.is_some() && job.kind == JobKind::Process {
-            return Ok(JobChanged::NoPayload);
-        }
-        let mut letter: DeadLetter = match batch.tables.dead.remove(self.job.get())? {
-            Some(row) => codec::decode(self.job, row.value())?,
-            None => return Err(StoreError::row::<DeadLetter>(&self.job.to_string(), RowProblem::Missing)),
-        };
-        letter.corrected = self.payload.clone().or(letter.corrected);
-        // Nothing else holds a message, or what an admin put in the place of a body.
-        if job.kind == JobKind::Message || letter.corrected.is_some() {
-            batch.tables.revived.insert(self.job.get(), codec::encode(&letter)?.as_slice())?;
-        }
-        job.attempts_since_revival = 0;
-        job.crashes = 0;
-        move_job(batch, self.job, &mut job, state, batch.now)?;
-        Ok(JobChanged::Now(state))
-    }
-}
-
-impl Transaction for Discard {
-    type Outcome = JobChanged;
-
-    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<JobChanged, StoreError> {
-        let Some(mut job) = find(batch, self.job)? else { return Ok(JobChanged::Unknown) };
-        let state = match job.state.after(JobEvent::Discard) {
-            Ok(state) => state,
-            Err(refused) => return Ok(JobChanged::Refused(refused)),
-        };
-        batch.tables.dead.remove(self.job.get())?;
-        move_job(batch, self.job, &mut job, state, batch.now)?;
-        Ok(JobChanged::Now(state))
     }
 }
 

@@ -22,7 +22,7 @@
 //! | `ends` | what a form that was sent before ended with |
 //! | `outbox`, `announce` | what the outside is told, and who |
 //! | `schedule` | what is due when |
-//! | `accept`, `drafts`, `flow_events`, `jobs`, `agents`, `leads`, `bookings`, `deliveries`, `sweep` | named transactions: read, decide (domain), write |
+//! | `accept`, `drafts`, `flow_events`, `jobs`, `letters`, `agents`, `leads`, `bookings`, `deliveries`, `sweep` | named transactions: read, decide (domain), write |
 //! | `read` | snapshots for everybody else |
 //! | `check` | what must hold across tables |
 //!
@@ -51,6 +51,7 @@ mod joins;
 mod keys;
 mod lanes;
 mod leads;
+mod letters;
 mod options;
 mod outbox;
 mod read;
@@ -76,9 +77,10 @@ pub use ends::{FindKey, RecallEnd};
 pub use error::{RowProblem, StoreError};
 pub use flow_events::{KeepComplaint, NoteHealth, Receive, Received};
 pub use handle::{Busy, Store};
-pub use jobs::{Discard, Fail, Finish, FinishMessage, Finished, JobChanged, MarkSuspect, Revive, Suspect};
+pub use jobs::{Fail, Finish, FinishMessage, Finished, MarkSuspect, Suspect};
 pub use joins::Join;
 pub use leads::{AssignLead, CloseLead, Distribute, LeadChanged, LeadOrder};
+pub use letters::{Discard, DiscardMany, JobChanged, Revive, ReviveMany};
 pub use options::StoreOptions;
 pub use read::{Counts, Outgoing, Snapshot, Waiting};
 pub use shared::{Health, WriterFigures};

@@ -74,8 +74,8 @@ pub(super) const STANDSTILLS: TableDefinition<'static, &str, &[u8]> = TableDefin
 pub(super) const ATTEMPTS: TableDefinition<'static, (u64, u32), &[u8]> = TableDefinition::new("attempts");
 /// Dead letters by job id.
 pub(super) const DEAD: Rows = TableDefinition::new("dead");
-/// Dead letters that are being run again, by job id: of messages, as they hold the message until that succeeds, and of
-/// deliveries whose body an admin corrected.
+/// Dead letters that are run again, by job id: of messages, as they hold the message until that succeeds, and of deliveries
+/// whose body an admin corrected, for as long as the delivery is kept.
 pub(super) const REVIVED: Rows = TableDefinition::new("revived");
 
 /// Agents by id, removed ones included.

@@ -36,6 +36,8 @@ mod encrypted_screens;
 mod does_not_fit;
 // Complaints of phones, events of Meta's monitoring, and the endpoint's own figures.
 mod flow_health;
+// Destinations are told, paused, tested; what they refused is corrected.
+mod destinations_are_told;
 // Envelopes of all kinds, and floods of them.
 mod envelopes_of_all_kinds;
 // Files of every format that was ever released.

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::ids::{JobId, LeadId, SubmissionId};
+use crate::domain::delivery::{Delivery, Event};
+use crate::domain::event::EventKind;
+use crate::domain::ids::{DestinationName, JobId, LeadId, SubmissionId};
 use crate::domain::job::{Attempt, DeadLetter, Job, JobState};
 use crate::domain::time::Timestamp;
 
@@ -14,7 +16,7 @@ use super::json;
 pub struct JobView {
     /// Its number.
     pub id: JobId,
-    /// `process` or `message`.
+    /// `process`, `message` or `deliver`.
     pub kind: String,
     /// `scheduled`, `running`, `done`, `dead`, `discarded`.
     pub state: String,
@@ -84,17 +86,23 @@ pub struct DeadView {
     pub payload: Value,
     /// What an admin put in its place.
     pub corrected: Option<Value>,
+    /// Whom it was to tell, where it is a delivery,
+    pub destination: Option<DestinationName>,
+    /// and of what.
+    pub event: Option<EventKind>,
 }
 
 impl DeadView {
     /// The view of one dead letter.
-    pub(in crate::admin) fn new(job: JobView, letter: &DeadLetter) -> Self {
+    pub(in crate::admin) fn new(job: JobView, letter: &DeadLetter, delivery: Option<(&Delivery, &Event)>) -> Self {
         Self {
             job,
             died_at: letter.died_at,
             reason: letter.reason.clone(),
             payload: json(&letter.payload),
             corrected: letter.corrected.as_deref().map(json),
+            destination: delivery.map(|(delivery, _)| delivery.destination.clone()),
+            event: delivery.map(|(_, event)| event.kind),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The shape of what scripts read: one object a row. Names that are here stay as they are; more may come.
 
 mod bookings;
+mod deliveries;
+mod destinations;
 mod flows;
 mod jobs;
 mod leads;
@@ -11,6 +13,8 @@ mod submissions;
 use serde_json::Value;
 
 pub(in crate::admin) use bookings::{BookingView, SlotView};
+pub(in crate::admin) use deliveries::{DeliveryAttemptView, DeliveryView};
+pub use destinations::{DestinationView, HeaderView, LaneView, TestView};
 pub(in crate::admin) use flows::{ComplaintView, EndpointView, FlowView, MetaView};
 pub(in crate::admin) use jobs::AttemptView;
 pub use jobs::{DeadView, JobView};

@@ -4,6 +4,8 @@ pub mod agents;
 pub mod bookings;
 pub mod check;
 pub mod dead;
+pub mod deliveries;
+pub mod destinations;
 pub mod drafts;
 pub mod flows;
 pub mod jobs;

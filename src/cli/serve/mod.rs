@@ -10,6 +10,7 @@
 mod descriptors;
 mod figures;
 mod greeting;
+mod outside;
 mod parts;
 mod reload;
 
@@ -42,6 +43,7 @@ use crate::work::{Rules, Work, WorkError};
 use figures::Figures;
 use greeting::Greeting;
 pub use greeting::addresses_in;
+use outside::Outside;
 use parts::Parts;
 pub use parts::{Obstacle, Obstacles};
 use reload::{Held, Reloader};
@@ -205,6 +207,11 @@ async fn serve(
 
     let courier =
         Arc::new(Courier::start(tokio::runtime::Handle::current(), &parts.recipients, store, &clock, &entropy)?);
+    let outside = Outside {
+        courier: Arc::clone(&courier),
+        clock: Arc::clone(&clock),
+        runtime: tokio::runtime::Handle::current(),
+    };
     let held = Held {
         routes,
         courier: Arc::clone(&courier),
@@ -229,6 +236,11 @@ async fn serve(
             Arc::new(move || watch.read(now.elapsed()))
         },
         hints,
+        lanes: {
+            let outside = outside.clone();
+            Arc::new(move || outside.lanes())
+        },
+        test: Arc::new(move |name| outside.test(name)),
         reload: Arc::new(move || reload.reload()),
     };
     tokio::spawn(Vigil::new(watch, store.clone(), Arc::clone(&clock)).run(gone(stopped.clone())));

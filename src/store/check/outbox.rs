@@ -9,7 +9,7 @@ use crate::domain::job::{Job, JobKind, JobState};
 use crate::store::StoreError;
 use crate::store::read::Snapshot;
 use crate::store::tables::{
-    ABANDONED, DELIVERIES, DRAFTS, EVENTS, EXCHANGES, JOBS, LANES, QUEUES, REVIVED, Rows, STANDSTILLS, TURNS,
+    ABANDONED, DELIVERIES, DRAFTS, EVENTS, EXCHANGES, JOBS, LANES, QUEUES, Rows, STANDSTILLS, TURNS,
 };
 
 use super::{Report, find};
@@ -27,7 +27,6 @@ pub(super) fn outbox(snapshot: &Snapshot, report: &mut Report) -> Result<(), Sto
 /// Jobs that deliver, and the lanes that they wait in.
 fn jobs(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
     let lanes = snapshot.rows(LANES)?;
-    let revived = snapshot.transaction().open_table(REVIVED)?;
     let mut waiting = 0;
     for row in snapshot.transaction().open_table(JOBS)?.iter()? {
         let (id, bytes) = row?;
@@ -58,8 +57,6 @@ fn jobs(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
             "only a delivery that waits has its turn, or waits for it",
             place,
         );
-        let is_corrected = revived.get(id)?.is_some();
-        report.expect(waits || !is_corrected, "a corrected body is kept until it is delivered, and no longer", place);
     }
     let queued = snapshot.rows(QUEUES)?.map_or(Ok(0), |queues| queues.len())?;
     let entries = lanes.map(|lanes| lanes.len()).transpose()?.unwrap_or_default().saturating_add(queued);

@@ -6,11 +6,11 @@ use redb::ReadableTable;
 
 use crate::domain::delivery::{Delivery, Event, Exchange, Standstill};
 use crate::domain::ids::{DestinationName, JobId};
-use crate::domain::job::{Job, JobState};
+use crate::domain::job::{DeadLetter, Job, JobState};
 use crate::domain::time::Timestamp;
 
 use super::Snapshot;
-use crate::store::tables::{DELIVERIES, EVENTS, EXCHANGES, LANES, QUEUES, STANDSTILLS};
+use crate::store::tables::{DELIVERIES, EVENTS, EXCHANGES, LANES, QUEUES, REVIVED, STANDSTILLS};
 use crate::store::{RowProblem, StoreError, codec};
 
 /// A delivery, with all that is needed to make an attempt.
@@ -106,6 +106,26 @@ impl Snapshot {
         self.row(EVENTS, id.get())
     }
 
+    /// Deliveries before `before`, newest first: a page of `limit` at the most.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn deliveries(&self, before: Option<JobId>, limit: usize) -> Result<Vec<(JobId, Delivery)>, StoreError> {
+        self.page(DELIVERIES, before.map(JobId::get), limit, JobId::new)
+    }
+
+    /// What an admin put in the place of the body of delivery `id`, whatever became of it since.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn correction(&self, id: JobId) -> Result<Option<String>, StoreError> {
+        let letter: Option<DeadLetter> = match self.dead(id)? {
+            None => self.row(REVIVED, id.get())?,
+            dead => dead,
+        };
+        Ok(letter.and_then(|letter| letter.corrected))
+    }
+
     /// What is to be sent for the job `id`; `None` where it does not wait for that any more.
     ///
     /// # Errors
@@ -132,6 +152,32 @@ impl Snapshot {
             Ok((key.value().1, codec::decode(key.value(), bytes.value())?))
         })
         .collect()
+    }
+
+    /// What came back from the last attempt of the job `id`; `None`: there was none, or it is not kept any more.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn last_exchange(&self, id: JobId) -> Result<Option<Exchange>, StoreError> {
+        let Some(table) = self.rows(EXCHANGES)? else { return Ok(None) };
+        let last = table.range((id.get(), 0)..=(id.get(), u32::MAX))?.next_back().transpose()?;
+        last.map(|(key, bytes)| codec::decode(key.value(), bytes.value())).transpose()
+    }
+
+    /// Destinations that something stands against, by name.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn standstills(&self) -> Result<Vec<(DestinationName, Standstill)>, StoreError> {
+        let Some(table) = self.rows(STANDSTILLS)? else { return Ok(Vec::new()) };
+        let rows = table.iter()?.map(|row| {
+            let (key, bytes) = row?;
+            let name = DestinationName::new(key.value())
+                .map_err(|_| StoreError::row::<Standstill>(key.value(), RowProblem::Fields))?;
+            let standstill = codec::decode(&name, bytes.value())?;
+            Ok((name, standstill))
+        });
+        rows.collect()
     }
 
     /// What stands against telling `destination`.
