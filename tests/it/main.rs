@@ -22,6 +22,8 @@ mod command_line;
 mod both_doors;
 // A job whose flow is gone waits as a dead letter, whole, until the flow is back.
 mod dead_letter_runs_again;
+// Whatever receivers do to a message: hang, drip, flood, lie, refuse, redirect, ask for quiet, want no more.
+mod deliveries_meet_the_world;
 // `flowgate demo` weathers its storm.
 mod demo;
 // SIGTERM under load loses nothing and takes less than ten seconds.
