@@ -9,13 +9,13 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::sleep;
 
-use crate::domain::breaker::{Breaker, Change};
+use crate::domain::breaker::{Breaker, Change, Pass};
 use crate::domain::delivery::Meaning;
 use crate::domain::ids::{DestinationName, JobId};
 use crate::domain::pace::Pace;
 use crate::store::StoreError;
 
-use super::attempt::{Answered, Trial, Tried};
+use super::attempt::{Answered, Trial};
 use super::{Board, Recipient, Tools};
 
 /// Deliveries read from the schedule at once.
@@ -34,8 +34,8 @@ pub(super) struct Lane {
     tools: Tools,
     board: Board,
     called: watch::Receiver<u64>,
-    /// Under way, by the task that does it.
-    out: HashMap<Id, JobId>,
+    /// Under way, by the task that does it. The leave to make an attempt stays here: a task that panics takes it nowhere.
+    out: HashMap<Id, (JobId, Pass)>,
     /// Due, and not begun.
     ready: VecDeque<JobId>,
     /// Left alone, and until when, by the process clock.
@@ -57,7 +57,7 @@ impl Lane {
         let recipient = Arc::clone(&told.borrow());
         let (breaker, pace) = (Breaker::new(recipient.rule.breaker), Pace::new(recipient.rule.rate));
         // Shown from the beginning, also while there is nothing to do.
-        board.note(&name, |_| {});
+        board.show(&name);
         Self {
             name,
             told,
@@ -95,7 +95,7 @@ impl Lane {
     }
 
     /// Begins what may begin now. Returns how long nothing is to be done, unless something happens.
-    fn step(&mut self, attempts: &mut JoinSet<Tried>) -> Duration {
+    pub(super) fn step(&mut self, attempts: &mut JoinSet<Result<Answered, StoreError>>) -> Duration {
         let now = self.tools.clock.elapsed();
         let held = self.held_until.saturating_sub(now);
         if !held.is_zero() {
@@ -114,20 +114,25 @@ impl Lane {
                     Err(error) => return self.unreadable(&error),
                 }
             }
-            if let Err(wait) = self.pace.pass(now) {
-                return wait.min(LOOK);
-            }
             // Open, or its probe is out: the end of either ends the pause.
             let Some(pass) = self.breaker.enter(now) else { return self.breaker_pause(now) };
-            let Some(job) = self.ready.pop_front() else { return LOOK };
+            // Asked last: what may not go for another reason is not to count as one that went.
+            if let Err(wait) = self.pace.pass(now) {
+                self.breaker.abandoned(pass);
+                return wait.min(LOOK);
+            }
+            let Some(job) = self.ready.pop_front() else {
+                self.breaker.abandoned(pass);
+                return LOOK;
+            };
             let trial = Trial {
                 destination: self.name.clone(),
                 recipient: Arc::clone(&self.recipient),
                 tools: self.tools.clone(),
                 job,
             };
-            let id = attempts.spawn(trial.run(pass)).id();
-            self.out.insert(id, job);
+            let id = attempts.spawn(trial.run()).id();
+            self.out.insert(id, (job, pass));
             self.board.note(&self.name, |lane| {
                 lane.out.insert(job);
             });
@@ -144,7 +149,7 @@ impl Lane {
             }
             Ok((snapshot.lane(&self.name, now, most)?, snapshot.lane_next(&self.name, now)?))
         })?;
-        let is_free = |job: &JobId| !self.aside.contains_key(job) && !self.out.values().any(|out| out == job);
+        let is_free = |job: &JobId| !self.aside.contains_key(job) && !self.out.values().any(|(out, _)| out == job);
         self.ready.extend(due.into_iter().filter(is_free));
         if !self.ready.is_empty() {
             return Ok(None);
@@ -167,18 +172,19 @@ impl Lane {
     }
 
     /// An attempt has ended.
-    fn note(&mut self, ended: Result<(Id, Tried), JoinError>) {
-        let (id, tried) = match ended {
-            Ok((id, tried)) => (id, Some(tried)),
-            // It panicked, which its hook has told: the delivery is due as before, and is left alone for a while.
+    pub(super) fn note(&mut self, ended: Result<(Id, Result<Answered, StoreError>), JoinError>) {
+        let (id, result) = match ended {
+            Ok((id, result)) => (id, Some(result)),
             Err(error) => (error.id(), None),
         };
         let now = self.tools.clock.elapsed();
-        let Some(job) = self.out.remove(&id) else { return };
+        let Some((job, pass)) = self.out.remove(&id) else { return };
         self.board.note(&self.name, |lane| {
             lane.out.remove(&job);
         });
-        let Some(Tried { pass, result }) = tried else {
+        // It panicked, which its hook has told: the delivery is due as before, and is left alone for a while.
+        let Some(result) = result else {
+            self.breaker.abandoned(pass);
             self.aside.insert(job, now.saturating_add(ASIDE));
             return;
         };

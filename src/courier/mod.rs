@@ -21,6 +21,8 @@ mod attempt;
 mod board;
 mod lane;
 mod recipient;
+#[cfg(test)]
+mod tests;
 mod webhook;
 
 use std::collections::BTreeMap;
