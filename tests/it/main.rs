@@ -18,6 +18,8 @@ mod agent_who_was_shown;
 mod architecture;
 // What scripts lean on: fields, exit codes, hints.
 mod command_line;
+// A destination that hangs or fails slows down neither another one nor the intake.
+mod broken_beside_well;
 // A form by its own path and by webhook, token or none: one submission.
 mod both_doors;
 // A job whose flow is gone waits as a dead letter, whole, until the flow is back.
@@ -48,6 +50,8 @@ mod full_queue_says_so;
 mod http_limits;
 // Two hundred want three places: three get them.
 mod last_slot_goes_to_three;
+// Killed while it delivers, ten times: sent again under the same id, signed anew.
+mod kills_while_delivering;
 // The public half of a key, uploaded to Meta and compared with what Meta holds.
 mod keys_at_meta;
 // A thousand leads over equal agents; weights, limits, waiting, sticky customers.
@@ -62,6 +66,8 @@ mod newcomer;
 mod nothing_is_free;
 // One process on one file; the command line on a stopped one's; damage has its own exit code.
 mod one_process_one_file;
+// A destination is down and thousands of deliveries wait: all are taken once it is up.
+mod outage;
 // A time that can't be had is refused with a text.
 mod past_slot_is_refused;
 // The plain flow, to the byte.

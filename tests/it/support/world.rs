@@ -48,8 +48,8 @@ pub struct Asked {
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// When it had come, in milliseconds UTC.
-    pub at: i64,
+    /// When it had come.
+    pub at: jiff::Timestamp,
     /// When it had come, by a clock that never jumps.
     pub moment: Instant,
     /// The status that it was answered with, if it was.
@@ -76,11 +76,12 @@ impl Asked {
         self.json()["data"]["submission"]["flow_token"].as_str().unwrap().to_owned()
     }
 
-    /// From the moment at which its event became true, in milliseconds.
-    pub fn latency(&self) -> i64 {
+    /// From the moment at which its event became true, to the millisecond.
+    pub fn latency(&self) -> Duration {
         let body = self.json();
         let event: jiff::Timestamp = body["timestamp"].as_str().unwrap().parse().unwrap();
-        self.at - event.as_millisecond()
+        let at = self.at.as_millisecond().saturating_sub(event.as_millisecond());
+        Duration::from_millis(at.try_into().unwrap_or_default())
     }
 
     /// Whether somebody who knows `secret` takes it for genuine, and signed within the last minutes.
@@ -407,6 +408,6 @@ fn read(from: &mut impl BufRead) -> Option<Asked> {
         headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, value)| value.parse().unwrap());
     let mut body = vec![0; length];
     from.read_exact(&mut body).ok()?;
-    let at = jiff::Timestamp::now().as_millisecond();
+    let at = jiff::Timestamp::now();
     Some(Asked { path, headers, body, at, moment: Instant::now(), status: None })
 }
