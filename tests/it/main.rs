@@ -14,6 +14,8 @@ mod support;
 mod ack_survives_kill;
 // Whoever was shown an agent gets that agent, wherever it was.
 mod agent_who_was_shown;
+// A delivery that dies is told to those who run the server, once.
+mod alerts;
 // Who may use whom, as `src/lib.rs` draws it.
 mod architecture;
 // What scripts lean on: fields, exit codes, hints.
@@ -26,6 +28,8 @@ mod both_doors;
 mod dead_letter_runs_again;
 // Whatever receivers do to a message: hang, drip, flood, lie, refuse, redirect, ask for quiet, want no more.
 mod deliveries_meet_the_world;
+// Secrets rotate, destinations go, come back and move, and nothing is lost over it.
+mod destinations_change;
 // `flowgate demo` weathers its storm.
 mod demo;
 // SIGTERM under load loses nothing and takes less than ten seconds.
