@@ -59,7 +59,8 @@ impl Trial {
         let failed = match meaning {
             Meaning::Delivered => None,
             Meaning::Again { retry_after, .. } => after(retry_after),
-            Meaning::Gone => after(None),
+            // As soon as somebody lets the destination go on, also where this was the last attempt.
+            Meaning::Gone => Some(Verdict::Again { at: self.tools.clock.now() }),
             Meaning::Refused => Some(Verdict::Dead),
         };
         let took = Millis::new(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));

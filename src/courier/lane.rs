@@ -15,6 +15,7 @@ use crate::domain::ids::{DestinationName, JobId};
 use crate::domain::pace::Pace;
 use crate::store::StoreError;
 
+use super::ahead::Ahead;
 use super::attempt::{Answered, Trial};
 use super::{Board, Recipient, Tools};
 
@@ -40,6 +41,8 @@ pub(super) struct Lane {
     ready: VecDeque<JobId>,
     /// Left alone, and until when, by the process clock.
     aside: HashMap<JobId, Duration>,
+    /// Finds what should be due, though a clock that ran ahead says otherwise.
+    ahead: Ahead,
     breaker: Breaker,
     pace: Pace,
     /// The destination asked for quiet until then, by the process clock.
@@ -56,6 +59,7 @@ impl Lane {
     ) -> Self {
         let recipient = Arc::clone(&told.borrow());
         let (breaker, pace) = (Breaker::new(recipient.rule.breaker), Pace::new(recipient.rule.rate));
+        let ahead = Ahead::new(tools.clock.now(), tools.clock.elapsed());
         // Shown from the beginning, also while there is nothing to do.
         board.show(&name);
         Self {
@@ -68,6 +72,7 @@ impl Lane {
             out: HashMap::new(),
             ready: VecDeque::new(),
             aside: HashMap::new(),
+            ahead,
             breaker,
             pace,
             held_until: Duration::ZERO,
@@ -102,7 +107,12 @@ impl Lane {
             return held.min(LOOK);
         }
         self.board.note(&self.name, |lane| lane.held_until = None);
+        let aside = self.aside.len();
         self.aside.retain(|_, until| *until > now);
+        if self.aside.len() < aside {
+            // It may be one that only a search finds.
+            self.ahead.begin_again(self.tools.clock.now());
+        }
         loop {
             if self.out.len() >= self.recipient.rule.concurrency {
                 return LOOK;
@@ -142,12 +152,18 @@ impl Lane {
     /// Reads what is due. `Some`: nothing is, and will not be for so long.
     fn refill(&mut self) -> Result<Option<Duration>, StoreError> {
         let now = self.tools.clock.now();
+        self.ahead.look_at(now, self.tools.clock.elapsed());
         let most = self.out.len().saturating_add(self.aside.len()).saturating_add(CHUNK);
+        let longest = self.recipient.rule.retry.overdue_horizon();
+        let (name, ahead) = (&self.name, &mut self.ahead);
         let (due, next) = self.tools.store.look(|snapshot| {
-            if !snapshot.standstill(&self.name)?.is_over() {
+            if !snapshot.standstill(name)?.is_over() {
                 return Ok((Vec::new(), None));
             }
-            Ok((snapshot.lane(&self.name, now, most)?, snapshot.lane_next(&self.name, now)?))
+            let mut due = snapshot.lane(name, now, most)?;
+            due.extend(ahead.search(snapshot, name, now, longest)?);
+            let next = if ahead.is_under_way() { Some(now) } else { snapshot.lane_next(name, now)? };
+            Ok((due, next))
         })?;
         let is_free = |job: &JobId| !self.aside.contains_key(job) && !self.out.values().any(|(out, _)| out == job);
         self.ready.extend(due.into_iter().filter(is_free));
@@ -156,6 +172,12 @@ impl Lane {
         }
         let pause = next.map_or(LOOK, |at| at.since(now).to_duration());
         Ok(Some(pause.clamp(Duration::from_millis(1), LOOK)))
+    }
+
+    /// Drops what is at hand: it is read again.
+    fn drop_ready(&mut self) {
+        self.ready.clear();
+        self.ahead.begin_again(self.tools.clock.now());
     }
 
     fn unreadable(&self, error: &StoreError) -> Duration {
@@ -192,7 +214,7 @@ impl Lane {
             Ok(Answered::Over) => {
                 self.breaker.abandoned(pass);
                 // What else is at hand may be as old.
-                self.ready.clear();
+                self.drop_ready();
             }
             Ok(Answered::Noted { meaning, at, why }) => {
                 let change = match meaning {
@@ -220,7 +242,7 @@ impl Lane {
             self.board.note(&self.name, |lane| lane.held_until = Some(until));
         }
         if meaning == Meaning::Gone {
-            self.ready.clear();
+            self.drop_ready();
         }
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::support::{Bench, nobody};
+use crate::clock::Clock;
 use crate::courier::Board;
 use crate::courier::attempt::Answered;
 use crate::courier::lane::Lane;
@@ -24,12 +25,16 @@ struct Hand {
 impl Hand {
     fn new(address: SocketAddr, more: &str) -> Self {
         let bench = Bench::new(address, more);
-        let recipient = bench.recipients().remove(&Bench::crm()).unwrap();
-        let (_, told) = watch::channel(recipient);
-        let (_, called) = watch::channel(0);
         let board = Board::default();
-        let lane = Lane::new(Bench::crm(), told, bench.tools(), board.clone(), called);
+        let lane = lane(&bench, &board);
         Self { bench, board, lane, attempts: JoinSet::new() }
+    }
+
+    /// A new lane in the place of this one, as after a restart.
+    fn begin_again(&mut self) {
+        self.attempts.abort_all();
+        self.board = Board::default();
+        self.lane = lane(&self.bench, &self.board);
     }
 
     /// Lets `length` go by; begins what may begin. Gives how many are under way, and how long the lane would wait.
@@ -44,6 +49,13 @@ impl Hand {
         let ended = self.attempts.join_next_with_id().await.unwrap();
         self.lane.note(ended);
     }
+}
+
+fn lane(bench: &Bench, board: &Board) -> Lane {
+    let recipient = bench.recipients().remove(&Bench::crm()).unwrap();
+    let (_, told) = watch::channel(recipient);
+    let (_, called) = watch::channel(0);
+    Lane::new(Bench::crm(), told, bench.tools(), board.clone(), called)
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -104,4 +116,40 @@ async fn a_lane_with_nothing_to_do_looks_again_within_a_second() {
     hand.end_one().await;
     let (out, pause) = hand.after(Duration::ZERO);
     assert!(out == 0 && pause <= SECOND && !pause.is_zero(), "{pause:?}");
+}
+
+#[tokio::test]
+async fn what_a_clock_wrote_that_ran_ahead_is_due_when_it_was_set_back() {
+    for attempts_before in [false, true] {
+        // The second lane begins after the clock was set back, as after a restart.
+        for is_new in [false, true] {
+            let mut hand = Hand::new(nobody(), "retry = { first = \"1s\" }");
+            let right = hand.bench.clock.now();
+            hand.bench.clock.jump_to(right.plus(Millis::from_secs(30 * 24 * 60 * 60)));
+            hand.bench.accept("one");
+            if attempts_before {
+                assert_eq!(hand.after(Duration::ZERO).0, 1);
+                hand.end_one().await;
+            }
+            hand.after(Duration::ZERO);
+            hand.bench.clock.jump_to(right);
+            if is_new {
+                hand.begin_again();
+            }
+            assert_eq!(hand.after(SECOND).0, 1, "tried before: {attempts_before}, a new lane: {is_new}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_its_retry_is_not_taken_for_that() {
+    let mut hand = Hand::new(nobody(), "retry = { first = \"1h\", ceiling = \"1h\" }");
+    hand.bench.accept("one");
+    assert_eq!(hand.after(Duration::ZERO).0, 1);
+    hand.end_one().await;
+    let now = hand.bench.clock.now();
+    hand.bench.clock.jump_to(now.minus(Millis::from_secs(60)));
+    assert_eq!(hand.after(SECOND).0, 0);
+    hand.begin_again();
+    assert_eq!(hand.after(SECOND).0, 0);
 }
