@@ -69,3 +69,21 @@ fn what_was_sent_and_not_noted_is_sent_again_as_the_same_message_signed_anew() {
     let delivery = jobs.iter().find(|job| job["kind"] == "deliver").unwrap();
     assert_eq!((&delivery["state"], &delivery["attempts"]), (&"done".into(), &1.into()), "only one end was seen");
 }
+
+#[test]
+fn an_end_in_good_order_waits_for_no_destination_that_hangs_and_what_it_left_is_sent_at_the_next_start() {
+    let crm = World::with(|_| Act::Hang);
+    let mut server = Server::start(&format!("{}{}", flow(&["crm"]), crm.table("crm", RULE)));
+    assert!(server.post("/form", &Form::new("later")).is_accepted());
+    crm.until_asked(1);
+    server.stop();
+    crm.recovers();
+    server.start_again();
+    server.settled();
+    let taken = crm.taken();
+    assert_eq!((taken.len(), crm.times_asked()), (1, 2));
+    assert_eq!(crm.asked()[0].id(), crm.asked()[1].id());
+    let jobs = server.rows(&["jobs", "list"]);
+    let delivery = jobs.iter().find(|job| job["kind"] == "deliver").unwrap();
+    assert_eq!(delivery["attempts"], 1, "the one that hung was not waited for until its timeout");
+}
