@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::domain::breaker::Pass;
 use crate::domain::delivery::Meaning;
 use crate::domain::ids::{DestinationName, JobId};
 use crate::domain::job::Attempt;
@@ -24,12 +23,6 @@ pub(super) struct Trial {
     pub(super) job: JobId,
 }
 
-/// What came of it.
-pub(super) struct Tried {
-    pub(super) pass: Pass,
-    pub(super) result: Result<Answered, StoreError>,
-}
-
 /// What its lane wants to know of an attempt.
 pub(super) enum Answered {
     /// Nothing was sent: it is over already, or its destination was paused.
@@ -39,13 +32,8 @@ pub(super) enum Answered {
 }
 
 impl Trial {
-    /// Makes the attempt. `pass` comes back with what came of it.
-    pub(super) async fn run(self, pass: Pass) -> Tried {
-        let result = self.attempt().await;
-        Tried { pass, result }
-    }
-
-    async fn attempt(&self) -> Result<Answered, StoreError> {
+    /// Makes the attempt.
+    pub(super) async fn run(self) -> Result<Answered, StoreError> {
         let outgoing = self.tools.store.look(|snapshot| {
             if snapshot.standstill(&self.destination)?.is_over() { snapshot.outgoing(self.job) } else { Ok(None) }
         })?;
@@ -71,7 +59,8 @@ impl Trial {
         let failed = match meaning {
             Meaning::Delivered => None,
             Meaning::Again { retry_after, .. } => after(retry_after),
-            Meaning::Gone => after(None),
+            // As soon as somebody lets the destination go on, also where this was the last attempt.
+            Meaning::Gone => Some(Verdict::Again { at: self.tools.clock.now() }),
             Meaning::Refused => Some(Verdict::Dead),
         };
         let took = Millis::new(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));

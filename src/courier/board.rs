@@ -43,12 +43,15 @@ impl Board {
         self.lock().values().flat_map(|lane| lane.out.iter().copied()).collect()
     }
 
-    /// Changes what is shown of `name`.
+    /// Shows `name` from now on.
+    pub(super) fn show(&self, name: &DestinationName) {
+        self.lock().entry(name.clone()).or_default();
+    }
+
+    /// Changes what is shown of `name`. One that is not shown any more stays so: its last attempts may still end.
     pub(super) fn note(&self, name: &DestinationName, change: impl FnOnce(&mut LaneState)) {
-        let mut lanes = self.lock();
-        match lanes.get_mut(name) {
-            Some(lane) => change(lane),
-            None => change(lanes.entry(name.clone()).or_default()),
+        if let Some(lane) = self.lock().get_mut(name) {
+            change(lane);
         }
     }
 

@@ -9,13 +9,14 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::sleep;
 
-use crate::domain::breaker::{Breaker, Change};
+use crate::domain::breaker::{Breaker, Change, Pass};
 use crate::domain::delivery::Meaning;
 use crate::domain::ids::{DestinationName, JobId};
 use crate::domain::pace::Pace;
 use crate::store::StoreError;
 
-use super::attempt::{Answered, Trial, Tried};
+use super::ahead::Ahead;
+use super::attempt::{Answered, Trial};
 use super::{Board, Recipient, Tools};
 
 /// Deliveries read from the schedule at once.
@@ -34,12 +35,14 @@ pub(super) struct Lane {
     tools: Tools,
     board: Board,
     called: watch::Receiver<u64>,
-    /// Under way, by the task that does it.
-    out: HashMap<Id, JobId>,
+    /// Under way, by the task that does it. The leave to make an attempt stays here: a task that panics takes it nowhere.
+    out: HashMap<Id, (JobId, Pass)>,
     /// Due, and not begun.
     ready: VecDeque<JobId>,
     /// Left alone, and until when, by the process clock.
     aside: HashMap<JobId, Duration>,
+    /// Finds what should be due, though a clock that ran ahead says otherwise.
+    ahead: Ahead,
     breaker: Breaker,
     pace: Pace,
     /// The destination asked for quiet until then, by the process clock.
@@ -56,8 +59,9 @@ impl Lane {
     ) -> Self {
         let recipient = Arc::clone(&told.borrow());
         let (breaker, pace) = (Breaker::new(recipient.rule.breaker), Pace::new(recipient.rule.rate));
+        let ahead = Ahead::new(tools.clock.now(), tools.clock.elapsed());
         // Shown from the beginning, also while there is nothing to do.
-        board.note(&name, |_| {});
+        board.show(&name);
         Self {
             name,
             told,
@@ -68,6 +72,7 @@ impl Lane {
             out: HashMap::new(),
             ready: VecDeque::new(),
             aside: HashMap::new(),
+            ahead,
             breaker,
             pace,
             held_until: Duration::ZERO,
@@ -95,14 +100,19 @@ impl Lane {
     }
 
     /// Begins what may begin now. Returns how long nothing is to be done, unless something happens.
-    fn step(&mut self, attempts: &mut JoinSet<Tried>) -> Duration {
+    pub(super) fn step(&mut self, attempts: &mut JoinSet<Result<Answered, StoreError>>) -> Duration {
         let now = self.tools.clock.elapsed();
         let held = self.held_until.saturating_sub(now);
         if !held.is_zero() {
             return held.min(LOOK);
         }
         self.board.note(&self.name, |lane| lane.held_until = None);
+        let aside = self.aside.len();
         self.aside.retain(|_, until| *until > now);
+        if self.aside.len() < aside {
+            // It may be one that only a search finds.
+            self.ahead.begin_again(self.tools.clock.now());
+        }
         loop {
             if self.out.len() >= self.recipient.rule.concurrency {
                 return LOOK;
@@ -114,20 +124,25 @@ impl Lane {
                     Err(error) => return self.unreadable(&error),
                 }
             }
-            if let Err(wait) = self.pace.pass(now) {
-                return wait.min(LOOK);
-            }
             // Open, or its probe is out: the end of either ends the pause.
             let Some(pass) = self.breaker.enter(now) else { return self.breaker_pause(now) };
-            let Some(job) = self.ready.pop_front() else { return LOOK };
+            // Asked last: what may not go for another reason is not to count as one that went.
+            if let Err(wait) = self.pace.pass(now) {
+                self.breaker.abandoned(pass);
+                return wait.min(LOOK);
+            }
+            let Some(job) = self.ready.pop_front() else {
+                self.breaker.abandoned(pass);
+                return LOOK;
+            };
             let trial = Trial {
                 destination: self.name.clone(),
                 recipient: Arc::clone(&self.recipient),
                 tools: self.tools.clone(),
                 job,
             };
-            let id = attempts.spawn(trial.run(pass)).id();
-            self.out.insert(id, job);
+            let id = attempts.spawn(trial.run()).id();
+            self.out.insert(id, (job, pass));
             self.board.note(&self.name, |lane| {
                 lane.out.insert(job);
             });
@@ -137,20 +152,32 @@ impl Lane {
     /// Reads what is due. `Some`: nothing is, and will not be for so long.
     fn refill(&mut self) -> Result<Option<Duration>, StoreError> {
         let now = self.tools.clock.now();
+        self.ahead.look_at(now, self.tools.clock.elapsed());
         let most = self.out.len().saturating_add(self.aside.len()).saturating_add(CHUNK);
+        let longest = self.recipient.rule.retry.overdue_horizon();
+        let (name, ahead) = (&self.name, &mut self.ahead);
         let (due, next) = self.tools.store.look(|snapshot| {
-            if !snapshot.standstill(&self.name)?.is_over() {
+            if !snapshot.standstill(name)?.is_over() {
                 return Ok((Vec::new(), None));
             }
-            Ok((snapshot.lane(&self.name, now, most)?, snapshot.lane_next(&self.name, now)?))
+            let mut due = snapshot.lane(name, now, most)?;
+            due.extend(ahead.search(snapshot, name, now, longest)?);
+            let next = if ahead.is_under_way() { Some(now) } else { snapshot.lane_next(name, now)? };
+            Ok((due, next))
         })?;
-        let is_free = |job: &JobId| !self.aside.contains_key(job) && !self.out.values().any(|out| out == job);
+        let is_free = |job: &JobId| !self.aside.contains_key(job) && !self.out.values().any(|(out, _)| out == job);
         self.ready.extend(due.into_iter().filter(is_free));
         if !self.ready.is_empty() {
             return Ok(None);
         }
         let pause = next.map_or(LOOK, |at| at.since(now).to_duration());
         Ok(Some(pause.clamp(Duration::from_millis(1), LOOK)))
+    }
+
+    /// Drops what is at hand: it is read again.
+    fn drop_ready(&mut self) {
+        self.ready.clear();
+        self.ahead.begin_again(self.tools.clock.now());
     }
 
     fn unreadable(&self, error: &StoreError) -> Duration {
@@ -167,18 +194,19 @@ impl Lane {
     }
 
     /// An attempt has ended.
-    fn note(&mut self, ended: Result<(Id, Tried), JoinError>) {
-        let (id, tried) = match ended {
-            Ok((id, tried)) => (id, Some(tried)),
-            // It panicked, which its hook has told: the delivery is due as before, and is left alone for a while.
+    pub(super) fn note(&mut self, ended: Result<(Id, Result<Answered, StoreError>), JoinError>) {
+        let (id, result) = match ended {
+            Ok((id, result)) => (id, Some(result)),
             Err(error) => (error.id(), None),
         };
         let now = self.tools.clock.elapsed();
-        let Some(job) = self.out.remove(&id) else { return };
+        let Some((job, pass)) = self.out.remove(&id) else { return };
         self.board.note(&self.name, |lane| {
             lane.out.remove(&job);
         });
-        let Some(Tried { pass, result }) = tried else {
+        // It panicked, which its hook has told: the delivery is due as before, and is left alone for a while.
+        let Some(result) = result else {
+            self.breaker.abandoned(pass);
             self.aside.insert(job, now.saturating_add(ASIDE));
             return;
         };
@@ -186,7 +214,7 @@ impl Lane {
             Ok(Answered::Over) => {
                 self.breaker.abandoned(pass);
                 // What else is at hand may be as old.
-                self.ready.clear();
+                self.drop_ready();
             }
             Ok(Answered::Noted { meaning, at, why }) => {
                 let change = match meaning {
@@ -214,7 +242,7 @@ impl Lane {
             self.board.note(&self.name, |lane| lane.held_until = Some(until));
         }
         if meaning == Meaning::Gone {
-            self.ready.clear();
+            self.drop_ready();
         }
     }
 

@@ -9,6 +9,7 @@
 //! | file | what it decides |
 //! |---|---|
 //! | `lane` | which deliveries are under way: those that are due, each once, as many and as fast as the destination takes |
+//! | `ahead` | what should be due though a clock that ran ahead says otherwise |
 //! | `attempt` | what follows from one attempt, and that it is noted |
 //! | `webhook` | how something is sent, and what came back |
 //! | `board` | nothing: it shows how the lanes do |
@@ -17,10 +18,13 @@
 //! is still due, and is sent again under the same id. What an answer means is `crate::domain::delivery`'s to say, when the
 //! next attempt comes `crate::domain::retry`'s, and when a destination is left alone `crate::domain::breaker`'s.
 
+mod ahead;
 mod attempt;
 mod board;
 mod lane;
 mod recipient;
+#[cfg(test)]
+mod tests;
 mod webhook;
 
 use std::collections::BTreeMap;

@@ -64,6 +64,27 @@ impl Snapshot {
         Ok(next.map(|(key, _)| Timestamp::from_millis(key.value().1)))
     }
 
+    /// Deliveries to `destination` that are due behind `after`, soonest first, `limit` at the most.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn lane_behind(
+        &self,
+        destination: &DestinationName,
+        after: (Timestamp, JobId),
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, JobId)>, StoreError> {
+        let Some(table) = self.rows(LANES)? else { return Ok(Vec::new()) };
+        let name = destination.as_str();
+        let (at, id) = (after.0.as_millis(), after.1.get());
+        let later = table.range((name, at, id)..=(name, u64::MAX, u64::MAX))?;
+        let later = later.map(|row| {
+            let (_, at, id) = row?.0.value();
+            Ok((Timestamp::from_millis(at), JobId::new(id)))
+        });
+        later.filter(|row| row.as_ref().is_ok_and(|row| *row != after) || row.is_err()).take(limit).collect()
+    }
+
     /// Destinations that deliveries wait for, whether the config knows them or not, by name. Those that wait for their turn
     /// count.
     ///

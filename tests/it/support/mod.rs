@@ -10,6 +10,7 @@ pub mod load;
 pub mod phone;
 pub mod program;
 pub mod user;
+pub mod world;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
