@@ -1,5 +1,6 @@
 //! Those who run the server are told of trouble: once, when it begins, and by what they must know to end it.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::{Value, json};
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::form::Form;
 use crate::support::http::signed_post;
 use crate::support::phone::{self, PRIVATE_KEY};
-use crate::support::program::{Act, Program};
+use crate::support::program::{Act, Asked, Program};
 use crate::support::{PLAIN_FLOW, Server, eventually};
 
 /// A server with an encrypted flow and a plain one, whose alerts go to `ops` and whose forms to `crm`.
@@ -39,10 +40,12 @@ fn takes_all() -> Program {
     Program::start(|_| Act::Say(204, String::new()))
 }
 
-/// The alerts of this kind that came, `many` at least.
+/// The alerts of this kind that came, `many` at least. What comes again after a kill has the same id, and is none.
 fn alerts(ops: &Program, kind: &str, many: usize) -> Vec<Value> {
     eventually(&format!("{many} of {kind} came"), || {
-        let came: Vec<_> = ops.asked().iter().map(|asked| asked.json()).filter(|body| body["type"] == kind).collect();
+        let (asked, mut seen) = (ops.asked(), BTreeSet::new());
+        let new = asked.iter().filter(|asked| seen.insert(asked.header("webhook-id").to_owned()));
+        let came: Vec<_> = new.map(Asked::json).filter(|body| body["type"] == kind).collect();
         (came.len() >= many).then_some(came)
     })
 }
