@@ -61,12 +61,12 @@ impl Vigil {
             if self.noted.get(&flow) == Some(&verdict) {
                 continue;
             }
-            if verdict == Verdict::Alert {
-                let findings = judgement.findings.join(", ");
-                tracing::warn!(flow = flow.as_str(), findings, advice = judgement.advice, "a flow is in trouble");
-            }
+            let (findings, advice) = (judgement.findings.join(", "), judgement.advice.clone());
             match self.note(NoteHealth { flow: flow.clone(), judgement }).await {
                 Ok(()) => {
+                    if verdict == Verdict::Alert {
+                        tracing::warn!(flow = flow.as_str(), findings, advice, "a flow is in trouble");
+                    }
                     self.noted.insert(flow, verdict);
                 }
                 // It is handed over at the next look.

@@ -60,6 +60,8 @@ mod last_slot_goes_to_three;
 mod kills_while_delivering;
 // The public half of a key, uploaded to Meta and compared with what Meta holds.
 mod keys_at_meta;
+// Those who run the server are told when a flow or a destination is in trouble.
+mod told_of_trouble;
 // A thousand leads over equal agents; weights, limits, waiting, sticky customers.
 mod leads_are_shared;
 // Where the system allows few open files, commands and forms still get through.

@@ -221,8 +221,9 @@ fn trouble_in_the_figures_is_told_when_it_begins_and_again_only_after_it_was_ove
     assert_eq!(bench.told().len(), 2);
 }
 
-fn dead_or_later(bench: &Bench, dead: bool) -> Option<Verdict> {
-    Some(if dead { Verdict::Dead } else { Verdict::Again { at: bench.clock.now().plus(MINUTE) } })
+/// In a minute.
+fn later(bench: &Bench) -> Verdict {
+    Verdict::Again { at: bench.clock.now().plus(MINUTE) }
 }
 
 #[test]
@@ -233,18 +234,18 @@ fn a_destination_that_wants_no_more_is_told_of_once_to_itself_when_it_is_back() 
         bench.accept_new(token);
     }
     for (job, ..) in bench.deliveries() {
-        bench.note(job, dead_or_later(&bench, false), Some("it answered 410 Gone"));
+        bench.note(job, Some(later(&bench)), Some("it answered 410 Gone"));
     }
     assert_eq!(bench.told(), ["submission.accepted", "submission.accepted", "destination.stopped"]);
     let stopped = &body(&bench, "destination.stopped")["data"]["destination"];
     assert_eq!(stopped, &serde_json::json!({"name": "crm", "reason": "it answered 410 Gone"}));
     let waits = |bench: &Bench| {
-        let later = bench.clock.now().plus(DAY);
-        bench.store.read().unwrap().lane(&destination("crm"), later, 10).unwrap().len()
+        let until = bench.clock.now().plus(DAY);
+        bench.store.read().unwrap().lane(&destination("crm"), until, 10).unwrap().len()
     };
     assert_eq!(waits(&bench), 3, "the alert of its own waits with the rest");
     bench.store.ask(PauseDestination { destination: destination("crm"), paused: false }).unwrap();
-    bench.note(bench.deliveries()[0].0, dead_or_later(&bench, false), Some("it answered 410 Gone"));
+    bench.note(bench.deliveries()[0].0, Some(later(&bench)), Some("it answered 410 Gone"));
     assert_eq!(bench.told().len(), 4, "it stopped anew");
     bench.check();
 }
@@ -261,8 +262,8 @@ fn time_takes_what_was_delivered_or_given_up_and_the_event_with_the_last_of_its_
     }
     let [done, dead, given_up, waits] = [at(&bench, 0), at(&bench, 1), at(&bench, 2), at(&bench, 3)];
     bench.note(done, None, None);
-    bench.note(dead, dead_or_later(&bench, true), None);
-    bench.note(given_up, dead_or_later(&bench, true), None);
+    bench.note(dead, Some(Verdict::Dead), None);
+    bench.note(given_up, Some(Verdict::Dead), None);
     assert_eq!(bench.store.ask(Discard { job: given_up }).unwrap(), JobChanged::Now(JobState::Discarded));
     // Nobody is told of dead letters any more: the two that were are delivered.
     bench.tell(&[], &[]);
@@ -297,8 +298,8 @@ fn what_came_back_from_failed_attempts_goes_before_the_delivery_and_not_while_it
         let exchanges = bench.store.read().unwrap().exchanges(job).unwrap();
         exchanges.into_iter().map(|(number, _)| number).collect::<Vec<_>>()
     };
-    bench.note(job, dead_or_later(&bench, false), None);
-    bench.note(job, dead_or_later(&bench, true), None);
+    bench.note(job, Some(later(&bench)), None);
+    bench.note(job, Some(Verdict::Dead), None);
     bench.clock.advance(DAY);
     bench.clock.advance(DAY);
     bench.sweep(1, MONTH, DAY, DAY);
