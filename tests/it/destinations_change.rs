@@ -18,9 +18,13 @@ fn reload(server: &Server, tables: &str) {
     assert_eq!(said.code, 0, "{said:?}");
 }
 
-fn waiting(server: &Server) -> usize {
-    let jobs = server.rows(&["jobs", "list", "--limit", "0"]);
-    jobs.iter().filter(|job| job["kind"] == "deliver" && job["state"] != "done").count()
+/// Waits until exactly so many deliveries are not over. What was taken may be noted a moment later.
+fn until_waiting(server: &Server, count: usize) {
+    eventually(&format!("{count} deliveries wait"), || {
+        let jobs = server.rows(&["jobs", "list", "--limit", "0"]);
+        let waiting = jobs.iter().filter(|job| job["kind"] == "deliver" && job["state"] != "done").count();
+        (waiting == count).then_some(())
+    });
 }
 
 #[test]
@@ -78,13 +82,13 @@ fn a_destination_that_goes_from_the_config_and_comes_back_gets_all_that_waited()
     reload(&server, &one);
     send(&server, "meanwhile");
     other.until_taken(31);
-    assert_eq!(waiting(&server), 30, "what was to be told to the one that is gone waits");
+    until_waiting(&server, 30);
     server.kill9();
     server.start_again();
     crm.recovers();
     send(&server, "after-a-kill");
     other.until_taken(32);
-    assert_eq!(waiting(&server), 30);
+    until_waiting(&server, 30);
     assert!(crm.taken().is_empty());
 
     reload(&server, &both);

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::header::{HeaderMap, HeaderName};
-use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
 use serde_json::Value;
 use standardwebhooks::Webhook;
 
@@ -170,7 +170,9 @@ impl World {
 
     /// One that is not there: connections are refused, and nobody else gets its address. Well, once it comes up.
     pub fn down() -> Self {
-        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        // Not for the servers that the stories start: it would take a place of those who may have few open files.
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
         bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
         let shared = Shared {
             act: Mutex::new(Arc::new(|_| Act::say(204))),
