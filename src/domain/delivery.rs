@@ -132,8 +132,7 @@ impl Ending {
 #[must_use]
 pub fn message_id(job: JobId, at: Timestamp, destination: &DestinationName, body: &str) -> Box<str> {
     let parts = [&job.to_string(), &at.as_millis().to_string(), destination.as_str(), body];
-    let hex: String = IdempotencyKey::of_delivery(parts).as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("msg_{hex}").into()
+    format!("msg_{}", IdempotencyKey::of_delivery(parts)).into()
 }
 
 /// The `webhook-id` of a test that is sent at `at`: no delivery has it.

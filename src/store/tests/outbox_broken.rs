@@ -5,7 +5,7 @@ use redb::{Database, ReadableTable, WriteTransaction};
 use crate::domain::retry::Verdict;
 use crate::domain::time::Millis;
 use crate::store::codec;
-use crate::store::tables::{ABANDONED, DELIVERIES, EVENTS, EXCHANGES, JOBS, LANES, REVIVED, Rows, STANDSTILLS};
+use crate::store::tables::{ABANDONED, DELIVERIES, EVENTS, EXCHANGES, JOBS, LANES, Rows, STANDSTILLS};
 
 use super::support::Bench;
 
@@ -43,8 +43,8 @@ fn a_whole_file_has_nothing_to_be_found() {
 
 #[test]
 fn a_delivery_that_waits_outside_of_its_lane_is_found() {
-    let in_lane = "a delivery is in its destination's lane exactly while it waits";
-    let lanes = "lanes hold waiting deliveries only";
+    let in_lane = "a delivery is in its destination's lane exactly while it waits, unless it waits for its turn";
+    let lanes = "lanes and queues hold waiting deliveries only";
     let lost = found(|txn| txn.open_table(LANES).unwrap().retain(|_, ()| false).unwrap());
     assert_eq!(lost, [in_lane, lanes]);
     let left = found(|txn| {
@@ -109,17 +109,6 @@ fn what_is_kept_of_nothing_is_found() {
         txn.open_table(ABANDONED).unwrap().insert(&[7; 16], 5).unwrap();
     });
     assert_eq!(draft, ["only of a draft that is there it is noted that it was left"]);
-    let corrected = found(|txn| {
-        let letter = crate::domain::job::DeadLetter {
-            died_at: super::support::START,
-            reason: String::new(),
-            payload: String::new(),
-            corrected: Some("{}".to_owned()),
-        };
-        let row = codec::encode(&letter).unwrap();
-        txn.open_table(REVIVED).unwrap().insert(DONE, row.as_slice()).unwrap();
-    });
-    assert_eq!(corrected, ["a corrected body is kept until it is delivered, and no longer"]);
 }
 
 #[test]
