@@ -44,6 +44,8 @@ pub enum EventKind {
     FlowUnhealthy,
     /// A job has become a dead letter.
     JobDead,
+    /// A destination is told nothing any more until somebody has acted.
+    DestinationStopped,
 }
 
 /// A text that names no event.
@@ -53,7 +55,7 @@ pub struct UnknownEvent(String);
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::SubmissionAccepted,
         Self::SubmissionUpdated,
         Self::LeadAssigned,
@@ -66,6 +68,7 @@ impl EventKind {
         Self::GatewayNeedsPerson,
         Self::FlowUnhealthy,
         Self::JobDead,
+        Self::DestinationStopped,
     ];
 
     /// The `type` of its body.
@@ -84,6 +87,7 @@ impl EventKind {
             Self::GatewayNeedsPerson => "gateway.needs_person",
             Self::FlowUnhealthy => "flow.unhealthy",
             Self::JobDead => "job.dead",
+            Self::DestinationStopped => "destination.stopped",
         }
     }
 
@@ -93,10 +97,36 @@ impl EventKind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
+    /// The parts that `data` may have where it tells of a flow's event. See [`facts::Facts`].
+    #[must_use]
+    pub const fn parts(self) -> &'static [&'static str] {
+        match self {
+            Self::LeadAssigned | Self::LeadWaiting => &["flow", "submission", "booking", "conflict", "lead"],
+            Self::DraftAbandoned => &["flow", "draft"],
+            Self::SubmissionAccepted
+            | Self::SubmissionUpdated
+            | Self::BookingConfirmed
+            | Self::BookingCancelled
+            | Self::BookingConflict => &["flow", "submission", "booking", "conflict"],
+            Self::GatewayDown
+            | Self::GatewayNeedsPerson
+            | Self::FlowUnhealthy
+            | Self::JobDead
+            | Self::DestinationStopped => &[],
+        }
+    }
+
     /// Whether it is for those who run the server, rather than for those who work with what came in.
     #[must_use]
     pub const fn is_alert(self) -> bool {
-        matches!(self, Self::GatewayDown | Self::GatewayNeedsPerson | Self::FlowUnhealthy | Self::JobDead)
+        matches!(
+            self,
+            Self::GatewayDown
+                | Self::GatewayNeedsPerson
+                | Self::FlowUnhealthy
+                | Self::JobDead
+                | Self::DestinationStopped
+        )
     }
 }
 

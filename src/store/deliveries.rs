@@ -5,13 +5,16 @@
 use redb::ReadableTable;
 
 use crate::domain::delivery::{Delivery, Event, Exchange, Standstill};
+use crate::domain::event::EventKind;
+use crate::domain::event::facts::{DestinationFacts, Facts};
 use crate::domain::ids::{DestinationName, JobId};
 use crate::domain::job::{Attempt, JobEvent};
 use crate::domain::retry::Verdict;
 
 use super::batch::{Batch, Transaction};
 use super::jobs::{self, Finished};
-use super::{RowProblem, StoreError, codec, schedule};
+use super::receipts::{self, Overtaken, Trace};
+use super::{RowProblem, StoreError, codec, outbox, schedule};
 
 /// Notes one attempt to tell a destination, and what follows from it.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub struct NoteDelivery {
     pub failed: Option<Verdict>,
     /// Why its destination is to be left alone from now on, if it is.
     pub disable: Option<Box<str>>,
+    /// What it leaves behind of the message that it became, where its kind tells of that later.
+    pub trace: Option<Trace>,
 }
 
 /// Pauses a destination, or ends its pause and whatever else stands against it. Nothing is lost meanwhile.
@@ -52,6 +57,11 @@ impl Transaction for NoteDelivery {
             Some(Verdict::Dead) => JobEvent::Bury,
         };
         let Ok(state) = job.state.after(event) else { return Ok(Finished::AlreadyOver) };
+        if let Some(trace) = &self.trace
+            && receipts::trace(batch, self.job, trace)? == Overtaken::Yes
+        {
+            return Ok(Finished::AlreadyOver);
+        }
         let number = job.attempts.saturating_add(1);
         batch.tables.exchanges.insert((self.job.get(), number), codec::encode(&self.exchange)?.as_slice())?;
         if let Some(why) = &self.disable {
@@ -85,15 +95,19 @@ impl Transaction for PauseDestination {
     }
 }
 
-/// Leaves the destination of the delivery `job` alone from now on.
-fn disable(batch: &mut Batch<'_, '_>, job: JobId, why: &str) -> Result<(), StoreError> {
+/// Leaves the destination of the delivery `job` alone from now on, and alerts those who run the server: once, however many
+/// deliveries find out.
+pub(super) fn disable(batch: &mut Batch<'_, '_>, job: JobId, why: &str) -> Result<(), StoreError> {
     let destination = delivery(batch, job)?.destination;
     let mut standstill = standstill(batch, &destination)?;
-    if standstill.disabled.is_none() {
-        standstill.disabled = Some((batch.now, why.into()));
-        write(batch, &destination, &standstill)?;
+    if standstill.disabled.is_some() {
+        return Ok(());
     }
-    Ok(())
+    standstill.disabled = Some((batch.now, why.into()));
+    write(batch, &destination, &standstill)?;
+    let Some(told) = outbox::told(batch, EventKind::DestinationStopped, None) else { return Ok(()) };
+    let facts = DestinationFacts { name: destination.as_str(), reason: why };
+    told.write(batch, None, &Facts { destination: Some(facts), ..Facts::default() })
 }
 
 fn standstill(batch: &Batch<'_, '_>, destination: &DestinationName) -> Result<Standstill, StoreError> {
@@ -132,6 +146,7 @@ pub(super) fn event(batch: &Batch<'_, '_>, id: JobId) -> Result<Event, StoreErro
 pub(super) fn remove(batch: &mut Batch<'_, '_>, id: JobId) -> Result<(), StoreError> {
     let delivery = delivery(batch, id)?;
     batch.tables.deliveries.remove(id.get())?;
+    receipts::remove(batch, id)?;
     batch.tables.exchanges.retain_in((id.get(), 0)..=(id.get(), u32::MAX), |_, _| false)?;
     let event = event(batch, delivery.event)?;
     let first = delivery.event.get();

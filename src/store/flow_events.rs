@@ -9,6 +9,7 @@ use redb::{ReadableTable, ReadableTableMetadata, Table};
 
 use crate::domain::complaint::Complaint;
 use crate::domain::health_event::HealthEvent;
+use crate::domain::receipt::StatusUpdate;
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
 
@@ -17,7 +18,7 @@ use super::batch::{Batch, Transaction};
 use super::codec::Row;
 use super::read::Snapshot;
 use super::tables::{COMPLAINTS, HEALTH_EVENTS};
-use super::{StoreError, answers, codec};
+use super::{StoreError, answers, codec, receipts};
 
 /// Rows of each kind at the most: the oldest make room.
 pub(super) const KEPT: u64 = 10_000;
@@ -43,6 +44,8 @@ pub struct Receive {
     pub accept: Accept,
     /// Its events of Meta's monitoring. The time of their receipt is set to the writer's.
     pub events: Vec<HealthEvent>,
+    /// What it says of messages that may be ours.
+    pub statuses: Vec<StatusUpdate>,
 }
 
 /// What became of a webhook body.
@@ -75,7 +78,7 @@ impl Transaction for Receive {
     type Outcome = Received;
 
     fn weight(&self) -> usize {
-        self.accept.weight().saturating_add(self.events.len())
+        self.accept.weight().saturating_add(self.events.len()).saturating_add(self.statuses.len())
     }
 
     fn bytes(&self) -> usize {
@@ -85,6 +88,9 @@ impl Transaction for Receive {
 
     fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<Received, StoreError> {
         let events = keep_events(batch, &self.events)?;
+        for status in &self.statuses {
+            receipts::learn(batch, status)?;
+        }
         Ok(Received { accepted: self.accept.apply(batch)?, events })
     }
 }

@@ -36,6 +36,9 @@ pub struct Facts<'a> {
     /// The dead letter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<JobFacts<'a>>,
+    /// The destination that is told nothing any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<DestinationFacts<'a>>,
 }
 
 /// Who filled in a form.
@@ -139,6 +142,15 @@ pub struct JobFacts<'a> {
     /// Attempts so far.
     pub attempts: u32,
     /// Why it died.
+    pub reason: &'a str,
+}
+
+/// A destination that is told nothing any more: `flowgate destinations resume NAME` ends that.
+#[derive(Debug, Serialize)]
+pub struct DestinationFacts<'a> {
+    /// Its name in the config.
+    pub name: &'a str,
+    /// Why.
     pub reason: &'a str,
 }
 
