@@ -11,6 +11,7 @@
 //! | `lane` | which deliveries are under way: those that are due, each once, as many and as fast as the destination takes |
 //! | `attempt` | what follows from one attempt, and that it is noted |
 //! | `webhook` | how something is sent, and what came back |
+//! | `cloud` | whether a WhatsApp message can be sent, and what Meta's answer says |
 //! | `board` | nothing: it shows how the lanes do |
 //!
 //! As with jobs, nothing is written for a delivery to start: what is under way is known to its lane alone. After a crash it
@@ -19,6 +20,7 @@
 
 mod attempt;
 mod board;
+mod cloud;
 mod lane;
 mod recipient;
 mod webhook;
@@ -32,8 +34,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+pub use cloud::CloudAnswer;
 pub use board::{Board, LaneState};
-pub use recipient::{Recipient, Recipients};
+pub use recipient::{Credentials, Recipient, Recipients};
 pub use webhook::{Sender, Sent};
 
 use crate::clock::{Clock, Entropy};

@@ -61,6 +61,9 @@ pub enum Remedy {
 }
 
 impl CloudError {
+    /// Stands for a code where none was told.
+    pub const NONE: i64 = -1;
+
     /// What the table says; `None`: the code is not in it.
     #[must_use]
     pub const fn remedy(self) -> Option<Remedy> {
@@ -120,6 +123,7 @@ impl CloudError {
             130_497 => "the account may not write to users in this country",
             131_042 => "the account's payment has a problem",
             131_045 | 131_037 => "the number is not registered, or its display name is not approved",
+            Self::NONE => "Meta does not say why",
             _ => "Meta does not document this",
         }
     }

@@ -74,6 +74,14 @@ impl Transaction for KeepComplaint {
     }
 }
 
+impl Receive {
+    /// Whether there is nothing to take.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.accept.arrivals.is_empty() && self.events.is_empty() && self.statuses.is_empty()
+    }
+}
+
 impl Transaction for Receive {
     type Outcome = Received;
 

@@ -15,6 +15,8 @@ use crate::store::{RowProblem, StoreError, codec};
 /// A delivery, with all that is needed to make an attempt.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
+    /// Its number.
+    pub id: JobId,
     /// Its job.
     pub job: Job,
     /// Whom it tells.
@@ -119,7 +121,7 @@ impl Snapshot {
         let body = corrected.map_or_else(|| event.body.clone(), Box::from);
         let receipt = self.delivery_status(id)?;
         let customer = job.submission.map(|submission| self.customer(submission)).transpose()?.flatten();
-        Ok(Some(Outgoing { job, delivery, event, body, receipt, customer }))
+        Ok(Some(Outgoing { id, job, delivery, event, body, receipt, customer }))
     }
 
     /// What is known of the message that the delivery `id` became: how far Meta's statuses say it has come.
