@@ -95,11 +95,12 @@ fn recipient(destination: &DestinationName, rule: &Destination) -> Result<Recipi
 
 fn of_whatsapp(destination: &DestinationName, rule: &WhatsappRule) -> Result<Credentials, NoRecipient> {
     let token = secret(destination, "access_token", &rule.access_token)?;
-    let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| NoRecipient::NoHeader {
-        destination: destination.clone(),
-        key: "access_token".to_owned(),
-        place: rule.access_token.place(),
-    })?;
+    let mut bearer =
+        HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| NoRecipient::NoHeader {
+            destination: destination.clone(),
+            key: "access_token".to_owned(),
+            place: rule.access_token.place(),
+        })?;
     bearer.set_sensitive(true);
     Ok(Credentials::Whatsapp { bearer })
 }

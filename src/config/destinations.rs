@@ -86,7 +86,9 @@ impl Destination {
     pub(super) fn notes(&self) -> Vec<String> {
         match &self.means {
             Means::Webhook(rule) => rule.notes(),
-            Means::Whatsapp(rule) => rule.access_token.note().map(|note| format!("access_token: {note}")).into_iter().collect(),
+            Means::Whatsapp(rule) => {
+                rule.access_token.note().map(|note| format!("access_token: {note}")).into_iter().collect()
+            }
         }
     }
 }

@@ -103,7 +103,15 @@ impl<'d> Table<'d> {
     }
 
     pub(super) const fn new(report: &'d Report<'d>, entries: &'d DeTable<'d>, name: String, place: usize) -> Self {
-        Self { report, entries, name, place, asked: RefCell::new(Vec::new()), barred: RefCell::new(Vec::new()), is_given_up: Cell::new(false) }
+        Self {
+            report,
+            entries,
+            name,
+            place,
+            asked: RefCell::new(Vec::new()),
+            barred: RefCell::new(Vec::new()),
+            is_given_up: Cell::new(false),
+        }
     }
 
     /// The value of `key`.

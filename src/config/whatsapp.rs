@@ -23,6 +23,7 @@ use super::value::Item;
 use crate::domain::event::EventKind;
 use crate::domain::ids::AgentName;
 use crate::domain::message::{Addressee, MessageRule, Pattern};
+use crate::domain::time::Millis;
 
 /// Parameters of a template at the most: no body has more places.
 const PARAMETERS_MAX: usize = 64;
@@ -40,6 +41,13 @@ pub struct WhatsappRule {
     pub to: Addressee,
     /// What it says of each event. Of the others it is not told.
     pub messages: BTreeMap<EventKind, MessageRule>,
+    /// How long an attempt whose outcome is unknown waits for a status of its message before it is made again. There is no
+    /// idempotency key, so sending again at once could tell a user twice. Statuses come within seconds while Meta's webhooks
+    /// are on time. Default 5 min, up to an hour.
+    pub status_wait: Millis,
+    /// How long a customer of whom nothing is known is waited for. In an encrypted flow only the message that follows the
+    /// form names them, and comes within seconds, or not at all. Default 1 h, up to a day.
+    pub customer_wait: Millis,
 }
 
 impl WhatsappRule {
@@ -48,6 +56,11 @@ impl WhatsappRule {
         let access_token = table.get("access_token").and_then(|item| secret(&item, folder));
         let to = addressee(table);
         let messages = table.need("messages").map(|item| messages(&item, to.as_ref()));
+        let length = |key, default, longest| {
+            table.length(key, Millis::from_secs(default), Millis::new(100)..=Millis::from_secs(longest))
+        };
+        let status_wait = length("status_wait", 5 * 60, 3600);
+        let customer_wait = length("customer_wait", 3600, 24 * 3600);
         let phone_number_id = number?;
         let url = format!("{}/{}/{phone_number_id}/messages", meta.graph_url, meta.api_version).parse().ok()?;
         Some(Self {
@@ -56,6 +69,8 @@ impl WhatsappRule {
             access_token: access_token.unwrap_or_else(|| meta.access_token.clone()),
             to: to?,
             messages: messages?,
+            status_wait,
+            customer_wait,
         })
     }
 
@@ -70,7 +85,9 @@ fn phone_number_id(text: &str) -> Result<String, String> {
     if (5..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(text.to_owned());
     }
-    Err(format!("{text:?} is no phone number id: WhatsApp Manager shows it, 15 or so digits (it is not the number itself)"))
+    Err(format!(
+        "{text:?} is no phone number id: WhatsApp Manager shows it, 15 or so digits (it is not the number itself)"
+    ))
 }
 
 fn addressee(table: &Table<'_>) -> Option<Addressee> {
@@ -208,6 +225,7 @@ mod tests {
         let names: Vec<_> = rule.events().into_iter().map(EventKind::as_str).collect();
         assert_eq!(names, ["submission.accepted", "booking.confirmed"]);
         assert!(!destination.allow_private);
+        assert_eq!((rule.status_wait.get(), rule.customer_wait.get()), (300_000, 3_600_000));
         assert_eq!(destination.rate.unwrap().to_string(), "20/s");
         let SecretRef::Env(name) = rule.access_token else { panic!() };
         assert_eq!(name, "META_ACCESS_TOKEN");
@@ -215,18 +233,20 @@ mod tests {
 
     #[test]
     fn agents_have_their_numbers_here() {
-        let (_, rule) = one(
-            "access_token = \"text:t\"\nto = \"agent\"\nagents = { Ann = \"+491511234567\" }\n\
-             messages = { \"lead.assigned\" = { text = \"{lead.id}\" } }",
-        );
+        let (_, rule) = one("access_token = \"text:t\"\nto = \"agent\"\nagents = { Ann = \"+491511234567\" }\n\
+             messages = { \"lead.assigned\" = { text = \"{lead.id}\" } }");
         let Addressee::Agent(numbers) = rule.to else { panic!() };
-        assert_eq!(numbers.into_iter().map(|(name, number)| format!("{name} {number}")).collect::<Vec<_>>(), ["Ann +491511234567"]);
+        assert_eq!(
+            numbers.into_iter().map(|(name, number)| format!("{name} {number}")).collect::<Vec<_>>(),
+            ["Ann +491511234567"]
+        );
     }
 
     #[test]
     fn a_graph_on_this_machine_is_reached_without_being_said_twice() {
         let head = "[meta]\ngraph_url = \"http://localhost:9\"";
-        let tables = format!("{head}\n{HEAD}\nto = \"customer\"\nmessages = {{ \"lead.waiting\" = {{ text = \"a\" }} }}");
+        let tables =
+            format!("{head}\n{HEAD}\nto = \"customer\"\nmessages = {{ \"lead.waiting\" = {{ text = \"a\" }} }}");
         assert!(accepted(&tables).destinations.into_values().next().unwrap().allow_private);
     }
 
@@ -247,6 +267,7 @@ mod tests {
         let long = "x".repeat(4097);
         for (typed, why) in [
             (format!("to = \"customers\"\n{fine}"), "is not known here: did you mean `customer`?"),
+            (format!("to = \"customer\"\nstatus_wait = \"2h\"\n{fine}"), "status_wait: must be from 100ms to 1h"),
             (format!("to = \"agent\"\n{fine}"), "`agents` is missing"),
             (format!("to = \"customer\"\nagents = {{}}\n{fine}"), "is for `to = \"agent\"`"),
             (format!("to = \"agent\"\nagents = {{ Ann = \"no\" }}\n{fine}"), "agents.Ann: is no phone number"),
@@ -255,11 +276,17 @@ mod tests {
             (message("booking.confirm", "{ text = \"a\" }"), "did you mean `booking.confirmed`?"),
             (message("job.dead", "{ text = \"a\" }"), "names nobody to write to"),
             (message("lead.assigned", "{}"), "needs either `text` or `template`"),
-            (message("lead.assigned", "{ text = \"{boking.date}\" }"), "lead.assigned has no \"boking\": did you mean `booking`?"),
+            (
+                message("lead.assigned", "{ text = \"{boking.date}\" }"),
+                "lead.assigned has no \"boking\": did you mean `booking`?",
+            ),
             (message("submission.accepted", "{ text = \"{lead.agent}\" }"), "submission.accepted has no \"lead\""),
             (message("lead.assigned", &format!("{{ text = \"{long}\" }}")), "has 4097 characters"),
             (message("lead.assigned", "{ text = \"a\", more = 1 }"), "unknown key `more`"),
-            (message("lead.assigned", "{ template = { name = \"A b\", language = \"en\" } }"), "is no name of a template"),
+            (
+                message("lead.assigned", "{ template = { name = \"A b\", language = \"en\" } }"),
+                "is no name of a template",
+            ),
             (message("lead.assigned", "{ template = { name = \"a\", language = \"English\" } }"), "is no language"),
             (format!("to = \"customer\"\n{fine}\nurl = \"https://crm.example\""), "unknown key `url`"),
             (format!("to = \"customer\"\n{fine}\nsecrets = [\"env:A\"]"), "unknown key `secrets`"),
@@ -269,7 +296,10 @@ mod tests {
         }
         assert_refused(
             "[destinations.wa]",
-            &[("kind = \"whatsap\"", "2:8: destinations.wa.kind: \"whatsap\" is not known here: did you mean `whatsapp`?")],
+            &[(
+                "kind = \"whatsap\"",
+                "2:8: destinations.wa.kind: \"whatsap\" is not known here: did you mean `whatsapp`?",
+            )],
         );
         let alerts = super::super::tests::refused(&format!("alerts = [\"wa\"]\n{HEAD}\nto = \"customer\"\n{fine}"));
         assert!(alerts.contains("alerts: \"wa\" writes to customers or agents"), "{alerts}");

@@ -80,7 +80,7 @@ impl Trial {
     ) -> Result<Option<Box<str>>, StoreError> {
         match cloud::next(rule, self.recipient.rule.retry, outgoing, now) {
             Next::Send(body) => {
-                let open = cloud::opened(outgoing, self.recipient.rule.timeout, now);
+                let open = cloud::opened(&self.recipient.rule, outgoing, now);
                 let waits = self.store(BeginDelivery { job: self.job, open }).await?;
                 Ok(waits.then(|| body.into()))
             }
@@ -120,9 +120,7 @@ impl Trial {
             // As soon as somebody lets the destination go on, however often that takes.
             Meaning::Stopped => Some(Verdict::Again { at: now }),
             // Also the last attempt waits for word of it.
-            Meaning::Unknown => {
-                Some(Verdict::Again { at: cloud::opened(outgoing, self.recipient.rule.timeout, at).until })
-            }
+            Meaning::Unknown => Some(Verdict::Again { at: cloud::opened(&self.recipient.rule, outgoing, at).until }),
         };
         let took = Millis::new(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         let error = failed.map(|_| sent.why());

@@ -5,8 +5,8 @@
 
 use serde_json::Value;
 
-use crate::config::WhatsappRule;
-use crate::domain::cloud_error::{CloudError, STATUS_WAIT};
+use crate::config::{Destination, Means, WhatsappRule};
+use crate::domain::cloud_error::CloudError;
 use crate::domain::delivery::{ANSWER_BYTES, Exchange};
 use crate::domain::message::{self, Unsendable};
 use crate::domain::receipt::{Callback, Open};
@@ -17,10 +17,6 @@ use crate::store::{Outgoing, Until};
 
 /// Bytes that are read of an answer: enough for any error with its details.
 pub(super) const READ_BYTES: usize = 16 << 10;
-
-/// How long a customer of whom nothing is known is waited for. In an encrypted flow only the message that follows the form
-/// names them, and comes within seconds, or not at all.
-const CUSTOMER_WAIT: Millis = Millis::from_secs(60 * 60);
 
 /// What is to be done about a delivery that is due.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,28 +39,29 @@ pub(super) fn next(rule: &WhatsappRule, retry: RetryPolicy, outgoing: &Outgoing,
             return Next::Refuse("it broke off too often, and no status says whether the message is there".to_owned());
         }
     }
+    let known_by = outgoing.event.at.plus(rule.customer_wait);
     match compose(rule, outgoing) {
         Ok(request) => Next::Send(request),
-        Err(Unsendable::CustomerUnknown) if outgoing.job.submission.is_some() && now < known_by(outgoing) => {
-            Next::Hold { at: known_by(outgoing), until: Until::Customer }
+        Err(Unsendable::CustomerUnknown) if outgoing.job.submission.is_some() && now < known_by => {
+            Next::Hold { at: known_by, until: Until::Customer }
         }
         Err(why) => Next::Refuse(why.to_string()),
     }
 }
 
-/// The attempt that begins at `now` and has its answer, if it gets one, within `timeout`.
-pub(super) fn opened(outgoing: &Outgoing, timeout: Millis, now: Timestamp) -> Open {
+/// The attempt that begins at `now`: its answer or, where that does not come, a status is waited for.
+pub(super) fn opened(destination: &Destination, outgoing: &Outgoing, now: Timestamp) -> Open {
+    let wait = match &destination.means {
+        Means::Whatsapp(rule) => rule.status_wait,
+        Means::Webhook(_) => Millis::ZERO,
+    };
     let attempt = outgoing.job.attempts.saturating_add(1);
-    Open { attempt, since: now, until: now.plus(timeout).plus(STATUS_WAIT) }
+    Open { attempt, since: now, until: now.plus(destination.timeout).plus(wait) }
 }
 
 /// Whether a status may still tell. A time that is too far away was written by a clock that has been set back since.
 fn is_awaited(open: Open, now: Timestamp) -> bool {
     open.until > now && open.since <= now
-}
-
-fn known_by(outgoing: &Outgoing) -> Timestamp {
-    outgoing.event.at.plus(CUSTOMER_WAIT)
 }
 
 fn compose(rule: &WhatsappRule, outgoing: &Outgoing) -> Result<String, Unsendable> {
@@ -114,7 +111,8 @@ mod tests {
     #[test]
     fn an_answer_names_the_message_or_what_went_wrong() {
         let read = |text: &str| CloudAnswer::read(text.as_bytes());
-        let taken = read(r#"{"messaging_product":"whatsapp","contacts":[{"input":"1"}],"messages":[{"id":"wamid.1"}]}"#);
+        let taken =
+            read(r#"{"messaging_product":"whatsapp","contacts":[{"input":"1"}],"messages":[{"id":"wamid.1"}]}"#);
         assert_eq!(taken, CloudAnswer { wamid: Some("wamid.1".into()), error: None });
         let error = |code, is_transient| CloudAnswer { wamid: None, error: Some(CloudError { code, is_transient }) };
         assert_eq!(read(r#"{"error":{"message":"no","code":190}}"#), error(190, false));

@@ -34,8 +34,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-pub use cloud::CloudAnswer;
 pub use board::{Board, LaneState};
+pub use cloud::CloudAnswer;
 pub use recipient::{Credentials, Recipient, Recipients};
 pub use webhook::{Sender, Sent};
 

@@ -45,7 +45,10 @@ impl Recipient {
         let same_patience = *breaker == two.breaker && *retry == two.retry;
         let same_place = means.url() == two.means.url() && *allow_private == two.allow_private;
         let same_words = match (means, &two.means) {
-            (Means::Whatsapp(one), Means::Whatsapp(two)) => one.to == two.to && one.messages == two.messages,
+            (Means::Whatsapp(one), Means::Whatsapp(two)) => {
+                let same_waits = one.status_wait == two.status_wait && one.customer_wait == two.customer_wait;
+                same_waits && one.to == two.to && one.messages == two.messages
+            }
             _ => true,
         };
         same_pace && same_patience && same_place && same_words && self.credentials == other.credentials

@@ -24,12 +24,6 @@ const MAINTENANCE: Millis = Millis::from_secs(60);
 /// The longest pause of the pair limit.
 const PAIR_MAX: Millis = Millis::from_secs(60 * 60);
 
-/// How long an attempt whose outcome is unknown waits for a status of its message before it is made again.
-///
-/// There is no idempotency key, so sending again at once could tell a user twice. Statuses come within seconds while Meta's
-/// webhooks are on time; five minutes leaves room for a webhook that failed once.
-pub const STATUS_WAIT: Millis = Millis::from_secs(5 * 60);
-
 /// What Meta said went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CloudError {
@@ -296,6 +290,9 @@ mod tests {
         assert_eq!(of(80_007, 1), Some(Millis::from_secs(120)));
         assert_eq!(of(131_042, 9), Some(Millis::ZERO), "when somebody has paid");
         assert_eq!(of(999_999, 1), None);
-        assert_eq!(after_failed_status(CloudError { code: 999_999, is_transient: true }, 1), Some(Millis::from_secs(1)));
+        assert_eq!(
+            after_failed_status(CloudError { code: 999_999, is_transient: true }, 1),
+            Some(Millis::from_secs(1))
+        );
     }
 }

@@ -107,9 +107,9 @@ impl JobState {
     pub const fn after(self, event: JobEvent) -> Result<Self, NotAllowed> {
         match (self, event) {
             (Self::Scheduled, JobEvent::Finish) => Ok(Self::Done),
-            (Self::Scheduled, JobEvent::Retry)
-            | (Self::Dead, JobEvent::Revive)
-            | (Self::Done, JobEvent::Reopen) => Ok(Self::Scheduled),
+            (Self::Scheduled, JobEvent::Retry) | (Self::Dead, JobEvent::Revive) | (Self::Done, JobEvent::Reopen) => {
+                Ok(Self::Scheduled)
+            }
             (Self::Scheduled, JobEvent::Bury) => Ok(Self::Dead),
             (Self::Dead, JobEvent::Discard) => Ok(Self::Discarded),
             (state, event) => Err(NotAllowed { state, event }),

@@ -245,12 +245,7 @@ fn is_business_scoped(id: &str) -> bool {
 ///
 /// # Errors
 /// [`Unsendable`], where nothing can be said.
-pub fn request(
-    rule: &MessageRule,
-    data: &Value,
-    recipient: &Recipient,
-    callback: &str,
-) -> Result<String, Unsendable> {
+pub fn request(rule: &MessageRule, data: &Value, recipient: &Recipient, callback: &str) -> Result<String, Unsendable> {
     let mut body = Map::new();
     let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
     put("messaging_product", json!("whatsapp"));

@@ -27,7 +27,10 @@ mod tests {
         let token = "EAAGm0PX4ZCpsBAKZCx";
         assert_eq!(without_token(&format!("Malformed access token {token}"), token), "Malformed access token …");
         assert_eq!(without_token("Malformed EAAGm0PX4ZC... and EAAGm0PX again", token), "Malformed … and … again");
-        assert_eq!(without_token(r#"{"message":"no EAAGm0PX4","code":190}"#, token), r#"{"message":"no …","code":190}"#);
+        assert_eq!(
+            without_token(r#"{"message":"no EAAGm0PX4","code":190}"#, token),
+            r#"{"message":"no …","code":190}"#
+        );
         assert_eq!(without_token("a two-word token was a two", "a two-word token"), "… was a two");
         assert_eq!(without_token("as it is", ""), "as it is");
     }

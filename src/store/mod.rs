@@ -79,7 +79,7 @@ pub use jobs::{Discard, Fail, Finish, FinishMessage, Finished, JobChanged, MarkS
 pub use joins::Join;
 pub use leads::{AssignLead, CloseLead, Distribute, LeadChanged, LeadOrder};
 pub use options::StoreOptions;
-pub use receipts::{BeginDelivery, HoldDelivery, Trace, Until};
 pub use read::{Counts, Outgoing, Snapshot, Waiting};
+pub use receipts::{BeginDelivery, HoldDelivery, Trace, Until};
 pub use shared::{Health, WriterFigures};
 pub use sweep::{Place, Sweep, Swept};

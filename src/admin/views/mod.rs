@@ -12,7 +12,7 @@ use serde_json::Value;
 
 pub(in crate::admin) use bookings::{BookingView, SlotView};
 pub(in crate::admin) use flows::{ComplaintView, EndpointView, FlowView, MetaView};
-pub(in crate::admin) use jobs::AttemptView;
+pub(in crate::admin) use jobs::{AttemptView, MessageView};
 pub use jobs::{DeadView, JobView};
 pub use leads::LeadView;
 pub(in crate::admin) use leads::{AgentView, ConsideredView};

@@ -53,8 +53,10 @@ mod tests {
 
     #[test]
     fn each_kind_of_status_is_read() {
-        let status = |word: &str| json!({"id": "wamid.1", "status": word, "timestamp": "1767225601", "recipient_id": "1",
-            "biz_opaque_callback_data": "msg_0a.7"});
+        let status = |word: &str| {
+            json!({"id": "wamid.1", "status": word, "timestamp": "1767225601", "recipient_id": "1",
+            "biz_opaque_callback_data": "msg_0a.7"})
+        };
         let read = of(&status("delivered")).unwrap();
         assert_eq!((&*read.wamid, read.said), ("wamid.1", Said::Reached(Reached::Delivered)));
         assert_eq!(read.at, Some(Timestamp::from_millis(1_767_225_601_000)));

@@ -9,4 +9,5 @@ mod late;
 mod model;
 mod places;
 mod promises;
+mod receipts;
 mod support;
