@@ -93,25 +93,21 @@ fn phone_number_id(text: &str) -> Result<String, String> {
 fn addressee(table: &Table<'_>) -> Option<Addressee> {
     let to = table.need("to").and_then(|item| item.word(&["customer", "agent"]));
     let agents = table.get("agents");
-    match to? {
-        "customer" => {
-            if let Some(agents) = agents {
-                agents.refuse("is for `to = \"agent\"`: customers have numbers of their own");
-            }
-            Some(Addressee::Customer)
+    if to? == "customer" {
+        if let Some(agents) = agents {
+            agents.refuse("is for `to = \"agent\"`: customers have numbers of their own");
         }
-        _ => {
-            let Some(agents) = agents else {
-                table.refuse("`agents` is missing: their numbers, as agents = { Ann = \"+491511234567\" }");
-                return None;
-            };
-            let numbers = agents.names(|table| {
-                let read = |item: &Item<'_>| Some((item.parsed_key(AgentName::new)?, item.parsed(phone)?));
-                table.named().iter().filter_map(read).collect()
-            });
-            numbers.map(Addressee::Agent)
-        }
+        return Some(Addressee::Customer);
     }
+    let Some(agents) = agents else {
+        table.refuse("`agents` is missing: their numbers, as agents = { Ann = \"+491511234567\" }");
+        return None;
+    };
+    let numbers = agents.names(|table| {
+        let read = |item: &Item<'_>| Some((item.parsed_key(AgentName::new)?, item.parsed(phone)?));
+        table.named().iter().filter_map(read).collect()
+    });
+    numbers.map(Addressee::Agent)
 }
 
 /// A number with its country code. It is not repeated where it is refused: it is somebody's.

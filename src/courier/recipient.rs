@@ -43,7 +43,7 @@ impl Recipient {
         let Destination { means, concurrency, rate, timeout, breaker, retry, allow_private } = one;
         let same_pace = (*concurrency, *rate, *timeout) == (two.concurrency, two.rate, two.timeout);
         let same_patience = *breaker == two.breaker && *retry == two.retry;
-        let same_place = means.url() == two.means.url() && *allow_private == two.allow_private;
+        let same_address = means.url() == two.means.url() && *allow_private == two.allow_private;
         let same_words = match (means, &two.means) {
             (Means::Whatsapp(one), Means::Whatsapp(two)) => {
                 let same_waits = one.status_wait == two.status_wait && one.customer_wait == two.customer_wait;
@@ -51,7 +51,7 @@ impl Recipient {
             }
             _ => true,
         };
-        same_pace && same_patience && same_place && same_words && self.credentials == other.credentials
+        same_pace && same_patience && same_address && same_words && self.credentials == other.credentials
     }
 }
 
