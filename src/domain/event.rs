@@ -44,7 +44,7 @@ pub enum EventKind {
     FlowUnhealthy,
     /// A job has become a dead letter.
     JobDead,
-    /// A destination is told nothing any more until somebody has acted.
+    /// A destination is told nothing any more, until somebody resumes it.
     DestinationStopped,
 }
 

@@ -5,8 +5,8 @@ use redb::ReadableTable;
 
 use crate::domain::booking::{Booking, BookingState};
 use crate::domain::event::EventKind;
-use crate::domain::event::facts::{BookingFacts, Facts, LeadFacts, MovedFrom, SubmissionFacts};
-use crate::domain::ids::{BookingId, LeadId, SubmissionId};
+use crate::domain::event::facts::{BookingFacts, DestinationFacts, Facts, LeadFacts, MovedFrom, SubmissionFacts};
+use crate::domain::ids::{BookingId, DestinationName, LeadId, SubmissionId};
 use crate::domain::lead::Lead;
 use crate::domain::submission::Submission;
 
@@ -65,6 +65,17 @@ pub(super) fn booking(
     let known = Known::of(batch, booking.submission, submission)?;
     let part = BookingFacts { moved_from, ..BookingFacts::of(id, booking) };
     told.write(batch, Some(booking.submission), &Facts { booking: Some(part), ..known.facts() })
+}
+
+/// A destination is told nothing any more. Should it be the one that alerts go to, that waits in its lane with the rest.
+pub(super) fn stopped(
+    batch: &mut Batch<'_, '_>,
+    destination: &DestinationName,
+    reason: &str,
+) -> Result<(), StoreError> {
+    let Some(told) = outbox::told(batch, EventKind::DestinationStopped, None) else { return Ok(()) };
+    let part = DestinationFacts { name: destination, reason };
+    told.write(batch, None, &Facts { destination: Some(part), ..Facts::default() })
 }
 
 /// Tells of `kind` with all that is known of the submission.

@@ -5,8 +5,6 @@
 use redb::ReadableTable;
 
 use crate::domain::delivery::{Delivery, Event, Exchange, Standstill};
-use crate::domain::event::EventKind;
-use crate::domain::event::facts::{DestinationFacts, Facts};
 use crate::domain::ids::{DestinationName, JobId};
 use crate::domain::job::{Attempt, JobEvent};
 use crate::domain::retry::Verdict;
@@ -14,7 +12,7 @@ use crate::domain::retry::Verdict;
 use super::batch::{Batch, Transaction};
 use super::jobs::{self, Finished};
 use super::receipts::{self, Overtaken, Trace};
-use super::{RowProblem, StoreError, codec, outbox, schedule};
+use super::{RowProblem, StoreError, announce, codec, schedule};
 
 /// Notes one attempt to tell a destination, and what follows from it.
 #[derive(Debug)]
@@ -95,19 +93,16 @@ impl Transaction for PauseDestination {
     }
 }
 
-/// Leaves the destination of the delivery `job` alone from now on, and alerts those who run the server: once, however many
-/// deliveries find out.
+/// Leaves the destination of the delivery `job` alone from now on, and says so once.
 pub(super) fn disable(batch: &mut Batch<'_, '_>, job: JobId, why: &str) -> Result<(), StoreError> {
     let destination = delivery(batch, job)?.destination;
     let mut standstill = standstill(batch, &destination)?;
-    if standstill.disabled.is_some() {
-        return Ok(());
+    if standstill.disabled.is_none() {
+        standstill.disabled = Some((batch.now, why.into()));
+        write(batch, &destination, &standstill)?;
+        announce::stopped(batch, &destination, why)?;
     }
-    standstill.disabled = Some((batch.now, why.into()));
-    write(batch, &destination, &standstill)?;
-    let Some(told) = outbox::told(batch, EventKind::DestinationStopped, None) else { return Ok(()) };
-    let facts = DestinationFacts { name: destination.as_str(), reason: why };
-    told.write(batch, None, &Facts { destination: Some(facts), ..Facts::default() })
+    Ok(())
 }
 
 fn standstill(batch: &Batch<'_, '_>, destination: &DestinationName) -> Result<Standstill, StoreError> {

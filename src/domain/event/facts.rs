@@ -7,7 +7,8 @@ use serde_json::value::RawValue;
 use crate::domain::booking::Booking;
 use crate::domain::draft::Draft;
 use crate::domain::ids::{
-    AgentName, BookingId, CalendarName, Customer, FlowName, FlowToken, JobId, LeadId, MessageId, SubmissionId, TeamName,
+    AgentName, BookingId, CalendarName, Customer, DestinationName, FlowName, FlowToken, JobId, LeadId, MessageId,
+    SubmissionId, TeamName,
 };
 use crate::domain::submission::Submission;
 use crate::domain::time::Timestamp;
@@ -36,7 +37,7 @@ pub struct Facts<'a> {
     /// The dead letter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<JobFacts<'a>>,
-    /// The destination that is told nothing any more.
+    /// The destination.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<DestinationFacts<'a>>,
 }
@@ -145,11 +146,11 @@ pub struct JobFacts<'a> {
     pub reason: &'a str,
 }
 
-/// A destination that is told nothing any more: `flowgate destinations resume NAME` ends that.
+/// A destination that is told nothing any more.
 #[derive(Debug, Serialize)]
 pub struct DestinationFacts<'a> {
     /// Its name in the config.
-    pub name: &'a str,
+    pub name: &'a DestinationName,
     /// Why.
     pub reason: &'a str,
 }

@@ -89,6 +89,16 @@ impl Bench {
         self.store.ask(Receive { accept: Accept { arrivals: Vec::new() }, events: Vec::new(), statuses }).unwrap();
     }
 
+    /// What `check` finds wrong with the tables of messages.
+    fn findings(&self) -> Vec<&'static str> {
+        let report = crate::store::check(&self.store.read().unwrap()).unwrap();
+        let found = report.findings.into_iter().map(|finding| finding.invariant);
+        found
+            .filter(|invariant| invariant.contains("message"))
+            .filter(|invariant| !invariant.contains("read again"))
+            .collect()
+    }
+
     fn callback(&self, job: JobId) -> Callback {
         let delivery = self.store.read().unwrap().delivery(job).unwrap().unwrap();
         Callback { job, message_id: delivery.message_id }
@@ -179,6 +189,7 @@ fn a_message_that_was_lost_is_a_dead_letter_or_is_sent_again_by_its_code() {
     assert!(letter.reason.contains("131026") && letter.payload.contains("submission.accepted"), "{letter:?}");
     bench.hears("wamid.2", None, Said::Failed(LOST));
     assert_eq!(bench.lane("ops").len(), 1, "one alert");
+    assert_eq!(bench.findings(), [""; 0], "the message before is forgotten");
 }
 
 #[test]
