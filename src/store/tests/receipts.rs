@@ -14,7 +14,7 @@ use crate::domain::retry::Verdict;
 use crate::domain::routes::{Route, Routes};
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{
-    Accept, BeginDelivery, Finished, HoldDelivery, NoteDelivery, PauseDestination, Receive, Trace, Until,
+    Accept, BeginDelivery, Finished, HoldDelivery, NoteDelivery, PauseDestination, Place, Receive, Sweep, Trace, Until,
 };
 
 const LOST: CloudError = CloudError { code: 131_026, is_transient: false };
@@ -243,4 +243,17 @@ fn what_waits_without_an_attempt_keeps_its_place_over_a_restart() {
     bench.store.ask(HoldDelivery { job: id, at: at(300), until: Until::Status }).unwrap();
     let bench = bench.reopen();
     assert_eq!((bench.job(id).due_at, bench.receipt(id).open.map(|open| open.attempt)), (at(300), Some(1)));
+}
+
+#[test]
+fn what_is_known_of_a_message_goes_with_its_delivery() {
+    let bench = bench();
+    let id = bench.only();
+    bench.taken(id, "wamid.1");
+    let days = |days: u64| Millis::from_secs(days * 24 * 60 * 60);
+    bench.clock.advance(days(100));
+    bench.store.ask(Sweep { from: Place::Messages(0), most: 100, submissions: days(90), attempts: days(30) }).unwrap();
+    assert_eq!(bench.store.read().unwrap().delivery_status(id).unwrap(), None);
+    bench.hears("wamid.1", None, Said::Failed(LOST));
+    assert_eq!((bench.store.read().unwrap().job(id).unwrap(), bench.findings()), (None, Vec::new()));
 }
