@@ -5,6 +5,7 @@
 //! elsewhere is an answer like any other: following it would carry what was sent, a token say, to whoever it names.
 //! Proxies of the environment are not asked.
 
+mod hide;
 mod reach;
 
 use std::error::Error;
@@ -25,6 +26,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use tokio::time::{Instant, timeout_at};
 
+pub use hide::without_token;
 pub use reach::Reach;
 use reach::{PRIVATE, Resolver};
 

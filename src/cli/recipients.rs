@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use hyper::header::{HeaderName, HeaderValue};
 
-use crate::config::{Config, Destination, Secret, SecretError, SecretRef};
-use crate::courier::{Recipient, Recipients};
+use crate::config::{Config, Destination, Means, Secret, SecretError, SecretRef, WebhookRule, WhatsappRule};
+use crate::courier::{Credentials, Recipient, Recipients};
 use crate::domain::ids::DestinationName;
 use crate::signing::{InvalidSigningKey, SigningKey};
 
@@ -48,13 +48,13 @@ pub enum NoRecipient {
     },
     /// It can't stand in a header.
     #[error(
-        "destination {destination}: headers.{header}: what is in {place} can't stand in a header: it is to be one line of visible ASCII characters"
+        "destination {destination}: {key}: what is in {place} can't stand in a header: it is to be one line of visible ASCII characters"
     )]
     NoHeader {
         /// The destination.
         destination: DestinationName,
-        /// The header.
-        header: String,
+        /// The key of the config.
+        key: String,
         /// Where its value is.
         place: String,
     },
@@ -87,8 +87,28 @@ pub(super) fn read_all(config: &Config, before: &Recipients) -> (Recipients, Vec
 
 /// One made ready.
 pub(super) fn recipient(destination: &DestinationName, rule: &Destination) -> Result<Recipient, NoRecipient> {
+    let credentials = match &rule.means {
+        Means::Webhook(webhook) => of_webhook(destination, webhook)?,
+        Means::Whatsapp(whatsapp) => of_whatsapp(destination, whatsapp)?,
+    };
+    Ok(Recipient { rule: rule.clone(), credentials })
+}
+
+fn of_whatsapp(destination: &DestinationName, rule: &WhatsappRule) -> Result<Credentials, NoRecipient> {
+    let token = secret(destination, "access_token", &rule.access_token)?;
+    let mut bearer =
+        HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| NoRecipient::NoHeader {
+            destination: destination.clone(),
+            key: "access_token".to_owned(),
+            place: rule.access_token.place(),
+        })?;
+    bearer.set_sensitive(true);
+    Ok(Credentials::Whatsapp { bearer })
+}
+
+fn of_webhook(destination: &DestinationName, rule: &WebhookRule) -> Result<Credentials, NoRecipient> {
     let mut keys = Vec::new();
-    for place in &rule.webhook.secrets {
+    for place in &rule.secrets {
         let text = secret(destination, "secrets", place)?;
         let key = SigningKey::read(text.expose()).map_err(|source| NoRecipient::Invalid {
             destination: destination.clone(),
@@ -98,16 +118,17 @@ pub(super) fn recipient(destination: &DestinationName, rule: &Destination) -> Re
         keys.push(key);
     }
     let mut headers = Vec::new();
-    for (header, place) in &rule.webhook.headers {
-        let text = secret(destination, &format!("headers.{header}"), place)?;
+    for (header, place) in &rule.headers {
+        let key = format!("headers.{header}");
+        let text = secret(destination, &key, place)?;
         let no_header =
-            || NoRecipient::NoHeader { destination: destination.clone(), header: header.clone(), place: place.place() };
+            || NoRecipient::NoHeader { destination: destination.clone(), key: key.clone(), place: place.place() };
         let name: HeaderName = header.parse().map_err(|_| no_header())?;
         let mut value = HeaderValue::from_str(text.expose()).map_err(|_| no_header())?;
         value.set_sensitive(true);
         headers.push((name, value));
     }
-    Ok(Recipient { rule: rule.clone(), keys, headers })
+    Ok(Credentials::Webhook { keys, headers })
 }
 
 fn secret(destination: &DestinationName, key: &str, place: &SecretRef) -> Result<Secret, NoRecipient> {

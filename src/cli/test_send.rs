@@ -11,7 +11,7 @@ use super::recipients;
 use crate::admin::{AdminError, HeaderView, TestView};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::courier::{self, Recipient, Sender};
+use crate::courier::{self, Credentials, Recipient, Sender};
 use crate::domain::delivery::{Meaning, test_id};
 use crate::domain::event::test_body;
 use crate::domain::ids::DestinationName;
@@ -58,6 +58,12 @@ async fn send(
     name: &DestinationName,
     clock: &dyn Clock,
 ) -> Result<TestView, AdminError> {
+    let Credentials::Webhook { headers: own, .. } = &recipient.credentials else {
+        return Err(AdminError::invalid(format!(
+            "{name} writes to people: a test would be a message to somebody. `flowgate deliveries --destination {name}` shows what \
+             it was told"
+        )));
+    };
     let (now, began) = (clock.now(), clock.elapsed());
     let (id, body) = (test_id(now), test_body(name, now));
     let headers = courier::headers(recipient, &id, &body, now)
@@ -67,12 +73,12 @@ async fn send(
     let delivered = sent.ending.of_webhook() == Meaning::Delivered;
     // Some answer with all that they were sent.
     let mut answer = sent.exchange.answer.to_string();
-    for secret in recipient.headers.iter().filter_map(|(_, value)| value.to_str().ok()) {
+    for secret in own.iter().filter_map(|(_, value)| value.to_str().ok()) {
         answer = answer.replace(secret, HIDDEN);
     }
     Ok(TestView {
         destination: name.clone(),
-        host: recipient.rule.webhook.host(),
+        host: recipient.rule.host(),
         delivered,
         status: sent.exchange.status,
         took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),

@@ -11,13 +11,15 @@ use hyper::header::{self, HeaderName};
 
 use super::raw::Table;
 use super::secrets::SecretRef;
-use super::settings::{self, secret};
+use super::settings::{self, Meta, secret};
 use super::value::Item;
+use super::whatsapp::WhatsappRule;
 use crate::domain::address::is_public;
 use crate::domain::breaker::BreakerRule;
 use crate::domain::ids::DestinationName;
 use crate::domain::pace::Rate;
 use crate::domain::retry::RetryPolicy;
+use crate::domain::routes::Route;
 use crate::domain::time::Millis;
 
 /// Each secret makes a signature of its own: more than a rotation needs would only cost.
@@ -25,14 +27,18 @@ const SECRETS_MAX: usize = 4;
 /// Headers of its own that a destination may ask for.
 const HEADERS_MAX: usize = 16;
 
+/// What every number may send, also one that is shared with the Business app.
+const WHATSAPP_RATE: Rate = Rate { count: 20, per: Millis::from_secs(1) };
+
 /// One destination.
 #[derive(Clone, Debug)]
 pub struct Destination {
     /// Where, and as whom.
-    pub webhook: WebhookRule,
+    pub means: Means,
     /// What it may be asked of at once. Default 8, up to 256.
     pub concurrency: usize,
-    /// How many it is told in a time. Default: as many as there are.
+    /// How many it is told in a time. Default: as many as there are; 20 a second by WhatsApp, as numbers have that are shared
+    /// with the Business app (*Throughput*).
     pub rate: Option<Rate>,
     /// How long one answer may take, from the look-up of its name to the last byte. Default 15 s, up to 60 s.
     pub timeout: Millis,
@@ -46,6 +52,26 @@ pub struct Destination {
     pub ordered: bool,
 }
 
+/// How it is told.
+#[derive(Clone, Debug)]
+pub enum Means {
+    /// Posts to a URL.
+    Webhook(WebhookRule),
+    /// Messages through Meta's Cloud API.
+    Whatsapp(WhatsappRule),
+}
+
+impl Means {
+    /// Where that is.
+    #[must_use]
+    pub const fn url(&self) -> &Uri {
+        match self {
+            Self::Webhook(rule) => &rule.url,
+            Self::Whatsapp(rule) => &rule.url,
+        }
+    }
+}
+
 /// A receiver of *Standard Webhooks*.
 #[derive(Clone, Debug)]
 pub struct WebhookRule {
@@ -57,28 +83,37 @@ pub struct WebhookRule {
     pub headers: BTreeMap<String, SecretRef>,
 }
 
-impl WebhookRule {
+impl Destination {
     /// The host of its URL, with the port if one is written: all of it that may be shown, as the rest may hold a token.
     #[must_use]
     pub fn host(&self) -> String {
-        self.url.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default()
+        self.means.url().authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default()
+    }
+
+    /// What should be known of it, one sentence each.
+    pub(super) fn notes(&self) -> Vec<String> {
+        match &self.means {
+            Means::Webhook(rule) => rule.notes(),
+            Means::Whatsapp(rule) => {
+                rule.access_token.note().map(|note| format!("access_token: {note}")).into_iter().collect()
+            }
+        }
     }
 }
 
-impl Destination {
-    /// What should be known of it, one sentence each.
-    pub(super) fn notes(&self) -> Vec<String> {
+impl WebhookRule {
+    fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        if self.webhook.secrets.is_empty() {
+        if self.secrets.is_empty() {
             notes.push("it has no `secrets`: what it is told is not signed, and could come from anybody".to_owned());
         }
-        for secret in &self.webhook.secrets {
+        for secret in &self.secrets {
             notes.extend(secret.note().map(|note| format!("secrets: {note}")));
         }
-        for (header, secret) in &self.webhook.headers {
+        for (header, secret) in &self.headers {
             notes.extend(secret.note().map(|note| format!("headers.{header}: {note}")));
         }
-        if self.webhook.url.scheme_str() == Some("http") && !self.webhook.url.host().is_some_and(is_this_machine) {
+        if self.url.scheme_str() == Some("http") && !self.url.host().is_some_and(is_this_machine) {
             notes.push("its url begins with http://: what customers wrote is readable on its way there".to_owned());
         }
         notes
@@ -91,12 +126,17 @@ pub(super) fn names<'d>(root: &Table<'d>) -> Vec<&'d str> {
     names.flatten().unwrap_or_default().iter().map(|item| item.key).collect()
 }
 
-/// Reads all destinations. `folder` is the config's, `retry` what `[retry]` says.
-pub(super) fn read(root: &Table<'_>, retry: RetryPolicy, folder: &Path) -> BTreeMap<DestinationName, Destination> {
+/// Reads all destinations. `folder` is the config's, `retry` what `[retry]` says, `meta` what `[meta]` does.
+pub(super) fn read(
+    root: &Table<'_>,
+    retry: RetryPolicy,
+    meta: &Meta,
+    folder: &Path,
+) -> BTreeMap<DestinationName, Destination> {
     let Some(item) = root.get("destinations") else { return BTreeMap::new() };
     let read = item.names(|table| {
         let items = table.named();
-        items.iter().filter_map(|item| destination(item, retry, folder)).collect()
+        items.iter().filter_map(|item| destination(item, retry, meta, folder)).collect()
     });
     read.unwrap_or_default()
 }
@@ -106,23 +146,67 @@ pub(super) fn ordered(destinations: &BTreeMap<DestinationName, Destination>) -> 
     destinations.iter().filter(|(_, destination)| destination.ordered).map(|(name, _)| name.clone()).collect()
 }
 
-fn destination(item: &Item<'_>, retry: RetryPolicy, folder: &Path) -> Option<(DestinationName, Destination)> {
+fn destination(
+    item: &Item<'_>,
+    retry: RetryPolicy,
+    meta: &Meta,
+    folder: &Path,
+) -> Option<(DestinationName, Destination)> {
     let name = item.parsed_key(DestinationName::new);
     item.table(|table| {
-        let allow_private = table.boolean("allow_private", false);
-        let url = table.need("url").and_then(|item| item.parsed(|text| url(text, allow_private)));
+        // Of a kind that is none, no other key could be told right from wrong.
+        let kind = table.get("kind").map_or(Some("webhook"), |item| item.word(&["webhook", "whatsapp"]));
+        let Some(kind) = kind else {
+            table.ask_nothing_more();
+            return None;
+        };
+        let (means, allow_private, rate) = if kind == "whatsapp" {
+            let rule = WhatsappRule::read(table, meta, folder);
+            let is_here = rule.as_ref().and_then(|rule| rule.url.host()).is_some_and(is_this_machine);
+            (rule.map(Means::Whatsapp), is_here, Some(WHATSAPP_RATE))
+        } else {
+            let allow_private = table.boolean("allow_private", false);
+            let url = table.need("url").and_then(|item| item.parsed(|text| url(text, allow_private)));
+            let (secrets, headers) = (secrets(table, folder), headers(table, folder));
+            (url.map(|url| Means::Webhook(WebhookRule { url, secrets, headers })), allow_private, None)
+        };
         let destination = Destination {
             concurrency: table.count("concurrency", 8, 1..=256),
-            rate: table.get("rate").and_then(|item| item.parsed(Rate::parse)),
+            rate: table.get("rate").map_or(rate, |item| item.parsed(Rate::parse)),
             timeout: table.length("timeout", Millis::from_secs(15), Millis::new(100)..=Millis::from_secs(60)),
             breaker: table.table("breaker", breaker).unwrap_or_else(|| Table::empty(breaker)),
             retry: settings::retry_within(table, retry),
             allow_private,
             ordered: table.boolean("ordered", false),
-            webhook: WebhookRule { secrets: secrets(table, folder), headers: headers(table, folder), url: url? },
+            means: means?,
         };
         Some((name?, destination))
     })?
+}
+
+/// Lets each route lead to what its destination has something to say of. A route that then leads nowhere is none.
+pub(super) fn narrow<'r>(
+    routes: impl Iterator<Item = &'r mut Vec<Route>>,
+    destinations: &BTreeMap<DestinationName, Destination>,
+) {
+    for routes in routes {
+        routes.retain_mut(|route| {
+            if let Some(Means::Whatsapp(rule)) = destinations.get(&route.to).map(|to| &to.means) {
+                route.events.retain(|event| rule.messages.contains_key(event));
+            }
+            !route.events.is_empty()
+        });
+    }
+}
+
+/// Refuses alerts by means that write to customers or agents: an alert names neither.
+pub(super) fn refuse_alerts(item: &Item<'_>, alerts: &[Route], destinations: &BTreeMap<DestinationName, Destination>) {
+    for route in alerts {
+        if matches!(destinations.get(&route.to).map(|to| &to.means), Some(Means::Whatsapp(_))) {
+            let name = route.to.as_str();
+            item.refuse(format!("{name:?} writes to customers or agents, and an alert names neither: alert a webhook"));
+        }
+    }
 }
 
 fn breaker(table: &Table<'_>) -> BreakerRule {
@@ -214,31 +298,33 @@ mod tests {
     use super::super::tests::{accepted, assert_refused, refused};
     use super::*;
 
-    fn one(table: &str) -> Destination {
-        accepted(&format!("[destinations.crm]\n{table}")).destinations.into_values().next().unwrap()
+    fn one(table: &str) -> (Destination, WebhookRule) {
+        let crm = accepted(&format!("[destinations.crm]\n{table}")).destinations.into_values().next().unwrap();
+        let Means::Webhook(webhook) = crm.means.clone() else { panic!("{crm:?}") };
+        (crm, webhook)
     }
 
     #[test]
     fn a_destination_needs_an_address_and_the_rest_has_defaults() {
-        let crm = one("url = \"https://crm.example/hooks?a=b\"");
-        assert_eq!(crm.webhook.url, "https://crm.example/hooks?a=b");
+        let (crm, webhook) = one("url = \"https://crm.example/hooks?a=b\"");
+        assert_eq!(webhook.url, "https://crm.example/hooks?a=b");
         assert_eq!((crm.concurrency, crm.rate, crm.timeout.get(), crm.allow_private), (8, None, 15_000, false));
         assert_eq!(crm.breaker, BreakerRule { failures: 5, pause: Millis::from_secs(30) });
         assert_eq!(crm.retry, accepted("").retry);
-        assert!(crm.webhook.secrets.is_empty() && crm.webhook.headers.is_empty());
+        assert!(webhook.secrets.is_empty() && webhook.headers.is_empty());
     }
 
     #[test]
     fn all_that_can_be_set_is_set() {
-        let crm = one(
+        let (crm, webhook) = one(
             "url = \"http://10.0.0.7:8080/\"\nsecrets = [\"env:NEW\", \"file:old\"]\nconcurrency = 2\nrate = \"256/m\"\n\
              timeout = \"30s\"\nallow_private = true\nordered = true\nbreaker = { failures = 3, pause = \"1m\" }\n\
              retry = { first = \"1s\", attempts = 3 }\nheaders = { Authorization = \"env:TOKEN\" }",
         );
         assert_eq!(crm.rate.unwrap().to_string(), "256/m");
         assert_eq!((crm.concurrency, crm.timeout.get(), crm.allow_private, crm.ordered), (2, 30_000, true, true));
-        assert_eq!(crm.webhook.secrets.len(), 2);
-        assert_eq!(crm.webhook.headers.keys().collect::<Vec<_>>(), ["authorization"]);
+        assert_eq!(webhook.secrets.len(), 2);
+        assert_eq!(webhook.headers.keys().collect::<Vec<_>>(), ["authorization"]);
         assert_eq!((crm.retry.first.get(), crm.retry.attempts), (1000, 3));
         assert_eq!(crm.retry.ceiling, accepted("").retry.ceiling, "what is not said is as everywhere");
     }

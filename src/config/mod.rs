@@ -30,6 +30,7 @@ pub mod units;
 mod upstream;
 mod value;
 mod webhook;
+mod whatsapp;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -38,13 +39,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use destinations::{Destination, WebhookRule};
+pub use destinations::{Destination, Means, WebhookRule};
 pub use error::{ConfigError, Problem};
 pub use flows::KeyPlaces;
 pub use secrets::{InvalidSecretRef, Secret, SecretError, SecretRef};
 pub use settings::{Limits, Meta, Retention, StoreSettings, Verify, Workers};
 pub use summary::{CalendarSummary, DaySummary, DestinationSummary, FlowSummary, Summary};
 pub use upstream::{Fallback, RESERVE, UpstreamRule};
+pub use whatsapp::WhatsappRule;
 
 use crate::domain::calendar::Calendar;
 use crate::domain::flow::Flow;
@@ -155,22 +157,31 @@ impl Config {
         let folder = file.parent().unwrap_or(Path::new(""));
         root.refuse_for_now("gateways", "unofficial gateways");
         let settings::Places { listen, admin_listen, data } = settings::Places::read(root, folder);
-        let destinations = destinations::names(root);
-        let flows::Declared { flows, keys, upstreams, routes } =
-            flows::read(root, &calendars::names(root), &destinations, folder);
-        let alerts = root.get("alerts").map(|item| deliver::read(&item, &destinations, deliver::Kind::Alerts));
-        let retry = settings::retry(root);
-        let told = destinations::read(root, retry, folder);
+        let known = destinations::names(root);
+        let flows::Declared { flows, keys, upstreams, mut routes } =
+            flows::read(root, &calendars::names(root), &known, folder);
+        let (meta, retry) = (Meta::read(root, folder), settings::retry(root));
+        let destinations = destinations::read(root, retry, &meta, folder);
+        destinations::narrow(routes.values_mut(), &destinations);
+        let alerts = root.get("alerts").map(|item| {
+            let routes = deliver::read(&item, &known, deliver::Kind::Alerts);
+            destinations::refuse_alerts(&item, &routes, &destinations);
+            routes
+        });
         Self {
             file: file.to_owned(),
             listen,
             admin_listen,
             data,
-            meta: Meta::read(root, folder),
+            meta,
             limits: Limits::read(root),
             workers: Workers::read(root),
-            routes: Routes { flows: routes, alerts: alerts.unwrap_or_default(), ordered: destinations::ordered(&told) },
-            destinations: told,
+            routes: Routes {
+                flows: routes,
+                alerts: alerts.unwrap_or_default(),
+                ordered: destinations::ordered(&destinations),
+            },
+            destinations,
             retry,
             retention: Retention::read(root),
             store: StoreSettings::read(root),

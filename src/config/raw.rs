@@ -4,7 +4,7 @@
 //! may have are those it was asked for: there is no second list of them. Single values are `value`'s; what they mean is
 //! left to the readers beside these two files.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
@@ -83,6 +83,8 @@ pub(super) struct Table<'d> {
     asked: RefCell<Vec<&'static str>>,
     /// Keys that were refused already, and that nobody is to be told to write.
     barred: RefCell<Vec<&'static str>>,
+    /// Its other keys are not looked at any more.
+    is_given_up: Cell<bool>,
 }
 
 impl<'d> Table<'d> {
@@ -101,7 +103,15 @@ impl<'d> Table<'d> {
     }
 
     pub(super) const fn new(report: &'d Report<'d>, entries: &'d DeTable<'d>, name: String, place: usize) -> Self {
-        Self { report, entries, name, place, asked: RefCell::new(Vec::new()), barred: RefCell::new(Vec::new()) }
+        Self {
+            report,
+            entries,
+            name,
+            place,
+            asked: RefCell::new(Vec::new()),
+            barred: RefCell::new(Vec::new()),
+            is_given_up: Cell::new(false),
+        }
     }
 
     /// The value of `key`.
@@ -178,7 +188,15 @@ impl<'d> Table<'d> {
         Item { report: self.report, key, key_place: span.start, name, value }
     }
 
+    /// Leaves all further keys alone: which of them are right can't be told.
+    pub(super) fn ask_nothing_more(&self) {
+        self.is_given_up.set(true);
+    }
+
     pub(super) fn refuse_unknown_keys(&self) {
+        if self.is_given_up.get() {
+            return;
+        }
         let (asked, barred) = (self.asked.borrow(), self.barred.borrow());
         for (key, _) in self.entries {
             let name = key.get_ref();

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::Config;
-use super::destinations::Destination;
+use super::destinations::{Destination, Means};
 use super::secrets::SecretRef;
 use super::units;
 use super::upstream::UpstreamRule;
@@ -78,9 +78,11 @@ pub struct FlowSummary {
 pub struct DestinationSummary {
     /// Its name.
     pub name: String,
+    /// `webhook` or `whatsapp`.
+    pub kind: &'static str,
     /// Its scheme, host and port: the rest of a URL may be a secret.
     pub host: String,
-    /// Whether what it is told is signed.
+    /// Whether what it is told is signed, as only webhooks can be.
     pub signed: bool,
 }
 
@@ -242,13 +244,14 @@ impl FlowSummary {
 
 impl DestinationSummary {
     fn of(name: &DestinationName, rule: &Destination) -> Self {
-        let url = &rule.webhook.url;
+        let url = rule.means.url();
         let authority = url.authority().map_or("", |authority| authority.as_str());
-        Self {
-            name: name.to_string(),
-            host: format!("{}://{authority}", url.scheme_str().unwrap_or_default()),
-            signed: !rule.webhook.secrets.is_empty(),
-        }
+        let (kind, signed) = match &rule.means {
+            Means::Webhook(webhook) => ("webhook", !webhook.secrets.is_empty()),
+            Means::Whatsapp(_) => ("whatsapp", false),
+        };
+        let host = format!("{}://{authority}", url.scheme_str().unwrap_or_default());
+        Self { name: name.to_string(), kind, host, signed }
     }
 }
 
@@ -316,7 +319,12 @@ impl fmt::Display for FlowSummary {
 impl fmt::Display for DestinationSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "destination {}", self.name)?;
-        writeln!(f, "  at            {}{}", self.host, if self.signed { "" } else { " (not signed)" })
+        let how = match (self.kind, self.signed) {
+            ("whatsapp", _) => " (WhatsApp messages)",
+            (_, true) => "",
+            (_, false) => " (not signed)",
+        };
+        writeln!(f, "  at            {}{how}", self.host)
     }
 }
 

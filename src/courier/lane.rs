@@ -218,7 +218,7 @@ impl Lane {
             }
             Ok(Answered::Noted { meaning, at, why }) => {
                 let change = match meaning {
-                    Meaning::Again { is_failure: true, .. } => self.breaker.failed(pass, now),
+                    Meaning::Again { is_failure: true, .. } | Meaning::Unknown => self.breaker.failed(pass, now),
                     _ => self.breaker.answered(pass),
                 };
                 self.hold(meaning, now);
@@ -241,8 +241,12 @@ impl Lane {
             let until = self.held_until;
             self.board.note(&self.name, |lane| lane.held_until = Some(until));
         }
-        if meaning == Meaning::Gone {
+        if matches!(meaning, Meaning::Gone | Meaning::Stopped) {
             self.drop_ready();
+            tracing::error!(
+                destination = self.name.as_str(),
+                "a destination is told nothing any more until somebody lets it go on: what is for it waits"
+            );
         }
     }
 
@@ -275,7 +279,7 @@ impl Lane {
     fn renew(&mut self) {
         let new = Arc::clone(&self.told.borrow_and_update());
         let (old, new_rule) = (&self.recipient.rule, &new.rule);
-        if old.breaker != new_rule.breaker || old.webhook.url != new_rule.webhook.url {
+        if old.breaker != new_rule.breaker || old.means.url() != new_rule.means.url() {
             self.breaker = Breaker::new(new_rule.breaker);
             self.held_until = Duration::ZERO;
             self.board.note(&self.name, |lane| lane.open_until = None);

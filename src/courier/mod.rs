@@ -12,6 +12,7 @@
 //! | `ahead` | what should be due though a clock that ran ahead says otherwise |
 //! | `attempt` | what follows from one attempt, and that it is noted |
 //! | `webhook` | how something is sent, and what came back |
+//! | `cloud` | whether a WhatsApp message can be sent, and what Meta's answer says |
 //! | `board` | nothing: it shows how the lanes do |
 //!
 //! As with jobs, nothing is written for a delivery to start: what is under way is known to its lane alone. After a crash it
@@ -21,6 +22,7 @@
 mod ahead;
 mod attempt;
 mod board;
+mod cloud;
 mod lane;
 mod recipient;
 #[cfg(test)]
@@ -37,7 +39,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub use board::{Board, LaneState};
-pub use recipient::{Recipient, Recipients};
+pub use cloud::CloudAnswer;
+pub use recipient::{Credentials, Recipient, Recipients};
 pub use webhook::{Sender, Sent, headers};
 
 use crate::clock::{Clock, Entropy};

@@ -1,20 +1,23 @@
-//! One message to one receiver of *Standard Webhooks*: built, signed, sent, and what came back.
+//! One message to one destination: the request built and sent, and what came back. Receivers of *Standard Webhooks* get it
+//! signed, the Graph API gets what [`super::cloud`] has put together.
 //!
 //! Each attempt is signed anew, as receivers refuse what was signed minutes ago; the id stays. Nothing that was sent, and no
 //! part of the URL but its host, gets into an error: a token may stand in it.
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, StatusCode};
 use jiff::fmt::rfc2822;
 
-use crate::domain::delivery::{ANSWER_BYTES, Ending, Exchange};
+use crate::domain::cloud_error;
+use crate::domain::delivery::{ANSWER_BYTES, Ending, Exchange, Meaning};
 use crate::domain::time::{Millis, Timestamp};
 use crate::outgoing::{Outgoing, OutgoingError, Reach, Told};
 use crate::signing;
 
-use super::Recipient;
+use super::cloud::{self, CloudAnswer};
+use super::{Credentials, Recipient};
 
 const AGENT: &str = concat!("flowgate/", env!("CARGO_PKG_VERSION"));
 
@@ -38,6 +41,8 @@ pub struct Sent {
     pub headers: HeaderMap,
     /// Why there was no answer.
     pub error: Option<String>,
+    /// What the Graph API said, where that was asked.
+    pub cloud: Option<CloudAnswer>,
 }
 
 impl Sender {
@@ -54,26 +59,52 @@ impl Sender {
         let request = match request(recipient, id, body, now) {
             Ok(request) => request,
             // All its parts were checked as they were read; should one not do, it is told like any failure.
-            Err(error) => return Sent::unanswered(Ending::NotSent, format!("no request can be made: {error}")),
+            Err(error) => {
+                let why = format!("no request can be made: {error}");
+                return Sent::unanswered(Ending::NotSent, why, &recipient.credentials);
+            }
         };
         let outgoing = if recipient.rule.allow_private { &self.anywhere } else { &self.public };
-        match outgoing.tell(request, recipient.rule.timeout.to_duration(), ANSWER_BYTES).await {
-            Ok(told) => Sent::answered(told, now),
-            Err(error) => Sent::unanswered(ending_of(&error), error.to_string()),
+        let keep = match &recipient.credentials {
+            Credentials::Webhook { .. } => ANSWER_BYTES,
+            Credentials::Whatsapp { .. } => cloud::READ_BYTES,
+        };
+        match outgoing.tell(request, recipient.rule.timeout.to_duration(), keep).await {
+            Ok(told) => Sent::answered(told, &recipient.credentials, now),
+            Err(error) => Sent::unanswered(ending_of(&error), error.to_string(), &recipient.credentials),
         }
     }
 }
 
 impl Sent {
-    fn answered(told: Told, now: Timestamp) -> Self {
+    fn answered(told: Told, credentials: &Credentials, now: Timestamp) -> Self {
         let Told { status, headers, beginning } = told;
-        let ending = Ending::Answered { status: status.as_u16(), retry_after: retry_after(&headers, now) };
-        let answer = String::from_utf8_lossy(&beginning).into();
-        Self { ending, exchange: Exchange { status: Some(status.as_u16()), answer }, headers, error: None }
+        let code = status.as_u16();
+        let ending = Ending::Answered { status: code, retry_after: retry_after(&headers, now) };
+        let (exchange, cloud) = match credentials {
+            Credentials::Webhook { .. } => {
+                (Exchange { status: Some(code), answer: String::from_utf8_lossy(&beginning).into() }, None)
+            }
+            Credentials::Whatsapp { bearer } => {
+                let kept = cloud::kept(code, &beginning, bearer.to_str().unwrap_or_default());
+                (kept, Some(CloudAnswer::read(&beginning)))
+            }
+        };
+        Self { ending, exchange, headers, error: None, cloud }
     }
 
-    fn unanswered(ending: Ending, error: String) -> Self {
-        Self { ending, exchange: Exchange::default(), headers: HeaderMap::new(), error: Some(error) }
+    fn unanswered(ending: Ending, error: String, credentials: &Credentials) -> Self {
+        let cloud = matches!(credentials, Credentials::Whatsapp { .. }).then(CloudAnswer::default);
+        Self { ending, exchange: Exchange::default(), headers: HeaderMap::new(), error: Some(error), cloud }
+    }
+
+    /// What it means that the attempt `number` ended so.
+    #[must_use]
+    pub fn meaning(&self, number: u32) -> Meaning {
+        match &self.cloud {
+            None => self.ending.of_webhook(),
+            Some(cloud) => cloud_error::meaning(self.ending, cloud.error, cloud.wamid.is_some(), number),
+        }
     }
 
     /// Why it failed, where it did: for lists and logs.
@@ -83,7 +114,9 @@ impl Sent {
             (Some(error), _) => error.clone(),
             (None, Some(status)) => {
                 let name = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
-                format!("answered {status}{}", name.map(|name| format!(" {name}")).unwrap_or_default())
+                let said = self.cloud.as_ref().and_then(|cloud| cloud.error);
+                let said = said.map(|error| format!(", {}", error.why())).unwrap_or_default();
+                format!("answered {status}{}{said}", name.map(|name| format!(" {name}")).unwrap_or_default())
             }
             (None, None) => "no answer".to_owned(),
         }
@@ -96,7 +129,7 @@ fn request(
     body: &str,
     now: Timestamp,
 ) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
-    let mut request = Request::post(recipient.rule.webhook.url.clone()).body(Full::new(body.to_owned().into()))?;
+    let mut request = Request::post(recipient.rule.means.url().clone()).body(Full::new(body.to_owned().into()))?;
     *request.headers_mut() = headers(recipient, id, body, now)?;
     Ok(request)
 }
@@ -109,15 +142,22 @@ pub fn headers(recipient: &Recipient, id: &str, body: &str, now: Timestamp) -> R
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-    if recipient.keys.is_empty() {
-        headers.insert("webhook-id", id.parse()?);
-    } else {
-        for (name, value) in signing::headers(&recipient.keys, id, now, body.as_bytes()) {
-            headers.insert(name, value.parse()?);
+    match &recipient.credentials {
+        Credentials::Webhook { keys, headers: own } => {
+            if keys.is_empty() {
+                headers.insert("webhook-id", id.parse()?);
+            } else {
+                for (name, value) in signing::headers(keys, id, now, body.as_bytes()) {
+                    headers.insert(name, value.parse()?);
+                }
+            }
+            for (name, value) in own {
+                headers.append(name, value.clone());
+            }
         }
-    }
-    for (name, value) in &recipient.headers {
-        headers.append(name, value.clone());
+        Credentials::Whatsapp { bearer } => {
+            headers.insert(AUTHORIZATION, bearer.clone());
+        }
     }
     Ok(headers)
 }

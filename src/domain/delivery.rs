@@ -103,6 +103,10 @@ pub enum Meaning {
     Refused,
     /// The destination wants nothing any more.
     Gone,
+    /// Nothing can be told there until somebody has acted: a token has ended, an account is locked.
+    Stopped,
+    /// It may have been taken, and telling it twice would be wrong: word of it is waited for.
+    Unknown,
 }
 
 impl Ending {

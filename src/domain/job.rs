@@ -72,6 +72,8 @@ pub enum JobEvent {
     Revive,
     /// An admin gives a dead letter up.
     Discard,
+    /// What was taken turns out not to have arrived.
+    Reopen,
 }
 
 /// An event that a job in this state can't take.
@@ -92,6 +94,7 @@ impl JobEvent {
             Self::Bury => "become a dead letter",
             Self::Revive => "be run again",
             Self::Discard => "be discarded",
+            Self::Reopen => "be taken up again",
         }
     }
 }
@@ -104,7 +107,9 @@ impl JobState {
     pub const fn after(self, event: JobEvent) -> Result<Self, NotAllowed> {
         match (self, event) {
             (Self::Scheduled, JobEvent::Finish) => Ok(Self::Done),
-            (Self::Scheduled, JobEvent::Retry) | (Self::Dead, JobEvent::Revive) => Ok(Self::Scheduled),
+            (Self::Scheduled, JobEvent::Retry) | (Self::Dead, JobEvent::Revive) | (Self::Done, JobEvent::Reopen) => {
+                Ok(Self::Scheduled)
+            }
             (Self::Scheduled, JobEvent::Bury) => Ok(Self::Dead),
             (Self::Dead, JobEvent::Discard) => Ok(Self::Discarded),
             (state, event) => Err(NotAllowed { state, event }),
@@ -191,7 +196,7 @@ mod tests {
 
     #[test]
     fn the_table_of_states_is_all_there_is() {
-        use JobEvent::{Bury, Discard, Finish, Retry, Revive};
+        use JobEvent::{Bury, Discard, Finish, Reopen, Retry, Revive};
         use JobState::{Dead, Discarded, Done, Scheduled};
         let allowed = [
             (Scheduled, Finish, Done),
@@ -199,9 +204,10 @@ mod tests {
             (Scheduled, Bury, Dead),
             (Dead, Revive, Scheduled),
             (Dead, Discard, Discarded),
+            (Done, Reopen, Scheduled),
         ];
         for state in [Scheduled, Done, Dead, Discarded] {
-            for event in [Finish, Retry, Bury, Revive, Discard] {
+            for event in [Finish, Retry, Bury, Revive, Discard, Reopen] {
                 let expected = allowed.iter().find(|(s, e, _)| (*s, *e) == (state, event)).map(|(_, _, to)| *to);
                 assert_eq!(state.after(event).ok(), expected, "{state:?} {event:?}");
             }

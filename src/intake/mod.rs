@@ -50,7 +50,7 @@ impl From<&Config> for Catalog {
         Self {
             flows: config.flows.clone(),
             calendars: config.calendars.clone(),
-            destinations: destinations.map(|(name, to)| (name.clone(), to.webhook.host())).collect(),
+            destinations: destinations.map(|(name, to)| (name.clone(), to.host())).collect(),
         }
     }
 }

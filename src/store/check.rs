@@ -9,11 +9,13 @@ use redb::{ReadableTable, ReadableTableMetadata};
 
 use crate::domain::booking::{Booking, BookingState};
 use crate::domain::complaint::Complaint;
+use crate::domain::delivery::Delivery;
 use crate::domain::draft::Draft;
 use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::{JobId, LeadId};
 use crate::domain::job::{Attempt, DeadLetter, Job, JobKind, JobState};
 use crate::domain::lead::{Agent, Lead, LeadState};
+use crate::domain::receipt::Receipt;
 
 use super::StoreError;
 use super::accept::StoredSubmission;
@@ -25,8 +27,9 @@ use super::joins::Join;
 use super::keys::KeyRow;
 use super::read::Snapshot;
 use super::tables::{
-    AGENTS, ANSWERED, ANSWERED_LOG, ANSWERS, ATTEMPTS, BOOKINGS, COMPLAINTS, DEAD, DRAFTS, DUE, ENDS, HEALTH_EVENTS,
-    JOBS, JOINS, LEADS, MESSAGE_LOG, OPEN_LEADS, REVIVED, Rows, SUBMISSIONS, TAKEN, TOKEN_LOG, WAITING_LEADS,
+    AGENTS, ANSWERED, ANSWERED_LOG, ANSWERS, ATTEMPTS, BOOKINGS, COMPLAINTS, DEAD, DELIVERIES, DRAFTS, DUE, ENDS,
+    HEALTH_EVENTS, JOBS, JOINS, LEADS, MESSAGE_LOG, OPEN_LEADS, RECEIPTS, REVIVED, Rows, SUBMISSIONS, TAKEN, TOKEN_LOG,
+    WAITING_LEADS, WAMIDS,
 };
 
 /// Findings told at the most; more are counted.
@@ -85,6 +88,7 @@ pub fn check(snapshot: &Snapshot) -> Result<Report, StoreError> {
     submissions(snapshot, &mut report)?;
     jobs(snapshot, &mut report)?;
     outbox::outbox(snapshot, &mut report)?;
+    messages(snapshot, &mut report)?;
     leads(snapshot, &mut report)?;
     bookings(snapshot, &mut report)?;
     keys(snapshot, &mut report)?;
@@ -175,6 +179,28 @@ fn jobs(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
         format!("{in_schedule} entries, {scheduled} jobs waiting")
     });
     report.expect(letters == died, "there is a dead job for each letter", || format!("{letters} letters, {died} jobs"));
+    Ok(())
+}
+
+/// What is known of the messages that deliveries became. Files that an older version wrote have no such tables.
+fn messages(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
+    if let Some(receipts) = snapshot.rows(RECEIPTS)? {
+        for row in receipts.iter()? {
+            let (id, bytes) = row?;
+            let id = id.value();
+            report.readable::<Receipt>(id, bytes.value());
+            let has_delivery = find::<Delivery>(snapshot, DELIVERIES, id)?.is_some();
+            report.expect(has_delivery, "what is known of a message is known of a delivery", || format!("job {id}"));
+        }
+    }
+    if let Some(wamids) = snapshot.rows(WAMIDS)? {
+        for row in wamids.iter()? {
+            let (wamid, id) = row?;
+            let receipt = find::<Receipt>(snapshot, RECEIPTS, id.value())?;
+            let names_it = receipt.is_some_and(|receipt| receipt.wamid.as_deref() == Some(wamid.value()));
+            report.expect(names_it, "a message leads to the delivery that names it", || format!("job {}", id.value()));
+        }
+    }
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use crate::domain::draft::Draft;
 use crate::domain::health_event::HealthEvent;
 use crate::domain::job::{Attempt, DeadLetter, Job};
 use crate::domain::lead::{Agent, Lead};
+use crate::domain::receipt::Receipt;
 
 use super::accept::StoredSubmission;
 use super::answers::KeptAnswer;
@@ -66,6 +67,9 @@ impl Row for Exchange {
 }
 impl Row for Standstill {
     const TABLE: &'static str = "standstills";
+}
+impl Row for Receipt {
+    const TABLE: &'static str = "receipts";
 }
 impl Row for Agent {
     const TABLE: &'static str = "agents";

@@ -11,6 +11,7 @@ use crate::domain::retry::Verdict;
 
 use super::batch::{Batch, Transaction};
 use super::jobs::{self, Finished};
+use super::receipts::{self, Overtaken, Trace};
 use super::{RowProblem, StoreError, announce, codec, schedule};
 
 /// Notes one attempt to tell a destination, and what follows from it.
@@ -26,6 +27,8 @@ pub struct NoteDelivery {
     pub failed: Option<Verdict>,
     /// Why its destination is to be left alone from now on, if it is.
     pub disable: Option<Box<str>>,
+    /// What it leaves behind of the message that it became, where its kind tells of that later.
+    pub trace: Option<Trace>,
 }
 
 /// Pauses a destination, or ends its pause and whatever else stands against it. Nothing is lost meanwhile.
@@ -52,6 +55,11 @@ impl Transaction for NoteDelivery {
             Some(Verdict::Dead) => JobEvent::Bury,
         };
         let Ok(state) = job.state.after(event) else { return Ok(Finished::AlreadyOver) };
+        if let Some(trace) = &self.trace
+            && receipts::trace(batch, self.job, trace)? == Overtaken::Yes
+        {
+            return Ok(Finished::AlreadyOver);
+        }
         let number = job.attempts.saturating_add(1);
         batch.tables.exchanges.insert((self.job.get(), number), codec::encode(&self.exchange)?.as_slice())?;
         if let Some(why) = &self.disable {
@@ -85,7 +93,7 @@ impl Transaction for PauseDestination {
 }
 
 /// Leaves the destination of the delivery `job` alone from now on, and says so once.
-fn disable(batch: &mut Batch<'_, '_>, job: JobId, why: &str) -> Result<(), StoreError> {
+pub(super) fn disable(batch: &mut Batch<'_, '_>, job: JobId, why: &str) -> Result<(), StoreError> {
     let destination = delivery(batch, job)?.destination;
     let mut standstill = standstill(batch, &destination)?;
     if standstill.disabled.is_none() {
@@ -133,6 +141,7 @@ pub(super) fn remove(batch: &mut Batch<'_, '_>, id: JobId) -> Result<(), StoreEr
     let delivery = delivery(batch, id)?;
     batch.tables.deliveries.remove(id.get())?;
     batch.tables.revived.remove(id.get())?;
+    receipts::remove(batch, id)?;
     batch.tables.exchanges.retain_in((id.get(), 0)..=(id.get(), u32::MAX), |_, _| false)?;
     let event = event(batch, delivery.event)?;
     let first = delivery.event.get();

@@ -12,6 +12,7 @@ use crate::domain::event::EventKind;
 use crate::domain::event::facts::HealthFacts;
 use crate::domain::health_event::{HealthEvent, standing};
 use crate::domain::ids::FlowName;
+use crate::domain::receipt::StatusUpdate;
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
 use crate::domain::verdict::{Judgement, Verdict};
@@ -21,7 +22,7 @@ use super::batch::{Batch, Transaction};
 use super::codec::Row;
 use super::read::Snapshot;
 use super::tables::{COMPLAINTS, HEALTH_EVENTS};
-use super::{StoreError, announce, answers, codec};
+use super::{StoreError, announce, answers, codec, receipts};
 
 /// Rows of each kind at the most: the oldest make room.
 pub(super) const KEPT: u64 = 10_000;
@@ -47,6 +48,8 @@ pub struct Receive {
     pub accept: Accept,
     /// Its events of Meta's monitoring. The time of their receipt is set to the writer's.
     pub events: Vec<HealthEvent>,
+    /// What it says of messages that may be ours.
+    pub statuses: Vec<StatusUpdate>,
 }
 
 /// Notes how the endpoint of a flow does by our own figures. That it is in trouble is told when it begins, and not again
@@ -112,11 +115,19 @@ impl Transaction for NoteHealth {
     }
 }
 
+impl Receive {
+    /// Whether there is nothing to take.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.accept.arrivals.is_empty() && self.events.is_empty() && self.statuses.is_empty()
+    }
+}
+
 impl Transaction for Receive {
     type Outcome = Received;
 
     fn weight(&self) -> usize {
-        self.accept.weight().saturating_add(self.events.len())
+        self.accept.weight().saturating_add(self.events.len()).saturating_add(self.statuses.len())
     }
 
     fn bytes(&self) -> usize {
@@ -126,6 +137,9 @@ impl Transaction for Receive {
 
     fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<Received, StoreError> {
         let events = keep_events(batch, &self.events)?;
+        for status in &self.statuses {
+            receipts::learn(batch, status)?;
+        }
         Ok(Received { accepted: self.accept.apply(batch)?, events })
     }
 }

@@ -182,6 +182,46 @@ impl Transaction for MarkSuspect {
     }
 }
 
+/// Takes up a job again whose last attempt only seemed to succeed, or fails one that waited to hear of it: again at a time, or
+/// a dead letter. No attempt is counted: there was none.
+pub(super) fn disprove(
+    batch: &mut Batch<'_, '_>,
+    id: JobId,
+    job: &mut Job,
+    why: String,
+    verdict: Verdict,
+) -> Result<(), StoreError> {
+    if let Ok(state) = job.state.after(JobEvent::Reopen) {
+        if let Some(success) = job.success.take() {
+            let attempt = Attempt { error: Some(why.clone()), ..success };
+            batch.tables.attempts.insert((id.get(), attempt.number), codec::encode(&attempt)?.as_slice())?;
+        }
+        move_job(batch, id, job, state, batch.now)?;
+    }
+    job.last_error = Some(why.clone());
+    match verdict {
+        Verdict::Again { at } => move_job(batch, id, job, JobState::Scheduled, at),
+        Verdict::Dead => bury(batch, id, job, why),
+    }
+}
+
+/// Ends a job whose last attempt, which was noted as failed, turns out to have succeeded. `known` is what is known of it
+/// where its row is gone.
+pub(super) fn prove(
+    batch: &mut Batch<'_, '_>,
+    id: JobId,
+    job: &mut Job,
+    state: JobState,
+    known: &Attempt,
+) -> Result<(), StoreError> {
+    let row = batch.tables.attempts.remove((id.get(), known.number))?;
+    let noted = row.map(|row| codec::decode(id, row.value())).transpose()?;
+    job.success = Some(Attempt { error: None, ..noted.unwrap_or_else(|| known.clone()) });
+    job.last_error = None;
+    batch.tables.revived.remove(id.get())?;
+    move_job(batch, id, job, state, batch.now)
+}
+
 /// Makes a job a dead letter that holds all that the job was to carry.
 fn bury(batch: &mut Batch<'_, '_>, id: JobId, job: &mut Job, reason: String) -> Result<(), StoreError> {
     let revived = batch.tables.revived.remove(id.get())?.map(|row| codec::decode(id, row.value())).transpose()?;

@@ -13,7 +13,7 @@ use crate::domain::time::Timestamp;
 use super::accept::{self, Accepted, StoredSubmission};
 use super::batch::Batch;
 use super::keys::{Hit, Log};
-use super::{StoreError, announce, codec, leads};
+use super::{StoreError, announce, codec, leads, receipts};
 
 /// Later arrivals kept for one submission at the most: a sender gone wild must not fill the disk. The first message that
 /// follows a form is kept whatever came before it.
@@ -116,6 +116,7 @@ fn note(
     batch.dirty = true;
     if !was_known && !join.customer.is_unknown() {
         leads::name_customer(batch, id, &first.submission.flow, &join.customer)?;
+        receipts::release(batch, id)?;
         announce::updated(batch, id, first)?;
     }
     Ok(())

@@ -70,6 +70,12 @@ pub(super) const DELIVERIES: Rows = TableDefinition::new("deliveries");
 pub(super) const EXCHANGES: TableDefinition<'static, (u64, u32), &[u8]> = TableDefinition::new("exchanges");
 /// Destinations that are to be left alone, by name.
 pub(super) const STANDSTILLS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("standstills");
+/// What is known of the messages that deliveries became, by job id: of kinds that tell of it later.
+pub(super) const RECEIPTS: Rows = TableDefinition::new("receipts");
+/// The deliveries behind those messages. Key: Meta's id of the message. Random pages: one for each message.
+pub(super) const WAMIDS: TableDefinition<'static, &str, u64> = TableDefinition::new("wamids");
+/// Deliveries that wait for their customer to become known. Key: (submission id, job id).
+pub(super) const AWAITING: TableDefinition<'static, (u64, u64), ()> = TableDefinition::new("awaiting");
 /// Failed attempts. Key: (job id, attempt from 1).
 pub(super) const ATTEMPTS: TableDefinition<'static, (u64, u32), &[u8]> = TableDefinition::new("attempts");
 /// Dead letters by job id.
@@ -136,6 +142,9 @@ tables! {
     deliveries: DELIVERIES, (u64, &'static [u8]);
     exchanges: EXCHANGES, ((u64, u32), &'static [u8]);
     standstills: STANDSTILLS, (&'static str, &'static [u8]);
+    receipts: RECEIPTS, (u64, &'static [u8]);
+    wamids: WAMIDS, (&'static str, u64);
+    awaiting: AWAITING, ((u64, u64), ());
     attempts: ATTEMPTS, ((u64, u32), &'static [u8]);
     dead: DEAD, (u64, &'static [u8]);
     revived: REVIVED, (u64, &'static [u8]);

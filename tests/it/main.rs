@@ -90,5 +90,7 @@ mod same_bytes;
 mod program_fails;
 // Fifty copies at once make one submission.
 mod same_token_at_once;
+// Messages through the Cloud API: sent once, stopped by what stops all, followed by their statuses.
+mod whatsapp_messages;
 // Meta's batches, vector by vector.
 mod webhook_batches;

@@ -7,7 +7,7 @@ use crate::store::{Snapshot, StoreError};
 
 use super::super::desk::{Desk, Out, row};
 use super::super::protocol::{AdminError, Filter};
-use super::super::views::{AttemptView, DeadView, JobView};
+use super::super::views::{AttemptView, DeadView, JobView, MessageView};
 use super::{Counted, PAGE, Pick, deliveries, fits, is_before, known_state, value, walk, whole};
 
 pub(in crate::admin) fn jobs(desk: &Desk, filter: &Filter, out: &mut Out<'_>) -> Result<(), AdminError> {
@@ -45,7 +45,11 @@ pub(in crate::admin) fn job(desk: &Desk, id: JobId, out: &mut Out<'_>) -> Result
         return Err(AdminError::not_found(format!("there is no job {id}: `flowgate jobs` lists them")));
     };
     let attempts: Vec<AttemptView> = read.attempts(id)?.into_iter().map(AttemptView::from).collect();
-    let whole = whole(JobView::new(id, &job, desk.running().contains(&id)), [("history", value(attempts)?)])?;
+    let mut parts = vec![("history", value(attempts)?)];
+    if let Some(receipt) = read.delivery_status(id)? {
+        parts.push(("message", value(MessageView::from(receipt))?));
+    }
+    let whole = whole(JobView::new(id, &job, desk.running().contains(&id)), parts)?;
     drop(read);
     row(out, whole)
 }

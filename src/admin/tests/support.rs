@@ -187,7 +187,7 @@ impl Office {
         let exchange = Exchange { status: Some(status), answer: answer.into() };
         let error = failed.map(|_| format!("answered {status}"));
         self.store
-            .ask(NoteDelivery { job, attempt: attempt(error.as_deref()), exchange, failed, disable: None })
+            .ask(NoteDelivery { job, attempt: attempt(error.as_deref()), exchange, failed, disable: None, trace: None })
             .unwrap();
     }
 

@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::domain::cloud_error::CloudError;
 use crate::domain::delivery::{Delivery, Event};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{DestinationName, JobId, LeadId, SubmissionId};
 use crate::domain::job::{Attempt, DeadLetter, Job, JobState};
+use crate::domain::receipt::{Reached, Receipt};
 use crate::domain::time::Timestamp;
 
 use super::json;
@@ -68,6 +70,38 @@ impl From<Attempt> for AttemptView {
             started_at: attempt.started_at,
             took_ms: attempt.took.get(),
             error: attempt.error,
+        }
+    }
+}
+
+/// The WhatsApp message that a delivery became.
+#[derive(Clone, Debug, Serialize)]
+pub(in crate::admin) struct MessageView {
+    /// Meta's id of it.
+    wamid: Option<Box<str>>,
+    /// `sent`, `delivered`, `read`, `failed`; `unknown` while nobody knows whether it is there.
+    status: Option<&'static str>,
+    /// When it became so.
+    status_at: Option<Timestamp>,
+    /// Why it failed.
+    error: Option<String>,
+    /// Until when a status may tell whether it is there.
+    unknown_until: Option<Timestamp>,
+}
+
+impl From<Receipt> for MessageView {
+    fn from(receipt: Receipt) -> Self {
+        let status = match (receipt.failed, receipt.open, receipt.reached) {
+            (_, Some(_), _) => Some("unknown"),
+            (Some(_), None, _) => Some("failed"),
+            (None, None, reached) => reached.map(Reached::as_str),
+        };
+        Self {
+            wamid: receipt.wamid,
+            status,
+            status_at: receipt.at,
+            error: receipt.failed.map(CloudError::why),
+            unknown_until: receipt.open.map(|open| open.until),
         }
     }
 }

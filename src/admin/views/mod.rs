@@ -16,7 +16,7 @@ pub(in crate::admin) use bookings::{BookingView, SlotView};
 pub(in crate::admin) use deliveries::{DeliveryAttemptView, DeliveryView};
 pub use destinations::{DestinationView, HeaderView, LaneView, TestView};
 pub(in crate::admin) use flows::{ComplaintView, EndpointView, FlowView, MetaView};
-pub(in crate::admin) use jobs::AttemptView;
+pub(in crate::admin) use jobs::{AttemptView, MessageView};
 pub use jobs::{DeadView, JobView};
 pub use leads::LeadView;
 pub(in crate::admin) use leads::{AgentView, ConsideredView};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::clock::{Clock, Entropy, ManualClock};
 use crate::config::Config;
-use crate::courier::{Recipient, Recipients, Sender, Tools};
+use crate::courier::{Credentials, Recipient, Recipients, Sender, Tools};
 use crate::domain::arrival::{Arrival, Form};
 use crate::domain::ids::{DestinationName, FlowName};
 use crate::domain::time::Timestamp;
@@ -67,7 +67,10 @@ impl Bench {
 
     pub fn recipients(&self) -> Recipients {
         let ready = |(name, rule): (&DestinationName, &_)| {
-            let recipient = Recipient { rule: Clone::clone(rule), keys: Vec::new(), headers: Vec::new() };
+            let recipient = Recipient {
+                rule: Clone::clone(rule),
+                credentials: Credentials::Webhook { keys: Vec::new(), headers: Vec::new() },
+            };
             (name.clone(), Arc::new(recipient))
         };
         self.config.destinations.iter().map(ready).collect()

@@ -53,7 +53,7 @@ fn every_vector_says_what_it_should() {
         }
         for (figure, name) in [
             (delivery.other_messages, "other_messages"),
-            (delivery.statuses, "statuses"),
+            (u64::try_from(delivery.statuses.len()).unwrap(), "statuses"),
             (u64::try_from(delivery.health_events.len()).unwrap(), "health_events"),
         ] {
             if let Some(expected) = expect[name].as_u64() {

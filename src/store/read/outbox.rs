@@ -5,17 +5,20 @@ use std::collections::BTreeMap;
 use redb::ReadableTable;
 
 use crate::domain::delivery::{Delivery, Event, Exchange, Standstill};
-use crate::domain::ids::{DestinationName, JobId};
+use crate::domain::ids::{Customer, DestinationName, JobId, SubmissionId};
 use crate::domain::job::{DeadLetter, Job, JobState};
+use crate::domain::receipt::Receipt;
 use crate::domain::time::Timestamp;
 
 use super::Snapshot;
-use crate::store::tables::{DELIVERIES, EVENTS, EXCHANGES, LANES, QUEUES, REVIVED, STANDSTILLS};
+use crate::store::tables::{DELIVERIES, EVENTS, EXCHANGES, LANES, QUEUES, RECEIPTS, REVIVED, STANDSTILLS};
 use crate::store::{RowProblem, StoreError, codec};
 
 /// A delivery, with all that is needed to make an attempt.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
+    /// Its number.
+    pub id: JobId,
     /// Its job.
     pub job: Job,
     /// Whom it tells.
@@ -24,6 +27,10 @@ pub struct Outgoing {
     pub event: Event,
     /// What is sent: the event's body, or what an admin put in its place.
     pub body: Box<str>,
+    /// What is known of the message that it became, if there may be one.
+    pub receipt: Option<Receipt>,
+    /// Who filled in the form, as far as that is known by now.
+    pub customer: Option<Customer>,
 }
 
 /// What waits for one destination.
@@ -158,7 +165,27 @@ impl Snapshot {
         let event = self.event(delivery.event)?.ok_or_else(missing)?;
         let corrected = self.message(id)?;
         let body = corrected.map_or_else(|| event.body.clone(), Box::from);
-        Ok(Some(Outgoing { job, delivery, event, body }))
+        let receipt = self.delivery_status(id)?;
+        let customer = job.submission.map(|submission| self.customer(submission)).transpose()?.flatten();
+        Ok(Some(Outgoing { id, job, delivery, event, body, receipt, customer }))
+    }
+
+    /// What is known of the message that the delivery `id` became: how far Meta's statuses say it has come.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn delivery_status(&self, id: JobId) -> Result<Option<Receipt>, StoreError> {
+        self.row(RECEIPTS, id.get())
+    }
+
+    /// Who filled in a form: as it said itself or, where it did not, as the first later arrival says that does.
+    fn customer(&self, id: SubmissionId) -> Result<Option<Customer>, StoreError> {
+        let Some(row) = self.submission(id)? else { return Ok(None) };
+        let first = row.submission.customer;
+        if !first.is_unknown() {
+            return Ok(Some(first));
+        }
+        Ok(self.joins(id)?.into_iter().map(|join| join.customer).find(|customer| !customer.is_unknown()))
     }
 
     /// What came back from each attempt of the job `id` that is still kept, by its number.

@@ -29,7 +29,7 @@ fn event(sent: Option<u64>, value: &str) -> HealthEvent {
 
 /// Those of the events that were new.
 fn receive(bench: &Bench, events: &[HealthEvent]) -> Vec<String> {
-    let receive = Receive { accept: Accept { arrivals: Vec::new() }, events: events.to_vec() };
+    let receive = Receive { accept: Accept { arrivals: Vec::new() }, events: events.to_vec(), statuses: Vec::new() };
     bench.store.ask(receive).unwrap().events.into_iter().map(|event| event.value.into()).collect()
 }
 

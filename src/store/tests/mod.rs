@@ -15,4 +15,5 @@ mod outbox_shapes;
 mod places;
 mod promises;
 mod queues;
+mod receipts;
 mod support;

@@ -174,7 +174,7 @@ fn latency(at: u64, state: &str, threshold: u32) -> HealthEvent {
 }
 
 fn receive(bench: &Bench, events: &[HealthEvent]) {
-    let receive = Receive { accept: Accept { arrivals: Vec::new() }, events: events.to_vec() };
+    let receive = Receive { accept: Accept { arrivals: Vec::new() }, events: events.to_vec(), statuses: Vec::new() };
     bench.store.ask(receive).unwrap();
 }
 

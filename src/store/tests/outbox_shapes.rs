@@ -127,7 +127,7 @@ fn in_trouble(bench: &Bench) {
         said("FLOW_STATUS_CHANGE", json!({"new_status": "BLOCKED"})),
         said("FLOW_VERSION_EXPIRY_WARNING", json!({"warning": "version 3.0 expires soon"})),
     ];
-    bench.store.ask(Receive { accept: Accept { arrivals: Vec::new() }, events }).unwrap();
+    bench.store.ask(Receive { accept: Accept { arrivals: Vec::new() }, events, statuses: Vec::new() }).unwrap();
 }
 
 #[test]

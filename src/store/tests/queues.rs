@@ -49,7 +49,7 @@ fn due(bench: &Bench) -> Vec<u64> {
 
 fn note(bench: &Bench, job: JobId, failed: Option<Verdict>) {
     let attempt = attempt(failed.map(|_| "no"));
-    let note = NoteDelivery { job, attempt, exchange: Exchange::default(), failed, disable: None };
+    let note = NoteDelivery { job, attempt, exchange: Exchange::default(), failed, disable: None, trace: None };
     bench.store.ask(note).unwrap();
 }
 

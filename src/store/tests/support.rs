@@ -103,6 +103,7 @@ impl Bench {
             exchange: Exchange { status: Some(status), answer: "so it is".into() },
             failed,
             disable: disable.map(Into::into),
+            trace: None,
         };
         self.store.ask(note).unwrap()
     }

@@ -98,7 +98,7 @@ fn a_form_that_was_left_is_told_a_round_after_its_flow_has_waited_long_enough() 
     let desk = Desk::new();
     let crm = DestinationName::new("crm").unwrap();
     let route = Route { to: crm.clone(), events: [EventKind::DraftAbandoned].into_iter().collect() };
-    desk.routes.set(Routes { flows: [(flow(), vec![route])].into_iter().collect(), alerts: Vec::new() });
+    desk.routes.set(Routes { flows: [(flow(), vec![route])].into_iter().collect(), ..Routes::default() });
     let draft = Draft {
         flow: flow(),
         flow_token: None,
@@ -108,7 +108,7 @@ fn a_form_that_was_left_is_told_a_round_after_its_flow_has_waited_long_enough() 
         updated_at: START,
     };
     let key = IdempotencyKey::of_message(&MessageId::new("any").unwrap());
-    desk.store.ask(KeepDraft { key, draft, request: None }).unwrap();
+    desk.store.ask(KeepDraft { key, draft, request: None, for_good: false }).unwrap();
     let told = |desk: &Desk| desk.store.read().unwrap().lane(&crm, desk.clock.now(), 10).unwrap().len();
     let patience = config().flows[&flow()].abandoned_after;
     let mut sweeper = keeping(&desk, Millis::new(100 * DAY.get()), DAY);
