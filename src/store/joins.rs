@@ -59,7 +59,7 @@ pub(super) fn join(
 pub(super) fn waits_for_message(batch: &Batch<'_, '_>, id: SubmissionId) -> Result<bool, StoreError> {
     let Some(first) = find(batch, id)? else { return Ok(false) };
     let has_come = || Ok::<_, StoreError>(of(batch, id)?.iter().any(|join| join.message_id.is_some()));
-    Ok(first.submission.channel != Channel::Webhook && !has_come()?)
+    Ok(!matches!(first.submission.channel, Channel::Webhook | Channel::Gateway) && !has_come()?)
 }
 
 /// What arrived later for `id`, in order.
