@@ -20,7 +20,7 @@
 //! | `keys` | what is a duplicate |
 //! | `answers` | that no encrypted request gets two answers |
 //! | `ends` | what a form that was sent before ended with |
-//! | `accept`, `drafts`, `flow_events`, `jobs`, `agents`, `leads`, `bookings`, `sweep` | named transactions: read, decide (domain), write |
+//! | `accept`, `drafts`, `flow_events`, `gateways`, `jobs`, `agents`, `leads`, `bookings`, `sweep` | named transactions: read, decide (domain), write |
 //! | `read` | snapshots for everybody else |
 //! | `check` | what must hold across tables |
 //!
@@ -43,6 +43,7 @@ mod ends;
 mod error;
 mod flow_events;
 mod format;
+mod gateways;
 mod handle;
 mod jobs;
 mod joins;
@@ -73,6 +74,7 @@ pub use drafts::{DraftKept, KeepDraft, NoteScreen};
 pub use ends::{FindKey, RecallEnd};
 pub use error::{RowProblem, StoreError};
 pub use flow_events::{KeepComplaint, Receive, Received};
+pub use gateways::{Hear, Heard, NoteGateway};
 pub use handle::{Busy, Store};
 pub use jobs::{Discard, Fail, Finish, FinishMessage, Finished, JobChanged, MarkSuspect, Revive, Suspect};
 pub use joins::Join;

@@ -61,6 +61,13 @@ pub(super) const DELIVERIES: Rows = TableDefinition::new("deliveries");
 pub(super) const EXCHANGES: TableDefinition<'static, (u64, u32), &[u8]> = TableDefinition::new("exchanges");
 /// Destinations that are to be left alone, by name.
 pub(super) const STANDSTILLS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("standstills");
+/// How unofficial gateways stand, by name. Files that an older version wrote have no such table; likewise the next two.
+pub(super) const GATEWAYS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("gateways");
+/// What became of them. Key: (name, the last one's and 1).
+pub(super) const GATEWAY_HISTORY: TableDefinition<'static, (&str, u64), &[u8]> =
+    TableDefinition::new("gateway_history");
+/// When something last came from them, by name, in UTC ms.
+pub(super) const GATEWAYS_HEARD: TableDefinition<'static, &str, u64> = TableDefinition::new("gateways_heard");
 /// Failed attempts. Key: (job id, attempt from 1).
 pub(super) const ATTEMPTS: TableDefinition<'static, (u64, u32), &[u8]> = TableDefinition::new("attempts");
 /// Dead letters by job id.
@@ -123,6 +130,9 @@ tables! {
     deliveries: DELIVERIES, (u64, &'static [u8]);
     exchanges: EXCHANGES, ((u64, u32), &'static [u8]);
     standstills: STANDSTILLS, (&'static str, &'static [u8]);
+    gateways: GATEWAYS, (&'static str, &'static [u8]);
+    gateway_history: GATEWAY_HISTORY, ((&'static str, u64), &'static [u8]);
+    gateways_heard: GATEWAYS_HEARD, (&'static str, u64);
     attempts: ATTEMPTS, ((u64, u32), &'static [u8]);
     dead: DEAD, (u64, &'static [u8]);
     revived: REVIVED, (u64, &'static [u8]);

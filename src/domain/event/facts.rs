@@ -6,8 +6,10 @@ use serde_json::value::RawValue;
 
 use crate::domain::booking::Booking;
 use crate::domain::draft::Draft;
+use crate::domain::gateway::Standing;
 use crate::domain::ids::{
-    AgentName, BookingId, CalendarName, Customer, FlowName, FlowToken, JobId, LeadId, MessageId, SubmissionId, TeamName,
+    AgentName, BookingId, CalendarName, Customer, FlowName, FlowToken, GatewayName, JobId, LeadId, MessageId,
+    SubmissionId, TeamName,
 };
 use crate::domain::submission::Submission;
 use crate::domain::time::Timestamp;
@@ -36,6 +38,9 @@ pub struct Facts<'a> {
     /// The dead letter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<JobFacts<'a>>,
+    /// The gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayFacts<'a>>,
 }
 
 /// Who filled in a form.
@@ -56,7 +61,7 @@ pub struct SubmissionFacts<'a> {
     pub flow_token: Option<&'a FlowToken>,
     /// Who filled it in, as far as that is known. In an encrypted flow nobody is, until the message that follows tells.
     pub user: UserFacts<'a>,
-    /// The door it came through: `plain`, `webhook` or `encrypted`.
+    /// The door it came through: `plain`, `webhook`, `encrypted` or `gateway`.
     pub channel: &'static str,
     /// The WhatsApp message that carried it.
     pub message_id: Option<&'a MessageId>,
@@ -142,6 +147,21 @@ pub struct JobFacts<'a> {
     pub reason: &'a str,
 }
 
+/// An unofficial gateway whose session is in trouble.
+#[derive(Debug, Serialize)]
+pub struct GatewayFacts<'a> {
+    /// As the config names it: `flowgate gateways show NAME`.
+    pub name: &'a GatewayName,
+    /// `wasender`, `waha` or `evolution`.
+    pub kind: &'static str,
+    /// What the gateway calls its state; `refused` or `unreachable` where it does not say.
+    pub state: &'a str,
+    /// Since when.
+    pub since: Timestamp,
+    /// What to do about it, in one sentence.
+    pub advice: &'static str,
+}
+
 /// The fields of a form: the JSON object that came, with its numbers and its order as they were. A text that is none is null.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
@@ -194,6 +214,15 @@ impl<'a> BookingFacts<'a> {
     }
 }
 
+impl<'a> GatewayFacts<'a> {
+    /// How `standing` is.
+    #[must_use]
+    pub fn of(name: &'a GatewayName, standing: &'a Standing) -> Self {
+        let Standing { kind, state, since, .. } = standing;
+        Self { name, kind: kind.as_str(), state, since: *since, advice: standing.advice() }
+    }
+}
+
 impl<'a> DraftFacts<'a> {
     /// What `draft` has so far.
     #[must_use]
@@ -211,6 +240,7 @@ impl<'a> DraftFacts<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::gateway::{Condition, GatewayKind};
     use crate::domain::submission::Channel;
 
     #[test]
@@ -235,6 +265,18 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&facts).unwrap(),
             r#"{"flow":"form","submission":{"id":7,"flow_token":null,"user":{"id":null,"phone":"4915112345678"},"channel":"webhook","message_id":null,"received_at":"1970-01-01T00:00:00.000Z","answers":{"b":1.50,"a":null},"problems":["`x` is missing"]}}"#
+        );
+    }
+
+    #[test]
+    fn a_gateway_in_trouble_comes_with_what_to_do() {
+        let name = GatewayName::new("shop").unwrap();
+        let mut standing = Standing::unasked(GatewayKind::Waha, Timestamp::ZERO);
+        (standing.state, standing.condition) = ("FAILED".into(), Condition::Down);
+        let facts = Facts { gateway: Some(GatewayFacts::of(&name, &standing)), ..Facts::default() };
+        assert_eq!(
+            serde_json::to_string(&facts).unwrap(),
+            r#"{"gateway":{"name":"shop","kind":"waha","state":"FAILED","since":"1970-01-01T00:00:00.000Z","advice":"it is being brought back: `flowgate gateways show NAME` says what was tried"}}"#
         );
     }
 
