@@ -9,6 +9,7 @@ mod changes;
 mod client;
 mod desk;
 mod flow_health;
+mod gateways;
 mod lists;
 mod protocol;
 mod socket;

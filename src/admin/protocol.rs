@@ -7,7 +7,9 @@ use jiff::civil::{Date, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::ids::{AgentName, BookingId, CalendarName, FlowName, JobId, LeadId, SubmissionId, TeamName};
+use crate::domain::ids::{
+    AgentName, BookingId, CalendarName, FlowName, GatewayName, JobId, LeadId, SubmissionId, TeamName,
+};
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
@@ -162,6 +164,18 @@ pub enum Question {
     FlowHealth {
         /// Only this flow's endpoint; what Meta said is shown all the same.
         flow: Option<FlowName>,
+    },
+    /// How the unofficial gateways stand, by name.
+    Gateways,
+    /// How one stands, and what became of it.
+    Gateway {
+        /// Which.
+        name: GatewayName,
+    },
+    /// Has the call made that brings a gateway's session back as it is now: one row. Only a running server can.
+    RestartGateway {
+        /// Which.
+        name: GatewayName,
     },
     /// Looks at every invariant: a row for each that does not hold, and one that sums up.
     Check,

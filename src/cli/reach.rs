@@ -19,7 +19,7 @@ use crate::store::{Store, StoreError, StoreOptions};
 pub fn ask(config: &Config, question: Question, out: &mut dyn FnMut(Value) -> bool) -> Result<(), AdminError> {
     match Client::connect(&socket_path(&config.data))? {
         Some(server) => server.ask(&question, out),
-        None if question == Question::Reload => Err(AdminError::no_server()),
+        None if matches!(question, Question::Reload | Question::RestartGateway { .. }) => Err(AdminError::no_server()),
         None => ask_file(config, question, out),
     }
 }

@@ -17,6 +17,7 @@ use crate::domain::ids::{AgentName, CalendarName, Customer, FlowName, JobId, Tea
 use crate::domain::job::Attempt;
 use crate::domain::retry::Verdict;
 use crate::domain::time::{Millis, Timestamp};
+use crate::gateways::Board;
 use crate::intake::Catalog;
 use crate::store::{Accept, Accepted, Fail, Finish, LeadOrder, Store, StoreOptions};
 
@@ -72,6 +73,7 @@ impl Office {
             listen: "127.0.0.1:8080".parse().unwrap(),
             running: Arc::new(move || jobs.clone()),
             endpoints: Arc::new(move || readings.clone()),
+            gateways: Board::default(),
             hints: Current::new(hints),
             reload: Arc::new(|| Err(AdminError::invalid("this config is wrong"))),
         }))

@@ -2,6 +2,7 @@
 
 mod bookings;
 mod flows;
+mod gateways;
 mod jobs;
 mod leads;
 mod reload;
@@ -12,6 +13,7 @@ use serde_json::Value;
 
 pub(in crate::admin) use bookings::{BookingView, SlotView};
 pub(in crate::admin) use flows::{ComplaintView, EndpointView, FlowView, MetaView};
+pub(in crate::admin) use gateways::{CalledView, GatewayView, advice};
 pub(in crate::admin) use jobs::AttemptView;
 pub use jobs::{DeadView, JobView};
 pub use leads::LeadView;

@@ -6,6 +6,7 @@ pub mod check;
 pub mod dead;
 pub mod drafts;
 pub mod flows;
+pub mod gateways;
 pub mod jobs;
 pub mod keys;
 pub mod leads;

@@ -70,6 +70,19 @@ pub enum Answer {
     Failed(String),
 }
 
+impl Answer {
+    /// It in a few words, as a gateway of that kind gave it.
+    #[must_use]
+    pub fn note(&self, kind: GatewayKind) -> String {
+        match self {
+            Self::State(word) => format!("answered {}", states::read(kind, word).1),
+            Self::Taken => "taken".to_owned(),
+            Self::Code => "answered with a code that somebody must scan".to_owned(),
+            Self::Failed(why) => why.clone(),
+        }
+    }
+}
+
 /// What follows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Step {
@@ -166,12 +179,7 @@ impl Session {
     pub fn called(&mut self, call: Call, answer: Answer, now: &Moment) -> Step {
         let before = self.standing.clone();
         let mut step = Step::default();
-        let note = match &answer {
-            Answer::State(word) => format!("answered {}", states::read(self.rule.kind, word).1),
-            Answer::Taken => "taken".to_owned(),
-            Answer::Code => "answered with a code that somebody must scan".to_owned(),
-            Answer::Failed(why) => why.clone(),
-        };
+        let note = answer.note(self.rule.kind);
         self.restart_refused = call == Call::Restart && matches!(answer, Answer::Failed(_));
         step.entries.push(self.entry(Some(call), &note, now));
         match answer {
