@@ -266,6 +266,21 @@ mod tests {
     }
 
     #[test]
+    fn what_the_docs_and_the_shipped_config_show_is_a_config() {
+        let docs = include_str!("../../docs/gateways.md");
+        let shown: Vec<&str> = docs.split("```toml\n").skip(1).filter_map(|block| block.split("```").next()).collect();
+        assert_eq!(shown.len(), 4);
+        for text in shown {
+            assert_eq!(accepted(text).gateways.len(), 1, "{text}");
+        }
+        let shipped = include_str!("../../config.toml");
+        let (before, gateway) = shipped.split_once("# [gateways.shop]").unwrap();
+        let rule = accepted(&format!("{before}[gateways.shop]{}", gateway.replace("\n# ", "\n"))).gateways;
+        let rule = &rule.values().next().unwrap().rule;
+        assert_eq!((rule.check, rule.timeout), (Millis::from_secs(60), Millis::from_secs(15)), "the defaults");
+    }
+
+    #[test]
     fn what_is_wrong_is_said_with_its_place() {
         assert_refused(
             "[gateways.shop]",

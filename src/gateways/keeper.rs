@@ -114,31 +114,32 @@ impl Keeper {
         }
     }
 
-    /// An admin asks for a call: the one that fits the state as it is now.
+    /// An admin asks for a call.
     async fn carry_out(&mut self, order: Order) {
-        let seen = self.ask().await;
-        let mut step = Step::default();
-        let failed = match seen {
-            Some(Look::Unanswered(why) | Look::Refused(why)) => Some(why),
-            Some(look) => {
-                step = self.session.saw(look, &self.moment());
-                None
-            }
-            None => Some("it was asked too often, and wants to be left alone for a while".to_owned()),
-        };
-        // What would have been called by itself is called now, once.
-        step.call = None;
-        self.keep(step).await;
-        let (call, note) = match failed {
-            Some(why) => (None, why),
-            None => {
-                let call = self.session.asked(&self.moment());
-                let answer = self.call(call).await;
-                (Some(call), answer.note(self.access.rule.kind))
-            }
+        let (call, note) = match self.call_on_demand().await {
+            Ok((call, answer)) => (Some(call), answer.note(self.access.rule.kind)),
+            Err(why) => (None, why),
         };
         // Whoever asked may have gone.
         let _ = order.reply.send(Done { call, note, standing: self.session.standing().clone() });
+    }
+
+    /// Makes the call that fits the state as it is now; `Err`: it can't be asked for that, and why.
+    async fn call_on_demand(&mut self) -> Result<(Call, Answer), String> {
+        let busy = || "it was asked too often, and wants to be left alone for a while".to_owned();
+        let look = self.ask().await.ok_or_else(busy)?;
+        let unknown = match &look {
+            Look::Unanswered(why) | Look::Refused(why) => Some(why.clone()),
+            Look::State(_) => None,
+        };
+        // What would have been called by itself is called below, once.
+        let step = Step { call: None, ..self.session.saw(look, &self.moment()) };
+        self.keep(step).await;
+        if let Some(why) = unknown {
+            return Err(why);
+        }
+        let call = self.session.asked(&self.moment());
+        Ok((call, self.call(call).await))
     }
 
     /// Keeps what follows from something, and makes the call that does.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::domain::gateway::{Alert, Condition, Entry, GatewayKind, Standing};
+use crate::domain::gateway::{Alert, Call, Condition, Entry, GatewayKind, Standing};
 use crate::domain::ids::GatewayName;
 use crate::domain::time::Timestamp;
 use crate::gateways::Done;
@@ -67,7 +67,7 @@ impl GatewayView {
     }
 
     pub(in crate::admin) fn with_history(self, history: Vec<Entry>) -> Self {
-        let view = |Entry { at, state, did, note }| EntryView { at, state, did: did.map(|call| call.as_str()), note };
+        let view = |Entry { at, state, did, note }| EntryView { at, state, did: did.map(Call::as_str), note };
         Self { history: Some(history.into_iter().map(view).collect()), ..self }
     }
 }

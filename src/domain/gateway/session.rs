@@ -268,7 +268,7 @@ impl Session {
                     let note = format!("it says that it is connected, but nothing came for {} s", quiet.as_secs());
                     step.entries.push(self.entry(None, &note, now));
                 }
-                states::doubt()
+                Call::Restart
             }
             _ => return None,
         };

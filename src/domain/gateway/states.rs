@@ -64,12 +64,6 @@ pub fn cure(kind: GatewayKind, state: &str) -> Option<Call> {
     row(kind, state).and_then(|(.., call)| *call)
 }
 
-/// The call that fits a session which says that it is connected and is not trusted.
-#[must_use]
-pub const fn doubt() -> Call {
-    Call::Restart
-}
-
 /// The call that fits a session which has been starting for too long. `WASenderApi` restarts only what is connected.
 #[must_use]
 pub const fn push(kind: GatewayKind) -> Call {
@@ -92,7 +86,7 @@ pub const fn instead_of_restart(kind: GatewayKind) -> Call {
 #[must_use]
 pub fn on_demand(kind: GatewayKind, condition: Condition, state: &str) -> Call {
     match condition {
-        Condition::Up => doubt(),
+        Condition::Up => Call::Restart,
         Condition::Down => cure(kind, state).unwrap_or(push(kind)),
         Condition::NeedsPerson => match kind {
             GatewayKind::Wasender | GatewayKind::Evolution => Call::Connect,

@@ -13,7 +13,6 @@ fn catalog() -> Catalog {
 fn door(kind: &str, secret: &str) -> Door {
     let keys = match kind {
         "wasender" => "session_key = \"text:k\"\naccess_token = \"text:t\"\nsession = \"17\"",
-        "waha" => "api_key = \"text:k\"\nurl = \"https://a.example\"\nsession = \"shop\"",
         _ => "api_key = \"text:k\"\nurl = \"https://a.example\"\nsession = \"shop\"",
     };
     let text = format!(
