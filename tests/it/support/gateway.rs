@@ -267,12 +267,15 @@ fn answer(kind: Kind, line: &str, headers: &[String], state: &mut State) -> (u16
         "POST /instance/restart/shop" if !state.is_connected => {
             return (200, json!({"error": true, "message": "Error restarting: connection closed"}));
         }
-        "POST /whatsapp-sessions/17/connect" | "POST /whatsapp-sessions/17/restart" => {}
         "POST /api/sessions/shop/start" if state.says != "STOPPED" => {
             return (422, json!({"message": "Session 'shop' is already started.", "statusCode": 422}));
         }
-        "POST /api/sessions/shop/start" | "POST /api/sessions/shop/restart" => {}
-        "POST /instance/restart/shop" | "GET /instance/connect/shop" => {}
+        "POST /whatsapp-sessions/17/connect"
+        | "POST /whatsapp-sessions/17/restart"
+        | "POST /api/sessions/shop/start"
+        | "POST /api/sessions/shop/restart"
+        | "POST /instance/restart/shop"
+        | "GET /instance/connect/shop" => {}
         _ => return (404, json!({"message": "no such path"})),
     }
     let word = if state.is_forgotten { forgotten } else { up };
