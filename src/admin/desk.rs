@@ -12,12 +12,13 @@ use crate::current::Current;
 use crate::domain::gauge::Reading;
 use crate::domain::ids::{AgentId, DestinationName, FlowName, JobId};
 use crate::domain::time::Timestamp;
+use crate::gateways::Board;
 use crate::intake::Catalog;
 use crate::store::{Health, Snapshot, Store, StoreError};
 
 use super::protocol::{AdminError, Question};
 use super::views::{JobCounts, LaneView, LeadCounts, ReloadView, StatusView, TestView, WriterView};
-use super::{changes, destinations, flow_health, lists};
+use super::{changes, destinations, flow_health, gateways, lists};
 
 /// What only a running server knows.
 #[derive(Clone)]
@@ -28,6 +29,8 @@ pub struct Live {
     pub running: Arc<dyn Fn() -> Vec<JobId> + Send + Sync>,
     /// How the endpoints of encrypted flows did in the last half hour.
     pub endpoints: Arc<dyn Fn() -> BTreeMap<FlowName, Reading> + Send + Sync>,
+    /// Where the keepers of unofficial gateways are asked for something.
+    pub gateways: Board,
     /// What an admin should know about its config: a development secret, unsigned flows, a reload that came to nothing.
     pub hints: Current<Vec<String>>,
     /// How the lanes of destinations do.
@@ -47,7 +50,7 @@ pub struct Desk {
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
     catalog: Current<Catalog>,
-    live: Option<Live>,
+    pub(super) live: Option<Live>,
 }
 
 /// Takes the rows of an answer. False: nobody reads them any more.
@@ -91,6 +94,9 @@ impl Desk {
             Question::Flows => lists::flows(self, out),
             Question::FlowErrors(filter) => lists::complaints(self, &filter, out),
             Question::FlowHealth { flow } => flow_health::health(self, flow.as_ref(), out),
+            Question::Gateways => gateways::list(self, out),
+            Question::Gateway { name } => gateways::show(self, &name, out),
+            Question::RestartGateway { name } => gateways::restart(self, &name, out),
             Question::Check => self.check(out),
             Question::Reload => row(out, self.reload()?),
             change => changes::make(self, change, out),
@@ -181,6 +187,7 @@ impl Desk {
         }
         hints.extend(destinations::hints(self, read)?);
         hints.extend(flow_health::hints(self, read)?);
+        hints.extend(gateways::hints(self, read)?);
         let agents = read.agents()?;
         for (team, waiting) in read.waiting_teams()? {
             let members: Vec<_> = agents.iter().filter(|(_, agent)| agent.team == team && !agent.removed).collect();

@@ -10,6 +10,7 @@ mod client;
 mod desk;
 mod destinations;
 mod flow_health;
+mod gateways;
 mod lists;
 mod protocol;
 mod socket;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::domain::event::EventKind;
 use crate::domain::ids::{
-    AgentName, BookingId, CalendarName, DestinationName, FlowName, JobId, LeadId, SubmissionId, TeamName,
+    AgentName, BookingId, CalendarName, DestinationName, FlowName, GatewayName, JobId, LeadId, SubmissionId, TeamName,
 };
 use crate::domain::pace::Rate;
 use crate::domain::time::Timestamp;
@@ -190,6 +190,18 @@ pub enum Question {
     FlowHealth {
         /// Only this flow's endpoint; what Meta said is shown all the same.
         flow: Option<FlowName>,
+    },
+    /// How the unofficial gateways stand, by name.
+    Gateways,
+    /// How one stands, and what became of it.
+    Gateway {
+        /// Which.
+        name: GatewayName,
+    },
+    /// Has the call made that brings a gateway's session back as it is now: one row. Only a running server can.
+    RestartGateway {
+        /// Which.
+        name: GatewayName,
     },
     /// Looks at every invariant: a row for each that does not hold, and one that sums up.
     Check,

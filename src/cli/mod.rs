@@ -17,6 +17,7 @@
 pub mod args;
 pub mod demo;
 pub mod flow_keys;
+mod gateways;
 mod graph;
 pub mod nouns;
 mod phone;
@@ -47,6 +48,7 @@ use crate::config::{Config, ConfigError};
 use crate::store::StoreError;
 use demo::{DemoArgs, DemoError};
 use flow_keys::NoFlowKey;
+use gateways::NoGateway;
 use graph::GraphError;
 use nouns::flows::{CheckError, Does};
 use nouns::keys::{AtMetaError, KeysError};
@@ -106,6 +108,7 @@ enum Command {
     #[command(subcommand)]
     Config(ConfigVerb),
     Flows(nouns::flows::Flows),
+    Gateways(nouns::gateways::Gateways),
     Keys(nouns::keys::Keys),
     /// Prints a script that completes commands in a shell
     Completions {
@@ -140,6 +143,8 @@ enum CliError {
     #[error(transparent)]
     Recipient(#[from] NoRecipient),
     #[error(transparent)]
+    Gateway(#[from] NoGateway),
+    #[error(transparent)]
     FlowCheck(#[from] CheckError),
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -170,6 +175,7 @@ impl CliError {
             | Self::FlowKey(_)
             | Self::Upstream(_)
             | Self::Recipient(_)
+            | Self::Gateway(_)
             | Self::Try(
                 TryError::WhichFlow(_)
                 | TryError::NoSample { .. }
@@ -260,6 +266,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Agents(noun) => noun.asked(),
         Command::Bookings(noun) => noun.asked(now),
         Command::Slots(noun) => noun.asked(),
+        Command::Gateways(noun) => noun.asked(),
         Command::Flows(noun) => match noun.does(now) {
             Does::Asks(asked) => asked,
             Does::Checks(check) => return Ok(check.run(load, json, &mut io::stdout())?),
@@ -328,6 +335,7 @@ fn print_config(config: &Config, json: bool) -> Result<(), CliError> {
     flow_keys::read(config)?;
     upstreams::read(config, &clock)?;
     recipients::read(config)?;
+    gateways::read(config)?;
     let summary = config.summary(clock.now());
     let mut out = io::stdout();
     if json {

@@ -21,7 +21,7 @@ pub fn ask(config: &Config, question: Question, out: &mut dyn FnMut(Value) -> bo
     match Client::connect(&socket_path(&config.data))? {
         Some(server) => server.ask(&question, out),
         None => match question {
-            Question::Reload => Err(AdminError::no_server()),
+            Question::Reload | Question::RestartGateway { .. } => Err(AdminError::no_server()),
             // It needs nothing of the file.
             Question::TestDestination { name } => tell_test(test_send::from_here(config, &name)?, out),
             question => ask_file(config, question, out),

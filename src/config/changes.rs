@@ -63,6 +63,8 @@ impl Config {
         // Which have come and gone: who has read their secrets compares the rest.
         let names = |config: &Self| config.destinations.keys().map(|name| (name.clone(), ())).collect();
         changes.extend(named::<_, ()>("destinations", &names(before), &names(self)));
+        let names = |config: &Self| config.gateways.keys().map(|name| (name.clone(), ())).collect();
+        changes.extend(named::<_, ()>("gateways", &names(before), &names(self)));
         for (flow, routes) in &self.routes.flows {
             let old = before.routes.flows.get(flow);
             changes.extend(old.filter(|old| *old != routes).map(|_| format!("flows.{flow}.deliver changed")));

@@ -258,7 +258,7 @@ fn header_name(text: &str) -> Result<String, &'static str> {
 }
 
 /// A URL that a message can be posted to. It is not repeated where it is refused: a token may stand in it.
-fn url(text: &str, allow_private: bool) -> Result<Uri, &'static str> {
+pub(super) fn url(text: &str, allow_private: bool) -> Result<Uri, &'static str> {
     let Some((uri, authority)) =
         text.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned().map(|authority| (uri, authority)))
     else {
@@ -284,7 +284,7 @@ fn url(text: &str, allow_private: bool) -> Result<Uri, &'static str> {
     Ok(uri)
 }
 
-fn is_this_machine(host: &str) -> bool {
+pub(super) fn is_this_machine(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || bare(host).parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 

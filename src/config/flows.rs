@@ -21,7 +21,7 @@ use crate::domain::time::Millis;
 /// Paths that the server answers itself.
 const TAKEN_PATHS: [&str; 3] = ["/webhook", "/healthz", "/readyz"];
 
-/// Below this, unofficial gateways will call.
+/// Below this, unofficial gateways call.
 const TAKEN_FOLDER: &str = "/gateways";
 
 /// No proxy lets much longer ones through.
@@ -264,12 +264,6 @@ mod tests {
                 ),
             ],
         );
-    }
-
-    #[test]
-    fn what_comes_with_later_versions_is_refused_and_never_suggested() {
-        assert_refused("", &[("[gateways.waha]", "2:2: `gateways`: this version has no unofficial gateways yet")]);
-        assert!(!refused("gatewys = 1").contains("`gateways`"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod destinations;
 mod error;
 mod fields;
 mod flows;
+mod gateways;
 mod graph;
 mod lead;
 mod nearest;
@@ -42,15 +43,16 @@ use std::sync::Arc;
 pub use destinations::{Destination, Means, WebhookRule};
 pub use error::{ConfigError, Problem};
 pub use flows::KeyPlaces;
+pub use gateways::{Gateway, GatewayKeys, GatewayRule};
 pub use secrets::{InvalidSecretRef, Secret, SecretError, SecretRef};
 pub use settings::{Limits, Meta, Retention, StoreSettings, Verify, Workers};
-pub use summary::{CalendarSummary, DaySummary, DestinationSummary, FlowSummary, Summary};
+pub use summary::{CalendarSummary, DaySummary, DestinationSummary, FlowSummary, GatewaySummary, Summary};
 pub use upstream::{Fallback, RESERVE, UpstreamRule};
 pub use whatsapp::WhatsappRule;
 
 use crate::domain::calendar::Calendar;
 use crate::domain::flow::Flow;
-use crate::domain::ids::{CalendarName, DestinationName, FlowName};
+use crate::domain::ids::{CalendarName, DestinationName, FlowName, GatewayName};
 use crate::domain::retry::RetryPolicy;
 use crate::domain::routes::Routes;
 use raw::{Report, Table};
@@ -96,6 +98,8 @@ pub struct Config {
     pub destinations: BTreeMap<DestinationName, Destination>,
     /// What they are told of.
     pub routes: Routes,
+    /// The unofficial gateways.
+    pub gateways: BTreeMap<GatewayName, Gateway>,
 }
 
 impl Config {
@@ -155,7 +159,6 @@ impl Config {
 
     fn read(file: &Path, root: &Table<'_>) -> Self {
         let folder = file.parent().unwrap_or(Path::new(""));
-        root.refuse_for_now("gateways", "unofficial gateways");
         let settings::Places { listen, admin_listen, data } = settings::Places::read(root, folder);
         let known = destinations::names(root);
         let flows::Declared { flows, keys, upstreams, mut routes } =
@@ -168,7 +171,9 @@ impl Config {
             destinations::refuse_alerts(&item, &routes, &destinations);
             routes
         });
+        let names: Vec<&str> = flows.keys().map(FlowName::as_str).collect();
         Self {
+            gateways: gateways::read(root, &names, folder),
             file: file.to_owned(),
             listen,
             admin_listen,

@@ -81,8 +81,6 @@ pub(super) struct Table<'d> {
     pub(super) name: String,
     place: usize,
     asked: RefCell<Vec<&'static str>>,
-    /// Keys that were refused already, and that nobody is to be told to write.
-    barred: RefCell<Vec<&'static str>>,
     /// Its other keys are not looked at any more.
     is_given_up: Cell<bool>,
 }
@@ -103,15 +101,8 @@ impl<'d> Table<'d> {
     }
 
     pub(super) const fn new(report: &'d Report<'d>, entries: &'d DeTable<'d>, name: String, place: usize) -> Self {
-        Self {
-            report,
-            entries,
-            name,
-            place,
-            asked: RefCell::new(Vec::new()),
-            barred: RefCell::new(Vec::new()),
-            is_given_up: Cell::new(false),
-        }
+        let asked = RefCell::new(Vec::new());
+        Self { report, entries, name, place, asked, is_given_up: Cell::new(false) }
     }
 
     /// The value of `key`.
@@ -143,14 +134,6 @@ impl<'d> Table<'d> {
             self.entries.iter().map(|(key, value)| self.item(key.get_ref(), key.span(), value)).collect();
         items.sort_by_key(|item| item.key_place);
         items
-    }
-
-    /// Refuses `key`, which is for a version to come.
-    pub(super) fn refuse_for_now(&self, key: &'static str, missing: &str) {
-        self.barred.borrow_mut().push(key);
-        if let Some((typed, _)) = self.entries.get_key_value(key) {
-            self.report.add(typed.span().start, format!("`{key}`: this version has no {missing} yet"));
-        }
     }
 
     /// How many problems were reported so far: whoever draws a conclusion looks whether a mistake has come before it.
@@ -197,10 +180,10 @@ impl<'d> Table<'d> {
         if self.is_given_up.get() {
             return;
         }
-        let (asked, barred) = (self.asked.borrow(), self.barred.borrow());
+        let asked = self.asked.borrow();
         for (key, _) in self.entries {
             let name = key.get_ref();
-            if asked.iter().chain(barred.iter()).any(|known| known == name) {
+            if asked.iter().any(|known| known == name) {
                 continue;
             }
             let within = if self.name.is_empty() { String::new() } else { format!(" in {}", self.name) };

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Config;
 use super::destinations::{Destination, Means};
+use super::gateways::GatewayRule;
 use super::secrets::SecretRef;
 use super::units;
 use super::upstream::UpstreamRule;
@@ -14,7 +15,7 @@ use crate::domain::calendar::Calendar;
 use crate::domain::carried::carried;
 use crate::domain::complaint::Complaint;
 use crate::domain::flow::{Encryption, Flow, SignatureRule};
-use crate::domain::ids::DestinationName;
+use crate::domain::ids::{DestinationName, GatewayName};
 use crate::domain::routes::Route;
 use crate::domain::time::{Millis, Timestamp};
 
@@ -44,6 +45,8 @@ pub struct Summary {
     pub calendars: Vec<CalendarSummary>,
     /// The destinations, by name.
     pub destinations: Vec<DestinationSummary>,
+    /// The unofficial gateways, by name.
+    pub gateways: Vec<GatewaySummary>,
     /// Those that alerts go to.
     pub alerts: Vec<String>,
     /// What is allowed but should be known, one sentence each.
@@ -86,6 +89,27 @@ pub struct DestinationSummary {
     pub signed: bool,
 }
 
+/// What one unofficial gateway comes to.
+#[derive(Clone, Debug, Serialize)]
+pub struct GatewaySummary {
+    /// Its name.
+    pub name: String,
+    /// Which program it is.
+    pub kind: &'static str,
+    /// Where its API is.
+    pub url: String,
+    /// Its session.
+    pub session: String,
+    /// Where its webhook is to send to, below this server's address.
+    pub webhook: String,
+    /// How often it is looked at.
+    pub check: String,
+    /// After how long a silence it is suspected.
+    pub silent_after: Option<String>,
+    /// The flows that texts can be forms of.
+    pub forms: Vec<String>,
+}
+
 /// What one calendar comes to.
 #[derive(Clone, Debug, Serialize)]
 pub struct CalendarSummary {
@@ -120,6 +144,7 @@ impl Config {
             flows: self.flows.values().map(|flow| self.flow_summary(flow)).collect(),
             calendars: self.calendars.values().map(|calendar| CalendarSummary::of(calendar, now)).collect(),
             destinations: self.destinations.iter().map(|(name, rule)| DestinationSummary::of(name, rule)).collect(),
+            gateways: self.gateways.iter().map(|(name, gateway)| GatewaySummary::of(name, &gateway.rule)).collect(),
             alerts: names(&self.routes.alerts),
             notes: self.notes().into_iter().chain(self.flows.values().flat_map(|flow| hints(flow))).collect(),
         }
@@ -158,6 +183,15 @@ impl Config {
                     "destination {name}: nothing goes there: name it in the `deliver` of a flow, or in `alerts`"
                 ));
             }
+        }
+        for (name, gateway) in &self.gateways {
+            notes.extend(gateway.notes().into_iter().map(|note| format!("gateway {name}: {note}")));
+        }
+        if !self.gateways.is_empty() && self.routes.alerts.is_empty() {
+            notes.push(
+                "nobody is told when a gateway's session drops or needs a person: name a destination in `alerts`"
+                    .to_owned(),
+            );
         }
         for flow in self.flows.values().filter(|flow| flow.signature == SignatureRule::None) {
             notes.push(format!(
@@ -255,6 +289,21 @@ impl DestinationSummary {
     }
 }
 
+impl GatewaySummary {
+    fn of(name: &GatewayName, rule: &GatewayRule) -> Self {
+        Self {
+            name: name.to_string(),
+            kind: rule.kind.as_str(),
+            url: rule.url.clone(),
+            session: rule.session.clone(),
+            webhook: format!("/gateways/{name}"),
+            check: units::show_length(rule.check),
+            silent_after: rule.silent_after.map(units::show_length),
+            forms: rule.forms.iter().map(|form| form.flow.to_string()).collect(),
+        }
+    }
+}
+
 fn names(routes: &[Route]) -> Vec<String> {
     routes.iter().map(|route| route.to.to_string()).collect()
 }
@@ -286,6 +335,7 @@ impl fmt::Display for Summary {
         self.flows.iter().try_for_each(|flow| flow.fmt(f))?;
         self.calendars.iter().try_for_each(|calendar| calendar.fmt(f))?;
         self.destinations.iter().try_for_each(|destination| destination.fmt(f))?;
+        self.gateways.iter().try_for_each(|gateway| gateway.fmt(f))?;
         if !self.alerts.is_empty() {
             writeln!(f, "alerts go to {}", self.alerts.join(", "))?;
         }
@@ -325,6 +375,20 @@ impl fmt::Display for DestinationSummary {
             (_, false) => " (not signed)",
         };
         writeln!(f, "  at            {}{how}", self.host)
+    }
+}
+
+impl fmt::Display for GatewaySummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "gateway {} ({})", self.name, self.kind)?;
+        writeln!(f, "  at            {}, session {}", self.url, self.session)?;
+        let silent = self.silent_after.as_ref().map(|after| format!(", restarted when silent for {after}"));
+        writeln!(f, "  looked at     every {}{}", self.check, silent.unwrap_or_default())?;
+        writeln!(f, "  webhook       {}", self.webhook)?;
+        if !self.forms.is_empty() {
+            writeln!(f, "  texts become  forms of {}", self.forms.join(", "))?;
+        }
+        Ok(())
     }
 }
 

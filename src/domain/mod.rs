@@ -20,6 +20,8 @@ pub mod event;
 pub mod field;
 pub mod flaw;
 pub mod flow;
+
+pub mod gateway;
 pub mod gauge;
 pub mod health_event;
 pub mod ids;

@@ -7,6 +7,7 @@ pub mod cloud_api;
 pub mod encryption;
 pub mod flow_endpoint;
 pub mod flow_json;
+pub mod gateway;
 mod json;
 mod pem;
 mod private_key;
@@ -22,6 +23,7 @@ use crate::domain::field::FieldProblem;
 use crate::domain::flow::{Flow, UnknownScreen};
 use crate::domain::ids::{CalendarName, DestinationName, FlowName};
 
+pub use gateway::{BadProof, Brought, Door};
 pub use private_key::{InvalidKey, PrivateKey};
 pub use signature::{BadSignature, Claim, Signers};
 

@@ -284,7 +284,7 @@ pub(super) fn find(batch: &Batch<'_, '_>, span: Span, keys: &[IdempotencyKey]) -
 }
 
 /// What a message with this key became.
-fn message_of(batch: &Batch<'_, '_>, key: Option<IdempotencyKey>) -> Result<Option<Hit>, StoreError> {
+pub(super) fn message_of(batch: &Batch<'_, '_>, key: Option<IdempotencyKey>) -> Result<Option<Hit>, StoreError> {
     match key {
         Some(key) => batch.memory.keys.find(batch.tables, &batch.memory.counters, Span::Message, &key, batch.expiry),
         None => Ok(None),

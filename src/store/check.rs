@@ -5,12 +5,15 @@
 
 mod outbox;
 
+use std::collections::BTreeMap;
+
 use redb::{ReadableTable, ReadableTableMetadata};
 
 use crate::domain::booking::{Booking, BookingState};
 use crate::domain::complaint::Complaint;
 use crate::domain::delivery::Delivery;
 use crate::domain::draft::Draft;
+use crate::domain::gateway;
 use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::{JobId, LeadId};
 use crate::domain::job::{Attempt, DeadLetter, Job, JobKind, JobState};
@@ -23,13 +26,14 @@ use super::answers::KeptAnswer;
 use super::codec::{self, Row};
 use super::ends::End;
 use super::flow_events::KEPT;
+use super::gateways::HISTORY;
 use super::joins::Join;
 use super::keys::KeyRow;
 use super::read::Snapshot;
 use super::tables::{
     AGENTS, ANSWERED, ANSWERED_LOG, ANSWERS, ATTEMPTS, BOOKINGS, COMPLAINTS, DEAD, DELIVERIES, DRAFTS, DUE, ENDS,
-    HEALTH_EVENTS, JOBS, JOINS, LEADS, MESSAGE_LOG, OPEN_LEADS, RECEIPTS, REVIVED, Rows, SUBMISSIONS, TAKEN, TOKEN_LOG,
-    WAITING_LEADS, WAMIDS,
+    GATEWAY_HISTORY, GATEWAYS, HEALTH_EVENTS, JOBS, JOINS, LEADS, MESSAGE_LOG, OPEN_LEADS, RECEIPTS, REVIVED, Rows,
+    SUBMISSIONS, TAKEN, TOKEN_LOG, WAITING_LEADS, WAMIDS,
 };
 
 /// Findings told at the most; more are counted.
@@ -95,6 +99,7 @@ pub fn check(snapshot: &Snapshot) -> Result<Report, StoreError> {
     answered(snapshot, &mut report)?;
     said_of_flows::<Complaint>(snapshot, COMPLAINTS, &mut report)?;
     said_of_flows::<HealthEvent>(snapshot, HEALTH_EVENTS, &mut report)?;
+    gateways(snapshot, &mut report)?;
     Ok(report)
 }
 
@@ -327,6 +332,26 @@ fn said_of_flows<R: Row>(snapshot: &Snapshot, table: Rows, report: &mut Report) 
     }
     let kept = rows.len()?;
     report.expect(kept <= KEPT, "what is said of flows is bounded", || format!("{}: {kept} rows", R::TABLE));
+    Ok(())
+}
+
+fn gateways(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
+    if let Some(rows) = snapshot.rows(GATEWAYS)? {
+        for row in rows.iter()? {
+            let (name, bytes) = row?;
+            report.readable::<gateway::Standing>(name.value(), bytes.value());
+        }
+    }
+    let Some(rows) = snapshot.rows(GATEWAY_HISTORY)? else { return Ok(()) };
+    let mut kept: BTreeMap<String, u64> = BTreeMap::new();
+    for row in rows.iter()? {
+        let (key, bytes) = row?;
+        report.readable::<gateway::Entry>(key.value(), bytes.value());
+        *kept.entry(key.value().0.to_owned()).or_default() += 1;
+    }
+    for (name, kept) in kept {
+        report.expect(kept <= HISTORY, "the history of a gateway is bounded", || format!("{name}: {kept} rows"));
+    }
     Ok(())
 }
 

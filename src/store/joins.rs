@@ -65,7 +65,8 @@ pub(super) fn waits_for_message(
     let Some(first) = find(batch, id)? else { return Ok(false) };
     let has_come = || Ok::<_, StoreError>(of(batch, id)?.iter().any(|join| join.message_id.is_some()));
     let may_be_theirs = !first.submission.customer.differs_from(customer);
-    Ok(first.submission.channel != Channel::Webhook && may_be_theirs && !has_come()?)
+    let has_one = matches!(first.submission.channel, Channel::Webhook | Channel::Gateway);
+    Ok(!has_one && may_be_theirs && !has_come()?)
 }
 
 /// What arrived later for `id`, in order.

@@ -22,7 +22,7 @@
 //! | `ends` | what a form that was sent before ended with |
 //! | `outbox`, `announce` | what the outside is told, and who |
 //! | `schedule` | what is due when |
-//! | `accept`, `drafts`, `flow_events`, `jobs`, `letters`, `agents`, `leads`, `bookings`, `deliveries`, `sweep` | named transactions: read, decide (domain), write |
+//! | `accept`, `drafts`, `flow_events`, `gateways`, `jobs`, `letters`, `agents`, `leads`, `bookings`, `deliveries`, `sweep` | named transactions: read, decide (domain), write |
 //! | `read` | snapshots for everybody else |
 //! | `check` | what must hold across tables |
 //!
@@ -45,6 +45,7 @@ mod ends;
 mod error;
 mod flow_events;
 mod format;
+mod gateways;
 mod handle;
 mod jobs;
 mod joins;
@@ -77,6 +78,7 @@ pub use drafts::{DraftKept, KeepDraft, NoteScreen};
 pub use ends::{FindKey, RecallEnd};
 pub use error::{RowProblem, StoreError};
 pub use flow_events::{KeepComplaint, NoteHealth, Receive, Received};
+pub use gateways::{Hear, Heard, NoteGateway};
 pub use handle::{Busy, Store};
 pub use jobs::{Fail, Finish, FinishMessage, Finished, MarkSuspect, Suspect};
 pub use joins::Join;

@@ -76,6 +76,13 @@ pub(super) const RECEIPTS: Rows = TableDefinition::new("receipts");
 pub(super) const WAMIDS: TableDefinition<'static, &str, u64> = TableDefinition::new("wamids");
 /// Deliveries that wait for their customer to become known. Key: (submission id, job id).
 pub(super) const AWAITING: TableDefinition<'static, (u64, u64), ()> = TableDefinition::new("awaiting");
+/// How unofficial gateways stand, by name. Files that an older version wrote have no such table; likewise the next two.
+pub(super) const GATEWAYS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("gateways");
+/// What became of them. Key: (name, the last one's and 1).
+pub(super) const GATEWAY_HISTORY: TableDefinition<'static, (&str, u64), &[u8]> =
+    TableDefinition::new("gateway_history");
+/// When something last came from them, by name, in UTC ms.
+pub(super) const GATEWAYS_HEARD: TableDefinition<'static, &str, u64> = TableDefinition::new("gateways_heard");
 /// Failed attempts. Key: (job id, attempt from 1).
 pub(super) const ATTEMPTS: TableDefinition<'static, (u64, u32), &[u8]> = TableDefinition::new("attempts");
 /// Dead letters by job id.
@@ -145,6 +152,9 @@ tables! {
     receipts: RECEIPTS, (u64, &'static [u8]);
     wamids: WAMIDS, (&'static str, u64);
     awaiting: AWAITING, ((u64, u64), ());
+    gateways: GATEWAYS, (&'static str, &'static [u8]);
+    gateway_history: GATEWAY_HISTORY, ((&'static str, u64), &'static [u8]);
+    gateways_heard: GATEWAYS_HEARD, (&'static str, u64);
     attempts: ATTEMPTS, ((u64, u32), &'static [u8]);
     dead: DEAD, (u64, &'static [u8]);
     revived: REVIVED, (u64, &'static [u8]);

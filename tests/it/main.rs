@@ -66,6 +66,10 @@ mod told_of_trouble;
 mod leads_are_shared;
 // Where the system allows few open files, commands and forms still get through.
 mod few_open_files;
+// What unofficial gateways bring: proof, once, texts as forms.
+mod gateway_messages;
+// Sessions of unofficial gateways that drop, lie, fall silent and need somebody.
+mod gateways_are_looked_after;
 // A hundred users at once on ten places of an encrypted flow.
 mod hundred_users;
 // A fresh clone, `serve`, `try`, `status`.

@@ -19,6 +19,7 @@ use crate::domain::job::Attempt;
 use crate::domain::retry::Verdict;
 use crate::domain::routes::Routes;
 use crate::domain::time::{Millis, Timestamp};
+use crate::gateways::Board;
 use crate::intake::Catalog;
 use crate::store::{Accept, Accepted, Fail, Finish, LeadOrder, NoteDelivery, Store, StoreOptions};
 
@@ -82,6 +83,7 @@ impl Office {
             listen: "127.0.0.1:8080".parse().unwrap(),
             running: Arc::new(move || jobs.clone()),
             endpoints: Arc::new(move || readings.clone()),
+            gateways: Board::default(),
             hints: Current::new(hints),
             lanes: Arc::new(BTreeMap::new),
             test: Arc::new(|name| Err(AdminError::no_destination(name))),

@@ -8,6 +8,7 @@ pub mod deliveries;
 pub mod destinations;
 pub mod drafts;
 pub mod flows;
+pub mod gateways;
 pub mod jobs;
 pub mod keys;
 pub mod leads;

@@ -1,8 +1,8 @@
 //! `flowgate serve`: puts the parts together, and takes them apart again in order.
 //!
 //! ```text
-//! start:  signals → parts → store (opens in its thread) → http (503 until open) → [open] → courier, workers → admin socket → "ready"
-//! end:    http stops accepting and answers what is in flight → workers and courier finish → socket → store commits and closes
+//! start:  signals → parts → store (opens in its thread) → http (503 until open) → [open] → courier, gateways, workers → admin socket → "ready"
+//! end:    http stops accepting and answers what is in flight → workers, courier and gateways finish → socket → store commits and closes
 //! ```
 //! Nothing is decided here but the order. What a config must have is in `parts`, how it is changed in `reload`, what people
 //! are told in `greeting`, what Prometheus is told in `figures`.
@@ -27,13 +27,13 @@ use tokio::sync::{oneshot, watch};
 
 use super::reach::store_options;
 use super::secrets::AppSecrets;
-use super::upstreams::Upstreams;
 use crate::admin::{Desk, Live, SocketServer, socket_path};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Config, ConfigError};
-use crate::courier::{Courier, Recipients};
+use crate::courier::Courier;
 use crate::current::Current;
 use crate::domain::routes::Routes;
+use crate::gateways::{Board, Gateways};
 use crate::http::{AdminServer, Server, Vigil, Watch};
 use crate::intake::Catalog;
 use crate::outgoing::OutgoingError;
@@ -44,7 +44,7 @@ use figures::Figures;
 use greeting::Greeting;
 pub use greeting::addresses_in;
 use outside::Outside;
-use parts::Parts;
+use parts::{Before, Parts};
 pub use parts::{Obstacle, Obstacles};
 use reload::{Held, Reloader};
 
@@ -127,7 +127,7 @@ pub fn run(load: impl FnOnce() -> Result<Config, ConfigError>, args: &ServeArgs)
     let (listen, entropy) = (config.listen, SystemEntropy);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let secrets = |config: &Config| AppSecrets::get_or_make(config, &entropy);
-    let parts = Parts::read(config, &[listen], args, &clock, (&Upstreams::new(), &Recipients::new()), secrets)?;
+    let parts = Parts::read(config, &[listen], args, &clock, &Before::default(), secrets)?;
     let (connections, lasting) = parts::connections(&parts.config);
     // The last lines are written when it is dropped.
     let _log = Log::start().map_err(ServeError::System)?;
@@ -193,8 +193,9 @@ async fn serve(
     let (stop, stopped) = watch::channel(());
 
     // Bound and answering at once: while the file is being verified, senders get a 503 that says so.
-    let watch = Watch::default();
-    let app = Current::new(parts.app(connections, store, &clock, watch.clone()).map_err(ServeError::System)?);
+    let (watch, board) = (Watch::default(), Board::default());
+    let told = (watch.clone(), board.clone());
+    let app = Current::new(parts.app(connections, store, &clock, told).map_err(ServeError::System)?);
     let http = tokio::spawn(server.run(app.clone(), gone(stopped.clone()), DRAIN));
     let opening = tokio::task::spawn_blocking({
         let store = store.clone();
@@ -205,16 +206,15 @@ async fn serve(
         opened = opening => opened.map_err(|error| ServeError::System(io::Error::other(error)))??,
     }
 
-    let courier =
-        Arc::new(Courier::start(tokio::runtime::Handle::current(), &parts.recipients, store, &clock, &entropy)?);
-    let outside = Outside {
-        courier: Arc::clone(&courier),
-        clock: Arc::clone(&clock),
-        runtime: tokio::runtime::Handle::current(),
-    };
+    let runtime = tokio::runtime::Handle::current();
+    let courier = Arc::new(Courier::start(runtime.clone(), &parts.recipients, store, &clock, &entropy)?);
+    let outside = Outside { courier: Arc::clone(&courier), clock: Arc::clone(&clock), runtime: runtime.clone() };
+    let gateways = Gateways::start(runtime, &parts.gateways, board.clone(), store, &clock, &entropy)?;
+    let gateways = Arc::new(gateways);
     let held = Held {
         routes,
         courier: Arc::clone(&courier),
+        gateways: Arc::clone(&gateways),
         app,
         rules: Current::new(Rules::from(config)),
         catalog: Current::new(Catalog::from(config)),
@@ -235,6 +235,7 @@ async fn serve(
             let watch = watch.clone();
             Arc::new(move || watch.read(now.elapsed()))
         },
+        gateways: board,
         hints,
         lanes: {
             let outside = outside.clone();
@@ -266,7 +267,7 @@ async fn serve(
         work.stop(FINISH);
         socket.stop();
     });
-    let _ = tokio::join!(finished, courier.stop(FINISH));
+    let _ = tokio::join!(finished, courier.stop(FINISH), gateways.stop(FINISH));
     ended
 }
 

@@ -6,10 +6,11 @@ use serde_json::value::RawValue;
 
 use crate::domain::booking::Booking;
 use crate::domain::draft::Draft;
+use crate::domain::gateway::Standing as GatewayStanding;
 use crate::domain::health_event::Standing;
 use crate::domain::ids::{
-    AgentName, BookingId, CalendarName, Customer, DestinationName, FlowName, FlowToken, JobId, LeadId, MessageId,
-    SubmissionId, TeamName,
+    AgentName, BookingId, CalendarName, Customer, DestinationName, FlowName, FlowToken, GatewayName, JobId, LeadId,
+    MessageId, SubmissionId, TeamName,
 };
 use crate::domain::submission::{IdempotencyKey, Submission};
 use crate::domain::time::Timestamp;
@@ -45,6 +46,10 @@ pub struct Facts<'a> {
     /// The destination.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<DestinationFacts<'a>>,
+
+    /// The gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayFacts<'a>>,
 }
 
 impl Facts<'_> {
@@ -78,7 +83,7 @@ pub struct SubmissionFacts<'a> {
     pub flow_token: Option<&'a FlowToken>,
     /// Who filled it in, as far as that is known. In an encrypted flow nobody is, until the message that follows tells.
     pub user: UserFacts<'a>,
-    /// The door it came through: `plain`, `webhook` or `encrypted`.
+    /// The door it came through: `plain`, `webhook`, `encrypted` or `gateway`.
     pub channel: &'static str,
     /// The WhatsApp message that carried it.
     pub message_id: Option<&'a MessageId>,
@@ -196,6 +201,21 @@ pub struct DestinationFacts<'a> {
     pub reason: &'a str,
 }
 
+/// An unofficial gateway whose session is in trouble.
+#[derive(Debug, Serialize)]
+pub struct GatewayFacts<'a> {
+    /// As the config names it: `flowgate gateways show NAME`.
+    pub name: &'a GatewayName,
+    /// `wasender`, `waha` or `evolution`.
+    pub kind: &'static str,
+    /// What the gateway calls its state; `refused` or `unreachable` where it does not say.
+    pub state: &'a str,
+    /// Since when.
+    pub since: Timestamp,
+    /// What to do about it, in one sentence.
+    pub advice: &'static str,
+}
+
 /// The fields of a form: the JSON object that came, with its numbers and its order as they were. A text that is none is null.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
@@ -245,6 +265,15 @@ impl<'a> BookingFacts<'a> {
             state: booking.state.as_str(),
             moved_from: None,
         }
+    }
+}
+
+impl<'a> GatewayFacts<'a> {
+    /// How `standing` is.
+    #[must_use]
+    pub fn of(name: &'a GatewayName, standing: &'a GatewayStanding) -> Self {
+        let GatewayStanding { kind, state, since, .. } = standing;
+        Self { name, kind: kind.as_str(), state, since: *since, advice: standing.advice() }
     }
 }
 
@@ -300,6 +329,7 @@ impl<'a> HealthFacts<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::gateway::{Condition, GatewayKind};
     use crate::domain::submission::Channel;
 
     #[test]
@@ -324,6 +354,18 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&facts).unwrap(),
             r#"{"flow":"form","submission":{"id":7,"flow_token":null,"user":{"id":null,"phone":"4915112345678"},"channel":"webhook","message_id":null,"received_at":"1970-01-01T00:00:00.000Z","answers":{"b":1.50,"a":null},"problems":["`x` is missing"]}}"#
+        );
+    }
+
+    #[test]
+    fn a_gateway_in_trouble_comes_with_what_to_do() {
+        let name = GatewayName::new("shop").unwrap();
+        let mut standing = GatewayStanding::unasked(GatewayKind::Waha, Timestamp::ZERO);
+        (standing.state, standing.condition) = ("FAILED".into(), Condition::Down);
+        let facts = Facts { gateway: Some(GatewayFacts::of(&name, &standing)), ..Facts::default() };
+        assert_eq!(
+            serde_json::to_string(&facts).unwrap(),
+            r#"{"gateway":{"name":"shop","kind":"waha","state":"FAILED","since":"1970-01-01T00:00:00.000Z","advice":"it is being brought back: `flowgate gateways show NAME` says what was tried"}}"#
         );
     }
 

@@ -5,6 +5,7 @@ mod disks;
 mod drafts;
 mod faults;
 mod flow_events;
+mod gateways;
 mod late;
 mod model;
 mod outbox;

@@ -4,6 +4,7 @@
 //! into the data file: what a story knows, it knows through HTTP, the command line, or the exit code.
 
 pub mod form;
+pub mod gateway;
 pub mod graph;
 pub mod http;
 pub mod load;
