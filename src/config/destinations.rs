@@ -122,7 +122,7 @@ impl WebhookRule {
 
 /// The names of all destinations, for those who refer to them.
 pub(super) fn names<'d>(root: &Table<'d>) -> Vec<&'d str> {
-    let names = root.get("destinations").and_then(|item| item.is_table().then(|| item.names(|table| table.named())));
+    let names = root.get("destinations").and_then(|item| item.is_table().then(|| item.names(Table::named)));
     names.flatten().unwrap_or_default().iter().map(|item| item.key).collect()
 }
 

@@ -18,17 +18,21 @@ pub fn is_public(address: IpAddr) -> bool {
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    let special = match address.octets() {
-        // This network; loopback; private; link-local.
-        [0 | 127 | 10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [169, 254, ..] => true,
-        // Shared by a provider's customers; protocol assignments and documentation; benchmarks.
-        [100, 64..=127, ..] | [192, 0, 0 | 2, _] | [198, 18 | 19, ..] => true,
-        [198, 51, 100, _] | [203, 0, 113, _] | [192, 88, 99, _] => true,
-        // Multicast, reserved, broadcast.
-        [224..=255, ..] => true,
-        _ => false,
-    };
-    !special
+    let octets = address.octets();
+    // This network; loopback; private; link-local.
+    let is_home = matches!(octets, [0 | 127 | 10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [169, 254, ..]);
+    // Shared by a provider's customers; protocol assignments and documentation; benchmarks; old relays.
+    let is_assigned = matches!(
+        octets,
+        [100, 64..=127, ..]
+            | [192, 0, 0 | 2, _]
+            | [198, 18 | 19, ..]
+            | [198, 51, 100, _]
+            | [203, 0, 113, _]
+            | [192, 88, 99, _]
+    );
+    // Multicast, reserved, broadcast.
+    !is_home && !is_assigned && !matches!(octets, [224..=255, ..])
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
@@ -43,8 +47,9 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 fn carried(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let bytes = address.octets();
     match bytes {
-        [0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] => Some(Ipv4Addr::new(a, b, c, d)),
-        [0x20, 0x02, a, b, c, d, ..] => Some(Ipv4Addr::new(a, b, c, d)),
+        [0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] | [0x20, 0x02, a, b, c, d, ..] => {
+            Some(Ipv4Addr::new(a, b, c, d))
+        }
         _ => address.to_ipv4_mapped(),
     }
 }

@@ -65,12 +65,11 @@ impl Transaction for NoteDelivery {
         if let Some(why) = &self.disable {
             disable(batch, self.job, why)?;
         }
-        match self.failed {
-            Some(verdict) => jobs::fail(batch, self.job, &mut job, state, &self.attempt, verdict)?,
-            None => {
-                jobs::succeed(&mut job, &self.attempt);
-                schedule::move_job(batch, self.job, &mut job, state, batch.now)?;
-            }
+        if let Some(verdict) = self.failed {
+            jobs::fail(batch, self.job, &mut job, state, &self.attempt, verdict)?;
+        } else {
+            jobs::succeed(&mut job, &self.attempt);
+            schedule::move_job(batch, self.job, &mut job, state, batch.now)?;
         }
         Ok(Finished::Done { submission: job.submission, lead: None, agent: None })
     }

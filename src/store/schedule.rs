@@ -18,15 +18,12 @@ pub(super) fn insert(
     at: Timestamp,
     id: JobId,
 ) -> Result<(), StoreError> {
-    match lane {
-        Some(destination) => {
-            batch.tables.lanes.insert((destination.as_str(), at.as_millis(), id.get()), ())?;
-            batch.delivering = true;
-        }
-        None => {
-            batch.tables.due.insert((at.as_millis(), id.get()), ())?;
-            batch.scheduled = true;
-        }
+    if let Some(destination) = lane {
+        batch.tables.lanes.insert((destination.as_str(), at.as_millis(), id.get()), ())?;
+        batch.delivering = true;
+    } else {
+        batch.tables.due.insert((at.as_millis(), id.get()), ())?;
+        batch.scheduled = true;
     }
     batch.dirty = true;
     Ok(())

@@ -93,7 +93,7 @@ impl Bench {
 
     /// How many deliveries wait.
     pub fn waiting(&self) -> u64 {
-        self.store.read().unwrap().lanes().unwrap().iter().map(|(_, waiting)| waiting.count).sum()
+        self.store.read().unwrap().lanes().unwrap().values().map(|waiting| waiting.count).sum()
     }
 }
 
