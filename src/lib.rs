@@ -15,11 +15,13 @@
 //! | [`config`] | what a config may say | domain |
 //! | [`intake`] | whether bytes are a submission from the sender we trust | domain, config |
 //! | [`signing`] | how what we send is signed | domain |
-//! | [`store`] | what is on disk, in which order | domain, clock |
-//! | [`outgoing`] | how far a request to the outside may go | nothing of the others |
-//! | [`http`] | limits, deadlines, status codes | intake, store, domain, clock, config, current, signing |
+//! | [`store`] | what is on disk, in which order | domain, clock, current |
+//! | [`outgoing`] | how far a request to the outside may go | domain |
+//! | [`http`] | limits, deadlines, status codes | intake, store, domain, clock, config, current, signing, gateways |
 //! | [`work`] | when a job runs, and that its failure stays its own | store, domain, clock, config, intake, current |
-//! | [`admin`] | what an operator may ask of a running server or of a file | store, domain, clock, config, intake, current |
+//! | [`courier`] | which deliveries are under way, and what follows from their answers | store, domain, clock, config, outgoing, signing |
+//! | [`gateways`] | when an unofficial gateway is asked and called | store, domain, clock, config, outgoing |
+//! | [`admin`] | what an operator may ask of a running server or of a file | store, domain, clock, config, intake, current, gateways |
 //! | [`telemetry`] | how logs and figures look | domain |
 //! | [`cli`] | argv, exit codes, how answers look on a terminal | all of them |
 
@@ -27,8 +29,10 @@ pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod courier;
 pub mod current;
 pub mod domain;
+pub mod gateways;
 pub mod http;
 pub mod intake;
 pub mod outgoing;

@@ -5,14 +5,18 @@
 //! elsewhere is an answer like any other: following it would carry what was sent, a token say, to whoever it names.
 //! Proxies of the environment are not asked.
 
+mod hide;
+mod reach;
+
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::{HeaderMap, Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -20,8 +24,17 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 
+use tokio::time::{Instant, timeout_at};
+
+pub use hide::without_token;
+pub use reach::Reach;
+use reach::{PRIVATE, Resolver};
+
 /// Bytes that the head of an answer may have.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// How long the rest of an answer is waited for, once its status is known to somebody who only tells.
+const REST: Duration = Duration::from_secs(1);
 
 /// How far one exchange may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +54,17 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+}
+
+/// What came back to somebody who only wants to tell something.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The beginning of the body, as far as it came.
+    pub beginning: Bytes,
 }
 
 /// No whole answer. Names the destination's host, never what was sent.
@@ -91,8 +115,9 @@ pub enum OutgoingError {
 /// The client.
 #[derive(Clone)]
 pub struct Outgoing {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
     has_roots: bool,
+    reach: Reach,
 }
 
 impl fmt::Debug for Outgoing {
@@ -102,11 +127,11 @@ impl fmt::Debug for Outgoing {
 }
 
 impl Outgoing {
-    /// A client that trusts whom this machine trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` say otherwise, as for OpenSSL).
+    /// A client that connects to `reach`, and trusts whom this machine trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` say otherwise, as for OpenSSL).
     ///
     /// # Errors
     /// [`OutgoingError::Tls`].
-    pub fn new() -> Result<Self, OutgoingError> {
+    pub fn new(reach: Reach) -> Result<Self, OutgoingError> {
         let mut roots = RootCertStore::empty();
         // What can't be read or parsed is left out: one bad file among hundreds must not stop everything.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -116,7 +141,7 @@ impl Outgoing {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let mut tcp = HttpConnector::new();
+        let mut tcp = HttpConnector::new_with_resolver(Resolver::new(reach));
         tcp.enforce_http(false);
         // Without it, a head and a body that leave as two packets may wait for each other.
         tcp.set_nodelay(true);
@@ -125,7 +150,7 @@ impl Outgoing {
             .pool_timer(TokioTimer::new())
             .http1_max_buf_size(HEAD_BYTES_MAX)
             .build(https.wrap_connector(tcp));
-        Ok(Self { client, has_roots })
+        Ok(Self { client, has_roots, reach })
     }
 
     /// Sends one request, whose URI is absolute, and gives the answer once it is whole.
@@ -134,15 +159,62 @@ impl Outgoing {
     /// [`OutgoingError`] says how far it came: only after [`OutgoingError::NoRoots`] and [`OutgoingError::Unreachable`]
     /// is it certain that nothing was taken.
     pub async fn send(&self, request: Request<Full<Bytes>>, bounds: Bounds) -> Result<Reply, OutgoingError> {
-        if !self.has_roots && request.uri().scheme_str() == Some("https") {
-            return Err(OutgoingError::NoRoots);
-        }
-        let host = request.uri().authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
+        let host = self.host_of(&request)?;
         let exchange = self.exchange(request, bounds.answer_bytes_max, &host);
         match tokio::time::timeout(bounds.deadline, exchange).await {
             Ok(answered) => answered,
             Err(_) => Err(OutgoingError::Late { host, deadline: bounds.deadline }),
         }
+    }
+
+    /// Tells somebody something: sends one request, within `deadline`, and gives the status and the beginning of the answer,
+    /// `keep` bytes at the most. Once there is a status, whatever becomes of the rest changes nothing: the request was taken,
+    /// or was not.
+    ///
+    /// # Errors
+    /// As [`Outgoing::send`], where no status came.
+    pub async fn tell(
+        &self,
+        request: Request<Full<Bytes>>,
+        deadline: Duration,
+        keep: usize,
+    ) -> Result<Told, OutgoingError> {
+        let host = self.host_of(&request)?;
+        let end = Instant::now() + deadline;
+        let (head, body) = match timeout_at(end, self.begin(request, &host)).await {
+            Ok(answered) => answered?.into_parts(),
+            Err(_) => return Err(OutgoingError::Late { host, deadline }),
+        };
+        let end = end.min(Instant::now() + REST);
+        let mut read = BytesMut::new();
+        // What has come by then is kept; a connection whose answer was read to its end serves again.
+        let _ = timeout_at(end, beginning(body, keep, &mut read)).await;
+        Ok(Told { status: head.status, headers: head.headers, beginning: read.freeze() })
+    }
+
+    /// The host that a request goes to, with its port if one is given, unless nothing can be sent to it.
+    fn host_of(&self, request: &Request<Full<Bytes>>) -> Result<String, OutgoingError> {
+        let uri = request.uri();
+        if !self.has_roots && uri.scheme_str() == Some("https") {
+            return Err(OutgoingError::NoRoots);
+        }
+        let host = uri.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
+        if self.reach.forbids_host_of(uri) {
+            return Err(OutgoingError::Unreachable { host, why: PRIVATE.to_owned() });
+        }
+        Ok(host)
+    }
+
+    /// Sends a request, up to the head of its answer.
+    async fn begin(&self, request: Request<Full<Bytes>>, host: &str) -> Result<Response<Incoming>, OutgoingError> {
+        self.client.request(request).await.map_err(|error| {
+            let (host, why) = (host.to_owned(), cause(&error));
+            if error.is_connect() {
+                OutgoingError::Unreachable { host, why }
+            } else {
+                OutgoingError::Broken { host, why }
+            }
+        })
     }
 
     async fn exchange(
@@ -151,16 +223,8 @@ impl Outgoing {
         bytes_max: usize,
         host: &str,
     ) -> Result<Reply, OutgoingError> {
+        let (head, body) = self.begin(request, host).await?.into_parts();
         let host = || host.to_owned();
-        let answer = self.client.request(request).await.map_err(|error| {
-            let (host, why) = (host(), cause(&error));
-            if error.is_connect() {
-                OutgoingError::Unreachable { host, why }
-            } else {
-                OutgoingError::Broken { host, why }
-            }
-        })?;
-        let (head, body) = answer.into_parts();
         let body = Limited::new(body, bytes_max).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
                 OutgoingError::TooLarge { host: host(), bytes_max }
@@ -169,6 +233,20 @@ impl Outgoing {
             }
         })?;
         Ok(Reply { status: head.status, headers: head.headers, body: body.to_bytes() })
+    }
+}
+
+/// Reads into `read` as much of `body` as comes, `most` bytes at the most.
+async fn beginning(mut body: Incoming, most: usize, read: &mut BytesMut) {
+    while let Some(Ok(frame)) = body.frame().await {
+        let room = most - read.len();
+        if let Ok(data) = frame.into_data() {
+            if data.len() > room {
+                read.extend_from_slice(data.get(..room).unwrap_or_default());
+                return;
+            }
+            read.extend_from_slice(&data);
+        }
     }
 }
 
@@ -214,7 +292,7 @@ mod tests {
 
     async fn ask(url: String) -> Result<Reply, OutgoingError> {
         let request = Request::get(url).body(Full::default()).unwrap();
-        Outgoing::new().unwrap().send(request, BOUNDS).await
+        Outgoing::new(Reach::Anywhere).unwrap().send(request, BOUNDS).await
     }
 
     #[tokio::test]
@@ -272,11 +350,55 @@ mod tests {
 
     #[tokio::test]
     async fn without_authorities_nothing_is_sent_over_https() {
-        let alone = Outgoing { has_roots: false, ..Outgoing::new().unwrap() };
+        let alone = Outgoing { has_roots: false, ..Outgoing::new(Reach::Anywhere).unwrap() };
         let (address, _) = answering(b"HTTP/1.1 204 No Content\r\n\r\n", false);
         let request = |scheme: &str| Request::get(format!("{scheme}://{address}/")).body(Full::default()).unwrap();
         let error = alone.send(request("https"), BOUNDS).await.unwrap_err();
         assert!(matches!(error, OutgoingError::NoRoots), "{error}");
         assert_eq!(alone.send(request("http"), BOUNDS).await.unwrap().status, 204);
+    }
+
+    async fn tell(url: String) -> Result<Told, OutgoingError> {
+        let request = Request::post(url).body(Full::default()).unwrap();
+        Outgoing::new(Reach::Anywhere).unwrap().tell(request, BOUNDS.deadline, 8).await
+    }
+
+    #[tokio::test]
+    async fn who_was_told_something_has_answered_with_the_status_whatever_becomes_of_the_rest() {
+        let endless = [&b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3e8\r\n"[..], &[b'x'; 1000]].concat();
+        for (answer, keep_open, kept) in [
+            (&b"HTTP/1.1 204 No Content\r\n\r\n"[..], true, ""),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody", true, "body"),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n123456789", true, "12345678"),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal", false, "hal"),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal", true, "hal"),
+            (endless.leak(), true, "xxxxxxxx"),
+        ] {
+            let (address, _) = answering(answer, keep_open);
+            let told = tell(format!("http://{address}/")).await.unwrap();
+            assert!(told.status.is_success());
+            assert_eq!(&*told.beginning, kept.as_bytes());
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_status_nothing_is_known() {
+        let (address, _) = answering(b"HTTP/1.1 20", false);
+        let error = tell(format!("http://{address}/")).await.unwrap_err();
+        assert!(matches!(error, OutgoingError::Broken { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_private_is_not_even_connected_to() {
+        let (address, answered) = answering(b"HTTP/1.1 204 No Content\r\n\r\n", false);
+        let client = Outgoing::new(Reach::PublicOnly).unwrap();
+        for host in [address.to_string(), format!("localhost:{}", address.port())] {
+            let request = Request::post(format!("http://{host}/")).body(Full::default()).unwrap();
+            let error = client.tell(request, BOUNDS.deadline, 8).await.unwrap_err();
+            assert_eq!(error.to_string(), format!("can't reach {host}: {PRIVATE}"));
+        }
+        drop(client);
+        let mut answered = answered;
+        assert!(answered.try_recv().is_err(), "nobody came");
     }
 }

@@ -171,6 +171,11 @@ fn describe() {
     metrics::describe_counter!("flowgate_jobs_attempts_total", "runs of jobs by kind and outcome");
     metrics::describe_histogram!("flowgate_job_seconds", "one run of a job");
     metrics::describe_histogram!("flowgate_job_lag_seconds", "from the moment a job was due to its run");
+    metrics::describe_gauge!("flowgate_deliveries_waiting", "deliveries that wait for a destination");
+    metrics::describe_gauge!(
+        "flowgate_destination_breaker_open",
+        "1 while a destination is left alone because it fails"
+    );
     metrics::describe_counter!("flowgate_swept_rows_total", "rows that retention took away");
     metrics::describe_gauge!("flowgate_oldest_due_seconds", "how long the job that is due longest has been due");
     metrics::describe_gauge!("flowgate_leads_unassigned", "leads that wait for an agent");

@@ -6,10 +6,11 @@ use serde_json::json;
 
 use crate::domain::ids::{AgentName, BookingId, JobId, LeadId};
 use crate::domain::lead::Absence;
+use crate::domain::pace::Rate;
 use crate::domain::time::Timestamp;
 use crate::store::{
     AddAgent, AgentChange, AgentChanged, AssignLead, BookingChanged, CancelBooking, ChangeAgent, CloseLead, Discard,
-    JobChanged, LeadChanged, MoveBooking, Revive,
+    DiscardMany, JobChanged, LeadChanged, MoveBooking, Revive, ReviveMany,
 };
 
 use super::desk::{Desk, Out, row};
@@ -19,6 +20,9 @@ use super::views::{AgentView, BookingView};
 
 /// Dead letters shown by a dry run.
 const SAMPLES: usize = 3;
+
+/// Dead letters decided in one change.
+const SLICE: usize = 100;
 
 /// Makes one change and tells how things are now.
 pub(super) fn make(desk: &Desk, question: Question, out: &mut Out<'_>) -> Result<(), AdminError> {
@@ -77,12 +81,12 @@ fn dead_letters(desk: &Desk, selection: &Selection, fate: Fate, out: &mut Out<'_
             match decide(desk, *id, fate, payload.clone())? {
                 JobChanged::Now(state) => row(out, json!({"id": id, "state": state.as_str()})),
                 JobChanged::NoPayload => Err(AdminError::failed(format!(
-                    "job {id} carries a submission, not a message: its fields can't be replaced; leave --payload out"
+                    "job {id} carries a submission: its fields can't be replaced; leave --payload out"
                 ))),
                 JobChanged::Refused(_) | JobChanged::Unknown => Err(lists::no_letter(&desk.read()?, *id)?),
             }
         }
-        Selection::All { filter, dry_run } => {
+        Selection::All { filter, dry_run, rate } => {
             // First all numbers, then the changes: what dies again meanwhile is not taken twice.
             let mut chosen = Vec::new();
             let mut samples = Vec::new();
@@ -96,14 +100,30 @@ fn dead_letters(desk: &Desk, selection: &Selection, fate: Fate, out: &mut Out<'_
             if *dry_run {
                 return row(out, json!({"would_change": chosen.len(), "samples": samples}));
             }
-            let mut changed = 0_usize;
             // Oldest first: in the order in which they would have run.
-            for id in chosen.into_iter().rev() {
-                changed += usize::from(matches!(decide(desk, id, fate, None)?, JobChanged::Now(_)));
-            }
-            row(out, json!({"changed": changed}))
+            chosen.reverse();
+            row(out, json!({"changed": decide_all(desk, &chosen, fate, *rate)?}))
         }
     }
+}
+
+/// A slice at a time, each a commit of its own that leaves room for what comes in meanwhile. What was done stays done, and
+/// what is revived at a rate is due when it is due: whatever happens to the process.
+fn decide_all(desk: &Desk, letters: &[JobId], fate: Fate, rate: Option<Rate>) -> Result<usize, AdminError> {
+    let start = desk.now();
+    let mut places = 0_u64..;
+    let mut changed = 0;
+    for slice in letters.chunks(SLICE) {
+        changed += match fate {
+            Fate::Discarded => desk.store.ask(DiscardMany { jobs: slice.to_vec() })?,
+            Fate::Retried => {
+                let due = |place| rate.map_or(start, |rate| start.plus(rate.behind(place)));
+                let jobs = slice.iter().copied().zip(places.by_ref().map(due)).collect();
+                desk.store.ask(ReviveMany { jobs })?
+            }
+        };
+    }
+    Ok(changed)
 }
 
 fn decide(desk: &Desk, job: JobId, fate: Fate, payload: Option<String>) -> Result<JobChanged, AdminError> {

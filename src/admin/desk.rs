@@ -10,14 +10,15 @@ use serde_json::Value;
 use crate::clock::Clock;
 use crate::current::Current;
 use crate::domain::gauge::Reading;
-use crate::domain::ids::{AgentId, FlowName, JobId};
+use crate::domain::ids::{AgentId, DestinationName, FlowName, JobId};
 use crate::domain::time::Timestamp;
+use crate::gateways::Board;
 use crate::intake::Catalog;
 use crate::store::{Health, Snapshot, Store, StoreError};
 
 use super::protocol::{AdminError, Question};
-use super::views::{JobCounts, LeadCounts, ReloadView, StatusView, WriterView};
-use super::{changes, flow_health, lists};
+use super::views::{JobCounts, LaneView, LeadCounts, ReloadView, StatusView, TestView, WriterView};
+use super::{changes, destinations, flow_health, gateways, lists};
 
 /// What only a running server knows.
 #[derive(Clone)]
@@ -28,11 +29,20 @@ pub struct Live {
     pub running: Arc<dyn Fn() -> Vec<JobId> + Send + Sync>,
     /// How the endpoints of encrypted flows did in the last half hour.
     pub endpoints: Arc<dyn Fn() -> BTreeMap<FlowName, Reading> + Send + Sync>,
+    /// Where the keepers of unofficial gateways are asked for something.
+    pub gateways: Board,
     /// What an admin should know about its config: a development secret, unsigned flows, a reload that came to nothing.
     pub hints: Current<Vec<String>>,
+    /// How the lanes of destinations do.
+    pub lanes: Arc<dyn Fn() -> BTreeMap<DestinationName, LaneView> + Send + Sync>,
+    /// Sends a test to a destination.
+    pub test: Arc<Test>,
     /// Reads the config again.
     pub reload: Arc<dyn Fn() -> Result<ReloadView, AdminError> + Send + Sync>,
 }
+
+/// Sends a test to a destination, and gives what came of it.
+pub type Test = dyn Fn(&DestinationName) -> Result<TestView, AdminError> + Send + Sync;
 
 /// Answers questions about one store.
 #[derive(Clone)]
@@ -40,7 +50,7 @@ pub struct Desk {
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
     catalog: Current<Catalog>,
-    live: Option<Live>,
+    pub(super) live: Option<Live>,
 }
 
 /// Takes the rows of an answer. False: nobody reads them any more.
@@ -67,6 +77,12 @@ impl Desk {
             Question::Job { id } => lists::job(self, id, out),
             Question::DeadLetters(filter) => lists::dead_letters(self, &filter, out),
             Question::DeadLetter { id } => lists::dead_letter(self, id, out),
+            Question::Deliveries(filter) => lists::deliveries(self, &filter, out),
+            Question::Delivery { id } => lists::delivery(self, id, out),
+            Question::Destinations => destinations::list(self, out),
+            Question::PauseDestination { name } => destinations::pause(self, &name, true, out),
+            Question::ResumeDestination { name } => destinations::pause(self, &name, false, out),
+            Question::TestDestination { name } => destinations::test(self, &name, out),
             Question::Leads(filter) => lists::leads(self, &filter, out),
             Question::Lead { id } => lists::lead(self, id, out),
             Question::Agents(filter) => lists::agents(self, &filter, out),
@@ -78,6 +94,9 @@ impl Desk {
             Question::Flows => lists::flows(self, out),
             Question::FlowErrors(filter) => lists::complaints(self, &filter, out),
             Question::FlowHealth { flow } => flow_health::health(self, flow.as_ref(), out),
+            Question::Gateways => gateways::list(self, out),
+            Question::Gateway { name } => gateways::show(self, &name, out),
+            Question::RestartGateway { name } => gateways::restart(self, &name, out),
             Question::Check => self.check(out),
             Question::Reload => row(out, self.reload()?),
             change => changes::make(self, change, out),
@@ -96,6 +115,16 @@ impl Desk {
     /// How the endpoints do; `None`: no server runs.
     pub(super) fn endpoints(&self) -> Option<BTreeMap<FlowName, Reading>> {
         self.live.as_ref().map(|live| (live.endpoints)())
+    }
+
+    /// How the lanes do; none: no server runs.
+    pub(super) fn lanes(&self) -> BTreeMap<DestinationName, LaneView> {
+        self.live.as_ref().map(|live| (live.lanes)()).unwrap_or_default()
+    }
+
+    /// Sends a test to a destination.
+    pub(super) fn test(&self, name: &DestinationName) -> Result<TestView, AdminError> {
+        (self.live.as_ref().ok_or_else(AdminError::no_server)?.test)(name)
     }
 
     pub(super) fn read(&self) -> Result<Snapshot, AdminError> {
@@ -156,7 +185,9 @@ impl Desk {
         if self.live.is_some() && status.oldest_due_seconds.is_some_and(|seconds| seconds > 60) {
             hints.push("jobs are waiting for more than a minute: `flowgate jobs list --state scheduled`".to_owned());
         }
+        hints.extend(destinations::hints(self, read)?);
         hints.extend(flow_health::hints(self, read)?);
+        hints.extend(gateways::hints(self, read)?);
         let agents = read.agents()?;
         for (team, waiting) in read.waiting_teams()? {
             let members: Vec<_> = agents.iter().filter(|(_, agent)| agent.team == team && !agent.removed).collect();
@@ -206,7 +237,7 @@ impl Desk {
 }
 
 /// A count with its noun and verb.
-fn many(count: u64, one: &str, more: &str) -> String {
+pub(super) fn many(count: u64, one: &str, more: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { more })
 }
 

@@ -8,7 +8,9 @@
 mod changes;
 mod client;
 mod desk;
+mod destinations;
 mod flow_health;
+mod gateways;
 mod lists;
 mod protocol;
 mod socket;
@@ -18,6 +20,10 @@ mod views;
 
 pub use client::Client;
 pub use desk::{Desk, Live};
+pub use destinations::tell_test;
 pub use protocol::{AdminError, AgentSettings, ErrorCode, Filter, Question, Selection};
 pub use socket::{SocketServer, socket_path};
-pub use views::{DeadView, JobView, LeadView, ReloadView, StatusView, SubmissionView};
+pub use views::{
+    DeadView, DestinationView, HeaderView, JobView, LaneView, LeadView, ReloadView, StatusView, SubmissionView,
+    TestView,
+};

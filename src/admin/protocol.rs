@@ -7,7 +7,11 @@ use jiff::civil::{Date, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::ids::{AgentName, BookingId, CalendarName, FlowName, JobId, LeadId, SubmissionId, TeamName};
+use crate::domain::event::EventKind;
+use crate::domain::ids::{
+    AgentName, BookingId, CalendarName, DestinationName, FlowName, GatewayName, JobId, LeadId, SubmissionId, TeamName,
+};
+use crate::domain::pace::Rate;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
@@ -59,6 +63,30 @@ pub enum Question {
     Retry(Selection),
     /// Gives dead letters up: a row each.
     Discard(Selection),
+    /// Deliveries, newest first.
+    Deliveries(Filter),
+    /// One delivery, with what is sent and what came back.
+    Delivery {
+        /// Its job.
+        id: JobId,
+    },
+    /// Destinations, those of the config and others that something waits for, by name.
+    Destinations,
+    /// Tells a destination nothing until further notice; what waits for it is kept.
+    PauseDestination {
+        /// Which.
+        name: DestinationName,
+    },
+    /// Tells it again, whatever stood against that.
+    ResumeDestination {
+        /// Which.
+        name: DestinationName,
+    },
+    /// Sends a test to a destination: one row, and an error where it was not taken. Nothing of it is kept.
+    TestDestination {
+        /// Which.
+        name: DestinationName,
+    },
     /// Leads, newest first.
     Leads(Filter),
     /// One lead, with why its agent has it.
@@ -163,6 +191,18 @@ pub enum Question {
         /// Only this flow's endpoint; what Meta said is shown all the same.
         flow: Option<FlowName>,
     },
+    /// How the unofficial gateways stand, by name.
+    Gateways,
+    /// How one stands, and what became of it.
+    Gateway {
+        /// Which.
+        name: GatewayName,
+    },
+    /// Has the call made that brings a gateway's session back as it is now: one row. Only a running server can.
+    RestartGateway {
+        /// Which.
+        name: GatewayName,
+    },
     /// Looks at every invariant: a row for each that does not hold, and one that sums up.
     Check,
     /// Reads the config again, with all that it names: one row. Only a running server can.
@@ -180,6 +220,10 @@ pub struct Filter {
     pub since: Option<Timestamp>,
     /// Only those of this agent.
     pub agent: Option<AgentName>,
+    /// Only those to this destination.
+    pub destination: Option<DestinationName>,
+    /// Only those that tell of this event.
+    pub event: Option<EventKind>,
     /// Rows at the most; 0: all.
     pub limit: usize,
 }
@@ -200,7 +244,7 @@ pub enum Selection {
     One {
         /// Its job.
         id: JobId,
-        /// A corrected payload (JSON text), for messages.
+        /// A corrected payload (JSON text), for messages and deliveries.
         payload: Option<String>,
     },
     /// All that a filter lets through.
@@ -209,6 +253,8 @@ pub enum Selection {
         filter: Filter,
         /// Only count, and show the first three.
         dry_run: bool,
+        /// So many at a time, where they are run again; unless given, all at once.
+        rate: Option<Rate>,
     },
 }
 
@@ -271,6 +317,12 @@ impl AdminError {
     #[must_use]
     pub fn no_server() -> Self {
         Self::unreachable("no server runs on this file, or it is not ready yet: `flowgate serve` starts one")
+    }
+
+    /// There is no such destination.
+    #[must_use]
+    pub fn no_destination(name: &DestinationName) -> Self {
+        Self::not_found(format!("there is no destination {name}: `flowgate destinations` lists them"))
     }
 
     /// The server or the file can't be reached.

@@ -4,7 +4,8 @@ use jiff::civil::{Date, Time};
 
 use crate::admin::Filter;
 use crate::config::units;
-use crate::domain::ids::FlowName;
+use crate::domain::event::EventKind;
+use crate::domain::ids::{DestinationName, FlowName};
 use crate::domain::time::{Millis, Timestamp};
 
 /// Which rows of a list, for every list.
@@ -24,6 +25,17 @@ pub struct OfFlow {
     /// Only those of this flow
     #[arg(long, value_name = "NAME", value_parser = FlowName::new)]
     pub flow: Option<FlowName>,
+}
+
+/// What a list of deliveries is about.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ToOutside {
+    /// Only those to this destination
+    #[arg(long, value_name = "NAME", value_parser = DestinationName::new)]
+    pub destination: Option<DestinationName>,
+    /// Only those that tell of this event: lead.assigned, say
+    #[arg(long, value_name = "EVENT", value_parser = event)]
+    pub event: Option<EventKind>,
 }
 
 /// Since when.
@@ -61,6 +73,22 @@ pub(super) fn since(text: &str) -> Result<Since, String> {
     })
 }
 
+/// Reads `--event`.
+pub(super) fn event(name: &str) -> Result<EventKind, String> {
+    EventKind::named(name).ok_or_else(|| {
+        let all: Vec<&str> = EventKind::ALL.into_iter().map(EventKind::as_str).collect();
+        format!("there is no such event: write one of {}", all.join(", "))
+    })
+}
+
+/// Reads `--payload`: JSON, or the file that it is in. What is wrong with JSON is told by whoever takes it.
+pub(super) fn payload(text: &str) -> Result<String, String> {
+    if text.trim_start().starts_with(['{', '[', '"']) {
+        return Ok(text.to_owned());
+    }
+    std::fs::read_to_string(text).map_err(|error| format!("can't read the file: {error}; JSON begins with '{{' or '['"))
+}
+
 /// Reads a day.
 pub(super) fn date(text: &str) -> Result<Date, String> {
     text.parse().map_err(|_| "write a day like 2026-11-24".to_owned())
@@ -92,6 +120,22 @@ mod tests {
             window.filter(now),
             Filter { limit: 5, since: Some(Timestamp::from_millis(7_000)), ..Filter::default() }
         );
+    }
+
+    #[test]
+    fn an_event_that_there_is_not_is_answered_with_those_there_are() {
+        assert_eq!(event("lead.assigned"), Ok(EventKind::LeadAssigned));
+        assert!(event("lead.asigned").unwrap_err().contains("lead.assigned, lead.waiting"));
+    }
+
+    #[test]
+    fn a_payload_is_json_or_the_file_it_is_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("body.json");
+        std::fs::write(&file, "{\"a\":1}").unwrap();
+        assert_eq!(payload(file.to_str().unwrap()).unwrap(), "{\"a\":1}");
+        assert_eq!(payload(" {oops").unwrap(), " {oops", "its fault is told where it is read");
+        assert!(payload("nowhere.json").unwrap_err().starts_with("can't read the file: No such file"));
     }
 
     #[test]

@@ -13,16 +13,13 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::config::{Meta, Secret};
-use crate::outgoing::{Bounds, Outgoing, OutgoingError, Reply};
+use crate::outgoing::{Bounds, Outgoing, OutgoingError, Reach, Reply, without_token};
 
 /// Meta answers within a second or two; an admin waits in front of it.
 const BOUNDS: Bounds = Bounds { deadline: Duration::from_secs(15), answer_bytes_max: 64 * 1024 };
 
 /// Characters of a text of Meta's that are shown.
 const SHOWN_CHARS_MAX: usize = 500;
-
-/// So many characters of a token at least are taken for the token.
-const TOKEN_HEAD_CHARS: usize = 8;
 
 /// Meta did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +119,7 @@ impl<'a> Graph<'a> {
         let bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
         let mut bearer = bearer.map_err(|_| GraphError::BadToken)?;
         bearer.set_sensitive(true);
-        Ok(Self { outgoing: Outgoing::new()?, meta, token, bearer })
+        Ok(Self { outgoing: Outgoing::new(Reach::Anywhere)?, meta, token, bearer })
     }
 
     /// Puts a public key in the place of the one that Meta holds for a number.
@@ -190,17 +187,9 @@ fn key_in(answer: &Value) -> Option<KeyAtMeta> {
     Some(KeyAtMeta { public_pem, signature_status: text("business_public_key_signature_status").map(str::to_owned) })
 }
 
-/// A text of Meta's for a terminal: of bounded length, without control characters, and without the token, which Meta
-/// repeats, whole or in part, where it finds it malformed.
+/// A text of Meta's for a terminal: of bounded length, without control characters, and without the token.
 fn shown(text: &str, token: &str) -> String {
-    let mut text = text.replace(token, "…");
-    let head: String = token.chars().take(TOKEN_HEAD_CHARS).collect();
-    if head.chars().count() == TOKEN_HEAD_CHARS {
-        while let Some((before, after)) = text.split_once(&head) {
-            let rest = after.find(char::is_whitespace).and_then(|end| after.get(end..)).unwrap_or_default();
-            text = format!("{before}…{rest}");
-        }
-    }
+    let text = without_token(text, token);
     text.chars().take(SHOWN_CHARS_MAX).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

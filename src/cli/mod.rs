@@ -17,15 +17,18 @@
 pub mod args;
 pub mod demo;
 pub mod flow_keys;
+mod gateways;
 mod graph;
 pub mod nouns;
 mod phone;
 pub mod reach;
+mod recipients;
 pub mod sample;
 pub mod secrets;
 pub mod sender;
 pub mod serve;
 pub mod show;
+mod test_send;
 pub mod try_it;
 pub mod upstreams;
 pub mod which_flow;
@@ -45,11 +48,13 @@ use crate::config::{Config, ConfigError};
 use crate::store::StoreError;
 use demo::{DemoArgs, DemoError};
 use flow_keys::NoFlowKey;
+use gateways::NoGateway;
 use graph::GraphError;
 use nouns::flows::{CheckError, Does};
 use nouns::keys::{AtMetaError, KeysError};
 use nouns::{Asked, reload, status};
 use phone::WalkError;
+use recipients::NoRecipient;
 use secrets::NoSecret;
 use sender::SendError;
 use serve::{ServeArgs, ServeError};
@@ -91,6 +96,8 @@ enum Command {
     Drafts(nouns::drafts::Drafts),
     Jobs(nouns::jobs::Jobs),
     Dead(nouns::dead::Dead),
+    Deliveries(nouns::deliveries::Deliveries),
+    Destinations(nouns::destinations::Destinations),
     Leads(nouns::leads::Leads),
     Agents(nouns::agents::Agents),
     Bookings(nouns::bookings::Bookings),
@@ -101,6 +108,7 @@ enum Command {
     #[command(subcommand)]
     Config(ConfigVerb),
     Flows(nouns::flows::Flows),
+    Gateways(nouns::gateways::Gateways),
     Keys(nouns::keys::Keys),
     /// Prints a script that completes commands in a shell
     Completions {
@@ -133,6 +141,10 @@ enum CliError {
     #[error(transparent)]
     Upstream(#[from] NoUpstream),
     #[error(transparent)]
+    Recipient(#[from] NoRecipient),
+    #[error(transparent)]
+    Gateway(#[from] NoGateway),
+    #[error(transparent)]
     FlowCheck(#[from] CheckError),
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -162,6 +174,8 @@ impl CliError {
             | Self::Config(_)
             | Self::FlowKey(_)
             | Self::Upstream(_)
+            | Self::Recipient(_)
+            | Self::Gateway(_)
             | Self::Try(
                 TryError::WhichFlow(_)
                 | TryError::NoSample { .. }
@@ -246,10 +260,13 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Drafts(noun) => noun.asked(now),
         Command::Jobs(noun) => noun.asked(now),
         Command::Dead(noun) => noun.asked(now),
+        Command::Deliveries(noun) => noun.asked(now),
+        Command::Destinations(noun) => noun.asked(),
         Command::Leads(noun) => noun.asked(now),
         Command::Agents(noun) => noun.asked(),
         Command::Bookings(noun) => noun.asked(now),
         Command::Slots(noun) => noun.asked(),
+        Command::Gateways(noun) => noun.asked(),
         Command::Flows(noun) => match noun.does(now) {
             Does::Asks(asked) => asked,
             Does::Checks(check) => return Ok(check.run(load, json, &mut io::stdout())?),
@@ -317,6 +334,8 @@ fn print_config(config: &Config, json: bool) -> Result<(), CliError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     flow_keys::read(config)?;
     upstreams::read(config, &clock)?;
+    recipients::read(config)?;
+    gateways::read(config)?;
     let summary = config.summary(clock.now());
     let mut out = io::stdout();
     if json {
@@ -356,5 +375,8 @@ mod tests {
         assert!(!parsed("flowgate dead retry"));
         assert!(!parsed("flowgate dead retry 7 --all"));
         assert!(!parsed("flowgate dead discard 7 --dry-run"));
+        assert!(parsed("flowgate dead retry --all --destination crm --event lead.assigned --rate 10/s"));
+        assert!(!parsed("flowgate dead retry 7 --rate 10/s"));
+        assert!(!parsed("flowgate dead retry --all --payload {}"));
     }
 }

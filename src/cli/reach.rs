@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::admin::{AdminError, Client, Desk, Question, socket_path};
+use super::test_send;
+use crate::admin::{AdminError, Client, Desk, Question, socket_path, tell_test};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, Verify};
 use crate::current::Current;
@@ -19,8 +20,12 @@ use crate::store::{Store, StoreError, StoreOptions};
 pub fn ask(config: &Config, question: Question, out: &mut dyn FnMut(Value) -> bool) -> Result<(), AdminError> {
     match Client::connect(&socket_path(&config.data))? {
         Some(server) => server.ask(&question, out),
-        None if question == Question::Reload => Err(AdminError::no_server()),
-        None => ask_file(config, question, out),
+        None => match question {
+            Question::Reload | Question::RestartGateway { .. } => Err(AdminError::no_server()),
+            // It needs nothing of the file.
+            Question::TestDestination { name } => tell_test(test_send::from_here(config, &name)?, out),
+            question => ask_file(config, question, out),
+        },
     }
 }
 
@@ -66,6 +71,7 @@ pub(super) fn store_options(config: &Config, serving: bool) -> Result<StoreOptio
     options.message_ttl = config.retention.message_ids;
     options.free_space_min = config.limits.free_space;
     options.jobs_out_max = config.workers.queue;
+    options.routes = Current::new(config.routes.clone());
     options.verify_always = config.store.verify == Verify::Always;
     Ok(options)
 }

@@ -60,6 +60,18 @@ impl Config {
             single.iter().filter(|(_, differs)| *differs).map(|(key, _)| format!("{key} changed")).collect();
         changes.extend(named("flows", &before.flows, &self.flows));
         changes.extend(named("calendars", &before.calendars, &self.calendars));
+        // Which have come and gone: who has read their secrets compares the rest.
+        let names = |config: &Self| config.destinations.keys().map(|name| (name.clone(), ())).collect();
+        changes.extend(named::<_, ()>("destinations", &names(before), &names(self)));
+        let names = |config: &Self| config.gateways.keys().map(|name| (name.clone(), ())).collect();
+        changes.extend(named::<_, ()>("gateways", &names(before), &names(self)));
+        for (flow, routes) in &self.routes.flows {
+            let old = before.routes.flows.get(flow);
+            changes.extend(old.filter(|old| *old != routes).map(|_| format!("flows.{flow}.deliver changed")));
+        }
+        if self.routes.alerts != before.routes.alerts {
+            changes.push("alerts changed".to_owned());
+        }
         changes
     }
 }

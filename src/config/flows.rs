@@ -12,15 +12,16 @@ use super::secrets::SecretRef;
 use super::settings::secret;
 use super::upstream::{self, UpstreamRule};
 use super::value::Item;
-use super::{booking, lead, screens, texts, webhook};
+use super::{booking, deliver, lead, screens, texts, webhook};
 use crate::domain::flow::{ABANDONED_AFTER, Encryption, Flow, Resubmit, SignatureRule, WebhookRule};
 use crate::domain::ids::FlowName;
+use crate::domain::routes::Route;
 use crate::domain::time::Millis;
 
 /// Paths that the server answers itself.
 const TAKEN_PATHS: [&str; 3] = ["/webhook", "/healthz", "/readyz"];
 
-/// Below this, unofficial gateways will call.
+/// Below this, unofficial gateways call.
 const TAKEN_FOLDER: &str = "/gateways";
 
 /// No proxy lets much longer ones through.
@@ -41,17 +42,21 @@ pub(super) struct Declared {
     pub(super) flows: BTreeMap<FlowName, Arc<Flow>>,
     pub(super) keys: BTreeMap<FlowName, KeyPlaces>,
     pub(super) upstreams: BTreeMap<FlowName, UpstreamRule>,
+    /// Who is told of their events.
+    pub(super) routes: BTreeMap<FlowName, Vec<Route>>,
 }
 
-/// Reads `[flows]`. `calendars` are the names under `[calendars]`, `folder` is the config's.
-pub(super) fn read(root: &Table<'_>, calendars: &[&str], folder: &Path) -> Declared {
+/// Reads `[flows]`. `calendars` and `destinations` are the names under those tables, `folder` is the config's.
+pub(super) fn read(root: &Table<'_>, calendars: &[&str], destinations: &[&str], folder: &Path) -> Declared {
     let Some(flows) = root.get("flows") else { return Declared::default() };
     let read = flows.names(|table| {
         let mut paths: BTreeMap<String, String> = BTreeMap::new();
         let mut rules: Vec<(String, WebhookRule)> = Vec::new();
         let mut read = Declared::default();
         for item in table.named() {
-            let Some((flow, keys, upstream)) = flow(&item, calendars, folder) else { continue };
+            let Some(Entry { flow, keys, upstream, routes }) = flow(&item, calendars, destinations, folder) else {
+                continue;
+            };
             let name = flow.name.to_string();
             if let Some(other) = paths.insert(flow.path.clone(), name.clone()) {
                 item.refuse_key(format!("flows `{other}` and `{name}` have the same path, {}", flow.path));
@@ -65,6 +70,7 @@ pub(super) fn read(root: &Table<'_>, calendars: &[&str], folder: &Path) -> Decla
             rules.push((name, flow.webhook.clone()));
             read.keys.extend(keys.map(|keys| (flow.name.clone(), keys)));
             read.upstreams.extend(upstream.map(|upstream| (flow.name.clone(), upstream)));
+            read.routes.insert(flow.name.clone(), routes);
             read.flows.insert(flow.name.clone(), Arc::new(flow));
         }
         read
@@ -72,12 +78,20 @@ pub(super) fn read(root: &Table<'_>, calendars: &[&str], folder: &Path) -> Decla
     read.unwrap_or_default()
 }
 
+/// One flow, and what stands in its table beside it.
+struct Entry {
+    flow: Flow,
+    keys: Option<KeyPlaces>,
+    upstream: Option<UpstreamRule>,
+    routes: Vec<Route>,
+}
+
 /// One flow; `None` where it has no name or no path.
-fn flow(item: &Item<'_>, calendars: &[&str], folder: &Path) -> Option<(Flow, Option<KeyPlaces>, Option<UpstreamRule>)> {
+fn flow(item: &Item<'_>, calendars: &[&str], destinations: &[&str], folder: &Path) -> Option<Entry> {
     let name = item.parsed_key(FlowName::new);
     item.table(|table| {
         let keys = encryption(table, folder);
-        table.refuse_for_now("deliver", "deliveries");
+        let routes = table.get("deliver").map(|item| deliver::read(&item, destinations, deliver::Kind::Flow));
         let signature = table.get("signature").and_then(|item| item.word(&["required", "none"]));
         let screens = table.get("screens").map(|item| screens::read(&item, calendars)).unwrap_or_default();
         let upstream = upstream::read(table, keys.is_some(), &screens, folder);
@@ -102,7 +116,7 @@ fn flow(item: &Item<'_>, calendars: &[&str], folder: &Path) -> Option<(Flow, Opt
             name: name?,
             path: path?,
         };
-        Some((flow, keys, upstream))
+        Some(Entry { flow, keys, upstream, routes: routes.unwrap_or_default() })
     })?
 }
 
@@ -248,22 +262,6 @@ mod tests {
                     "encryption = \"nope\"",
                     "2:14: flows.form.encryption: \"nope\" is not known here: did you mean `none`?",
                 ),
-            ],
-        );
-    }
-
-    #[test]
-    fn what_comes_with_later_versions_is_refused_and_never_suggested() {
-        assert_refused(
-            "[flows.form]",
-            &[("deliver = [\"crm\"]", "2:1: `deliver`: this version has no deliveries yet")],
-        );
-        assert!(!refused("[flows.form]\ndelivr = []").contains("`deliver`"));
-        assert_refused(
-            "",
-            &[
-                ("[destinations.crm]", "2:2: `destinations`: this version has no deliveries yet"),
-                ("[gateways.waha]", "2:2: `gateways`: this version has no unofficial gateways yet"),
             ],
         );
     }

@@ -11,9 +11,12 @@
 mod booking;
 mod calendars;
 mod changes;
+mod deliver;
+mod destinations;
 mod error;
 mod fields;
 mod flows;
+mod gateways;
 mod graph;
 mod lead;
 mod nearest;
@@ -28,6 +31,7 @@ pub mod units;
 mod upstream;
 mod value;
 mod webhook;
+mod whatsapp;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -36,17 +40,21 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use destinations::{Destination, Means, WebhookRule};
 pub use error::{ConfigError, Problem};
 pub use flows::KeyPlaces;
+pub use gateways::{Gateway, GatewayKeys, GatewayRule};
 pub use secrets::{InvalidSecretRef, Secret, SecretError, SecretRef};
 pub use settings::{Limits, Meta, Retention, StoreSettings, Verify, Workers};
-pub use summary::{CalendarSummary, DaySummary, FlowSummary, Summary};
+pub use summary::{CalendarSummary, DaySummary, DestinationSummary, FlowSummary, GatewaySummary, Summary};
 pub use upstream::{Fallback, RESERVE, UpstreamRule};
+pub use whatsapp::WhatsappRule;
 
 use crate::domain::calendar::Calendar;
 use crate::domain::flow::Flow;
-use crate::domain::ids::{CalendarName, FlowName};
+use crate::domain::ids::{CalendarName, DestinationName, FlowName, GatewayName};
 use crate::domain::retry::RetryPolicy;
+use crate::domain::routes::Routes;
 use raw::{Report, Table};
 
 /// Where a config is looked for when none is named, in this order.
@@ -86,6 +94,12 @@ pub struct Config {
     pub upstreams: BTreeMap<FlowName, UpstreamRule>,
     /// The calendars.
     pub calendars: BTreeMap<CalendarName, Arc<Calendar>>,
+    /// Who is told outside.
+    pub destinations: BTreeMap<DestinationName, Destination>,
+    /// What they are told of.
+    pub routes: Routes,
+    /// The unofficial gateways.
+    pub gateways: BTreeMap<GatewayName, Gateway>,
 }
 
 impl Config {
@@ -145,19 +159,35 @@ impl Config {
 
     fn read(file: &Path, root: &Table<'_>) -> Self {
         let folder = file.parent().unwrap_or(Path::new(""));
-        root.refuse_for_now("destinations", "deliveries");
-        root.refuse_for_now("gateways", "unofficial gateways");
         let settings::Places { listen, admin_listen, data } = settings::Places::read(root, folder);
-        let flows::Declared { flows, keys, upstreams } = flows::read(root, &calendars::names(root), folder);
+        let known = destinations::names(root);
+        let flows::Declared { flows, keys, upstreams, mut routes } =
+            flows::read(root, &calendars::names(root), &known, folder);
+        let (meta, retry) = (Meta::read(root, folder), settings::retry(root));
+        let destinations = destinations::read(root, retry, &meta, folder);
+        destinations::narrow(routes.values_mut(), &destinations);
+        let alerts = root.get("alerts").map(|item| {
+            let routes = deliver::read(&item, &known, deliver::Kind::Alerts);
+            destinations::refuse_alerts(&item, &routes, &destinations);
+            routes
+        });
+        let names: Vec<&str> = flows.keys().map(FlowName::as_str).collect();
         Self {
+            gateways: gateways::read(root, &names, folder),
             file: file.to_owned(),
             listen,
             admin_listen,
             data,
-            meta: Meta::read(root, folder),
+            meta,
             limits: Limits::read(root),
             workers: Workers::read(root),
-            retry: settings::retry(root),
+            routes: Routes {
+                flows: routes,
+                alerts: alerts.unwrap_or_default(),
+                ordered: destinations::ordered(&destinations),
+            },
+            destinations,
+            retry,
             retention: Retention::read(root),
             store: StoreSettings::read(root),
             flows,

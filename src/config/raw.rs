@@ -4,7 +4,7 @@
 //! may have are those it was asked for: there is no second list of them. Single values are `value`'s; what they mean is
 //! left to the readers beside these two files.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
@@ -81,8 +81,8 @@ pub(super) struct Table<'d> {
     pub(super) name: String,
     place: usize,
     asked: RefCell<Vec<&'static str>>,
-    /// Keys that were refused already, and that nobody is to be told to write.
-    barred: RefCell<Vec<&'static str>>,
+    /// Its other keys are not looked at any more.
+    is_given_up: Cell<bool>,
 }
 
 impl<'d> Table<'d> {
@@ -101,7 +101,8 @@ impl<'d> Table<'d> {
     }
 
     pub(super) const fn new(report: &'d Report<'d>, entries: &'d DeTable<'d>, name: String, place: usize) -> Self {
-        Self { report, entries, name, place, asked: RefCell::new(Vec::new()), barred: RefCell::new(Vec::new()) }
+        let asked = RefCell::new(Vec::new());
+        Self { report, entries, name, place, asked, is_given_up: Cell::new(false) }
     }
 
     /// The value of `key`.
@@ -133,14 +134,6 @@ impl<'d> Table<'d> {
             self.entries.iter().map(|(key, value)| self.item(key.get_ref(), key.span(), value)).collect();
         items.sort_by_key(|item| item.key_place);
         items
-    }
-
-    /// Refuses `key`, which is for a version to come.
-    pub(super) fn refuse_for_now(&self, key: &'static str, missing: &str) {
-        self.barred.borrow_mut().push(key);
-        if let Some((typed, _)) = self.entries.get_key_value(key) {
-            self.report.add(typed.span().start, format!("`{key}`: this version has no {missing} yet"));
-        }
     }
 
     /// How many problems were reported so far: whoever draws a conclusion looks whether a mistake has come before it.
@@ -178,11 +171,19 @@ impl<'d> Table<'d> {
         Item { report: self.report, key, key_place: span.start, name, value }
     }
 
+    /// Leaves all further keys alone: which of them are right can't be told.
+    pub(super) fn ask_nothing_more(&self) {
+        self.is_given_up.set(true);
+    }
+
     pub(super) fn refuse_unknown_keys(&self) {
-        let (asked, barred) = (self.asked.borrow(), self.barred.borrow());
+        if self.is_given_up.get() {
+            return;
+        }
+        let asked = self.asked.borrow();
         for (key, _) in self.entries {
             let name = key.get_ref();
-            if asked.iter().chain(barred.iter()).any(|known| known == name) {
+            if asked.iter().any(|known| known == name) {
                 continue;
             }
             let within = if self.name.is_empty() { String::new() } else { format!(" in {}", self.name) };

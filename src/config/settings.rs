@@ -230,12 +230,20 @@ impl Workers {
 }
 
 /// Reads `[retry]`.
+/// How often the jobs of flowgate itself are tried, as shipped.
+const RETRY: RetryPolicy = RetryPolicy { first: Millis::new(5 * SECOND), ceiling: Millis::new(6 * HOUR), attempts: 24 };
+
 pub(super) fn retry(root: &Table<'_>) -> RetryPolicy {
-    read_or_default(root, "retry", |table| {
+    retry_within(root, RETRY)
+}
+
+/// Reads `retry` of `within`; what it does not say is as in `default`.
+pub(super) fn retry_within(within: &Table<'_>, default: RetryPolicy) -> RetryPolicy {
+    let read = within.table("retry", |table| {
         let policy = RetryPolicy {
-            first: table.length("first", Millis::new(5 * SECOND), Millis::new(1)..=Millis::new(DAY)),
-            ceiling: table.length("ceiling", Millis::new(6 * HOUR), Millis::new(1)..=Millis::new(7 * DAY)),
-            attempts: table.count("attempts", 24, 1..=1000),
+            first: table.length("first", default.first, Millis::new(1)..=Millis::new(DAY)),
+            ceiling: table.length("ceiling", default.ceiling, Millis::new(1)..=Millis::new(7 * DAY)),
+            attempts: table.count("attempts", default.attempts, 1..=1000),
         };
         if policy.ceiling < policy.first {
             let (first, ceiling) = (units::show_length(policy.first), units::show_length(policy.ceiling));
@@ -244,7 +252,8 @@ pub(super) fn retry(root: &Table<'_>) -> RetryPolicy {
             }
         }
         policy
-    })
+    });
+    read.unwrap_or(default)
 }
 
 impl Retention {

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::Config;
+use super::destinations::{Destination, Means};
+use super::gateways::GatewayRule;
 use super::secrets::SecretRef;
 use super::units;
 use super::upstream::UpstreamRule;
@@ -13,6 +15,8 @@ use crate::domain::calendar::Calendar;
 use crate::domain::carried::carried;
 use crate::domain::complaint::Complaint;
 use crate::domain::flow::{Encryption, Flow, SignatureRule};
+use crate::domain::ids::{DestinationName, GatewayName};
+use crate::domain::routes::Route;
 use crate::domain::time::{Millis, Timestamp};
 
 /// Days with free starts that are shown of each calendar.
@@ -39,6 +43,12 @@ pub struct Summary {
     pub flows: Vec<FlowSummary>,
     /// The calendars, by name.
     pub calendars: Vec<CalendarSummary>,
+    /// The destinations, by name.
+    pub destinations: Vec<DestinationSummary>,
+    /// The unofficial gateways, by name.
+    pub gateways: Vec<GatewaySummary>,
+    /// Those that alerts go to.
+    pub alerts: Vec<String>,
     /// What is allowed but should be known, one sentence each.
     pub notes: Vec<String>,
 }
@@ -62,6 +72,42 @@ pub struct FlowSummary {
     pub calendar: Option<String>,
     /// The team that takes its leads.
     pub team: Option<String>,
+    /// The destinations that are told of its events.
+    pub deliver: Vec<String>,
+}
+
+/// What one destination comes to.
+#[derive(Clone, Debug, Serialize)]
+pub struct DestinationSummary {
+    /// Its name.
+    pub name: String,
+    /// `webhook` or `whatsapp`.
+    pub kind: &'static str,
+    /// Its scheme, host and port: the rest of a URL may be a secret.
+    pub host: String,
+    /// Whether what it is told is signed, as only webhooks can be.
+    pub signed: bool,
+}
+
+/// What one unofficial gateway comes to.
+#[derive(Clone, Debug, Serialize)]
+pub struct GatewaySummary {
+    /// Its name.
+    pub name: String,
+    /// Which program it is.
+    pub kind: &'static str,
+    /// Where its API is.
+    pub url: String,
+    /// Its session.
+    pub session: String,
+    /// Where its webhook is to send to, below this server's address.
+    pub webhook: String,
+    /// How often it is looked at.
+    pub check: String,
+    /// After how long a silence it is suspected.
+    pub silent_after: Option<String>,
+    /// The flows that texts can be forms of.
+    pub forms: Vec<String>,
 }
 
 /// What one calendar comes to.
@@ -95,10 +141,18 @@ impl Config {
             listen: self.listen,
             admin_listen: self.admin_listen,
             data: self.data.display().to_string(),
-            flows: self.flows.values().map(|flow| FlowSummary::of(flow, self.upstreams.get(&flow.name))).collect(),
+            flows: self.flows.values().map(|flow| self.flow_summary(flow)).collect(),
             calendars: self.calendars.values().map(|calendar| CalendarSummary::of(calendar, now)).collect(),
+            destinations: self.destinations.iter().map(|(name, rule)| DestinationSummary::of(name, rule)).collect(),
+            gateways: self.gateways.iter().map(|(name, gateway)| GatewaySummary::of(name, &gateway.rule)).collect(),
+            alerts: names(&self.routes.alerts),
             notes: self.notes().into_iter().chain(self.flows.values().flat_map(|flow| hints(flow))).collect(),
         }
+    }
+
+    fn flow_summary(&self, flow: &Flow) -> FlowSummary {
+        let routes = self.routes.flows.get(&flow.name).map(Vec::as_slice).unwrap_or_default();
+        FlowSummary { deliver: names(routes), ..FlowSummary::of(flow, self.upstreams.get(&flow.name)) }
     }
 
     /// What is allowed but should be known, one sentence each, without any secret.
@@ -119,6 +173,25 @@ impl Config {
         for (flow, rule) in &self.upstreams {
             let found = self.flows.get(flow).map(|flow| rule.notes(flow, self.limits.request)).unwrap_or_default();
             notes.extend(found.into_iter().map(|note| format!("flow {flow}: {note}")));
+        }
+        for (name, destination) in &self.destinations {
+            notes.extend(destination.notes().into_iter().map(|note| format!("destination {name}: {note}")));
+            let is_told =
+                self.routes.flows.values().chain([&self.routes.alerts]).flatten().any(|route| route.to == *name);
+            if !is_told {
+                notes.push(format!(
+                    "destination {name}: nothing goes there: name it in the `deliver` of a flow, or in `alerts`"
+                ));
+            }
+        }
+        for (name, gateway) in &self.gateways {
+            notes.extend(gateway.notes().into_iter().map(|note| format!("gateway {name}: {note}")));
+        }
+        if !self.gateways.is_empty() && self.routes.alerts.is_empty() {
+            notes.push(
+                "nobody is told when a gateway's session drops or needs a person: name a destination in `alerts`"
+                    .to_owned(),
+            );
         }
         for flow in self.flows.values().filter(|flow| flow.signature == SignatureRule::None) {
             notes.push(format!(
@@ -198,8 +271,41 @@ impl FlowSummary {
             upstream: upstream.map(|rule| rule.url.to_string()),
             calendar: flow.booking.as_ref().map(|booking| booking.calendar.to_string()),
             team: flow.lead.as_ref().map(|lead| lead.team.to_string()),
+            deliver: Vec::new(),
         }
     }
+}
+
+impl DestinationSummary {
+    fn of(name: &DestinationName, rule: &Destination) -> Self {
+        let url = rule.means.url();
+        let authority = url.authority().map_or("", |authority| authority.as_str());
+        let (kind, signed) = match &rule.means {
+            Means::Webhook(webhook) => ("webhook", !webhook.secrets.is_empty()),
+            Means::Whatsapp(_) => ("whatsapp", false),
+        };
+        let host = format!("{}://{authority}", url.scheme_str().unwrap_or_default());
+        Self { name: name.to_string(), kind, host, signed }
+    }
+}
+
+impl GatewaySummary {
+    fn of(name: &GatewayName, rule: &GatewayRule) -> Self {
+        Self {
+            name: name.to_string(),
+            kind: rule.kind.as_str(),
+            url: rule.url.clone(),
+            session: rule.session.clone(),
+            webhook: format!("/gateways/{name}"),
+            check: units::show_length(rule.check),
+            silent_after: rule.silent_after.map(units::show_length),
+            forms: rule.forms.iter().map(|form| form.flow.to_string()).collect(),
+        }
+    }
+}
+
+fn names(routes: &[Route]) -> Vec<String> {
+    routes.iter().map(|route| route.to.to_string()).collect()
 }
 
 impl CalendarSummary {
@@ -228,6 +334,11 @@ impl fmt::Display for Summary {
         writeln!(f, "  data          {}", self.data)?;
         self.flows.iter().try_for_each(|flow| flow.fmt(f))?;
         self.calendars.iter().try_for_each(|calendar| calendar.fmt(f))?;
+        self.destinations.iter().try_for_each(|destination| destination.fmt(f))?;
+        self.gateways.iter().try_for_each(|gateway| gateway.fmt(f))?;
+        if !self.alerts.is_empty() {
+            writeln!(f, "alerts go to {}", self.alerts.join(", "))?;
+        }
         self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))
     }
 }
@@ -247,7 +358,37 @@ impl fmt::Display for FlowSummary {
             writeln!(f, "  asks          {url}")?;
         }
         writeln!(f, "  books in      {}", self.calendar.as_deref().unwrap_or("nothing"))?;
-        writeln!(f, "  leads go to   {}", self.team.as_deref().unwrap_or("nobody"))
+        writeln!(f, "  leads go to   {}", self.team.as_deref().unwrap_or("nobody"))?;
+        if !self.deliver.is_empty() {
+            writeln!(f, "  tells         {}", self.deliver.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for DestinationSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "destination {}", self.name)?;
+        let how = match (self.kind, self.signed) {
+            ("whatsapp", _) => " (WhatsApp messages)",
+            (_, true) => "",
+            (_, false) => " (not signed)",
+        };
+        writeln!(f, "  at            {}{how}", self.host)
+    }
+}
+
+impl fmt::Display for GatewaySummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "gateway {} ({})", self.name, self.kind)?;
+        writeln!(f, "  at            {}, session {}", self.url, self.session)?;
+        let silent = self.silent_after.as_ref().map(|after| format!(", restarted when silent for {after}"));
+        writeln!(f, "  looked at     every {}{}", self.check, silent.unwrap_or_default())?;
+        writeln!(f, "  webhook       {}", self.webhook)?;
+        if !self.forms.is_empty() {
+            writeln!(f, "  texts become  forms of {}", self.forms.join(", "))?;
+        }
+        Ok(())
     }
 }
 

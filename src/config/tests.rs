@@ -141,14 +141,14 @@ batch = 0
 [flows.form]
 paht = "/form"
 encryption = "required"
-deliver = ["crm"]
+deliver = ["cmr"]
 booking = { calendar = "chiar", date = "day", time = "time" }
 [calendars.chair]
 timezone = "Berlin"
 slot = "30m"
 open = { mon = ["09:00-12:00", "11:00-13:00"] }
 [destinations.crm]
-url = "https://crm.example"
+url = "http://192.168.0.1"
 "#
         ),
         @r#"
@@ -157,10 +157,10 @@ url = "https://crm.example"
     config.toml:5:9: limits.batch: must be from 1 to 65536, and is 0
     config.toml:6:8: flows.form: `private_keys` is missing: an encrypted flow needs one, like ["file:flow_key.pem"]
     config.toml:7:1: unknown key `paht` in flows.form: did you mean `path`?
-    config.toml:9:1: `deliver`: this version has no deliveries yet
+    config.toml:9:12: flows.form.deliver: there is no destination "cmr": did you mean `crm`?
     config.toml:10:24: flows.form.booking.calendar: there is no calendar "chiar": did you mean `chair`?
     config.toml:12:12: calendars.chair.timezone: there is no time zone "Berlin": did you mean "Europe/Berlin"?
-    config.toml:15:2: `destinations`: this version has no deliveries yet
+    config.toml:16:7: destinations.crm.url: is on this machine or in a network of one's own: if that is meant, write `allow_private = true`
     "#
     );
 }

@@ -65,6 +65,15 @@ impl Breaker {
         Self { rule, state: State::Closed { failures: 0 }, turn: 0 }
     }
 
+    /// Until when all calls are refused, if they are.
+    #[must_use]
+    pub const fn open_until(&self) -> Option<Duration> {
+        match self.state {
+            State::Open { until } => Some(until),
+            State::Closed { .. } | State::Probing => None,
+        }
+    }
+
     /// Leave for a call at `now`; `None` while the other side is to be left alone.
     #[must_use]
     pub fn enter(&mut self, now: Duration) -> Option<Pass> {

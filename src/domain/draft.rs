@@ -3,6 +3,9 @@
 //! Each screen's fields are merged over those before, the last answer wins, and a field that was taken back (null) is
 //! taken back. Who finishes the form takes the draft along; keeping it in between is the store's.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -33,6 +36,24 @@ pub enum DraftState {
     Open,
     /// It has been still for longer than its flow waits. It stays, and goes on where it was if they come back.
     Abandoned,
+}
+
+/// How long each flow waits for the next screen before it takes a draft for abandoned. Its copies are the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Patience(Arc<BTreeMap<FlowName, Millis>>);
+
+impl FromIterator<(FlowName, Millis)> for Patience {
+    fn from_iter<I: IntoIterator<Item = (FlowName, Millis)>>(flows: I) -> Self {
+        Self(Arc::new(flows.into_iter().collect()))
+    }
+}
+
+impl Patience {
+    /// Whether the user of `draft` has left it by `now`. Of a flow that is gone from the config nobody knows.
+    #[must_use]
+    pub fn is_over(&self, draft: &Draft, now: Timestamp) -> bool {
+        self.0.get(&draft.flow).is_some_and(|patience| draft.state(now, *patience) == DraftState::Abandoned)
+    }
 }
 
 impl DraftState {

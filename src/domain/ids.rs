@@ -112,6 +112,8 @@ number!(/** An agent. */ AgentId);
 
 name!(/** A flow, as the config names it. */ FlowName, "flow name", typed_name);
 name!(/** A calendar, as the config names it. */ CalendarName, "calendar name", typed_name);
+name!(/** A destination, as the config names it. */ DestinationName, "destination name", typed_name);
+name!(/** An unofficial gateway, as the config names it. */ GatewayName, "gateway name", typed_name);
 name!(/** A team of agents. */ TeamName, "team name", typed_name);
 name!(/** An agent, as an admin named it. */ AgentName, "agent name", typed_name);
 name!(

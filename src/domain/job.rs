@@ -16,6 +16,8 @@ pub enum JobKind {
     Process,
     /// Reads a webhook message that could not be read, or that no flow claimed, once more.
     Message,
+    /// Tells a destination of an event.
+    Deliver,
 }
 
 impl JobKind {
@@ -25,6 +27,7 @@ impl JobKind {
         match self {
             Self::Process => "process",
             Self::Message => "message",
+            Self::Deliver => "deliver",
         }
     }
 }
@@ -69,6 +72,8 @@ pub enum JobEvent {
     Revive,
     /// An admin gives a dead letter up.
     Discard,
+    /// What was taken turns out not to have arrived.
+    Reopen,
 }
 
 /// An event that a job in this state can't take.
@@ -89,6 +94,7 @@ impl JobEvent {
             Self::Bury => "become a dead letter",
             Self::Revive => "be run again",
             Self::Discard => "be discarded",
+            Self::Reopen => "be taken up again",
         }
     }
 }
@@ -101,7 +107,9 @@ impl JobState {
     pub const fn after(self, event: JobEvent) -> Result<Self, NotAllowed> {
         match (self, event) {
             (Self::Scheduled, JobEvent::Finish) => Ok(Self::Done),
-            (Self::Scheduled, JobEvent::Retry) | (Self::Dead, JobEvent::Revive) => Ok(Self::Scheduled),
+            (Self::Scheduled, JobEvent::Retry) | (Self::Dead, JobEvent::Revive) | (Self::Done, JobEvent::Reopen) => {
+                Ok(Self::Scheduled)
+            }
             (Self::Scheduled, JobEvent::Bury) => Ok(Self::Dead),
             (Self::Dead, JobEvent::Discard) => Ok(Self::Discarded),
             (state, event) => Err(NotAllowed { state, event }),
@@ -129,7 +137,7 @@ pub struct Job {
     pub kind: JobKind,
     /// Where it stands.
     pub state: JobState,
-    /// The submission it carries; for a message, the one it became.
+    /// The submission it carries, or tells of; for a message, the one it became.
     pub submission: Option<SubmissionId>,
     /// When it came to be.
     pub created_at: Timestamp,
@@ -147,6 +155,26 @@ pub struct Job {
     pub success: Option<Attempt>,
     /// The lead it led to.
     pub lead: Option<LeadId>,
+}
+
+impl Job {
+    /// A job that is due at once.
+    #[must_use]
+    pub const fn new(kind: JobKind, submission: Option<SubmissionId>, now: Timestamp) -> Self {
+        Self {
+            kind,
+            state: JobState::Scheduled,
+            submission,
+            created_at: now,
+            due_at: now,
+            attempts: 0,
+            attempts_since_revival: 0,
+            crashes: 0,
+            last_error: None,
+            success: None,
+            lead: None,
+        }
+    }
 }
 
 /// A dead letter, as the file has it: all of it, whatever happens to the rows that it came from.
@@ -168,7 +196,7 @@ mod tests {
 
     #[test]
     fn the_table_of_states_is_all_there_is() {
-        use JobEvent::{Bury, Discard, Finish, Retry, Revive};
+        use JobEvent::{Bury, Discard, Finish, Reopen, Retry, Revive};
         use JobState::{Dead, Discarded, Done, Scheduled};
         let allowed = [
             (Scheduled, Finish, Done),
@@ -176,9 +204,10 @@ mod tests {
             (Scheduled, Bury, Dead),
             (Dead, Revive, Scheduled),
             (Dead, Discard, Discarded),
+            (Done, Reopen, Scheduled),
         ];
         for state in [Scheduled, Done, Dead, Discarded] {
-            for event in [Finish, Retry, Bury, Revive, Discard] {
+            for event in [Finish, Retry, Bury, Revive, Discard, Reopen] {
                 let expected = allowed.iter().find(|(s, e, _)| (*s, *e) == (state, event)).map(|(_, _, to)| *to);
                 assert_eq!(state.after(event).ok(), expected, "{state:?} {event:?}");
             }

@@ -4,6 +4,7 @@
 //! [`time::Timestamp`], chance as a number, what the file holds as values. Whoever calls does the reading before and
 //! the writing after.
 
+pub mod address;
 pub mod arrival;
 pub mod booking;
 pub mod booking_rule;
@@ -11,19 +12,28 @@ pub mod breaker;
 pub mod calendar;
 pub mod carried;
 pub mod claim;
+pub mod cloud_error;
 pub mod complaint;
+pub mod delivery;
 pub mod draft;
+pub mod event;
 pub mod field;
 pub mod flaw;
 pub mod flow;
+
+pub mod gateway;
 pub mod gauge;
 pub mod health_event;
 pub mod ids;
 pub mod job;
 pub mod lead;
+pub mod message;
+pub mod pace;
 pub mod pattern;
+pub mod receipt;
 pub mod retry;
 pub mod roster;
+pub mod routes;
 pub mod screen;
 pub mod screen_data;
 pub mod submission;

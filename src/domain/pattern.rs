@@ -35,6 +35,18 @@ impl Pattern {
         &self.typed
     }
 
+    /// The names of its groups.
+    pub fn group_names(&self) -> impl Iterator<Item = &str> {
+        self.regex.capture_names().flatten()
+    }
+
+    /// The named groups of `text`, in the order of the expression, if all of it fits.
+    #[must_use]
+    pub fn groups<'t>(&self, text: &'t str) -> Option<Vec<(&str, &'t str)>> {
+        let found = self.regex.captures(text)?;
+        Some(self.group_names().filter_map(|name| Some((name, found.name(name)?.as_str()))).collect())
+    }
+
     /// Whether all of `text` fits it.
     #[must_use]
     pub fn fits(&self, text: &str) -> bool {

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::ids::{Customer, FlowName, FlowToken, MessageId, SubmissionId};
+use super::ids::{Customer, FlowName, FlowToken, GatewayName, MessageId, SubmissionId};
 use super::time::Timestamp;
 
 /// The door a submission came through.
@@ -19,6 +19,8 @@ pub enum Channel {
     Webhook,
     /// A flow's own path, in an encrypted envelope.
     Encrypted,
+    /// A text message that an unofficial gateway brought.
+    Gateway,
 }
 
 impl Channel {
@@ -29,6 +31,7 @@ impl Channel {
             Self::Plain => "plain",
             Self::Webhook => "webhook",
             Self::Encrypted => "encrypted",
+            Self::Gateway => "gateway",
         }
     }
 }
@@ -81,6 +84,12 @@ impl IdempotencyKey {
         Self::of("message", &[id.as_str()])
     }
 
+    /// A message that an unofficial gateway brought: its id tells it from the others of that gateway only.
+    #[must_use]
+    pub fn of_gateway_message(gateway: &GatewayName, id: &str) -> Self {
+        Self::of("gateway message", &[gateway.as_str(), id])
+    }
+
     /// A plain form without a usable token: the user and the answers.
     ///
     /// `data` is the text as it came: a sender that tries again sends the same text.
@@ -110,6 +119,12 @@ impl IdempotencyKey {
     #[must_use]
     pub fn of_customer(flow: &FlowName, name: &str) -> Self {
         Self::of("customer", &[flow.as_str(), name])
+    }
+
+    /// A delivery, by its number, time, destination and body.
+    #[must_use]
+    pub fn of_delivery(parts: [&str; 4]) -> Self {
+        Self::of("delivery", &parts)
     }
 
     /// The customer behind a submission, as long as nothing names them: likewise.

@@ -1,7 +1,7 @@
 //! The listener: connections, limits, deadlines, and the way of one request.
 //!
 //! ```text
-//! listener ─▶ guard (deadlines of the head, errors with a body) ─▶ hyper ─▶ service ─▶ flows | webhook | health
+//! listener ─▶ guard (deadlines of the head, errors with a body) ─▶ hyper ─▶ service ─▶ flows | webhook | gateways | health
 //!                                                                          body (limit, budget, deadline) ─▶ intake ─▶ store
 //! encrypted flows, behind body: encrypted ─▶ opener (RSA, in threads of its own) ─▶ exchange ─▶ screens ─▶ sealed
 //! ```
@@ -16,6 +16,7 @@ mod complaints;
 mod encrypted;
 mod exchange;
 mod flows;
+mod gateways;
 mod guard;
 mod health;
 mod listener;
@@ -27,6 +28,7 @@ mod service;
 mod trace;
 mod turns;
 mod upstream;
+mod vigil;
 mod watch;
 mod webhook;
 
@@ -34,6 +36,7 @@ pub use admin::AdminServer;
 pub use listener::Server;
 pub use service::{App, Limits, Trust};
 pub use upstream::{Upstream, UpstreamError};
+pub use vigil::Vigil;
 pub use watch::Watch;
 
 #[cfg(test)]

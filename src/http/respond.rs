@@ -7,7 +7,7 @@ use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::domain::calendar::{Slot, SlotRefused};
-use crate::intake::{BadSignature, IntakeError};
+use crate::intake::{BadProof, BadSignature, IntakeError};
 use crate::store::Busy;
 
 use super::body::BodyError;
@@ -34,6 +34,8 @@ pub(super) enum Refusal {
     Method(&'static str),
     #[error(transparent)]
     Signature(#[from] BadSignature),
+    #[error(transparent)]
+    Proof(#[from] BadProof),
     #[error("{0}")]
     MediaType(&'static str),
     #[error(transparent)]
@@ -64,7 +66,7 @@ impl Refusal {
         match self {
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
-            Self::Signature(_) => (StatusCode::UNAUTHORIZED, "bad_signature"),
+            Self::Signature(_) | Self::Proof(_) => (StatusCode::UNAUTHORIZED, "bad_signature"),
             Self::MediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
             Self::Body(BodyError::TooLarge { .. }) | Self::DraftTooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "too_large")

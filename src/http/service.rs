@@ -13,9 +13,10 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::config::{Config, Secret};
 use crate::domain::flow::{Encryption, Flow, SignatureRule};
-use crate::domain::ids::FlowName;
+use crate::domain::ids::{FlowName, GatewayName};
 use crate::domain::time::Millis;
-use crate::intake::{BadSignature, Catalog, Claim, PrivateKey, Signers};
+use crate::gateways::Board;
+use crate::intake::{BadProof, BadSignature, Catalog, Claim, Door, PrivateKey, Signers};
 use crate::store::Store;
 
 use super::body::{self, Budget, Share};
@@ -26,8 +27,10 @@ use super::trace::{Figures, Room, Trace};
 use super::turns::Turns;
 use super::upstream::Upstream;
 use super::watch::Watch;
-use super::{flows, health, webhook};
+use super::{flows, gateways, health, webhook};
 
+/// Below this, gateways call.
+const GATEWAYS: &str = "/gateways/";
 const SIGNATURE: &str = "x-hub-signature-256";
 
 /// Bounds of the listener; units and defaults are the config's.
@@ -75,6 +78,8 @@ pub struct Trust {
     pub keys: BTreeMap<FlowName, Arc<[PrivateKey]>>,
     /// The programs that say what flows show.
     pub upstreams: BTreeMap<FlowName, Arc<Upstream>>,
+    /// What the webhooks of unofficial gateways are held against.
+    pub doors: BTreeMap<GatewayName, Door>,
 }
 
 /// All that requests are answered with.
@@ -86,6 +91,8 @@ pub struct App {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) opener: Arc<Opener>,
     pub(super) turns: Arc<Turns>,
+    /// Where the keepers of gateways are told what their webhooks say.
+    pub(super) board: Board,
     budget: Budget,
     flows: HashMap<String, Route>,
     figures: Arc<Figures>,
@@ -103,7 +110,7 @@ pub(super) struct Route {
 }
 
 impl App {
-    /// What answers for these flows. How the encrypted ones do goes to `watch`.
+    /// What answers for these flows. How the encrypted ones do goes to `watch`, what gateways say to `board`.
     ///
     /// # Errors
     /// The system's, where it gives no thread to open envelopes in.
@@ -113,12 +120,12 @@ impl App {
         limits: Limits,
         store: Store,
         clock: Arc<dyn Clock>,
-        watch: Watch,
+        (watch, board): (Watch, Board),
     ) -> io::Result<Self> {
         let flows = routes(&catalog, &trust, |_| Arc::default());
         let budget = Budget::new(limits.bodies);
         let (opener, figures) = (Arc::new(Opener::start()?), Arc::new(Figures::new(watch)));
-        Ok(Self { catalog, trust, limits, store, clock, opener, turns: Arc::default(), budget, flows, figures })
+        Ok(Self { catalog, trust, limits, store, clock, opener, turns: Arc::default(), board, budget, flows, figures })
     }
 
     /// What answers after a reload: by other flows, in whom it trusts and within which limits (but for those of the
@@ -136,6 +143,7 @@ impl App {
             clock: Arc::clone(&self.clock),
             opener: Arc::clone(&self.opener),
             turns: Arc::clone(&self.turns),
+            board: self.board.clone(),
             budget: self.budget.clone(),
             figures: Arc::clone(&self.figures),
         }
@@ -170,6 +178,11 @@ impl App {
             ("/healthz", &Method::GET | &Method::HEAD) => Ok(health::healthz(trace)),
             ("/readyz", &Method::GET | &Method::HEAD) => Ok(health::readyz(&self.store, trace)),
             ("/healthz" | "/readyz", _) => Err(Refusal::Method("GET, HEAD")),
+            (path, method) if path.starts_with(GATEWAYS) => match self.door(path) {
+                Some(door) if method == Method::POST => gateways::post(self, door, &head.headers, body, trace).await,
+                Some(_) => Err(Refusal::Method("POST")),
+                None => Err(Refusal::NotFound),
+            },
             (path, method) => match self.flows.get(path) {
                 Some(route) if method == Method::POST => flows::post(self, route, &head.headers, body, trace).await,
                 Some(_) => Err(Refusal::Method("POST")),
@@ -205,10 +218,39 @@ impl App {
         Ok((bytes, share, deadline))
     }
 
+    /// The door of the gateway whose path this is. No flow has such a path.
+    fn door(&self, path: &str) -> Option<&Door> {
+        let name = path.strip_prefix(GATEWAYS)?;
+        self.trust.doors.get(&GatewayName::new(name).ok()?)
+    }
+
+    /// Reads a body of JSON that proves whose it is by itself, or by one header. What can be refused without the body is
+    /// refused first.
+    pub(super) async fn admitted_body(
+        &self,
+        door: &Door,
+        headers: &HeaderMap,
+        body: Incoming,
+        trace: &mut Trace<'_>,
+    ) -> Result<(bytes::Bytes, Share, Instant), Refusal> {
+        let (limit, deadline) = (self.limits.body, Instant::now() + self.limits.request.to_duration());
+        check_media_type(headers)?;
+        body::announced(&body, limit)?;
+        let proof = match door.proof_header() {
+            Some(name) => Some(only(headers, name).ok_or(BadProof::Missing(name))?),
+            None => None,
+        };
+        let (bytes, share) = body::read(body, limit, &self.budget, deadline).await?;
+        trace.bytes = Some(bytes.len());
+        door.admit(proof, &bytes)?;
+        Ok((bytes, share, deadline))
+    }
+
     fn room(&self, path: &str) -> Room {
         match path {
             "/webhook" => Room::Webhook,
             "/healthz" | "/readyz" => Room::Health,
+            path if self.door(path).is_some() => Room::Gateway,
             path if self.flows.contains_key(path) => Room::Flow,
             _ => Room::Unknown,
         }
@@ -230,6 +272,12 @@ fn routes(
         (flow.path.clone(), Route { flow: Arc::clone(flow), keys, upstream, told_of_tokens })
     };
     catalog.flows.values().map(route).collect()
+}
+
+/// The one value of a header; `None`: it is missing, or there are several, and which one counts would be a guess.
+fn only<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
+    let mut all = headers.get_all(name).iter();
+    all.next().filter(|_| all.next().is_none()).map(HeaderValue::as_bytes)
 }
 
 /// What the one signature of a request claims.

@@ -43,6 +43,7 @@ pub(super) struct Figures {
 pub(super) enum Room {
     Flow,
     Webhook,
+    Gateway,
     Health,
     Unknown,
 }
@@ -52,6 +53,7 @@ impl Room {
         match self {
             Self::Flow => "flow",
             Self::Webhook => "webhook",
+            Self::Gateway => "gateway",
             Self::Health => "health",
             Self::Unknown => "unknown",
         }

@@ -57,7 +57,8 @@ pub(super) async fn post(
     for (kind, count) in [
         ("completed_flow", u64::try_from(delivery.arrivals.len()).unwrap_or(u64::MAX)),
         ("other_message", delivery.other_messages),
-        ("status", delivery.statuses),
+        ("status", u64::try_from(delivery.statuses.len()).unwrap_or(u64::MAX)),
+        ("other_status", delivery.other_statuses),
         ("health_event", u64::try_from(delivery.health_events.len()).unwrap_or(u64::MAX)),
         ("other_update", delivery.other_updates),
     ] {
@@ -66,8 +67,12 @@ pub(super) async fn post(
         }
     }
     trace.outcome = "received";
-    if !delivery.arrivals.is_empty() || !delivery.health_events.is_empty() {
-        let receive = Receive { accept: Accept { arrivals: delivery.arrivals }, events: delivery.health_events };
+    let receive = Receive {
+        accept: Accept { arrivals: delivery.arrivals },
+        events: delivery.health_events,
+        statuses: delivery.statuses,
+    };
+    if !receive.is_empty() {
         let received = super::flows::store(app, receive, deadline, trace).await?;
         received.accepted.iter().for_each(|accepted| tell(accepted, trace));
         received.events.into_iter().for_each(tell_event);

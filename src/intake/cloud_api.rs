@@ -4,6 +4,8 @@
 //! it again for days. So one message that can't be read must not fail the others: every layer is taken apart on its
 //! own, and what can't be read becomes a dead letter with its reason. Only a body that is no JSON object is refused.
 
+mod status;
+
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -11,6 +13,7 @@ use crate::domain::arrival::{Arrival, Form, Unreadable};
 use crate::domain::flow::{Flow, WebhookFacts, claimant};
 use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::{Customer, FlowToken, MessageId};
+use crate::domain::receipt::StatusUpdate;
 use crate::domain::submission::{Channel, IdempotencyKey, Submission};
 use crate::domain::time::Timestamp;
 
@@ -25,8 +28,10 @@ pub struct Delivery {
     pub arrivals: Vec<Arrival>,
     /// Messages that are no completed flow.
     pub other_messages: u64,
-    /// Statuses of messages that we sent.
-    pub statuses: u64,
+    /// Statuses of messages that may be ours.
+    pub statuses: Vec<StatusUpdate>,
+    /// Statuses that say nothing to us: of what somebody else sent with the same number, or of kinds that nobody asked for.
+    pub other_statuses: u64,
     /// Events of Meta's flow monitoring.
     pub health_events: Vec<HealthEvent>,
     /// Updates of fields that nobody asked for.
@@ -95,8 +100,12 @@ impl Delivery {
         let Some(messages) = value.items("messages") else {
             return self.unreadable("messages is no array", change.get().to_owned());
         };
-        let statuses = value.items("statuses").map_or(0, |statuses| statuses.len());
-        self.statuses += u64::try_from(statuses).unwrap_or(u64::MAX);
+        for status in value.items("statuses").unwrap_or_default() {
+            match status::read(status) {
+                Some(status) => self.statuses.push(status),
+                None => self.other_statuses += 1,
+            }
+        }
         let context = Context::of(value);
         for message in messages {
             match context.message(catalog, message) {

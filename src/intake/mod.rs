@@ -7,6 +7,7 @@ pub mod cloud_api;
 pub mod encryption;
 pub mod flow_endpoint;
 pub mod flow_json;
+pub mod gateway;
 mod json;
 mod pem;
 mod private_key;
@@ -20,8 +21,9 @@ use crate::domain::arrival::Asks;
 use crate::domain::calendar::Calendar;
 use crate::domain::field::FieldProblem;
 use crate::domain::flow::{Flow, UnknownScreen};
-use crate::domain::ids::{CalendarName, FlowName};
+use crate::domain::ids::{CalendarName, DestinationName, FlowName};
 
+pub use gateway::{BadProof, Brought, Door};
 pub use private_key::{InvalidKey, PrivateKey};
 pub use signature::{BadSignature, Claim, Signers};
 
@@ -32,6 +34,8 @@ pub struct Catalog {
     pub flows: BTreeMap<FlowName, Arc<Flow>>,
     /// The calendars.
     pub calendars: BTreeMap<CalendarName, Arc<Calendar>>,
+    /// The hosts of the destinations: no other part of a URL is for everybody's eyes.
+    pub destinations: BTreeMap<DestinationName, String>,
 }
 
 impl Catalog {
@@ -44,7 +48,12 @@ impl Catalog {
 
 impl From<&Config> for Catalog {
     fn from(config: &Config) -> Self {
-        Self { flows: config.flows.clone(), calendars: config.calendars.clone() }
+        let destinations = config.destinations.iter();
+        Self {
+            flows: config.flows.clone(),
+            calendars: config.calendars.clone(),
+            destinations: destinations.map(|(name, to)| (name.clone(), to.host())).collect(),
+        }
     }
 }
 

@@ -86,7 +86,7 @@ fn digest(hex: &[u8]) -> Option<[u8; DIGEST_BYTES]> {
     Some(bytes)
 }
 
-const fn nibble(digit: u8) -> Option<u8> {
+pub(super) const fn nibble(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),

@@ -20,7 +20,7 @@ use crate::domain::time::Timestamp;
 
 use super::batch::{Batch, Transaction};
 use super::keys::{Hit, Log, Span};
-use super::{RowProblem, StoreError, answers, bookings, codec, ends, joins};
+use super::{RowProblem, StoreError, announce, answers, bookings, codec, drafts, ends, jobs, joins, schedule};
 
 /// Takes what one request brought.
 #[derive(Debug)]
@@ -168,7 +168,7 @@ fn write(batch: &mut Batch<'_, '_>, form: &Form, whole: Submission, place: Place
     let row = StoredSubmission { received_at: batch.now, job, booking, conflict, submission: whole };
     if let Some(key) = form.draft_key {
         // The submission carries it on.
-        batch.tables.drafts.remove(key.as_bytes())?;
+        drafts::remove(batch, key.as_bytes())?;
     }
     batch.tables.submissions.insert(submission.get(), codec::encode(&row)?.as_slice())?;
     if let Some(key) = form.form_key {
@@ -182,6 +182,7 @@ fn write(batch: &mut Batch<'_, '_>, form: &Form, whole: Submission, place: Place
         learn(batch, Log::Message, key, Some(submission))?;
     }
     batch.dirty = true;
+    announce::accepted(batch, submission, &row)?;
     Ok(Accepted::New { submission, job, booking })
 }
 
@@ -210,17 +211,9 @@ fn keep_unreadable(batch: &mut Batch<'_, '_>, message: &Unreadable) -> Result<Ac
     }
     let job = batch.memory.counters.next_job();
     let row = Job {
-        kind: JobKind::Message,
         state: JobState::Dead,
-        submission: None,
-        created_at: batch.now,
-        due_at: batch.now,
-        attempts: 0,
-        attempts_since_revival: 0,
-        crashes: 0,
         last_error: Some(message.reason.clone()),
-        success: None,
-        lead: None,
+        ..Job::new(JobKind::Message, None, batch.now)
     };
     let letter = DeadLetter {
         died_at: batch.now,
@@ -234,29 +227,16 @@ fn keep_unreadable(batch: &mut Batch<'_, '_>, message: &Unreadable) -> Result<Ac
         learn(batch, Log::Message, key, None)?;
     }
     batch.dirty = true;
+    jobs::tell_of_death(batch, job, &row, &message.reason)?;
     Ok(Accepted::DeadLetter { job })
 }
 
 /// Makes a job that is due at once.
 fn schedule(batch: &mut Batch<'_, '_>, kind: JobKind, submission: SubmissionId) -> Result<JobId, StoreError> {
     let id = batch.memory.counters.next_job();
-    let job = Job {
-        kind,
-        state: JobState::Scheduled,
-        submission: Some(submission),
-        created_at: batch.now,
-        due_at: batch.now,
-        attempts: 0,
-        attempts_since_revival: 0,
-        crashes: 0,
-        last_error: None,
-        success: None,
-        lead: None,
-    };
-    batch.tables.jobs.insert(id.get(), codec::encode(&job)?.as_slice())?;
-    batch.tables.due.insert((job.due_at.as_millis(), id.get()), ())?;
-    batch.scheduled = true;
-    batch.dirty = true;
+    let job = Job::new(kind, Some(submission), batch.now);
+    schedule::write(batch, id, &job)?;
+    schedule::insert(batch, None, job.due_at, id)?;
     Ok(id)
 }
 
@@ -304,7 +284,7 @@ pub(super) fn find(batch: &Batch<'_, '_>, span: Span, keys: &[IdempotencyKey]) -
 }
 
 /// What a message with this key became.
-fn message_of(batch: &Batch<'_, '_>, key: Option<IdempotencyKey>) -> Result<Option<Hit>, StoreError> {
+pub(super) fn message_of(batch: &Batch<'_, '_>, key: Option<IdempotencyKey>) -> Result<Option<Hit>, StoreError> {
     match key {
         Some(key) => batch.memory.keys.find(batch.tables, &batch.memory.counters, Span::Message, &key, batch.expiry),
         None => Ok(None),

@@ -109,13 +109,15 @@ impl Transaction for ChangeAgent {
             AgentChange::Remove => agent.removed = true,
         });
         batch.dirty = true;
-        if matches!(self.change, AgentChange::Remove) {
-            leads::take_all(batch, id)?;
-        }
+        let taken = match self.change {
+            AgentChange::Remove => leads::take_all(batch, id)?,
+            _ => Vec::new(),
+        };
         let new_team = batch.memory.roster.get(id).map(|agent| agent.team.clone());
         for team in old_team.iter().chain(new_team.iter().filter(|team| Some(*team) != old_team.as_ref())) {
             leads::distribute(batch, team, GIVEN_OUT)?;
         }
+        leads::tell_of_waiting(batch, &taken)?;
         Ok(now(batch, id))
     }
 }

@@ -4,6 +4,7 @@
 //! leaves no trace in the batch it shares. One that errs midway aborts the batch, which is run again without it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redb::{ReadTransaction, ReadableTable, TableError};
@@ -11,6 +12,7 @@ use redb::{ReadTransaction, ReadableTable, TableError};
 use crate::domain::ids::{AgentId, CalendarName};
 use crate::domain::lead::Agent;
 use crate::domain::roster::Roster;
+use crate::domain::routes::Routes;
 use crate::domain::time::{Millis, Timestamp};
 
 use super::counters::{Counters, ExpiryClock};
@@ -156,6 +158,10 @@ pub struct Batch<'a, 'txn> {
     pub(super) dirty: bool,
     /// Whether a job was scheduled: the feeder wants to know.
     pub(super) scheduled: bool,
+    /// Whether a delivery was, or a destination may be told again: the courier wants to know.
+    pub(super) delivering: bool,
+    /// Who is told of what.
+    pub(super) routes: Arc<Routes>,
 }
 
 impl Batch<'_, '_> {

@@ -15,7 +15,7 @@ use crate::domain::ids::{BookingId, CalendarName, SubmissionId};
 use crate::domain::time::Millis;
 
 use super::batch::{Batch, Transaction};
-use super::{StoreError, codec};
+use super::{StoreError, announce, codec};
 
 /// Free slots told to a user whose choice is gone. A radio group takes 20 (*Flow JSON components*); fewer are read.
 const OFFERED: usize = 8;
@@ -72,6 +72,7 @@ impl Transaction for CancelBooking {
         booking.state = BookingState::Cancelled;
         booking.ended_at = Some(batch.now);
         write(batch, self.booking, &booking)?;
+        announce::booking(batch, self.booking, &booking, &booking)?;
         Ok(BookingChanged::Now(booking))
     }
 }
@@ -93,9 +94,11 @@ impl Transaction for MoveBooking {
             Err(why) => return Ok(BookingChanged::Refused { why, free: nearest_free(batch, &wish)? }),
         };
         free(batch, self.booking, &booking)?;
+        let before = booking.clone();
         booking = booking.moved_to(&self.calendar, &slot);
         take(batch, self.booking, &booking)?;
         write(batch, self.booking, &booking)?;
+        announce::booking(batch, self.booking, &booking, &before)?;
         Ok(BookingChanged::Now(booking))
     }
 }

@@ -1,16 +1,24 @@
 //! What must hold across tables, looked at row by row: the invariants that every transaction keeps.
 //!
-//! Reads one snapshot, so it also runs beside a working server. It finds and tells; it mends nothing.
+//! Reads one snapshot, so it also runs beside a working server. It finds and tells; it mends nothing. What is told to the
+//! outside is looked at in `outbox`.
+
+mod outbox;
+
+use std::collections::BTreeMap;
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
 use crate::domain::booking::{Booking, BookingState};
 use crate::domain::complaint::Complaint;
+use crate::domain::delivery::Delivery;
 use crate::domain::draft::Draft;
+use crate::domain::gateway;
 use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::{JobId, LeadId};
 use crate::domain::job::{Attempt, DeadLetter, Job, JobKind, JobState};
 use crate::domain::lead::{Agent, Lead, LeadState};
+use crate::domain::receipt::Receipt;
 
 use super::StoreError;
 use super::accept::StoredSubmission;
@@ -18,12 +26,14 @@ use super::answers::KeptAnswer;
 use super::codec::{self, Row};
 use super::ends::End;
 use super::flow_events::KEPT;
+use super::gateways::HISTORY;
 use super::joins::Join;
 use super::keys::KeyRow;
 use super::read::Snapshot;
 use super::tables::{
-    AGENTS, ANSWERED, ANSWERED_LOG, ANSWERS, ATTEMPTS, BOOKINGS, COMPLAINTS, DEAD, DRAFTS, DUE, ENDS, HEALTH_EVENTS,
-    JOBS, JOINS, LEADS, MESSAGE_LOG, OPEN_LEADS, REVIVED, Rows, SUBMISSIONS, TAKEN, TOKEN_LOG, WAITING_LEADS,
+    AGENTS, ANSWERED, ANSWERED_LOG, ANSWERS, ATTEMPTS, BOOKINGS, COMPLAINTS, DEAD, DELIVERIES, DRAFTS, DUE, ENDS,
+    GATEWAY_HISTORY, GATEWAYS, HEALTH_EVENTS, JOBS, JOINS, LEADS, MESSAGE_LOG, OPEN_LEADS, RECEIPTS, REVIVED, Rows,
+    SUBMISSIONS, TAKEN, TOKEN_LOG, WAITING_LEADS, WAMIDS,
 };
 
 /// Findings told at the most; more are counted.
@@ -81,12 +91,15 @@ pub fn check(snapshot: &Snapshot) -> Result<Report, StoreError> {
     let mut report = Report::default();
     submissions(snapshot, &mut report)?;
     jobs(snapshot, &mut report)?;
+    outbox::outbox(snapshot, &mut report)?;
+    messages(snapshot, &mut report)?;
     leads(snapshot, &mut report)?;
     bookings(snapshot, &mut report)?;
     keys(snapshot, &mut report)?;
     answered(snapshot, &mut report)?;
     said_of_flows::<Complaint>(snapshot, COMPLAINTS, &mut report)?;
     said_of_flows::<HealthEvent>(snapshot, HEALTH_EVENTS, &mut report)?;
+    gateways(snapshot, &mut report)?;
     Ok(report)
 }
 
@@ -131,21 +144,22 @@ fn jobs(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
         let Some(job) = report.readable::<Job>(id, bytes.value()) else { continue };
         let is_due = due.get((job.due_at.as_millis(), id))?.is_some();
         let is_dead = dead.get(id)?.is_some();
-        scheduled += u64::from(job.state == JobState::Scheduled);
+        let is_ours = job.kind != JobKind::Deliver;
+        scheduled += u64::from(is_ours && job.state == JobState::Scheduled);
         died += u64::from(job.state == JobState::Dead);
         let place = || format!("job {id}, {}", job.state.as_str());
         let waits = job.state == JobState::Scheduled;
-        report.expect(is_due == waits, "a job is in the schedule exactly while it waits", place);
+        report.expect(is_due == (waits && is_ours), "a job is in the schedule exactly while it waits", place);
         report.expect(is_dead == (job.state == JobState::Dead), "a dead job, and no other, has its letter", place);
-        let is_process = job.kind == JobKind::Process;
-        if is_process {
+        if job.kind == JobKind::Process {
             let owner = match job.submission {
                 Some(of) => find::<StoredSubmission>(snapshot, SUBMISSIONS, of.get())?,
                 None => None,
             };
             let is_its_own = owner.is_some_and(|owner| owner.job == JobId::new(id));
             report.expect(is_its_own, "every job has its submission", place);
-        } else {
+        }
+        if job.kind == JobKind::Message {
             let kept = revived.get(id)?.is_some();
             report.expect(kept == waits, "a message that is read again is kept until that succeeds", place);
         }
@@ -170,6 +184,28 @@ fn jobs(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
         format!("{in_schedule} entries, {scheduled} jobs waiting")
     });
     report.expect(letters == died, "there is a dead job for each letter", || format!("{letters} letters, {died} jobs"));
+    Ok(())
+}
+
+/// What is known of the messages that deliveries became. Files that an older version wrote have no such tables.
+fn messages(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
+    if let Some(receipts) = snapshot.rows(RECEIPTS)? {
+        for row in receipts.iter()? {
+            let (id, bytes) = row?;
+            let id = id.value();
+            report.readable::<Receipt>(id, bytes.value());
+            let has_delivery = find::<Delivery>(snapshot, DELIVERIES, id)?.is_some();
+            report.expect(has_delivery, "what is known of a message is known of a delivery", || format!("job {id}"));
+        }
+    }
+    if let Some(wamids) = snapshot.rows(WAMIDS)? {
+        for row in wamids.iter()? {
+            let (wamid, id) = row?;
+            let receipt = find::<Receipt>(snapshot, RECEIPTS, id.value())?;
+            let names_it = receipt.is_some_and(|receipt| receipt.wamid.as_deref() == Some(wamid.value()));
+            report.expect(names_it, "a message leads to the delivery that names it", || format!("job {}", id.value()));
+        }
+    }
     Ok(())
 }
 
@@ -296,6 +332,26 @@ fn said_of_flows<R: Row>(snapshot: &Snapshot, table: Rows, report: &mut Report) 
     }
     let kept = rows.len()?;
     report.expect(kept <= KEPT, "what is said of flows is bounded", || format!("{}: {kept} rows", R::TABLE));
+    Ok(())
+}
+
+fn gateways(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
+    if let Some(rows) = snapshot.rows(GATEWAYS)? {
+        for row in rows.iter()? {
+            let (name, bytes) = row?;
+            report.readable::<gateway::Standing>(name.value(), bytes.value());
+        }
+    }
+    let Some(rows) = snapshot.rows(GATEWAY_HISTORY)? else { return Ok(()) };
+    let mut kept: BTreeMap<String, u64> = BTreeMap::new();
+    for row in rows.iter()? {
+        let (key, bytes) = row?;
+        report.readable::<gateway::Entry>(key.value(), bytes.value());
+        *kept.entry(key.value().0.to_owned()).or_default() += 1;
+    }
+    for (name, kept) in kept {
+        report.expect(kept <= HISTORY, "the history of a gateway is bounded", || format!("{name}: {kept} rows"));
+    }
     Ok(())
 }
 

@@ -11,10 +11,13 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::booking::Booking;
 use crate::domain::complaint::Complaint;
+use crate::domain::delivery::{Delivery, Event, Exchange, Standstill};
 use crate::domain::draft::Draft;
+use crate::domain::gateway;
 use crate::domain::health_event::HealthEvent;
 use crate::domain::job::{Attempt, DeadLetter, Job};
 use crate::domain::lead::{Agent, Lead};
+use crate::domain::receipt::Receipt;
 
 use super::accept::StoredSubmission;
 use super::answers::KeptAnswer;
@@ -53,6 +56,27 @@ impl Row for Attempt {
 }
 impl Row for DeadLetter {
     const TABLE: &'static str = "dead";
+}
+impl Row for Event {
+    const TABLE: &'static str = "events";
+}
+impl Row for Delivery {
+    const TABLE: &'static str = "deliveries";
+}
+impl Row for Exchange {
+    const TABLE: &'static str = "exchanges";
+}
+impl Row for Standstill {
+    const TABLE: &'static str = "standstills";
+}
+impl Row for Receipt {
+    const TABLE: &'static str = "receipts";
+}
+impl Row for gateway::Standing {
+    const TABLE: &'static str = "gateways";
+}
+impl Row for gateway::Entry {
+    const TABLE: &'static str = "gateway_history";
 }
 impl Row for Agent {
     const TABLE: &'static str = "agents";
@@ -160,6 +184,25 @@ mod tests {
             hex(&encode(&event).unwrap()),
             "01ad0201ac020158023137027b7d070707070707070707070707070707078df4208b"
         );
+    }
+
+    #[test]
+    fn so_do_those_of_gateways() {
+        let standing = gateway::Standing {
+            condition: gateway::Condition::NeedsPerson,
+            alert: Some(gateway::Alert::NeedsPerson),
+            waits_for_person: true,
+            silences: 2,
+            ..gateway::Standing::unasked(gateway::GatewayKind::Evolution, Timestamp::from_millis(300))
+        };
+        assert_eq!(hex(&encode(&standing).unwrap()), "010207756e61736b656404ac020101010220616ed9");
+        let entry = gateway::Entry {
+            at: Timestamp::from_millis(300),
+            state: "close".into(),
+            did: Some(gateway::Call::Connect),
+            note: "taken".into(),
+        };
+        assert_eq!(hex(&encode(&entry).unwrap()), "01ac0205636c6f736501000574616b656eec1fe63d");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Forms in the making: each screen's fields kept as they come, the last one wins.
 //!
-//! The submission that ends a form takes its draft along: see [`super::accept`]. How two sets of fields become one is
-//! decided in `crate::domain::draft`.
+//! The submission that ends a form takes its draft along: see [`super::accept`]. How two sets of fields become one, and
+//! after how long a draft is one that its user has left, is decided in `crate::domain::draft`; when to look,
+//! [`super::sweep`]'s.
 
 use redb::ReadableTable;
 
@@ -10,7 +11,7 @@ use crate::domain::submission::IdempotencyKey;
 
 use super::batch::{Batch, Transaction};
 use super::keys::Span;
-use super::{StoreError, accept, answers, codec};
+use super::{StoreError, accept, announce, answers, codec};
 
 /// Bytes of one draft at the most: a sender gone wild must not fill the disk.
 const DRAFT_BYTES_MAX: usize = 1 << 20;
@@ -50,6 +51,27 @@ pub struct NoteScreen {
     pub screen: Box<str>,
     /// The encrypted request that asked for it.
     pub request: IdempotencyKey,
+}
+
+/// Takes a draft away, and what was noted of it.
+pub(super) fn remove(batch: &mut Batch<'_, '_>, key: &[u8; 16]) -> Result<(), StoreError> {
+    batch.tables.drafts.remove(key)?;
+    batch.tables.abandoned.remove(key)?;
+    Ok(())
+}
+
+/// Whether it is told already that the user of `draft` has left it, and they have not gone on since.
+pub(super) fn was_told(batch: &Batch<'_, '_>, key: &[u8; 16], draft: &Draft) -> Result<bool, StoreError> {
+    let told = batch.tables.abandoned.get(key)?.map(|at| at.value());
+    Ok(told == Some(draft.updated_at.as_millis()))
+}
+
+/// Tells that the user of `draft` has left it. Also where nobody is to be told that is noted: what a destination is not
+/// there for is not made up for later.
+pub(super) fn tell(batch: &mut Batch<'_, '_>, key: &[u8; 16], draft: &Draft) -> Result<(), StoreError> {
+    batch.tables.abandoned.insert(key, draft.updated_at.as_millis())?;
+    batch.dirty = true;
+    announce::abandoned(batch, draft)
 }
 
 impl Transaction for NoteScreen {

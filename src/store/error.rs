@@ -94,7 +94,8 @@ impl StoreError {
     }
 
     /// Whether only the change that met this is affected, and the file itself is well.
-    pub(super) const fn is_of_one_change(&self) -> bool {
+    #[must_use]
+    pub const fn is_of_one_change(&self) -> bool {
         matches!(self, Self::Row { .. })
     }
 

@@ -1,5 +1,5 @@
-//! What is said of flows: by clients that did not like an answer, and by Meta's monitoring. Kept for operators, within
-//! bounds; nothing else follows from it.
+//! What is said of flows: by clients that did not like an answer, by Meta's monitoring, and by our own figures. The first
+//! two are kept for operators, within bounds; of trouble that Meta or the figures tell of, the outside is told.
 //!
 //! What it says is read in `crate::domain`; what is past its retention, [`super::sweep`] takes away.
 
@@ -8,16 +8,21 @@ use std::collections::HashSet;
 use redb::{ReadableTable, ReadableTableMetadata, Table};
 
 use crate::domain::complaint::Complaint;
-use crate::domain::health_event::HealthEvent;
+use crate::domain::event::EventKind;
+use crate::domain::event::facts::HealthFacts;
+use crate::domain::health_event::{HealthEvent, standing};
+use crate::domain::ids::FlowName;
+use crate::domain::receipt::StatusUpdate;
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
+use crate::domain::verdict::{Judgement, Verdict};
 
 use super::accept::{Accept, Accepted};
 use super::batch::{Batch, Transaction};
 use super::codec::Row;
 use super::read::Snapshot;
 use super::tables::{COMPLAINTS, HEALTH_EVENTS};
-use super::{StoreError, answers, codec};
+use super::{StoreError, announce, answers, codec, receipts};
 
 /// Rows of each kind at the most: the oldest make room.
 pub(super) const KEPT: u64 = 10_000;
@@ -43,6 +48,18 @@ pub struct Receive {
     pub accept: Accept,
     /// Its events of Meta's monitoring. The time of their receipt is set to the writer's.
     pub events: Vec<HealthEvent>,
+    /// What it says of messages that may be ours.
+    pub statuses: Vec<StatusUpdate>,
+}
+
+/// Notes how the endpoint of a flow does by our own figures. That it is in trouble is told when it begins, and not again
+/// before it was well.
+#[derive(Debug)]
+pub struct NoteHealth {
+    /// The flow.
+    pub flow: FlowName,
+    /// What its figures come to.
+    pub judgement: Judgement,
 }
 
 /// What became of a webhook body.
@@ -71,11 +88,46 @@ impl Transaction for KeepComplaint {
     }
 }
 
+impl Transaction for NoteHealth {
+    type Outcome = ();
+
+    fn bytes(&self) -> usize {
+        self.judgement.findings.iter().map(String::len).sum()
+    }
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
+        let flow = self.flow.as_str();
+        let was_unwell = batch.tables.unwell.get(flow)?.is_some();
+        match (self.judgement.verdict, was_unwell) {
+            (Verdict::Alert, false) => {
+                batch.tables.unwell.insert(flow, batch.now.as_millis())?;
+                batch.dirty = true;
+                let health = HealthFacts::by_figures(&self.judgement, batch.now);
+                announce::unhealthy(batch, Some(&self.flow), health)
+            }
+            (Verdict::Ok, true) => {
+                batch.tables.unwell.remove(flow)?;
+                batch.dirty = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Receive {
+    /// Whether there is nothing to take.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.accept.arrivals.is_empty() && self.events.is_empty() && self.statuses.is_empty()
+    }
+}
+
 impl Transaction for Receive {
     type Outcome = Received;
 
     fn weight(&self) -> usize {
-        self.accept.weight().saturating_add(self.events.len())
+        self.accept.weight().saturating_add(self.events.len()).saturating_add(self.statuses.len())
     }
 
     fn bytes(&self) -> usize {
@@ -85,6 +137,9 @@ impl Transaction for Receive {
 
     fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<Received, StoreError> {
         let events = keep_events(batch, &self.events)?;
+        for status in &self.statuses {
+            receipts::learn(batch, status)?;
+        }
         Ok(Received { accepted: self.accept.apply(batch)?, events })
     }
 }
@@ -94,7 +149,9 @@ fn keep_events(batch: &mut Batch<'_, '_>, events: &[HealthEvent]) -> Result<Vec<
     if events.is_empty() {
         return Ok(Vec::new());
     }
-    let mut known = recent_prints(batch)?;
+    let recent = recent(batch)?;
+    let is_known = |event: &&HealthEvent| event.sent_at.is_some() || batch.now.since(event.received_at) < RESENT;
+    let mut known: HashSet<[u8; 16]> = recent.iter().filter(is_known).map(|event| event.print).collect();
     let mut fresh = Vec::new();
     for event in events.iter().filter(|event| known.insert(event.print)) {
         let event = HealthEvent { received_at: batch.now, ..event.clone() };
@@ -102,21 +159,39 @@ fn keep_events(batch: &mut Batch<'_, '_>, events: &[HealthEvent]) -> Result<Vec<
         batch.dirty = true;
         fresh.push(event);
     }
+    tell_of_trouble(batch, recent, &fresh)?;
     Ok(fresh)
 }
 
-/// The prints of the newest events.
-fn recent_prints(batch: &Batch<'_, '_>) -> Result<HashSet<[u8; 16]>, StoreError> {
-    let mut prints = HashSet::new();
+/// Tells of those `fresh` events that are bad and still stand: one may come late that was taken back since.
+fn tell_of_trouble(
+    batch: &mut Batch<'_, '_>,
+    recent: Vec<HealthEvent>,
+    fresh: &[HealthEvent],
+) -> Result<(), StoreError> {
+    if fresh.is_empty() || batch.routes.of(EventKind::FlowUnhealthy, None).next().is_none() {
+        return Ok(());
+    }
+    let all = recent.into_iter().chain(fresh.iter().cloned()).collect();
+    for stand in standing(all) {
+        if stand.verdict() != Verdict::Ok && fresh.contains(&stand.event) {
+            announce::unhealthy(batch, None, HealthFacts::by_meta(&stand))?;
+        }
+    }
+    Ok(())
+}
+
+/// The newest events.
+fn recent(batch: &Batch<'_, '_>) -> Result<Vec<HealthEvent>, StoreError> {
+    let mut events = Vec::new();
     for row in batch.tables.health_events.iter()?.rev().take(RECENT) {
         let (number, bytes) = row?;
         // A row that can't be read, which `check` finds, must not keep the forms of a webhook out.
-        let Ok(event) = codec::decode::<HealthEvent>(number.value(), bytes.value()) else { continue };
-        if event.sent_at.is_some() || batch.now.since(event.received_at) < RESENT {
-            prints.insert(event.print);
-        }
+        events.extend(codec::decode::<HealthEvent>(number.value(), bytes.value()));
     }
-    Ok(prints)
+    // `standing` goes by the order where two happened at once.
+    events.reverse();
+    Ok(events)
 }
 
 /// Writes `row` behind the last one, and lets the oldest go where there are too many.

@@ -1,5 +1,6 @@
 //! The handle that everybody else holds: hand over a change, take a snapshot, close.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
@@ -15,7 +16,7 @@ use super::options::StoreOptions;
 use super::read::Snapshot;
 use super::request::{Request, Waiting};
 use super::shared::{Health, Shared, WriterFigures};
-use super::writer::Writer;
+use super::writer::{Writer, panic_text};
 
 /// Changes from workers and admins that may wait for the writer.
 const INSIDE: usize = 4096;
@@ -143,6 +144,16 @@ impl Store {
         Snapshot::of(&*self.shared.database().ok_or(StoreError::NotOpen)?)
     }
 
+    /// Reads something from the file as it is now. redb panics on pages that make no sense: that is an error like others, and no
+    /// reason for whoever reads to end.
+    ///
+    /// # Errors
+    /// As [`Store::read`], and those of `look`.
+    pub fn look<T>(&self, look: impl FnOnce(&Snapshot) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        catch_unwind(AssertUnwindSafe(|| look(&self.read()?)))
+            .unwrap_or_else(|panic| Err(StoreError::Damaged(panic_text(panic.as_ref()))))
+    }
+
     /// Jobs that may have been under way when the process died, in the order in which they are due; none after a clean
     /// end. Known once the file is open.
     #[must_use]
@@ -153,6 +164,12 @@ impl Store {
     /// `wake` gets a token after each commit in which a job was scheduled. One channel at a time.
     pub fn wake_on_due(&self, wake: Sender<()>) {
         self.shared.on_due(wake);
+    }
+
+    /// `call` runs on the writer's thread after each commit in which a delivery was scheduled or a destination freed: it must
+    /// be quick. One at a time.
+    pub fn call_on_delivery(&self, call: impl Fn() + Send + 'static) {
+        self.shared.on_delivery(call);
     }
 
     /// Gets the error with which the store ends, if it does not end in peace.

@@ -1,20 +1,21 @@
-//! What happens to jobs: finished, failed, buried, revived, discarded.
+//! What happens to jobs by themselves: finished, failed, buried. What admins do with the buried ones is
+//! [`super::letters`]'.
 //!
 //! What may follow what is decided by the table in `crate::domain::job`; when the next try comes, by
 //! `crate::domain::retry`. A job needs no write to start.
 
-use redb::ReadableTable;
-
 use crate::domain::arrival::Form;
+use crate::domain::event::EventKind;
+use crate::domain::event::facts::{Facts, JobFacts};
 use crate::domain::ids::{AgentName, JobId, LeadId, SubmissionId};
-use crate::domain::job::{Attempt, DeadLetter, Job, JobEvent, JobKind, JobState, NotAllowed};
+use crate::domain::job::{Attempt, DeadLetter, Job, JobEvent, JobKind, JobState};
 use crate::domain::retry::Verdict;
-use crate::domain::time::Timestamp;
 
 use super::accept::{self, Accepted};
 use super::batch::{Batch, Transaction};
 use super::leads::{self, LeadOrder};
-use super::{RowProblem, StoreError, codec};
+use super::schedule::{find, move_job, write};
+use super::{RowProblem, StoreError, codec, deliveries, outbox};
 
 /// How often a job may take the process down before it becomes a dead letter.
 const CRASHES_MAX: u8 = 3;
@@ -86,36 +87,6 @@ pub enum Suspect {
     Over,
 }
 
-/// Runs a dead letter again.
-#[derive(Debug)]
-pub struct Revive {
-    /// Which job.
-    pub job: JobId,
-    /// A corrected payload for a message that is to be read again (JSON text). The original stays with the letter until
-    /// the job succeeds.
-    pub payload: Option<String>,
-}
-
-/// Gives a dead letter up. Its submission stays.
-#[derive(Debug)]
-pub struct Discard {
-    /// Which job.
-    pub job: JobId,
-}
-
-/// What an admin's word did to a job.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum JobChanged {
-    /// It is so now.
-    Now(JobState),
-    /// It can't be.
-    Refused(NotAllowed),
-    /// A payload can be corrected for messages only: that of a submission is the submission.
-    NoPayload,
-    /// There is no such job.
-    Unknown,
-}
-
 impl Transaction for Finish {
     type Outcome = Finished;
 
@@ -167,16 +138,27 @@ impl Transaction for Fail {
             Verdict::Dead => JobEvent::Bury,
         };
         let Ok(state) = job.state.after(event) else { return Ok(Finished::AlreadyOver) };
-        count(&mut job);
-        let attempt = Attempt { number: job.attempts, ..self.attempt.clone() };
-        job.last_error.clone_from(&attempt.error);
-        let row = codec::encode(&attempt)?;
-        batch.tables.attempts.insert((self.job.get(), attempt.number), row.as_slice())?;
-        match self.verdict {
-            Verdict::Again { at } => move_job(batch, self.job, &mut job, state, at)?,
-            Verdict::Dead => bury(batch, self.job, &mut job, attempt.error.unwrap_or_default())?,
-        }
+        fail(batch, self.job, &mut job, state, &self.attempt, self.verdict)?;
         Ok(Finished::Done { submission: job.submission, lead: None, agent: None })
+    }
+}
+
+/// Notes a failed attempt of a job, which goes over to `state`.
+pub(super) fn fail(
+    batch: &mut Batch<'_, '_>,
+    id: JobId,
+    job: &mut Job,
+    state: JobState,
+    attempt: &Attempt,
+    verdict: Verdict,
+) -> Result<(), StoreError> {
+    count(job);
+    let attempt = Attempt { number: job.attempts, ..attempt.clone() };
+    job.last_error.clone_from(&attempt.error);
+    batch.tables.attempts.insert((id.get(), attempt.number), codec::encode(&attempt)?.as_slice())?;
+    match verdict {
+        Verdict::Again { at } => move_job(batch, id, job, state, at),
+        Verdict::Dead => bury(batch, id, job, attempt.error.unwrap_or_default()),
     }
 }
 
@@ -200,98 +182,94 @@ impl Transaction for MarkSuspect {
     }
 }
 
-impl Transaction for Revive {
-    type Outcome = JobChanged;
-
-    fn bytes(&self) -> usize {
-        self.payload.as_ref().map_or(0, String::len)
+/// Takes up a job again whose last attempt only seemed to succeed, or fails one that waited to hear of it: again at a time, or
+/// a dead letter. No attempt is counted: there was none.
+pub(super) fn disprove(
+    batch: &mut Batch<'_, '_>,
+    id: JobId,
+    job: &mut Job,
+    why: String,
+    verdict: Verdict,
+) -> Result<(), StoreError> {
+    if let Ok(state) = job.state.after(JobEvent::Reopen) {
+        if let Some(success) = job.success.take() {
+            let attempt = Attempt { error: Some(why.clone()), ..success };
+            batch.tables.attempts.insert((id.get(), attempt.number), codec::encode(&attempt)?.as_slice())?;
+        }
+        move_job(batch, id, job, state, batch.now)?;
     }
-
-    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<JobChanged, StoreError> {
-        let Some(mut job) = find(batch, self.job)? else { return Ok(JobChanged::Unknown) };
-        let state = match job.state.after(JobEvent::Revive) {
-            Ok(state) => state,
-            Err(refused) => return Ok(JobChanged::Refused(refused)),
-        };
-        if self.payload.is_some() && job.kind != JobKind::Message {
-            return Ok(JobChanged::NoPayload);
-        }
-        let mut letter: DeadLetter = match batch.tables.dead.remove(self.job.get())? {
-            Some(row) => codec::decode(self.job, row.value())?,
-            None => return Err(StoreError::row::<DeadLetter>(&self.job.to_string(), RowProblem::Missing)),
-        };
-        if job.kind == JobKind::Message {
-            // Nothing else holds the message.
-            letter.corrected = self.payload.clone().or(letter.corrected);
-            batch.tables.revived.insert(self.job.get(), codec::encode(&letter)?.as_slice())?;
-        }
-        job.attempts_since_revival = 0;
-        job.crashes = 0;
-        move_job(batch, self.job, &mut job, state, batch.now)?;
-        Ok(JobChanged::Now(state))
+    job.last_error = Some(why.clone());
+    match verdict {
+        Verdict::Again { at } => move_job(batch, id, job, JobState::Scheduled, at),
+        Verdict::Dead => bury(batch, id, job, why),
     }
 }
 
-impl Transaction for Discard {
-    type Outcome = JobChanged;
-
-    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<JobChanged, StoreError> {
-        let Some(mut job) = find(batch, self.job)? else { return Ok(JobChanged::Unknown) };
-        let state = match job.state.after(JobEvent::Discard) {
-            Ok(state) => state,
-            Err(refused) => return Ok(JobChanged::Refused(refused)),
-        };
-        batch.tables.dead.remove(self.job.get())?;
-        move_job(batch, self.job, &mut job, state, batch.now)?;
-        Ok(JobChanged::Now(state))
-    }
-}
-
-/// Makes a job a dead letter that holds all that the job was to carry.
-fn bury(batch: &mut Batch<'_, '_>, id: JobId, job: &mut Job, reason: String) -> Result<(), StoreError> {
-    let letter = match (job.kind, job.submission) {
-        // A message was read again and failed again.
-        (JobKind::Message, _) => match batch.tables.revived.remove(id.get())? {
-            Some(row) => DeadLetter { died_at: batch.now, reason, ..codec::decode(id, row.value())? },
-            None => return Err(StoreError::row::<DeadLetter>(&id.to_string(), RowProblem::Missing)),
-        },
-        (JobKind::Process, Some(submission)) => DeadLetter {
-            died_at: batch.now,
-            reason,
-            payload: accept::submission(batch, submission)?.submission.data.into(),
-            corrected: None,
-        },
-        (JobKind::Process, None) => {
-            return Err(StoreError::row::<Job>(&id.to_string(), RowProblem::Fields));
-        }
-    };
-    batch.tables.dead.insert(id.get(), codec::encode(&letter)?.as_slice())?;
-    move_job(batch, id, job, JobState::Dead, batch.now)
-}
-
-/// Moves a job from its state and time to others, in the row and in the schedule.
-fn move_job(
+/// Ends a job whose last attempt, which was noted as failed, turns out to have succeeded. `known` is what is known of it
+/// where its row is gone.
+pub(super) fn prove(
     batch: &mut Batch<'_, '_>,
     id: JobId,
     job: &mut Job,
     state: JobState,
-    at: Timestamp,
+    known: &Attempt,
 ) -> Result<(), StoreError> {
-    if job.state == JobState::Scheduled {
-        batch.tables.due.remove((job.due_at.as_millis(), id.get()))?;
-    }
-    if state == JobState::Scheduled {
-        batch.tables.due.insert((at.as_millis(), id.get()), ())?;
-        batch.scheduled = true;
-    }
-    (job.state, job.due_at) = (state, at);
-    write(batch, id, job)
+    let row = batch.tables.attempts.remove((id.get(), known.number))?;
+    let noted = row.map(|row| codec::decode(id, row.value())).transpose()?;
+    job.success = Some(Attempt { error: None, ..noted.unwrap_or_else(|| known.clone()) });
+    job.last_error = None;
+    batch.tables.revived.remove(id.get())?;
+    move_job(batch, id, job, state, batch.now)
 }
 
-fn write(batch: &mut Batch<'_, '_>, id: JobId, job: &Job) -> Result<(), StoreError> {
-    batch.tables.jobs.insert(id.get(), codec::encode(job)?.as_slice())?;
-    batch.dirty = true;
-    Ok(())
+/// Makes a job a dead letter that holds all that the job was to carry.
+fn bury(batch: &mut Batch<'_, '_>, id: JobId, job: &mut Job, reason: String) -> Result<(), StoreError> {
+    let revived = batch.tables.revived.remove(id.get())?.map(|row| codec::decode(id, row.value())).transpose()?;
+    let payload = match (job.kind, job.submission) {
+        _ if revived.is_some() => String::new(),
+        (JobKind::Process, Some(submission)) => accept::submission(batch, submission)?.submission.data.into(),
+        (JobKind::Process, None) => return Err(StoreError::row::<Job>(&id.to_string(), RowProblem::Fields)),
+        (JobKind::Message, _) => return Err(StoreError::row::<DeadLetter>(&id.to_string(), RowProblem::Missing)),
+        (JobKind::Deliver, _) => {
+            let event = deliveries::delivery(batch, id)?.event;
+            deliveries::event(batch, event)?.body.into()
+        }
+    };
+    let letter = match revived {
+        // It was run again and failed again.
+        Some(letter) => DeadLetter { died_at: batch.now, reason, ..letter },
+        None => DeadLetter { died_at: batch.now, reason, payload, corrected: None },
+    };
+    batch.tables.dead.insert(id.get(), codec::encode(&letter)?.as_slice())?;
+    move_job(batch, id, job, JobState::Dead, batch.now)?;
+    tell_of_death(batch, id, job, &letter.reason)
+}
+
+/// Alerts those who run the server. That an alert of this kind could not be delivered is no alert: they would breed.
+pub(super) fn tell_of_death(batch: &mut Batch<'_, '_>, id: JobId, job: &Job, reason: &str) -> Result<(), StoreError> {
+    let delivery = match job.kind {
+        JobKind::Deliver => Some(deliveries::delivery(batch, id)?),
+        JobKind::Process | JobKind::Message => None,
+    };
+    let event = delivery.as_ref().map(|delivery| deliveries::event(batch, delivery.event)).transpose()?;
+    if event.as_ref().is_some_and(|event| event.kind == EventKind::JobDead) {
+        return Ok(());
+    }
+    let Some(told) = outbox::told(batch, EventKind::JobDead, None) else { return Ok(()) };
+    let flow = match (event, job.submission) {
+        (Some(event), _) => event.flow,
+        (None, Some(submission)) => Some(accept::submission(batch, submission)?.submission.flow),
+        (None, None) => None,
+    };
+    let facts = JobFacts {
+        id,
+        kind: job.kind.as_str(),
+        submission_id: job.submission,
+        destination: delivery.as_ref().map(|delivery| delivery.destination.as_str()),
+        attempts: job.attempts,
+        reason,
+    };
+    told.write(batch, job.submission, &Facts { flow: flow.as_ref(), job: Some(facts), ..Facts::default() })
 }
 
 /// Counts one more attempt, and takes the suspicion off the job: it came to an end, and the process lives.
@@ -301,16 +279,13 @@ const fn count(job: &mut Job) {
     job.crashes = 0;
 }
 
-fn succeed(job: &mut Job, attempt: &Attempt) {
+pub(super) fn succeed(job: &mut Job, attempt: &Attempt) {
     count(job);
     job.last_error = None;
     job.success = Some(Attempt { number: job.attempts, error: None, ..attempt.clone() });
 }
 
-fn find(batch: &Batch<'_, '_>, id: JobId) -> Result<Option<Job>, StoreError> {
-    batch.tables.jobs.get(id.get())?.map(|row| codec::decode(id, row.value())).transpose()
-}
-
-fn job(batch: &Batch<'_, '_>, id: JobId) -> Result<Job, StoreError> {
+/// The job behind `id`.
+pub(super) fn job(batch: &Batch<'_, '_>, id: JobId) -> Result<Job, StoreError> {
     find(batch, id)?.ok_or_else(|| StoreError::row::<Job>(&id.to_string(), RowProblem::Missing))
 }

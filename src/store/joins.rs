@@ -13,7 +13,7 @@ use crate::domain::time::Timestamp;
 use super::accept::{self, Accepted, StoredSubmission};
 use super::batch::Batch;
 use super::keys::{Hit, Log};
-use super::{StoreError, codec, leads};
+use super::{StoreError, announce, codec, leads, receipts};
 
 /// Later arrivals kept for one submission at the most: a sender gone wild must not fill the disk. The first message that
 /// follows a form is kept whatever came before it.
@@ -65,7 +65,8 @@ pub(super) fn waits_for_message(
     let Some(first) = find(batch, id)? else { return Ok(false) };
     let has_come = || Ok::<_, StoreError>(of(batch, id)?.iter().any(|join| join.message_id.is_some()));
     let may_be_theirs = !first.submission.customer.differs_from(customer);
-    Ok(first.submission.channel != Channel::Webhook && may_be_theirs && !has_come()?)
+    let has_one = matches!(first.submission.channel, Channel::Webhook | Channel::Gateway);
+    Ok(!has_one && may_be_theirs && !has_come()?)
 }
 
 /// What arrived later for `id`, in order.
@@ -116,6 +117,8 @@ fn note(
     batch.dirty = true;
     if !was_known && !join.customer.is_unknown() {
         leads::name_customer(batch, id, &first.submission.flow, &join.customer)?;
+        receipts::release(batch, id)?;
+        announce::updated(batch, id, first)?;
     }
     Ok(())
 }

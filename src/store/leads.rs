@@ -11,7 +11,7 @@ use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::Millis;
 
 use super::batch::{Batch, Transaction};
-use super::{RowProblem, StoreError, accept, codec, joins};
+use super::{RowProblem, StoreError, accept, announce, codec, joins};
 
 /// How long after a lead was dealt out it may still go to the agent who knows its customer: the message that says who that is
 /// comes within seconds, and later somebody works on it.
@@ -154,8 +154,8 @@ pub(super) fn make(
     if let Some(agent) = choice.agent {
         give(batch, id, &mut lead, agent, choice)?;
     } else {
-        batch.tables.waiting_leads.insert((lead.team.as_str(), id.get()), ())?;
-        write(batch, id, &lead)?;
+        wait(batch, id, &lead)?;
+        announce::lead(batch, id, &lead)?;
     }
     if order.sticky {
         match lead.agent {
@@ -187,18 +187,34 @@ pub(super) fn distribute(batch: &mut Batch<'_, '_>, team: &TeamName, most: usize
     Ok(most)
 }
 
-/// Takes every open lead from `agent`; they wait for somebody else.
-pub(super) fn take_all(batch: &mut Batch<'_, '_>, agent: AgentId) -> Result<(), StoreError> {
+/// Takes every open lead from `agent`; they wait for somebody else. Returns which: those that find nobody are for
+/// [`tell_of_waiting`].
+pub(super) fn take_all(batch: &mut Batch<'_, '_>, agent: AgentId) -> Result<Vec<LeadId>, StoreError> {
     let rows = batch.tables.open_leads.range((agent.get(), 0)..=(agent.get(), u64::MAX))?;
     let ids = rows.map(|row| Ok(LeadId::new(row?.0.value().1))).collect::<Result<Vec<_>, StoreError>>()?;
-    for id in ids {
-        let Some(mut lead) = find(batch, id)? else { continue };
-        take_away(batch, id, &lead)?;
+    for id in &ids {
+        let Some(mut lead) = find(batch, *id)? else { continue };
+        take_away(batch, *id, &lead)?;
         lead.agent = None;
-        batch.tables.waiting_leads.insert((lead.team.as_str(), id.get()), ())?;
-        write(batch, id, &lead)?;
+        wait(batch, *id, &lead)?;
+    }
+    Ok(ids)
+}
+
+/// Announces those of `leads` that still wait, now that whoever was free has taken others.
+pub(super) fn tell_of_waiting(batch: &mut Batch<'_, '_>, leads: &[LeadId]) -> Result<(), StoreError> {
+    for id in leads {
+        if let Some(lead) = find(batch, *id)?.filter(|lead| lead.agent.is_none()) {
+            announce::lead(batch, *id, &lead)?;
+        }
     }
     Ok(())
+}
+
+/// Lets an open lead wait for somebody. That it waits is the caller's to announce, once nobody else can take it.
+fn wait(batch: &mut Batch<'_, '_>, id: LeadId, lead: &Lead) -> Result<(), StoreError> {
+    batch.tables.waiting_leads.insert((lead.team.as_str(), id.get()), ())?;
+    write(batch, id, lead)
 }
 
 /// Puts an open lead into `agent`'s care.
@@ -208,7 +224,8 @@ fn give(batch: &mut Batch<'_, '_>, id: LeadId, lead: &mut Lead, agent: AgentId, 
     lead.agent = Some(agent);
     lead.assigned_at = Some(batch.now);
     lead.why = why;
-    write(batch, id, lead)
+    write(batch, id, lead)?;
+    announce::lead(batch, id, lead)
 }
 
 /// Takes an open lead out of its agent's care, or out of the queue. The row is the caller's to write.

@@ -20,7 +20,9 @@
 //! | `keys` | what is a duplicate |
 //! | `answers` | that no encrypted request gets two answers |
 //! | `ends` | what a form that was sent before ended with |
-//! | `accept`, `drafts`, `flow_events`, `jobs`, `agents`, `leads`, `bookings`, `sweep` | named transactions: read, decide (domain), write |
+//! | `outbox`, `announce` | what the outside is told, and who |
+//! | `schedule` | what is due when |
+//! | `accept`, `drafts`, `flow_events`, `gateways`, `jobs`, `letters`, `agents`, `leads`, `bookings`, `deliveries`, `sweep` | named transactions: read, decide (domain), write |
 //! | `read` | snapshots for everybody else |
 //! | `check` | what must hold across tables |
 //!
@@ -29,27 +31,34 @@
 
 mod accept;
 mod agents;
+mod announce;
 mod answers;
 mod batch;
 mod bookings;
 mod check;
 mod codec;
 mod counters;
+mod deliveries;
 mod disk;
 mod drafts;
 mod ends;
 mod error;
 mod flow_events;
 mod format;
+mod gateways;
 mod handle;
 mod jobs;
 mod joins;
 mod keys;
 mod lanes;
 mod leads;
+mod letters;
 mod options;
+mod outbox;
 mod read;
+mod receipts;
 mod request;
+mod schedule;
 mod shared;
 mod sweep;
 mod tables;
@@ -64,15 +73,19 @@ pub use answers::{AnswerKept, KeepAnswer, KeptAnswer, RecallAnswer};
 pub use batch::{Batch, Timing, Transaction};
 pub use bookings::{BookingChanged, CancelBooking, MoveBooking};
 pub use check::{Finding, Report, check};
+pub use deliveries::{NoteDelivery, PauseDestination};
 pub use drafts::{DraftKept, KeepDraft, NoteScreen};
 pub use ends::{FindKey, RecallEnd};
 pub use error::{RowProblem, StoreError};
-pub use flow_events::{KeepComplaint, Receive, Received};
+pub use flow_events::{KeepComplaint, NoteHealth, Receive, Received};
+pub use gateways::{Hear, Heard, NoteGateway};
 pub use handle::{Busy, Store};
-pub use jobs::{Discard, Fail, Finish, FinishMessage, Finished, JobChanged, MarkSuspect, Revive, Suspect};
+pub use jobs::{Fail, Finish, FinishMessage, Finished, MarkSuspect, Suspect};
 pub use joins::Join;
 pub use leads::{AssignLead, CloseLead, Distribute, LeadChanged, LeadOrder};
+pub use letters::{Discard, DiscardMany, JobChanged, Revive, ReviveMany};
 pub use options::StoreOptions;
-pub use read::{Counts, Snapshot};
+pub use read::{Counts, Outgoing, Snapshot, Waiting};
+pub use receipts::{BeginDelivery, HoldDelivery, Trace, Until};
 pub use shared::{Health, WriterFigures};
 pub use sweep::{Place, Sweep, Swept};

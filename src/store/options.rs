@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use redb::StorageBackend;
 
+use crate::current::Current;
+use crate::domain::routes::Routes;
 use crate::domain::time::Millis;
 
 use super::format;
@@ -44,6 +46,8 @@ pub struct StoreOptions {
     pub jobs_out_max: usize,
     /// Whether every start verifies the whole file, or only one after an unclean end.
     pub verify_always: bool,
+    /// Who is told of what: changes as the config does.
+    pub routes: Current<Routes>,
     pub(super) medium: Arc<Medium>,
 }
 
@@ -65,6 +69,7 @@ impl StoreOptions {
             free_space_min: 256 << 20,
             jobs_out_max: 1024,
             verify_always: true,
+            routes: Current::new(Routes::default()),
             medium: Arc::new(format::file_backend),
         }
     }

@@ -3,9 +3,11 @@
 //! A snapshot is short-lived: while it lives, no page of the file can be used again. Lists come in pages, so that
 //! whoever walks a long one can let go in between. Nothing here decides anything.
 
+mod outbox;
+
 use redb::{
-    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
-    TableError,
+    Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    TableDefinition, TableError, Value,
 };
 
 use crate::domain::booking::{Booking, Interval};
@@ -20,10 +22,12 @@ use super::accept::StoredSubmission;
 use super::codec::Row;
 use super::joins::Join;
 use super::tables::{
-    AGENTS, ATTEMPTS, BOOKINGS, DEAD, DRAFTS, DUE, JOBS, JOINS, LEADS, OPEN_LEADS, REVIVED, Rows, SUBMISSIONS, TAKEN,
-    WAITING_LEADS,
+    AGENTS, ATTEMPTS, BOOKINGS, DEAD, DRAFTS, DUE, JOBS, JOINS, LANES, LEADS, OPEN_LEADS, QUEUES, REVIVED, Rows,
+    SUBMISSIONS, TAKEN, WAITING_LEADS,
 };
 use super::{StoreError, bookings, codec};
+
+pub use outbox::{Outgoing, Waiting};
 
 /// No booking lasts longer: slots are at most a day, and so are the buffers behind them.
 const LONGEST_BOOKING: Millis = Millis::from_secs(2 * 24 * 60 * 60);
@@ -303,7 +307,9 @@ impl Snapshot {
     /// As [`Snapshot::submission`].
     pub fn counts(&self) -> Result<Counts, StoreError> {
         let jobs = self.txn.open_table(JOBS)?.len()?;
-        let jobs_scheduled = self.txn.open_table(DUE)?.len()?;
+        let in_lanes = self.rows(LANES)?.map_or(Ok(0), |lanes| lanes.len())?;
+        let queued = self.rows(QUEUES)?.map_or(Ok(0), |queues| queues.len())?;
+        let jobs_scheduled = self.txn.open_table(DUE)?.len()?.saturating_add(in_lanes).saturating_add(queued);
         let jobs_dead = self.txn.open_table(DEAD)?.len()?;
         let leads_unassigned = self.txn.open_table(WAITING_LEADS)?.len()?;
         Ok(Counts {
@@ -319,8 +325,8 @@ impl Snapshot {
         })
     }
 
-    /// A table of rows; `None`: the file was written by a version that had no such table, and nothing has since.
-    pub(super) fn rows<K: redb::Key + 'static, V: redb::Value + 'static>(
+    /// A table; `None`: the file was written by a version that had no such table, and nothing has since.
+    pub(super) fn rows<K: Key + 'static, V: Value + 'static>(
         &self,
         table: TableDefinition<'_, K, V>,
     ) -> Result<Option<ReadOnlyTable<K, V>>, StoreError> {

@@ -96,6 +96,7 @@ pub(super) struct Shared {
     database: RwLock<Option<Arc<Database>>>,
     suspects: Mutex<Vec<JobId>>,
     on_due: Mutex<Option<Sender<()>>>,
+    on_delivery: Mutex<Option<Box<dyn Fn() + Send>>>,
     on_failure: Mutex<Vec<Sender<StoreError>>>,
     pub(super) figures: Figures,
 }
@@ -108,6 +109,7 @@ impl Shared {
             database: RwLock::new(None),
             suspects: Mutex::default(),
             on_due: Mutex::default(),
+            on_delivery: Mutex::default(),
             on_failure: Mutex::default(),
             figures: Figures::default(),
         }
@@ -170,6 +172,10 @@ impl Shared {
         *lock(&self.on_due) = Some(wake);
     }
 
+    pub(super) fn on_delivery(&self, call: impl Fn() + Send + 'static) {
+        *lock(&self.on_delivery) = Some(Box::new(call));
+    }
+
     pub(super) fn on_failure(&self, told: Sender<StoreError>) {
         if let Health::Failed(error) = self.health() {
             let _ = told.try_send(error);
@@ -182,6 +188,13 @@ impl Shared {
     pub(super) fn wake(&self) {
         if let Some(wake) = &*lock(&self.on_due) {
             let _ = wake.try_send(());
+        }
+    }
+
+    /// Tells the courier that there is something to deliver, or that it may go on.
+    pub(super) fn call_courier(&self) {
+        if let Some(call) = &*lock(&self.on_delivery) {
+            call();
         }
     }
 }

@@ -8,16 +8,16 @@ use redb::ReadableTable;
 
 use crate::domain::booking::{Booking, BookingState};
 use crate::domain::complaint::Complaint;
-use crate::domain::draft::Draft;
+use crate::domain::draft::{Draft, Patience};
 use crate::domain::health_event::HealthEvent;
-use crate::domain::ids::SubmissionId;
+use crate::domain::ids::{JobId, SubmissionId};
 use crate::domain::job::{Attempt, Job, JobKind, JobState};
 use crate::domain::lead::{Lead, LeadState};
 use crate::domain::time::{Millis, Timestamp};
 
 use super::accept::StoredSubmission;
 use super::batch::{Batch, Transaction};
-use super::{StoreError, codec, ends, flow_events, leads};
+use super::{StoreError, codec, deliveries, drafts, ends, flow_events, leads};
 
 /// Takes away one slice.
 #[derive(Clone, Debug)]
@@ -30,7 +30,13 @@ pub struct Sweep {
     pub submissions: Millis,
     /// How long the failed attempts of finished jobs are kept, and clients' complaints.
     pub attempts: Millis,
+    /// How long flows wait for the next screen: what time takes away first is that a form may still be finished.
+    pub patience: Patience,
 }
+
+/// Drafts told of as left in one slice at the most, and bytes of them: each is written whole once more.
+const LEFT_MOST: usize = 64;
+const LEFT_BYTES: usize = 1 << 20;
 
 /// A place in the round of a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +45,7 @@ pub enum Place {
     Keys,
     /// Submissions behind this id.
     Submissions(u64),
-    /// Jobs that read messages, behind this id.
+    /// Jobs that read messages or deliver events, behind this id.
     Messages(u64),
     /// Failed attempts behind this job and number.
     Attempts(u64, u32),
@@ -110,7 +116,7 @@ impl Sweep {
         Ok(Swept { removed: leaving.len(), next: Some(next) })
     }
 
-    /// Jobs of kind `message` hang on no submission: they are taken by themselves.
+    /// Jobs that read messages or deliver events hang on no submission: they are taken by themselves.
     fn messages(&self, batch: &mut Batch<'_, '_>, after: u64) -> Result<Swept, StoreError> {
         let before = horizon(batch, self.submissions);
         let (mut seen, mut last, mut leaving) = (0, after, Vec::new());
@@ -121,11 +127,14 @@ impl Sweep {
                 break;
             }
             (seen, last) = (seen + 1, id.value());
-            if job.kind == JobKind::Message && job_is_over(&job) {
-                leaving.push(id.value());
+            if job.kind != JobKind::Process && job_is_over(&job) {
+                leaving.push((id.value(), job.kind));
             }
         }
-        for id in &leaving {
+        for (id, kind) in &leaving {
+            if *kind == JobKind::Deliver {
+                deliveries::remove(batch, JobId::new(*id))?;
+            }
             batch.tables.jobs.remove(id)?;
             remove_attempts(batch, *id)?;
         }
@@ -151,25 +160,39 @@ impl Sweep {
         }
         for key in &leaving {
             batch.tables.attempts.remove(key)?;
+            batch.tables.exchanges.remove(key)?;
         }
         let next = if seen == self.most { Place::Attempts(last.0, last.1) } else { Place::Drafts([0; 16]) };
         Ok(Swept { removed: leaving.len(), next: Some(next) })
     }
 
+    /// Tells of drafts that their users have left, and takes away old ones.
     fn drafts(&self, batch: &mut Batch<'_, '_>, after: [u8; 16]) -> Result<Swept, StoreError> {
         use std::ops::Bound::{Excluded, Unbounded};
         let before = horizon(batch, self.submissions);
         let (mut seen, mut last, mut leaving) = (0, after, Vec::new());
+        let (mut left, mut left_bytes) = (Vec::new(), 0);
         for row in batch.tables.drafts.range::<&[u8; 16]>((Excluded(&after), Unbounded))?.take(self.most) {
             let (key, bytes) = row?;
             let draft: Draft = codec::decode(key.value(), bytes.value())?;
             (seen, last) = (seen + 1, *key.value());
             if draft.updated_at < before {
-                leaving.push(*key.value());
+                leaving.push(last);
+            }
+            if self.patience.is_over(&draft, batch.now) && !drafts::was_told(batch, &last, &draft)? {
+                left_bytes += draft.data.len();
+                left.push((last, draft));
+            }
+            if left.len() == LEFT_MOST || left_bytes > LEFT_BYTES {
+                seen = self.most;
+                break;
             }
         }
+        for (key, draft) in &left {
+            drafts::tell(batch, key, draft)?;
+        }
         for key in &leaving {
-            batch.tables.drafts.remove(key)?;
+            drafts::remove(batch, key)?;
         }
         let next = if seen == self.most { Place::Drafts(last) } else { Place::Complaints };
         Ok(Swept { removed: leaving.len(), next: Some(next) })

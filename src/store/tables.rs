@@ -40,22 +40,55 @@ pub(super) const ANSWERS: Rows = TableDefinition::new("answers");
 pub(super) const OLD_KEYS: Hashed = TableDefinition::new("old_keys");
 /// Forms in the making, by the key of their token or user. Random pages: only flows with several screens.
 pub(super) const DRAFTS: Hashed = TableDefinition::new("drafts");
+/// Drafts that were told of as left, and the time of the last screen then (UTC ms): one that went on since may be left again.
+pub(super) const ABANDONED: TableDefinition<'static, &[u8; 16], u64> = TableDefinition::new("abandoned");
 
 /// What clients did not like, in order of receipt. Key: the last one's and 1. Files that an older version wrote
 /// have no such table.
 pub(super) const COMPLAINTS: Rows = TableDefinition::new("complaints");
 /// What Meta's monitoring said, likewise.
 pub(super) const HEALTH_EVENTS: Rows = TableDefinition::new("health_events");
+/// Flows whose endpoint is in trouble by our own figures, as was told, and since when (UTC ms).
+pub(super) const UNWELL: TableDefinition<'static, &str, u64> = TableDefinition::new("unwell");
 
 /// Jobs by id. Small rows: they are rewritten as the job goes on.
 pub(super) const JOBS: Rows = TableDefinition::new("jobs");
 /// Jobs waiting, soonest first. Key: (`due_at` in UTC ms, job id). Equal times run in order of acceptance.
 pub(super) const DUE: TableDefinition<'static, (u64, u64), ()> = TableDefinition::new("due");
+/// Deliveries waiting, by destination, soonest first. Key: (destination, `due_at` in UTC ms, job id).
+pub(super) const LANES: TableDefinition<'static, (&str, u64, u64), ()> = TableDefinition::new("lanes");
+/// Deliveries whose turn it is, where a destination is told of each customer in order: these are in their lanes. Key:
+/// (destination, customer); value: job id. Random pages: only where that is asked for; likewise below.
+pub(super) const TURNS: TableDefinition<'static, (&str, &[u8; 16]), u64> = TableDefinition::new("turns");
+/// Deliveries that wait for their turn, oldest first. Key: (destination, customer, job id).
+pub(super) const QUEUES: TableDefinition<'static, (&str, &[u8; 16], u64), ()> = TableDefinition::new("queues");
+/// What the outside is told, by the job id of its first delivery, in the order in which it became true. Written once.
+pub(super) const EVENTS: Rows = TableDefinition::new("events");
+/// What each job of kind `deliver` is to do, by job id. Written once.
+pub(super) const DELIVERIES: Rows = TableDefinition::new("deliveries");
+/// What came back from the attempts of deliveries. Key: (job id, attempt from 1).
+pub(super) const EXCHANGES: TableDefinition<'static, (u64, u32), &[u8]> = TableDefinition::new("exchanges");
+/// Destinations that are to be left alone, by name.
+pub(super) const STANDSTILLS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("standstills");
+/// What is known of the messages that deliveries became, by job id: of kinds that tell of it later.
+pub(super) const RECEIPTS: Rows = TableDefinition::new("receipts");
+/// The deliveries behind those messages. Key: Meta's id of the message. Random pages: one for each message.
+pub(super) const WAMIDS: TableDefinition<'static, &str, u64> = TableDefinition::new("wamids");
+/// Deliveries that wait for their customer to become known. Key: (submission id, job id).
+pub(super) const AWAITING: TableDefinition<'static, (u64, u64), ()> = TableDefinition::new("awaiting");
+/// How unofficial gateways stand, by name. Files that an older version wrote have no such table; likewise the next two.
+pub(super) const GATEWAYS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("gateways");
+/// What became of them. Key: (name, the last one's and 1).
+pub(super) const GATEWAY_HISTORY: TableDefinition<'static, (&str, u64), &[u8]> =
+    TableDefinition::new("gateway_history");
+/// When something last came from them, by name, in UTC ms.
+pub(super) const GATEWAYS_HEARD: TableDefinition<'static, &str, u64> = TableDefinition::new("gateways_heard");
 /// Failed attempts. Key: (job id, attempt from 1).
 pub(super) const ATTEMPTS: TableDefinition<'static, (u64, u32), &[u8]> = TableDefinition::new("attempts");
 /// Dead letters by job id.
 pub(super) const DEAD: Rows = TableDefinition::new("dead");
-/// Dead letters of messages that are being read again, by job id: they hold the message until that succeeds.
+/// Dead letters that are run again, by job id: of messages, as they hold the message until that succeeds, and of deliveries
+/// whose body an admin corrected, for as long as the delivery is kept.
 pub(super) const REVIVED: Rows = TableDefinition::new("revived");
 
 /// Agents by id, removed ones included.
@@ -103,10 +136,25 @@ tables! {
     answers: ANSWERS, (u64, &'static [u8]);
     old_keys: OLD_KEYS, (&'static [u8; 16], &'static [u8]);
     drafts: DRAFTS, (&'static [u8; 16], &'static [u8]);
+    abandoned: ABANDONED, (&'static [u8; 16], u64);
     complaints: COMPLAINTS, (u64, &'static [u8]);
     health_events: HEALTH_EVENTS, (u64, &'static [u8]);
+    unwell: UNWELL, (&'static str, u64);
     jobs: JOBS, (u64, &'static [u8]);
     due: DUE, ((u64, u64), ());
+    lanes: LANES, ((&'static str, u64, u64), ());
+    turns: TURNS, ((&'static str, &'static [u8; 16]), u64);
+    queues: QUEUES, ((&'static str, &'static [u8; 16], u64), ());
+    events: EVENTS, (u64, &'static [u8]);
+    deliveries: DELIVERIES, (u64, &'static [u8]);
+    exchanges: EXCHANGES, ((u64, u32), &'static [u8]);
+    standstills: STANDSTILLS, (&'static str, &'static [u8]);
+    receipts: RECEIPTS, (u64, &'static [u8]);
+    wamids: WAMIDS, (&'static str, u64);
+    awaiting: AWAITING, ((u64, u64), ());
+    gateways: GATEWAYS, (&'static str, &'static [u8]);
+    gateway_history: GATEWAY_HISTORY, ((&'static str, u64), &'static [u8]);
+    gateways_heard: GATEWAYS_HEARD, (&'static str, u64);
     attempts: ATTEMPTS, ((u64, u32), &'static [u8]);
     dead: DEAD, (u64, &'static [u8]);
     revived: REVIVED, (u64, &'static [u8]);

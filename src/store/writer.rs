@@ -188,12 +188,22 @@ impl Writer {
     ) -> Result<Ended, StoreError> {
         let mut txn = open.database.begin_write()?;
         txn.set_durability(Durability::Immediate).map_err(|error| StoreError::Engine(error.to_string()))?;
-        let (dirty, scheduled) = {
+        let (dirty, scheduled, delivering) = {
             let mut tables = Tables::open(&txn)?;
             let expiry = open.memory.expiry(self.clock.elapsed());
             let now = self.clock.now();
             let memory = &mut open.memory;
-            let mut batch = Batch { tables: &mut tables, memory, now, expiry, dirty: always, scheduled: false };
+            let routes = self.options.routes.get();
+            let mut batch = Batch {
+                tables: &mut tables,
+                memory,
+                now,
+                expiry,
+                dirty: always,
+                scheduled: false,
+                delivering: false,
+                routes,
+            };
             let mut failed = None;
             for (place, request) in requests.iter_mut().enumerate() {
                 if let Err(error) = request.apply(&mut batch) {
@@ -208,7 +218,7 @@ impl Writer {
             if batch.dirty {
                 batch.seal()?;
             }
-            (batch.dirty, batch.scheduled)
+            (batch.dirty, batch.scheduled, batch.delivering)
         };
         if !dirty {
             txn.abort()?;
@@ -219,6 +229,9 @@ impl Writer {
         open.needs_repair = true;
         if scheduled {
             self.shared.wake();
+        }
+        if delivering {
+            self.shared.call_courier();
         }
         Ok(Ended::Well)
     }
@@ -316,7 +329,7 @@ fn suspects(
     first.map(|row| Ok(JobId::new(row?.0.value().1))).collect()
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref().cloned());
     text.unwrap_or_else(|| "a panic without a text".to_owned())
 }

@@ -62,6 +62,8 @@ impl Handler for Carrier {
     fn run(&self, snapshot: &Snapshot, id: JobId, job: &Job) -> Result<Outcome, JobError> {
         match job.kind {
             JobKind::Process => self.carry(snapshot, job.submission.ok_or(JobError::Empty)?),
+            // Those have a schedule of their own, which no worker reads.
+            JobKind::Deliver => Err(JobError::Empty),
             JobKind::Message => {
                 let message = snapshot.message(id)?.ok_or(JobError::Empty)?;
                 let form = cloud_api::reread(&self.rules.get().catalog, &message).map_err(JobError::Unreadable)?;

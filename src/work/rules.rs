@@ -1,6 +1,7 @@
 //! What background work goes by: the part of the config that may change while it runs.
 
 use crate::config::{Config, Retention};
+use crate::domain::draft::Patience;
 use crate::domain::retry::RetryPolicy;
 use crate::intake::Catalog;
 
@@ -13,10 +14,17 @@ pub struct Rules {
     pub(super) retry: RetryPolicy,
     /// What a sweep takes away.
     pub(super) retention: Retention,
+    /// After how long a draft is one that its user has left.
+    pub(super) patience: Patience,
 }
 
 impl From<&Config> for Rules {
     fn from(config: &Config) -> Self {
-        Self { catalog: Catalog::from(config), retry: config.retry, retention: config.retention.clone() }
+        Self {
+            catalog: Catalog::from(config),
+            retry: config.retry,
+            retention: config.retention.clone(),
+            patience: config.flows.values().map(|flow| (flow.name.clone(), flow.abandoned_after)).collect(),
+        }
     }
 }

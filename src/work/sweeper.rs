@@ -1,5 +1,5 @@
-//! The sweeper: sees to it that time gets its due. Each minute a round takes away what is past its retention; each second
-//! leads that wait go to agents who have become free by the clock.
+//! The sweeper: sees to it that time gets its due. Each minute a round takes away what is past its retention and tells of
+//! drafts that their users have left; each second leads that wait go to agents who have become free by the clock.
 //!
 //! What may be taken away is decided by `crate::store`'s sweep, who is free by `crate::domain::roster`. This file decides
 //! when to ask: in slices, with pauses between them, so that no submission waits for a sweep.
@@ -95,8 +95,10 @@ impl Sweeper {
 
     /// Takes away one slice. Returns where the next one begins; `None`: the round is over.
     fn sweep(&self) -> Result<Option<Place>, StoreError> {
-        let Retention { submissions, attempts, .. } = self.rules.get().retention;
-        let swept = self.store.ask(Sweep { from: self.place, most: SLICE, submissions, attempts })?;
+        let rules = self.rules.get();
+        let Retention { submissions, attempts, .. } = rules.retention;
+        let patience = rules.patience.clone();
+        let swept = self.store.ask(Sweep { from: self.place, most: SLICE, submissions, attempts, patience })?;
         metrics::counter!("flowgate_swept_rows_total").increment(u64::try_from(swept.removed).unwrap_or(u64::MAX));
         Ok(swept.next)
     }

@@ -111,7 +111,9 @@ fn the_scan_sees_every_way_to_name_a_module() {
 #[test]
 fn the_domain_is_pure() {
     for (path, text) in files(&source("src/domain")) {
-        for banned in ["std::thread", "std::fs", "std::net", "tokio", "tracing", "metrics::", "redb", "crossbeam"] {
+        for banned in
+            ["std::thread", "std::fs", "Socket", "Tcp", "Udp", "tokio", "tracing", "metrics::", "redb", "crossbeam"]
+        {
             assert!(!code(&text).contains(banned), "{} uses {banned}", path.display());
         }
     }

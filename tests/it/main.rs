@@ -14,14 +14,22 @@ mod support;
 mod ack_survives_kill;
 // Whoever was shown an agent gets that agent, wherever it was.
 mod agent_who_was_shown;
+// A delivery that dies is told to those who run the server, once.
+mod alerts;
 // Who may use whom, as `src/lib.rs` draws it.
 mod architecture;
 // What scripts lean on: fields, exit codes, hints.
 mod command_line;
+// A destination that hangs or fails slows down neither another one nor the intake.
+mod broken_beside_well;
 // A form by its own path and by webhook, token or none: one submission.
 mod both_doors;
 // A job whose flow is gone waits as a dead letter, whole, until the flow is back.
 mod dead_letter_runs_again;
+// Whatever receivers do to a message: hang, drip, flood, lie, refuse, redirect, ask for quiet, want no more.
+mod deliveries_meet_the_world;
+// Secrets rotate, destinations go, come back and move, and nothing is lost over it.
+mod destinations_change;
 // `flowgate demo` weathers its storm.
 mod demo;
 // SIGTERM under load loses nothing and takes less than ten seconds.
@@ -36,6 +44,8 @@ mod encrypted_screens;
 mod does_not_fit;
 // Complaints of phones, events of Meta's monitoring, and the endpoint's own figures.
 mod flow_health;
+// Destinations are told, paused, tested; what they refused is corrected.
+mod destinations_are_told;
 // Envelopes of all kinds, and floods of them.
 mod envelopes_of_all_kinds;
 // Files of every format that was ever released.
@@ -46,12 +56,20 @@ mod full_queue_says_so;
 mod http_limits;
 // Two hundred want three places: three get them.
 mod last_slot_goes_to_three;
+// Killed while it delivers, ten times: sent again under the same id, signed anew.
+mod kills_while_delivering;
 // The public half of a key, uploaded to Meta and compared with what Meta holds.
 mod keys_at_meta;
+// Those who run the server are told when a flow or a destination is in trouble.
+mod told_of_trouble;
 // A thousand leads over equal agents; weights, limits, waiting, sticky customers.
 mod leads_are_shared;
 // Where the system allows few open files, commands and forms still get through.
 mod few_open_files;
+// What unofficial gateways bring: proof, once, texts as forms.
+mod gateway_messages;
+// Sessions of unofficial gateways that drop, lie, fall silent and need somebody.
+mod gateways_are_looked_after;
 // A hundred users at once on ten places of an encrypted flow.
 mod hundred_users;
 // A fresh clone, `serve`, `try`, `status`.
@@ -60,6 +78,8 @@ mod newcomer;
 mod nothing_is_free;
 // One process on one file; the command line on a stopped one's; damage has its own exit code.
 mod one_process_one_file;
+// A destination is down and thousands of deliveries wait: all are taken once it is up.
+mod outage;
 // A time that can't be had is refused with a text.
 mod past_slot_is_refused;
 // The plain flow, to the byte.
@@ -74,5 +94,7 @@ mod same_bytes;
 mod program_fails;
 // Fifty copies at once make one submission.
 mod same_token_at_once;
+// Messages through the Cloud API: sent once, stopped by what stops all, followed by their statuses.
+mod whatsapp_messages;
 // Meta's batches, vector by vector.
 mod webhook_batches;

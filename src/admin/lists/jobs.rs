@@ -1,13 +1,14 @@
 //! `jobs` and `dead`.
 
+use crate::domain::delivery::{Delivery, Event};
 use crate::domain::ids::JobId;
 use crate::domain::job::{DeadLetter, Job, JobState};
 use crate::store::{Snapshot, StoreError};
 
 use super::super::desk::{Desk, Out, row};
 use super::super::protocol::{AdminError, Filter};
-use super::super::views::{AttemptView, DeadView, JobView};
-use super::{Counted, PAGE, Pick, fits, is_before, known_state, value, walk, whole};
+use super::super::views::{AttemptView, DeadView, JobView, MessageView};
+use super::{Counted, PAGE, Pick, deliveries, fits, is_before, known_state, value, walk, whole};
 
 pub(in crate::admin) fn jobs(desk: &Desk, filter: &Filter, out: &mut Out<'_>) -> Result<(), AdminError> {
     known_state(filter, &["scheduled", "running", "done", "dead", "discarded"])?;
@@ -19,15 +20,18 @@ pub(in crate::admin) fn jobs(desk: &Desk, filter: &Filter, out: &mut Out<'_>) ->
             return Ok(Pick::Stop);
         }
         let view = JobView::new(id, &job, running.contains(&id));
-        let wanted = fits(filter.state.as_deref(), view.state.as_str()) && of_flow(read, filter, &job)?;
+        let wanted = fits(filter.state.as_deref(), view.state.as_str()) && of_flow(read, filter, id, &job)?;
         Ok(Pick::when(wanted, || view))
     };
     walk(desk, page, pick, |view| out.send(view))
 }
 
-/// Whether the job's submission is of the flow that is asked for.
-fn of_flow(read: &Snapshot, filter: &Filter, job: &Job) -> Result<bool, StoreError> {
+/// Whether what the job is about is of the flow that is asked for.
+fn of_flow(read: &Snapshot, filter: &Filter, id: JobId, job: &Job) -> Result<bool, StoreError> {
     let Some(flow) = &filter.flow else { return Ok(true) };
+    if let Some((_, event)) = deliveries::of_job(read, id)? {
+        return Ok(event.flow.as_ref() == Some(flow));
+    }
     let submission = match job.submission {
         Some(id) => read.submission(id)?,
         None => None,
@@ -41,7 +45,11 @@ pub(in crate::admin) fn job(desk: &Desk, id: JobId, out: &mut Out<'_>) -> Result
         return Err(AdminError::not_found(format!("there is no job {id}: `flowgate jobs` lists them")));
     };
     let attempts: Vec<AttemptView> = read.attempts(id)?.into_iter().map(AttemptView::from).collect();
-    let whole = whole(JobView::new(id, &job, desk.running().contains(&id)), [("history", value(attempts)?)])?;
+    let mut parts = vec![("history", value(attempts)?)];
+    if let Some(receipt) = read.delivery_status(id)? {
+        parts.push(("message", value(MessageView::from(receipt))?));
+    }
+    let whole = whole(JobView::new(id, &job, desk.running().contains(&id)), parts)?;
     drop(read);
     row(out, whole)
 }
@@ -60,8 +68,15 @@ pub(in crate::admin) fn each_dead_letter(
     let page = |read: &Snapshot, before| read.dead_letters(before, PAGE);
     let pick = |read: &Snapshot, _: &_, id, letter: DeadLetter| {
         let Some(job) = read.job(id)? else { return Ok(Pick::Leave) };
-        let wanted = !is_before(filter, letter.died_at) && of_flow(read, filter, &job)?;
-        Ok(Pick::when(wanted, || DeadView::new(JobView::new(id, &job, false), &letter)))
+        if is_before(filter, letter.died_at) {
+            return Ok(Pick::Leave);
+        }
+        let told = deliveries::of_job(read, id)?;
+        let wanted = match &told {
+            Some((delivery, event)) => deliveries::is_wanted(filter, delivery, event),
+            None => filter.destination.is_none() && filter.event.is_none() && of_flow(read, filter, id, &job)?,
+        };
+        Ok(Pick::when(wanted, || dead_view(id, &job, &letter, told.as_ref())))
     };
     walk(desk, page, pick, see)
 }
@@ -70,10 +85,14 @@ pub(in crate::admin) fn dead_letter(desk: &Desk, id: JobId, out: &mut Out<'_>) -
     let read = desk.read()?;
     let (Some(letter), Some(job)) = (read.dead(id)?, read.job(id)?) else { return Err(no_letter(&read, id)?) };
     let attempts: Vec<AttemptView> = read.attempts(id)?.into_iter().map(AttemptView::from).collect();
-    let view = DeadView::new(JobView::new(id, &job, false), &letter);
+    let view = dead_view(id, &job, &letter, deliveries::of_job(&read, id)?.as_ref());
     let whole = whole(view, [("history", value(attempts)?)])?;
     drop(read);
     row(out, whole)
+}
+
+fn dead_view(id: JobId, job: &Job, letter: &DeadLetter, told: Option<&(Delivery, Event)>) -> DeadView {
+    DeadView::new(JobView::new(id, job, false), letter, told.map(|(delivery, event)| (delivery, event)))
 }
 
 /// Why there is no dead letter of that number.

@@ -4,6 +4,7 @@
 //! slowly (somebody pages through them) keeps nothing of the file from being used again.
 
 mod bookings;
+mod deliveries;
 mod flows;
 mod jobs;
 mod leads;
@@ -19,6 +20,7 @@ use super::desk::{Desk, Names, Out};
 use super::protocol::{AdminError, Filter};
 
 pub(super) use bookings::{booking, bookings, no_booking, slots};
+pub(super) use deliveries::{deliveries, delivery};
 pub(super) use flows::{complaints, flows};
 pub(super) use jobs::{dead_letter, dead_letters, each_dead_letter, job, jobs, no_letter};
 pub(super) use leads::{agents, lead, leads, no_lead};

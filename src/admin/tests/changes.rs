@@ -7,7 +7,7 @@ use crate::admin::{AgentSettings, ErrorCode, Filter, Question, Selection};
 use crate::domain::ids::{BookingId, JobId, LeadId};
 
 fn all(dry_run: bool) -> Selection {
-    Selection::All { filter: Filter::default(), dry_run }
+    Selection::All { filter: Filter::default(), dry_run, rate: None }
 }
 
 fn dead(office: &Office) -> usize {
@@ -40,7 +40,10 @@ fn a_limit_takes_the_newest_dead_letters() {
         office.bury(job, "the flow has gone");
     }
     let filter = Filter { limit: 2, ..Filter::default() };
-    assert_eq!(office.row(Question::Discard(Selection::All { filter, dry_run: false })), json!({"changed": 2}));
+    assert_eq!(
+        office.row(Question::Discard(Selection::All { filter, dry_run: false, rate: None })),
+        json!({"changed": 2})
+    );
     let left = office.rows(Question::DeadLetters(Filter::default())).unwrap();
     assert_eq!(left.iter().map(|letter| letter["id"].clone()).collect::<Vec<_>>(), [1]);
 }

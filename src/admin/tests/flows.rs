@@ -28,7 +28,7 @@ fn complain(office: &Office, flow: &str, error: &str) {
 fn say(office: &Office, sent_at: Timestamp, event: &str, more: &Value) {
     let value = more.to_string();
     let events = vec![HealthEvent::new(Some(sent_at), event, "17", &value)];
-    office.store.ask(Receive { accept: Accept { arrivals: Vec::new() }, events }).unwrap();
+    office.store.ask(Receive { accept: Accept { arrivals: Vec::new() }, events, statuses: Vec::new() }).unwrap();
 }
 
 /// A running server of whose answers every second one was a refusal.

@@ -1,6 +1,7 @@
 //! The desk and the way to it: a real store, a clock that stands still.
 
 mod changes;
+mod deliveries;
 mod flows;
 mod lists;
 mod socket;

@@ -12,13 +12,16 @@ use crate::config::Config;
 use crate::current::Current;
 use crate::domain::arrival::{Arrival, Asks, Form, Unreadable};
 use crate::domain::booking_rule::BookingRule;
+use crate::domain::delivery::Exchange;
 use crate::domain::gauge::Reading;
 use crate::domain::ids::{AgentName, CalendarName, Customer, FlowName, JobId, TeamName};
 use crate::domain::job::Attempt;
 use crate::domain::retry::Verdict;
+use crate::domain::routes::Routes;
 use crate::domain::time::{Millis, Timestamp};
+use crate::gateways::Board;
 use crate::intake::Catalog;
-use crate::store::{Accept, Accepted, Fail, Finish, LeadOrder, Store, StoreOptions};
+use crate::store::{Accept, Accepted, Fail, Finish, LeadOrder, NoteDelivery, Store, StoreOptions};
 
 /// 2026-11-24T08:00:00Z, a Tuesday.
 pub const START: Timestamp = Timestamp::from_millis(1_795_507_200_000);
@@ -29,6 +32,9 @@ const CONFIG: &str = r#"
     encryption = "none"
     booking = { calendar = "chair", date = "date", time = "time" }
     lead = { team = "sales" }
+    deliver = ["crm"]
+    [destinations.crm]
+    url = "https://crm.example/hooks?token=hush"
     [flows.home]
     path = "/home"
     encryption = "required"
@@ -53,7 +59,12 @@ pub struct Office {
 impl Office {
     /// On the file of a server that has ended.
     pub fn new() -> Self {
-        Self::with(None)
+        Self::with(None, Routes::default())
+    }
+
+    /// On the same, where flow `visit` delivers to `crm`.
+    pub fn telling() -> Self {
+        Self::with(None, config().routes)
     }
 
     /// In a running server.
@@ -68,24 +79,29 @@ impl Office {
 
     fn live(jobs: Vec<JobId>, readings: BTreeMap<FlowName, Reading>) -> Self {
         let hints = vec!["this is a rehearsal".to_owned()];
-        Self::with(Some(Live {
+        let live = Live {
             listen: "127.0.0.1:8080".parse().unwrap(),
             running: Arc::new(move || jobs.clone()),
             endpoints: Arc::new(move || readings.clone()),
+            gateways: Board::default(),
             hints: Current::new(hints),
+            lanes: Arc::new(BTreeMap::new),
+            test: Arc::new(|name| Err(AdminError::no_destination(name))),
             reload: Arc::new(|| Err(AdminError::invalid("this config is wrong"))),
-        }))
+        };
+        Self::with(Some(live), Routes::default())
     }
 
-    fn with(live: Option<Live>) -> Self {
+    fn with(live: Option<Live>, routes: Routes) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(START));
         let as_clock: Arc<dyn Clock> = clock.clone();
         let mut options = StoreOptions::new(folder.path().join("data.redb"));
         options.free_space_min = 0;
+        options.routes = Current::new(routes);
         let store = Store::start(options, Arc::clone(&as_clock)).unwrap();
         store.wait_open().unwrap();
-        let config = Config::parse(Path::new("config.toml"), CONFIG).unwrap();
+        let config = config();
         let desk = Desk::new(store.clone(), as_clock, Current::new(Catalog::from(&config)), live);
         Self { folder, clock, store, desk, config }
     }
@@ -168,6 +184,15 @@ impl Office {
         self.store.ask(Fail { job, attempt: attempt(Some(why)), verdict: Verdict::Dead }).unwrap();
     }
 
+    /// A delivery was answered with `status`, and what follows from it.
+    pub fn answered(&self, job: JobId, status: u16, answer: &str, failed: Option<Verdict>) {
+        let exchange = Exchange { status: Some(status), answer: answer.into() };
+        let error = failed.map(|_| format!("answered {status}"));
+        self.store
+            .ask(NoteDelivery { job, attempt: attempt(error.as_deref()), exchange, failed, disable: None, trace: None })
+            .unwrap();
+    }
+
     /// A message of which nothing can be made, which is a dead letter from the start.
     pub fn unreadable(&self, payload: &str, reason: &str) -> JobId {
         let unreadable = Unreadable {
@@ -182,6 +207,10 @@ impl Office {
             other => panic!("{other:?}"),
         }
     }
+}
+
+fn config() -> Config {
+    Config::parse(Path::new("config.toml"), CONFIG).unwrap()
 }
 
 pub fn flow() -> FlowName {

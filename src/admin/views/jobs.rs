@@ -3,8 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::ids::{JobId, LeadId, SubmissionId};
+use crate::domain::cloud_error::CloudError;
+use crate::domain::delivery::{Delivery, Event};
+use crate::domain::event::EventKind;
+use crate::domain::ids::{DestinationName, JobId, LeadId, SubmissionId};
 use crate::domain::job::{Attempt, DeadLetter, Job, JobState};
+use crate::domain::receipt::{Reached, Receipt};
 use crate::domain::time::Timestamp;
 
 use super::json;
@@ -14,7 +18,7 @@ use super::json;
 pub struct JobView {
     /// Its number.
     pub id: JobId,
-    /// `process` or `message`.
+    /// `process`, `message` or `deliver`.
     pub kind: String,
     /// `scheduled`, `running`, `done`, `dead`, `discarded`.
     pub state: String,
@@ -70,6 +74,38 @@ impl From<Attempt> for AttemptView {
     }
 }
 
+/// The WhatsApp message that a delivery became.
+#[derive(Clone, Debug, Serialize)]
+pub(in crate::admin) struct MessageView {
+    /// Meta's id of it.
+    wamid: Option<Box<str>>,
+    /// `sent`, `delivered`, `read`, `failed`; `unknown` while nobody knows whether it is there.
+    status: Option<&'static str>,
+    /// When it became so.
+    status_at: Option<Timestamp>,
+    /// Why it failed.
+    error: Option<String>,
+    /// Until when a status may tell whether it is there.
+    unknown_until: Option<Timestamp>,
+}
+
+impl From<Receipt> for MessageView {
+    fn from(receipt: Receipt) -> Self {
+        let status = match (receipt.failed, receipt.open, receipt.reached) {
+            (_, Some(_), _) => Some("unknown"),
+            (Some(_), None, _) => Some("failed"),
+            (None, None, reached) => reached.map(Reached::as_str),
+        };
+        Self {
+            wamid: receipt.wamid,
+            status,
+            status_at: receipt.at,
+            error: receipt.failed.map(CloudError::why),
+            unknown_until: receipt.open.map(|open| open.until),
+        }
+    }
+}
+
 /// A dead letter: its job, and what it was to carry.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DeadView {
@@ -84,17 +120,23 @@ pub struct DeadView {
     pub payload: Value,
     /// What an admin put in its place.
     pub corrected: Option<Value>,
+    /// Whom it was to tell, where it is a delivery,
+    pub destination: Option<DestinationName>,
+    /// and of what.
+    pub event: Option<EventKind>,
 }
 
 impl DeadView {
     /// The view of one dead letter.
-    pub(in crate::admin) fn new(job: JobView, letter: &DeadLetter) -> Self {
+    pub(in crate::admin) fn new(job: JobView, letter: &DeadLetter, delivery: Option<(&Delivery, &Event)>) -> Self {
         Self {
             job,
             died_at: letter.died_at,
             reason: letter.reason.clone(),
             payload: json(&letter.payload),
             corrected: letter.corrected.as_deref().map(json),
+            destination: delivery.map(|(delivery, _)| delivery.destination.clone()),
+            event: delivery.map(|(_, event)| event.kind),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! The shape of what scripts read: one object a row. Names that are here stay as they are; more may come.
 
 mod bookings;
+mod deliveries;
+mod destinations;
 mod flows;
+mod gateways;
 mod jobs;
 mod leads;
 mod reload;
@@ -11,8 +14,11 @@ mod submissions;
 use serde_json::Value;
 
 pub(in crate::admin) use bookings::{BookingView, SlotView};
+pub(in crate::admin) use deliveries::{DeliveryAttemptView, DeliveryView};
+pub use destinations::{DestinationView, HeaderView, LaneView, TestView};
 pub(in crate::admin) use flows::{ComplaintView, EndpointView, FlowView, MetaView};
-pub(in crate::admin) use jobs::AttemptView;
+pub(in crate::admin) use gateways::{CalledView, GatewayView, advice};
+pub(in crate::admin) use jobs::{AttemptView, MessageView};
 pub use jobs::{DeadView, JobView};
 pub use leads::LeadView;
 pub(in crate::admin) use leads::{AgentView, ConsideredView};

@@ -4,9 +4,11 @@ use clap::{ArgGroup, Args, Subcommand};
 
 use super::Asked;
 use crate::admin::{Filter, Question, Selection};
-use crate::cli::args::{OfFlow, Window};
+use crate::cli::args::{self, OfFlow, Since, ToOutside, Window};
 use crate::cli::show::Look;
-use crate::domain::ids::{FlowName, JobId};
+use crate::domain::event::EventKind;
+use crate::domain::ids::{DestinationName, FlowName, JobId};
+use crate::domain::pace::Rate;
 use crate::domain::time::Timestamp;
 
 /// Dead letters
@@ -32,9 +34,12 @@ enum Verb {
     Retry {
         #[command(flatten)]
         which: Which,
-        /// Run it with this message (JSON) in place of its own, which is kept beside it
-        #[arg(long, value_name = "JSON", conflicts_with = "all")]
+        /// Run it with this message, or send this body, in place of its own, which is kept: JSON, or a file with it
+        #[arg(long, value_name = "JSON|FILE", value_parser = args::payload, conflicts_with = "all")]
         payload: Option<String>,
+        /// So many at a time: 10/s, 100/m, 1000/h; they are scheduled at once, and stay so over a restart
+        #[arg(long, value_name = "RATE", value_parser = Rate::parse, conflicts_with = "id")]
+        rate: Option<Rate>,
     },
     /// Gives one up, or many
     Discard(Which),
@@ -46,6 +51,8 @@ struct List {
     window: Window,
     #[command(flatten)]
     of: OfFlow,
+    #[command(flatten)]
+    to: ToOutside,
 }
 
 /// One, or all that a filter lets through.
@@ -61,20 +68,27 @@ struct Which {
     #[arg(long, value_name = "NAME", value_parser = FlowName::new, conflicts_with = "id")]
     flow: Option<FlowName>,
     /// Only those that died since: 90m, 2h, 7d, a date (UTC), or a point in time
-    #[arg(long, value_name = "WHEN", value_parser = crate::cli::args::since, conflicts_with = "id")]
-    since: Option<crate::cli::args::Since>,
+    #[arg(long, value_name = "WHEN", value_parser = args::since, conflicts_with = "id")]
+    since: Option<Since>,
+    /// Only deliveries to this destination
+    #[arg(long, value_name = "NAME", value_parser = DestinationName::new, conflicts_with = "id")]
+    destination: Option<DestinationName>,
+    /// Only deliveries that tell of this event
+    #[arg(long, value_name = "EVENT", value_parser = args::event, conflicts_with = "id")]
+    event: Option<EventKind>,
     /// Only say how many there are, and show the first ones
     #[arg(long, conflicts_with = "id")]
     dry_run: bool,
 }
 
 impl Which {
-    fn selection(self, payload: Option<String>, now: Timestamp) -> Selection {
+    fn selection(self, payload: Option<String>, rate: Option<Rate>, now: Timestamp) -> Selection {
         if let Some(id) = self.id {
             return Selection::One { id: JobId::new(id), payload };
         }
         let window = Window { limit: 0, since: self.since };
-        Selection::All { filter: Filter { flow: self.flow, ..window.filter(now) }, dry_run: self.dry_run }
+        let Self { flow, destination, event, dry_run, .. } = self;
+        Selection::All { filter: Filter { flow, destination, event, ..window.filter(now) }, dry_run, rate }
     }
 }
 
@@ -82,22 +96,24 @@ impl Dead {
     /// The question it comes to.
     #[must_use]
     pub fn asked(self, now: Timestamp) -> Asked {
-        let List { window, of } = match self.verb {
+        let List { window, of, to } = match self.verb {
             Some(Verb::Show { id }) => return Asked::whole(Question::DeadLetter { id: JobId::new(id) }),
-            Some(Verb::Retry { which, payload }) => {
-                return Asked::whole(Question::Retry(which.selection(payload, now)));
+            Some(Verb::Retry { which, payload, rate }) => {
+                return Asked::whole(Question::Retry(which.selection(payload, rate, now)));
             }
-            Some(Verb::Discard(which)) => return Asked::whole(Question::Discard(which.selection(None, now))),
+            Some(Verb::Discard(which)) => return Asked::whole(Question::Discard(which.selection(None, None, now))),
             Some(Verb::List(list)) => list,
             None => self.list,
         };
-        let filter = Filter { flow: of.flow, ..window.filter(now) };
+        let filter = Filter { flow: of.flow, destination: to.destination, event: to.event, ..window.filter(now) };
         let columns = &[
             ("ID", "id"),
             ("KIND", "kind"),
             ("DIED", "died_at"),
             ("ATTEMPTS", "attempts"),
             ("SUBMISSION", "submission_id"),
+            ("DESTINATION", "destination"),
+            ("EVENT", "event"),
             ("REASON", "reason"),
         ];
         Asked { question: Question::DeadLetters(filter), look: Look::Table { columns, empty: "no dead letters" } }

@@ -1,13 +1,15 @@
 //! The figures of `/metrics`: counters as they were counted, and how things stand at the moment of the question.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::admin::{Desk, Question, StatusView};
+use crate::admin::{Desk, DestinationView, Question, StatusView};
+use crate::domain::ids::DestinationName;
 
 /// How often what was recorded is folded into its buckets: between two scrapes it lies in memory, observation by
 /// observation.
@@ -18,6 +20,8 @@ const UPKEEP: Duration = Duration::from_secs(5);
 pub(super) struct Figures {
     desk: Desk,
     handle: Option<PrometheusHandle>,
+    /// Destinations that were shown last.
+    shown: Arc<Mutex<BTreeSet<DestinationName>>>,
 }
 
 impl Figures {
@@ -39,7 +43,7 @@ impl Figures {
                 }
             });
         }
-        Self { desk, handle }
+        Self { desk, handle, shown: Arc::default() }
     }
 
     /// Makes the text that a scraper gets.
@@ -59,8 +63,38 @@ impl Figures {
             // The store is closed or being opened again: the counters still say what they counted.
             _ => metrics::gauge!("flowgate_up").set(0.0),
         }
+        self.set_destinations();
         self.handle.as_ref().map(PrometheusHandle::render).unwrap_or_default()
     }
+}
+
+impl Figures {
+    /// One that is gone from the list has nothing waiting any more, and no breaker.
+    fn set_destinations(&self) {
+        let mut views: Vec<DestinationView> = Vec::new();
+        let answered = self.desk.answer(Question::Destinations, &mut |row| {
+            views.extend(serde_json::from_value(row));
+            true
+        });
+        if answered.is_err() {
+            return;
+        }
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let now: BTreeSet<DestinationName> = views.iter().map(|view| view.name.clone()).collect();
+        for gone in shown.difference(&now) {
+            set_destination(gone, 0, false);
+        }
+        for view in &views {
+            set_destination(&view.name, view.waiting, view.lane.open_until.is_some());
+        }
+        *shown = now;
+    }
+}
+
+fn set_destination(name: &DestinationName, waiting: u64, is_open: bool) {
+    metrics::gauge!("flowgate_deliveries_waiting", "destination" => name.to_string()).set(figure(waiting));
+    let open = if is_open { 1.0 } else { 0.0 };
+    metrics::gauge!("flowgate_destination_breaker_open", "destination" => name.to_string()).set(open);
 }
 
 fn set_gauges(status: &StatusView) {

@@ -1,8 +1,8 @@
 //! `flowgate serve`: puts the parts together, and takes them apart again in order.
 //!
 //! ```text
-//! start:  signals → parts → store (opens in its thread) → http (503 until open) → [open] → workers → admin socket → "ready"
-//! end:    http stops accepting and answers what is in flight → workers finish → socket → store commits and closes
+//! start:  signals → parts → store (opens in its thread) → http (503 until open) → [open] → courier, gateways, workers → admin socket → "ready"
+//! end:    http stops accepting and answers what is in flight → workers, courier and gateways finish → socket → store commits and closes
 //! ```
 //! Nothing is decided here but the order. What a config must have is in `parts`, how it is changed in `reload`, what people
 //! are told in `greeting`, what Prometheus is told in `figures`.
@@ -10,6 +10,7 @@
 mod descriptors;
 mod figures;
 mod greeting;
+mod outside;
 mod parts;
 mod reload;
 
@@ -26,26 +27,30 @@ use tokio::sync::{oneshot, watch};
 
 use super::reach::store_options;
 use super::secrets::AppSecrets;
-use super::upstreams::Upstreams;
 use crate::admin::{Desk, Live, SocketServer, socket_path};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Config, ConfigError};
+use crate::courier::Courier;
 use crate::current::Current;
-use crate::http::{AdminServer, Server, Watch};
+use crate::domain::routes::Routes;
+use crate::gateways::{Board, Gateways};
+use crate::http::{AdminServer, Server, Vigil, Watch};
 use crate::intake::Catalog;
+use crate::outgoing::OutgoingError;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, Log};
 use crate::work::{Rules, Work, WorkError};
 use figures::Figures;
 use greeting::Greeting;
 pub use greeting::addresses_in;
-use parts::Parts;
+use outside::Outside;
+use parts::{Before, Parts};
 pub use parts::{Obstacle, Obstacles};
 use reload::{Held, Reloader};
 
 /// For requests in flight when the end is asked for. With the rest it stays below the ten seconds that are promised.
 const DRAIN: Duration = Duration::from_secs(6);
-/// For jobs that run.
+/// For jobs that run, and deliveries that are under way.
 const FINISH: Duration = Duration::from_secs(2);
 
 /// How the config is overridden for one run.
@@ -88,6 +93,9 @@ pub enum ServeError {
     /// The workers.
     #[error(transparent)]
     Work(#[from] WorkError),
+    /// The system's TLS, for what goes out.
+    #[error(transparent)]
+    Outgoing(#[from] OutgoingError),
     /// The socket for commands.
     #[error("no socket for commands: {0}")]
     Socket(#[source] io::Error),
@@ -119,14 +127,16 @@ pub fn run(load: impl FnOnce() -> Result<Config, ConfigError>, args: &ServeArgs)
     let (listen, entropy) = (config.listen, SystemEntropy);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let secrets = |config: &Config| AppSecrets::get_or_make(config, &entropy);
-    let parts = Parts::read(config, &[listen], args, &clock, &Upstreams::new(), secrets)?;
+    let parts = Parts::read(config, &[listen], args, &clock, &Before::default(), secrets)?;
     let (connections, lasting) = parts::connections(&parts.config);
     // The last lines are written when it is dropped.
     let _log = Log::start().map_err(ServeError::System)?;
     // Before anything counts: what is registered without it counts for nobody.
     let metrics = telemetry::start_metrics();
-    let store = Store::start(store_options(&parts.config, true)?, Arc::clone(&clock))?;
-    let setup = Setup { args, parts, connections, overridden, lasting, clock, entropy: Arc::new(entropy) };
+    let options = store_options(&parts.config, true)?;
+    let routes = options.routes.clone();
+    let store = Store::start(options, Arc::clone(&clock))?;
+    let setup = Setup { args, routes, parts, connections, overridden, lasting, clock, entropy: Arc::new(entropy) };
     let ended = runtime.block_on(serve(setup, &store, metrics, signals));
     let closed = match ended {
         Ok(End::Serving) => store.close().map_err(ServeError::from),
@@ -146,6 +156,8 @@ pub fn run(load: impl FnOnce() -> Result<Config, ConfigError>, args: &ServeArgs)
 struct Setup<'a> {
     args: &'a ServeArgs,
     parts: Parts,
+    /// Who is told of what, as the store goes by it.
+    routes: Current<Routes>,
     /// As many as there is room for.
     connections: usize,
     /// What the command line has changed in the config that surprises.
@@ -171,7 +183,7 @@ async fn serve(
     metrics: Option<PrometheusHandle>,
     (mut signals, hangup): (Signals, Signal),
 ) -> Result<End, ServeError> {
-    let Setup { args, parts, connections, overridden, lasting, clock, entropy } = setup;
+    let Setup { args, parts, routes, connections, overridden, lasting, clock, entropy } = setup;
     let config = &parts.config;
     let server = Server::bind(config.listen).await.map_err(|source| taken(config.listen, source))?;
     let admin = AdminServer::bind(config.admin_listen).await.map_err(|source| taken(config.admin_listen, source))?;
@@ -181,8 +193,9 @@ async fn serve(
     let (stop, stopped) = watch::channel(());
 
     // Bound and answering at once: while the file is being verified, senders get a 503 that says so.
-    let watch = Watch::default();
-    let app = Current::new(parts.app(connections, store, &clock, watch.clone()).map_err(ServeError::System)?);
+    let (watch, board) = (Watch::default(), Board::default());
+    let told = (watch.clone(), board.clone());
+    let app = Current::new(parts.app(connections, store, &clock, told).map_err(ServeError::System)?);
     let http = tokio::spawn(server.run(app.clone(), gone(stopped.clone()), DRAIN));
     let opening = tokio::task::spawn_blocking({
         let store = store.clone();
@@ -193,7 +206,15 @@ async fn serve(
         opened = opening => opened.map_err(|error| ServeError::System(io::Error::other(error)))??,
     }
 
+    let runtime = tokio::runtime::Handle::current();
+    let courier = Arc::new(Courier::start(runtime.clone(), &parts.recipients, store, &clock, &entropy)?);
+    let outside = Outside { courier: Arc::clone(&courier), clock: Arc::clone(&clock), runtime: runtime.clone() };
+    let gateways = Gateways::start(runtime, &parts.gateways, board.clone(), store, &clock, &entropy)?;
+    let gateways = Arc::new(gateways);
     let held = Held {
+        routes,
+        courier: Arc::clone(&courier),
+        gateways: Arc::clone(&gateways),
         app,
         rules: Current::new(Rules::from(config)),
         catalog: Current::new(Catalog::from(config)),
@@ -206,11 +227,24 @@ async fn serve(
     let (reload, now) = (Arc::clone(&reloader), Arc::clone(&clock));
     let live = Live {
         listen: greeting.listen,
-        running: Arc::new(work.watch()),
-        endpoints: Arc::new(move || watch.read(now.elapsed())),
+        running: {
+            let (jobs, board) = (work.watch(), courier.board());
+            Arc::new(move || jobs().into_iter().chain(board.out()).collect())
+        },
+        endpoints: {
+            let watch = watch.clone();
+            Arc::new(move || watch.read(now.elapsed()))
+        },
+        gateways: board,
         hints,
+        lanes: {
+            let outside = outside.clone();
+            Arc::new(move || outside.lanes())
+        },
+        test: Arc::new(move |name| outside.test(name)),
         reload: Arc::new(move || reload.reload()),
     };
+    tokio::spawn(Vigil::new(watch, store.clone(), Arc::clone(&clock)).run(gone(stopped.clone())));
     let desk = Desk::new(store.clone(), clock, catalog, Some(live));
     let figures = Figures::start(desk.clone(), metrics, gone(stopped.clone()));
     tokio::spawn(admin.run(figures.renderer(), gone(stopped.clone())));
@@ -233,7 +267,7 @@ async fn serve(
         work.stop(FINISH);
         socket.stop();
     });
-    let _ = finished.await;
+    let _ = tokio::join!(finished, courier.stop(FINISH), gateways.stop(FINISH));
     ended
 }
 

@@ -8,12 +8,16 @@ use std::sync::Arc;
 
 use super::{ServeArgs, descriptors};
 use crate::cli::flow_keys::{self, FlowKeys, NoFlowKey};
+use crate::cli::gateways::{self, NoGateway};
+use crate::cli::recipients::{self, NoRecipient};
 use crate::cli::secrets::{AppSecrets, NoSecret};
 use crate::cli::upstreams::{self, NoUpstream, Upstreams};
 use crate::clock::Clock;
 use crate::config::{Config, Secret, SecretError};
+use crate::courier::Recipients;
 use crate::domain::flow::SignatureRule;
 use crate::domain::ids::FlowName;
+use crate::gateways::{Accesses, Board};
 use crate::http::{App, Limits, Trust, Watch};
 use crate::intake::{Catalog, PrivateKey, Signers};
 use crate::store::Store;
@@ -44,6 +48,12 @@ pub enum Obstacle {
     /// No secret to sign what a flow's program is asked with.
     #[error(transparent)]
     Upstream(#[from] NoUpstream),
+    /// A destination can't be told anything.
+    #[error(transparent)]
+    Recipient(#[from] NoRecipient),
+    /// A gateway can't be asked or listened to.
+    #[error(transparent)]
+    Gateway(#[from] NoGateway),
 }
 
 /// All that keeps a config from being served; never none.
@@ -66,11 +76,21 @@ pub(super) struct Parts {
     verify_token: Option<Secret>,
     keys: FlowKeys,
     pub(super) upstreams: Upstreams,
+    pub(super) recipients: Recipients,
+    pub(super) gateways: Accesses,
+}
+
+/// What was made of an earlier config, and goes on where nothing of it has changed.
+#[derive(Default)]
+pub(super) struct Before {
+    pub(super) upstreams: Upstreams,
+    pub(super) recipients: Recipients,
+    pub(super) gateways: Accesses,
 }
 
 impl Parts {
     /// Reads all that `config` names. `secrets` gets the app's secrets; `listens` are the addresses at which a server has
-    /// it, or is to have it; `before` are the programs that were asked so far.
+    /// it, or is to have it; `before` is what was asked, told and looked after so far.
     ///
     /// # Errors
     /// [`Obstacles`].
@@ -79,7 +99,7 @@ impl Parts {
         listens: &[SocketAddr],
         args: &ServeArgs,
         clock: &Arc<dyn Clock>,
-        before: &Upstreams,
+        before: &Before,
         secrets: impl FnOnce(&Config) -> Result<AppSecrets, NoSecret>,
     ) -> Result<Self, Obstacles> {
         let mut obstacles: Vec<Obstacle> = unsigned(&config, listens, args.allow_unsigned).collect();
@@ -87,12 +107,18 @@ impl Parts {
         obstacles.extend(places.filter_map(|place| place.resolve().err()).map(Obstacle::from));
         let (keys, missing) = flow_keys::read_all(&config);
         obstacles.extend(missing.into_iter().map(Obstacle::from));
-        let (upstreams, missing) = upstreams::read_all(&config, clock, before);
+        let (upstreams, missing) = upstreams::read_all(&config, clock, &before.upstreams);
+        obstacles.extend(missing.into_iter().map(Obstacle::from));
+        let (recipients, missing) = recipients::read_all(&config, &before.recipients);
+        obstacles.extend(missing.into_iter().map(Obstacle::from));
+        let (gateways, missing) = gateways::read_all(&config, &before.gateways);
         obstacles.extend(missing.into_iter().map(Obstacle::from));
         let verify_token = config.verify_token();
         match secrets(&config) {
             Ok(secrets) if obstacles.is_empty() => match verify_token {
-                Ok(verify_token) => return Ok(Self { config, secrets, verify_token, keys, upstreams }),
+                Ok(verify_token) => {
+                    return Ok(Self { config, secrets, verify_token, keys, upstreams, recipients, gateways });
+                }
                 Err(error) => obstacles.push(NoSecret::from(error).into()),
             },
             Ok(_) => {}
@@ -125,10 +151,10 @@ impl Parts {
         connections: usize,
         store: &Store,
         clock: &Arc<dyn Clock>,
-        watch: Watch,
+        told: (Watch, Board),
     ) -> io::Result<App> {
         let limits = Limits { connections, ..Limits::from(&self.config) };
-        App::new(Catalog::from(&self.config), self.trust(), limits, store.clone(), Arc::clone(clock), watch)
+        App::new(Catalog::from(&self.config), self.trust(), limits, store.clone(), Arc::clone(clock), told)
     }
 
     /// What answers after a reload.
@@ -163,13 +189,30 @@ impl Parts {
                 changes.push(format!("flows.{flow}.upstream changed"));
             }
         }
+        for (destination, recipient) in &self.recipients {
+            if before.recipients.get(destination).is_some_and(|old| !Arc::ptr_eq(old, recipient)) {
+                changes.push(format!("destinations.{destination} changed"));
+            }
+        }
+        for (gateway, access) in &self.gateways {
+            if before.gateways.get(gateway).is_some_and(|old| !Arc::ptr_eq(old, access)) {
+                changes.push(format!("gateways.{gateway} changed"));
+            }
+        }
         changes
+    }
+
+    /// What goes on after a reload where nothing of it has changed.
+    pub(super) fn before(&self) -> Before {
+        let (upstreams, recipients) = (self.upstreams.clone(), self.recipients.clone());
+        Before { upstreams, recipients, gateways: self.gateways.clone() }
     }
 
     fn trust(&self) -> Trust {
         let signers = Signers::new(self.secrets.all().map(|secret| secret.expose().as_str()));
         let (keys, upstreams) = (self.keys.clone(), self.upstreams.clone());
-        Trust { signers, verify_token: self.verify_token.clone(), keys, upstreams }
+        let doors = gateways::doors(&self.gateways);
+        Trust { signers, verify_token: self.verify_token.clone(), keys, upstreams, doors }
     }
 }
 

@@ -15,7 +15,10 @@ use super::{ServeArgs, ServeError};
 use crate::admin::{AdminError, ReloadView};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::courier::Courier;
 use crate::current::Current;
+use crate::domain::routes::Routes;
+use crate::gateways::Gateways;
 use crate::http::App;
 use crate::intake::Catalog;
 use crate::work::Rules;
@@ -26,6 +29,9 @@ pub(super) struct Held {
     pub(super) rules: Current<Rules>,
     pub(super) catalog: Current<Catalog>,
     pub(super) hints: Current<Vec<String>>,
+    pub(super) routes: Current<Routes>,
+    pub(super) courier: Arc<Courier>,
+    pub(super) gateways: Arc<Gateways>,
 }
 
 /// Reloads the config of a running server.
@@ -121,15 +127,18 @@ impl Reloader {
         let listens = [self.started.listen, config.listen];
         let after_restart = config.keep_fixed(&self.started);
         let renew = |config: &Config| now.renew_secrets(config);
-        let parts = Parts::read(config, &listens, &self.args, &self.clock, &now.upstreams, renew)?;
+        let parts = Parts::read(config, &listens, &self.args, &self.clock, &now.before(), renew)?;
         let mut notes = parts.notes();
         notes.extend(note.into_iter().chain(self.lasting.clone()));
         Ok(Next { parts, notes, after_restart })
     }
 
-    /// The workers first: a form of a flow that is new finds them prepared.
+    /// The lanes and the workers first: a form of a flow that is new finds them prepared.
     fn put_in_place(&self, parts: &Parts) {
-        let Held { app, rules, catalog, .. } = &self.held;
+        let Held { app, rules, catalog, routes, courier, gateways, .. } = &self.held;
+        courier.renew(&parts.recipients);
+        gateways.renew(&parts.gateways);
+        routes.set(parts.config.routes.clone());
         rules.set(Rules::from(&parts.config));
         catalog.set(Catalog::from(&parts.config));
         app.set(parts.renewed(&app.get()));

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::current::Current;
+use crate::gateways::Board;
 use crate::http::{AdminServer, App, Limits, Server, Trust, Watch};
 use crate::intake::{Catalog, Signers};
 use crate::store::{Store, StoreOptions};
@@ -64,9 +65,12 @@ impl Running {
             verify_token: config.verify_token().unwrap(),
             keys: BTreeMap::new(),
             upstreams: BTreeMap::new(),
+            doors: BTreeMap::new(),
         };
         let (catalog, limits) = (Catalog::from(&config), Limits::from(&config));
-        let app = Current::new(App::new(catalog, trust, limits, store.clone(), clock, Watch::default()).unwrap());
+        let app = Current::new(
+            App::new(catalog, trust, limits, store.clone(), clock, (Watch::default(), Board::default())).unwrap(),
+        );
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let anywhere = ([127, 0, 0, 1], 0).into();
         let server = runtime.block_on(Server::bind(anywhere)).unwrap();

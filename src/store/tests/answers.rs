@@ -3,6 +3,7 @@
 
 use redb::ReadableTableMetadata;
 
+use crate::domain::draft::Patience;
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::Millis;
 use crate::store::batch::{Batch, Transaction};
@@ -109,7 +110,13 @@ fn that_a_request_was_answered_is_known_long_after_the_tokens_of_its_time_are_fo
     }
     assert!(bench.store.figures().keys <= 4, "{:?}", bench.store.figures());
     bench.clock.advance(Millis::new(DAY.get() * 400));
-    let sweep = Sweep { from: Place::Keys, most: 100, submissions: Millis::new(DAY.get() * 90), attempts: DAY };
+    let sweep = Sweep {
+        from: Place::Keys,
+        most: 100,
+        submissions: Millis::new(DAY.get() * 90),
+        attempts: DAY,
+        patience: Patience::default(),
+    };
     assert_eq!(bench.store.ask(sweep).unwrap().removed, 10, "the keys of the forms");
     bench = bench.reopen();
     for number in 0..10 {
@@ -197,7 +204,13 @@ fn the_end_of_a_form_is_kept_as_long_as_its_token_whatever_is_answered_meanwhile
 
     bench.clock.advance(Millis::new(1));
     assert_eq!(end(&bench, key), None);
-    let sweep = Sweep { from: Place::Keys, most: 100, submissions: Millis::new(DAY.get() * 90), attempts: DAY };
+    let sweep = Sweep {
+        from: Place::Keys,
+        most: 100,
+        submissions: Millis::new(DAY.get() * 90),
+        attempts: DAY,
+        patience: Patience::default(),
+    };
     assert_eq!(bench.store.ask(sweep).unwrap().removed, 1, "the end; its key waits for the message that follows");
     bench.check();
 }

@@ -7,6 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::clock::ManualClock;
+use crate::current::Current;
+use crate::domain::routes::Routes;
 use crate::store::{Accepted, Health, Store, StoreError, StoreOptions, check};
 
 use super::disks::{FailingDisk, Recording, RecordingDisk, Switches};
@@ -37,7 +39,8 @@ fn every_image_of_the_disk_opens_and_holds_what_was_acknowledged() {
         let path = folder.path().join("image.redb");
         std::fs::write(&path, &image.bytes).unwrap();
         let store = open(path, &Arc::new(ManualClock::at(START)), |_| {});
-        let bench = Bench { folder, clock: Arc::new(ManualClock::at(START)), store };
+        let routes = Current::new(Routes::default());
+        let bench = Bench { folder, clock: Arc::new(ManualClock::at(START)), store, routes };
         bench.check();
         let counts = bench.store.read().unwrap().counts().unwrap();
         assert!(counts.submissions >= image.acknowledged, "image {place}: {counts:?}, {} acked", image.acknowledged);

@@ -1,6 +1,7 @@
 //! What is said of flows: kept once, in order, within bounds, and no longer than it may.
 
 use crate::domain::complaint::Complaint;
+use crate::domain::draft::Patience;
 use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::MessageId;
 use crate::domain::submission::IdempotencyKey;
@@ -28,7 +29,7 @@ fn event(sent: Option<u64>, value: &str) -> HealthEvent {
 
 /// Those of the events that were new.
 fn receive(bench: &Bench, events: &[HealthEvent]) -> Vec<String> {
-    let receive = Receive { accept: Accept { arrivals: Vec::new() }, events: events.to_vec() };
+    let receive = Receive { accept: Accept { arrivals: Vec::new() }, events: events.to_vec(), statuses: Vec::new() };
     bench.store.ask(receive).unwrap().events.into_iter().map(|event| event.value.into()).collect()
 }
 
@@ -41,7 +42,11 @@ fn sweep(bench: &Bench, submissions: u64, attempts: u64) {
     let mut from = Some(Place::Keys);
     while let Some(place) = from {
         let (submissions, attempts) = (Millis::new(submissions), Millis::new(attempts));
-        from = bench.store.ask(Sweep { from: place, most: 2, submissions, attempts }).unwrap().next;
+        from = bench
+            .store
+            .ask(Sweep { from: place, most: 2, submissions, attempts, patience: Patience::default() })
+            .unwrap()
+            .next;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Messages that come for a form days after it was taken: Meta sends them again for a week.
 
 use crate::domain::arrival::{Arrival, Form, Unreadable};
+use crate::domain::draft::Patience;
 use crate::domain::ids::{Customer, SubmissionId};
 use crate::domain::submission::{Channel, IdempotencyKey};
 use crate::domain::time::Millis;
@@ -18,7 +19,13 @@ const FIRST: Accepted = Accepted::Duplicate { of: Some(SubmissionId::new(1)) };
 fn sweep(bench: &Bench) {
     let mut from = Some(Place::Keys);
     while let Some(place) = from {
-        let slice = Sweep { from: place, most: 100, submissions: Millis::new(90 * DAY), attempts: Millis::new(DAY) };
+        let slice = Sweep {
+            from: place,
+            most: 100,
+            submissions: Millis::new(90 * DAY),
+            attempts: Millis::new(DAY),
+            patience: Patience::default(),
+        };
         from = bench.store.ask(slice).unwrap().next;
     }
 }
@@ -172,7 +179,13 @@ fn a_form_that_retention_took_away_awaits_nothing() {
     bench.clock.advance(Millis::new(3 * DAY));
     let mut from = Some(Place::Keys);
     while let Some(place) = from {
-        let slice = Sweep { from: place, most: 100, submissions: Millis::new(DAY), attempts: Millis::new(DAY) };
+        let slice = Sweep {
+            from: place,
+            most: 100,
+            submissions: Millis::new(DAY),
+            attempts: Millis::new(DAY),
+            patience: Patience::default(),
+        };
         from = bench.store.ask(slice).unwrap().next;
     }
     assert!(is_new(&bench.accept(by_webhook("t", "wamid.1", "{}"))), "it can't be told from a new one");
@@ -186,7 +199,13 @@ fn a_token_used_again_after_retention_took_its_form_is_a_new_form() {
     bench.clock.advance(Millis::new(3 * DAY));
     let mut from = Some(Place::Keys);
     while let Some(place) = from {
-        let slice = Sweep { from: place, most: 100, submissions: Millis::new(2 * DAY), attempts: Millis::new(DAY) };
+        let slice = Sweep {
+            from: place,
+            most: 100,
+            submissions: Millis::new(2 * DAY),
+            attempts: Millis::new(DAY),
+            patience: Patience::default(),
+        };
         from = bench.store.ask(slice).unwrap().next;
     }
     let again = bench.accept(by_webhook("t", "wamid.2", r#"{"new":"form"}"#));

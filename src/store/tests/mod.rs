@@ -5,8 +5,16 @@ mod disks;
 mod drafts;
 mod faults;
 mod flow_events;
+mod gateways;
 mod late;
 mod model;
+mod outbox;
+mod outbox_broken;
+mod outbox_model;
+mod outbox_shapes;
+
 mod places;
 mod promises;
+mod queues;
+mod receipts;
 mod support;

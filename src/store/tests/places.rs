@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::domain::arrival::{Asks, Form, Wish};
 use crate::domain::booking_rule::BookingRule;
 use crate::domain::calendar::{Calendar, CalendarSpec, Span};
-use crate::domain::draft::Draft;
+use crate::domain::draft::{Draft, Patience};
 use crate::domain::ids::{BookingId, CalendarName, Customer, FlowToken, JobId};
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
@@ -276,7 +276,8 @@ impl Salon {
     fn sweep(&self) {
         let mut from = Some(Place::Keys);
         while let Some(place) = from {
-            let slice = Sweep { from: place, most: 3, submissions: KEPT, attempts: KEPT };
+            let slice =
+                Sweep { from: place, most: 3, submissions: KEPT, attempts: KEPT, patience: Patience::default() };
             from = self.bench.store.ask(slice).unwrap().next;
         }
     }

@@ -4,6 +4,7 @@ use std::sync::{Arc, mpsc};
 
 use crate::clock::Clock;
 use crate::domain::arrival::{Arrival, Unreadable};
+use crate::domain::draft::Patience;
 use crate::domain::ids::{AgentName, Customer, LeadId, SubmissionId};
 use crate::domain::job::JobState;
 use crate::domain::lead::Absence;
@@ -147,7 +148,13 @@ fn expired_tokens_are_swept_in_slices_and_only_those() {
     }
     bench.clock.advance(WEEK);
     bench.accept_new("new");
-    let sweep = |from| Sweep { from, most: 4, submissions: Millis::new(DAY.get() * 90), attempts: DAY };
+    let sweep = |from| Sweep {
+        from,
+        most: 4,
+        submissions: Millis::new(DAY.get() * 90),
+        attempts: DAY,
+        patience: Patience::default(),
+    };
     let mut removed = Vec::new();
     let mut place = Place::Keys;
     while place == Place::Keys {

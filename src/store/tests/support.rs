@@ -1,23 +1,35 @@
 //! A store on a file of its own, and things to put into it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::clock::ManualClock;
+use crate::clock::{Clock, ManualClock};
+use crate::current::Current;
 use crate::domain::arrival::{Arrival, Form, Unreadable};
-use crate::domain::ids::{AgentName, Customer, FlowName, JobId, MessageId, TeamName};
-use crate::domain::job::Attempt;
+use crate::domain::delivery::{Delivery, Event, Exchange};
+use crate::domain::draft::Patience;
+use crate::domain::event::EventKind;
+use crate::domain::ids::{AgentName, Customer, DestinationName, FlowName, JobId, MessageId, TeamName};
+use crate::domain::job::{Attempt, Job, JobKind};
+use crate::domain::retry::Verdict;
+use crate::domain::routes::{Route, Routes};
 use crate::domain::submission::{Channel, IdempotencyKey};
 use crate::domain::time::{Millis, Timestamp};
-use crate::store::{Accept, Accepted, AddAgent, Finish, Finished, LeadOrder, Store, StoreOptions};
+use crate::store::{
+    Accept, Accepted, AddAgent, Finish, Finished, LeadOrder, NoteDelivery, Place, Store, StoreOptions, Sweep,
+};
 
 /// 2026-11-24T08:00:00Z.
 pub const START: Timestamp = Timestamp::from_millis(1_795_507_200_000);
 
+/// A store on a file of its own. Every event of [`flow`] is told to `crm` and `sheet`, every alert to `ops`, where
+/// [`Bench::telling`] says so.
 pub struct Bench {
     pub folder: tempfile::TempDir,
     pub clock: Arc<ManualClock>,
     pub store: Store,
+    pub routes: Current<Routes>,
 }
 
 impl Bench {
@@ -28,8 +40,12 @@ impl Bench {
     pub fn with(change: impl FnOnce(&mut StoreOptions)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(START));
-        let store = open(folder.path().join("data.redb"), &clock, change);
-        Self { folder, clock, store }
+        let routes = Current::new(Routes::default());
+        let store = open(folder.path().join("data.redb"), &clock, |options| {
+            options.routes = routes.clone();
+            change(options);
+        });
+        Self { folder, clock, store, routes }
     }
 
     pub fn path(&self) -> PathBuf {
@@ -39,8 +55,67 @@ impl Bench {
     /// Closes the file and opens it again.
     pub fn reopen(self) -> Self {
         self.store.close().unwrap();
-        let store = open(self.path(), &self.clock, |_| {});
+        let store = open(self.path(), &self.clock, |options| options.routes = self.routes.clone());
         Self { store, ..self }
+    }
+
+    /// One that tells the outside everything.
+    pub fn telling() -> Self {
+        let bench = Self::new();
+        bench.tell(&["crm", "sheet"], &["ops"]);
+        bench
+    }
+
+    /// Tells every event of [`flow`] to `events` from now on, and every alert to `alerts`.
+    pub fn tell(&self, events: &[&str], alerts: &[&str]) {
+        let route = |to: &&str| Route { to: destination(to), events: EventKind::ALL.into_iter().collect() };
+        let flows = BTreeMap::from([(flow(), events.iter().map(route).collect())]);
+        self.routes.set(Routes { flows, alerts: alerts.iter().map(route).collect(), ..Routes::default() });
+    }
+
+    /// All deliveries that are kept, in order.
+    pub fn deliveries(&self) -> Vec<(JobId, Job, Delivery)> {
+        let read = self.store.read().unwrap();
+        let jobs = read.jobs(None, usize::MAX).unwrap().into_iter().filter(|(_, job)| job.kind == JobKind::Deliver);
+        let mut found: Vec<_> = jobs.map(|(id, job)| (id, job, read.delivery(id).unwrap().unwrap())).collect();
+        found.sort_by_key(|(id, ..)| *id);
+        found
+    }
+
+    /// All events that are kept, in the order in which they became true.
+    pub fn events(&self) -> Vec<Event> {
+        let read = self.store.read().unwrap();
+        let ids: BTreeSet<JobId> = self.deliveries().into_iter().map(|(_, _, delivery)| delivery.event).collect();
+        ids.into_iter().map(|id| read.event(id).unwrap().unwrap()).collect()
+    }
+
+    /// What the outside was told, in order.
+    pub fn told(&self) -> Vec<&'static str> {
+        self.events().iter().map(|event| event.kind.as_str()).collect()
+    }
+
+    /// One attempt to deliver was made now and came to `failed`, or to a success.
+    pub fn note(&self, job: JobId, failed: Option<Verdict>, disable: Option<&str>) -> Finished {
+        let status = if failed.is_none() { 200 } else { 500 };
+        let note = NoteDelivery {
+            job,
+            attempt: Attempt { started_at: self.clock.now(), ..attempt(failed.map(|_| "answered 500")) },
+            exchange: Exchange { status: Some(status), answer: "so it is".into() },
+            failed,
+            disable: disable.map(Into::into),
+            trace: None,
+        };
+        self.store.ask(note).unwrap()
+    }
+
+    /// Sweeps a whole round, in slices of `most`.
+    pub fn sweep(&self, most: usize, submissions: Millis, attempts: Millis, patience: Millis) {
+        let patience: Patience = [(flow(), patience)].into_iter().collect();
+        let mut from = Some(Place::Keys);
+        while let Some(place) = from {
+            let slice = Sweep { from: place, most, submissions, attempts, patience: patience.clone() };
+            from = self.store.ask(slice).unwrap().next;
+        }
     }
 
     pub fn accept(&self, form: Form) -> Accepted {
@@ -97,6 +172,10 @@ pub fn open(path: PathBuf, clock: &Arc<ManualClock>, change: impl FnOnce(&mut St
 
 pub fn flow() -> FlowName {
     FlowName::new("appointment").unwrap()
+}
+
+pub fn destination(name: &str) -> DestinationName {
+    DestinationName::new(name).unwrap()
 }
 
 pub fn team() -> TeamName {

@@ -12,6 +12,7 @@ use crate::domain::arrival::{Arrival, Form};
 use crate::domain::ids::{AgentName, Customer, FlowName, JobId, TeamName};
 use crate::domain::job::Job;
 use crate::domain::retry::RetryPolicy;
+use crate::domain::routes::Routes;
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{Accept, Accepted, AddAgent, Distribute, LeadOrder, Snapshot, Store, StoreOptions};
 use crate::work::Rules;
@@ -52,6 +53,7 @@ pub struct Desk {
     pub tasks: Receiver<Task>,
     pub worker: Worker,
     pub stop: Option<Sender<std::convert::Infallible>>,
+    pub routes: Current<Routes>,
 }
 
 impl Desk {
@@ -67,7 +69,8 @@ impl Desk {
     pub fn at(folder: tempfile::TempDir, file: &str, out_max: usize, run: Run) -> Self {
         let clock = Arc::new(ManualClock::at(START));
         let as_clock: Arc<dyn Clock> = clock.clone();
-        let store = start(&folder.path().join(file), Arc::clone(&as_clock));
+        let routes = Current::new(Routes::default());
+        let store = start(&folder.path().join(file), Arc::clone(&as_clock), routes.clone());
         let rules = Current::new(Rules { retry: POLICY, ..Rules::from(&config()) });
         let (feeder, tasks) = Feeder::new(store.clone(), Arc::clone(&as_clock), out_max, rules.clone());
         let (stop, stopped) = bounded(0);
@@ -80,7 +83,7 @@ impl Desk {
             tasks: tasks.clone(),
             stop: stopped,
         };
-        Self { folder, clock, store, feeder, tasks, worker, stop: Some(stop) }
+        Self { folder, clock, store, feeder, tasks, worker, stop: Some(stop), routes }
     }
 
     /// One step of the feeder, and what it handed out, not yet run.
@@ -131,9 +134,10 @@ pub fn add_agent(store: &Store, name: &str) {
 }
 
 /// Starts a store on the file at `path`, which need not be there yet.
-pub fn start(path: &Path, clock: Arc<dyn Clock>) -> Store {
+pub fn start(path: &Path, clock: Arc<dyn Clock>, routes: Current<Routes>) -> Store {
     let mut options = StoreOptions::new(path.to_owned());
     options.free_space_min = 0;
+    options.routes = routes;
     let store = Store::start(options, clock).unwrap();
     store.wait_open().unwrap();
     store

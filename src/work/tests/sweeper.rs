@@ -3,14 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::support::{Desk, START, add_agent, carry, config};
+use super::support::{Desk, START, add_agent, carry, config, flow};
 use crate::clock::Clock;
 use crate::config::Retention;
 use crate::current::Current;
-use crate::domain::ids::AgentName;
+use crate::domain::draft::Draft;
+use crate::domain::event::EventKind;
+use crate::domain::ids::{AgentName, Customer, DestinationName, MessageId};
 use crate::domain::lead::Absence;
+use crate::domain::routes::{Route, Routes};
+use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::Millis;
-use crate::store::{AgentChange, ChangeAgent};
+use crate::store::{AgentChange, ChangeAgent, KeepDraft};
 use crate::work::Rules;
 use crate::work::process::Outcome;
 use crate::work::sweeper::Sweeper;
@@ -87,4 +91,33 @@ fn a_lead_that_waits_goes_to_an_agent_whose_absence_is_over() {
     desk.clock.advance(Millis::from_secs(60));
     sweeper.step();
     assert!(agent(&desk).is_some());
+}
+
+#[test]
+fn a_form_that_was_left_is_told_a_round_after_its_flow_has_waited_long_enough() {
+    let desk = Desk::new();
+    let crm = DestinationName::new("crm").unwrap();
+    let route = Route { to: crm.clone(), events: [EventKind::DraftAbandoned].into_iter().collect() };
+    desk.routes.set(Routes { flows: [(flow(), vec![route])].into_iter().collect(), ..Routes::default() });
+    let draft = Draft {
+        flow: flow(),
+        flow_token: None,
+        customer: Customer::from_text("16505551234"),
+        screen: "DATE".into(),
+        data: "{}".into(),
+        updated_at: START,
+    };
+    let key = IdempotencyKey::of_message(&MessageId::new("any").unwrap());
+    desk.store.ask(KeepDraft { key, draft, request: None, for_good: false }).unwrap();
+    let told = |desk: &Desk| desk.store.read().unwrap().lane(&crm, desk.clock.now(), 10).unwrap().len();
+    let patience = config().flows[&flow()].abandoned_after;
+    let mut sweeper = keeping(&desk, Millis::new(100 * DAY.get()), DAY);
+    desk.clock.advance(Millis::new(patience.get() - 60_000));
+    round(&desk, &mut sweeper);
+    assert_eq!(told(&desk), 0);
+    for _ in 0..3 {
+        desk.clock.advance(Millis::from_secs(60));
+        round(&desk, &mut sweeper);
+        assert_eq!(told(&desk), 1);
+    }
 }

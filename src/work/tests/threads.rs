@@ -10,6 +10,7 @@ use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::current::Current;
 use crate::domain::arrival::Arrival;
 use crate::domain::lead::LeadState;
+use crate::domain::routes::Routes;
 use crate::store::{Accept, Accepted, Distribute, Snapshot, Store, check};
 use crate::work::{Rules, Work};
 
@@ -24,7 +25,7 @@ impl Shop {
         let folder = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-        let store = start(&folder.path().join("data.redb"), Arc::clone(&clock));
+        let store = start(&folder.path().join("data.redb"), Arc::clone(&clock), Current::new(Routes::default()));
         let config = config();
         let work = Work::start(&config.workers, &Current::new(Rules::from(&config)), &store, &clock, &entropy).unwrap();
         Self { _folder: folder, store, work }

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustls::pki_types::pem::PemObject;
@@ -22,6 +23,10 @@ pub struct Asked {
 }
 
 impl Asked {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -38,6 +43,15 @@ impl Graph {
     /// Answers each request with these bytes.
     pub fn answering(answer: impl Fn(&Asked) -> Vec<u8> + Send + 'static) -> Self {
         Self::start("http", move |socket, asked| serve(socket, &answer, asked))
+    }
+
+    /// Answers with these bytes, one after the other, and with the last ones from then on.
+    pub fn answering_in_turn(answers: Vec<Vec<u8>>) -> Self {
+        let turn = AtomicUsize::new(0);
+        Self::answering(move |_| {
+            let turn = turn.fetch_add(1, Ordering::SeqCst);
+            answers[turn.min(answers.len() - 1)].clone()
+        })
     }
 
     /// The same over TLS, as `localhost`.
@@ -84,6 +98,16 @@ impl Graph {
     pub fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
+}
+
+/// The answer to a message that was taken.
+pub fn taken(wamid: &str) -> Vec<u8> {
+    json(200, &serde_json::json!({"messaging_product": "whatsapp", "contacts": [], "messages": [{"id": wamid}]}))
+}
+
+/// The answer to a message that was not, for this reason.
+pub fn refused(status: u16, code: i64) -> Vec<u8> {
+    json(status, &serde_json::json!({"error": {"message": "No.", "type": "OAuthException", "code": code}}))
 }
 
 /// A whole answer with a JSON body. Says that the connection ends with it, as [`serve`] ends it: a client that kept it

@@ -4,12 +4,14 @@
 //! into the data file: what a story knows, it knows through HTTP, the command line, or the exit code.
 
 pub mod form;
+pub mod gateway;
 pub mod graph;
 pub mod http;
 pub mod load;
 pub mod phone;
 pub mod program;
 pub mod user;
+pub mod world;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};

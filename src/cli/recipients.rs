@@ -1,0 +1,145 @@
+//! Destinations made ready to be told: their secrets, from the places that the config names.
+//!
+//! What a secret's text may look like is `crate::signing`'s, sending is `crate::courier`'s.
+
+use std::sync::Arc;
+
+use hyper::header::{HeaderName, HeaderValue};
+
+use crate::config::{Config, Destination, Means, Secret, SecretError, SecretRef, WebhookRule, WhatsappRule};
+use crate::courier::{Credentials, Recipient, Recipients};
+use crate::domain::ids::DestinationName;
+use crate::signing::{InvalidSigningKey, SigningKey};
+
+/// A destination that can't be told anything.
+#[derive(Debug, thiserror::Error)]
+pub enum NoRecipient {
+    /// A secret can't be read.
+    #[error("destination {destination}: {key}: {source}")]
+    Secret {
+        /// The destination.
+        destination: DestinationName,
+        /// The key of the config.
+        key: String,
+        /// Why not.
+        #[source]
+        source: SecretError,
+    },
+    /// A secret is not there.
+    #[error("destination {destination}: {key}: {place} is not set")]
+    NotSet {
+        /// The destination.
+        destination: DestinationName,
+        /// The key of the config.
+        key: String,
+        /// Where it was looked for.
+        place: String,
+    },
+    /// It is no secret to sign with.
+    #[error("destination {destination}: the secret in {place} can't be used: {source}")]
+    Invalid {
+        /// The destination.
+        destination: DestinationName,
+        /// Where it is.
+        place: String,
+        /// Why not.
+        #[source]
+        source: InvalidSigningKey,
+    },
+    /// It can't stand in a header.
+    #[error(
+        "destination {destination}: {key}: what is in {place} can't stand in a header: it is to be one line of visible ASCII characters"
+    )]
+    NoHeader {
+        /// The destination.
+        destination: DestinationName,
+        /// The key of the config.
+        key: String,
+        /// Where its value is.
+        place: String,
+    },
+}
+
+/// Makes all destinations ready, to see whether they can be.
+///
+/// # Errors
+/// [`NoRecipient`] for the first that can't.
+pub fn read(config: &Config) -> Result<Recipients, NoRecipient> {
+    let (recipients, problems) = read_all(config, &Recipients::new());
+    problems.into_iter().next().map_or(Ok(recipients), Err)
+}
+
+/// Those that can be told, and what is wrong with the others. One that is told as before stays the one that it was in
+/// `before`.
+pub(super) fn read_all(config: &Config, before: &Recipients) -> (Recipients, Vec<NoRecipient>) {
+    let (mut recipients, mut problems) = (Recipients::new(), Vec::new());
+    for (name, rule) in &config.destinations {
+        match recipient(name, rule) {
+            Ok(new) => {
+                let kept = before.get(name).filter(|old| old.is_told_like(&new)).map(Arc::clone);
+                recipients.insert(name.clone(), kept.unwrap_or_else(|| Arc::new(new)));
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    (recipients, problems)
+}
+
+/// One made ready.
+pub(super) fn recipient(destination: &DestinationName, rule: &Destination) -> Result<Recipient, NoRecipient> {
+    let credentials = match &rule.means {
+        Means::Webhook(webhook) => of_webhook(destination, webhook)?,
+        Means::Whatsapp(whatsapp) => of_whatsapp(destination, whatsapp)?,
+    };
+    Ok(Recipient { rule: rule.clone(), credentials })
+}
+
+fn of_whatsapp(destination: &DestinationName, rule: &WhatsappRule) -> Result<Credentials, NoRecipient> {
+    let token = secret(destination, "access_token", &rule.access_token)?;
+    let mut bearer =
+        HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| NoRecipient::NoHeader {
+            destination: destination.clone(),
+            key: "access_token".to_owned(),
+            place: rule.access_token.place(),
+        })?;
+    bearer.set_sensitive(true);
+    Ok(Credentials::Whatsapp { bearer })
+}
+
+fn of_webhook(destination: &DestinationName, rule: &WebhookRule) -> Result<Credentials, NoRecipient> {
+    let mut keys = Vec::new();
+    for place in &rule.secrets {
+        let text = secret(destination, "secrets", place)?;
+        let key = SigningKey::read(text.expose()).map_err(|source| NoRecipient::Invalid {
+            destination: destination.clone(),
+            place: place.place(),
+            source,
+        })?;
+        keys.push(key);
+    }
+    let mut headers = Vec::new();
+    for (header, place) in &rule.headers {
+        let key = format!("headers.{header}");
+        let text = secret(destination, &key, place)?;
+        let no_header =
+            || NoRecipient::NoHeader { destination: destination.clone(), key: key.clone(), place: place.place() };
+        let name: HeaderName = header.parse().map_err(|_| no_header())?;
+        let mut value = HeaderValue::from_str(text.expose()).map_err(|_| no_header())?;
+        value.set_sensitive(true);
+        headers.push((name, value));
+    }
+    Ok(Credentials::Webhook { keys, headers })
+}
+
+fn secret(destination: &DestinationName, key: &str, place: &SecretRef) -> Result<Secret, NoRecipient> {
+    let text = place.resolve().map_err(|source| NoRecipient::Secret {
+        destination: destination.clone(),
+        key: key.to_owned(),
+        source,
+    })?;
+    text.ok_or_else(|| NoRecipient::NotSet {
+        destination: destination.clone(),
+        key: key.to_owned(),
+        place: place.place(),
+    })
+}

@@ -1,0 +1,386 @@
+//! `[destinations.NAME]`: somewhere outside that is told what happens here, and how fast, how often and how patiently.
+//!
+//! Which events go there is `super::deliver`'s; reading its secrets is `crate::cli`'s, telling it `crate::courier`'s.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::Path;
+
+use hyper::Uri;
+use hyper::header::{self, HeaderName};
+
+use super::raw::Table;
+use super::secrets::SecretRef;
+use super::settings::{self, Meta, secret};
+use super::value::Item;
+use super::whatsapp::WhatsappRule;
+use crate::domain::address::is_public;
+use crate::domain::breaker::BreakerRule;
+use crate::domain::ids::DestinationName;
+use crate::domain::pace::Rate;
+use crate::domain::retry::RetryPolicy;
+use crate::domain::routes::Route;
+use crate::domain::time::Millis;
+
+/// Each secret makes a signature of its own: more than a rotation needs would only cost.
+const SECRETS_MAX: usize = 4;
+/// Headers of its own that a destination may ask for.
+const HEADERS_MAX: usize = 16;
+
+/// What every number may send, also one that is shared with the Business app.
+const WHATSAPP_RATE: Rate = Rate { count: 20, per: Millis::from_secs(1) };
+
+/// One destination.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// Where, and as whom.
+    pub means: Means,
+    /// What it may be asked of at once. Default 8, up to 256.
+    pub concurrency: usize,
+    /// How many it is told in a time. Default: as many as there are; 20 a second by WhatsApp, as numbers have that are shared
+    /// with the Business app (*Throughput*).
+    pub rate: Option<Rate>,
+    /// How long one answer may take, from the look-up of its name to the last byte. Default 15 s, up to 60 s.
+    pub timeout: Millis,
+    /// When it is left alone. Default: for 30 s after 5 failures in a row.
+    pub breaker: BreakerRule,
+    /// How often one thing is tried. Default: as `[retry]` has it.
+    pub retry: RetryPolicy,
+    /// Whether it may be on this machine or in a network of one's own.
+    pub allow_private: bool,
+    /// Whether it is told of one customer in the order in which things became true: one at a time. Default: as it comes.
+    pub ordered: bool,
+}
+
+/// How it is told.
+#[derive(Clone, Debug)]
+pub enum Means {
+    /// Posts to a URL.
+    Webhook(WebhookRule),
+    /// Messages through Meta's Cloud API.
+    Whatsapp(WhatsappRule),
+}
+
+impl Means {
+    /// Where that is.
+    #[must_use]
+    pub const fn url(&self) -> &Uri {
+        match self {
+            Self::Webhook(rule) => &rule.url,
+            Self::Whatsapp(rule) => &rule.url,
+        }
+    }
+}
+
+/// A receiver of *Standard Webhooks*.
+#[derive(Clone, Debug)]
+pub struct WebhookRule {
+    /// Where: `https://`, or `http://` where the way is one's own.
+    pub url: Uri,
+    /// What each message is signed with, newest first: a message has a signature for each. None: it is not signed.
+    pub secrets: Vec<SecretRef>,
+    /// Headers that it asks for, such as `authorization`, and where their values are.
+    pub headers: BTreeMap<String, SecretRef>,
+}
+
+impl Destination {
+    /// The host of its URL, with the port if one is written: all of it that may be shown, as the rest may hold a token.
+    #[must_use]
+    pub fn host(&self) -> String {
+        self.means.url().authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default()
+    }
+
+    /// What should be known of it, one sentence each.
+    pub(super) fn notes(&self) -> Vec<String> {
+        match &self.means {
+            Means::Webhook(rule) => rule.notes(),
+            Means::Whatsapp(rule) => {
+                rule.access_token.note().map(|note| format!("access_token: {note}")).into_iter().collect()
+            }
+        }
+    }
+}
+
+impl WebhookRule {
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.secrets.is_empty() {
+            notes.push("it has no `secrets`: what it is told is not signed, and could come from anybody".to_owned());
+        }
+        for secret in &self.secrets {
+            notes.extend(secret.note().map(|note| format!("secrets: {note}")));
+        }
+        for (header, secret) in &self.headers {
+            notes.extend(secret.note().map(|note| format!("headers.{header}: {note}")));
+        }
+        if self.url.scheme_str() == Some("http") && !self.url.host().is_some_and(is_this_machine) {
+            notes.push("its url begins with http://: what customers wrote is readable on its way there".to_owned());
+        }
+        notes
+    }
+}
+
+/// The names of all destinations, for those who refer to them.
+pub(super) fn names<'d>(root: &Table<'d>) -> Vec<&'d str> {
+    let names = root.get("destinations").and_then(|item| item.is_table().then(|| item.names(Table::named)));
+    names.flatten().unwrap_or_default().iter().map(|item| item.key).collect()
+}
+
+/// Reads all destinations. `folder` is the config's, `retry` what `[retry]` says, `meta` what `[meta]` does.
+pub(super) fn read(
+    root: &Table<'_>,
+    retry: RetryPolicy,
+    meta: &Meta,
+    folder: &Path,
+) -> BTreeMap<DestinationName, Destination> {
+    let Some(item) = root.get("destinations") else { return BTreeMap::new() };
+    let read = item.names(|table| {
+        let items = table.named();
+        items.iter().filter_map(|item| destination(item, retry, meta, folder)).collect()
+    });
+    read.unwrap_or_default()
+}
+
+/// Those that are told of each customer in order.
+pub(super) fn ordered(destinations: &BTreeMap<DestinationName, Destination>) -> BTreeSet<DestinationName> {
+    destinations.iter().filter(|(_, destination)| destination.ordered).map(|(name, _)| name.clone()).collect()
+}
+
+fn destination(
+    item: &Item<'_>,
+    retry: RetryPolicy,
+    meta: &Meta,
+    folder: &Path,
+) -> Option<(DestinationName, Destination)> {
+    let name = item.parsed_key(DestinationName::new);
+    item.table(|table| {
+        // Of a kind that is none, no other key could be told right from wrong.
+        let kind = table.get("kind").map_or(Some("webhook"), |item| item.word(&["webhook", "whatsapp"]));
+        let Some(kind) = kind else {
+            table.ask_nothing_more();
+            return None;
+        };
+        let (means, allow_private, rate) = if kind == "whatsapp" {
+            let rule = WhatsappRule::read(table, meta, folder);
+            let is_here = rule.as_ref().and_then(|rule| rule.url.host()).is_some_and(is_this_machine);
+            (rule.map(Means::Whatsapp), is_here, Some(WHATSAPP_RATE))
+        } else {
+            let allow_private = table.boolean("allow_private", false);
+            let url = table.need("url").and_then(|item| item.parsed(|text| url(text, allow_private)));
+            let (secrets, headers) = (secrets(table, folder), headers(table, folder));
+            (url.map(|url| Means::Webhook(WebhookRule { url, secrets, headers })), allow_private, None)
+        };
+        let destination = Destination {
+            concurrency: table.count("concurrency", 8, 1..=256),
+            rate: table.get("rate").map_or(rate, |item| item.parsed(Rate::parse)),
+            timeout: table.length("timeout", Millis::from_secs(15), Millis::new(100)..=Millis::from_secs(60)),
+            breaker: table.table("breaker", breaker).unwrap_or_else(|| Table::empty(breaker)),
+            retry: settings::retry_within(table, retry),
+            allow_private,
+            ordered: table.boolean("ordered", false),
+            means: means?,
+        };
+        Some((name?, destination))
+    })?
+}
+
+/// Lets each route lead to what its destination has something to say of. A route that then leads nowhere is none.
+pub(super) fn narrow<'r>(
+    routes: impl Iterator<Item = &'r mut Vec<Route>>,
+    destinations: &BTreeMap<DestinationName, Destination>,
+) {
+    for routes in routes {
+        routes.retain_mut(|route| {
+            if let Some(Means::Whatsapp(rule)) = destinations.get(&route.to).map(|to| &to.means) {
+                route.events.retain(|event| rule.messages.contains_key(event));
+            }
+            !route.events.is_empty()
+        });
+    }
+}
+
+/// Refuses alerts by means that write to customers or agents: an alert names neither.
+pub(super) fn refuse_alerts(item: &Item<'_>, alerts: &[Route], destinations: &BTreeMap<DestinationName, Destination>) {
+    for route in alerts {
+        if matches!(destinations.get(&route.to).map(|to| &to.means), Some(Means::Whatsapp(_))) {
+            let name = route.to.as_str();
+            item.refuse(format!("{name:?} writes to customers or agents, and an alert names neither: alert a webhook"));
+        }
+    }
+}
+
+fn breaker(table: &Table<'_>) -> BreakerRule {
+    BreakerRule {
+        failures: table.count("failures", 5, 1..=1000),
+        pause: table.length("pause", Millis::from_secs(30), Millis::new(100)..=Millis::from_secs(3600)),
+    }
+}
+
+fn secrets(table: &Table<'_>, folder: &Path) -> Vec<SecretRef> {
+    let Some(item) = table.get("secrets") else { return Vec::new() };
+    let items = item.some_items().unwrap_or_default();
+    if items.len() > SECRETS_MAX {
+        item.refuse(format!("has {} secrets, and may have {SECRETS_MAX}", items.len()));
+    }
+    items.iter().filter_map(|item| secret(item, folder)).collect()
+}
+
+fn headers(table: &Table<'_>, folder: &Path) -> BTreeMap<String, SecretRef> {
+    let Some(item) = table.get("headers") else { return BTreeMap::new() };
+    let read = item.names(|table| {
+        let items = table.named();
+        if items.len() > HEADERS_MAX {
+            item.refuse(format!("has {} headers, and may have {HEADERS_MAX}", items.len()));
+        }
+        let read = |item: &Item<'_>| Some((item.parsed_key(header_name)?, secret(item, folder)?));
+        items.iter().filter_map(read).collect()
+    });
+    read.unwrap_or_default()
+}
+
+fn header_name(text: &str) -> Result<String, &'static str> {
+    let name: HeaderName = text.parse().map_err(|_| "is no name of a header")?;
+    let ours = [
+        header::HOST,
+        header::CONTENT_TYPE,
+        header::CONTENT_LENGTH,
+        header::CONNECTION,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        header::TE,
+        header::TRAILER,
+        header::EXPECT,
+    ];
+    if ours.contains(&name) || name.as_str().starts_with("webhook-") {
+        return Err("is a header that flowgate sets itself");
+    }
+    Ok(name.as_str().to_owned())
+}
+
+/// A URL that a message can be posted to. It is not repeated where it is refused: a token may stand in it.
+pub(super) fn url(text: &str, allow_private: bool) -> Result<Uri, &'static str> {
+    let Some((uri, authority)) =
+        text.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned().map(|authority| (uri, authority)))
+    else {
+        return Err("is no URL: write one like \"https://crm.example/hooks/flowgate\"");
+    };
+    let host = authority.host();
+    if !matches!(uri.scheme_str(), Some("https" | "http")) {
+        return Err("must begin with \"https://\"");
+    }
+    if authority.as_str().contains('@') {
+        return Err("may have no user and no password: put them into `headers`, as authorization = \"env:NAME\"");
+    }
+    if text.contains('#') {
+        return Err("may have no '#': what follows it is never sent");
+    }
+    if authority.as_str() != host && authority.port_u16().is_none_or(|port| port == 0) {
+        return Err("has a port that is none: write one from 1 to 65535");
+    }
+    let is_private = is_this_machine(host) || bare(host).parse().is_ok_and(|address: IpAddr| !is_public(address));
+    if is_private && !allow_private {
+        return Err("is on this machine or in a network of one's own: if that is meant, write `allow_private = true`");
+    }
+    Ok(uri)
+}
+
+pub(super) fn is_this_machine(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || bare(host).parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// A host as an address is written outside of URLs.
+fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{accepted, assert_refused, refused};
+    use super::*;
+
+    fn one(table: &str) -> (Destination, WebhookRule) {
+        let crm = accepted(&format!("[destinations.crm]\n{table}")).destinations.into_values().next().unwrap();
+        let Means::Webhook(webhook) = crm.means.clone() else { panic!("{crm:?}") };
+        (crm, webhook)
+    }
+
+    #[test]
+    fn a_destination_needs_an_address_and_the_rest_has_defaults() {
+        let (crm, webhook) = one("url = \"https://crm.example/hooks?a=b\"");
+        assert_eq!(webhook.url, "https://crm.example/hooks?a=b");
+        assert_eq!((crm.concurrency, crm.rate, crm.timeout.get(), crm.allow_private), (8, None, 15_000, false));
+        assert_eq!(crm.breaker, BreakerRule { failures: 5, pause: Millis::from_secs(30) });
+        assert_eq!(crm.retry, accepted("").retry);
+        assert!(webhook.secrets.is_empty() && webhook.headers.is_empty());
+    }
+
+    #[test]
+    fn all_that_can_be_set_is_set() {
+        let (crm, webhook) = one(
+            "url = \"http://10.0.0.7:8080/\"\nsecrets = [\"env:NEW\", \"file:old\"]\nconcurrency = 2\nrate = \"256/m\"\n\
+             timeout = \"30s\"\nallow_private = true\nordered = true\nbreaker = { failures = 3, pause = \"1m\" }\n\
+             retry = { first = \"1s\", attempts = 3 }\nheaders = { Authorization = \"env:TOKEN\" }",
+        );
+        assert_eq!(crm.rate.unwrap().to_string(), "256/m");
+        assert_eq!((crm.concurrency, crm.timeout.get(), crm.allow_private, crm.ordered), (2, 30_000, true, true));
+        assert_eq!(webhook.secrets.len(), 2);
+        assert_eq!(webhook.headers.keys().collect::<Vec<_>>(), ["authorization"]);
+        assert_eq!((crm.retry.first.get(), crm.retry.attempts), (1000, 3));
+        assert_eq!(crm.retry.ceiling, accepted("").retry.ceiling, "what is not said is as everywhere");
+    }
+
+    #[test]
+    fn an_address_is_out_in_the_world_unless_it_is_said_twice() {
+        for (bad, why) in [
+            ("", "is no URL"),
+            ("/hook", "is no URL"),
+            ("crm.example/hook", "is no URL"),
+            ("ftp://crm.example", "must begin with"),
+            ("https://ann:hush@crm.example/", "no user"),
+            ("https://crm.example/#a", "no '#'"),
+            ("https://crm.example:0/", "a port"),
+            ("https://crm.example:/", "a port"),
+            ("http://localhost/", "allow_private"),
+            ("https://127.0.0.1/", "allow_private"),
+            ("https://[::1]/", "allow_private"),
+            ("https://192.168.1.9/", "allow_private"),
+            ("https://169.254.169.254/latest", "allow_private"),
+            ("https://[::ffff:10.0.0.1]/", "allow_private"),
+        ] {
+            let said = url(bad, false).unwrap_err();
+            assert!(said.contains(why) && !said.contains("hush"), "{bad}: {said}");
+        }
+        for good in ["http://localhost/", "https://127.0.0.1:1/", "https://[::1]/"] {
+            assert!(url(good, true).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        let url = "url = \"https://crm.example\"";
+        assert_refused(
+            "[destinations.crm]",
+            &[
+                ("", "1:15: destinations.crm: `url` is missing"),
+                (
+                    &format!("{url}\nconcurrency = 0"),
+                    "3:15: destinations.crm.concurrency: must be from 1 to 256, and is 0",
+                ),
+                (
+                    &format!("{url}\nrate = \"fast\""),
+                    "3:8: destinations.crm.rate: \"fast\" is no rate: write one like \"50/s\", \"256/m\" or \"1000/h\", from 1 to 1000000",
+                ),
+                (
+                    &format!("{url}\nheaders = {{ Webhook-Id = \"env:A\" }}"),
+                    "3:13: destinations.crm.headers.Webhook-Id: is a header that flowgate sets itself",
+                ),
+                (
+                    &format!("{url}\nsecret = \"env:A\""),
+                    "3:1: unknown key `secret` in destinations.crm: did you mean `secrets`?",
+                ),
+            ],
+        );
+        let hidden = refused(&format!("[destinations.crm]\n{url}\nsecrets = [\"hush\"]"));
+        assert!(hidden.contains("destinations.crm.secrets") && !hidden.contains("hush"), "{hidden}");
+    }
+}

@@ -1,0 +1,140 @@
+//! One message through Meta's Cloud API: whether it can be sent now, and what its answer says.
+//!
+//! What a code means is decided in `crate::domain::cloud_error`, what a message says in `crate::domain::message`. The text of
+//! Meta's errors may repeat the token or whom a message was for: logs and lists get words of our own instead.
+
+use serde_json::Value;
+
+use crate::config::{Destination, Means, WhatsappRule};
+use crate::domain::cloud_error::CloudError;
+use crate::domain::delivery::{ANSWER_BYTES, Exchange};
+use crate::domain::message::{self, Unsendable};
+use crate::domain::receipt::{Callback, Open};
+use crate::domain::retry::RetryPolicy;
+use crate::domain::time::{Millis, Timestamp};
+use crate::outgoing::without_token;
+use crate::store::{Outgoing, Until};
+
+/// Bytes that are read of an answer: enough for any error with its details.
+pub(super) const READ_BYTES: usize = 16 << 10;
+
+/// What is to be done about a delivery that is due.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Send this.
+    Send(String),
+    /// Wait, without an attempt.
+    Hold { at: Timestamp, until: Until },
+    /// Give it up: it can't be sent as it is.
+    Refuse(String),
+}
+
+/// Looks at `outgoing`, which is due at `now`.
+pub(super) fn next(rule: &WhatsappRule, retry: RetryPolicy, outgoing: &Outgoing, now: Timestamp) -> Next {
+    if let Some(open) = outgoing.receipt.as_ref().and_then(|receipt| receipt.open) {
+        if is_awaited(open, now) {
+            return Next::Hold { at: open.until, until: Until::Status };
+        }
+        if outgoing.job.attempts_since_revival >= retry.attempts {
+            return Next::Refuse("it broke off too often, and no status says whether the message is there".to_owned());
+        }
+    }
+    let known_by = outgoing.event.at.plus(rule.customer_wait);
+    match compose(rule, outgoing) {
+        Ok(request) => Next::Send(request),
+        Err(Unsendable::CustomerUnknown) if outgoing.job.submission.is_some() && now < known_by => {
+            Next::Hold { at: known_by, until: Until::Customer }
+        }
+        Err(why) => Next::Refuse(why.to_string()),
+    }
+}
+
+/// The attempt that begins at `now`: its answer or, where that does not come, a status is waited for.
+pub(super) fn opened(destination: &Destination, outgoing: &Outgoing, now: Timestamp) -> Open {
+    let wait = match &destination.means {
+        Means::Whatsapp(rule) => rule.status_wait,
+        Means::Webhook(_) => Millis::ZERO,
+    };
+    let attempt = outgoing.job.attempts.saturating_add(1);
+    Open { attempt, since: now, until: now.plus(destination.timeout).plus(wait) }
+}
+
+/// Whether a status may still tell. A time that is too far away was written by a clock that has been set back since.
+fn is_awaited(open: Open, now: Timestamp) -> bool {
+    open.until > now && open.since <= now
+}
+
+fn compose(rule: &WhatsappRule, outgoing: &Outgoing) -> Result<String, Unsendable> {
+    let kind = outgoing.event.kind;
+    let said = rule.messages.get(&kind).ok_or(Unsendable::NoMessage(kind))?;
+    let body: Value = serde_json::from_str(&outgoing.body).map_err(|_| Unsendable::NoData)?;
+    let data = body.get("data").filter(|data| data.is_object()).ok_or(Unsendable::NoData)?;
+    let recipient = rule.to.recipient(data, outgoing.customer.as_ref())?;
+    let callback = Callback { job: outgoing.id, message_id: outgoing.delivery.message_id.clone() };
+    message::request(said, data, &recipient, &callback.to_text())
+}
+
+/// What the Graph API answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CloudAnswer {
+    /// The message that was made.
+    pub wamid: Option<Box<str>>,
+    /// What went wrong.
+    pub error: Option<CloudError>,
+}
+
+impl CloudAnswer {
+    /// Reads the beginning of an answer.
+    pub(super) fn read(bytes: &[u8]) -> Self {
+        let answer: Value = serde_json::from_slice(bytes).unwrap_or_default();
+        let error = answer.get("error").filter(|error| error.is_object()).and_then(|error| {
+            let is_transient = error.get("is_transient").and_then(Value::as_bool).unwrap_or_default();
+            Some(CloudError { code: error.get("code")?.as_i64()?, is_transient })
+        });
+        let wamid = answer.pointer("/messages/0/id").and_then(Value::as_str).filter(|id| !id.is_empty());
+        Self { wamid: wamid.map(Box::from), error }
+    }
+}
+
+/// What is kept of an answer: its beginning, without the token.
+pub(super) fn kept(status: u16, bytes: &[u8], bearer: &str) -> Exchange {
+    let token = bearer.strip_prefix("Bearer ").unwrap_or(bearer);
+    let mut answer = without_token(&String::from_utf8_lossy(bytes), token);
+    answer.truncate(answer.floor_char_boundary(ANSWER_BYTES));
+    Exchange { status: Some(status), answer: answer.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_names_the_message_or_what_went_wrong() {
+        let read = |text: &str| CloudAnswer::read(text.as_bytes());
+        let taken =
+            read(r#"{"messaging_product":"whatsapp","contacts":[{"input":"1"}],"messages":[{"id":"wamid.1"}]}"#);
+        assert_eq!(taken, CloudAnswer { wamid: Some("wamid.1".into()), error: None });
+        let error = |code, is_transient| CloudAnswer { wamid: None, error: Some(CloudError { code, is_transient }) };
+        assert_eq!(read(r#"{"error":{"message":"no","code":190}}"#), error(190, false));
+        assert_eq!(read(r#"{"error":{"code":2,"is_transient":true}}"#), error(2, true));
+        for odd in ["", "<html>", "[]", r#"{"error":"no"}"#, r#"{"error":{}}"#, r#"{"messages":[]}"#] {
+            assert_eq!(read(odd), CloudAnswer::default(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_has_an_end_and_no_token() {
+        let answer = format!("{{\"message\":\"EAAGm0PX4ZCps is malformed\",\"é\":\"{}\"}}", "é".repeat(ANSWER_BYTES));
+        let kept = kept(400, answer.as_bytes(), "Bearer EAAGm0PX4ZCpsBAKZCx");
+        assert!(kept.answer.starts_with("{\"message\":\"… is malformed\"") && kept.answer.len() <= ANSWER_BYTES);
+        assert_eq!(kept.status, Some(400));
+    }
+
+    #[test]
+    fn an_attempt_that_broke_off_is_waited_for_unless_the_clock_was_set_back() {
+        let at = |ms| Timestamp::from_millis(ms);
+        let open = Open { attempt: 1, since: at(1000), until: at(5000) };
+        assert!(is_awaited(open, at(1000)) && is_awaited(open, at(4999)));
+        assert!(!is_awaited(open, at(5000)) && !is_awaited(open, at(999)));
+    }
+}

@@ -1,0 +1,167 @@
+//! Deliveries on their way: each destination has a lane of its own, and nothing that is broken outside holds up anything else.
+//!
+//! ```text
+//! file ── lane of one destination ──▶ lane (tokio task) ──▶ attempt ──▶ outside
+//!                                       ▲                     │
+//!                                       └── noted, on disk ◀──┘
+//! ```
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | `lane` | which deliveries are under way: those that are due, each once, as many and as fast as the destination takes |
+//! | `ahead` | what should be due though a clock that ran ahead says otherwise |
+//! | `attempt` | what follows from one attempt, and that it is noted |
+//! | `webhook` | how something is sent, and what came back |
+//! | `cloud` | whether a WhatsApp message can be sent, and what Meta's answer says |
+//! | `board` | nothing: it shows how the lanes do |
+//!
+//! As with jobs, nothing is written for a delivery to start: what is under way is known to its lane alone. After a crash it
+//! is still due, and is sent again under the same id. What an answer means is `crate::domain::delivery`'s to say, when the
+//! next attempt comes `crate::domain::retry`'s, and when a destination is left alone `crate::domain::breaker`'s.
+
+mod ahead;
+mod attempt;
+mod board;
+mod cloud;
+mod lane;
+mod recipient;
+#[cfg(test)]
+mod tests;
+mod webhook;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+pub use board::{Board, LaneState};
+pub use cloud::CloudAnswer;
+pub use recipient::{Credentials, Recipient, Recipients};
+pub use webhook::{Sender, Sent, headers};
+
+use crate::clock::{Clock, Entropy};
+use crate::domain::ids::DestinationName;
+use crate::outgoing::OutgoingError;
+use crate::store::Store;
+use lane::Lane;
+
+/// What all lanes work with.
+#[derive(Clone)]
+pub(crate) struct Tools {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) sender: Sender,
+}
+
+/// The lanes of all destinations, until [`Courier::stop`].
+pub struct Courier {
+    tools: Tools,
+    runtime: Handle,
+    board: Board,
+    /// Counts the writer's calls.
+    called: watch::Receiver<u64>,
+    lanes: Mutex<BTreeMap<DestinationName, Running>>,
+}
+
+/// A lane that runs.
+struct Running {
+    /// Tells it how to send from now on. Dropped: it is to end.
+    recipient: watch::Sender<Arc<Recipient>>,
+    task: JoinHandle<()>,
+}
+
+impl Courier {
+    /// Starts a lane for each of `recipients` on `runtime`. `store` must be open.
+    ///
+    /// # Errors
+    /// [`OutgoingError::Tls`].
+    pub fn start(
+        runtime: Handle,
+        recipients: &Recipients,
+        store: &Store,
+        clock: &Arc<dyn Clock>,
+        entropy: &Arc<dyn Entropy>,
+    ) -> Result<Self, OutgoingError> {
+        let (call, called) = watch::channel(0_u64);
+        store.call_on_delivery(move || call.send_modify(|calls| *calls = calls.wrapping_add(1)));
+        let tools = Tools {
+            store: store.clone(),
+            clock: Arc::clone(clock),
+            entropy: Arc::clone(entropy),
+            sender: Sender::new()?,
+        };
+        let courier = Self { tools, runtime, board: Board::default(), called, lanes: Mutex::default() };
+        courier.renew(recipients);
+        Ok(courier)
+    }
+
+    /// Goes by `recipients` from now on: lanes of new ones begin, those of the others go on as they now say or, where a
+    /// destination is gone, end; what waits for it stays.
+    pub fn renew(&self, recipients: &Recipients) {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.retain(|name, _| recipients.contains_key(name));
+        self.board.keep_only(|name| recipients.contains_key(name));
+        for (name, recipient) in recipients {
+            match lanes.get(name) {
+                Some(running) => {
+                    running.recipient.send_replace(Arc::clone(recipient));
+                }
+                None => {
+                    lanes.insert(name.clone(), self.begin(name, recipient));
+                }
+            }
+        }
+    }
+
+    /// How the lanes do.
+    #[must_use]
+    pub fn board(&self) -> Board {
+        self.board.clone()
+    }
+
+    /// How `name` is told at this moment; `None`: it is not.
+    #[must_use]
+    pub fn recipient(&self, name: &DestinationName) -> Option<Arc<Recipient>> {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.get(name).map(|running| Arc::clone(&running.recipient.borrow()))
+    }
+
+    /// What sends, for who wants to see a destination answer.
+    #[must_use]
+    pub fn sender(&self) -> Sender {
+        self.tools.sender.clone()
+    }
+
+    /// Begins nothing more and waits until what is under way has been answered and noted, `deadline` at the most. What is
+    /// not stays due, and is sent again at the next start.
+    pub async fn stop(&self, deadline: Duration) {
+        let lanes = std::mem::take(&mut *self.lanes.lock().unwrap_or_else(PoisonError::into_inner));
+        let tasks: Vec<_> = lanes.into_values().map(|running| running.task).collect();
+        let all = async {
+            for task in tasks {
+                // A panic has been told by its own hook.
+                let _ = task.await;
+            }
+        };
+        if timeout(deadline, all).await.is_err() {
+            tracing::warn!("some deliveries were not answered in time: they are sent again at the next start");
+        }
+    }
+
+    fn begin(&self, name: &DestinationName, recipient: &Arc<Recipient>) -> Running {
+        let (tell, told) = watch::channel(Arc::clone(recipient));
+        let lane = Lane::new(name.clone(), told, self.tools.clone(), self.board.clone(), self.called.clone());
+        Running { recipient: tell, task: self.runtime.spawn(lane.run()) }
+    }
+}
+
+impl std::fmt::Debug for Courier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Courier").finish_non_exhaustive()
+    }
+}

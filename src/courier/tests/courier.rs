@@ -1,0 +1,56 @@
+//! Lanes come and go with the config.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::support::Bench;
+use crate::clock::{Clock, Entropy};
+use crate::courier::{Courier, Recipients};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_under_way_when_its_destination_goes_is_noted_and_the_board_does_not_show_it_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let bench = Bench::new(listener.local_addr().unwrap(), "");
+    let (came, comes) = mpsc::channel();
+    let (answer, may_answer) = mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut lines = BufReader::new(socket.try_clone().unwrap()).lines();
+        assert!(lines.any(|line| line.is_ok_and(|line| line.is_empty())), "the end of the head");
+        came.send(()).unwrap();
+        may_answer.recv().unwrap();
+        socket.write_all(b"HTTP/1.1 204 So\r\n\r\n").unwrap();
+    });
+    let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (bench.clock.clone(), bench.chance.clone());
+    let courier = Courier::start(Handle::current(), &bench.recipients(), &bench.store, &clock, &entropy).unwrap();
+    bench.accept("one");
+    let patience = Duration::from_mins(1);
+    tokio::task::spawn_blocking(move || comes.recv_timeout(patience)).await.unwrap().unwrap();
+    assert_eq!(courier.board().out().len(), 1);
+
+    courier.renew(&Recipients::new());
+    assert!(courier.board().read().is_empty());
+    answer.send(()).unwrap();
+    tokio::time::timeout(patience, async {
+        while bench.waiting() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("it is noted as delivered");
+    // The lane ends after its last attempt: until then it could still write.
+    let lane_is_gone = || Arc::strong_count(&entropy) <= 3;
+    tokio::time::timeout(patience, async {
+        while !lane_is_gone() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("its lane ends");
+    assert!(courier.board().read().is_empty());
+}

@@ -1,0 +1,155 @@
+//! Nothing stops a lane for good.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::support::{Bench, nobody};
+use crate::clock::Clock;
+use crate::courier::Board;
+use crate::courier::attempt::Answered;
+use crate::courier::lane::Lane;
+use crate::domain::time::Millis;
+use crate::store::StoreError;
+
+/// A lane that is moved by hand.
+struct Hand {
+    bench: Bench,
+    board: Board,
+    lane: Lane,
+    attempts: JoinSet<Result<Answered, StoreError>>,
+}
+
+impl Hand {
+    fn new(address: SocketAddr, more: &str) -> Self {
+        let bench = Bench::new(address, more);
+        let board = Board::default();
+        let lane = lane(&bench, &board);
+        Self { bench, board, lane, attempts: JoinSet::new() }
+    }
+
+    /// A new lane in the place of this one, as after a restart.
+    fn begin_again(&mut self) {
+        self.attempts.abort_all();
+        self.board = Board::default();
+        self.lane = lane(&self.bench, &self.board);
+    }
+
+    /// Lets `length` go by; begins what may begin. Gives how many are under way, and how long the lane would wait.
+    fn after(&mut self, length: Duration) -> (usize, Duration) {
+        self.bench.clock.advance(Millis::new(u64::try_from(length.as_millis()).unwrap()));
+        let pause = self.lane.step(&mut self.attempts);
+        (self.board.out().len(), pause)
+    }
+
+    /// Waits until one attempt ends, and lets the lane know.
+    async fn end_one(&mut self) {
+        let ended = self.attempts.join_next_with_id().await.unwrap();
+        self.lane.note(ended);
+    }
+}
+
+fn lane(bench: &Bench, board: &Board) -> Lane {
+    let recipient = bench.recipients().remove(&Bench::crm()).unwrap();
+    let (_, told) = watch::channel(recipient);
+    let (_, called) = watch::channel(0);
+    Lane::new(Bench::crm(), told, bench.tools(), board.clone(), called)
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+
+#[tokio::test]
+async fn a_probe_that_panics_makes_room_for_the_next() {
+    let mut hand = Hand::new(nobody(), "breaker = { failures = 1, pause = \"10s\" }\nretry = { first = \"1s\" }");
+    hand.bench.accept("one");
+    assert_eq!(hand.after(Duration::ZERO).0, 1);
+    hand.end_one().await;
+    assert_eq!(hand.after(9 * SECOND).0, 0, "its breaker is open");
+
+    hand.bench.chance.fail_once();
+    assert_eq!(hand.after(2 * SECOND).0, 1, "the probe");
+    hand.end_one().await;
+    assert_eq!(hand.after(SECOND).0, 0, "what panicked is left alone for a while");
+    assert_eq!(hand.after(MINUTE).0, 1, "and is then the probe again");
+    hand.end_one().await;
+    assert_eq!(hand.bench.waiting(), 1);
+    let (_, why) = hand.board.read()[&Bench::crm()].last_failure.clone().unwrap();
+    assert!(why.contains("Connection refused"), "{why}");
+}
+
+#[tokio::test]
+async fn a_probe_that_its_rate_holds_back_makes_room_for_itself() {
+    let more = "rate = \"1/h\"\nbreaker = { failures = 1, pause = \"1s\" }\nretry = { first = \"1s\" }";
+    let mut hand = Hand::new(nobody(), more);
+    hand.bench.accept("one");
+    assert_eq!(hand.after(Duration::ZERO).0, 1);
+    hand.end_one().await;
+    for _ in 0..10 {
+        assert_eq!(hand.after(5 * MINUTE).0, 0, "the breaker would let it go, the rate does not");
+    }
+    assert_eq!(hand.after(10 * MINUTE).0, 1);
+}
+
+#[tokio::test]
+async fn an_open_breaker_uses_up_none_of_the_rate() {
+    let more = "rate = \"1/h\"\nbreaker = { failures = 1, pause = \"1h\" }\nretry = { first = \"1s\" }";
+    let mut hand = Hand::new(nobody(), more);
+    hand.bench.accept("one");
+    assert_eq!(hand.after(Duration::ZERO).0, 1);
+    // The pause begins when the failure is known.
+    hand.bench.clock.advance(Millis::from_secs(60));
+    hand.end_one().await;
+    assert_eq!(hand.after(59 * MINUTE).0, 0, "the rate would let it go, the breaker does not");
+    assert_eq!(hand.after(2 * MINUTE).0, 1, "its breaker lets it go, and its rate had let nothing pass");
+}
+
+#[tokio::test]
+async fn a_lane_with_nothing_to_do_looks_again_within_a_second() {
+    let mut hand = Hand::new(nobody(), "retry = { first = \"1h\", ceiling = \"1h\" }");
+    let (out, pause) = hand.after(Duration::ZERO);
+    assert!(out == 0 && pause <= SECOND && !pause.is_zero(), "{pause:?}");
+    hand.bench.accept("one");
+    assert_eq!(hand.after(Duration::ZERO).0, 1);
+    hand.end_one().await;
+    let (out, pause) = hand.after(Duration::ZERO);
+    assert!(out == 0 && pause <= SECOND && !pause.is_zero(), "{pause:?}");
+}
+
+#[tokio::test]
+async fn what_a_clock_wrote_that_ran_ahead_is_due_when_it_was_set_back() {
+    for attempts_before in [false, true] {
+        // The second lane begins after the clock was set back, as after a restart.
+        for is_new in [false, true] {
+            let mut hand = Hand::new(nobody(), "retry = { first = \"1s\" }");
+            let right = hand.bench.clock.now();
+            hand.bench.clock.jump_to(right.plus(Millis::from_secs(30 * 24 * 60 * 60)));
+            hand.bench.accept("one");
+            if attempts_before {
+                assert_eq!(hand.after(Duration::ZERO).0, 1);
+                hand.end_one().await;
+            }
+            hand.after(Duration::ZERO);
+            hand.bench.clock.jump_to(right);
+            if is_new {
+                hand.begin_again();
+            }
+            assert_eq!(hand.after(SECOND).0, 1, "tried before: {attempts_before}, a new lane: {is_new}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_its_retry_is_not_taken_for_that() {
+    let mut hand = Hand::new(nobody(), "retry = { first = \"1h\", ceiling = \"1h\" }");
+    hand.bench.accept("one");
+    assert_eq!(hand.after(Duration::ZERO).0, 1);
+    hand.end_one().await;
+    let now = hand.bench.clock.now();
+    hand.bench.clock.jump_to(now.minus(Millis::from_secs(60)));
+    assert_eq!(hand.after(SECOND).0, 0);
+    hand.begin_again();
+    assert_eq!(hand.after(SECOND).0, 0);
+}

@@ -1,0 +1,109 @@
+//! Which addresses may be connected to: any, or only those out in the world.
+//!
+//! What is checked is the address that is then connected to. A name that leads somewhere else the next time it is looked up
+//! (DNS rebinding) gains nothing by that.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::vec;
+
+use hyper::Uri;
+use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use tower_service::Service;
+
+use crate::domain::address::is_public;
+
+/// What may be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Any address.
+    Anywhere,
+    /// No machine's own, no private network's, none that is nobody's.
+    PublicOnly,
+}
+
+impl Reach {
+    fn allows(self, address: IpAddr) -> bool {
+        self == Self::Anywhere || is_public(address)
+    }
+
+    /// Whether a host that is written as an address is out of reach: such a one is connected to without a look-up.
+    pub(super) fn forbids_host_of(self, uri: &Uri) -> bool {
+        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        host.parse().is_ok_and(|address| !self.allows(address))
+    }
+}
+
+/// Looks names up as the system does, and gives the addresses within reach.
+#[derive(Clone)]
+pub(super) struct Resolver {
+    system: GaiResolver,
+    reach: Reach,
+}
+
+impl Resolver {
+    pub(super) fn new(reach: Reach) -> Self {
+        Self { system: GaiResolver::new(), reach }
+    }
+}
+
+impl Service<Name> for Resolver {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.system.poll_ready(context)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let (asked, reach) = (self.system.call(name), self.reach);
+        Box::pin(async move {
+            let all: Vec<SocketAddr> = asked.await?.collect();
+            let within: Vec<SocketAddr> = all.iter().copied().filter(|address| reach.allows(address.ip())).collect();
+            if within.is_empty() && !all.is_empty() {
+                return Err(io::Error::other(PRIVATE));
+            }
+            Ok(within.into_iter())
+        })
+    }
+}
+
+/// Why an address is not connected to.
+pub(super) const PRIVATE: &str =
+    "its address is on this machine or in a network of one's own: if that is meant, write `allow_private = true`";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn resolved(reach: Reach) -> io::Result<Vec<SocketAddr>> {
+        let name: Name = "localhost".parse().unwrap();
+        Ok(Resolver::new(reach).call(name).await?.collect())
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_home_leads_nowhere_unless_that_is_allowed() {
+        assert!(resolved(Reach::Anywhere).await.unwrap().iter().all(|address| address.ip().is_loopback()));
+        assert_eq!(resolved(Reach::PublicOnly).await.unwrap_err().to_string(), PRIVATE);
+    }
+
+    #[test]
+    fn an_address_in_a_url_is_judged_without_a_look_up() {
+        for (url, forbidden) in [
+            ("http://127.0.0.1:9/", true),
+            ("https://[::1]/", true),
+            ("https://[::ffff:192.168.0.1]/", true),
+            ("https://1.1.1.1/", false),
+            ("https://[2606:4700::1111]/", false),
+            ("https://crm.example/", false),
+        ] {
+            let url: Uri = url.parse().unwrap();
+            assert_eq!(Reach::PublicOnly.forbids_host_of(&url), forbidden, "{url}");
+            assert!(!Reach::Anywhere.forbids_host_of(&url));
+        }
+    }
+}

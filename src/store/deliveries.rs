@@ -1,0 +1,154 @@
+//! What becomes of deliveries: each attempt noted with what came back; and destinations that are to be left alone.
+//!
+//! What an answer means is decided in `crate::domain::delivery`, when the next attempt comes in `crate::domain::retry`.
+
+use redb::ReadableTable;
+
+use crate::domain::delivery::{Delivery, Event, Exchange, Standstill};
+use crate::domain::ids::{DestinationName, JobId};
+use crate::domain::job::{Attempt, JobEvent};
+use crate::domain::retry::Verdict;
+
+use super::batch::{Batch, Transaction};
+use super::jobs::{self, Finished};
+use super::receipts::{self, Overtaken, Trace};
+use super::{RowProblem, StoreError, announce, codec, schedule};
+
+/// Notes one attempt to tell a destination, and what follows from it.
+#[derive(Debug)]
+pub struct NoteDelivery {
+    /// Which delivery.
+    pub job: JobId,
+    /// When it began, how long it took, why it failed. The number is set here.
+    pub attempt: Attempt,
+    /// What came back.
+    pub exchange: Exchange,
+    /// What follows; `None`: it was delivered.
+    pub failed: Option<Verdict>,
+    /// Why its destination is to be left alone from now on, if it is.
+    pub disable: Option<Box<str>>,
+    /// What it leaves behind of the message that it became, where its kind tells of that later.
+    pub trace: Option<Trace>,
+}
+
+/// Pauses a destination, or ends its pause and whatever else stands against it. Nothing is lost meanwhile.
+#[derive(Debug)]
+pub struct PauseDestination {
+    /// Which one.
+    pub destination: DestinationName,
+    /// Whether it is paused now.
+    pub paused: bool,
+}
+
+impl Transaction for NoteDelivery {
+    type Outcome = Finished;
+
+    fn bytes(&self) -> usize {
+        self.exchange.answer.len()
+    }
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<Finished, StoreError> {
+        let mut job = jobs::job(batch, self.job)?;
+        let event = match self.failed {
+            None => JobEvent::Finish,
+            Some(Verdict::Again { .. }) => JobEvent::Retry,
+            Some(Verdict::Dead) => JobEvent::Bury,
+        };
+        let Ok(state) = job.state.after(event) else { return Ok(Finished::AlreadyOver) };
+        if let Some(trace) = &self.trace
+            && receipts::trace(batch, self.job, trace)? == Overtaken::Yes
+        {
+            return Ok(Finished::AlreadyOver);
+        }
+        let number = job.attempts.saturating_add(1);
+        batch.tables.exchanges.insert((self.job.get(), number), codec::encode(&self.exchange)?.as_slice())?;
+        if let Some(why) = &self.disable {
+            disable(batch, self.job, why)?;
+        }
+        if let Some(verdict) = self.failed {
+            jobs::fail(batch, self.job, &mut job, state, &self.attempt, verdict)?;
+        } else {
+            jobs::succeed(&mut job, &self.attempt);
+            schedule::move_job(batch, self.job, &mut job, state, batch.now)?;
+        }
+        Ok(Finished::Done { submission: job.submission, lead: None, agent: None })
+    }
+}
+
+impl Transaction for PauseDestination {
+    type Outcome = Standstill;
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<Standstill, StoreError> {
+        let mut standstill = standstill(batch, &self.destination)?;
+        if self.paused {
+            standstill.paused_at = standstill.paused_at.or(Some(batch.now));
+        } else {
+            standstill = Standstill::default();
+        }
+        write(batch, &self.destination, &standstill)?;
+        batch.delivering = true;
+        Ok(standstill)
+    }
+}
+
+/// Leaves the destination of the delivery `job` alone from now on, and says so once.
+pub(super) fn disable(batch: &mut Batch<'_, '_>, job: JobId, why: &str) -> Result<(), StoreError> {
+    let destination = delivery(batch, job)?.destination;
+    let mut standstill = standstill(batch, &destination)?;
+    if standstill.disabled.is_none() {
+        standstill.disabled = Some((batch.now, why.into()));
+        write(batch, &destination, &standstill)?;
+        announce::stopped(batch, &destination, why)?;
+    }
+    Ok(())
+}
+
+fn standstill(batch: &Batch<'_, '_>, destination: &DestinationName) -> Result<Standstill, StoreError> {
+    let row = batch.tables.standstills.get(destination.as_str())?;
+    Ok(row.map(|row| codec::decode(destination, row.value())).transpose()?.unwrap_or_default())
+}
+
+fn write(batch: &mut Batch<'_, '_>, destination: &DestinationName, standstill: &Standstill) -> Result<(), StoreError> {
+    if standstill.is_over() {
+        batch.tables.standstills.remove(destination.as_str())?;
+    } else {
+        batch.tables.standstills.insert(destination.as_str(), codec::encode(standstill)?.as_slice())?;
+    }
+    batch.dirty = true;
+    Ok(())
+}
+
+/// What the job `id` is to deliver.
+pub(super) fn delivery(batch: &Batch<'_, '_>, id: JobId) -> Result<Delivery, StoreError> {
+    match batch.tables.deliveries.get(id.get())? {
+        Some(row) => codec::decode(id, row.value()),
+        None => Err(StoreError::row::<Delivery>(&id.to_string(), RowProblem::Missing)),
+    }
+}
+
+/// What the event says whose first delivery is `id`.
+pub(super) fn event(batch: &Batch<'_, '_>, id: JobId) -> Result<Event, StoreError> {
+    match batch.tables.events.get(id.get())? {
+        Some(row) => codec::decode(id, row.value()),
+        None => Err(StoreError::row::<Event>(&id.to_string(), RowProblem::Missing)),
+    }
+}
+
+/// Takes away what belongs to a delivery that is over, and its event once nobody else needs it. The job's row is the
+/// caller's.
+pub(super) fn remove(batch: &mut Batch<'_, '_>, id: JobId) -> Result<(), StoreError> {
+    let delivery = delivery(batch, id)?;
+    batch.tables.deliveries.remove(id.get())?;
+    batch.tables.revived.remove(id.get())?;
+    receipts::remove(batch, id)?;
+    batch.tables.exchanges.retain_in((id.get(), 0)..=(id.get(), u32::MAX), |_, _| false)?;
+    let event = event(batch, delivery.event)?;
+    let first = delivery.event.get();
+    for other in first..first.saturating_add(u64::from(event.deliveries)) {
+        if batch.tables.deliveries.get(other)?.is_some() {
+            return Ok(());
+        }
+    }
+    batch.tables.events.remove(delivery.event.get())?;
+    Ok(())
+}

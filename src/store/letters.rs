@@ -1,0 +1,181 @@
+//! What admins do with dead letters: run them again, now or spread over a time, or give them up; one, or many in one change.
+//!
+//! Whether a job may be revived or discarded is decided by the table in `crate::domain::job`. What many changes of this kind
+//! would take is for whoever asks to bound: a slice of them is one change, which shares its commit with what else waits.
+
+use crate::domain::ids::JobId;
+use crate::domain::job::{DeadLetter, Job, JobEvent, JobKind, JobState, NotAllowed};
+use crate::domain::time::Timestamp;
+
+use super::batch::{Batch, Transaction};
+use super::schedule::{find, move_job};
+use super::{RowProblem, StoreError, codec};
+
+/// Runs a dead letter again.
+#[derive(Debug)]
+pub struct Revive {
+    /// Which job.
+    pub job: JobId,
+    /// A corrected payload for a message that is to be read again, or a body that is to be delivered (JSON text). The
+    /// original stays: with the letter until the job succeeds, and of a body for good.
+    pub payload: Option<String>,
+}
+
+/// Runs many dead letters again. Those that are none any more are left as they are.
+#[derive(Debug)]
+pub struct ReviveMany {
+    /// Which jobs, and when each is due.
+    pub jobs: Vec<(JobId, Timestamp)>,
+}
+
+/// Gives a dead letter up. Its submission stays.
+#[derive(Debug)]
+pub struct Discard {
+    /// Which job.
+    pub job: JobId,
+}
+
+/// Gives many dead letters up. Those that are none any more are left as they are.
+#[derive(Debug)]
+pub struct DiscardMany {
+    /// Which jobs.
+    pub jobs: Vec<JobId>,
+}
+
+/// What an admin's word did to a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobChanged {
+    /// It is so now.
+    Now(JobState),
+    /// It can't be.
+    Refused(NotAllowed),
+    /// The payload of a submission can't be corrected: it is the submission.
+    NoPayload,
+    /// There is no such job.
+    Unknown,
+}
+
+impl Transaction for Revive {
+    type Outcome = JobChanged;
+
+    fn bytes(&self) -> usize {
+        self.payload.as_ref().map_or(0, String::len)
+    }
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<JobChanged, StoreError> {
+        let now = batch.now;
+        revive(batch, self.job, self.payload.as_ref(), now)
+    }
+}
+
+impl Transaction for ReviveMany {
+    /// How many were revived.
+    type Outcome = usize;
+
+    fn weight(&self) -> usize {
+        self.jobs.len()
+    }
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<usize, StoreError> {
+        let mut revived = 0;
+        for (job, at) in &self.jobs {
+            revived += usize::from(matches!(revive(batch, *job, None, *at)?, JobChanged::Now(_)));
+        }
+        Ok(revived)
+    }
+}
+
+impl Transaction for Discard {
+    type Outcome = JobChanged;
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<JobChanged, StoreError> {
+        discard(batch, self.job)
+    }
+}
+
+impl Transaction for DiscardMany {
+    /// How many were given up.
+    type Outcome = usize;
+
+    fn weight(&self) -> usize {
+        self.jobs.len()
+    }
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<usize, StoreError> {
+        let mut discarded = 0;
+        for job in &self.jobs {
+            discarded += usize::from(matches!(discard(batch, *job)?, JobChanged::Now(_)));
+        }
+        Ok(discarded)
+    }
+}
+
+fn revive(
+    batch: &mut Batch<'_, '_>,
+    id: JobId,
+    payload: Option<&String>,
+    at: Timestamp,
+) -> Result<JobChanged, StoreError> {
+    let (mut job, state) = match dead(batch, id, JobEvent::Revive)? {
+        Ok(dead) => dead,
+        Err(refusal) => return Ok(refusal),
+    };
+    if payload.is_some() && job.kind == JobKind::Process {
+        return Ok(JobChanged::NoPayload);
+    }
+    let mut letter = take_letter(batch, id)?;
+    letter.corrected = payload.cloned().or(letter.corrected);
+    // Nothing else holds a message, or what an admin put in the place of a body.
+    if job.kind == JobKind::Message || letter.corrected.is_some() {
+        batch.tables.revived.insert(id.get(), codec::encode(&letter)?.as_slice())?;
+    }
+    job.attempts_since_revival = 0;
+    job.crashes = 0;
+    move_job(batch, id, &mut job, state, at)?;
+    Ok(JobChanged::Now(state))
+}
+
+fn discard(batch: &mut Batch<'_, '_>, id: JobId) -> Result<JobChanged, StoreError> {
+    let (mut job, state) = match dead(batch, id, JobEvent::Discard)? {
+        Ok(dead) => dead,
+        Err(refusal) => return Ok(refusal),
+    };
+    // One that can't be read can still be given up.
+    let letter = batch.tables.dead.remove(id.get())?.and_then(|row| codec::decode::<DeadLetter>(id, row.value()).ok());
+    // What was sent last is shown with the delivery for as long as that is kept.
+    if let Some(letter) = letter.filter(|letter| job.kind == JobKind::Deliver && letter.corrected.is_some()) {
+        batch.tables.revived.insert(id.get(), codec::encode(&letter)?.as_slice())?;
+    }
+    let now = batch.now;
+    move_job(batch, id, &mut job, state, now)?;
+    Ok(JobChanged::Now(state))
+}
+
+/// The job `id` and its state after `event`, or why it can't be.
+fn dead(batch: &Batch<'_, '_>, id: JobId, event: JobEvent) -> Result<Result<(Job, JobState), JobChanged>, StoreError> {
+    let Some(job) = find(batch, id)? else { return Ok(Err(JobChanged::Unknown)) };
+    Ok(match job.state.after(event) {
+        Ok(state) => Ok((job, state)),
+        Err(refused) => Err(JobChanged::Refused(refused)),
+    })
+}
+
+fn take_letter(batch: &mut Batch<'_, '_>, id: JobId) -> Result<DeadLetter, StoreError> {
+    match batch.tables.dead.remove(id.get())? {
+        Some(row) => codec::decode(id, row.value()),
+        None => Err(StoreError::row::<DeadLetter>(&id.to_string(), RowProblem::Missing)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_takes_as_much_of_a_commit_as_it_has_letters() {
+        let jobs: Vec<JobId> = (1..=100).map(JobId::new).collect();
+        let due = jobs.iter().map(|job| (*job, Timestamp::ZERO)).collect();
+        assert_eq!(ReviveMany { jobs: due }.weight(), 100);
+        assert_eq!(DiscardMany { jobs }.weight(), 100);
+    }
+}

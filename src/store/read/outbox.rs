@@ -1,0 +1,244 @@
+//! What snapshots show of the outbox: lanes, deliveries, what came back, and what stands still.
+
+use std::collections::BTreeMap;
+
+use redb::ReadableTable;
+
+use crate::domain::delivery::{Delivery, Event, Exchange, Standstill};
+use crate::domain::ids::{Customer, DestinationName, JobId, SubmissionId};
+use crate::domain::job::{DeadLetter, Job, JobState};
+use crate::domain::receipt::Receipt;
+use crate::domain::time::Timestamp;
+
+use super::Snapshot;
+use crate::store::tables::{DELIVERIES, EVENTS, EXCHANGES, LANES, QUEUES, RECEIPTS, REVIVED, STANDSTILLS};
+use crate::store::{RowProblem, StoreError, codec};
+
+/// A delivery, with all that is needed to make an attempt.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Its number.
+    pub id: JobId,
+    /// Its job.
+    pub job: Job,
+    /// Whom it tells.
+    pub delivery: Delivery,
+    /// What of.
+    pub event: Event,
+    /// What is sent: the event's body, or what an admin put in its place.
+    pub body: Box<str>,
+    /// What is known of the message that it became, if there may be one.
+    pub receipt: Option<Receipt>,
+    /// Who filled in the form, as far as that is known by now.
+    pub customer: Option<Customer>,
+}
+
+/// What waits for one destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Deliveries.
+    pub count: u64,
+    /// When the one that is due soonest is due.
+    pub first_due: Option<Timestamp>,
+}
+
+impl Snapshot {
+    /// Deliveries to `destination` that are due by `until`, soonest first, `limit` at the most.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn lane(
+        &self,
+        destination: &DestinationName,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<JobId>, StoreError> {
+        let Some(table) = self.rows(LANES)? else { return Ok(Vec::new()) };
+        let name = destination.as_str();
+        let due = table.range((name, 0, 0)..=(name, until.as_millis(), u64::MAX))?;
+        due.take(limit).map(|row| Ok(JobId::new(row?.0.value().2))).collect()
+    }
+
+    /// When the next delivery to `destination` is due that is not due by `after`.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn lane_next(&self, destination: &DestinationName, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let Some(table) = self.rows(LANES)? else { return Ok(None) };
+        let name = destination.as_str();
+        let from = (name, after.as_millis().saturating_add(1), 0);
+        let next = table.range(from..=(name, u64::MAX, u64::MAX))?.next().transpose()?;
+        Ok(next.map(|(key, _)| Timestamp::from_millis(key.value().1)))
+    }
+
+    /// Deliveries to `destination` that are due behind `after`, soonest first, `limit` at the most.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn lane_behind(
+        &self,
+        destination: &DestinationName,
+        after: (Timestamp, JobId),
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, JobId)>, StoreError> {
+        let Some(table) = self.rows(LANES)? else { return Ok(Vec::new()) };
+        let name = destination.as_str();
+        let (at, id) = (after.0.as_millis(), after.1.get());
+        let later = table.range((name, at, id)..=(name, u64::MAX, u64::MAX))?;
+        let later = later.map(|row| {
+            let (_, at, id) = row?.0.value();
+            Ok((Timestamp::from_millis(at), JobId::new(id)))
+        });
+        later.filter(|row| row.as_ref().is_ok_and(|row| *row != after) || row.is_err()).take(limit).collect()
+    }
+
+    /// Destinations that deliveries wait for, whether the config knows them or not, by name. Those that wait for their turn
+    /// count.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn lanes(&self) -> Result<BTreeMap<DestinationName, Waiting>, StoreError> {
+        let mut lanes: BTreeMap<DestinationName, Waiting> = BTreeMap::new();
+        if let Some(table) = self.rows(LANES)? {
+            for row in table.iter()? {
+                let (key, _) = row?;
+                let (name, due, id) = key.value();
+                let waiting = lanes.entry(lane_name(name, id)?).or_default();
+                waiting.count += 1;
+                waiting.first_due.get_or_insert(Timestamp::from_millis(due));
+            }
+        }
+        if let Some(table) = self.rows(QUEUES)? {
+            for row in table.iter()? {
+                let (key, _) = row?;
+                let (name, _, id) = key.value();
+                lanes.entry(lane_name(name, id)?).or_default().count += 1;
+            }
+        }
+        Ok(lanes)
+    }
+
+    /// What the job `id` delivers.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn delivery(&self, id: JobId) -> Result<Option<Delivery>, StoreError> {
+        self.row(DELIVERIES, id.get())
+    }
+
+    /// The event whose first delivery is `id`.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn event(&self, id: JobId) -> Result<Option<Event>, StoreError> {
+        self.row(EVENTS, id.get())
+    }
+
+    /// Deliveries before `before`, newest first: a page of `limit` at the most.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn deliveries(&self, before: Option<JobId>, limit: usize) -> Result<Vec<(JobId, Delivery)>, StoreError> {
+        self.page(DELIVERIES, before.map(JobId::get), limit, JobId::new)
+    }
+
+    /// What an admin put in the place of the body of delivery `id`, whatever became of it since.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn correction(&self, id: JobId) -> Result<Option<String>, StoreError> {
+        let letter: Option<DeadLetter> = match self.dead(id)? {
+            None => self.row(REVIVED, id.get())?,
+            dead => dead,
+        };
+        Ok(letter.and_then(|letter| letter.corrected))
+    }
+
+    /// What is to be sent for the job `id`; `None` where it does not wait for that any more.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`]; also where a part of it is missing.
+    pub fn outgoing(&self, id: JobId) -> Result<Option<Outgoing>, StoreError> {
+        let Some(job) = self.job(id)?.filter(|job| job.state == JobState::Scheduled) else { return Ok(None) };
+        let missing = || StoreError::row::<Delivery>(&id.to_string(), RowProblem::Missing);
+        let delivery = self.delivery(id)?.ok_or_else(missing)?;
+        let event = self.event(delivery.event)?.ok_or_else(missing)?;
+        let corrected = self.message(id)?;
+        let body = corrected.map_or_else(|| event.body.clone(), Box::from);
+        let receipt = self.delivery_status(id)?;
+        let customer = job.submission.map(|submission| self.customer(submission)).transpose()?.flatten();
+        Ok(Some(Outgoing { id, job, delivery, event, body, receipt, customer }))
+    }
+
+    /// What is known of the message that the delivery `id` became: how far Meta's statuses say it has come.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn delivery_status(&self, id: JobId) -> Result<Option<Receipt>, StoreError> {
+        self.row(RECEIPTS, id.get())
+    }
+
+    /// Who filled in a form: as it said itself or, where it did not, as the first later arrival says that does.
+    fn customer(&self, id: SubmissionId) -> Result<Option<Customer>, StoreError> {
+        let Some(row) = self.submission(id)? else { return Ok(None) };
+        let first = row.submission.customer;
+        if !first.is_unknown() {
+            return Ok(Some(first));
+        }
+        Ok(self.joins(id)?.into_iter().map(|join| join.customer).find(|customer| !customer.is_unknown()))
+    }
+
+    /// What came back from each attempt of the job `id` that is still kept, by its number.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn exchanges(&self, id: JobId) -> Result<Vec<(u32, Exchange)>, StoreError> {
+        let Some(table) = self.rows(EXCHANGES)? else { return Ok(Vec::new()) };
+        let rows = table.range((id.get(), 0)..=(id.get(), u32::MAX))?;
+        rows.map(|row| {
+            let (key, bytes) = row?;
+            Ok((key.value().1, codec::decode(key.value(), bytes.value())?))
+        })
+        .collect()
+    }
+
+    /// What came back from the last attempt of the job `id`; `None`: there was none, or it is not kept any more.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn last_exchange(&self, id: JobId) -> Result<Option<Exchange>, StoreError> {
+        let Some(table) = self.rows(EXCHANGES)? else { return Ok(None) };
+        let last = table.range((id.get(), 0)..=(id.get(), u32::MAX))?.next_back().transpose()?;
+        last.map(|(key, bytes)| codec::decode(key.value(), bytes.value())).transpose()
+    }
+
+    /// Destinations that something stands against, by name.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn standstills(&self) -> Result<Vec<(DestinationName, Standstill)>, StoreError> {
+        let Some(table) = self.rows(STANDSTILLS)? else { return Ok(Vec::new()) };
+        let rows = table.iter()?.map(|row| {
+            let (key, bytes) = row?;
+            let name = DestinationName::new(key.value())
+                .map_err(|_| StoreError::row::<Standstill>(key.value(), RowProblem::Fields))?;
+            let standstill = codec::decode(&name, bytes.value())?;
+            Ok((name, standstill))
+        });
+        rows.collect()
+    }
+
+    /// What stands against telling `destination`.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn standstill(&self, destination: &DestinationName) -> Result<Standstill, StoreError> {
+        let Some(table) = self.rows(STANDSTILLS)? else { return Ok(Standstill::default()) };
+        let row = table.get(destination.as_str())?;
+        Ok(row.map(|row| codec::decode(destination, row.value())).transpose()?.unwrap_or_default())
+    }
+}
+
+fn lane_name(name: &str, id: u64) -> Result<DestinationName, StoreError> {
+    DestinationName::new(name).map_err(|_| StoreError::row::<Delivery>(&id.to_string(), RowProblem::Fields))
+}

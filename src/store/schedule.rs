@@ -1,0 +1,112 @@
+//! The schedule: which job waits for when. Jobs of our own in one table, deliveries in one lane for each destination, so that
+//! a destination which is down holds up nobody else.
+
+use redb::ReadableTable;
+
+use crate::domain::delivery::Delivery;
+use crate::domain::ids::{DestinationName, JobId};
+use crate::domain::job::{Job, JobKind, JobState};
+use crate::domain::time::Timestamp;
+
+use super::batch::Batch;
+use super::{RowProblem, StoreError, codec, deliveries};
+
+/// Puts a job into the schedule. `lane`: the destination of a delivery.
+pub(super) fn insert(
+    batch: &mut Batch<'_, '_>,
+    lane: Option<&DestinationName>,
+    at: Timestamp,
+    id: JobId,
+) -> Result<(), StoreError> {
+    if let Some(destination) = lane {
+        batch.tables.lanes.insert((destination.as_str(), at.as_millis(), id.get()), ())?;
+        batch.delivering = true;
+    } else {
+        batch.tables.due.insert((at.as_millis(), id.get()), ())?;
+        batch.scheduled = true;
+    }
+    batch.dirty = true;
+    Ok(())
+}
+
+/// Puts a new delivery into its lane or, where another one of its customer is to be told before, behind that.
+pub(super) fn enqueue(
+    batch: &mut Batch<'_, '_>,
+    delivery: &Delivery,
+    at: Timestamp,
+    id: JobId,
+) -> Result<(), StoreError> {
+    let Some(queue) = delivery.queue else { return insert(batch, Some(&delivery.destination), at, id) };
+    let name = delivery.destination.as_str();
+    if batch.tables.turns.get((name, &queue))?.is_none() {
+        batch.tables.turns.insert((name, &queue), id.get())?;
+        return insert(batch, Some(&delivery.destination), at, id);
+    }
+    batch.tables.queues.insert((name, &queue, id.get()), ())?;
+    batch.dirty = true;
+    Ok(())
+}
+
+/// Moves a job from its state and time to others, in the row and in the schedule.
+pub(super) fn move_job(
+    batch: &mut Batch<'_, '_>,
+    id: JobId,
+    job: &mut Job,
+    state: JobState,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let delivery = match job.kind {
+        JobKind::Deliver => Some(deliveries::delivery(batch, id)?),
+        JobKind::Process | JobKind::Message => None,
+    };
+    let lane = delivery.as_ref().map(|delivery| &delivery.destination);
+    if job.state == JobState::Scheduled {
+        match lane {
+            Some(destination) => {
+                batch.tables.lanes.remove((destination.as_str(), job.due_at.as_millis(), id.get()))?;
+            }
+            None => {
+                batch.tables.due.remove((job.due_at.as_millis(), id.get()))?;
+            }
+        }
+    }
+    if state == JobState::Scheduled {
+        // One that is run again after its death waits behind nobody: what it tells is old news.
+        insert(batch, lane, at, id)?;
+    } else if let Some(delivery) = &delivery {
+        leave_queue(batch, delivery, id)?;
+    }
+    (job.state, job.due_at) = (state, at);
+    write(batch, id, job)
+}
+
+/// A delivery is over: if it was its turn, it is the next one's.
+fn leave_queue(batch: &mut Batch<'_, '_>, delivery: &Delivery, id: JobId) -> Result<(), StoreError> {
+    let (Some(queue), name) = (delivery.queue, delivery.destination.as_str()) else { return Ok(()) };
+    if batch.tables.turns.get((name, &queue))?.is_none_or(|turn| turn.value() != id.get()) {
+        return Ok(());
+    }
+    let next = batch.tables.queues.range((name, &queue, 0)..=(name, &queue, u64::MAX))?.next().transpose()?;
+    let Some(next) = next.map(|(key, _)| JobId::new(key.value().2)) else {
+        batch.tables.turns.remove((name, &queue))?;
+        return Ok(());
+    };
+    batch.tables.queues.remove((name, &queue, next.get()))?;
+    batch.tables.turns.insert((name, &queue), next.get())?;
+    match find(batch, next)? {
+        Some(job) => insert(batch, Some(&delivery.destination), job.due_at, next),
+        None => Err(StoreError::row::<Job>(&next.to_string(), RowProblem::Missing)),
+    }
+}
+
+/// Writes a job's row. Where it stands in the schedule is not touched.
+pub(super) fn write(batch: &mut Batch<'_, '_>, id: JobId, job: &Job) -> Result<(), StoreError> {
+    batch.tables.jobs.insert(id.get(), codec::encode(job)?.as_slice())?;
+    batch.dirty = true;
+    Ok(())
+}
+
+/// The job behind `id`.
+pub(super) fn find(batch: &Batch<'_, '_>, id: JobId) -> Result<Option<Job>, StoreError> {
+    batch.tables.jobs.get(id.get())?.map(|row| codec::decode(id, row.value())).transpose()
+}

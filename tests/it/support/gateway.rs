@@ -1,0 +1,296 @@
+//! Unofficial gateways that behave as theirs do, traps included: what they say of their session, and how it really is, are two
+//! things; a 200 may be a refusal.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha2::Sha512;
+
+use super::Server;
+use super::http::{Answer, post};
+
+/// The session's key, or that of the API.
+pub const KEY: &str = "session-key-9f2c";
+/// What manages sessions.
+pub const TOKEN: &str = "personal-token-71d0";
+/// What webhooks prove themselves with.
+pub const SECRET: &str = "webhook-secret-5a3e";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Wasender,
+    Waha,
+    Evolution,
+}
+
+pub const KINDS: [Kind; 3] = [Kind::Wasender, Kind::Waha, Kind::Evolution];
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Wasender => "wasender",
+            Self::Waha => "waha",
+            Self::Evolution => "evolution",
+        }
+    }
+
+    /// What it calls a session that is connected, dropped, and without a phone.
+    pub fn words(self) -> [&'static str; 3] {
+        match self {
+            Self::Wasender => ["connected", "disconnected", "need_scan"],
+            Self::Waha => ["WORKING", "FAILED", "SCAN_QR_CODE"],
+            Self::Evolution => ["open", "close", "close"],
+        }
+    }
+}
+
+/// How its session is.
+#[derive(Debug)]
+struct State {
+    /// What it says of it.
+    says: String,
+    /// Whether it is connected.
+    is_connected: bool,
+    /// Whether the phone has forgotten it: nothing but a scanned code helps.
+    is_forgotten: bool,
+    /// How often it was asked.
+    looks: usize,
+    /// The calls that were made: `POST /whatsapp-sessions/17/connect`.
+    calls: Vec<String>,
+}
+
+/// Runs until the test ends, each connection in a thread of its own.
+pub struct Gateway {
+    pub kind: Kind,
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+impl Gateway {
+    /// One whose session is connected.
+    pub fn start(kind: Kind) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let says = kind.words()[0].to_owned();
+        let state = State { says, is_connected: true, is_forgotten: false, looks: 0, calls: Vec::new() };
+        let state = Arc::new(Mutex::new(state));
+        let running = Arc::clone(&state);
+        std::thread::spawn(move || {
+            for socket in listener.incoming().map_while(Result::ok) {
+                let state = Arc::clone(&running);
+                std::thread::spawn(move || talk(kind, &socket, &state));
+            }
+        });
+        Self { kind, address, state }
+    }
+
+    /// The config of it, as gateway `shop`. `more` goes into its table.
+    pub fn config(&self, more: &str) -> String {
+        let keys = match self.kind {
+            Kind::Wasender => format!(
+                "session = \"17\"\nsession_key = \"text:{KEY}\"\naccess_token = \"text:{TOKEN}\"\nwebhook_secret = \"text:{SECRET}\""
+            ),
+            Kind::Waha => {
+                format!("session = \"shop\"\napi_key = \"text:{KEY}\"\nwebhook_secret = \"text:{SECRET}\"")
+            }
+            Kind::Evolution => format!("session = \"shop\"\napi_key = \"text:{KEY}\""),
+        };
+        let (kind, address) = (self.kind.name(), self.address);
+        format!(
+            "\n[gateways.shop]\nkind = \"{kind}\"\nurl = \"http://{address}\"\nallow_private = true\n{keys}\n{more}\n"
+        )
+    }
+
+    /// Its session drops.
+    pub fn drop_session(&self) {
+        let mut state = self.state.lock().unwrap();
+        (state.says, state.is_connected) = (self.kind.words()[1].to_owned(), false);
+    }
+
+    /// The phone forgets it.
+    pub fn forget(&self) {
+        let mut state = self.state.lock().unwrap();
+        (state.says, state.is_connected, state.is_forgotten) = (self.kind.words()[1].to_owned(), false, true);
+    }
+
+    /// Somebody scans the code.
+    pub fn scan(&self) {
+        let mut state = self.state.lock().unwrap();
+        (state.says, state.is_connected, state.is_forgotten) = (self.kind.words()[0].to_owned(), true, false);
+    }
+
+    /// It goes on saying that it is connected, and is not.
+    pub fn lie(&self) {
+        self.state.lock().unwrap().is_connected = false;
+    }
+
+    /// From now on this is what it says.
+    pub fn say(&self, word: &str) {
+        word.clone_into(&mut self.state.lock().unwrap().says);
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.state.lock().unwrap().is_connected
+    }
+
+    pub fn looks(&self) -> usize {
+        self.state.lock().unwrap().looks
+    }
+
+    /// The last words of the paths that were called.
+    pub fn calls(&self) -> Vec<String> {
+        let state = self.state.lock().unwrap();
+        let parts = state.calls.iter().map(|call| call.split('/').collect::<Vec<_>>());
+        parts.map(|parts| parts[if self.kind == Kind::Evolution { 2 } else { parts.len() - 1 }].to_owned()).collect()
+    }
+
+    /// An event of its webhook, with the proof that it has.
+    pub fn send(&self, server: &Server, event: &Value) -> Answer {
+        let mut event = event.clone();
+        match self.kind {
+            Kind::Wasender => event["sessionId"] = json!(KEY),
+            Kind::Waha => {}
+            Kind::Evolution => event["apikey"] = json!(KEY),
+        }
+        let body = event.to_string().into_bytes();
+        let proof = match self.kind {
+            Kind::Wasender => Some(("x-webhook-signature", SECRET.to_owned())),
+            Kind::Waha => Some(("x-webhook-hmac", hmac(SECRET, &body))),
+            Kind::Evolution => None,
+        };
+        let mut headers = vec![("content-type", "application/json")];
+        headers.extend(proof.iter().map(|(name, value)| (*name, value.as_str())));
+        server.connect().exchange(&post("/gateways/shop", &headers, &body)).unwrap()
+    }
+
+    /// A text message, as it tells of one.
+    pub fn message(&self, id: &str, from_me: bool, text: &str) -> Value {
+        let key = json!({"id": id, "fromMe": from_me, "remoteJid": "4915112345678@s.whatsapp.net"});
+        match self.kind {
+            Kind::Wasender => {
+                json!({"event": "messages.received", "timestamp": 1_800_000_000, "data": {"messages": {"key": key, "messageBody": text}}})
+            }
+            Kind::Waha => {
+                json!({"event": "message", "session": "shop", "payload": {"id": id, "from": "4915112345678@c.us", "fromMe": from_me, "body": text}})
+            }
+            Kind::Evolution => {
+                json!({"event": "messages.upsert", "instance": "shop", "data": {"key": key, "message": {"conversation": text}}})
+            }
+        }
+    }
+
+    /// That its session is in this state now, as it tells of it.
+    pub fn status(&self, word: &str) -> Value {
+        match self.kind {
+            Kind::Wasender => json!({"event": "session.status", "data": {"status": word}}),
+            Kind::Waha => {
+                json!({"event": "session.status", "session": "shop", "payload": {"name": "shop", "status": word}})
+            }
+            Kind::Evolution => json!({"event": "connection.update", "instance": "shop", "data": {"state": word}}),
+        }
+    }
+}
+
+/// HMAC-SHA512 in hex.
+pub fn hmac(secret: &str, body: &[u8]) -> String {
+    let mut mac = Hmac::<Sha512>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(body);
+    mac.finalize().into_bytes().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+fn talk(kind: Kind, socket: &TcpStream, state: &Mutex<State>) {
+    let (mut from, mut to) = (BufReader::new(socket), socket);
+    while let Some((line, keys)) = read(&mut from) {
+        let (status, body) = answer(kind, &line, &keys, &mut state.lock().unwrap());
+        let body = body.to_string();
+        let head =
+            format!("HTTP/1.1 {status} So\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+        // Whoever asked may have gone.
+        if to.write_all(&[head.as_bytes(), body.as_bytes()].concat()).is_err() {
+            return;
+        }
+    }
+}
+
+/// The method and path of a request, and its headers; `None` where the connection ends.
+fn read(from: &mut impl BufRead) -> Option<(String, Vec<String>)> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        from.read_line(&mut line).ok().filter(|read| *read > 0)?;
+        if line.trim_end().is_empty() {
+            break;
+        }
+        lines.push(line.trim_end().to_owned());
+    }
+    let length = lines.iter().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    from.read_exact(&mut body).ok()?;
+    let line = lines.remove(0).trim_end_matches(" HTTP/1.1").to_owned();
+    Some((line, lines))
+}
+
+fn answer(kind: Kind, line: &str, headers: &[String], state: &mut State) -> (u16, Value) {
+    let needs = match (kind, line) {
+        (Kind::Wasender, "GET /status") => format!("authorization: Bearer {KEY}"),
+        (Kind::Wasender, _) => format!("authorization: Bearer {TOKEN}"),
+        (Kind::Waha, _) => format!("x-api-key: {KEY}"),
+        (Kind::Evolution, _) => format!("apikey: {KEY}"),
+    };
+    if !headers.contains(&needs) {
+        return (401, json!({"success": false, "message": "Unauthorized"}));
+    }
+    match line {
+        "GET /status" => {
+            state.looks += 1;
+            return (200, json!({"status": state.says}));
+        }
+        "GET /api/sessions/shop" => {
+            state.looks += 1;
+            return (200, json!({"name": "shop", "status": state.says}));
+        }
+        "GET /instance/connectionState/shop" => {
+            state.looks += 1;
+            return (200, json!({"instance": {"instanceName": "shop", "state": state.says}}));
+        }
+        _ => state.calls.push(line.to_owned()),
+    }
+    let [up, _, forgotten] = kind.words();
+    let not_connected = "WhatsApp session is not connected. Cannot restart.";
+    match line {
+        "POST /whatsapp-sessions/17/restart" if !state.is_connected => {
+            return (200, json!({"success": false, "error": not_connected}));
+        }
+        "POST /instance/restart/shop" if !state.is_connected => {
+            return (200, json!({"error": true, "message": "Error restarting: connection closed"}));
+        }
+        "POST /api/sessions/shop/start" if state.says != "STOPPED" => {
+            return (422, json!({"message": "Session 'shop' is already started.", "statusCode": 422}));
+        }
+        "POST /whatsapp-sessions/17/connect"
+        | "POST /whatsapp-sessions/17/restart"
+        | "POST /api/sessions/shop/start"
+        | "POST /api/sessions/shop/restart"
+        | "POST /instance/restart/shop"
+        | "GET /instance/connect/shop" => {}
+        _ => return (404, json!({"message": "no such path"})),
+    }
+    let word = if state.is_forgotten { forgotten } else { up };
+    (state.says, state.is_connected) = (word.to_owned(), !state.is_forgotten);
+    match (kind, state.is_forgotten) {
+        (Kind::Wasender, _) if line.ends_with("restart") => {
+            (200, json!({"success": true, "data": {"message": "restarted"}}))
+        }
+        // Here in upper case.
+        (Kind::Wasender, true) => (200, json!({"success": true, "data": {"status": "NEED_SCAN", "qrCode": "2@abc"}})),
+        (Kind::Wasender, false) => (200, json!({"success": true, "data": {"status": "CONNECTED"}})),
+        (Kind::Waha, _) => (201, json!({"name": "shop", "status": "STARTING"})),
+        (Kind::Evolution, true) => {
+            (200, json!({"pairingCode": null, "code": "2@abc", "base64": "data:image/png;base64,aa", "count": 1}))
+        }
+        (Kind::Evolution, false) => (200, json!({"instance": {"instanceName": "shop", "state": "open"}})),
+    }
+}

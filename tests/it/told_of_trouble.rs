@@ -1,0 +1,97 @@
+//! Those who run the server are told of trouble: once, when it begins, and by what they must know to end it.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::form::Form;
+use crate::support::http::signed_post;
+use crate::support::phone::{self, PRIVATE_KEY};
+use crate::support::program::{Act, Asked, Program};
+use crate::support::{PLAIN_FLOW, Server, eventually};
+
+/// A server with an encrypted flow and a plain one, whose alerts go to `ops` and whose forms to `crm`.
+fn server(ops: &Program, crm: &Program) -> Server {
+    let (ops, crm) = (ops.url(), crm.url());
+    let flow = PLAIN_FLOW.replace("lead =", "deliver = [{ to = \"crm\", events = [\"submission.accepted\"] }]\nlead =");
+    let mut server = Server::stopped(&format!(
+        r#"
+[destinations]
+ops = {{ url = "{ops}", allow_private = true }}
+crm = {{ url = "{crm}", allow_private = true }}
+{flow}
+[flows.home]
+path = "/home"
+encryption = "required"
+private_keys = ["file:key.pem"]
+screens = [{{ name = "LEAD_FORM", fields = {{ name = {{ type = "text" }} }} }}, {{ name = "APPOINTMENT", final = true }}]
+"#
+    ));
+    fs::write(server.folder().join("key.pem"), PRIVATE_KEY).unwrap();
+    let file = server.folder().join("config.toml");
+    let config = fs::read_to_string(&file).unwrap();
+    fs::write(file, format!("alerts = [\"ops\"]\n{config}")).unwrap();
+    server.start_again();
+    server
+}
+
+fn takes_all() -> Program {
+    Program::start(|_| Act::Say(204, String::new()))
+}
+
+/// The alerts of this kind that came, `many` at least. What comes again after a kill has the same id, and is none.
+fn alerts(ops: &Program, kind: &str, many: usize) -> Vec<Value> {
+    eventually(&format!("{many} of {kind} came"), || {
+        let (asked, mut seen) = (ops.asked(), BTreeSet::new());
+        let new = asked.iter().filter(|asked| seen.insert(asked.header("webhook-id").to_owned()));
+        let came: Vec<_> = new.map(Asked::json).filter(|body| body["type"] == kind).collect();
+        (came.len() >= many).then_some(came)
+    })
+}
+
+#[test]
+fn a_flow_whose_requests_fail_is_told_once_before_meta_throttles_it() {
+    let (ops, crm) = (takes_all(), takes_all());
+    let mut server = server(&ops, &crm);
+    let fail = |server: &Server| {
+        let sealed = phone::seal_for(phone::OTHER_PUBLIC_KEY, &json!({"version": "3.0", "action": "ping"}));
+        assert_eq!(sealed.post(server, "/home").status, 421);
+    };
+    (0..3).for_each(|_| fail(&server));
+    let health = alerts(&ops, "flow.unhealthy", 1).remove(0)["data"].clone();
+    assert_eq!((&health["flow"], &health["health"]["source"]), (&json!("home"), &json!("flowgate")));
+    assert!(health["health"]["findings"][0].as_str().unwrap().contains("error rate of 100 %"), "{health}");
+    assert!(health["health"]["advice"].as_str().unwrap().contains("flowgate keys check"), "{health}");
+
+    server.kill9();
+    server.start_again();
+    (0..3).for_each(|_| fail(&server));
+    eventually("the figures are looked at", || server.log().matches("a flow is in trouble").nth(1).map(|_| ()));
+    // What Meta says comes later, through the same lane: by then the other alert would be there.
+    let change =
+        json!({"field": "flows", "value": {"event": "FLOW_STATUS_CHANGE", "flow_id": "17", "new_status": "BLOCKED"}});
+    let body = json!({"object": "whatsapp_business_account", "entry": [{"id": "1", "time": 1, "changes": [change]}]});
+    for _ in 0..2 {
+        let answer = server.connect().exchange(&signed_post("/webhook", body.to_string().as_bytes())).unwrap();
+        assert_eq!(answer.status, 200);
+    }
+    alerts(&ops, "flow.unhealthy", 2);
+    server.settled();
+    let told = alerts(&ops, "flow.unhealthy", 2);
+    let sources: Vec<_> = told.iter().map(|body| &body["data"]["health"]["source"]).collect();
+    assert_eq!(sources, ["flowgate", "meta"], "it was never well in between");
+    assert_eq!(told[1]["data"]["health"]["state"], "BLOCKED");
+}
+
+#[test]
+fn a_destination_that_wants_no_more_is_told_to_those_who_run_the_server() {
+    let (ops, crm) = (takes_all(), Program::start(|_| Act::Say(410, String::new())));
+    let server = server(&ops, &crm);
+    for token in ["a", "b"] {
+        assert_eq!(server.post("/form", &Form::new(token)).status, 200);
+    }
+    let told = alerts(&ops, "destination.stopped", 1);
+    let expected = json!({"name": "crm", "reason": "it answered 410 Gone: it wants no more"});
+    assert_eq!(told[0]["data"], json!({"destination": expected}));
+}
