@@ -2,7 +2,8 @@
 //!
 //! A server that takes its last descriptor for a connection can't be asked what is wrong with it. So some are kept for the
 //! data file, for operators and for commands, and the bound on connections is lowered to what is left. Where a program is
-//! behind a flow, any connection may have a request under way for which it is asked: that takes a second descriptor.
+//! behind a flow, any connection may have a request under way for which it is asked: that takes a second descriptor. Each
+//! delivery that may be under way takes one, too.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -18,14 +19,16 @@ struct Need {
     connections: u64,
     /// Programs behind flows.
     programs: u64,
+    /// Deliveries and questions to gateways at once.
+    outside: u64,
 }
 
-/// Asks the system for as many descriptors as `connections` need while `programs` are behind flows. Where it gives fewer,
-/// lowers the bound, and says so.
-pub(super) fn fit(connections: &mut usize, programs: usize) -> Option<String> {
+/// Asks the system for as many descriptors as `connections` need while `programs` are behind flows and `outside` requests to the
+/// outside may be under way. Where it gives fewer, lowers the bound, and says so.
+pub(super) fn fit(connections: &mut usize, programs: usize, outside: usize) -> Option<String> {
     let configured = *connections;
     let count = |many: usize| u64::try_from(many).unwrap_or(u64::MAX);
-    let need = Need { connections: count(configured), programs: count(programs) };
+    let need = Need { connections: count(configured), programs: count(programs), outside: count(outside) };
     // A reload may bring the first program.
     let allowed = raise(Need { programs: need.programs.max(1), ..need }.wanted());
     let room = usize::try_from(need.room(allowed)).unwrap_or(usize::MAX);
@@ -52,7 +55,7 @@ impl Need {
 
     /// All but those of connections: to programs some wait for the next request.
     const fn others(self) -> u64 {
-        OTHERS.saturating_add(self.programs.saturating_mul(Upstream::IDLE_MAX))
+        OTHERS.saturating_add(self.programs.saturating_mul(Upstream::IDLE_MAX)).saturating_add(self.outside)
     }
 
     /// Connections that `allowed` descriptors have room for: where there are very few, half of them are for connections.
@@ -81,7 +84,7 @@ mod tests {
     use super::*;
 
     const fn need(connections: u64, programs: u64) -> Need {
-        Need { connections, programs }
+        Need { connections, programs, outside: 0 }
     }
 
     #[test]
@@ -95,6 +98,12 @@ mod tests {
         assert_eq!(need(10_000, 0).room(1024), 1024 - OTHERS);
         assert_eq!(need(10_000, 0).room(64), 32);
         assert_eq!(need(1, 0).room(0), 1, "a server without any could not have started");
+    }
+
+    #[test]
+    fn deliveries_have_theirs() {
+        let need = Need { outside: 300, ..need(10_000, 0) };
+        assert_eq!((need.wanted(), need.room(1024)), (10_000 + OTHERS + 300, 1024 - OTHERS - 300));
     }
 
     #[test]

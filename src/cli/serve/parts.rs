@@ -232,7 +232,9 @@ pub(super) fn override_with(args: &ServeArgs, config: &mut Config) -> Option<Str
 /// Connections that there are descriptors for, and a note where they are fewer than the config says.
 pub(super) fn connections(config: &Config) -> (usize, Option<String>) {
     let mut connections = config.limits.connections;
-    let note = descriptors::fit(&mut connections, config.upstreams.len());
+    let deliveries: usize = config.destinations.values().map(|destination| destination.concurrency).sum();
+    let outside = deliveries.saturating_add(config.gateways.len());
+    let note = descriptors::fit(&mut connections, config.upstreams.len(), outside);
     (connections, note)
 }
 
