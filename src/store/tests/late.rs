@@ -1,11 +1,10 @@
 //! Messages that come for a form days after it was taken: Meta sends them again for a week.
 
 use crate::domain::arrival::{Arrival, Form, Unreadable};
-use crate::domain::draft::Patience;
 use crate::domain::ids::{Customer, SubmissionId};
 use crate::domain::submission::{Channel, IdempotencyKey};
 use crate::domain::time::Millis;
-use crate::store::{Accept, Accepted, FindKey, FinishMessage, Finished, Place, Revive, StoreOptions, Sweep};
+use crate::store::{Accept, Accepted, FindKey, FinishMessage, Finished, Revive, StoreOptions};
 
 use super::support::{Bench, attempt, by_webhook, form, open};
 
@@ -16,24 +15,14 @@ const WEEK: u64 = 8 * DAY;
 
 const FIRST: Accepted = Accepted::Duplicate { of: Some(SubmissionId::new(1)) };
 
-fn sweep(bench: &Bench) {
-    let mut from = Some(Place::Keys);
-    while let Some(place) = from {
-        let slice = Sweep {
-            from: place,
-            most: 100,
-            submissions: Millis::new(90 * DAY),
-            attempts: Millis::new(DAY),
-            patience: Patience::default(),
-        };
-        from = bench.store.ask(slice).unwrap().next;
-    }
+fn sweep(bench: &Bench, submissions: u64) {
+    bench.sweep(100, Millis::new(submissions), Millis::new(DAY), Millis::new(DAY));
 }
 
 /// Days go by, with the sweeps that go with them.
 fn wait(bench: &Bench, ms: u64) {
     bench.clock.advance(Millis::new(ms));
-    sweep(bench);
+    sweep(bench, 90 * DAY);
 }
 
 fn is_new(accepted: &Accepted) -> bool {
@@ -177,37 +166,7 @@ fn a_form_that_retention_took_away_awaits_nothing() {
     let job = bench.accept_new("t");
     bench.store.ask(crate::store::Finish { job, attempt: attempt(None), lead: None }).unwrap();
     bench.clock.advance(Millis::new(3 * DAY));
-    let mut from = Some(Place::Keys);
-    while let Some(place) = from {
-        let slice = Sweep {
-            from: place,
-            most: 100,
-            submissions: Millis::new(DAY),
-            attempts: Millis::new(DAY),
-            patience: Patience::default(),
-        };
-        from = bench.store.ask(slice).unwrap().next;
-    }
-    assert!(is_new(&bench.accept(by_webhook("t", "wamid.1", "{}"))), "it can't be told from a new one");
-}
-
-#[test]
-fn a_token_used_again_after_retention_took_its_form_is_a_new_form() {
-    let bench = Bench::new();
-    let Accepted::New { job, .. } = bench.accept(by_webhook("t", "wamid.1", "{}")) else { panic!() };
-    bench.store.ask(crate::store::Finish { job, attempt: attempt(None), lead: None }).unwrap();
-    bench.clock.advance(Millis::new(3 * DAY));
-    let mut from = Some(Place::Keys);
-    while let Some(place) = from {
-        let slice = Sweep {
-            from: place,
-            most: 100,
-            submissions: Millis::new(2 * DAY),
-            attempts: Millis::new(DAY),
-            patience: Patience::default(),
-        };
-        from = bench.store.ask(slice).unwrap().next;
-    }
+    sweep(&bench, 2 * DAY);
     let again = bench.accept(by_webhook("t", "wamid.2", r#"{"new":"form"}"#));
     assert!(is_new(&again), "{again:?}");
     assert_eq!(bench.store.read().unwrap().counts().unwrap().submissions, 1, "and it is kept");
