@@ -3,7 +3,6 @@
 //! Which events go there is `super::deliver`'s; reading its secrets is `crate::cli`'s, telling it `crate::courier`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::path::Path;
 
 use hyper::Uri;
@@ -14,7 +13,7 @@ use super::secrets::SecretRef;
 use super::settings::{self, Meta, secret};
 use super::value::Item;
 use super::whatsapp::WhatsappRule;
-use crate::domain::address::is_public;
+use crate::domain::address::{is_public, is_this_machine, literal};
 use crate::domain::breaker::BreakerRule;
 use crate::domain::ids::DestinationName;
 use crate::domain::pace::Rate;
@@ -277,20 +276,11 @@ pub(super) fn url(text: &str, allow_private: bool) -> Result<Uri, &'static str> 
     if authority.as_str() != host && authority.port_u16().is_none_or(|port| port == 0) {
         return Err("has a port that is none: write one from 1 to 65535");
     }
-    let is_private = is_this_machine(host) || bare(host).parse().is_ok_and(|address: IpAddr| !is_public(address));
+    let is_private = is_this_machine(host) || literal(host).is_some_and(|address| !is_public(address));
     if is_private && !allow_private {
         return Err("is on this machine or in a network of one's own: if that is meant, write `allow_private = true`");
     }
     Ok(uri)
-}
-
-pub(super) fn is_this_machine(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || bare(host).parse().is_ok_and(|address: IpAddr| address.is_loopback())
-}
-
-/// A host as an address is written outside of URLs.
-fn bare(host: &str) -> &str {
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@ use std::path::Path;
 
 use hyper::Uri;
 
-use super::destinations::{is_this_machine, url};
+use super::destinations::url;
 use super::nearest::hint;
 use super::raw::Table;
 use super::secrets::SecretRef;
 use super::settings::secret;
 use super::value::Item;
+use crate::domain::address::is_this_machine;
 use crate::domain::gateway::GatewayKind;
 use crate::domain::gateway::form::TextForm;
 use crate::domain::ids::{FlowName, GatewayName};

@@ -2,9 +2,9 @@
 //!
 //! What is asked there, and with which token, is the business of those who ask.
 
-use std::net::IpAddr;
-
 use hyper::Uri;
+
+use crate::domain::address::is_this_machine;
 
 /// The version that was current when this was written; each lives for about two years (*Graph API Changelog*).
 pub(super) const VERSION: &str = "v26.0";
@@ -43,12 +43,6 @@ pub(super) fn url(text: &str) -> Result<String, String> {
         },
     };
     Err(format!("{text:?} {problem}: write one like \"{URL}\""))
-}
-
-/// Whether a host, as a URL has it, never leaves this machine.
-fn is_this_machine(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    address.map_or(host.eq_ignore_ascii_case("localhost"), |address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //!
 //! Asking it is `crate::http`'s, reading its secret is `crate::cli`'s.
 
-use std::net::IpAddr;
 use std::path::Path;
 
 use hyper::Uri;
@@ -13,6 +12,7 @@ use super::raw::Table;
 use super::secrets::SecretRef;
 use super::settings::secret;
 use super::units;
+use crate::domain::address::is_this_machine;
 use crate::domain::breaker::BreakerRule;
 use crate::domain::flow::{Flow, Screen};
 use crate::domain::time::Millis;
@@ -139,11 +139,6 @@ fn url(text: &str) -> Result<Uri, &'static str> {
         return Err("has a port that is none: write one from 1 to 65535");
     }
     Ok(uri)
-}
-
-fn is_this_machine(host: &str) -> bool {
-    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::domain::breaker::{Breaker, Change, Pass};
 use crate::domain::delivery::Meaning;
 use crate::domain::ids::{DestinationName, JobId};
 use crate::domain::pace::Pace;
+use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
 use super::ahead::Ahead;
@@ -27,6 +28,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// How long a delivery is left alone that can't be read or noted though the file is open: a row of it is damaged.
 const ASIDE: Duration = Duration::from_mins(1);
+
+/// A wish for quiet beyond this is looked at anew then.
+const HELD_MAX: Duration = Duration::from_hours(1);
 
 pub(super) struct Lane {
     name: DestinationName,
@@ -106,7 +110,9 @@ impl Lane {
         if !held.is_zero() {
             return held.min(LOOK);
         }
-        self.board.note(&self.name, |lane| lane.held_until = None);
+        if !std::mem::take(&mut self.held_until).is_zero() {
+            self.board.note(&self.name, |lane| lane.held_until = None);
+        }
         let aside = self.aside.len();
         self.aside.retain(|_, until| *until > now);
         if self.aside.len() < aside {
@@ -161,7 +167,7 @@ impl Lane {
                 return Ok((Vec::new(), None));
             }
             let mut due = snapshot.lane(name, now, most)?;
-            due.extend(ahead.search(snapshot, name, now, longest)?);
+            due.extend(ahead.search(&snapshot, name, now, longest)?);
             let next = if ahead.is_under_way() { Some(now) } else { snapshot.lane_next(name, now)? };
             Ok((due, next))
         })?;
@@ -182,7 +188,7 @@ impl Lane {
 
     fn unreadable(&self, error: &StoreError) -> Duration {
         // A store that is closed for a while tells why itself.
-        if !matches!(error, StoreError::NotOpen | StoreError::NoSpace) {
+        if !error.is_of_closed_store() {
             tracing::error!(destination = self.name.as_str(), error = %error, "its deliveries can't be read");
         }
         LOOK
@@ -250,7 +256,7 @@ impl Lane {
         }
     }
 
-    fn show(&self, meaning: Meaning, at: crate::domain::time::Timestamp, why: String, change: Option<Change>) {
+    fn show(&self, meaning: Meaning, at: Timestamp, why: String, change: Option<Change>) {
         match change {
             Some(Change::Opened) => {
                 tracing::warn!(
@@ -290,6 +296,3 @@ impl Lane {
         self.recipient = new;
     }
 }
-
-/// A wish for quiet beyond this is looked at anew then.
-const HELD_MAX: Duration = Duration::from_hours(1);

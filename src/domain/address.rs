@@ -17,6 +17,18 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
+/// The address that a URL's host is written as; `None`: it is a name.
+#[must_use]
+pub fn literal(host: &str) -> Option<IpAddr> {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok()
+}
+
+/// Whether a URL's host never leaves this machine.
+#[must_use]
+pub fn is_this_machine(host: &str) -> bool {
+    literal(host).map_or(host.eq_ignore_ascii_case("localhost"), |address| address.is_loopback())
+}
+
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let octets = address.octets();
     // This network; loopback; private; link-local.

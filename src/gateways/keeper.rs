@@ -189,7 +189,7 @@ impl Keeper {
         note.tell.extend(step.tell);
         if let Err(error) = self.store(note.clone()).await {
             // A store that is closed for a while tells why itself.
-            if !matches!(error, StoreError::NotOpen | StoreError::NoSpace) {
+            if !error.is_of_closed_store() {
                 tracing::error!(gateway = self.name.as_str(), error = %error, "what became of it can't be kept");
             }
             self.pending = Some(note);

@@ -14,7 +14,7 @@ use hyper::Uri;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use tower_service::Service;
 
-use crate::domain::address::is_public;
+use crate::domain::address::{is_public, literal};
 
 /// What may be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +32,7 @@ impl Reach {
 
     /// Whether a host that is written as an address is out of reach: such a one is connected to without a look-up.
     pub(super) fn forbids_host_of(self, uri: &Uri) -> bool {
-        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        host.parse().is_ok_and(|address| !self.allows(address))
+        uri.host().and_then(literal).is_some_and(|address| !self.allows(address))
     }
 }
 

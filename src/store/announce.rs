@@ -1,5 +1,6 @@
 //! What becomes true in a transaction, put into words for the outside: which parts of a submission, its booking and its lead
-//! (or of a draft, a flow's health, a destination) an event tells. Called by the transactions that make it so; where nobody is told, nothing is looked up.
+//! (or of a draft, a flow's health, a destination) an event tells. Called by the transactions that make it so; where nobody is
+//! told, nothing is looked up.
 
 use redb::ReadableTable;
 
@@ -25,10 +26,8 @@ pub(super) fn accepted(
 ) -> Result<(), StoreError> {
     let booked = submission.booking.map(|_| EventKind::BookingConfirmed);
     let conflict = submission.conflict.as_ref().map(|_| EventKind::BookingConflict);
-    for kind in [Some(EventKind::SubmissionAccepted), booked, conflict].into_iter().flatten() {
-        tell_of(batch, kind, id, submission)?;
-    }
-    Ok(())
+    let kinds = [Some(EventKind::SubmissionAccepted), booked, conflict];
+    tell_of(batch, kinds.into_iter().flatten(), id, submission)
 }
 
 /// The same form arrived once more, and now it is known who filled it in.
@@ -37,7 +36,7 @@ pub(super) fn updated(
     id: SubmissionId,
     submission: &StoredSubmission,
 ) -> Result<(), StoreError> {
-    tell_of(batch, EventKind::SubmissionUpdated, id, submission)
+    tell_of(batch, [EventKind::SubmissionUpdated], id, submission)
 }
 
 /// A lead has an agent now, or waits for one.
@@ -98,16 +97,20 @@ pub(super) fn stopped(
     told.write(batch, None, &Facts { destination: Some(part), ..Facts::default() })
 }
 
-/// Tells of `kind` with all that is known of the submission.
+/// Tells of each of `kinds` with all that is known of the submission.
 fn tell_of(
     batch: &mut Batch<'_, '_>,
-    kind: EventKind,
+    kinds: impl IntoIterator<Item = EventKind>,
     id: SubmissionId,
     submission: &StoredSubmission,
 ) -> Result<(), StoreError> {
-    let Some(told) = outbox::told(batch, kind, Some(&submission.submission.flow)) else { return Ok(()) };
+    let flow = &submission.submission.flow;
+    let told: Vec<_> = kinds.into_iter().filter_map(|kind| outbox::told(batch, kind, Some(flow))).collect();
+    if told.is_empty() {
+        return Ok(());
+    }
     let known = Known::of(batch, id, submission.clone())?;
-    told.write(batch, Some(id), &known.facts())
+    told.into_iter().try_for_each(|told| told.write(batch, Some(id), &known.facts()))
 }
 
 /// A submission as it was taken, with its user as far as they are known by now, and its booking.

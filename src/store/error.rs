@@ -99,6 +99,12 @@ impl StoreError {
         matches!(self, Self::Row { .. })
     }
 
+    /// Whether the store takes nothing at all for now. It tells why itself.
+    #[must_use]
+    pub const fn is_of_closed_store(&self) -> bool {
+        matches!(self, Self::NotOpen | Self::NoSpace)
+    }
+
     /// Whether the process must end: nothing that it reads or writes from here on can be relied on.
     #[must_use]
     pub const fn is_fatal(&self) -> bool {

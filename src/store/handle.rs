@@ -149,8 +149,8 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::read`], and those of `look`.
-    pub fn look<T>(&self, look: impl FnOnce(&Snapshot) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        catch_unwind(AssertUnwindSafe(|| look(&self.read()?)))
+    pub fn look<T>(&self, look: impl FnOnce(Snapshot) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        catch_unwind(AssertUnwindSafe(|| look(self.read()?)))
             .unwrap_or_else(|panic| Err(StoreError::Damaged(panic_text(panic.as_ref()))))
     }
 

@@ -111,7 +111,8 @@ fn note(
         tracing::debug!(submission.id = id.get(), "more differing copies than are kept for one submission");
         return Ok(());
     }
-    let was_known = !customer(batch, id, &first.submission.customer)?.is_unknown();
+    let mut known = before.iter().map(|join| &join.customer).chain([&first.submission.customer]);
+    let was_known = known.any(|customer| !customer.is_unknown());
     let number = u64::try_from(before.len()).unwrap_or(u64::MAX).saturating_add(1);
     batch.tables.joins.insert((id.get(), number), codec::encode(&join)?.as_slice())?;
     batch.dirty = true;

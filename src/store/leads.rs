@@ -160,7 +160,7 @@ pub(super) fn make(
     if order.sticky {
         match lead.agent {
             Some(agent) if !customer.is_unknown() => remember(batch, &order.flow, &customer, agent, id)?,
-            agent => expect_customer(batch, submission, agent, id)?,
+            _ => expect_customer(batch, submission, id)?,
         }
     }
     Ok((id, lead.agent.and_then(|agent| batch.memory.roster.get(agent).map(|agent| agent.name.clone()))))
@@ -178,7 +178,6 @@ pub(super) fn distribute(batch: &mut Batch<'_, '_>, team: &TeamName, most: usize
         batch.tables.waiting_leads.remove((team.as_str(), id.get()))?;
         give(batch, id, &mut lead, agent, choice)?;
         if batch.tables.customers.get(IdempotencyKey::of_unnamed_customer(lead.submission).as_bytes())?.is_some() {
-            expect_customer(batch, lead.submission, Some(agent), id)?;
             let first = accept::submission(batch, lead.submission)?.submission.customer;
             let customer = joins::customer(batch, lead.submission, &first)?;
             name_customer(batch, lead.submission, &lead.flow, &customer)?;
@@ -272,15 +271,10 @@ pub(super) fn name_customer(
 }
 
 /// The customer of a lead is to be remembered as soon as it is known who they are and who has them.
-fn expect_customer(
-    batch: &mut Batch<'_, '_>,
-    submission: SubmissionId,
-    agent: Option<AgentId>,
-    lead: LeadId,
-) -> Result<(), StoreError> {
+fn expect_customer(batch: &mut Batch<'_, '_>, submission: SubmissionId, lead: LeadId) -> Result<(), StoreError> {
     let key = IdempotencyKey::of_unnamed_customer(submission);
-    let agent = agent.map_or(0, AgentId::get);
-    batch.tables.customers.insert(key.as_bytes(), (agent, lead.get()))?;
+    // Whose it is, the lead itself says.
+    batch.tables.customers.insert(key.as_bytes(), (0, lead.get()))?;
     Ok(())
 }
 

@@ -99,8 +99,8 @@ pub(super) const LEADS: Rows = TableDefinition::new("leads");
 pub(super) const OPEN_LEADS: TableDefinition<'static, (u64, u64), ()> = TableDefinition::new("open_leads");
 /// Open leads that nobody has yet, oldest first. Key: (team, lead id).
 pub(super) const WAITING_LEADS: TableDefinition<'static, (&str, u64), ()> = TableDefinition::new("waiting_leads");
-/// Who had a customer last. Value: (agent id, lead id). A customer whom nothing names yet is known by their submission.
-/// Random pages: only `sticky` flows.
+/// Who had a customer last. Value: (agent id, lead id). A customer whom nothing names yet is known by their submission, with
+/// agent 0. Random pages: only `sticky` flows.
 pub(super) const CUSTOMERS: TableDefinition<'static, &[u8; 16], (u64, u64)> = TableDefinition::new("customers");
 
 /// Bookings by id.

@@ -21,7 +21,6 @@ use crate::domain::job::Job;
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{Finished, Snapshot, Store, StoreError};
 
-use super::guard::reading;
 use super::out::{Ending, Hold, Out, Task};
 use super::rules::Rules;
 
@@ -148,10 +147,10 @@ impl Feeder {
             return paused;
         }
         let store = self.store.clone();
-        let pause = reading(&store, |snapshot| self.hand_out(&snapshot, now));
+        let pause = store.look(|snapshot| self.hand_out(&snapshot, now));
         metrics::gauge!("flowgate_jobs_queue_depth").set(u32::try_from(self.tasks.len()).unwrap_or(u32::MAX));
         pause.unwrap_or_else(|error| {
-            if !is_closed(&error) {
+            if !error.is_of_closed_store() {
                 tracing::error!(error = %error, "the schedule can't be read: no job is handed out");
             }
             RESCAN
@@ -256,7 +255,7 @@ impl Feeder {
             Ending::Free => {}
             Ending::Done(finished) => log_done(job, &finished),
             Ending::Unmarked(error) => {
-                if is_closed(&error) {
+                if error.is_of_closed_store() {
                     self.suspects.push_front(job);
                 }
                 self.wait(job, &error);
@@ -267,7 +266,7 @@ impl Feeder {
 
     /// Waits before `job` is handed out again: with all jobs where the store takes nothing, with this one otherwise.
     fn wait(&mut self, job: JobId, error: &StoreError) {
-        if is_closed(error) {
+        if error.is_of_closed_store() {
             self.pause_until = self.clock.elapsed().saturating_add(RESCAN);
             // The job may be one of those that only a search finds.
             self.ahead = Some(behind(self.last.0));
@@ -297,11 +296,6 @@ impl Feeder {
         self.last = (now, elapsed);
         now
     }
-}
-
-/// Whether the store takes nothing at all for now. It tells why itself.
-const fn is_closed(error: &StoreError) -> bool {
-    matches!(error, StoreError::NotOpen | StoreError::NoSpace)
 }
 
 /// The place behind all that is due at `now`.

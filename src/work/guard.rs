@@ -3,17 +3,9 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::store::{Snapshot, Store, StoreError};
-
 /// Runs `work`; a panic becomes its text. For work that leaves nothing half-made in what outlives it.
 pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| panic_text(panic.as_ref()))
-}
-
-/// Reads something from the file as it is now. redb panics on pages that make no sense: that is an error like others,
-/// and no reason for a thread to end.
-pub(super) fn reading<T>(store: &Store, read: impl FnOnce(Snapshot) -> Result<T, StoreError>) -> Result<T, StoreError> {
-    guarded(|| read(store.read()?)).unwrap_or_else(|panic| Err(StoreError::Damaged(panic)))
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

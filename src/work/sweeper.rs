@@ -15,7 +15,6 @@ use crate::config::Retention;
 use crate::current::Current;
 use crate::store::{Distribute, Place, Store, StoreError, Sweep};
 
-use super::guard::reading;
 use super::rules::Rules;
 
 /// From the end of one round to the beginning of the next.
@@ -87,7 +86,7 @@ impl Sweeper {
     /// Gives out leads that wait. Returns how many; more may be left unless it is none.
     fn distribute(&self) -> Result<usize, StoreError> {
         // Most of the time none waits, and the writer needs not be woken.
-        if reading(&self.store, |snapshot| snapshot.counts())?.leads_unassigned == 0 {
+        if self.store.look(|snapshot| snapshot.counts())?.leads_unassigned == 0 {
             return Ok(0);
         }
         self.store.ask(Distribute)
@@ -106,9 +105,10 @@ impl Sweeper {
 
 /// Says what went wrong, unless the store itself tells why it is not open.
 fn later(what: &'static str, error: &StoreError, pause: Duration) -> Duration {
-    match error {
-        StoreError::NotOpen | StoreError::NoSpace => tracing::debug!(error = %error, "{what}"),
-        _ => tracing::error!(error = %error, "{what}"),
+    if error.is_of_closed_store() {
+        tracing::debug!(error = %error, "{what}");
+    } else {
+        tracing::error!(error = %error, "{what}");
     }
     pause
 }

@@ -18,7 +18,7 @@ use crate::domain::retry::Verdict;
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{Fail, Finish, FinishMessage, Finished, MarkSuspect, Snapshot, Store, StoreError, Suspect, Timing};
 
-use super::guard::{guarded, reading};
+use super::guard::guarded;
 use super::out::{Ending, Hold, Task};
 use super::process::{JobError, Outcome};
 use super::rules::Rules;
@@ -97,7 +97,7 @@ impl Worker {
 
     /// The job, if it still waits to be run, and the file as it is now.
     fn find(&self, job: JobId) -> Result<Option<(Snapshot, Job)>, StoreError> {
-        reading(&self.store, |snapshot| {
+        self.store.look(|snapshot| {
             let job = snapshot.job(job)?.filter(|job| job.state == JobState::Scheduled);
             Ok(job.map(|job| (snapshot, job)))
         })

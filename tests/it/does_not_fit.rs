@@ -1,13 +1,12 @@
 //! What comes to an encrypted flow and does not fit the config: its user can go on, its operator finds it, and no answer is
 //! taken for something else.
 
-use std::fs;
-
 use serde_json::{Value, json};
 
 use crate::support::Server;
-use crate::support::phone::{self, PRIVATE_KEY};
+use crate::support::phone;
 use crate::support::program::{Act, Program, exchange, flow, serve};
+use crate::support::user::server;
 
 const FLOW: &str = r#"
 [flows.home]
@@ -21,13 +20,6 @@ screens = [
 "#;
 
 const SORRY: &str = "That did not work. Please try again in a moment.";
-
-fn server(tables: &str) -> Server {
-    let mut server = Server::stopped(tables);
-    fs::write(server.folder().join("key.pem"), PRIVATE_KEY).unwrap();
-    server.start_again();
-    server
-}
 
 fn ask(server: &Server, request: &Value) -> Value {
     phone::ask(server, "/home", request)

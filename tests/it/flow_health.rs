@@ -1,11 +1,10 @@
 //! What is said of flows, by phones and by Meta, and how their endpoints do: kept, shown, never taken for a form.
 
-use std::fs;
-
 use serde_json::{Value, json};
 
 use crate::support::http::{Answer, post, signed_post};
-use crate::support::phone::{self, PRIVATE_KEY};
+use crate::support::phone;
+use crate::support::user::server;
 use crate::support::{PLAIN_FLOW, Server, eventually, get};
 
 /// One encrypted flow, at the path that the vectors are sent to.
@@ -19,13 +18,6 @@ screens = [{ name = "LEAD_FORM", fields = { name = { type = "text" } } }, { name
 
 /// More free space than any disk has.
 const NO_ROOM: &str = "[limits]\nfree_space = \"1000000GiB\"\n";
-
-fn server(tables: &str) -> Server {
-    let mut server = Server::stopped(tables);
-    fs::write(server.folder().join("key.pem"), PRIVATE_KEY).unwrap();
-    server.start_again();
-    server
-}
 
 fn vectors(text: &str, name: &str) -> Vec<Value> {
     let file: Value = serde_json::from_str(text).unwrap();
