@@ -12,12 +12,13 @@ use sha2::Sha256;
 
 use crate::support::http::Answer;
 use crate::support::phone::{self, PUBLIC_KEY, Sealed};
-use crate::support::program::{Act, Asked, Program, SECRET, exchange, flow, serve};
+use crate::support::program::{Act, Program, SECRET, exchange, flow, serve};
+use crate::support::request::Request;
 use crate::support::user::ids;
 use crate::support::{BOOKING_FLOW, Server, all_at_once, eventually, in_days};
 
 /// A program of two screens. Its end holds something that no two requests have in common.
-fn clinic(asked: &Asked) -> Act {
+fn clinic(asked: &Request) -> Act {
     let request = asked.json();
     Act::show(&match (request["action"].as_str(), request["screen"].as_str()) {
         (Some("INIT"), _) => json!({"screen": "NAME", "data": {"greeting": "Hello"}}),
@@ -43,7 +44,7 @@ fn ask(server: &Server, request: &Value) -> Value {
 }
 
 /// Whether the signature fits, by the rule of *Standard Webhooks*: HMAC-SHA256 over id, time and body.
-fn is_signed(asked: &Asked) -> bool {
+fn is_signed(asked: &Request) -> bool {
     let mut mac = Hmac::<Sha256>::new_from_slice(&STANDARD.decode(SECRET).unwrap()).unwrap();
     mac.update(format!("{}.{}.", asked.header("webhook-id"), asked.header("webhook-timestamp")).as_bytes());
     mac.update(&asked.body);

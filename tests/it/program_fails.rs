@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use crate::support::http::signed_post;
 use crate::support::phone;
-use crate::support::program::{Act, Asked, Program, exchange, flow, serve};
+use crate::support::program::{Act, Program, exchange, flow, serve};
+use crate::support::request::Request;
 use crate::support::{Server, assert_each_once, eventually, get};
 
 /// What the flow says where the program gives no answer.
@@ -28,16 +29,16 @@ fn fallback() -> Value {
     json!({"screen": "NAME", "data": {"error_message": TRY_AGAIN}})
 }
 
-fn well(_: &Asked) -> Act {
+fn well(_: &Request) -> Act {
     Act::show(&json!({"screen": "TIME"}))
 }
 
-fn broken(_: &Asked) -> Act {
+fn broken(_: &Request) -> Act {
     Act::Say(500, "Ann's form made a mess".to_owned())
 }
 
 /// What the program does with each request.
-type DoesWith = fn(&Asked) -> Act;
+type DoesWith = fn(&Request) -> Act;
 
 #[test]
 fn however_it_fails_users_see_the_fallback_and_their_answers_are_kept() {

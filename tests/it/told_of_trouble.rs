@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::support::form::Form;
 use crate::support::http::signed_post;
 use crate::support::phone::{self, PRIVATE_KEY};
-use crate::support::program::{Act, Asked, Program};
+use crate::support::program::{Act, Program};
+use crate::support::request::Request;
 use crate::support::{PLAIN_FLOW, Server, eventually};
 
 /// A server with an encrypted flow and a plain one, whose alerts go to `ops` and whose forms to `crm`.
@@ -45,7 +46,7 @@ fn alerts(ops: &Program, kind: &str, many: usize) -> Vec<Value> {
     eventually(&format!("{many} of {kind} came"), || {
         let (asked, mut seen) = (ops.asked(), BTreeSet::new());
         let new = asked.iter().filter(|asked| seen.insert(asked.header("webhook-id").to_owned()));
-        let came: Vec<_> = new.map(Asked::json).filter(|body| body["type"] == kind).collect();
+        let came: Vec<_> = new.map(Request::json).filter(|body| body["type"] == kind).collect();
         (came.len() >= many).then_some(came)
     })
 }

@@ -10,6 +10,7 @@ pub mod http;
 pub mod load;
 pub mod phone;
 pub mod program;
+pub mod request;
 pub mod user;
 pub mod world;
 

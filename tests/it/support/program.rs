@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Server;
 use super::phone::PRIVATE_KEY;
+use super::request::Request;
 
 /// What requests to it are signed with.
 pub const SECRET: &str = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwU1A2D3F4";
@@ -46,25 +47,6 @@ pub fn exchange(screen: &str, token: &str, data: &Value) -> Value {
     json!({"version": "3.0", "action": "data_exchange", "screen": screen, "flow_token": token, "data": data})
 }
 
-/// One request as it came.
-#[derive(Debug, Clone)]
-pub struct Asked {
-    /// Names in lower case.
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
-}
-
-impl Asked {
-    pub fn header(&self, name: &str) -> &str {
-        let found = self.headers.iter().find(|(known, _)| known == name);
-        found.map_or_else(|| panic!("no {name} in {self:?}"), |(_, value)| value)
-    }
-
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-}
-
 /// What the program does with a request.
 pub enum Act {
     /// Answers with this status and body.
@@ -82,7 +64,7 @@ impl Act {
     }
 }
 
-type Say = Arc<dyn Fn(&Asked) -> Act + Send + Sync>;
+type Say = Arc<dyn Fn(&Request) -> Act + Send + Sync>;
 
 /// Answers until the test ends, each connection in a thread of its own.
 pub struct Program {
@@ -92,14 +74,14 @@ pub struct Program {
 
 struct Shared {
     say: Mutex<Say>,
-    asked: Mutex<Vec<Asked>>,
+    asked: Mutex<Vec<Request>>,
     /// Answers that have left.
     said: Mutex<usize>,
 }
 
 impl Program {
     /// Starts one that does what `say` says.
-    pub fn start(say: impl Fn(&Asked) -> Act + Send + Sync + 'static) -> Self {
+    pub fn start(say: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared =
@@ -115,7 +97,7 @@ impl Program {
     }
 
     /// From now on it does what `say` says.
-    pub fn now_does(&self, say: impl Fn(&Asked) -> Act + Send + Sync + 'static) {
+    pub fn now_does(&self, say: impl Fn(&Request) -> Act + Send + Sync + 'static) {
         *self.shared.say.lock().unwrap() = Arc::new(say);
     }
 
@@ -124,7 +106,7 @@ impl Program {
     }
 
     /// All that it was asked so far, in order.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<Request> {
         self.shared.asked.lock().unwrap().clone()
     }
 
@@ -136,7 +118,7 @@ impl Program {
 
 fn talk(socket: &TcpStream, shared: &Shared) {
     let (mut from, mut to) = (BufReader::new(socket), socket);
-    while let Some(request) = read(&mut from) {
+    while let Some(request) = Request::read(&mut from) {
         shared.asked.lock().unwrap().push(request.clone());
         let say = Arc::clone(&shared.say.lock().unwrap());
         match say(&request) {
@@ -156,27 +138,4 @@ fn talk(socket: &TcpStream, shared: &Shared) {
             Act::Hang => while from.fill_buf().is_ok_and(|bytes| !bytes.is_empty()) {},
         }
     }
-}
-
-/// One request; `None` where the connection ends.
-fn read(from: &mut impl BufRead) -> Option<Asked> {
-    let mut lines = Vec::new();
-    loop {
-        let mut line = String::new();
-        from.read_line(&mut line).ok().filter(|read| *read > 0)?;
-        if line.trim_end().is_empty() {
-            break;
-        }
-        lines.push(line);
-    }
-    let headers: Vec<(String, String)> = lines
-        .iter()
-        .filter_map(|line| line.trim_end().split_once(": "))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-        .collect();
-    let length =
-        headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, value)| value.parse().unwrap());
-    let mut body = vec![0; length];
-    from.read_exact(&mut body).ok()?;
-    Some(Asked { headers, body })
 }

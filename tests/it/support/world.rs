@@ -8,15 +8,16 @@ mod talk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::header::{HeaderMap, HeaderName};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
-use serde_json::Value;
 use standardwebhooks::Webhook;
 
+use super::request::Request;
 use super::{Server, eventually};
 
 /// What messages to it are signed with, unless a story says otherwise.
@@ -42,10 +43,7 @@ pub fn at_the_top(server: &Server, keys: &str) {
 /// One request as it came.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    pub path: String,
-    /// Names in lower case.
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+    request: Request,
     /// When it had come.
     pub at: jiff::Timestamp,
     /// When it had come, by a clock that never jumps.
@@ -54,19 +52,18 @@ pub struct Asked {
     pub status: Option<u16>,
 }
 
-impl Asked {
-    pub fn header(&self, name: &str) -> &str {
-        let found = self.headers.iter().find(|(known, _)| known == name);
-        found.map_or_else(|| panic!("no {name} in {self:?}"), |(_, value)| value)
-    }
+impl Deref for Asked {
+    type Target = Request;
 
+    fn deref(&self) -> &Request {
+        &self.request
+    }
+}
+
+impl Asked {
     /// Its `webhook-id`.
     pub fn id(&self) -> &str {
         self.header("webhook-id")
-    }
-
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap()
     }
 
     /// The token of the form that it tells of.

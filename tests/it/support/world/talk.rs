@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt;
 
 use super::{Act, Asked, FLOOD_BYTES, Shared};
+use crate::support::request::Request;
 
 /// Between two bytes of somebody slow.
 const DRIP: Duration = Duration::from_millis(30);
@@ -105,25 +106,6 @@ fn flood(mut to: &TcpStream) -> usize {
 
 /// One request; `None` where the connection ends.
 fn read(from: &mut impl BufRead) -> Option<Asked> {
-    let mut lines = Vec::new();
-    loop {
-        let mut line = String::new();
-        from.read_line(&mut line).ok().filter(|read| *read > 0)?;
-        if line.trim_end().is_empty() {
-            break;
-        }
-        lines.push(line);
-    }
-    let path = lines.first()?.split(' ').nth(1)?.to_owned();
-    let headers: Vec<(String, String)> = lines
-        .iter()
-        .filter_map(|line| line.trim_end().split_once(": "))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-        .collect();
-    let length =
-        headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, value)| value.parse().unwrap());
-    let mut body = vec![0; length];
-    from.read_exact(&mut body).ok()?;
-    let at = jiff::Timestamp::now();
-    Some(Asked { path, headers, body, at, moment: Instant::now(), status: None })
+    let request = Request::read(from)?;
+    Some(Asked { request, at: jiff::Timestamp::now(), moment: Instant::now(), status: None })
 }

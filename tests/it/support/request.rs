@@ -1,0 +1,51 @@
+//! One request as a receiver of a story gets it, read off a plain socket.
+//!
+//! What is answered is the receiver's: [`super::program`] for a program behind a flow, [`super::world`] for a destination.
+
+use std::io::BufRead;
+
+use serde_json::Value;
+
+/// One request as it came.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub path: String,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// One request; `None` where the connection ends.
+    pub fn read(from: &mut impl BufRead) -> Option<Self> {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            from.read_line(&mut line).ok().filter(|read| *read > 0)?;
+            if line.trim_end().is_empty() {
+                break;
+            }
+            lines.push(line);
+        }
+        let path = lines.first()?.split(' ').nth(1)?.to_owned();
+        let headers: Vec<(String, String)> = lines
+            .iter()
+            .filter_map(|line| line.trim_end().split_once(": "))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        let length =
+            headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, value)| value.parse().unwrap());
+        let mut body = vec![0; length];
+        from.read_exact(&mut body).ok()?;
+        Some(Self { path, headers, body })
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        let found = self.headers.iter().find(|(known, _)| known == name);
+        found.map_or_else(|| panic!("no {name} in {self:?}"), |(_, value)| value)
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
