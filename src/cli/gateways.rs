@@ -8,7 +8,6 @@ use std::sync::Arc;
 use hyper::header::HeaderValue;
 
 use crate::config::{Config, Gateway, Secret, SecretError, SecretRef};
-use crate::domain::gateway::GatewayKind;
 use crate::domain::ids::GatewayName;
 use crate::gateways::{Access, Accesses};
 use crate::intake::Door;
@@ -88,7 +87,7 @@ pub(super) fn doors(accesses: &Accesses) -> BTreeMap<GatewayName, Door> {
 fn access(name: &GatewayName, gateway: &Gateway) -> Result<Access, NoGateway> {
     let keys = &gateway.keys;
     let key_name = gateway.key_name();
-    let prefix = if gateway.rule.kind == GatewayKind::Wasender { "Bearer " } else { "" };
+    let (_, prefix) = gateway.rule.kind.key_header();
     let key = secret(name, key_name, &keys.key)?;
     let token = match &keys.access_token {
         Some(place) => {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use hyper::header::{HeaderName, HeaderValue};
 
-use crate::config::{Config, Destination, Means, Secret, SecretError, SecretRef, WebhookRule, WhatsappRule};
+use crate::config::{
+    Config, Destination, GatewayTexts, Means, Secret, SecretError, SecretRef, WebhookRule, WhatsappRule,
+};
 use crate::courier::{Credentials, Recipient, Recipients};
 use crate::domain::ids::DestinationName;
 use crate::signing::{InvalidSigningKey, SigningKey};
@@ -90,20 +92,30 @@ pub(super) fn recipient(destination: &DestinationName, rule: &Destination) -> Re
     let credentials = match &rule.means {
         Means::Webhook(webhook) => of_webhook(destination, webhook)?,
         Means::Whatsapp(whatsapp) => of_whatsapp(destination, whatsapp)?,
+        Means::Gateway(gateway) => of_gateway(destination, gateway)?,
     };
     Ok(Recipient { rule: rule.clone(), credentials })
 }
 
 fn of_whatsapp(destination: &DestinationName, rule: &WhatsappRule) -> Result<Credentials, NoRecipient> {
-    let token = secret(destination, "access_token", &rule.access_token)?;
-    let mut bearer =
-        HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| NoRecipient::NoHeader {
-            destination: destination.clone(),
-            key: "access_token".to_owned(),
-            place: rule.access_token.place(),
-        })?;
-    bearer.set_sensitive(true);
-    Ok(Credentials::Whatsapp { bearer })
+    Ok(Credentials::Whatsapp { bearer: key(destination, "access_token", &rule.access_token, "Bearer ")? })
+}
+
+fn of_gateway(destination: &DestinationName, rule: &GatewayTexts) -> Result<Credentials, NoRecipient> {
+    let (header, prefix) = rule.kind.key_header();
+    let name = "the key of its gateway";
+    let key = key(destination, name, &rule.key, prefix)?;
+    Ok(Credentials::Gateway { header: HeaderName::from_static(header), key })
+}
+
+/// A secret as it stands in a header, behind `prefix`.
+fn key(destination: &DestinationName, name: &str, place: &SecretRef, prefix: &str) -> Result<HeaderValue, NoRecipient> {
+    let secret = secret(destination, name, place)?;
+    let mut value = HeaderValue::from_str(&format!("{prefix}{}", secret.expose())).map_err(|_| {
+        NoRecipient::NoHeader { destination: destination.clone(), key: name.to_owned(), place: place.place() }
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn of_webhook(destination: &DestinationName, rule: &WebhookRule) -> Result<Credentials, NoRecipient> {

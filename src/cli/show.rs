@@ -114,7 +114,7 @@ fn table(columns: &[(&str, &str)], rows: &[Value], colour: bool) -> Table {
 fn cell(value: &Value, colour: bool) -> Cell {
     let text = short(value);
     let meaning = match text.as_str() {
-        "dead" | "conflict" | "cancelled" | "discarded" => Some(Color::Red),
+        "dead" | "conflict" | "cancelled" | "discarded" | "expired" => Some(Color::Red),
         "scheduled" | "running" | "accepted" => Some(Color::Yellow),
         "done" | "open" | "confirmed" => Some(Color::Green),
         _ => None,

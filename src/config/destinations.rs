@@ -8,6 +8,8 @@ use std::path::Path;
 use hyper::Uri;
 use hyper::header::{self, HeaderName};
 
+use super::gateway_texts::GatewayTexts;
+use super::gateways::Gateway;
 use super::raw::Table;
 use super::secrets::SecretRef;
 use super::settings::{self, Meta, secret};
@@ -15,8 +17,10 @@ use super::value::Item;
 use super::whatsapp::WhatsappRule;
 use crate::domain::address::{is_public, is_this_machine, literal};
 use crate::domain::breaker::BreakerRule;
-use crate::domain::ids::DestinationName;
-use crate::domain::pace::Rate;
+use crate::domain::event::EventKind;
+use crate::domain::ids::{DestinationName, GatewayName};
+use crate::domain::message::Addressee;
+use crate::domain::pace::{Limit, Rate};
 use crate::domain::retry::RetryPolicy;
 use crate::domain::routes::Route;
 use crate::domain::time::Millis;
@@ -49,6 +53,9 @@ pub struct Destination {
     pub allow_private: bool,
     /// Whether it is told of one customer in the order in which things became true: one at a time. Default: as it comes.
     pub ordered: bool,
+    /// After how long it is not told of something any more: late news would do harm. Default: a day where people are written
+    /// to, never elsewhere.
+    pub expires: Option<Millis>,
 }
 
 /// How it is told.
@@ -58,6 +65,8 @@ pub enum Means {
     Webhook(WebhookRule),
     /// Messages through Meta's Cloud API.
     Whatsapp(WhatsappRule),
+    /// Texts through an unofficial gateway.
+    Gateway(GatewayTexts),
 }
 
 impl Means {
@@ -67,6 +76,26 @@ impl Means {
         match self {
             Self::Webhook(rule) => &rule.url,
             Self::Whatsapp(rule) => &rule.url,
+            Self::Gateway(rule) => &rule.url,
+        }
+    }
+
+    /// Whom it writes to, where that is people.
+    #[must_use]
+    pub const fn addressee(&self) -> Option<&Addressee> {
+        match self {
+            Self::Whatsapp(rule) => Some(&rule.to),
+            Self::Gateway(rule) => Some(&rule.to),
+            Self::Webhook(_) => None,
+        }
+    }
+
+    /// Whether there is something to say of `event`.
+    fn tells(&self, event: EventKind) -> bool {
+        match self {
+            Self::Whatsapp(rule) => rule.messages.contains_key(&event),
+            Self::Gateway(rule) => rule.messages.contains_key(&event),
+            Self::Webhook(_) => true,
         }
     }
 }
@@ -83,6 +112,21 @@ pub struct WebhookRule {
 }
 
 impl Destination {
+    /// Whether what is told there may have to wait, or be too late, for reasons of its own.
+    #[must_use]
+    pub const fn looks_inside(&self) -> bool {
+        self.expires.is_some() || self.means.addressee().is_some()
+    }
+
+    /// How fast it may be told.
+    #[must_use]
+    pub fn limit(&self) -> Limit {
+        match &self.means {
+            Means::Gateway(rule) => rule.limit,
+            Means::Webhook(_) | Means::Whatsapp(_) => self.rate.map_or(Limit::None, Limit::Written),
+        }
+    }
+
     /// The host of its URL, with the port if one is written: all of it that may be shown, as the rest may hold a token.
     #[must_use]
     pub fn host(&self) -> String {
@@ -96,6 +140,8 @@ impl Destination {
             Means::Whatsapp(rule) => {
                 rule.access_token.note().map(|note| format!("access_token: {note}")).into_iter().collect()
             }
+            // What is to be known of a gateway is said of that.
+            Means::Gateway(_) => Vec::new(),
         }
     }
 }
@@ -130,12 +176,13 @@ pub(super) fn read(
     root: &Table<'_>,
     retry: RetryPolicy,
     meta: &Meta,
+    gateways: &BTreeMap<GatewayName, Gateway>,
     folder: &Path,
 ) -> BTreeMap<DestinationName, Destination> {
     let Some(item) = root.get("destinations") else { return BTreeMap::new() };
     let read = item.names(|table| {
         let items = table.named();
-        items.iter().filter_map(|item| destination(item, retry, meta, folder)).collect()
+        items.iter().filter_map(|item| destination(item, retry, meta, gateways, folder)).collect()
     });
     read.unwrap_or_default()
 }
@@ -149,12 +196,13 @@ fn destination(
     item: &Item<'_>,
     retry: RetryPolicy,
     meta: &Meta,
+    gateways: &BTreeMap<GatewayName, Gateway>,
     folder: &Path,
 ) -> Option<(DestinationName, Destination)> {
     let name = item.parsed_key(DestinationName::new);
     item.table(|table| {
         // Of a kind that is none, no other key could be told right from wrong.
-        let kind = table.get("kind").map_or(Some("webhook"), |item| item.word(&["webhook", "whatsapp"]));
+        let kind = table.get("kind").map_or(Some("webhook"), |item| item.word(&["webhook", "whatsapp", "gateway"]));
         let Some(kind) = kind else {
             table.ask_nothing_more();
             return None;
@@ -163,6 +211,10 @@ fn destination(
             let rule = WhatsappRule::read(table, meta, folder);
             let is_here = rule.as_ref().and_then(|rule| rule.url.host()).is_some_and(is_this_machine);
             (rule.map(Means::Whatsapp), is_here, Some(WHATSAPP_RATE))
+        } else if kind == "gateway" {
+            let rule = GatewayTexts::read(table, gateways);
+            let allow_private = rule.as_ref().is_some_and(|rule| rule.allow_private);
+            (rule.map(Means::Gateway), allow_private, None)
         } else {
             let allow_private = table.boolean("allow_private", false);
             let url = table.need("url").and_then(|item| item.parsed(|text| url(text, allow_private)));
@@ -171,12 +223,17 @@ fn destination(
         };
         let destination = Destination {
             concurrency: table.count("concurrency", 8, 1..=256),
-            rate: table.get("rate").map_or(rate, |item| item.parsed(Rate::parse)),
+            rate: if kind == "gateway" {
+                None
+            } else {
+                table.get("rate").map_or(rate, |item| item.parsed(Rate::parse))
+            },
             timeout: table.length("timeout", Millis::from_secs(15), Millis::new(100)..=Millis::from_secs(60)),
             breaker: table.table("breaker", breaker).unwrap_or_else(|| Table::empty(breaker)),
             retry: settings::retry_within(table, retry),
             allow_private,
             ordered: table.boolean("ordered", false),
+            expires: expires(table, kind),
             means: means?,
         };
         Some((name?, destination))
@@ -190,8 +247,8 @@ pub(super) fn narrow<'r>(
 ) {
     for routes in routes {
         routes.retain_mut(|route| {
-            if let Some(Means::Whatsapp(rule)) = destinations.get(&route.to).map(|to| &to.means) {
-                route.events.retain(|event| rule.messages.contains_key(event));
+            if let Some(to) = destinations.get(&route.to) {
+                route.events.retain(|event| to.means.tells(*event));
             }
             !route.events.is_empty()
         });
@@ -201,10 +258,18 @@ pub(super) fn narrow<'r>(
 /// Refuses alerts by means that write to customers or agents: an alert names neither.
 pub(super) fn refuse_alerts(item: &Item<'_>, alerts: &[Route], destinations: &BTreeMap<DestinationName, Destination>) {
     for route in alerts {
-        if matches!(destinations.get(&route.to).map(|to| &to.means), Some(Means::Whatsapp(_))) {
+        if destinations.get(&route.to).is_some_and(|to| to.means.addressee().is_some()) {
             let name = route.to.as_str();
             item.refuse(format!("{name:?} writes to customers or agents, and an alert names neither: alert a webhook"));
         }
+    }
+}
+
+fn expires(table: &Table<'_>, kind: &str) -> Option<Millis> {
+    let day = Millis::from_secs(24 * 3600);
+    match table.get("expires") {
+        Some(item) => item.length(Millis::from_secs(60)..=Millis::new(30 * day.get())),
+        None => (kind != "webhook").then_some(day),
     }
 }
 

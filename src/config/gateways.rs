@@ -17,6 +17,7 @@ use crate::domain::address::is_this_machine;
 use crate::domain::gateway::GatewayKind;
 use crate::domain::gateway::form::TextForm;
 use crate::domain::ids::{FlowName, GatewayName};
+use crate::domain::pace::Rate;
 use crate::domain::pattern::Pattern;
 use crate::domain::time::Millis;
 
@@ -57,6 +58,9 @@ pub struct GatewayRule {
     pub allow_private: bool,
     /// Which of its text messages are forms, tried in this order.
     pub forms: Vec<TextForm>,
+    /// How many messages it is given in a time, by all destinations together. Default: as many as its answers say are left and,
+    /// until they do, 12 a minute.
+    pub rate: Option<Rate>,
 }
 
 /// Where the secrets of a gateway are.
@@ -168,6 +172,7 @@ fn one(table: &Table<'_>, kind: GatewayKind, flows: &[&str], folder: &Path) -> O
         timeout: table.length("timeout", Millis::from_secs(15), Millis::new(100)..=Millis::from_secs(60)),
         allow_private,
         forms: forms(table, flows),
+        rate: table.get("rate").and_then(|item| item.parsed(Rate::parse)),
         silent_after: silent_after.flatten(),
         url: base?,
         session: session?,

@@ -16,6 +16,7 @@ mod destinations;
 mod error;
 mod fields;
 mod flows;
+mod gateway_texts;
 mod gateways;
 mod graph;
 mod lead;
@@ -43,6 +44,7 @@ use std::sync::Arc;
 pub use destinations::{Destination, Means, WebhookRule};
 pub use error::{ConfigError, Problem};
 pub use flows::KeyPlaces;
+pub use gateway_texts::GatewayTexts;
 pub use gateways::{Gateway, GatewayKeys, GatewayRule};
 pub use secrets::{InvalidSecretRef, Secret, SecretError, SecretRef};
 pub use settings::{Limits, Meta, Retention, StoreSettings, Verify, Workers};
@@ -164,16 +166,17 @@ impl Config {
         let flows::Declared { flows, keys, upstreams, mut routes } =
             flows::read(root, &calendars::names(root), &known, folder);
         let (meta, retry) = (Meta::read(root, folder), settings::retry(root));
-        let destinations = destinations::read(root, retry, &meta, folder);
+        let names: Vec<&str> = flows.keys().map(FlowName::as_str).collect();
+        let gateways = gateways::read(root, &names, folder);
+        let destinations = destinations::read(root, retry, &meta, &gateways, folder);
         destinations::narrow(routes.values_mut(), &destinations);
         let alerts = root.get("alerts").map(|item| {
             let routes = deliver::read(&item, &known, deliver::Kind::Alerts);
             destinations::refuse_alerts(&item, &routes, &destinations);
             routes
         });
-        let names: Vec<&str> = flows.keys().map(FlowName::as_str).collect();
         Self {
-            gateways: gateways::read(root, &names, folder),
+            gateways,
             file: file.to_owned(),
             listen,
             admin_listen,

@@ -283,6 +283,7 @@ impl DestinationSummary {
         let (kind, signed) = match &rule.means {
             Means::Webhook(webhook) => ("webhook", !webhook.secrets.is_empty()),
             Means::Whatsapp(_) => ("whatsapp", false),
+            Means::Gateway(_) => ("gateway", false),
         };
         let host = format!("{}://{authority}", url.scheme_str().unwrap_or_default());
         Self { name: name.to_string(), kind, host, signed }

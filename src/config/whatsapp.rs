@@ -55,12 +55,10 @@ impl WhatsappRule {
         let number = table.need("phone_number_id").and_then(|item| item.parsed(phone_number_id));
         let access_token = table.get("access_token").and_then(|item| secret(&item, folder));
         let to = addressee(table);
-        let messages = table.need("messages").map(|item| messages(&item, to.as_ref()));
-        let length = |key, default, longest| {
-            table.length(key, Millis::from_secs(default), Millis::new(100)..=Millis::from_secs(longest))
-        };
-        let status_wait = length("status_wait", 5 * 60, 3600);
-        let customer_wait = length("customer_wait", 3600, 24 * 3600);
+        let messages = table.need("messages").map(|item| messages(&item, to.as_ref(), text_or_template));
+        let status_wait =
+            table.length("status_wait", Millis::from_secs(5 * 60), Millis::new(100)..=Millis::from_secs(3600));
+        let customer_wait = customer_wait(table);
         let phone_number_id = number?;
         let url = format!("{}/{}/{phone_number_id}/messages", meta.graph_url, meta.api_version).parse().ok()?;
         Some(Self {
@@ -90,7 +88,11 @@ fn phone_number_id(text: &str) -> Result<String, String> {
     ))
 }
 
-fn addressee(table: &Table<'_>) -> Option<Addressee> {
+pub(super) fn customer_wait(table: &Table<'_>) -> Millis {
+    table.length("customer_wait", Millis::from_secs(3600), Millis::new(100)..=Millis::from_secs(24 * 3600))
+}
+
+pub(super) fn addressee(table: &Table<'_>) -> Option<Addressee> {
     let to = table.need("to").and_then(|item| item.word(&["customer", "agent"]));
     let agents = table.get("agents");
     if to? == "customer" {
@@ -119,18 +121,47 @@ fn phone(text: &str) -> Result<Box<str>, &'static str> {
     Err("is no phone number: write it with its country code, as \"+491511234567\"")
 }
 
-fn messages(item: &Item<'_>, to: Option<&Addressee>) -> BTreeMap<EventKind, MessageRule> {
-    let read = item.names(|table| {
+/// What is said of each event: each message is one that `read` reads.
+fn messages<T>(
+    item: &Item<'_>,
+    to: Option<&Addressee>,
+    read: impl Fn(&Table<'_>, Option<EventKind>) -> Option<T>,
+) -> BTreeMap<EventKind, T> {
+    let all = item.names(|table| {
         let items = table.named();
         if items.is_empty() {
             item.refuse("is empty: it says what is sent on which event");
         }
-        items.iter().filter_map(|item| message(item, to)).collect()
+        items.iter().filter_map(|item| message(item, to, &read)).collect()
     });
-    read.unwrap_or_default()
+    all.unwrap_or_default()
 }
 
-fn message(item: &Item<'_>, to: Option<&Addressee>) -> Option<(EventKind, MessageRule)> {
+/// As [`messages`], of texts alone.
+pub(super) fn texts(item: &Item<'_>, to: Option<&Addressee>) -> BTreeMap<EventKind, Pattern> {
+    messages(item, to, |table, kind| {
+        if let Some(template) = table.get("template") {
+            template.refuse("is for `kind = \"whatsapp\"`: a gateway sends texts, at any time");
+        }
+        table.need("text").and_then(|item| pattern(&item, kind))
+    })
+}
+
+fn text_or_template(table: &Table<'_>, kind: Option<EventKind>) -> Option<MessageRule> {
+    let text = table.get("text").map(|item| pattern(&item, kind).map(MessageRule::Text));
+    let template = table.get("template").map(|item| template(&item, kind));
+    if text.is_some() == template.is_some() {
+        table.refuse("needs either `text` or `template`");
+        return None;
+    }
+    text.or(template)?
+}
+
+fn message<T>(
+    item: &Item<'_>,
+    to: Option<&Addressee>,
+    read: impl Fn(&Table<'_>, Option<EventKind>) -> Option<T>,
+) -> Option<(EventKind, T)> {
     let known = EventKind::ALL.into_iter().filter(|kind| to.is_none_or(|to| to.is_named_by(*kind)));
     let kind = EventKind::named(item.key);
     let fits = kind.filter(|kind| to.is_none_or(|to| to.is_named_by(*kind)));
@@ -141,15 +172,7 @@ fn message(item: &Item<'_>, to: Option<&Addressee>) -> Option<(EventKind, Messag
         let names: Vec<&str> = known.map(EventKind::as_str).collect();
         item.refuse_key(format!("{}: names nobody to write to: write of {}", item.name, names.join(", ")));
     }
-    let rule = item.table(|table| {
-        let text = table.get("text").map(|item| pattern(&item, fits).map(MessageRule::Text));
-        let template = table.get("template").map(|item| template(&item, fits));
-        if text.is_some() == template.is_some() {
-            table.refuse("needs either `text` or `template`");
-            return None;
-        }
-        text.or(template)?
-    })?;
+    let rule = item.table(|table| read(table, fits))?;
     Some((fits?, rule?))
 }
 

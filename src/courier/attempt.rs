@@ -3,93 +3,136 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
-use crate::config::{Means, WhatsappRule};
+use crate::config::Means;
 use crate::domain::delivery::{Exchange, Meaning};
 use crate::domain::ids::{DestinationName, JobId};
 use crate::domain::job::Attempt;
+use crate::domain::pace::Quota;
 use crate::domain::retry::Verdict;
 use crate::domain::time::{Millis, Timestamp};
-use crate::store::{BeginDelivery, HoldDelivery, NoteDelivery, Outgoing, StoreError, Trace, Transaction};
+use crate::store::{
+    BeginDelivery, HoldDelivery, NoteDeliveries, NoteDelivery, Outgoing, SettleDeliveries, StoreError, Trace,
+};
 
-use super::cloud::{self, Next};
-use super::webhook::Sent;
-use super::{Recipient, Tools};
+use super::next::{self, Next};
+use super::webhook::{Said, Sent};
+use super::{Recipient, Tools, cloud, gateway};
 
-/// A delivery that is under way.
+/// Deliveries that are under way: one, or several that are told at once.
 pub(super) struct Trial {
     pub(super) destination: DestinationName,
     pub(super) recipient: Arc<Recipient>,
     pub(super) tools: Tools,
-    pub(super) job: JobId,
+    /// Never empty.
+    pub(super) jobs: Vec<JobId>,
 }
 
 /// What its lane wants to know of an attempt.
 pub(super) enum Answered {
-    /// Nothing was sent: it is over already, or its destination was paused.
-    Over,
+    /// Nothing was sent: nothing is told there at this time.
+    Standstill,
+    /// Nothing was sent: it is over already, waits for something, or was given up.
+    Rest,
     /// It was sent, and that is noted.
-    Noted { meaning: Meaning, at: Timestamp, why: String },
+    Noted(Noted),
+}
+
+/// An attempt that was made.
+pub(super) struct Noted {
+    /// How many deliveries it told.
+    pub(super) count: usize,
+    pub(super) meaning: Meaning,
+    pub(super) at: Timestamp,
+    /// Why it failed, where it did.
+    pub(super) why: String,
+    /// What the answer leaves to be sent.
+    pub(super) quota: Option<Quota>,
 }
 
 impl Trial {
     /// Makes the attempt.
     pub(super) async fn run(self) -> Result<Answered, StoreError> {
-        let outgoing = self.tools.store.look(|snapshot| {
-            if snapshot.standstill(&self.destination)?.is_over() { snapshot.outgoing(self.job) } else { Ok(None) }
+        let read = self.tools.store.look(|snapshot| {
+            if !snapshot.standstill(&self.destination)?.is_over() {
+                return Ok(None);
+            }
+            let Some((first, others)) = self.jobs.split_first() else { return Ok(None) };
+            let first = snapshot.outgoing(*first)?;
+            // Of the others, what can't be read is told when its own turn comes.
+            let others = others.iter().filter_map(|job| snapshot.outgoing(*job).ok().flatten());
+            Ok(Some(first.into_iter().chain(others).collect()))
         })?;
-        let Some(outgoing) = outgoing else { return Ok(Answered::Over) };
+        let Some(waiting) = read else { return Ok(Answered::Standstill) };
         let at = self.tools.clock.now();
-        let body = match &self.recipient.rule.means {
-            Means::Webhook(_) => outgoing.body.clone(),
-            Means::Whatsapp(rule) => match self.prepare(rule, &outgoing, at).await? {
-                Some(body) => body,
-                None => return Ok(Answered::Over),
-            },
-        };
+        let Some((told, body)) = self.prepare(waiting, at).await? else { return Ok(Answered::Rest) };
+        let Some(first) = told.first() else { return Ok(Answered::Rest) };
         let began = self.tools.clock.elapsed();
-        let sent = self.tools.sender.send(&self.recipient, &outgoing.delivery.message_id, &body, at).await;
+        let sent = self.tools.sender.send(&self.recipient, &first.delivery.message_id, &body, at).await;
         let took = self.tools.clock.elapsed().saturating_sub(began);
-        let meaning = sent.meaning(outgoing.job.attempts_since_revival.saturating_add(1));
-        let note = self.note(&outgoing, &sent, meaning, at, took);
-        self.tell(&outgoing, &note, took);
-        let why = sent.why();
-        self.store(note).await?;
-        Ok(Answered::Noted { meaning, at, why })
+        let meaning = sent.meaning(first.job.attempts_since_revival.saturating_add(1));
+        let notes: Vec<_> = told.iter().map(|outgoing| self.note(outgoing, &sent, meaning, at, took)).collect();
+        for (outgoing, note) in told.iter().zip(&notes) {
+            self.tell(outgoing, note, took);
+        }
+        let (count, why, quota) = (notes.len(), sent.why(), sent.quota());
+        self.tools.store.change(NoteDeliveries { notes }).await?;
+        Ok(Answered::Noted(Noted { count, meaning, at, why, quota }))
     }
 
-    /// What is sent by WhatsApp, once it is written down that it may have been sent. `None`: nothing now, which is noted.
+    /// Those of `waiting` that are told now, and what is sent. `None`: nothing now, which is noted.
     async fn prepare(
         &self,
-        rule: &WhatsappRule,
-        outgoing: &Outgoing,
+        mut waiting: Vec<Outgoing>,
         now: Timestamp,
-    ) -> Result<Option<Box<str>>, StoreError> {
-        match cloud::next(rule, self.recipient.rule.retry, outgoing, now) {
-            Next::Send(body) => {
-                let open = cloud::opened(&self.recipient.rule, outgoing, now);
-                let waits = self.store(BeginDelivery { job: self.job, open }).await?;
-                Ok(waits.then(|| body.into()))
-            }
+    ) -> Result<Option<(Vec<Outgoing>, String)>, StoreError> {
+        let Some(first) = waiting.first() else { return Ok(None) };
+        let job = first.id;
+        let body = match next::look(&self.recipient.rule, first, now) {
+            Next::Send(body) => body,
             Next::Hold { at, until } => {
-                tracing::debug!(job.id = self.job.get(), job.next_at = %at, "a delivery waits");
-                self.store(HoldDelivery { job: self.job, at, until }).await.map(|()| None)
+                tracing::debug!(job.id = job.get(), job.next_at = %at, "a delivery waits");
+                self.tools.store.change(HoldDelivery { job, at, until }).await?;
+                return Ok(None);
+            }
+            Next::Expire(why) => {
+                let expired = vec![(job, why)];
+                self.tools.store.change(SettleDeliveries { expired, ..SettleDeliveries::default() }).await?;
+                return Ok(None);
             }
             Next::Refuse(why) => {
-                let attempt = Attempt { number: 0, started_at: now, took: Millis::ZERO, error: Some(why) };
-                let note = NoteDelivery {
-                    job: self.job,
-                    attempt: Attempt { number: outgoing.job.attempts.saturating_add(1), ..attempt },
-                    exchange: Exchange::default(),
-                    failed: Some(Verdict::Dead),
-                    disable: None,
-                    trace: None,
-                };
-                self.tell(outgoing, &note, Duration::ZERO);
-                self.store(note).await.map(|_| None)
+                self.refuse(first, why, now).await?;
+                return Ok(None);
+            }
+        };
+        match &self.recipient.rule.means {
+            Means::Webhook(_) => Ok(Some((waiting, body))),
+            // It is written down first that it may have been sent.
+            Means::Whatsapp(_) => {
+                let open = cloud::opened(&self.recipient.rule, first, now);
+                let waits = self.tools.store.change(BeginDelivery { job, open }).await?;
+                Ok(waits.then_some((waiting, body)))
+            }
+            Means::Gateway(rule) => {
+                let (body, count) = gateway::merged(rule, &waiting).unwrap_or((body, 1));
+                waiting.truncate(count);
+                Ok(Some((waiting, body)))
             }
         }
+    }
+
+    /// Notes that it can't be sent as it is.
+    async fn refuse(&self, outgoing: &Outgoing, why: String, now: Timestamp) -> Result<(), StoreError> {
+        let number = outgoing.job.attempts.saturating_add(1);
+        let note = NoteDelivery {
+            job: outgoing.id,
+            attempt: Attempt { number, started_at: now, took: Millis::ZERO, error: Some(why) },
+            exchange: Exchange::default(),
+            failed: Some(Verdict::Dead),
+            disable: None,
+            trace: None,
+        };
+        self.tell(outgoing, &note, Duration::ZERO);
+        self.tools.store.change(note).await.map(|_| ())
     }
 
     /// What is written down.
@@ -118,13 +161,16 @@ impl Trial {
             Meaning::Stopped => Some(sent.why().into()),
             _ => None,
         };
-        let trace = sent.cloud.as_ref().map(|cloud| match (meaning, &cloud.wamid) {
-            (Meaning::Delivered, Some(wamid)) => Trace::Taken(wamid.clone()),
-            (Meaning::Unknown, _) => Trace::Unknown,
-            _ => Trace::None,
-        });
+        let trace = match &sent.said {
+            Said::Cloud(cloud) => Some(match (meaning, &cloud.wamid) {
+                (Meaning::Delivered, Some(wamid)) => Trace::Taken(wamid.clone()),
+                (Meaning::Unknown, _) => Trace::Unknown,
+                _ => Trace::None,
+            }),
+            Said::Nothing | Said::Gateway(_) => None,
+        };
         NoteDelivery {
-            job: self.job,
+            job: outgoing.id,
             attempt: Attempt { number: outgoing.job.attempts.saturating_add(1), started_at: at, took, error },
             exchange: sent.exchange.clone(),
             failed,
@@ -133,19 +179,9 @@ impl Trial {
         }
     }
 
-    /// Hands it to the writer and waits for the commit.
-    async fn store<T: Transaction>(&self, change: T) -> Result<T::Outcome, StoreError> {
-        let (tell, told) = oneshot::channel();
-        self.tools.store.send(change, move |result, _| {
-            // Where the lane has ended, what is on disk stays there.
-            let _ = tell.send(result);
-        });
-        told.await.unwrap_or(Err(StoreError::NotOpen))
-    }
-
     fn tell(&self, outgoing: &Outgoing, note: &NoteDelivery, took: Duration) {
         let (destination, number) = (self.destination.as_str(), note.attempt.number);
-        let (id, event, status) = (self.job.get(), outgoing.event.kind.as_str(), note.exchange.status);
+        let (id, event, status) = (outgoing.id.get(), outgoing.event.kind.as_str(), note.exchange.status);
         let error = note.attempt.error.as_deref().unwrap_or_default();
         let outcome = match note.failed {
             None => {

@@ -1,4 +1,4 @@
-//! One message through Meta's Cloud API: whether it can be sent now, and what its answer says.
+//! One message through Meta's Cloud API: what it says, whether it may be sent once more, and what its answer says.
 //!
 //! What a code means is decided in `crate::domain::cloud_error`, what a message says in `crate::domain::message`. The text of
 //! Meta's errors may repeat the token or whom a message was for: logs and lists get words of our own instead.
@@ -15,19 +15,10 @@ use crate::domain::time::{Millis, Timestamp};
 use crate::outgoing::without_token;
 use crate::store::{Outgoing, Until};
 
+use super::next::{Next, instead};
+
 /// Bytes that are read of an answer: enough for any error with its details.
 pub(super) const READ_BYTES: usize = 16 << 10;
-
-/// What is to be done about a delivery that is due.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// Send this.
-    Send(String),
-    /// Wait, without an attempt.
-    Hold { at: Timestamp, until: Until },
-    /// Give it up: it can't be sent as it is.
-    Refuse(String),
-}
 
 /// Looks at `outgoing`, which is due at `now`.
 pub(super) fn next(rule: &WhatsappRule, retry: RetryPolicy, outgoing: &Outgoing, now: Timestamp) -> Next {
@@ -39,13 +30,9 @@ pub(super) fn next(rule: &WhatsappRule, retry: RetryPolicy, outgoing: &Outgoing,
             return Next::Refuse("it broke off too often, and no status says whether the message is there".to_owned());
         }
     }
-    let known_by = outgoing.event.at.plus(rule.customer_wait);
     match compose(rule, outgoing) {
         Ok(request) => Next::Send(request),
-        Err(Unsendable::CustomerUnknown) if outgoing.job.submission.is_some() && now < known_by => {
-            Next::Hold { at: known_by, until: Until::Customer }
-        }
-        Err(why) => Next::Refuse(why.to_string()),
+        Err(why) => instead(&why, outgoing, rule.customer_wait, now),
     }
 }
 
@@ -53,7 +40,7 @@ pub(super) fn next(rule: &WhatsappRule, retry: RetryPolicy, outgoing: &Outgoing,
 pub(super) fn opened(destination: &Destination, outgoing: &Outgoing, now: Timestamp) -> Open {
     let wait = match &destination.means {
         Means::Whatsapp(rule) => rule.status_wait,
-        Means::Webhook(_) => Millis::ZERO,
+        Means::Webhook(_) | Means::Gateway(_) => Millis::ZERO,
     };
     let attempt = outgoing.job.attempts.saturating_add(1);
     Open { attempt, since: now, until: now.plus(destination.timeout).plus(wait) }

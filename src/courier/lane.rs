@@ -12,12 +12,14 @@ use tokio::time::sleep;
 use crate::domain::breaker::{Breaker, Change, Pass};
 use crate::domain::delivery::Meaning;
 use crate::domain::ids::{DestinationName, JobId};
-use crate::domain::pace::Pace;
+use crate::domain::message::Recipient as Person;
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{HoldDelivery, SettleDeliveries, StoreError};
 
 use super::ahead::Ahead;
-use super::attempt::{Answered, Trial};
+use super::attempt::{Answered, Noted, Trial};
+use super::next::{self, Next};
+use super::way::Way;
 use super::{Board, Recipient, Tools};
 
 /// Deliveries read from the schedule at once.
@@ -40,17 +42,33 @@ pub(super) struct Lane {
     board: Board,
     called: watch::Receiver<u64>,
     /// Under way, by the task that does it. The leave to make an attempt stays here: a task that panics takes it nowhere.
-    out: HashMap<Id, (JobId, Pass)>,
+    out: HashMap<Id, (Vec<JobId>, Pass)>,
     /// Due, and not begun.
-    ready: VecDeque<JobId>,
+    ready: VecDeque<Ready>,
+    /// Due, and not to be sent now: to be noted before anything else is read.
+    settling: SettleDeliveries,
     /// Left alone, and until when, by the process clock.
-    aside: HashMap<JobId, Duration>,
+    aside: HashMap<JobId, Aside>,
     /// Finds what should be due, though a clock that ran ahead says otherwise.
     ahead: Ahead,
     breaker: Breaker,
-    pace: Pace,
+    way: Way,
     /// The destination asked for quiet until then, by the process clock.
     held_until: Duration,
+}
+
+/// What may begin.
+struct Ready {
+    job: JobId,
+    /// Whom it is for, where all that is for them goes out together.
+    together: Option<Person>,
+}
+
+/// Left alone for a while.
+struct Aside {
+    until: Duration,
+    /// Something is wrong with it: it is looked for again then, as only a search may find it.
+    is_broken: bool,
 }
 
 impl Lane {
@@ -62,7 +80,7 @@ impl Lane {
         called: watch::Receiver<u64>,
     ) -> Self {
         let recipient = Arc::clone(&told.borrow());
-        let (breaker, pace) = (Breaker::new(recipient.rule.breaker), Pace::new(recipient.rule.rate));
+        let (breaker, way) = (Breaker::new(recipient.rule.breaker), tools.ways.of(&recipient.rule));
         let ahead = Ahead::new(tools.clock.now(), tools.clock.elapsed());
         // Shown from the beginning, also while there is nothing to do.
         board.show(&name);
@@ -75,10 +93,11 @@ impl Lane {
             called,
             out: HashMap::new(),
             ready: VecDeque::new(),
+            settling: SettleDeliveries::default(),
             aside: HashMap::new(),
             ahead,
             breaker,
-            pace,
+            way,
             held_until: Duration::ZERO,
         }
     }
@@ -87,7 +106,10 @@ impl Lane {
     pub(super) async fn run(mut self) {
         let mut attempts = JoinSet::new();
         loop {
-            let pause = self.step(&mut attempts);
+            let mut pause = self.step(&mut attempts);
+            if !self.settling.is_empty() {
+                pause = self.settle().await;
+            }
             tokio::select! {
                 changed = self.told.changed() => match changed {
                     Ok(()) => self.renew(),
@@ -113,10 +135,8 @@ impl Lane {
         if !std::mem::take(&mut self.held_until).is_zero() {
             self.board.note(&self.name, |lane| lane.held_until = None);
         }
-        let aside = self.aside.len();
-        self.aside.retain(|_, until| *until > now);
-        if self.aside.len() < aside {
-            // It may be one that only a search finds.
+        let back: Vec<Aside> = self.aside.extract_if(|_, aside| aside.until <= now).map(|(_, aside)| aside).collect();
+        if back.iter().any(|aside| aside.is_broken) {
             self.ahead.begin_again(self.tools.clock.now());
         }
         loop {
@@ -133,11 +153,11 @@ impl Lane {
             // Open, or its probe is out: the end of either ends the pause.
             let Some(pass) = self.breaker.enter(now) else { return self.breaker_pause(now) };
             // Asked last: what may not go for another reason is not to count as one that went.
-            if let Err(wait) = self.pace.pass(now) {
+            if let Err(wait) = self.way.pass(self.recipient.rule.limit(), now) {
                 self.breaker.abandoned(pass);
                 return wait.min(LOOK);
             }
-            let Some(job) = self.ready.pop_front() else {
+            let Some(jobs) = self.take_next() else {
                 self.breaker.abandoned(pass);
                 return LOOK;
             };
@@ -145,13 +165,42 @@ impl Lane {
                 destination: self.name.clone(),
                 recipient: Arc::clone(&self.recipient),
                 tools: self.tools.clone(),
-                job,
+                jobs: jobs.clone(),
             };
             let id = attempts.spawn(trial.run()).id();
-            self.out.insert(id, (job, pass));
-            self.board.note(&self.name, |lane| {
-                lane.out.insert(job);
-            });
+            self.board.note(&self.name, |lane| lane.out.extend(&jobs));
+            self.out.insert(id, (jobs, pass));
+        }
+    }
+
+    /// Takes the next one from what is ready and, where it goes out together with others, those.
+    fn take_next(&mut self) -> Option<Vec<JobId>> {
+        let Ready { job, together } = self.ready.pop_front()?;
+        let mut jobs = vec![job];
+        if together.is_some() {
+            let (same, others) =
+                std::mem::take(&mut self.ready).into_iter().partition(|ready| ready.together == together);
+            let same: VecDeque<Ready> = same;
+            jobs.extend(same.into_iter().map(|ready| ready.job));
+            self.ready = others;
+        }
+        Some(jobs)
+    }
+
+    /// Notes what is not to be sent now. Returns how long nothing else is to be done.
+    async fn settle(&mut self) -> Duration {
+        let settling = std::mem::take(&mut self.settling);
+        for (job, why) in &settling.expired {
+            tracing::warn!(destination = self.name.as_str(), job.id = job.get(), error = why, "a delivery has expired");
+        }
+        let expired = u64::try_from(settling.expired.len()).unwrap_or(u64::MAX);
+        match self.tools.store.change(settling).await {
+            Ok(()) => {
+                let destination = self.name.to_string();
+                metrics::counter!("flowgate_deliveries_expired_total", "destination" => destination).increment(expired);
+                Duration::ZERO
+            }
+            Err(error) => self.unreadable(&error),
         }
     }
 
@@ -159,7 +208,8 @@ impl Lane {
     fn refill(&mut self) -> Result<Option<Duration>, StoreError> {
         let now = self.tools.clock.now();
         self.ahead.look_at(now, self.tools.clock.elapsed());
-        let most = self.out.len().saturating_add(self.aside.len()).saturating_add(CHUNK);
+        let out: usize = self.out.values().map(|(jobs, _)| jobs.len()).sum();
+        let most = out.saturating_add(self.aside.len()).saturating_add(CHUNK);
         let longest = self.recipient.rule.retry.overdue_horizon();
         let (name, ahead) = (&self.name, &mut self.ahead);
         let (due, next) = self.tools.store.look(|snapshot| {
@@ -171,13 +221,46 @@ impl Lane {
             let next = if ahead.is_under_way() { Some(now) } else { snapshot.lane_next(name, now)? };
             Ok((due, next))
         })?;
-        let is_free = |job: &JobId| !self.aside.contains_key(job) && !self.out.values().any(|(out, _)| out == job);
-        self.ready.extend(due.into_iter().filter(is_free));
+        let is_free =
+            |job: &JobId| !self.aside.contains_key(job) && !self.out.values().any(|(out, _)| out.contains(job));
+        let due: Vec<JobId> = due.into_iter().filter(is_free).collect();
+        self.sort_out(due, now)?;
         if !self.ready.is_empty() {
             return Ok(None);
         }
+        if !self.settling.is_empty() {
+            return Ok(Some(Duration::ZERO));
+        }
         let pause = next.map_or(LOOK, |at| at.since(now).to_duration());
         Ok(Some(pause.clamp(Duration::from_millis(1), LOOK)))
+    }
+
+    /// Makes ready what is to be sent. Where a look into it may say otherwise (it is too late, its customer is not known yet),
+    /// that is noted apart: it is to use up nothing of the destination's rate.
+    fn sort_out(&mut self, due: Vec<JobId>, now: Timestamp) -> Result<(), StoreError> {
+        let rule = &self.recipient.rule;
+        if !rule.looks_inside() {
+            self.ready.extend(due.into_iter().map(|job| Ready { job, together: None }));
+            return Ok(());
+        }
+        let (ready, settling) = (&mut self.ready, &mut self.settling);
+        self.tools.store.look(|snapshot| {
+            for job in due {
+                // What can't be read is told by whoever delivers it.
+                let Ok(Some(outgoing)) = snapshot.outgoing(job) else {
+                    ready.push_back(Ready { job, together: None });
+                    continue;
+                };
+                match next::look(rule, &outgoing, now) {
+                    Next::Expire(why) => settling.expired.push((job, why)),
+                    Next::Hold { at, until } => settling.held.push(HoldDelivery { job, at, until }),
+                    Next::Send(_) | Next::Refuse(_) => {
+                        ready.push_back(Ready { job, together: next::together(rule, &outgoing) });
+                    }
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Drops what is at hand: it is read again.
@@ -206,37 +289,47 @@ impl Lane {
             Err(error) => (error.id(), None),
         };
         let now = self.tools.clock.elapsed();
-        let Some((job, pass)) = self.out.remove(&id) else { return };
-        self.board.note(&self.name, |lane| {
-            lane.out.remove(&job);
-        });
+        let Some((jobs, pass)) = self.out.remove(&id) else { return };
+        self.board.note(&self.name, |lane| lane.out.retain(|job| !jobs.contains(job)));
         // It panicked, which its hook has told: the delivery is due as before, and is left alone for a while.
         let Some(result) = result else {
             self.breaker.abandoned(pass);
-            self.aside.insert(job, now.saturating_add(ASIDE));
+            self.put_aside(&jobs, now.saturating_add(ASIDE), true);
             return;
         };
         match result {
-            Ok(Answered::Over) => {
+            Ok(Answered::Standstill) => {
                 self.breaker.abandoned(pass);
-                // What else is at hand may be as old.
+                // What else is at hand is not told either.
                 self.drop_ready();
             }
-            Ok(Answered::Noted { meaning, at, why }) => {
+            Ok(Answered::Rest) => {
+                self.breaker.abandoned(pass);
+                // Should its row still say that it is due, that is to cost next to nothing.
+                self.put_aside(&jobs, now.saturating_add(LOOK), false);
+            }
+            Ok(Answered::Noted(Noted { count, meaning, at, why, quota })) => {
+                if let Some(quota) = quota {
+                    self.way.learn(quota, now);
+                }
                 let change = match meaning {
                     Meaning::Again { is_failure: true, .. } | Meaning::Unknown => self.breaker.failed(pass, now),
                     _ => self.breaker.answered(pass),
                 };
                 self.hold(meaning, now);
-                self.show(meaning, at, why, change);
+                self.show(count, meaning, at, why, change);
             }
             Err(error) => {
                 self.breaker.abandoned(pass);
                 self.unreadable(&error);
                 let until = now.saturating_add(if error.is_of_one_change() { ASIDE } else { LOOK });
-                self.aside.insert(job, until);
+                self.put_aside(&jobs, until, true);
             }
         }
+    }
+
+    fn put_aside(&mut self, jobs: &[JobId], until: Duration, is_broken: bool) {
+        self.aside.extend(jobs.iter().map(|job| (*job, Aside { until, is_broken })));
     }
 
     /// Leaves the whole destination alone for as long as it asked to be.
@@ -256,7 +349,7 @@ impl Lane {
         }
     }
 
-    fn show(&self, meaning: Meaning, at: Timestamp, why: String, change: Option<Change>) {
+    fn show(&self, count: usize, meaning: Meaning, at: Timestamp, why: String, change: Option<Change>) {
         match change {
             Some(Change::Opened) => {
                 tracing::warn!(
@@ -272,7 +365,7 @@ impl Lane {
         self.board.note(&self.name, |lane| {
             lane.open_until = open_until;
             if meaning == Meaning::Delivered {
-                lane.delivered += 1;
+                lane.delivered += u64::try_from(count).unwrap_or(u64::MAX);
                 lane.last_success = Some(at);
             } else {
                 lane.failed += 1;
@@ -290,8 +383,11 @@ impl Lane {
             self.held_until = Duration::ZERO;
             self.board.note(&self.name, |lane| lane.open_until = None);
         }
-        if old.rate != new_rule.rate {
-            self.pace = Pace::new(new_rule.rate);
+        let way = self.tools.ways.of(new_rule);
+        if !way.is_of(&self.way) {
+            self.way = way;
+        } else if old.limit() != new_rule.limit() {
+            self.way.begin_again();
         }
         self.recipient = new;
     }

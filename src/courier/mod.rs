@@ -12,7 +12,10 @@
 //! | `ahead` | what should be due though a clock that ran ahead says otherwise |
 //! | `attempt` | what follows from one attempt, and that it is noted |
 //! | `webhook` | how something is sent, and what came back |
-//! | `cloud` | whether a WhatsApp message can be sent, and what Meta's answer says |
+//! | `next` | whether what is due is sent now: it may have to wait, be too late, or be no message at all |
+//! | `way` | who goes first where several destinations are told by one gateway or number, and how fast |
+//! | `cloud` | what a WhatsApp message says, and what Meta's answer does |
+//! | `gateway` | what a text through a gateway says, which go together, and what the answer says |
 //! | `board` | nothing: it shows how the lanes do |
 //!
 //! As with jobs, nothing is written for a delivery to start: what is under way is known to its lane alone. After a crash it
@@ -23,10 +26,13 @@ mod ahead;
 mod attempt;
 mod board;
 mod cloud;
+mod gateway;
 mod lane;
+mod next;
 mod recipient;
 #[cfg(test)]
 mod tests;
+mod way;
 mod webhook;
 
 use std::collections::BTreeMap;
@@ -40,14 +46,16 @@ use tokio::time::timeout;
 
 pub use board::{Board, LaneState};
 pub use cloud::CloudAnswer;
+pub use gateway::GatewayAnswer;
 pub use recipient::{Credentials, Recipient, Recipients};
-pub use webhook::{Sender, Sent, headers};
+pub use webhook::{Said, Sender, Sent, headers};
 
 use crate::clock::{Clock, Entropy};
 use crate::domain::ids::DestinationName;
 use crate::outgoing::OutgoingError;
 use crate::store::Store;
 use lane::Lane;
+use way::Ways;
 
 /// What all lanes work with.
 #[derive(Clone)]
@@ -56,6 +64,7 @@ pub(crate) struct Tools {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) sender: Sender,
+    pub(crate) ways: Ways,
 }
 
 /// The lanes of all destinations, until [`Courier::stop`].
@@ -65,7 +74,15 @@ pub struct Courier {
     board: Board,
     /// Counts the writer's calls.
     called: watch::Receiver<u64>,
-    lanes: Mutex<BTreeMap<DestinationName, Running>>,
+    lanes: Mutex<Lanes>,
+}
+
+/// Lanes by their destination.
+#[derive(Default)]
+struct Lanes {
+    running: BTreeMap<DestinationName, Running>,
+    /// Those whose destination is gone from the config, while they wait for their last answers.
+    ending: BTreeMap<DestinationName, JoinHandle<()>>,
 }
 
 /// A lane that runs.
@@ -94,6 +111,7 @@ impl Courier {
             clock: Arc::clone(clock),
             entropy: Arc::clone(entropy),
             sender: Sender::new()?,
+            ways: Ways::default(),
         };
         let courier = Self { tools, runtime, board: Board::default(), called, lanes: Mutex::default() };
         courier.renew(recipients);
@@ -104,16 +122,17 @@ impl Courier {
     /// destination is gone, end; what waits for it stays.
     pub fn renew(&self, recipients: &Recipients) {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.retain(|name, _| recipients.contains_key(name));
+        let Lanes { running, ending } = &mut *lanes;
+        ending.retain(|_, task| !task.is_finished());
+        let gone = running.extract_if(.., |name, _| !recipients.contains_key(name));
+        ending.extend(gone.map(|(name, lane)| (name, lane.task)));
         self.board.keep_only(|name| recipients.contains_key(name));
         for (name, recipient) in recipients {
-            match lanes.get(name) {
-                Some(running) => {
-                    running.recipient.send_replace(Arc::clone(recipient));
-                }
-                None => {
-                    lanes.insert(name.clone(), self.begin(name, recipient));
-                }
+            if let Some(lane) = running.get(name) {
+                lane.recipient.send_replace(Arc::clone(recipient));
+            } else {
+                let before = ending.remove(name);
+                running.insert(name.clone(), self.begin(name, recipient, before));
             }
         }
     }
@@ -128,7 +147,7 @@ impl Courier {
     #[must_use]
     pub fn recipient(&self, name: &DestinationName) -> Option<Arc<Recipient>> {
         let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.get(name).map(|running| Arc::clone(&running.recipient.borrow()))
+        lanes.running.get(name).map(|lane| Arc::clone(&lane.recipient.borrow()))
     }
 
     /// What sends, for who wants to see a destination answer.
@@ -140,8 +159,8 @@ impl Courier {
     /// Begins nothing more and waits until what is under way has been answered and noted, `deadline` at the most. What is
     /// not stays due, and is sent again at the next start.
     pub async fn stop(&self, deadline: Duration) {
-        let lanes = std::mem::take(&mut *self.lanes.lock().unwrap_or_else(PoisonError::into_inner));
-        let tasks: Vec<_> = lanes.into_values().map(|running| running.task).collect();
+        let Lanes { running, ending } = std::mem::take(&mut *self.lanes.lock().unwrap_or_else(PoisonError::into_inner));
+        let tasks: Vec<_> = running.into_values().map(|lane| lane.task).chain(ending.into_values()).collect();
         let all = async {
             for task in tasks {
                 // A panic has been told by its own hook.
@@ -153,10 +172,18 @@ impl Courier {
         }
     }
 
-    fn begin(&self, name: &DestinationName, recipient: &Arc<Recipient>) -> Running {
+    /// Begins the lane of `name`, as soon as the one `before` has ended: only one of them knows what is under way.
+    fn begin(&self, name: &DestinationName, recipient: &Arc<Recipient>, before: Option<JoinHandle<()>>) -> Running {
         let (tell, told) = watch::channel(Arc::clone(recipient));
         let lane = Lane::new(name.clone(), told, self.tools.clone(), self.board.clone(), self.called.clone());
-        Running { recipient: tell, task: self.runtime.spawn(lane.run()) }
+        let task = self.runtime.spawn(async move {
+            if let Some(before) = before {
+                // A panic has been told by its own hook.
+                let _ = before.await;
+            }
+            lane.run().await;
+        });
+        Running { recipient: tell, task }
     }
 }
 

@@ -33,6 +33,13 @@ pub enum Credentials {
         /// `Bearer …`, marked as sensitive.
         bearer: HeaderValue,
     },
+    /// An unofficial gateway.
+    Gateway {
+        /// The header that its key stands in.
+        header: HeaderName,
+        /// The key as it stands there, marked as sensitive.
+        key: HeaderValue,
+    },
 }
 
 impl Recipient {
@@ -40,9 +47,9 @@ impl Recipient {
     #[must_use]
     pub fn is_told_like(&self, other: &Self) -> bool {
         let (one, two) = (&self.rule, &other.rule);
-        let Destination { means, concurrency, rate, timeout, breaker, retry, allow_private, ordered } = one;
+        let Destination { means, concurrency, rate, timeout, breaker, retry, allow_private, ordered, expires } = one;
         let same_pace = (*concurrency, *rate, *timeout) == (two.concurrency, two.rate, two.timeout);
-        let same_patience = *breaker == two.breaker && *retry == two.retry;
+        let same_patience = *breaker == two.breaker && *retry == two.retry && *expires == two.expires;
         let same_address =
             means.url() == two.means.url() && *allow_private == two.allow_private && *ordered == two.ordered;
         let same_words = match (means, &two.means) {
@@ -50,7 +57,12 @@ impl Recipient {
                 let same_waits = one.status_wait == two.status_wait && one.customer_wait == two.customer_wait;
                 same_waits && one.to == two.to && one.messages == two.messages
             }
-            _ => true,
+            (Means::Gateway(one), Means::Gateway(two)) => {
+                let same_way = (&one.gateway, one.kind, &one.session) == (&two.gateway, two.kind, &two.session);
+                let same_pace = one.limit == two.limit && one.customer_wait == two.customer_wait;
+                same_way && same_pace && one.to == two.to && one.messages == two.messages
+            }
+            (one, two) => std::mem::discriminant(one) == std::mem::discriminant(two),
         };
         same_pace && same_patience && same_address && same_words && self.credentials == other.credentials
     }

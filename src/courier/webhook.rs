@@ -1,5 +1,5 @@
 //! One message to one destination: the request built and sent, and what came back. Receivers of *Standard Webhooks* get it
-//! signed, the Graph API gets what [`super::cloud`] has put together.
+//! signed, the Graph API and gateways get what [`super::cloud`] and [`super::gateway`] have put together.
 //!
 //! Each attempt is signed anew, as receivers refuse what was signed minutes ago; the id stays. Nothing that was sent, and no
 //! part of the URL but its host, gets into an error: a token may stand in it.
@@ -12,12 +12,17 @@ use jiff::fmt::rfc2822;
 
 use crate::domain::cloud_error;
 use crate::domain::delivery::{ANSWER_BYTES, Ending, Exchange, Meaning};
+use crate::domain::gateway::text;
+use crate::domain::pace::Quota;
 use crate::domain::time::{Millis, Timestamp};
 use crate::outgoing::{Outgoing, OutgoingError, Reach, Told};
 use crate::signing;
 
 use super::cloud::{self, CloudAnswer};
-use super::{Credentials, Recipient};
+use super::{Credentials, GatewayAnswer, Recipient};
+
+/// Characters of a gateway's own words that stand in a reason.
+const WORDS: usize = 160;
 
 const AGENT: &str = concat!("flowgate/", env!("CARGO_PKG_VERSION"));
 
@@ -41,8 +46,20 @@ pub struct Sent {
     pub headers: HeaderMap,
     /// Why there was no answer.
     pub error: Option<String>,
-    /// What the Graph API said, where that was asked.
-    pub cloud: Option<CloudAnswer>,
+    /// What it says, where the one who was asked has words of its own.
+    pub said: Said,
+}
+
+/// What an answer says beyond its status.
+#[derive(Clone, Debug, Default)]
+pub enum Said {
+    /// Nothing: the status is all there is to a webhook.
+    #[default]
+    Nothing,
+    /// What the Graph API said.
+    Cloud(CloudAnswer),
+    /// What a gateway said.
+    Gateway(GatewayAnswer),
 }
 
 impl Sender {
@@ -67,7 +84,7 @@ impl Sender {
         let outgoing = if recipient.rule.allow_private { &self.anywhere } else { &self.public };
         let keep = match &recipient.credentials {
             Credentials::Webhook { .. } => ANSWER_BYTES,
-            Credentials::Whatsapp { .. } => cloud::READ_BYTES,
+            Credentials::Whatsapp { .. } | Credentials::Gateway { .. } => cloud::READ_BYTES,
         };
         match outgoing.tell(request, recipient.rule.timeout.to_duration(), keep).await {
             Ok(told) => Sent::answered(told, &recipient.credentials, now),
@@ -80,31 +97,54 @@ impl Sent {
     fn answered(told: Told, credentials: &Credentials, now: Timestamp) -> Self {
         let Told { status, headers, beginning } = told;
         let code = status.as_u16();
-        let ending = Ending::Answered { status: code, retry_after: retry_after(&headers, now) };
-        let (exchange, cloud) = match credentials {
+        let mut asks = retry_after(&headers, now);
+        let (exchange, said) = match credentials {
             Credentials::Webhook { .. } => {
-                (Exchange { status: Some(code), answer: String::from_utf8_lossy(&beginning).into() }, None)
+                (Exchange { status: Some(code), answer: String::from_utf8_lossy(&beginning).into() }, Said::Nothing)
             }
             Credentials::Whatsapp { bearer } => {
                 let kept = cloud::kept(code, &beginning, bearer.to_str().unwrap_or_default());
-                (kept, Some(CloudAnswer::read(&beginning)))
+                (kept, Said::Cloud(CloudAnswer::read(&beginning)))
+            }
+            Credentials::Gateway { key, .. } => {
+                let key = key.to_str().unwrap_or_default();
+                let answer = GatewayAnswer::read(&headers, &beginning, key, now);
+                asks = asks.or(answer.retry_after);
+                (cloud::kept(code, &beginning, key), Said::Gateway(answer))
             }
         };
-        Self { ending, exchange, headers, error: None, cloud }
+        let ending = Ending::Answered { status: code, retry_after: asks };
+        Self { ending, exchange, headers, error: None, said }
     }
 
     fn unanswered(ending: Ending, error: String, credentials: &Credentials) -> Self {
-        let cloud = matches!(credentials, Credentials::Whatsapp { .. }).then(CloudAnswer::default);
-        Self { ending, exchange: Exchange::default(), headers: HeaderMap::new(), error: Some(error), cloud }
+        let said = match credentials {
+            Credentials::Webhook { .. } => Said::Nothing,
+            Credentials::Whatsapp { .. } => Said::Cloud(CloudAnswer::default()),
+            Credentials::Gateway { .. } => Said::Gateway(GatewayAnswer::default()),
+        };
+        Self { ending, exchange: Exchange::default(), headers: HeaderMap::new(), error: Some(error), said }
     }
 
     /// What it means that the attempt `number` ended so.
     #[must_use]
     pub fn meaning(&self, number: u32) -> Meaning {
-        match &self.cloud {
-            None => self.ending.of_webhook(),
-            Some(cloud) => cloud_error::meaning(self.ending, cloud.error, cloud.wamid.is_some(), number),
+        match &self.said {
+            Said::Nothing => self.ending.of_webhook(),
+            Said::Cloud(cloud) => cloud_error::meaning(self.ending, cloud.error, cloud.wamid.is_some(), number),
+            Said::Gateway(answer) => text::meaning(self.ending, answer.objection.as_deref()),
         }
+    }
+
+    /// How much the answer leaves for how long, where it speaks of that.
+    #[must_use]
+    pub fn quota(&self) -> Option<Quota> {
+        let Said::Gateway(answer) = &self.said else { return None };
+        let busy = match self.ending {
+            Ending::Answered { status: 429, retry_after: Some(pause) } => Some(Quota { left: 0, resets_in: pause }),
+            _ => None,
+        };
+        busy.or(answer.quota)
     }
 
     /// Why it failed, where it did: for lists and logs.
@@ -114,8 +154,12 @@ impl Sent {
             (Some(error), _) => error.clone(),
             (None, Some(status)) => {
                 let name = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
-                let said = self.cloud.as_ref().and_then(|cloud| cloud.error);
-                let said = said.map(|error| format!(", {}", error.why())).unwrap_or_default();
+                let said = match &self.said {
+                    Said::Nothing => None,
+                    Said::Cloud(cloud) => cloud.error.map(|error| format!(", {}", error.why())),
+                    Said::Gateway(answer) => answer.objection.as_deref().map(words),
+                };
+                let said = said.unwrap_or_default();
                 format!("answered {status}{}{said}", name.map(|name| format!(" {name}")).unwrap_or_default())
             }
             (None, None) => "no answer".to_owned(),
@@ -158,8 +202,17 @@ pub fn headers(recipient: &Recipient, id: &str, body: &str, now: Timestamp) -> R
         Credentials::Whatsapp { bearer } => {
             headers.insert(AUTHORIZATION, bearer.clone());
         }
+        Credentials::Gateway { header, key } => {
+            headers.insert(header, key.clone());
+        }
     }
     Ok(headers)
+}
+
+/// A gateway's own words, behind its status.
+fn words(text: &str) -> String {
+    let words: String = text.chars().filter(|c| !c.is_control()).take(WORDS).collect();
+    if words.is_empty() { String::new() } else { format!(": {words}") }
 }
 
 const fn ending_of(error: &OutgoingError) -> Ending {

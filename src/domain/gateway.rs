@@ -1,12 +1,13 @@
 //! Unofficial gateways: programs that carry a WhatsApp session of their own, as a browser does, and lose it now and then.
 //!
 //! What a gateway calls its states is in [`states`]; what follows from what it says, when it is called and when somebody is
-//! told is in [`session`]; which text messages are forms is in [`form`]. Asking and calling is `crate::gateways`', what its
+//! told is in [`session`]; which text messages are forms is in [`form`], how one is asked to send a text in [`text`]. Asking and calling is `crate::gateways`', what its
 //! webhook brings is read in `crate::intake`.
 
 pub mod form;
 pub mod session;
 pub mod states;
+pub mod text;
 
 use serde::{Deserialize, Serialize};
 
@@ -113,6 +114,16 @@ impl GatewayKind {
             Self::Wasender => "wasender",
             Self::Waha => "waha",
             Self::Evolution => "evolution",
+        }
+    }
+
+    /// The header that its key stands in, and what stands before the key.
+    #[must_use]
+    pub const fn key_header(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Wasender => ("authorization", "Bearer "),
+            Self::Waha => ("x-api-key", ""),
+            Self::Evolution => ("apikey", ""),
         }
     }
 }

@@ -44,6 +44,8 @@ pub enum JobState {
     Dead,
     /// A dead letter that an admin gave up.
     Discarded,
+    /// Waited too long to be of use: it is not sent any more (deliveries only).
+    Expired,
 }
 
 impl JobState {
@@ -55,7 +57,15 @@ impl JobState {
             Self::Done => "done",
             Self::Dead => "dead",
             Self::Discarded => "discarded",
+            Self::Expired => "expired",
         }
+    }
+
+    /// Whether nothing will come of it any more, unless what was taken turns out not to have arrived. A dead letter waits for
+    /// an admin.
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Done | Self::Discarded | Self::Expired)
     }
 }
 
@@ -74,6 +84,8 @@ pub enum JobEvent {
     Discard,
     /// What was taken turns out not to have arrived.
     Reopen,
+    /// It has waited too long.
+    Expire,
 }
 
 /// An event that a job in this state can't take.
@@ -95,6 +107,7 @@ impl JobEvent {
             Self::Revive => "be run again",
             Self::Discard => "be discarded",
             Self::Reopen => "be taken up again",
+            Self::Expire => "expire",
         }
     }
 }
@@ -112,6 +125,7 @@ impl JobState {
             }
             (Self::Scheduled, JobEvent::Bury) => Ok(Self::Dead),
             (Self::Dead, JobEvent::Discard) => Ok(Self::Discarded),
+            (Self::Scheduled, JobEvent::Expire) => Ok(Self::Expired),
             (state, event) => Err(NotAllowed { state, event }),
         }
     }
@@ -175,6 +189,12 @@ impl Job {
             lead: None,
         }
     }
+
+    /// Whether an admin has run it again since it was a dead letter.
+    #[must_use]
+    pub const fn was_revived(&self) -> bool {
+        self.attempts_since_revival < self.attempts
+    }
 }
 
 /// A dead letter, as the file has it: all of it, whatever happens to the rows that it came from.
@@ -196,8 +216,8 @@ mod tests {
 
     #[test]
     fn the_table_of_states_is_all_there_is() {
-        use JobEvent::{Bury, Discard, Finish, Reopen, Retry, Revive};
-        use JobState::{Dead, Discarded, Done, Scheduled};
+        use JobEvent::{Bury, Discard, Expire, Finish, Reopen, Retry, Revive};
+        use JobState::{Dead, Discarded, Done, Expired, Scheduled};
         let allowed = [
             (Scheduled, Finish, Done),
             (Scheduled, Retry, Scheduled),
@@ -205,9 +225,10 @@ mod tests {
             (Dead, Revive, Scheduled),
             (Dead, Discard, Discarded),
             (Done, Reopen, Scheduled),
+            (Scheduled, Expire, Expired),
         ];
-        for state in [Scheduled, Done, Dead, Discarded] {
-            for event in [Finish, Retry, Bury, Revive, Discard, Reopen] {
+        for state in [Scheduled, Done, Dead, Discarded, Expired] {
+            for event in [Finish, Retry, Bury, Revive, Discard, Reopen, Expire] {
                 let expected = allowed.iter().find(|(s, e, _)| (*s, *e) == (state, event)).map(|(_, _, to)| *to);
                 assert_eq!(state.after(event).ok(), expected, "{state:?} {event:?}");
             }

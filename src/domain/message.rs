@@ -160,7 +160,7 @@ impl Addressee {
 pub enum Recipient {
     /// A phone number.
     Phone(Box<str>),
-    /// A business-scoped id.
+    /// An id: a business-scoped one, or whatever else they are known by.
     Id(Box<str>),
 }
 
@@ -173,6 +173,9 @@ pub enum Unsendable {
     /// They are known by an id that is not WhatsApp's.
     #[error("the customer is known by an id that is neither a phone number nor a business-scoped id")]
     NoWhatsappId,
+    /// They are known by an id that no gateway knows.
+    #[error("the customer is known by an id that a gateway can't write to, and by no number")]
+    NoGatewayId,
     /// The event names no agent.
     #[error("the event names no agent")]
     NoAgent,
@@ -227,8 +230,7 @@ fn user_in(data: &Value) -> Customer {
 fn of_customer(customer: &Customer) -> Result<Recipient, Unsendable> {
     match customer {
         Customer { phone: Some(phone), .. } => Ok(Recipient::Phone(phone.clone())),
-        Customer { id: Some(id), .. } if is_business_scoped(id) => Ok(Recipient::Id(id.clone())),
-        Customer { id: Some(_), .. } => Err(Unsendable::NoWhatsappId),
+        Customer { id: Some(id), .. } => Ok(Recipient::Id(id.clone())),
         Customer { id: None, phone: None } => Err(Unsendable::CustomerUnknown),
     }
 }
@@ -238,6 +240,19 @@ fn is_business_scoped(id: &str) -> bool {
     let Some((country, rest)) = id.split_once('.') else { return false };
     let is_country = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
     is_country && (1..=128).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// What `pattern` says on `data`.
+///
+/// # Errors
+/// [`Unsendable::EmptyText`], [`Unsendable::TextTooLong`].
+pub fn text(pattern: &Pattern, data: &Value) -> Result<String, Unsendable> {
+    let text = pattern.render(data);
+    match text.chars().count() {
+        _ if text.trim().is_empty() => Err(Unsendable::EmptyText),
+        length if length > TEXT_CHARS_MAX => Err(Unsendable::TextTooLong(length)),
+        _ => Ok(text),
+    }
 }
 
 /// The body of the request that sends a message of `rule` on `data` to `recipient` (*Messages*). `callback` comes back with
@@ -252,20 +267,13 @@ pub fn request(rule: &MessageRule, data: &Value, recipient: &Recipient, callback
     put("recipient_type", json!("individual"));
     match recipient {
         Recipient::Phone(number) => put("to", json!(number)),
-        Recipient::Id(id) => put("recipient", json!(id)),
+        Recipient::Id(id) if is_business_scoped(id) => put("recipient", json!(id)),
+        Recipient::Id(_) => return Err(Unsendable::NoWhatsappId),
     };
     match rule {
         MessageRule::Text(pattern) => {
-            let text = pattern.render(data);
-            let length = text.chars().count();
-            if text.trim().is_empty() {
-                return Err(Unsendable::EmptyText);
-            }
-            if length > TEXT_CHARS_MAX {
-                return Err(Unsendable::TextTooLong(length));
-            }
             put("type", json!("text"));
-            put("text", json!({"preview_url": false, "body": text}));
+            put("text", json!({"preview_url": false, "body": text(pattern, data)?}));
         }
         MessageRule::Template { name, language, parameters } => {
             let mut filled = Vec::new();
@@ -377,7 +385,9 @@ mod tests {
         let phone = json!({"id": "DE.1", "phone": "491511234567"});
         assert_eq!(to(phone, None), Ok(Recipient::Phone("491511234567".into())));
         assert_eq!(to(json!({"id": "DE.1a", "phone": null}), None), Ok(Recipient::Id("DE.1a".into())));
-        assert_eq!(to(json!({"id": "user-7", "phone": null}), None), Err(Unsendable::NoWhatsappId));
+        let other = to(json!({"id": "user-7", "phone": null}), None).unwrap();
+        let rule = MessageRule::Text(pattern("Hello"));
+        assert_eq!(request(&rule, &json!({}), &other, ""), Err(Unsendable::NoWhatsappId));
         let nobody = json!({"id": null, "phone": null});
         assert_eq!(to(nobody.clone(), None), Err(Unsendable::CustomerUnknown));
         assert_eq!(to(nobody.clone(), Some(&Customer::default())), Err(Unsendable::CustomerUnknown));

@@ -1,8 +1,8 @@
-//! How fast a destination may be told: so many in a second, a minute, an hour.
+//! How fast a destination may be told: so many in a second, a minute, an hour, or as many as its answers say are left.
 //!
 //! The generic cell rate algorithm (ITU-T I.371, "virtual scheduling"): one number, the time at which the next one would be
-//! due if all came evenly. What comes up to a tenth of a second early passes, so that a timer's grain costs nothing. Pure:
-//! time is handed in, as what really went by.
+//! due if all came evenly. What comes up to a tenth of a second early passes, so that a timer's grain costs nothing. What an
+//! answer leaves is spread evenly over the time that it is for. Pure: time is handed in, as what really went by.
 
 use std::fmt;
 use std::time::Duration;
@@ -83,33 +83,90 @@ impl TryFrom<String> for Rate {
     }
 }
 
-/// Keeps to a rate.
-#[derive(Clone, Copy, Debug)]
+/// What a destination's pace goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Nothing, until its answers say otherwise.
+    None,
+    /// This rate, and what its answers say.
+    Written(Rate),
+    /// This rate, for as long as its answers say nothing.
+    UntilTold(Rate),
+}
+
+/// What an answer says is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// How many may still be sent.
+    pub left: u32,
+    /// In what time, from now: then it begins anew.
+    pub resets_in: Millis,
+}
+
+/// Answers that speak of a time further away than this are not believed: it is a mistake, or a clock that is wrong.
+const QUOTA_LONGEST: Millis = Millis::from_secs(3600);
+
+/// Keeps to a limit.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {
-    rate: Option<Rate>,
     /// When the next one is due, if all come evenly; by the process clock.
     due: Duration,
+    /// What the last answer said.
+    told: Option<Told>,
+}
+
+/// A quota in use.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    left: u32,
+    /// When the next one may go.
+    next: Duration,
+    /// What lies between two.
+    gap: Duration,
+    /// When it ends.
+    until: Duration,
 }
 
 impl Pace {
-    /// One that has let nothing pass yet. `None`: everything passes.
-    #[must_use]
-    pub const fn new(rate: Option<Rate>) -> Self {
-        Self { rate, due: Duration::ZERO }
-    }
-
     /// Lets one pass at `now`, or says how long it is to wait.
     ///
     /// # Errors
     /// The time to wait.
-    pub fn pass(&mut self, now: Duration) -> Result<(), Duration> {
-        let Some(rate) = self.rate else { return Ok(()) };
-        let wait = self.due.saturating_sub(now).saturating_sub(EARLY);
+    pub fn pass(&mut self, limit: Limit, now: Duration) -> Result<(), Duration> {
+        self.told = self.told.filter(|told| now < told.until);
+        let rate = match limit {
+            Limit::Written(rate) => Some(rate),
+            Limit::UntilTold(rate) if self.told.is_none() => Some(rate),
+            Limit::None | Limit::UntilTold(_) => None,
+        };
+        let by_rate = rate.map_or(Duration::ZERO, |_| self.due.saturating_sub(now).saturating_sub(EARLY));
+        let by_quota = self.told.map_or(Duration::ZERO, |told| {
+            if told.left == 0 { told.until.saturating_sub(now) } else { told.next.saturating_sub(now) }
+        });
+        let wait = by_rate.max(by_quota);
         if !wait.is_zero() {
             return Err(wait);
         }
-        self.due = self.due.max(now).saturating_add(rate.gap());
+        if let Some(rate) = rate {
+            self.due = self.due.max(now).saturating_add(rate.gap());
+        }
+        if let Some(told) = &mut self.told {
+            told.left = told.left.saturating_sub(1);
+            told.next = now.saturating_add(told.gap);
+        }
         Ok(())
+    }
+
+    /// Goes by what an answer said at `now`.
+    pub fn learn(&mut self, quota: Quota, now: Duration) {
+        if quota.resets_in.get() == 0 || quota.resets_in > QUOTA_LONGEST {
+            return;
+        }
+        let time = quota.resets_in.to_duration();
+        let gap = time / quota.left.max(1).saturating_add(1);
+        // When the next one may go was said as the last one passed; a wider quota lets it go sooner, never later.
+        let next = self.told.map_or(now, |told| told.next).min(now.saturating_add(gap)).max(now);
+        self.told = Some(Told { left: quota.left, next, gap, until: now.saturating_add(time) });
     }
 }
 
@@ -139,25 +196,69 @@ mod tests {
 
     #[test]
     fn what_would_come_too_soon_is_told_how_long_to_wait() {
-        let mut pace = Pace::new(Some(Rate::parse("1/s").unwrap()));
+        let (mut pace, limit) = (Pace::default(), Limit::Written(Rate::parse("1/s").unwrap()));
         let at = Duration::from_secs(100);
-        assert_eq!(pace.pass(at), Ok(()));
-        assert_eq!(pace.pass(at), Err(Duration::from_millis(900)), "a tenth of a second early is on time");
-        assert_eq!(pace.pass(at + Duration::from_millis(900)), Ok(()));
+        assert_eq!(pace.pass(limit, at), Ok(()));
+        assert_eq!(pace.pass(limit, at), Err(Duration::from_millis(900)), "a tenth of a second early is on time");
+        assert_eq!(pace.pass(limit, at + Duration::from_millis(900)), Ok(()));
         let later = at + Duration::from_mins(1);
-        assert_eq!(pace.pass(later), Ok(()), "a pause is not made up for");
-        assert_eq!(pace.pass(later), Err(Duration::from_millis(900)));
+        assert_eq!(pace.pass(limit, later), Ok(()), "a pause is not made up for");
+        assert_eq!(pace.pass(limit, later), Err(Duration::from_millis(900)));
+        assert_eq!(pace.pass(Limit::None, later), Ok(()));
+    }
+
+    fn quota(left: u32, seconds: u64) -> Quota {
+        Quota { left, resets_in: Millis::from_secs(seconds) }
+    }
+
+    #[test]
+    fn what_an_answer_leaves_is_spread_over_its_time_and_takes_the_place_of_a_guess() {
+        let (mut pace, guess) = (Pace::default(), Limit::UntilTold(Rate::parse("12/m").unwrap()));
+        let at = Duration::from_secs(100);
+        assert_eq!(pace.pass(guess, at), Ok(()));
+        assert_eq!(pace.pass(guess, at), Err(Duration::from_millis(4900)));
+        pace.learn(quota(255, 60), at);
+        assert_eq!(pace.pass(guess, at), Ok(()), "256 in a minute, it says");
+        let gap = Duration::from_mins(1) / 256;
+        assert_eq!(pace.pass(guess, at), Err(gap));
+        assert_eq!(pace.pass(guess, at + gap), Ok(()));
+        let written = Limit::Written(Rate::parse("12/m").unwrap());
+        assert!(pace.pass(written, at + gap * 2).is_err(), "what somebody wrote stands");
+    }
+
+    #[test]
+    fn where_nothing_is_left_its_time_is_waited_for_and_then_it_begins_anew() {
+        let (mut pace, guess) = (Pace::default(), Limit::UntilTold(Rate::parse("12/m").unwrap()));
+        let at = Duration::from_secs(100);
+        pace.learn(quota(0, 50), at);
+        assert_eq!(pace.pass(guess, at), Err(Duration::from_secs(50)));
+        assert_eq!(pace.pass(Limit::None, at + Duration::from_secs(49)), Err(Duration::from_secs(1)));
+        assert_eq!(pace.pass(guess, at + Duration::from_secs(50)), Ok(()));
+        pace.learn(quota(2, 60), at + Duration::from_secs(50));
+        for passed in [50, 70, 90] {
+            let now = at + Duration::from_secs(passed);
+            assert_eq!(pace.pass(guess, now).is_ok(), passed < 90, "two were left, at {passed} s");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_speaks_of_no_time_or_of_tomorrow_changes_nothing() {
+        let mut pace = Pace::default();
+        for seconds in [0, 3601, u64::MAX / 1000] {
+            pace.learn(quota(0, seconds), Duration::from_secs(1));
+            assert_eq!(pace.pass(Limit::None, Duration::from_secs(1)), Ok(()), "{seconds}");
+        }
     }
 
     proptest! {
         #[test]
         fn no_stretch_of_time_has_more_than_its_rate_allows(count in 1_u32..5000, gaps in proptest::collection::vec(0_u64..50, 1..400)) {
-            let mut pace = Pace::new(Some(Rate { count, per: Millis::from_secs(1) }));
+            let (mut pace, limit) = (Pace::default(), Limit::Written(Rate { count, per: Millis::from_secs(1) }));
             let mut now = Duration::from_secs(1);
             let mut passed = 0_u32;
             for gap in &gaps {
                 now += Duration::from_millis(*gap);
-                while pace.pass(now).is_ok() {
+                while pace.pass(limit, now).is_ok() {
                     passed += 1;
                     prop_assert!(passed < 10_000_000);
                 }

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -81,11 +81,7 @@ impl Api {
     }
 
     async fn send(&self, access: &Access, method: Method, path: &str, key: &HeaderValue) -> Result<Reply, String> {
-        let header = match access.rule.kind {
-            GatewayKind::Wasender => HeaderName::from_static("authorization"),
-            GatewayKind::Waha => HeaderName::from_static("x-api-key"),
-            GatewayKind::Evolution => HeaderName::from_static("apikey"),
-        };
+        let (header, _) = access.rule.kind.key_header();
         let body = if method == Method::POST { Bytes::from_static(b"{}") } else { Bytes::new() };
         let request = Request::builder()
             .method(method)

@@ -11,7 +11,7 @@ use crate::domain::retry::Verdict;
 
 use super::batch::{Batch, Transaction};
 use super::jobs::{self, Finished};
-use super::receipts::{self, Overtaken, Trace};
+use super::receipts::{self, HoldDelivery, Overtaken, Trace};
 use super::{RowProblem, StoreError, announce, codec, schedule};
 
 /// Notes one attempt to tell a destination, and what follows from it.
@@ -29,6 +29,22 @@ pub struct NoteDelivery {
     pub disable: Option<Box<str>>,
     /// What it leaves behind of the message that it became, where its kind tells of that later.
     pub trace: Option<Trace>,
+}
+
+/// Notes one attempt that told several deliveries at once. All of them are noted, or none.
+#[derive(Debug)]
+pub struct NoteDeliveries {
+    /// Each of them.
+    pub notes: Vec<NoteDelivery>,
+}
+
+/// Lets deliveries rest that are due and are not to be sent now.
+#[derive(Debug, Default)]
+pub struct SettleDeliveries {
+    /// Those that wait without an attempt.
+    pub held: Vec<HoldDelivery>,
+    /// Those that have waited too long, and what says so: they are closed.
+    pub expired: Vec<(JobId, String)>,
 }
 
 /// Pauses a destination, or ends its pause and whatever else stands against it. Nothing is lost meanwhile.
@@ -75,6 +91,43 @@ impl Transaction for NoteDelivery {
     }
 }
 
+impl SettleDeliveries {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.expired.is_empty()
+    }
+}
+
+impl Transaction for NoteDeliveries {
+    type Outcome = ();
+
+    fn weight(&self) -> usize {
+        self.notes.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.notes.iter().map(Transaction::bytes).sum()
+    }
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
+        self.notes.iter().try_for_each(|note| note.apply(batch).map(|_| ()))
+    }
+}
+
+impl Transaction for SettleDeliveries {
+    type Outcome = ();
+
+    fn weight(&self) -> usize {
+        self.held.len() + self.expired.len()
+    }
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
+        self.held.iter().try_for_each(|hold| hold.apply(batch))?;
+        self.expired.iter().try_for_each(|(job, why)| expire(batch, *job, why))
+    }
+}
+
 impl Transaction for PauseDestination {
     type Outcome = Standstill;
 
@@ -89,6 +142,16 @@ impl Transaction for PauseDestination {
         batch.delivering = true;
         Ok(standstill)
     }
+}
+
+/// Closes a delivery that has waited for too long.
+fn expire(batch: &mut Batch<'_, '_>, id: JobId, why: &str) -> Result<(), StoreError> {
+    let mut job = jobs::job(batch, id)?;
+    let Ok(state) = job.state.after(JobEvent::Expire) else { return Ok(()) };
+    let before = job.last_error.take().map(|error| format!("; before that: {error}")).unwrap_or_default();
+    job.last_error = Some(format!("{why}{before}"));
+    batch.tables.revived.remove(id.get())?;
+    schedule::move_job(batch, id, &mut job, state, batch.now)
 }
 
 /// Leaves the destination of the delivery `job` alone from now on, and says so once.

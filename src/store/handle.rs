@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::domain::ids::JobId;
@@ -134,6 +135,19 @@ impl Store {
             let _ = answer.send(result);
         });
         answered.recv().unwrap_or(Err(StoreError::NotOpen))
+    }
+
+    /// As [`Store::ask`], for who may not hold up its thread.
+    ///
+    /// # Errors
+    /// As [`Store::ask`].
+    pub async fn change<T: Transaction>(&self, transaction: T) -> Result<T::Outcome, StoreError> {
+        let (tell, told) = oneshot::channel();
+        self.send(transaction, move |result, _| {
+            // Who asked may have left; what is on disk stays there.
+            let _ = tell.send(result);
+        });
+        told.await.unwrap_or(Err(StoreError::NotOpen))
     }
 
     /// The file as of the last commit. Keep it for moments only: while it lives, no page of it can be used again.

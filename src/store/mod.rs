@@ -73,7 +73,7 @@ pub use answers::{AnswerKept, KeepAnswer, KeptAnswer, RecallAnswer};
 pub use batch::{Batch, Timing, Transaction};
 pub use bookings::{BookingChanged, CancelBooking, MoveBooking};
 pub use check::{Finding, Report, check};
-pub use deliveries::{NoteDelivery, PauseDestination};
+pub use deliveries::{NoteDeliveries, NoteDelivery, PauseDestination, SettleDeliveries};
 pub use drafts::{DraftKept, KeepDraft, NoteScreen};
 pub use ends::{FindKey, RecallEnd};
 pub use error::{RowProblem, StoreError};

@@ -11,7 +11,7 @@ use crate::domain::complaint::Complaint;
 use crate::domain::draft::{Draft, Patience};
 use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::{JobId, SubmissionId};
-use crate::domain::job::{Attempt, Job, JobKind, JobState};
+use crate::domain::job::{Attempt, Job, JobKind};
 use crate::domain::lead::{Lead, LeadState};
 use crate::domain::time::{Millis, Timestamp};
 
@@ -127,7 +127,7 @@ impl Sweep {
                 break;
             }
             (seen, last) = (seen + 1, id.value());
-            if job.kind != JobKind::Process && job_is_over(&job) {
+            if job.kind != JobKind::Process && job.state.is_over() {
                 leaving.push((id.value(), job.kind));
             }
         }
@@ -153,7 +153,7 @@ impl Sweep {
             if attempt.started_at < before {
                 let job = batch.tables.jobs.get(key.value().0)?;
                 let job = job.map(|row| codec::decode::<Job>(key.value().0, row.value())).transpose()?;
-                if job.is_none_or(|job| job_is_over(&job)) {
+                if job.is_none_or(|job| job.state.is_over()) {
                     leaving.push(key.value());
                 }
             }
@@ -220,15 +220,11 @@ fn horizon(batch: &Batch<'_, '_>, retention: Millis) -> Timestamp {
     batch.now.min(batch.expiry).minus(retention)
 }
 
-const fn job_is_over(job: &Job) -> bool {
-    matches!(job.state, JobState::Done | JobState::Discarded)
-}
-
 /// Whether nobody needs the submission any more.
 fn is_over(batch: &Batch<'_, '_>, row: &StoredSubmission) -> Result<bool, StoreError> {
     let Some(job) = batch.tables.jobs.get(row.job.get())? else { return Ok(true) };
     let job: Job = codec::decode(row.job, job.value())?;
-    if !job_is_over(&job) {
+    if !job.state.is_over() {
         return Ok(false);
     }
     if let Some(id) = job.lead

@@ -10,7 +10,7 @@ use super::super::views::{DeliveryAttemptView, DeliveryView, json};
 use super::{Counted, PAGE, Pick, fits, is_before, known_state, value, walk, whole};
 
 pub(in crate::admin) fn deliveries(desk: &Desk, filter: &Filter, out: &mut Out<'_>) -> Result<(), AdminError> {
-    known_state(filter, &["scheduled", "running", "done", "dead", "discarded"])?;
+    known_state(filter, &["scheduled", "running", "done", "dead", "discarded", "expired"])?;
     let running = desk.running();
     let mut out = Counted::new(filter.most(), out);
     let page = |read: &Snapshot, before| read.deliveries(before, PAGE);

@@ -11,7 +11,7 @@ use super::super::views::{AttemptView, DeadView, JobView, MessageView};
 use super::{Counted, PAGE, Pick, deliveries, fits, is_before, known_state, value, walk, whole};
 
 pub(in crate::admin) fn jobs(desk: &Desk, filter: &Filter, out: &mut Out<'_>) -> Result<(), AdminError> {
-    known_state(filter, &["scheduled", "running", "done", "dead", "discarded"])?;
+    known_state(filter, &["scheduled", "running", "done", "dead", "discarded", "expired"])?;
     let running = desk.running();
     let mut out = Counted::new(filter.most(), out);
     let page = |read: &Snapshot, before| read.jobs(before, PAGE);

@@ -96,7 +96,7 @@ fn a_state_that_is_none_is_refused_with_those_that_are() {
     let wrong = || Filter { state: Some("finished".to_owned()), ..Filter::default() };
     for (question, known) in [
         (Question::Submissions(wrong()), "accepted, done, conflict, dead"),
-        (Question::Jobs(wrong()), "scheduled, running, done, dead, discarded"),
+        (Question::Jobs(wrong()), "scheduled, running, done, dead, discarded, expired"),
         (Question::Leads(wrong()), "open, closed"),
         (Question::Bookings(wrong()), "confirmed, cancelled"),
     ] {

@@ -38,7 +38,7 @@ struct List {
     of: OfFlow,
     #[command(flatten)]
     to: ToOutside,
-    /// scheduled, running, done, dead or discarded
+    /// scheduled, running, done, dead, discarded or expired
     #[arg(long)]
     state: Option<String>,
 }

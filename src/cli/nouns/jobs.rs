@@ -36,7 +36,7 @@ struct List {
     window: Window,
     #[command(flatten)]
     of: OfFlow,
-    /// scheduled, running, done, dead or discarded
+    /// scheduled, running, done, dead, discarded or expired
     #[arg(long)]
     state: Option<String>,
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::clock::{Clock, Entropy, ManualClock};
 use crate::config::Config;
+use crate::courier::way::Ways;
 use crate::courier::{Credentials, Recipient, Recipients, Sender, Tools};
 use crate::domain::arrival::{Arrival, Form};
 use crate::domain::ids::{DestinationName, FlowName};
@@ -82,6 +83,7 @@ impl Bench {
             clock: self.clock.clone(),
             entropy: self.chance.clone(),
             sender: Sender::new().unwrap(),
+            ways: Ways::default(),
         }
     }
 

@@ -83,7 +83,7 @@ struct Told {
 
 impl Told {
     fn is_over(&self) -> bool {
-        matches!(self.state, JobState::Done | JobState::Discarded)
+        self.state.is_over()
     }
 }
 

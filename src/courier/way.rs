@@ -1,0 +1,98 @@
+//! The way that a destination is told by, where others are told by the same: a gateway, or a number of ours, takes so many
+//! messages in a time, whoever they are for. What customers are told goes before what agents are: a note can wait, somebody who
+//! has just pressed a button does.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::config::{Destination, Means};
+use crate::domain::ids::GatewayName;
+use crate::domain::message::Addressee;
+use crate::domain::pace::{Limit, Pace, Quota};
+
+/// How long past its time a lane is waited for that goes before others.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How soon one asks again that let others go first.
+const YIELD: Duration = Duration::from_millis(50);
+
+/// All ways that are shared. They are few, and stay: what is known of a rate outlives a reload.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ways(Arc<Mutex<BTreeMap<Shared, Arc<Mutex<Traffic>>>>>);
+
+/// What is shared.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Shared {
+    Number(String),
+    Gateway(GatewayName),
+}
+
+/// One destination's part in its way.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    traffic: Arc<Mutex<Traffic>>,
+    shared: Option<Shared>,
+    goes_first: bool,
+}
+
+#[derive(Debug, Default)]
+struct Traffic {
+    pace: Pace,
+    /// Until then, by the process clock, only those go that go first: one of them waits.
+    reserved_until: Duration,
+}
+
+impl Ways {
+    /// The way of a destination.
+    pub(super) fn of(&self, rule: &Destination) -> Way {
+        let shared = match &rule.means {
+            Means::Whatsapp(rule) => Some(Shared::Number(rule.phone_number_id.clone())),
+            Means::Gateway(rule) => Some(Shared::Gateway(rule.gateway.clone())),
+            Means::Webhook(_) => None,
+        };
+        let traffic = shared.clone().map_or_else(Arc::default, |shared| {
+            let mut ways = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(ways.entry(shared).or_default())
+        });
+        Way { traffic, shared, goes_first: matches!(rule.means.addressee(), Some(Addressee::Customer)) }
+    }
+}
+
+impl Way {
+    /// Whether it is the same part in the same way.
+    pub(super) fn is_of(&self, other: &Self) -> bool {
+        self.shared == other.shared && self.goes_first == other.goes_first
+    }
+
+    /// Lets one pass at `now`, or says how long it is to wait.
+    pub(super) fn pass(&self, limit: Limit, now: Duration) -> Result<(), Duration> {
+        let mut traffic = self.lock();
+        if !self.goes_first && now < traffic.reserved_until {
+            return Err(YIELD);
+        }
+        let passed = traffic.pace.pass(limit, now);
+        if self.goes_first {
+            traffic.reserved_until = passed.err().map_or(Duration::ZERO, |wait| {
+                // It asks again in time; should it not (it was paused, say), nobody waits for it for long.
+                now.saturating_add(wait).saturating_add(GRACE)
+            });
+        }
+        passed
+    }
+
+    /// Goes by what an answer said.
+    pub(super) fn learn(&self, quota: Quota, now: Duration) {
+        self.lock().pace.learn(quota, now);
+    }
+
+    /// Forgets how far apart the last ones were to be: the rate is another one.
+    pub(super) fn begin_again(&self) {
+        self.lock().pace = Pace::default();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Traffic> {
+        // Each change sets numbers: whoever panicked left nothing worse than old ones.
+        self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
