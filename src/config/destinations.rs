@@ -268,7 +268,7 @@ pub(super) fn refuse_alerts(item: &Item<'_>, alerts: &[Route], destinations: &BT
 fn expires(table: &Table<'_>, kind: &str) -> Option<Millis> {
     let day = Millis::from_secs(24 * 3600);
     match table.get("expires") {
-        Some(item) => item.length(Millis::from_secs(60)..=Millis::new(30 * day.get())),
+        Some(item) => item.length(Millis::from_secs(1)..=Millis::new(30 * day.get())),
         None => (kind != "webhook").then_some(day),
     }
 }

@@ -134,7 +134,7 @@ mod tests {
             (with("allow_private = true"), "destinations.notes.allow_private: is for the gateway"),
             (with("phone_number_id = \"1\""), "unknown key `phone_number_id`"),
             (with("status_wait = \"1m\""), "unknown key `status_wait`"),
-            (with("expires = \"10s\""), "destinations.notes.expires: must be from 1m to 30d"),
+            (with("expires = \"100ms\""), "destinations.notes.expires: must be from 1s to 30d"),
             (
                 FINE.replace("text = \"{booking.date}\"", "template = { name = \"a\", language = \"en\" }"),
                 "is for `kind = \"whatsapp\"`",

@@ -188,7 +188,7 @@ impl Lane {
     }
 
     /// Notes what is not to be sent now. Returns how long nothing else is to be done.
-    async fn settle(&mut self) -> Duration {
+    pub(super) async fn settle(&mut self) -> Duration {
         let settling = std::mem::take(&mut self.settling);
         for (job, why) in &settling.expired {
             tracing::warn!(destination = self.name.as_str(), job.id = job.get(), error = why, "a delivery has expired");

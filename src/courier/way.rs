@@ -96,3 +96,72 @@ impl Way {
         self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::domain::pace::Rate;
+    use crate::domain::time::Millis;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Destinations through two gateways: `thanks` and `notes` through one, `other` through another; and `crm`.
+    fn ways(names: &[&str]) -> Vec<Way> {
+        let gateway = |name: &str| {
+            format!(
+                "[gateways.{name}]\nkind = \"waha\"\nurl = \"https://waha.example\"\napi_key = \"env:K\"\nwebhook_secret = \"env:W\"\n"
+            )
+        };
+        let texts = |name: &str, gateway: &str, to: &str| {
+            format!(
+                "[destinations.{name}]\nkind = \"gateway\"\ngateway = \"{gateway}\"\nto = {to}\n\
+                 messages = {{ \"lead.assigned\" = {{ text = \"a\" }} }}\n"
+            )
+        };
+        let tables = [
+            gateway("main"),
+            gateway("second"),
+            texts("thanks", "main", "\"customer\""),
+            texts("notes", "main", "\"agent\"\nagents = { Ann = \"+491511234567\" }"),
+            texts("other", "second", "\"customer\""),
+            "[destinations.crm]\nurl = \"https://crm.example\"\n".to_owned(),
+        ];
+        let config = Config::parse("config.toml".as_ref(), &tables.concat()).unwrap();
+        let ways = Ways::default();
+        let rule = |name: &&str| config.destinations.iter().find(|(known, _)| known.as_str() == *name).unwrap().1;
+        names.iter().map(|name| ways.of(rule(name))).collect()
+    }
+
+    fn a_second() -> Limit {
+        Limit::Written(Rate { count: 1, per: Millis::from_secs(1) })
+    }
+
+    #[test]
+    fn those_of_one_gateway_share_its_pace_and_others_do_not() {
+        let [thanks, notes, other, crm] = &ways(&["thanks", "notes", "other", "crm"])[..] else { panic!() };
+        let at = 100 * SECOND;
+        assert_eq!(notes.pass(a_second(), at), Ok(()));
+        assert!(thanks.pass(a_second(), at).is_err(), "a second has one message");
+        assert_eq!(other.pass(a_second(), at), Ok(()));
+        assert_eq!(crm.pass(a_second(), at), Ok(()));
+        thanks.learn(Quota { left: 0, resets_in: Millis::from_secs(60) }, at);
+        assert!(notes.pass(Limit::None, at + 59 * SECOND).is_err(), "what one learns, the other knows");
+    }
+
+    #[test]
+    fn customers_go_before_agents_as_long_as_one_of_them_waits() {
+        let [thanks, notes] = &ways(&["thanks", "notes"])[..] else { panic!() };
+        let at = 100 * SECOND;
+        assert_eq!(notes.pass(a_second(), at), Ok(()));
+        assert!(thanks.pass(a_second(), at).is_err());
+        let next = at + SECOND;
+        assert_eq!(notes.pass(a_second(), next), Err(YIELD), "a customer waits");
+        assert_eq!(thanks.pass(a_second(), next), Ok(()));
+        assert_eq!(notes.pass(a_second(), next + SECOND), Ok(()), "no customer waits any more");
+
+        assert!(thanks.pass(a_second(), next + SECOND).is_err());
+        assert!(notes.pass(a_second(), next + 2 * SECOND).is_err());
+        assert_eq!(notes.pass(a_second(), next + 3 * SECOND), Ok(()), "one that never comes again is not waited for");
+    }
+}

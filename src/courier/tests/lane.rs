@@ -11,8 +11,11 @@ use crate::clock::Clock;
 use crate::courier::Board;
 use crate::courier::attempt::Answered;
 use crate::courier::lane::Lane;
+use crate::domain::ids::JobId;
+use crate::domain::job::JobState;
 use crate::domain::time::Millis;
-use crate::store::StoreError;
+use crate::store::tests::stray::StrayRow;
+use crate::store::{Revive, StoreError};
 
 /// A lane that is moved by hand.
 struct Hand {
@@ -152,4 +155,45 @@ async fn what_waits_for_its_retry_is_not_taken_for_that() {
     assert_eq!(hand.after(SECOND).0, 0);
     hand.begin_again();
     assert_eq!(hand.after(SECOND).0, 0);
+}
+
+#[tokio::test]
+async fn a_row_of_its_schedule_that_leads_nowhere_makes_no_lane_spin() {
+    let mut hand = Hand::new(nobody(), "");
+    let stray = StrayRow { destination: Bench::crm(), job: JobId::new(999) };
+    hand.bench.store.ask(stray).unwrap();
+    assert_eq!(hand.after(Duration::ZERO).0, 1, "it looks due");
+    hand.end_one().await;
+    let (out, pause) = hand.after(Duration::ZERO);
+    assert!(out == 0 && pause > SECOND / 2, "it is left alone, for {pause:?}");
+    hand.bench.accept("one");
+    assert_eq!(hand.after(Duration::ZERO).0, 1, "and holds up nobody");
+}
+
+#[tokio::test]
+async fn what_is_too_late_is_closed_unsent_and_uses_up_none_of_the_rate() {
+    let mut hand = Hand::new(nobody(), "expires = \"1m\"\nrate = \"1/h\"\nretry = { first = \"1s\" }");
+    for token in ["one", "two", "three"] {
+        hand.bench.accept(token);
+    }
+    hand.bench.clock.advance(Millis::from_secs(60));
+    hand.bench.accept("four");
+    assert_eq!(hand.after(Duration::ZERO).0, 1, "the one that is not late goes at once");
+    hand.lane.settle().await;
+    let expired = hand.bench.jobs().into_iter().filter(|job| job.state == JobState::Expired);
+    let why: Vec<_> = expired.map(|job| (job.attempts, job.last_error.unwrap())).collect();
+    assert_eq!(why, vec![(0, "it was not sent within 1m".to_owned()); 3]);
+    assert_eq!(hand.bench.waiting(), 1);
+}
+
+#[tokio::test]
+async fn what_an_admin_runs_again_is_sent_however_late() {
+    let mut hand = Hand::new(nobody(), "expires = \"1m\"\nretry = { attempts = 1 }");
+    hand.bench.accept("one");
+    assert_eq!(hand.after(Duration::ZERO).0, 1);
+    hand.end_one().await;
+    let dead = hand.bench.job_ids()[1];
+    hand.bench.clock.advance(Millis::from_secs(3600));
+    hand.bench.store.ask(Revive { job: dead, payload: None }).unwrap();
+    assert_eq!(hand.after(Duration::ZERO).0, 1);
 }

@@ -9,7 +9,8 @@ use crate::config::Config;
 use crate::courier::way::Ways;
 use crate::courier::{Credentials, Recipient, Recipients, Sender, Tools};
 use crate::domain::arrival::{Arrival, Form};
-use crate::domain::ids::{DestinationName, FlowName};
+use crate::domain::ids::{DestinationName, FlowName, JobId};
+use crate::domain::job::Job;
 use crate::domain::time::Timestamp;
 use crate::store::{Accept, Store, StoreOptions};
 
@@ -91,6 +92,19 @@ impl Bench {
     pub fn accept(&self, token: &str) {
         let form = Form::plain(&FlowName::new("form").unwrap(), token, "{}");
         self.store.ask(Accept { arrivals: vec![Arrival::Form(Box::new(form))] }).unwrap();
+    }
+
+    /// All jobs, oldest first, by their numbers.
+    pub fn job_ids(&self) -> Vec<JobId> {
+        let mut jobs = self.store.read().unwrap().jobs(None, 100).unwrap();
+        jobs.reverse();
+        jobs.into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// All jobs, oldest first.
+    pub fn jobs(&self) -> Vec<Job> {
+        let snapshot = self.store.read().unwrap();
+        self.job_ids().into_iter().map(|id| snapshot.job(id).unwrap().unwrap()).collect()
     }
 
     /// How many deliveries wait.

@@ -17,4 +17,5 @@ mod places;
 mod promises;
 mod queues;
 mod receipts;
+pub(crate) mod stray;
 mod support;
