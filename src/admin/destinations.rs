@@ -14,6 +14,9 @@ use super::views::{DestinationView, LaneView, TestView};
 /// Deliveries that are due for so long are pointed at.
 const WAITS_LONG: Millis = Millis::from_secs(5 * 60);
 
+/// Deliveries that expired are spoken of for so long.
+const EXPIRED_SHOWN: Millis = Millis::from_secs(24 * 3600);
+
 /// A row for each, by name.
 pub(super) fn list(desk: &Desk, out: &mut Out<'_>) -> Result<(), AdminError> {
     let all = all(desk, &desk.read()?)?;
@@ -92,12 +95,28 @@ fn hint(view: &DestinationView, now: Timestamp) -> Option<String> {
             "destination {name} fails ({}), {waiting}: `flowgate destinations test {name}` shows what it answers",
             view.lane.last_failure.as_deref().unwrap_or("no answer")
         ),
-        "ok" | "held" if view.lane.in_flight.is_some() => format!(
-            "{waiting} for destination {name}, the first for {} min: \
+        "ok" | "held"
+            if view.lane.in_flight.is_some()
+                && let Some(overdue) = overdue =>
+        {
+            format!(
+                "{waiting} for destination {name}, the first for {} min: \
              `flowgate deliveries --destination {name} --state scheduled`",
-            overdue?.get() / 60_000
-        ),
-        _ => return None,
+                overdue.get() / 60_000
+            )
+        }
+        _ => return expired(view, now),
+    })
+}
+
+/// Somebody was not told of something, and never will be.
+fn expired(view: &DestinationView, now: Timestamp) -> Option<String> {
+    let (name, at) = (&view.name, view.lane.last_expired_at?);
+    (now.since(at) < EXPIRED_SHOWN).then(|| {
+        format!(
+            "{} to {name} expired unsent since the start: `flowgate deliveries --destination {name} --state expired`",
+            many(view.lane.expired.unwrap_or_default(), "delivery", "deliveries")
+        )
     })
 }
 
@@ -168,6 +187,10 @@ mod tests {
                 *waiting = Waiting { count: 1, first_due: Some(NOW) };
                 (lane.open_until, lane.last_failure) = (Some(NOW), Some("answered 500".to_owned()));
             }),
+            hint_of(|_, _, _, lane| {
+                (lane.expired, lane.last_expired_at) = (Some(2), Some(NOW.minus(Millis::from_secs(60))));
+            }),
+            hint_of(|_, _, _, lane| (lane.expired, lane.last_expired_at) = (Some(2), Some(NOW.minus(EXPIRED_SHOWN)))),
         ];
         let told: Vec<String> = told.into_iter().flatten().collect();
         insta::assert_snapshot!(told.join("\n"), @r"
@@ -176,6 +199,7 @@ mod tests {
         destination crm is paused, 2 deliveries wait: `flowgate destinations resume crm`
         destination crm is left alone, 0 deliveries wait: it answered 410 Gone; once it is well: `flowgate destinations resume crm`
         destination crm fails (answered 500), 1 delivery waits: `flowgate destinations test crm` shows what it answers
+        2 deliveries to crm expired unsent since the start: `flowgate deliveries --destination crm --state expired`
         ");
     }
 }

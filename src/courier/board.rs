@@ -20,6 +20,10 @@ pub struct LaneState {
     pub delivered: u64,
     /// Since the start: attempts that failed.
     pub failed: u64,
+    /// Since the start: what was closed because it had become too late.
+    pub expired: u64,
+    /// When something expired last.
+    pub last_expired: Option<Timestamp>,
     /// The last attempt that succeeded.
     pub last_success: Option<Timestamp>,
     /// The last attempt that failed, and why.

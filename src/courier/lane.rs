@@ -198,6 +198,11 @@ impl Lane {
             Ok(()) => {
                 let destination = self.name.to_string();
                 metrics::counter!("flowgate_deliveries_expired_total", "destination" => destination).increment(expired);
+                let now = self.tools.clock.now();
+                self.board.note(&self.name, |lane| {
+                    lane.expired += expired;
+                    lane.last_expired = Some(now).filter(|_| expired > 0).or(lane.last_expired);
+                });
                 Duration::ZERO
             }
             Err(error) => self.unreadable(&error),

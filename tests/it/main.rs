@@ -68,6 +68,7 @@ mod leads_are_shared;
 mod few_open_files;
 // What unofficial gateways bring: proof, once, texts as forms.
 mod gateway_messages;
+mod gateway_texts;
 // Sessions of unofficial gateways that drop, lie, fall silent and need somebody.
 mod gateways_are_looked_after;
 // A hundred users at once on ten places of an encrypted flow.

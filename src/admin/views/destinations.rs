@@ -43,6 +43,10 @@ pub struct LaneView {
     pub delivered: Option<u64>,
     /// Attempts that failed.
     pub failed: Option<u64>,
+    /// Deliveries that were closed unsent, because they had become too late.
+    pub expired: Option<u64>,
+    /// When that happened last.
+    pub last_expired_at: Option<Timestamp>,
     /// The last attempt that succeeded.
     pub last_success_at: Option<Timestamp>,
     /// The last attempt that failed,

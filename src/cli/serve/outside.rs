@@ -49,6 +49,8 @@ fn view(state: LaneState, at: impl Fn(Duration) -> Timestamp) -> LaneView {
         delivered: Some(state.delivered),
         failed: Some(state.failed),
         last_success_at: state.last_success,
+        expired: Some(state.expired),
+        last_expired_at: state.last_expired,
         last_failure_at,
         last_failure,
     }

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::Sha512;
 
@@ -60,6 +61,39 @@ struct State {
     looks: usize,
     /// The calls that were made: `POST /whatsapp-sessions/17/connect`.
     calls: Vec<String>,
+    /// What was sent: to whom, and the text.
+    sent: Vec<(String, String)>,
+    /// How many messages it takes in each span of so many seconds.
+    window: Option<Window>,
+    /// How often it was given one too many.
+    too_many: usize,
+    /// Whom it finds nobody behind.
+    unknown: Option<String>,
+}
+
+/// What a hosted gateway allows: so many messages until a time, by the wall clock's seconds.
+#[derive(Debug)]
+struct Window {
+    most: u64,
+    seconds: i64,
+    left: u64,
+    until: i64,
+}
+
+impl Window {
+    /// Begins anew where its time is over.
+    fn look(&mut self) {
+        let now = Timestamp::now().as_second();
+        if now >= self.until {
+            (self.left, self.until) = (self.most, now + self.seconds);
+        }
+    }
+
+    /// What it says of itself in each answer.
+    fn headers(&self) -> String {
+        let Self { most, left, until, .. } = self;
+        format!("x-ratelimit-limit: {most}\r\nx-ratelimit-remaining: {left}\r\nx-ratelimit-reset: {until}\r\n")
+    }
 }
 
 /// Runs until the test ends, each connection in a thread of its own.
@@ -75,7 +109,17 @@ impl Gateway {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let says = kind.words()[0].to_owned();
-        let state = State { says, is_connected: true, is_forgotten: false, looks: 0, calls: Vec::new() };
+        let state = State {
+            says,
+            is_connected: true,
+            is_forgotten: false,
+            looks: 0,
+            calls: Vec::new(),
+            sent: Vec::new(),
+            window: None,
+            too_many: 0,
+            unknown: None,
+        };
         let state = Arc::new(Mutex::new(state));
         let running = Arc::clone(&state);
         std::thread::spawn(move || {
@@ -125,6 +169,26 @@ impl Gateway {
     /// It goes on saying that it is connected, and is not.
     pub fn lie(&self) {
         self.state.lock().unwrap().is_connected = false;
+    }
+
+    /// From now on it takes so many messages in so many seconds.
+    pub fn allow(&self, most: u64, seconds: i64) {
+        self.state.lock().unwrap().window = Some(Window { most, seconds, left: most, until: 0 });
+    }
+
+    /// Nobody has this number.
+    pub fn knows_not(&self, number: &str) {
+        self.state.lock().unwrap().unknown = Some(number.to_owned());
+    }
+
+    /// What was sent: to whom, as it is asked, and the text.
+    pub fn sent(&self) -> Vec<(String, String)> {
+        self.state.lock().unwrap().sent.clone()
+    }
+
+    /// How often it was given a message more than it takes.
+    pub fn too_many(&self) -> usize {
+        self.state.lock().unwrap().too_many
     }
 
     /// From now on this is what it says.
@@ -203,11 +267,16 @@ pub fn hmac(secret: &str, body: &[u8]) -> String {
 
 fn talk(kind: Kind, socket: &TcpStream, state: &Mutex<State>) {
     let (mut from, mut to) = (BufReader::new(socket), socket);
-    while let Some((line, keys)) = read(&mut from) {
-        let (status, body) = answer(kind, &line, &keys, &mut state.lock().unwrap());
-        let body = body.to_string();
-        let head =
-            format!("HTTP/1.1 {status} So\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    while let Some((line, keys, said)) = read(&mut from) {
+        let (status, body, more) = {
+            let mut state = state.lock().unwrap();
+            let (status, body) = answer(kind, &line, &keys, &said, &mut state);
+            (status, body.to_string(), state.window.as_ref().map(Window::headers).unwrap_or_default())
+        };
+        let head = format!(
+            "HTTP/1.1 {status} So\r\ncontent-type: application/json\r\n{more}content-length: {}\r\n\r\n",
+            body.len()
+        );
         // Whoever asked may have gone.
         if to.write_all(&[head.as_bytes(), body.as_bytes()].concat()).is_err() {
             return;
@@ -215,8 +284,8 @@ fn talk(kind: Kind, socket: &TcpStream, state: &Mutex<State>) {
     }
 }
 
-/// The method and path of a request, and its headers; `None` where the connection ends.
-fn read(from: &mut impl BufRead) -> Option<(String, Vec<String>)> {
+/// The method and path of a request, its headers, and its body; `None` where the connection ends.
+fn read(from: &mut impl BufRead) -> Option<(String, Vec<String>, Vec<u8>)> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
@@ -230,12 +299,12 @@ fn read(from: &mut impl BufRead) -> Option<(String, Vec<String>)> {
     let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
     from.read_exact(&mut body).ok()?;
     let line = lines.remove(0).trim_end_matches(" HTTP/1.1").to_owned();
-    Some((line, lines))
+    Some((line, lines, body))
 }
 
-fn answer(kind: Kind, line: &str, headers: &[String], state: &mut State) -> (u16, Value) {
+fn answer(kind: Kind, line: &str, headers: &[String], body: &[u8], state: &mut State) -> (u16, Value) {
     let needs = match (kind, line) {
-        (Kind::Wasender, "GET /status") => format!("authorization: Bearer {KEY}"),
+        (Kind::Wasender, "GET /status" | "POST /send-message") => format!("authorization: Bearer {KEY}"),
         (Kind::Wasender, _) => format!("authorization: Bearer {TOKEN}"),
         (Kind::Waha, _) => format!("x-api-key: {KEY}"),
         (Kind::Evolution, _) => format!("apikey: {KEY}"),
@@ -255,6 +324,9 @@ fn answer(kind: Kind, line: &str, headers: &[String], state: &mut State) -> (u16
         "GET /instance/connectionState/shop" => {
             state.looks += 1;
             return (200, json!({"instance": {"instanceName": "shop", "state": state.says}}));
+        }
+        "POST /send-message" | "POST /api/sendText" | "POST /message/sendText/shop" => {
+            return send(kind, &serde_json::from_slice(body).unwrap(), state);
         }
         _ => state.calls.push(line.to_owned()),
     }
@@ -292,5 +364,56 @@ fn answer(kind: Kind, line: &str, headers: &[String], state: &mut State) -> (u16
             (200, json!({"pairingCode": null, "code": "2@abc", "base64": "data:image/png;base64,aa", "count": 1}))
         }
         (Kind::Evolution, false) => (200, json!({"instance": {"instanceName": "shop", "state": "open"}})),
+    }
+}
+
+/// Takes a text, or says in its own words why not.
+fn send(kind: Kind, asked: &Value, state: &mut State) -> (u16, Value) {
+    if let Some(window) = &mut state.window {
+        window.look();
+        if window.left == 0 {
+            state.too_many += 1;
+            let wait = window.until - Timestamp::now().as_second();
+            return (429, json!({"success": false, "message": "Too many requests", "retry_after": wait}));
+        }
+        window.left -= 1;
+    }
+    if !state.is_connected {
+        return match kind {
+            Kind::Wasender => (200, json!({"success": false, "error": "WhatsApp session is not connected."})),
+            Kind::Waha => {
+                let error = "Session status is not as expected. Try again later or restart the session";
+                (422, json!({"error": error, "session": "shop", "status": "FAILED", "expected": ["WORKING"]}))
+            }
+            Kind::Evolution => {
+                let response = json!({"message": ["Error: Connection Closed"]});
+                (400, json!({"status": 400, "error": "Bad Request", "response": response}))
+            }
+        };
+    }
+    let (to, text) = match kind {
+        Kind::Wasender => (&asked["to"], &asked["text"]),
+        Kind::Waha => {
+            assert_eq!(asked["session"], "shop");
+            (&asked["chatId"], &asked["text"])
+        }
+        Kind::Evolution => (&asked["number"], &asked["text"]),
+    };
+    let (to, text) = (to.as_str().unwrap().to_owned(), text.as_str().unwrap().to_owned());
+    if state.unknown.as_ref().is_some_and(|number| to.contains(number)) {
+        return match kind {
+            Kind::Wasender => (422, json!({"success": false, "message": "The recipient has no WhatsApp account"})),
+            Kind::Waha => (400, json!({"statusCode": 400, "error": "Bad Request", "message": "no such chat"})),
+            Kind::Evolution => {
+                let response = json!({"message": [{"jid": to, "exists": false, "number": to}]});
+                (400, json!({"status": 400, "error": "Bad Request", "response": response}))
+            }
+        };
+    }
+    state.sent.push((to, text));
+    match kind {
+        Kind::Wasender => (200, json!({"success": true, "data": {"msgId": state.sent.len(), "status": "in_progress"}})),
+        Kind::Waha => (201, json!({"id": {"_serialized": "true_1@c.us_3EB0"}, "timestamp": 1_800_000_000})),
+        Kind::Evolution => (201, json!({"key": {"id": "3EB0", "fromMe": true}, "status": "PENDING"})),
     }
 }

@@ -1,0 +1,222 @@
+//! Texts through an unofficial gateway, which takes few of them: who is written to, what goes first, what goes together, what
+//! comes too late, and how fast it may be asked.
+
+use serde_json::Value;
+
+use crate::support::form::Form;
+use crate::support::gateway::{Gateway, KEY, KINDS, Kind};
+use crate::support::{BOOKING_FLOW, PLAIN_FLOW, Server, eventually, in_days};
+
+/// What customers hear of their bookings. `more` goes into the table, before its messages.
+fn thanks(more: &str) -> String {
+    let text = "See you on {booking.date} at {booking.time}, {submission.answers.name}.";
+    format!(
+        "\n[destinations.thanks]\nkind = \"gateway\"\ngateway = \"shop\"\nto = \"customer\"\n\
+         retry = {{ first = \"10ms\", ceiling = \"200ms\", attempts = 999 }}\nbreaker = {{ failures = 999 }}\n{more}\n\
+         messages = {{ \"booking.confirmed\" = {{ text = \"{text}\" }} }}\n"
+    )
+}
+
+/// What agents hear of their leads, each at a number of their own.
+fn notes(agents: &[&str], more: &str) -> String {
+    let numbers: Vec<String> =
+        agents.iter().zip(1..).map(|(name, number)| format!("{name} = \"+49170000000{number}\"")).collect();
+    let numbers = numbers.join(", ");
+    format!(
+        "\n[destinations.notes]\nkind = \"gateway\"\ngateway = \"shop\"\nto = \"agent\"\nagents = {{ {numbers} }}\n{more}\n\
+         messages = {{ \"lead.assigned\" = {{ text = \"A lead: {{submission.flow_token}}\" }} }}\n"
+    )
+}
+
+/// A server with a flow that books and one that does not, both with leads, which tell of them by `destinations`.
+fn serve(destinations: &str, agents: &[&str], tables: &str) -> Server {
+    let deliver = format!("deliver = [{destinations}]\nlead =");
+    let (books, asks) = (BOOKING_FLOW.replacen("lead =", &deliver, 1), PLAIN_FLOW.replacen("lead =", &deliver, 1));
+    let server = Server::start(&format!("{books}{asks}{tables}"));
+    for agent in agents {
+        server.add_agent(agent, &[]);
+    }
+    server
+}
+
+fn books(server: &Server, token: &str, date: &str, time: &str) {
+    assert!(server.post("/visit", &Form::new(token).by("+491511234567").wishing(date, time)).is_accepted());
+}
+
+/// A form without a wish: a lead, and no booking.
+fn asks(server: &Server, token: &str) {
+    assert!(server.post("/form", &Form::new(token)).is_accepted());
+}
+
+fn deliveries(server: &Server, to: &str) -> Vec<Value> {
+    server.rows(&["deliveries", "list", "--destination", to, "--limit", "0"])
+}
+
+fn wait_until_all_are(server: &Server, to: &str, count: usize, state: &str) -> Vec<Value> {
+    eventually(&format!("{count} deliveries to {to} are {state}"), || {
+        let rows = deliveries(server, to);
+        (rows.len() == count && rows.iter().all(|row| row["state"] == state)).then_some(rows)
+    })
+}
+
+#[test]
+fn each_kind_of_gateway_carries_a_confirmation_and_a_session_that_drops_only_delays_it() {
+    for kind in KINDS {
+        let shop = Gateway::start(kind);
+        let server = serve("\"thanks\"", &[], &format!("{}{}", shop.config("rate = \"1000/s\""), thanks("")));
+        let date = in_days(3);
+        books(&server, "one", &date, "09:00");
+        wait_until_all_are(&server, "thanks", 1, "done");
+        let to = match kind {
+            Kind::Wasender => "+491511234567",
+            Kind::Waha => "491511234567@c.us",
+            Kind::Evolution => "491511234567",
+        };
+        assert_eq!(shop.sent(), [(to.to_owned(), format!("See you on {date} at 09:00, Ann."))]);
+
+        shop.lie();
+        books(&server, "two", &date, "10:00");
+        let failed = eventually("it was tried, and nothing was given up", || {
+            deliveries(&server, "thanks").into_iter().find(|row| row["attempts"].as_u64() > Some(1))
+        });
+        assert!(failed["state"] == "scheduled" || failed["state"] == "running", "{failed}");
+        let why = failed["last_error"].as_str().unwrap();
+        assert!(why.to_lowercase().contains("session") || why.contains("Connection Closed"), "{why}");
+        assert!(!why.contains(KEY));
+        shop.scan();
+        wait_until_all_are(&server, "thanks", 2, "done");
+        assert_eq!(shop.sent().len(), 2);
+    }
+}
+
+#[test]
+fn a_number_that_is_nobodys_is_a_dead_letter_at_once_and_a_wrong_key_stops_the_destination() {
+    for kind in KINDS {
+        let shop = Gateway::start(kind);
+        shop.knows_not("491511234567");
+        let tables = format!("{}{}", shop.config("rate = \"1000/s\""), thanks(""));
+        let mut server = serve("\"thanks\"", &[], &tables);
+        books(&server, "one", &in_days(3), "09:00");
+        let dead = wait_until_all_are(&server, "thanks", 1, "dead");
+        assert_eq!(dead[0]["attempts"], 1, "{kind:?}");
+
+        server.configure(&format!(
+            "{}{}",
+            BOOKING_FLOW.replacen("lead =", "deliver = [\"thanks\"]\nlead =", 1),
+            tables.replace(KEY, "another-key")
+        ));
+        server.stop();
+        server.start_again();
+        books(&server, "two", &in_days(3), "10:00");
+        let stopped = eventually("the destination is stopped", || {
+            server.rows(&["destinations", "list"]).into_iter().find(|row| row["state"] == "disabled")
+        });
+        assert!(stopped["disabled_reason"].as_str().unwrap().starts_with("answered 401"), "{stopped}");
+        assert_eq!(deliveries(&server, "thanks")[0]["state"], "scheduled", "what is for it waits");
+    }
+}
+
+#[test]
+fn leads_that_wait_for_one_agent_become_one_message_and_each_is_noted() {
+    let shop = Gateway::start(Kind::Waha);
+    let server = serve(
+        "\"notes\"",
+        &["Ann"],
+        &format!("{}{}", shop.config("rate = \"60/m\""), notes(&["Ann"], "concurrency = 1")),
+    );
+    server.row(&["destinations", "pause", "notes"]);
+    for number in 0..30 {
+        asks(&server, &format!("t{number}"));
+    }
+    eventually("all leads are made", || (deliveries(&server, "notes").len() == 30).then_some(()));
+    server.row(&["destinations", "resume", "notes"]);
+    let rows = wait_until_all_are(&server, "notes", 30, "done");
+    assert!(rows.iter().all(|row| row["attempts"] == 1), "{rows:?}");
+    let sent = shop.sent();
+    assert_eq!(sent.len(), 1, "{sent:?}");
+    let mut told: Vec<&str> = sent[0].1.split("\n\n").collect();
+    told.sort_unstable();
+    let mut expected: Vec<String> = (0..30).map(|number| format!("A lead: t{number}")).collect();
+    expected.sort_unstable();
+    assert_eq!(told, expected);
+    assert_eq!(sent[0].0, "491700000001@c.us");
+}
+
+#[test]
+fn agents_are_told_apart_and_a_message_ends_before_it_is_too_long() {
+    let shop = Gateway::start(Kind::Waha);
+    let tables = format!("{}{}", shop.config("rate = \"1000/s\""), notes(&["Ann", "Bob"], "concurrency = 1"));
+    let server = serve("\"notes\"", &["Ann", "Bob"], &tables);
+    server.row(&["destinations", "pause", "notes"]);
+    let long = "x".repeat(600);
+    for number in 0..20 {
+        asks(&server, &format!("{long}{number}"));
+    }
+    eventually("all leads are made", || (deliveries(&server, "notes").len() == 20).then_some(()));
+    server.row(&["destinations", "resume", "notes"]);
+    wait_until_all_are(&server, "notes", 20, "done");
+    let sent = shop.sent();
+    assert_eq!(sent.len(), 4, "six fit into one message, and each agent has ten");
+    assert!(sent.iter().all(|(_, text)| text.chars().count() <= 4096));
+    for agent in ["491700000001@c.us", "491700000002@c.us"] {
+        let leads: usize =
+            sent.iter().filter(|(to, _)| to == agent).map(|(_, text)| text.matches("A lead:").count()).sum();
+        assert_eq!(leads, 10, "{agent}");
+    }
+}
+
+#[test]
+fn a_confirmation_goes_before_the_notes_that_wait_for_agents() {
+    let agents = ["Ann", "Bob", "Cem", "Dua", "Eva", "Fay", "Gil", "Hal"];
+    let shop = Gateway::start(Kind::Waha);
+    let tables = format!("{}{}{}", shop.config("rate = \"2/s\""), thanks(""), notes(&agents, ""));
+    let server = serve("\"notes\", \"thanks\"", &agents, &tables);
+    for number in 0..8 {
+        asks(&server, &format!("t{number}"));
+    }
+    eventually("the first note is out", || (!shop.sent().is_empty()).then_some(()));
+    let before = shop.sent().len();
+    books(&server, "urgent", &in_days(3), "09:00");
+    let sent = eventually("the customer is told", || {
+        Some(shop.sent()).filter(|sent| sent.iter().any(|(_, text)| text.starts_with("See you")))
+    });
+    let place = sent.iter().position(|(_, text)| text.starts_with("See you")).unwrap();
+    assert!(place <= before + 2, "it came {place}th, behind the {before} that were out already");
+    wait_until_all_are(&server, "notes", 9, "done");
+}
+
+#[test]
+fn what_comes_too_late_is_closed_as_expired_and_never_sent() {
+    let shop = Gateway::start(Kind::Evolution);
+    let tables = format!("{}{}", shop.config("rate = \"1000/s\""), thanks("expires = \"1s\""));
+    let server = serve("\"thanks\"", &[], &tables);
+    shop.lie();
+    books(&server, "one", &in_days(3), "09:00");
+    let expired = wait_until_all_are(&server, "thanks", 1, "expired");
+    let why = expired[0]["last_error"].as_str().unwrap();
+    assert!(why.starts_with("it was not sent within 1s; before that: answered 400"), "{why}");
+    shop.scan();
+    books(&server, "two", &in_days(3), "10:00");
+    let rows = eventually("the next one is sent", || {
+        Some(deliveries(&server, "thanks")).filter(|rows| rows[0]["state"] == "done")
+    });
+    assert_eq!(rows[1]["state"], "expired");
+    assert_eq!(shop.sent().len(), 1);
+    assert_eq!(server.rows(&["deliveries", "list", "--state", "expired"]).len(), 1);
+}
+
+#[test]
+fn what_the_gateway_says_is_left_is_gone_by_and_never_one_more_is_asked() {
+    let shop = Gateway::start(Kind::Wasender);
+    // At what is guessed as long as nothing is known, 18 would take longer than anybody waits here.
+    shop.allow(8, 2);
+    let server = serve("\"thanks\"", &[], &format!("{}{}", shop.config(""), thanks("")));
+    let times = ["09:00", "10:00", "11:00", "12:00", "13:00", "14:00"];
+    for (number, time) in times.iter().enumerate() {
+        books(&server, &format!("a{number}"), &in_days(3), time);
+        books(&server, &format!("b{number}"), &in_days(4), time);
+        books(&server, &format!("c{number}"), &in_days(5), time);
+    }
+    wait_until_all_are(&server, "thanks", 18, "done");
+    assert_eq!((shop.sent().len(), shop.too_many()), (18, 0));
+}
