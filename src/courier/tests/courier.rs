@@ -2,8 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -53,4 +52,56 @@ async fn what_is_under_way_when_its_destination_goes_is_noted_and_the_board_does
     .await
     .expect("its lane ends");
     assert!(courier.board().read().is_empty());
+}
+
+/// A receiver that answers each request when it is let, and tells of each as it comes.
+fn slow_receiver() -> (std::net::SocketAddr, mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (came, comes) = mpsc::channel();
+    let (answer, may_answer) = mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        let may_answer = Arc::new(Mutex::new(may_answer));
+        for socket in listener.incoming().map_while(Result::ok) {
+            let (came, may_answer) = (came.clone(), Arc::clone(&may_answer));
+            std::thread::spawn(move || {
+                let mut lines = BufReader::new(socket.try_clone().unwrap()).lines();
+                while lines.any(|line| line.is_ok_and(|line| line.is_empty())) {
+                    came.send(()).unwrap();
+                    may_answer.lock().unwrap().recv().unwrap();
+                    (&socket).write_all(b"HTTP/1.1 204 So\r\n\r\n").unwrap();
+                }
+            });
+        }
+    });
+    (address, comes, answer)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_destination_that_goes_and_comes_back_is_told_by_one_lane_at_a_time() {
+    let (address, comes, answer) = slow_receiver();
+    let bench = Bench::new(address, "");
+    let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (bench.clock.clone(), bench.chance.clone());
+    let courier = Courier::start(Handle::current(), &bench.recipients(), &bench.store, &clock, &entropy).unwrap();
+    bench.accept("one");
+    let patience = Duration::from_mins(1);
+    let comes =
+        tokio::task::spawn_blocking(move || comes.recv_timeout(patience).map(|()| comes)).await.unwrap().unwrap();
+
+    courier.renew(&Recipients::new());
+    courier.renew(&bench.recipients());
+    bench.accept("two");
+    // A second lane would send both within moments; the first is waited for.
+    answer.send(()).unwrap();
+    answer.send(()).unwrap();
+    tokio::time::timeout(patience, async {
+        while bench.waiting() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("both are delivered");
+    comes.recv_timeout(patience).unwrap();
+    assert!(comes.try_recv().is_err(), "and each was sent once");
+    courier.stop(patience).await;
 }
