@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{self, Id};
 
 use crate::config::{Means, WhatsappRule};
 use crate::domain::delivery::{Exchange, Meaning};
@@ -23,6 +24,8 @@ pub(super) struct Trial {
     pub(super) recipient: Arc<Recipient>,
     pub(super) tools: Tools,
     pub(super) job: JobId,
+    /// Hears of its task as soon as it was taken, before that is noted.
+    pub(super) taken: mpsc::UnboundedSender<Id>,
 }
 
 /// What its lane wants to know of an attempt.
@@ -55,6 +58,10 @@ impl Trial {
         let note = self.note(&outgoing, &sent, meaning, at, took);
         self.tell(&outgoing, &note, took);
         let why = sent.why();
+        if let (Meaning::Delivered, Some(task)) = (meaning, task::try_id()) {
+            // Where the lane has ended, nobody waits for room.
+            let _ = self.taken.send(task);
+        }
         self.store(note).await?;
         Ok(Answered::Noted { meaning, at, why })
     }

@@ -33,7 +33,7 @@ pub struct DestinationView {
 /// How the lane of a destination does, since the start of the server.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct LaneView {
-    /// Deliveries under way; null: no server runs, or none that tells it.
+    /// Deliveries under way, those included that were taken and are about to be noted; null: no server runs, or none that tells it.
     pub in_flight: Option<usize>,
     /// Its breaker is open: until when it is left alone.
     pub open_until: Option<Timestamp>,
