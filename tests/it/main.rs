@@ -78,7 +78,7 @@ mod newcomer;
 mod nothing_is_free;
 // One process on one file; the command line on a stopped one's; damage has its own exit code.
 mod one_process_one_file;
-// A destination is down and thousands of deliveries wait: all are taken once it is up.
+// A destination is down for an hour and twenty thousand deliveries wait: all are taken once it is up.
 mod outage;
 // A time that can't be had is refused with a text.
 mod past_slot_is_refused;
