@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::event::EventKind;
 use super::ids::{AgentName, Customer};
+use super::phone_number::PhoneNumber;
 
 /// Characters that a text may have (*Messages*).
 pub const TEXT_CHARS_MAX: usize = 4096;
@@ -238,6 +239,13 @@ fn is_business_scoped(id: &str) -> bool {
     let Some((country, rest)) = id.split_once('.') else { return false };
     let is_country = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
     is_country && (1..=128).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// The body of the request that sends `text` to `to` as a test (*Messages*): no delivery, so its statuses lead nowhere.
+#[must_use]
+pub fn test_request(text: &str, to: &PhoneNumber) -> Value {
+    let text = json!({"preview_url": false, "body": text});
+    json!({"messaging_product": "whatsapp", "recipient_type": "individual", "to": to, "type": "text", "text": text})
 }
 
 /// The body of the request that sends a message of `rule` on `data` to `recipient` (*Messages*). `callback` comes back with

@@ -28,6 +28,8 @@ mod both_doors;
 mod dead_letter_runs_again;
 // Whatever receivers do to a message: hang, drip, flood, lie, refuse, redirect, ask for quiet, want no more.
 mod deliveries_meet_the_world;
+// An admin tests a destination that writes to people: nobody gets a message unasked.
+mod destination_is_tested;
 // Secrets rotate, destinations go, come back and move, and nothing is lost over it.
 mod destinations_change;
 // `flowgate demo` weathers its storm.
