@@ -89,6 +89,106 @@ pub fn be_bare_hyper() {
     });
 }
 
+/// Posts `BARE_BODY` as often as `how` says, `ADDRESS TIMES AT_ONCE`, and prints how often that is a second.
+pub fn be_bare_client(how: &str) {
+    use http_body_util::{BodyExt, Full};
+    use hyper::Request;
+    use hyper::body::Bytes;
+    use hyper_util::client::legacy::Client;
+    let [address, times, at_once] = how.split(' ').collect::<Vec<_>>()[..] else { panic!("{how}") };
+    let (times, at_once): (u64, usize) = (times.parse().unwrap(), at_once.parse().unwrap());
+    let url: hyper::Uri = format!("http://{address}/bare").parse().unwrap();
+    let body = Bytes::from(std::env::var("BARE_BODY").unwrap());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut tcp = hyper_util::client::legacy::connect::HttpConnector::new();
+        tcp.set_nodelay(true);
+        let client = Client::builder(hyper_util::rt::TokioExecutor::new()).build(tcp);
+        let place = std::sync::Arc::new(AtomicU64::new(0));
+        let began = Instant::now();
+        let mut tasks = Vec::new();
+        for _ in 0..at_once {
+            let (client, url, body, place) = (client.clone(), url.clone(), body.clone(), place.clone());
+            tasks.push(tokio::spawn(async move {
+                while place.fetch_add(1, Ordering::Relaxed) < times {
+                    let request = Request::post(url.clone()).header("content-type", "application/json");
+                    let answer = client.request(request.body(Full::new(body.clone())).unwrap()).await.unwrap();
+                    assert!(answer.status().is_success());
+                    answer.into_body().collect().await.unwrap();
+                }
+            }));
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+        println!("{}", f64::from(u32::try_from(times).unwrap()) / began.elapsed().as_secs_f64());
+    });
+}
+
+/// A receiver in a thread of its own that takes whatever it is told, and does as little as it can about it.
+pub struct Sink {
+    pub address: SocketAddr,
+    answered: std::sync::Arc<AtomicU64>,
+    body: std::sync::Arc<std::sync::OnceLock<String>>,
+}
+
+impl Sink {
+    pub fn open() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let sink = Self { address, answered: std::sync::Arc::default(), body: std::sync::Arc::default() };
+        let (answered, body) = (sink.answered.clone(), sink.body.clone());
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    stream.set_nodelay(true).unwrap();
+                    tokio::spawn(take(stream, answered.clone(), body.clone()));
+                }
+            });
+        });
+        sink
+    }
+
+    /// How many requests were answered so far.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// The first body that came.
+    pub fn body(&self) -> &str {
+        self.body.get().unwrap()
+    }
+}
+
+/// Answers 204 to what comes over one connection, one request after the other.
+async fn take(
+    mut stream: TcpStream,
+    answered: std::sync::Arc<AtomicU64>,
+    body: std::sync::Arc<std::sync::OnceLock<String>>,
+) {
+    let mut buffer = Vec::with_capacity(16 << 10);
+    loop {
+        buffer.clear();
+        while whole_message(&buffer).is_none() {
+            if !stream.read_buf(&mut buffer).await.is_ok_and(|read| read > 0) {
+                return;
+            }
+        }
+        body.get_or_init(|| {
+            let head = buffer.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+            String::from_utf8(buffer[head..].to_vec()).unwrap()
+        });
+        answered.fetch_add(1, Ordering::Relaxed);
+        if stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.is_err() {
+            return;
+        }
+    }
+}
+
 /// What a load saw. Latencies in microseconds.
 #[derive(Default)]
 pub struct Seen {
@@ -262,7 +362,7 @@ impl Sender {
     async fn exchange(&mut self, request: &[u8]) -> &[u8] {
         self.stream.write_all(request).await.unwrap();
         self.buffer.clear();
-        while whole_answer(&self.buffer).is_none() {
+        while whole_message(&self.buffer).is_none() {
             assert_ne!(self.stream.read_buf(&mut self.buffer).await.unwrap(), 0, "the server hung up");
         }
         &self.buffer
@@ -285,8 +385,8 @@ fn signed_with(key: &Hmac<Sha256>, path: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The answer, once all of it is there.
-fn whole_answer(bytes: &[u8]) -> Option<&[u8]> {
+/// The request or answer, once all of it is there.
+fn whole_message(bytes: &[u8]) -> Option<&[u8]> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let text = std::str::from_utf8(&bytes[..head]).unwrap().to_ascii_lowercase();
     let length: usize = text.split_once("content-length: ")?.1.split("\r\n").next()?.parse().unwrap();

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::current::Current;
 use crate::domain::gauge::Reading;
 use crate::domain::ids::{AgentId, DestinationName, FlowName, JobId};
+use crate::domain::phone_number::PhoneNumber;
 use crate::domain::time::Timestamp;
 use crate::gateways::Board;
 use crate::intake::Catalog;
@@ -42,7 +43,7 @@ pub struct Live {
 }
 
 /// Sends a test to a destination, and gives what came of it.
-pub type Test = dyn Fn(&DestinationName) -> Result<TestView, AdminError> + Send + Sync;
+pub type Test = dyn Fn(&DestinationName, Option<&PhoneNumber>) -> Result<TestView, AdminError> + Send + Sync;
 
 /// Answers questions about one store.
 #[derive(Clone)]
@@ -82,7 +83,7 @@ impl Desk {
             Question::Destinations => destinations::list(self, out),
             Question::PauseDestination { name } => destinations::pause(self, &name, true, out),
             Question::ResumeDestination { name } => destinations::pause(self, &name, false, out),
-            Question::TestDestination { name } => destinations::test(self, &name, out),
+            Question::TestDestination { name, to } => destinations::test(self, &name, to.as_ref(), out),
             Question::Leads(filter) => lists::leads(self, &filter, out),
             Question::Lead { id } => lists::lead(self, id, out),
             Question::Agents(filter) => lists::agents(self, &filter, out),
@@ -123,8 +124,8 @@ impl Desk {
     }
 
     /// Sends a test to a destination.
-    pub(super) fn test(&self, name: &DestinationName) -> Result<TestView, AdminError> {
-        (self.live.as_ref().ok_or_else(AdminError::no_server)?.test)(name)
+    pub(super) fn test(&self, name: &DestinationName, to: Option<&PhoneNumber>) -> Result<TestView, AdminError> {
+        (self.live.as_ref().ok_or_else(AdminError::no_server)?.test)(name, to)
     }
 
     pub(super) fn read(&self) -> Result<Snapshot, AdminError> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::delivery::Standstill;
 use crate::domain::ids::DestinationName;
+use crate::domain::phone_number::PhoneNumber;
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{PauseDestination, Snapshot, StoreError, Waiting};
 
@@ -131,8 +132,13 @@ pub(super) fn pause(desk: &Desk, name: &DestinationName, paused: bool, out: &mut
 }
 
 /// Sends a test, and shows what came of it; an error follows where it was not taken.
-pub(super) fn test(desk: &Desk, name: &DestinationName, out: &mut Out<'_>) -> Result<(), AdminError> {
-    tell_test(desk.test(name)?, out)
+pub(super) fn test(
+    desk: &Desk,
+    name: &DestinationName,
+    to: Option<&PhoneNumber>,
+    out: &mut Out<'_>,
+) -> Result<(), AdminError> {
+    tell_test(desk.test(name, to)?, out)
 }
 
 /// Shows a test that was made in whatever process.
@@ -140,8 +146,8 @@ pub(super) fn test(desk: &Desk, name: &DestinationName, out: &mut Out<'_>) -> Re
 /// # Errors
 /// Where it was not taken, after the row that shows it.
 pub fn tell_test(test: TestView, out: &mut Out<'_>) -> Result<(), AdminError> {
-    let failed =
-        test.error.as_ref().map(|why| AdminError::failed(format!("{} did not take it: {why}", test.destination)));
+    let what = if test.delivered.is_some() { "did not take it" } else { "can't be told anything" };
+    let failed = test.error.as_ref().map(|why| AdminError::failed(format!("{} {what}: {why}", test.destination)));
     row(out, test)?;
     failed.map_or(Ok(()), Err)
 }

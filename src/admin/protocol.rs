@@ -12,6 +12,7 @@ use crate::domain::ids::{
     AgentName, BookingId, CalendarName, DestinationName, FlowName, GatewayName, JobId, LeadId, SubmissionId, TeamName,
 };
 use crate::domain::pace::Rate;
+use crate::domain::phone_number::PhoneNumber;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
@@ -86,6 +87,9 @@ pub enum Question {
     TestDestination {
         /// Which.
         name: DestinationName,
+        /// Whom to write to, where it writes to people. `None`: nobody; it is only asked about itself.
+        #[serde(default)]
+        to: Option<PhoneNumber>,
     },
     /// Leads, newest first.
     Leads(Filter),

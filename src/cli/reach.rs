@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::test_send;
+use super::test_send::Test;
 use crate::admin::{AdminError, Client, Desk, Question, socket_path, tell_test};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, Verify};
@@ -23,7 +23,7 @@ pub fn ask(config: &Config, question: Question, out: &mut dyn FnMut(Value) -> bo
         None => match question {
             Question::Reload | Question::RestartGateway { .. } => Err(AdminError::no_server()),
             // It needs nothing of the file.
-            Question::TestDestination { name } => tell_test(test_send::from_here(config, &name)?, out),
+            Question::TestDestination { name, to } => tell_test(Test::here(config, name, to)?.send()?, out),
             question => ask_file(config, question, out),
         },
     }

@@ -1,93 +1,172 @@
-//! A test that is sent to a destination to see what it answers: signed like a delivery, marked as a test, and kept nowhere.
+//! A test of a destination, to see what it answers: sent like a delivery, marked as a test, and kept nowhere.
 //!
 //! The server sends it where one runs, as it has the secrets; otherwise the command itself does.
 
-use std::sync::Arc;
+mod whatsapp;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Uri;
 use hyper::header::{HeaderMap, SET_COOKIE};
+use serde_json::Value;
 use tokio::runtime::Handle;
 
 use super::recipients;
 use crate::admin::{AdminError, HeaderView, TestView};
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
-use crate::courier::{self, Credentials, Recipient, Sender};
+use crate::config::{Config, Means};
+use crate::courier::{self, Credentials, Recipient, Sender, Sent};
 use crate::domain::delivery::{Meaning, test_id};
-use crate::domain::event::test_body;
+use crate::domain::event::{test_body, test_text};
+use crate::domain::gateway::text;
 use crate::domain::ids::DestinationName;
+use crate::domain::message;
+use crate::domain::phone_number::PhoneNumber;
 
 /// Stands in for a secret.
 const HIDDEN: &str = "…";
 
-/// Sends one to `name`, with the secrets that this process can read.
-///
-/// # Errors
-/// Where there is no such destination, or a secret of it can't be read.
-pub(super) fn from_here(config: &Config, name: &DestinationName) -> Result<TestView, AdminError> {
-    let rule = config.destinations.get(name).ok_or_else(|| AdminError::no_destination(name))?;
-    let recipient = recipients::recipient(name, rule).map_err(|error| AdminError::invalid(error.to_string()))?;
-    let failed = |error: &dyn std::error::Error| AdminError::failed(format!("nothing can be sent: {error}"));
-    let sender = Sender::new().map_err(|error| failed(&error))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
-    runtime.block_on(send(&sender, &recipient, name, &SystemClock::new()))
+/// What is to be tested.
+pub(super) struct Test {
+    /// The destination.
+    pub(super) name: DestinationName,
+    /// The same, with its secrets.
+    pub(super) recipient: Arc<Recipient>,
+    /// Whom to write to, where it writes to people.
+    pub(super) to: Option<PhoneNumber>,
 }
 
-/// Sends one on `runtime`, from a thread that is none of its own, and waits for the end.
-///
-/// # Errors
-/// Where the server ends meanwhile.
-pub(super) fn on(
-    runtime: &Handle,
-    sender: Sender,
-    recipient: Arc<Recipient>,
-    name: &DestinationName,
-    clock: Arc<dyn Clock>,
-) -> Result<TestView, AdminError> {
-    let (tell, told) = std::sync::mpsc::channel();
-    let name = name.clone();
-    runtime.spawn(async move {
-        // Who asked may have left.
-        let _ = tell.send(send(&sender, &recipient, &name, &*clock).await);
-    });
-    told.recv().unwrap_or_else(|_| Err(AdminError::no_server()))
-}
-
-async fn send(
-    sender: &Sender,
-    recipient: &Recipient,
-    name: &DestinationName,
-    clock: &dyn Clock,
-) -> Result<TestView, AdminError> {
-    let Credentials::Webhook { headers: own, .. } = &recipient.credentials else {
-        return Err(AdminError::invalid(format!(
-            "{name} writes to people: a test would be a message to somebody. `flowgate deliveries --destination {name}` shows what \
-             it was told"
-        )));
-    };
-    let (now, began) = (clock.now(), clock.elapsed());
-    let (id, body) = (test_id(now), test_body(name, now));
-    let headers = courier::headers(recipient, &id, &body, now)
-        .map_err(|error| AdminError::failed(format!("no request can be made: {error}")))?;
-    let sent = sender.send(recipient, &id, &body, now).await;
-    let took = clock.elapsed().saturating_sub(began);
-    let delivered = sent.ending.of_webhook() == Meaning::Delivered;
-    // Some answer with all that they were sent.
-    let mut answer = sent.exchange.answer.to_string();
-    for secret in own.iter().filter_map(|(_, value)| value.to_str().ok()) {
-        answer = answer.replace(secret, HIDDEN);
+impl Test {
+    /// One of `name`, with the secrets that this process can read.
+    ///
+    /// # Errors
+    /// Where there is no such destination, or a secret of it can't be read.
+    pub(super) fn here(config: &Config, name: DestinationName, to: Option<PhoneNumber>) -> Result<Self, AdminError> {
+        let rule = config.destinations.get(&name).ok_or_else(|| AdminError::no_destination(&name))?;
+        let recipient = recipients::recipient(&name, rule).map_err(|error| AdminError::invalid(error.to_string()))?;
+        Ok(Self { name, recipient: Arc::new(recipient), to })
     }
-    Ok(TestView {
-        destination: name.clone(),
-        host: recipient.rule.host(),
-        delivered,
-        status: sent.exchange.status,
-        took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        error: (!delivered).then(|| sent.why()),
-        request_headers: shown(&headers),
-        body: serde_json::from_str(&body).unwrap_or_default(),
-        answer_headers: shown(&sent.headers),
-        answer,
-    })
+
+    /// Sends it from this process.
+    ///
+    /// # Errors
+    /// Where nothing can be sent.
+    pub(super) fn send(self) -> Result<TestView, AdminError> {
+        let failed = |error: &dyn std::error::Error| AdminError::failed(format!("nothing can be sent: {error}"));
+        let sender = Sender::new().map_err(|error| failed(&error))?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
+        runtime.block_on(self.run(&sender, &SystemClock::new()))
+    }
+
+    /// Sends it on `runtime`, from a thread that is none of its own, and waits for the end.
+    ///
+    /// # Errors
+    /// As [`Test::send`]; also where the server ends meanwhile.
+    pub(super) fn send_on(
+        self,
+        runtime: &Handle,
+        sender: Sender,
+        clock: Arc<dyn Clock>,
+    ) -> Result<TestView, AdminError> {
+        let (tell, told) = std::sync::mpsc::channel();
+        runtime.spawn(async move {
+            // Who asked may have left.
+            let _ = tell.send(self.run(&sender, &*clock).await);
+        });
+        told.recv().unwrap_or_else(|_| Err(AdminError::no_server()))
+    }
+
+    async fn run(&self, sender: &Sender, clock: &dyn Clock) -> Result<TestView, AdminError> {
+        match (&self.recipient.rule.means, &self.to) {
+            (Means::Webhook(_), None) => self.tell_webhook(sender, clock).await,
+            (Means::Webhook(_), Some(_)) => Err(AdminError::invalid(format!(
+                "{} is a webhook and writes to nobody: without --to it is sent a test",
+                self.name
+            ))),
+            (Means::Whatsapp(_), Some(to)) => self.write(to, sender, clock).await,
+            (Means::Whatsapp(rule), None) => self.look_up(rule, sender, clock).await,
+            (Means::Gateway(rule), Some(to)) => {
+                let to = message::Recipient::Phone(to.clone().into());
+                let body = text::body(rule.kind, &rule.session, &to, &test_text(&self.name));
+                let body = body.map_err(|error| AdminError::invalid(error.to_string()))?;
+                let body = serde_json::from_str(&body).unwrap_or_default();
+                self.post(body, "the gateway took it: whether it arrives, the phone shows", sender, clock).await
+            }
+            (Means::Gateway(rule), None) => Err(AdminError::invalid(format!(
+                "{0} writes to people: `flowgate destinations test {0} --to NUMBER` sends a text to that number, \
+                 `flowgate gateways show {1}` tells how its session is",
+                self.name, rule.gateway
+            ))),
+        }
+    }
+
+    /// Posts `body`, which writes to somebody. `note` is what is to be known once it was taken.
+    async fn post(&self, body: Value, note: &str, sender: &Sender, clock: &dyn Clock) -> Result<TestView, AdminError> {
+        let (now, began) = (clock.now(), clock.elapsed());
+        let (id, text) = (test_id(now), body.to_string());
+        let headers = courier::headers(&self.recipient, &id, &text, now).map_err(|error| no_request(&error))?;
+        let sent = sender.send(&self.recipient, &id, &text, now).await;
+        let delivered = sent.meaning(1) == Meaning::Delivered;
+        Ok(TestView {
+            request: Some(line("POST", self.recipient.rule.means.url())),
+            delivered: Some(delivered),
+            error: (!delivered).then(|| sent.why()),
+            note: delivered.then(|| note.to_owned()),
+            body,
+            ..self.shown(&headers, &sent, clock.elapsed().saturating_sub(began))
+        })
+    }
+
+    async fn tell_webhook(&self, sender: &Sender, clock: &dyn Clock) -> Result<TestView, AdminError> {
+        let (now, began) = (clock.now(), clock.elapsed());
+        let (id, body) = (test_id(now), test_body(&self.name, now));
+        let headers = courier::headers(&self.recipient, &id, &body, now).map_err(|error| no_request(&error))?;
+        let sent = sender.send(&self.recipient, &id, &body, now).await;
+        let delivered = sent.ending.of_webhook() == Meaning::Delivered;
+        // Some answer with all that they were sent.
+        let mut answer = sent.exchange.answer.to_string();
+        if let Credentials::Webhook { headers: own, .. } = &self.recipient.credentials {
+            for secret in own.iter().filter_map(|(_, value)| value.to_str().ok()) {
+                answer = answer.replace(secret, HIDDEN);
+            }
+        }
+        Ok(TestView {
+            delivered: Some(delivered),
+            error: (!delivered).then(|| sent.why()),
+            body: serde_json::from_str(&body).unwrap_or_default(),
+            answer,
+            ..self.shown(&headers, &sent, clock.elapsed().saturating_sub(began))
+        })
+    }
+
+    /// What any exchange shows of itself.
+    fn shown(&self, headers: &HeaderMap, sent: &Sent, took: Duration) -> TestView {
+        TestView {
+            destination: self.name.clone(),
+            host: self.recipient.rule.host(),
+            request: None,
+            delivered: None,
+            status: sent.exchange.status,
+            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            error: None,
+            note: None,
+            request_headers: shown(headers),
+            body: Value::Null,
+            answer_headers: shown(&sent.headers),
+            answer: sent.exchange.answer.to_string(),
+        }
+    }
+}
+
+/// The first line of a request to somebody who has no secrets in URLs: the Graph API, a gateway.
+fn line(method: &str, url: &Uri) -> String {
+    format!("{method} {}", url.path_and_query().map_or("/", |path| path.as_str()))
+}
+
+fn no_request(error: &dyn std::error::Error) -> AdminError {
+    AdminError::failed(format!("no request can be made: {error}"))
 }
 
 fn shown(headers: &HeaderMap) -> Vec<HeaderView> {

@@ -23,16 +23,22 @@ use super::value::Item;
 use crate::domain::event::EventKind;
 use crate::domain::ids::AgentName;
 use crate::domain::message::{Addressee, MessageRule, Pattern};
+use crate::domain::phone_number::PhoneNumber;
 use crate::domain::time::Millis;
 
 /// Parameters of a template at the most: no body has more places.
 const PARAMETERS_MAX: usize = 64;
+
+/// What is asked of the number that writes (*WhatsApp Business Account > Phone Number*).
+const NUMBER_FIELDS: &str = "display_phone_number,verified_name,quality_rating";
 
 /// Whom the Cloud API is asked to write to, as whom, and what.
 #[derive(Clone, Debug)]
 pub struct WhatsappRule {
     /// Where messages are posted to.
     pub url: Uri,
+    /// Where Meta tells of the number that writes: what users see of it, and how its quality is rated.
+    pub number_url: Uri,
     /// The number that writes, by Meta's id of it.
     pub phone_number_id: String,
     /// What is shown to the Graph API. Default: `meta.access_token`.
@@ -60,9 +66,10 @@ impl WhatsappRule {
             table.length("status_wait", Millis::from_secs(5 * 60), Millis::new(100)..=Millis::from_secs(3600));
         let customer_wait = customer_wait(table);
         let phone_number_id = number?;
-        let url = format!("{}/{}/{phone_number_id}/messages", meta.graph_url, meta.api_version).parse().ok()?;
+        let number_url = format!("{}/{}/{phone_number_id}", meta.graph_url, meta.api_version);
         Some(Self {
-            url,
+            url: format!("{number_url}/messages").parse().ok()?,
+            number_url: format!("{number_url}?fields={NUMBER_FIELDS}").parse().ok()?,
             phone_number_id,
             access_token: access_token.unwrap_or_else(|| meta.access_token.clone()),
             to: to?,
@@ -106,19 +113,10 @@ pub(super) fn addressee(table: &Table<'_>) -> Option<Addressee> {
         return None;
     };
     let numbers = agents.names(|table| {
-        let read = |item: &Item<'_>| Some((item.parsed_key(AgentName::new)?, item.parsed(phone)?));
+        let read = |item: &Item<'_>| Some((item.parsed_key(AgentName::new)?, item.parsed(PhoneNumber::parse)?.into()));
         table.named().iter().filter_map(read).collect()
     });
     numbers.map(Addressee::Agent)
-}
-
-/// A number with its country code. It is not repeated where it is refused: it is somebody's.
-fn phone(text: &str) -> Result<Box<str>, &'static str> {
-    let digits = text.strip_prefix('+').unwrap_or(text);
-    if (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Ok(text.into());
-    }
-    Err("is no phone number: write it with its country code, as \"+491511234567\"")
 }
 
 /// What is said of each event: each message is one that `read` reads.

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+use tokio::task::{self, Id};
+
 use crate::config::Means;
 use crate::domain::delivery::{Exchange, Meaning};
 use crate::domain::ids::{DestinationName, JobId};
@@ -25,6 +28,8 @@ pub(super) struct Trial {
     pub(super) tools: Tools,
     /// Never empty.
     pub(super) jobs: Vec<JobId>,
+    /// Hears of its task as soon as it was taken, before that is noted.
+    pub(super) taken: mpsc::UnboundedSender<Id>,
 }
 
 /// What its lane wants to know of an attempt.
@@ -75,6 +80,10 @@ impl Trial {
             self.tell(outgoing, note, took);
         }
         let (count, why, quota) = (notes.len(), sent.why(), sent.quota());
+        if let (Meaning::Delivered, Some(task)) = (meaning, task::try_id()) {
+            // Where the lane has ended, nobody waits for room.
+            let _ = self.taken.send(task);
+        }
         self.tools.store.change(NoteDeliveries { notes }).await?;
         Ok(Answered::Noted(Noted { count, meaning, at, why, quota }))
     }

@@ -1,11 +1,14 @@
 //! The lane of one destination: begins what is due, each delivery once, within the destination's own concurrency, rate and
 //! breaker. It reads the schedule whenever it has nothing at hand, and knows by itself what is under way.
+//!
+//! What was taken makes room for the next request at once; that it is noted is waited for beside that. Otherwise the disk would
+//! set the pace: eight at once and a commit of four milliseconds are two thousand a second, however fast the destination is.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::sleep;
 
@@ -25,6 +28,9 @@ use super::{Board, Recipient, Tools};
 /// Deliveries read from the schedule at once.
 const CHUNK: usize = 256;
 
+/// Deliveries that were taken and are not noted yet, at the most: after a crash, so many more may be sent again.
+pub(super) const NOTING: usize = 64;
+
 /// The schedule is looked at this often, whatever happens.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -43,6 +49,10 @@ pub(super) struct Lane {
     called: watch::Receiver<u64>,
     /// Under way, by the task that does it. The leave to make an attempt stays here: a task that panics takes it nowhere.
     out: HashMap<Id, (Vec<JobId>, Pass)>,
+    /// Of these, the ones that were taken: all but noted.
+    noting: HashSet<Id>,
+    /// Tells which are, and hears of it.
+    taken: (mpsc::UnboundedSender<Id>, mpsc::UnboundedReceiver<Id>),
     /// Due, and not begun.
     ready: VecDeque<Ready>,
     /// Due, and not to be sent now: to be noted before anything else is read.
@@ -92,6 +102,8 @@ impl Lane {
             board,
             called,
             out: HashMap::new(),
+            noting: HashSet::new(),
+            taken: mpsc::unbounded_channel(),
             ready: VecDeque::new(),
             settling: SettleDeliveries::default(),
             aside: HashMap::new(),
@@ -116,6 +128,7 @@ impl Lane {
                     Err(_) => break,
                 },
                 Some(ended) = attempts.join_next_with_id() => self.note(ended),
+                Some(id) = self.taken.1.recv() => self.make_room(id),
                 _ = self.called.changed() => {}
                 () = sleep(pause) => {}
             }
@@ -140,7 +153,8 @@ impl Lane {
             self.ahead.begin_again(self.tools.clock.now());
         }
         loop {
-            if self.out.len() >= self.recipient.rule.concurrency {
+            let asking = self.out.len().saturating_sub(self.noting.len());
+            if asking >= self.recipient.rule.concurrency || self.noting.len() >= NOTING {
                 return LOOK;
             }
             if self.ready.is_empty() {
@@ -166,6 +180,7 @@ impl Lane {
                 recipient: Arc::clone(&self.recipient),
                 tools: self.tools.clone(),
                 jobs: jobs.clone(),
+                taken: self.taken.0.clone(),
             };
             let id = attempts.spawn(trial.run()).id();
             self.board.note(&self.name, |lane| lane.out.extend(&jobs));
@@ -287,6 +302,13 @@ impl Lane {
         pause.clamp(Duration::from_millis(1), LOOK)
     }
 
+    /// A delivery was taken; its attempt ends once that is noted, and may have ended before this is heard.
+    fn make_room(&mut self, id: Id) {
+        if self.out.contains_key(&id) {
+            self.noting.insert(id);
+        }
+    }
+
     /// An attempt has ended.
     pub(super) fn note(&mut self, ended: Result<(Id, Result<Answered, StoreError>), JoinError>) {
         let (id, result) = match ended {
@@ -294,6 +316,7 @@ impl Lane {
             Err(error) => (error.id(), None),
         };
         let now = self.tools.clock.elapsed();
+        self.noting.remove(&id);
         let Some((jobs, pass)) = self.out.remove(&id) else { return };
         self.board.note(&self.name, |lane| lane.out.retain(|job| !jobs.contains(job)));
         // It panicked, which its hook has told: the delivery is due as before, and is left alone for a while.

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
-use hyper::{Request, StatusCode};
+use hyper::{Request, StatusCode, Uri};
 use jiff::fmt::rfc2822;
 
 use crate::domain::cloud_error;
@@ -73,7 +73,26 @@ impl Sender {
 
     /// Sends `body` under `id` to `recipient`, at `now`.
     pub async fn send(&self, recipient: &Recipient, id: &str, body: &str, now: Timestamp) -> Sent {
-        let request = match request(recipient, id, body, now) {
+        self.exchange(recipient, request(recipient, id, body, now), now).await
+    }
+
+    /// Asks for what is at `url`, with these headers and the patience that there is for `recipient`, at `now`. Nobody is told
+    /// anything.
+    pub async fn ask(&self, recipient: &Recipient, url: &Uri, headers: HeaderMap, now: Timestamp) -> Sent {
+        let request = Request::get(url.clone()).body(Full::default()).map(|mut request| {
+            *request.headers_mut() = headers;
+            request
+        });
+        self.exchange(recipient, request, now).await
+    }
+
+    async fn exchange(
+        &self,
+        recipient: &Recipient,
+        request: Result<Request<Full<Bytes>>, hyper::http::Error>,
+        now: Timestamp,
+    ) -> Sent {
+        let request = match request {
             Ok(request) => request,
             // All its parts were checked as they were read; should one not do, it is told like any failure.
             Err(error) => {

@@ -181,10 +181,15 @@ pub fn test_body(destination: &DestinationName, at: Timestamp) -> Box<str> {
         test: bool,
         message: String,
     }
-    let message =
-        format!("This is a test of destination {destination}. Nothing has happened, and nothing is to be done.");
-    let body = Body { r#type: "test", timestamp: at, version: BODY_VERSION, data: Data { test: true, message } };
+    let data = Data { test: true, message: test_text(destination) };
+    let body = Body { r#type: "test", timestamp: at, version: BODY_VERSION, data };
     serde_json::to_string(&body).unwrap_or_default().into()
+}
+
+/// What a test says to people.
+#[must_use]
+pub fn test_text(destination: &DestinationName) -> String {
+    format!("This is a test of destination {destination}. Nothing has happened, and nothing is to be done.")
 }
 
 #[cfg(test)]

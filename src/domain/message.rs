@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::event::EventKind;
 use super::ids::{AgentName, Customer};
+use super::phone_number::PhoneNumber;
 
 /// Characters that a text may have (*Messages*).
 pub const TEXT_CHARS_MAX: usize = 4096;
@@ -253,6 +254,13 @@ pub fn text(pattern: &Pattern, data: &Value) -> Result<String, Unsendable> {
         length if length > TEXT_CHARS_MAX => Err(Unsendable::TextTooLong(length)),
         _ => Ok(text),
     }
+}
+
+/// The body of the request that sends `text` to `to` as a test (*Messages*): no delivery, so its statuses lead nowhere.
+#[must_use]
+pub fn test_request(text: &str, to: &PhoneNumber) -> Value {
+    let text = json!({"preview_url": false, "body": text});
+    json!({"messaging_product": "whatsapp", "recipient_type": "individual", "to": to, "type": "text", "text": text})
 }
 
 /// The body of the request that sends a message of `rule` on `data` to `recipient` (*Messages*). `callback` comes back with

@@ -30,6 +30,7 @@ pub mod lead;
 pub mod message;
 pub mod pace;
 pub mod pattern;
+pub mod phone_number;
 pub mod receipt;
 pub mod retry;
 pub mod roster;

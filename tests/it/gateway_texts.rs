@@ -221,3 +221,28 @@ fn what_the_gateway_says_is_left_is_gone_by_and_never_one_more_is_asked() {
     wait_until_all_are(&server, "thanks", 18, "done");
     assert_eq!((shop.sent().len(), shop.too_many()), (18, 0));
 }
+
+#[test]
+fn a_test_writes_to_the_number_that_is_named_and_to_nobody_else() {
+    for kind in KINDS {
+        let shop = Gateway::start(kind);
+        let mut server = serve("\"thanks\"", &[], &format!("{}{}", shop.config(""), thanks("")));
+        for is_running in [true, false] {
+            if !is_running {
+                server.stop();
+            }
+            let refused = server.cli(&["destinations", "test", "thanks"]);
+            assert_eq!(refused.code, 2, "{refused:?}");
+            assert!(refused.err.contains("--to NUMBER") && refused.err.contains("gateways show shop"), "{refused:?}");
+            let test = server.row(&["destinations", "test", "thanks", "--to", "+4915100000001"]);
+            assert_eq!(test["delivered"], true, "{test}");
+            assert!(!test.to_string().contains(KEY), "{test}");
+        }
+        let sent = shop.sent();
+        assert_eq!(sent.len(), 2, "{sent:?}");
+        assert!(sent.iter().all(|(to, text)| to.contains("4915100000001") && text.contains("test")), "{sent:?}");
+        shop.lie();
+        let failed = server.cli(&["destinations", "test", "thanks", "--to", "+4915100000001"]);
+        assert!(failed.code == 1 && failed.err.contains("did not take it"), "{failed:?}");
+    }
+}

@@ -28,6 +28,8 @@ mod both_doors;
 mod dead_letter_runs_again;
 // Whatever receivers do to a message: hang, drip, flood, lie, refuse, redirect, ask for quiet, want no more.
 mod deliveries_meet_the_world;
+// An admin tests a destination that writes to people: nobody gets a message unasked.
+mod destination_is_tested;
 // Secrets rotate, destinations go, come back and move, and nothing is lost over it.
 mod destinations_change;
 // `flowgate demo` weathers its storm.
@@ -79,7 +81,7 @@ mod newcomer;
 mod nothing_is_free;
 // One process on one file; the command line on a stopped one's; damage has its own exit code.
 mod one_process_one_file;
-// A destination is down and thousands of deliveries wait: all are taken once it is up.
+// A destination is down for an hour and twenty thousand deliveries wait: all are taken once it is up.
 mod outage;
 // A time that can't be had is refused with a text.
 mod past_slot_is_refused;

@@ -33,7 +33,7 @@ pub struct DestinationView {
 /// How the lane of a destination does, since the start of the server.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct LaneView {
-    /// Deliveries under way; null: no server runs, or none that tells it.
+    /// Deliveries under way, those included that were taken and are about to be noted; null: no server runs, or none that tells it.
     pub in_flight: Option<usize>,
     /// Its breaker is open: until when it is left alone.
     pub open_until: Option<Timestamp>,
@@ -62,17 +62,23 @@ pub struct TestView {
     pub destination: DestinationName,
     /// Where it is.
     pub host: String,
-    /// Whether it took it.
-    pub delivered: bool,
+    /// What is asked of it, `POST /v26.0/106540352242922/messages`, where that is no secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// Whether it took it; null: nothing was to be taken, it was only asked about itself.
+    pub delivered: Option<bool>,
     /// What it answered with.
     pub status: Option<u16>,
     /// How long that took.
     pub took_ms: u64,
     /// Why it did not take it.
     pub error: Option<String>,
+    /// What else is to be known of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// What it was sent.
     pub request_headers: Vec<HeaderView>,
-    /// Likewise.
+    /// Likewise; null: it was only asked.
     pub body: Value,
     /// What it answered.
     pub answer_headers: Vec<HeaderView>,

@@ -6,6 +6,7 @@ use super::Asked;
 use crate::admin::Question;
 use crate::cli::show::Look;
 use crate::domain::ids::DestinationName;
+use crate::domain::phone_number::PhoneNumber;
 
 /// Those who are told what happens here
 #[derive(Debug, Args)]
@@ -22,8 +23,19 @@ enum Verb {
     Pause(Name),
     /// Tells one again, also where it had said that it wants no more
     Resume(Name),
-    /// Sends one a signed test and shows what came back; no delivery comes of it
-    Test(Name),
+    /// Sends one a signed test and shows what came back; no delivery comes of it. One that writes to people is only asked about
+    /// the number that it writes from, unless --to says whom to write to
+    Test(Test),
+}
+
+#[derive(Debug, Args)]
+struct Test {
+    /// Its name in the config
+    #[arg(value_parser = DestinationName::new)]
+    name: DestinationName,
+    /// Writes to this number, where the destination writes to people: with its country code, as +491511234567
+    #[arg(long, value_name = "NUMBER", value_parser = PhoneNumber::parse)]
+    to: Option<PhoneNumber>,
 }
 
 #[derive(Debug, Args)]
@@ -40,7 +52,7 @@ impl Destinations {
         match self.verb.unwrap_or(Verb::List) {
             Verb::Pause(Name { name }) => Asked::whole(Question::PauseDestination { name }),
             Verb::Resume(Name { name }) => Asked::whole(Question::ResumeDestination { name }),
-            Verb::Test(Name { name }) => Asked::whole(Question::TestDestination { name }),
+            Verb::Test(Test { name, to }) => Asked::whole(Question::TestDestination { name, to }),
             Verb::List => {
                 let columns = &[
                     ("NAME", "name"),

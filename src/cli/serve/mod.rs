@@ -241,7 +241,7 @@ async fn serve(
             let outside = outside.clone();
             Arc::new(move || outside.lanes())
         },
-        test: Arc::new(move |name| outside.test(name)),
+        test: Arc::new(move |name, to| outside.test(name, to)),
         reload: Arc::new(move || reload.reload()),
     };
     tokio::spawn(Vigil::new(watch, store.clone(), Arc::clone(&clock)).run(gone(stopped.clone())));

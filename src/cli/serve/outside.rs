@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use crate::admin::{AdminError, LaneView, TestView};
-use crate::cli::test_send;
+use crate::cli::test_send::Test;
 use crate::clock::Clock;
 use crate::courier::{Courier, LaneState};
 use crate::domain::ids::DestinationName;
+use crate::domain::phone_number::PhoneNumber;
 use crate::domain::time::{Millis, Timestamp};
 
 /// The lanes of a running server, for its desk.
@@ -34,9 +35,10 @@ impl Outside {
     }
 
     /// Sends a test to one of them.
-    pub(super) fn test(&self, name: &DestinationName) -> Result<TestView, AdminError> {
+    pub(super) fn test(&self, name: &DestinationName, to: Option<&PhoneNumber>) -> Result<TestView, AdminError> {
         let recipient = self.courier.recipient(name).ok_or_else(|| AdminError::no_destination(name))?;
-        test_send::on(&self.runtime, self.courier.sender(), recipient, name, Arc::clone(&self.clock))
+        let test = Test { name: name.clone(), recipient, to: to.cloned() };
+        test.send_on(&self.runtime, self.courier.sender(), Arc::clone(&self.clock))
     }
 }
 

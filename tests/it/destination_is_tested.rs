@@ -1,0 +1,163 @@
+//! An admin tests a destination that writes to people: nobody gets a message unasked, and the whole exchange is shown without
+//! the token. How a webhook is tested: `destinations_are_told`.
+
+use serde_json::{Value, json};
+
+use crate::support::graph::{Asked, Graph, json as answer, taken};
+use crate::support::http::signed_post;
+use crate::support::{PLAIN_FLOW, Said, Server};
+
+const TOKEN: &str = "EAAGm0PX4ZCpsBAKZCx";
+const NUMBER: &str = "106540352242922";
+
+/// A server whose destination `thanks` writes through `graph`.
+fn writing(graph: &Graph) -> Server {
+    let thanks = format!(
+        "[destinations.thanks]\nkind = \"whatsapp\"\nphone_number_id = \"{NUMBER}\"\naccess_token = \"text:{TOKEN}\"\n\
+         to = \"customer\"\nmessages = {{ \"lead.assigned\" = {{ text = \"Hello\" }} }}\n\
+         [destinations.crm]\nurl = \"http://{}/\"\nallow_private = true\n",
+        graph.address()
+    );
+    let flow = PLAIN_FLOW.replacen("lead =", "deliver = [\"thanks\", \"crm\"]\nlead =", 1);
+    Server::start(&format!("{}{flow}{thanks}", graph.meta()))
+}
+
+/// What Meta knows of a number.
+fn number(id: &str) -> Vec<u8> {
+    let known =
+        json!({"verified_name": "Ann's", "display_phone_number": "+1 555 0100", "quality_rating": "GREEN", "id": id});
+    answer(200, &known)
+}
+
+/// The test, and the one request that it led to.
+fn tests(server: &Server, graph: &Graph, more: &[&str]) -> (Said, Asked) {
+    graph.asked();
+    let said = server.cli(&[&["destinations", "test", "thanks", "--json"], more].concat());
+    let mut asked = graph.asked();
+    assert_eq!(asked.len(), 1, "{said:?}");
+    assert!(!said.out.contains(TOKEN) && !said.err.contains(TOKEN), "{said:?}");
+    (said, asked.remove(0))
+}
+
+fn row(said: &Said) -> Value {
+    serde_json::from_str(&said.out).unwrap_or_else(|why| panic!("{why}: {said:?}"))
+}
+
+fn header<'a>(test: &'a Value, name: &str) -> Option<&'a Value> {
+    let headers = test["request_headers"].as_array().unwrap();
+    headers.iter().find(|header| header["name"] == name).map(|header| &header["value"])
+}
+
+#[test]
+fn without_a_number_meta_is_asked_about_the_one_that_writes_and_nobody_gets_a_message() {
+    let graph = Graph::answering(|_| number(NUMBER));
+    let mut server = writing(&graph);
+    for runs in [true, false] {
+        if !runs {
+            server.stop();
+        }
+        let (said, asked) = tests(&server, &graph, &[]);
+        let test = row(&said);
+        assert_eq!(said.code, 0, "{said:?}");
+        let line = format!("GET /v26.0/{NUMBER}?fields=display_phone_number,verified_name,quality_rating");
+        assert_eq!((&*asked.line, &test["request"]), (&*format!("{line} HTTP/1.1"), &json!(line)));
+        assert_eq!(asked.header("authorization"), Some(&*format!("Bearer {TOKEN}")));
+        assert_eq!(header(&test, "authorization"), Some(&json!("…")));
+        assert_eq!((&test["delivered"], &test["status"], &test["body"]), (&Value::Null, &json!(200), &Value::Null));
+        assert!(test["answer"].as_str().unwrap().contains("\"display_phone_number\":\"+1 555 0100\""), "{test}");
+        assert!(test["note"].as_str().unwrap().contains("`flowgate destinations test thanks --to NUMBER`"), "{test}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_token_number_or_address_is_told_with_all_that_meta_said() {
+    let ended = json!({"error": {"message": format!("Malformed access token {TOKEN}"), "type": "OAuthException",
+        "code": 190, "fbtrace_id": "Az8or2yhqkZfEZ-_4Qn_Bam"}});
+    let missing = json!({"error": {"message": "Unsupported get request.", "code": 33}});
+    for (bytes, why) in [
+        (answer(401, &ended), "answered 401 Unauthorized, error 190: the access token is no good (any more)"),
+        (answer(400, &missing), "error 33: there is no such phone number id"),
+        (number("1"), "answered 200 OK: look whether meta.graph_url is right"),
+        (answer(200, &json!([])), "answered 200 OK: look whether meta.graph_url is right"),
+        (answer(502, &json!({})), "answered 502 Bad Gateway"),
+        (Vec::new(), "broke before the answer was whole"),
+    ] {
+        let graph = Graph::answering(move |_| bytes.clone());
+        let server = writing(&graph);
+        let (said, _) = tests(&server, &graph, &[]);
+        let test = row(&said);
+        assert_eq!((said.code, &test["delivered"]), (1, &Value::Null), "{said:?}");
+        assert!(said.err.contains("thanks can't be told anything: ") && said.err.contains(why), "{why}: {said:?}");
+        assert!(test["error"].as_str().unwrap().contains(why), "{test}");
+        if why.contains("190") {
+            assert!(test["answer"].as_str().unwrap().contains("Az8or2yhqkZfEZ-_4Qn_Bam"), "{test}");
+        }
+    }
+}
+
+#[test]
+fn with_a_number_that_one_gets_a_text_which_says_that_it_is_a_test_and_leaves_no_trace() {
+    let graph = Graph::answering(|_| taken("wamid.test"));
+    let mut server = writing(&graph);
+    for runs in [true, false] {
+        if !runs {
+            server.stop();
+        }
+        let (said, asked) = tests(&server, &graph, &["--to", "+4915112345678"]);
+        let test = row(&said);
+        assert_eq!(said.code, 0, "{said:?}");
+        assert_eq!(asked.line, format!("POST /v26.0/{NUMBER}/messages HTTP/1.1"));
+        assert_eq!(asked.json(), test["body"]);
+        let said_to_them = "This is a test of destination thanks. Nothing has happened, and nothing is to be done.";
+        assert_eq!(
+            test["body"],
+            json!({"messaging_product": "whatsapp", "recipient_type": "individual", "to": "+4915112345678",
+                "type": "text", "text": {"preview_url": false, "body": said_to_them}})
+        );
+        assert_eq!((&test["delivered"], &test["status"]), (&json!(true), &json!(200)));
+        assert!(test["answer"].as_str().unwrap().contains("wamid.test"), "{test}");
+        assert_eq!(header(&test, "authorization"), Some(&json!("…")));
+        assert!(test["note"].as_str().unwrap().contains("131047"), "{test}");
+    }
+    server.start_again();
+    assert!(server.rows(&["deliveries"]).is_empty());
+
+    // What becomes of it is told as of any message, and of a test that is nobody's.
+    let failed = json!({"id": "wamid.test", "status": "failed", "timestamp": "1795590000", "recipient_id": "4915112345678",
+        "errors": [{"code": 131_047, "title": "Re-engagement message"}]});
+    let value = json!({"messaging_product": "whatsapp", "metadata": {"phone_number_id": NUMBER}, "statuses": [failed]});
+    let entry = json!([{"id": "1", "changes": [{"field": "messages", "value": value}]}]);
+    let body = json!({"object": "whatsapp_business_account", "entry": entry}).to_string();
+    assert_eq!(server.connect().exchange(&signed_post("/webhook", body.as_bytes())).unwrap().status, 200);
+    assert!(server.rows(&["dead"]).is_empty());
+}
+
+#[test]
+fn a_text_that_meta_refuses_is_shown_with_its_whole_answer() {
+    let late = json!({"error": {"message": "(#131047) Re-engagement message", "type": "OAuthException", "code": 131_047,
+        "error_data": {"messaging_product": "whatsapp", "details": "More than 24 hours have passed."}}});
+    let graph = Graph::answering(move |_| answer(400, &late));
+    let server = writing(&graph);
+    let (said, _) = tests(&server, &graph, &["--to", "4915112345678"]);
+    let test = row(&said);
+    assert_eq!((said.code, &test["delivered"]), (1, &json!(false)), "{said:?}");
+    assert!(said.err.contains("thanks did not take it: answered 400 Bad Request, error 131047"), "{said:?}");
+    assert!(test["answer"].as_str().unwrap().contains("More than 24 hours have passed."), "{test}");
+    assert_eq!(test["note"], Value::Null);
+}
+
+#[test]
+fn a_number_is_for_those_who_write_to_people_and_must_be_one() {
+    let graph = Graph::answering(|_| taken("wamid.test"));
+    let mut server = writing(&graph);
+    let refused = |server: &Server, args: &[&str], why: &str| {
+        let said = server.cli(&[&["destinations", "test"], args].concat());
+        assert_eq!(said.code, 2, "{said:?}");
+        assert!(said.err.contains(why), "{said:?}");
+    };
+    refused(&server, &["crm", "--to", "+4915112345678"], "crm is a webhook and writes to nobody");
+    refused(&server, &["thanks", "--to", "0151/1234"], "is no phone number: write it with its country code");
+    server.stop();
+    refused(&server, &["crm", "--to", "+4915112345678"], "crm is a webhook and writes to nobody");
+    assert!(graph.asked().is_empty(), "nothing was sent");
+}
