@@ -37,6 +37,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long a delivery is left alone that can't be read or noted though the file is open: a row of it is damaged.
 const ASIDE: Duration = Duration::from_mins(1);
 
+/// What was found ready so long ago is read again where time may have made it something else: too late, or more of it.
+const STALE: Duration = Duration::from_secs(10);
+
 /// A wish for quiet beyond this is looked at anew then.
 const HELD_MAX: Duration = Duration::from_hours(1);
 
@@ -55,6 +58,8 @@ pub(super) struct Lane {
     taken: (mpsc::UnboundedSender<Id>, mpsc::UnboundedReceiver<Id>),
     /// Due, and not begun.
     ready: VecDeque<Ready>,
+    /// When that was read, by the process clock.
+    ready_since: Duration,
     /// Due, and not to be sent now: to be noted before anything else is read.
     settling: SettleDeliveries,
     /// Left alone, and until when, by the process clock.
@@ -105,6 +110,7 @@ impl Lane {
             noting: HashSet::new(),
             taken: mpsc::unbounded_channel(),
             ready: VecDeque::new(),
+            ready_since: Duration::ZERO,
             settling: SettleDeliveries::default(),
             aside: HashMap::new(),
             ahead,
@@ -152,12 +158,19 @@ impl Lane {
         if back.iter().any(|aside| aside.is_broken) {
             self.ahead.begin_again(self.tools.clock.now());
         }
+        if self.recipient.rule.looks_inside() && now.saturating_sub(self.ready_since) >= STALE {
+            self.drop_ready();
+        }
         loop {
             let asking = self.out.len().saturating_sub(self.noting.len());
             if asking >= self.recipient.rule.concurrency || self.noting.len() >= NOTING {
                 return LOOK;
             }
             if self.ready.is_empty() {
+                // What is to be noted would be read again.
+                if !self.settling.is_empty() {
+                    return Duration::ZERO;
+                }
                 match self.refill() {
                     Ok(None) => {}
                     Ok(Some(pause)) => return pause,
@@ -205,23 +218,29 @@ impl Lane {
     /// Notes what is not to be sent now. Returns how long nothing else is to be done.
     pub(super) async fn settle(&mut self) -> Duration {
         let settling = std::mem::take(&mut self.settling);
-        for (job, why) in &settling.expired {
+        let (expired, held) = (settling.expired.clone(), settling.held.iter().map(|hold| hold.job));
+        let jobs: Vec<JobId> = held.chain(expired.iter().map(|(job, _)| *job)).collect();
+        if let Err(error) = self.tools.store.change(settling).await {
+            return self.stumble(&jobs, &error);
+        }
+        self.tell_expired(&expired);
+        Duration::ZERO
+    }
+
+    fn tell_expired(&self, expired: &[(JobId, String)]) {
+        for (job, why) in expired {
             tracing::warn!(destination = self.name.as_str(), job.id = job.get(), error = why, "a delivery has expired");
         }
-        let expired = u64::try_from(settling.expired.len()).unwrap_or(u64::MAX);
-        match self.tools.store.change(settling).await {
-            Ok(()) => {
-                let destination = self.name.to_string();
-                metrics::counter!("flowgate_deliveries_expired_total", "destination" => destination).increment(expired);
-                let now = self.tools.clock.now();
-                self.board.note(&self.name, |lane| {
-                    lane.expired += expired;
-                    lane.last_expired = Some(now).filter(|_| expired > 0).or(lane.last_expired);
-                });
-                Duration::ZERO
-            }
-            Err(error) => self.unreadable(&error),
+        if expired.is_empty() {
+            return;
         }
+        let (count, now) = (u64::try_from(expired.len()).unwrap_or(u64::MAX), self.tools.clock.now());
+        let destination = self.name.to_string();
+        metrics::counter!("flowgate_deliveries_expired_total", "destination" => destination).increment(count);
+        self.board.note(&self.name, |lane| {
+            lane.expired += count;
+            lane.last_expired = Some(now);
+        });
     }
 
     /// Reads what is due. `Some`: nothing is, and will not be for so long.
@@ -244,6 +263,7 @@ impl Lane {
         let is_free =
             |job: &JobId| !self.aside.contains_key(job) && !self.out.values().any(|(out, _)| out.contains(job));
         let due: Vec<JobId> = due.into_iter().filter(is_free).collect();
+        self.ready_since = self.tools.clock.elapsed();
         self.sort_out(due, now)?;
         if !self.ready.is_empty() {
             return Ok(None);
@@ -349,11 +369,16 @@ impl Lane {
             }
             Err(error) => {
                 self.breaker.abandoned(pass);
-                self.unreadable(&error);
-                let until = now.saturating_add(if error.is_of_one_change() { ASIDE } else { LOOK });
-                self.put_aside(&jobs, until, true);
+                self.stumble(&jobs, &error);
             }
         }
+    }
+
+    /// Leaves alone what could not be read or noted. Returns how long nothing else is to be done.
+    fn stumble(&mut self, jobs: &[JobId], error: &StoreError) -> Duration {
+        let pause = if error.is_of_one_change() { ASIDE } else { LOOK };
+        self.put_aside(jobs, self.tools.clock.elapsed().saturating_add(pause), true);
+        self.unreadable(error)
     }
 
     fn put_aside(&mut self, jobs: &[JobId], until: Duration, is_broken: bool) {

@@ -187,6 +187,24 @@ async fn what_is_too_late_is_closed_unsent_and_uses_up_none_of_the_rate() {
 }
 
 #[tokio::test]
+async fn what_becomes_too_late_while_the_rate_holds_it_back_uses_up_none_of_it() {
+    let mut hand =
+        Hand::new(nobody(), "expires = \"1m\"\nrate = \"1/m\"\nretry = { first = \"1h\", ceiling = \"1h\" }");
+    for token in ["one", "two", "three"] {
+        hand.bench.accept(token);
+    }
+    assert_eq!(hand.after(Duration::ZERO).0, 1);
+    hand.end_one().await;
+    hand.bench.clock.advance(Millis::from_secs(60));
+    hand.bench.accept("four");
+    assert_eq!(hand.after(Duration::ZERO).0, 1, "a minute later it is not spent on those that are late");
+    hand.lane.settle().await;
+    hand.end_one().await;
+    let expired = hand.bench.jobs().iter().filter(|job| job.state == JobState::Expired).count();
+    assert_eq!((expired, hand.bench.waiting()), (2, 2), "two that failed wait for their retry");
+}
+
+#[tokio::test]
 async fn what_an_admin_runs_again_is_sent_however_late() {
     let mut hand = Hand::new(nobody(), "expires = \"1m\"\nretry = { attempts = 1 }");
     hand.bench.accept("one");
