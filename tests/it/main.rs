@@ -34,6 +34,8 @@ mod destination_is_tested;
 mod destinations_change;
 // `flowgate demo` weathers its storm.
 mod demo;
+// A form that its user has left is told of once, with its answers.
+mod draft_is_left;
 // SIGTERM under load loses nothing and takes less than ten seconds.
 mod drain_loses_nothing;
 // Encrypted flows as phones see them, and every vector.
