@@ -98,6 +98,8 @@ mod same_bytes;
 mod program_fails;
 // Fifty copies at once make one submission.
 mod same_token_at_once;
+// The token of a WhatsApp destination ends, and the admin is told what to type until all is sent.
+mod token_ends;
 // Messages through the Cloud API: sent once, stopped by what stops all, followed by their statuses.
 mod whatsapp_messages;
 // Meta's batches, vector by vector.
