@@ -5,6 +5,7 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 
 use crate::domain::ids::{AgentName, BookingId, JobId, LeadId};
+use crate::domain::job::SPREAD_MAX;
 use crate::domain::lead::Absence;
 use crate::domain::pace::Rate;
 use crate::domain::time::Timestamp;
@@ -97,6 +98,7 @@ fn dead_letters(desk: &Desk, selection: &Selection, fate: Fate, out: &mut Out<'_
                 }
                 Ok(chosen.len() < filter.most())
             })?;
+            check_spread(*rate, chosen.len())?;
             if *dry_run {
                 return row(out, json!({"would_change": chosen.len(), "samples": samples}));
             }
@@ -105,6 +107,19 @@ fn dead_letters(desk: &Desk, selection: &Selection, fate: Fate, out: &mut Out<'_
             row(out, json!({"changed": decide_all(desk, &chosen, fate, *rate)?}))
         }
     }
+}
+
+/// Refuses a rate at which the last letters would wait for longer than any may.
+fn check_spread(rate: Option<Rate>, letters: usize) -> Result<(), AdminError> {
+    let Some(rate) = rate else { return Ok(()) };
+    if rate.behind(u64::try_from(letters).unwrap_or(u64::MAX).saturating_sub(1)) <= SPREAD_MAX {
+        return Ok(());
+    }
+    let days = SPREAD_MAX.get() / (24 * 60 * 60 * 1000);
+    Err(AdminError::invalid(format!(
+        "{letters} dead letters at {rate} would take longer than {days} days: choose a faster rate, or fewer of them (--since, --flow, \
+         --destination)"
+    )))
 }
 
 /// A slice at a time, each a commit of its own that leaves room for what comes in meanwhile. What was done stays done, and

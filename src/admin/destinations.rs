@@ -86,7 +86,8 @@ fn hint(view: &DestinationView, now: Timestamp) -> Option<String> {
              `flowgate deliveries --destination {name} --state scheduled`"
         ),
         "disabled" => format!(
-            "destination {name} is left alone, {waiting}: {}; once it is well: `flowgate destinations resume {name}`",
+            "destination {name} is left alone, {waiting}: {}; once that is mended (after a new secret or config: \
+             `flowgate reload`): `flowgate destinations resume {name}`",
             view.disabled_reason.as_deref().unwrap_or_default()
         ),
         "paused" if view.waiting > 0 => {
@@ -203,7 +204,7 @@ mod tests {
         2 deliveries wait for destination crm, the first for 10 min: `flowgate deliveries --destination crm --state scheduled`
         2 deliveries wait for destination crm, which is not in the config: put it back, or see `flowgate deliveries --destination crm --state scheduled`
         destination crm is paused, 2 deliveries wait: `flowgate destinations resume crm`
-        destination crm is left alone, 0 deliveries wait: it answered 410 Gone; once it is well: `flowgate destinations resume crm`
+        destination crm is left alone, 0 deliveries wait: it answered 410 Gone; once that is mended (after a new secret or config: `flowgate reload`): `flowgate destinations resume crm`
         destination crm fails (answered 500), 1 delivery waits: `flowgate destinations test crm` shows what it answers
         2 deliveries to crm expired unsent since the start: `flowgate deliveries --destination crm --state expired`
         ");

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use crate::domain::ids::{DestinationName, JobId};
-use crate::domain::job::Job;
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{Snapshot, StoreError};
 
@@ -61,12 +60,7 @@ impl Ahead {
         let later = snapshot.lane_behind(destination, after, CHUNK)?;
         self.after = if later.len() < CHUNK { None } else { later.last().copied() };
         // What can't be read is told by whoever delivers it, in its time.
-        let is_due = |id| matches!(snapshot.job(id), Ok(Some(job)) if is_too_far_ahead(&job, now, longest));
+        let is_due = |id| matches!(snapshot.job(id), Ok(Some(job)) if job.is_of_clock_ahead(now, longest));
         Ok(later.into_iter().map(|(_, id)| id).filter(|id| is_due(*id)).collect())
     }
-}
-
-/// One that was written in the future never waited for anything; one that failed is due within the longest delay.
-fn is_too_far_ahead(job: &Job, now: Timestamp, longest: Millis) -> bool {
-    job.created_at > now && job.attempts == 0 || job.due_at > now.plus(longest)
 }

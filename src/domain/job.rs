@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::ids::{LeadId, SubmissionId};
 use super::time::{Millis, Timestamp};
 
+/// Dead letters that run again at a rate are spread over so long at the most. What is due later still was written by a clock that
+/// ran ahead.
+pub const SPREAD_MAX: Millis = Millis::from_secs(7 * 24 * 60 * 60);
+
 /// What a job does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -195,6 +199,18 @@ impl Job {
     pub const fn was_revived(&self) -> bool {
         self.attempts_since_revival < self.attempts
     }
+
+    /// Whether its time was written by a clock that ran ahead and was set back since: waiting for that clock to get there again
+    /// could take days. `longest`: no retry is further away.
+    #[must_use]
+    pub fn is_of_clock_ahead(&self, now: Timestamp, longest: Millis) -> bool {
+        if self.attempts_since_revival > 0 {
+            return self.due_at > now.plus(longest);
+        }
+        let was_made_ahead = self.created_at > now && self.due_at >= self.created_at;
+        // Made right, and due later than that: an admin runs dead letters again at a rate, or it waits for somebody.
+        was_made_ahead || self.due_at > now.plus(SPREAD_MAX.max(longest))
+    }
 }
 
 /// A dead letter, as the file has it: all of it, whatever happens to the rows that it came from.
@@ -213,6 +229,29 @@ pub struct DeadLetter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_taken_for_one_of_a_clock_that_ran_ahead_where_nothing_else_explains_it() {
+        const HOUR: u64 = 60 * 60 * 1000;
+        let at = |hours: u64| Timestamp::from_millis(hours * HOUR);
+        let is_ahead = |created: u64, due: u64, attempts_since_revival, now: u64| {
+            let job = Job {
+                created_at: at(created),
+                due_at: at(due),
+                attempts_since_revival,
+                ..Job::new(JobKind::Process, None, at(0))
+            };
+            job.is_of_clock_ahead(at(now), Millis::new(24 * HOUR))
+        };
+        assert!(!is_ahead(1000, 1000, 0, 1000), "due now");
+        assert!(is_ahead(1001, 1001, 0, 1000), "made in an hour, as it says");
+        assert!(is_ahead(1001, 1003, 0, 1000), "and waited for its customer");
+        assert!(!is_ahead(1000, 1168, 0, 1000), "one of many that an admin spread over a week");
+        assert!(!is_ahead(1100, 1050, 0, 1000), "the same, of a job that the clock which ran ahead had made");
+        assert!(is_ahead(1000, 1169, 0, 1000), "no rate goes so far");
+        assert!(!is_ahead(1000, 1024, 1, 1000), "a retry");
+        assert!(is_ahead(1000, 1025, 1, 1000), "no retry waits so long");
+    }
 
     #[test]
     fn the_table_of_states_is_all_there_is() {

@@ -17,7 +17,6 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use crate::clock::Clock;
 use crate::current::Current;
 use crate::domain::ids::{AgentName, JobId, LeadId, SubmissionId};
-use crate::domain::job::Job;
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{Finished, Snapshot, Store, StoreError};
 
@@ -207,11 +206,12 @@ impl Feeder {
     fn search_ahead(&mut self, snapshot: &Snapshot, now: Timestamp) -> Result<bool, StoreError> {
         let Some(after) = self.ahead else { return Ok(true) };
         let later = snapshot.due(Some(after), Timestamp::MAX, CHUNK)?;
+        let longest = self.rules.get().retry.overdue_horizon();
         for entry in &later {
             if self.places() == 0 {
                 return Ok(false);
             }
-            if snapshot.job(entry.1)?.is_some_and(|job| self.is_too_far_ahead(&job, now)) {
+            if snapshot.job(entry.1)?.is_some_and(|job| job.is_of_clock_ahead(now, longest)) {
                 self.give(entry.1, false);
             }
             self.ahead = Some(*entry);
@@ -220,15 +220,6 @@ impl Feeder {
             self.ahead = None;
         }
         Ok(true)
-    }
-
-    /// A job that never ran is due from the beginning; one that failed is due within the longest delay.
-    fn is_too_far_ahead(&self, job: &Job, now: Timestamp) -> bool {
-        let longest = match job.attempts_since_revival {
-            0 => Millis::ZERO,
-            _ => self.rules.get().retry.overdue_horizon(),
-        };
-        job.due_at > now.plus(longest)
     }
 
     /// How many more may be out.

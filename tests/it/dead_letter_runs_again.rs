@@ -1,9 +1,10 @@
 //! A job whose flow has gone from the config fails, is tried again, becomes a dead letter that is kept whole, and runs
 //! when the flow is back.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::form::Form;
+use crate::support::http::signed_post;
 use crate::support::{PLAIN_FLOW, Server, eventually};
 
 const HASTE: &str = "\n[retry]\nfirst = \"50ms\"\nceiling = \"100ms\"\nattempts = 3\n";
@@ -52,6 +53,43 @@ fn a_job_without_its_flow_becomes_a_dead_letter_and_runs_when_the_flow_is_back()
     let submission = server.row(&["submissions", "show", &submission]);
     assert_eq!((&submission["state"], &submission["agent"]), (&"done".into(), &"Ann".into()), "{submission}");
     assert!(server.rows(&["dead", "list"]).is_empty());
+}
+
+#[test]
+fn dead_letters_that_run_again_at_a_rate_wait_for_their_time_over_a_crash() {
+    let mut server = Server::start(&format!("{PLAIN_FLOW}{HASTE}"));
+    let message = |id| {
+        json!({"from": "15550000001", "id": id, "timestamp": "1767225601", "type": "interactive",
+        "interactive": {"type": "nfm_reply", "nfm_reply": {"name": "flow", "body": "Sent", "response_json": "oops"}}})
+    };
+    let messages = ["wamid.1", "wamid.2", "wamid.3"].map(message);
+    let value = json!({"messaging_product": "whatsapp", "metadata": {"phone_number_id": "1"}, "messages": messages});
+    let entry = json!([{"id": "1", "changes": [{"field": "messages", "value": value}]}]);
+    let body = json!({"object": "whatsapp_business_account", "entry": entry}).to_string();
+    assert_eq!(server.connect().exchange(&signed_post("/webhook", body.as_bytes())).unwrap().status, 200);
+    assert_eq!(server.rows(&["dead", "list"]).len(), 3);
+
+    assert_eq!(server.row(&["dead", "retry", "--all", "--rate", "1/h"])["changed"], 3);
+    let first_is_dead_again = |server: &Server| server.rows(&["dead", "list"]).len() == 1;
+    for crashed in [false, true] {
+        if crashed {
+            server.kill9();
+            server.start_again();
+        }
+        eventually("the first has run", || first_is_dead_again(&server).then_some(()));
+        // Whatever is due is handed out before this one.
+        let token = format!("crashed: {crashed}");
+        assert!(server.post("/form", &Form::new(&token)).is_accepted());
+        eventually("another job is done", || {
+            server.submissions().iter().any(|row| row["flow_token"] == *token && row["state"] == "done").then_some(())
+        });
+        let jobs = server.rows(&["jobs", "list", "--limit", "0"]);
+        let waiting: Vec<&Value> = jobs.iter().filter(|job| job["state"] == "scheduled").collect();
+        assert_eq!(waiting.len(), 2, "{jobs:?}");
+        let due = |job: &Value| job["due_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        let apart = due(waiting[0]).duration_since(due(waiting[1]));
+        assert_eq!((apart.as_secs(), &waiting[0]["attempts"]), (3600, &json!(0)), "{waiting:?}");
+    }
 }
 
 #[test]

@@ -34,6 +34,8 @@ mod destination_is_tested;
 mod destinations_change;
 // `flowgate demo` weathers its storm.
 mod demo;
+// A form that its user has left is told of once, with its answers.
+mod draft_is_left;
 // SIGTERM under load loses nothing and takes less than ten seconds.
 mod drain_loses_nothing;
 // Encrypted flows as phones see them, and every vector.
@@ -97,6 +99,8 @@ mod same_bytes;
 mod program_fails;
 // Fifty copies at once make one submission.
 mod same_token_at_once;
+// The token of a WhatsApp destination ends, and the admin is told what to type until all is sent.
+mod token_ends;
 // Messages through the Cloud API: sent once, stopped by what stops all, followed by their statuses.
 mod whatsapp_messages;
 // Meta's batches, vector by vector.

@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::support::{Office, agent};
+use super::support::{Office, START, agent};
 use crate::admin::{AgentSettings, ErrorCode, Filter, Question, Selection};
 use crate::domain::ids::{BookingId, JobId, LeadId};
+use crate::domain::pace::Rate;
+use crate::domain::time::{Millis, Timestamp};
 
 fn all(dry_run: bool) -> Selection {
     Selection::All { filter: Filter::default(), dry_run, rate: None }
@@ -46,6 +48,29 @@ fn a_limit_takes_the_newest_dead_letters() {
     );
     let left = office.rows(Question::DeadLetters(Filter::default())).unwrap();
     assert_eq!(left.iter().map(|letter| letter["id"].clone()).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn at_a_rate_they_are_spread_over_a_week_at_the_most() {
+    let office = Office::new();
+    for token in ["a", "b", "c"] {
+        let job = office.accept(token);
+        office.bury(job, "the flow has gone");
+    }
+    let at =
+        |rate: Rate, dry_run| Question::Retry(Selection::All { filter: Filter::default(), dry_run, rate: Some(rate) });
+    // No such slow rate can be typed: it stands for many more letters.
+    let slow = Rate { count: 1, per: Millis::from_secs(4 * 24 * 60 * 60) };
+    for dry_run in [true, false] {
+        let refusal = office.refusal(at(slow, dry_run));
+        assert_eq!(refusal.code, ErrorCode::Invalid);
+        assert!(refusal.message.contains("3 dead letters at 1/h would take longer than 7 days"), "{}", refusal.message);
+    }
+    assert_eq!(dead(&office), 3);
+    office.row(at(Rate::parse("1/h").unwrap(), false));
+    let due = office.store.look(|read| read.due(None, Timestamp::MAX, usize::MAX)).unwrap();
+    let hours: Vec<u64> = due.iter().map(|(at, _)| at.since(START).get() / 3_600_000).collect();
+    assert_eq!((hours, due[0].1), (vec![0, 1, 2], JobId::new(1)), "the oldest first");
 }
 
 #[test]

@@ -37,7 +37,7 @@ enum Verb {
         /// Run it with this message, or send this body, in place of its own, which is kept: JSON, or a file with it
         #[arg(long, value_name = "JSON|FILE", value_parser = args::payload, conflicts_with = "all")]
         payload: Option<String>,
-        /// So many at a time: 10/s, 100/m, 1000/h; they are scheduled at once, and stay so over a restart
+        /// So many at a time: 10/s, 100/m, 1000/h, over a week at the most; they are scheduled at once, and stay so over a restart
         #[arg(long, value_name = "RATE", value_parser = Rate::parse, conflicts_with = "id")]
         rate: Option<Rate>,
     },

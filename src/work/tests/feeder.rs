@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::support::{Desk, START, carry};
 use crate::domain::ids::JobId;
-use crate::domain::job::{Job, JobState};
+use crate::domain::job::{Attempt, Job, JobState};
+use crate::domain::retry::Verdict;
 use crate::domain::time::Millis;
-use crate::store::{RowProblem, StoreError};
+use crate::store::{Fail, ReviveMany, RowProblem, StoreError};
 use crate::work::out::{Ending, Task};
 
 const SECOND: Millis = Millis::from_secs(1);
@@ -128,6 +129,32 @@ fn a_retry_that_lies_ahead_stays_there_when_the_clock_is_set_back() {
     // Further ahead than any retry can be.
     desk.clock.jump_to(START.minus(Millis::from_secs(25 * 3600)));
     assert_eq!(desk.work(), [job]);
+}
+
+#[test]
+fn dead_letters_that_run_again_at_a_rate_keep_their_times_over_a_crash_and_a_clock_that_is_set_back() {
+    let desk = Desk::new();
+    let letters = ["a", "b", "c"].map(|token| desk.accept(token));
+    for job in letters {
+        let attempt = Attempt { number: 0, started_at: START, took: Millis::ZERO, error: Some("no".to_owned()) };
+        desk.store.ask(Fail { job, attempt, verdict: Verdict::Dead }).unwrap();
+    }
+    let due = letters.into_iter().zip(0..).map(|(job, hour)| (job, START.plus(Millis::new(hour * HOUR.get()))));
+    desk.store.ask(ReviveMany { jobs: due.collect() }).unwrap();
+
+    let path = desk.folder.path();
+    std::fs::copy(path.join("data.redb"), path.join("crashed.redb")).unwrap();
+    let Desk { folder, store, .. } = desk;
+    store.close().unwrap();
+    let mut desk = Desk::at(folder, "crashed.redb", 100, carry);
+    assert_eq!(desk.work(), letters[..1], "a suspect");
+    assert!(desk.work().is_empty());
+    desk.clock.advance(HOUR);
+    assert_eq!(desk.work(), letters[1..2]);
+    desk.clock.jump_to(START.plus(Millis::from_secs(60)));
+    assert!(desk.work().is_empty());
+    desk.clock.advance(Millis::new(2 * HOUR.get()));
+    assert_eq!(desk.work(), letters[2..]);
 }
 
 /// A desk whose store starts on the file that a killed process left.
