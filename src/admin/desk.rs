@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::clock::Clock;
 use crate::current::Current;
+use crate::domain::event::EventKind;
 use crate::domain::gauge::Reading;
 use crate::domain::ids::{AgentId, DestinationName, FlowName, JobId};
 use crate::domain::time::Timestamp;
@@ -41,8 +42,8 @@ pub struct Live {
     pub reload: Arc<dyn Fn() -> Result<ReloadView, AdminError> + Send + Sync>,
 }
 
-/// Sends a test to a destination, and gives what came of it.
-pub type Test = dyn Fn(&DestinationName) -> Result<TestView, AdminError> + Send + Sync;
+/// Sends a test, or an example of an event, to a destination, and gives what came of it.
+pub type Test = dyn Fn(&DestinationName, Option<EventKind>) -> Result<TestView, AdminError> + Send + Sync;
 
 /// Answers questions about one store.
 #[derive(Clone)]
@@ -82,7 +83,7 @@ impl Desk {
             Question::Destinations => destinations::list(self, out),
             Question::PauseDestination { name } => destinations::pause(self, &name, true, out),
             Question::ResumeDestination { name } => destinations::pause(self, &name, false, out),
-            Question::TestDestination { name } => destinations::test(self, &name, out),
+            Question::TestDestination { name, event } => destinations::test(self, &name, event, out),
             Question::Leads(filter) => lists::leads(self, &filter, out),
             Question::Lead { id } => lists::lead(self, id, out),
             Question::Agents(filter) => lists::agents(self, &filter, out),
@@ -123,8 +124,8 @@ impl Desk {
     }
 
     /// Sends a test to a destination.
-    pub(super) fn test(&self, name: &DestinationName) -> Result<TestView, AdminError> {
-        (self.live.as_ref().ok_or_else(AdminError::no_server)?.test)(name)
+    pub(super) fn test(&self, name: &DestinationName, event: Option<EventKind>) -> Result<TestView, AdminError> {
+        (self.live.as_ref().ok_or_else(AdminError::no_server)?.test)(name, event)
     }
 
     pub(super) fn read(&self) -> Result<Snapshot, AdminError> {

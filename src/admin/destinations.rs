@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::delivery::Standstill;
+use crate::domain::event::EventKind;
 use crate::domain::ids::DestinationName;
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{PauseDestination, Snapshot, StoreError, Waiting};
@@ -112,8 +113,13 @@ pub(super) fn pause(desk: &Desk, name: &DestinationName, paused: bool, out: &mut
 }
 
 /// Sends a test, and shows what came of it; an error follows where it was not taken.
-pub(super) fn test(desk: &Desk, name: &DestinationName, out: &mut Out<'_>) -> Result<(), AdminError> {
-    tell_test(desk.test(name)?, out)
+pub(super) fn test(
+    desk: &Desk,
+    name: &DestinationName,
+    event: Option<EventKind>,
+    out: &mut Out<'_>,
+) -> Result<(), AdminError> {
+    tell_test(desk.test(name, event)?, out)
 }
 
 /// Shows a test that was made in whatever process.

@@ -86,6 +86,9 @@ pub enum Question {
     TestDestination {
         /// Which.
         name: DestinationName,
+        /// What it is sent an example of; `None`: a test, or what its templates are for.
+        #[serde(default)]
+        event: Option<EventKind>,
     },
     /// Leads, newest first.
     Leads(Filter),

@@ -23,7 +23,7 @@ pub fn ask(config: &Config, question: Question, out: &mut dyn FnMut(Value) -> bo
         None => match question {
             Question::Reload | Question::RestartGateway { .. } => Err(AdminError::no_server()),
             // It needs nothing of the file.
-            Question::TestDestination { name } => tell_test(test_send::from_here(config, &name)?, out),
+            Question::TestDestination { name, event } => tell_test(test_send::from_here(config, &name, event)?, out),
             question => ask_file(config, question, out),
         },
     }

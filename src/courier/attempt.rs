@@ -42,7 +42,12 @@ impl Trial {
         let Some(outgoing) = outgoing else { return Ok(Answered::Over) };
         let at = self.tools.clock.now();
         let body = match &self.recipient.rule.means {
-            Means::Webhook(_) => outgoing.body.clone(),
+            Means::Webhook(rule) => {
+                match rule.body.render(outgoing.event.kind, &outgoing.delivery.message_id, &outgoing.body) {
+                    Ok(body) => body.into(),
+                    Err(why) => return self.refuse(&outgoing, why.to_string(), at).await,
+                }
+            }
             Means::Whatsapp(rule) => match self.prepare(rule, &outgoing, at).await? {
                 Some(body) => body,
                 None => return Ok(Answered::Over),
@@ -76,20 +81,23 @@ impl Trial {
                 tracing::debug!(job.id = self.job.get(), job.next_at = %at, "a delivery waits");
                 self.store(HoldDelivery { job: self.job, at, until }).await.map(|()| None)
             }
-            Next::Refuse(why) => {
-                let attempt = Attempt { number: 0, started_at: now, took: Millis::ZERO, error: Some(why) };
-                let note = NoteDelivery {
-                    job: self.job,
-                    attempt: Attempt { number: outgoing.job.attempts.saturating_add(1), ..attempt },
-                    exchange: Exchange::default(),
-                    failed: Some(Verdict::Dead),
-                    disable: None,
-                    trace: None,
-                };
-                self.tell(outgoing, &note, Duration::ZERO);
-                self.store(note).await.map(|_| None)
-            }
+            Next::Refuse(why) => self.refuse(outgoing, why, now).await.map(|_| None),
         }
+    }
+
+    /// Gives it up, which is noted: it can't be sent as it is.
+    async fn refuse(&self, outgoing: &Outgoing, why: String, now: Timestamp) -> Result<Answered, StoreError> {
+        let number = outgoing.job.attempts.saturating_add(1);
+        let note = NoteDelivery {
+            job: self.job,
+            attempt: Attempt { number, started_at: now, took: Millis::ZERO, error: Some(why) },
+            exchange: Exchange::default(),
+            failed: Some(Verdict::Dead),
+            disable: None,
+            trace: None,
+        };
+        self.tell(outgoing, &note, Duration::ZERO);
+        self.store(note).await.map(|_| Answered::Over)
     }
 
     /// What is written down.

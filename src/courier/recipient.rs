@@ -1,12 +1,15 @@
 //! A destination with its secrets at hand.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
+use hyper::Uri;
 use hyper::header::{HeaderName, HeaderValue};
 
 use crate::config::{Destination, Means};
 use crate::domain::ids::DestinationName;
+use crate::outgoing::without_token;
 use crate::signing::SigningKey;
 
 /// Who is told, and as whom. Its secrets are not shown.
@@ -23,6 +26,8 @@ pub struct Recipient {
 pub enum Credentials {
     /// A webhook.
     Webhook {
+        /// Where it is.
+        endpoint: Endpoint,
         /// What messages are signed with, newest first.
         keys: Vec<SigningKey>,
         /// Headers that it asks for. Sensitive ones are marked as such.
@@ -35,7 +40,51 @@ pub enum Credentials {
     },
 }
 
+/// Where a webhook is. `Debug` shows its host alone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    url: Uri,
+    is_secret: bool,
+}
+
+impl Endpoint {
+    /// The URL `url`, which whoever knows it may post to where it `is_secret`.
+    #[must_use]
+    pub const fn new(url: Uri, is_secret: bool) -> Self {
+        Self { url, is_secret }
+    }
+
+    /// An answer without what is secret of the URL: some repeat where they were asked.
+    #[must_use]
+    pub fn hide_in(&self, answer: &str) -> String {
+        let whole = self.url.path_and_query().map_or("", |path| path.as_str());
+        let secrets = [whole, self.url.path()].into_iter().filter(|secret| self.is_secret && secret.len() > 1);
+        secrets.fold(answer.to_owned(), |answer, secret| without_token(&answer, secret))
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Endpoint").field(&self.url.host().unwrap_or_default()).finish()
+    }
+}
+
 impl Recipient {
+    /// Where it is asked.
+    #[must_use]
+    pub fn url(&self) -> Option<&Uri> {
+        match &self.credentials {
+            Credentials::Webhook { endpoint, .. } => Some(&endpoint.url),
+            Credentials::Whatsapp { .. } => self.rule.means.url(),
+        }
+    }
+
+    /// The host that is asked, with its port if one is written.
+    #[must_use]
+    pub fn host(&self) -> String {
+        self.url().and_then(Uri::authority).map(|authority| authority.as_str().to_owned()).unwrap_or_default()
+    }
+
     /// Whether it is told in the same way. Where a secret stands makes no difference.
     #[must_use]
     pub fn is_told_like(&self, other: &Self) -> bool {
@@ -43,13 +92,13 @@ impl Recipient {
         let Destination { means, concurrency, rate, timeout, breaker, retry, allow_private, ordered } = one;
         let same_pace = (*concurrency, *rate, *timeout) == (two.concurrency, two.rate, two.timeout);
         let same_patience = *breaker == two.breaker && *retry == two.retry;
-        let same_address =
-            means.url() == two.means.url() && *allow_private == two.allow_private && *ordered == two.ordered;
+        let same_address = self.url() == other.url() && *allow_private == two.allow_private && *ordered == two.ordered;
         let same_words = match (means, &two.means) {
             (Means::Whatsapp(one), Means::Whatsapp(two)) => {
                 let same_waits = one.status_wait == two.status_wait && one.customer_wait == two.customer_wait;
                 same_waits && one.to == two.to && one.messages == two.messages
             }
+            (Means::Webhook(one), Means::Webhook(two)) => one.body == two.body,
             _ => true,
         };
         same_pace && same_patience && same_address && same_words && self.credentials == other.credentials

@@ -23,7 +23,9 @@ impl Notice {
         let nothing = Value::Null;
         let data = Data(event.get("data").unwrap_or(&nothing));
         let kind = event.get("type").and_then(Value::as_str).unwrap_or_default();
+        let is_test = data.0.get("test").and_then(Value::as_bool).unwrap_or_default();
         let headline = match EventKind::named(kind) {
+            Some(kind) if is_test => format!("Test: {}", headline(kind, &data)),
             Some(kind) => headline(kind, &data),
             None => data.at("/message").unwrap_or_else(|| kind.to_owned()),
         };
@@ -201,6 +203,9 @@ mod tests {
         assert_eq!(Notice::of(corrected.as_object().unwrap()).plain(), "Lead ? of a flow goes to somebody");
         let test = json!({"type": "test", "data": {"message": "This is a test."}});
         assert_eq!(Notice::of(test.as_object().unwrap()).plain(), "This is a test.");
+        let example = json!({"type": "job.dead", "data": {"job": {"id": 7}, "test": true}});
+        let headline = Notice::of(example.as_object().unwrap()).headline;
+        assert_eq!(headline, "Test: Job 7 can't be done and is a dead letter now");
     }
 
     #[test]

@@ -4,7 +4,9 @@ use clap::{Args, Subcommand};
 
 use super::Asked;
 use crate::admin::Question;
+use crate::cli::args;
 use crate::cli::show::Look;
+use crate::domain::event::EventKind;
 use crate::domain::ids::DestinationName;
 
 /// Those who are told what happens here
@@ -23,7 +25,13 @@ enum Verb {
     /// Tells one again, also where it had said that it wants no more
     Resume(Name),
     /// Sends one a signed test and shows what came back; no delivery comes of it
-    Test(Name),
+    Test {
+        #[command(flatten)]
+        which: Name,
+        /// Send an example of this event, rather than a test; where the body is a template of one's own, an example is sent anyway
+        #[arg(long, value_name = "EVENT", value_parser = args::event)]
+        event: Option<EventKind>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -40,7 +48,7 @@ impl Destinations {
         match self.verb.unwrap_or(Verb::List) {
             Verb::Pause(Name { name }) => Asked::whole(Question::PauseDestination { name }),
             Verb::Resume(Name { name }) => Asked::whole(Question::ResumeDestination { name }),
-            Verb::Test(Name { name }) => Asked::whole(Question::TestDestination { name }),
+            Verb::Test { which: Name { name }, event } => Asked::whole(Question::TestDestination { name, event }),
             Verb::List => {
                 let columns = &[
                     ("NAME", "name"),

@@ -10,7 +10,10 @@ use crate::admin::{AdminError, LaneView, TestView};
 use crate::cli::test_send;
 use crate::clock::Clock;
 use crate::courier::{Courier, LaneState};
+use crate::current::Current;
+use crate::domain::event::EventKind;
 use crate::domain::ids::DestinationName;
+use crate::domain::routes::Routes;
 use crate::domain::time::{Millis, Timestamp};
 
 /// The lanes of a running server, for its desk.
@@ -19,6 +22,7 @@ pub(super) struct Outside {
     pub(super) courier: Arc<Courier>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) runtime: Handle,
+    pub(super) routes: Current<Routes>,
 }
 
 impl Outside {
@@ -33,10 +37,11 @@ impl Outside {
         lanes.into_iter().map(|(name, state)| (name, view(state, at))).collect()
     }
 
-    /// Sends a test to one of them.
-    pub(super) fn test(&self, name: &DestinationName) -> Result<TestView, AdminError> {
+    /// Sends a test to one of them, or an example of `event`.
+    pub(super) fn test(&self, name: &DestinationName, event: Option<EventKind>) -> Result<TestView, AdminError> {
         let recipient = self.courier.recipient(name).ok_or_else(|| AdminError::no_destination(name))?;
-        test_send::on(&self.runtime, self.courier.sender(), recipient, name, Arc::clone(&self.clock))
+        let event = event.or_else(|| test_send::usual(&recipient.rule, &self.routes.get(), name));
+        test_send::on(&self.runtime, self.courier.sender(), recipient, (name, event), Arc::clone(&self.clock))
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::clock::{Clock, Entropy, ManualClock};
-use crate::config::Config;
-use crate::courier::{Credentials, Recipient, Recipients, Sender, Tools};
+use crate::config::{Config, Destination};
+use crate::courier::{Credentials, Endpoint, Recipient, Recipients, Sender, Tools};
 use crate::domain::arrival::{Arrival, Form};
 use crate::domain::ids::{DestinationName, FlowName};
 use crate::domain::time::Timestamp;
@@ -67,9 +67,11 @@ impl Bench {
 
     pub fn recipients(&self) -> Recipients {
         let ready = |(name, rule): (&DestinationName, &_)| {
+            let rule: &Destination = rule;
+            let endpoint = Endpoint::new(rule.means.url().unwrap().clone(), false);
             let recipient = Recipient {
-                rule: Clone::clone(rule),
-                credentials: Credentials::Webhook { keys: Vec::new(), headers: Vec::new() },
+                rule: rule.clone(),
+                credentials: Credentials::Webhook { endpoint, keys: Vec::new(), headers: Vec::new() },
             };
             (name.clone(), Arc::new(recipient))
         };
