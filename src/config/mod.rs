@@ -175,7 +175,7 @@ impl Config {
         });
         let routes =
             Routes { flows: routes, alerts: alerts.unwrap_or_default(), ordered: destinations::ordered(&destinations) };
-        body::try_out(root, &destinations, &routes, folder);
+        body::trial::try_out(root, &destinations, &routes, folder);
         let names: Vec<&str> = flows.keys().map(FlowName::as_str).collect();
         Self {
             gateways: gateways::read(root, &names, folder),

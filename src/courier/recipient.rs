@@ -12,6 +12,9 @@ use crate::domain::ids::DestinationName;
 use crate::outgoing::without_token;
 use crate::signing::SigningKey;
 
+/// Shorter parts of a URL are words, or names that are no secret by themselves.
+const TOKEN_CHARS: usize = 16;
+
 /// Who is told, and as whom. Its secrets are not shown.
 #[derive(Clone, Debug)]
 pub struct Recipient {
@@ -57,8 +60,12 @@ impl Endpoint {
     /// An answer without what is secret of the URL: some repeat where they were asked.
     #[must_use]
     pub fn hide_in(&self, answer: &str) -> String {
+        if !self.is_secret {
+            return answer.to_owned();
+        }
         let whole = self.url.path_and_query().map_or("", |path| path.as_str());
-        let secrets = [whole, self.url.path()].into_iter().filter(|secret| self.is_secret && secret.len() > 1);
+        let parts = whole.split(['/', '?', '&', '=']).filter(|part| part.len() >= TOKEN_CHARS);
+        let secrets = [whole, self.url.path()].into_iter().filter(|path| path.len() > 1).chain(parts);
         secrets.fold(answer.to_owned(), |answer, secret| without_token(&answer, secret))
     }
 }
@@ -107,3 +114,33 @@ impl Recipient {
 
 /// All of them.
 pub type Recipients = BTreeMap<DestinationName, Arc<Recipient>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(is_secret: bool) -> Endpoint {
+        let url =
+            "https://chat.example/api/webhooks/1234/aBcDeFgHiJkLmNoP?thread=7&sig=zYxWvUtSrQpOnMlK".parse().unwrap();
+        Endpoint::new(url, is_secret)
+    }
+
+    #[test]
+    fn an_answer_that_repeats_where_it_was_asked_does_not_show_what_is_secret_of_it() {
+        for (answer, shown) in [
+            ("no /api/webhooks/1234/aBcDeFgHiJkLmNoP?thread=7&sig=zYxWvUtSrQpOnMlK here", "no … here"),
+            ("{\"path\":\"/api/webhooks/1234/aBcDeFgHiJkLmNoP\"}", "{\"path\":\"…\"}"),
+            ("bad token aBcDeFgHiJkLmNoP", "bad token …"),
+            ("sig zYxWvUtSrQpOnMlK of thread 7", "sig … of thread 7"),
+            ("no webhook 1234", "no webhook 1234"),
+        ] {
+            assert_eq!(endpoint(true).hide_in(answer), shown);
+            assert_eq!(endpoint(false).hide_in(answer), answer);
+        }
+    }
+
+    #[test]
+    fn a_url_is_not_shown_while_looking_for_mistakes_either() {
+        assert_eq!(format!("{:?}", endpoint(false)), "Endpoint(\"chat.example\")");
+    }
+}
