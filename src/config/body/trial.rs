@@ -152,4 +152,23 @@ mod tests {
         let answers = "body = { text = '[{{ data.submission.answers.whatever }}, {{ data.draft.answers.a.b }}]' }";
         accepted(&format!("{HEAD}\n{answers}"));
     }
+
+    #[test]
+    fn the_examples_of_the_documentation_can_be_copied() {
+        let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/destinations.md");
+        let text = std::fs::read_to_string(docs).unwrap();
+        let flow = FLOW.replace("[flows.form]", "[flows.appointment]");
+        for chapter in ["\n## Chats\n", "\n## A shape of one's own\n"] {
+            let (_, chapter) = text.split_once(chapter).unwrap();
+            let (_, example) = chapter.split_once("```toml\n").unwrap();
+            let (example, _) = example.split_once("```").unwrap();
+            let names: Vec<String> = example
+                .lines()
+                .filter_map(|line| Some(format!("{:?}", line.strip_prefix("[destinations.")?.strip_suffix(']')?)))
+                .collect();
+            assert!(names.len() > 1, "{example}");
+            let config = accepted(&format!("{flow}\ndeliver = [{}]\n{example}", names.join(", ")));
+            assert_eq!(config.destinations.len(), names.len());
+        }
+    }
 }
