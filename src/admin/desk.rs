@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::clock::Clock;
 use crate::current::Current;
+use crate::domain::event::EventKind;
 use crate::domain::gauge::Reading;
 use crate::domain::ids::{AgentId, DestinationName, FlowName, JobId};
 use crate::domain::phone_number::PhoneNumber;
@@ -42,8 +43,9 @@ pub struct Live {
     pub reload: Arc<dyn Fn() -> Result<ReloadView, AdminError> + Send + Sync>,
 }
 
-/// Sends a test to a destination, and gives what came of it.
-pub type Test = dyn Fn(&DestinationName, Option<&PhoneNumber>) -> Result<TestView, AdminError> + Send + Sync;
+/// Sends a test to a destination, or an example of an event, and gives what came of it. The number is whom to write to.
+pub type Test =
+    dyn Fn(&DestinationName, Option<&PhoneNumber>, Option<EventKind>) -> Result<TestView, AdminError> + Send + Sync;
 
 /// Answers questions about one store.
 #[derive(Clone)]
@@ -83,7 +85,7 @@ impl Desk {
             Question::Destinations => destinations::list(self, out),
             Question::PauseDestination { name } => destinations::pause(self, &name, true, out),
             Question::ResumeDestination { name } => destinations::pause(self, &name, false, out),
-            Question::TestDestination { name, to } => destinations::test(self, &name, to.as_ref(), out),
+            Question::TestDestination { name, to, event } => destinations::test(self, &name, to.as_ref(), event, out),
             Question::Leads(filter) => lists::leads(self, &filter, out),
             Question::Lead { id } => lists::lead(self, id, out),
             Question::Agents(filter) => lists::agents(self, &filter, out),
@@ -124,8 +126,13 @@ impl Desk {
     }
 
     /// Sends a test to a destination.
-    pub(super) fn test(&self, name: &DestinationName, to: Option<&PhoneNumber>) -> Result<TestView, AdminError> {
-        (self.live.as_ref().ok_or_else(AdminError::no_server)?.test)(name, to)
+    pub(super) fn test(
+        &self,
+        name: &DestinationName,
+        to: Option<&PhoneNumber>,
+        event: Option<EventKind>,
+    ) -> Result<TestView, AdminError> {
+        (self.live.as_ref().ok_or_else(AdminError::no_server)?.test)(name, to, event)
     }
 
     pub(super) fn read(&self) -> Result<Snapshot, AdminError> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::delivery::Standstill;
+use crate::domain::event::EventKind;
 use crate::domain::ids::DestinationName;
 use crate::domain::phone_number::PhoneNumber;
 use crate::domain::time::{Millis, Timestamp};
@@ -137,9 +138,10 @@ pub(super) fn test(
     desk: &Desk,
     name: &DestinationName,
     to: Option<&PhoneNumber>,
+    event: Option<EventKind>,
     out: &mut Out<'_>,
 ) -> Result<(), AdminError> {
-    tell_test(desk.test(name, to)?, out)
+    tell_test(desk.test(name, to, event)?, out)
 }
 
 /// Shows a test that was made in whatever process.

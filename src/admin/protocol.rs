@@ -90,6 +90,9 @@ pub enum Question {
         /// Whom to write to, where it writes to people. `None`: nobody; it is only asked about itself.
         #[serde(default)]
         to: Option<PhoneNumber>,
+        /// What a webhook is sent an example of; `None`: a test, or what its templates are for.
+        #[serde(default)]
+        event: Option<EventKind>,
     },
     /// Leads, newest first.
     Leads(Filter),

@@ -23,7 +23,9 @@ pub fn ask(config: &Config, question: Question, out: &mut dyn FnMut(Value) -> bo
         None => match question {
             Question::Reload | Question::RestartGateway { .. } => Err(AdminError::no_server()),
             // It needs nothing of the file.
-            Question::TestDestination { name, to } => tell_test(Test::here(config, name, to)?.send()?, out),
+            Question::TestDestination { name, to, event } => {
+                tell_test(Test::here(config, name, to, event)?.send()?, out)
+            }
             question => ask_file(config, question, out),
         },
     }

@@ -1,4 +1,4 @@
-//! Destinations made ready to be told: their secrets, from the places that the config names.
+//! Destinations made ready to be told: their secrets, a URL among them, from the places that the config names.
 //!
 //! What a secret's text may look like is `crate::signing`'s, sending is `crate::courier`'s.
 
@@ -7,9 +7,10 @@ use std::sync::Arc;
 use hyper::header::{HeaderName, HeaderValue};
 
 use crate::config::{
-    Config, Destination, GatewayTexts, Means, Secret, SecretError, SecretRef, WebhookRule, WhatsappRule,
+    Address, Config, Destination, GatewayTexts, Means, Secret, SecretError, SecretRef, WebhookRule, WhatsappRule,
+    webhook_url,
 };
-use crate::courier::{Credentials, Recipient, Recipients};
+use crate::courier::{Credentials, Endpoint, Recipient, Recipients};
 use crate::domain::ids::DestinationName;
 use crate::signing::{InvalidSigningKey, SigningKey};
 
@@ -36,6 +37,16 @@ pub enum NoRecipient {
         key: String,
         /// Where it was looked for.
         place: String,
+    },
+    /// It is no URL to post to.
+    #[error("destination {destination}: url: what is in {place} {why}")]
+    NoUrl {
+        /// The destination.
+        destination: DestinationName,
+        /// Where it is.
+        place: String,
+        /// Why not, without repeating it.
+        why: &'static str,
     },
     /// It is no secret to sign with.
     #[error("destination {destination}: the secret in {place} can't be used: {source}")]
@@ -90,7 +101,7 @@ pub(super) fn read_all(config: &Config, before: &Recipients) -> (Recipients, Vec
 /// One made ready.
 pub(super) fn recipient(destination: &DestinationName, rule: &Destination) -> Result<Recipient, NoRecipient> {
     let credentials = match &rule.means {
-        Means::Webhook(webhook) => of_webhook(destination, webhook)?,
+        Means::Webhook(webhook) => of_webhook(destination, webhook, rule.allow_private)?,
         Means::Whatsapp(whatsapp) => of_whatsapp(destination, whatsapp)?,
         Means::Gateway(gateway) => of_gateway(destination, gateway)?,
     };
@@ -118,7 +129,27 @@ fn key(destination: &DestinationName, name: &str, place: &SecretRef, prefix: &st
     Ok(value)
 }
 
-fn of_webhook(destination: &DestinationName, rule: &WebhookRule) -> Result<Credentials, NoRecipient> {
+fn endpoint(destination: &DestinationName, address: &Address, allow_private: bool) -> Result<Endpoint, NoRecipient> {
+    match address {
+        Address::Plain(url) => Ok(Endpoint::new(url.clone(), false)),
+        Address::Secret(place) => {
+            let text = secret(destination, "url", place)?;
+            let url = webhook_url(text.expose(), allow_private).map_err(|why| NoRecipient::NoUrl {
+                destination: destination.clone(),
+                place: place.place(),
+                why,
+            })?;
+            Ok(Endpoint::new(url, true))
+        }
+    }
+}
+
+fn of_webhook(
+    destination: &DestinationName,
+    rule: &WebhookRule,
+    allow_private: bool,
+) -> Result<Credentials, NoRecipient> {
+    let endpoint = endpoint(destination, &rule.url, allow_private)?;
     let mut keys = Vec::new();
     for place in &rule.secrets {
         let text = secret(destination, "secrets", place)?;
@@ -140,7 +171,7 @@ fn of_webhook(destination: &DestinationName, rule: &WebhookRule) -> Result<Crede
         value.set_sensitive(true);
         headers.push((name, value));
     }
-    Ok(Credentials::Webhook { keys, headers })
+    Ok(Credentials::Webhook { endpoint, keys, headers })
 }
 
 fn secret(destination: &DestinationName, key: &str, place: &SecretRef) -> Result<Secret, NoRecipient> {

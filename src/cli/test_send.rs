@@ -1,4 +1,6 @@
 //! A test of a destination, to see what it answers: sent like a delivery, marked as a test, and kept nowhere.
+//! Templates of one's own are for events: where a body is one, an example of an event is sent, with `test` and `message` in
+//! its `data` so that the template can tell.
 //!
 //! The server sends it where one runs, as it has the secrets; otherwise the command itself does.
 
@@ -15,14 +17,18 @@ use tokio::runtime::Handle;
 use super::recipients;
 use crate::admin::{AdminError, HeaderView, TestView};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Means};
+use crate::config::{Config, Destination, Means, WebhookRule};
 use crate::courier::{self, Credentials, Recipient, Sender, Sent};
+use crate::domain::body::BodyRule;
 use crate::domain::delivery::{Meaning, test_id};
-use crate::domain::event::{test_body, test_text};
+use crate::domain::event::example::{Extent, example};
+use crate::domain::event::{EventKind, test_body, test_text};
 use crate::domain::gateway::text;
 use crate::domain::ids::DestinationName;
 use crate::domain::message;
 use crate::domain::phone_number::PhoneNumber;
+use crate::domain::routes::Routes;
+use crate::domain::time::Timestamp;
 
 /// Stands in for a secret.
 const HIDDEN: &str = "…";
@@ -35,6 +41,16 @@ pub(super) struct Test {
     pub(super) recipient: Arc<Recipient>,
     /// Whom to write to, where it writes to people.
     pub(super) to: Option<PhoneNumber>,
+    /// What it is sent an example of, where it is a webhook.
+    pub(super) event: Option<EventKind>,
+}
+
+/// What a test of `name` is an example of, if nothing else is asked for: of what its templates are for and it is told, first
+/// of all. `None`: it needs no example.
+pub(super) fn usual(rule: &Destination, routes: &Routes, name: &DestinationName) -> Option<EventKind> {
+    let Means::Webhook(WebhookRule { body: BodyRule::Templates(templates), .. }) = &rule.means else { return None };
+    let told = routes.events_to(name);
+    templates.keys().find(|kind| told.contains(kind)).or(templates.keys().next()).copied()
 }
 
 impl Test {
@@ -42,10 +58,16 @@ impl Test {
     ///
     /// # Errors
     /// Where there is no such destination, or a secret of it can't be read.
-    pub(super) fn here(config: &Config, name: DestinationName, to: Option<PhoneNumber>) -> Result<Self, AdminError> {
+    pub(super) fn here(
+        config: &Config,
+        name: DestinationName,
+        to: Option<PhoneNumber>,
+        event: Option<EventKind>,
+    ) -> Result<Self, AdminError> {
         let rule = config.destinations.get(&name).ok_or_else(|| AdminError::no_destination(&name))?;
         let recipient = recipients::recipient(&name, rule).map_err(|error| AdminError::invalid(error.to_string()))?;
-        Ok(Self { name, recipient: Arc::new(recipient), to })
+        let event = event.or_else(|| usual(rule, &config.routes, &name));
+        Ok(Self { name, recipient: Arc::new(recipient), to, event })
     }
 
     /// Sends it from this process.
@@ -80,7 +102,11 @@ impl Test {
 
     async fn run(&self, sender: &Sender, clock: &dyn Clock) -> Result<TestView, AdminError> {
         match (&self.recipient.rule.means, &self.to) {
-            (Means::Webhook(_), None) => self.tell_webhook(sender, clock).await,
+            (Means::Whatsapp(_) | Means::Gateway(_), _) if self.event.is_some() => Err(AdminError::invalid(format!(
+                "{} writes to people, and an example would tell somebody of what never was: --event is for webhooks",
+                self.name
+            ))),
+            (Means::Webhook(rule), None) => self.tell_webhook(rule, sender, clock).await,
             (Means::Webhook(_), Some(_)) => Err(AdminError::invalid(format!(
                 "{} is a webhook and writes to nobody: without --to it is sent a test",
                 self.name
@@ -110,7 +136,7 @@ impl Test {
         let sent = sender.send(&self.recipient, &id, &text, now).await;
         let delivered = sent.meaning(1) == Meaning::Delivered;
         Ok(TestView {
-            request: Some(line("POST", self.recipient.rule.means.url())),
+            request: self.recipient.url().map(|url| line("POST", url)),
             delivered: Some(delivered),
             error: (!delivered).then(|| sent.why()),
             note: delivered.then(|| note.to_owned()),
@@ -119,9 +145,18 @@ impl Test {
         })
     }
 
-    async fn tell_webhook(&self, sender: &Sender, clock: &dyn Clock) -> Result<TestView, AdminError> {
+    async fn tell_webhook(
+        &self,
+        rule: &WebhookRule,
+        sender: &Sender,
+        clock: &dyn Clock,
+    ) -> Result<TestView, AdminError> {
         let (now, began) = (clock.now(), clock.elapsed());
-        let (id, body) = (test_id(now), test_body(&self.name, now));
+        let example = |event| example_body(&self.name, event, now);
+        let (id, told) = (test_id(now), self.event.map_or_else(|| test_body(&self.name, now), example));
+        // Without an event nothing but our own body and those of chats is made.
+        let kind = self.event.unwrap_or(EventKind::SubmissionAccepted);
+        let body = rule.body.render(kind, &id, &told).map_err(|why| AdminError::failed(why.to_string()))?;
         let headers = courier::headers(&self.recipient, &id, &body, now).map_err(|error| no_request(&error))?;
         let sent = sender.send(&self.recipient, &id, &body, now).await;
         let delivered = sent.ending.of_webhook() == Meaning::Delivered;
@@ -145,7 +180,7 @@ impl Test {
     fn shown(&self, headers: &HeaderMap, sent: &Sent, took: Duration) -> TestView {
         TestView {
             destination: self.name.clone(),
-            host: self.recipient.rule.host(),
+            host: self.recipient.host(),
             request: None,
             delivered: None,
             status: sent.exchange.status,
@@ -158,6 +193,17 @@ impl Test {
             answer: sent.exchange.answer.to_string(),
         }
     }
+}
+
+/// An example of `event`, which says that it is one.
+fn example_body(name: &DestinationName, event: EventKind, now: Timestamp) -> Box<str> {
+    let mut example = Value::Object(example(event, now, Extent::Usual));
+    let test: Value = serde_json::from_str(&test_body(name, now)).unwrap_or_default();
+    let marks = test.get("data").and_then(Value::as_object).cloned().unwrap_or_default();
+    if let Some(data) = example.get_mut("data").and_then(Value::as_object_mut) {
+        data.extend(marks);
+    }
+    example.to_string().into()
 }
 
 /// The first line of a request to somebody who has no secrets in URLs: the Graph API, a gateway.

@@ -8,6 +8,7 @@ use std::path::Path;
 use hyper::Uri;
 use hyper::header::{self, HeaderName};
 
+use super::body;
 use super::gateway_texts::GatewayTexts;
 use super::gateways::Gateway;
 use super::raw::Table;
@@ -16,6 +17,7 @@ use super::settings::{self, Meta, secret};
 use super::value::Item;
 use super::whatsapp::WhatsappRule;
 use crate::domain::address::{is_public, is_this_machine, literal};
+use crate::domain::body::BodyRule;
 use crate::domain::breaker::BreakerRule;
 use crate::domain::event::EventKind;
 use crate::domain::ids::{DestinationName, GatewayName};
@@ -70,13 +72,14 @@ pub enum Means {
 }
 
 impl Means {
-    /// Where that is.
+    /// Where that is, if the config itself says so.
     #[must_use]
-    pub const fn url(&self) -> &Uri {
+    pub const fn url(&self) -> Option<&Uri> {
         match self {
-            Self::Webhook(rule) => &rule.url,
-            Self::Whatsapp(rule) => &rule.url,
-            Self::Gateway(rule) => &rule.url,
+            Self::Webhook(WebhookRule { url: Address::Plain(url), .. }) => Some(url),
+            Self::Webhook(WebhookRule { url: Address::Secret(_), .. }) => None,
+            Self::Whatsapp(rule) => Some(&rule.url),
+            Self::Gateway(rule) => Some(&rule.url),
         }
     }
 
@@ -90,12 +93,13 @@ impl Means {
         }
     }
 
-    /// Whether there is something to say of `event`.
-    fn tells(&self, event: EventKind) -> bool {
+    /// Whether it has something to say of such an event.
+    #[must_use]
+    pub fn tells_of(&self, kind: EventKind) -> bool {
         match self {
-            Self::Whatsapp(rule) => rule.messages.contains_key(&event),
-            Self::Gateway(rule) => rule.messages.contains_key(&event),
-            Self::Webhook(_) => true,
+            Self::Webhook(rule) => rule.body.tells_of(kind),
+            Self::Whatsapp(rule) => rule.messages.contains_key(&kind),
+            Self::Gateway(rule) => rule.messages.contains_key(&kind),
         }
     }
 }
@@ -103,12 +107,23 @@ impl Means {
 /// A receiver of *Standard Webhooks*.
 #[derive(Clone, Debug)]
 pub struct WebhookRule {
-    /// Where: `https://`, or `http://` where the way is one's own.
-    pub url: Uri,
+    /// Where.
+    pub url: Address,
+    /// What it is sent. Default: what `docs/events` describes.
+    pub body: BodyRule,
     /// What each message is signed with, newest first: a message has a signature for each. None: it is not signed.
     pub secrets: Vec<SecretRef>,
     /// Headers that it asks for, such as `authorization`, and where their values are.
     pub headers: BTreeMap<String, SecretRef>,
+}
+
+/// Where a webhook is: `https://`, or `http://` where the way is one's own.
+#[derive(Clone, Debug)]
+pub enum Address {
+    /// There.
+    Plain(Uri),
+    /// Where this place says: whoever knows the URL of a chat's webhook may write there.
+    Secret(SecretRef),
 }
 
 impl Destination {
@@ -127,10 +142,15 @@ impl Destination {
         }
     }
 
-    /// The host of its URL, with the port if one is written: all of it that may be shown, as the rest may hold a token.
+    /// The host of its URL, with the port if one is written: all of it that may be shown, as the rest may hold a token. Of a
+    /// URL that is a secret: the place where it is.
     #[must_use]
     pub fn host(&self) -> String {
-        self.means.url().authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default()
+        if let Means::Webhook(WebhookRule { url: Address::Secret(place), .. }) = &self.means {
+            return place.place();
+        }
+        let authority = self.means.url().and_then(Uri::authority);
+        authority.map(|authority| authority.as_str().to_owned()).unwrap_or_default()
     }
 
     /// What should be known of it, one sentence each.
@@ -149,7 +169,10 @@ impl Destination {
 impl WebhookRule {
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        if self.secrets.is_empty() {
+        // A chat knows who writes by the URL.
+        let is_known =
+            matches!(self.url, Address::Secret(_)) || matches!(self.body, BodyRule::Slack | BodyRule::Discord);
+        if self.secrets.is_empty() && !is_known {
             notes.push("it has no `secrets`: what it is told is not signed, and could come from anybody".to_owned());
         }
         for secret in &self.secrets {
@@ -158,7 +181,13 @@ impl WebhookRule {
         for (header, secret) in &self.headers {
             notes.extend(secret.note().map(|note| format!("headers.{header}: {note}")));
         }
-        if self.url.scheme_str() == Some("http") && !self.url.host().is_some_and(is_this_machine) {
+        if let Address::Secret(place) = &self.url {
+            notes.extend(place.note().map(|note| format!("url: {note}")));
+        }
+        if let Address::Plain(url) = &self.url
+            && url.scheme_str() == Some("http")
+            && !url.host().is_some_and(is_this_machine)
+        {
             notes.push("its url begins with http://: what customers wrote is readable on its way there".to_owned());
         }
         notes
@@ -217,9 +246,9 @@ fn destination(
             (rule.map(Means::Gateway), allow_private, None)
         } else {
             let allow_private = table.boolean("allow_private", false);
-            let url = table.need("url").and_then(|item| item.parsed(|text| url(text, allow_private)));
-            let (secrets, headers) = (secrets(table, folder), headers(table, folder));
-            (url.map(|url| Means::Webhook(WebhookRule { url, secrets, headers })), allow_private, None)
+            let url = table.need("url").and_then(|item| address(&item, allow_private, folder));
+            let (secrets, headers, body) = (secrets(table, folder), headers(table, folder), body::read(table, folder));
+            (url.map(|url| Means::Webhook(WebhookRule { url, body, secrets, headers })), allow_private, None)
         };
         let destination = Destination {
             concurrency: table.count("concurrency", 8, 1..=256),
@@ -248,19 +277,25 @@ pub(super) fn narrow<'r>(
     for routes in routes {
         routes.retain_mut(|route| {
             if let Some(to) = destinations.get(&route.to) {
-                route.events.retain(|event| to.means.tells(*event));
+                route.events.retain(|event| to.means.tells_of(*event));
             }
             !route.events.is_empty()
         });
     }
 }
 
-/// Refuses alerts by means that write to customers or agents: an alert names neither.
+/// Refuses alerts by means that write to customers or agents: an alert names neither. So it does those that nothing would be
+/// said of.
 pub(super) fn refuse_alerts(item: &Item<'_>, alerts: &[Route], destinations: &BTreeMap<DestinationName, Destination>) {
     for route in alerts {
-        if destinations.get(&route.to).is_some_and(|to| to.means.addressee().is_some()) {
-            let name = route.to.as_str();
-            item.refuse(format!("{name:?} writes to customers or agents, and an alert names neither: alert a webhook"));
+        let (name, means) = (route.to.as_str(), destinations.get(&route.to).map(|to| &to.means));
+        match means {
+            Some(means) if means.addressee().is_some() => item
+                .refuse(format!("{name:?} writes to customers or agents, and an alert names neither: alert a webhook")),
+            Some(means) if !route.events.iter().any(|event| means.tells_of(*event)) => {
+                item.refuse(format!("{name:?} has no template for any of these alerts: its `body` names other events"));
+            }
+            _ => {}
         }
     }
 }
@@ -321,8 +356,20 @@ fn header_name(text: &str) -> Result<String, &'static str> {
     Ok(name.as_str().to_owned())
 }
 
+/// A URL, or the place of one that is a secret.
+fn address(item: &Item<'_>, allow_private: bool, folder: &Path) -> Option<Address> {
+    let text = item.text()?;
+    if ["env:", "file:", "text:"].iter().any(|place| text.starts_with(place)) {
+        return secret(item, folder).map(Address::Secret);
+    }
+    item.parsed(|text| url(text, allow_private)).map(Address::Plain)
+}
+
 /// A URL that a message can be posted to. It is not repeated where it is refused: a token may stand in it.
-pub(super) fn url(text: &str, allow_private: bool) -> Result<Uri, &'static str> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn url(text: &str, allow_private: bool) -> Result<Uri, &'static str> {
     let Some((uri, authority)) =
         text.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned().map(|authority| (uri, authority)))
     else {
@@ -362,7 +409,7 @@ mod tests {
     #[test]
     fn a_destination_needs_an_address_and_the_rest_has_defaults() {
         let (crm, webhook) = one("url = \"https://crm.example/hooks?a=b\"");
-        assert_eq!(webhook.url, "https://crm.example/hooks?a=b");
+        assert_eq!(crm.means.url().unwrap(), "https://crm.example/hooks?a=b");
         assert_eq!((crm.concurrency, crm.rate, crm.timeout.get(), crm.allow_private), (8, None, 15_000, false));
         assert_eq!(crm.breaker, BreakerRule { failures: 5, pause: Millis::from_secs(30) });
         assert_eq!(crm.retry, accepted("").retry);
@@ -408,6 +455,21 @@ mod tests {
         for good in ["http://localhost/", "https://127.0.0.1:1/", "https://[::1]/"] {
             assert!(url(good, true).is_ok(), "{good}");
         }
+    }
+
+    #[test]
+    fn a_url_may_be_a_secret_and_is_shown_by_its_place() {
+        let (team, webhook) = one("url = \"env:SLACK_WEBHOOK_URL\"\nbody = \"slack\"");
+        assert!(matches!(webhook.url, Address::Secret(SecretRef::Env(_))));
+        assert_eq!((team.host().as_str(), team.means.url()), ("env:SLACK_WEBHOOK_URL", None));
+        assert_eq!(team.notes(), ["url: the environment variable SLACK_WEBHOOK_URL is not set"]);
+        let hidden = refused("[destinations.team]\nurl = \"env:https://hush.example\"");
+        assert!(
+            hidden.contains("destinations.team.url: \"env:\" needs the name") && !hidden.contains("hush"),
+            "{hidden}"
+        );
+        assert!(one("url = \"https://crm.example\"").0.notes()[0].contains("is not signed"));
+        assert!(one("url = \"https://chat.example\"\nbody = \"discord\"").0.notes().is_empty(), "it knows by the URL");
     }
 
     #[test]

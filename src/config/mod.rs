@@ -5,9 +5,10 @@
 //! ```
 //!
 //! Each problem has its line and column, and unknown keys are problems: a typo must not turn a limit off in silence.
-//! Defaults and ranges stand where a setting is read. Nothing here is looked up on the disk but the file itself and, on
-//! demand, secrets. A relative path in a config is relative to that file.
+//! Defaults and ranges stand where a setting is read. Nothing here is looked up on the disk but the file itself, the
+//! templates that it names and, on demand, secrets. A relative path in a config is relative to that file.
 
+mod body;
 mod booking;
 mod calendars;
 mod changes;
@@ -41,7 +42,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use destinations::{Destination, Means, WebhookRule};
+pub use destinations::{Address, Destination, Means, WebhookRule, url as webhook_url};
 pub use error::{ConfigError, Problem};
 pub use flows::KeyPlaces;
 pub use gateway_texts::GatewayTexts;
@@ -171,10 +172,14 @@ impl Config {
         let destinations = destinations::read(root, retry, &meta, &gateways, folder);
         destinations::narrow(routes.values_mut(), &destinations);
         let alerts = root.get("alerts").map(|item| {
-            let routes = deliver::read(&item, &known, deliver::Kind::Alerts);
+            let mut routes = deliver::read(&item, &known, deliver::Kind::Alerts);
             destinations::refuse_alerts(&item, &routes, &destinations);
+            destinations::narrow(std::iter::once(&mut routes), &destinations);
             routes
         });
+        let routes =
+            Routes { flows: routes, alerts: alerts.unwrap_or_default(), ordered: destinations::ordered(&destinations) };
+        body::trial::try_out(root, &destinations, &routes, folder);
         Self {
             gateways,
             file: file.to_owned(),
@@ -184,11 +189,7 @@ impl Config {
             meta,
             limits: Limits::read(root),
             workers: Workers::read(root),
-            routes: Routes {
-                flows: routes,
-                alerts: alerts.unwrap_or_default(),
-                ordered: destinations::ordered(&destinations),
-            },
+            routes,
             destinations,
             retry,
             retention: Retention::read(root),

@@ -83,7 +83,7 @@ pub struct DestinationSummary {
     pub name: String,
     /// `webhook` or `whatsapp`.
     pub kind: &'static str,
-    /// Its scheme, host and port: the rest of a URL may be a secret.
+    /// Its scheme, host and port: the rest of a URL may be a secret. Of one that is a secret as a whole: its place.
     pub host: String,
     /// Whether what it is told is signed, as only webhooks can be.
     pub signed: bool,
@@ -278,14 +278,13 @@ impl FlowSummary {
 
 impl DestinationSummary {
     fn of(name: &DestinationName, rule: &Destination) -> Self {
-        let url = rule.means.url();
-        let authority = url.authority().map_or("", |authority| authority.as_str());
         let (kind, signed) = match &rule.means {
             Means::Webhook(webhook) => ("webhook", !webhook.secrets.is_empty()),
             Means::Whatsapp(_) => ("whatsapp", false),
             Means::Gateway(_) => ("gateway", false),
         };
-        let host = format!("{}://{authority}", url.scheme_str().unwrap_or_default());
+        let scheme = rule.means.url().and_then(|url| url.scheme_str()).map(|scheme| format!("{scheme}://"));
+        let host = scheme.unwrap_or_default() + &rule.host();
         Self { name: name.to_string(), kind, host, signed }
     }
 }

@@ -129,7 +129,7 @@ impl Trial {
         }
     }
 
-    /// Notes that it can't be sent as it is.
+    /// Gives it up, which is noted: it can't be sent as it is.
     async fn refuse(&self, outgoing: &Outgoing, why: String, now: Timestamp) -> Result<(), StoreError> {
         let number = outgoing.job.attempts.saturating_add(1);
         let note = NoteDelivery {

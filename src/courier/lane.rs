@@ -431,7 +431,7 @@ impl Lane {
     fn renew(&mut self) {
         let new = Arc::clone(&self.told.borrow_and_update());
         let (old, new_rule) = (&self.recipient.rule, &new.rule);
-        if old.breaker != new_rule.breaker || old.means.url() != new_rule.means.url() {
+        if old.breaker != new_rule.breaker || self.recipient.url() != new.url() {
             self.breaker = Breaker::new(new_rule.breaker);
             self.held_until = Duration::ZERO;
             self.board.note(&self.name, |lane| lane.open_until = None);

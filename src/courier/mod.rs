@@ -47,7 +47,7 @@ use tokio::time::timeout;
 pub use board::{Board, LaneState};
 pub use cloud::CloudAnswer;
 pub use gateway::GatewayAnswer;
-pub use recipient::{Credentials, Recipient, Recipients};
+pub use recipient::{Credentials, Endpoint, Recipient, Recipients};
 pub use webhook::{Said, Sender, Sent, headers};
 
 use crate::clock::{Clock, Entropy};

@@ -27,7 +27,12 @@ pub(super) enum Next {
 /// Looks at `outgoing`, which is due at `now`.
 pub(super) fn look(to: &Destination, outgoing: &Outgoing, now: Timestamp) -> Next {
     let next = match &to.means {
-        Means::Webhook(_) => Next::Send(outgoing.body.to_string()),
+        Means::Webhook(rule) => {
+            match rule.body.render(outgoing.event.kind, &outgoing.delivery.message_id, &outgoing.body) {
+                Ok(body) => Next::Send(body.into()),
+                Err(why) => Next::Refuse(why.to_string()),
+            }
+        }
         Means::Whatsapp(rule) => cloud::next(rule, to.retry, outgoing, now),
         Means::Gateway(rule) => gateway::next(rule, outgoing, now),
     };

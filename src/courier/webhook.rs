@@ -118,8 +118,9 @@ impl Sent {
         let code = status.as_u16();
         let mut asks = retry_after(&headers, now);
         let (exchange, said) = match credentials {
-            Credentials::Webhook { .. } => {
-                (Exchange { status: Some(code), answer: String::from_utf8_lossy(&beginning).into() }, Said::Nothing)
+            Credentials::Webhook { endpoint, .. } => {
+                let answer = endpoint.hide_in(&String::from_utf8_lossy(&beginning));
+                (Exchange { status: Some(code), answer: answer.into() }, Said::Nothing)
             }
             Credentials::Whatsapp { bearer } => {
                 let kept = cloud::kept(code, &beginning, bearer.to_str().unwrap_or_default());
@@ -192,7 +193,9 @@ fn request(
     body: &str,
     now: Timestamp,
 ) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
-    let mut request = Request::post(recipient.rule.means.url().clone()).body(Full::new(body.to_owned().into()))?;
+    // Whoever is posted to has one.
+    let url = recipient.url().cloned().unwrap_or_default();
+    let mut request = Request::post(url).body(Full::new(body.to_owned().into()))?;
     *request.headers_mut() = headers(recipient, id, body, now)?;
     Ok(request)
 }
@@ -206,7 +209,7 @@ pub fn headers(recipient: &Recipient, id: &str, body: &str, now: Timestamp) -> R
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     match &recipient.credentials {
-        Credentials::Webhook { keys, headers: own } => {
+        Credentials::Webhook { keys, headers: own, .. } => {
             if keys.is_empty() {
                 headers.insert("webhook-id", id.parse()?);
             } else {
@@ -241,11 +244,15 @@ const fn ending_of(error: &OutgoingError) -> Ending {
     }
 }
 
-/// How long an answer asks to be left alone (RFC 9110, 10.2.3): seconds, or a date.
+/// How long an answer asks to be left alone (RFC 9110, 10.2.3): seconds, or a date. Discord's have fractions (*Rate Limits*).
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Millis> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Millis::from_secs(seconds));
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number = !fraction.is_empty() && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    if let (Ok(seconds), true) = (whole.parse::<u64>(), is_number) {
+        // A second that has begun is waited for.
+        let begun = u64::from(fraction.bytes().any(|digit| digit != b'0'));
+        return Some(Millis::from_secs(seconds.saturating_add(begun)));
     }
     let at = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
     Some(Timestamp::from_jiff(at).since(now))
@@ -264,9 +271,10 @@ mod tests {
         };
         assert_eq!(asked("120"), Some(120_000));
         assert_eq!(asked(" 0 "), Some(0));
+        assert_eq!((asked("0.5"), asked("1.000"), asked("64.57")), (Some(1000), Some(1000), Some(65_000)));
         assert_eq!(asked("Wed, 25 Nov 2026 07:30:00 GMT"), Some(120_000));
         assert_eq!(asked("Wed, 25 Nov 2026 07:00:00 GMT"), Some(0), "then is now");
-        for nonsense in ["", "soon", "-5", "1.5", "2026-11-25"] {
+        for nonsense in ["", "soon", "-5", "1.", ".5", "1.5s", "1.-5", "2026-11-25"] {
             assert_eq!(asked(nonsense), None, "{nonsense}");
         }
         assert_eq!(asked("99999999999999999999"), None);

@@ -4,6 +4,7 @@
 //! event becomes true, and stays as it is through all attempts: what a receiver gets late tells how things were then. The
 //! parts of `data` are in [`facts`]; who is told is `super::routes`' to say, and `docs/events/` describes each body.
 
+pub mod example;
 pub mod facts;
 
 use std::fmt;

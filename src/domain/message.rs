@@ -111,7 +111,8 @@ impl Pattern {
     }
 }
 
-fn shown(value: &Value) -> String {
+/// A value as people read it: nothing for null, the items of a list one after the other.
+pub(super) fn shown(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),

@@ -48,6 +48,18 @@ impl Routes {
         let told = routes.iter().filter(move |route| route.events.contains(&kind));
         told.map(|route| Listener { to: route.to.clone(), ordered: self.ordered.contains(&route.to) })
     }
+
+    /// What `destination` is told of, by whatever way.
+    #[must_use]
+    pub fn events_to(&self, destination: &DestinationName) -> BTreeSet<EventKind> {
+        let flows = self.flows.values().flatten().map(|route| (route, false));
+        let ways = flows.chain(self.alerts.iter().map(|route| (route, true)));
+        let to_it = ways.filter(|(route, _)| route.to == *destination);
+        to_it
+            .flat_map(|(route, alerts)| route.events.iter().filter(move |kind| kind.is_alert() == alerts))
+            .copied()
+            .collect()
+    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ mod agent_who_was_shown;
 mod alerts;
 // Who may use whom, as `src/lib.rs` draws it.
 mod architecture;
+// Chats and templates: what customers write stays text, what does not fit is kept, no URL that is a secret is shown.
+mod bodies_of_ones_own;
 // What scripts lean on: fields, exit codes, hints.
 mod command_line;
 // A destination that hangs or fails slows down neither another one nor the intake.

@@ -86,7 +86,7 @@ impl Office {
             gateways: Board::default(),
             hints: Current::new(hints),
             lanes: Arc::new(BTreeMap::new),
-            test: Arc::new(|name, _| Err(AdminError::no_destination(name))),
+            test: Arc::new(|name, _, _| Err(AdminError::no_destination(name))),
             reload: Arc::new(|| Err(AdminError::invalid("this config is wrong"))),
         };
         Self::with(Some(live), Routes::default())

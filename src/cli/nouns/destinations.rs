@@ -4,7 +4,9 @@ use clap::{Args, Subcommand};
 
 use super::Asked;
 use crate::admin::Question;
+use crate::cli::args;
 use crate::cli::show::Look;
+use crate::domain::event::EventKind;
 use crate::domain::ids::DestinationName;
 use crate::domain::phone_number::PhoneNumber;
 
@@ -36,6 +38,9 @@ struct Test {
     /// Writes to this number, where the destination writes to people: with its country code, as +491511234567
     #[arg(long, value_name = "NUMBER", value_parser = PhoneNumber::parse)]
     to: Option<PhoneNumber>,
+    /// Sends a webhook an example of this event, rather than a test; where its body is a template, an example is sent anyway
+    #[arg(long, value_name = "EVENT", value_parser = args::event, conflicts_with = "to")]
+    event: Option<EventKind>,
 }
 
 #[derive(Debug, Args)]
@@ -52,7 +57,7 @@ impl Destinations {
         match self.verb.unwrap_or(Verb::List) {
             Verb::Pause(Name { name }) => Asked::whole(Question::PauseDestination { name }),
             Verb::Resume(Name { name }) => Asked::whole(Question::ResumeDestination { name }),
-            Verb::Test(Test { name, to }) => Asked::whole(Question::TestDestination { name, to }),
+            Verb::Test(Test { name, to, event }) => Asked::whole(Question::TestDestination { name, to, event }),
             Verb::List => {
                 let columns = &[
                     ("NAME", "name"),

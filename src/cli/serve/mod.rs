@@ -208,7 +208,12 @@ async fn serve(
 
     let runtime = tokio::runtime::Handle::current();
     let courier = Arc::new(Courier::start(runtime.clone(), &parts.recipients, store, &clock, &entropy)?);
-    let outside = Outside { courier: Arc::clone(&courier), clock: Arc::clone(&clock), runtime: runtime.clone() };
+    let outside = Outside {
+        courier: Arc::clone(&courier),
+        clock: Arc::clone(&clock),
+        runtime: runtime.clone(),
+        routes: routes.clone(),
+    };
     let gateways = Gateways::start(runtime, &parts.gateways, board.clone(), store, &clock, &entropy)?;
     let gateways = Arc::new(gateways);
     let held = Held {
@@ -241,7 +246,7 @@ async fn serve(
             let outside = outside.clone();
             Arc::new(move || outside.lanes())
         },
-        test: Arc::new(move |name, to| outside.test(name, to)),
+        test: Arc::new(move |name, to, event| outside.test(name, to, event)),
         reload: Arc::new(move || reload.reload()),
     };
     tokio::spawn(Vigil::new(watch, store.clone(), Arc::clone(&clock)).run(gone(stopped.clone())));

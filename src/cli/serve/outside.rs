@@ -7,11 +7,14 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use crate::admin::{AdminError, LaneView, TestView};
-use crate::cli::test_send::Test;
+use crate::cli::test_send::{self, Test};
 use crate::clock::Clock;
 use crate::courier::{Courier, LaneState};
+use crate::current::Current;
+use crate::domain::event::EventKind;
 use crate::domain::ids::DestinationName;
 use crate::domain::phone_number::PhoneNumber;
+use crate::domain::routes::Routes;
 use crate::domain::time::{Millis, Timestamp};
 
 /// The lanes of a running server, for its desk.
@@ -20,6 +23,7 @@ pub(super) struct Outside {
     pub(super) courier: Arc<Courier>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) runtime: Handle,
+    pub(super) routes: Current<Routes>,
 }
 
 impl Outside {
@@ -34,10 +38,16 @@ impl Outside {
         lanes.into_iter().map(|(name, state)| (name, view(state, at))).collect()
     }
 
-    /// Sends a test to one of them.
-    pub(super) fn test(&self, name: &DestinationName, to: Option<&PhoneNumber>) -> Result<TestView, AdminError> {
+    /// Sends a test to one of them, or an example of `event`. `to`: whom to write to.
+    pub(super) fn test(
+        &self,
+        name: &DestinationName,
+        to: Option<&PhoneNumber>,
+        event: Option<EventKind>,
+    ) -> Result<TestView, AdminError> {
         let recipient = self.courier.recipient(name).ok_or_else(|| AdminError::no_destination(name))?;
-        let test = Test { name: name.clone(), recipient, to: to.cloned() };
+        let event = event.or_else(|| test_send::usual(&recipient.rule, &self.routes.get(), name));
+        let test = Test { name: name.clone(), recipient, to: to.cloned(), event };
         test.send_on(&self.runtime, self.courier.sender(), Arc::clone(&self.clock))
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::clock::{Clock, Entropy, ManualClock};
-use crate::config::Config;
+use crate::config::{Config, Destination};
 use crate::courier::way::Ways;
-use crate::courier::{Credentials, Recipient, Recipients, Sender, Tools};
+use crate::courier::{Credentials, Endpoint, Recipient, Recipients, Sender, Tools};
 use crate::domain::arrival::{Arrival, Form};
 use crate::domain::ids::{DestinationName, FlowName, JobId};
 use crate::domain::job::Job;
@@ -69,9 +69,11 @@ impl Bench {
 
     pub fn recipients(&self) -> Recipients {
         let ready = |(name, rule): (&DestinationName, &_)| {
+            let rule: &Destination = rule;
+            let endpoint = Endpoint::new(rule.means.url().unwrap().clone(), false);
             let recipient = Recipient {
-                rule: Clone::clone(rule),
-                credentials: Credentials::Webhook { keys: Vec::new(), headers: Vec::new() },
+                rule: rule.clone(),
+                credentials: Credentials::Webhook { endpoint, keys: Vec::new(), headers: Vec::new() },
             };
             (name.clone(), Arc::new(recipient))
         };
