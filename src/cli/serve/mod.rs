@@ -211,6 +211,7 @@ async fn serve(
     let outside = Outside { courier: Arc::clone(&courier), clock: Arc::clone(&clock), runtime: runtime.clone() };
     let gateways = Gateways::start(runtime, &parts.gateways, board.clone(), store, &clock, &entropy)?;
     let gateways = Arc::new(gateways);
+    let answering = app.clone();
     let held = Held {
         routes,
         courier: Arc::clone(&courier),
@@ -249,6 +250,7 @@ async fn serve(
     let figures = Figures::start(desk.clone(), metrics, gone(stopped.clone()));
     tokio::spawn(admin.run(figures.renderer(), gone(stopped.clone())));
     let socket = SocketServer::start(socket, desk).map_err(ServeError::Socket)?;
+    answering.get().note_desk();
     greeting.say();
     tokio::spawn(reloader.reload_on(hangup, gone(stopped)));
 
