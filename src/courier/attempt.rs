@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::{self, Id};
 
 use crate::config::{Means, WhatsappRule};
@@ -12,7 +12,7 @@ use crate::domain::ids::{DestinationName, JobId};
 use crate::domain::job::Attempt;
 use crate::domain::retry::Verdict;
 use crate::domain::time::{Millis, Timestamp};
-use crate::store::{BeginDelivery, HoldDelivery, NoteDelivery, Outgoing, StoreError, Trace, Transaction};
+use crate::store::{BeginDelivery, HoldDelivery, NoteDelivery, Outgoing, StoreError, Trace};
 
 use super::cloud::{self, Next};
 use super::webhook::Sent;
@@ -62,7 +62,7 @@ impl Trial {
             // Where the lane has ended, nobody waits for room.
             let _ = self.taken.send(task);
         }
-        self.store(note).await?;
+        self.tools.store.commit(note).await?;
         Ok(Answered::Noted { meaning, at, why })
     }
 
@@ -76,12 +76,12 @@ impl Trial {
         match cloud::next(rule, self.recipient.rule.retry, outgoing, now) {
             Next::Send(body) => {
                 let open = cloud::opened(&self.recipient.rule, outgoing, now);
-                let waits = self.store(BeginDelivery { job: self.job, open }).await?;
+                let waits = self.tools.store.commit(BeginDelivery { job: self.job, open }).await?;
                 Ok(waits.then(|| body.into()))
             }
             Next::Hold { at, until } => {
                 tracing::debug!(job.id = self.job.get(), job.next_at = %at, "a delivery waits");
-                self.store(HoldDelivery { job: self.job, at, until }).await.map(|()| None)
+                self.tools.store.commit(HoldDelivery { job: self.job, at, until }).await.map(|()| None)
             }
             Next::Refuse(why) => {
                 let attempt = Attempt { number: 0, started_at: now, took: Millis::ZERO, error: Some(why) };
@@ -94,7 +94,7 @@ impl Trial {
                     trace: None,
                 };
                 self.tell(outgoing, &note, Duration::ZERO);
-                self.store(note).await.map(|_| None)
+                self.tools.store.commit(note).await.map(|_| None)
             }
         }
     }
@@ -138,16 +138,6 @@ impl Trial {
             disable,
             trace,
         }
-    }
-
-    /// Hands it to the writer and waits for the commit.
-    async fn store<T: Transaction>(&self, change: T) -> Result<T::Outcome, StoreError> {
-        let (tell, told) = oneshot::channel();
-        self.tools.store.send(change, move |result, _| {
-            // Where the lane has ended, what is on disk stays there.
-            let _ = tell.send(result);
-        });
-        told.await.unwrap_or(Err(StoreError::NotOpen))
     }
 
     fn tell(&self, outgoing: &Outgoing, note: &NoteDelivery, took: Duration) {

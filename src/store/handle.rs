@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::domain::ids::JobId;
@@ -134,6 +135,19 @@ impl Store {
             let _ = answer.send(result);
         });
         answered.recv().unwrap_or(Err(StoreError::NotOpen))
+    }
+
+    /// As [`Store::ask`], for tasks: they wait without holding up a thread. Where the task ends meanwhile, what is on disk stays
+    /// there.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub async fn commit<T: Transaction>(&self, transaction: T) -> Result<T::Outcome, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(transaction, move |result, _| {
+            let _ = answer.send(result);
+        });
+        answered.await.unwrap_or(Err(StoreError::NotOpen))
     }
 
     /// The file as of the last commit. Keep it for moments only: while it lives, no page of it can be used again.
