@@ -1,6 +1,5 @@
 //! The handle that everybody else holds: hand over a change, take a snapshot, close.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
@@ -9,6 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::domain::ids::JobId;
+use crate::guard::guarded;
 
 use super::StoreError;
 use super::batch::{Timing, Transaction};
@@ -17,7 +17,7 @@ use super::options::StoreOptions;
 use super::read::Snapshot;
 use super::request::{Request, Waiting};
 use super::shared::{Health, Shared, WriterFigures};
-use super::writer::{Writer, panic_text};
+use super::writer::Writer;
 
 /// Changes from workers and admins that may wait for the writer.
 const INSIDE: usize = 4096;
@@ -164,8 +164,7 @@ impl Store {
     /// # Errors
     /// As [`Store::read`], and those of `look`.
     pub fn look<T>(&self, look: impl FnOnce(Snapshot) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        catch_unwind(AssertUnwindSafe(|| look(self.read()?)))
-            .unwrap_or_else(|panic| Err(StoreError::Damaged(panic_text(panic.as_ref()))))
+        guarded(|| look(self.read()?)).unwrap_or_else(|panic| Err(StoreError::Damaged(panic)))
     }
 
     /// Jobs that may have been under way when the process died, in the order in which they are due; none after a clean
