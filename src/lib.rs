@@ -12,13 +12,14 @@
 //! | [`domain`] | every rule, pure | nothing of the others |
 //! | [`clock`] | nothing: it tells time and chance | domain |
 //! | [`current`] | nothing: it shows the newest of what a reload changes | nothing of the others |
+//! | [`guard`] | nothing: panics end there | nothing of the others |
 //! | [`config`] | what a config may say | domain |
 //! | [`intake`] | whether bytes are a submission from the sender we trust | domain, config |
 //! | [`signing`] | how what we send is signed | domain |
-//! | [`store`] | what is on disk, in which order | domain, clock, current |
+//! | [`store`] | what is on disk, in which order | domain, clock, current, guard |
 //! | [`outgoing`] | how far a request to the outside may go | domain |
 //! | [`http`] | limits, deadlines, status codes | intake, store, domain, clock, config, current, signing, gateways |
-//! | [`work`] | when a job runs, and that its failure stays its own | store, domain, clock, config, intake, current |
+//! | [`work`] | when a job runs, and that its failure stays its own | store, domain, clock, config, intake, current, guard |
 //! | [`courier`] | which deliveries are under way, and what follows from their answers | store, domain, clock, config, outgoing, signing |
 //! | [`gateways`] | when an unofficial gateway is asked and called | store, domain, clock, config, outgoing |
 //! | [`admin`] | what an operator may ask of a running server or of a file | store, domain, clock, config, intake, current, gateways |
@@ -33,6 +34,7 @@ pub mod courier;
 pub mod current;
 pub mod domain;
 pub mod gateways;
+pub mod guard;
 pub mod http;
 pub mod intake;
 pub mod outgoing;

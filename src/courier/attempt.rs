@@ -84,7 +84,7 @@ impl Trial {
             // Where the lane has ended, nobody waits for room.
             let _ = self.taken.send(task);
         }
-        self.tools.store.change(NoteDeliveries { notes }).await?;
+        self.tools.store.commit(NoteDeliveries { notes }).await?;
         Ok(Answered::Noted(Noted { count, meaning, at, why, quota }))
     }
 
@@ -100,12 +100,12 @@ impl Trial {
             Next::Send(body) => body,
             Next::Hold { at, until } => {
                 tracing::debug!(job.id = job.get(), job.next_at = %at, "a delivery waits");
-                self.tools.store.change(HoldDelivery { job, at, until }).await?;
+                self.tools.store.commit(HoldDelivery { job, at, until }).await?;
                 return Ok(None);
             }
             Next::Expire(why) => {
                 let expired = vec![(job, why)];
-                self.tools.store.change(SettleDeliveries { expired, ..SettleDeliveries::default() }).await?;
+                self.tools.store.commit(SettleDeliveries { expired, ..SettleDeliveries::default() }).await?;
                 return Ok(None);
             }
             Next::Refuse(why) => {
@@ -118,7 +118,7 @@ impl Trial {
             // It is written down first that it may have been sent.
             Means::Whatsapp(_) => {
                 let open = cloud::opened(&self.recipient.rule, first, now);
-                let waits = self.tools.store.change(BeginDelivery { job, open }).await?;
+                let waits = self.tools.store.commit(BeginDelivery { job, open }).await?;
                 Ok(waits.then_some((waiting, body)))
             }
             Means::Gateway(rule) => {
@@ -141,7 +141,7 @@ impl Trial {
             trace: None,
         };
         self.tell(outgoing, &note, Duration::ZERO);
-        self.tools.store.change(note).await.map(|_| ())
+        self.tools.store.commit(note).await.map(|_| ())
     }
 
     /// What is written down.

@@ -220,7 +220,7 @@ impl Lane {
         let settling = std::mem::take(&mut self.settling);
         let (expired, held) = (settling.expired.clone(), settling.held.iter().map(|hold| hold.job));
         let jobs: Vec<JobId> = held.chain(expired.iter().map(|(job, _)| *job)).collect();
-        if let Err(error) = self.tools.store.change(settling).await {
+        if let Err(error) = self.tools.store.commit(settling).await {
             return self.stumble(&jobs, &error);
         }
         self.tell_expired(&expired);

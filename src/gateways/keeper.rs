@@ -5,14 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use crate::domain::gateway::session::{Answer, Look, Moment, Session, Step};
 use crate::domain::gateway::{Alert, Call, Condition, Standing};
 use crate::domain::ids::GatewayName;
 use crate::domain::time::Millis;
-use crate::store::{NoteGateway, StoreError};
+use crate::store::NoteGateway;
 
 use super::api::Health;
 use super::board::{Done, News, Order, Post};
@@ -187,22 +187,13 @@ impl Keeper {
         note.standing = standing;
         note.entries.extend(step.entries);
         note.tell.extend(step.tell);
-        if let Err(error) = self.store(note.clone()).await {
+        if let Err(error) = self.tools.store.commit(note.clone()).await {
             // A store that is closed for a while tells why itself.
             if !error.is_of_closed_store() {
                 tracing::error!(gateway = self.name.as_str(), error = %error, "what became of it can't be kept");
             }
             self.pending = Some(note);
         }
-    }
-
-    async fn store(&self, note: NoteGateway) -> Result<(), StoreError> {
-        let (tell, told) = oneshot::channel();
-        self.tools.store.send(note, move |result, _| {
-            // Where the keeper has ended, what is on disk stays there.
-            let _ = tell.send(result);
-        });
-        told.await.unwrap_or(Err(StoreError::NotOpen))
     }
 
     fn tell(&self, step: &Step) {

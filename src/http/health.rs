@@ -1,11 +1,12 @@
-//! Whether the process lives, and whether it can commit.
+//! Whether the process lives, and whether it can commit and answers commands.
 
 use hyper::StatusCode;
 use serde_json::json;
 
-use crate::store::{Health, Store};
+use crate::store::Health;
 
 use super::respond::{self, Answer};
+use super::service::App;
 use super::trace::Trace;
 
 /// The process lives.
@@ -14,12 +15,13 @@ pub(super) fn healthz(trace: &mut Trace<'_>) -> Answer {
     respond::json_answer(StatusCode::OK, bytes::Bytes::from_static(b"{\"status\":\"alive\"}"))
 }
 
-/// The disk, the writer and the queue are well.
-pub(super) fn readyz(store: &Store, trace: &mut Trace<'_>) -> Answer {
-    let (waiting, room) = store.intake_depth();
-    let why = match store.health() {
-        Health::Ready if waiting < room => None,
-        Health::Ready => Some("as many submissions wait for the disk as may"),
+/// The disk, the writer and the queue are well, and commands are answered.
+pub(super) fn readyz(app: &App, trace: &mut Trace<'_>) -> Answer {
+    let (waiting, room) = app.store.intake_depth();
+    let why = match app.store.health() {
+        Health::Ready if waiting >= room => Some("as many submissions wait for the disk as may"),
+        Health::Ready if !app.has_desk() => Some("the data file is open, and commands are not answered yet"),
+        Health::Ready => None,
         Health::Opening => Some("the data file is being opened and verified"),
         Health::LowSpace => Some("the disk is nearly full: make room"),
         Health::NoSpace => Some("the disk is full: make room"),

@@ -10,14 +10,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock::Clock;
 use crate::domain::gauge::Reading;
 use crate::domain::ids::FlowName;
 use crate::domain::verdict::{Judgement, Verdict, judge};
-use crate::store::{NoteHealth, Store, StoreError};
+use crate::store::{NoteHealth, Store};
 
 use super::watch::Watch;
 
@@ -62,7 +61,7 @@ impl Vigil {
                 continue;
             }
             let (findings, advice) = (judgement.findings.join(", "), judgement.advice.clone());
-            match self.note(NoteHealth { flow: flow.clone(), judgement }).await {
+            match self.store.commit(NoteHealth { flow: flow.clone(), judgement }).await {
                 Ok(()) => {
                     if verdict == Verdict::Alert {
                         tracing::warn!(flow = flow.as_str(), findings, advice, "a flow is in trouble");
@@ -73,14 +72,6 @@ impl Vigil {
                 Err(error) => tracing::debug!(error = %error, "how a flow does could not be noted"),
             }
         }
-    }
-
-    async fn note(&self, note: NoteHealth) -> Result<(), StoreError> {
-        let (tell, told) = oneshot::channel();
-        self.store.send(note, move |result, _| {
-            let _ = tell.send(result);
-        });
-        told.await.unwrap_or(Err(StoreError::NotOpen))
     }
 }
 

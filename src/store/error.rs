@@ -8,7 +8,7 @@ use super::codec::Row;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process has the file.
-    #[error("{} is in use by another process: if a server runs on it, its commands go through the socket beside it", .0.display())]
+    #[error("{} is in use by another process: if a server runs on it, its commands go through the socket beside it, which is there once it is ready", .0.display())]
     InUse(PathBuf),
     /// There is no file.
     #[error("no data file at {}: `flowgate serve` makes one", .0.display())]

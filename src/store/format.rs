@@ -7,12 +7,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use redb::{Database, DatabaseError, Durability, ReadableDatabase, StorageBackend, StorageError, TableError};
 
 use crate::domain::time::Timestamp;
+use crate::guard::guarded;
 
 use super::codec;
 use super::counters::Counters;
@@ -87,7 +87,7 @@ fn open_database(
     // A small file is verified before anybody could read about it.
     let is_long = fs::metadata(path).is_ok_and(|metadata| metadata.len() > TOLD_FROM);
     // On damaged pages redb may panic instead of returning an error.
-    let opened = catch_unwind(AssertUnwindSafe(move || {
+    let opened = guarded(move || {
         redb::Builder::new()
             .set_cache_size(options.cache_bytes)
             .set_check_integrity_on_open(verify)
@@ -97,7 +97,7 @@ fn open_database(
                 }
             })
             .create_with_backend(disk)
-    }));
+    });
     match opened {
         Ok(Ok(database)) => Ok((database, faults)),
         Ok(Err(error)) => Err(open_error(path, error, &faults)),

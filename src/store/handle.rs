@@ -1,6 +1,5 @@
 //! The handle that everybody else holds: hand over a change, take a snapshot, close.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
@@ -9,6 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::domain::ids::JobId;
+use crate::guard::guarded;
 
 use super::StoreError;
 use super::batch::{Timing, Transaction};
@@ -17,7 +17,7 @@ use super::options::StoreOptions;
 use super::read::Snapshot;
 use super::request::{Request, Waiting};
 use super::shared::{Health, Shared, WriterFigures};
-use super::writer::{Writer, panic_text};
+use super::writer::Writer;
 
 /// Changes from workers and admins that may wait for the writer.
 const INSIDE: usize = 4096;
@@ -137,17 +137,17 @@ impl Store {
         answered.recv().unwrap_or(Err(StoreError::NotOpen))
     }
 
-    /// As [`Store::ask`], for who may not hold up its thread.
+    /// As [`Store::ask`], for tasks: they wait without holding up a thread. Where the task ends meanwhile, what is on disk stays
+    /// there.
     ///
     /// # Errors
-    /// As [`Store::ask`].
-    pub async fn change<T: Transaction>(&self, transaction: T) -> Result<T::Outcome, StoreError> {
-        let (tell, told) = oneshot::channel();
+    /// Why it is not.
+    pub async fn commit<T: Transaction>(&self, transaction: T) -> Result<T::Outcome, StoreError> {
+        let (answer, answered) = oneshot::channel();
         self.send(transaction, move |result, _| {
-            // Who asked may have left; what is on disk stays there.
-            let _ = tell.send(result);
+            let _ = answer.send(result);
         });
-        told.await.unwrap_or(Err(StoreError::NotOpen))
+        answered.await.unwrap_or(Err(StoreError::NotOpen))
     }
 
     /// The file as of the last commit. Keep it for moments only: while it lives, no page of it can be used again.
@@ -164,8 +164,7 @@ impl Store {
     /// # Errors
     /// As [`Store::read`], and those of `look`.
     pub fn look<T>(&self, look: impl FnOnce(Snapshot) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        catch_unwind(AssertUnwindSafe(|| look(self.read()?)))
-            .unwrap_or_else(|panic| Err(StoreError::Damaged(panic_text(panic.as_ref()))))
+        guarded(|| look(self.read()?)).unwrap_or_else(|panic| Err(StoreError::Damaged(panic)))
     }
 
     /// Jobs that may have been under way when the process died, in the order in which they are due; none after a clean

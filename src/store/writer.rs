@@ -5,7 +5,6 @@
 //! what becomes of the process after a fault by who started the store.
 
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable, WriteTransacti
 
 use crate::clock::Clock;
 use crate::domain::ids::JobId;
+use crate::guard::guarded;
 
 use super::StoreError;
 use super::batch::{Batch, Memory};
@@ -172,11 +172,10 @@ impl Writer {
     fn commit(&self, open: &mut Open, requests: &mut [Box<dyn Request>], always: bool) -> Result<Ended, StoreError> {
         let faults = open.faults.clone();
         // A panic out of redb means that its pages make no sense: no yes may follow from them.
-        let result = catch_unwind(AssertUnwindSafe(|| self.commit_unguarded(open, requests, always)));
-        match result {
+        match guarded(|| self.commit_unguarded(open, requests, always)) {
             Ok(Ok(ended)) => Ok(ended),
             Ok(Err(error)) => Err(faults.cause(error)),
-            Err(panic) => Err(StoreError::Damaged(panic_text(panic.as_ref()))),
+            Err(panic) => Err(StoreError::Damaged(panic)),
         }
     }
 
@@ -327,11 +326,6 @@ fn suspects(
 ) -> Result<Vec<JobId>, StoreError> {
     let first = due.range(..=(now_ms, u64::MAX))?.take(options.jobs_out_max);
     first.map(|row| Ok(JobId::new(row?.0.value().1))).collect()
-}
-
-pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref().cloned());
-    text.unwrap_or_else(|| "a panic without a text".to_owned())
 }
 
 fn millis(duration: Duration) -> u64 {

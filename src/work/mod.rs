@@ -15,13 +15,11 @@
 //! | `sweeper` | when time gets its due: old rows go, waiting leads find agents who are free again |
 //! | `rules` | nothing: it is what the others go by |
 //! | `threads` | who runs where, and how it all ends |
-//! | `guard` | what a panic becomes |
 //!
 //! A job needs no write to start. What is under way is known to the feeder alone; after a crash it is still due. What
 //! may follow which state is `crate::domain::job`'s to say, when the next try comes `crate::domain::retry`'s.
 
 mod feeder;
-mod guard;
 mod out;
 mod process;
 mod rules;

@@ -16,9 +16,9 @@ use crate::domain::ids::JobId;
 use crate::domain::job::{Attempt, Job, JobState};
 use crate::domain::retry::Verdict;
 use crate::domain::time::{Millis, Timestamp};
+use crate::guard::guarded;
 use crate::store::{Fail, Finish, FinishMessage, Finished, MarkSuspect, Snapshot, Store, StoreError, Suspect, Timing};
 
-use super::guard::guarded;
 use super::out::{Ending, Hold, Task};
 use super::process::{JobError, Outcome};
 use super::rules::Rules;

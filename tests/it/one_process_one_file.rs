@@ -1,10 +1,13 @@
 //! One process holds the data file; the command line goes through it, or takes the file of one that has ended.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 
 use crate::support::form::Form;
-use crate::support::{PLAIN_FLOW, Server, assert_each_once};
+use crate::support::http::Connection;
+use crate::support::{PLAIN_FLOW, Process, Server, assert_each_once, eventually, flowgate};
 
 #[test]
 fn a_second_server_on_the_same_file_is_refused_with_a_hint() {
@@ -22,6 +25,27 @@ fn the_socket_is_for_its_owner_alone_and_gone_after_a_clean_end() {
     assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
     server.stop();
     assert!(!socket.exists());
+}
+
+#[test]
+fn a_server_that_says_that_it_is_ready_answers_commands() {
+    // An address of our own: nobody takes its port between this and the server.
+    let free = TcpListener::bind("127.77.0.1:0").unwrap().local_addr().unwrap();
+    let server = Server::stopped(PLAIN_FLOW);
+    let file = server.folder().join("config.toml");
+    let config = fs::read_to_string(&file).unwrap();
+    fs::write(file, config.replacen("listen = \"127.0.0.1:0\"", &format!("listen = \"{free}\""), 1)).unwrap();
+    for start in 0..3 {
+        let mut serve = flowgate(server.folder());
+        let _process = Process(serve.arg("serve").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        eventually("it is ready", || {
+            let mut connection = Connection::open(free).ok()?;
+            let answer = connection.exchange(b"GET /readyz HTTP/1.1\r\nhost: flowgate.test\r\n\r\n").ok()?;
+            (answer.status == 200).then_some(())
+        });
+        let status = server.cli(&["status"]);
+        assert_eq!(status.code, 0, "start {start}: {status:?}");
+    }
 }
 
 #[test]

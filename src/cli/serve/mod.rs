@@ -216,6 +216,7 @@ async fn serve(
     };
     let gateways = Gateways::start(runtime, &parts.gateways, board.clone(), store, &clock, &entropy)?;
     let gateways = Arc::new(gateways);
+    let answering = app.clone();
     let held = Held {
         routes,
         courier: Arc::clone(&courier),
@@ -254,6 +255,7 @@ async fn serve(
     let figures = Figures::start(desk.clone(), metrics, gone(stopped.clone()));
     tokio::spawn(admin.run(figures.renderer(), gone(stopped.clone())));
     let socket = SocketServer::start(socket, desk).map_err(ServeError::Socket)?;
+    answering.get().note_desk();
     greeting.say();
     tokio::spawn(reloader.reload_on(hangup, gone(stopped)));
 

@@ -44,6 +44,7 @@ pub(super) struct Running {
     address: SocketAddr,
     admin_address: SocketAddr,
     pub(super) store: Store,
+    pub(super) app: Current<App>,
     stop: Option<oneshot::Sender<()>>,
     ended: Option<JoinHandle<()>>,
     runtime: Runtime,
@@ -80,9 +81,19 @@ impl Running {
         let stopped = async {
             let _ = stopped.await;
         };
+        let answering = app.clone();
         let ended = runtime.spawn(server.run(app, stopped, PATIENCE));
         runtime.spawn(admin.run(Arc::new(|| "flowgate_up 1\n".to_owned()), std::future::pending()));
-        Self { address, admin_address, store, stop: Some(stop), ended: Some(ended), runtime, _folder: folder }
+        Self {
+            address,
+            admin_address,
+            store,
+            app: answering,
+            stop: Some(stop),
+            ended: Some(ended),
+            runtime,
+            _folder: folder,
+        }
     }
 
     pub(super) fn connect(&self) -> Wire {
