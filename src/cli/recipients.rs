@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hyper::header::{HeaderName, HeaderValue};
 
-use crate::config::{Config, Destination, Means, Secret, SecretError, SecretRef, WebhookRule, WhatsappRule};
+use crate::config::{Config, Destination, Means, Secret, SecretError, SecretRef, SmtpRule, WebhookRule, WhatsappRule};
 use crate::courier::{Credentials, Recipient, Recipients};
 use crate::domain::ids::DestinationName;
 use crate::signing::{InvalidSigningKey, SigningKey};
@@ -90,8 +90,14 @@ pub(super) fn recipient(destination: &DestinationName, rule: &Destination) -> Re
     let credentials = match &rule.means {
         Means::Webhook(webhook) => of_webhook(destination, webhook)?,
         Means::Whatsapp(whatsapp) => of_whatsapp(destination, whatsapp)?,
+        Means::Smtp(smtp) => of_smtp(destination, smtp)?,
     };
     Ok(Recipient { rule: rule.clone(), credentials })
+}
+
+fn of_smtp(destination: &DestinationName, rule: &SmtpRule) -> Result<Credentials, NoRecipient> {
+    let password = rule.login.as_ref().map(|login| secret(destination, "password", &login.password));
+    Ok(Credentials::Smtp { password: password.transpose()? })
 }
 
 fn of_whatsapp(destination: &DestinationName, rule: &WhatsappRule) -> Result<Credentials, NoRecipient> {

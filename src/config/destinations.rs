@@ -11,6 +11,7 @@ use hyper::header::{self, HeaderName};
 use super::raw::Table;
 use super::secrets::SecretRef;
 use super::settings::{self, Meta, secret};
+use super::smtp::{self, SmtpRule};
 use super::value::Item;
 use super::whatsapp::WhatsappRule;
 use crate::domain::address::{is_public, is_this_machine, literal};
@@ -34,12 +35,13 @@ const WHATSAPP_RATE: Rate = Rate { count: 20, per: Millis::from_secs(1) };
 pub struct Destination {
     /// Where, and as whom.
     pub means: Means,
-    /// What it may be asked of at once. Default 8, up to 256.
+    /// What it may be asked of at once. Default 8, 2 of a mail server, up to 256.
     pub concurrency: usize,
     /// How many it is told in a time. Default: as many as there are; 20 a second by WhatsApp, as numbers have that are shared
     /// with the Business app (*Throughput*).
     pub rate: Option<Rate>,
-    /// How long one answer may take, from the look-up of its name to the last byte. Default 15 s, up to 60 s.
+    /// How long one answer may take, from the look-up of its name to the last byte. Default 15 s, up to 60 s; of a mail server
+    /// 60 s, up to 10 min.
     pub timeout: Millis,
     /// When it is left alone. Default: for 30 s after 5 failures in a row.
     pub breaker: BreakerRule,
@@ -58,6 +60,8 @@ pub enum Means {
     Webhook(WebhookRule),
     /// Messages through Meta's Cloud API.
     Whatsapp(WhatsappRule),
+    /// E-mails through a mail server.
+    Smtp(SmtpRule),
 }
 
 impl Means {
@@ -67,6 +71,7 @@ impl Means {
         match self {
             Self::Webhook(rule) => &rule.url,
             Self::Whatsapp(rule) => &rule.url,
+            Self::Smtp(rule) => &rule.url,
         }
     }
 }
@@ -96,6 +101,7 @@ impl Destination {
             Means::Whatsapp(rule) => {
                 rule.access_token.note().map(|note| format!("access_token: {note}")).into_iter().collect()
             }
+            Means::Smtp(rule) => rule.notes(),
         }
     }
 }
@@ -154,7 +160,7 @@ fn destination(
     let name = item.parsed_key(DestinationName::new);
     item.table(|table| {
         // Of a kind that is none, no other key could be told right from wrong.
-        let kind = table.get("kind").map_or(Some("webhook"), |item| item.word(&["webhook", "whatsapp"]));
+        let kind = table.get("kind").map_or(Some("webhook"), |item| item.word(&["webhook", "whatsapp", "smtp"]));
         let Some(kind) = kind else {
             table.ask_nothing_more();
             return None;
@@ -163,16 +169,24 @@ fn destination(
             let rule = WhatsappRule::read(table, meta, folder);
             let is_here = rule.as_ref().and_then(|rule| rule.url.host()).is_some_and(is_this_machine);
             (rule.map(Means::Whatsapp), is_here, Some(WHATSAPP_RATE))
+        } else if kind == "smtp" {
+            let allow_private = table.boolean("allow_private", false);
+            (SmtpRule::read(table, allow_private, folder).map(Means::Smtp), allow_private, None)
         } else {
             let allow_private = table.boolean("allow_private", false);
             let url = table.need("url").and_then(|item| item.parsed(|text| url(text, allow_private)));
             let (secrets, headers) = (secrets(table, folder), headers(table, folder));
             (url.map(|url| Means::Webhook(WebhookRule { url, secrets, headers })), allow_private, None)
         };
+        let (concurrency, timeout, timeout_max) = if kind == "smtp" {
+            (smtp::CONCURRENCY, smtp::TIMEOUT, smtp::TIMEOUT_MAX)
+        } else {
+            (8, Millis::from_secs(15), Millis::from_secs(60))
+        };
         let destination = Destination {
-            concurrency: table.count("concurrency", 8, 1..=256),
+            concurrency: table.count("concurrency", concurrency, 1..=256),
             rate: table.get("rate").map_or(rate, |item| item.parsed(Rate::parse)),
-            timeout: table.length("timeout", Millis::from_secs(15), Millis::new(100)..=Millis::from_secs(60)),
+            timeout: table.length("timeout", timeout, Millis::new(100)..=timeout_max),
             breaker: table.table("breaker", breaker).unwrap_or_else(|| Table::empty(breaker)),
             retry: settings::retry_within(table, retry),
             allow_private,
@@ -203,7 +217,9 @@ pub(super) fn refuse_alerts(item: &Item<'_>, alerts: &[Route], destinations: &BT
     for route in alerts {
         if matches!(destinations.get(&route.to).map(|to| &to.means), Some(Means::Whatsapp(_))) {
             let name = route.to.as_str();
-            item.refuse(format!("{name:?} writes to customers or agents, and an alert names neither: alert a webhook"));
+            item.refuse(format!(
+                "{name:?} writes to customers or agents, and an alert names neither: alert a webhook or a mailbox"
+            ));
         }
     }
 }
@@ -276,12 +292,20 @@ pub(super) fn url(text: &str, allow_private: bool) -> Result<Uri, &'static str> 
     if authority.as_str() != host && authority.port_u16().is_none_or(|port| port == 0) {
         return Err("has a port that is none: write one from 1 to 65535");
     }
-    let is_private = is_this_machine(host) || literal(host).is_some_and(|address| !is_public(address));
-    if is_private && !allow_private {
-        return Err("is on this machine or in a network of one's own: if that is meant, write `allow_private = true`");
+    if is_private(host) && !allow_private {
+        return Err(PRIVATE);
     }
     Ok(uri)
 }
+
+/// Whether a host says by itself that it is on this machine or in a network of one's own.
+pub(super) fn is_private(host: &str) -> bool {
+    is_this_machine(host) || literal(host).is_some_and(|address| !is_public(address))
+}
+
+/// Why such a host is refused.
+pub(super) const PRIVATE: &str =
+    "is on this machine or in a network of one's own: if that is meant, write `allow_private = true`";
 
 #[cfg(test)]
 mod tests {

@@ -81,12 +81,14 @@ pub struct FlowSummary {
 pub struct DestinationSummary {
     /// Its name.
     pub name: String,
-    /// `webhook` or `whatsapp`.
+    /// `webhook`, `whatsapp` or `smtp`.
     pub kind: &'static str,
     /// Its scheme, host and port: the rest of a URL may be a secret.
     pub host: String,
     /// Whether what it is told is signed, as only webhooks can be.
     pub signed: bool,
+    /// The mailboxes that it writes to, where it is a mail server.
+    pub to: Vec<String>,
 }
 
 /// What one unofficial gateway comes to.
@@ -283,9 +285,14 @@ impl DestinationSummary {
         let (kind, signed) = match &rule.means {
             Means::Webhook(webhook) => ("webhook", !webhook.secrets.is_empty()),
             Means::Whatsapp(_) => ("whatsapp", false),
+            Means::Smtp(_) => ("smtp", false),
+        };
+        let to = match &rule.means {
+            Means::Smtp(smtp) => smtp.to.iter().map(|to| to.email.to_string()).collect(),
+            Means::Webhook(_) | Means::Whatsapp(_) => Vec::new(),
         };
         let host = format!("{}://{authority}", url.scheme_str().unwrap_or_default());
-        Self { name: name.to_string(), kind, host, signed }
+        Self { name: name.to_string(), kind, host, signed, to }
     }
 }
 
@@ -371,10 +378,14 @@ impl fmt::Display for DestinationSummary {
         writeln!(f, "destination {}", self.name)?;
         let how = match (self.kind, self.signed) {
             ("whatsapp", _) => " (WhatsApp messages)",
-            (_, true) => "",
+            ("smtp", _) | (_, true) => "",
             (_, false) => " (not signed)",
         };
-        writeln!(f, "  at            {}{how}", self.host)
+        writeln!(f, "  at            {}{how}", self.host)?;
+        if !self.to.is_empty() {
+            writeln!(f, "  mails go to   {}", self.to.join(", "))?;
+        }
+        Ok(())
     }
 }
 

@@ -42,7 +42,7 @@ impl Trial {
         let Some(outgoing) = outgoing else { return Ok(Answered::Over) };
         let at = self.tools.clock.now();
         let body = match &self.recipient.rule.means {
-            Means::Webhook(_) => outgoing.body.clone(),
+            Means::Webhook(_) | Means::Smtp(_) => outgoing.body.clone(),
             Means::Whatsapp(rule) => match self.prepare(rule, &outgoing, at).await? {
                 Some(body) => body,
                 None => return Ok(Answered::Over),

@@ -12,6 +12,7 @@
 //! | `ahead` | what should be due though a clock that ran ahead says otherwise |
 //! | `attempt` | what follows from one attempt, and that it is noted |
 //! | `webhook` | how something is sent, and what came back |
+//! | `mail` | how an event becomes an e-mail, and what came back |
 //! | `cloud` | whether a WhatsApp message can be sent, and what Meta's answer says |
 //! | `board` | nothing: it shows how the lanes do |
 //!
@@ -24,6 +25,7 @@ mod attempt;
 mod board;
 mod cloud;
 mod lane;
+mod mail;
 mod recipient;
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,7 @@ use tokio::time::timeout;
 
 pub use board::{Board, LaneState};
 pub use cloud::CloudAnswer;
+pub use mail::message;
 pub use recipient::{Credentials, Recipient, Recipients};
 pub use webhook::{Sender, Sent, headers};
 

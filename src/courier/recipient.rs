@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hyper::header::{HeaderName, HeaderValue};
 
-use crate::config::{Destination, Means};
+use crate::config::{Destination, Means, Secret, SmtpRule};
 use crate::domain::ids::DestinationName;
 use crate::signing::SigningKey;
 
@@ -33,6 +33,11 @@ pub enum Credentials {
         /// `Bearer …`, marked as sensitive.
         bearer: HeaderValue,
     },
+    /// A mail server.
+    Smtp {
+        /// The password of its user, where it has one.
+        password: Option<Secret>,
+    },
 }
 
 impl Recipient {
@@ -49,6 +54,11 @@ impl Recipient {
             (Means::Whatsapp(one), Means::Whatsapp(two)) => {
                 let same_waits = one.status_wait == two.status_wait && one.customer_wait == two.customer_wait;
                 same_waits && one.to == two.to && one.messages == two.messages
+            }
+            (Means::Smtp(one), Means::Smtp(two)) => {
+                let user = |rule: &SmtpRule| rule.login.as_ref().map(|login| login.user.clone());
+                let same_boxes = one.from == two.from && one.to == two.to && one.reply_to == two.reply_to;
+                same_boxes && one.tls == two.tls && user(one) == user(two) && one.messages == two.messages
             }
             _ => true,
         };

@@ -10,14 +10,16 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_A
 use hyper::{Request, StatusCode};
 use jiff::fmt::rfc2822;
 
+use crate::config::Means;
 use crate::domain::cloud_error;
 use crate::domain::delivery::{ANSWER_BYTES, Ending, Exchange, Meaning};
+use crate::domain::mail_reply::MailEnd;
 use crate::domain::time::{Millis, Timestamp};
-use crate::outgoing::{Outgoing, OutgoingError, Reach, Told};
+use crate::outgoing::{Mailer, Outgoing, OutgoingError, Reach, Told, Trust};
 use crate::signing;
 
 use super::cloud::{self, CloudAnswer};
-use super::{Credentials, Recipient};
+use super::{Credentials, Recipient, mail};
 
 const AGENT: &str = concat!("flowgate/", env!("CARGO_PKG_VERSION"));
 
@@ -28,6 +30,8 @@ pub struct Sender {
     anywhere: Outgoing,
     /// To all others.
     public: Outgoing,
+    /// To mailboxes.
+    mailer: Mailer,
 }
 
 /// What came of sending a message.
@@ -43,6 +47,8 @@ pub struct Sent {
     pub error: Option<String>,
     /// What the Graph API said, where that was asked.
     pub cloud: Option<CloudAnswer>,
+    /// What the mail server said, where it was a mail.
+    pub mail: Option<MailEnd>,
 }
 
 impl Sender {
@@ -51,11 +57,16 @@ impl Sender {
     /// # Errors
     /// [`OutgoingError::Tls`].
     pub fn new() -> Result<Self, OutgoingError> {
-        Ok(Self { anywhere: Outgoing::new(Reach::Anywhere)?, public: Outgoing::new(Reach::PublicOnly)? })
+        let trust = Trust::load()?;
+        let [anywhere, public] = [Reach::Anywhere, Reach::PublicOnly].map(|reach| Outgoing::with(&trust, reach));
+        Ok(Self { anywhere, public, mailer: Mailer::new(trust) })
     }
 
     /// Sends `body` under `id` to `recipient`, at `now`.
     pub async fn send(&self, recipient: &Recipient, id: &str, body: &str, now: Timestamp) -> Sent {
+        if let (Means::Smtp(rule), Credentials::Smtp { password }) = (&recipient.rule.means, &recipient.credentials) {
+            return mail::send(&self.mailer, recipient, (rule, password.as_ref()), (id, body), now).await;
+        }
         let request = match request(recipient, id, body, now) {
             Ok(request) => request,
             // All its parts were checked as they were read; should one not do, it is told like any failure.
@@ -66,7 +77,7 @@ impl Sender {
         };
         let outgoing = if recipient.rule.allow_private { &self.anywhere } else { &self.public };
         let keep = match &recipient.credentials {
-            Credentials::Webhook { .. } => ANSWER_BYTES,
+            Credentials::Webhook { .. } | Credentials::Smtp { .. } => ANSWER_BYTES,
             Credentials::Whatsapp { .. } => cloud::READ_BYTES,
         };
         match outgoing.tell(request, recipient.rule.timeout.to_duration(), keep).await {
@@ -82,7 +93,7 @@ impl Sent {
         let code = status.as_u16();
         let ending = Ending::Answered { status: code, retry_after: retry_after(&headers, now) };
         let (exchange, cloud) = match credentials {
-            Credentials::Webhook { .. } => {
+            Credentials::Webhook { .. } | Credentials::Smtp { .. } => {
                 (Exchange { status: Some(code), answer: String::from_utf8_lossy(&beginning).into() }, None)
             }
             Credentials::Whatsapp { bearer } => {
@@ -90,20 +101,21 @@ impl Sent {
                 (kept, Some(CloudAnswer::read(&beginning)))
             }
         };
-        Self { ending, exchange, headers, error: None, cloud }
+        Self { ending, exchange, headers, error: None, cloud, mail: None }
     }
 
     fn unanswered(ending: Ending, error: String, credentials: &Credentials) -> Self {
         let cloud = matches!(credentials, Credentials::Whatsapp { .. }).then(CloudAnswer::default);
-        Self { ending, exchange: Exchange::default(), headers: HeaderMap::new(), error: Some(error), cloud }
+        Self { ending, exchange: Exchange::default(), headers: HeaderMap::new(), error: Some(error), cloud, mail: None }
     }
 
     /// What it means that the attempt `number` ended so.
     #[must_use]
     pub fn meaning(&self, number: u32) -> Meaning {
-        match &self.cloud {
-            None => self.ending.of_webhook(),
-            Some(cloud) => cloud_error::meaning(self.ending, cloud.error, cloud.wamid.is_some(), number),
+        match (&self.cloud, self.mail) {
+            (_, Some(end)) => end.meaning(),
+            (Some(cloud), None) => cloud_error::meaning(self.ending, cloud.error, cloud.wamid.is_some(), number),
+            (None, None) => self.ending.of_webhook(),
         }
     }
 
@@ -158,6 +170,8 @@ pub fn headers(recipient: &Recipient, id: &str, body: &str, now: Timestamp) -> R
         Credentials::Whatsapp { bearer } => {
             headers.insert(AUTHORIZATION, bearer.clone());
         }
+        // A mail has no such head.
+        Credentials::Smtp { .. } => headers.clear(),
     }
     Ok(headers)
 }
