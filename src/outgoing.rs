@@ -4,9 +4,10 @@
 //! The client keeps connections for each destination and is cheap to clone; it runs on the tokio runtime that it is used
 //! in. What is sent, where to, when again, and what an answer means is for the callers to say. An answer that points
 //! elsewhere is an answer like any other: following it would carry what was sent, a token say, to whoever it names.
-//! Proxies of the environment are not asked.
+//! Proxies of the environment are not asked; those that the config names are ([`Proxy`]).
 
 mod hide;
+mod proxy;
 mod reach;
 mod smtp;
 mod trust;
@@ -21,13 +22,14 @@ use hyper::body::Incoming;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 
 pub use hide::without_token;
+use proxy::Way;
+pub use proxy::{InvalidProxyAuth, Proxy};
+use reach::PRIVATE;
 pub use reach::Reach;
-use reach::{PRIVATE, Resolver};
 pub use smtp::{MailServer, Mailed, Mailer};
 pub use trust::Trust;
 
@@ -116,7 +118,7 @@ pub enum OutgoingError {
 /// The client.
 #[derive(Clone)]
 pub struct Outgoing {
-    client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
+    client: Client<HttpsConnector<Way>, Full<Bytes>>,
     has_roots: bool,
     reach: Reach,
 }
@@ -133,21 +135,17 @@ impl Outgoing {
     /// # Errors
     /// [`OutgoingError::Tls`].
     pub fn new(reach: Reach) -> Result<Self, OutgoingError> {
-        Ok(Self::with(&Trust::load()?, reach))
+        Ok(Self::with(&Trust::load()?, reach, None))
     }
 
-    /// The same, with `trust`.
+    /// The same, with `trust`; through `proxy`, if there is one.
     #[must_use]
-    pub fn with(trust: &Trust, reach: Reach) -> Self {
-        let mut tcp = HttpConnector::new_with_resolver(Resolver::new(reach));
-        tcp.enforce_http(false);
-        // Without it, a head and a body that leave as two packets may wait for each other.
-        tcp.set_nodelay(true);
+    pub fn with(trust: &Trust, reach: Reach, proxy: Option<&Proxy>) -> Self {
         let https = HttpsConnectorBuilder::new().with_tls_config((*trust.tls).clone()).https_or_http().enable_http1();
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .http1_max_buf_size(HEAD_BYTES_MAX)
-            .build(https.wrap_connector(tcp));
+            .build(https.wrap_connector(Way::new(reach, proxy)));
         Self { client, has_roots: trust.has_roots, reach }
     }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use hyper::Uri;
 use hyper::header::{self, HeaderName};
 
+use super::proxy::ProxyRule;
 use super::raw::Table;
 use super::secrets::SecretRef;
 use super::settings::{self, Meta, secret};
@@ -51,6 +52,8 @@ pub struct Destination {
     pub allow_private: bool,
     /// Whether it is told of one customer in the order in which things became true: one at a time. Default: as it comes.
     pub ordered: bool,
+    /// Who carries what it is told. Default: nobody, it is connected to.
+    pub proxy: Option<ProxyRule>,
 }
 
 /// How it is told.
@@ -96,13 +99,15 @@ impl Destination {
 
     /// What should be known of it, one sentence each.
     pub(super) fn notes(&self) -> Vec<String> {
-        match &self.means {
+        let mut notes = match &self.means {
             Means::Webhook(rule) => rule.notes(),
             Means::Whatsapp(rule) => {
                 rule.access_token.note().map(|note| format!("access_token: {note}")).into_iter().collect()
             }
             Means::Smtp(rule) => rule.notes(),
-        }
+        };
+        notes.extend(self.proxy.as_ref().and_then(ProxyRule::note));
+        notes
     }
 }
 
@@ -191,6 +196,8 @@ fn destination(
             retry: settings::retry_within(table, retry),
             allow_private,
             ordered: table.boolean("ordered", false),
+            // A mail server is one's own, or one's provider's: those who can only get out through a proxy have one within.
+            proxy: if kind == "smtp" { None } else { ProxyRule::read(table, folder) },
             means: means?,
         };
         Some((name?, destination))

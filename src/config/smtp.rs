@@ -371,6 +371,7 @@ mod tests {
                 "job.dead has no \"lead\": there are `flow`, `job`",
             ),
             (format!("{fine}\nmessages = {{ \"job.dead\" = {{ body = \"a\" }} }}"), "unknown key `body`"),
+            (format!("{fine}\nproxy = \"http://a:1\""), "unknown key `proxy`"),
             (format!("{fine}\nurl = \"https://a.example\""), "unknown key `url`"),
         ] {
             let said = refused(&typed);

@@ -89,6 +89,8 @@ pub struct DestinationSummary {
     pub signed: bool,
     /// The mailboxes that it writes to, where it is a mail server.
     pub to: Vec<String>,
+    /// The proxy that carries it there, with its port.
+    pub proxy: Option<String>,
 }
 
 /// What one unofficial gateway comes to.
@@ -291,8 +293,9 @@ impl DestinationSummary {
             Means::Smtp(smtp) => smtp.to.iter().map(|to| to.email.to_string()).collect(),
             Means::Webhook(_) | Means::Whatsapp(_) => Vec::new(),
         };
+        let proxy = rule.proxy.as_ref().map(|proxy| proxy.host().to_owned());
         let host = format!("{}://{authority}", url.scheme_str().unwrap_or_default());
-        Self { name: name.to_string(), kind, host, signed, to }
+        Self { name: name.to_string(), kind, host, signed, to, proxy }
     }
 }
 
@@ -385,7 +388,7 @@ impl fmt::Display for DestinationSummary {
         if !self.to.is_empty() {
             writeln!(f, "  mails go to   {}", self.to.join(", "))?;
         }
-        Ok(())
+        self.proxy.iter().try_for_each(|proxy| writeln!(f, "  through       {proxy}"))
     }
 }
 

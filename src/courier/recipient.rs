@@ -7,6 +7,7 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use crate::config::{Destination, Means, Secret, SmtpRule};
 use crate::domain::ids::DestinationName;
+use crate::outgoing::Proxy;
 use crate::signing::SigningKey;
 
 /// Who is told, and as whom. Its secrets are not shown.
@@ -16,6 +17,8 @@ pub struct Recipient {
     pub rule: Destination,
     /// What it is shown.
     pub credentials: Credentials,
+    /// Who carries it there.
+    pub proxy: Option<Proxy>,
 }
 
 /// What a destination is shown, so that it knows who tells it.
@@ -45,7 +48,7 @@ impl Recipient {
     #[must_use]
     pub fn is_told_like(&self, other: &Self) -> bool {
         let (one, two) = (&self.rule, &other.rule);
-        let Destination { means, concurrency, rate, timeout, breaker, retry, allow_private, ordered } = one;
+        let Destination { means, concurrency, rate, timeout, breaker, retry, allow_private, ordered, proxy: _ } = one;
         let same_pace = (*concurrency, *rate, *timeout) == (two.concurrency, two.rate, two.timeout);
         let same_patience = *breaker == two.breaker && *retry == two.retry;
         let same_address =
@@ -62,7 +65,12 @@ impl Recipient {
             }
             _ => true,
         };
-        same_pace && same_patience && same_address && same_words && self.credentials == other.credentials
+        same_pace
+            && same_patience
+            && same_address
+            && same_words
+            && self.credentials == other.credentials
+            && self.proxy == other.proxy
     }
 }
 

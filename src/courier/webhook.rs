@@ -32,6 +32,8 @@ pub struct Sender {
     public: Outgoing,
     /// To mailboxes.
     mailer: Mailer,
+    /// For those who go through a proxy of their own.
+    trust: Trust,
 }
 
 /// What came of sending a message.
@@ -58,8 +60,8 @@ impl Sender {
     /// [`OutgoingError::Tls`].
     pub fn new() -> Result<Self, OutgoingError> {
         let trust = Trust::load()?;
-        let [anywhere, public] = [Reach::Anywhere, Reach::PublicOnly].map(|reach| Outgoing::with(&trust, reach));
-        Ok(Self { anywhere, public, mailer: Mailer::new(trust) })
+        let [anywhere, public] = [Reach::Anywhere, Reach::PublicOnly].map(|reach| Outgoing::with(&trust, reach, None));
+        Ok(Self { anywhere, public, mailer: Mailer::new(trust.clone()), trust })
     }
 
     /// Sends `body` under `id` to `recipient`, at `now`.
@@ -75,7 +77,12 @@ impl Sender {
                 return Sent::unanswered(Ending::NotSent, why, &recipient.credentials);
             }
         };
-        let outgoing = if recipient.rule.allow_private { &self.anywhere } else { &self.public };
+        let outgoing = match (&recipient.proxy, recipient.rule.allow_private) {
+            (Some(proxy), true) => proxy.client(&self.trust, Reach::Anywhere),
+            (Some(proxy), false) => proxy.client(&self.trust, Reach::PublicOnly),
+            (None, true) => &self.anywhere,
+            (None, false) => &self.public,
+        };
         let keep = match &recipient.credentials {
             Credentials::Webhook { .. } | Credentials::Smtp { .. } => ANSWER_BYTES,
             Credentials::Whatsapp { .. } => cloud::READ_BYTES,

@@ -64,6 +64,8 @@ mod keys_at_meta;
 mod told_of_trouble;
 // E-mails through a mail server that greets, refuses, lies and is slow to trust.
 mod mails;
+// Those who may be reached only through a proxy, and proxies that lead nowhere.
+mod through_a_proxy;
 // A thousand leads over equal agents; weights, limits, waiting, sticky customers.
 mod leads_are_shared;
 // Where the system allows few open files, commands and forms still get through.

@@ -70,6 +70,7 @@ impl Bench {
             let recipient = Recipient {
                 rule: Clone::clone(rule),
                 credentials: Credentials::Webhook { keys: Vec::new(), headers: Vec::new() },
+                proxy: None,
             };
             (name.clone(), Arc::new(recipient))
         };

@@ -11,6 +11,7 @@ pub mod load;
 pub mod mail;
 pub mod phone;
 pub mod program;
+pub mod proxy;
 pub mod request;
 pub mod user;
 pub mod world;
