@@ -1,16 +1,19 @@
-//! Requests to the outside, over https or, on this machine, plain: one request, its whole answer, within bounds.
+//! Requests to the outside, over https or, on this machine, plain: one request, its whole answer, within bounds. And e-mails:
+//! [`Mailer`].
 //!
 //! The client keeps connections for each destination and is cheap to clone; it runs on the tokio runtime that it is used
 //! in. What is sent, where to, when again, and what an answer means is for the callers to say. An answer that points
 //! elsewhere is an answer like any other: following it would carry what was sent, a token say, to whoever it names.
-//! Proxies of the environment are not asked.
+//! Proxies of the environment are not asked; those that the config names are ([`Proxy`]).
 
 mod hide;
+mod proxy;
 mod reach;
+mod smtp;
+mod trust;
 
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -19,16 +22,16 @@ use hyper::body::Incoming;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, RootCertStore};
-
 use tokio::time::{Instant, timeout_at};
 
 pub use hide::without_token;
+use proxy::Way;
+pub use proxy::{InvalidProxyAuth, Proxy};
+use reach::PRIVATE;
 pub use reach::Reach;
-use reach::{PRIVATE, Resolver};
+pub use smtp::{MailServer, Mailed, Mailer};
+pub use trust::Trust;
 
 /// Bytes that the head of an answer may have.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -115,7 +118,7 @@ pub enum OutgoingError {
 /// The client.
 #[derive(Clone)]
 pub struct Outgoing {
-    client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
+    client: Client<HttpsConnector<Way>, Full<Bytes>>,
     has_roots: bool,
     reach: Reach,
 }
@@ -127,30 +130,23 @@ impl fmt::Debug for Outgoing {
 }
 
 impl Outgoing {
-    /// A client that connects to `reach`, and trusts whom this machine trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` say otherwise, as for OpenSSL).
+    /// A client that connects to `reach`, and trusts whom this machine trusts.
     ///
     /// # Errors
     /// [`OutgoingError::Tls`].
     pub fn new(reach: Reach) -> Result<Self, OutgoingError> {
-        let mut roots = RootCertStore::empty();
-        // What can't be read or parsed is left out: one bad file among hundreds must not stop everything.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let has_roots = !roots.is_empty();
-        // Named, so that a second provider somewhere in the tree leaves nothing to guess.
-        let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let mut tcp = HttpConnector::new_with_resolver(Resolver::new(reach));
-        tcp.enforce_http(false);
-        // Without it, a head and a body that leave as two packets may wait for each other.
-        tcp.set_nodelay(true);
-        let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
+        Ok(Self::with(&Trust::load()?, reach, None))
+    }
+
+    /// The same, with `trust`; through `proxy`, if there is one.
+    #[must_use]
+    pub fn with(trust: &Trust, reach: Reach, proxy: Option<&Proxy>) -> Self {
+        let https = HttpsConnectorBuilder::new().with_tls_config((*trust.tls).clone()).https_or_http().enable_http1();
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .http1_max_buf_size(HEAD_BYTES_MAX)
-            .build(https.wrap_connector(tcp));
-        Ok(Self { client, has_roots, reach })
+            .build(https.wrap_connector(Way::new(reach, proxy)));
+        Self { client, has_roots: trust.has_roots, reach }
     }
 
     /// Sends one request, whose URI is absolute, and gives the answer once it is whole.

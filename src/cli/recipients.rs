@@ -7,11 +7,12 @@ use std::sync::Arc;
 use hyper::header::{HeaderName, HeaderValue};
 
 use crate::config::{
-    Address, Config, Destination, GatewayTexts, Means, Secret, SecretError, SecretRef, WebhookRule, WhatsappRule,
-    webhook_url,
+    Address, Config, Destination, GatewayTexts, Means, ProxyRule, Secret, SecretError, SecretRef, SmtpRule,
+    WebhookRule, WhatsappRule, webhook_url,
 };
 use crate::courier::{Credentials, Endpoint, Recipient, Recipients};
 use crate::domain::ids::DestinationName;
+use crate::outgoing::{InvalidProxyAuth, Proxy};
 use crate::signing::{InvalidSigningKey, SigningKey};
 
 /// A destination that can't be told anything.
@@ -71,6 +72,17 @@ pub enum NoRecipient {
         /// Where its value is.
         place: String,
     },
+    /// A proxy can't be shown it.
+    #[error("destination {destination}: proxy_auth: what is in {place} {source}")]
+    NoProxyAuth {
+        /// The destination.
+        destination: DestinationName,
+        /// Where it is.
+        place: String,
+        /// Why not.
+        #[source]
+        source: InvalidProxyAuth,
+    },
 }
 
 /// Makes all destinations ready, to see whether they can be.
@@ -104,8 +116,25 @@ pub(super) fn recipient(destination: &DestinationName, rule: &Destination) -> Re
         Means::Webhook(webhook) => of_webhook(destination, webhook, rule.allow_private)?,
         Means::Whatsapp(whatsapp) => of_whatsapp(destination, whatsapp)?,
         Means::Gateway(gateway) => of_gateway(destination, gateway)?,
+        Means::Smtp(smtp) => of_smtp(destination, smtp)?,
     };
-    Ok(Recipient { rule: rule.clone(), credentials })
+    let proxy = rule.proxy.as_ref().map(|rule| proxy(destination, rule)).transpose()?;
+    Ok(Recipient { rule: rule.clone(), credentials, proxy })
+}
+
+fn of_smtp(destination: &DestinationName, rule: &SmtpRule) -> Result<Credentials, NoRecipient> {
+    let password = rule.login.as_ref().map(|login| secret(destination, "password", &login.password));
+    Ok(Credentials::Smtp { password: password.transpose()? })
+}
+
+fn proxy(destination: &DestinationName, rule: &ProxyRule) -> Result<Proxy, NoRecipient> {
+    let auth = rule.auth.as_ref().map(|place| secret(destination, "proxy_auth", place)).transpose()?;
+    let auth = auth.as_ref().map(|secret| secret.expose().as_str());
+    Proxy::new(rule.url.clone(), auth).map_err(|source| NoRecipient::NoProxyAuth {
+        destination: destination.clone(),
+        place: rule.auth.as_ref().map(SecretRef::place).unwrap_or_default(),
+        source,
+    })
 }
 
 fn of_whatsapp(destination: &DestinationName, rule: &WhatsappRule) -> Result<Credentials, NoRecipient> {

@@ -4,6 +4,7 @@
 //!
 //! The server sends it where one runs, as it has the secrets; otherwise the command itself does.
 
+mod mail;
 mod whatsapp;
 
 use std::sync::Arc;
@@ -107,8 +108,9 @@ impl Test {
                 self.name
             ))),
             (Means::Webhook(rule), None) => self.tell_webhook(rule, sender, clock).await,
-            (Means::Webhook(_), Some(_)) => Err(AdminError::invalid(format!(
-                "{} is a webhook and writes to nobody: without --to it is sent a test",
+            (Means::Smtp(rule), None) => self.mail(rule, sender, clock).await,
+            (Means::Webhook(_) | Means::Smtp(_), Some(_)) => Err(AdminError::invalid(format!(
+                "--to is for destinations that write to phone numbers: {} is sent a test without it",
                 self.name
             ))),
             (Means::Whatsapp(_), Some(to)) => self.write(to, sender, clock).await,
@@ -152,8 +154,7 @@ impl Test {
         clock: &dyn Clock,
     ) -> Result<TestView, AdminError> {
         let (now, began) = (clock.now(), clock.elapsed());
-        let example = |event| example_body(&self.name, event, now);
-        let (id, told) = (test_id(now), self.event.map_or_else(|| test_body(&self.name, now), example));
+        let (id, told) = (test_id(now), self.told(now));
         // Without an event nothing but our own body and those of chats is made.
         let kind = self.event.unwrap_or(EventKind::SubmissionAccepted);
         let body = rule.body.render(kind, &id, &told).map_err(|why| AdminError::failed(why.to_string()))?;
@@ -174,6 +175,11 @@ impl Test {
             answer,
             ..self.shown(&headers, &sent, clock.elapsed().saturating_sub(began))
         })
+    }
+
+    /// What is told: a test, or an example of the event that was asked for.
+    fn told(&self, now: Timestamp) -> Box<str> {
+        self.event.map_or_else(|| test_body(&self.name, now), |event| example_body(&self.name, event, now))
     }
 
     /// What any exchange shows of itself.

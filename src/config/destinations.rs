@@ -11,9 +11,11 @@ use hyper::header::{self, HeaderName};
 use super::body;
 use super::gateway_texts::GatewayTexts;
 use super::gateways::Gateway;
+use super::proxy::ProxyRule;
 use super::raw::Table;
 use super::secrets::SecretRef;
 use super::settings::{self, Meta, secret};
+use super::smtp::{self, SmtpRule};
 use super::value::Item;
 use super::whatsapp::WhatsappRule;
 use crate::domain::address::{is_public, is_this_machine, literal};
@@ -40,12 +42,13 @@ const WHATSAPP_RATE: Rate = Rate { count: 20, per: Millis::from_secs(1) };
 pub struct Destination {
     /// Where, and as whom.
     pub means: Means,
-    /// What it may be asked of at once. Default 8, up to 256.
+    /// What it may be asked of at once. Default 8, 2 of a mail server, up to 256.
     pub concurrency: usize,
     /// How many it is told in a time. Default: as many as there are; 20 a second by WhatsApp, as numbers have that are shared
     /// with the Business app (*Throughput*).
     pub rate: Option<Rate>,
-    /// How long one answer may take, from the look-up of its name to the last byte. Default 15 s, up to 60 s.
+    /// How long one answer may take, from the look-up of its name to the last byte. Default 15 s, up to 60 s; of a mail server
+    /// 60 s, up to 10 min.
     pub timeout: Millis,
     /// When it is left alone. Default: for 30 s after 5 failures in a row.
     pub breaker: BreakerRule,
@@ -58,6 +61,8 @@ pub struct Destination {
     /// After how long it is not told of something any more: late news would do harm. Default: a day where people are written
     /// to, never elsewhere.
     pub expires: Option<Millis>,
+    /// Who carries what it is told. Default: nobody, it is connected to.
+    pub proxy: Option<ProxyRule>,
 }
 
 /// How it is told.
@@ -69,6 +74,8 @@ pub enum Means {
     Whatsapp(WhatsappRule),
     /// Texts through an unofficial gateway.
     Gateway(GatewayTexts),
+    /// E-mails through a mail server.
+    Smtp(SmtpRule),
 }
 
 impl Means {
@@ -80,16 +87,17 @@ impl Means {
             Self::Webhook(WebhookRule { url: Address::Secret(_), .. }) => None,
             Self::Whatsapp(rule) => Some(&rule.url),
             Self::Gateway(rule) => Some(&rule.url),
+            Self::Smtp(rule) => Some(&rule.url),
         }
     }
 
-    /// Whom it writes to, where that is people.
+    /// Whom it writes to, where that is customers or agents.
     #[must_use]
     pub const fn addressee(&self) -> Option<&Addressee> {
         match self {
             Self::Whatsapp(rule) => Some(&rule.to),
             Self::Gateway(rule) => Some(&rule.to),
-            Self::Webhook(_) => None,
+            Self::Webhook(_) | Self::Smtp(_) => None,
         }
     }
 
@@ -100,6 +108,7 @@ impl Means {
             Self::Webhook(rule) => rule.body.tells_of(kind),
             Self::Whatsapp(rule) => rule.messages.contains_key(&kind),
             Self::Gateway(rule) => rule.messages.contains_key(&kind),
+            Self::Smtp(_) => true,
         }
     }
 }
@@ -138,7 +147,7 @@ impl Destination {
     pub fn limit(&self) -> Limit {
         match &self.means {
             Means::Gateway(rule) => rule.limit,
-            Means::Webhook(_) | Means::Whatsapp(_) => self.rate.map_or(Limit::None, Limit::Written),
+            Means::Webhook(_) | Means::Whatsapp(_) | Means::Smtp(_) => self.rate.map_or(Limit::None, Limit::Written),
         }
     }
 
@@ -155,14 +164,17 @@ impl Destination {
 
     /// What should be known of it, one sentence each.
     pub(super) fn notes(&self) -> Vec<String> {
-        match &self.means {
+        let mut notes = match &self.means {
             Means::Webhook(rule) => rule.notes(),
             Means::Whatsapp(rule) => {
                 rule.access_token.note().map(|note| format!("access_token: {note}")).into_iter().collect()
             }
             // What is to be known of a gateway is said of that.
             Means::Gateway(_) => Vec::new(),
-        }
+            Means::Smtp(rule) => rule.notes(),
+        };
+        notes.extend(self.proxy.as_ref().and_then(ProxyRule::note));
+        notes
     }
 }
 
@@ -231,7 +243,8 @@ fn destination(
     let name = item.parsed_key(DestinationName::new);
     item.table(|table| {
         // Of a kind that is none, no other key could be told right from wrong.
-        let kind = table.get("kind").map_or(Some("webhook"), |item| item.word(&["webhook", "whatsapp", "gateway"]));
+        let kinds = ["webhook", "whatsapp", "gateway", "smtp"];
+        let kind = table.get("kind").map_or(Some("webhook"), |item| item.word(&kinds));
         let Some(kind) = kind else {
             table.ask_nothing_more();
             return None;
@@ -244,25 +257,36 @@ fn destination(
             let rule = GatewayTexts::read(table, gateways);
             let allow_private = rule.as_ref().is_some_and(|rule| rule.allow_private);
             (rule.map(Means::Gateway), allow_private, None)
+        } else if kind == "smtp" {
+            let allow_private = table.boolean("allow_private", false);
+            (SmtpRule::read(table, allow_private, folder).map(Means::Smtp), allow_private, None)
         } else {
             let allow_private = table.boolean("allow_private", false);
             let url = table.need("url").and_then(|item| address(&item, allow_private, folder));
             let (secrets, headers, body) = (secrets(table, folder), headers(table, folder), body::read(table, folder));
             (url.map(|url| Means::Webhook(WebhookRule { url, body, secrets, headers })), allow_private, None)
         };
+        let (concurrency, timeout, timeout_max) = if kind == "smtp" {
+            (smtp::CONCURRENCY, smtp::TIMEOUT, smtp::TIMEOUT_MAX)
+        } else {
+            (8, Millis::from_secs(15), Millis::from_secs(60))
+        };
         let destination = Destination {
-            concurrency: table.count("concurrency", 8, 1..=256),
+            concurrency: table.count("concurrency", concurrency, 1..=256),
             rate: if kind == "gateway" {
                 None
             } else {
                 table.get("rate").map_or(rate, |item| item.parsed(Rate::parse))
             },
-            timeout: table.length("timeout", Millis::from_secs(15), Millis::new(100)..=Millis::from_secs(60)),
+            timeout: table.length("timeout", timeout, Millis::new(100)..=timeout_max),
             breaker: table.table("breaker", breaker).unwrap_or_else(|| Table::empty(breaker)),
             retry: settings::retry_within(table, retry),
             allow_private,
             ordered: table.boolean("ordered", false),
             expires: expires(table, kind),
+            // A mail server is one's own, or one's provider's: those who can only get out through a proxy have one within.
+            // Gateways are asked for their health as well, which must go the same way.
+            proxy: if matches!(kind, "smtp" | "gateway") { None } else { ProxyRule::read(table, folder) },
             means: means?,
         };
         Some((name?, destination))
@@ -290,8 +314,9 @@ pub(super) fn refuse_alerts(item: &Item<'_>, alerts: &[Route], destinations: &BT
     for route in alerts {
         let (name, means) = (route.to.as_str(), destinations.get(&route.to).map(|to| &to.means));
         match means {
-            Some(means) if means.addressee().is_some() => item
-                .refuse(format!("{name:?} writes to customers or agents, and an alert names neither: alert a webhook")),
+            Some(means) if means.addressee().is_some() => item.refuse(format!(
+                "{name:?} writes to customers or agents, and an alert names neither: alert a webhook or a mailbox"
+            )),
             Some(means) if !route.events.iter().any(|event| means.tells_of(*event)) => {
                 item.refuse(format!("{name:?} has no template for any of these alerts: its `body` names other events"));
             }
@@ -304,7 +329,7 @@ fn expires(table: &Table<'_>, kind: &str) -> Option<Millis> {
     let day = Millis::from_secs(24 * 3600);
     match table.get("expires") {
         Some(item) => item.length(Millis::from_secs(1)..=Millis::new(30 * day.get())),
-        None => (kind != "webhook").then_some(day),
+        None => matches!(kind, "whatsapp" | "gateway").then_some(day),
     }
 }
 
@@ -388,12 +413,20 @@ pub fn url(text: &str, allow_private: bool) -> Result<Uri, &'static str> {
     if authority.as_str() != host && authority.port_u16().is_none_or(|port| port == 0) {
         return Err("has a port that is none: write one from 1 to 65535");
     }
-    let is_private = is_this_machine(host) || literal(host).is_some_and(|address| !is_public(address));
-    if is_private && !allow_private {
-        return Err("is on this machine or in a network of one's own: if that is meant, write `allow_private = true`");
+    if is_private(host) && !allow_private {
+        return Err(PRIVATE);
     }
     Ok(uri)
 }
+
+/// Whether a host says by itself that it is on this machine or in a network of one's own.
+pub(super) fn is_private(host: &str) -> bool {
+    is_this_machine(host) || literal(host).is_some_and(|address| !is_public(address))
+}
+
+/// Why such a host is refused.
+pub(super) const PRIVATE: &str =
+    "is on this machine or in a network of one's own: if that is meant, write `allow_private = true`";
 
 #[cfg(test)]
 mod tests {

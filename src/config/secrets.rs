@@ -20,8 +20,9 @@ const FILE_TEXT_MAX: usize = 64 * 1024;
 /// Others than the owner and the group may read the file.
 const WORLD_READABLE: u32 = 0o004;
 
-/// Something that is never shown: `Debug` prints `…`. Wiped from memory when it is dropped.
-#[derive(Clone)]
+/// Something that is never shown: `Debug` prints `…`. Wiped from memory when it is dropped. Two are compared to see whether one
+/// was changed; that takes no constant time.
+#[derive(Clone, PartialEq)]
 pub struct Secret<T: Zeroize = String>(Zeroizing<T>);
 
 impl<T: Zeroize> Secret<T> {

@@ -81,12 +81,16 @@ pub struct FlowSummary {
 pub struct DestinationSummary {
     /// Its name.
     pub name: String,
-    /// `webhook` or `whatsapp`.
+    /// `webhook`, `whatsapp` or `smtp`.
     pub kind: &'static str,
     /// Its scheme, host and port: the rest of a URL may be a secret. Of one that is a secret as a whole: its place.
     pub host: String,
     /// Whether what it is told is signed, as only webhooks can be.
     pub signed: bool,
+    /// The mailboxes that it writes to, where it is a mail server.
+    pub to: Vec<String>,
+    /// The proxy that carries it there, with its port.
+    pub proxy: Option<String>,
 }
 
 /// What one unofficial gateway comes to.
@@ -282,10 +286,16 @@ impl DestinationSummary {
             Means::Webhook(webhook) => ("webhook", !webhook.secrets.is_empty()),
             Means::Whatsapp(_) => ("whatsapp", false),
             Means::Gateway(_) => ("gateway", false),
+            Means::Smtp(_) => ("smtp", false),
         };
+        let to = match &rule.means {
+            Means::Smtp(smtp) => smtp.to.iter().map(|to| to.email.to_string()).collect(),
+            Means::Webhook(_) | Means::Whatsapp(_) | Means::Gateway(_) => Vec::new(),
+        };
+        let proxy = rule.proxy.as_ref().map(|proxy| proxy.host().to_owned());
         let scheme = rule.means.url().and_then(|url| url.scheme_str()).map(|scheme| format!("{scheme}://"));
         let host = scheme.unwrap_or_default() + &rule.host();
-        Self { name: name.to_string(), kind, host, signed }
+        Self { name: name.to_string(), kind, host, signed, to, proxy }
     }
 }
 
@@ -371,10 +381,14 @@ impl fmt::Display for DestinationSummary {
         writeln!(f, "destination {}", self.name)?;
         let how = match (self.kind, self.signed) {
             ("whatsapp", _) => " (WhatsApp messages)",
-            (_, true) => "",
+            ("smtp", _) | (_, true) => "",
             (_, false) => " (not signed)",
         };
-        writeln!(f, "  at            {}{how}", self.host)
+        writeln!(f, "  at            {}{how}", self.host)?;
+        if !self.to.is_empty() {
+            writeln!(f, "  mails go to   {}", self.to.join(", "))?;
+        }
+        self.proxy.iter().try_for_each(|proxy| writeln!(f, "  through       {proxy}"))
     }
 }
 

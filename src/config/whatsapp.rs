@@ -209,12 +209,17 @@ fn language(text: &str) -> Result<String, String> {
 /// A text whose places an event of this kind can fill.
 fn pattern(item: &Item<'_>, kind: Option<EventKind>) -> Option<Pattern> {
     let pattern = item.parsed(Pattern::parse)?;
-    let parts = kind.map(EventKind::parts)?;
-    for part in pattern.parts().filter(|part| !parts.contains(part)) {
-        let (hint, kind) = (hint(part, parts.iter().copied()), kind.map_or("", EventKind::as_str));
-        item.refuse(format!("{{{part}…}}: {kind} has no {part:?}{hint}: it has {}", parts.join(", ")));
-    }
+    refuse_parts(item, &pattern, kind?);
     Some(pattern)
+}
+
+/// Refuses places that no event of this kind can fill.
+pub(super) fn refuse_parts(item: &Item<'_>, pattern: &Pattern, kind: EventKind) {
+    let parts = kind.parts();
+    for part in pattern.parts().filter(|part| !parts.contains(part)) {
+        let hint = hint(part, parts.iter().copied());
+        item.refuse(format!("{{{part}…}}: {kind} has no {part:?}{hint}"));
+    }
 }
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ impl Trial {
             }
         };
         match &self.recipient.rule.means {
-            Means::Webhook(_) => Ok(Some((waiting, body))),
+            Means::Webhook(_) | Means::Smtp(_) => Ok(Some((waiting, body))),
             // It is written down first that it may have been sent.
             Means::Whatsapp(_) => {
                 let open = cloud::opened(&self.recipient.rule, first, now);
@@ -176,7 +176,7 @@ impl Trial {
                 (Meaning::Unknown, _) => Trace::Unknown,
                 _ => Trace::None,
             }),
-            Said::Nothing | Said::Gateway(_) => None,
+            Said::Nothing | Said::Gateway(_) | Said::Mail(_) => None,
         };
         NoteDelivery {
             job: outgoing.id,

@@ -40,7 +40,7 @@ pub(super) fn next(rule: &WhatsappRule, retry: RetryPolicy, outgoing: &Outgoing,
 pub(super) fn opened(destination: &Destination, outgoing: &Outgoing, now: Timestamp) -> Open {
     let wait = match &destination.means {
         Means::Whatsapp(rule) => rule.status_wait,
-        Means::Webhook(_) | Means::Gateway(_) => Millis::ZERO,
+        Means::Webhook(_) | Means::Gateway(_) | Means::Smtp(_) => Millis::ZERO,
     };
     let attempt = outgoing.job.attempts.saturating_add(1);
     Open { attempt, since: now, until: now.plus(destination.timeout).plus(wait) }

@@ -14,6 +14,7 @@
 //! | `webhook` | how something is sent, and what came back |
 //! | `next` | whether what is due is sent now: it may have to wait, be too late, or be no message at all |
 //! | `way` | who goes first where several destinations are told by one gateway or number, and how fast |
+//! | `mail` | how an event becomes an e-mail, and what came back |
 //! | `cloud` | what a WhatsApp message says, and what Meta's answer does |
 //! | `gateway` | what a text through a gateway says, which go together, and what the answer says |
 //! | `board` | nothing: it shows how the lanes do |
@@ -28,6 +29,7 @@ mod board;
 mod cloud;
 mod gateway;
 mod lane;
+mod mail;
 mod next;
 mod recipient;
 #[cfg(test)]
@@ -47,6 +49,7 @@ use tokio::time::timeout;
 pub use board::{Board, LaneState};
 pub use cloud::CloudAnswer;
 pub use gateway::GatewayAnswer;
+pub use mail::message;
 pub use recipient::{Credentials, Endpoint, Recipient, Recipients};
 pub use webhook::{Said, Sender, Sent, headers};
 

@@ -33,6 +33,8 @@ pub(super) fn look(to: &Destination, outgoing: &Outgoing, now: Timestamp) -> Nex
                 Err(why) => Next::Refuse(why.to_string()),
             }
         }
+        // What it says is put into a mail as it is sent.
+        Means::Smtp(_) => Next::Send(outgoing.body.to_string()),
         Means::Whatsapp(rule) => cloud::next(rule, to.retry, outgoing, now),
         Means::Gateway(rule) => gateway::next(rule, outgoing, now),
     };
@@ -61,6 +63,6 @@ pub(super) fn instead(why: &Unsendable, outgoing: &Outgoing, customer_wait: Mill
 pub(super) fn together(to: &Destination, outgoing: &Outgoing) -> Option<Recipient> {
     match &to.means {
         Means::Gateway(rule) => gateway::together(rule, outgoing),
-        Means::Webhook(_) | Means::Whatsapp(_) => None,
+        Means::Webhook(_) | Means::Whatsapp(_) | Means::Smtp(_) => None,
     }
 }

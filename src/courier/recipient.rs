@@ -7,9 +7,9 @@ use std::sync::Arc;
 use hyper::Uri;
 use hyper::header::{HeaderName, HeaderValue};
 
-use crate::config::{Destination, Means};
+use crate::config::{Destination, Means, Secret, SmtpRule};
 use crate::domain::ids::DestinationName;
-use crate::outgoing::without_token;
+use crate::outgoing::{Proxy, without_token};
 use crate::signing::SigningKey;
 
 /// Shorter parts of a URL are words, or names that are no secret by themselves.
@@ -22,6 +22,8 @@ pub struct Recipient {
     pub rule: Destination,
     /// What it is shown.
     pub credentials: Credentials,
+    /// Who carries it there.
+    pub proxy: Option<Proxy>,
 }
 
 /// What a destination is shown, so that it knows who tells it.
@@ -47,6 +49,11 @@ pub enum Credentials {
         header: HeaderName,
         /// The key as it stands there, marked as sensitive.
         key: HeaderValue,
+    },
+    /// A mail server.
+    Smtp {
+        /// The password of its user, where it has one.
+        password: Option<Secret>,
     },
 }
 
@@ -89,7 +96,9 @@ impl Recipient {
     pub fn url(&self) -> Option<&Uri> {
         match &self.credentials {
             Credentials::Webhook { endpoint, .. } => Some(&endpoint.url),
-            Credentials::Whatsapp { .. } | Credentials::Gateway { .. } => self.rule.means.url(),
+            Credentials::Whatsapp { .. } | Credentials::Gateway { .. } | Credentials::Smtp { .. } => {
+                self.rule.means.url()
+            }
         }
     }
 
@@ -103,7 +112,18 @@ impl Recipient {
     #[must_use]
     pub fn is_told_like(&self, other: &Self) -> bool {
         let (one, two) = (&self.rule, &other.rule);
-        let Destination { means, concurrency, rate, timeout, breaker, retry, allow_private, ordered, expires } = one;
+        let Destination {
+            means,
+            concurrency,
+            rate,
+            timeout,
+            breaker,
+            retry,
+            allow_private,
+            ordered,
+            expires,
+            proxy: _,
+        } = one;
         let same_pace = (*concurrency, *rate, *timeout) == (two.concurrency, two.rate, two.timeout);
         let same_patience = *breaker == two.breaker && *retry == two.retry && *expires == two.expires;
         let same_address = self.url() == other.url() && *allow_private == two.allow_private && *ordered == two.ordered;
@@ -118,9 +138,19 @@ impl Recipient {
                 let same_pace = one.limit == two.limit && one.customer_wait == two.customer_wait;
                 same_way && same_pace && one.to == two.to && one.messages == two.messages
             }
+            (Means::Smtp(one), Means::Smtp(two)) => {
+                let user = |rule: &SmtpRule| rule.login.as_ref().map(|login| login.user.clone());
+                let same_boxes = one.from == two.from && one.to == two.to && one.reply_to == two.reply_to;
+                same_boxes && one.tls == two.tls && user(one) == user(two) && one.messages == two.messages
+            }
             (one, two) => std::mem::discriminant(one) == std::mem::discriminant(two),
         };
-        same_pace && same_patience && same_address && same_words && self.credentials == other.credentials
+        same_pace
+            && same_patience
+            && same_address
+            && same_words
+            && self.credentials == other.credentials
+            && self.proxy == other.proxy
     }
 }
 

@@ -49,7 +49,7 @@ impl Ways {
         let shared = match &rule.means {
             Means::Whatsapp(rule) => Some(Shared::Number(rule.phone_number_id.clone())),
             Means::Gateway(rule) => Some(Shared::Gateway(rule.gateway.clone())),
-            Means::Webhook(_) => None,
+            Means::Webhook(_) | Means::Smtp(_) => None,
         };
         let traffic = shared.clone().map_or_else(Arc::default, |shared| {
             let mut ways = self.0.lock().unwrap_or_else(PoisonError::into_inner);

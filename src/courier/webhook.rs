@@ -10,16 +10,18 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_A
 use hyper::{Request, StatusCode, Uri};
 use jiff::fmt::rfc2822;
 
+use crate::config::Means;
 use crate::domain::cloud_error;
 use crate::domain::delivery::{ANSWER_BYTES, Ending, Exchange, Meaning};
 use crate::domain::gateway::text;
+use crate::domain::mail_reply::MailEnd;
 use crate::domain::pace::Quota;
 use crate::domain::time::{Millis, Timestamp};
-use crate::outgoing::{Outgoing, OutgoingError, Reach, Told};
+use crate::outgoing::{Mailer, Outgoing, OutgoingError, Reach, Told, Trust};
 use crate::signing;
 
 use super::cloud::{self, CloudAnswer};
-use super::{Credentials, GatewayAnswer, Recipient};
+use super::{Credentials, GatewayAnswer, Recipient, mail};
 
 /// Characters of a gateway's own words that stand in a reason.
 const WORDS: usize = 160;
@@ -33,6 +35,10 @@ pub struct Sender {
     anywhere: Outgoing,
     /// To all others.
     public: Outgoing,
+    /// To mailboxes.
+    mailer: Mailer,
+    /// For those who go through a proxy of their own.
+    trust: Trust,
 }
 
 /// What came of sending a message.
@@ -60,6 +66,8 @@ pub enum Said {
     Cloud(CloudAnswer),
     /// What a gateway said.
     Gateway(GatewayAnswer),
+    /// What a mail server said.
+    Mail(MailEnd),
 }
 
 impl Sender {
@@ -68,11 +76,16 @@ impl Sender {
     /// # Errors
     /// [`OutgoingError::Tls`].
     pub fn new() -> Result<Self, OutgoingError> {
-        Ok(Self { anywhere: Outgoing::new(Reach::Anywhere)?, public: Outgoing::new(Reach::PublicOnly)? })
+        let trust = Trust::load()?;
+        let [anywhere, public] = [Reach::Anywhere, Reach::PublicOnly].map(|reach| Outgoing::with(&trust, reach, None));
+        Ok(Self { anywhere, public, mailer: Mailer::new(trust.clone()), trust })
     }
 
     /// Sends `body` under `id` to `recipient`, at `now`.
     pub async fn send(&self, recipient: &Recipient, id: &str, body: &str, now: Timestamp) -> Sent {
+        if let (Means::Smtp(rule), Credentials::Smtp { password }) = (&recipient.rule.means, &recipient.credentials) {
+            return mail::send(&self.mailer, recipient, (rule, password.as_ref()), (id, body), now).await;
+        }
         self.exchange(recipient, request(recipient, id, body, now), now).await
     }
 
@@ -100,9 +113,14 @@ impl Sender {
                 return Sent::unanswered(Ending::NotSent, why, &recipient.credentials);
             }
         };
-        let outgoing = if recipient.rule.allow_private { &self.anywhere } else { &self.public };
+        let outgoing = match (&recipient.proxy, recipient.rule.allow_private) {
+            (Some(proxy), true) => proxy.client(&self.trust, Reach::Anywhere),
+            (Some(proxy), false) => proxy.client(&self.trust, Reach::PublicOnly),
+            (None, true) => &self.anywhere,
+            (None, false) => &self.public,
+        };
         let keep = match &recipient.credentials {
-            Credentials::Webhook { .. } => ANSWER_BYTES,
+            Credentials::Webhook { .. } | Credentials::Smtp { .. } => ANSWER_BYTES,
             Credentials::Whatsapp { .. } | Credentials::Gateway { .. } => cloud::READ_BYTES,
         };
         match outgoing.tell(request, recipient.rule.timeout.to_duration(), keep).await {
@@ -122,6 +140,8 @@ impl Sent {
                 let answer = endpoint.hide_in(&String::from_utf8_lossy(&beginning));
                 (Exchange { status: Some(code), answer: answer.into() }, Said::Nothing)
             }
+            // No mail goes this way.
+            Credentials::Smtp { .. } => (Exchange { status: Some(code), ..Exchange::default() }, Said::Nothing),
             Credentials::Whatsapp { bearer } => {
                 let kept = cloud::kept(code, &beginning, bearer.to_str().unwrap_or_default());
                 (kept, Said::Cloud(CloudAnswer::read(&beginning)))
@@ -139,7 +159,7 @@ impl Sent {
 
     fn unanswered(ending: Ending, error: String, credentials: &Credentials) -> Self {
         let said = match credentials {
-            Credentials::Webhook { .. } => Said::Nothing,
+            Credentials::Webhook { .. } | Credentials::Smtp { .. } => Said::Nothing,
             Credentials::Whatsapp { .. } => Said::Cloud(CloudAnswer::default()),
             Credentials::Gateway { .. } => Said::Gateway(GatewayAnswer::default()),
         };
@@ -153,6 +173,7 @@ impl Sent {
             Said::Nothing => self.ending.of_webhook(),
             Said::Cloud(cloud) => cloud_error::meaning(self.ending, cloud.error, cloud.wamid.is_some(), number),
             Said::Gateway(answer) => text::meaning(self.ending, answer.objection.as_deref()),
+            Said::Mail(end) => end.meaning(),
         }
     }
 
@@ -175,7 +196,7 @@ impl Sent {
             (None, Some(status)) => {
                 let name = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
                 let said = match &self.said {
-                    Said::Nothing => None,
+                    Said::Nothing | Said::Mail(_) => None,
                     Said::Cloud(cloud) => cloud.error.map(|error| format!(", {}", error.why())),
                     Said::Gateway(answer) => answer.objection.as_deref().map(words),
                 };
@@ -227,6 +248,8 @@ pub fn headers(recipient: &Recipient, id: &str, body: &str, now: Timestamp) -> R
         Credentials::Gateway { header, key } => {
             headers.insert(header, key.clone());
         }
+        // A mail has no such head.
+        Credentials::Smtp { .. } => headers.clear(),
     }
     Ok(headers)
 }

@@ -99,7 +99,7 @@ impl EventKind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
-    /// The parts that `data` may have where it tells of a flow's event. See [`facts::Facts`].
+    /// The parts that `data` may have. See [`facts::Facts`].
     #[must_use]
     pub const fn parts(self) -> &'static [&'static str] {
         match self {
@@ -110,11 +110,10 @@ impl EventKind {
             | Self::BookingConfirmed
             | Self::BookingCancelled
             | Self::BookingConflict => &["flow", "submission", "booking", "conflict"],
-            Self::GatewayDown
-            | Self::GatewayNeedsPerson
-            | Self::FlowUnhealthy
-            | Self::JobDead
-            | Self::DestinationStopped => &[],
+            Self::GatewayDown | Self::GatewayNeedsPerson => &["gateway"],
+            Self::FlowUnhealthy => &["flow", "health"],
+            Self::JobDead => &["flow", "job"],
+            Self::DestinationStopped => &["destination"],
         }
     }
 

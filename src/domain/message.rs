@@ -31,9 +31,9 @@ pub enum InvalidPattern {
     /// Nothing, as a message can't be.
     #[error("is empty")]
     Empty,
-    /// More than any message may have.
-    #[error("has {0} characters, and WhatsApp takes {TEXT_CHARS_MAX}")]
-    TooLong(usize),
+    /// More than a message may have.
+    #[error("has {0} characters, and may have {1}")]
+    TooLong(usize, usize),
     /// `{` without `}`, or the other way round.
     #[error("has a brace without its other one: write {{{{ or }}}} for a brace that is to be seen")]
     Brace,
@@ -43,17 +43,25 @@ pub enum InvalidPattern {
 }
 
 impl Pattern {
-    /// Reads `Hello {submission.answers.name}`.
+    /// Reads `Hello {submission.answers.name}`, with as many characters as WhatsApp takes.
     ///
     /// # Errors
     /// [`InvalidPattern`].
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
+        Self::parse_up_to(text, TEXT_CHARS_MAX)
+    }
+
+    /// The same, with up to `chars_max` characters.
+    ///
+    /// # Errors
+    /// [`InvalidPattern`].
+    pub fn parse_up_to(text: &str, chars_max: usize) -> Result<Self, InvalidPattern> {
         let length = text.chars().count();
         if text.trim().is_empty() {
             return Err(InvalidPattern::Empty);
         }
-        if length > TEXT_CHARS_MAX {
-            return Err(InvalidPattern::TooLong(length));
+        if length > chars_max {
+            return Err(InvalidPattern::TooLong(length, chars_max));
         }
         let (mut pieces, mut plain, mut rest) = (Vec::new(), String::new(), text);
         while let Some(at) = rest.find(['{', '}']) {
@@ -349,7 +357,7 @@ mod tests {
             assert!(said.contains(why), "{text}: {said}");
         }
         assert!(Pattern::parse(&"é".repeat(4096)).is_ok());
-        assert_eq!(Pattern::parse(&"é".repeat(4097)), Err(InvalidPattern::TooLong(4097)));
+        assert_eq!(Pattern::parse(&"é".repeat(4097)), Err(InvalidPattern::TooLong(4097, 4096)));
         assert_eq!(pattern("{a.b} {c} {{d}}").parts().collect::<Vec<_>>(), ["a", "c"]);
     }
 

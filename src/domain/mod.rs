@@ -29,6 +29,8 @@ pub mod health_event;
 pub mod ids;
 pub mod job;
 pub mod lead;
+pub mod mail;
+pub mod mail_reply;
 pub mod message;
 pub mod notice;
 pub mod pace;

@@ -23,11 +23,26 @@ pub enum Reach {
     Anywhere,
     /// No machine's own, no private network's, none that is nobody's.
     PublicOnly,
+    /// Only those: what goes there has no other protection than that it stays near.
+    HomeOnly,
 }
 
 impl Reach {
-    fn allows(self, address: IpAddr) -> bool {
-        self == Self::Anywhere || is_public(address)
+    /// Whether an address may be connected to.
+    pub(super) fn allows(self, address: IpAddr) -> bool {
+        match self {
+            Self::Anywhere => true,
+            Self::PublicOnly => is_public(address),
+            Self::HomeOnly => !is_public(address),
+        }
+    }
+
+    /// Why an address that is not allowed is not connected to.
+    pub(super) const fn why_not(self) -> &'static str {
+        match self {
+            Self::HomeOnly => "its address is out in the world, and nothing goes there without TLS",
+            Self::Anywhere | Self::PublicOnly => PRIVATE,
+        }
     }
 
     /// Whether a host that is written as an address is out of reach: such a one is connected to without a look-up.
@@ -64,7 +79,7 @@ impl Service<Name> for Resolver {
             let all: Vec<SocketAddr> = asked.await?.collect();
             let within: Vec<SocketAddr> = all.iter().copied().filter(|address| reach.allows(address.ip())).collect();
             if within.is_empty() && !all.is_empty() {
-                return Err(io::Error::other(PRIVATE));
+                return Err(io::Error::other(reach.why_not()));
             }
             Ok(within.into_iter())
         })
@@ -88,6 +103,10 @@ mod tests {
     async fn a_name_that_leads_home_leads_nowhere_unless_that_is_allowed() {
         assert!(resolved(Reach::Anywhere).await.unwrap().iter().all(|address| address.ip().is_loopback()));
         assert_eq!(resolved(Reach::PublicOnly).await.unwrap_err().to_string(), PRIVATE);
+        assert!(resolved(Reach::HomeOnly).await.unwrap().iter().all(|address| address.ip().is_loopback()));
+        assert!(
+            !Reach::HomeOnly.allows("1.1.1.1".parse().unwrap()) && Reach::HomeOnly.allows("10.0.0.1".parse().unwrap())
+        );
     }
 
     #[test]

@@ -68,6 +68,10 @@ mod kills_while_delivering;
 mod keys_at_meta;
 // Those who run the server are told when a flow or a destination is in trouble.
 mod told_of_trouble;
+// E-mails through a mail server that greets, refuses, lies and is slow to trust.
+mod mails;
+// Those who may be reached only through a proxy, and proxies that lead nowhere.
+mod through_a_proxy;
 // A thousand leads over equal agents; weights, limits, waiting, sticky customers.
 mod leads_are_shared;
 // Where the system allows few open files, commands and forms still get through.

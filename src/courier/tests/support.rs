@@ -74,6 +74,7 @@ impl Bench {
             let recipient = Recipient {
                 rule: rule.clone(),
                 credentials: Credentials::Webhook { endpoint, keys: Vec::new(), headers: Vec::new() },
+                proxy: None,
             };
             (name.clone(), Arc::new(recipient))
         };

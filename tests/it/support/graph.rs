@@ -56,11 +56,7 @@ impl Graph {
 
     /// The same over TLS, as `localhost`.
     pub fn answering_over_tls(answer: impl Fn(&Asked) -> Vec<u8> + Send + 'static) -> Self {
-        let chain = vec![CertificateDer::from_pem_file(CERTIFICATE).unwrap()];
-        let key = PrivateKeyDer::from_pem_slice(include_bytes!("../../fixtures/tls/localhost_private.pem")).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-        let config = Arc::new(config.with_single_cert(chain, key).unwrap());
+        let config = localhost();
         Self::start("https", move |socket, asked| {
             let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
             serve(StreamOwned::new(connection, socket), &answer, asked)
@@ -98,6 +94,15 @@ impl Graph {
     pub fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
+}
+
+/// TLS as `localhost`.
+pub fn localhost() -> Arc<ServerConfig> {
+    let chain = vec![CertificateDer::from_pem_file(CERTIFICATE).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("../../fixtures/tls/localhost_private.pem")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    Arc::new(config.with_single_cert(chain, key).unwrap())
 }
 
 /// The answer to a message that was taken.

@@ -8,8 +8,10 @@ pub mod gateway;
 pub mod graph;
 pub mod http;
 pub mod load;
+pub mod mail;
 pub mod phone;
 pub mod program;
+pub mod proxy;
 pub mod request;
 pub mod user;
 pub mod world;
@@ -90,6 +92,8 @@ pub fn flowgate(folder: &Path) -> Command {
         "META_APP_SECRET",
         "META_VERIFY_TOKEN",
         "META_ACCESS_TOKEN",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
         "RUST_LOG",
         "COLUMNS",
         "NO_COLOR",
@@ -173,6 +177,11 @@ impl Server {
     /// Starts the server and waits until it is ready.
     pub fn start_again(&mut self) {
         self.start_as(flowgate(self.folder()).arg("serve"));
+    }
+
+    /// Starts the server with these variables in its environment, and waits until it is ready.
+    pub fn start_with(&mut self, variables: &[(&str, &str)]) {
+        self.start_as(flowgate(self.folder()).arg("serve").envs(variables.iter().copied()));
     }
 
     /// Starts the server where the system allows it no more than `files` open files.
