@@ -4,7 +4,7 @@
 //! {"name": {{ data.submission.answers.name }}, "note": "Lead {{ data.lead.id }} of {{ data.flow }}"}
 //! ```
 //!
-//! `{{ … }}` gives a value, as JSON, and between quotes its text: see [`json`]. So what customers write stays within the text
+//! `{{ … }}` gives a value, as JSON, and between quotes its text (`json.rs`). So what customers write stays within the text
 //! that the template has for it, whatever it is. What an event does not tell, or tells as null, is undefined: null or, between
 //! quotes, nothing. The result is one JSON value, or there is none.
 //!
