@@ -182,15 +182,6 @@ impl Snapshot {
         table.range::<(u64, u64)>((from, to))?.take(limit).map(|row| Ok(due_entry(row?.0.value()))).collect()
     }
 
-    /// Jobs due last of all, latest first, `limit` at the most: where due times of a clock that ran ahead show.
-    ///
-    /// # Errors
-    /// As [`Snapshot::submission`].
-    pub fn due_last(&self, limit: usize) -> Result<Vec<(Timestamp, JobId)>, StoreError> {
-        let table = self.txn.open_table(DUE)?;
-        table.iter()?.rev().take(limit).map(|row| Ok(due_entry(row?.0.value()))).collect()
-    }
-
     /// When the job that is due soonest is due.
     ///
     /// # Errors
