@@ -1,10 +1,10 @@
 //! The lane of one destination: begins what is due, each delivery once, within the destination's own concurrency, rate and
-//! breaker. It reads the schedule whenever it has nothing at hand, and knows by itself what is under way.
+//! breaker. It knows by itself what is under way; what is due it has from [`super::shelf`].
 //!
 //! What was taken makes room for the next request at once; that it is noted is waited for beside that. Otherwise the disk would
 //! set the pace: eight at once and a commit of four milliseconds are two thousand a second, however fast the destination is.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,30 +15,19 @@ use tokio::time::sleep;
 use crate::domain::breaker::{Breaker, Change, Pass};
 use crate::domain::delivery::Meaning;
 use crate::domain::ids::{DestinationName, JobId};
-use crate::domain::message::Recipient as Person;
 use crate::domain::time::Timestamp;
-use crate::store::{HoldDelivery, SettleDeliveries, StoreError};
+use crate::store::StoreError;
 
-use super::ahead::Ahead;
 use super::attempt::{Answered, Noted, Trial};
-use super::next::{self, Next};
+use super::shelf::{ASIDE, Shelf};
 use super::way::Way;
 use super::{Board, Recipient, Tools};
-
-/// Deliveries read from the schedule at once.
-const CHUNK: usize = 256;
 
 /// Deliveries that were taken and are not noted yet, at the most: after a crash, so many more may be sent again.
 pub(super) const NOTING: usize = 64;
 
 /// The schedule is looked at this often, whatever happens.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// How long a delivery is left alone that can't be read or noted though the file is open: a row of it is damaged.
-const ASIDE: Duration = Duration::from_mins(1);
-
-/// What was found ready so long ago is read again where time may have made it something else: too late, or more of it.
-const STALE: Duration = Duration::from_secs(10);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 
 /// A wish for quiet beyond this is looked at anew then.
 const HELD_MAX: Duration = Duration::from_hours(1);
@@ -56,34 +45,12 @@ pub(super) struct Lane {
     noting: HashSet<Id>,
     /// Tells which are, and hears of it.
     taken: (mpsc::UnboundedSender<Id>, mpsc::UnboundedReceiver<Id>),
-    /// Due, and not begun.
-    ready: VecDeque<Ready>,
-    /// When that was read, by the process clock.
-    ready_since: Duration,
-    /// Due, and not to be sent now: to be noted before anything else is read.
-    settling: SettleDeliveries,
-    /// Left alone, and until when, by the process clock.
-    aside: HashMap<JobId, Aside>,
-    /// Finds what should be due, though a clock that ran ahead says otherwise.
-    ahead: Ahead,
+    /// What is due, and not begun.
+    shelf: Shelf,
     breaker: Breaker,
     way: Way,
     /// The destination asked for quiet until then, by the process clock.
     held_until: Duration,
-}
-
-/// What may begin.
-struct Ready {
-    job: JobId,
-    /// Whom it is for, where all that is for them goes out together.
-    together: Option<Person>,
-}
-
-/// Left alone for a while.
-struct Aside {
-    until: Duration,
-    /// Something is wrong with it: it is looked for again then, as only a search may find it.
-    is_broken: bool,
 }
 
 impl Lane {
@@ -96,7 +63,7 @@ impl Lane {
     ) -> Self {
         let recipient = Arc::clone(&told.borrow());
         let (breaker, way) = (Breaker::new(recipient.rule.breaker), tools.ways.of(&recipient.rule));
-        let ahead = Ahead::new(tools.clock.now(), tools.clock.elapsed());
+        let shelf = Shelf::new(name.clone(), &tools);
         // Shown from the beginning, also while there is nothing to do.
         board.show(&name);
         Self {
@@ -109,11 +76,7 @@ impl Lane {
             out: HashMap::new(),
             noting: HashSet::new(),
             taken: mpsc::unbounded_channel(),
-            ready: VecDeque::new(),
-            ready_since: Duration::ZERO,
-            settling: SettleDeliveries::default(),
-            aside: HashMap::new(),
-            ahead,
+            shelf,
             breaker,
             way,
             held_until: Duration::ZERO,
@@ -125,7 +88,7 @@ impl Lane {
         let mut attempts = JoinSet::new();
         loop {
             let mut pause = self.step(&mut attempts);
-            if !self.settling.is_empty() {
+            if self.shelf.is_to_settle() {
                 pause = self.settle().await;
             }
             tokio::select! {
@@ -154,24 +117,15 @@ impl Lane {
         if !std::mem::take(&mut self.held_until).is_zero() {
             self.board.note(&self.name, |lane| lane.held_until = None);
         }
-        let back: Vec<Aside> = self.aside.extract_if(|_, aside| aside.until <= now).map(|(_, aside)| aside).collect();
-        if back.iter().any(|aside| aside.is_broken) {
-            self.ahead.begin_again(self.tools.clock.now());
-        }
-        if self.recipient.rule.looks_inside() && now.saturating_sub(self.ready_since) >= STALE {
-            self.drop_ready();
-        }
+        self.shelf.tidy(&self.recipient.rule);
         loop {
             let asking = self.out.len().saturating_sub(self.noting.len());
             if asking >= self.recipient.rule.concurrency || self.noting.len() >= NOTING {
                 return LOOK;
             }
-            if self.ready.is_empty() {
-                // What is to be noted would be read again.
-                if !self.settling.is_empty() {
-                    return Duration::ZERO;
-                }
-                match self.refill() {
+            if self.shelf.is_empty() {
+                let out = self.out.values().flat_map(|(jobs, _)| jobs.iter().copied()).collect();
+                match self.shelf.fill(&self.recipient.rule, &out) {
                     Ok(None) => {}
                     Ok(Some(pause)) => return pause,
                     Err(error) => return self.unreadable(&error),
@@ -184,7 +138,7 @@ impl Lane {
                 self.breaker.abandoned(pass);
                 return wait.min(LOOK);
             }
-            let Some(jobs) = self.take_next() else {
+            let Some(jobs) = self.shelf.take_next() else {
                 self.breaker.abandoned(pass);
                 return LOOK;
             };
@@ -201,30 +155,15 @@ impl Lane {
         }
     }
 
-    /// Takes the next one from what is ready and, where it goes out together with others, those.
-    fn take_next(&mut self) -> Option<Vec<JobId>> {
-        let Ready { job, together } = self.ready.pop_front()?;
-        let mut jobs = vec![job];
-        if together.is_some() {
-            let (same, others) =
-                std::mem::take(&mut self.ready).into_iter().partition(|ready| ready.together == together);
-            let same: VecDeque<Ready> = same;
-            jobs.extend(same.into_iter().map(|ready| ready.job));
-            self.ready = others;
-        }
-        Some(jobs)
-    }
-
     /// Notes what is not to be sent now. Returns how long nothing else is to be done.
     pub(super) async fn settle(&mut self) -> Duration {
-        let settling = std::mem::take(&mut self.settling);
-        let (expired, held) = (settling.expired.clone(), settling.held.iter().map(|hold| hold.job));
-        let jobs: Vec<JobId> = held.chain(expired.iter().map(|(job, _)| *job)).collect();
-        if let Err(error) = self.tools.store.commit(settling).await {
-            return self.stumble(&jobs, &error);
+        match self.shelf.settle().await {
+            Ok(expired) => {
+                self.tell_expired(&expired);
+                Duration::ZERO
+            }
+            Err(error) => self.unreadable(&error),
         }
-        self.tell_expired(&expired);
-        Duration::ZERO
     }
 
     fn tell_expired(&self, expired: &[(JobId, String)]) {
@@ -241,72 +180,6 @@ impl Lane {
             lane.expired += count;
             lane.last_expired = Some(now);
         });
-    }
-
-    /// Reads what is due. `Some`: nothing is, and will not be for so long.
-    fn refill(&mut self) -> Result<Option<Duration>, StoreError> {
-        let now = self.tools.clock.now();
-        self.ahead.look_at(now, self.tools.clock.elapsed());
-        let out: usize = self.out.values().map(|(jobs, _)| jobs.len()).sum();
-        let most = out.saturating_add(self.aside.len()).saturating_add(CHUNK);
-        let longest = self.recipient.rule.retry.overdue_horizon();
-        let (name, ahead) = (&self.name, &mut self.ahead);
-        let (due, next) = self.tools.store.look(|snapshot| {
-            if !snapshot.standstill(name)?.is_over() {
-                return Ok((Vec::new(), None));
-            }
-            let mut due = snapshot.lane(name, now, most)?;
-            due.extend(ahead.search(&snapshot, name, now, longest)?);
-            let next = if ahead.is_under_way() { Some(now) } else { snapshot.lane_next(name, now)? };
-            Ok((due, next))
-        })?;
-        let is_free =
-            |job: &JobId| !self.aside.contains_key(job) && !self.out.values().any(|(out, _)| out.contains(job));
-        let due: Vec<JobId> = due.into_iter().filter(is_free).collect();
-        self.ready_since = self.tools.clock.elapsed();
-        self.sort_out(due, now)?;
-        if !self.ready.is_empty() {
-            return Ok(None);
-        }
-        if !self.settling.is_empty() {
-            return Ok(Some(Duration::ZERO));
-        }
-        let pause = next.map_or(LOOK, |at| at.since(now).to_duration());
-        Ok(Some(pause.clamp(Duration::from_millis(1), LOOK)))
-    }
-
-    /// Makes ready what is to be sent. Where a look into it may say otherwise (it is too late, its customer is not known yet),
-    /// that is noted apart: it is to use up nothing of the destination's rate.
-    fn sort_out(&mut self, due: Vec<JobId>, now: Timestamp) -> Result<(), StoreError> {
-        let rule = &self.recipient.rule;
-        if !rule.looks_inside() {
-            self.ready.extend(due.into_iter().map(|job| Ready { job, together: None }));
-            return Ok(());
-        }
-        let (ready, settling) = (&mut self.ready, &mut self.settling);
-        self.tools.store.look(|snapshot| {
-            for job in due {
-                // What can't be read is told by whoever delivers it.
-                let Ok(Some(outgoing)) = snapshot.outgoing(job) else {
-                    ready.push_back(Ready { job, together: None });
-                    continue;
-                };
-                match next::look(rule, &outgoing, now) {
-                    Next::Expire(why) => settling.expired.push((job, why)),
-                    Next::Hold { at, until } => settling.held.push(HoldDelivery { job, at, until }),
-                    Next::Send(_) | Next::Refuse(_) => {
-                        ready.push_back(Ready { job, together: next::together(rule, &outgoing) });
-                    }
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// Drops what is at hand: it is read again.
-    fn drop_ready(&mut self) {
-        self.ready.clear();
-        self.ahead.begin_again(self.tools.clock.now());
     }
 
     fn unreadable(&self, error: &StoreError) -> Duration {
@@ -342,19 +215,19 @@ impl Lane {
         // It panicked, which its hook has told: the delivery is due as before, and is left alone for a while.
         let Some(result) = result else {
             self.breaker.abandoned(pass);
-            self.put_aside(&jobs, now.saturating_add(ASIDE), true);
+            self.shelf.put_aside(&jobs, ASIDE, true);
             return;
         };
         match result {
             Ok(Answered::Standstill) => {
                 self.breaker.abandoned(pass);
                 // What else is at hand is not told either.
-                self.drop_ready();
+                self.shelf.clear();
             }
             Ok(Answered::Rest) => {
                 self.breaker.abandoned(pass);
                 // Should its row still say that it is due, that is to cost next to nothing.
-                self.put_aside(&jobs, now.saturating_add(LOOK), false);
+                self.shelf.put_aside(&jobs, LOOK, false);
             }
             Ok(Answered::Noted(Noted { count, meaning, at, why, quota })) => {
                 if let Some(quota) = quota {
@@ -369,20 +242,10 @@ impl Lane {
             }
             Err(error) => {
                 self.breaker.abandoned(pass);
-                self.stumble(&jobs, &error);
+                self.shelf.stumble(&jobs, &error);
+                self.unreadable(&error);
             }
         }
-    }
-
-    /// Leaves alone what could not be read or noted. Returns how long nothing else is to be done.
-    fn stumble(&mut self, jobs: &[JobId], error: &StoreError) -> Duration {
-        let pause = if error.is_of_one_change() { ASIDE } else { LOOK };
-        self.put_aside(jobs, self.tools.clock.elapsed().saturating_add(pause), true);
-        self.unreadable(error)
-    }
-
-    fn put_aside(&mut self, jobs: &[JobId], until: Duration, is_broken: bool) {
-        self.aside.extend(jobs.iter().map(|job| (*job, Aside { until, is_broken })));
     }
 
     /// Leaves the whole destination alone for as long as it asked to be.
@@ -394,7 +257,7 @@ impl Lane {
             self.board.note(&self.name, |lane| lane.held_until = Some(until));
         }
         if matches!(meaning, Meaning::Gone | Meaning::Stopped) {
-            self.drop_ready();
+            self.shelf.clear();
             tracing::error!(
                 destination = self.name.as_str(),
                 "a destination is told nothing any more until somebody lets it go on: what is for it waits"
@@ -434,7 +297,7 @@ impl Lane {
         if old.breaker != new_rule.breaker || self.recipient.url() != new.url() {
             self.breaker = Breaker::new(new_rule.breaker);
             self.held_until = Duration::ZERO;
-            self.board.note(&self.name, |lane| lane.open_until = None);
+            self.board.note(&self.name, |lane| (lane.open_until, lane.held_until) = (None, None));
         }
         let way = self.tools.ways.of(new_rule);
         if !way.is_of(&self.way) {

@@ -8,7 +8,8 @@
 //!
 //! | file | what it decides |
 //! |---|---|
-//! | `lane` | which deliveries are under way: those that are due, each once, as many and as fast as the destination takes |
+//! | `lane` | which deliveries are under way: each once, as many and as fast as the destination takes |
+//! | `shelf` | what is due and how it is sorted: to be sent, to wait, too late |
 //! | `ahead` | what should be due though a clock that ran ahead says otherwise |
 //! | `attempt` | what follows from one attempt, and that it is noted |
 //! | `webhook` | how something is sent, and what came back |
@@ -32,6 +33,7 @@ mod lane;
 mod mail;
 mod next;
 mod recipient;
+mod shelf;
 #[cfg(test)]
 mod tests;
 mod way;
