@@ -117,7 +117,8 @@ fn expired(view: &DestinationView, now: Timestamp) -> Option<String> {
     let (name, at) = (&view.name, view.lane.last_expired_at?);
     (now.since(at) < EXPIRED_SHOWN).then(|| {
         format!(
-            "{} to {name} expired unsent since the start: `flowgate deliveries --destination {name} --state expired`",
+            "{} to {name} expired unsent since the start: `flowgate deliveries --destination {name} --state expired`; \
+             `flowgate dead retry ID` sends one all the same",
             many(view.lane.expired.unwrap_or_default(), "delivery", "deliveries")
         )
     })
@@ -208,7 +209,7 @@ mod tests {
         destination crm is paused, 2 deliveries wait: `flowgate destinations resume crm`
         destination crm is left alone, 0 deliveries wait: it answered 410 Gone; once that is mended (after a new secret or config: `flowgate reload`): `flowgate destinations resume crm`
         destination crm fails (answered 500), 1 delivery waits: `flowgate destinations test crm` shows what it answers
-        2 deliveries to crm expired unsent since the start: `flowgate deliveries --destination crm --state expired`
+        2 deliveries to crm expired unsent since the start: `flowgate deliveries --destination crm --state expired`; `flowgate dead retry ID` sends one all the same
         ");
     }
 }

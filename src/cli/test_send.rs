@@ -19,7 +19,7 @@ use super::recipients;
 use crate::admin::{AdminError, HeaderView, TestView};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Destination, Means, WebhookRule};
-use crate::courier::{self, Credentials, Recipient, Sender, Sent};
+use crate::courier::{self, Recipient, Sender, Sent};
 use crate::domain::body::BodyRule;
 use crate::domain::delivery::{Meaning, test_id};
 use crate::domain::event::example::{Extent, example};
@@ -161,18 +161,10 @@ impl Test {
         let headers = courier::headers(&self.recipient, &id, &body, now).map_err(|error| no_request(&error))?;
         let sent = sender.send(&self.recipient, &id, &body, now).await;
         let delivered = sent.ending.of_webhook() == Meaning::Delivered;
-        // Some answer with all that they were sent.
-        let mut answer = sent.exchange.answer.to_string();
-        if let Credentials::Webhook { headers: own, .. } = &self.recipient.credentials {
-            for secret in own.iter().filter_map(|(_, value)| value.to_str().ok()) {
-                answer = answer.replace(secret, HIDDEN);
-            }
-        }
         Ok(TestView {
             delivered: Some(delivered),
             error: (!delivered).then(|| sent.why()),
             body: serde_json::from_str(&body).unwrap_or_default(),
-            answer,
             ..self.shown(&headers, &sent, clock.elapsed().saturating_sub(began))
         })
     }

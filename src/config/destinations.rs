@@ -65,6 +65,15 @@ pub struct Destination {
     pub proxy: Option<ProxyRule>,
 }
 
+/// How fast a destination may be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rates {
+    /// By itself.
+    pub own: Limit,
+    /// Together with all that are told by the same gateway or number.
+    pub shared: Limit,
+}
+
 /// How it is told.
 #[derive(Clone, Debug)]
 pub enum Means {
@@ -144,11 +153,13 @@ impl Destination {
 
     /// How fast it may be told.
     #[must_use]
-    pub fn limit(&self) -> Limit {
-        match &self.means {
+    pub fn rates(&self) -> Rates {
+        let shared = match &self.means {
             Means::Gateway(rule) => rule.limit,
-            Means::Webhook(_) | Means::Whatsapp(_) | Means::Smtp(_) => self.rate.map_or(Limit::None, Limit::Written),
-        }
+            Means::Whatsapp(rule) => rule.number_rate.map_or(Limit::None, Limit::Written),
+            Means::Webhook(_) | Means::Smtp(_) => Limit::None,
+        };
+        Rates { own: self.rate.map_or(Limit::None, Limit::Written), shared }
     }
 
     /// The host of its URL, with the port if one is written: all of it that may be shown, as the rest may hold a token. Of a
@@ -225,7 +236,25 @@ pub(super) fn read(
         let items = table.named();
         items.iter().filter_map(|item| destination(item, retry, meta, gateways, folder)).collect()
     });
-    read.unwrap_or_default()
+    let mut read: BTreeMap<_, _> = read.unwrap_or_default();
+    share_numbers(&mut read);
+    read
+}
+
+/// A number takes from all destinations together what the fastest of them may be told.
+fn share_numbers(destinations: &mut BTreeMap<DestinationName, Destination>) {
+    let mut fastest: BTreeMap<String, Rate> = BTreeMap::new();
+    for destination in destinations.values() {
+        if let (Means::Whatsapp(rule), Some(rate)) = (&destination.means, destination.rate) {
+            let known = fastest.entry(rule.phone_number_id.clone()).or_insert(rate);
+            *known = if rate.is_faster_than(*known) { rate } else { *known };
+        }
+    }
+    for destination in destinations.values_mut() {
+        if let Means::Whatsapp(rule) = &mut destination.means {
+            rule.number_rate = fastest.get(&rule.phone_number_id).copied();
+        }
+    }
 }
 
 /// Those that are told of each customer in order.

@@ -31,6 +31,9 @@ use crate::domain::time::Millis;
 /// allows with its account protection (*Understanding rate limits*). Faster ones are what gets numbers banned.
 const CAREFUL: Rate = Rate { count: 12, per: Millis::from_secs(60) };
 
+/// No gateway is given more than this by its own word alone: what a paid plan of `WASenderApi` allows.
+const MOST: Rate = Rate { count: 256, per: Millis::from_secs(60) };
+
 /// Whom a gateway is asked to write to, and what.
 #[derive(Clone, Debug)]
 pub struct GatewayTexts {
@@ -84,7 +87,7 @@ impl GatewayTexts {
             session: rule.session.clone(),
             url: format!("{}{}", rule.url, text::path(rule.kind, &rule.session)).parse().ok()?,
             key: gateway.keys.key.clone(),
-            limit: rule.rate.map_or(Limit::UntilTold(CAREFUL), Limit::Written),
+            limit: rule.rate.map_or(Limit::Told { guess: CAREFUL, most: MOST }, Limit::Written),
             allow_private: rule.allow_private,
             to: to?,
             messages: messages?,
@@ -116,7 +119,7 @@ mod tests {
         let (destination, rule) = one(&format!("{HEAD}\n{FINE}"));
         assert_eq!(rule.url, "http://localhost:3000/waha/api/sendText");
         assert_eq!((rule.session.as_str(), destination.allow_private), ("default", true));
-        assert_eq!(rule.limit, Limit::UntilTold(CAREFUL));
+        assert_eq!(rule.limit, Limit::Told { guess: CAREFUL, most: MOST });
         assert_eq!(rule.messages.keys().copied().collect::<Vec<_>>(), [EventKind::BookingConfirmed]);
         assert_eq!(destination.expires, Some(Millis::from_secs(24 * 3600)));
         let faster = HEAD.replace("api_key", "rate = \"256/m\"\napi_key");

@@ -44,7 +44,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use destinations::{Address, Destination, Means, WebhookRule, url as webhook_url};
+pub use destinations::{Address, Destination, Means, Rates, WebhookRule, url as webhook_url};
 pub use error::{ConfigError, Problem};
 pub use flows::KeyPlaces;
 pub use gateway_texts::GatewayTexts;

@@ -23,6 +23,7 @@ use super::value::Item;
 use crate::domain::event::EventKind;
 use crate::domain::ids::AgentName;
 use crate::domain::message::{Addressee, MessageRule, Pattern};
+use crate::domain::pace::Rate;
 use crate::domain::phone_number::PhoneNumber;
 use crate::domain::time::Millis;
 
@@ -41,6 +42,8 @@ pub struct WhatsappRule {
     pub number_url: Uri,
     /// The number that writes, by Meta's id of it.
     pub phone_number_id: String,
+    /// How fast the number writes, for all destinations together: as fast as the fastest of them.
+    pub number_rate: Option<Rate>,
     /// What is shown to the Graph API. Default: `meta.access_token`.
     pub access_token: SecretRef,
     /// Whom it writes to.
@@ -71,6 +74,7 @@ impl WhatsappRule {
             url: format!("{number_url}/messages").parse().ok()?,
             number_url: format!("{number_url}?fields={NUMBER_FIELDS}").parse().ok()?,
             phone_number_id,
+            number_rate: None,
             access_token: access_token.unwrap_or_else(|| meta.access_token.clone()),
             to: to?,
             messages: messages?,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::{self, Id};
+use tokio::time::sleep;
 
 use crate::config::Means;
 use crate::domain::delivery::{Exchange, Meaning};
@@ -17,7 +18,7 @@ use crate::store::{
     BeginDelivery, HoldDelivery, NoteDeliveries, NoteDelivery, Outgoing, SettleDeliveries, StoreError, Trace,
 };
 
-use super::next::{self, Next};
+use super::next::{self, Moment, When};
 use super::webhook::{Said, Sent};
 use super::{Recipient, Tools, cloud, gateway};
 
@@ -36,8 +37,10 @@ pub(super) struct Trial {
 pub(super) enum Answered {
     /// Nothing was sent: nothing is told there at this time.
     Standstill,
-    /// Nothing was sent: it is over already, waits for something, or was given up.
-    Rest,
+    /// Nothing was sent: it is over already, waits for something, or was given up. What has expired, and why.
+    Rest(Vec<(JobId, String)>),
+    /// It was sent, and can't be noted: some row of it is damaged. To send it again would not change that.
+    Unnoted(Vec<JobId>, StoreError),
     /// It was sent, and that is noted.
     Noted(Noted),
 }
@@ -54,6 +57,17 @@ pub(super) struct Noted {
     pub(super) quota: Option<Quota>,
 }
 
+/// What is to be done of an attempt.
+enum Prepared {
+    /// Sends this, which tells of these.
+    Send(Vec<Outgoing>, String),
+    /// Nothing now, which is noted. What has expired, and why.
+    Rest(Vec<(JobId, String)>),
+}
+
+/// How long it is until what was sent is noted once more, while the store takes nothing.
+const AGAIN: Duration = Duration::from_secs(1);
+
 impl Trial {
     /// Makes the attempt.
     pub(super) async fn run(self) -> Result<Answered, StoreError> {
@@ -68,10 +82,13 @@ impl Trial {
             Ok(Some(first.into_iter().chain(others).collect()))
         })?;
         let Some(waiting) = read else { return Ok(Answered::Standstill) };
-        let at = self.tools.clock.now();
-        let Some((told, body)) = self.prepare(waiting, at).await? else { return Ok(Answered::Rest) };
-        let Some(first) = told.first() else { return Ok(Answered::Rest) };
-        let began = self.tools.clock.elapsed();
+        let moment = self.tools.since.moment(&*self.tools.clock);
+        let (told, body) = match self.prepare(waiting, moment).await? {
+            Prepared::Send(told, body) => (told, body),
+            Prepared::Rest(expired) => return Ok(Answered::Rest(expired)),
+        };
+        let Some(first) = told.first() else { return Ok(Answered::Rest(Vec::new())) };
+        let (at, began) = (moment.now, self.tools.clock.elapsed());
         let sent = self.tools.sender.send(&self.recipient, &first.delivery.message_id, &body, at).await;
         let took = self.tools.clock.elapsed().saturating_sub(began);
         let meaning = sent.meaning(first.job.attempts_since_revival.saturating_add(1));
@@ -84,47 +101,76 @@ impl Trial {
             // Where the lane has ended, nobody waits for room.
             let _ = self.taken.send(task);
         }
-        self.tools.store.commit(NoteDeliveries { notes }).await?;
+        if let Err((jobs, error)) = self.keep(notes).await {
+            return Ok(Answered::Unnoted(jobs, error));
+        }
         Ok(Answered::Noted(Noted { count, meaning, at, why, quota }))
     }
 
-    /// Those of `waiting` that are told now, and what is sent. `None`: nothing now, which is noted.
-    async fn prepare(
-        &self,
-        mut waiting: Vec<Outgoing>,
-        now: Timestamp,
-    ) -> Result<Option<(Vec<Outgoing>, String)>, StoreError> {
-        let Some(first) = waiting.first() else { return Ok(None) };
-        let job = first.id;
-        let body = match next::look(&self.recipient.rule, first, now) {
-            Next::Send(body) => body,
-            Next::Hold { at, until } => {
-                tracing::debug!(job.id = job.get(), job.next_at = %at, "a delivery waits");
-                self.tools.store.commit(HoldDelivery { job, at, until }).await?;
-                return Ok(None);
+    /// Notes what was sent, however long the store takes nothing: sent again, it might be there twice.
+    ///
+    /// # Errors
+    /// Those that can't be noted, and why.
+    async fn keep(&self, mut notes: Vec<NoteDelivery>) -> Result<(), (Vec<JobId>, StoreError)> {
+        loop {
+            match self.tools.store.commit(NoteDeliveries { notes: notes.clone() }).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_of_closed_store() => sleep(AGAIN).await,
+                // One of several holds up the others.
+                Err(error) if error.is_of_one_change() && notes.len() > 1 => break,
+                Err(error) => return Err((notes.iter().map(|note| note.job).collect(), error)),
             }
-            Next::Expire(why) => {
-                let expired = vec![(job, why)];
-                self.tools.store.commit(SettleDeliveries { expired, ..SettleDeliveries::default() }).await?;
-                return Ok(None);
+        }
+        let mut failed = None;
+        for note in notes.drain(..) {
+            let job = note.job;
+            if let Err((_, error)) = Box::pin(self.keep(vec![note])).await {
+                let (jobs, _) = failed.get_or_insert_with(|| (Vec::new(), error));
+                jobs.push(job);
             }
-            Next::Refuse(why) => {
-                self.refuse(first, why, now).await?;
-                return Ok(None);
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Those of `waiting` that are told now, and what is sent.
+    async fn prepare(&self, mut waiting: Vec<Outgoing>, moment: Moment) -> Result<Prepared, StoreError> {
+        let rule = &self.recipient.rule;
+        let (mut settling, mut now) = (SettleDeliveries::default(), Vec::new());
+        for outgoing in waiting.drain(..) {
+            match next::when(rule, &outgoing, moment) {
+                When::Now => now.push(outgoing),
+                When::Hold { at, until } => settling.held.push(HoldDelivery { job: outgoing.id, at, until }),
+                When::Never(why) => settling.expired.push((outgoing.id, why)),
+            }
+        }
+        let expired = settling.expired.clone();
+        if !settling.is_empty() {
+            self.tools.store.commit(settling).await?;
+        }
+        let Some(first) = now.first() else { return Ok(Prepared::Rest(expired)) };
+        // What some of them wait for is for the lane to see: it reads them again.
+        if !expired.is_empty() {
+            return Ok(Prepared::Rest(expired));
+        }
+        let body = match next::what(rule, first) {
+            Ok(body) => body,
+            Err(why) => {
+                self.refuse(first, why, moment.now).await?;
+                return Ok(Prepared::Rest(Vec::new()));
             }
         };
-        match &self.recipient.rule.means {
-            Means::Webhook(_) | Means::Smtp(_) => Ok(Some((waiting, body))),
+        match &rule.means {
+            Means::Webhook(_) | Means::Smtp(_) => Ok(Prepared::Send(now, body)),
             // It is written down first that it may have been sent.
             Means::Whatsapp(_) => {
-                let open = cloud::opened(&self.recipient.rule, first, now);
-                let waits = self.tools.store.commit(BeginDelivery { job, open }).await?;
-                Ok(waits.then_some((waiting, body)))
+                let open = cloud::opened(rule, first, moment.now);
+                let waits = self.tools.store.commit(BeginDelivery { job: first.id, open }).await?;
+                Ok(if waits { Prepared::Send(now, body) } else { Prepared::Rest(Vec::new()) })
             }
             Means::Gateway(rule) => {
-                let (body, count) = gateway::merged(rule, &waiting).unwrap_or((body, 1));
-                waiting.truncate(count);
-                Ok(Some((waiting, body)))
+                let (body, count) = gateway::merged(rule, &now).unwrap_or((body, 1));
+                now.truncate(count);
+                Ok(Prepared::Send(now, body))
             }
         }
     }
@@ -156,10 +202,8 @@ impl Trial {
             Meaning::Delivered => None,
             Meaning::Again { retry_after, .. } => after(retry_after),
             // As soon as somebody lets the destination go on, also where this was the last attempt.
-            Meaning::Gone => Some(Verdict::Again { at: self.tools.clock.now() }),
+            Meaning::Gone | Meaning::Stopped => Some(Verdict::Again { at: now }),
             Meaning::Refused => Some(Verdict::Dead),
-            // As soon as somebody lets the destination go on, however often that takes.
-            Meaning::Stopped => Some(Verdict::Again { at: now }),
             // Also the last attempt waits for word of it.
             Meaning::Unknown => Some(Verdict::Again { at: cloud::opened(&self.recipient.rule, outgoing, at).until }),
         };

@@ -13,27 +13,29 @@ use crate::domain::receipt::{Callback, Open};
 use crate::domain::retry::RetryPolicy;
 use crate::domain::time::{Millis, Timestamp};
 use crate::outgoing::without_token;
-use crate::store::{Outgoing, Until};
+use crate::store::Outgoing;
 
-use super::next::{Next, instead};
+use super::next::data_of;
 
 /// Bytes that are read of an answer: enough for any error with its details.
 pub(super) const READ_BYTES: usize = 16 << 10;
 
-/// Looks at `outgoing`, which is due at `now`.
-pub(super) fn next(rule: &WhatsappRule, retry: RetryPolicy, outgoing: &Outgoing, now: Timestamp) -> Next {
-    if let Some(open) = outgoing.receipt.as_ref().and_then(|receipt| receipt.open) {
-        if is_awaited(open, now) {
-            return Next::Hold { at: open.until, until: Until::Status };
-        }
-        if outgoing.job.attempts_since_revival >= retry.attempts {
-            return Next::Refuse("it broke off too often, and no status says whether the message is there".to_owned());
-        }
+/// Until when a status may tell what became of an attempt, where one is open.
+pub(super) fn awaited(outgoing: &Outgoing, now: Timestamp) -> Option<Timestamp> {
+    let open = outgoing.receipt.as_ref()?.open?;
+    is_awaited(open, now).then_some(open.until)
+}
+
+/// What is sent for `outgoing`.
+///
+/// # Errors
+/// Why it can't be.
+pub(super) fn request(rule: &WhatsappRule, retry: RetryPolicy, outgoing: &Outgoing) -> Result<String, String> {
+    let is_open = outgoing.receipt.as_ref().is_some_and(|receipt| receipt.open.is_some());
+    if is_open && outgoing.job.attempts_since_revival >= retry.attempts {
+        return Err("it broke off too often, and no status says whether the message is there".to_owned());
     }
-    match compose(rule, outgoing) {
-        Ok(request) => Next::Send(request),
-        Err(why) => instead(&why, outgoing, rule.customer_wait, now),
-    }
+    compose(rule, outgoing).map_err(|why| why.to_string())
 }
 
 /// The attempt that begins at `now`: its answer or, where that does not come, a status is waited for.
@@ -54,11 +56,10 @@ fn is_awaited(open: Open, now: Timestamp) -> bool {
 fn compose(rule: &WhatsappRule, outgoing: &Outgoing) -> Result<String, Unsendable> {
     let kind = outgoing.event.kind;
     let said = rule.messages.get(&kind).ok_or(Unsendable::NoMessage(kind))?;
-    let body: Value = serde_json::from_str(&outgoing.body).map_err(|_| Unsendable::NoData)?;
-    let data = body.get("data").filter(|data| data.is_object()).ok_or(Unsendable::NoData)?;
-    let recipient = rule.to.recipient(data, outgoing.customer.as_ref())?;
+    let data = data_of(outgoing)?;
+    let recipient = rule.to.recipient(&data, outgoing.customer.as_ref())?;
     let callback = Callback { job: outgoing.id, message_id: outgoing.delivery.message_id.clone() };
-    message::request(said, data, &recipient, &callback.to_text())
+    message::request(said, &data, &recipient, &callback.to_text())
 }
 
 /// What the Graph API answered.
@@ -84,8 +85,7 @@ impl CloudAnswer {
 }
 
 /// What is kept of an answer: its beginning, without the token.
-pub(super) fn kept(status: u16, bytes: &[u8], bearer: &str) -> Exchange {
-    let token = bearer.strip_prefix("Bearer ").unwrap_or(bearer);
+pub(super) fn kept(status: u16, bytes: &[u8], token: &str) -> Exchange {
     let mut answer = without_token(&String::from_utf8_lossy(bytes), token);
     answer.truncate(answer.floor_char_boundary(ANSWER_BYTES));
     Exchange { status: Some(status), answer: answer.into() }
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn what_is_kept_has_an_end_and_no_token() {
         let answer = format!("{{\"message\":\"EAAGm0PX4ZCps is malformed\",\"é\":\"{}\"}}", "é".repeat(ANSWER_BYTES));
-        let kept = kept(400, answer.as_bytes(), "Bearer EAAGm0PX4ZCpsBAKZCx");
+        let kept = kept(400, answer.as_bytes(), "EAAGm0PX4ZCpsBAKZCx");
         assert!(kept.answer.starts_with("{\"message\":\"… is malformed\"") && kept.answer.len() <= ANSWER_BYTES);
         assert_eq!(kept.status, Some(400));
     }

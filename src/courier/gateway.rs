@@ -15,7 +15,7 @@ use crate::domain::time::{Millis, Timestamp};
 use crate::outgoing::without_token;
 use crate::store::Outgoing;
 
-use super::next::{Next, instead};
+use super::next::data_of;
 
 /// One text, and whom it is for.
 struct Note {
@@ -23,13 +23,13 @@ struct Note {
     text: String,
 }
 
-/// Looks at `outgoing`, which is due at `now`.
-pub(super) fn next(rule: &GatewayTexts, outgoing: &Outgoing, now: Timestamp) -> Next {
-    let request = note(rule, outgoing).and_then(|note| text::body(rule.kind, &rule.session, &note.to, &note.text));
-    match request {
-        Ok(request) => Next::Send(request),
-        Err(why) => instead(&why, outgoing, rule.customer_wait, now),
-    }
+/// The request that sends `outgoing` alone.
+///
+/// # Errors
+/// [`Unsendable`].
+pub(super) fn request(rule: &GatewayTexts, outgoing: &Outgoing) -> Result<String, Unsendable> {
+    let note = note(rule, outgoing)?;
+    text::body(rule.kind, &rule.session, &note.to, &note.text)
 }
 
 /// Whom it is for, where what is for them goes out together: an agent. What customers are told is about one thing each.
@@ -53,10 +53,9 @@ pub(super) fn merged(rule: &GatewayTexts, outgoing: &[Outgoing]) -> Option<(Stri
 fn note(rule: &GatewayTexts, outgoing: &Outgoing) -> Result<Note, Unsendable> {
     let kind = outgoing.event.kind;
     let said = rule.messages.get(&kind).ok_or(Unsendable::NoMessage(kind))?;
-    let body: Value = serde_json::from_str(&outgoing.body).map_err(|_| Unsendable::NoData)?;
-    let data = body.get("data").filter(|data| data.is_object()).ok_or(Unsendable::NoData)?;
-    let to = rule.to.recipient(data, outgoing.customer.as_ref())?;
-    Ok(Note { to, text: message::text(said, data)? })
+    let data = data_of(outgoing)?;
+    let to = rule.to.recipient(&data, outgoing.customer.as_ref())?;
+    Ok(Note { to, text: message::text(said, &data)? })
 }
 
 /// What a gateway answered.
@@ -75,7 +74,7 @@ impl GatewayAnswer {
     pub(super) fn read(headers: &HeaderMap, bytes: &[u8], key: &str, now: Timestamp) -> Self {
         let body: Value = serde_json::from_slice(bytes).unwrap_or_default();
         Self {
-            objection: text::objection(&body).map(|words| without_token(&words, key)),
+            objection: text::objection(&body).map(|words| text::without_numbers(&without_token(&words, key))),
             retry_after: body.get("retry_after").and_then(Value::as_u64).map(Millis::from_secs),
             quota: quota(headers, now),
         }

@@ -87,6 +87,12 @@ impl Lane {
     pub(super) async fn run(mut self) {
         let mut attempts = JoinSet::new();
         loop {
+            // It may have waited for another one to end, and not be wanted any more.
+            match self.told.has_changed() {
+                Ok(false) => {}
+                Ok(true) => self.renew(),
+                Err(_) => break,
+            }
             let mut pause = self.step(&mut attempts);
             if self.shelf.is_to_settle() {
                 pause = self.settle().await;
@@ -134,7 +140,7 @@ impl Lane {
             // Open, or its probe is out: the end of either ends the pause.
             let Some(pass) = self.breaker.enter(now) else { return self.breaker_pause(now) };
             // Asked last: what may not go for another reason is not to count as one that went.
-            if let Err(wait) = self.way.pass(self.recipient.rule.limit(), now) {
+            if let Err(wait) = self.way.pass(self.recipient.rule.rates(), now) {
                 self.breaker.abandoned(pass);
                 return wait.min(LOOK);
             }
@@ -224,8 +230,19 @@ impl Lane {
                 // What else is at hand is not told either.
                 self.shelf.clear();
             }
-            Ok(Answered::Rest) => {
+            Ok(Answered::Unnoted(jobs, error)) => {
+                self.breaker.answered(pass);
+                tracing::error!(
+                    destination = self.name.as_str(),
+                    error = %error,
+                    jobs = ?jobs,
+                    "deliveries were sent and can't be noted: they are left alone until the next start"
+                );
+                self.shelf.put_aside(&jobs, Duration::MAX, false);
+            }
+            Ok(Answered::Rest(expired)) => {
                 self.breaker.abandoned(pass);
+                self.tell_expired(&expired);
                 // Should its row still say that it is due, that is to cost next to nothing.
                 self.shelf.put_aside(&jobs, LOOK, false);
             }
@@ -254,6 +271,7 @@ impl Lane {
             let pause = retry_after.unwrap_or(self.recipient.rule.retry.first).to_duration().min(HELD_MAX);
             self.held_until = self.held_until.max(now.saturating_add(pause));
             let until = self.held_until;
+            self.way.hold(until);
             self.board.note(&self.name, |lane| lane.held_until = Some(until));
         }
         if matches!(meaning, Meaning::Gone | Meaning::Stopped) {
@@ -302,7 +320,7 @@ impl Lane {
         let way = self.tools.ways.of(new_rule);
         if !way.is_of(&self.way) {
             self.way = way;
-        } else if old.limit() != new_rule.limit() {
+        } else if old.rates() != new_rule.rates() {
             self.way.begin_again();
         }
         self.recipient = new;

@@ -18,6 +18,7 @@
 //! | `mail` | how an event becomes an e-mail, and what came back |
 //! | `cloud` | what a WhatsApp message says, and what Meta's answer does |
 //! | `gateway` | what a text through a gateway says, which go together, and what the answer says |
+//! | `recipient` | nothing: it has a destination's rule with its secrets at hand |
 //! | `board` | nothing: it shows how the lanes do |
 //!
 //! As with jobs, nothing is written for a delivery to start: what is under way is known to its lane alone. After a crash it
@@ -60,6 +61,7 @@ use crate::domain::ids::DestinationName;
 use crate::outgoing::OutgoingError;
 use crate::store::Store;
 use lane::Lane;
+use next::Since;
 use way::Ways;
 
 /// What all lanes work with.
@@ -70,6 +72,7 @@ pub(crate) struct Tools {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) sender: Sender,
     pub(crate) ways: Ways,
+    pub(crate) since: Since,
 }
 
 /// The lanes of all destinations, until [`Courier::stop`].
@@ -117,6 +120,7 @@ impl Courier {
             entropy: Arc::clone(entropy),
             sender: Sender::new()?,
             ways: Ways::default(),
+            since: Since::now(&**clock),
         };
         let courier = Self { tools, runtime, board: Board::default(), called, lanes: Mutex::default() };
         courier.renew(recipients);

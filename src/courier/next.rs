@@ -1,8 +1,12 @@
-//! Whether a delivery that is due is to be sent now, and as what.
+//! Whether a delivery that is due is to be sent now, and as what. The first is asked of all that are due, the second only of
+//! what is sent.
 //!
 //! What a message says is put together in `super::{cloud, gateway}`, as each means needs it; that what is decided here is done,
-//! and noted, is `super::{lane, attempt}`'s.
+//! and noted, is `super::{lane, shelf, attempt}`'s.
 
+use serde_json::Value;
+
+use crate::clock::Clock;
 use crate::config::units::show_length;
 use crate::config::{Destination, Means};
 use crate::domain::message::{Recipient, Unsendable};
@@ -11,52 +15,86 @@ use crate::store::{Outgoing, Until};
 
 use super::{cloud, gateway};
 
+/// A moment, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// By the wall clock.
+    pub(super) now: Timestamp,
+    /// The same, or earlier where the wall clock was set forward since the start: nothing gets older than it is.
+    pub(super) unhurried: Timestamp,
+}
+
 /// What is to be done about a delivery that is due.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// Send this.
-    Send(String),
-    /// Wait, without an attempt.
+pub(super) enum When {
+    /// It is to be sent.
+    Now,
+    /// It waits, without an attempt.
     Hold { at: Timestamp, until: Until },
-    /// Give it up: it can't be sent as it is.
-    Refuse(String),
-    /// Close it: it is too late, for this reason.
-    Expire(String),
+    /// It is closed: it is too late, for this reason.
+    Never(String),
 }
 
-/// Looks at `outgoing`, which is due at `now`.
-pub(super) fn look(to: &Destination, outgoing: &Outgoing, now: Timestamp) -> Next {
-    let next = match &to.means {
-        Means::Webhook(rule) => {
-            match rule.body.render(outgoing.event.kind, &outgoing.delivery.message_id, &outgoing.body) {
-                Ok(body) => Next::Send(body.into()),
-                Err(why) => Next::Refuse(why.to_string()),
+/// Tells moments: knows by both clocks when the process began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Since {
+    wall: Timestamp,
+    elapsed: std::time::Duration,
+}
+
+impl Since {
+    /// From now on.
+    pub(crate) fn now(clock: &dyn Clock) -> Self {
+        Self { wall: clock.now(), elapsed: clock.elapsed() }
+    }
+
+    /// This moment.
+    pub(super) fn moment(self, clock: &dyn Clock) -> Moment {
+        let now = clock.now();
+        let went_by = clock.elapsed().saturating_sub(self.elapsed).as_millis();
+        let by_process = self.wall.plus(Millis::new(u64::try_from(went_by).unwrap_or(u64::MAX)));
+        Moment { now, unhurried: now.min(by_process) }
+    }
+}
+
+/// Whether `outgoing` is to be sent.
+pub(super) fn when(to: &Destination, outgoing: &Outgoing, moment: Moment) -> When {
+    // Should it have been sent already, that is soon known.
+    if let Some(at) = cloud::awaited(outgoing, moment.now) {
+        return When::Hold { at, until: Until::Status };
+    }
+    if let Some(longest) = late(to, outgoing, moment) {
+        return When::Never(format!("it was not sent within {}", show_length(longest)));
+    }
+    match customer_wait(&to.means) {
+        Some(longest) if recipient(to, outgoing) == Err(Unsendable::CustomerUnknown) => {
+            let known_by = outgoing.event.at.plus(longest);
+            if outgoing.job.submission.is_some() && moment.now < known_by {
+                return When::Hold { at: known_by, until: Until::Customer };
             }
+            When::Now
+        }
+        _ => When::Now,
+    }
+}
+
+/// What is sent for `outgoing`, which is to be sent.
+///
+/// # Errors
+/// Why it can't be sent as it is.
+pub(super) fn what(to: &Destination, outgoing: &Outgoing) -> Result<String, String> {
+    let words = |why: Unsendable| why.to_string();
+    match &to.means {
+        Means::Webhook(rule) => {
+            let id = &outgoing.delivery.message_id;
+            let body = rule.body.render(outgoing.event.kind, id, &outgoing.body);
+            body.map(Into::into).map_err(|why| why.to_string())
         }
         // What it says is put into a mail as it is sent.
-        Means::Smtp(_) => Next::Send(outgoing.body.to_string()),
-        Means::Whatsapp(rule) => cloud::next(rule, to.retry, outgoing, now),
-        Means::Gateway(rule) => gateway::next(rule, outgoing, now),
-    };
-    match (&next, late(to, outgoing, now)) {
-        // Should it have been sent, that is soon known.
-        (Next::Hold { until: Until::Status, .. }, _) | (_, None) => next,
-        (_, Some(longest)) => Next::Expire(format!("it was not sent within {}", show_length(longest))),
+        Means::Smtp(_) => Ok(outgoing.body.to_string()),
+        Means::Whatsapp(rule) => cloud::request(rule, to.retry, outgoing),
+        Means::Gateway(rule) => gateway::request(rule, outgoing).map_err(words),
     }
-}
-
-/// How long it may wait, where it has waited for longer. What an admin runs again is wanted, however late.
-fn late(to: &Destination, outgoing: &Outgoing, now: Timestamp) -> Option<Millis> {
-    to.expires.filter(|longest| now >= outgoing.event.at.plus(*longest) && !outgoing.job.was_revived())
-}
-
-/// What follows where `why` stands against sending it: a customer whom nobody knows yet is waited for.
-pub(super) fn instead(why: &Unsendable, outgoing: &Outgoing, customer_wait: Millis, now: Timestamp) -> Next {
-    let known_by = outgoing.event.at.plus(customer_wait);
-    if *why == Unsendable::CustomerUnknown && outgoing.job.submission.is_some() && now < known_by {
-        return Next::Hold { at: known_by, until: Until::Customer };
-    }
-    Next::Refuse(why.to_string())
 }
 
 /// Whom it is for, where all that is for them goes out together.
@@ -65,4 +103,30 @@ pub(super) fn together(to: &Destination, outgoing: &Outgoing) -> Option<Recipien
         Means::Gateway(rule) => gateway::together(rule, outgoing),
         Means::Webhook(_) | Means::Whatsapp(_) | Means::Smtp(_) => None,
     }
+}
+
+/// How long it may wait, where it has waited for longer. What an admin runs again is wanted, however late.
+fn late(to: &Destination, outgoing: &Outgoing, moment: Moment) -> Option<Millis> {
+    let waited = moment.unhurried.since(outgoing.event.at);
+    to.expires.filter(|longest| waited >= *longest && !outgoing.job.was_revived())
+}
+
+const fn customer_wait(means: &Means) -> Option<Millis> {
+    match means {
+        Means::Whatsapp(rule) => Some(rule.customer_wait),
+        Means::Gateway(rule) => Some(rule.customer_wait),
+        Means::Webhook(_) | Means::Smtp(_) => None,
+    }
+}
+
+fn recipient(to: &Destination, outgoing: &Outgoing) -> Result<Recipient, Unsendable> {
+    let addressee = to.means.addressee().ok_or(Unsendable::NoAgent)?;
+    addressee.recipient(&data_of(outgoing)?, outgoing.customer.as_ref())
+}
+
+/// What an event says of itself.
+pub(super) fn data_of(outgoing: &Outgoing) -> Result<Value, Unsendable> {
+    let mut body: Value = serde_json::from_str(&outgoing.body).map_err(|_| Unsendable::NoData)?;
+    let data = body.get_mut("data").map(Value::take);
+    data.filter(Value::is_object).ok_or(Unsendable::NoData)
 }

@@ -130,7 +130,8 @@ impl Recipient {
         let same_words = match (means, &two.means) {
             (Means::Whatsapp(one), Means::Whatsapp(two)) => {
                 let same_waits = one.status_wait == two.status_wait && one.customer_wait == two.customer_wait;
-                same_waits && one.to == two.to && one.messages == two.messages
+                let same_pace = one.number_rate == two.number_rate;
+                same_waits && same_pace && one.to == two.to && one.messages == two.messages
             }
             (Means::Webhook(one), Means::Webhook(two)) => one.body == two.body,
             (Means::Gateway(one), Means::Gateway(two)) => {

@@ -12,13 +12,12 @@ use crate::clock::Clock;
 use crate::config::Destination;
 use crate::domain::ids::{DestinationName, JobId};
 use crate::domain::message::Recipient;
-use crate::domain::time::Timestamp;
 use crate::store::{HoldDelivery, SettleDeliveries, Store, StoreError};
 
 use super::Tools;
 use super::ahead::Ahead;
 use super::lane::LOOK;
-use super::next::{self, Next};
+use super::next::{self, Since, When};
 
 /// Deliveries read from the schedule at once.
 const CHUNK: usize = 256;
@@ -33,6 +32,7 @@ pub(super) struct Shelf {
     name: DestinationName,
     store: Store,
     clock: Arc<dyn Clock>,
+    since: Since,
     ready: VecDeque<Ready>,
     /// When that was read, by the process clock.
     ready_since: Duration,
@@ -64,6 +64,7 @@ impl Shelf {
             name,
             store: tools.store.clone(),
             clock: Arc::clone(&tools.clock),
+            since: tools.since,
             ready: VecDeque::new(),
             ready_since: Duration::ZERO,
             settling: SettleDeliveries::default(),
@@ -136,7 +137,7 @@ impl Shelf {
         let is_free = |job: &JobId| !self.aside.contains_key(job) && !out.contains(job);
         let due: Vec<JobId> = due.into_iter().filter(is_free).collect();
         self.ready_since = self.clock.elapsed();
-        self.sort(rule, due, now)?;
+        self.sort(rule, due)?;
         if !self.is_empty() {
             return Ok(None);
         }
@@ -149,12 +150,12 @@ impl Shelf {
 
     /// Makes ready what is to be sent. Where a look into it may say otherwise (it is too late, its customer is not known yet),
     /// that is noted apart: it is to use up nothing of the destination's rate.
-    fn sort(&mut self, rule: &Destination, due: Vec<JobId>, now: Timestamp) -> Result<(), StoreError> {
+    fn sort(&mut self, rule: &Destination, due: Vec<JobId>) -> Result<(), StoreError> {
         if !rule.looks_inside() {
             self.ready.extend(due.into_iter().map(|job| Ready { job, together: None }));
             return Ok(());
         }
-        let (ready, settling) = (&mut self.ready, &mut self.settling);
+        let (ready, settling, moment) = (&mut self.ready, &mut self.settling, self.since.moment(&*self.clock));
         self.store.look(|snapshot| {
             for job in due {
                 // What can't be read is told by whoever delivers it.
@@ -162,12 +163,10 @@ impl Shelf {
                     ready.push_back(Ready { job, together: None });
                     continue;
                 };
-                match next::look(rule, &outgoing, now) {
-                    Next::Expire(why) => settling.expired.push((job, why)),
-                    Next::Hold { at, until } => settling.held.push(HoldDelivery { job, at, until }),
-                    Next::Send(_) | Next::Refuse(_) => {
-                        ready.push_back(Ready { job, together: next::together(rule, &outgoing) });
-                    }
+                match next::when(rule, &outgoing, moment) {
+                    When::Never(why) => settling.expired.push((job, why)),
+                    When::Hold { at, until } => settling.held.push(HoldDelivery { job, at, until }),
+                    When::Now => ready.push_back(Ready { job, together: next::together(rule, &outgoing) }),
                 }
             }
             Ok(())
@@ -177,15 +176,33 @@ impl Shelf {
     /// Notes what is not to be sent now. Gives what has expired, and why.
     pub(super) async fn settle(&mut self) -> Result<Vec<(JobId, String)>, StoreError> {
         let settling = std::mem::take(&mut self.settling);
-        let expired = settling.expired.clone();
-        let held = settling.held.iter().map(|hold| hold.job);
-        let jobs: Vec<JobId> = held.chain(expired.iter().map(|(job, _)| *job)).collect();
-        match self.store.commit(settling).await {
+        let (jobs, expired) = (settling.jobs(), settling.expired.clone());
+        match self.store.commit(settling.clone()).await {
             Ok(()) => Ok(expired),
+            Err(error) if error.is_of_one_change() && jobs.len() > 1 => self.settle_each(settling).await,
             Err(error) => {
                 self.stumble(&jobs, &error);
                 Err(error)
             }
+        }
+    }
+
+    /// The same, one by one: a damaged row among them holds up no other.
+    async fn settle_each(&mut self, settling: SettleDeliveries) -> Result<Vec<(JobId, String)>, StoreError> {
+        let (mut expired, mut failed) = (Vec::new(), None);
+        for one in settling.each() {
+            let (jobs, closed) = (one.jobs(), one.expired.clone());
+            match self.store.commit(one).await {
+                Ok(()) => expired.extend(closed),
+                Err(error) => {
+                    self.stumble(&jobs, &error);
+                    failed = Some(error);
+                }
+            }
+        }
+        match failed {
+            Some(error) if expired.is_empty() => Err(error),
+            _ => Ok(expired),
         }
     }
 

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::config::{Destination, Means};
+use crate::config::{Destination, Means, Rates};
 use crate::domain::ids::GatewayName;
 use crate::domain::message::Addressee;
-use crate::domain::pace::{Limit, Pace, Quota};
+use crate::domain::pace::{Pace, Quota};
 
 /// How long past its time a lane is waited for that goes before others.
 const GRACE: Duration = Duration::from_secs(1);
@@ -29,8 +29,11 @@ enum Shared {
 }
 
 /// One destination's part in its way.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Way {
+    /// Its own pace, at its own rate.
+    pace: Pace,
+    /// That of all who share the way.
     traffic: Arc<Mutex<Traffic>>,
     shared: Option<Shared>,
     goes_first: bool,
@@ -39,6 +42,8 @@ pub(super) struct Way {
 #[derive(Debug, Default)]
 struct Traffic {
     pace: Pace,
+    /// Until then, by the process clock, nobody goes: the one at its end asked for quiet.
+    held_until: Duration,
     /// Until then, by the process clock, only those go that go first: one of them waits.
     reserved_until: Duration,
 }
@@ -55,7 +60,8 @@ impl Ways {
             let mut ways = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(ways.entry(shared).or_default())
         });
-        Way { traffic, shared, goes_first: matches!(rule.means.addressee(), Some(Addressee::Customer)) }
+        let goes_first = matches!(rule.means.addressee(), Some(Addressee::Customer));
+        Way { pace: Pace::default(), traffic, shared, goes_first }
     }
 }
 
@@ -65,20 +71,33 @@ impl Way {
         self.shared == other.shared && self.goes_first == other.goes_first
     }
 
-    /// Lets one pass at `now`, or says how long it is to wait.
-    pub(super) fn pass(&self, limit: Limit, now: Duration) -> Result<(), Duration> {
-        let mut traffic = self.lock();
+    /// Lets one pass at `now`, or says how long it is to wait: for its own rate, or for that of all.
+    pub(super) fn pass(&mut self, rates: Rates, now: Duration) -> Result<(), Duration> {
+        let own = self.pace.wait(rates.own, now);
+        if !own.is_zero() {
+            return Err(own);
+        }
+        let mut traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.goes_first && now < traffic.reserved_until {
             return Err(YIELD);
         }
-        let passed = traffic.pace.pass(limit, now);
-        if self.goes_first {
-            traffic.reserved_until = passed.err().map_or(Duration::ZERO, |wait| {
-                // It asks again in time; should it not (it was paused, say), nobody waits for it for long.
-                now.saturating_add(wait).saturating_add(GRACE)
-            });
+        let wait = traffic.pace.wait(rates.shared, now).max(traffic.held_until.saturating_sub(now));
+        if wait.is_zero() {
+            traffic.pace.take(rates.shared, now);
+            self.pace.take(rates.own, now);
         }
-        passed
+        if self.goes_first {
+            // It asks again in time; should it not (it was paused, say), nobody waits for it for long.
+            let again = now.saturating_add(wait).saturating_add(GRACE);
+            traffic.reserved_until = if wait.is_zero() { Duration::ZERO } else { again };
+        }
+        if wait.is_zero() { Ok(()) } else { Err(wait) }
+    }
+
+    /// Lets nobody pass for as long as the one at its end asked for.
+    pub(super) fn hold(&self, until: Duration) {
+        let mut traffic = self.lock();
+        traffic.held_until = traffic.held_until.max(until);
     }
 
     /// Goes by what an answer said.
@@ -87,8 +106,9 @@ impl Way {
     }
 
     /// Forgets how far apart the last ones were to be: the rate is another one.
-    pub(super) fn begin_again(&self) {
-        self.lock().pace = Pace::default();
+    pub(super) fn begin_again(&mut self) {
+        self.pace.begin_again();
+        self.lock().pace.begin_again();
     }
 
     fn lock(&self) -> MutexGuard<'_, Traffic> {
@@ -101,10 +121,11 @@ impl Way {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::domain::pace::Rate;
+    use crate::domain::pace::{Limit, Rate};
     use crate::domain::time::Millis;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const NO_RATES: Rates = Rates { own: Limit::None, shared: Limit::None };
 
     /// Destinations through two gateways: `thanks` and `notes` through one, `other` through another; and `crm`.
     fn ways(names: &[&str]) -> Vec<Way> {
@@ -133,25 +154,48 @@ mod tests {
         names.iter().map(|name| ways.of(rule(name))).collect()
     }
 
-    fn a_second() -> Limit {
-        Limit::Written(Rate { count: 1, per: Millis::from_secs(1) })
+    /// One a second, of all together.
+    fn a_second() -> Rates {
+        Rates { own: Limit::None, shared: Limit::Written(Rate { count: 1, per: Millis::from_secs(1) }) }
     }
 
     #[test]
     fn those_of_one_gateway_share_its_pace_and_others_do_not() {
-        let [thanks, notes, other, crm] = &ways(&["thanks", "notes", "other", "crm"])[..] else { panic!() };
+        let [thanks, notes, other, crm] = &mut ways(&["thanks", "notes", "other", "crm"])[..] else { panic!() };
         let at = 100 * SECOND;
         assert_eq!(notes.pass(a_second(), at), Ok(()));
         assert!(thanks.pass(a_second(), at).is_err(), "a second has one message");
         assert_eq!(other.pass(a_second(), at), Ok(()));
         assert_eq!(crm.pass(a_second(), at), Ok(()));
         thanks.learn(Quota { left: 0, resets_in: Millis::from_secs(60) }, at);
-        assert!(notes.pass(Limit::None, at + 59 * SECOND).is_err(), "what one learns, the other knows");
+        assert!(notes.pass(NO_RATES, at + 59 * SECOND).is_err(), "what one learns, the other knows");
+    }
+
+    #[test]
+    fn whoever_has_a_slower_rate_of_its_own_slows_nobody_else() {
+        let [thanks, notes] = &mut ways(&["thanks", "notes"])[..] else { panic!() };
+        let slow = Rates { own: Limit::Written(Rate { count: 10, per: Millis::from_secs(3600) }), ..a_second() };
+        let at = 100 * SECOND;
+        assert_eq!(notes.pass(slow, at), Ok(()));
+        assert_eq!(thanks.pass(a_second(), at + SECOND), Ok(()));
+        assert!(notes.pass(slow, at + 2 * SECOND).is_err(), "one in six minutes");
+        assert_eq!(thanks.pass(a_second(), at + 2 * SECOND), Ok(()));
+    }
+
+    #[test]
+    fn quiet_that_one_was_asked_for_is_kept_by_all_and_outlives_another_rate() {
+        let [thanks, notes, other] = &mut ways(&["thanks", "notes", "other"])[..] else { panic!() };
+        let at = 100 * SECOND;
+        thanks.hold(at + 30 * SECOND);
+        notes.begin_again();
+        assert_eq!(notes.pass(NO_RATES, at), Err(30 * SECOND));
+        assert_eq!(other.pass(NO_RATES, at), Ok(()));
+        assert_eq!(notes.pass(NO_RATES, at + 30 * SECOND), Ok(()));
     }
 
     #[test]
     fn customers_go_before_agents_as_long_as_one_of_them_waits() {
-        let [thanks, notes] = &ways(&["thanks", "notes"])[..] else { panic!() };
+        let [thanks, notes] = &mut ways(&["thanks", "notes"])[..] else { panic!() };
         let at = 100 * SECOND;
         assert_eq!(notes.pass(a_second(), at), Ok(()));
         assert!(thanks.pass(a_second(), at).is_err());

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, StatusCode, Uri};
 use jiff::fmt::rfc2822;
 
@@ -17,11 +17,14 @@ use crate::domain::gateway::text;
 use crate::domain::mail_reply::MailEnd;
 use crate::domain::pace::Quota;
 use crate::domain::time::{Millis, Timestamp};
-use crate::outgoing::{Mailer, Outgoing, OutgoingError, Reach, Told, Trust};
+use crate::outgoing::{Mailer, Outgoing, OutgoingError, Reach, Told, Trust, without_token};
 use crate::signing;
 
 use super::cloud::{self, CloudAnswer};
 use super::{Credentials, GatewayAnswer, Recipient, mail};
+
+/// What a header shows is kept out of answers from this length on: a shorter one is no secret, and may stand anywhere.
+const SECRET_BYTES_MIN: usize = 8;
 
 /// Characters of a gateway's own words that stand in a reason.
 const WORDS: usize = 160;
@@ -136,18 +139,18 @@ impl Sent {
         let code = status.as_u16();
         let mut asks = retry_after(&headers, now);
         let (exchange, said) = match credentials {
-            Credentials::Webhook { endpoint, .. } => {
-                let answer = endpoint.hide_in(&String::from_utf8_lossy(&beginning));
+            Credentials::Webhook { endpoint, headers: own, .. } => {
+                let answer = without_headers(&endpoint.hide_in(&String::from_utf8_lossy(&beginning)), own);
                 (Exchange { status: Some(code), answer: answer.into() }, Said::Nothing)
             }
             // No mail goes this way.
             Credentials::Smtp { .. } => (Exchange { status: Some(code), ..Exchange::default() }, Said::Nothing),
             Credentials::Whatsapp { bearer } => {
-                let kept = cloud::kept(code, &beginning, bearer.to_str().unwrap_or_default());
+                let kept = cloud::kept(code, &beginning, bare(bearer));
                 (kept, Said::Cloud(CloudAnswer::read(&beginning)))
             }
             Credentials::Gateway { key, .. } => {
-                let key = key.to_str().unwrap_or_default();
+                let key = bare(key);
                 let answer = GatewayAnswer::read(&headers, &beginning, key, now);
                 asks = asks.or(answer.retry_after);
                 (cloud::kept(code, &beginning, key), Said::Gateway(answer))
@@ -180,12 +183,10 @@ impl Sent {
     /// How much the answer leaves for how long, where it speaks of that.
     #[must_use]
     pub fn quota(&self) -> Option<Quota> {
-        let Said::Gateway(answer) = &self.said else { return None };
-        let busy = match self.ending {
-            Ending::Answered { status: 429, retry_after: Some(pause) } => Some(Quota { left: 0, resets_in: pause }),
+        match &self.said {
+            Said::Gateway(answer) => answer.quota,
             _ => None,
-        };
-        busy.or(answer.quota)
+        }
     }
 
     /// Why it failed, where it did: for lists and logs.
@@ -254,6 +255,19 @@ pub fn headers(recipient: &Recipient, id: &str, body: &str, now: Timestamp) -> R
     Ok(headers)
 }
 
+/// What a header shows, without the scheme in front: the secret itself.
+fn bare(value: &HeaderValue) -> &str {
+    let text = value.to_str().unwrap_or_default();
+    text.split_once(' ').map_or(text, |(_, secret)| secret)
+}
+
+/// An answer without the secrets of headers: some repeat what they were sent.
+fn without_headers(answer: &str, headers: &[(HeaderName, HeaderValue)]) -> String {
+    let secrets = headers.iter().flat_map(|(_, value)| [value.to_str().unwrap_or_default(), bare(value)]);
+    let secrets = secrets.filter(|secret| secret.len() >= SECRET_BYTES_MIN);
+    secrets.fold(answer.to_owned(), |answer, secret| without_token(&answer, secret))
+}
+
 /// A gateway's own words, behind its status.
 fn words(text: &str) -> String {
     let words: String = text.chars().filter(|c| !c.is_control()).take(WORDS).collect();
@@ -301,5 +315,31 @@ mod tests {
             assert_eq!(asked(nonsense), None, "{nonsense}");
         }
         assert_eq!(asked("99999999999999999999"), None);
+    }
+
+    #[test]
+    fn no_answer_is_kept_with_what_we_showed() {
+        let header = |text: &str| HeaderValue::from_str(text).unwrap();
+        let told = |said: &'static str| Told {
+            status: StatusCode::BAD_REQUEST,
+            headers: HeaderMap::new(),
+            beginning: Bytes::from_static(said.as_bytes()),
+        };
+        let now = Timestamp::from_millis(0);
+        let said = r#"{"success":false,"message":"Invalid API key SECRET-12345, Bearer SECRET-12345"}"#;
+        for shown in ["Bearer SECRET-12345", "SECRET-12345"] {
+            let key = header(shown);
+            let gateway = Credentials::Gateway { header: AUTHORIZATION, key };
+            let sent = Sent::answered(told(said), &gateway, now);
+            let all = format!("{} {}", sent.why(), sent.exchange.answer);
+            assert!(!all.contains("SECRET") && all.contains("Invalid API key …"), "{all}");
+        }
+        let webhook = Credentials::Webhook {
+            endpoint: super::super::Endpoint::new("https://crm.example/".parse().unwrap(), false),
+            keys: Vec::new(),
+            headers: vec![(AUTHORIZATION, header("Basic SECRET-12345")), (USER_AGENT, header("no"))],
+        };
+        let sent = Sent::answered(told("no: SECRET-12345 is no key, nor Basic SECRET-12345"), &webhook, now);
+        assert_eq!(&*sent.exchange.answer, "no: … is no key, nor …");
     }
 }

@@ -48,7 +48,7 @@ pub enum JobState {
     Dead,
     /// A dead letter that an admin gave up.
     Discarded,
-    /// Waited too long to be of use: it is not sent any more (deliveries only).
+    /// Waited too long to be of use: it is not sent any more, unless an admin says so (deliveries only).
     Expired,
 }
 
@@ -65,8 +65,8 @@ impl JobState {
         }
     }
 
-    /// Whether nothing will come of it any more, unless what was taken turns out not to have arrived. A dead letter waits for
-    /// an admin.
+    /// Whether nothing will come of it by itself, unless what was taken turns out not to have arrived. A dead letter waits for an
+    /// admin.
     #[must_use]
     pub const fn is_over(self) -> bool {
         matches!(self, Self::Done | Self::Discarded | Self::Expired)
@@ -124,9 +124,9 @@ impl JobState {
     pub const fn after(self, event: JobEvent) -> Result<Self, NotAllowed> {
         match (self, event) {
             (Self::Scheduled, JobEvent::Finish) => Ok(Self::Done),
-            (Self::Scheduled, JobEvent::Retry) | (Self::Dead, JobEvent::Revive) | (Self::Done, JobEvent::Reopen) => {
-                Ok(Self::Scheduled)
-            }
+            (Self::Scheduled, JobEvent::Retry)
+            | (Self::Dead | Self::Expired, JobEvent::Revive)
+            | (Self::Done, JobEvent::Reopen) => Ok(Self::Scheduled),
             (Self::Scheduled, JobEvent::Bury) => Ok(Self::Dead),
             (Self::Dead, JobEvent::Discard) => Ok(Self::Discarded),
             (Self::Scheduled, JobEvent::Expire) => Ok(Self::Expired),
@@ -194,7 +194,7 @@ impl Job {
         }
     }
 
-    /// Whether an admin has run it again since it was a dead letter.
+    /// Whether an admin has run it again since it was a dead letter, or had expired.
     #[must_use]
     pub const fn was_revived(&self) -> bool {
         self.attempts_since_revival < self.attempts
@@ -265,6 +265,7 @@ mod tests {
             (Dead, Discard, Discarded),
             (Done, Reopen, Scheduled),
             (Scheduled, Expire, Expired),
+            (Expired, Revive, Scheduled),
         ];
         for state in [Scheduled, Done, Dead, Discarded, Expired] {
             for event in [Finish, Retry, Bury, Revive, Discard, Reopen, Expire] {

@@ -53,6 +53,12 @@ impl Rate {
         Millis::new(many.saturating_mul(self.per.get()) / u64::from(self.count.max(1)))
     }
 
+    /// Whether it is more in the same time.
+    #[must_use]
+    pub fn is_faster_than(self, other: Self) -> bool {
+        self.gap() < other.gap()
+    }
+
     fn gap(self) -> Duration {
         self.per.to_duration() / self.count.max(1)
     }
@@ -90,8 +96,13 @@ pub enum Limit {
     None,
     /// This rate, and what its answers say.
     Written(Rate),
-    /// This rate, for as long as its answers say nothing.
-    UntilTold(Rate),
+    /// What its answers say.
+    Told {
+        /// For as long as they say nothing.
+        guess: Rate,
+        /// However much they leave, no faster than this.
+        most: Rate,
+    },
 }
 
 /// What an answer says is left.
@@ -111,6 +122,8 @@ const QUOTA_LONGEST: Millis = Millis::from_secs(3600);
 pub struct Pace {
     /// When the next one is due, if all come evenly; by the process clock.
     due: Duration,
+    /// The same by what is guessed as long as nothing is told.
+    guessed: Duration,
     /// What the last answer said.
     told: Option<Told>,
 }
@@ -133,28 +146,53 @@ impl Pace {
     /// # Errors
     /// The time to wait.
     pub fn pass(&mut self, limit: Limit, now: Duration) -> Result<(), Duration> {
-        self.told = self.told.filter(|told| now < told.until);
-        let rate = match limit {
-            Limit::Written(rate) => Some(rate),
-            Limit::UntilTold(rate) if self.told.is_none() => Some(rate),
-            Limit::None | Limit::UntilTold(_) => None,
+        let wait = self.wait(limit, now);
+        if wait.is_zero() {
+            self.take(limit, now);
+            return Ok(());
+        }
+        Err(wait)
+    }
+
+    /// How long the next one is to wait.
+    #[must_use]
+    pub fn wait(&self, limit: Limit, now: Duration) -> Duration {
+        let told = self.told(now);
+        let due = match limit {
+            Limit::None => Duration::ZERO,
+            Limit::Told { .. } if told.is_none() => self.guessed,
+            Limit::Written(_) | Limit::Told { .. } => self.due,
         };
-        let by_rate = rate.map_or(Duration::ZERO, |_| self.due.saturating_sub(now).saturating_sub(EARLY));
-        let by_quota = self.told.map_or(Duration::ZERO, |told| {
+        let by_rate = due.saturating_sub(now).saturating_sub(EARLY);
+        let by_quota = told.map_or(Duration::ZERO, |told| {
             if told.left == 0 { told.until.saturating_sub(now) } else { told.next.saturating_sub(now) }
         });
-        let wait = by_rate.max(by_quota);
-        if !wait.is_zero() {
-            return Err(wait);
-        }
-        if let Some(rate) = rate {
-            self.due = self.due.max(now).saturating_add(rate.gap());
+        by_rate.max(by_quota)
+    }
+
+    /// One goes, which has waited for as long as [`Pace::wait`] says.
+    pub fn take(&mut self, limit: Limit, now: Duration) {
+        self.told = self.told(now);
+        let after = |due: Duration, rate: Rate| due.max(now).saturating_add(rate.gap());
+        match limit {
+            Limit::None => {}
+            Limit::Told { guess, .. } if self.told.is_none() => self.guessed = after(self.guessed, guess),
+            Limit::Written(rate) | Limit::Told { most: rate, .. } => self.due = after(self.due, rate),
         }
         if let Some(told) = &mut self.told {
             told.left = told.left.saturating_sub(1);
             told.next = now.saturating_add(told.gap);
         }
-        Ok(())
+    }
+
+    /// Forgets how far apart the last ones were to be: the limit is another one. What was said is left stands.
+    pub const fn begin_again(&mut self) {
+        (self.due, self.guessed) = (Duration::ZERO, Duration::ZERO);
+    }
+
+    /// What was said last, as long as it holds.
+    fn told(&self, now: Duration) -> Option<Told> {
+        self.told.filter(|told| now < told.until)
     }
 
     /// Goes by what an answer said at `now`.
@@ -207,13 +245,17 @@ mod tests {
         assert_eq!(pace.pass(Limit::None, later), Ok(()));
     }
 
+    fn guess() -> Limit {
+        Limit::Told { guess: Rate::parse("12/m").unwrap(), most: Rate::parse("256/m").unwrap() }
+    }
+
     fn quota(left: u32, seconds: u64) -> Quota {
         Quota { left, resets_in: Millis::from_secs(seconds) }
     }
 
     #[test]
     fn what_an_answer_leaves_is_spread_over_its_time_and_takes_the_place_of_a_guess() {
-        let (mut pace, guess) = (Pace::default(), Limit::UntilTold(Rate::parse("12/m").unwrap()));
+        let (mut pace, guess) = (Pace::default(), guess());
         let at = Duration::from_secs(100);
         assert_eq!(pace.pass(guess, at), Ok(()));
         assert_eq!(pace.pass(guess, at), Err(Duration::from_millis(4900)));
@@ -222,13 +264,24 @@ mod tests {
         let gap = Duration::from_mins(1) / 256;
         assert_eq!(pace.pass(guess, at), Err(gap));
         assert_eq!(pace.pass(guess, at + gap), Ok(()));
+        pace.begin_again();
         let written = Limit::Written(Rate::parse("12/m").unwrap());
-        assert!(pace.pass(written, at + gap * 2).is_err(), "what somebody wrote stands");
+        assert_eq!(pace.pass(written, at + gap * 2), Ok(()));
+        assert!(pace.pass(written, at + gap * 3).is_err(), "what somebody wrote stands");
+    }
+
+    #[test]
+    fn an_answer_that_leaves_more_than_anybody_should_send_does_not_hurry_us() {
+        let (mut pace, guess) = (Pace::default(), guess());
+        let at = Duration::from_secs(100);
+        pace.learn(quota(1_000_000, 3600), at);
+        let passed = (0..60_000).filter(|ms| pace.pass(guess, at + Duration::from_millis(*ms)).is_ok()).count();
+        assert!((250..=258).contains(&passed), "{passed} in a minute");
     }
 
     #[test]
     fn where_nothing_is_left_its_time_is_waited_for_and_then_it_begins_anew() {
-        let (mut pace, guess) = (Pace::default(), Limit::UntilTold(Rate::parse("12/m").unwrap()));
+        let (mut pace, guess) = (Pace::default(), guess());
         let at = Duration::from_secs(100);
         pace.learn(quota(0, 50), at);
         assert_eq!(pace.pass(guess, at), Err(Duration::from_secs(50)));

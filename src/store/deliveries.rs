@@ -8,6 +8,7 @@ use crate::domain::delivery::{Delivery, Event, Exchange, Standstill};
 use crate::domain::ids::{DestinationName, JobId};
 use crate::domain::job::{Attempt, JobEvent};
 use crate::domain::retry::Verdict;
+use crate::domain::time::Millis;
 
 use super::batch::{Batch, Transaction};
 use super::jobs::{self, Finished};
@@ -15,7 +16,7 @@ use super::receipts::{self, HoldDelivery, Overtaken, Trace};
 use super::{RowProblem, StoreError, announce, codec, schedule};
 
 /// Notes one attempt to tell a destination, and what follows from it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NoteDelivery {
     /// Which delivery.
     pub job: JobId,
@@ -39,7 +40,7 @@ pub struct NoteDeliveries {
 }
 
 /// Lets deliveries rest that are due and are not to be sent now.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SettleDeliveries {
     /// Those that wait without an attempt.
     pub held: Vec<HoldDelivery>,
@@ -97,6 +98,18 @@ impl SettleDeliveries {
     pub fn is_empty(&self) -> bool {
         self.held.is_empty() && self.expired.is_empty()
     }
+
+    /// All of them.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<JobId> {
+        self.held.iter().map(|hold| hold.job).chain(self.expired.iter().map(|(job, _)| *job)).collect()
+    }
+
+    /// Each by itself.
+    pub fn each(self) -> impl Iterator<Item = Self> {
+        let held = self.held.into_iter().map(|hold| Self { held: vec![hold], ..Self::default() });
+        held.chain(self.expired.into_iter().map(|expired| Self { expired: vec![expired], ..Self::default() }))
+    }
 }
 
 impl Transaction for NoteDeliveries {
@@ -149,9 +162,11 @@ fn expire(batch: &mut Batch<'_, '_>, id: JobId, why: &str) -> Result<(), StoreEr
     let mut job = jobs::job(batch, id)?;
     let Ok(state) = job.state.after(JobEvent::Expire) else { return Ok(()) };
     let before = job.last_error.take().map(|error| format!("; before that: {error}")).unwrap_or_default();
-    job.last_error = Some(format!("{why}{before}"));
-    batch.tables.revived.remove(id.get())?;
-    schedule::move_job(batch, id, &mut job, state, batch.now)
+    // It counts as an attempt: one that an admin runs again is told from one that was never run by that.
+    let number = job.attempts.saturating_add(1);
+    let error = Some(format!("{why}{before}"));
+    let attempt = Attempt { number, started_at: batch.now, took: Millis::ZERO, error };
+    jobs::close(batch, id, &mut job, state, &attempt)
 }
 
 /// Leaves the destination of the delivery `job` alone from now on, and says so once.

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 use crate::clock::Clock;
 use crate::domain::ids::JobId;
@@ -21,6 +23,9 @@ use super::writer::Writer;
 
 /// Changes from workers and admins that may wait for the writer.
 const INSIDE: usize = 4096;
+
+/// How soon a task asks again whether the writer's queue has room.
+const ROOM: Duration = Duration::from_millis(2);
 
 /// Why a submission was not even queued. Nothing was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -144,9 +149,17 @@ impl Store {
     /// Why it is not.
     pub async fn commit<T: Transaction>(&self, transaction: T) -> Result<T::Outcome, StoreError> {
         let (answer, answered) = oneshot::channel();
-        self.send(transaction, move |result, _| {
+        let reply = move |result, _| {
             let _ = answer.send(result);
-        });
+        };
+        let mut request = Waiting::boxed(transaction, reply, self.clock.elapsed());
+        while let Err(refused) = self.inside.try_send(request) {
+            match refused {
+                TrySendError::Full(returned) => request = returned,
+                TrySendError::Disconnected(_) => return Err(StoreError::NotOpen),
+            }
+            sleep(ROOM).await;
+        }
         answered.await.unwrap_or(Err(StoreError::NotOpen))
     }
 

@@ -162,6 +162,20 @@ pub(super) fn fail(
     }
 }
 
+/// Notes the last attempt of a job that is neither run again nor buried.
+pub(super) fn close(
+    batch: &mut Batch<'_, '_>,
+    id: JobId,
+    job: &mut Job,
+    state: JobState,
+    attempt: &Attempt,
+) -> Result<(), StoreError> {
+    count(job);
+    job.last_error.clone_from(&attempt.error);
+    batch.tables.attempts.insert((id.get(), attempt.number), codec::encode(attempt)?.as_slice())?;
+    move_job(batch, id, job, state, batch.now)
+}
+
 impl Transaction for MarkSuspect {
     type Outcome = Suspect;
 

@@ -9,7 +9,7 @@ use crate::domain::time::Timestamp;
 
 use super::batch::{Batch, Transaction};
 use super::schedule::{find, move_job};
-use super::{RowProblem, StoreError, codec};
+use super::{RowProblem, StoreError, codec, deliveries};
 
 /// Runs a dead letter again.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ fn revive(
     if payload.is_some() && job.kind == JobKind::Process {
         return Ok(JobChanged::NoPayload);
     }
-    let mut letter = take_letter(batch, id)?;
+    let mut letter = if job.state == JobState::Expired { letter_of(batch, id, &job)? } else { take_letter(batch, id)? };
     letter.corrected = payload.cloned().or(letter.corrected);
     // Nothing else holds a message, or what an admin put in the place of a body.
     if job.kind == JobKind::Message || letter.corrected.is_some() {
@@ -158,6 +158,17 @@ fn dead(batch: &Batch<'_, '_>, id: JobId, event: JobEvent) -> Result<Result<(Job
         Ok(state) => Ok((job, state)),
         Err(refused) => Err(JobChanged::Refused(refused)),
     })
+}
+
+/// What an admin's correction of a delivery that expired is kept with, and what was corrected before.
+fn letter_of(batch: &mut Batch<'_, '_>, id: JobId, job: &Job) -> Result<DeadLetter, StoreError> {
+    if let Some(row) = batch.tables.revived.remove(id.get())? {
+        return codec::decode(id, row.value());
+    }
+    let event = deliveries::delivery(batch, id)?.event;
+    let payload = deliveries::event(batch, event)?.body.into();
+    let reason = job.last_error.clone().unwrap_or_default();
+    Ok(DeadLetter { died_at: job.due_at, reason, payload, corrected: None })
 }
 
 fn take_letter(batch: &mut Batch<'_, '_>, id: JobId) -> Result<DeadLetter, StoreError> {

@@ -27,7 +27,7 @@ pub struct BeginDelivery {
 }
 
 /// Lets a delivery wait without an attempt.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HoldDelivery {
     /// Which one.
     pub job: JobId,

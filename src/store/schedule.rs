@@ -86,16 +86,24 @@ fn leave_queue(batch: &mut Batch<'_, '_>, delivery: &Delivery, id: JobId) -> Res
     if batch.tables.turns.get((name, &queue))?.is_none_or(|turn| turn.value() != id.get()) {
         return Ok(());
     }
-    let next = batch.tables.queues.range((name, &queue, 0)..=(name, &queue, u64::MAX))?.next().transpose()?;
-    let Some(next) = next.map(|(key, _)| JobId::new(key.value().2)) else {
-        batch.tables.turns.remove((name, &queue))?;
-        return Ok(());
-    };
-    batch.tables.queues.remove((name, &queue, next.get()))?;
-    batch.tables.turns.insert((name, &queue), next.get())?;
-    match find(batch, next)? {
-        Some(job) => insert(batch, Some(&delivery.destination), job.due_at, next),
-        None => Err(StoreError::row::<Job>(&next.to_string(), RowProblem::Missing)),
+    loop {
+        let next = batch.tables.queues.range((name, &queue, 0)..=(name, &queue, u64::MAX))?.next().transpose()?;
+        let Some(next) = next.map(|(key, _)| JobId::new(key.value().2)) else {
+            batch.tables.turns.remove((name, &queue))?;
+            return Ok(());
+        };
+        batch.tables.queues.remove((name, &queue, next.get()))?;
+        let error = match find(batch, next) {
+            Ok(Some(job)) => {
+                batch.tables.turns.insert((name, &queue), next.get())?;
+                return insert(batch, Some(&delivery.destination), job.due_at, next);
+            }
+            Ok(None) => StoreError::row::<Job>(&next.to_string(), RowProblem::Missing),
+            Err(error) if error.is_of_one_change() => error,
+            Err(error) => return Err(error),
+        };
+        // It holds up neither the one before it nor those behind it.
+        tracing::error!(job.id = next.get(), error = %error, "a delivery that waited for its turn can't be read");
     }
 }
 

@@ -204,6 +204,13 @@ fn what_comes_too_late_is_closed_as_expired_and_never_sent() {
     assert_eq!(rows[1]["state"], "expired");
     assert_eq!(shop.sent().len(), 1);
     assert_eq!(server.rows(&["deliveries", "list", "--state", "expired"]).len(), 1);
+    let hints = server.row(&["status"])["hints"].to_string();
+    assert!(hints.contains("1 delivery to thanks expired unsent"), "{hints}");
+
+    let id = rows[1]["id"].to_string();
+    server.row(&["dead", "retry", &id]);
+    wait_until_all_are(&server, "thanks", 2, "done");
+    assert!(shop.sent()[1].1.contains("09:00"), "an admin wants it sent, however late");
 }
 
 #[test]

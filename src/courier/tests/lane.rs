@@ -14,7 +14,7 @@ use crate::courier::lane::Lane;
 use crate::domain::ids::JobId;
 use crate::domain::job::JobState;
 use crate::domain::time::Millis;
-use crate::store::tests::stray::StrayRow;
+use crate::store::tests::stray::{LoseJob, StrayRow};
 use crate::store::{Revive, StoreError};
 
 /// A lane that is moved by hand.
@@ -182,7 +182,7 @@ async fn what_is_too_late_is_closed_unsent_and_uses_up_none_of_the_rate() {
     hand.lane.settle().await;
     let expired = hand.bench.jobs().into_iter().filter(|job| job.state == JobState::Expired);
     let why: Vec<_> = expired.map(|job| (job.attempts, job.last_error.unwrap())).collect();
-    assert_eq!(why, vec![(0, "it was not sent within 1m".to_owned()); 3]);
+    assert_eq!(why, vec![(1, "it was not sent within 1m".to_owned()); 3]);
     assert_eq!(hand.bench.waiting(), 1);
 }
 
@@ -202,6 +202,44 @@ async fn what_becomes_too_late_while_the_rate_holds_it_back_uses_up_none_of_it()
     hand.end_one().await;
     let expired = hand.bench.jobs().iter().filter(|job| job.state == JobState::Expired).count();
     assert_eq!((expired, hand.bench.waiting()), (2, 2), "two that failed wait for their retry");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_forward_makes_nothing_too_late() {
+    let mut hand = Hand::new(nobody(), "expires = \"1h\"");
+    hand.bench.accept("one");
+    let later = hand.bench.clock.now().plus(Millis::from_secs(3 * 24 * 60 * 60));
+    hand.bench.clock.jump_to(later);
+    assert_eq!(hand.after(59 * MINUTE).0, 1, "less than an hour has gone by, whatever the clock says");
+}
+
+#[tokio::test]
+async fn one_that_can_not_be_closed_holds_up_no_other() {
+    let mut hand = Hand::new(nobody(), "expires = \"1m\"");
+    for token in ["one", "two", "three"] {
+        hand.bench.accept(token);
+    }
+    hand.bench.clock.advance(Millis::from_secs(60));
+    assert_eq!(hand.after(Duration::ZERO).0, 0, "all are late");
+    let ids = hand.bench.job_ids();
+    hand.bench.store.ask(LoseJob(ids[1])).unwrap();
+    hand.lane.settle().await;
+    assert_eq!(hand.bench.jobs().iter().filter(|job| job.state == JobState::Expired).count(), 2);
+}
+
+#[tokio::test]
+async fn what_was_sent_and_can_not_be_noted_is_not_sent_again() {
+    let mut hand = Hand::new(nobody(), "retry = { first = \"1s\" }\nbreaker = { failures = 99 }");
+    hand.bench.accept("one");
+    let delivery = hand.bench.job_ids()[1];
+    assert_eq!(hand.after(Duration::ZERO).0, 1);
+    // Whether it is read before or after, it is never noted.
+    tokio::task::yield_now().await;
+    hand.bench.store.ask(LoseJob(delivery)).unwrap();
+    hand.end_one().await;
+    for _ in 0..3 {
+        assert_eq!(hand.after(2 * MINUTE).0, 0);
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,9 @@ use super::GatewayKind;
 use crate::domain::delivery::{Ending, Meaning};
 use crate::domain::message::{Recipient, TEXT_CHARS_MAX, Unsendable};
 
+/// So many digits in a row are taken for somebody's number.
+const NUMBER_DIGITS_MIN: usize = 7;
+
 /// What lies between texts that go out as one.
 const BETWEEN: &str = "\n\n";
 
@@ -71,12 +74,26 @@ pub fn merged<'t>(texts: impl IntoIterator<Item = &'t str>) -> (String, usize) {
 /// What a gateway's answer says against a message that it was given. `None`: nothing.
 #[must_use]
 pub fn objection(body: &Value) -> Option<String> {
-    let says_no = body.get("success") == Some(&Value::Bool(false))
-        || body.get("error").is_some_and(|error| !matches!(error, Value::Null | Value::Bool(false)));
+    let says_no = match body.get("success") {
+        Some(Value::Bool(is_taken)) => !is_taken,
+        _ => body.get("error").is_some_and(is_said),
+    };
     // From the most telling place to the least: Evolution API has the status' name in the last.
     let words = ["/message", "/response/message", "/response/message/0", "/error/message", "/error"];
     let words = words.iter().filter_map(|place| body.pointer(place)?.as_str()).find(|words| !words.is_empty());
     says_no.then(|| words.unwrap_or_default().to_owned())
+}
+
+/// Whether something stands there: fields that say nothing come as null, as false or empty.
+fn is_said(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Bool(true) => true,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+    }
 }
 
 /// What an attempt's end means, with what the answer says against it.
@@ -97,6 +114,22 @@ pub fn meaning(ending: Ending, objection: Option<&str>) -> Meaning {
         400..=499 if !objection.is_some_and(speaks_of_session) => Meaning::Refused,
         _ => again(retry_after, true),
     }
+}
+
+/// A gateway's words without phone numbers: they may say whom a text was for, and go into logs and alerts.
+#[must_use]
+pub fn without_numbers(words: &str) -> String {
+    let mut kept = String::new();
+    let mut rest = words;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, from) = rest.split_at(at);
+        let end = from.find(|c: char| !c.is_ascii_digit()).unwrap_or(from.len());
+        let (digits, after) = from.split_at(end);
+        kept.push_str(before);
+        kept.push_str(if digits.len() < NUMBER_DIGITS_MIN { digits } else { "…" });
+        rest = after;
+    }
+    kept + rest
 }
 
 fn speaks_of_session(words: &str) -> bool {
@@ -157,12 +190,26 @@ mod tests {
         let said = |body: Value| objection(&body);
         assert_eq!(said(json!({"success": true, "data": {"msgId": 7}})), None);
         assert_eq!(said(json!({"key": {"id": "3EB0"}, "status": "PENDING"})), None);
-        assert_eq!(said(json!({"error": false, "message": "hi"})), None);
+        for nothing in [json!(null), json!(false), json!(""), json!(0), json!([]), json!({})] {
+            assert_eq!(said(json!({"error": nothing, "message": "hi"})), None, "{nothing}");
+        }
+        assert_eq!(
+            said(json!({"success": true, "error": "none"})),
+            None,
+            "a yes is a yes: sent again, it would be there twice"
+        );
         assert_eq!(said(json!({"success": false, "error": "not connected"})).unwrap(), "not connected");
         assert_eq!(said(json!({"success": false})).unwrap(), "");
         let closed =
             json!({"status": 400, "error": "Bad Request", "response": {"message": ["Error: Connection Closed"]}});
         assert_eq!(said(closed).unwrap(), "Error: Connection Closed");
+    }
+
+    #[test]
+    fn words_name_nobody() {
+        let told = without_numbers("no chat 4915112345678@c.us, code 131026, 2 tries");
+        assert_eq!(told, "no chat …@c.us, code 131026, 2 tries");
+        assert_eq!(without_numbers("no session"), "no session");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::domain::routes::{Route, Routes};
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{Accepted, JobChanged, NoteDelivery, Revive, StoreOptions};
 
+use super::stray::LoseJob;
 use super::support::{Bench, attempt, flow, form, open};
 
 const CRM: &str = "crm";
@@ -81,4 +82,13 @@ fn the_next_one_of_a_customer_waits_until_the_one_before_is_over_and_other_custo
     let next = sends(&bench, "a4", "491511111111");
     assert_eq!(due(&bench), [next.get()]);
     bench.check();
+}
+
+#[test]
+fn one_that_can_not_be_read_when_its_turn_comes_holds_up_neither_the_one_before_nor_those_behind() {
+    let bench = Bench::with(in_order);
+    let [first, lost, last] = ["a1", "a2", "a3"].map(|token| sends(&bench, token, "491511111111"));
+    bench.store.ask(LoseJob(lost)).unwrap();
+    note(&bench, first, None);
+    assert_eq!(due(&bench), [last.get()]);
 }

@@ -1,4 +1,4 @@
-//! A lane that says more than the jobs do, as a file that was damaged might.
+//! Rows that say more than others do, as in a file that was damaged.
 
 use crate::domain::ids::{DestinationName, JobId};
 use crate::store::StoreError;
@@ -17,6 +17,20 @@ impl Transaction for StrayRow {
     fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
         let key = (self.destination.as_str(), batch.now.as_millis(), self.job.get());
         batch.tables.lanes.insert(key, ())?;
+        batch.dirty = true;
+        Ok(())
+    }
+}
+
+/// Takes a job's row away, and nothing else of it.
+#[derive(Debug)]
+pub struct LoseJob(pub JobId);
+
+impl Transaction for LoseJob {
+    type Outcome = ();
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
+        batch.tables.jobs.remove(self.0.get())?;
         batch.dirty = true;
         Ok(())
     }
