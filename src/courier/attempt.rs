@@ -160,8 +160,9 @@ impl Trial {
             Meaning::Refused => Some(Verdict::Dead),
             // As soon as somebody lets the destination go on, however often that takes.
             Meaning::Stopped => Some(Verdict::Again { at: now }),
-            // Also the last attempt waits for word of it.
-            Meaning::Unknown => Some(Verdict::Again { at: cloud::opened(&self.recipient.rule, outgoing, at).until }),
+            Meaning::Unknown => {
+                after(None).map(|verdict| verdict.not_before(cloud::opened(&self.recipient.rule, outgoing, at).until))
+            }
         };
         let took = Millis::new(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         let error = failed.map(|_| sent.why());
