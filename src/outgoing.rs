@@ -8,6 +8,7 @@
 
 mod hide;
 mod proxy;
+mod race;
 mod reach;
 mod smtp;
 mod trust;
