@@ -20,12 +20,12 @@ use hyper::Uri;
 use lettre::message::Mailbox;
 
 use super::destinations::{PRIVATE, is_private};
+use super::known::refuse_places;
 use super::nearest::hint;
 use super::raw::Table;
 use super::secrets::SecretRef;
 use super::settings::secret;
 use super::value::Item;
-use super::whatsapp::refuse_parts;
 use crate::domain::address::{is_public, is_this_machine, literal};
 use crate::domain::event::EventKind;
 use crate::domain::mail::{MailRule, MailTls, SUBJECT_CHARS_MAX};
@@ -228,7 +228,7 @@ fn message(item: &Item<'_>) -> Option<(EventKind, MailRule)> {
             let item = table.get(key)?;
             let pattern = item.parsed(parse)?;
             if let Some(kind) = kind {
-                refuse_parts(&item, &pattern, kind);
+                refuse_places(&item, &pattern, kind);
             }
             Some(pattern)
         };

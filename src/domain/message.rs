@@ -94,8 +94,8 @@ impl Pattern {
         Ok(Self(pieces))
     }
 
-    /// The parts of `data` that it looks into.
-    pub fn parts(&self) -> impl Iterator<Item = &str> {
+    /// Its places, each a path into `data`.
+    pub fn places(&self) -> impl Iterator<Item = &[String]> {
         self.0.iter().filter_map(|piece| match piece {
             Piece::Place(path) => path.first().map(String::as_str),
             Piece::Text(_) => None,
@@ -358,7 +358,7 @@ mod tests {
         }
         assert!(Pattern::parse(&"é".repeat(4096)).is_ok());
         assert_eq!(Pattern::parse(&"é".repeat(4097)), Err(InvalidPattern::TooLong(4097, 4096)));
-        assert_eq!(pattern("{a.b} {c} {{d}}").parts().collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(pattern("{a.b} {c} {{d}}").places().map(|place| place.join(".")).collect::<Vec<_>>(), ["a.b", "c"]);
     }
 
     #[test]
