@@ -8,6 +8,7 @@
 
 mod hide;
 mod proxy;
+mod race;
 mod reach;
 mod smtp;
 mod trust;
@@ -22,6 +23,7 @@ use hyper::body::Incoming;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 
@@ -97,7 +99,7 @@ pub enum OutgoingError {
         /// The cause.
         why: String,
     },
-    /// It took too long. Whether the request was taken is unknown.
+    /// It took too long, on a connection that was there. Whether the request was taken is unknown.
     #[error("no whole answer from {host} within {} s", deadline.as_secs_f64())]
     Late {
         /// The host.
@@ -154,12 +156,13 @@ impl Outgoing {
     /// # Errors
     /// [`OutgoingError`] says how far it came: only after [`OutgoingError::NoRoots`] and [`OutgoingError::Unreachable`]
     /// is it certain that nothing was taken.
-    pub async fn send(&self, request: Request<Full<Bytes>>, bounds: Bounds) -> Result<Reply, OutgoingError> {
+    pub async fn send(&self, mut request: Request<Full<Bytes>>, bounds: Bounds) -> Result<Reply, OutgoingError> {
         let host = self.host_of(&request)?;
+        let connection = capture_connection(&mut request);
         let exchange = self.exchange(request, bounds.answer_bytes_max, &host);
         match tokio::time::timeout(bounds.deadline, exchange).await {
             Ok(answered) => answered,
-            Err(_) => Err(OutgoingError::Late { host, deadline: bounds.deadline }),
+            Err(_) => Err(late(&connection, host, bounds.deadline)),
         }
     }
 
@@ -171,15 +174,16 @@ impl Outgoing {
     /// As [`Outgoing::send`], where no status came.
     pub async fn tell(
         &self,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
         deadline: Duration,
         keep: usize,
     ) -> Result<Told, OutgoingError> {
         let host = self.host_of(&request)?;
+        let connection = capture_connection(&mut request);
         let end = Instant::now() + deadline;
         let (head, body) = match timeout_at(end, self.begin(request, &host)).await {
             Ok(answered) => answered?.into_parts(),
-            Err(_) => return Err(OutgoingError::Late { host, deadline }),
+            Err(_) => return Err(late(&connection, host, deadline)),
         };
         let end = end.min(Instant::now() + REST);
         let mut read = BytesMut::new();
@@ -230,6 +234,15 @@ impl Outgoing {
         })?;
         Ok(Reply { status: head.status, headers: head.headers, body: body.to_bytes() })
     }
+}
+
+/// What it means that the deadline passed. `connection` is the one that the request was given, new or kept: until there is one,
+/// led to by a proxy and under TLS as it should be, nothing of the request has left.
+fn late(connection: &CaptureConnection, host: String, deadline: Duration) -> OutgoingError {
+    if connection.connection_metadata().is_some() {
+        return OutgoingError::Late { host, deadline };
+    }
+    OutgoingError::Unreachable { host, why: format!("no connection within {} s", deadline.as_secs_f64()) }
 }
 
 /// Reads into `read` as much of `body` as comes, `most` bytes at the most.
@@ -312,6 +325,76 @@ mod tests {
             tokio::time::resume();
             assert_eq!(error.to_string(), format!("no whole answer from {address} within 15 s"));
         }
+    }
+
+    /// A listener that takes connections and never says anything. Tells when something was said to it.
+    fn silent() -> (SocketAddr, oneshot::Receiver<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tell, told) = oneshot::channel();
+        std::thread::spawn(move || {
+            let (socket, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(&socket);
+            assert!(!reader.fill_buf().unwrap().is_empty(), "something was said");
+            let _ = tell.send(());
+            // Until the client has left.
+            let _ = std::io::copy(&mut reader, &mut std::io::sink());
+        });
+        (address, told)
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_never_came_up_has_carried_nothing() {
+        let proxied = |scheme: &str, address| {
+            let url = format!("{scheme}://{address}").parse().unwrap();
+            Outgoing::with(&Trust::load().unwrap(), Reach::Anywhere, Some(&Proxy::new(url, None).unwrap()))
+        };
+        for by in ["https", "http", "socks5"] {
+            let (address, said) = silent();
+            let (client, host) = match by {
+                // Where TLS does not come about.
+                "https" => {
+                    (Outgoing { has_roots: true, ..Outgoing::new(Reach::Anywhere).unwrap() }, address.to_string())
+                }
+                // Where a proxy does not say that it leads there.
+                _ => (proxied(by, address), "crm.example".to_owned()),
+            };
+            let url = format!("{}://{host}/", if by == "https" { "https" } else { "http" });
+            let request = Request::post(&url).body(Full::from("news")).unwrap();
+            let told = tokio::spawn(async move { client.tell(request, BOUNDS.deadline, 8).await });
+            said.await.unwrap();
+            tokio::time::pause();
+            let error = told.await.unwrap().unwrap_err();
+            tokio::time::resume();
+            assert!(matches!(error, OutgoingError::Unreachable { .. }), "{by}: {error}");
+            assert_eq!(error.to_string(), format!("can't reach {host}: no connection within 15 s"), "{by}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_left_on_a_connection_that_was_kept_may_be_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tell, told) = oneshot::channel();
+        std::thread::spawn(move || {
+            let (socket, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(&socket).lines();
+            let mut has_head = || lines.any(|line| line.is_ok_and(|line| line.is_empty()));
+            assert!(has_head());
+            (&socket).write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+            assert!(has_head(), "the second came on the same");
+            let _ = tell.send(());
+            let _ = lines.next();
+        });
+        let client = Outgoing::new(Reach::Anywhere).unwrap();
+        let request = || Request::post(format!("http://{address}/")).body(Full::default()).unwrap();
+        assert_eq!(client.tell(request(), BOUNDS.deadline, 8).await.unwrap().status, 204);
+        let second = request();
+        let asked = tokio::spawn(async move { client.tell(second, BOUNDS.deadline, 8).await });
+        told.await.unwrap();
+        tokio::time::pause();
+        let error = asked.await.unwrap().unwrap_err();
+        assert!(matches!(error, OutgoingError::Late { .. }), "{error}");
     }
 
     #[tokio::test]

@@ -42,7 +42,7 @@ pub(super) struct Test {
     pub(super) recipient: Arc<Recipient>,
     /// Whom to write to, where it writes to people.
     pub(super) to: Option<PhoneNumber>,
-    /// What it is sent an example of, where it is a webhook.
+    /// What it is sent an example of, where it is a webhook or a mailbox.
     pub(super) event: Option<EventKind>,
 }
 
@@ -104,7 +104,7 @@ impl Test {
     async fn run(&self, sender: &Sender, clock: &dyn Clock) -> Result<TestView, AdminError> {
         match (&self.recipient.rule.means, &self.to) {
             (Means::Whatsapp(_) | Means::Gateway(_), _) if self.event.is_some() => Err(AdminError::invalid(format!(
-                "{} writes to people, and an example would tell somebody of what never was: --event is for webhooks",
+                "{} writes to people, and an example would tell somebody of what never was: --event is for webhooks and mailboxes",
                 self.name
             ))),
             (Means::Webhook(rule), None) => self.tell_webhook(rule, sender, clock).await,

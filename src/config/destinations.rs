@@ -313,9 +313,7 @@ fn destination(
             allow_private,
             ordered: table.boolean("ordered", false),
             expires: expires(table, kind),
-            // A mail server is one's own, or one's provider's: those who can only get out through a proxy have one within.
-            // Gateways are asked for their health as well, which must go the same way.
-            proxy: if matches!(kind, "smtp" | "gateway") { None } else { ProxyRule::read(table, folder) },
+            proxy: proxy(table, kind, folder),
             means: means?,
         };
         Some((name?, destination))
@@ -352,6 +350,21 @@ pub(super) fn refuse_alerts(item: &Item<'_>, alerts: &[Route], destinations: &BT
             _ => {}
         }
     }
+}
+
+fn proxy(table: &Table<'_>, kind: &str, folder: &Path) -> Option<ProxyRule> {
+    match kind {
+        "smtp" => ProxyRule::refuse(
+            table,
+            "take a mail server that can be reached without one, as your provider's or your own",
+        ),
+        "gateway" => ProxyRule::refuse(
+            table,
+            "a gateway is asked for its health as well, and all that is asked of it goes straight",
+        ),
+        _ => return ProxyRule::read(table, folder),
+    }
+    None
 }
 
 fn expires(table: &Table<'_>, kind: &str) -> Option<Millis> {

@@ -135,6 +135,11 @@ mod tests {
             (FINE.replace("main", "man"), "there is no gateway \"man\": did you mean `main`?"),
             (with("rate = \"1/s\""), "destinations.notes.rate: is for the gateway"),
             (with("allow_private = true"), "destinations.notes.allow_private: is for the gateway"),
+            (
+                with("proxy = \"http://a:1\""),
+                "destinations.notes.proxy: is for webhooks and WhatsApp: a gateway is asked",
+            ),
+            (with("proxy_auth = \"env:A\""), "destinations.notes.proxy_auth: is for webhooks and WhatsApp: a gateway"),
             (with("phone_number_id = \"1\""), "unknown key `phone_number_id`"),
             (with("status_wait = \"1m\""), "unknown key `status_wait`"),
             (with("expires = \"100ms\""), "destinations.notes.expires: must be from 1s to 30d"),

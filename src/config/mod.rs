@@ -20,6 +20,7 @@ mod flows;
 mod gateway_texts;
 mod gateways;
 mod graph;
+mod known;
 mod lead;
 mod nearest;
 mod proxy;

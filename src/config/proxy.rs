@@ -39,6 +39,13 @@ impl ProxyRule {
         Some(Self { url: proxy.parsed(url)?, auth })
     }
 
+    /// Refuses one where none is gone through; `why` says so.
+    pub(super) fn refuse(table: &Table<'_>, why: &str) {
+        for item in ["proxy", "proxy_auth"].into_iter().filter_map(|key| table.get(key)) {
+            item.refuse(format!("is for webhooks and WhatsApp: {why}"));
+        }
+    }
+
     /// Its host and port.
     #[must_use]
     pub fn host(&self) -> &str {

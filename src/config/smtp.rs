@@ -20,12 +20,12 @@ use hyper::Uri;
 use lettre::message::Mailbox;
 
 use super::destinations::{PRIVATE, is_private};
+use super::known::refuse_places;
 use super::nearest::hint;
 use super::raw::Table;
 use super::secrets::SecretRef;
 use super::settings::secret;
 use super::value::Item;
-use super::whatsapp::refuse_parts;
 use crate::domain::address::{is_public, is_this_machine, literal};
 use crate::domain::event::EventKind;
 use crate::domain::mail::{MailRule, MailTls, SUBJECT_CHARS_MAX};
@@ -228,7 +228,7 @@ fn message(item: &Item<'_>) -> Option<(EventKind, MailRule)> {
             let item = table.get(key)?;
             let pattern = item.parsed(parse)?;
             if let Some(kind) = kind {
-                refuse_parts(&item, &pattern, kind);
+                refuse_places(&item, &pattern, kind);
             }
             Some(pattern)
         };
@@ -324,6 +324,14 @@ mod tests {
         for (typed, why) in [
             (HEAD.to_owned(), "1:15: destinations.inbox: `host` is missing"),
             (
+                format!("{fine}\nproxy = \"http://a:1\""),
+                "6:9: destinations.inbox.proxy: is for webhooks and WhatsApp: take a mail server",
+            ),
+            (
+                format!("{fine}\nproxy_auth = \"env:A\""),
+                "6:14: destinations.inbox.proxy_auth: is for webhooks and WhatsApp: take a mail server",
+            ),
+            (
                 format!("{HEAD}\nhost = \"mail.example:25\""),
                 "5:8: destinations.inbox.host: \"mail.example:25\" is no host",
             ),
@@ -371,7 +379,6 @@ mod tests {
                 "job.dead has no \"lead\": there are `flow`, `job`",
             ),
             (format!("{fine}\nmessages = {{ \"job.dead\" = {{ body = \"a\" }} }}"), "unknown key `body`"),
-            (format!("{fine}\nproxy = \"http://a:1\""), "unknown key `proxy`"),
             (format!("{fine}\nurl = \"https://a.example\""), "unknown key `url`"),
         ] {
             let said = refused(&typed);

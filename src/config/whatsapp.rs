@@ -15,6 +15,7 @@ use std::path::Path;
 
 use hyper::Uri;
 
+use super::known::refuse_places;
 use super::nearest::hint;
 use super::raw::Table;
 use super::secrets::SecretRef;
@@ -213,17 +214,8 @@ fn language(text: &str) -> Result<String, String> {
 /// A text whose places an event of this kind can fill.
 fn pattern(item: &Item<'_>, kind: Option<EventKind>) -> Option<Pattern> {
     let pattern = item.parsed(Pattern::parse)?;
-    refuse_parts(item, &pattern, kind?);
+    refuse_places(item, &pattern, kind?);
     Some(pattern)
-}
-
-/// Refuses places that no event of this kind can fill.
-pub(super) fn refuse_parts(item: &Item<'_>, pattern: &Pattern, kind: EventKind) {
-    let parts = kind.parts();
-    for part in pattern.parts().filter(|part| !parts.contains(part)) {
-        let hint = hint(part, parts.iter().copied());
-        item.refuse(format!("{{{part}…}}: {kind} has no {part:?}{hint}"));
-    }
 }
 
 #[cfg(test)]

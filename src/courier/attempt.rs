@@ -205,7 +205,9 @@ impl Trial {
             Meaning::Gone | Meaning::Stopped => Some(Verdict::Again { at: now }),
             Meaning::Refused => Some(Verdict::Dead),
             // Also the last attempt waits for word of it.
-            Meaning::Unknown => Some(Verdict::Again { at: cloud::opened(&self.recipient.rule, outgoing, at).until }),
+            Meaning::Unknown => {
+                after(None).map(|verdict| verdict.not_before(cloud::opened(&self.recipient.rule, outgoing, at).until))
+            }
         };
         let took = Millis::new(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         let error = failed.map(|_| sent.why());

@@ -99,24 +99,6 @@ impl EventKind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
-    /// The parts that `data` may have. See [`facts::Facts`].
-    #[must_use]
-    pub const fn parts(self) -> &'static [&'static str] {
-        match self {
-            Self::LeadAssigned | Self::LeadWaiting => &["flow", "submission", "booking", "conflict", "lead"],
-            Self::DraftAbandoned => &["flow", "draft"],
-            Self::SubmissionAccepted
-            | Self::SubmissionUpdated
-            | Self::BookingConfirmed
-            | Self::BookingCancelled
-            | Self::BookingConflict => &["flow", "submission", "booking", "conflict"],
-            Self::GatewayDown | Self::GatewayNeedsPerson => &["gateway"],
-            Self::FlowUnhealthy => &["flow", "health"],
-            Self::JobDead => &["flow", "job"],
-            Self::DestinationStopped => &["destination"],
-        }
-    }
-
     /// Whether it is for those who run the server, rather than for those who work with what came in.
     #[must_use]
     pub const fn is_alert(self) -> bool {

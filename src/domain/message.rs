@@ -2,7 +2,8 @@
 //!
 //! A place is a dotted path in braces, `{booking.date}`; `{{` and `}}` are braces. Texts and numbers stand as they are, lists
 //! with commas between. What is missing or null leaves nothing behind in a text, since a customer should not read of our
-//! gaps; a parameter of a template can't be empty (*Cloud API*, error 131008), so there it is an error that says which.
+//! gaps; a parameter of a template can't be empty (*Cloud API*, error 131008), so there it is an error that says which. What
+//! customers write is made to fit: a text is cut, a parameter put on one line.
 
 use std::collections::BTreeMap;
 
@@ -94,10 +95,10 @@ impl Pattern {
         Ok(Self(pieces))
     }
 
-    /// The parts of `data` that it looks into.
-    pub fn parts(&self) -> impl Iterator<Item = &str> {
+    /// Its places, each a path into `data`.
+    pub fn places(&self) -> impl Iterator<Item = &[String]> {
         self.0.iter().filter_map(|piece| match piece {
-            Piece::Place(path) => path.first().map(String::as_str),
+            Piece::Place(path) => Some(path.as_slice()),
             Piece::Text(_) => None,
         })
     }
@@ -201,9 +202,6 @@ pub enum Unsendable {
     /// Nothing would be said.
     #[error("the text becomes empty: nothing that it names is in the event")]
     EmptyText,
-    /// More than fits.
-    #[error("the text becomes {0} characters long, and WhatsApp takes {TEXT_CHARS_MAX}")]
-    TextTooLong(usize),
     /// A parameter would be empty.
     #[error("parameter {0} of the template becomes empty: what it names is not in the event")]
     EmptyParameter(usize),
@@ -252,17 +250,25 @@ fn is_business_scoped(id: &str) -> bool {
     is_country && (1..=128).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// What `pattern` says on `data`.
+/// What `pattern` says on `data`, cut where it has more than [`TEXT_CHARS_MAX`] characters.
 ///
 /// # Errors
-/// [`Unsendable::EmptyText`], [`Unsendable::TextTooLong`].
+/// [`Unsendable::EmptyText`].
 pub fn text(pattern: &Pattern, data: &Value) -> Result<String, Unsendable> {
     let text = pattern.render(data);
-    match text.chars().count() {
-        _ if text.trim().is_empty() => Err(Unsendable::EmptyText),
-        length if length > TEXT_CHARS_MAX => Err(Unsendable::TextTooLong(length)),
-        _ => Ok(text),
+    if text.trim().is_empty() {
+        return Err(Unsendable::EmptyText);
     }
+    if text.chars().count() <= TEXT_CHARS_MAX {
+        return Ok(text);
+    }
+    Ok(text.chars().take(TEXT_CHARS_MAX - 1).chain(['…']).collect())
+}
+
+/// What `parameter` of a template says on `data`. Meta refuses some white space in it ("Param text cannot have new-line/tab
+/// characters or more than 4 consecutive spaces"): each stretch of it becomes a single space.
+fn on_one_line(parameter: &Pattern, data: &Value) -> String {
+    parameter.render(data).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The body of the request that sends `text` to `to` as a test (*Messages*): no delivery, so its statuses lead nowhere.
@@ -295,8 +301,8 @@ pub fn request(rule: &MessageRule, data: &Value, recipient: &Recipient, callback
         MessageRule::Template { name, language, parameters } => {
             let mut filled = Vec::new();
             for (number, parameter) in (1..).zip(parameters) {
-                let text = parameter.render(data);
-                if text.trim().is_empty() {
+                let text = on_one_line(parameter, data);
+                if text.is_empty() {
                     return Err(Unsendable::EmptyParameter(number));
                 }
                 filled.push(json!({"type": "text", "text": text}));
@@ -358,7 +364,7 @@ mod tests {
         }
         assert!(Pattern::parse(&"é".repeat(4096)).is_ok());
         assert_eq!(Pattern::parse(&"é".repeat(4097)), Err(InvalidPattern::TooLong(4097, 4096)));
-        assert_eq!(pattern("{a.b} {c} {{d}}").parts().collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(pattern("{a.b} {c} {{d}}").places().map(|place| place.join(".")).collect::<Vec<_>>(), ["a.b", "c"]);
     }
 
     #[test]
@@ -370,9 +376,12 @@ mod tests {
             body,
             r#"{"messaging_product":"whatsapp","recipient_type":"individual","to":"16505551234","type":"text","text":{"preview_url":false,"body":"Booked: 2027-01-04"},"biz_opaque_callback_data":"msg_1.1"}"#
         );
-        let long = json!({"booking": {"date": "x".repeat(5000)}});
+        let long = json!({"booking": {"date": "é".repeat(5000)}});
         let told = |data| request(&rule, data, &Recipient::Id("DE.1".into()), "");
-        assert_eq!(told(&long), Err(Unsendable::TextTooLong(5008)));
+        let told_of = |data| serde_json::from_str::<Value>(&told(data).unwrap()).unwrap()["text"]["body"].clone();
+        let fitting = json!({"booking": {"date": "é".repeat(TEXT_CHARS_MAX - 8)}});
+        assert_eq!(told_of(&fitting), format!("Booked: {}", "é".repeat(4088)), "it is sent whole");
+        assert_eq!(told_of(&long), format!("Booked: {}…", "é".repeat(4087)), "it is cut");
         assert!(told(&data).unwrap().contains(r#""recipient":"DE.1""#));
         let only = MessageRule::Text(pattern("{booking.date}"));
         assert_eq!(request(&only, &json!({}), &Recipient::Id("DE.1".into()), ""), Err(Unsendable::EmptyText));
@@ -392,6 +401,22 @@ mod tests {
         assert_eq!((&body["type"], &body["template"]), (&json!("template"), &expected));
         let refused = request(&rule(&["x", "{booking.time}"]), &data, &ann, "");
         assert_eq!(refused, Err(Unsendable::EmptyParameter(2)));
+        let blank = json!({"booking": {"time": "\r\n\t"}});
+        assert_eq!(request(&rule(&["{booking.time}"]), &blank, &ann, ""), Err(Unsendable::EmptyParameter(1)));
+    }
+
+    #[test]
+    fn a_parameter_is_one_line_however_a_customer_wrote_it() {
+        let data = json!({"submission": {"answers": {"note": " two\r\nlines,\ttabs \u{2028}and      a gap\n"}}});
+        let rule = MessageRule::Template {
+            name: "note".to_owned(),
+            language: "en".to_owned(),
+            parameters: vec![pattern("Note: {submission.answers.note}")],
+        };
+        let body = request(&rule, &data, &Recipient::Phone("1650555123".into()), "").unwrap();
+        let body: Value = serde_json::from_str(&body).unwrap();
+        let parameter = body.pointer("/template/components/0/parameters/0/text").unwrap();
+        assert_eq!(parameter, "Note: two lines, tabs and a gap");
     }
 
     #[test]

@@ -39,6 +39,17 @@ pub enum Verdict {
     Dead,
 }
 
+impl Verdict {
+    /// The same, where word of the attempt may come until `until`: also the last one waits for that.
+    #[must_use]
+    pub fn not_before(self, until: Timestamp) -> Self {
+        match self {
+            Self::Again { at } => Self::Again { at: at.max(until) },
+            Self::Dead => Self::Again { at: until },
+        }
+    }
+}
+
 impl RetryPolicy {
     /// What follows when `failed` attempts, this one included, have failed.
     ///
@@ -149,6 +160,14 @@ mod tests {
     fn a_policy_of_no_delay_at_all_still_moves_on() {
         let policy = RetryPolicy { first: Millis::ZERO, ceiling: Millis::ZERO, attempts: 2 };
         assert_eq!(policy.after(1, 0.0, None, NOW), Verdict::Again { at: NOW.plus(Millis::new(1)) });
+    }
+
+    #[test]
+    fn word_of_an_attempt_is_waited_for_also_after_the_last_and_hastens_nothing() {
+        let (until, later) = (NOW.plus(Millis::from_secs(300)), NOW.plus(Millis::from_secs(600)));
+        assert_eq!(Verdict::Again { at: NOW }.not_before(until), Verdict::Again { at: until });
+        assert_eq!(Verdict::Again { at: later }.not_before(until), Verdict::Again { at: later });
+        assert_eq!(Verdict::Dead.not_before(until), Verdict::Again { at: until });
     }
 
     proptest! {

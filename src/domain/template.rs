@@ -188,7 +188,10 @@ fn collecting(text: &str) -> Option<usize> {
     let blocks = text.match_indices("{%").map(|(place, _)| (place, text.get(place + 2..).unwrap_or_default()));
     let mut collecting = blocks.filter(|(_, after)| {
         let block = after.split("%}").next().unwrap_or_default().trim_start_matches(['-', '+']).trim_start();
-        block.starts_with("filter ") || block.starts_with("set ") && !block.contains('=')
+        let word = block.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
+        // In filters, behind the name that is set, one may stand as well.
+        let assigns = block.split('|').next().unwrap_or_default().contains('=');
+        word == "filter" || word == "set" && !assigns
     });
     collecting.next().map(|(place, _)| place)
 }
@@ -289,6 +292,9 @@ mod tests {
             ("{} {{ data.lead.id }}", "line 1, column 7: what comes of it is no JSON: trailing characters"),
             ("{\"a\": \"\\{{ data.lead.id }}\"}", "line 1, column 12: a backslash stands before it"),
             ("{% set x %}{{ data.lead.id }}{% endset %}{{ x }}", "line 1, column 1: this collects text"),
+            ("[{%\n  set\nx\n%}a{% endset %}{{ x }}]", "line 1, column 2: this collects text"),
+            ("[{%+ set\tx | replace(from='a', to='b') %}a{% endset %}]", "line 1, column 2: this collects text"),
+            ("[{% filter\nupper %}a{% endfilter %}]", "line 1, column 2: this collects text"),
             ("[{%- filter upper %}a{% endfilter %}]", "line 1, column 2: this collects text"),
             ("{{ 1 / 0 }}", "this can't be calculated"),
         ] {

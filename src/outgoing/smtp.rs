@@ -36,7 +36,7 @@ use tower_service::Service;
 use wire::{Socket, Wire};
 
 use super::reach::Resolver;
-use super::{OutgoingError, REST, Reach, Trust, cause, without_token};
+use super::{OutgoingError, REST, Reach, Trust, cause, race, without_token};
 use crate::domain::address::literal;
 use crate::domain::mail::MailTls;
 use crate::domain::mail_reply::{MailEnd, Reply, Stage};
@@ -128,7 +128,7 @@ impl Mailer {
             return Err(Failure::broken(Stage::Connect, OutgoingError::NoRoots.to_string()));
         }
         let addresses = server.addresses().await.map_err(|error| unreachable(&error))?;
-        let mut tcp = TcpStream::connect(addresses.as_slice()).await.map_err(|error| unreachable(&error))?;
+        let mut tcp = race::connect(&addresses).await.map_err(|error| unreachable(&error))?;
         tcp.set_nodelay(true).map_err(|error| unreachable(&error))?;
         let client = match tcp.local_addr().map_err(|error| unreachable(&error))?.ip() {
             IpAddr::V4(address) => ClientId::Ipv4(address),

@@ -156,6 +156,7 @@ fn a_number_is_for_those_who_write_to_people_and_must_be_one() {
         assert!(said.err.contains(why), "{said:?}");
     };
     refused(&server, &["crm", "--to", "+4915112345678"], "--to is for destinations that write to phone numbers");
+    refused(&server, &["thanks", "--event", "booking.confirmed"], "--event is for webhooks and mailboxes");
     refused(&server, &["thanks", "--to", "0151/1234"], "is no phone number: write it with its country code");
     server.stop();
     refused(&server, &["crm", "--to", "+4915112345678"], "--to is for destinations that write to phone numbers");

@@ -335,16 +335,17 @@ fn a_test_is_a_mail_that_says_so_and_shows_the_exchange() {
     let mail = MailServer::well(Tls::Starttls);
     // No server runs: the command itself sends it.
     let server = Server::stopped(&format!("{}{}", flow(&["inbox"]), mail.table("inbox", "")));
-    let test = || {
+    let test = |more: &[&str]| {
         let output = flowgate(server.folder())
             .args(["destinations", "test", "inbox", "--json"])
+            .args(more)
             .env("SSL_CERT_FILE", CERTIFICATE)
             .output()
             .unwrap();
         let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
         (output.status.code(), shown, String::from_utf8(output.stderr).unwrap())
     };
-    let (code, shown, _) = test();
+    let (code, shown, _) = test(&[]);
     assert_eq!((code, &shown["delivered"], &shown["status"]), (Some(0), &json!(true), &json!(250)), "{shown}");
     assert_eq!(shown["answer"], "2.0.0 queued as 77");
     let taken = mail.taken().remove(0);
@@ -354,8 +355,14 @@ fn a_test_is_a_mail_that_says_so_and_shows_the_exchange() {
     let subject = json!({"name": "subject", "value": "flowgate: test"});
     assert!(shown["request_headers"].as_array().unwrap().contains(&subject), "{shown}");
 
+    let (code, ..) = test(&["--event", "booking.confirmed"]);
+    assert_eq!(code, Some(0));
+    let taken = mail.taken().pop().unwrap();
+    assert_eq!(taken.header("Subject"), "appointment: booked for 2027-01-04 at 09:00");
+    assert!(taken.text.contains("This is a test of destination inbox."), "{}", taken.text);
+
     mail.becomes(always(|line| line.verb() == "AUTH", "535 5.7.8 no"));
-    let (code, shown, said) = test();
+    let (code, shown, said) = test(&[]);
     assert_ne!(code, Some(0));
     assert_eq!((&shown["delivered"], &shown["status"]), (&json!(false), &json!(535)));
     assert!(said.contains("inbox did not take it: answered 535 5.7.8 to AUTH"), "{said}");

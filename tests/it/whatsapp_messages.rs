@@ -216,6 +216,19 @@ fn a_message_of_which_no_status_tells_is_sent_again_after_the_wait() {
 }
 
 #[test]
+fn a_message_that_may_be_there_waits_as_long_as_any_that_failed() {
+    let graph = Graph::answering_in_turn(vec![Vec::new(), taken("wamid.2")]);
+    let flow = BOOKING_FLOW.replacen("lead =", "deliver = [\"thanks\"]\nlead =", 1);
+    let thanks = thanks(&format!("status_wait = \"100ms\"\ntimeout = \"300ms\"\n{BOOKED}"));
+    let thanks = thanks.replace("first = \"10ms\", ceiling = \"20ms\"", "first = \"3s\", ceiling = \"3s\"");
+    let server = Server::start(&format!("{}{flow}{thanks}", graph.meta()));
+    books(&server, "a");
+    let job = delivery(&server, "it is delivered", is("done"));
+    // Half of the delay is chance.
+    assert!(gap_of(&job) >= 1500, "{job}");
+}
+
+#[test]
 fn a_power_cut_while_a_message_is_under_way_leaves_it_to_the_statuses_too() {
     let (go_on, wait) = mpsc::channel::<()>();
     let wait = Mutex::new(wait);

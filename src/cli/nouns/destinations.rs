@@ -38,7 +38,8 @@ struct Test {
     /// Writes to this number, where the destination writes to people: with its country code, as +491511234567
     #[arg(long, value_name = "NUMBER", value_parser = PhoneNumber::parse)]
     to: Option<PhoneNumber>,
-    /// Sends a webhook an example of this event, rather than a test; where its body is a template, an example is sent anyway
+    /// Sends a webhook or a mailbox an example of this event, rather than a test; where a body is a template, an example is sent
+    /// anyway
     #[arg(long, value_name = "EVENT", value_parser = args::event, conflicts_with = "to")]
     event: Option<EventKind>,
 }

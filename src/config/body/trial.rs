@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{is_by_event, refuse};
 use crate::config::destinations::{Destination, Means};
-use crate::config::nearest::hint;
+use crate::config::known::follow;
 use crate::config::raw::Table;
 use crate::config::value::Item;
 use crate::domain::body::{BodyRule, seen};
@@ -81,29 +81,8 @@ fn check_names(template: &Template, kinds: &[EventKind]) -> Result<(), TemplateE
     // An example that is sent as a test says so.
     events.push(json!({"data": {"test": true, "message": "This is a test."}}));
     for name in template.names() {
-        let mut known: Vec<&Value> = events.iter().collect();
-        let mut before = String::new();
-        for part in name.split('.') {
-            let below: Vec<&Value> = known.iter().filter_map(|value| value.get(part)).collect();
-            if below.is_empty() {
-                let names: BTreeSet<&str> = known
-                    .iter()
-                    .filter_map(|value| value.as_object())
-                    .flat_map(Map::keys)
-                    .map(String::as_str)
-                    .collect();
-                let hint = hint(part, names.iter().copied());
-                let within = if before.is_empty() { "an event".to_owned() } else { format!("`{before}`") };
-                let below = if names.is_empty() { ": nothing is below it" } else { &hint };
-                let what = format!("{within} has no {part:?}{below}");
-                return Err(template.error_at(&name, what));
-            }
-            if part == "answers" {
-                break;
-            }
-            known = below;
-            before = if before.is_empty() { part.to_owned() } else { format!("{before}.{part}") };
-        }
+        let known = events.iter().collect();
+        follow(name.split('.'), known, "an event").map_err(|what| template.error_at(&name, what))?;
     }
     Ok(())
 }

@@ -87,8 +87,8 @@ fn the_next_one_of_a_customer_waits_until_the_one_before_is_over_and_other_custo
 #[test]
 fn one_that_can_not_be_read_when_its_turn_comes_holds_up_neither_the_one_before_nor_those_behind() {
     let bench = Bench::with(in_order);
-    let [first, lost, last] = ["a1", "a2", "a3"].map(|token| sends(&bench, token, "491511111111"));
+    let [first, lost, behind] = ["a1", "a2", "a3"].map(|token| sends(&bench, token, "491511111111"));
     bench.store.ask(LoseJob(lost)).unwrap();
     note(&bench, first, None);
-    assert_eq!(due(&bench), [last.get()]);
+    assert_eq!(due(&bench), [behind.get()]);
 }
