@@ -7,8 +7,8 @@ use std::path::Path;
 
 use hyper::Uri;
 
-use super::destinations::url;
 use super::nearest::hint;
+use super::posts::url;
 use super::raw::Table;
 use super::secrets::SecretRef;
 use super::settings::secret;

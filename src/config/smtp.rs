@@ -19,9 +19,9 @@ use std::path::Path;
 use hyper::Uri;
 use lettre::message::Mailbox;
 
-use super::destinations::{PRIVATE, is_private};
 use super::known::refuse_places;
 use super::nearest::hint;
+use super::posts::{PRIVATE, is_private};
 use super::raw::Table;
 use super::secrets::SecretRef;
 use super::settings::secret;
