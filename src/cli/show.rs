@@ -164,6 +164,11 @@ fn whole(out: &mut impl Write, row: &Value) -> io::Result<()> {
                 writeln!(out, "{name}")?;
                 table(&columns, items, false).lines().try_for_each(|line| writeln!(out, "  {}", line.trim_end()))?;
             }
+            // A mail's text, say.
+            Value::String(text) if text.trim_end().contains('\n') => {
+                writeln!(out, "{name}")?;
+                text.trim_end().lines().try_for_each(|line| writeln!(out, "   {}", printable(line)))?;
+            }
             value => writeln!(out, "{name:<width$}  {}", short(value))?,
         }
     }
@@ -210,6 +215,18 @@ mod tests {
                         {\"id\":3,\"state\":\"dead\",\"due_at\":null}\n";
         assert_eq!(printed(JOBS, true, &jobs()), expected);
         assert_eq!(printed(JOBS, true, &[]), "");
+    }
+
+    #[test]
+    fn a_text_of_several_lines_is_shown_below_its_name_and_steers_no_terminal() {
+        let mail = json!({"id": 12, "body": "one\r\n\u{1b}[2Jtwo\n", "short": "a\u{7}\n"});
+        insta::assert_snapshot!(printed(Look::Whole, false, &[mail]), @"
+        id     12
+        body
+           one
+           �[2Jtwo
+        short  a��
+        ");
     }
 
     #[test]
