@@ -215,7 +215,15 @@ fn destination(
     item.table(|table| {
         // Of a kind that is none, no other key could be told right from wrong.
         let kinds = ["webhook", "whatsapp", "gateway", "smtp"];
-        let kind = table.get("kind").map_or(Some("webhook"), |item| item.word(&kinds));
+        let kind = table.get("kind").map_or(Some("webhook"), |item| match item.some_text() {
+            Some(chat @ ("slack" | "discord")) => {
+                item.refuse(format!(
+                    "{chat:?} is a webhook with a body of its own: leave `kind` out, and write body = {chat:?}"
+                ));
+                None
+            }
+            text => text.and_then(|_| item.word(&kinds)),
+        });
         let Some(kind) = kind else {
             table.ask_nothing_more();
             return None;
@@ -365,6 +373,10 @@ mod tests {
             "[destinations.crm]",
             &[
                 ("", "1:15: destinations.crm: `url` is missing"),
+                (
+                    "kind = \"slack\"",
+                    "2:8: destinations.crm.kind: \"slack\" is a webhook with a body of its own: leave `kind` out, and write body = \"slack\"",
+                ),
                 (
                     &format!("{url}\nconcurrency = 0"),
                     "3:15: destinations.crm.concurrency: must be from 1 to 256, and is 0",
