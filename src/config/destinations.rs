@@ -331,11 +331,12 @@ fn breaker(table: &Table<'_>) -> BreakerRule {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::tests::{accepted, assert_refused, refused};
     use super::*;
 
-    fn one(table: &str) -> (Destination, WebhookRule) {
+    /// A destination `crm` of this table, which is a webhook.
+    pub(in super::super) fn one(table: &str) -> (Destination, WebhookRule) {
         let crm = accepted(&format!("[destinations.crm]\n{table}")).destinations.into_values().next().unwrap();
         let Means::Webhook(webhook) = crm.means.clone() else { panic!("{crm:?}") };
         (crm, webhook)

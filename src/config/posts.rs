@@ -169,15 +169,9 @@ pub(super) const PRIVATE: &str =
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{accepted, refused};
-    use super::super::{Destination, Means};
+    use super::super::destinations::tests::one;
+    use super::super::tests::refused;
     use super::*;
-
-    fn one(table: &str) -> (Destination, WebhookRule) {
-        let crm = accepted(&format!("[destinations.crm]\n{table}")).destinations.into_values().next().unwrap();
-        let Means::Webhook(webhook) = crm.means.clone() else { panic!("{crm:?}") };
-        (crm, webhook)
-    }
 
     #[test]
     fn an_address_is_out_in_the_world_unless_it_is_said_twice() {
