@@ -151,11 +151,14 @@ fn of_gateway(destination: &DestinationName, rule: &GatewayTexts) -> Result<Cred
 /// A secret as it stands in a header, behind `prefix`.
 fn key(destination: &DestinationName, name: &str, place: &SecretRef, prefix: &str) -> Result<HeaderValue, NoRecipient> {
     let secret = secret(destination, name, place)?;
-    let mut value = HeaderValue::from_str(&format!("{prefix}{}", secret.expose())).map_err(|_| {
-        NoRecipient::NoHeader { destination: destination.clone(), key: name.to_owned(), place: place.place() }
-    })?;
+    let mut value = HeaderValue::from_str(&format!("{prefix}{}", secret.expose()))
+        .map_err(|_| no_header(destination, name, place))?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+fn no_header(destination: &DestinationName, key: &str, place: &SecretRef) -> NoRecipient {
+    NoRecipient::NoHeader { destination: destination.clone(), key: key.to_owned(), place: place.place() }
 }
 
 fn endpoint(destination: &DestinationName, address: &Address, allow_private: bool) -> Result<Endpoint, NoRecipient> {
@@ -191,13 +194,9 @@ fn of_webhook(
     }
     let mut headers = Vec::new();
     for (header, place) in &rule.headers {
-        let key = format!("headers.{header}");
-        let text = secret(destination, &key, place)?;
-        let no_header =
-            || NoRecipient::NoHeader { destination: destination.clone(), key: key.clone(), place: place.place() };
-        let name: HeaderName = header.parse().map_err(|_| no_header())?;
-        let mut value = HeaderValue::from_str(text.expose()).map_err(|_| no_header())?;
-        value.set_sensitive(true);
+        let named = format!("headers.{header}");
+        let value = key(destination, &named, place, "")?;
+        let name: HeaderName = header.parse().map_err(|_| no_header(destination, &named, place))?;
         headers.push((name, value));
     }
     Ok(Credentials::Webhook { endpoint, keys, headers })

@@ -111,32 +111,38 @@ impl Trial {
     ///
     /// # Errors
     /// Those that can't be noted, and why.
-    async fn keep(&self, mut notes: Vec<NoteDelivery>) -> Result<(), (Vec<JobId>, StoreError)> {
-        loop {
-            match self.tools.store.commit(NoteDeliveries { notes: notes.clone() }).await {
-                Ok(()) => return Ok(()),
-                Err(error) if error.is_of_closed_store() => sleep(AGAIN).await,
-                // One of several holds up the others.
-                Err(error) if error.is_of_one_change() && notes.len() > 1 => break,
-                Err(error) => return Err((notes.iter().map(|note| note.job).collect(), error)),
-            }
+    async fn keep(&self, notes: Vec<NoteDelivery>) -> Result<(), (Vec<JobId>, StoreError)> {
+        match self.commit_in_the_end(&notes).await {
+            Ok(()) => return Ok(()),
+            // One of several holds up the others.
+            Err(error) if error.is_of_one_change() && notes.len() > 1 => {}
+            Err(error) => return Err((notes.iter().map(|note| note.job).collect(), error)),
         }
         let mut failed = None;
-        for note in notes.drain(..) {
-            let job = note.job;
-            if let Err((_, error)) = Box::pin(self.keep(vec![note])).await {
+        for note in &notes {
+            if let Err(error) = self.commit_in_the_end(std::slice::from_ref(note)).await {
                 let (jobs, _) = failed.get_or_insert_with(|| (Vec::new(), error));
-                jobs.push(job);
+                jobs.push(note.job);
             }
         }
         failed.map_or(Ok(()), Err)
     }
 
+    /// Commits them as soon as the store takes anything.
+    async fn commit_in_the_end(&self, notes: &[NoteDelivery]) -> Result<(), StoreError> {
+        loop {
+            match self.tools.store.commit(NoteDeliveries { notes: notes.to_vec() }).await {
+                Err(error) if error.is_of_closed_store() => sleep(AGAIN).await,
+                ended => return ended,
+            }
+        }
+    }
+
     /// Those of `waiting` that are told now, and what is sent.
-    async fn prepare(&self, mut waiting: Vec<Outgoing>, moment: Moment) -> Result<Prepared, StoreError> {
+    async fn prepare(&self, waiting: Vec<Outgoing>, moment: Moment) -> Result<Prepared, StoreError> {
         let rule = &self.recipient.rule;
         let (mut settling, mut now) = (SettleDeliveries::default(), Vec::new());
-        for outgoing in waiting.drain(..) {
+        for outgoing in waiting {
             match next::when(rule, &outgoing, moment) {
                 When::Now => now.push(outgoing),
                 When::Hold { at, until } => settling.held.push(HoldDelivery { job: outgoing.id, at, until }),
@@ -147,11 +153,8 @@ impl Trial {
         if !settling.is_empty() {
             self.tools.store.commit(settling).await?;
         }
-        let Some(first) = now.first() else { return Ok(Prepared::Rest(expired)) };
-        // What some of them wait for is for the lane to see: it reads them again.
-        if !expired.is_empty() {
-            return Ok(Prepared::Rest(expired));
-        }
+        // Where some of several have expired, the lane tells of those, and reads the others again.
+        let Some(first) = now.first().filter(|_| expired.is_empty()) else { return Ok(Prepared::Rest(expired)) };
         let body = match next::what(rule, first) {
             Ok(body) => body,
             Err(why) => {

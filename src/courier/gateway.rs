@@ -4,18 +4,18 @@
 //! in `super::way`.
 
 use hyper::header::{DATE, HeaderMap};
-use jiff::fmt::rfc2822;
 use serde_json::Value;
 
 use crate::config::GatewayTexts;
 use crate::domain::gateway::text;
-use crate::domain::message::{self, Addressee, Recipient, Unsendable};
+use crate::domain::message::{self, Recipient, Unsendable};
 use crate::domain::pace::Quota;
 use crate::domain::time::{Millis, Timestamp};
 use crate::outgoing::without_token;
 use crate::store::Outgoing;
 
 use super::next::data_of;
+use super::webhook::date;
 
 /// One text, and whom it is for.
 struct Note {
@@ -30,14 +30,6 @@ struct Note {
 pub(super) fn request(rule: &GatewayTexts, outgoing: &Outgoing) -> Result<String, Unsendable> {
     let note = note(rule, outgoing)?;
     text::body(rule.kind, &rule.session, &note.to, &note.text)
-}
-
-/// Whom it is for, where what is for them goes out together: an agent. What customers are told is about one thing each.
-pub(super) fn together(rule: &GatewayTexts, outgoing: &Outgoing) -> Option<Recipient> {
-    match rule.to {
-        Addressee::Agent(_) => note(rule, outgoing).ok().map(|note| note.to),
-        Addressee::Customer => None,
-    }
 }
 
 /// One request that says what all of `outgoing` do, as far as that fits, and how many of them, from the first on, that are.
@@ -87,9 +79,7 @@ fn quota(headers: &HeaderMap, now: Timestamp) -> Option<Quota> {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
     let left = number("x-ratelimit-remaining")?;
     let resets_at = Timestamp::from_millis(number("x-ratelimit-reset")?.checked_mul(1000)?);
-    let date = headers.get(DATE).and_then(|date| date.to_str().ok());
-    let date = date.and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok());
-    let now = date.map_or(now, Timestamp::from_jiff);
+    let now = headers.get(DATE).and_then(|text| date(text.to_str().ok()?)).unwrap_or(now);
     Some(Quota { left: u32::try_from(left).unwrap_or(u32::MAX), resets_in: resets_at.since(now) })
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::clock::Clock;
 use crate::config::units::show_length;
 use crate::config::{Destination, Means};
-use crate::domain::message::{Recipient, Unsendable};
+use crate::domain::message::{Addressee, Recipient, Unsendable};
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{Outgoing, Until};
 
@@ -97,11 +97,12 @@ pub(super) fn what(to: &Destination, outgoing: &Outgoing) -> Result<String, Stri
     }
 }
 
-/// Whom it is for, where all that is for them goes out together.
+/// Whom it is for, where all that is for them goes out together: an agent, through a gateway. What customers are told is about
+/// one thing each.
 pub(super) fn together(to: &Destination, outgoing: &Outgoing) -> Option<Recipient> {
     match &to.means {
-        Means::Gateway(rule) => gateway::together(rule, outgoing),
-        Means::Webhook(_) | Means::Whatsapp(_) | Means::Smtp(_) => None,
+        Means::Gateway(rule) if matches!(rule.to, Addressee::Agent(_)) => recipient(to, outgoing).ok(),
+        _ => None,
     }
 }
 

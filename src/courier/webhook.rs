@@ -291,8 +291,12 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Millis> {
         let begun = u64::from(fraction.bytes().any(|digit| digit != b'0'));
         return Some(Millis::from_secs(seconds.saturating_add(begun)));
     }
-    let at = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-    Some(Timestamp::from_jiff(at).since(now))
+    Some(date(text)?.since(now))
+}
+
+/// A date as headers have it (RFC 9110, 5.6.7).
+pub(super) fn date(text: &str) -> Option<Timestamp> {
+    rfc2822::DateTimeParser::new().parse_timestamp(text).ok().map(Timestamp::from_jiff)
 }
 
 #[cfg(test)]

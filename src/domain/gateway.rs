@@ -9,10 +9,17 @@ pub mod session;
 pub mod states;
 pub mod text;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 use super::event::EventKind;
 use super::time::Timestamp;
+
+/// The name of a session as it stands in a path.
+#[must_use]
+pub fn encoded(session: &str) -> String {
+    utf8_percent_encode(session, NON_ALPHANUMERIC).to_string()
+}
 
 /// Which program it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,13 +7,12 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request, StatusCode};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::domain::gateway::session::{Answer, Look};
-use crate::domain::gateway::{Call, GatewayKind};
+use crate::domain::gateway::{Call, GatewayKind, encoded};
 use crate::domain::time::Millis;
-use crate::outgoing::{Bounds, Outgoing, OutgoingError, Reach, Reply};
+use crate::outgoing::{Bounds, Outgoing, OutgoingError, Reach, Reply, Trust};
 
 use super::Access;
 
@@ -44,7 +43,9 @@ impl Api {
     /// # Errors
     /// [`OutgoingError::Tls`].
     pub(super) fn new() -> Result<Self, OutgoingError> {
-        Ok(Self { anywhere: Outgoing::new(Reach::Anywhere)?, public: Outgoing::new(Reach::PublicOnly)? })
+        let trust = Trust::load()?;
+        let [anywhere, public] = [Reach::Anywhere, Reach::PublicOnly].map(|reach| Outgoing::with(&trust, reach, None));
+        Ok(Self { anywhere, public })
     }
 
     /// Asks for the session's state.
@@ -96,10 +97,6 @@ impl Api {
         let bounds = Bounds { deadline: access.rule.timeout.to_duration(), answer_bytes_max: ANSWER_BYTES };
         outgoing.send(request, bounds).await.map_err(|error| error.to_string())
     }
-}
-
-fn encoded(name: &str) -> String {
-    utf8_percent_encode(name, NON_ALPHANUMERIC).to_string()
 }
 
 fn health_in(access: &Access, reply: &Reply) -> Health {

@@ -4,10 +4,9 @@
 //! make a second try harmless, and no status that would tell: what broke off is tried again, so that a text may arrive twice
 //! rather than never.
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::GatewayKind;
+use super::{GatewayKind, encoded};
 use crate::domain::delivery::{Ending, Meaning};
 use crate::domain::message::{Recipient, TEXT_CHARS_MAX, Unsendable};
 
@@ -24,7 +23,7 @@ pub fn path(kind: GatewayKind, session: &str) -> String {
         GatewayKind::Wasender => "/send-message".to_owned(),
         GatewayKind::Waha => "/api/sendText".to_owned(),
         GatewayKind::Evolution => {
-            format!("/message/sendText/{}", utf8_percent_encode(session, NON_ALPHANUMERIC))
+            format!("/message/sendText/{}", encoded(session))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Unofficial gateways that behave as theirs do, traps included: what they say of their session, and how it really is, are two
 //! things; a 200 may be a refusal.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -12,6 +12,7 @@ use sha2::Sha512;
 
 use super::Server;
 use super::http::{Answer, post};
+use super::request::Request;
 
 /// The session's key, or that of the API.
 pub const KEY: &str = "session-key-9f2c";
@@ -267,10 +268,10 @@ pub fn hmac(secret: &str, body: &[u8]) -> String {
 
 fn talk(kind: Kind, socket: &TcpStream, state: &Mutex<State>) {
     let (mut from, mut to) = (BufReader::new(socket), socket);
-    while let Some((line, keys, said)) = read(&mut from) {
+    while let Some(request) = Request::read(&mut from) {
         let (status, body, more) = {
             let mut state = state.lock().unwrap();
-            let (status, body) = answer(kind, &line, &keys, &said, &mut state);
+            let (status, body) = answer(kind, &request, &mut state);
             (status, body.to_string(), state.window.as_ref().map(Window::headers).unwrap_or_default())
         };
         let head = format!(
@@ -284,32 +285,16 @@ fn talk(kind: Kind, socket: &TcpStream, state: &Mutex<State>) {
     }
 }
 
-/// The method and path of a request, its headers, and its body; `None` where the connection ends.
-fn read(from: &mut impl BufRead) -> Option<(String, Vec<String>, Vec<u8>)> {
-    let mut lines = Vec::new();
-    loop {
-        let mut line = String::new();
-        from.read_line(&mut line).ok().filter(|read| *read > 0)?;
-        if line.trim_end().is_empty() {
-            break;
-        }
-        lines.push(line.trim_end().to_owned());
-    }
-    let length = lines.iter().find_map(|line| line.strip_prefix("content-length: "));
-    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
-    from.read_exact(&mut body).ok()?;
-    let line = lines.remove(0).trim_end_matches(" HTTP/1.1").to_owned();
-    Some((line, lines, body))
-}
-
-fn answer(kind: Kind, line: &str, headers: &[String], body: &[u8], state: &mut State) -> (u16, Value) {
-    let needs = match (kind, line) {
-        (Kind::Wasender, "GET /status" | "POST /send-message") => format!("authorization: Bearer {KEY}"),
-        (Kind::Wasender, _) => format!("authorization: Bearer {TOKEN}"),
-        (Kind::Waha, _) => format!("x-api-key: {KEY}"),
-        (Kind::Evolution, _) => format!("apikey: {KEY}"),
+fn answer(kind: Kind, request: &Request, state: &mut State) -> (u16, Value) {
+    let line = format!("{} {}", request.method, request.path);
+    let line = line.as_str();
+    let (name, key) = match (kind, line) {
+        (Kind::Wasender, "GET /status" | "POST /send-message") => ("authorization", format!("Bearer {KEY}")),
+        (Kind::Wasender, _) => ("authorization", format!("Bearer {TOKEN}")),
+        (Kind::Waha, _) => ("x-api-key", KEY.to_owned()),
+        (Kind::Evolution, _) => ("apikey", KEY.to_owned()),
     };
-    if !headers.contains(&needs) {
+    if !request.headers.contains(&(name.to_owned(), key)) {
         return (401, json!({"success": false, "message": "Unauthorized"}));
     }
     match line {
@@ -326,7 +311,7 @@ fn answer(kind: Kind, line: &str, headers: &[String], body: &[u8], state: &mut S
             return (200, json!({"instance": {"instanceName": "shop", "state": state.says}}));
         }
         "POST /send-message" | "POST /api/sendText" | "POST /message/sendText/shop" => {
-            return send(kind, &serde_json::from_slice(body).unwrap(), state);
+            return send(kind, &request.json(), state);
         }
         _ => state.calls.push(line.to_owned()),
     }

@@ -1,6 +1,6 @@
 //! One request as a receiver of a story gets it, read off a plain socket.
 //!
-//! What is answered is the receiver's: [`super::program`] for a program behind a flow, [`super::world`] for a destination.
+//! What is answered is the receiver's: [`super::program`] for a program behind a flow, [`super::world`] for a destination, [`super::gateway`] for a gateway.
 
 use std::io::BufRead;
 
@@ -9,6 +9,7 @@ use serde_json::Value;
 /// One request as it came.
 #[derive(Debug, Clone)]
 pub struct Request {
+    pub method: String,
     pub path: String,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
@@ -27,7 +28,8 @@ impl Request {
             }
             lines.push(line);
         }
-        let path = lines.first()?.split(' ').nth(1)?.to_owned();
+        let mut words = lines.first()?.split(' ').map(str::to_owned);
+        let (method, path) = (words.next()?, words.next()?);
         let headers: Vec<(String, String)> = lines
             .iter()
             .filter_map(|line| line.trim_end().split_once(": "))
@@ -37,7 +39,7 @@ impl Request {
             headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, value)| value.parse().unwrap());
         let mut body = vec![0; length];
         from.read_exact(&mut body).ok()?;
-        Some(Self { path, headers, body })
+        Some(Self { method, path, headers, body })
     }
 
     pub fn header(&self, name: &str) -> &str {
