@@ -23,6 +23,8 @@ pub type Body = fn(u64) -> String;
 pub struct Running {
     child: Child,
     pub address: SocketAddr,
+    /// Address of the admin listener, of a flowgate; otherwise the same as `address`.
+    pub admin: SocketAddr,
 }
 
 impl Drop for Running {
@@ -41,6 +43,21 @@ impl Running {
         Self::start(command, "ready: http://")
     }
 
+    /// Starts the program as shipped, with the log at its default level in the file `log` of `folder`.
+    pub fn flowgate_with_its_log(folder: &Path, config: &str) -> Self {
+        std::fs::write(folder.join("config.toml"), config).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flowgate"));
+        command.arg("serve").current_dir(folder).stderr(std::fs::File::create(folder.join("log")).unwrap());
+        Self::start_logging(command, "ready: http://")
+    }
+
+    /// Resident memory in bytes.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() << 10
+    }
+
     /// Starts this bench once more, as a hyper that answers 200 to everything.
     pub fn bare_hyper() -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
@@ -49,12 +66,18 @@ impl Running {
     }
 
     fn start(mut command: Command, prefix: &str) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        command.stderr(Stdio::null());
+        Self::start_logging(command, prefix)
+    }
+
+    fn start_logging(mut command: Command, prefix: &str) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = lines.find_map(|line| line.unwrap().strip_prefix(prefix).map(str::to_owned)).unwrap();
         let address = line.split(' ').next().unwrap().parse().unwrap();
+        let admin = line.split_once(" admin http://").map_or(address, |(_, admin)| admin.parse().unwrap());
         std::thread::spawn(move || lines.count());
-        Self { child, address }
+        Self { child, address, admin }
     }
 
     /// What `flowgate ARGS --json` prints in `folder`.
@@ -210,7 +233,7 @@ impl Seen {
         f64::from(u32::try_from(self.latencies[place]).unwrap()) / 1000.0
     }
 
-    fn add(&mut self, other: Self) {
+    pub fn add(&mut self, other: Self) {
         self.accepted += other.accepted;
         self.other += other.other;
         self.latencies.extend(other.latencies);
