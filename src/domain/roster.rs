@@ -89,6 +89,12 @@ impl Roster {
         places.filter_map(|place| self.get(place.agent)).map(|agent| agent.name.clone()).collect()
     }
 
+    /// Whether anybody of `team` can take a lead.
+    pub fn has_free(&mut self, team: &TeamName, now: Timestamp) -> bool {
+        self.catch_up(now);
+        self.teams.get(team).is_some_and(|team| !team.free.is_empty())
+    }
+
     /// Counts one more lead for `id`.
     pub fn take(&mut self, id: AgentId, now: Timestamp) {
         self.count(id, now, |agent| agent.take(now));

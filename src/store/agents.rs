@@ -8,9 +8,6 @@ use crate::domain::lead::{Absence, Agent};
 use super::batch::{Batch, Transaction};
 use super::{StoreError, leads};
 
-/// Waiting leads given out at once to an agent that becomes free; the rest follows within a second.
-const GIVEN_OUT: usize = 256;
-
 /// Adds an agent.
 #[derive(Clone, Debug)]
 pub struct AddAgent {
@@ -55,7 +52,7 @@ pub enum AgentChange {
     Resume,
     /// No new leads for a while; it ends by itself.
     Absent(Absence),
-    /// Gone: their open leads wait for somebody else.
+    /// Gone: their open leads go to others, 256 at once, the rest by [`super::Distribute`].
     Remove,
 }
 
@@ -85,7 +82,7 @@ impl Transaction for AddAgent {
         };
         batch.memory.roster.insert(id, agent, batch.now);
         batch.dirty = true;
-        leads::distribute(batch, &self.team, GIVEN_OUT)?;
+        leads::distribute(batch, &self.team, leads::GIVEN_OUT)?;
         Ok(now(batch, id))
     }
 }
@@ -109,15 +106,16 @@ impl Transaction for ChangeAgent {
             AgentChange::Remove => agent.removed = true,
         });
         batch.dirty = true;
-        let taken = match self.change {
-            AgentChange::Remove => leads::take_all(batch, id)?,
-            _ => Vec::new(),
-        };
-        let new_team = batch.memory.roster.get(id).map(|agent| agent.team.clone());
-        for team in old_team.iter().chain(new_team.iter().filter(|team| Some(*team) != old_team.as_ref())) {
-            leads::distribute(batch, team, GIVEN_OUT)?;
+        if matches!(self.change, AgentChange::Remove) {
+            leads::leave(batch, id)?;
+            leads::give_out(batch)?;
+            return Ok(now(batch, id));
         }
-        leads::tell_of_waiting(batch, &taken)?;
+        let new_team = batch.memory.roster.get(id).map(|agent| agent.team.clone());
+        let mut left = leads::GIVEN_OUT;
+        for team in old_team.iter().chain(new_team.iter().filter(|team| Some(*team) != old_team.as_ref())) {
+            left = left.saturating_sub(leads::distribute(batch, team, left)?);
+        }
         Ok(now(batch, id))
     }
 }

@@ -32,8 +32,8 @@ use super::keys::KeyRow;
 use super::read::Snapshot;
 use super::tables::{
     AGENTS, ANSWERED, ANSWERED_LOG, ANSWERS, ATTEMPTS, BOOKINGS, COMPLAINTS, DEAD, DELIVERIES, DRAFTS, DUE, ENDS,
-    GATEWAY_HISTORY, GATEWAYS, HEALTH_EVENTS, JOBS, JOINS, LEADS, MESSAGE_LOG, OPEN_LEADS, RECEIPTS, REVIVED, Rows,
-    SUBMISSIONS, TAKEN, TOKEN_LOG, WAITING_LEADS, WAMIDS,
+    GATEWAY_HISTORY, GATEWAYS, HEALTH_EVENTS, JOBS, JOINS, LEADS, LEAVING, MESSAGE_LOG, OPEN_LEADS, RECEIPTS, REVIVED,
+    Rows, SUBMISSIONS, TAKEN, TOKEN_LOG, WAITING_LEADS, WAMIDS,
 };
 
 /// Findings told at the most; more are counted.
@@ -212,6 +212,7 @@ fn messages(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> 
 fn leads(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
     let txn = snapshot.transaction();
     let (open, waiting) = (txn.open_table(OPEN_LEADS)?, txn.open_table(WAITING_LEADS)?);
+    let leaving = txn.open_table(LEAVING)?;
     let (mut assigned, mut unassigned) = (0, 0);
     for row in txn.open_table(LEADS)?.iter()? {
         let (id, bytes) = row?;
@@ -248,6 +249,12 @@ fn leads(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
             usize::try_from(agent.current) == Ok(has),
             "an agent's count is the number of their open leads",
             || format!("agent {id}: counts {}, has {has}", agent.current),
+        );
+        let is_leaving = leaving.get(id)?.is_some();
+        report.expect(
+            if agent.removed { has == 0 || is_leaving } else { !is_leaving },
+            "a removed agent who has open leads hands them over, and nobody else does",
+            || format!("agent {id}"),
         );
     }
     Ok(())

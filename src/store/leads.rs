@@ -17,8 +17,8 @@ use super::{RowProblem, StoreError, accept, announce, codec, joins};
 /// comes within seconds, and later somebody works on it.
 const FRESH: Millis = Millis::from_secs(10 * 60);
 
-/// Waiting leads given out in one transaction at the most. More are given out by the next [`Distribute`].
-const GIVEN_OUT: usize = 256;
+/// Maximum number of leads that one transaction gives out or hands over. The next [`Distribute`] goes on.
+pub(super) const GIVEN_OUT: usize = 256;
 
 /// What a lead is made for.
 #[derive(Clone, Debug)]
@@ -51,7 +51,8 @@ pub struct AssignLead {
     pub agent: AgentName,
 }
 
-/// Gives waiting leads to agents that have become free by the clock: an absence that ended, a new day.
+/// Gives waiting leads to agents that have become free by the clock (an absence that ended, a new day), then hands over
+/// the open leads of removed agents.
 #[derive(Debug)]
 pub struct Distribute;
 
@@ -105,18 +106,11 @@ impl Transaction for AssignLead {
 }
 
 impl Transaction for Distribute {
-    /// How many leads found an agent.
+    /// Number of leads that it moved. Unless it is 0, more may be left.
     type Outcome = usize;
 
     fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<usize, StoreError> {
-        let mut given = 0;
-        let mut after: Option<TeamName> = None;
-        while given < GIVEN_OUT {
-            let Some(team) = next_waiting_team(batch, after.as_ref())? else { break };
-            given += distribute(batch, &team, GIVEN_OUT - given)?;
-            after = Some(team);
-        }
-        Ok(given)
+        give_out(batch)
     }
 }
 
@@ -155,7 +149,7 @@ pub(super) fn make(
         give(batch, id, &mut lead, agent, choice)?;
     } else {
         wait(batch, id, &lead)?;
-        announce::lead(batch, id, &lead)?;
+        announce(batch, id, &lead)?;
     }
     if order.sticky {
         match lead.agent {
@@ -166,51 +160,104 @@ pub(super) fn make(
     Ok((id, lead.agent.and_then(|agent| batch.memory.roster.get(agent).map(|agent| agent.name.clone()))))
 }
 
-/// Gives waiting leads of `team`, oldest first, to those who can take one; `most` at the most.
+/// Gives waiting leads of all teams to those who can take one, then hands over the open leads of removed agents:
+/// [`GIVEN_OUT`] leads in all. Returns how many leads it moved.
+pub(super) fn give_out(batch: &mut Batch<'_, '_>) -> Result<usize, StoreError> {
+    let mut left = GIVEN_OUT;
+    let mut after: Option<String> = None;
+    while left > 0 {
+        let Some(name) = next_waiting_team(batch, after.as_deref())? else { break };
+        if let Ok(team) = TeamName::new(&name) {
+            left = left.saturating_sub(distribute(batch, &team, left)?);
+        }
+        after = Some(name);
+    }
+    // Those who wait come first: as long as some of them may still find an agent, nothing is handed over.
+    left = left.saturating_sub(hand_over(batch, left)?);
+    Ok(GIVEN_OUT.saturating_sub(left))
+}
+
+/// Gives waiting leads of `team`, oldest first, to those who can take one, `most` at the most. Returns how many leads it
+/// took out of the queue.
+///
+/// A lead that can't be read leaves the queue: without this, it would hold up its team for ever.
 pub(super) fn distribute(batch: &mut Batch<'_, '_>, team: &TeamName, most: usize) -> Result<usize, StoreError> {
-    for given in 0..most {
-        let Some(id) = first_waiting(batch, team)? else { return Ok(given) };
-        let choice = batch.memory.roster.pick(team, batch.now, &[]);
-        let Some(agent) = choice.agent else { return Ok(given) };
-        let Some(mut lead) = find(batch, id)? else {
-            return Err(StoreError::row::<Lead>(&id.to_string(), RowProblem::Missing));
+    for taken in 0..most {
+        let Some(id) = first_waiting(batch, team)? else { return Ok(taken) };
+        if !batch.memory.roster.has_free(team, batch.now) {
+            return Ok(taken);
+        }
+        let Some(mut lead) = readable(lead(batch, id), id)? else {
+            leave_queue(batch, team, id)?;
+            continue;
         };
-        batch.tables.waiting_leads.remove((team.as_str(), id.get()))?;
+        let customer = readable(expected_customer(batch, lead.submission), id)?.flatten();
+        let known = customer.as_ref().map(|customer| known_agent(batch, &lead.flow, customer)).transpose()?.flatten();
+        let preferred: Vec<_> = known.map(|agent| (agent, Reason::KnownCustomer)).into_iter().collect();
+        let choice = batch.memory.roster.pick(team, batch.now, &preferred);
+        let Some(agent) = choice.agent else { return Ok(taken) };
+        leave_queue(batch, team, id)?;
         give(batch, id, &mut lead, agent, choice)?;
-        if batch.tables.customers.get(IdempotencyKey::of_unnamed_customer(lead.submission).as_bytes())?.is_some() {
-            let first = accept::submission(batch, lead.submission)?.submission.customer;
-            let customer = joins::customer(batch, lead.submission, &first)?;
-            name_customer(batch, lead.submission, &lead.flow, &customer)?;
+        if let Some(customer) = customer {
+            forget_unnamed(batch, lead.submission)?;
+            remember(batch, &lead.flow, &customer, agent, id)?;
         }
     }
     Ok(most)
 }
 
-/// Takes every open lead from `agent`; they wait for somebody else. Returns which: those that find nobody are for
-/// [`tell_of_waiting`].
-pub(super) fn take_all(batch: &mut Batch<'_, '_>, agent: AgentId) -> Result<Vec<LeadId>, StoreError> {
-    let rows = batch.tables.open_leads.range((agent.get(), 0)..=(agent.get(), u64::MAX))?;
-    let ids = rows.map(|row| Ok(LeadId::new(row?.0.value().1))).collect::<Result<Vec<_>, StoreError>>()?;
-    for id in &ids {
-        let Some(mut lead) = find(batch, *id)? else { continue };
-        take_away(batch, *id, &lead)?;
-        lead.agent = None;
-        wait(batch, *id, &lead)?;
-    }
-    Ok(ids)
-}
-
-/// Announces those of `leads` that still wait, now that whoever was free has taken others.
-pub(super) fn tell_of_waiting(batch: &mut Batch<'_, '_>, leads: &[LeadId]) -> Result<(), StoreError> {
-    for id in leads {
-        if let Some(lead) = find(batch, *id)?.filter(|lead| lead.agent.is_none()) {
-            announce::lead(batch, *id, &lead)?;
-        }
-    }
+/// Notes that the open leads of a removed agent are to be handed over. See [`give_out`].
+pub(super) fn leave(batch: &mut Batch<'_, '_>, agent: AgentId) -> Result<(), StoreError> {
+    batch.tables.leaving.insert(agent.get(), ())?;
+    batch.dirty = true;
     Ok(())
 }
 
-/// Lets an open lead wait for somebody. That it waits is the caller's to announce, once nobody else can take it.
+/// Gives the open leads of removed agents to others, `most` at the most. A lead that nobody of its team can take waits.
+/// Returns how many leads it moved.
+fn hand_over(batch: &mut Batch<'_, '_>, most: usize) -> Result<usize, StoreError> {
+    let mut moved = 0;
+    while moved < most {
+        let leaving = batch.tables.leaving.first()?.map(|(id, _)| AgentId::new(id.value()));
+        let Some(old) = leaving else { break };
+        let Some(id) = first_open(batch, old)? else {
+            batch.tables.leaving.remove(old.get())?;
+            batch.dirty = true;
+            continue;
+        };
+        moved += 1;
+        batch.tables.open_leads.remove((old.get(), id.get()))?;
+        batch.memory.roster.release(old, batch.now);
+        batch.dirty = true;
+        let Some(mut lead) = readable(lead(batch, id), id)?.filter(|lead| lead.agent == Some(old)) else { continue };
+        (lead.agent, lead.assigned_at) = (None, None);
+        let choice = batch.memory.roster.pick(&lead.team, batch.now, &[]);
+        if let Some(agent) = choice.agent {
+            give(batch, id, &mut lead, agent, choice)?;
+        } else {
+            lead.why = choice;
+            wait(batch, id, &lead)?;
+            announce(batch, id, &lead)?;
+        }
+    }
+    Ok(moved)
+}
+
+/// The row, or `None` with a line in the log: a damaged row must hold up nothing but itself.
+fn readable<T>(row: Result<T, StoreError>, lead: LeadId) -> Result<Option<T>, StoreError> {
+    match row {
+        Err(error) if error.is_of_one_change() => {
+            tracing::error!(
+                lead.id = lead.get(), error = %error,
+                "a row of an open lead can't be read: the others go on; `flowgate check` lists such rows"
+            );
+            Ok(None)
+        }
+        row => row.map(Some),
+    }
+}
+
+/// Lets an open lead wait for somebody. The caller announces it.
 fn wait(batch: &mut Batch<'_, '_>, id: LeadId, lead: &Lead) -> Result<(), StoreError> {
     batch.tables.waiting_leads.insert((lead.team.as_str(), id.get()), ())?;
     write(batch, id, lead)
@@ -224,7 +271,21 @@ fn give(batch: &mut Batch<'_, '_>, id: LeadId, lead: &mut Lead, agent: AgentId, 
     lead.assigned_at = Some(batch.now);
     lead.why = why;
     write(batch, id, lead)?;
-    announce::lead(batch, id, lead)
+    announce(batch, id, lead)
+}
+
+/// Tells the outside who has a lead, or that it waits. The lead goes on if its submission can't be read: then nobody is
+/// told.
+fn announce(batch: &mut Batch<'_, '_>, id: LeadId, lead: &Lead) -> Result<(), StoreError> {
+    // `announce::lead` reads everything before its first write.
+    readable(announce::lead(batch, id, lead), id).map(|_| ())
+}
+
+/// Takes a lead out of the queue of those that wait.
+fn leave_queue(batch: &mut Batch<'_, '_>, team: &TeamName, id: LeadId) -> Result<(), StoreError> {
+    batch.tables.waiting_leads.remove((team.as_str(), id.get()))?;
+    batch.dirty = true;
+    Ok(())
 }
 
 /// Takes an open lead out of its agent's care, or out of the queue. The row is the caller's to write.
@@ -234,9 +295,7 @@ fn take_away(batch: &mut Batch<'_, '_>, id: LeadId, lead: &Lead) -> Result<(), S
             batch.tables.open_leads.remove((agent.get(), id.get()))?;
             batch.memory.roster.release(agent, batch.now);
         }
-        None => {
-            batch.tables.waiting_leads.remove((lead.team.as_str(), id.get()))?;
-        }
+        None => leave_queue(batch, &lead.team, id)?,
     }
     Ok(())
 }
@@ -256,7 +315,7 @@ pub(super) fn name_customer(
     let kept = batch.tables.customers.get(key.as_bytes())?.map(|row| LeadId::new(row.value().1));
     let Some(id) = kept else { return Ok(()) };
     let Some(mut lead) = find(batch, id)? else { return Ok(()) };
-    // One that waits is named once somebody has it.
+    // `distribute` looks for the customer of a lead that waits.
     if lead.agent.is_none() {
         return Ok(());
     }
@@ -278,6 +337,18 @@ fn expect_customer(batch: &mut Batch<'_, '_>, submission: SubmissionId, lead: Le
     Ok(())
 }
 
+/// The customer of a lead that was made before its customer was known, or that waited; `None`: nothing names them yet,
+/// or the flow remembers nobody.
+fn expected_customer(batch: &Batch<'_, '_>, submission: SubmissionId) -> Result<Option<Customer>, StoreError> {
+    let key = IdempotencyKey::of_unnamed_customer(submission);
+    if batch.tables.customers.get(key.as_bytes())?.is_none() {
+        return Ok(None);
+    }
+    let first = accept::submission(batch, submission)?.submission.customer;
+    let customer = joins::customer(batch, submission, &first)?;
+    Ok(Some(customer).filter(|customer| !customer.is_unknown()))
+}
+
 /// Gives a lead that was only just dealt out to the agent who knows its customer, if they can take it.
 fn bring_back(batch: &mut Batch<'_, '_>, id: LeadId, lead: &mut Lead, known: AgentId) -> Result<(), StoreError> {
     let is_dealt = lead.state == LeadState::Open && lead.why.reason == Reason::LeastLoaded;
@@ -289,7 +360,8 @@ fn bring_back(batch: &mut Batch<'_, '_>, id: LeadId, lead: &mut Lead, known: Age
     if choice.agent == Some(known) && choice.reason == Reason::KnownCustomer {
         take_away(batch, id, lead)?;
         give(batch, id, lead, known, choice)?;
-        distribute(batch, &lead.team, GIVEN_OUT)?;
+        // The lead's old agent has room for one.
+        distribute(batch, &lead.team, 1)?;
     }
     Ok(())
 }
@@ -334,11 +406,16 @@ fn first_waiting(batch: &Batch<'_, '_>, team: &TeamName) -> Result<Option<LeadId
     Ok(rows.next().transpose()?.map(|(key, _)| LeadId::new(key.value().1)))
 }
 
-fn next_waiting_team(batch: &Batch<'_, '_>, after: Option<&TeamName>) -> Result<Option<TeamName>, StoreError> {
+fn first_open(batch: &Batch<'_, '_>, agent: AgentId) -> Result<Option<LeadId>, StoreError> {
+    let mut rows = batch.tables.open_leads.range((agent.get(), 0)..=(agent.get(), u64::MAX))?;
+    Ok(rows.next().transpose()?.map(|(key, _)| LeadId::new(key.value().1)))
+}
+
+fn next_waiting_team(batch: &Batch<'_, '_>, after: Option<&str>) -> Result<Option<String>, StoreError> {
     use std::ops::Bound::{Excluded, Unbounded};
-    let from = after.map_or(Unbounded, |team| Excluded((team.as_str(), u64::MAX)));
+    let from = after.map_or(Unbounded, |team| Excluded((team, u64::MAX)));
     let mut rows = batch.tables.waiting_leads.range::<(&str, u64)>((from, Unbounded))?;
-    Ok(rows.next().transpose()?.and_then(|(key, _)| TeamName::new(key.value().0).ok()))
+    Ok(rows.next().transpose()?.map(|(key, _)| key.value().0.to_owned()))
 }
 
 fn write(batch: &mut Batch<'_, '_>, id: LeadId, lead: &Lead) -> Result<(), StoreError> {
@@ -349,4 +426,9 @@ fn write(batch: &mut Batch<'_, '_>, id: LeadId, lead: &Lead) -> Result<(), Store
 
 fn find(batch: &Batch<'_, '_>, id: LeadId) -> Result<Option<Lead>, StoreError> {
     batch.tables.leads.get(id.get())?.map(|row| codec::decode(id, row.value())).transpose()
+}
+
+/// The lead behind `id`.
+fn lead(batch: &Batch<'_, '_>, id: LeadId) -> Result<Lead, StoreError> {
+    find(batch, id)?.ok_or_else(|| StoreError::row::<Lead>(&id.to_string(), RowProblem::Missing))
 }

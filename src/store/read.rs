@@ -22,8 +22,8 @@ use super::accept::StoredSubmission;
 use super::codec::Row;
 use super::joins::Join;
 use super::tables::{
-    AGENTS, ATTEMPTS, BOOKINGS, DEAD, DRAFTS, DUE, JOBS, JOINS, LANES, LEADS, OPEN_LEADS, QUEUES, REVIVED, Rows,
-    SUBMISSIONS, TAKEN, WAITING_LEADS,
+    AGENTS, ATTEMPTS, BOOKINGS, DEAD, DRAFTS, DUE, JOBS, JOINS, LANES, LEADS, LEAVING, OPEN_LEADS, QUEUES, REVIVED,
+    Rows, SUBMISSIONS, TAKEN, WAITING_LEADS,
 };
 use super::{StoreError, bookings, codec};
 
@@ -55,6 +55,8 @@ pub struct Counts {
     pub leads_open: u64,
     /// Open leads that nobody has yet.
     pub leads_unassigned: u64,
+    /// Removed agents whose open leads are not all handed over yet.
+    pub agents_leaving: u64,
     /// Bookings, cancelled ones included.
     pub bookings: u64,
     /// Places taken by bookings that stand.
@@ -310,6 +312,7 @@ impl Snapshot {
             jobs_dead,
             leads_open: self.txn.open_table(OPEN_LEADS)?.len()?.saturating_add(leads_unassigned),
             leads_unassigned,
+            agents_leaving: self.rows(LEAVING)?.map_or(Ok(0), |leaving| leaving.len())?,
             bookings: self.txn.open_table(BOOKINGS)?.len()?,
             places_taken: self.txn.open_table(TAKEN)?.len()?,
             drafts: self.txn.open_table(DRAFTS)?.len()?,

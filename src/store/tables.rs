@@ -99,6 +99,8 @@ pub(super) const LEADS: Rows = TableDefinition::new("leads");
 pub(super) const OPEN_LEADS: TableDefinition<'static, (u64, u64), ()> = TableDefinition::new("open_leads");
 /// Open leads that nobody has yet, oldest first. Key: (team, lead id).
 pub(super) const WAITING_LEADS: TableDefinition<'static, (&str, u64), ()> = TableDefinition::new("waiting_leads");
+/// Removed agents whose open leads are not all handed over, by id.
+pub(super) const LEAVING: TableDefinition<'static, u64, ()> = TableDefinition::new("leaving");
 /// Who had a customer last. Value: (agent id, lead id). A customer whom nothing names yet is known by their submission, with
 /// agent 0. Random pages: only `sticky` flows.
 pub(super) const CUSTOMERS: TableDefinition<'static, &[u8; 16], (u64, u64)> = TableDefinition::new("customers");
@@ -162,6 +164,7 @@ tables! {
     leads: LEADS, (u64, &'static [u8]);
     open_leads: OPEN_LEADS, ((u64, u64), ());
     waiting_leads: WAITING_LEADS, ((&'static str, u64), ());
+    leaving: LEAVING, (u64, ());
     customers: CUSTOMERS, (&'static [u8; 16], (u64, u64));
     bookings: BOOKINGS, (u64, &'static [u8]);
     taken: TAKEN, ((&'static str, u64, u64), u64);

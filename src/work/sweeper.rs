@@ -83,10 +83,12 @@ impl Sweeper {
         self.distribute_at.min(self.sweep_at).saturating_sub(self.clock.elapsed())
     }
 
-    /// Gives out leads that wait. Returns how many; more may be left unless it is none.
+    /// Gives out leads that wait and hands over those of removed agents. Returns how many; more may be left unless it is
+    /// none.
     fn distribute(&self) -> Result<usize, StoreError> {
-        // Most of the time none waits, and the writer needs not be woken.
-        if self.store.look(|snapshot| snapshot.counts())?.leads_unassigned == 0 {
+        // Most of the time there are none, and the writer needs not be woken.
+        let counts = self.store.look(|snapshot| snapshot.counts())?;
+        if counts.leads_unassigned == 0 && counts.agents_leaving == 0 {
             return Ok(0);
         }
         self.store.ask(Distribute)

@@ -58,7 +58,7 @@ enum Verb {
         #[arg(value_parser = date)]
         to: Date,
     },
-    /// Removes one; their open leads go to others
+    /// Removes one; their open leads go to others: 256 at once, the rest within seconds
     Remove(Who),
 }
 

@@ -19,3 +19,4 @@ mod queues;
 mod receipts;
 pub(crate) mod stray;
 mod support;
+mod waiting_leads;
