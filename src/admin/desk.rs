@@ -271,7 +271,7 @@ pub(super) fn row(out: &mut Out<'_>, row: impl Serialize) -> Result<(), AdminErr
 
 const fn health_name(health: &Health) -> &'static str {
     match health {
-        Health::Opening => "opening",
+        Health::Waiting | Health::Opening => "opening",
         Health::Ready => "ready",
         Health::LowSpace => "low_space",
         Health::NoSpace => "no_space",

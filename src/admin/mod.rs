@@ -22,7 +22,7 @@ pub use client::Client;
 pub use desk::{Desk, Live};
 pub use destinations::tell_test;
 pub use protocol::{AdminError, AgentSettings, ErrorCode, Filter, Question, Selection};
-pub use socket::{SocketServer, socket_path};
+pub use socket::{Reception, SocketServer, socket_path};
 pub use views::{
     DeadView, DestinationView, HeaderView, JobView, LaneView, LeadView, ReloadView, StatusView, SubmissionView,
     TestView,

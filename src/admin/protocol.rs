@@ -288,6 +288,8 @@ pub enum ErrorCode {
     NotFound,
     /// The server or the file can't be reached.
     Unreachable,
+    /// The server is starting, or another process has the file: a later try may succeed.
+    Busy,
     /// The disk can't be trusted.
     Untrusted,
     /// The file is damaged.
@@ -326,6 +328,13 @@ impl AdminError {
         Self::unreachable("no server runs on this file, or it is not ready yet: `flowgate serve` starts one")
     }
 
+    /// The server is starting.
+    #[must_use]
+    pub fn starting(verified_percent: u8) -> Self {
+        let verified = if verified_percent == 0 { String::new() } else { format!(", {verified_percent} %") };
+        Self { code: ErrorCode::Busy, message: format!("the server is starting (verifying the data file{verified})") }
+    }
+
     /// There is no such destination.
     #[must_use]
     pub fn no_destination(name: &DestinationName) -> Self {
@@ -341,10 +350,10 @@ impl AdminError {
 impl From<StoreError> for AdminError {
     fn from(error: StoreError) -> Self {
         let code = match &error {
-            StoreError::InUse(_) | StoreError::Missing(_) | StoreError::NotOpen | StoreError::File { .. } => {
-                ErrorCode::Unreachable
-            }
+            StoreError::InUse(_) => ErrorCode::Busy,
+            StoreError::Missing(_) | StoreError::NotOpen | StoreError::File { .. } => ErrorCode::Unreachable,
             StoreError::Foreign { .. } | StoreError::TooNew { .. } => ErrorCode::Unreachable,
+            StoreError::SecretMissing(_) => ErrorCode::Invalid,
             StoreError::Damaged(_) => ErrorCode::Damaged,
             StoreError::Untrusted(_) => ErrorCode::Untrusted,
             StoreError::Row { .. } | StoreError::NoSpace | StoreError::Engine(_) => ErrorCode::Failed,

@@ -46,43 +46,49 @@ pub fn socket_path(data: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The server's end.
+/// Gives the desk that answers, or the reason why none does yet.
+pub type Reception = dyn Fn() -> Result<Desk, AdminError> + Send + Sync;
+
+/// The server's end. Takes no more questions once dropped, and removes the socket. Answers under way go on until the store
+/// is closed.
 #[derive(Debug)]
 pub struct SocketServer {
     path: PathBuf,
     /// The thread ends when this is dropped. A connection would wake it too, but whoever removed the socket from its
     /// folder would then have kept the server from ending.
-    stop: UnixStream,
-    thread: JoinHandle<()>,
+    stop: Option<UnixStream>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl SocketServer {
-    /// Listens at `path` and answers from `desk`. A socket that a dead server left there is replaced.
+    /// Listens at `path`. Answers from the desk that `reception` gives at each question. A socket that a dead server left
+    /// there is replaced: only the process that holds the data file may start one.
     ///
     /// # Errors
     /// Where `path` is taken by something that is no socket or by a server that lives, is too long for a socket, or can't
     /// be made.
-    pub fn start(path: PathBuf, desk: Desk) -> io::Result<Self> {
-        Self::start_within(BOUNDS, path, desk)
+    pub fn start(path: PathBuf, reception: Arc<Reception>) -> io::Result<Self> {
+        Self::start_within(BOUNDS, path, reception)
     }
 
     /// As [`SocketServer::start`], within other bounds.
-    pub(super) fn start_within(bounds: Bounds, path: PathBuf, desk: Desk) -> io::Result<Self> {
+    pub(super) fn start_within(bounds: Bounds, path: PathBuf, reception: Arc<Reception>) -> io::Result<Self> {
         remove_stale(&path)?;
         let listener = listen(&path).map_err(|error| explain(&path, &error))?;
         let (stop, stopped) = UnixStream::pair()?;
         let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
-            if let Err(error) = serve(&listener, &stopped, &desk, bounds) {
+            if let Err(error) = serve(&listener, &stopped, &reception, bounds) {
                 tracing::error!(error = %error, "the admin socket is closed: commands can't reach this server any more");
             }
         })?;
-        Ok(Self { path, stop, thread })
+        Ok(Self { path, stop: Some(stop), thread: Some(thread) })
     }
+}
 
-    /// Takes no more questions and removes the socket. Answers under way go on until the store is closed.
-    pub fn stop(self) {
-        drop(self.stop);
-        let _ = self.thread.join();
+impl Drop for SocketServer {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let _ = self.thread.take().map(JoinHandle::join);
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -127,7 +133,7 @@ fn explain(path: &Path, error: &io::Error) -> io::Error {
 }
 
 /// Accepts until the other end of `stopped` is gone.
-fn serve(listener: &UnixListener, stopped: &UnixStream, desk: &Desk, bounds: Bounds) -> io::Result<()> {
+fn serve(listener: &UnixListener, stopped: &UnixStream, reception: &Arc<Reception>, bounds: Bounds) -> io::Result<()> {
     // Each answer holds a clone: how many there are is how many are under way.
     let seats = Arc::new(());
     loop {
@@ -141,7 +147,7 @@ fn serve(listener: &UnixListener, stopped: &UnixStream, desk: &Desk, bounds: Bou
             return Ok(());
         }
         match listener.accept() {
-            Ok((stream, _)) => seat(stream, desk, bounds, &seats),
+            Ok((stream, _)) => seat(stream, reception, bounds, &seats),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // Out of descriptors, most likely: give others time to close theirs.
             Err(_) => thread::park_timeout(Duration::from_millis(100)),
@@ -150,16 +156,16 @@ fn serve(listener: &UnixListener, stopped: &UnixStream, desk: &Desk, bounds: Bou
 }
 
 /// Has a thread answer the question that comes on `stream`, unless there are too many already.
-fn seat(stream: UnixStream, desk: &Desk, bounds: Bounds, seats: &Arc<()>) {
+fn seat(stream: UnixStream, reception: &Arc<Reception>, bounds: Bounds, seats: &Arc<()>) {
     if Arc::strong_count(seats) > bounds.connections {
         let busy = AdminError::unreachable("too many commands at once: try again in a moment");
         // The line fits into the socket's buffer: this does not wait.
         let _ = write_line(&mut &stream, &Line::Error(busy));
         return;
     }
-    let (desk, taken) = (desk.clone(), Arc::clone(seats));
+    let (reception, taken) = (Arc::clone(reception), Arc::clone(seats));
     let answering = thread::Builder::new().name("admin answer".to_owned()).spawn(move || {
-        if let Err(error) = answer(&stream, &desk, bounds) {
+        if let Err(error) = answer(&stream, &*reception, bounds) {
             tracing::debug!(error = %error, "an admin hung up");
         }
         drop(taken);
@@ -169,15 +175,17 @@ fn seat(stream: UnixStream, desk: &Desk, bounds: Bounds, seats: &Arc<()>) {
     }
 }
 
-fn answer(stream: &UnixStream, desk: &Desk, bounds: Bounds) -> io::Result<()> {
+fn answer(stream: &UnixStream, reception: &Reception, bounds: Bounds) -> io::Result<()> {
     stream.set_read_timeout(Some(bounds.question))?;
     stream.set_write_timeout(Some(bounds.answer))?;
     let mut out = BufWriter::new(stream);
     let mut broken = Ok(());
     let result = match read_question(stream)? {
-        Ok(question) => desk.answer(question, &mut |row| {
-            broken = write_line(&mut out, &Line::Row(row));
-            broken.is_ok()
+        Ok(question) => reception().and_then(|desk| {
+            desk.answer(question, &mut |row| {
+                broken = write_line(&mut out, &Line::Row(row));
+                broken.is_ok()
+            })
         }),
         Err(refused) => Err(refused),
     };

@@ -194,7 +194,7 @@ const fn of_admin(code: ErrorCode) -> u8 {
         ErrorCode::Failed => 1,
         ErrorCode::Invalid => 2,
         ErrorCode::NotFound => 3,
-        ErrorCode::Unreachable => 4,
+        ErrorCode::Unreachable | ErrorCode::Busy => 4,
         ErrorCode::Untrusted => 5,
         ErrorCode::Damaged => 6,
     }
@@ -215,7 +215,7 @@ const fn of_serve(error: &ServeError) -> u8 {
         ServeError::Store(StoreError::Damaged(_)) => 6,
         ServeError::InUse(_)
         | ServeError::Store(StoreError::File { .. } | StoreError::Foreign { .. } | StoreError::TooNew { .. }) => 4,
-        ServeError::Config(_) | ServeError::Unfit(_) => 2,
+        ServeError::Config(_) | ServeError::Unfit(_) | ServeError::Store(StoreError::SecretMissing(_)) => 2,
         _ => 1,
     }
 }
@@ -278,8 +278,12 @@ fn execute(cli: Cli) -> Result<(), CliError> {
 /// Asks, and hands on each row as it comes. A running server is asked even where the config is wrong.
 fn ask(named: Option<&Path>, question: Question, out: &mut dyn FnMut(Value) -> bool) -> Result<(), CliError> {
     match Config::find(named) {
-        Ok(config) => Ok(reach::ask(&config, question, out)?),
-        Err(wrong) => Ok(reach::server_despite(wrong, named)?.ask(&question, out)?),
+        Ok(config) => Ok(reach::ask(&config, &question, out)?),
+        Err(wrong) => match Config::data_of(named) {
+            // A server goes on with the config it has, and answers while somebody is changing the file.
+            Some(data) => Ok(reach::ask_server(&data, &question, out)?.ok_or(wrong)?),
+            None => Err(wrong.into()),
+        },
     }
 }
 

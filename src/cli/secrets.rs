@@ -6,7 +6,7 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::clock::Entropy;
 use crate::config::{Config, ConfigError, Secret, SecretRef};
@@ -52,7 +52,8 @@ pub enum NoSecret {
 }
 
 impl AppSecrets {
-    /// The secrets that the config names, or the development secret, which is made if it is not there.
+    /// The secrets that the config names, or the development secret. A new development secret is not in its file before
+    /// [`AppSecrets::keep`].
     ///
     /// # Errors
     /// [`NoSecret`].
@@ -60,9 +61,29 @@ impl AppSecrets {
         if let Some(secrets) = Self::configured(config)? {
             return Ok(secrets);
         }
-        let path = development_file(config);
-        make(&path, entropy).map_err(|source| NoSecret::NotMade { path: path.clone(), source })?;
-        Self::development(path)
+        match Self::development(development_file(config)) {
+            Err(NoSecret::NotYet(path)) => {
+                Ok(Self { newest: Secret::new(random_hex(entropy)), older: Vec::new(), development: Some(path) })
+            }
+            found => found,
+        }
+    }
+
+    /// Puts a new development secret into its file, for the owner alone. A start that fails before leaves no file behind.
+    ///
+    /// # Errors
+    /// [`NoSecret`].
+    pub fn keep(&self) -> Result<(), NoSecret> {
+        let Some(path) = &self.development else { return Ok(()) };
+        let failed = |source| NoSecret::NotMade { path: path.clone(), source };
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+            Ok(mut file) => writeln!(file, "{}", self.newest.expose()).map_err(failed),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match Self::development(path.clone())? {
+                kept if kept.newest == self.newest => Ok(()),
+                _ => Err(failed(io::Error::new(error.kind(), "another server has just made one"))),
+            },
+            Err(error) => Err(failed(error)),
+        }
     }
 
     /// The same for a command that only wants to talk to a server: nothing is made.
@@ -117,15 +138,6 @@ fn development_file(config: &Config) -> PathBuf {
     config.data.with_file_name(DEVELOPMENT)
 }
 
-/// Makes the file, for its owner alone. One that is there stays as it is.
-fn make(path: &Path, entropy: &dyn Entropy) -> io::Result<()> {
-    let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        other => other?,
-    };
-    writeln!(file, "{}", random_hex(entropy))
-}
-
 /// Thirty-two bytes that nobody can guess, in hexadecimal.
 pub(super) fn random_hex(entropy: &dyn Entropy) -> String {
     let mut bytes = [0; 32];
@@ -144,15 +156,21 @@ mod tests {
     #[test]
     fn a_development_secret_is_made_once_and_for_its_owner_alone() {
         let folder = tempfile::tempdir().unwrap();
+        let config = "[meta]\napp_secrets = [\"env:FLOWGATE_NO_SUCH_SECRET\"]\n[flows.a]";
+        let config = Config::parse(&folder.path().join("config.toml"), config).unwrap();
         let path = folder.path().join(DEVELOPMENT);
-        assert!(matches!(AppSecrets::development(path.clone()), Err(NoSecret::NotYet(_))));
-        make(&path, &SeededEntropy::new(1)).unwrap();
-        let first = fs::read_to_string(&path).unwrap();
+        let made = |seed| AppSecrets::get_or_make(&config, &SeededEntropy::new(seed)).unwrap();
+        let (first, rival) = (made(1), made(2));
+        assert!(!path.exists(), "a start may still fail");
+        first.keep().unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(first.trim().len(), 64);
-        make(&path, &SeededEntropy::new(2)).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), first);
-        let secrets = AppSecrets::development(path.clone()).unwrap();
-        assert_eq!((secrets.development.as_ref(), secrets.newest.expose().as_str()), (Some(&path), first.trim()));
+        assert_eq!(fs::read_to_string(&path).unwrap().trim().len(), 64);
+        first.keep().unwrap();
+        assert!(
+            matches!(rival.keep(), Err(NoSecret::NotMade { .. })),
+            "two servers never have two secrets for one file"
+        );
+        let again = made(3);
+        assert!(again.newest == first.newest && again.development.as_ref() == Some(&path));
     }
 }

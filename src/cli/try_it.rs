@@ -11,11 +11,12 @@ use serde_json::{Map, Value, json};
 
 use super::flow_keys::{self, NoFlowKey};
 use super::phone::{Form, Phone, WalkError};
+use super::reach::ask_server;
 use super::sample::{self, Wish};
 use super::secrets::{AppSecrets, NoSecret, random_hex};
 use super::sender::{Answer, SendError, Sender};
 use super::which_flow::{WhichFlow, choose};
-use crate::admin::{AdminError, Client, Filter, JobView, Question, StatusView, SubmissionView, socket_path};
+use crate::admin::{AdminError, Filter, JobView, Question, StatusView, SubmissionView};
 use crate::clock::{Clock, SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::domain::flow::Flow;
@@ -231,13 +232,12 @@ impl Admin<'_> {
 
     /// The first row that `wanted` takes.
     fn find<T>(&self, question: &Question, wanted: impl Fn(Value) -> Option<T>) -> Result<Option<T>, TryError> {
-        let client = Client::connect(&socket_path(&self.config.data))?.ok_or_else(|| self.not_running())?;
         let mut found = None;
-        client.ask(question, &mut |row| {
+        let answered = ask_server(&self.config.data, question, &mut |row| {
             found = wanted(row);
             found.is_none()
         })?;
-        Ok(found)
+        answered.map(|()| found).ok_or_else(|| self.not_running())
     }
 
     fn one<T: serde::de::DeserializeOwned>(&self, question: &Question) -> Result<Option<T>, TryError> {

@@ -1,8 +1,6 @@
 //! The admin listener: figures for Prometheus, on loopback unless the config says otherwise.
 
 use std::future::{Future, ready};
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,18 +23,10 @@ const BOUNDS: Bounds = Bounds {
 pub struct AdminServer(Server);
 
 impl AdminServer {
-    /// Binds `address`; port 0 lets the system choose.
-    ///
-    /// # Errors
-    /// Those of bind(2).
-    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        Server::bind(address).await.map(Self)
-    }
-
-    /// Where it listens.
+    /// Answers operators at `server`.
     #[must_use]
-    pub const fn local_addr(&self) -> SocketAddr {
-        self.0.local_addr()
+    pub const fn new(server: Server) -> Self {
+        Self(server)
     }
 
     /// Serves what `render` makes as `/metrics` until `stop` is there.

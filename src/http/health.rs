@@ -1,4 +1,4 @@
-//! Whether the process lives, and whether it can commit and answers commands.
+//! Whether the process lives, and whether it can commit. A server that listens answers commands, too.
 
 use hyper::StatusCode;
 use serde_json::json;
@@ -15,14 +15,13 @@ pub(super) fn healthz(trace: &mut Trace<'_>) -> Answer {
     respond::json_answer(StatusCode::OK, bytes::Bytes::from_static(b"{\"status\":\"alive\"}"))
 }
 
-/// The disk, the writer and the queue are well, and commands are answered.
+/// The disk, the writer and the queue are well.
 pub(super) fn readyz(app: &App, trace: &mut Trace<'_>) -> Answer {
     let (waiting, room) = app.store.intake_depth();
     let why = match app.store.health() {
         Health::Ready if waiting >= room => Some("as many submissions wait for the disk as may"),
-        Health::Ready if !app.has_desk() => Some("the data file is open, and commands are not answered yet"),
         Health::Ready => None,
-        Health::Opening => Some("the data file is being opened and verified"),
+        Health::Waiting | Health::Opening => Some("the data file is being opened and verified"),
         Health::LowSpace => Some("the disk is nearly full: make room"),
         Health::NoSpace => Some("the disk is full: make room"),
         Health::Failed(_) => Some("the data file has failed: see the log"),

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
@@ -29,7 +29,47 @@ const HEADERS: usize = 64;
 /// Pauses after an accept that failed, most likely for want of file descriptors (accept(2), EMFILE).
 const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
 
-/// A listener that is bound and not yet serving.
+/// Connections that the system keeps for us until they are accepted.
+const BACKLOG: u32 = 1024;
+
+/// An address that is ours, where nothing listens yet: connections are refused. A server that starts has the address from the
+/// beginning, and listens once it can answer.
+#[derive(Debug)]
+pub struct Reserved {
+    socket: TcpSocket,
+    address: SocketAddr,
+}
+
+impl Reserved {
+    /// Binds `address`; port 0 lets the system choose.
+    ///
+    /// # Errors
+    /// Those of bind(2).
+    pub fn at(address: SocketAddr) -> io::Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // Connections of an earlier server may still be closing.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let address = socket.local_addr()?;
+        Ok(Self { socket, address })
+    }
+
+    /// The address, with the port that the system chose.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Listens, on the tokio runtime that it is called in.
+    ///
+    /// # Errors
+    /// Those of listen(2).
+    pub fn listen(self) -> io::Result<Server> {
+        Ok(Server { listener: self.socket.listen(BACKLOG)?, address: self.address })
+    }
+}
+
+/// A listener that is not yet serving.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -50,16 +90,6 @@ pub(super) struct Bounds {
 }
 
 impl Server {
-    /// Binds `address`; port 0 lets the system choose.
-    ///
-    /// # Errors
-    /// Those of bind(2).
-    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
-        Ok(Self { listener, address })
-    }
-
     /// Where it listens.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {

@@ -33,7 +33,7 @@ mod watch;
 mod webhook;
 
 pub use admin::AdminServer;
-pub use listener::Server;
+pub use listener::{Reserved, Server};
 pub use service::{App, Limits, Trust};
 pub use upstream::{Upstream, UpstreamError};
 pub use vigil::Vigil;

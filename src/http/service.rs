@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -96,8 +96,6 @@ pub struct App {
     budget: Budget,
     flows: HashMap<String, Route>,
     figures: Arc<Figures>,
-    /// Whether commands are answered, too: a script that waits for `/readyz` may go on with one.
-    has_desk: Arc<AtomicBool>,
 }
 
 /// A flow and what was said of it.
@@ -127,17 +125,8 @@ impl App {
         let flows = routes(&catalog, &trust, |_| Arc::default());
         let budget = Budget::new(limits.bodies);
         let (opener, figures) = (Arc::new(Opener::start()?), Arc::new(Figures::new(watch)));
-        let (turns, has_desk) = (Arc::default(), Arc::default());
-        Ok(Self { catalog, trust, limits, store, clock, opener, turns, board, budget, flows, figures, has_desk })
-    }
-
-    /// Commands are answered from now on. Until then it is not ready, though it takes forms as soon as the file is open.
-    pub fn note_desk(&self) {
-        self.has_desk.store(true, Ordering::Release);
-    }
-
-    pub(super) fn has_desk(&self) -> bool {
-        self.has_desk.load(Ordering::Acquire)
+        let turns = Arc::default();
+        Ok(Self { catalog, trust, limits, store, clock, opener, turns, board, budget, flows, figures })
     }
 
     /// What answers after a reload: by other flows, in whom it trusts and within which limits (but for those of the
@@ -158,7 +147,6 @@ impl App {
             board: self.board.clone(),
             budget: self.budget.clone(),
             figures: Arc::clone(&self.figures),
-            has_desk: Arc::clone(&self.has_desk),
         }
     }
 

@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use redb::{BackendError, StorageBackend};
 
 use super::StoreError;
+use super::shared::Progress;
 
 /// Why a disk operation failed, as far as it decides what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,16 +45,17 @@ impl Faults {
     }
 }
 
-/// A backend whose faults are noted.
+/// A backend whose faults are noted, and that tells once the file is locked.
 #[derive(Debug)]
 pub(super) struct WatchedDisk {
     disk: Box<dyn StorageBackend>,
     faults: Faults,
+    progress: Option<Progress>,
 }
 
 impl WatchedDisk {
-    pub(super) fn new(disk: Box<dyn StorageBackend>, faults: Faults) -> Self {
-        Self { disk, faults }
+    pub(super) fn new(disk: Box<dyn StorageBackend>, faults: Faults, progress: Option<Progress>) -> Self {
+        Self { disk, faults, progress }
     }
 }
 
@@ -63,6 +65,10 @@ impl StorageBackend for WatchedDisk {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        // redb takes its locks before it reads anything. The header is the first that it reads.
+        if let Some(progress) = self.progress.as_ref().filter(|_| offset == 0) {
+            progress.hold();
+        }
         self.disk.read(offset, out).inspect_err(|error| self.faults.note("read", error, false))
     }
 

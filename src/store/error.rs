@@ -8,8 +8,15 @@ use super::codec::Row;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process has the file.
-    #[error("{} is in use by another process: if a server runs on it, its commands go through the socket beside it, which is there once it is ready", .0.display())]
+    #[error("another flowgate command or server has {} open", .0.display())]
     InUse(PathBuf),
+    /// The file's server knew the app's own secret, and none is set any more.
+    #[error(
+        "no app secret is set, but the server of {} had one: Meta's requests would all be refused. Set META_APP_SECRET, or \
+         what `meta.app_secrets` names; or start with `--development` if this is meant",
+        .0.display()
+    )]
+    SecretMissing(PathBuf),
     /// There is no file.
     #[error("no data file at {}: `flowgate serve` makes one", .0.display())]
     Missing(PathBuf),

@@ -9,15 +9,19 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use redb::{Database, DatabaseError, Durability, ReadableDatabase, StorageBackend, StorageError, TableError};
+use redb::{
+    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend, StorageError, TableError,
+};
 
 use crate::domain::time::Timestamp;
 use crate::guard::guarded;
 
+use super::batch::{Batch, Transaction};
 use super::codec;
 use super::counters::Counters;
 use super::disk::{Faults, WatchedDisk};
-use super::options::{Progress, StoreOptions};
+use super::options::StoreOptions;
+use super::shared::Progress;
 use super::tables::{META, Tables};
 use super::{RowProblem, StoreError};
 
@@ -26,6 +30,8 @@ const FORMAT: u32 = 1;
 /// Bytes of a file from which on it is told how far its verification has come: about a quarter of a second.
 const TOLD_FROM: u64 = 256 << 20;
 const MARKER: &[u8] = b"flowgate data file";
+/// The row of a file whose server knew the app's own secret.
+const APP_SECRET: &str = "app_secret";
 
 /// An open file.
 pub(super) struct Opened {
@@ -68,8 +74,8 @@ pub(super) fn close(database: Database) -> Result<(), StoreError> {
 fn open_existing(options: &StoreOptions, verify: bool, progress: &Progress) -> Result<Opened, StoreError> {
     let path = &options.path;
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(|error| failed("open", path, &error))?;
-    let (database, faults) = open_database(options, path, file, verify, progress)?;
-    let counters = recognise(path, &database)?;
+    let (database, faults) = open_database(options, path, file, verify, Some(progress))?;
+    let counters = recognise(options, &database)?;
     Ok(Opened { database, faults, counters })
 }
 
@@ -78,21 +84,21 @@ fn open_database(
     path: &Path,
     file: File,
     verify: bool,
-    progress: &Progress,
+    progress: Option<&Progress>,
 ) -> Result<(Database, Faults), StoreError> {
     let faults = Faults::default();
     let disk = (options.medium)(file).map_err(|error| failed("open", path, &error))?;
-    let disk = WatchedDisk::new(disk, faults.clone());
-    let progress = progress.clone();
+    let disk = WatchedDisk::new(disk, faults.clone(), progress.cloned());
     // A small file is verified before anybody could read about it.
     let is_long = fs::metadata(path).is_ok_and(|metadata| metadata.len() > TOLD_FROM);
+    let progress = progress.cloned().filter(|_| is_long);
     // On damaged pages redb may panic instead of returning an error.
     let opened = guarded(move || {
         redb::Builder::new()
             .set_cache_size(options.cache_bytes)
             .set_check_integrity_on_open(verify)
             .set_repair_callback(move |session| {
-                if is_long {
+                if let Some(progress) = &progress {
                     progress.report(session.progress());
                 }
             })
@@ -117,8 +123,9 @@ fn open_error(path: &Path, error: DatabaseError, faults: &Faults) -> StoreError 
     }
 }
 
-/// Reads the marker, the format and the counters.
-fn recognise(path: &Path, database: &Database) -> Result<Counters, StoreError> {
+/// Reads the marker, the format and the counters, and refuses a file that `options` don't fit.
+fn recognise(options: &StoreOptions, database: &Database) -> Result<Counters, StoreError> {
+    let path = &options.path;
     let txn = database.begin_read()?;
     let meta = match txn.open_table(META) {
         Ok(meta) => meta,
@@ -139,6 +146,9 @@ fn recognise(path: &Path, database: &Database) -> Result<Counters, StoreError> {
         Some(found) => return Err(foreign(path, &format!("unknown format {found}"))),
         None => return Err(foreign(path, "it names no format")),
     }
+    if options.refuses_known_secret && meta.get(APP_SECRET)?.is_some() {
+        return Err(StoreError::SecretMissing(path.clone()));
+    }
     match meta.get("counters")? {
         Some(row) => codec::decode("counters", row.value()),
         None => Err(StoreError::row::<Counters>("counters", RowProblem::Missing)),
@@ -157,7 +167,7 @@ fn create(options: &StoreOptions, now: Timestamp) -> Result<(), StoreError> {
         _ => {}
     }
     let file = new_file(&fresh).map_err(|error| failed("make", &fresh, &error))?;
-    let (database, _) = open_database(options, &fresh, file, false, &Progress::default())?;
+    let (database, _) = open_database(options, &fresh, file, false, None)?;
     fill(&database, now)?;
     close(database)?;
     fs::rename(&fresh, path).map_err(|error| failed("rename to", path, &error))?;
@@ -181,6 +191,24 @@ fn fill(database: &Database, now: Timestamp) -> Result<(), StoreError> {
         tables.meta.insert("counters", codec::encode(&Counters::new(now))?.as_slice())?;
     }
     Ok(txn.commit()?)
+}
+
+/// Notes in the file that its server checks signatures with the app's own secret. The note stays: without it, a server
+/// that lost the secret would start on a development secret and refuse all that Meta sends. Nothing of the secret itself
+/// is kept. See [`StoreOptions::refuses_known_secret`].
+#[derive(Debug)]
+pub struct NoteAppSecret;
+
+impl Transaction for NoteAppSecret {
+    type Outcome = ();
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
+        if batch.tables.meta.get(APP_SECRET)?.is_none() {
+            batch.tables.meta.insert(APP_SECRET, b"known".as_slice())?;
+            batch.dirty = true;
+        }
+        Ok(())
+    }
 }
 
 fn sync_folder(path: &Path) -> Result<(), StoreError> {

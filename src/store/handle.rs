@@ -81,6 +81,20 @@ impl Store {
         Ok(Self { shared, clock, options: Arc::new(options), intake, inside, stop, ended })
     }
 
+    /// Waits until no other process has the file. From then on this process alone may answer for the file.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] after [`StoreOptions::lock_timeout`], or why the file will not be opened.
+    pub fn wait_held(&self) -> Result<(), StoreError> {
+        self.shared.wait_held()
+    }
+
+    /// Percent of the file that were verified at the start; 0 for a small file.
+    #[must_use]
+    pub fn verified_percent(&self) -> u8 {
+        self.shared.verified_percent()
+    }
+
     /// Waits until the file is open.
     ///
     /// # Errors

@@ -78,6 +78,7 @@ pub use drafts::{DraftKept, KeepDraft, NoteScreen};
 pub use ends::{FindKey, RecallEnd};
 pub use error::{RowProblem, StoreError};
 pub use flow_events::{KeepComplaint, NoteHealth, Receive, Received};
+pub use format::NoteAppSecret;
 pub use gateways::{Hear, Heard, NoteGateway};
 pub use handle::{Busy, Store};
 pub use jobs::{Fail, Finish, FinishMessage, Finished, MarkSuspect, Suspect};

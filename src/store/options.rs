@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use redb::StorageBackend;
 
@@ -46,6 +46,10 @@ pub struct StoreOptions {
     pub jobs_out_max: usize,
     /// Whether every start verifies the whole file, or only one after an unclean end.
     pub verify_always: bool,
+    /// Time to wait for another process to close the file, before [`StoreError::InUse`](super::StoreError::InUse).
+    pub lock_timeout: Duration,
+    /// Refuses a file whose server knew the app's own secret. See [`NoteAppSecret`](super::NoteAppSecret).
+    pub refuses_known_secret: bool,
     /// Who is told of what: changes as the config does.
     pub routes: Current<Routes>,
     pub(super) medium: Arc<Medium>,
@@ -69,6 +73,8 @@ impl StoreOptions {
             free_space_min: 256 << 20,
             jobs_out_max: 1024,
             verify_always: true,
+            lock_timeout: Duration::ZERO,
+            refuses_known_secret: false,
             routes: Current::new(Routes::default()),
             medium: Arc::new(format::file_backend),
         }
@@ -78,19 +84,5 @@ impl StoreOptions {
 impl std::fmt::Debug for StoreOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StoreOptions").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-/// How far a verification or repair at start has come.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Progress(Arc<AtomicU8>);
-
-impl Progress {
-    /// Takes a fraction from 0 to 1, and logs it once each tenth.
-    pub(super) fn report(&self, fraction: f64) {
-        let tenths = (1..=10u8).rev().find(|tenths| fraction * 10.0 >= f64::from(*tenths)).unwrap_or(0);
-        if self.0.fetch_max(tenths, Ordering::Relaxed) < tenths {
-            tracing::info!(store.progress_percent = u32::from(tenths) * 10, "verifying the data file");
-        }
     }
 }

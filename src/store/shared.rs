@@ -1,7 +1,7 @@
 //! What the writer thread and the handles see of each other: health, the open file, figures.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -15,7 +15,9 @@ use super::StoreError;
 /// How the store is.
 #[derive(Clone, Debug)]
 pub enum Health {
-    /// The file is being opened or verified.
+    /// Another process has the file open.
+    Waiting,
+    /// The file is this process's own, and is being opened or verified.
     Opening,
     /// Changes are taken.
     Ready,
@@ -89,9 +91,45 @@ impl Figures {
     }
 }
 
+/// Progress of a start: who has the file, and how much of it was verified.
+#[derive(Clone)]
+pub(super) struct Progress(Arc<Shared>);
+
+impl Progress {
+    pub(super) const fn of(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+
+    /// Notes that no other process has the file.
+    pub(super) fn hold(&self) {
+        let mut health = lock(&self.0.health);
+        // Later on the file may be opened again, for want of space.
+        if matches!(*health, Health::Waiting) {
+            *health = Health::Opening;
+            self.0.changed.notify_all();
+        }
+    }
+
+    /// Takes the verified fraction, from 0 to 1, and logs it once each tenth.
+    pub(super) fn report(&self, fraction: f64) {
+        let tenths = (1..=10u8).rev().find(|tenths| fraction * 10.0 >= f64::from(*tenths)).unwrap_or(0);
+        if self.0.verified_tenths.fetch_max(tenths, Ordering::Relaxed) < tenths {
+            tracing::info!(store.progress_percent = u32::from(tenths) * 10, "verifying the data file");
+        }
+    }
+}
+
+impl std::fmt::Debug for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Progress({} %)", self.0.verified_percent())
+    }
+}
+
 /// What the writer thread and the handles share.
 pub(super) struct Shared {
     health: Mutex<Health>,
+    /// Tenths of the file that were verified at the start, where the file is large.
+    verified_tenths: AtomicU8,
     changed: Condvar,
     database: RwLock<Option<Arc<Database>>>,
     suspects: Mutex<Vec<JobId>>,
@@ -104,7 +142,8 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new() -> Self {
         Self {
-            health: Mutex::new(Health::Opening),
+            health: Mutex::new(Health::Waiting),
+            verified_tenths: AtomicU8::new(0),
             changed: Condvar::new(),
             database: RwLock::new(None),
             suspects: Mutex::default(),
@@ -133,13 +172,27 @@ impl Shared {
         self.set(Health::Failed(error));
     }
 
+    /// Percent of the file that were verified at the start, where the file is large.
+    pub(super) fn verified_percent(&self) -> u8 {
+        self.verified_tenths.load(Ordering::Relaxed).saturating_mul(10)
+    }
+
+    /// Waits until no other process has the file, or the file will not be opened.
+    pub(super) fn wait_held(&self) -> Result<(), StoreError> {
+        self.wait_while(|health| matches!(health, Health::Waiting))
+    }
+
     /// Waits until the file is open, or will not be.
     pub(super) fn wait_open(&self) -> Result<(), StoreError> {
+        self.wait_while(|health| matches!(health, Health::Waiting | Health::Opening))
+    }
+
+    fn wait_while(&self, waits: impl Fn(&Health) -> bool) -> Result<(), StoreError> {
         let mut health = lock(&self.health);
         loop {
             match &*health {
-                Health::Opening => health = self.changed.wait(health).unwrap_or_else(PoisonError::into_inner),
-                Health::Ready | Health::LowSpace => return Ok(()),
+                now if waits(now) => health = self.changed.wait(health).unwrap_or_else(PoisonError::into_inner),
+                Health::Waiting | Health::Opening | Health::Ready | Health::LowSpace => return Ok(()),
                 Health::NoSpace => return Err(StoreError::NoSpace),
                 Health::Failed(error) => return Err(error.clone()),
                 Health::Closed => return Err(StoreError::NotOpen),

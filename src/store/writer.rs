@@ -19,13 +19,15 @@ use super::batch::{Batch, Memory};
 use super::disk::Faults;
 use super::format::{self, Opened};
 use super::lanes::{IDLE, Lanes, Next};
-use super::options::{Progress, StoreOptions};
+use super::options::StoreOptions;
 use super::request::Request;
-use super::shared::{Health, Shared};
+use super::shared::{Health, Progress, Shared};
 use super::tables::{DUE, Tables};
 
 /// The pauses between tries to open the file again after the disk was full.
 const REOPEN: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(15)];
+/// The pause between tries to open a file that another process has open.
+const LOCKED: Duration = Duration::from_millis(20);
 
 /// The writer thread.
 pub(super) struct Writer {
@@ -59,6 +61,8 @@ impl Writer {
     pub(super) fn run(self) {
         let mut first = true;
         let mut pause = REOPEN[0];
+        let lock_deadline = self.clock.elapsed().saturating_add(self.options.lock_timeout);
+        let mut told = false;
         loop {
             match self.open(first) {
                 Ok(open) => {
@@ -70,6 +74,18 @@ impl Writer {
                         }
                         Err(error) => return self.shared.fail(error),
                     }
+                }
+                Err(StoreError::InUse(_)) if first && self.clock.elapsed() < lock_deadline => {
+                    if !mem::replace(&mut told, true) {
+                        let seconds = self.options.lock_timeout.as_secs();
+                        tracing::warn!(
+                            "another flowgate command or server has the data file open: waiting up to {seconds} s"
+                        );
+                    }
+                    if self.lanes.refuse(LOCKED) {
+                        return self.shared.set(Health::Closed);
+                    }
+                    continue;
                 }
                 // A reader may hold the old file for a moment longer.
                 Err(StoreError::NoSpace | StoreError::InUse(_)) if !first => {}
@@ -89,7 +105,8 @@ impl Writer {
     fn open(&self, first: bool) -> Result<Open, StoreError> {
         let started = self.clock.elapsed();
         let now = self.clock.now();
-        let Opened { database, faults, mut counters } = format::open(&self.options, now, &Progress::default())?;
+        let progress = Progress::of(Arc::clone(&self.shared));
+        let Opened { database, faults, mut counters } = format::open(&self.options, now, &progress)?;
         let unclean = !counters.clean;
         counters.resume(now);
         counters.clean &= !self.options.serving;

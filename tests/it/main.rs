@@ -12,6 +12,8 @@ mod support;
 
 // Yes means durable: ten kills under load, and what was acknowledged is there, once.
 mod ack_survives_kill;
+// A server that had the app's own secret does not start without it.
+mod app_secret_goes_missing;
 // Whoever was shown an agent gets that agent, wherever it was.
 mod agent_who_was_shown;
 // A delivery that dies is told to those who run the server, once.

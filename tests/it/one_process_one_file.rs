@@ -1,20 +1,21 @@
 //! One process holds the data file; the command line goes through it, or takes the file of one that has ended.
 
-use std::fs;
-use std::net::TcpListener;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use crate::support::form::Form;
-use crate::support::http::Connection;
 use crate::support::{PLAIN_FLOW, Process, Server, assert_each_once, eventually, flowgate};
 
 #[test]
 fn a_second_server_on_the_same_file_is_refused_with_a_hint() {
     let server = Server::start(PLAIN_FLOW);
-    let second = server.cli(&["serve"]);
+    let second = server.cli(&["serve", "--lock-timeout", "0s"]);
     assert_eq!(second.code, 4, "{second:?}");
-    assert!(second.err.contains("another process") && second.err.contains("flowgate status"), "{}", second.err);
+    assert!(second.err.contains("another flowgate command or server has"), "{}", second.err);
+    assert!(second.err.contains("flowgate status"), "{}", second.err);
     assert!(server.post("/form", &Form::new("t")).is_accepted(), "the first one does not mind");
 }
 
@@ -28,24 +29,67 @@ fn the_socket_is_for_its_owner_alone_and_gone_after_a_clean_end() {
 }
 
 #[test]
-fn a_server_that_says_that_it_is_ready_answers_commands() {
+fn commands_succeed_from_the_moment_at_which_the_port_opens() {
     // An address of our own: nobody takes its port between this and the server.
     let free = TcpListener::bind("127.77.0.1:0").unwrap().local_addr().unwrap();
     let server = Server::stopped(PLAIN_FLOW);
     let file = server.folder().join("config.toml");
     let config = fs::read_to_string(&file).unwrap();
     fs::write(file, config.replacen("listen = \"127.0.0.1:0\"", &format!("listen = \"{free}\""), 1)).unwrap();
-    for start in 0..3 {
+    for start in 1..=20 {
         let mut serve = flowgate(server.folder());
-        let _process = Process(serve.arg("serve").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-        eventually("it is ready", || {
-            let mut connection = Connection::open(free).ok()?;
-            let answer = connection.exchange(b"GET /readyz HTTP/1.1\r\nhost: flowgate.test\r\n\r\n").ok()?;
-            (answer.status == 200).then_some(())
-        });
-        let status = server.cli(&["status"]);
-        assert_eq!(status.code, 0, "start {start}: {status:?}");
+        let process = Process(serve.arg("serve").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        eventually("the port is open", || TcpStream::connect(free).ok());
+        let tried = server.cli(&["try"]);
+        assert_eq!(tried.code, 0, "start {start}: {tried:?}");
+        let ready = crate::support::get(free, "/readyz");
+        assert_eq!(ready.status, 200, "start {start}: whoever gets a connection finds it ready");
+        // Killed: the next one also finds a socket that nobody answers at.
+        drop(process);
+        assert!(server.folder().join("flowgate.redb.sock").exists());
     }
+    assert_eq!(server.submissions().len(), 20);
+}
+
+/// Has the data file open as another process does, until it is dropped.
+fn opened_by_another(server: &Server) -> File {
+    let file = File::options().read(true).write(true).open(server.folder().join("flowgate.redb")).unwrap();
+    file.try_lock().unwrap();
+    file
+}
+
+#[test]
+fn a_server_waits_for_a_command_that_has_the_file_open() {
+    let mut server = Server::start(PLAIN_FLOW);
+    server.stop();
+    let other = opened_by_another(&server);
+    let log = server.folder().join("log");
+    let waiter = std::thread::spawn(move || {
+        eventually("it says that it waits", || {
+            fs::read_to_string(&log).ok()?.contains("waiting up to 30 s").then_some(())
+        });
+        drop(other);
+    });
+    server.start_again();
+    waiter.join().unwrap();
+    assert!(server.post("/form", &Form::new("t")).is_accepted());
+    let said = server.log().matches("has the data file open: waiting").count();
+    assert_eq!(said, 1, "it says so once: {}", server.log());
+}
+
+#[test]
+fn a_command_waits_for_another_process_that_has_the_file_open() {
+    let mut server = Server::start(PLAIN_FLOW);
+    server.stop();
+    let other = opened_by_another(&server);
+    let mut command = flowgate(server.folder());
+    let mut status = command.arg("status").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(status.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.starts_with("another flowgate command or server has"), "{said}");
+    assert!(said.ends_with("open: waiting up to 30 s\n"), "{said}");
+    drop(other);
+    assert!(status.wait().unwrap().success());
 }
 
 #[test]

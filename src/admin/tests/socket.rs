@@ -6,6 +6,7 @@ use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,11 +14,16 @@ use serde_json::Value;
 use super::support::Office;
 use crate::admin::protocol::QUESTION_BYTES;
 use crate::admin::socket::{BOUNDS, Bounds};
-use crate::admin::{AdminError, Client, ErrorCode, Filter, Question, SocketServer, socket_path};
+use crate::admin::{AdminError, Client, ErrorCode, Filter, Question, Reception, SocketServer, socket_path};
 use crate::clock::{Clock, SystemClock};
 
+fn reception(office: &Office) -> Arc<Reception> {
+    let desk = office.desk.clone();
+    Arc::new(move || Ok(desk.clone()))
+}
+
 fn serve(office: &Office) -> SocketServer {
-    SocketServer::start(office.socket(), office.desk.clone()).unwrap()
+    SocketServer::start(office.socket(), reception(office)).unwrap()
 }
 
 fn ask(path: &Path, question: &Question) -> Result<Vec<Value>, AdminError> {
@@ -71,7 +77,7 @@ fn a_question_through_the_socket_has_the_answer_of_the_desk() {
     }
     let missing = Question::Job { id: crate::domain::ids::JobId::new(999) };
     assert_eq!(ask(&office.socket(), &missing).unwrap_err(), office.refusal(missing));
-    server.stop();
+    drop(server);
 }
 
 #[test]
@@ -79,7 +85,7 @@ fn the_socket_is_private_and_goes_with_its_server() {
     let office = Office::new();
     let server = serve(&office);
     assert_eq!(fs::metadata(office.socket()).unwrap().permissions().mode() & 0o777, 0o600);
-    server.stop();
+    drop(server);
     assert!(!office.socket().exists());
     assert!(Client::connect(&office.socket()).unwrap().is_none(), "nobody listens");
 }
@@ -89,7 +95,21 @@ fn a_server_ends_though_somebody_removed_its_socket() {
     let office = Office::new();
     let server = serve(&office);
     fs::remove_file(office.socket()).unwrap();
-    server.stop();
+    drop(server);
+}
+
+#[test]
+fn a_server_that_is_starting_says_so_until_it_has_a_desk() {
+    let office = Office::new();
+    let desk = Arc::new(OnceLock::new());
+    let found = Arc::clone(&desk);
+    let reception = move || found.get().cloned().ok_or_else(|| AdminError::starting(40));
+    let _server = SocketServer::start(office.socket(), Arc::new(reception)).unwrap();
+    let starting = ask(&office.socket(), &Question::Status).unwrap_err();
+    let said = "the server is starting (verifying the data file, 40 %)";
+    assert_eq!((starting.code, &*starting.message), (ErrorCode::Busy, said));
+    assert!(desk.set(office.desk.clone()).is_ok());
+    assert!(ask(&office.socket(), &Question::Status).is_ok());
 }
 
 #[test]
@@ -99,13 +119,13 @@ fn the_socket_of_a_dead_server_is_replaced() {
     assert!(office.socket().exists() && Client::connect(&office.socket()).unwrap().is_none());
     let server = serve(&office);
     assert!(ask(&office.socket(), &Question::Status).is_ok());
-    server.stop();
+    drop(server);
 }
 
 #[test]
 fn what_is_in_the_way_is_left_alone() {
     let office = Office::new();
-    let start = || SocketServer::start(office.socket(), office.desk.clone()).map(drop).unwrap_err().to_string();
+    let start = || SocketServer::start(office.socket(), reception(&office)).map(drop).unwrap_err().to_string();
     let alive = UnixListener::bind(office.socket()).unwrap();
     assert!(start().ends_with("is in the way: another server answers there, end it first"), "{}", start());
     drop(alive);
@@ -120,7 +140,7 @@ fn what_is_in_the_way_is_left_alone() {
 fn a_path_that_is_too_long_is_told_with_what_to_do() {
     let office = Office::new();
     let path = socket_path(&office.folder.path().join("x".repeat(120)));
-    let error = SocketServer::start(path.clone(), office.desk.clone()).map(drop).unwrap_err();
+    let error = SocketServer::start(path.clone(), reception(&office)).map(drop).unwrap_err();
     assert!(error.to_string().ends_with("is too long for a socket (107 bytes): give `data` a shorter path"), "{error}");
     assert!(Client::connect(&path).unwrap().is_none(), "no server can listen there");
 }
@@ -129,7 +149,7 @@ fn a_path_that_is_too_long_is_told_with_what_to_do() {
 fn a_folder_that_is_not_there_is_named() {
     let office = Office::new();
     let path = PathBuf::from("no-such-folder/data.redb.sock");
-    let error = SocketServer::start(path, office.desk.clone()).map(drop).unwrap_err();
+    let error = SocketServer::start(path, reception(&office)).map(drop).unwrap_err();
     assert!(error.to_string().starts_with("no-such-folder/data.redb.sock: "), "{error}");
 }
 
@@ -141,7 +161,7 @@ fn nonsense_gets_an_answer() {
         let line = say(&office.socket(), nonsense);
         assert!(line.starts_with(r#"{"error":{"code":"invalid","message":"the server does not know"#), "{line}");
     }
-    server.stop();
+    drop(server);
 }
 
 #[test]
@@ -157,14 +177,14 @@ fn a_question_without_an_end_is_refused_on_both_sides() {
     };
     let refused = ask(&office.socket(), &Question::Retry(which)).unwrap_err();
     assert_eq!(refused.code, ErrorCode::Invalid);
-    server.stop();
+    drop(server);
 }
 
 #[test]
 fn admins_beyond_the_bound_are_told_so_and_the_others_go_on() {
     let office = Office::new();
     let bounds = Bounds { connections: 1, ..BOUNDS };
-    let server = SocketServer::start_within(bounds, office.socket(), office.desk.clone()).unwrap();
+    let server = SocketServer::start_within(bounds, office.socket(), reception(&office)).unwrap();
     let mut first = UnixStream::connect(office.socket()).unwrap();
     // The first is seated before the second is looked at: connections are accepted in order.
     let refused = ask(&office.socket(), &Question::Status).unwrap_err();
@@ -177,7 +197,7 @@ fn admins_beyond_the_bound_are_told_so_and_the_others_go_on() {
     let mut answer = String::new();
     first.read_to_string(&mut answer).unwrap();
     assert!(answer.ends_with("{\"end\":true}\n"), "{answer}");
-    server.stop();
+    drop(server);
 }
 
 #[test]
@@ -189,7 +209,7 @@ fn whoever_asks_nothing_or_reads_nothing_is_let_go() {
     }
     let patience = Duration::from_millis(50);
     let bounds = Bounds { connections: 1, question: patience, answer: patience };
-    let server = SocketServer::start_within(bounds, office.socket(), office.desk.clone()).unwrap();
+    let server = SocketServer::start_within(bounds, office.socket(), reception(&office)).unwrap();
 
     let mut silent = UnixStream::connect(office.socket()).unwrap();
     assert_eq!(silent.read(&mut [0]).unwrap(), 0, "hung up");
@@ -206,5 +226,5 @@ fn whoever_asks_nothing_or_reads_nothing_is_let_go() {
     let mut heard = Vec::new();
     deaf.read_to_end(&mut heard).unwrap();
     assert!(!heard.ends_with(b"{\"end\":true}\n"), "it was cut off");
-    server.stop();
+    drop(server);
 }

@@ -1,7 +1,8 @@
 //! `flowgate serve`: puts the parts together, and takes them apart again in order.
 //!
 //! ```text
-//! start:  signals → parts → store (opens in its thread) → http (503 until open) → [open] → courier, gateways, workers → admin socket → "ready"
+//! start:  signals → parts → addresses (bound) → store (locks the file) → admin socket ("starting") → [open] → courier, gateways,
+//!         workers → admin socket answers → http listens → "ready"
 //! end:    http stops accepting and answers what is in flight → workers, courier and gateways finish → socket → store commits and closes
 //! ```
 //! Nothing is decided here but the order. What a config must have is in `parts`, how it is changed in `reload`, what people
@@ -18,7 +19,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -27,14 +28,15 @@ use tokio::sync::{oneshot, watch};
 
 use super::reach::store_options;
 use super::secrets::AppSecrets;
-use crate::admin::{Desk, Live, SocketServer, socket_path};
+use crate::admin::{AdminError, Desk, Live, SocketServer, socket_path};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, units};
 use crate::courier::Courier;
 use crate::current::Current;
 use crate::domain::routes::Routes;
+use crate::domain::time::Millis;
 use crate::gateways::{Board, Gateways};
-use crate::http::{AdminServer, Server, Vigil, Watch};
+use crate::http::{AdminServer, Reserved, Vigil, Watch};
 use crate::intake::Catalog;
 use crate::outgoing::OutgoingError;
 use crate::store::{Store, StoreError};
@@ -65,6 +67,16 @@ pub struct ServeArgs {
     /// Listen for other machines although a flow takes forms without a signature
     #[arg(long)]
     pub allow_unsigned: bool,
+    /// Check signatures with a development secret although the data file's server had the app's own secret before
+    #[arg(long)]
+    pub development: bool,
+    /// Wait so long for another command or server to close the data file; 0s: not at all
+    #[arg(long, value_name = "LENGTH", value_parser = lock_timeout, default_value = "30s")]
+    pub lock_timeout: Duration,
+}
+
+fn lock_timeout(text: &str) -> Result<Duration, String> {
+    units::length(text).map(Millis::to_duration).map_err(|error| error.to_string())
 }
 
 /// Why the server did not start, or did not end well.
@@ -85,7 +97,7 @@ pub enum ServeError {
         source: io::Error,
     },
     /// Another process has the data file.
-    #[error("{} is in use by another process: if that is a server, `flowgate status` and all other commands ask it", .0.display())]
+    #[error("another flowgate command or server has {} open: if a server, `flowgate status` and all other commands ask it", .0.display())]
     InUse(PathBuf),
     /// The data file.
     #[error(transparent)]
@@ -133,7 +145,9 @@ pub fn run(load: impl FnOnce() -> Result<Config, ConfigError>, args: &ServeArgs)
     let _log = Log::start().map_err(ServeError::System)?;
     // Before anything counts: what is registered without it counts for nobody.
     let metrics = telemetry::start_metrics();
-    let options = store_options(&parts.config, true)?;
+    let mut options = store_options(&parts.config, true)?;
+    options.lock_timeout = args.lock_timeout;
+    options.refuses_known_secret = parts.has_development_secret() && !args.development;
     let routes = options.routes.clone();
     let store = Store::start(options, Arc::clone(&clock))?;
     let setup = Setup { args, routes, parts, connections, overridden, lasting, clock, entropy: Arc::new(entropy) };
@@ -185,27 +199,32 @@ async fn serve(
 ) -> Result<End, ServeError> {
     let Setup { args, parts, routes, connections, overridden, lasting, clock, entropy } = setup;
     let config = &parts.config;
-    let server = Server::bind(config.listen).await.map_err(|source| taken(config.listen, source))?;
-    let admin = AdminServer::bind(config.admin_listen).await.map_err(|source| taken(config.admin_listen, source))?;
+    let [address, admin_address] = [config.listen, config.admin_listen];
+    let server = Reserved::at(address).map_err(|source| taken(address, source))?;
+    let admin = Reserved::at(admin_address).map_err(|source| taken(admin_address, source))?;
     let notes = parts.notes().into_iter().chain(overridden).chain(lasting.clone()).collect();
     let greeting = Greeting::new(config, notes, server.local_addr(), admin.local_addr());
     let failed = failure_of(store)?;
     let (stop, stopped) = watch::channel(());
 
-    // Bound and answering at once: while the file is being verified, senders get a 503 that says so.
+    if !signals.wait_for(store, Store::wait_held).await? {
+        return Ok(End::Opening);
+    }
+    // From here on commands are told that the server is starting.
+    let desk = Arc::new(OnceLock::<Desk>::new());
+    let reception = {
+        let (desk, store) = (Arc::clone(&desk), store.clone());
+        move || desk.get().cloned().ok_or_else(|| AdminError::starting(store.verified_percent()))
+    };
+    let socket = SocketServer::start(socket_path(&config.data), Arc::new(reception)).map_err(ServeError::Socket)?;
+    if !signals.wait_for(store, Store::wait_open).await? {
+        return Ok(End::Opening);
+    }
+    parts.keep_secret(store)?;
+
     let (watch, board) = (Watch::default(), Board::default());
     let told = (watch.clone(), board.clone());
     let app = Current::new(parts.app(connections, store, &clock, told).map_err(ServeError::System)?);
-    let http = tokio::spawn(server.run(app.clone(), gone(stopped.clone()), DRAIN));
-    let opening = tokio::task::spawn_blocking({
-        let store = store.clone();
-        move || store.wait_open()
-    });
-    tokio::select! {
-        () = signals.next() => return Ok(End::Opening),
-        opened = opening => opened.map_err(|error| ServeError::System(io::Error::other(error)))??,
-    }
-
     let runtime = tokio::runtime::Handle::current();
     let courier = Arc::new(Courier::start(runtime.clone(), &parts.recipients, store, &clock, &entropy)?);
     let outside = Outside {
@@ -216,18 +235,17 @@ async fn serve(
     };
     let gateways = Gateways::start(runtime, &parts.gateways, board.clone(), store, &clock, &entropy)?;
     let gateways = Arc::new(gateways);
-    let answering = app.clone();
     let held = Held {
         routes,
         courier: Arc::clone(&courier),
         gateways: Arc::clone(&gateways),
-        app,
+        store: store.clone(),
+        app: app.clone(),
         rules: Current::new(Rules::from(config)),
         catalog: Current::new(Catalog::from(config)),
         hints: Current::new(greeting.notes.clone()),
     };
     let work = Work::start(&config.workers, &held.rules, store, &clock, &entropy)?;
-    let socket = socket_path(&config.data);
     let (catalog, hints) = (held.catalog.clone(), held.hints.clone());
     let reloader = Arc::new(Reloader::new(args, parts, lasting, held, Arc::clone(&clock)));
     let (reload, now) = (Arc::clone(&reloader), Arc::clone(&clock));
@@ -251,11 +269,14 @@ async fn serve(
         reload: Arc::new(move || reload.reload()),
     };
     tokio::spawn(Vigil::new(watch, store.clone(), Arc::clone(&clock)).run(gone(stopped.clone())));
-    let desk = Desk::new(store.clone(), clock, catalog, Some(live));
-    let figures = Figures::start(desk.clone(), metrics, gone(stopped.clone()));
+    let answers = Desk::new(store.clone(), clock, catalog, Some(live));
+    let figures = Figures::start(answers.clone(), metrics, gone(stopped.clone()));
+    let _ = desk.set(answers);
+    // Last of all: whoever gets a connection gets answers, to forms as to commands.
+    let admin = AdminServer::new(admin.listen().map_err(|source| taken(admin_address, source))?);
     tokio::spawn(admin.run(figures.renderer(), gone(stopped.clone())));
-    let socket = SocketServer::start(socket, desk).map_err(ServeError::Socket)?;
-    answering.get().note_desk();
+    let server = server.listen().map_err(|source| taken(address, source))?;
+    let http = tokio::spawn(server.run(app, gone(stopped.clone()), DRAIN));
     greeting.say();
     tokio::spawn(reloader.reload_on(hangup, gone(stopped)));
 
@@ -272,7 +293,7 @@ async fn serve(
     }
     let finished = tokio::task::spawn_blocking(move || {
         work.stop(FINISH);
-        socket.stop();
+        drop(socket);
     });
     let _ = tokio::join!(finished, courier.stop(FINISH), gateways.stop(FINISH));
     ended
@@ -311,6 +332,23 @@ impl Signals {
     fn new() -> io::Result<(Self, Signal)> {
         let signals = Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
         Ok((signals, signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for `store` as `wait` does. False: the end was asked for.
+    async fn wait_for(
+        &mut self,
+        store: &Store,
+        wait: fn(&Store) -> Result<(), StoreError>,
+    ) -> Result<bool, ServeError> {
+        let store = store.clone();
+        let waiting = tokio::task::spawn_blocking(move || wait(&store));
+        tokio::select! {
+            () = self.next() => Ok(false),
+            waited = waiting => {
+                waited.map_err(|error| ServeError::System(io::Error::other(error)))??;
+                Ok(true)
+            }
+        }
     }
 
     /// Waits for the next one.

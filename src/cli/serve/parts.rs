@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{ServeArgs, descriptors};
+use super::{ServeArgs, ServeError, descriptors};
 use crate::cli::flow_keys::{self, FlowKeys, NoFlowKey};
 use crate::cli::gateways::{self, NoGateway};
 use crate::cli::recipients::{self, NoRecipient};
@@ -20,7 +20,7 @@ use crate::domain::ids::FlowName;
 use crate::gateways::{Accesses, Board};
 use crate::http::{App, Limits, Trust, Watch};
 use crate::intake::{Catalog, PrivateKey, Signers};
-use crate::store::Store;
+use crate::store::{NoteAppSecret, Store};
 
 /// Why a config that is in order can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +127,22 @@ impl Parts {
             Err(error) => obstacles.push(error.into()),
         }
         Err(Obstacles(obstacles))
+    }
+
+    /// Whether signatures are checked with a development secret.
+    pub(super) const fn has_development_secret(&self) -> bool {
+        self.secrets.development.is_some()
+    }
+
+    /// Puts a new development secret into its file, or notes in the data file that there is a real one.
+    ///
+    /// # Errors
+    /// Where the file can't be written.
+    pub(super) fn keep_secret(&self, store: &Store) -> Result<(), ServeError> {
+        if self.has_development_secret() {
+            return self.secrets.keep().map_err(|error| Obstacles(vec![error.into()]).into());
+        }
+        Ok(store.ask(NoteAppSecret)?)
     }
 
     /// What is allowed but should be known, one sentence each.

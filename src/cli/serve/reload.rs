@@ -21,6 +21,7 @@ use crate::domain::routes::Routes;
 use crate::gateways::Gateways;
 use crate::http::App;
 use crate::intake::Catalog;
+use crate::store::Store;
 use crate::work::Rules;
 
 /// What a reload changes, where those who go by it find it.
@@ -32,6 +33,7 @@ pub(super) struct Held {
     pub(super) routes: Current<Routes>,
     pub(super) courier: Arc<Courier>,
     pub(super) gateways: Arc<Gateways>,
+    pub(super) store: Store,
 }
 
 /// Reloads the config of a running server.
@@ -106,6 +108,9 @@ impl Reloader {
         let Next { parts, notes, after_restart } = next;
         let changed = parts.changes_since(&now.parts);
         self.put_in_place(&parts);
+        if let Err(error) = parts.keep_secret(&self.held.store) {
+            tracing::warn!(error = %error, "the data file can't note that there is an app secret; the next start notes it");
+        }
         tracing::info!(config.changed = changed.join(", "), "the config was reloaded");
         let restarts: Vec<String> = after_restart.iter().map(|key| restart(key)).collect();
         // What was noted before is known.

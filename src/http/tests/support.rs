@@ -19,7 +19,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::current::Current;
 use crate::gateways::Board;
-use crate::http::{AdminServer, App, Limits, Server, Trust, Watch};
+use crate::http::{AdminServer, App, Limits, Reserved, Trust, Watch};
 use crate::intake::{Catalog, Signers};
 use crate::store::{Store, StoreOptions};
 
@@ -44,7 +44,6 @@ pub(super) struct Running {
     address: SocketAddr,
     admin_address: SocketAddr,
     pub(super) store: Store,
-    pub(super) app: Current<App>,
     stop: Option<oneshot::Sender<()>>,
     ended: Option<JoinHandle<()>>,
     runtime: Runtime,
@@ -74,26 +73,16 @@ impl Running {
         );
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let anywhere = ([127, 0, 0, 1], 0).into();
-        let server = runtime.block_on(Server::bind(anywhere)).unwrap();
-        let admin = runtime.block_on(AdminServer::bind(anywhere)).unwrap();
+        let [server, admin] = [0; 2].map(|_| runtime.block_on(async { Reserved::at(anywhere)?.listen() }).unwrap());
         let (address, admin_address) = (server.local_addr(), admin.local_addr());
+        let admin = AdminServer::new(admin);
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async {
             let _ = stopped.await;
         };
-        let answering = app.clone();
         let ended = runtime.spawn(server.run(app, stopped, PATIENCE));
         runtime.spawn(admin.run(Arc::new(|| "flowgate_up 1\n".to_owned()), std::future::pending()));
-        Self {
-            address,
-            admin_address,
-            store,
-            app: answering,
-            stop: Some(stop),
-            ended: Some(ended),
-            runtime,
-            _folder: folder,
-        }
+        Self { address, admin_address, store, stop: Some(stop), ended: Some(ended), runtime, _folder: folder }
     }
 
     pub(super) fn connect(&self) -> Wire {

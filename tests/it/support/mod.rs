@@ -184,6 +184,11 @@ impl Server {
         self.start_as(flowgate(self.folder()).arg("serve").envs(variables.iter().copied()));
     }
 
+    /// Starts the server with these options, and waits until it is ready.
+    pub fn start_with_args(&mut self, args: &[&str]) {
+        self.start_as(flowgate(self.folder()).arg("serve").args(args));
+    }
+
     /// Starts the server where the system allows it no more than `files` open files.
     pub fn start_with_few_files(&mut self, files: u32) {
         let mut shell = Command::new("sh");
