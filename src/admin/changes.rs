@@ -213,11 +213,7 @@ fn absence(from: Date, to: Date) -> Result<Absence, AdminError> {
 fn booking(id: BookingId, changed: BookingChanged, out: &mut Out<'_>) -> Result<(), AdminError> {
     match changed {
         BookingChanged::Now(booking) => row(out, BookingView::new(id, &booking)),
-        BookingChanged::Refused { why, free } => {
-            let free: Vec<String> = free.iter().map(|slot| format!("{} {}", slot.date, slot.clock_time())).collect();
-            let free = if free.is_empty() { "none".to_owned() } else { free.join(", ") };
-            Err(AdminError::failed(format!("{why} Free near it: {free}")))
-        }
+        BookingChanged::Refused(why) => Err(AdminError::failed(why.to_string())),
         BookingChanged::Cancelled => Err(AdminError::failed(format!("booking {id} was cancelled before"))),
         BookingChanged::OtherCalendar(calendar) => {
             Err(AdminError::failed(format!("booking {id} is in calendar {calendar}: move it there")))
@@ -236,5 +232,12 @@ fn move_booking(desk: &Desk, id: BookingId, date: Date, time: Time, out: &mut Ou
         )));
     };
     let moved = MoveBooking { booking: id, calendar: calendar.clone(), date, time };
-    booking(id, desk.store.ask(moved)?, out)
+    let changed = desk.store.ask(moved)?;
+    if let BookingChanged::Refused(why) = changed {
+        let free = desk.read()?.nearest_free(calendar, (date, time), desk.now())?;
+        let free: Vec<String> = free.iter().map(|slot| format!("{} {}", slot.date, slot.clock_time())).collect();
+        let free = if free.is_empty() { "none".to_owned() } else { free.join(", ") };
+        return Err(AdminError::failed(format!("{why} Free near it: {free}")));
+    }
+    booking(id, changed, out)
 }

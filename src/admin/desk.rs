@@ -1,5 +1,6 @@
 //! Where every question is answered: over the socket of a running server, or in the command line on a stopped one's file.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use crate::clock::Clock;
 use crate::current::Current;
 use crate::domain::event::EventKind;
 use crate::domain::gauge::Reading;
-use crate::domain::ids::{AgentId, DestinationName, FlowName, JobId};
+use crate::domain::ids::{AgentId, DestinationName, FlowName, JobId, TeamName};
 use crate::domain::phone_number::PhoneNumber;
 use crate::domain::time::Timestamp;
 use crate::gateways::Board;
@@ -19,7 +20,7 @@ use crate::intake::Catalog;
 use crate::store::{Health, Snapshot, Store, StoreError};
 
 use super::protocol::{AdminError, Question};
-use super::views::{JobCounts, LaneView, LeadCounts, ReloadView, StatusView, TestView, WriterView};
+use super::views::{DestinationView, JobCounts, LaneView, LeadCounts, ReloadView, StatusView, TestView, WriterView};
 use super::{changes, destinations, flow_health, gateways, lists};
 
 /// What only a running server knows.
@@ -146,12 +147,28 @@ impl Desk {
 
     fn status(&self) -> Result<StatusView, AdminError> {
         let read = self.read()?;
+        let mut status = self.standing(&read)?;
+        status.hints = self.hints(&read, &status, self.store.free_space().1)?;
+        Ok(status)
+    }
+
+    /// How things stand, without hints, and all destinations, from one snapshot: what a scraper gets. The cost does not
+    /// grow with what waits.
+    ///
+    /// # Errors
+    /// [`AdminError`] if the file can't be read.
+    pub fn figures(&self) -> Result<(StatusView, Vec<DestinationView>), AdminError> {
+        let read = self.read()?;
+        Ok((self.standing(&read)?, destinations::all(self, &read)?))
+    }
+
+    fn standing(&self, read: &Snapshot) -> Result<StatusView, StoreError> {
         let counts = read.counts()?;
         let running = u64::try_from(self.running().len()).unwrap_or(u64::MAX).min(counts.jobs_scheduled);
         let oldest = read.first_due()?.filter(|due| *due <= self.now());
         let (waiting, room) = self.store.intake_depth();
-        let (free_bytes, floor) = self.store.free_space();
-        let mut status = StatusView {
+        let (free_bytes, _) = self.store.free_space();
+        Ok(StatusView {
             health: if self.live.is_some() { health_name(&self.store.health()) } else { "stopped" }.to_owned(),
             listen: self.live.as_ref().map(|live| live.listen),
             submissions: counts.submissions,
@@ -169,9 +186,7 @@ impl Desk {
             file_bytes: self.store.file_bytes(),
             free_bytes,
             hints: Vec::new(),
-        };
-        status.hints = self.hints(&read, &status, floor)?;
-        Ok(status)
+        })
     }
 
     /// What is wrong, and what to type.
@@ -193,24 +208,19 @@ impl Desk {
         if self.live.is_some() && status.oldest_due_seconds.is_some_and(|seconds| seconds > 60) {
             hints.push("jobs are waiting for more than a minute: `flowgate jobs list --state scheduled`".to_owned());
         }
-        hints.extend(destinations::hints(self, read)?);
-        hints.extend(flow_health::hints(self, read)?);
-        hints.extend(gateways::hints(self, read)?);
-        let agents = read.agents()?;
-        for (team, waiting) in read.waiting_teams()? {
-            let members: Vec<_> = agents.iter().filter(|(_, agent)| agent.team == team && !agent.removed).collect();
-            hints.push(if members.is_empty() {
-                format!(
-                    "{} for an agent, team {team} has none: `flowgate agents add NAME --team {team}`",
-                    many(waiting, "lead waits", "leads wait")
-                )
-            } else {
-                let agents = members.len();
-                format!(
-                    "{}: none of the {agents} agents of team {team} can take one, see `flowgate agents`",
-                    many(waiting, "lead waits", "leads wait")
-                )
-            });
+        let parts = [
+            destinations::hints(self, read),
+            flow_health::hints(self, read),
+            gateways::hints(self, read),
+            waiting_leads(read),
+        ];
+        for part in parts {
+            match part {
+                Ok(part) => hints.extend(part),
+                // One row that can't be read hides no other hint.
+                Err(error) if error.is_of_one_change() => hints.push(error.to_string()),
+                Err(error) => return Err(error),
+            }
         }
         Ok(hints)
     }
@@ -244,21 +254,39 @@ impl Desk {
     }
 }
 
+/// Teams whose leads wait for an agent.
+fn waiting_leads(read: &Snapshot) -> Result<Vec<String>, StoreError> {
+    let sizes: BTreeMap<TeamName, u64> = read.team_sizes()?.into_iter().collect();
+    let hint = |(team, waiting)| {
+        let waiting = many(waiting, "lead waits", "leads wait");
+        match sizes.get(&team) {
+            None => format!("{waiting} for an agent, team {team} has none: `flowgate agents add NAME --team {team}`"),
+            Some(agents) => {
+                format!("{waiting}: none of the {agents} agents of team {team} can take one, see `flowgate agents`")
+            }
+        }
+    };
+    Ok(read.waiting_teams()?.into_iter().map(hint).collect())
+}
+
 /// A count with its noun and verb.
 pub(super) fn many(count: u64, one: &str, more: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { more })
 }
 
-/// Names of agents, looked up once for a page of rows.
-pub(super) struct Names(BTreeMap<AgentId, String>);
+/// Names of agents, each looked up when it is first asked for.
+#[derive(Default)]
+pub(super) struct Names(RefCell<BTreeMap<AgentId, Option<String>>>);
 
 impl Names {
-    pub(super) fn read(read: &Snapshot) -> Result<Self, StoreError> {
-        Ok(Self(read.agents()?.into_iter().map(|(id, agent)| (id, agent.name.to_string())).collect()))
-    }
-
-    pub(super) fn of(&self, agent: Option<AgentId>) -> Option<String> {
-        self.0.get(&agent?).cloned()
+    /// The name; that of an agent whose row can't be read is made of their number.
+    pub(super) fn of(&self, read: &Snapshot, agent: Option<AgentId>) -> Option<String> {
+        let id = agent?;
+        let look_up = || match read.agent(id) {
+            Ok(agent) => agent.map(|agent| agent.name.to_string()),
+            Err(_) => Some(format!("agent {id}, unreadable")),
+        };
+        self.0.borrow_mut().entry(id).or_insert_with(look_up).clone()
     }
 }
 

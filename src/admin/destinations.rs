@@ -26,7 +26,7 @@ pub(super) fn list(desk: &Desk, out: &mut Out<'_>) -> Result<(), AdminError> {
 }
 
 /// Every destination of the config, and every other that something waits for or that something stands against.
-fn all(desk: &Desk, read: &Snapshot) -> Result<Vec<DestinationView>, StoreError> {
+pub(super) fn all(desk: &Desk, read: &Snapshot) -> Result<Vec<DestinationView>, StoreError> {
     let catalog = desk.catalog();
     let waiting: BTreeMap<_, _> = read.lanes()?.into_iter().collect();
     let standstills: BTreeMap<_, _> = read.standstills()?.into_iter().collect();

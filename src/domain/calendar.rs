@@ -256,6 +256,12 @@ impl Calendar {
         self.spec.zone.to_datetime(now.to_jiff()).date()
     }
 
+    /// The first day on which something can be booked at `now`: the notice has passed by then.
+    #[must_use]
+    pub fn first_day(&self, now: Timestamp) -> Date {
+        self.day_of(now.plus(self.spec.notice))
+    }
+
     /// The last day on which something can be booked at `now`.
     #[must_use]
     pub fn last_day(&self, now: Timestamp) -> Date {

@@ -5,7 +5,7 @@
 use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
-use super::booking::{Interval, reserve, starts_on};
+use super::booking::{Interval, Occupancy, reserve, starts_on};
 use super::calendar::Calendar;
 use super::field::{Field, FieldKind, is_given, read_boolean, read_date, read_integer, read_number, text_of};
 use super::ids::{AgentName, CalendarName, TeamName};
@@ -96,7 +96,7 @@ pub trait Around {
     ///
     /// # Errors
     /// It can't be told.
-    fn taken(&self, calendar: &CalendarName, window: Interval) -> Result<Vec<Interval>, Self::Error>;
+    fn taken(&self, calendar: &CalendarName, window: Interval) -> Result<Occupancy, Self::Error>;
     /// The agents of a team who can take a lead, the one who would get the next first.
     ///
     /// # Errors
@@ -253,7 +253,7 @@ fn choice(id: &str, title: &str, enabled: Option<bool>) -> Value {
 
 /// The day that was chosen, or all that can be booked.
 fn days(calendar: &Calendar, chosen: Option<Date>, now: Timestamp) -> impl Iterator<Item = Date> {
-    let (first, last) = (calendar.day_of(now), calendar.last_day(now));
+    let (first, last) = (calendar.first_day(now), calendar.last_day(now));
     let (first, last) = chosen.map_or((first, last), |day| (day.max(first), day.min(last)));
     first.series(jiff::Span::new().days(1)).take_while(move |day| *day <= last)
 }
@@ -262,6 +262,7 @@ fn days(calendar: &Calendar, chosen: Option<Date>, now: Timestamp) -> impl Itera
 mod tests {
     use std::convert::Infallible;
 
+    use super::super::booking::Taken;
     use super::super::calendar::tests::spec;
     use super::super::texts::Language;
     use super::*;
@@ -272,7 +273,7 @@ mod tests {
     struct Place {
         answers: Map<String, Value>,
         calendar: Calendar,
-        taken: Vec<Interval>,
+        taken: Occupancy,
         agents: Vec<AgentName>,
         texts: Texts,
         fields: Vec<Field>,
@@ -282,7 +283,7 @@ mod tests {
         fn new(answers: Value) -> Self {
             let Value::Object(answers) = answers else { panic!("{answers}") };
             let calendar = Calendar::new(spec("UTC", &["09:00-12:00"])).unwrap();
-            let (taken, agents, fields) = (Vec::new(), Vec::new(), Vec::new());
+            let (taken, agents, fields) = (Occupancy::default(), Vec::new(), Vec::new());
             Self { answers, calendar, taken, agents, texts: Texts::default(), fields }
         }
 
@@ -292,8 +293,8 @@ mod tests {
             let from = day.map_or(Timestamp::ZERO, |day| Timestamp::from_jiff(day.timestamp()));
             let length = if from == Timestamp::ZERO { u64::MAX >> 12 } else { 24 * 3_600_000 };
             let all_day = Interval { start: from, end: Timestamp::from_millis(from.as_millis() + length) };
-            let taken = vec![all_day; usize::try_from(self.calendar.capacity()).unwrap()];
-            Self { taken, ..self }
+            let taken = Taken { time: all_day, places: self.calendar.capacity() };
+            Self { taken: Occupancy::of([taken]), ..self }
         }
 
         fn value(&self, given: &Given) -> Value {
@@ -320,7 +321,7 @@ mod tests {
         fn calendar(&self, name: &CalendarName) -> Option<&Calendar> {
             (name.as_str() == "chair").then_some(&self.calendar)
         }
-        fn taken(&self, _: &CalendarName, _: Interval) -> Result<Vec<Interval>, Infallible> {
+        fn taken(&self, _: &CalendarName, _: Interval) -> Result<Occupancy, Infallible> {
             Ok(self.taken.clone())
         }
         fn free_agents(&self, _: &TeamName) -> Result<Vec<AgentName>, Infallible> {

@@ -19,7 +19,7 @@ use crate::store::{Accepted, DraftKept, FindKey, KeepDraft, KeptAnswer, NoteScre
 use super::flows::{self, store};
 use super::respond::{self, Refusal};
 use super::screens::{
-    agents, answers_so_far, answers_with, error_on, refused, screen_with, show, show_choice, success, told,
+    agents, answers_so_far, answers_with, error_on, free_near, refused, screen_with, show, show_choice, success, told,
 };
 use super::service::{App, Route};
 use super::trace::Trace;
@@ -200,7 +200,7 @@ impl Exchange<'_, '_> {
                 let key = if sent.lacks_token() { self.find(keys).await? } else { keys.first().copied() };
                 self.used(sent, key).await
             }
-            Accepted::SlotRefused { why, free } => {
+            Accepted::SlotRefused { why, date, time } => {
                 // Back to where the slot is chosen, with what is left (*Best Practices*). What was answered here stays.
                 let choice = self.flow.screen_of_choice().map_or(sent.screen(), |screen| &screen.name);
                 let answers = answers_with(self.app, sent)?;
@@ -209,6 +209,7 @@ impl Exchange<'_, '_> {
                 if let Some(data) = shown.get_mut("data").and_then(Value::as_object_mut)
                     && data.is_empty()
                 {
+                    let free = free_near(self.app, self.flow, (date, time))?;
                     data.insert("slots".to_owned(), respond::slots(&free).into());
                 }
                 let why = refused(self.flow, &shown, why);

@@ -16,7 +16,7 @@ use crate::store::{Accept, Accepted, DraftKept, KeepDraft, StoreError, Timing, T
 
 use super::encrypted;
 use super::respond::{self, Answer, Refusal};
-use super::screens::{answers_so_far, answers_with};
+use super::screens::{answers_so_far, answers_with, free_near};
 use super::service::{App, Route};
 use super::trace::Trace;
 
@@ -57,7 +57,10 @@ pub(super) async fn post(
                     match accept(app, sent.form(&app.catalog, app.clock.now()), deadline, trace).await? {
                         Accepted::New { .. } => Ok(respond::accepted()),
                         Accepted::Duplicate { .. } => Ok(respond::duplicate()),
-                        Accepted::SlotRefused { why, free } => Ok(respond::slot_refused(&screen, why, &free)),
+                        Accepted::SlotRefused { why, date, time } => {
+                            let free = free_near(app, flow, (date, time))?;
+                            Ok(respond::slot_refused(&screen, why, &free))
+                        }
                         Accepted::Unfit { problem } => Err(IntakeError::Unfit { screen, problem }.into()),
                         // A plain form that was read is never one of these.
                         Accepted::DeadLetter { .. } | Accepted::Replayed => Err(Refusal::NotStored),

@@ -2,10 +2,11 @@
 //!
 //! What a screen is given is decided in `crate::domain::screen_data`; this file looks things up for it.
 
+use jiff::civil::{Date, Time};
 use serde_json::{Map, Value, json};
 
-use crate::domain::booking::Interval;
-use crate::domain::calendar::{Calendar, SlotRefused};
+use crate::domain::booking::{Interval, Occupancy};
+use crate::domain::calendar::{Calendar, Slot, SlotRefused};
 use crate::domain::field::Field;
 use crate::domain::flow::{Flow, Screen};
 use crate::domain::ids::{AgentName, CalendarName, FlowToken, TeamName};
@@ -83,6 +84,14 @@ pub(super) fn show_choice(
         }
         None => Ok(shown),
     }
+}
+
+/// The free slots nearest to one of this flow's calendar that can't be had. Read from a snapshot: the writer does not wait
+/// for the search.
+pub(super) fn free_near(app: &App, flow: &Flow, (date, time): (Date, Time)) -> Result<Vec<Slot>, Refusal> {
+    let Some(asks) = app.catalog.asks(flow) else { return Ok(Vec::new()) };
+    let now = app.clock.now();
+    app.store.look(|read| read.nearest_free(&asks.calendar, (date, time), now)).map_err(|_| Refusal::NotStored)
 }
 
 /// What is said of a slot that can't be had, on the screen where another is to be chosen, if there is another.
@@ -175,7 +184,7 @@ impl Around for Scene<'_> {
         self.app.catalog.calendars.get(name).map(AsRef::as_ref)
     }
 
-    fn taken(&self, calendar: &CalendarName, window: Interval) -> Result<Vec<Interval>, StoreError> {
+    fn taken(&self, calendar: &CalendarName, window: Interval) -> Result<Occupancy, StoreError> {
         self.read.taken(calendar, window)
     }
 

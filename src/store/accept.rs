@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use jiff::civil::{Date, Time};
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
@@ -50,8 +51,10 @@ pub enum Accepted {
     SlotRefused {
         /// Why.
         why: SlotRefused,
-        /// The nearest ones that are free.
-        free: Vec<Slot>,
+        /// The day that it asks for.
+        date: Date,
+        /// The time that it asks for.
+        time: Time,
     },
     /// Not taken: which slot it asks for can't be told, and the user is to say.
     Unfit {
@@ -138,7 +141,7 @@ pub(super) fn accept(batch: &mut Batch<'_, '_>, form: &Form, carrier: Option<Job
         Some(Ok(Some(wish))) => match bookings::find_place(batch, &wish, None)? {
             Ok(slot) => Place::Free(wish.calendar, slot),
             Err(why) if form.answerable => {
-                return Ok(Accepted::SlotRefused { why, free: bookings::nearest_free(batch, &wish)? });
+                return Ok(Accepted::SlotRefused { why, date: wish.date, time: wish.time });
             }
             Err(why) => Place::Lost(why),
         },

@@ -6,6 +6,7 @@ use crate::domain::ids::{AgentId, AgentName, TeamName};
 use crate::domain::lead::{Absence, Agent};
 
 use super::batch::{Batch, Transaction};
+use super::tallies::Tally;
 use super::{StoreError, leads};
 
 /// Adds an agent.
@@ -81,6 +82,7 @@ impl Transaction for AddAgent {
             ..Agent::new(self.name.clone(), self.team.clone(), self.weight, batch.now)
         };
         batch.memory.roster.insert(id, agent, batch.now);
+        batch.tallies.add(Tally::Agents, self.team.as_str());
         batch.dirty = true;
         leads::distribute(batch, &self.team, leads::GIVEN_OUT)?;
         Ok(now(batch, id))
@@ -106,12 +108,16 @@ impl Transaction for ChangeAgent {
             AgentChange::Remove => agent.removed = true,
         });
         batch.dirty = true;
+        let new_team = batch.memory.roster.get(id).filter(|agent| !agent.removed).map(|agent| agent.team.clone());
+        if new_team != old_team {
+            old_team.iter().for_each(|team| batch.tallies.subtract(Tally::Agents, team.as_str()));
+            new_team.iter().for_each(|team| batch.tallies.add(Tally::Agents, team.as_str()));
+        }
         if matches!(self.change, AgentChange::Remove) {
             leads::leave(batch, id)?;
             leads::give_out(batch)?;
             return Ok(now(batch, id));
         }
-        let new_team = batch.memory.roster.get(id).map(|agent| agent.team.clone());
         let mut left = leads::GIVEN_OUT;
         for team in old_team.iter().chain(new_team.iter().filter(|team| Some(*team) != old_team.as_ref())) {
             left = left.saturating_sub(leads::distribute(batch, team, left)?);

@@ -3,22 +3,22 @@
 //! A change is a [`Transaction`]: it decides fully before its first write, so that a refusal (an outcome, not an error)
 //! leaves no trace in the batch it shares. One that errs midway aborts the batch, which is run again without it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redb::{ReadTransaction, ReadableTable, TableError};
 
-use crate::domain::ids::{AgentId, CalendarName};
+use crate::domain::ids::AgentId;
 use crate::domain::lead::Agent;
 use crate::domain::roster::Roster;
 use crate::domain::routes::Routes;
-use crate::domain::time::{Millis, Timestamp};
+use crate::domain::time::Timestamp;
 
 use super::counters::{Counters, ExpiryClock};
 use super::keys::Keys;
 use super::options::StoreOptions;
-use super::tables::{AGENTS, ANSWERS, BOOKINGS, MESSAGE_LOG, TOKEN_LOG, Tables};
+use super::tables::{AGENTS, ANSWERS, MESSAGE_LOG, TOKEN_LOG, Tables};
+use super::tallies::Changes;
 use super::{StoreError, answers, codec};
 
 /// A change of the file, decided and written by the writer thread.
@@ -66,8 +66,6 @@ pub(super) struct Memory {
     pub(super) answer_bytes: u64,
     /// Encrypted requests that are remembered at the most.
     pub(super) answered_max: u64,
-    /// The longest time that one booking of a calendar takes: how far back to look for those that still run.
-    pub(super) longest: HashMap<CalendarName, Millis>,
     clock: ExpiryClock,
 }
 
@@ -83,7 +81,6 @@ impl Memory {
         let logs = [&txn.open_table(TOKEN_LOG)?, &txn.open_table(MESSAGE_LOG)?];
         let keys = Keys::load([options.token_ttl, options.message_ttl], options.keys_max, &counters, logs)?;
         let roster = Roster::new(agents(&txn.open_table(AGENTS)?)?, now);
-        let longest = longest_bookings(&txn.open_table(BOOKINGS)?)?;
         let clock = ExpiryClock::starting(counters.expiry(), elapsed);
         let answer_bytes = match txn.open_table(ANSWERS) {
             Ok(table) => answers::bytes_in(&table)?,
@@ -98,7 +95,6 @@ impl Memory {
             roster,
             answer_bytes,
             answered_max: options.answered_max,
-            longest,
             clock,
         })
     }
@@ -132,20 +128,6 @@ fn agents(table: &impl ReadableTable<u64, &'static [u8]>) -> Result<Vec<(AgentId
     rows.collect()
 }
 
-fn longest_bookings(
-    table: &impl ReadableTable<u64, &'static [u8]>,
-) -> Result<HashMap<CalendarName, Millis>, StoreError> {
-    let mut longest = HashMap::new();
-    for row in table.range(0..)? {
-        let (id, bytes) = row?;
-        let booking: crate::domain::booking::Booking = codec::decode(id.value(), bytes.value())?;
-        let length = booking.end.since(booking.start);
-        let known = longest.entry(booking.calendar).or_insert(length);
-        *known = length.max(*known);
-    }
-    Ok(longest)
-}
-
 /// An open transaction and all that changes in it need.
 pub struct Batch<'a, 'txn> {
     pub(super) tables: &'a mut Tables<'txn>,
@@ -160,18 +142,21 @@ pub struct Batch<'a, 'txn> {
     pub(super) scheduled: bool,
     /// Whether a delivery was, or a destination may be told again: the courier wants to know.
     pub(super) delivering: bool,
+    /// Changes of the sums that figures need.
+    pub(super) tallies: Changes,
     /// Who is told of what.
     pub(super) routes: Arc<Routes>,
 }
 
 impl Batch<'_, '_> {
-    /// Writes what belongs to every commit: the agents that changed, and the counters.
+    /// Writes what belongs to every commit: the agents that changed, sums, and the counters.
     pub(super) fn seal(&mut self) -> Result<(), StoreError> {
         let memory = &mut *self.memory;
         memory.keys.evict(self.tables, &mut memory.counters, EVICTED)?;
         for (id, agent) in self.memory.roster.take_dirty() {
             self.tables.agents.insert(id.get(), codec::encode(&agent)?.as_slice())?;
         }
+        std::mem::take(&mut self.tallies).write(self.tables)?;
         self.memory.counters.stamp(self.expiry, self.now);
         let row = codec::encode(&self.memory.counters)?;
         self.tables.meta.insert("counters", row.as_slice())?;

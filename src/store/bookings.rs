@@ -9,16 +9,14 @@ use jiff::civil;
 use redb::ReadableTable;
 
 use crate::domain::arrival::Wish;
-use crate::domain::booking::{self, Booking, BookingState, Interval};
+use crate::domain::booking::{self, Booking, BookingState, Interval, Occupancy, Taken};
 use crate::domain::calendar::{Calendar, Slot, SlotRefused};
 use crate::domain::ids::{BookingId, CalendarName, SubmissionId};
-use crate::domain::time::Millis;
+use crate::domain::time::{Millis, Timestamp};
 
 use super::batch::{Batch, Transaction};
+use super::tallies::Tally;
 use super::{StoreError, announce, codec};
-
-/// Free slots told to a user whose choice is gone. A radio group takes 20 (*Flow JSON components*); fewer are read.
-const OFFERED: usize = 8;
 
 /// Frees the place of a booking.
 #[derive(Debug)]
@@ -46,12 +44,7 @@ pub enum BookingChanged {
     /// It is so now.
     Now(Booking),
     /// The new time can't be had.
-    Refused {
-        /// Why.
-        why: SlotRefused,
-        /// The nearest ones that are free.
-        free: Vec<Slot>,
-    },
+    Refused(SlotRefused),
     /// It was cancelled before.
     Cancelled,
     /// It is in another calendar.
@@ -68,7 +61,7 @@ impl Transaction for CancelBooking {
         if booking.state == BookingState::Cancelled {
             return Ok(BookingChanged::Cancelled);
         }
-        free(batch, self.booking, &booking)?;
+        free(batch, &booking)?;
         booking.state = BookingState::Cancelled;
         booking.ended_at = Some(batch.now);
         write(batch, self.booking, &booking)?;
@@ -89,14 +82,14 @@ impl Transaction for MoveBooking {
             return Ok(BookingChanged::OtherCalendar(booking.calendar));
         }
         let wish = Wish { calendar: Arc::clone(&self.calendar), date: self.date, time: self.time };
-        let slot = match find_place(batch, &wish, Some(self.booking))? {
+        let slot = match find_place(batch, &wish, Some(&booking))? {
             Ok(slot) => slot,
-            Err(why) => return Ok(BookingChanged::Refused { why, free: nearest_free(batch, &wish)? }),
+            Err(why) => return Ok(BookingChanged::Refused(why)),
         };
-        free(batch, self.booking, &booking)?;
+        free(batch, &booking)?;
         let before = booking.clone();
         booking = booking.moved_to(&self.calendar, &slot);
-        take(batch, self.booking, &booking)?;
+        take(batch, &booking)?;
         write(batch, self.booking, &booking)?;
         announce::booking(batch, self.booking, &booking, &before)?;
         Ok(BookingChanged::Now(booking))
@@ -107,27 +100,19 @@ impl Transaction for MoveBooking {
 pub(super) fn find_place(
     batch: &Batch<'_, '_>,
     wish: &Wish,
-    except: Option<BookingId>,
+    except: Option<&Booking>,
 ) -> Result<Result<Slot, SlotRefused>, StoreError> {
     let slot = match wish.calendar.slot_at(wish.date, wish.time, batch.now) {
         Ok(slot) => slot,
         Err(why) => return Ok(Err(why)),
     };
-    let taken = taken(batch, wish.calendar.name(), wish.calendar.blocked(&slot), except)?;
-    Ok(booking::reserve(&wish.calendar, slot, &taken))
-}
-
-/// The free slots nearest to the one that `wish` asks for.
-pub(super) fn nearest_free(batch: &Batch<'_, '_>, wish: &Wish) -> Result<Vec<Slot>, StoreError> {
-    let mut failure = None;
-    let around = Some((wish.date, wish.time));
-    let free = booking::nearest_free(&wish.calendar, around, batch.now, OFFERED, |window| {
-        taken(batch, wish.calendar.name(), window, None).unwrap_or_else(|error| {
-            failure = Some(error);
-            Vec::new()
-        })
-    });
-    failure.map_or(Ok(free), Err)
+    let mut taken = read_taken(&batch.tables.places, wish.calendar.name(), wish.calendar.blocked(&slot))?;
+    if let Some(Booking { start, end, .. }) = except
+        && let Some(own) = taken.iter_mut().find(|taken| taken.time == Interval { start: *start, end: *end })
+    {
+        own.places = own.places.saturating_sub(1);
+    }
+    Ok(booking::reserve(&wish.calendar, slot, &Occupancy::of(taken)))
 }
 
 /// Takes `slot` for `submission`.
@@ -139,56 +124,71 @@ pub(super) fn book(
 ) -> Result<BookingId, StoreError> {
     let id = batch.memory.counters.next_booking();
     let booking = Booking::new(calendar, slot, submission, batch.now);
-    take(batch, id, &booking)?;
+    take(batch, &booking)?;
     write(batch, id, &booking)?;
     Ok(id)
 }
 
-/// Times that overlap `window` and are taken, all but that of `except`.
-fn taken(
-    batch: &Batch<'_, '_>,
-    calendar: &CalendarName,
-    window: Interval,
-    except: Option<BookingId>,
-) -> Result<Vec<Interval>, StoreError> {
-    let longest = batch.memory.longest.get(calendar).copied().unwrap_or(Millis::ZERO);
-    read_taken(&batch.tables.taken, calendar, window, longest, except)
+/// Removes a booking, and frees its place if it stands.
+pub(super) fn remove(batch: &mut Batch<'_, '_>, id: BookingId) -> Result<(), StoreError> {
+    let Some(booking) = find(batch, id)? else { return Ok(()) };
+    batch.tables.bookings.remove(id.get())?;
+    if booking.state == BookingState::Confirmed {
+        free(batch, &booking)?;
+    }
+    Ok(())
 }
 
-/// Times in `table` that overlap `window`. `longest`: the longest time that one booking of this calendar takes.
+/// Times of `calendar` that overlap `window` and are taken. Reads one row for each time and one for each length of
+/// booking, however many bookings there are.
 pub(super) fn read_taken(
     table: &impl ReadableTable<(&'static str, u64, u64), u64>,
     calendar: &CalendarName,
     window: Interval,
-    longest: Millis,
-    except: Option<BookingId>,
-) -> Result<Vec<Interval>, StoreError> {
-    use crate::domain::time::Timestamp;
+) -> Result<Vec<Taken>, StoreError> {
     let name = calendar.as_str();
-    let first = window.start.minus(longest).as_millis();
     let mut taken = Vec::new();
-    for row in table.range((name, first, 0)..(name, window.end.as_millis(), 0))? {
-        let (key, end) = row?;
-        let (_, start, id) = key.value();
-        let interval = Interval { start: Timestamp::from_millis(start), end: Timestamp::from_millis(end.value()) };
-        if interval.end > window.start && except != Some(BookingId::new(id)) {
-            taken.push(interval);
+    let mut next_length = Some(0);
+    while let Some(from) = next_length {
+        let mut longer = table.range((name, from, 0)..=(name, u64::MAX, u64::MAX))?;
+        let Some(length) = longer.next().transpose()?.map(|(key, _)| key.value().1) else { break };
+        // Later than this, or it is over before the window begins.
+        let first = window.start.as_millis().saturating_add(1).saturating_sub(length);
+        for row in table.range((name, length, first)..(name, length, window.end.as_millis()))? {
+            let (key, places) = row?;
+            let start = Timestamp::from_millis(key.value().2);
+            let time = Interval { start, end: start.plus(Millis::new(length)) };
+            taken.push(Taken { time, places: u32::try_from(places.value()).unwrap_or(u32::MAX) });
         }
+        next_length = length.checked_add(1);
     }
     Ok(taken)
 }
 
-fn take(batch: &mut Batch<'_, '_>, id: BookingId, booking: &Booking) -> Result<(), StoreError> {
-    let key = (booking.calendar.as_str(), booking.start.as_millis(), id.get());
-    batch.tables.taken.insert(key, booking.end.as_millis())?;
-    let length = booking.end.since(booking.start);
-    let longest = batch.memory.longest.entry(booking.calendar.clone()).or_insert(length);
-    *longest = length.max(*longest);
+/// The key under which bookings of this time are counted.
+fn place(booking: &Booking) -> (&str, u64, u64) {
+    (booking.calendar.as_str(), booking.end.since(booking.start).get(), booking.start.as_millis())
+}
+
+fn take(batch: &mut Batch<'_, '_>, booking: &Booking) -> Result<(), StoreError> {
+    let taken = batch.tables.places.get(place(booking))?.map_or(0, |places| places.value());
+    batch.tables.places.insert(place(booking), taken.saturating_add(1))?;
+    batch.tallies.add(Tally::Places, booking.calendar.as_str());
     Ok(())
 }
 
-fn free(batch: &mut Batch<'_, '_>, id: BookingId, booking: &Booking) -> Result<(), StoreError> {
-    batch.tables.taken.remove((booking.calendar.as_str(), booking.start.as_millis(), id.get()))?;
+fn free(batch: &mut Batch<'_, '_>, booking: &Booking) -> Result<(), StoreError> {
+    let taken = batch.tables.places.get(place(booking))?.map_or(0, |places| places.value());
+    match taken {
+        0 => return Ok(()),
+        1 => {
+            batch.tables.places.remove(place(booking))?;
+        }
+        taken => {
+            batch.tables.places.insert(place(booking), taken.saturating_sub(1))?;
+        }
+    }
+    batch.tallies.subtract(Tally::Places, booking.calendar.as_str());
     Ok(())
 }
 

@@ -29,7 +29,7 @@ use super::{RowProblem, StoreError};
 const CHECKSUM_BYTES: usize = 4;
 
 /// A type that is stored as a row.
-pub(super) trait Row: Serialize + DeserializeOwned {
+pub trait Row: Serialize + DeserializeOwned {
     /// The table it lives in, for errors.
     const TABLE: &'static str;
     /// The version of its fields that is written today.

@@ -11,6 +11,7 @@ use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::Millis;
 
 use super::batch::{Batch, Transaction};
+use super::tallies::Tally;
 use super::{RowProblem, StoreError, accept, announce, codec, joins};
 
 /// How long after a lead was dealt out it may still go to the agent who knows its customer: the message that says who that is
@@ -259,7 +260,9 @@ fn readable<T>(row: Result<T, StoreError>, lead: LeadId) -> Result<Option<T>, St
 
 /// Lets an open lead wait for somebody. The caller announces it.
 fn wait(batch: &mut Batch<'_, '_>, id: LeadId, lead: &Lead) -> Result<(), StoreError> {
-    batch.tables.waiting_leads.insert((lead.team.as_str(), id.get()), ())?;
+    if batch.tables.waiting_leads.insert((lead.team.as_str(), id.get()), ())?.is_none() {
+        batch.tallies.add(Tally::Leads, lead.team.as_str());
+    }
     write(batch, id, lead)
 }
 
@@ -283,7 +286,9 @@ fn announce(batch: &mut Batch<'_, '_>, id: LeadId, lead: &Lead) -> Result<(), St
 
 /// Takes a lead out of the queue of those that wait.
 fn leave_queue(batch: &mut Batch<'_, '_>, team: &TeamName, id: LeadId) -> Result<(), StoreError> {
-    batch.tables.waiting_leads.remove((team.as_str(), id.get()))?;
+    if batch.tables.waiting_leads.remove((team.as_str(), id.get()))?.is_some() {
+        batch.tallies.subtract(Tally::Leads, team.as_str());
+    }
     batch.dirty = true;
     Ok(())
 }

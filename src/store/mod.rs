@@ -22,6 +22,7 @@
 //! | `ends` | what a form that was sent before ended with |
 //! | `outbox`, `announce` | what the outside is told, and who |
 //! | `schedule` | what is due when |
+//! | `tallies` | sums that figures need |
 //! | `accept`, `drafts`, `flow_events`, `gateways`, `jobs`, `letters`, `agents`, `leads`, `bookings`, `deliveries`, `sweep` | named transactions: read, decide (domain), write |
 //! | `read` | snapshots for everybody else |
 //! | `check` | what must hold across tables |
@@ -62,6 +63,7 @@ mod schedule;
 mod shared;
 mod sweep;
 mod tables;
+mod tallies;
 mod writer;
 
 #[cfg(test)]
@@ -86,7 +88,7 @@ pub use joins::Join;
 pub use leads::{AssignLead, CloseLead, Distribute, LeadChanged, LeadOrder};
 pub use letters::{Discard, DiscardMany, JobChanged, Revive, ReviveMany};
 pub use options::StoreOptions;
-pub use read::{Counts, Outgoing, Snapshot, Waiting};
+pub use read::{Counts, Found, Listed, Outgoing, Snapshot, Waiting};
 pub use receipts::{BeginDelivery, HoldDelivery, Trace, Until};
 pub use shared::{Health, WriterFigures};
 pub use sweep::{Place, Sweep, Swept};

@@ -5,32 +5,37 @@
 
 mod outbox;
 
+use jiff::civil::{Date, Time};
 use redb::{
     Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
     TableDefinition, TableError, Value,
 };
 
-use crate::domain::booking::{Booking, Interval};
+use crate::domain::booking::{Booking, Interval, Occupancy, nearest_free};
+use crate::domain::calendar::{Calendar, Slot};
+use crate::domain::complaint::Complaint;
+use crate::domain::delivery::Delivery;
 use crate::domain::draft::Draft;
 use crate::domain::ids::{AgentId, BookingId, CalendarName, JobId, LeadId, SubmissionId, TeamName};
 use crate::domain::job::{Attempt, DeadLetter, Job};
 use crate::domain::lead::{Agent, Lead};
 use crate::domain::submission::IdempotencyKey;
-use crate::domain::time::{Millis, Timestamp};
+use crate::domain::time::Timestamp;
 
 use super::accept::StoredSubmission;
 use super::codec::Row;
 use super::joins::Join;
 use super::tables::{
-    AGENTS, ATTEMPTS, BOOKINGS, DEAD, DRAFTS, DUE, JOBS, JOINS, LANES, LEADS, LEAVING, OPEN_LEADS, QUEUES, REVIVED,
-    Rows, SUBMISSIONS, TAKEN, WAITING_LEADS,
+    AGENTS, ATTEMPTS, BOOKINGS, COMPLAINTS, DEAD, DELIVERIES, DRAFTS, DUE, JOBS, JOINS, LANES, LEADS, LEAVING,
+    OPEN_LEADS, PLACES, QUEUES, REVIVED, Rows, SUBMISSIONS, TALLIES, WAITING_LEADS,
 };
+use super::tallies::{self, Tally};
 use super::{StoreError, bookings, codec};
 
 pub use outbox::{Outgoing, Waiting};
 
-/// No booking lasts longer: slots are at most a day, and so are the buffers behind them.
-const LONGEST_BOOKING: Millis = Millis::from_secs(2 * 24 * 60 * 60);
+/// Free slots told to a user whose choice is gone. A radio group takes 20 (*Flow JSON components*); fewer are read.
+const OFFERED: usize = 8;
 
 /// Bytes of a page of rows: it ends with the row that reaches this.
 const PAGE_BYTES: usize = 4 << 20;
@@ -39,6 +44,42 @@ const PAGE_BYTES: usize = 4 << 20;
 pub struct Snapshot {
     txn: ReadTransaction,
 }
+
+/// A row of a table that lists walk, newest first.
+pub trait Listed: Row {
+    /// The number of such a row.
+    type Id: Copy;
+    /// Their table.
+    const ROWS: Rows;
+    /// The number as what it is.
+    fn id(number: u64) -> Self::Id;
+}
+
+macro_rules! listed {
+    ($($row:ty: $rows:ident, $id:ty, $new:expr;)*) => {
+        $(impl Listed for $row {
+            type Id = $id;
+            const ROWS: Rows = $rows;
+            fn id(number: u64) -> $id {
+                $new(number)
+            }
+        })*
+    };
+}
+
+listed! {
+    StoredSubmission: SUBMISSIONS, SubmissionId, SubmissionId::new;
+    Job: JOBS, JobId, JobId::new;
+    DeadLetter: DEAD, JobId, JobId::new;
+    Delivery: DELIVERIES, JobId, JobId::new;
+    Lead: LEADS, LeadId, LeadId::new;
+    Agent: AGENTS, AgentId, AgentId::new;
+    Booking: BOOKINGS, BookingId, BookingId::new;
+    Complaint: COMPLAINTS, u64, std::convert::identity;
+}
+
+/// Rows as they were found, newest first, by number: some of them can't be read.
+pub type Found<R> = Vec<(u64, Result<R, StoreError>)>;
 
 /// How many there are of what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -214,16 +255,25 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn waiting_teams(&self) -> Result<Vec<(TeamName, u64)>, StoreError> {
-        let table = self.txn.open_table(WAITING_LEADS)?;
-        let mut teams: Vec<(TeamName, u64)> = Vec::new();
-        for row in table.iter()? {
-            let (key, _) = row?;
-            match teams.last_mut() {
-                Some((team, waiting)) if team.as_str() == key.value().0 => *waiting += 1,
-                _ => teams.extend(TeamName::new(key.value().0).ok().map(|team| (team, 1))),
-            }
-        }
-        Ok(teams)
+        self.of_teams(Tally::Leads)
+    }
+
+    /// Teams that have agents who are not removed, and how many.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn team_sizes(&self) -> Result<Vec<(TeamName, u64)>, StoreError> {
+        self.of_teams(Tally::Agents)
+    }
+
+    fn of_teams(&self, tally: Tally) -> Result<Vec<(TeamName, u64)>, StoreError> {
+        let sums = self.tally(tally)?.into_iter();
+        Ok(sums.filter_map(|(team, sum)| Some((TeamName::new(&team).ok()?, sum))).collect())
+    }
+
+    /// All sums of `tally`, by name.
+    pub(super) fn tally(&self, tally: Tally) -> Result<Vec<(String, u64)>, StoreError> {
+        self.rows(TALLIES)?.map_or(Ok(Vec::new()), |table| tallies::read(&table, tally))
     }
 
     /// One agent.
@@ -234,14 +284,13 @@ impl Snapshot {
         self.row(AGENTS, id.get())
     }
 
-    /// All agents, in the order in which they were added, removed ones included.
+    /// All agents who can be read, in the order in which they were added, removed ones included.
     ///
     /// # Errors
-    /// As [`Snapshot::submission`].
+    /// [`StoreError`] if the table can't be walked.
     pub fn agents(&self) -> Result<Vec<(AgentId, Agent)>, StoreError> {
-        let mut agents = self.page(AGENTS, None, usize::MAX, AgentId::new)?;
-        agents.reverse();
-        Ok(agents)
+        let rows = self.list_all::<Agent>()?.into_iter().rev();
+        Ok(rows.filter_map(|(id, agent)| Some((AgentId::new(id), agent.ok()?))).collect())
     }
 
     /// One booking.
@@ -260,12 +309,26 @@ impl Snapshot {
         self.page(BOOKINGS, before.map(BookingId::get), limit, BookingId::new)
     }
 
-    /// Times of `calendar` that overlap `window` and are taken, one for each booking.
+    /// What is taken of `calendar` in `window`.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn taken(&self, calendar: &CalendarName, window: Interval) -> Result<Vec<Interval>, StoreError> {
-        bookings::read_taken(&self.txn.open_table(TAKEN)?, calendar, window, LONGEST_BOOKING, None)
+    pub fn taken(&self, calendar: &CalendarName, window: Interval) -> Result<Occupancy, StoreError> {
+        let Some(table) = self.rows(PLACES)? else { return Ok(Occupancy::default()) };
+        Ok(Occupancy::of(bookings::read_taken(&table, calendar, window)?))
+    }
+
+    /// The free slots nearest to one that can't be had: as many as a user is told.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn nearest_free(
+        &self,
+        calendar: &Calendar,
+        around: (Date, Time),
+        now: Timestamp,
+    ) -> Result<Vec<Slot>, StoreError> {
+        nearest_free(calendar, Some(around), now, OFFERED, |window| self.taken(calendar.name(), window))
     }
 
     /// The form in the making that is kept under `key`.
@@ -314,7 +377,7 @@ impl Snapshot {
             leads_unassigned,
             agents_leaving: self.rows(LEAVING)?.map_or(Ok(0), |leaving| leaving.len())?,
             bookings: self.txn.open_table(BOOKINGS)?.len()?,
-            places_taken: self.txn.open_table(TAKEN)?.len()?,
+            places_taken: self.tally(Tally::Places)?.into_iter().map(|(_, places)| places).sum(),
             drafts: self.txn.open_table(DRAFTS)?.len()?,
         })
     }
@@ -336,6 +399,23 @@ impl Snapshot {
         table.get(key)?.map(|row| codec::decode(key, row.value())).transpose()
     }
 
+    /// Rows before `before`, newest first: a page of `limit` at the most, fewer where they are large. One that can't be
+    /// read holds up none of the others.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table can't be walked.
+    pub fn list<L: Listed>(&self, before: Option<u64>, limit: usize) -> Result<Found<L>, StoreError> {
+        self.found(L::ROWS, before, limit, PAGE_BYTES)
+    }
+
+    /// All rows, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table can't be walked.
+    pub fn list_all<L: Listed>(&self) -> Result<Found<L>, StoreError> {
+        self.found(L::ROWS, None, usize::MAX, usize::MAX)
+    }
+
     pub(super) fn page<I, R: Row>(
         &self,
         table: Rows,
@@ -343,13 +423,23 @@ impl Snapshot {
         limit: usize,
         id: fn(u64) -> I,
     ) -> Result<Vec<(I, R)>, StoreError> {
+        self.found(table, before, limit, PAGE_BYTES)?.into_iter().map(|(number, row)| Ok((id(number), row?))).collect()
+    }
+
+    fn found<R: Row>(
+        &self,
+        table: Rows,
+        before: Option<u64>,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Found<R>, StoreError> {
         let Some(table) = self.rows(table)? else { return Ok(Vec::new()) };
-        let (mut page, mut bytes_read) = (Vec::new(), 0);
+        let (mut page, mut bytes_read) = (Vec::new(), 0_usize);
         for row in table.range(..before.unwrap_or(u64::MAX))?.rev().take(limit) {
             let (key, bytes) = row?;
-            bytes_read += bytes.value().len();
-            page.push((id(key.value()), codec::decode(key.value(), bytes.value())?));
-            if bytes_read >= PAGE_BYTES {
+            bytes_read = bytes_read.saturating_add(bytes.value().len());
+            page.push((key.value(), codec::decode(key.value(), bytes.value())));
+            if bytes_read >= bytes_max {
                 break;
             }
         }

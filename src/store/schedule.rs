@@ -9,6 +9,7 @@ use crate::domain::job::{Job, JobKind, JobState};
 use crate::domain::time::Timestamp;
 
 use super::batch::Batch;
+use super::tallies::Tally;
 use super::{RowProblem, StoreError, codec, deliveries};
 
 /// Puts a job into the schedule. `lane`: the destination of a delivery.
@@ -19,7 +20,10 @@ pub(super) fn insert(
     id: JobId,
 ) -> Result<(), StoreError> {
     if let Some(destination) = lane {
-        batch.tables.lanes.insert((destination.as_str(), at.as_millis(), id.get()), ())?;
+        let name = destination.as_str();
+        if batch.tables.lanes.insert((name, at.as_millis(), id.get()), ())?.is_none() {
+            batch.tallies.add(Tally::Deliveries, name);
+        }
         batch.delivering = true;
     } else {
         batch.tables.due.insert((at.as_millis(), id.get()), ())?;
@@ -42,7 +46,9 @@ pub(super) fn enqueue(
         batch.tables.turns.insert((name, &queue), id.get())?;
         return insert(batch, Some(&delivery.destination), at, id);
     }
-    batch.tables.queues.insert((name, &queue, id.get()), ())?;
+    if batch.tables.queues.insert((name, &queue, id.get()), ())?.is_none() {
+        batch.tallies.add(Tally::Deliveries, name);
+    }
     batch.dirty = true;
     Ok(())
 }
@@ -63,7 +69,10 @@ pub(super) fn move_job(
     if job.state == JobState::Scheduled {
         match lane {
             Some(destination) => {
-                batch.tables.lanes.remove((destination.as_str(), job.due_at.as_millis(), id.get()))?;
+                let name = destination.as_str();
+                if batch.tables.lanes.remove((name, job.due_at.as_millis(), id.get()))?.is_some() {
+                    batch.tallies.subtract(Tally::Deliveries, name);
+                }
             }
             None => {
                 batch.tables.due.remove((job.due_at.as_millis(), id.get()))?;
@@ -92,7 +101,9 @@ fn leave_queue(batch: &mut Batch<'_, '_>, delivery: &Delivery, id: JobId) -> Res
             batch.tables.turns.remove((name, &queue))?;
             return Ok(());
         };
-        batch.tables.queues.remove((name, &queue, next.get()))?;
+        if batch.tables.queues.remove((name, &queue, next.get()))?.is_some() {
+            batch.tallies.subtract(Tally::Deliveries, name);
+        }
         let error = match find(batch, next) {
             Ok(Some(job)) => {
                 batch.tables.turns.insert((name, &queue), next.get())?;

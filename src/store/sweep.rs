@@ -17,7 +17,7 @@ use crate::domain::time::{Millis, Timestamp};
 
 use super::accept::StoredSubmission;
 use super::batch::{Batch, Transaction};
-use super::{StoreError, codec, deliveries, drafts, ends, flow_events, leads};
+use super::{StoreError, bookings, codec, deliveries, drafts, ends, flow_events, leads};
 
 /// Takes away one slice.
 #[derive(Clone, Debug)]
@@ -258,14 +258,7 @@ fn remove(batch: &mut Batch<'_, '_>, id: SubmissionId, row: &StoredSubmission) -
         batch.tables.leads.remove(lead.get())?;
     }
     if let Some(id) = row.booking {
-        let booking = match batch.tables.bookings.remove(id.get())? {
-            Some(booking) => Some(codec::decode::<Booking>(id, booking.value())?),
-            None => None,
-        };
-        if let Some(booking) = booking {
-            let key = (booking.calendar.as_str(), booking.start.as_millis(), id.get());
-            batch.tables.taken.remove(key)?;
-        }
+        bookings::remove(batch, id)?;
     }
     Ok(())
 }

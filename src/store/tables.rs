@@ -107,8 +107,11 @@ pub(super) const CUSTOMERS: TableDefinition<'static, &[u8; 16], (u64, u64)> = Ta
 
 /// Bookings by id.
 pub(super) const BOOKINGS: Rows = TableDefinition::new("bookings");
-/// Times that confirmed bookings take. Key: (calendar, start in UTC ms, booking id); value: end in UTC ms, excluded.
-pub(super) const TAKEN: TableDefinition<'static, (&str, u64, u64), u64> = TableDefinition::new("taken");
+/// Number of confirmed bookings of each time. Key: (calendar, length in ms, start in UTC ms): those that overlap a time are
+/// one range for each length that is in use.
+pub(super) const PLACES: TableDefinition<'static, (&str, u64, u64), u64> = TableDefinition::new("places");
+/// Sums that figures need. Key: (what is counted, of whom). See [`super::tallies`].
+pub(super) const TALLIES: TableDefinition<'static, (&str, &str), u64> = TableDefinition::new("tallies");
 
 macro_rules! tables {
     ($($field:ident: $definition:ident, ($key:ty, $value:ty);)*) => {
@@ -167,7 +170,8 @@ tables! {
     leaving: LEAVING, (u64, ());
     customers: CUSTOMERS, (&'static [u8; 16], (u64, u64));
     bookings: BOOKINGS, (u64, &'static [u8]);
-    taken: TAKEN, ((&'static str, u64, u64), u64);
+    places: PLACES, ((&'static str, u64, u64), u64);
+    tallies: TALLIES, ((&'static str, &'static str), u64);
 }
 
 #[cfg(test)]
@@ -189,15 +193,15 @@ mod tests {
     }
 
     #[test]
-    fn taken_times_of_a_calendar_lie_together_by_start() {
+    fn places_of_a_calendar_lie_together_by_length_then_by_start() {
         let db = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
         let txn = db.begin_write().unwrap();
-        let mut taken = txn.open_table(TAKEN).unwrap();
-        for key in [("b", 1, 1), ("a", 1000, 2), ("a", 2, 3), ("ab", 1, 4)] {
-            taken.insert(key, 0).unwrap();
+        let mut places = txn.open_table(PLACES).unwrap();
+        for key in [("b", 1, 1), ("a", 1000, 2), ("a", 2, 300), ("a", 2, 5), ("ab", 1, 4)] {
+            places.insert(key, 1).unwrap();
         }
         let of_a: Vec<_> =
-            taken.range(("a", 0, 0)..("a", u64::MAX, 0)).unwrap().map(|row| row.unwrap().0.value().2).collect();
-        assert_eq!(of_a, [3, 2]);
+            places.range(("a", 0, 0)..("a", u64::MAX, 0)).unwrap().map(|row| row.unwrap().0.value().2).collect();
+        assert_eq!(of_a, [5, 300, 2]);
     }
 }

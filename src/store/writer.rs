@@ -23,6 +23,7 @@ use super::options::StoreOptions;
 use super::request::Request;
 use super::shared::{Health, Progress, Shared};
 use super::tables::{DUE, Tables};
+use super::tallies::Changes;
 
 /// The pauses between tries to open the file again after the disk was full.
 const REOPEN: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(15)];
@@ -218,6 +219,7 @@ impl Writer {
                 dirty: always,
                 scheduled: false,
                 delivering: false,
+                tallies: Changes::default(),
                 routes,
             };
             let mut failed = None;

@@ -4,12 +4,11 @@ use jiff::civil::Date;
 
 use crate::domain::booking::{Booking, Interval};
 use crate::domain::ids::{BookingId, CalendarName};
-use crate::store::Snapshot;
 
 use super::super::desk::{Desk, Out, row};
 use super::super::protocol::{AdminError, Filter};
 use super::super::views::{BookingView, SlotView};
-use super::{Counted, PAGE, Pick, fits, is_before, known_state, walk};
+use super::{Counted, Pick, fits, is_before, known_state, walk};
 
 /// Days of slots in one answer at the most.
 const DAYS_MAX: usize = 400;
@@ -17,7 +16,6 @@ const DAYS_MAX: usize = 400;
 pub(in crate::admin) fn bookings(desk: &Desk, filter: &Filter, out: &mut Out<'_>) -> Result<(), AdminError> {
     known_state(filter, &["confirmed", "cancelled"])?;
     let mut out = Counted::new(filter.most(), out);
-    let page = |read: &Snapshot, before| read.bookings(before, PAGE);
     let pick = |_: &_, _: &_, id, booking: Booking| {
         if is_before(filter, booking.made_at) {
             return Ok(Pick::Stop);
@@ -25,7 +23,7 @@ pub(in crate::admin) fn bookings(desk: &Desk, filter: &Filter, out: &mut Out<'_>
         let wanted = fits(filter.state.as_deref(), booking.state.as_str());
         Ok(Pick::when(wanted, || BookingView::new(id, &booking)))
     };
-    walk(desk, page, pick, |view| out.send(view))
+    walk(desk, pick, |view| out.send(view))
 }
 
 pub(in crate::admin) fn booking(desk: &Desk, id: BookingId, out: &mut Out<'_>) -> Result<(), AdminError> {

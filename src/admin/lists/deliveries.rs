@@ -7,13 +7,12 @@ use crate::store::{Snapshot, StoreError};
 use super::super::desk::{Desk, Out, row};
 use super::super::protocol::{AdminError, Filter};
 use super::super::views::{DeliveryAttemptView, DeliveryView, json};
-use super::{Counted, PAGE, Pick, fits, is_before, known_state, value, walk, whole};
+use super::{Counted, Pick, fits, is_before, known_state, value, walk, whole};
 
 pub(in crate::admin) fn deliveries(desk: &Desk, filter: &Filter, out: &mut Out<'_>) -> Result<(), AdminError> {
     known_state(filter, &["scheduled", "running", "done", "dead", "discarded", "expired"])?;
     let running = desk.running();
     let mut out = Counted::new(filter.most(), out);
-    let page = |read: &Snapshot, before| read.deliveries(before, PAGE);
     let pick = |read: &Snapshot, _: &_, id, delivery: Delivery| {
         let (Some(job), Some(event)) = (read.job(id)?, read.event(delivery.event)?) else { return Ok(Pick::Leave) };
         if is_before(filter, job.created_at) {
@@ -27,7 +26,7 @@ pub(in crate::admin) fn deliveries(desk: &Desk, filter: &Filter, out: &mut Out<'
         let wanted = fits(filter.state.as_deref(), view.state.as_str());
         Ok(Pick::when(wanted, || view))
     };
-    walk(desk, page, pick, |view| out.send(view))
+    walk(desk, pick, |view| out.send(view))
 }
 
 /// Whether a delivery is to the destination, of the event and of the flow that are asked for.

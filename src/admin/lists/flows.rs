@@ -1,12 +1,11 @@
 //! `flows` and `flows errors`.
 
 use crate::domain::complaint::Complaint;
-use crate::store::Snapshot;
 
 use super::super::desk::{Desk, Out, row};
 use super::super::protocol::{AdminError, Filter};
 use super::super::views::{ComplaintView, FlowView};
-use super::{Counted, PAGE, Pick, is_before, walk};
+use super::{Counted, Pick, is_before, walk};
 
 pub(in crate::admin) fn flows(desk: &Desk, out: &mut Out<'_>) -> Result<(), AdminError> {
     desk.catalog().flows.values().try_for_each(|flow| row(out, FlowView::from(&**flow)))
@@ -14,7 +13,6 @@ pub(in crate::admin) fn flows(desk: &Desk, out: &mut Out<'_>) -> Result<(), Admi
 
 pub(in crate::admin) fn complaints(desk: &Desk, filter: &Filter, out: &mut Out<'_>) -> Result<(), AdminError> {
     let mut out = Counted::new(filter.most(), out);
-    let page = |read: &Snapshot, before| read.complaints(before, PAGE);
     let pick = |_: &_, _: &_, _, complaint: Complaint| {
         if is_before(filter, complaint.at) {
             return Ok(Pick::Stop);
@@ -22,5 +20,5 @@ pub(in crate::admin) fn complaints(desk: &Desk, filter: &Filter, out: &mut Out<'
         let wanted = filter.flow.as_ref().is_none_or(|flow| *flow == complaint.flow);
         Ok(Pick::when(wanted, || ComplaintView::from(complaint)))
     };
-    walk(desk, page, pick, |view| out.send(view))
+    walk(desk, pick, |view| out.send(view))
 }

@@ -8,13 +8,12 @@ use crate::store::{Snapshot, StoreError};
 use super::super::desk::{Desk, Out, row};
 use super::super::protocol::{AdminError, Filter};
 use super::super::views::{AttemptView, DeadView, JobView, MessageView};
-use super::{Counted, PAGE, Pick, deliveries, fits, is_before, known_state, value, walk, whole};
+use super::{Counted, Pick, Seen, deliveries, fits, is_before, known_state, value, walk, whole};
 
 pub(in crate::admin) fn jobs(desk: &Desk, filter: &Filter, out: &mut Out<'_>) -> Result<(), AdminError> {
     known_state(filter, &["scheduled", "running", "done", "dead", "discarded", "expired"])?;
     let running = desk.running();
     let mut out = Counted::new(filter.most(), out);
-    let page = |read: &Snapshot, before| read.jobs(before, PAGE);
     let pick = |read: &Snapshot, _: &_, id, job: Job| {
         if is_before(filter, job.created_at) {
             return Ok(Pick::Stop);
@@ -23,7 +22,7 @@ pub(in crate::admin) fn jobs(desk: &Desk, filter: &Filter, out: &mut Out<'_>) ->
         let wanted = fits(filter.state.as_deref(), view.state.as_str()) && of_flow(read, filter, id, &job)?;
         Ok(Pick::when(wanted, || view))
     };
-    walk(desk, page, pick, |view| out.send(view))
+    walk(desk, pick, |view| out.send(view))
 }
 
 /// Whether what the job is about is of the flow that is asked for.
@@ -56,16 +55,30 @@ pub(in crate::admin) fn job(desk: &Desk, id: JobId, out: &mut Out<'_>) -> Result
 
 pub(in crate::admin) fn dead_letters(desk: &Desk, filter: &Filter, out: &mut Out<'_>) -> Result<(), AdminError> {
     let mut out = Counted::new(filter.most(), out);
-    each_dead_letter(desk, filter, |view| out.send(view))
+    letters(desk, filter, |view| out.send(view))
 }
 
-/// Every dead letter that `filter` lets through, newest first, until `see` has enough. Its limit is not looked at.
+/// Every dead letter that `filter` lets through, newest first, until `see` has enough. Its limit is not looked at. One that
+/// can't be read is left out.
 pub(in crate::admin) fn each_dead_letter(
     desk: &Desk,
     filter: &Filter,
-    see: impl FnMut(DeadView) -> Result<bool, AdminError>,
+    mut see: impl FnMut(DeadView) -> Result<bool, AdminError>,
 ) -> Result<(), AdminError> {
-    let page = |read: &Snapshot, before| read.dead_letters(before, PAGE);
+    letters(desk, filter, |letter| match letter {
+        Seen::Row(view) => see(view),
+        Seen::Unreadable { id, error, .. } => {
+            tracing::warn!(job.id = id, error, "a dead letter can't be read, and is left as it is");
+            Ok(true)
+        }
+    })
+}
+
+fn letters(
+    desk: &Desk,
+    filter: &Filter,
+    see: impl FnMut(Seen<DeadView>) -> Result<bool, AdminError>,
+) -> Result<(), AdminError> {
     let pick = |read: &Snapshot, _: &_, id, letter: DeadLetter| {
         let Some(job) = read.job(id)? else { return Ok(Pick::Leave) };
         if is_before(filter, letter.died_at) {
@@ -78,7 +91,7 @@ pub(in crate::admin) fn each_dead_letter(
         };
         Ok(Pick::when(wanted, || dead_view(id, &job, &letter, told.as_ref())))
     };
-    walk(desk, page, pick, see)
+    walk(desk, pick, see)
 }
 
 pub(in crate::admin) fn dead_letter(desk: &Desk, id: JobId, out: &mut Out<'_>) -> Result<(), AdminError> {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::domain::time::Timestamp;
-use crate::store::{Snapshot, StoreError};
+use crate::store::{Listed, Snapshot, StoreError};
 
 use super::desk::{Desk, Names, Out};
 use super::protocol::{AdminError, Filter};
@@ -46,31 +46,50 @@ impl<T> Pick<T> {
     }
 }
 
+/// A stored row as a list shows it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Seen<T> {
+    /// What the list makes of it.
+    Row(T),
+    /// It, or a row that belongs to it, can't be read.
+    Unreadable { id: u64, state: &'static str, error: String },
+}
+
+impl<T> Seen<T> {
+    fn unreadable(id: u64, error: &StoreError) -> Self {
+        Self::Unreadable { id, state: "unreadable", error: error.to_string() }
+    }
+}
+
 /// Walks a list newest first, page by page: `pick` chooses while the page is read, `send` gets what was chosen when it is
-/// over, and says whether to go on.
-fn walk<I: Copy, R, T>(
+/// over, and says whether to go on. A row that can't be read is shown as that: it keeps nobody from the others.
+fn walk<L: Listed, T>(
     desk: &Desk,
-    page: impl Fn(&Snapshot, Option<I>) -> Result<Vec<(I, R)>, StoreError>,
-    mut pick: impl FnMut(&Snapshot, &Names, I, R) -> Result<Pick<T>, AdminError>,
-    mut send: impl FnMut(T) -> Result<bool, AdminError>,
+    mut pick: impl FnMut(&Snapshot, &Names, L::Id, L) -> Result<Pick<T>, StoreError>,
+    mut send: impl FnMut(Seen<T>) -> Result<bool, AdminError>,
 ) -> Result<(), AdminError> {
     let (mut before, mut more) = (None, true);
     while more {
         let mut picked = Vec::new();
         {
             let read = desk.read()?;
-            let names = Names::read(&read)?;
-            let rows = page(&read, before)?;
+            let names = Names::default();
+            let rows = read.list::<L>(before, PAGE)?;
             more = !rows.is_empty();
-            for (id, stored) in rows {
-                before = Some(id);
-                match pick(&read, &names, id, stored)? {
-                    Pick::Take(row) => picked.push(row),
-                    Pick::Leave => {}
-                    Pick::Stop => {
+            for (number, stored) in rows {
+                before = Some(number);
+                match stored.and_then(|stored| pick(&read, &names, L::id(number), stored)) {
+                    Ok(Pick::Take(row)) => picked.push(Seen::Row(row)),
+                    Ok(Pick::Leave) => {}
+                    Ok(Pick::Stop) => {
                         more = false;
                         break;
                     }
+                    Err(error) if error.is_of_one_change() => {
+                        picked.push(Seen::unreadable(number, &error));
+                    }
+                    Err(error) => return Err(error.into()),
                 }
             }
         }

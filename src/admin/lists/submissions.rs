@@ -10,7 +10,7 @@ use crate::store::{Snapshot, StoreError, StoredSubmission};
 use super::super::desk::{Desk, Names, Out, row};
 use super::super::protocol::{AdminError, Filter};
 use super::super::views::{DraftView, JoinView, SubmissionView, json as stored_json};
-use super::{Counted, PAGE, Pick, fits, is_before, known_state, value, walk, whole};
+use super::{Counted, Pick, fits, is_before, known_state, value, walk, whole};
 
 fn view(
     read: &Snapshot,
@@ -23,7 +23,7 @@ fn view(
         Some(lead) => read.lead(lead)?,
         None => None,
     };
-    let mut view = SubmissionView::new(id, stored, job.as_ref(), names.of(lead.and_then(|lead| lead.agent)));
+    let mut view = SubmissionView::new(id, stored, job.as_ref(), names.of(read, lead.and_then(|lead| lead.agent)));
     if view.message_id.is_none() || view.user.is_none() {
         // What came by webhook later knows the message and its sender.
         for join in read.joins(id)? {
@@ -37,7 +37,6 @@ fn view(
 pub(in crate::admin) fn submissions(desk: &Desk, filter: &Filter, out: &mut Out<'_>) -> Result<(), AdminError> {
     known_state(filter, &["accepted", "done", "conflict", "dead"])?;
     let mut out = Counted::new(filter.most(), out);
-    let page = |read: &Snapshot, before| read.submissions(before, PAGE);
     let pick = |read: &Snapshot, names: &Names, id, stored: StoredSubmission| {
         if is_before(filter, stored.received_at) {
             return Ok(Pick::Stop);
@@ -50,7 +49,7 @@ pub(in crate::admin) fn submissions(desk: &Desk, filter: &Filter, out: &mut Out<
         let state = fits(filter.state.as_deref(), view.state.as_str());
         Ok(Pick::when(agent && state, || view))
     };
-    walk(desk, page, pick, |view| out.send(view))
+    walk(desk, pick, |view| out.send(view))
 }
 
 pub(in crate::admin) fn submission(desk: &Desk, id: SubmissionId, out: &mut Out<'_>) -> Result<(), AdminError> {
@@ -65,7 +64,7 @@ pub(in crate::admin) fn submission(desk: &Desk, id: SubmissionId, out: &mut Out<
     };
     let later: Vec<JoinView> = read.joins(id)?.into_iter().map(JoinView::from).collect();
     let more = [("screen", screen), ("extra", extra), ("later", value(later)?)];
-    let whole = whole(view(&read, &Names::read(&read)?, id, stored)?, more)?;
+    let whole = whole(view(&read, &Names::default(), id, stored)?, more)?;
     drop(read);
     row(out, whole)
 }

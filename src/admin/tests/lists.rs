@@ -6,6 +6,7 @@ use super::support::{Office, START, agent, flow};
 use crate::admin::{ErrorCode, Filter, Question, Selection};
 use crate::domain::ids::{FlowName, JobId, LeadId, SubmissionId};
 use crate::domain::time::Millis;
+use crate::store::tests::stray::SpoilRow;
 
 fn ids(rows: &[Value]) -> Vec<u64> {
     rows.iter().map(|row| row["id"].as_u64().unwrap()).collect()
@@ -170,4 +171,35 @@ fn what_is_not_there_is_said_with_where_to_look() {
         assert_eq!(refusal.code, ErrorCode::NotFound);
         assert!(refusal.message.ends_with(look), "{}", refusal.message);
     }
+}
+
+#[test]
+fn a_row_that_can_not_be_read_is_shown_as_that_and_hides_no_other() {
+    let office = Office::new();
+    office.add_agent("Ann", Some(2));
+    office.add_agent("Bob", None);
+    for token in ["a", "b", "c", "d"] {
+        let job = office.accept(token);
+        office.finish(job);
+    }
+    for (table, key) in [("submissions", 2), ("jobs", 3), ("leads", 4), ("agents", 1), ("health_events", 1)] {
+        office.store.ask(SpoilRow { table, key }).unwrap();
+    }
+    let shown = |question| -> Vec<(Value, bool)> {
+        let rows = office.rows(question).unwrap();
+        rows.iter().map(|row| (row["id"].clone(), row["state"] == "unreadable")).collect()
+    };
+    let (well, ill) = (|id: u64| (json!(id), false), |id: u64| (json!(id), true));
+    let all = Filter::default;
+    // The agent of the fourth is known by its lead alone, and the job of the third by its row.
+    assert_eq!(shown(Question::Submissions(all())), [ill(4), ill(3), ill(2), well(1)]);
+    assert_eq!(shown(Question::Jobs(all())), [well(4), ill(3), well(2), well(1)]);
+    assert_eq!(shown(Question::Leads(all())), [ill(4), well(3), well(2), well(1)]);
+    assert_eq!(shown(Question::Agents(all())), [ill(1), well(2)]);
+    let leads = office.rows(Question::Leads(all())).unwrap();
+    assert_eq!((&leads[3]["agent"], &leads[2]["agent"]), (&json!("agent 1, unreadable"), &json!("Bob")));
+    assert!(leads[0]["error"].as_str().unwrap().contains("leads"), "{}", leads[0]);
+
+    let hints = office.row(Question::Status)["hints"].to_string();
+    assert!(hints.contains("health_events"), "{hints}");
 }

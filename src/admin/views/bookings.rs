@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::domain::booking::{Booking, Interval};
+use crate::domain::booking::{Booking, Occupancy};
 use crate::domain::calendar::Slot;
 use crate::domain::ids::{BookingId, SubmissionId};
 use crate::domain::time::Timestamp;
@@ -53,13 +53,13 @@ pub(in crate::admin) struct SlotView {
 }
 
 impl SlotView {
-    pub(in crate::admin) fn new(calendar: &crate::domain::calendar::Calendar, slot: &Slot, taken: &[Interval]) -> Self {
+    pub(in crate::admin) fn new(calendar: &crate::domain::calendar::Calendar, slot: &Slot, taken: &Occupancy) -> Self {
         Self {
             calendar: calendar.name().to_string(),
             date: slot.date.to_string(),
             time: slot.clock_time(),
             capacity: calendar.capacity(),
-            taken: crate::domain::booking::peak(calendar.blocked(slot), taken),
+            taken: taken.peak(calendar.blocked(slot)),
             start: slot.start,
             end: slot.end,
         }

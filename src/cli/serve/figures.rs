@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::admin::{Desk, DestinationView, Question, StatusView};
+use crate::admin::{Desk, DestinationView, StatusView};
 use crate::domain::ids::DestinationName;
 
 /// How often what was recorded is folded into its buckets: between two scrapes it lies in memory, observation by
@@ -53,38 +53,25 @@ impl Figures {
     }
 
     fn render(&self) -> String {
-        let mut status = None;
-        let answered = self.desk.answer(Question::Status, &mut |row| {
-            status = serde_json::from_value(row).ok();
-            true
-        });
-        match (status, answered) {
-            (Some(status), Ok(())) => set_gauges(&status),
+        match self.desk.figures() {
+            Ok((status, destinations)) => {
+                set_gauges(&status);
+                self.set_destinations(&destinations);
+            }
             // The store is closed or being opened again: the counters still say what they counted.
-            _ => metrics::gauge!("flowgate_up").set(0.0),
+            Err(_) => metrics::gauge!("flowgate_up").set(0.0),
         }
-        self.set_destinations();
         self.handle.as_ref().map(PrometheusHandle::render).unwrap_or_default()
     }
-}
 
-impl Figures {
     /// One that is gone from the list has nothing waiting any more, and no breaker.
-    fn set_destinations(&self) {
-        let mut views: Vec<DestinationView> = Vec::new();
-        let answered = self.desk.answer(Question::Destinations, &mut |row| {
-            views.extend(serde_json::from_value(row));
-            true
-        });
-        if answered.is_err() {
-            return;
-        }
+    fn set_destinations(&self, views: &[DestinationView]) {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let now: BTreeSet<DestinationName> = views.iter().map(|view| view.name.clone()).collect();
         for gone in shown.difference(&now) {
             set_destination(gone, 0, false);
         }
-        for view in &views {
+        for view in views {
             set_destination(&view.name, view.waiting, view.lane.open_until.is_some());
         }
         *shown = now;

@@ -8,10 +8,11 @@ use crate::domain::delivery::{Delivery, Event, Exchange, Standstill};
 use crate::domain::ids::{Customer, DestinationName, JobId, SubmissionId};
 use crate::domain::job::{DeadLetter, Job, JobState};
 use crate::domain::receipt::Receipt;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Millis, Timestamp};
 
 use super::Snapshot;
-use crate::store::tables::{DELIVERIES, EVENTS, EXCHANGES, LANES, QUEUES, RECEIPTS, REVIVED, STANDSTILLS};
+use crate::store::tables::{DELIVERIES, EVENTS, EXCHANGES, LANES, RECEIPTS, REVIVED, STANDSTILLS};
+use crate::store::tallies::Tally;
 use crate::store::{RowProblem, StoreError, codec};
 
 /// A delivery, with all that is needed to make an attempt.
@@ -64,9 +65,13 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn lane_next(&self, destination: &DestinationName, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.lane_next_from(destination, after.plus(Millis::new(1)))
+    }
+
+    fn lane_next_from(&self, destination: &DestinationName, from: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         let Some(table) = self.rows(LANES)? else { return Ok(None) };
         let name = destination.as_str();
-        let from = (name, after.as_millis().saturating_add(1), 0);
+        let from = (name, from.as_millis(), 0);
         let next = table.range(from..=(name, u64::MAX, u64::MAX))?.next().transpose()?;
         Ok(next.map(|(key, _)| Timestamp::from_millis(key.value().1)))
     }
@@ -93,27 +98,16 @@ impl Snapshot {
     }
 
     /// Destinations that deliveries wait for, whether the config knows them or not, by name. Those that wait for their turn
-    /// count.
+    /// count. Costs a look-up for each destination, however many deliveries wait.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn lanes(&self) -> Result<BTreeMap<DestinationName, Waiting>, StoreError> {
-        let mut lanes: BTreeMap<DestinationName, Waiting> = BTreeMap::new();
-        if let Some(table) = self.rows(LANES)? {
-            for row in table.iter()? {
-                let (key, _) = row?;
-                let (name, due, id) = key.value();
-                let waiting = lanes.entry(lane_name(name, id)?).or_default();
-                waiting.count += 1;
-                waiting.first_due.get_or_insert(Timestamp::from_millis(due));
-            }
-        }
-        if let Some(table) = self.rows(QUEUES)? {
-            for row in table.iter()? {
-                let (key, _) = row?;
-                let (name, _, id) = key.value();
-                lanes.entry(lane_name(name, id)?).or_default().count += 1;
-            }
+        let mut lanes = BTreeMap::new();
+        for (name, count) in self.tally(Tally::Deliveries)? {
+            let Ok(name) = DestinationName::new(&name) else { continue };
+            let first_due = self.lane_next_from(&name, Timestamp::ZERO)?;
+            lanes.insert(name, Waiting { count, first_due });
         }
         Ok(lanes)
     }
@@ -237,8 +231,4 @@ impl Snapshot {
         let row = table.get(destination.as_str())?;
         Ok(row.map(|row| codec::decode(destination, row.value())).transpose()?.unwrap_or_default())
     }
-}
-
-fn lane_name(name: &str, id: u64) -> Result<DestinationName, StoreError> {
-    DestinationName::new(name).map_err(|_| StoreError::row::<Delivery>(&id.to_string(), RowProblem::Fields))
 }

@@ -45,12 +45,13 @@ fn a_whole_file_has_nothing_to_be_found() {
 fn a_delivery_that_waits_outside_of_its_lane_is_found() {
     let in_lane = "a delivery is in its destination's lane exactly while it waits, unless it waits for its turn";
     let lanes = "lanes and queues hold waiting deliveries only";
+    let sums = "what figures show is what the rows say";
     let lost = found(|txn| txn.open_table(LANES).unwrap().retain(|_, ()| false).unwrap());
-    assert_eq!(lost, [in_lane, lanes]);
+    assert_eq!(lost, [in_lane, lanes, sums]);
     let left = found(|txn| {
         txn.open_table(LANES).unwrap().insert(("crm", 5, 99), ()).unwrap();
     });
-    assert_eq!(left, [lanes]);
+    assert_eq!(left, [lanes, sums]);
     let elsewhere = found(|txn| {
         let mut table = txn.open_table(LANES).unwrap();
         let (due, id) = {
@@ -61,7 +62,7 @@ fn a_delivery_that_waits_outside_of_its_lane_is_found() {
         table.remove(("crm", due, id)).unwrap();
         table.insert(("sheet", due, id), ()).unwrap();
     });
-    assert_eq!(elsewhere, [in_lane]);
+    assert_eq!(elsewhere, [in_lane, sums]);
 }
 
 #[test]

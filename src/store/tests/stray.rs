@@ -35,3 +35,29 @@ impl Transaction for LoseJob {
         Ok(())
     }
 }
+
+/// Spoils the bytes of one row.
+#[derive(Debug)]
+pub struct SpoilRow {
+    pub table: &'static str,
+    pub key: u64,
+}
+
+impl Transaction for SpoilRow {
+    type Outcome = ();
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
+        let tables = &mut *batch.tables;
+        let rows = match self.table {
+            "submissions" => &mut tables.submissions,
+            "jobs" => &mut tables.jobs,
+            "leads" => &mut tables.leads,
+            "agents" => &mut tables.agents,
+            "health_events" => &mut tables.health_events,
+            other => panic!("no table {other}"),
+        };
+        rows.insert(self.key, &b"damaged"[..])?;
+        batch.dirty = true;
+        Ok(())
+    }
+}

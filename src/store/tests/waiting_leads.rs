@@ -2,7 +2,6 @@
 //! and a damaged row holds up nothing but itself.
 
 use crossbeam_channel::unbounded;
-use redb::ReadableTable;
 
 use crate::clock::Clock;
 use crate::domain::arrival::{Arrival, Form};
@@ -10,12 +9,10 @@ use crate::domain::ids::{AgentName, Customer, JobId, LeadId, TeamName};
 use crate::domain::lead::{Absence, Lead, Reason};
 use crate::domain::submission::Submission;
 use crate::domain::time::Millis;
-use crate::store::batch::{Batch, Transaction};
 use crate::store::leads::GIVEN_OUT;
-use crate::store::{
-    Accept, Accepted, AddAgent, AgentChange, ChangeAgent, CloseLead, Distribute, Finish, LeadOrder, StoreError,
-};
+use crate::store::{Accept, Accepted, AddAgent, AgentChange, ChangeAgent, CloseLead, Distribute, Finish, LeadOrder};
 
+use super::stray::SpoilRow;
 use super::support::{Bench, attempt, flow, form, team};
 
 const HOUR: Millis = Millis::from_secs(3600);
@@ -143,28 +140,8 @@ fn the_leads_of_a_removed_agent_are_handed_over_in_slices_also_over_a_restart_an
     bench.check();
 }
 
-/// Spoils rows, as a damaged file has them.
-#[derive(Debug)]
-struct Spoil {
-    lead: Option<LeadId>,
-    submission_of: Option<LeadId>,
-}
-
-impl Transaction for Spoil {
-    type Outcome = ();
-
-    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
-        if let Some(lead) = self.submission_of {
-            let row = batch.tables.leads.get(lead.get())?.map(|row| row.value().to_vec()).unwrap();
-            let lead: Lead = crate::store::codec::decode(lead, &row)?;
-            batch.tables.submissions.insert(lead.submission.get(), &b"damaged"[..])?;
-        }
-        if let Some(lead) = self.lead {
-            batch.tables.leads.insert(lead.get(), &b"damaged"[..])?;
-        }
-        batch.dirty = true;
-        Ok(())
-    }
+fn spoil(bench: &Bench, table: &'static str, key: u64) {
+    bench.store.ask(SpoilRow { table, key }).unwrap();
 }
 
 #[test]
@@ -175,7 +152,9 @@ fn a_damaged_waiting_lead_holds_up_neither_its_team_nor_the_teams_behind_it() {
     make(&bench, 3, &team(), customer);
     make(&bench, 1, &support, customer);
     let ids: Vec<LeadId> = leads(&bench).into_iter().map(|(id, _)| id).collect();
-    bench.store.ask(Spoil { lead: Some(ids[0]), submission_of: Some(ids[1]) }).unwrap();
+    let submission = bench.store.read().unwrap().lead(ids[1]).unwrap().unwrap().submission;
+    spoil(&bench, "leads", ids[0].get());
+    spoil(&bench, "submissions", submission.get());
     for (agent, team) in [("ann", team()), ("bob", support)] {
         let name = name(agent);
         bench.store.ask(AddAgent { name, team, weight: 1, max: None, max_per_day: None }).unwrap();
@@ -189,7 +168,7 @@ fn a_damaged_waiting_lead_holds_up_neither_its_team_nor_the_teams_behind_it() {
     assert!(bench.store.ask(CloseLead { lead: ids[0] }).is_err());
 
     // Nor do damaged leads of an agent who is removed.
-    bench.store.ask(Spoil { lead: Some(ids[1]), submission_of: None }).unwrap();
+    spoil(&bench, "leads", ids[1].get());
     change(&bench, "ann", AgentChange::Remove);
     let counts = bench.store.read().unwrap().counts().unwrap();
     assert_eq!((counts.leads_unassigned, counts.agents_leaving), (1, 0));
