@@ -38,8 +38,12 @@ pub use trust::Trust;
 /// Bytes that the head of an answer may have.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// How long the rest of an answer is waited for, once its status is known to somebody who only tells.
+/// How long the rest of an answer is waited for where its status is all that counts.
 const REST: Duration = Duration::from_secs(1);
+
+/// How long a connection that nothing goes over is kept. Servers close such connections, some after 5 s, and a request that
+/// meets the close may have been taken: nobody knows.
+const IDLE_MAX: Duration = Duration::from_secs(4);
 
 /// How far one exchange may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +65,15 @@ pub struct Reply {
     pub body: Bytes,
 }
 
+/// The part of an answer that says what came of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decides {
+    /// The status. The body is read as far as it comes within a moment.
+    Status,
+    /// The body, too, which may take until the deadline.
+    Body,
+}
+
 /// What came back to somebody who only wants to tell something.
 #[derive(Debug, Clone)]
 pub struct Told {
@@ -70,6 +83,8 @@ pub struct Told {
     pub headers: HeaderMap,
     /// The beginning of the body, as far as it came.
     pub beginning: Bytes,
+    /// Whether that is all of it.
+    pub is_whole: bool,
 }
 
 /// No whole answer. Names the destination's host, never what was sent.
@@ -146,6 +161,7 @@ impl Outgoing {
         let https = HttpsConnectorBuilder::new().with_tls_config((*trust.tls).clone()).https_or_http().enable_http1();
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_MAX)
             .http1_max_buf_size(HEAD_BYTES_MAX)
             .build(https.wrap_connector(Way::new(reach, proxy)));
         Self { client, has_roots: trust.has_roots, reach }
@@ -167,8 +183,7 @@ impl Outgoing {
     }
 
     /// Tells somebody something: sends one request, within `deadline`, and gives the status and the beginning of the answer,
-    /// `keep` bytes at the most. Once there is a status, whatever becomes of the rest changes nothing: the request was taken,
-    /// or was not.
+    /// `keep` bytes at the most. Where the status decides, whatever becomes of the rest changes nothing.
     ///
     /// # Errors
     /// As [`Outgoing::send`], where no status came.
@@ -177,6 +192,7 @@ impl Outgoing {
         mut request: Request<Full<Bytes>>,
         deadline: Duration,
         keep: usize,
+        decides: Decides,
     ) -> Result<Told, OutgoingError> {
         let host = self.host_of(&request)?;
         let connection = capture_connection(&mut request);
@@ -185,11 +201,14 @@ impl Outgoing {
             Ok(answered) => answered?.into_parts(),
             Err(_) => return Err(late(&connection, host, deadline)),
         };
-        let end = end.min(Instant::now() + REST);
+        let end = match decides {
+            Decides::Status => end.min(Instant::now() + REST),
+            Decides::Body => end,
+        };
         let mut read = BytesMut::new();
         // What has come by then is kept; a connection whose answer was read to its end serves again.
-        let _ = timeout_at(end, beginning(body, keep, &mut read)).await;
-        Ok(Told { status: head.status, headers: head.headers, beginning: read.freeze() })
+        let is_whole = timeout_at(end, beginning(body, keep, &mut read)).await.unwrap_or_default();
+        Ok(Told { status: head.status, headers: head.headers, beginning: read.freeze(), is_whole })
     }
 
     /// The host that a request goes to, with its port if one is given, unless nothing can be sent to it.
@@ -245,18 +264,20 @@ fn late(connection: &CaptureConnection, host: String, deadline: Duration) -> Out
     OutgoingError::Unreachable { host, why: format!("no connection within {} s", deadline.as_secs_f64()) }
 }
 
-/// Reads into `read` as much of `body` as comes, `most` bytes at the most.
-async fn beginning(mut body: Incoming, most: usize, read: &mut BytesMut) {
-    while let Some(Ok(frame)) = body.frame().await {
+/// Reads into `read` as much of `body` as comes, `most` bytes at the most. Says whether that is all of it.
+async fn beginning(mut body: Incoming, most: usize, read: &mut BytesMut) -> bool {
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
         let room = most - read.len();
         if let Ok(data) = frame.into_data() {
             if data.len() > room {
                 read.extend_from_slice(data.get(..room).unwrap_or_default());
-                return;
+                return false;
             }
             read.extend_from_slice(&data);
         }
     }
+    true
 }
 
 /// What lies at the bottom of an error: "connection refused", where the layers above only say "client error".
@@ -361,7 +382,7 @@ mod tests {
             };
             let url = format!("{}://{host}/", if by == "https" { "https" } else { "http" });
             let request = Request::post(&url).body(Full::from("news")).unwrap();
-            let told = tokio::spawn(async move { client.tell(request, BOUNDS.deadline, 8).await });
+            let told = tokio::spawn(async move { client.tell(request, BOUNDS.deadline, 8, Decides::Status).await });
             said.await.unwrap();
             tokio::time::pause();
             let error = told.await.unwrap().unwrap_err();
@@ -388,9 +409,9 @@ mod tests {
         });
         let client = Outgoing::new(Reach::Anywhere).unwrap();
         let request = || Request::post(format!("http://{address}/")).body(Full::default()).unwrap();
-        assert_eq!(client.tell(request(), BOUNDS.deadline, 8).await.unwrap().status, 204);
+        assert_eq!(client.tell(request(), BOUNDS.deadline, 8, Decides::Status).await.unwrap().status, 204);
         let second = request();
-        let asked = tokio::spawn(async move { client.tell(second, BOUNDS.deadline, 8).await });
+        let asked = tokio::spawn(async move { client.tell(second, BOUNDS.deadline, 8, Decides::Status).await });
         told.await.unwrap();
         tokio::time::pause();
         let error = asked.await.unwrap().unwrap_err();
@@ -439,24 +460,76 @@ mod tests {
 
     async fn tell(url: String) -> Result<Told, OutgoingError> {
         let request = Request::post(url).body(Full::default()).unwrap();
-        Outgoing::new(Reach::Anywhere).unwrap().tell(request, BOUNDS.deadline, 8).await
+        Outgoing::new(Reach::Anywhere).unwrap().tell(request, BOUNDS.deadline, 8, Decides::Status).await
+    }
+
+    #[tokio::test]
+    async fn a_body_that_decides_is_waited_for_until_the_deadline() {
+        for (decides, least, most) in
+            [(Decides::Status, Duration::ZERO, 2 * REST), (Decides::Body, 10 * REST, BOUNDS.deadline)]
+        {
+            let (address, answered) = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal", true);
+            let request = Request::post(format!("http://{address}/")).body(Full::default()).unwrap();
+            let client = Outgoing::new(Reach::Anywhere).unwrap();
+            let asked = tokio::spawn(async move { client.tell(request, BOUNDS.deadline, 8, decides).await });
+            answered.await.unwrap();
+            // From here on, time goes by whenever there is nothing else to do.
+            tokio::time::pause();
+            let began = Instant::now();
+            let told = asked.await.unwrap().unwrap();
+            let waited = began.elapsed();
+            tokio::time::resume();
+            assert!(waited >= least && waited <= most, "{decides:?}: {waited:?}");
+            assert!(!told.is_whole && told.status == 200 && &*told.beginning == b"hal", "{told:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_nothing_goes_over_is_not_kept_for_long() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        std::thread::spawn(move || {
+            for socket in listener.incoming() {
+                let (socket, tell) = (socket.unwrap(), tell.clone());
+                std::thread::spawn(move || {
+                    let mut lines = BufReader::new(&socket).lines().map_while(Result::ok);
+                    while lines.any(|line| line.is_empty()) {
+                        (&socket).write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+                        let _ = tell.send(socket.peer_addr().unwrap());
+                    }
+                });
+            }
+        });
+        let client = Outgoing::new(Reach::Anywhere).unwrap();
+        let mut connections = Vec::new();
+        for idle in [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(5)] {
+            tokio::time::pause();
+            tokio::time::advance(idle).await;
+            tokio::time::resume();
+            let request = Request::post(format!("http://{address}/")).body(Full::default()).unwrap();
+            assert_eq!(client.tell(request, BOUNDS.deadline, 8, Decides::Status).await.unwrap().status, 204);
+            connections.push(told.recv().await.unwrap());
+        }
+        assert!(connections[0] == connections[1], "it serves again");
+        assert!(connections[1] != connections[2], "many servers close what is idle after 5 s");
     }
 
     #[tokio::test]
     async fn who_was_told_something_has_answered_with_the_status_whatever_becomes_of_the_rest() {
         let endless = [&b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3e8\r\n"[..], &[b'x'; 1000]].concat();
-        for (answer, keep_open, kept) in [
-            (&b"HTTP/1.1 204 No Content\r\n\r\n"[..], true, ""),
-            (b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody", true, "body"),
-            (b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n123456789", true, "12345678"),
-            (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal", false, "hal"),
-            (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal", true, "hal"),
-            (endless.leak(), true, "xxxxxxxx"),
+        for (answer, keep_open, kept, is_whole) in [
+            (&b"HTTP/1.1 204 No Content\r\n\r\n"[..], true, "", true),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody", true, "body", true),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n123456789", true, "12345678", false),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal", false, "hal", false),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal", true, "hal", false),
+            (endless.leak(), true, "xxxxxxxx", false),
         ] {
             let (address, _) = answering(answer, keep_open);
             let told = tell(format!("http://{address}/")).await.unwrap();
             assert!(told.status.is_success());
-            assert_eq!(&*told.beginning, kept.as_bytes());
+            assert_eq!((&*told.beginning, told.is_whole), (kept.as_bytes(), is_whole));
         }
     }
 
@@ -473,7 +546,7 @@ mod tests {
         let client = Outgoing::new(Reach::PublicOnly).unwrap();
         for host in [address.to_string(), format!("localhost:{}", address.port())] {
             let request = Request::post(format!("http://{host}/")).body(Full::default()).unwrap();
-            let error = client.tell(request, BOUNDS.deadline, 8).await.unwrap_err();
+            let error = client.tell(request, BOUNDS.deadline, 8, Decides::Status).await.unwrap_err();
             assert_eq!(error.to_string(), format!("can't reach {host}: {PRIVATE}"));
         }
         drop(client);

@@ -12,6 +12,8 @@ use crate::domain::ids::GatewayName;
 use crate::gateways::{Access, Accesses};
 use crate::intake::Door;
 
+use super::recipients::secret_header;
+
 /// A gateway that can't be asked, or not listened to.
 #[derive(Debug, thiserror::Error)]
 pub enum NoGateway {
@@ -120,10 +122,5 @@ fn header(
     text: &Secret,
 ) -> Result<HeaderValue, NoGateway> {
     let whole = Secret::new(format!("{prefix}{}", text.expose()));
-    let visible = whole.expose().bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    let header = HeaderValue::from_str(whole.expose()).ok().filter(|_| visible);
-    let mut header =
-        header.ok_or_else(|| NoGateway::NoHeader { gateway: gateway.clone(), key, place: place.place() })?;
-    header.set_sensitive(true);
-    Ok(header)
+    secret_header(&whole).ok_or_else(|| NoGateway::NoHeader { gateway: gateway.clone(), key, place: place.place() })
 }

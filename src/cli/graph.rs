@@ -15,6 +15,8 @@ use serde_json::Value;
 use crate::config::{Meta, Secret};
 use crate::outgoing::{Bounds, Outgoing, OutgoingError, Reach, Reply, without_token};
 
+use super::recipients::secret_header;
+
 /// Meta answers within a second or two; an admin waits in front of it.
 const BOUNDS: Bounds = Bounds { deadline: Duration::from_secs(15), answer_bytes_max: 64 * 1024 };
 
@@ -116,9 +118,7 @@ impl<'a> Graph<'a> {
     /// # Errors
     /// [`GraphError::BadToken`], or TLS that can't be set up.
     pub fn new(meta: &'a Meta, token: Secret) -> Result<Self, GraphError> {
-        let bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
-        let mut bearer = bearer.map_err(|_| GraphError::BadToken)?;
-        bearer.set_sensitive(true);
+        let bearer = secret_header(&Secret::new(format!("Bearer {}", token.expose()))).ok_or(GraphError::BadToken)?;
         Ok(Self { outgoing: Outgoing::new(Reach::Anywhere)?, meta, token, bearer })
     }
 

@@ -151,10 +151,24 @@ fn of_gateway(destination: &DestinationName, rule: &GatewayTexts) -> Result<Cred
 /// A secret as it stands in a header, behind `prefix`.
 fn key(destination: &DestinationName, name: &str, place: &SecretRef, prefix: &str) -> Result<HeaderValue, NoRecipient> {
     let secret = secret(destination, name, place)?;
-    let mut value = HeaderValue::from_str(&format!("{prefix}{}", secret.expose()))
-        .map_err(|_| no_header(destination, name, place))?;
+    let whole = Secret::new(format!("{prefix}{}", secret.expose()));
+    secret_header(&whole).ok_or_else(|| no_header(destination, name, place))
+}
+
+/// A secret as a header's value, marked as sensitive. `None`: it is not of visible ASCII characters alone. Others would be read as
+/// anything by whoever gets them, and would not be found in an answer that repeats them.
+pub(super) fn secret_header(secret: &Secret) -> Option<HeaderValue> {
+    let is_visible = secret.expose().bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    let mut value = HeaderValue::from_str(secret.expose()).ok().filter(|_| is_visible)?;
     value.set_sensitive(true);
-    Ok(value)
+    Some(value)
+}
+
+/// Whether what stands in `header` is kept out of answers: it stands in a place of secrets, or under the name of one. Others, such
+/// as `accept`, have values that any answer may contain.
+fn is_secret(header: &str, place: &SecretRef) -> bool {
+    let names = ["auth", "key", "token", "secret", "cookie", "password", "signature"];
+    !matches!(place, SecretRef::Text(_)) || names.iter().any(|name| header.to_ascii_lowercase().contains(name))
 }
 
 fn no_header(destination: &DestinationName, key: &str, place: &SecretRef) -> NoRecipient {
@@ -195,7 +209,8 @@ fn of_webhook(
     let mut headers = Vec::new();
     for (header, place) in &rule.headers {
         let named = format!("headers.{header}");
-        let value = key(destination, &named, place, "")?;
+        let mut value = key(destination, &named, place, "")?;
+        value.set_sensitive(is_secret(header, place));
         let name: HeaderName = header.parse().map_err(|_| no_header(destination, &named, place))?;
         headers.push((name, value));
     }
@@ -213,4 +228,28 @@ fn secret(destination: &DestinationName, key: &str, place: &SecretRef) -> Result
         key: key.to_owned(),
         place: place.place(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_shows_visible_characters_alone() {
+        let header = |text: &str| secret_header(&Secret::new(text.to_owned()));
+        assert!(header("Bearer a~b").is_some_and(|value| value.is_sensitive()));
+        for text in ["schlüssel-123", "two\nlines", "a\tb", "\u{7f}"] {
+            assert!(header(text).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_a_secret_is_told_by_its_place_or_by_its_name() {
+        let (here, elsewhere) = (SecretRef::Text(Secret::new("a".to_owned())), SecretRef::Env("A".to_owned()));
+        for header in ["authorization", "x-api-key", "X-Shop-Token", "cookie"] {
+            assert!(is_secret(header, &here), "{header}");
+        }
+        assert!(!is_secret("accept", &here) && !is_secret("x-shop", &here));
+        assert!(is_secret("x-shop", &elsewhere));
+    }
 }

@@ -17,8 +17,8 @@ use crate::store::Outgoing;
 
 use super::next::data_of;
 
-/// Bytes that are read of an answer: enough for any error with its details.
-pub(super) const READ_BYTES: usize = 16 << 10;
+/// Bytes that are read of an answer: enough for any error with its details, and for a gateway's whole record of a message.
+pub(super) const READ_BYTES: usize = 256 << 10;
 
 /// Until when a status may tell what became of an attempt, where one is open.
 pub(super) fn awaited(outgoing: &Outgoing, now: Timestamp) -> Option<Timestamp> {

@@ -17,7 +17,7 @@ use crate::domain::gateway::text;
 use crate::domain::mail_reply::MailEnd;
 use crate::domain::pace::Quota;
 use crate::domain::time::{Millis, Timestamp};
-use crate::outgoing::{Mailer, Outgoing, OutgoingError, Reach, Told, Trust, without_token};
+use crate::outgoing::{Decides, Mailer, Outgoing, OutgoingError, Reach, Told, Trust, without_token};
 use crate::signing;
 
 use super::cloud::{self, CloudAnswer};
@@ -122,11 +122,11 @@ impl Sender {
             (None, true) => &self.anywhere,
             (None, false) => &self.public,
         };
-        let keep = match &recipient.credentials {
-            Credentials::Webhook { .. } | Credentials::Smtp { .. } => ANSWER_BYTES,
-            Credentials::Whatsapp { .. } | Credentials::Gateway { .. } => cloud::READ_BYTES,
+        let (keep, decides) = match &recipient.credentials {
+            Credentials::Webhook { .. } | Credentials::Smtp { .. } => (ANSWER_BYTES, Decides::Status),
+            Credentials::Whatsapp { .. } | Credentials::Gateway { .. } => (cloud::READ_BYTES, Decides::Body),
         };
-        match outgoing.tell(request, recipient.rule.timeout.to_duration(), keep).await {
+        match outgoing.tell(request, recipient.rule.timeout.to_duration(), keep, decides).await {
             Ok(told) => Sent::answered(told, &recipient.credentials, now),
             Err(error) => Sent::unanswered(ending_of(&error), error.to_string(), &recipient.credentials),
         }
@@ -135,7 +135,7 @@ impl Sender {
 
 impl Sent {
     fn answered(told: Told, credentials: &Credentials, now: Timestamp) -> Self {
-        let Told { status, headers, beginning } = told;
+        let Told { status, headers, beginning, is_whole } = told;
         let code = status.as_u16();
         let mut asks = retry_after(&headers, now);
         let (exchange, said) = match credentials {
@@ -156,11 +156,17 @@ impl Sent {
                 (cloud::kept(code, &beginning, key), Said::Gateway(answer))
             }
         };
-        let ending = Ending::Answered { status: code, retry_after: asks };
-        Self { ending, exchange, headers, error: None, said }
+        let mut sent =
+            Self { ending: Ending::Answered { status: code, retry_after: asks }, exchange, headers, error: None, said };
+        if !is_whole && !matches!(sent.said, Said::Nothing) {
+            // The part that did not come may say the opposite.
+            sent.error = Some(format!("{}, and the rest of the answer did not come", sent.why()));
+            sent.ending = Ending::Unknown;
+        }
+        sent
     }
 
-    fn unanswered(ending: Ending, error: String, credentials: &Credentials) -> Self {
+    pub(super) fn unanswered(ending: Ending, error: String, credentials: &Credentials) -> Self {
         let said = match credentials {
             Credentials::Webhook { .. } | Credentials::Smtp { .. } => Said::Nothing,
             Credentials::Whatsapp { .. } => Said::Cloud(CloudAnswer::default()),
@@ -198,7 +204,11 @@ impl Sent {
                 let name = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
                 let said = match &self.said {
                     Said::Nothing | Said::Mail(_) => None,
-                    Said::Cloud(cloud) => cloud.error.map(|error| format!(", {}", error.why())),
+                    Said::Cloud(CloudAnswer { error: Some(error), .. }) => Some(format!(", {}", error.why())),
+                    Said::Cloud(CloudAnswer { wamid: None, .. }) if (200..300).contains(&status) => {
+                        Some(", which names no message".to_owned())
+                    }
+                    Said::Cloud(_) => None,
                     Said::Gateway(answer) => answer.objection.as_deref().map(words),
                 };
                 let said = said.unwrap_or_default();
@@ -263,7 +273,8 @@ fn bare(value: &HeaderValue) -> &str {
 
 /// An answer without the secrets of headers: some repeat what they were sent.
 fn without_headers(answer: &str, headers: &[(HeaderName, HeaderValue)]) -> String {
-    let secrets = headers.iter().flat_map(|(_, value)| [value.to_str().unwrap_or_default(), bare(value)]);
+    let secrets = headers.iter().filter(|(_, value)| value.is_sensitive());
+    let secrets = secrets.flat_map(|(_, value)| [value.to_str().unwrap_or_default(), bare(value)]);
     let secrets = secrets.filter(|secret| secret.len() >= SECRET_BYTES_MIN);
     secrets.fold(answer.to_owned(), |answer, secret| without_token(&answer, secret))
 }
@@ -301,6 +312,8 @@ pub(super) fn date(text: &str) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::ACCEPT;
+
     use super::*;
 
     #[test]
@@ -323,11 +336,16 @@ mod tests {
 
     #[test]
     fn no_answer_is_kept_with_what_we_showed() {
-        let header = |text: &str| HeaderValue::from_str(text).unwrap();
+        let header = |text: &str| {
+            let mut value = HeaderValue::from_str(text).unwrap();
+            value.set_sensitive(true);
+            value
+        };
         let told = |said: &'static str| Told {
             status: StatusCode::BAD_REQUEST,
             headers: HeaderMap::new(),
             beginning: Bytes::from_static(said.as_bytes()),
+            is_whole: true,
         };
         let now = Timestamp::from_millis(0);
         let said = r#"{"success":false,"message":"Invalid API key SECRET-12345, Bearer SECRET-12345"}"#;
@@ -341,9 +359,14 @@ mod tests {
         let webhook = Credentials::Webhook {
             endpoint: super::super::Endpoint::new("https://crm.example/".parse().unwrap(), false),
             keys: Vec::new(),
-            headers: vec![(AUTHORIZATION, header("Basic SECRET-12345")), (USER_AGENT, header("no"))],
+            headers: vec![
+                (AUTHORIZATION, header("Basic SECRET-12345")),
+                (USER_AGENT, header("no")),
+                (ACCEPT, HeaderValue::from_static("application/json")),
+            ],
         };
-        let sent = Sent::answered(told("no: SECRET-12345 is no key, nor Basic SECRET-12345"), &webhook, now);
-        assert_eq!(&*sent.exchange.answer, "no: … is no key, nor …");
+        let answer = "no: SECRET-12345 is no key, nor Basic SECRET-12345; the application is wrong";
+        let sent = Sent::answered(told(answer), &webhook, now);
+        assert_eq!(&*sent.exchange.answer, "no: … is no key, nor …; the application is wrong");
     }
 }

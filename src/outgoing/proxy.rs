@@ -20,7 +20,6 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
 use hyper::{Request, StatusCode, Uri};
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::SocksV5;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -28,9 +27,8 @@ use tower_service::Service;
 use zeroize::Zeroizing;
 
 use super::reach::Resolver;
-use super::{Outgoing, Reach, Trust, cause};
+use super::{Outgoing, Reach, Trust, race};
 
-type Tcp = HttpConnector<Resolver>;
 type Socket = TokioIo<TcpStream>;
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -89,7 +87,7 @@ impl fmt::Debug for Proxy {
 /// How a destination is connected to.
 #[derive(Clone)]
 pub(super) struct Way {
-    tcp: Tcp,
+    resolver: Resolver,
     proxy: Option<Arc<Proxy>>,
 }
 
@@ -105,11 +103,8 @@ impl Way {
     pub(super) fn new(reach: Reach, proxy: Option<&Proxy>) -> Self {
         // The proxy itself was named by whoever runs this machine.
         let reach = if proxy.is_some() { Reach::Anywhere } else { reach };
-        let mut tcp = HttpConnector::new_with_resolver(Resolver::new(reach));
-        tcp.enforce_http(false);
-        // Without it, a head and a body that leave as two packets may wait for each other.
-        tcp.set_nodelay(true);
-        Self { tcp, proxy: proxy.map(|proxy| Arc::new(Proxy { client: OnceLock::new(), ..proxy.clone() })) }
+        let resolver = Resolver::new(reach);
+        Self { resolver, proxy: proxy.map(|proxy| Arc::new(Proxy { client: OnceLock::new(), ..proxy.clone() })) }
     }
 }
 
@@ -118,21 +113,21 @@ impl Service<Uri> for Way {
     type Error = Failure;
     type Future = Pin<Box<dyn Future<Output = Result<Socket, Failure>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        self.tcp.poll_ready(context).map_err(Into::into)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
+        let resolver = self.resolver.clone();
         let Some(proxy) = self.proxy.clone() else {
-            let connecting = self.tcp.call(to);
-            return Box::pin(async { connecting.await.map_err(Into::into) });
+            return Box::pin(async move { connect(&resolver, &to).await.map_err(Into::into) });
         };
-        let tcp = self.tcp.clone();
         Box::pin(async move {
-            let led = if proxy.url.scheme_str() == Some("socks5") {
-                proxy.by_socks(tcp, &to).await
-            } else {
-                proxy.by_connect(tcp, &to).await
+            let connected = connect(&resolver, &proxy.url).await;
+            let led = match connected {
+                Err(error) => Err(format!("can't be reached: {error}")),
+                Ok(socket) if proxy.url.scheme_str() == Some("socks5") => proxy.by_socks(socket, &to).await,
+                Ok(socket) => proxy.by_connect(socket, &to).await,
             };
             let host = || proxy.url.authority().map(ToString::to_string).unwrap_or_default();
             led.map_err(|why| NoWay { proxy: host(), why }.into())
@@ -142,8 +137,7 @@ impl Service<Uri> for Way {
 
 impl Proxy {
     /// Asks for a tunnel to `to`.
-    async fn by_connect(&self, mut tcp: Tcp, to: &Uri) -> Result<Socket, String> {
-        let socket = tcp.call(self.url.clone()).await.map_err(|error| unreachable(&error))?;
+    async fn by_connect(&self, socket: Socket, to: &Uri) -> Result<Socket, String> {
         let broke = |error: &dyn Error| format!("broke off when asked for {}: {error}", place(to));
         let (mut asking, connection) =
             http1::handshake::<_, Empty<Bytes>>(socket).await.map_err(|error| broke(&error))?;
@@ -174,8 +168,7 @@ impl Proxy {
     }
 
     /// Asks for a way to `to` by SOCKS.
-    async fn by_socks(&self, mut tcp: Tcp, to: &Uri) -> Result<Socket, String> {
-        let socket = tcp.call(self.url.clone()).await.map_err(|error| unreachable(&error))?;
+    async fn by_socks(&self, socket: Socket, to: &Uri) -> Result<Socket, String> {
         let mut socks = SocksV5::new(self.url.clone(), Made(Some(socket)));
         let auth = self.auth.as_ref().and_then(|auth| auth.split_once(':'));
         if let Some((user, password)) = auth {
@@ -215,14 +208,22 @@ impl Service<Uri> for Made {
     }
 }
 
-fn unreachable(error: &(dyn Error + 'static)) -> String {
-    format!("can't be reached: {}", cause(error))
+/// Connects to whichever address of the host of `to` answers.
+async fn connect(resolver: &Resolver, to: &Uri) -> io::Result<Socket> {
+    let addresses = resolver.addresses(to.host().unwrap_or_default(), port(to)).await?;
+    let tcp = race::connect(&addresses).await?;
+    // Without it, a head and a body that leave as two packets may wait for each other.
+    tcp.set_nodelay(true)?;
+    Ok(TokioIo::new(tcp))
 }
 
 /// Host and port, the latter also where it goes without saying.
 fn place(to: &Uri) -> String {
-    let port = to.port_u16().unwrap_or(if to.scheme_str() == Some("https") { 443 } else { 80 });
-    format!("{}:{port}", to.host().unwrap_or_default())
+    format!("{}:{}", to.host().unwrap_or_default(), port(to))
+}
+
+fn port(to: &Uri) -> u16 {
+    to.port_u16().unwrap_or(if to.scheme_str() == Some("https") { 443 } else { 80 })
 }
 
 #[cfg(test)]
@@ -233,7 +234,10 @@ mod tests {
 
     use http_body_util::Full;
 
+    use tokio::time::timeout;
+
     use super::super::Bounds;
+    use super::super::race::tests::mute;
     use super::*;
 
     const BOUNDS: Bounds = Bounds { deadline: std::time::Duration::from_secs(15), answer_bytes_max: 1000 };
@@ -267,6 +271,18 @@ mod tests {
         let client = proxy.client(&Trust::load().unwrap(), Reach::PublicOnly).clone();
         let request = Request::post(url).body(Full::default()).unwrap();
         client.send(request, BOUNDS).await.map(|reply| reply.status.as_u16()).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_host_is_reached_at_whichever_of_its_addresses_answers() {
+        let (mute, _kept) = mute();
+        let port = mute.port();
+        let listener = TcpListener::bind(("127.0.0.2", port)).unwrap();
+        let mut way = Way::new(Reach::Anywhere, None);
+        way.resolver.fixed = vec![mute.ip(), "127.0.0.2".parse().unwrap()];
+        let connected = timeout(BOUNDS.deadline, way.call(format!("http://crm.example:{port}/").parse().unwrap()));
+        let socket = connected.await.expect("within the deadline").unwrap();
+        assert_eq!(socket.inner().peer_addr().unwrap(), listener.local_addr().unwrap());
     }
 
     #[tokio::test]

@@ -1,8 +1,8 @@
 //! A connection to whichever address of a host answers (RFC 8305, 5). A host may have addresses that nobody answers at, as where
 //! IPv6 leads nowhere: one after the other, the first of those would take all the time that there is.
 //!
-//! Requests have the same from their client; this is for those who connect themselves. Which addresses may be connected to is
-//! `super::reach`'s, how long all of it may take the caller's.
+//! Requests and mails connect like this. Which addresses may be connected to is `super::reach`'s, how long all of it may take
+//! the caller's.
 
 use std::io;
 use std::net::SocketAddr;
@@ -41,7 +41,7 @@ pub(super) async fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use tokio::net::TcpSocket;
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     /// An address that answers nobody: the queue of its listener is full. Both are to be kept.
-    fn mute() -> (SocketAddr, impl Sized) {
+    pub(in crate::outgoing) fn mute() -> (SocketAddr, impl Sized) {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(1).unwrap();

@@ -3,16 +3,11 @@
 //! What is checked is the address that is then connected to. A name that leads somewhere else the next time it is looked up
 //! (DNS rebinding) gains nothing by that.
 
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::vec;
 
 use hyper::Uri;
-use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
-use tower_service::Service;
+use tokio::net::lookup_host;
 
 use crate::domain::address::{is_public, literal};
 
@@ -52,37 +47,45 @@ impl Reach {
 }
 
 /// Looks names up as the system does, and gives the addresses within reach.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Resolver {
-    system: GaiResolver,
     reach: Reach,
+    /// Addresses that every name has.
+    #[cfg(test)]
+    pub(super) fixed: Vec<IpAddr>,
 }
 
 impl Resolver {
-    pub(super) fn new(reach: Reach) -> Self {
-        Self { system: GaiResolver::new(), reach }
-    }
-}
-
-impl Service<Name> for Resolver {
-    type Response = vec::IntoIter<SocketAddr>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.system.poll_ready(context)
+    pub(super) const fn new(reach: Reach) -> Self {
+        Self {
+            reach,
+            #[cfg(test)]
+            fixed: Vec::new(),
+        }
     }
 
-    fn call(&mut self, name: Name) -> Self::Future {
-        let (asked, reach) = (self.system.call(name), self.reach);
-        Box::pin(async move {
-            let all: Vec<SocketAddr> = asked.await?.collect();
-            let within: Vec<SocketAddr> = all.iter().copied().filter(|address| reach.allows(address.ip())).collect();
-            if within.is_empty() && !all.is_empty() {
-                return Err(io::Error::other(reach.why_not()));
-            }
-            Ok(within.into_iter())
-        })
+    /// The addresses of `host`, a name or an address itself, at `port`.
+    ///
+    /// # Errors
+    /// Where the name is not known, or all that it leads to is out of reach.
+    pub(super) async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let all = self.look_up(host, port).await?;
+        let within: Vec<SocketAddr> = all.iter().copied().filter(|address| self.reach.allows(address.ip())).collect();
+        if within.is_empty() && !all.is_empty() {
+            return Err(io::Error::other(self.reach.why_not()));
+        }
+        Ok(within)
+    }
+
+    async fn look_up(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        #[cfg(test)]
+        if !self.fixed.is_empty() {
+            return Ok(self.fixed.iter().map(|address| SocketAddr::new(*address, port)).collect());
+        }
+        if let Some(address) = literal(host) {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        Ok(lookup_host((host, port)).await?.collect())
     }
 }
 
@@ -95,8 +98,7 @@ mod tests {
     use super::*;
 
     async fn resolved(reach: Reach) -> io::Result<Vec<SocketAddr>> {
-        let name: Name = "localhost".parse().unwrap();
-        Ok(Resolver::new(reach).call(name).await?.collect())
+        Resolver::new(reach).addresses("localhost", 9).await
     }
 
     #[tokio::test]

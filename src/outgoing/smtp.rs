@@ -11,15 +11,13 @@
 
 mod wire;
 
-use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use hyper_util::client::legacy::connect::dns::Name;
 use lettre::address::Envelope;
 use lettre::transport::smtp;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
@@ -32,17 +30,21 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tower_service::Service;
 use wire::{Socket, Wire};
 
 use super::reach::Resolver;
 use super::{OutgoingError, REST, Reach, Trust, cause, race, without_token};
-use crate::domain::address::literal;
 use crate::domain::mail::MailTls;
 use crate::domain::mail_reply::{MailEnd, Reply, Stage};
 
 /// Bytes of one reply in the clear (RFC 5321, 4.5.3.1.5, has 512 for each of its lines).
 const REPLY_BYTES_MAX: usize = 16 << 10;
+
+/// `lettre`'s words for a server that closes instead of replying.
+const NO_MORE: &str = "incomplete response";
+
+/// Characters of the cause that an exchange broke off for.
+const CAUSE_CHARS: usize = 160;
 
 /// A mail server, and how it is spoken to.
 #[derive(Clone, Copy)]
@@ -99,7 +101,7 @@ impl Mailer {
             Ok(reply) => Failure::replied(Stage::Content, reply.code().into(), told(&reply)),
             Err(failure) => failure,
         };
-        Mailed { end, said: server.without_password(&said), error }
+        Mailed { end, said: server.without_password(&said), error: error.map(|why| server.without_password(&why)) }
     }
 
     /// Says `mail` over a `connection`, and gives the reply to it. `stage` is how far it came.
@@ -127,7 +129,10 @@ impl Mailer {
         if server.tls != MailTls::None && !self.trust.has_roots {
             return Err(Failure::broken(Stage::Connect, OutgoingError::NoRoots.to_string()));
         }
-        let addresses = server.addresses().await.map_err(|error| unreachable(&error))?;
+        let addresses = Resolver::new(server.reach)
+            .addresses(server.host, server.port)
+            .await
+            .map_err(|error| unreachable(&error))?;
         let mut tcp = race::connect(&addresses).await.map_err(|error| unreachable(&error))?;
         tcp.set_nodelay(true).map_err(|error| unreachable(&error))?;
         let client = match tcp.local_addr().map_err(|error| unreachable(&error))?.ip() {
@@ -201,10 +206,7 @@ async fn read_reply(stage: Stage, server: MailServer<'_>, tcp: &mut TcpStream) -
             let is_one = lines.by_ref().filter(|line| is_last(line)).count() == 1;
             let text = String::from_utf8_lossy(&read).into_owned();
             let reply: Option<Response> = text.parse().ok().filter(|_| is_one);
-            let Some(reply) = reply else {
-                let why = format!("{} says what is no reply, or more than it was asked", server.place());
-                return Err(Failure::broken(stage, why));
-            };
+            let Some(reply) = reply else { return Err(Failure::no_reply(stage, server)) };
             if !reply.is_positive() {
                 return Err(Failure::replied(stage, reply.code().into(), told(&reply)));
             }
@@ -279,10 +281,14 @@ impl Failure {
     }
 
     fn broke(stage: Stage, server: MailServer<'_>, error: &(dyn std::error::Error + 'static)) -> Self {
-        Self::broken(
-            stage,
-            format!("the exchange with {} broke off at {}: {}", server.place(), stage.words(), cause(error)),
-        )
+        let cause: String = cause(error).chars().filter(|c| !c.is_control()).take(CAUSE_CHARS).collect();
+        Self::broken(stage, format!("the exchange with {} broke off at {}: {cause}", server.place(), stage.words()))
+    }
+
+    /// No reply can be read out of what the server says. The words are our own: the server's may repeat anything.
+    fn no_reply(stage: Stage, server: MailServer<'_>) -> Self {
+        let (place, stage_words) = (server.place(), stage.words());
+        Self::broken(stage, format!("{place} says what is no reply, or more than it was asked, at {stage_words}"))
     }
 
     /// What `lettre` says: a negative reply, or none.
@@ -292,6 +298,7 @@ impl Failure {
                 let text = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
                 Self::replied(stage, code.into(), text)
             }
+            None if error.is_response() && cause(error) != NO_MORE => Self::no_reply(stage, server),
             None => Self::broke(stage, server, error),
         }
     }
@@ -301,19 +308,6 @@ impl MailServer<'_> {
     /// For people.
     fn place(&self) -> String {
         format!("{}:{}", self.host, self.port)
-    }
-
-    /// The addresses within reach.
-    async fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        if let Some(address) = literal(self.host) {
-            let within = self.reach.allows(address).then(|| SocketAddr::new(address, self.port));
-            return within.map(|address| vec![address]).ok_or_else(|| io::Error::other(self.reach.why_not()));
-        }
-        let name: Name = self.host.parse().map_err(io::Error::other)?;
-        let mut resolver = Resolver::new(self.reach);
-        poll_fn(|context| resolver.poll_ready(context)).await?;
-        let found = resolver.call(name).await?;
-        Ok(found.map(|address| SocketAddr::new(address.ip(), self.port)).collect())
     }
 
     /// `text` without the password, also as it is put for the server.

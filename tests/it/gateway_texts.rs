@@ -1,10 +1,13 @@
 //! Texts through an unofficial gateway, which takes few of them: who is written to, what goes first, what goes together, what
 //! comes too late, and how fast it may be asked.
 
-use serde_json::Value;
+use std::time::Duration;
+
+use serde_json::{Value, json};
 
 use crate::support::form::Form;
 use crate::support::gateway::{Gateway, KEY, KINDS, Kind};
+use crate::support::graph::{Asked, Graph, json as answer};
 use crate::support::{BOOKING_FLOW, PLAIN_FLOW, Server, eventually, in_days};
 
 /// What customers hear of their bookings. `more` goes into the table, before its messages.
@@ -87,6 +90,27 @@ fn each_kind_of_gateway_carries_a_confirmation_and_a_session_that_drops_only_del
         wait_until_all_are(&server, "thanks", 2, "done");
         assert_eq!(shop.sent().len(), 2);
     }
+}
+
+#[test]
+fn a_no_in_a_body_that_comes_late_is_heard() {
+    let says_no = |asked: &Asked| {
+        let is_text = asked.line.starts_with("POST /api/sendText");
+        answer(200, &if is_text { json!({"error": true, "message": "no"}) } else { json!({"status": "WORKING"}) })
+    };
+    let shop = Graph::answering_slowly(Duration::from_millis(1500), says_no);
+    let table = format!(
+        "\n[gateways.shop]\nkind = \"waha\"\nurl = \"http://{}\"\nallow_private = true\nsession = \"shop\"\n\
+         api_key = \"text:{KEY}\"\nwebhook_secret = \"text:{KEY}\"\ncheck = \"1h\"\nrate = \"1000/s\"\n",
+        shop.address()
+    );
+    let server = serve("\"thanks\"", &[], &format!("{table}{}", thanks("")));
+    books(&server, "one", &in_days(3), "09:00");
+    let row = eventually("the attempt is noted", || {
+        deliveries(&server, "thanks").into_iter().find(|row| row["attempts"].as_u64() >= Some(1))
+    });
+    assert!(row["state"] == "scheduled" || row["state"] == "running", "{row}");
+    assert_eq!(row["last_error"], "answered 200 OK: no");
 }
 
 #[test]

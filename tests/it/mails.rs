@@ -182,6 +182,28 @@ fn stopped(server: &Server, ops: &World) -> String {
 }
 
 #[test]
+fn a_reply_that_is_none_and_repeats_the_password_is_shown_nowhere() {
+    for tls in [Tls::Starttls, Tls::Implicit] {
+        let mail = MailServer::saying(tls, |line| {
+            (line.verb() == "AUTH").then(|| format!("xx rejected {PASSWORD}: {}", line.text))
+        });
+        let ops = World::well();
+        let server = in_trouble(&mail, &ops, "");
+        let failed = eventually("an attempt is noted", || {
+            server.rows(&["deliveries", "--limit", "0"]).into_iter().find(|row| row["last_error"].is_string())
+        });
+        let asked = mail.lines().into_iter().find(|line| line.verb() == "AUTH").unwrap();
+        let encoded = asked.text.rsplit(' ').next().unwrap().to_owned();
+        assert!(failed["last_error"].as_str().unwrap().contains("says what is no reply"), "{failed}");
+        let shown = server.cli(&["deliveries", "show", &failed["id"].to_string(), "--json"]).out;
+        let tested = server.cli(&["destinations", "test", "inbox"]);
+        for text in [shown, server.log(), tested.out, tested.err] {
+            assert!(!text.contains(PASSWORD) && !text.contains(&encoded), "{text}");
+        }
+    }
+}
+
+#[test]
 fn a_wrong_password_stops_the_destination_with_one_alert_and_is_shown_nowhere() {
     // A server that repeats what it was told.
     let mail = MailServer::saying(Tls::Starttls, |line| {

@@ -3,6 +3,7 @@
 
 use std::sync::Mutex;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -183,6 +184,48 @@ fn limits_delay_this_message_or_the_destination() {
 fn gap_of(job: &Value) -> i64 {
     let at = |number: usize| job["history"][number]["started_at"].as_str().unwrap().parse::<Timestamp>().unwrap();
     at(1).as_millisecond() - at(0).as_millisecond()
+}
+
+/// Longer than the status alone is waited for.
+const LATE: Duration = Duration::from_millis(1500);
+
+#[test]
+fn an_answer_whose_body_comes_late_is_read_to_its_end() {
+    let graph = Graph::answering_slowly(LATE, |_| taken("wamid.1"));
+    let server = telling(&graph, "status_wait = \"100ms\"");
+    books(&server, "a");
+    let job = delivery(&server, "it is delivered", is("done"));
+    assert_eq!((&job["message"]["wamid"], &job["attempts"]), (&json!("wamid.1"), &json!(1)));
+    assert_eq!(graph.asked().len(), 1, "the customer reads it once");
+
+    let graph = Graph::answering_slowly(LATE, |_| refused(400, 190));
+    let server = telling(&graph, "");
+    books(&server, "a");
+    let stopped = eventually("the destination is stopped", || {
+        server.rows(&["destinations", "list"]).into_iter().find(|row| row["state"] == "disabled")
+    });
+    assert!(stopped["disabled_reason"].as_str().unwrap().contains("error 190"), "{stopped}");
+    assert!(server.rows(&["dead", "list"]).is_empty());
+}
+
+#[test]
+fn an_answer_that_does_not_come_whole_says_nothing_about_the_message() {
+    let whole = String::from_utf8(taken("wamid.1")).unwrap();
+    let (head, body) = whole.split_once("\r\n\r\n").unwrap();
+    for status in ["200", "400"] {
+        let broken = format!("{}\r\n\r\n{}", head.replacen("200", status, 1), &body[..10]);
+        let graph = Graph::answering(move |_| broken.clone().into_bytes());
+        let server = telling(&graph, "");
+        books(&server, "a");
+        let sent = first_sent(&graph);
+        let job = delivery(&server, "the attempt is noted", |job| job["attempts"] == 1);
+        assert_eq!((&job["state"], &job["message"]["status"]), (&json!("scheduled"), &json!("unknown")), "{status}");
+        assert!(job["last_error"].as_str().unwrap().ends_with("the rest of the answer did not come"), "{job}");
+        let callback = &sent["biz_opaque_callback_data"];
+        hears(&server, json!({"id": "wamid.1", "status": "sent", "biz_opaque_callback_data": callback}));
+        assert_eq!(delivery(&server, "the status settles it", is("done"))["attempts"], 1);
+        assert!(graph.asked().is_empty(), "sent once");
+    }
 }
 
 #[test]

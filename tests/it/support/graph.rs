@@ -1,9 +1,10 @@
 //! A stand-in for the Graph API: answers what the story says, and remembers what it was asked.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -43,6 +44,11 @@ impl Graph {
     /// Answers each request with these bytes.
     pub fn answering(answer: impl Fn(&Asked) -> Vec<u8> + Send + 'static) -> Self {
         Self::start("http", move |socket, asked| serve(socket, &answer, asked))
+    }
+
+    /// Answers each request with the head of these bytes, and with the rest only `pause` later.
+    pub fn answering_slowly(pause: Duration, answer: impl Fn(&Asked) -> Vec<u8> + Send + 'static) -> Self {
+        Self::start("http", move |socket, asked| serve(Slow { socket, pause }, &answer, asked))
     }
 
     /// Answers with these bytes, one after the other, and with the last ones from then on.
@@ -121,6 +127,34 @@ pub fn json(status: u16, body: &serde_json::Value) -> Vec<u8> {
     let body = body.to_string();
     let head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-type: application/json");
     format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// A connection over which the body of an answer comes later than its head.
+struct Slow {
+    socket: TcpStream,
+    pause: Duration,
+}
+
+impl Read for Slow {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.read(buffer)
+    }
+}
+
+impl Write for Slow {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4);
+        self.socket.write_all(&bytes[..end])?;
+        // Nothing comes: the client waits. Ends early where it leaves.
+        self.socket.set_read_timeout(Some(self.pause))?;
+        let _ = self.socket.read(&mut [0]);
+        self.socket.write_all(&bytes[end..])?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
 }
 
 /// One request, one answer, the end of the connection.
