@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::event::EventKind;
 use super::time::Timestamp;
 
+/// A session that was called so often while it was starting is told of as down.
+const PUSHES_TOLD: u32 = 2;
+
 /// The name of a session as it stands in a path.
 #[must_use]
 pub fn encoded(session: &str) -> String {
@@ -95,6 +98,8 @@ pub struct Standing {
     pub waits_for_person: bool,
     /// How often it was restarted because nothing came, and nothing has come since.
     pub silences: u32,
+    /// How often it was called because it had been starting for too long, and it has not been up since.
+    pub pushes: u32,
 }
 
 /// One line of a gateway's history.
@@ -187,7 +192,14 @@ impl Standing {
             alert: None,
             waits_for_person: false,
             silences: 0,
+            pushes: 0,
         }
+    }
+
+    /// Whether it has been starting for so long that calls alone do not help.
+    #[must_use]
+    pub const fn is_stuck(&self) -> bool {
+        matches!(self.condition, Condition::Starting) && self.pushes >= PUSHES_TOLD
     }
 
     /// What to do about it; empty where nothing is wrong.
@@ -197,6 +209,10 @@ impl Standing {
             Condition::Up if self.silences > 0 => {
                 "it says that it is connected, but nothing comes: look whether the phone still lists it under linked \
                  devices, and whether its webhook points here"
+            }
+            Condition::Starting if self.is_stuck() => {
+                "it has been starting for long, and calls do not help: look at the gateway's own dashboard, a code may \
+                 wait there to be scanned"
             }
             Condition::Up | Condition::Unasked | Condition::Starting => "",
             Condition::NeedsPerson => {

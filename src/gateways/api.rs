@@ -10,7 +10,7 @@ use hyper::{Method, Request, StatusCode};
 use serde_json::Value;
 
 use crate::domain::gateway::session::{Answer, Look};
-use crate::domain::gateway::{Call, GatewayKind, encoded};
+use crate::domain::gateway::{Call, GatewayKind, encoded, text};
 use crate::domain::time::Millis;
 use crate::outgoing::{Bounds, Outgoing, OutgoingError, Reach, Reply, Trust};
 
@@ -120,9 +120,7 @@ fn health_in(access: &Access, reply: &Reply) -> Health {
 
 fn answer_in(access: &Access, reply: &Reply) -> Answer {
     let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-    let says_no = body.get("success") == Some(&Value::Bool(false))
-        || body.get("error").is_some_and(|error| !matches!(error, Value::Null | Value::Bool(false)));
-    if !reply.status.is_success() || says_no {
+    if !reply.status.is_success() || text::objection(&body).is_some() {
         return Answer::Failed(failure(access, reply.status, &body));
     }
     let places = match access.rule.kind {
@@ -147,8 +145,7 @@ fn text_at(body: &Value, places: &[&str]) -> Option<String> {
 
 /// What went wrong, with the gateway's own words as far as they hold no key.
 fn failure(access: &Access, status: StatusCode, body: &Value) -> String {
-    let words = text_at(body, &["/message", "/error", "/error/message", "/response/message"]);
-    let words = words.and_then(|words| access.without_keys(&words));
+    let words = text::words(body).and_then(|words| access.without_keys(words));
     let name = status.canonical_reason().map(|name| format!(" {name}")).unwrap_or_default();
     let words: String = words.unwrap_or_default().chars().filter(|c| !c.is_control()).take(WORDS).collect();
     let status = status.as_u16();

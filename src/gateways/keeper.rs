@@ -64,7 +64,7 @@ impl Keeper {
             tokio::select! {
                 changed = self.told.changed() => match changed {
                     Ok(()) => self.renew(),
-                    Err(_) => return,
+                    Err(_) => return self.show_as(f64::NAN),
                 },
                 Ok(()) = self.news.changed() => self.heed().await,
                 Some(order) = self.orders.recv() => self.carry_out(order).await,
@@ -173,8 +173,7 @@ impl Keeper {
     async fn keep(&mut self, step: Step) {
         self.tell(&step);
         let standing = self.session.standing().clone();
-        let up = if standing.condition == Condition::Up { 1.0 } else { 0.0 };
-        metrics::gauge!("flowgate_gateway_up", "gateway" => self.name.as_str().to_owned()).set(up);
+        self.show_as(if standing.condition == Condition::Up { 1.0 } else { 0.0 });
         let is_new = step.changed || !step.entries.is_empty() || step.tell.is_some();
         let mut note = match self.pending.take() {
             Some(pending) => pending,
@@ -194,6 +193,11 @@ impl Keeper {
             }
             self.pending = Some(note);
         }
+    }
+
+    /// Sets its figure. One that is gone from the config has none: no rule finds it down for ever.
+    fn show_as(&self, up: f64) {
+        metrics::gauge!("flowgate_gateway_up", "gateway" => self.name.as_str().to_owned()).set(up);
     }
 
     fn tell(&self, step: &Step) {

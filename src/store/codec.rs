@@ -193,9 +193,10 @@ mod tests {
             alert: Some(gateway::Alert::NeedsPerson),
             waits_for_person: true,
             silences: 2,
+            pushes: 1,
             ..gateway::Standing::unasked(gateway::GatewayKind::Evolution, Timestamp::from_millis(300))
         };
-        assert_eq!(hex(&encode(&standing).unwrap()), "010207756e61736b656404ac020101010220616ed9");
+        assert_eq!(hex(&encode(&standing).unwrap()), "010207756e61736b656404ac020101010201b291b29e");
         let entry = gateway::Entry {
             at: Timestamp::from_millis(300),
             state: "close".into(),

@@ -87,6 +87,32 @@ fn a_session_that_drops_is_brought_back_by_the_call_that_fits_and_told_of_once()
 }
 
 #[test]
+fn a_session_that_starts_for_ever_is_told_of_and_no_code_is_taken_away_for_ever() {
+    for kind in KINDS {
+        let (shop, ops) = (Gateway::start(kind), ops());
+        let server = serve(&ops, &shop.config(OFTEN));
+        wait_for(&server, "condition", "up");
+        shop.stick();
+        wait_for(&server, "alert", "down");
+        eventually("ops is told", || (kinds_told(&ops) == ["gateway.down"]).then_some(()));
+        let hints = server.row(&["status"])["hints"].to_string();
+        assert!(hints.contains("a code may wait there to be scanned"), "{hints}");
+        if kind == Kind::Evolution {
+            wait_for(&server, "condition", "needs_person");
+            let calls = shop.calls();
+            more_looks(&shop, 50);
+            assert_eq!((calls.len(), shop.calls().len()), (3, 3), "each would replace the code");
+            eventually("ops is told", || (kinds_told(&ops).len() == 2).then_some(()));
+            assert_eq!(kinds_told(&ops)[1], "gateway.needs_person");
+        }
+        shop.scan();
+        eventually("it is well again", || {
+            Some(gateway(&server)).filter(|row| row["condition"] == "up" && row["alert"].is_null())
+        });
+    }
+}
+
+#[test]
 fn a_stopped_waha_session_is_started() {
     let (shop, ops) = (Gateway::start(Kind::Waha), ops());
     let server = serve(&ops, &shop.config(OFTEN));
@@ -208,6 +234,11 @@ fn a_gateway_that_refuses_our_key_needs_somebody_and_one_that_is_gone_is_down() 
     configure(&server, &ops, "");
     server.row(&["reload"]);
     assert!(server.rows(&["gateways", "list"]).is_empty());
+    // It is no longer down, as an alert rule would find it for ever.
+    eventually("its figure is gone", || {
+        let counted = crate::support::get(server.admin_address(), "/metrics");
+        (!counted.text().contains("flowgate_gateway_up{gateway=\"shop\"} 0")).then_some(())
+    });
     assert_eq!(server.cli(&["gateways", "show", "shop"]).code, 3);
     assert_eq!(server.cli(&["gateways", "restart", "shop"]).code, 3);
 }

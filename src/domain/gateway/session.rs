@@ -7,6 +7,8 @@
 //!   make the next code, and take away the one that is being scanned.
 //! - `connected` is not believed for ever: where nothing came for `silent_after`, and then twice, four times as long, the
 //!   session is restarted. The first time may be a quiet day and is no alert.
+//! - One that has been starting for too long is called, and told of as down once a second call was needed. Evolution API says
+//!   the same while a code waits to be scanned: there, a few calls are all.
 //! - An alert goes out once, when it begins; "needs a person" may follow "is down". Its end is quiet.
 
 use std::time::Duration;
@@ -19,6 +21,8 @@ use crate::domain::time::{Millis, Timestamp};
 const UNANSWERED: u32 = 3;
 /// A session that starts for so many looks is stuck; one that is up for as many is well again.
 const LOOKS: u32 = 10;
+/// Calls of a session that is starting, where it may be waiting for somebody: each would replace the code.
+const PUSHES_MAX: u32 = 3;
 /// The longest pause between two calls, unless looks are further apart.
 const PAUSE_MAX: Millis = Millis::from_secs(60 * 60);
 /// The longest silence that doubling comes to, unless the config says more.
@@ -200,7 +204,7 @@ impl Session {
 
     /// Somebody asks for a call: the one that fits, whatever was tried so far. Patience begins anew.
     pub fn asked(&mut self, now: &Moment) -> Call {
-        self.standing.waits_for_person = false;
+        (self.standing.waits_for_person, self.standing.pushes) = (false, 0);
         (self.calls, self.heard, self.begun) = (1, now.elapsed, now.elapsed);
         self.not_before = now.elapsed.saturating_add(self.pause(now));
         self.restart_refused = false;
@@ -223,7 +227,7 @@ impl Session {
     fn turn_to(&mut self, condition: Condition, state: Box<str>, why: &str, now: &Moment, step: &mut Step) {
         match condition {
             Condition::NeedsPerson => self.standing.waits_for_person = true,
-            Condition::Up => self.standing.waits_for_person = false,
+            Condition::Up => (self.standing.waits_for_person, self.standing.pushes) = (false, 0),
             _ => {}
         }
         // What it says meanwhile, while the code waits to be scanned or has run out, changes nothing about that.
@@ -256,7 +260,15 @@ impl Session {
             Condition::Down => states::cure(kind, &self.standing.state)?,
             Condition::Starting => {
                 let stuck = self.rule.check.to_duration().saturating_mul(LOOKS);
-                (now.elapsed.saturating_sub(self.begun) >= stuck).then(|| states::push(kind))?
+                (now.elapsed.saturating_sub(self.begun) >= stuck).then_some(())?;
+                if self.standing.pushes >= PUSHES_MAX && states::starting_may_wait(kind) {
+                    let (state, why) =
+                        (self.standing.state.clone(), "calls do not help: a code may wait to be scanned");
+                    self.turn_to(Condition::NeedsPerson, state, why, now, step);
+                    return None;
+                }
+                self.standing.pushes = self.standing.pushes.saturating_add(1);
+                states::push(kind)
             }
             Condition::Up => {
                 let quiet = now.elapsed.saturating_sub(self.heard);
@@ -309,6 +321,7 @@ impl Session {
                 return;
             }
             Condition::Down | Condition::Unreachable => Some(Alert::Down),
+            Condition::Starting if self.standing.is_stuck() => Some(Alert::Down),
             Condition::NeedsPerson | Condition::Strange | Condition::Refused => Some(Alert::NeedsPerson),
             Condition::Up | Condition::Starting | Condition::Unasked => None,
         };

@@ -73,6 +73,12 @@ pub const fn push(kind: GatewayKind) -> Call {
     }
 }
 
+/// Whether a session that says it is starting may be waiting for somebody to scan a code.
+#[must_use]
+pub const fn starting_may_wait(kind: GatewayKind) -> bool {
+    matches!(kind, GatewayKind::Evolution)
+}
+
 /// The call to try after a restart was refused: the session was not as connected as it said.
 #[must_use]
 pub const fn instead_of_restart(kind: GatewayKind) -> Call {

@@ -70,17 +70,22 @@ pub fn merged<'t>(texts: impl IntoIterator<Item = &'t str>) -> (String, usize) {
     (whole, count)
 }
 
-/// What a gateway's answer says against a message that it was given. `None`: nothing.
+/// What a gateway's answer says against what it was asked to do. `None`: nothing.
 #[must_use]
 pub fn objection(body: &Value) -> Option<String> {
     let says_no = match body.get("success") {
         Some(Value::Bool(is_taken)) => !is_taken,
         _ => body.get("error").is_some_and(is_said),
     };
+    says_no.then(|| words(body).unwrap_or_default().to_owned())
+}
+
+/// A gateway's own words about what went wrong.
+#[must_use]
+pub fn words(body: &Value) -> Option<&str> {
     // From the most telling place to the least: Evolution API has the status' name in the last.
-    let words = ["/message", "/response/message", "/response/message/0", "/error/message", "/error"];
-    let words = words.iter().filter_map(|place| body.pointer(place)?.as_str()).find(|words| !words.is_empty());
-    says_no.then(|| words.unwrap_or_default().to_owned())
+    let places = ["/message", "/response/message", "/response/message/0", "/error/message", "/error"];
+    places.iter().filter_map(|place| body.pointer(place)?.as_str()).find(|words| !words.is_empty())
 }
 
 /// Whether something stands there: fields that say nothing come as null, as false or empty.

@@ -68,6 +68,8 @@ struct State {
     window: Option<Window>,
     /// How often it was given one too many.
     too_many: usize,
+    /// Its session starts, whatever is called, and is never up.
+    is_stuck: bool,
     /// Whom it finds nobody behind.
     unknown: Option<String>,
 }
@@ -119,6 +121,7 @@ impl Gateway {
             sent: Vec::new(),
             window: None,
             too_many: 0,
+            is_stuck: false,
             unknown: None,
         };
         let state = Arc::new(Mutex::new(state));
@@ -164,7 +167,15 @@ impl Gateway {
     /// Somebody scans the code.
     pub fn scan(&self) {
         let mut state = self.state.lock().unwrap();
-        (state.says, state.is_connected, state.is_forgotten) = (self.kind.words()[0].to_owned(), true, false);
+        (state.says, state.is_connected) = (self.kind.words()[0].to_owned(), true);
+        (state.is_forgotten, state.is_stuck) = (false, false);
+    }
+
+    /// Its session starts from now on, and is never up, whatever is called.
+    pub fn stick(&self) {
+        let mut state = self.state.lock().unwrap();
+        let says = if self.kind == Kind::Waha { "STARTING" } else { "connecting" };
+        (state.says, state.is_connected, state.is_stuck) = (says.to_owned(), false, true);
     }
 
     /// It goes on saying that it is connected, and is not.
@@ -314,6 +325,9 @@ fn answer(kind: Kind, request: &Request, state: &mut State) -> (u16, Value) {
             return send(kind, &request.json(), state);
         }
         _ => state.calls.push(line.to_owned()),
+    }
+    if state.is_stuck {
+        return (200, json!({"success": true}));
     }
     let [up, _, forgotten] = kind.words();
     let not_connected = "WhatsApp session is not connected. Cannot restart.";

@@ -154,6 +154,42 @@ fn one_that_starts_for_ever_is_pushed() {
 }
 
 #[test]
+fn one_that_starts_for_ever_is_told_of_at_the_second_call_and_left_alone_where_a_code_may_wait() {
+    for (kind, word) in
+        [(GatewayKind::Wasender, "connecting"), (GatewayKind::Waha, "STARTING"), (GatewayKind::Evolution, "connecting")]
+    {
+        let mut one = session(kind, None);
+        let (mut calls, mut told) = (0, Vec::new());
+        for second in (0..86_400).step_by(60) {
+            let step = one.saw(state(word), &at(second));
+            if let Some(call) = step.call {
+                calls += 1;
+                one.called(call, Answer::Taken, &at(second));
+            }
+            told.extend(step.tell.map(|alert| (alert, calls)));
+            assert!(calls < 2 || !one.standing().advice().is_empty(), "{kind:?}");
+        }
+        if kind == GatewayKind::Evolution {
+            assert_eq!((calls, told), (3, vec![(Alert::Down, 2), (Alert::NeedsPerson, 3)]));
+            assert!(one.standing().waits_for_person);
+        } else {
+            assert_eq!(told, [(Alert::Down, 2)], "{kind:?}");
+            assert!(calls > 20, "{kind:?}: it is called on, with pauses: {calls}");
+        }
+        assert!(one.saw(state(connected(kind)), &at(86_400)).is_well_again, "{kind:?}");
+        assert_eq!(one.standing().pushes, 0);
+    }
+}
+
+const fn connected(kind: GatewayKind) -> &'static str {
+    match kind {
+        GatewayKind::Wasender => "connected",
+        GatewayKind::Waha => "WORKING",
+        GatewayKind::Evolution => "open",
+    }
+}
+
+#[test]
 fn one_that_is_connected_and_silent_is_restarted_and_told_of_only_if_that_did_not_help() {
     let mut one = session(GatewayKind::Waha, Some(3600));
     let mut calls = Vec::new();
