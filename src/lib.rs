@@ -20,7 +20,7 @@
 //! | [`outgoing`] | how far a request to the outside may go | domain |
 //! | [`http`] | limits, deadlines, status codes | intake, store, domain, clock, config, current, signing, gateways |
 //! | [`work`] | when a job runs, and that its failure stays its own | store, domain, clock, config, intake, current, guard |
-//! | [`courier`] | which deliveries are under way, and what follows from their answers | store, domain, clock, config, outgoing, signing |
+//! | [`courier`] | which deliveries are under way, and what follows from their answers | store, domain, clock, config, outgoing, signing, guard |
 //! | [`gateways`] | when an unofficial gateway is asked and called | store, domain, clock, config, outgoing |
 //! | [`admin`] | what an operator may ask of a running server or of a file | store, domain, clock, config, intake, current, gateways |
 //! | [`telemetry`] | how logs and figures look | domain |

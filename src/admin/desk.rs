@@ -40,6 +40,8 @@ pub struct Live {
     pub lanes: Arc<dyn Fn() -> BTreeMap<DestinationName, LaneView> + Send + Sync>,
     /// Sends a test to a destination.
     pub test: Arc<Test>,
+    /// Forgets what is known of a destination's troubles: an admin lets it go on.
+    pub resume: Arc<dyn Fn(&DestinationName) + Send + Sync>,
     /// Reads the config again.
     pub reload: Arc<dyn Fn() -> Result<ReloadView, AdminError> + Send + Sync>,
 }

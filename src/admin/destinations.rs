@@ -129,6 +129,9 @@ pub(super) fn pause(desk: &Desk, name: &DestinationName, paused: bool, out: &mut
     let find = |all: Vec<DestinationView>| all.into_iter().find(|view| view.name == *name);
     let Some(before) = find(all(desk, &desk.read()?)?) else { return Err(AdminError::no_destination(name)) };
     desk.store.ask(PauseDestination { destination: name.clone(), paused })?;
+    if let Some(live) = desk.live.as_ref().filter(|_| !paused) {
+        (live.resume)(name);
+    }
     // One that the config does not know and nothing waits for is gone from the list with what stood against it.
     let now = find(all(desk, &desk.read()?)?);
     row(out, now.unwrap_or(DestinationView { paused_at: None, disabled_at: None, disabled_reason: None, ..before }))

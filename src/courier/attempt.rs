@@ -8,12 +8,13 @@ use tokio::task::{self, Id};
 use tokio::time::sleep;
 
 use crate::config::Means;
-use crate::domain::delivery::{Exchange, Meaning};
+use crate::domain::delivery::{Ending, Exchange, Meaning};
 use crate::domain::ids::{DestinationName, JobId};
 use crate::domain::job::Attempt;
 use crate::domain::pace::Quota;
 use crate::domain::retry::Verdict;
 use crate::domain::time::{Millis, Timestamp};
+use crate::guard::guarded_to_its_end;
 use crate::store::{
     BeginDelivery, HoldDelivery, NoteDeliveries, NoteDelivery, Outgoing, SettleDeliveries, StoreError, Trace,
 };
@@ -69,8 +70,40 @@ enum Prepared {
 const AGAIN: Duration = Duration::from_secs(1);
 
 impl Trial {
-    /// Makes the attempt.
+    /// Makes the attempt. A panic is a failed one.
     pub(super) async fn run(self) -> Result<Answered, StoreError> {
+        let (at, began) = (self.tools.clock.now(), self.tools.clock.elapsed());
+        match guarded_to_its_end(self.make()).await {
+            Ok(answered) => answered,
+            Err(_) => self.note_panic(at, self.tools.clock.elapsed().saturating_sub(began)).await,
+        }
+    }
+
+    /// Notes that the attempt panicked, which its hook has told. How far it came is not known.
+    async fn note_panic(&self, at: Timestamp, took: Duration) -> Result<Answered, StoreError> {
+        let waiting: Vec<Outgoing> = self
+            .tools
+            .store
+            .look(|snapshot| Ok(self.jobs.iter().filter_map(|job| snapshot.outgoing(*job).ok().flatten()).collect()))?;
+        let why = "the attempt panicked: the log has its text".to_owned();
+        let sent = Sent::unanswered(Ending::Unknown, why, &self.recipient.credentials);
+        let notes: Vec<_> = waiting
+            .iter()
+            .map(|outgoing| {
+                let meaning = sent.meaning(outgoing.job.attempts_since_revival.saturating_add(1));
+                self.note(outgoing, &sent, meaning, at, took)
+            })
+            .collect();
+        for (outgoing, note) in waiting.iter().zip(&notes) {
+            self.tell(outgoing, note, took);
+        }
+        match self.keep(notes).await {
+            Ok(()) => Ok(Answered::Rest(Vec::new())),
+            Err((jobs, error)) => Ok(Answered::Unnoted(jobs, error)),
+        }
+    }
+
+    async fn make(&self) -> Result<Answered, StoreError> {
         let read = self.tools.store.look(|snapshot| {
             if !snapshot.standstill(&self.destination)?.is_over() {
                 return Ok(None);

@@ -21,7 +21,7 @@ use crate::store::StoreError;
 use super::attempt::{Answered, Noted, Trial};
 use super::shelf::{ASIDE, Shelf};
 use super::way::Way;
-use super::{Board, Recipient, Tools};
+use super::{Board, Orders, Recipient, Tools};
 
 /// Deliveries that were taken and are not noted yet, at the most: after a crash, so many more may be sent again.
 pub(super) const NOTING: usize = 64;
@@ -34,8 +34,10 @@ const HELD_MAX: Duration = Duration::from_hours(1);
 
 pub(super) struct Lane {
     name: DestinationName,
-    told: watch::Receiver<Arc<Recipient>>,
+    told: watch::Receiver<Orders>,
     recipient: Arc<Recipient>,
+    /// As in [`Orders`].
+    resumed: u64,
     tools: Tools,
     board: Board,
     called: watch::Receiver<u64>,
@@ -56,12 +58,12 @@ pub(super) struct Lane {
 impl Lane {
     pub(super) fn new(
         name: DestinationName,
-        told: watch::Receiver<Arc<Recipient>>,
+        told: watch::Receiver<Orders>,
         tools: Tools,
         board: Board,
         called: watch::Receiver<u64>,
     ) -> Self {
-        let recipient = Arc::clone(&told.borrow());
+        let Orders { recipient, resumed } = told.borrow().clone();
         let (breaker, way) = (Breaker::new(recipient.rule.breaker), tools.ways.of(&recipient.rule));
         let shelf = Shelf::new(name.clone(), &tools);
         // Shown from the beginning, also while there is nothing to do.
@@ -70,6 +72,7 @@ impl Lane {
             name,
             told,
             recipient,
+            resumed,
             tools,
             board,
             called,
@@ -218,7 +221,7 @@ impl Lane {
         self.noting.remove(&id);
         let Some((jobs, pass)) = self.out.remove(&id) else { return };
         self.board.note(&self.name, |lane| lane.out.retain(|job| !jobs.contains(job)));
-        // It panicked, which its hook has told: the delivery is due as before, and is left alone for a while.
+        // That it panicked could not be noted either: the delivery is due as before, and is left alone for a while.
         let Some(result) = result else {
             self.breaker.abandoned(pass);
             self.shelf.put_aside(&jobs, ASIDE, true);
@@ -309,12 +312,16 @@ impl Lane {
     }
 
     /// Goes by what the config says now. What is known of how the destination does is kept, unless it is another one.
-    fn renew(&mut self) {
-        let new = Arc::clone(&self.told.borrow_and_update());
+    pub(super) fn renew(&mut self) {
+        let Orders { recipient: new, resumed } = self.told.borrow_and_update().clone();
         let (old, new_rule) = (&self.recipient.rule, &new.rule);
-        if old.breaker != new_rule.breaker || self.recipient.url() != new.url() {
+        // A new secret or proxy may be the remedy.
+        let is_shown_more = self.recipient.credentials != new.credentials || self.recipient.proxy != new.proxy;
+        let is_resumed = std::mem::replace(&mut self.resumed, resumed) != resumed;
+        if old.breaker != new_rule.breaker || self.recipient.url() != new.url() || is_shown_more || is_resumed {
             self.breaker = Breaker::new(new_rule.breaker);
             self.held_until = Duration::ZERO;
+            self.way.let_go();
             self.board.note(&self.name, |lane| (lane.open_until, lane.held_until) = (None, None));
         }
         let way = self.tools.ways.of(new_rule);

@@ -88,6 +88,8 @@ pub struct Courier {
 /// Lanes by their destination.
 #[derive(Default)]
 struct Lanes {
+    /// None begins any more.
+    is_stopped: bool,
     running: BTreeMap<DestinationName, Running>,
     /// Those whose destination is gone from the config, while they wait for their last answers.
     ending: BTreeMap<DestinationName, JoinHandle<()>>,
@@ -96,8 +98,16 @@ struct Lanes {
 /// A lane that runs.
 struct Running {
     /// Tells it how to send from now on. Dropped: it is to end.
-    recipient: watch::Sender<Arc<Recipient>>,
+    orders: watch::Sender<Orders>,
     task: JoinHandle<()>,
+}
+
+/// What a lane goes by.
+#[derive(Clone, Debug)]
+struct Orders {
+    recipient: Arc<Recipient>,
+    /// Counts how often an admin let the destination go on: what is known of its troubles is forgotten.
+    resumed: u64,
 }
 
 impl Courier {
@@ -131,14 +141,17 @@ impl Courier {
     /// destination is gone, end; what waits for it stays.
     pub fn renew(&self, recipients: &Recipients) {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let Lanes { running, ending } = &mut *lanes;
+        let Lanes { is_stopped, running, ending } = &mut *lanes;
+        if *is_stopped {
+            return;
+        }
         ending.retain(|_, task| !task.is_finished());
         let gone = running.extract_if(.., |name, _| !recipients.contains_key(name));
         ending.extend(gone.map(|(name, lane)| (name, lane.task)));
         self.board.keep_only(|name| recipients.contains_key(name));
         for (name, recipient) in recipients {
             if let Some(lane) = running.get(name) {
-                lane.recipient.send_replace(Arc::clone(recipient));
+                lane.orders.send_modify(|orders| orders.recipient = Arc::clone(recipient));
             } else {
                 let before = ending.remove(name);
                 running.insert(name.clone(), self.begin(name, recipient, before));
@@ -156,7 +169,15 @@ impl Courier {
     #[must_use]
     pub fn recipient(&self, name: &DestinationName) -> Option<Arc<Recipient>> {
         let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.running.get(name).map(|lane| Arc::clone(&lane.recipient.borrow()))
+        lanes.running.get(name).map(|lane| Arc::clone(&lane.orders.borrow().recipient))
+    }
+
+    /// An admin lets `name` go on: it is told at once, whatever its breaker says and however long it asked to be left alone.
+    pub fn resume(&self, name: &DestinationName) {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lane) = lanes.running.get(name) {
+            lane.orders.send_modify(|orders| orders.resumed = orders.resumed.wrapping_add(1));
+        }
     }
 
     /// What sends, for who wants to see a destination answer.
@@ -168,7 +189,11 @@ impl Courier {
     /// Begins nothing more and waits until what is under way has been answered and noted, `deadline` at the most. What is
     /// not stays due, and is sent again at the next start.
     pub async fn stop(&self, deadline: Duration) {
-        let Lanes { running, ending } = std::mem::take(&mut *self.lanes.lock().unwrap_or_else(PoisonError::into_inner));
+        // A reload that comes now is to begin none: what is under way would be sent once more.
+        let stopped = Lanes { is_stopped: true, ..Lanes::default() };
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let Lanes { running, ending, .. } = std::mem::replace(&mut *lanes, stopped);
+        drop(lanes);
         let tasks: Vec<_> = running.into_values().map(|lane| lane.task).chain(ending.into_values()).collect();
         let all = async {
             for task in tasks {
@@ -183,7 +208,7 @@ impl Courier {
 
     /// Begins the lane of `name`, as soon as the one `before` has ended: only one of them knows what is under way.
     fn begin(&self, name: &DestinationName, recipient: &Arc<Recipient>, before: Option<JoinHandle<()>>) -> Running {
-        let (tell, told) = watch::channel(Arc::clone(recipient));
+        let (tell, told) = watch::channel(Orders { recipient: Arc::clone(recipient), resumed: 0 });
         let lane = Lane::new(name.clone(), told, self.tools.clone(), self.board.clone(), self.called.clone());
         let task = self.runtime.spawn(async move {
             if let Some(before) = before {
@@ -192,7 +217,7 @@ impl Courier {
             }
             lane.run().await;
         });
-        Running { recipient: tell, task }
+        Running { orders: tell, task }
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) enum When {
     Now,
     /// It waits, without an attempt.
     Hold { at: Timestamp, until: Until },
-    /// It is closed: it is too late, for this reason.
+    /// It is closed, for this reason: it is too late, or can go to nobody.
     Never(String),
 }
 
@@ -69,10 +69,12 @@ pub(super) fn when(to: &Destination, outgoing: &Outgoing, moment: Moment) -> Whe
     match customer_wait(&to.means) {
         Some(longest) if recipient(to, outgoing) == Err(Unsendable::CustomerUnknown) => {
             let known_by = outgoing.event.at.plus(longest);
-            if outgoing.job.submission.is_some() && moment.now < known_by {
-                return When::Hold { at: known_by, until: Until::Customer };
+            match outgoing.job.submission {
+                // Nobody will ever know: only what follows a form that was sent names its customer.
+                None => When::Never("nobody to write to: nothing says who filled in the form".to_owned()),
+                Some(_) if moment.now < known_by => When::Hold { at: known_by, until: Until::Customer },
+                Some(_) => When::Now,
             }
-            When::Now
         }
         _ => When::Now,
     }

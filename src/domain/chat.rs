@@ -34,6 +34,8 @@ pub fn slack(notice: &Notice) -> String {
         '&' => Some("&amp;"),
         '<' => Some("&lt;"),
         '>' => Some("&gt;"),
+        // Three in a row would open a block of code that ends in another fact's quote. What stands between has no width.
+        '`' => Some("`\u{200b}"),
         _ => None,
     };
     let text = written(notice, &Style { bold: "*", escape, chars: SLACK_CHARS });
@@ -146,6 +148,14 @@ mod tests {
     }
 
     #[test]
+    fn no_answer_opens_a_block_of_code_in_slack() {
+        let facts = [("name", "```"), ("note", "``` *Lead 7 goes to Eve*")];
+        let facts = facts.map(|(name, fact)| (name.to_owned(), fact.to_owned())).to_vec();
+        let body = slack(&Notice { headline: "New form of visit".to_owned(), facts });
+        assert!(!text(&body, "text").contains("``"), "{body}");
+    }
+
+    #[test]
     fn each_line_of_an_answer_stays_in_its_quote() {
         for end in ["\n", "\r", "\u{2028}", "\u{85}"] {
             let body = slack(&notice(&format!("Ann{end}*Lead 7 goes to Eve*")));
@@ -175,10 +185,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_customers_write_is_there_unchanged_and_nothing_else(fact in "[^\n\r\u{b}\u{c}\u{85}\u{2028}\u{2029}]{0,200}") {
+        fn whatever_customers_write_is_there_unchanged_and_nothing_else(fact in "[^\n\r\u{b}\u{c}\u{85}\u{200b}\u{2028}\u{2029}]{0,200}") {
             let of = |text: String| text.strip_prefix("New form of visit\n> name: ").map(str::to_owned);
             let shown = text(&slack(&notice(&fact)), "text").replacen('*', "", 2);
-            prop_assert_eq!(of(shown.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")), Some(fact.clone()));
+            let shown = shown.replace("`\u{200b}", "`").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+            prop_assert_eq!(of(shown), Some(fact.clone()));
             let mut unescaped = String::new();
             let shown = text(&discord(&notice(&fact)), "content").replacen("**", "", 2);
             let mut characters = shown.chars();

@@ -111,7 +111,8 @@ pub enum Meaning {
 
 impl Ending {
     /// What it means where a webhook is told (*Standard Webhooks*, "Deliverability and reliability"): 2xx is success, 410
-    /// ends all, 429, 502, 503 and 504 ask to slow down. Redirects are not followed; one that says "for good" (301, 308) is
+    /// ends all, 429, 502, 503 and 504 ask to slow down. 401, 403 and 407 say that what we show is no good: the next delivery
+    /// would hear the same. Redirects are not followed; one that says "for good" (301, 308) is
     /// for the owner to put into the config.
     #[must_use]
     pub fn of_webhook(self) -> Meaning {
@@ -120,6 +121,7 @@ impl Ending {
             Self::NotSent | Self::Unknown => again(None, true),
             Self::Answered { status, retry_after } => match status {
                 200..=299 => Meaning::Delivered,
+                401 | 403 | 407 => Meaning::Stopped,
                 410 => Meaning::Gone,
                 429 => Meaning::Again { retry_after, holds_lane: true, is_failure: false },
                 502..=504 => Meaning::Again { retry_after, holds_lane: retry_after.is_some(), is_failure: true },
@@ -155,10 +157,13 @@ mod tests {
         for status in [200, 201, 202, 204, 299] {
             assert_eq!(meaning(status), Meaning::Delivered, "{status}");
         }
-        for status in [300, 301, 304, 308, 400, 401, 403, 404, 405, 413, 415, 422, 451] {
+        for status in [300, 301, 304, 308, 400, 402, 404, 405, 413, 415, 422, 451] {
             assert_eq!(meaning(status), Meaning::Refused, "{status}");
         }
         assert_eq!(meaning(410), Meaning::Gone);
+        for status in [401, 403, 407] {
+            assert_eq!(meaning(status), Meaning::Stopped, "{status}");
+        }
         let asked = Some(Millis::from_secs(7));
         for (status, holds_lane, is_failure) in [
             (302, false, false),

@@ -3,7 +3,7 @@
 //! A place is a dotted path in braces, `{booking.date}`; `{{` and `}}` are braces. Texts and numbers stand as they are, lists
 //! with commas between. What is missing or null leaves nothing behind in a text, since a customer should not read of our
 //! gaps; a parameter of a template can't be empty (*Cloud API*, error 131008), so there it is an error that says which. What
-//! customers write is made to fit: a text is cut, a parameter put on one line.
+//! customers write is made to fit: a text is cut, a parameter is cut and put on one line.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +15,10 @@ use super::phone_number::PhoneNumber;
 
 /// Characters that a text may have (*Messages*).
 pub const TEXT_CHARS_MAX: usize = 4096;
+
+/// Characters that a parameter of a template may have. A template's body has 1024 with all of its parameters where it has other
+/// parts (*Templates*, error 132005).
+pub const PARAMETER_CHARS_MAX: usize = 500;
 
 /// A text with places.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -259,16 +263,22 @@ pub fn text(pattern: &Pattern, data: &Value) -> Result<String, Unsendable> {
     if text.trim().is_empty() {
         return Err(Unsendable::EmptyText);
     }
-    if text.chars().count() <= TEXT_CHARS_MAX {
-        return Ok(text);
+    Ok(cut(text, TEXT_CHARS_MAX))
+}
+
+/// `text`, cut where it has more than `most` characters.
+fn cut(text: String, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text;
     }
-    Ok(text.chars().take(TEXT_CHARS_MAX - 1).chain(['…']).collect())
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// What `parameter` of a template says on `data`. Meta refuses some white space in it ("Param text cannot have new-line/tab
-/// characters or more than 4 consecutive spaces"): each stretch of it becomes a single space.
+/// characters or more than 4 consecutive spaces"): each stretch of it becomes a single space. Cut
+/// where it has more than [`PARAMETER_CHARS_MAX`] characters.
 fn on_one_line(parameter: &Pattern, data: &Value) -> String {
-    parameter.render(data).split_whitespace().collect::<Vec<_>>().join(" ")
+    cut(parameter.render(data).split_whitespace().collect::<Vec<_>>().join(" "), PARAMETER_CHARS_MAX)
 }
 
 /// The body of the request that sends `text` to `to` as a test (*Messages*): no delivery, so its statuses lead nowhere.
@@ -417,6 +427,21 @@ mod tests {
         let body: Value = serde_json::from_str(&body).unwrap();
         let parameter = body.pointer("/template/components/0/parameters/0/text").unwrap();
         assert_eq!(parameter, "Note: two lines, tabs and a gap");
+    }
+
+    #[test]
+    fn a_parameter_is_cut_where_it_is_too_long() {
+        let rule = MessageRule::Template {
+            name: "note".to_owned(),
+            language: "en".to_owned(),
+            parameters: vec![pattern("{submission.answers.note}")],
+        };
+        for (length, expected) in [(500, "é".repeat(500)), (2000, format!("{}…", "é".repeat(499)))] {
+            let data = json!({"submission": {"answers": {"note": "é".repeat(length)}}});
+            let body = request(&rule, &data, &Recipient::Phone("1650555123".into()), "").unwrap();
+            let body: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(body.pointer("/template/components/0/parameters/0/text").unwrap(), &json!(expected));
+        }
     }
 
     #[test]

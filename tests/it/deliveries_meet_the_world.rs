@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::form::Form;
-use crate::support::world::{Act, Door, FLOOD_BYTES, SECRET, World, flow};
+use crate::support::world::{Act, Door, FLOOD_BYTES, SECRET, World, at_the_top, flow};
 use crate::support::{Server, eventually};
 
 /// Patience that a story can wait for, and a breaker that stays out of its way.
@@ -151,7 +151,7 @@ fn what_gets_no_answer_is_sent_again_under_the_same_id_until_it_is_taken() {
 fn a_refusal_is_a_dead_letter_at_once_with_the_whole_body_and_nobody_is_followed() {
     let trap = World::well();
     let elsewhere = || vec![("location", trap.url())];
-    let worlds: Vec<(String, World)> = [301, 308, 400, 401, 404, 422]
+    let worlds: Vec<(String, World)> = [301, 308, 400, 402, 404, 422]
         .into_iter()
         .map(|status| {
             let headers = if status < 400 { elsewhere() } else { Vec::new() };
@@ -226,6 +226,37 @@ fn whoever_asks_for_quiet_gets_it_for_everything_and_each_attempt_is_signed_anew
         assert_eq!(first[0].id(), first[1].id());
         assert!(asked.iter().all(|one| one.is_signed_with(SECRET)));
         assert_eq!(world.taken().len(), 2);
+    }
+}
+
+#[test]
+fn credentials_that_are_no_good_stop_the_destination_with_one_alert_and_nothing_is_lost() {
+    for status in [401, 403, 407] {
+        let (crm, ops) = (World::with(move |_| Act::say(status)), World::well());
+        let tables = [crm.table("crm", "retry = { attempts = 1 }"), ops.table("ops", "")].concat();
+        let mut server = Server::stopped(&format!("{}{tables}", flow(&["crm"])));
+        at_the_top(&server, "alerts = [\"ops\"]");
+        server.start_again();
+        send(&server, "first");
+        let alert = ops.until_asked(1)[0].json();
+        assert_eq!(
+            (&alert["type"], &alert["data"]["destination"]["name"]),
+            (&"destination.stopped".into(), &"crm".into())
+        );
+        let reason = alert["data"]["destination"]["reason"].as_str().unwrap();
+        assert!(reason.starts_with(&format!("answered {status}")), "{reason}");
+        for number in 0..10 {
+            send(&server, &format!("more-{number}"));
+        }
+        crm.recovers();
+        let hints = server.row(&["status"])["hints"].to_string();
+        assert!(hints.contains("destinations resume crm"), "{hints}");
+        assert!(server.rows(&["dead", "list"]).is_empty());
+        assert_eq!(crm.times_asked(), 1);
+        assert_eq!(server.cli(&["destinations", "resume", "crm"]).code, 0);
+        assert_eq!(crm.until_taken(11).len(), 11);
+        server.settled();
+        assert_eq!(ops.times_asked(), 1);
     }
 }
 

@@ -87,6 +87,7 @@ impl Office {
             hints: Current::new(hints),
             lanes: Arc::new(BTreeMap::new),
             test: Arc::new(|name, _, _| Err(AdminError::no_destination(name))),
+            resume: Arc::new(|_| {}),
             reload: Arc::new(|| Err(AdminError::invalid("this config is wrong"))),
         };
         Self::with(Some(live), Routes::default())

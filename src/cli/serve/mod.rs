@@ -265,6 +265,10 @@ async fn serve(
             let outside = outside.clone();
             Arc::new(move || outside.lanes())
         },
+        resume: {
+            let courier = Arc::clone(&courier);
+            Arc::new(move |name| courier.resume(name))
+        },
         test: Arc::new(move |name, to, event| outside.test(name, to, event)),
         reload: Arc::new(move || reload.reload()),
     };

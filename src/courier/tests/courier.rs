@@ -57,6 +57,21 @@ async fn what_is_under_way_when_its_destination_goes_is_noted_and_the_board_does
     assert!(courier.board().read().is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_while_it_stops_begins_nothing() {
+    let (address, comes, answer) = slow_receiver();
+    let bench = Bench::new(address, "");
+    let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (bench.clock.clone(), bench.chance.clone());
+    let courier = Courier::start(Handle::current(), &bench.recipients(), &bench.store, &clock, &entropy).unwrap();
+    bench.accept("one");
+    let patience = Duration::from_mins(1);
+    tokio::task::spawn_blocking(move || comes.recv_timeout(patience)).await.unwrap().unwrap();
+    courier.stop(Duration::ZERO).await;
+    courier.renew(&bench.recipients());
+    assert!(courier.recipient(&Bench::crm()).is_none(), "what is under way would be sent once more");
+    drop(answer);
+}
+
 /// A change that the writer is at until the test says so: nothing is noted meanwhile.
 struct Standing(Receiver<()>);
 

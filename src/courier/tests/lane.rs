@@ -1,6 +1,8 @@
 //! Nothing stops a lane for good.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -8,12 +10,13 @@ use tokio::task::JoinSet;
 
 use super::support::{Bench, nobody};
 use crate::clock::Clock;
-use crate::courier::Board;
 use crate::courier::attempt::Answered;
 use crate::courier::lane::Lane;
+use crate::courier::{Board, Credentials, Orders, Recipient};
 use crate::domain::ids::JobId;
 use crate::domain::job::JobState;
 use crate::domain::time::Millis;
+use crate::signing::SigningKey;
 use crate::store::tests::stray::{LoseJob, StrayRow};
 use crate::store::{Revive, StoreError};
 
@@ -55,10 +58,15 @@ impl Hand {
 }
 
 fn lane(bench: &Bench, board: &Board) -> Lane {
+    directed(bench, board).1
+}
+
+/// A lane, and where it is told what it goes by.
+fn directed(bench: &Bench, board: &Board) -> (watch::Sender<Orders>, Lane) {
     let recipient = bench.recipients().remove(&Bench::crm()).unwrap();
-    let (_, told) = watch::channel(recipient);
+    let (orders, told) = watch::channel(Orders { recipient, resumed: 0 });
     let (_, called) = watch::channel(0);
-    Lane::new(Bench::crm(), told, bench.tools(), board.clone(), called)
+    (orders, Lane::new(Bench::crm(), told, bench.tools(), board.clone(), called))
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -75,12 +83,64 @@ async fn a_probe_that_panics_makes_room_for_the_next() {
     hand.bench.chance.fail_once();
     assert_eq!(hand.after(2 * SECOND).0, 1, "the probe");
     hand.end_one().await;
-    assert_eq!(hand.after(SECOND).0, 0, "what panicked is left alone for a while");
-    assert_eq!(hand.after(MINUTE).0, 1, "and is then the probe again");
+    assert_eq!(hand.after(MINUTE).0, 1, "its retry is the probe again");
     hand.end_one().await;
     assert_eq!(hand.bench.waiting(), 1);
     let (_, why) = hand.board.read()[&Bench::crm()].last_failure.clone().unwrap();
     assert!(why.contains("Connection refused"), "{why}");
+}
+
+#[tokio::test]
+async fn an_attempt_that_panics_is_a_failed_one_and_the_last_of_them_a_dead_letter() {
+    let more = "breaker = { failures = 100 }\nretry = { first = \"1s\", ceiling = \"1s\", attempts = 3 }";
+    let mut hand = Hand::new(nobody(), more);
+    hand.bench.accept("one");
+    for attempts in 1..=3 {
+        hand.bench.chance.fail_once();
+        assert_eq!(hand.after(10 * SECOND).0, 1, "{attempts}");
+        hand.end_one().await;
+        let job = hand.bench.jobs().pop().unwrap();
+        assert_eq!((job.attempts, hand.board.out().len()), (attempts, 0));
+        assert!(job.last_error.unwrap().contains("panicked"));
+    }
+    assert_eq!(hand.bench.jobs().pop().unwrap().state, JobState::Dead);
+}
+
+#[tokio::test]
+async fn a_breaker_and_a_wish_for_quiet_end_with_a_new_secret_and_with_a_resume() {
+    let quiet = b"HTTP/1.1 429 So\r\nretry-after: 3000\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    for (is_quiet, is_resumed) in [(false, false), (false, true), (true, false), (true, true)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = if is_quiet { listener.local_addr().unwrap() } else { nobody() };
+        std::thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let _ = socket.read(&mut [0; 4096]);
+            socket.write_all(quiet).unwrap();
+        });
+        let more = "breaker = { failures = 1, pause = \"1h\" }\nretry = { first = \"1s\", ceiling = \"1s\" }";
+        let bench = Bench::new(address, more);
+        let board = Board::default();
+        let (orders, lane) = directed(&bench, &board);
+        let mut hand = Hand { bench, board, lane, attempts: JoinSet::new() };
+        hand.bench.accept("one");
+        assert_eq!(hand.after(Duration::ZERO).0, 1);
+        hand.end_one().await;
+        hand.bench.accept("two");
+        assert_eq!(hand.after(2 * SECOND).0, 0, "it is left alone");
+        orders.send_modify(|orders| {
+            if is_resumed {
+                orders.resumed += 1;
+            } else {
+                let key = SigningKey::read("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+                let mut recipient = Recipient::clone(&orders.recipient);
+                let Credentials::Webhook { keys, .. } = &mut recipient.credentials else { panic!() };
+                keys.push(key);
+                orders.recipient = Arc::new(recipient);
+            }
+        });
+        hand.lane.renew();
+        assert!(hand.after(Duration::ZERO).0 > 0, "{is_quiet} {is_resumed}");
+    }
 }
 
 #[tokio::test]
