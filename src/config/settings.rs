@@ -198,7 +198,7 @@ impl Limits {
                 bodies: table.size("bodies", 64 * MIB, KIB..=TIB),
                 header_timeout: time("header_timeout", 10 * SECOND, (10, 10 * MINUTE)),
                 request: time("request", 9 * SECOND, (10, 10 * MINUTE)),
-                idle: time("idle", MINUTE, (10, HOUR)),
+                idle: time("idle", 150 * SECOND, (10, HOUR)),
                 connections: table.count("connections", 10_000, 1..=1_000_000),
                 intake: table.count("intake", 4096, 1..=1_000_000),
                 batch: table.count("batch", 256, 1..=65_536),

@@ -37,7 +37,7 @@ pub(super) async fn post(
 ) -> Result<Answer, Refusal> {
     let (flow, limit) = (&route.flow, app.limits.flow_body);
     let read = app.signed_body(flow.signature, headers, body, limit, trace).await;
-    let (bytes, _share, deadline) = read.map_err(|refusal| match refusal {
+    let (bytes, deadline) = read.map_err(|refusal| match refusal {
         Refusal::Signature(why) => {
             if why == BadSignature::Wrong {
                 trace.watched = Watched::Doubtful(Arc::clone(flow));

@@ -32,8 +32,7 @@ pub(super) async fn post(
     }
     let flow = &route.flow;
     let limit = app.limits.flow_body;
-    // The share of the budget is held until the answer is made: what waits for the writer counts, too.
-    let (bytes, _share, deadline) = app.signed_body(flow.signature, headers, body, limit, trace).await?;
+    let (bytes, deadline) = app.signed_body(flow.signature, headers, body, limit, trace).await?;
     match Request::read(flow, &bytes)? {
         Request::Ping => {
             trace.outcome = "ping";
@@ -116,7 +115,10 @@ pub(super) async fn store<T: Transaction>(
     trace: &mut Trace<'_>,
 ) -> Result<T::Outcome, Refusal> {
     let (tell, told) = oneshot::channel::<(Result<T::Outcome, StoreError>, Timing)>();
+    // What waits for the writer counts as long as it waits, also where nobody waits for the answer any more.
+    let share = trace.share.clone();
     app.store.offer(change, move |outcome, timing| {
+        drop(share);
         // Nobody listens any more where the sender has hung up: what is stored stays stored.
         let _ = tell.send((outcome, timing));
     })?;

@@ -19,7 +19,7 @@ pub(super) async fn post(
     body: Incoming,
     trace: &mut Trace<'_>,
 ) -> Result<Answer, Refusal> {
-    let (bytes, _share, deadline) = app.admitted_body(door, headers, body, trace).await?;
+    let (bytes, deadline) = app.admitted_body(door, headers, body, trace).await?;
     let brought = door.read(&app.catalog, &bytes)?;
     let gateway = door.name();
     trace.outcome = if brought.is_foreign { "other_session" } else { "received" };

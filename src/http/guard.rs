@@ -6,7 +6,7 @@
 //! not read, what still comes is thrown away for a moment: closing at once would reset the connection, and the sender
 //! would never see the answer.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::respond;
@@ -68,6 +68,8 @@ pub(super) struct Guard<S> {
     written: usize,
     /// The connection is over: a deadline has passed.
     over: bool,
+    /// The sender has been told why the connection ends.
+    told: bool,
     lingered: usize,
 }
 
@@ -83,6 +85,7 @@ impl<S> Guard<S> {
             instead: Vec::new(),
             written: 0,
             over: false,
+            told: false,
             lingered: 0,
         }
     }
@@ -109,11 +112,12 @@ impl<S: AsyncWrite + Unpin> Guard<S> {
     /// The last words of a connection whose head will never be whole. That nobody reads them changes nothing.
     fn end_with(&mut self, status: u16, cx: &mut Context<'_>) -> Poll<()> {
         self.over = true;
+        self.told = true;
         self.instead = whole_error(status).unwrap_or_default();
         self.write_instead(cx).map(drop)
     }
 
-    /// Writes hyper's words, unless nobody has read any for as long as a connection may be silent.
+    /// Writes some of `bytes`, unless nobody has read any for as long as a connection may be silent.
     fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
         if written.is_ready() {
@@ -125,14 +129,37 @@ impl<S: AsyncWrite + Unpin> Guard<S> {
         stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Writes what stands in place of hyper's own words.
+    /// Writes what stands in place of hyper's own words. What nobody reads is given up.
     fn write_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.instead.get(self.written..).filter(|rest| !rest.is_empty()) {
-            self.written += ready!(Pin::new(&mut self.socket).poll_write(cx, rest))?;
+        let instead = std::mem::take(&mut self.instead);
+        while let Some(rest) = instead.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match self.write(cx, rest) {
+                Poll::Ready(Ok(written)) => self.written += written,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.instead = instead;
+                    return Poll::Pending;
+                }
+            }
         }
-        self.instead.clear();
         self.written = 0;
         Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
+    /// Says why hyper lets the connection go, where nobody has said it yet: hyper drops a sender of HTTP/2 without an answer,
+    /// and a head that was begun behind a request and never ended.
+    pub(super) async fn explain(mut self, why: &hyper::Error) {
+        let status = match () {
+            () if self.told => return,
+            () if why.is_parse() => 400,
+            () if why.is_incomplete_message() && self.over => 408,
+            () => return,
+        };
+        self.phase.leave_unread();
+        poll_fn(|cx| self.end_with(status, cx)).await;
+        let _ = self.shutdown().await;
     }
 }
 
@@ -178,7 +205,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         }
         if this.instead.is_empty() {
             match empty_error(bytes).and_then(whole_error) {
-                Some(error) => this.instead = error,
+                Some(error) => (this.instead, this.told) = (error, true),
                 None => return this.write(cx, bytes),
             }
         }
@@ -278,6 +305,21 @@ mod tests {
         let (written, ()) = tokio::join!(guard.write_all(b"twelve bytes"), slow);
         assert!(written.is_ok(), "slow is not deaf");
         assert_eq!(guard.write_all(b"more").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_does_not_read_an_error_is_let_go_too() {
+        let bare = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        let (_peer, socket) = tokio::io::duplex(4);
+        let mut guard = Guard::new(socket, Arc::default(), MINUTE, MINUTE);
+        let written = tokio::time::timeout(MINUTE * 5, guard.write_all(bare)).await.expect("somebody waits for ever");
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+
+        let (mut peer, socket) = tokio::io::duplex(4);
+        let mut guard = Guard::new(socket, Arc::default(), MINUTE, MINUTE);
+        peer.write_all(b"POS").await.unwrap();
+        let end = tokio::time::timeout(MINUTE * 5, guard.read_to_end(&mut Vec::new())).await;
+        assert!(end.expect("somebody waits for ever").is_ok());
     }
 
     #[tokio::test]

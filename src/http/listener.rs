@@ -182,7 +182,7 @@ async fn converse<F>(
             Ok::<_, Infallible>(answer)
         }
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         // The guard has the deadlines: hyper lets go of a late head without a word.
         .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES)
@@ -192,20 +192,18 @@ async fn converse<F>(
         .half_close(true)
         .writev(false)
         .serve_connection(TokioIo::new(guard), service);
-    let mut connection = pin!(connection);
     let mut is_draining = false;
-    loop {
+    let ended = loop {
         tokio::select! {
-            result = connection.as_mut() => {
-                if let Err(error) = result {
-                    tracing::debug!(error = %error, "a connection broke off");
-                }
-                return;
-            }
+            ended = &mut connection => break ended,
             _ = drain.changed(), if !is_draining => {
                 is_draining = true;
-                connection.as_mut().graceful_shutdown();
+                Pin::new(&mut connection).graceful_shutdown();
             }
         }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = %error, "a connection broke off");
+        connection.into_parts().io.into_inner().explain(&error).await;
     }
 }

@@ -19,7 +19,7 @@ use crate::gateways::Board;
 use crate::intake::{BadProof, BadSignature, Catalog, Claim, Door, PrivateKey, Signers};
 use crate::store::Store;
 
-use super::body::{self, Budget, Share};
+use super::body::{self, Budget, Purpose};
 use super::guard::Phase;
 use super::opener::Opener;
 use super::respond::{Answer, Refusal};
@@ -200,7 +200,7 @@ impl App {
         body: Incoming,
         limit: u64,
         trace: &mut Trace<'_>,
-    ) -> Result<(bytes::Bytes, Share, Instant), Refusal> {
+    ) -> Result<(bytes::Bytes, Instant), Refusal> {
         let deadline = Instant::now() + self.limits.request.to_duration();
         check_media_type(headers)?;
         body::announced(&body, limit)?;
@@ -208,15 +208,17 @@ impl App {
             SignatureRule::Required => Some(claim(headers)?),
             SignatureRule::None => None,
         };
-        let (bytes, share) = body::read(body, limit, &self.budget, deadline).await?;
+        let purpose = if trace.is_form() { Purpose::Form } else { Purpose::Webhook };
+        let (bytes, share) = body::read(body, limit, (&self.budget, purpose), deadline).await?;
         trace.bytes = Some(bytes.len());
+        trace.share = Some(Arc::new(share));
         if let Some(claim) = claim {
             let began = self.clock.elapsed();
             let verified = self.trust.signers.verify(claim, &bytes);
             trace.verify = Some(self.clock.elapsed().saturating_sub(began));
             verified?;
         }
-        Ok((bytes, share, deadline))
+        Ok((bytes, deadline))
     }
 
     /// The door of the gateway whose path this is. No flow has such a path.
@@ -233,7 +235,7 @@ impl App {
         headers: &HeaderMap,
         body: Incoming,
         trace: &mut Trace<'_>,
-    ) -> Result<(bytes::Bytes, Share, Instant), Refusal> {
+    ) -> Result<(bytes::Bytes, Instant), Refusal> {
         let (limit, deadline) = (self.limits.body, Instant::now() + self.limits.request.to_duration());
         check_media_type(headers)?;
         body::announced(&body, limit)?;
@@ -241,10 +243,11 @@ impl App {
             Some(name) => Some(only(headers, name).ok_or(BadProof::Missing(name))?),
             None => None,
         };
-        let (bytes, share) = body::read(body, limit, &self.budget, deadline).await?;
+        let (bytes, share) = body::read(body, limit, (&self.budget, Purpose::Webhook), deadline).await?;
         trace.bytes = Some(bytes.len());
+        trace.share = Some(Arc::new(share));
         door.admit(proof, &bytes)?;
-        Ok((bytes, share, deadline))
+        Ok((bytes, deadline))
     }
 
     fn room(&self, path: &str) -> Room {

@@ -18,6 +18,7 @@ use crate::domain::ids::{JobId, SubmissionId};
 use crate::domain::time::Millis;
 use crate::store::Timing;
 
+use super::body::Share;
 use super::watch::Watch;
 
 /// A request slower than this is warned of: Meta waits ten seconds (*Implementing Endpoint for Flows*).
@@ -104,6 +105,8 @@ pub(super) struct Trace<'a> {
     path: String,
     /// Bytes of its body. `None` until all of them were read.
     pub(super) bytes: Option<usize>,
+    /// The share of the budget that its body takes: as long as the request lasts, or a change of it waits for the writer.
+    pub(super) share: Option<Arc<Share>>,
     /// How long its signature took.
     pub(super) verify: Option<Duration>,
     /// How long its envelope took, with the wait for it.
@@ -132,6 +135,7 @@ impl<'a> Trace<'a> {
             method,
             path,
             bytes: None,
+            share: None,
             verify: None,
             decrypt: None,
             timing: None,
@@ -141,6 +145,11 @@ impl<'a> Trace<'a> {
             job: None,
             outcome: GONE,
         }
+    }
+
+    /// Whether it went to a flow's path.
+    pub(super) fn is_form(&self) -> bool {
+        self.room == Room::Flow
     }
 
     fn log(&self, total: Duration) {

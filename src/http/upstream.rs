@@ -38,7 +38,7 @@ use crate::domain::breaker::{Breaker, Change, Pass};
 use crate::domain::ids::FlowName;
 use crate::signing::{self, SigningKey};
 
-use super::body::{self, BodyError, Budget};
+use super::body::{self, BodyError, Budget, Purpose};
 use answer::Sign;
 pub use answer::UpstreamError;
 
@@ -149,7 +149,7 @@ impl Upstream {
         if came.status() != StatusCode::OK {
             return Err(UpstreamError::Status(came.status()));
         }
-        let read = body::read(came.into_body(), answer::BYTES_MAX, &self.answers, end).await;
+        let read = body::read(came.into_body(), answer::BYTES_MAX, (&self.answers, Purpose::Form), end).await;
         let (bytes, _share) = read.map_err(|error| match error {
             BodyError::TooLarge { .. } => UpstreamError::TooLarge,
             BodyError::OverBudget => UpstreamError::OverBudget,

@@ -52,7 +52,7 @@ pub(super) async fn post(
     trace: &mut Trace<'_>,
 ) -> Result<Answer, Refusal> {
     let limit = app.limits.body;
-    let (bytes, _share, deadline) = app.signed_body(SignatureRule::Required, headers, body, limit, trace).await?;
+    let (bytes, deadline) = app.signed_body(SignatureRule::Required, headers, body, limit, trace).await?;
     let delivery = cloud_api::read(&app.catalog, &bytes)?;
     for (kind, count) in [
         ("completed_flow", u64::try_from(delivery.arrivals.len()).unwrap_or(u64::MAX)),

@@ -230,6 +230,29 @@ fn all_bodies_together_have_a_budget() {
 }
 
 #[test]
+fn slow_webhooks_without_a_secret_neither_keep_forms_out_nor_hold_their_memory() {
+    let server =
+        Server::start(&format!("{PLAIN_FLOW}\n[limits]\nrequest = \"60s\"\nbodies = \"4MiB\"\nbody = \"1MiB\"\n"));
+    let signature = format!("sha256={}", "0".repeat(64));
+    let headers = [("content-type", "application/json"), ("x-hub-signature-256", signature.as_str())];
+    let request = post("/webhook", &headers, &vec![b' '; 1 << 20]);
+    // More than there is memory for. The last bytes never come.
+    let mut slow: Vec<Connection> = (0..8)
+        .map(|_| {
+            let mut connection = server.connect();
+            // Who is refused on the way may not be read to the end.
+            let _ = connection.send(&request[..request.len() - 100]);
+            connection
+        })
+        .collect();
+    eventually("some are refused", || slow.iter().any(Connection::is_answered).then_some(()));
+    assert!(server.post("/form", &Form::new("meanwhile").with("text", "x".repeat(50_000))).is_accepted());
+    let statuses: Vec<u16> = slow.iter_mut().filter_map(|connection| Some(connection.receive().ok()?.status)).collect();
+    assert!(statuses.contains(&408), "those that were let in must keep a pace: {statuses:?}");
+    assert!(statuses.iter().all(|status| [408, 503].contains(status)), "{statuses:?}");
+}
+
+#[test]
 fn a_connection_that_is_idle_for_too_long_is_closed() {
     let server = Server::start(&format!("{PLAIN_FLOW}\n[limits]\nidle = \"300ms\"\n"));
     let mut used = server.connect();

@@ -9,7 +9,8 @@ fn what_hyper_refuses_by_itself_has_a_body_too() {
     let server = Running::start(STRICT);
     let many = "x: 1\r\n".repeat(200);
     let long = format!("x: {}\r\n", "x".repeat(100_000));
-    let cases: [(&[u8], u16, &str); 8] = [
+    let cases: [(&[u8], u16, &str); 9] = [
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", 400, "bad_request"),
         (b"HELO example.com\r\n\r\n", 400, "bad_request"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "bad_request"),
         (b"GET / HTTP/9.9\r\n\r\n", 400, "bad_request"),
@@ -50,7 +51,7 @@ fn a_late_head_gets_its_408_and_a_silent_connection_is_closed_silently() {
     late_second.send(GET);
     assert_eq!(late_second.receive().unwrap().status, 200);
     late_second.send(b"GET /heal");
-    // What comes together with the request before it counts as silence: only hyper knows that it is there.
+    // What comes together with the request before it counts as silence, for only hyper knows that it is there.
     let mut together = server.connect();
     together.send(&[GET, b"GET /heal"].concat());
     assert_eq!(together.receive().unwrap().status, 200);
@@ -59,6 +60,7 @@ fn a_late_head_gets_its_408_and_a_silent_connection_is_closed_silently() {
     late.must_end();
     late_second.receive().unwrap().must_be(408, "timeout");
     late_second.must_end();
+    together.receive().unwrap().must_be(408, "timeout");
     together.must_end();
     silent.must_end();
 }

@@ -18,10 +18,12 @@ pub(super) fn read(flow: &Flow, screen: Option<&str>, fields: &Fields<'_>) -> Op
     let data = fields.object("data");
     let screen_fields = || screen.and_then(|screen| flow.screen(screen)).into_iter().flat_map(|screen| &screen.fields);
     let is_declared = |name: &str| screen_fields().any(|field| field.name == name);
-    let is_theirs = |name: &str| {
+    // Looked up once: a stranger may send thousands of names, and each look-up reads them all.
+    let theirs = Complaint::NAMES.map(|name| {
         let is_text = data.get(name).is_none() || data.text(name).is_some();
-        Complaint::NAMES.contains(&name) && is_text && !is_declared(name)
-    };
+        is_text && !is_declared(name)
+    });
+    let is_theirs = |name: &str| Complaint::NAMES.iter().zip(theirs).any(|(known, theirs)| *known == name && theirs);
     let [error, error_key, message] = Complaint::NAMES.map(|name| data.text(name).filter(|text| !text.is_empty()));
     let error = error.filter(|_| is_theirs("error")).or(error_key.filter(|_| is_theirs("error_key")));
     let has_only_theirs = data.names().all(is_theirs) && (error.is_some() || message.is_some());
