@@ -14,6 +14,7 @@ use crate::domain::event::EventKind;
 use crate::domain::gauge::Reading;
 use crate::domain::ids::{AgentId, DestinationName, FlowName, JobId, TeamName};
 use crate::domain::phone_number::PhoneNumber;
+use crate::domain::refusals::Refused;
 use crate::domain::time::Timestamp;
 use crate::gateways::Board;
 use crate::intake::Catalog;
@@ -32,6 +33,8 @@ pub struct Live {
     pub running: Arc<dyn Fn() -> Vec<JobId> + Send + Sync>,
     /// How the endpoints of encrypted flows did in the last half hour.
     pub endpoints: Arc<dyn Fn() -> BTreeMap<FlowName, Reading> + Send + Sync>,
+    /// What the listener refused.
+    pub refused: Arc<dyn Fn() -> Refused + Send + Sync>,
     /// Where the keepers of unofficial gateways are asked for something.
     pub gateways: Board,
     /// What an admin should know about its config: a development secret, unsigned flows, a reload that came to nothing.
@@ -187,6 +190,7 @@ impl Desk {
             writer: WriterView { waiting, room, figures: self.store.figures() },
             file_bytes: self.store.file_bytes(),
             free_bytes,
+            refused: self.refused().by_reason.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
             hints: Vec::new(),
         })
     }
@@ -210,6 +214,7 @@ impl Desk {
         if self.live.is_some() && status.oldest_due_seconds.is_some_and(|seconds| seconds > 60) {
             hints.push("jobs are waiting for more than a minute: `flowgate jobs list --state scheduled`".to_owned());
         }
+        hints.extend(self.refused().hints());
         let parts = [
             destinations::hints(self, read),
             flow_health::hints(self, read),
@@ -225,6 +230,11 @@ impl Desk {
             }
         }
         Ok(hints)
+    }
+
+    /// What the listener refused; nothing where no server runs.
+    fn refused(&self) -> Refused {
+        self.live.as_ref().map(|live| (live.refused)()).unwrap_or_default()
     }
 
     fn reload(&self) -> Result<ReloadView, AdminError> {

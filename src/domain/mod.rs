@@ -37,6 +37,7 @@ pub mod pace;
 pub mod pattern;
 pub mod phone_number;
 pub mod receipt;
+pub mod refusals;
 pub mod retry;
 pub mod roster;
 pub mod routes;

@@ -158,7 +158,7 @@ impl App {
         let mut answer = match self.route(request, &mut trace).await {
             Ok(answer) => answer,
             Err(refusal) => {
-                trace.outcome = refusal.code();
+                trace.refuse(&refusal);
                 refusal.answer()
             }
         };
@@ -216,6 +216,7 @@ impl App {
             let began = self.clock.elapsed();
             let verified = self.trust.signers.verify(claim, &bytes);
             trace.verify = Some(self.clock.elapsed().saturating_sub(began));
+            trace.note_signature(verified.is_ok());
             verified?;
         }
         Ok((bytes, deadline))

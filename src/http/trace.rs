@@ -15,14 +15,19 @@ use crate::clock::Clock;
 use crate::domain::flow::Flow;
 use crate::domain::gauge::Exchange;
 use crate::domain::ids::{JobId, SubmissionId};
+use crate::domain::refusals::MISFITS_LEAST;
 use crate::domain::time::Millis;
 use crate::store::Timing;
 
 use super::body::Share;
+use super::respond::Refusal;
 use super::watch::Watch;
 
 /// A request slower than this is warned of: Meta waits ten seconds (*Implementing Endpoint for Flows*).
 const SLOW: Duration = Duration::from_secs(5);
+/// A refusal that the operator can do something about is warned of at most once in so long, for each reason. The others are
+/// logged like any request: a stranger must not fill the log with warnings.
+const WARNED_EVERY: Duration = Duration::from_mins(1);
 /// The outcome of a request whose sender did not wait for the answer.
 const GONE: &str = "gone";
 
@@ -35,6 +40,8 @@ pub(super) struct Figures {
     commit: Histogram,
     total: Histogram,
     watch: Watch,
+    /// When refusals were last warned of, by reason.
+    warned: Mutex<BTreeMap<&'static str, Duration>>,
     /// Requests so far.
     numbers: AtomicU64,
 }
@@ -72,6 +79,7 @@ impl Figures {
             commit: metrics::histogram!("flowgate_request_commit_seconds"),
             total: metrics::histogram!("flowgate_request_seconds"),
             watch,
+            warned: Mutex::default(),
             numbers: AtomicU64::new(1),
         }
     }
@@ -82,6 +90,16 @@ impl Figures {
             || metrics::counter!("flowgate_requests_total", "path" => room.as_str(), "outcome" => outcome),
         );
         counter.increment(1);
+    }
+
+    /// Whether something may be warned of at `now`, as not just before.
+    fn may_warn(&self, now: Duration, reason: &'static str) -> bool {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = warned.get(reason).is_none_or(|last| now.saturating_sub(*last) >= WARNED_EVERY);
+        if is_due {
+            warned.insert(reason, now);
+        }
+        is_due
     }
 }
 
@@ -123,6 +141,10 @@ pub(super) struct Trace<'a> {
     pub(super) job: Option<JobId>,
     /// How it ended.
     pub(super) outcome: &'static str,
+    /// Why it was refused, in words that repeat no answer of a form.
+    why: Option<String>,
+    /// Whether that is warned of.
+    is_warned_of: bool,
 }
 
 impl<'a> Trace<'a> {
@@ -144,6 +166,32 @@ impl<'a> Trace<'a> {
             submission: None,
             job: None,
             outcome: GONE,
+            why: None,
+            is_warned_of: false,
+        }
+    }
+
+    /// Notes that it is refused.
+    pub(super) fn refuse(&mut self, refusal: &Refusal) {
+        let now = self.clock.elapsed();
+        self.outcome = refusal.code();
+        self.why = Some(refusal.to_string());
+        self.is_warned_of = refusal.is_for_operators() && self.figures.may_warn(now, self.outcome);
+        let mut refusals = self.figures.watch.refusals();
+        refusals.refuse(self.outcome);
+        if refusal.is_ours() && matches!(self.room, Room::Flow | Room::Webhook | Room::Gateway) {
+            refusals.turn_away(now, self.outcome);
+        }
+    }
+
+    /// Notes that its well-formed signature fits or does not.
+    pub(super) fn note_signature(&self, fits: bool) {
+        let is_suspicious = self.figures.watch.refusals().note_signature(fits);
+        if is_suspicious && self.figures.may_warn(self.clock.elapsed(), "signatures in a row") {
+            tracing::warn!(
+                "the last {MISFITS_LEAST} signed requests were all refused: compare the app secret in the config \
+                 (meta.app_secrets) with the one in Meta's dashboard (App settings → Basic) of the app that sends"
+            );
         }
     }
 
@@ -162,6 +210,8 @@ impl<'a> Trace<'a> {
                     request.method = self.method.as_str(),
                     request.path = self.path,
                     outcome = self.outcome,
+                    status = self.status,
+                    why = self.why,
                     bytes = self.bytes,
                     total_ms = ms(total),
                     verify_ms = ms(self.verify.unwrap_or_default()),
@@ -176,6 +226,8 @@ impl<'a> Trace<'a> {
         }
         if total >= SLOW {
             line!(warn, "slow request");
+        } else if self.is_warned_of {
+            line!(warn, "a request was refused");
         } else if self.room == Room::Health {
             line!(debug, "request");
         } else {

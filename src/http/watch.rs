@@ -1,4 +1,5 @@
-//! How the endpoints of encrypted flows do, as Meta sees them: fed by each request as it ends, read by admins.
+//! How the endpoints of encrypted flows do, as Meta sees them, and what the listener refused: fed by each request as it ends,
+//! read by admins.
 //!
 //! What is not known to be Meta's is no figure of the endpoint: a stranger must not make it look ill. In memory only: Meta
 //! looks back half an hour itself. The counting is `crate::domain::gauge`'s.
@@ -9,10 +10,17 @@ use std::time::Duration;
 
 use crate::domain::gauge::{Exchange, Gauge, Reading};
 use crate::domain::ids::FlowName;
+use crate::domain::refusals::{Refusals, Refused};
 
-/// A gauge for each encrypted flow that was asked something. Its copies are the same one.
+/// A gauge for each encrypted flow that was asked something, and counts of refused requests. Its copies are the same one.
 #[derive(Clone, Debug, Default)]
-pub struct Watch(Arc<Mutex<BTreeMap<FlowName, Gauge>>>);
+pub struct Watch(Arc<Watched>);
+
+#[derive(Debug, Default)]
+struct Watched {
+    gauges: Mutex<BTreeMap<FlowName, Gauge>>,
+    refusals: Mutex<Refusals>,
+}
 
 impl Watch {
     /// Takes one exchange with `flow` that ended at `now`, by the clock of this process.
@@ -39,8 +47,19 @@ impl Watch {
         self.gauges().iter().map(|(flow, gauge)| (flow.clone(), gauge.read(now))).collect()
     }
 
+    /// Requests that were refused, as of `now`.
+    #[must_use]
+    pub fn refused(&self, now: Duration) -> Refused {
+        self.refusals().read(now)
+    }
+
+    /// Held for a count or for a look at an hour: microseconds.
+    pub(super) fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Held for a count or for a look at thirty minutes: microseconds.
     fn gauges(&self) -> MutexGuard<'_, BTreeMap<FlowName, Gauge>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.gauges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

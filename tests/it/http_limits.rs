@@ -250,6 +250,8 @@ fn slow_webhooks_without_a_secret_neither_keep_forms_out_nor_hold_their_memory()
     let statuses: Vec<u16> = slow.iter_mut().filter_map(|connection| Some(connection.receive().ok()?.status)).collect();
     assert!(statuses.contains(&408), "those that were let in must keep a pace: {statuses:?}");
     assert!(statuses.iter().all(|status| [408, 503].contains(status)), "{statuses:?}");
+    let hints = server.row(&["status"])["hints"].to_string();
+    assert!(hints.contains("refused in the last hour") && hints.contains(" busy"), "{hints}");
 }
 
 #[test]

@@ -97,6 +97,8 @@ mod outage;
 mod past_slot_is_refused;
 // The plain flow, to the byte.
 mod plain_answers_are_exact;
+// What was refused, and why: in the log and in `status`.
+mod refusals_are_told;
 // Reloads: keys, secrets, flows, and mistakes, without a lost request.
 mod reload;
 // A program of the owner behind an encrypted flow: what it is asked, and what becomes of its answers.

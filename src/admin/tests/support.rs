@@ -16,6 +16,7 @@ use crate::domain::delivery::Exchange;
 use crate::domain::gauge::Reading;
 use crate::domain::ids::{AgentName, CalendarName, Customer, FlowName, JobId, TeamName};
 use crate::domain::job::Attempt;
+use crate::domain::refusals::Refused;
 use crate::domain::retry::Verdict;
 use crate::domain::routes::Routes;
 use crate::domain::time::{Millis, Timestamp};
@@ -83,6 +84,7 @@ impl Office {
             listen: "127.0.0.1:8080".parse().unwrap(),
             running: Arc::new(move || jobs.clone()),
             endpoints: Arc::new(move || readings.clone()),
+            refused: Arc::new(Refused::default),
             gateways: Board::default(),
             hints: Current::new(hints),
             lanes: Arc::new(BTreeMap::new),

@@ -1,5 +1,6 @@
 //! How things stand, for `flowgate status`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,8 @@ pub struct StatusView {
     pub file_bytes: u64,
     /// Bytes free on that disk; null where the system can't tell.
     pub free_bytes: Option<u64>,
+    /// Requests that the server has refused since its start, by the code that they were answered with; empty where none runs.
+    pub refused: BTreeMap<String, u64>,
     /// What is wrong, and what to type: one text each.
     pub hints: Vec<String>,
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use crate::admin::StatusView;
 use crate::config::units;
+use crate::domain::refusals::in_words;
 
 /// Tells a status to `out`.
 ///
@@ -38,6 +39,7 @@ pub fn tell(status: &StatusView, out: &mut impl Write) -> io::Result<()> {
                 writer.figures.slowest_commit_us
             ),
         ),
+        ("refused", if status.refused.is_empty() { "none".to_owned() } else { in_words(&status.refused) }),
         ("file", format!("{}{free}", mebibytes(status.file_bytes))),
     ];
     for (name, text) in lines {

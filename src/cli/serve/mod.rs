@@ -259,6 +259,10 @@ async fn serve(
             let watch = watch.clone();
             Arc::new(move || watch.read(now.elapsed()))
         },
+        refused: {
+            let (watch, clock) = (watch.clone(), Arc::clone(&clock));
+            Arc::new(move || watch.refused(clock.elapsed()))
+        },
         gateways: board,
         hints,
         lanes: {

@@ -1,0 +1,90 @@
+//! A server that refuses what it should take says so where its operator looks: in the log and in `status`.
+
+use serde_json::Value;
+
+use crate::support::form::Form;
+use crate::support::http::{post, signature, signed_post};
+use crate::support::{PLAIN_FLOW, Server, eventually};
+
+/// The lines of the log about refused requests, with their level.
+fn refusals(server: &Server) -> Vec<(String, Value)> {
+    let lines = server.log();
+    let lines = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let refused = lines.filter(|line| line["why"].is_string());
+    refused.map(|line| (line["level"].as_str().unwrap_or_default().to_owned(), line.clone())).collect()
+}
+
+fn hints(server: &Server) -> String {
+    server.row(&["status"])["hints"].to_string()
+}
+
+#[test]
+fn a_wrong_app_secret_is_told_of_until_a_signature_fits() {
+    let server = Server::start(PLAIN_FLOW);
+    let body = Form::new("lost").body();
+    let wrong = signature("the secret of another app", &body);
+    let json = ("content-type", "application/json");
+    let forged = |path| post(path, &[json, ("x-hub-signature-256", wrong.as_str())], &body);
+    let suspects = |server: &Server| hints(server).contains("compare the app secret in the config");
+    for path in ["/form", "/webhook", "/form", "/webhook"] {
+        assert_eq!(server.connect().exchange(&forged(path)).unwrap().status, 401);
+        // A request without a signature is no sign of a wrong secret.
+        assert_eq!(server.connect().exchange(&post(path, &[json], &body)).unwrap().status, 401);
+    }
+    assert!(!suspects(&server), "four may be a stranger's");
+    assert_eq!(server.connect().exchange(&forged("/form")).unwrap().status, 401);
+
+    eventually("the log warns", || {
+        let log = server.log();
+        log.lines().any(|line| line.contains("WARN") && line.contains("compare the app secret")).then_some(())
+    });
+    assert!(hints(&server).contains("the last 5 signed requests were all refused"), "{}", hints(&server));
+    assert_eq!(server.row(&["status"])["refused"]["bad_signature"], 9);
+    let told = server.cli(&["status"]).out;
+    assert!(told.contains("9 bad_signature"), "{told}");
+
+    assert!(server.post("/form", &Form::new("right")).is_accepted());
+    assert!(!suspects(&server), "one that fits shows that the secret is right");
+}
+
+#[test]
+fn the_log_says_why_a_request_was_refused_and_warns_of_what_an_operator_can_mend() {
+    let server = Server::start(PLAIN_FLOW);
+    let query = "hub.mode=subscribe&hub.challenge=1&hub.verify_token=not-the-token";
+    assert_eq!(server.get(&format!("/webhook?{query}")).status, 403);
+    let body = Form::new("t").with("name", "Ann Smith").body();
+    let signature = signature(crate::support::http::SECRET, &body);
+    let typed = post("/form", &[("content-type", "text/plain"), ("x-hub-signature-256", &signature)], &body);
+    for _ in 0..3 {
+        assert_eq!(server.connect().exchange(&typed).unwrap().status, 415);
+    }
+    let unsigned = post("/form", &[("content-type", "application/json")], &body);
+    assert_eq!(server.connect().exchange(&unsigned).unwrap().status, 401);
+    assert!(server.connect().exchange(&signed_post("/form", &body)).unwrap().is_accepted());
+
+    let told = eventually("all five are in the log", || Some(refusals(&server)).filter(|told| told.len() == 5));
+    let said: Vec<_> = told.iter().map(|(level, line)| (level.as_str(), line["status"].as_u64().unwrap())).collect();
+    assert_eq!(
+        said,
+        [("WARN", 403), ("WARN", 415), ("INFO", 415), ("INFO", 415), ("INFO", 401)],
+        "one warning for each reason"
+    );
+    assert!(told[0].1["why"].as_str().unwrap().contains("hub.verify_token does not fit"), "{told:?}");
+    assert!(told[4].1["why"].as_str().unwrap().contains("X-Hub-Signature-256 is missing"), "{told:?}");
+    let log = server.log();
+    assert!(log.contains("\"status\":200"), "what was taken has its status, too");
+    for secret in ["not-the-token", "Ann Smith", &signature] {
+        assert!(!log.contains(secret), "{secret}");
+    }
+
+    let bare = Server::stopped(PLAIN_FLOW);
+    let file = bare.folder().join("config.toml");
+    let config = std::fs::read_to_string(&file).unwrap().replace("text:let me in", "env:NOT_SET_ANYWHERE");
+    std::fs::write(file, config).unwrap();
+    let mut bare = bare;
+    bare.start_again();
+    assert_eq!(bare.get(&format!("/webhook?{query}")).status, 403);
+    let told = eventually("the refusal is in the log", || refusals(&bare).pop());
+    assert_eq!(told.0, "WARN");
+    assert!(told.1["why"].as_str().unwrap().contains("no verify_token is set"), "{told:?}");
+}
