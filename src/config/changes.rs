@@ -26,6 +26,7 @@ impl Config {
             "limits.bodies": limits.bodies;
             "limits.header_timeout": limits.header_timeout;
             "limits.idle": limits.idle;
+            "limits.drain_timeout": limits.drain_timeout;
             "limits.connections": limits.connections;
             "limits.intake": limits.intake;
             "limits.batch": limits.batch;
@@ -97,13 +98,13 @@ mod tests {
         let started = accepted("");
         let mut new = accepted(
             "listen = \"127.0.0.1:9\"\nadmin_listen = \"127.0.0.1:10\"\ndata = \"other\"\n\
-             [limits]\nbody = \"3MiB\"\nbodies = \"65MiB\"\nheader_timeout = \"1s\"\nidle = \"1s\"\nconnections = 1\n\
+             [limits]\nbody = \"3MiB\"\nbodies = \"65MiB\"\nheader_timeout = \"1s\"\nidle = \"1s\"\ndrain_timeout = \"1s\"\nconnections = 1\n\
              intake = 1\nbatch = 1\nfree_space = \"0B\"\nidempotency_keys = 1\n[workers]\nthreads = 3\nqueue = 1\n\
              [retention]\nidempotency = \"1h\"\nmessage_ids = \"7d\"\nsubmissions = \"1h\"\n\
              [store]\ncache = \"1MiB\"\nverify = \"after_crash\"\n",
         );
         let kept = new.keep_fixed(&started);
-        assert_eq!(kept.len(), 17, "{kept:?}");
+        assert_eq!(kept.len(), 18, "{kept:?}");
         assert_eq!(new.changes_since(&started), ["limits.body changed", "retention.submissions changed"]);
         assert_eq!((new.limits.bodies, new.data.as_path()), (started.limits.bodies, started.data.as_path()));
         assert!(new.keep_fixed(&started).is_empty(), "now it is as it was");

@@ -63,6 +63,9 @@ pub struct Limits {
     pub request: Millis,
     /// How long a connection may stay open between requests.
     pub idle: Millis,
+    /// How long a connection that is open may still send a request when the server is asked to end. Up to five seconds: the end
+    /// takes ten at the most.
+    pub drain_timeout: Millis,
     /// Connections at once.
     pub connections: usize,
     /// Submissions waiting for the writer.
@@ -199,6 +202,7 @@ impl Limits {
                 header_timeout: time("header_timeout", 10 * SECOND, (10, 10 * MINUTE)),
                 request: time("request", 9 * SECOND, (10, 10 * MINUTE)),
                 idle: time("idle", 150 * SECOND, (10, HOUR)),
+                drain_timeout: time("drain_timeout", 2 * SECOND, (0, 5 * SECOND)),
                 connections: table.count("connections", 10_000, 1..=1_000_000),
                 intake: table.count("intake", 4096, 1..=1_000_000),
                 batch: table.count("batch", 256, 1..=65_536),

@@ -60,6 +60,7 @@ fn the_shipped_config_names_every_setting_and_what_is_left_out_stands_there_as_a
         "header_timeout",
         "request",
         "idle",
+        "drain_timeout",
         "connections",
         "intake",
         "batch",

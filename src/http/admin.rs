@@ -15,6 +15,7 @@ const BOUNDS: Bounds = Bounds {
     connections: 64,
     idle: Duration::from_mins(1),
     head: Duration::from_secs(10),
+    drain: Duration::ZERO,
     grace: Duration::from_millis(500),
 };
 

@@ -37,6 +37,11 @@ pub(super) struct Phase {
 }
 
 impl Phase {
+    /// Whether no request has begun, as far as anybody knows.
+    pub(super) fn is_idle(&self) -> bool {
+        self.now.load(Ordering::Acquire) == IDLE
+    }
+
     /// A head is complete: from here on the service keeps the deadlines.
     pub(super) fn begin(&self) {
         self.now.store(BUSY, Ordering::Release);

@@ -10,15 +10,17 @@ use std::time::Duration;
 
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::guard::{Guard, Phase};
 use crate::current::Current;
+use crate::domain::time::Millis;
 
 use super::respond::Answer;
 use super::service::{App, Limits};
@@ -26,9 +28,12 @@ use super::service::{App, Limits};
 /// Bytes of a head, and of the read buffer of each connection.
 const HEAD_BYTES: usize = 16 * 1024;
 const HEADERS: usize = 64;
+/// How soon a connection that was in the middle of a request, when all were to end, is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long the system may take to hand over a connection that it has let in already.
+const HAND_OVER: Duration = Duration::from_millis(1);
 /// Pauses after an accept that failed, most likely for want of file descriptors (accept(2), EMFILE).
 const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
-
 /// Connections that the system keeps for us until they are accepted.
 const BACKLOG: u32 = 1024;
 
@@ -85,7 +90,9 @@ pub(super) struct Bounds {
     pub(super) idle: Duration,
     /// For a head, from its first byte.
     pub(super) head: Duration,
-    /// For requests that are under way when the end is asked for.
+    /// For a next request on a connection that is open when the end is asked for.
+    pub(super) drain: Duration,
+    /// For all requests that are under way when the end is asked for, or come after that.
     pub(super) grace: Duration,
 }
 
@@ -96,12 +103,14 @@ impl Server {
         self.address
     }
 
-    /// Serves until `stop` is there. Then it accepts nothing more, closes what is idle, and gives requests that are under
-    /// way `grace` to be answered. Each request is answered by the `app` that is there when it begins; the limits of
+    /// Serves until `stop` is there. Then it accepts nothing more. Connections that are open may send one more request each: it is
+    /// answered with `Connection: close`, so that no request meets a connection that is just being closed. Those that stay quiet
+    /// for `limits.drain_timeout` are closed, and after `grace` all are. Each request is answered by the `app` that is there when it begins; the limits of
     /// connections are those of the first.
     pub async fn run(self, app: Current<App>, stop: impl Future<Output = ()>, grace: Duration) {
-        let Limits { connections, idle, header_timeout, .. } = app.get().limits;
-        let bounds = Bounds { connections, idle: idle.to_duration(), head: header_timeout.to_duration(), grace };
+        let Limits { connections, idle, header_timeout, drain, .. } = app.get().limits;
+        let [idle, head, drain] = [idle, header_timeout, drain].map(Millis::to_duration);
+        let bounds = Bounds { connections, idle, head, drain, grace };
         let answer = move |phase: Arc<Phase>, request| {
             let app = app.get();
             async move { app.answer(&phase, request).await }
@@ -121,6 +130,13 @@ impl Server {
         let places = Arc::new(Semaphore::new(bounds.connections));
         let all = u32::try_from(bounds.connections).unwrap_or(u32::MAX);
         let (draining, drain) = watch::channel(());
+        let begin = |stream, place: OwnedSemaphorePermit| {
+            let connection = converse(stream, bounds, answer.clone(), drain.clone());
+            tokio::spawn(async move {
+                connection.await;
+                drop(place);
+            });
+        };
         let mut stop = pin!(stop);
         let [shortest, longest] = PAUSES;
         let mut pause = shortest;
@@ -137,11 +153,7 @@ impl Server {
             match (place, accepted) {
                 (Ok(place), Ok((stream, _))) => {
                     pause = shortest;
-                    let connection = converse(stream, bounds, answer.clone(), drain.clone());
-                    tokio::spawn(async move {
-                        connection.await;
-                        drop(place);
-                    });
+                    begin(stream, place);
                 }
                 (_, Err(error)) => {
                     tracing::warn!(error = %error, pause_ms = pause.as_millis(), "can't accept connections");
@@ -152,12 +164,23 @@ impl Server {
                 (Err(_), Ok(_)) => break,
             }
         }
+        // Whoever was let in by the system, but not by us yet, would be cut off.
+        while let Ok(place) = Arc::clone(&places).try_acquire_owned()
+            && let Ok(Ok((stream, _))) = timeout(HAND_OVER, self.listener.accept()).await
+        {
+            begin(stream, place);
+        }
         drop(self.listener);
         drop(draining);
         if timeout(bounds.grace, places.acquire_many(all)).await.is_err() {
             tracing::warn!("connections were still busy at the end: they are let go");
         }
     }
+}
+
+/// Whether the other end was dropped: nothing else is ever told by it.
+fn is_gone(told: &watch::Receiver<()>) -> bool {
+    told.has_changed().is_err()
 }
 
 /// One connection, until it is closed.
@@ -173,13 +196,20 @@ async fn converse<F>(
     let _ = stream.set_nodelay(true);
     let phase = Arc::new(Phase::default());
     let guard = Guard::new(stream, Arc::clone(&phase), bounds.idle, bounds.head);
-    let service = service_fn(move |request| {
-        phase.begin();
-        let (phase, answer) = (Arc::clone(&phase), answer(Arc::clone(&phase), request));
-        async move {
-            let answer = answer.await;
-            phase.end();
-            Ok::<_, Infallible>(answer)
+    let service = service_fn({
+        let (phase, drain) = (Arc::clone(&phase), drain.clone());
+        move |request| {
+            phase.begin();
+            let (phase, drain) = (Arc::clone(&phase), drain.clone());
+            let answer = answer(Arc::clone(&phase), request);
+            async move {
+                let mut answer = answer.await;
+                if is_gone(&drain) {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                phase.end();
+                Ok::<_, Infallible>(answer)
+            }
         }
     });
     let mut connection = http1::Builder::new()
@@ -192,13 +222,25 @@ async fn converse<F>(
         .half_close(true)
         .writev(false)
         .serve_connection(TokioIo::new(guard), service);
-    let mut is_draining = false;
+    let mut quiet = pin!(sleep(bounds.drain));
+    let (mut is_draining, mut is_closing) = (false, false);
     let ended = loop {
         tokio::select! {
+            biased;
+            // First: what has come is not quiet.
             ended = &mut connection => break ended,
             _ = drain.changed(), if !is_draining => {
                 is_draining = true;
-                Pin::new(&mut connection).graceful_shutdown();
+                quiet.as_mut().reset(Instant::now() + bounds.drain);
+            }
+            () = &mut quiet, if is_draining && !is_closing => {
+                is_closing = phase.is_idle();
+                if is_closing {
+                    Pin::new(&mut connection).graceful_shutdown();
+                } else {
+                    // The answer to its request closes it.
+                    quiet.as_mut().reset(Instant::now() + LOOK_AGAIN);
+                }
             }
         }
     };

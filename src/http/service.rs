@@ -48,6 +48,8 @@ pub struct Limits {
     pub request: Millis,
     /// For a connection without a request.
     pub idle: Millis,
+    /// For a connection without a request, once the server is to end.
+    pub drain: Millis,
     /// Connections at once.
     pub connections: usize,
 }
@@ -62,6 +64,7 @@ impl From<&Config> for Limits {
             header_timeout: limits.header_timeout,
             request: limits.request,
             idle: limits.idle,
+            drain: limits.drain_timeout,
             connections: limits.connections,
         }
     }

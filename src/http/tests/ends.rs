@@ -109,6 +109,36 @@ fn at_the_end_idle_connections_close_at_once_and_requests_are_finished() {
 }
 
 #[test]
+fn at_the_end_open_connections_may_send_one_more_request_each() {
+    let mut server = Running::start(&STRICT.replace("drain_timeout = \"0s\"", "drain_timeout = \"2s\""));
+    let mut used = server.connect();
+    used.send(GET);
+    assert!(!used.receive().unwrap().closes());
+    let mut fresh = server.connect();
+    let (mut silent, mut half) = (server.connect(), server.connect());
+    let (first, second) = GET.split_at(10);
+    half.send(first);
+    // All have been accepted once a later one is answered.
+    assert_eq!(server.ask(GET).status, 200);
+
+    server.stop();
+    server.wait_refused();
+    // Let in by the system at the same moment, and read by nobody yet, is as good.
+    for wire in [&mut used, &mut fresh] {
+        wire.send(GET);
+        let answer = wire.receive().unwrap();
+        assert!(answer.status == 200 && answer.closes(), "{answer:?}");
+        wire.must_end();
+    }
+    silent.must_end();
+    half.send(second);
+    let answer = half.receive().unwrap();
+    assert!(answer.status == 200 && answer.closes(), "a request that was begun is no silence: {answer:?}");
+    half.must_end();
+    server.wait();
+}
+
+#[test]
 fn operators_get_the_figures_and_errors_with_a_body() {
     let server = Running::start(STRICT);
     let figures = server.ask_admin(b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n");

@@ -34,6 +34,7 @@ flow_body = "2KiB"
 body = "64KiB"
 header_timeout = "200ms"
 idle = "2s"
+drain_timeout = "0s"
 
 [flows.form]
 path = "/form"
@@ -102,6 +103,11 @@ impl Running {
     /// Asks the server to end, without waiting for it.
     pub(super) fn stop(&mut self) {
         drop(self.stop.take());
+    }
+
+    /// Waits until nobody is let in any more.
+    pub(super) fn wait_refused(&self) {
+        while TcpStream::connect(self.address).is_ok() {}
     }
 
     /// Waits until the server has ended.
