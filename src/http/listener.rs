@@ -37,12 +37,19 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)
 /// Connections that the system keeps for us until they are accepted.
 const BACKLOG: u32 = 1024;
 
-/// An address that is ours, where nothing listens yet: connections are refused. A server that starts has the address from the
-/// beginning, and listens once it can answer.
+/// An address that is ours, where nothing listens yet: connections are refused or, where the service manager listens, wait. A
+/// server that starts has the address from the beginning, and listens once it can answer.
 #[derive(Debug)]
 pub struct Reserved {
-    socket: TcpSocket,
+    socket: Socket,
     address: SocketAddr,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Bound(TcpSocket),
+    /// The service manager listens, and goes on with that when we end.
+    Handed(std::net::TcpListener),
 }
 
 impl Reserved {
@@ -56,7 +63,17 @@ impl Reserved {
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         let address = socket.local_addr()?;
-        Ok(Self { socket, address })
+        Ok(Self { socket: Socket::Bound(socket), address })
+    }
+
+    /// Takes a socket at which the service manager listens.
+    ///
+    /// # Errors
+    /// Those of the system, where it is no such socket.
+    pub fn handed(socket: std::net::TcpListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        Ok(Self { socket: Socket::Handed(socket), address })
     }
 
     /// The address, with the port that the system chose.
@@ -70,7 +87,11 @@ impl Reserved {
     /// # Errors
     /// Those of listen(2).
     pub fn listen(self) -> io::Result<Server> {
-        Ok(Server { listener: self.socket.listen(BACKLOG)?, address: self.address })
+        let (listener, is_handed) = match self.socket {
+            Socket::Bound(socket) => (socket.listen(BACKLOG)?, false),
+            Socket::Handed(socket) => (TcpListener::from_std(socket)?, true),
+        };
+        Ok(Server { listener, is_handed, address: self.address })
     }
 }
 
@@ -78,6 +99,8 @@ impl Reserved {
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
+    /// Whether others listen at the same socket when we have ended.
+    is_handed: bool,
     address: SocketAddr,
 }
 
@@ -103,10 +126,11 @@ impl Server {
         self.address
     }
 
-    /// Serves until `stop` is there. Then it accepts nothing more. Connections that are open may send one more request each: it is
-    /// answered with `Connection: close`, so that no request meets a connection that is just being closed. Those that stay quiet
-    /// for `limits.drain_timeout` are closed, and after `grace` all are. Each request is answered by the `app` that is there when it begins; the limits of
-    /// connections are those of the first.
+    /// Serves until `stop` is there. Then it accepts nothing more. Connections that are open may send one more request each: it
+    /// is answered with `Connection: close`, so that no request meets a connection that is just being closed. Those that stay
+    /// quiet for `limits.drain_timeout` are closed, and after `grace` all are.
+    ///
+    /// Each request is answered by the `app` that is there when it begins; the limits of connections are those of the first.
     pub async fn run(self, app: Current<App>, stop: impl Future<Output = ()>, grace: Duration) {
         let Limits { connections, idle, header_timeout, drain, .. } = app.get().limits;
         let [idle, head, drain] = [idle, header_timeout, drain].map(Millis::to_duration);
@@ -164,8 +188,10 @@ impl Server {
                 (Err(_), Ok(_)) => break,
             }
         }
-        // Whoever was let in by the system, but not by us yet, would be cut off.
-        while let Ok(place) = Arc::clone(&places).try_acquire_owned()
+        // Whoever was let in by the system, but not by us yet, would be cut off. Where the socket lives on, they are for the
+        // next server.
+        while !self.is_handed
+            && let Ok(place) = Arc::clone(&places).try_acquire_owned()
             && let Ok(Ok((stream, _))) = timeout(HAND_OVER, self.listener.accept()).await
         {
             begin(stream, place);

@@ -107,6 +107,8 @@ mod program_behind_a_flow;
 mod same_bytes;
 // Where it fails: the fallback, the breaker, reloads, kills.
 mod program_fails;
+// Ten restarts behind a socket that stays open: no request is broken off, refused or lost.
+mod restart_behind_socket;
 // Fifty copies at once make one submission.
 mod same_token_at_once;
 // The token of a WhatsApp destination ends, and the admin is told what to type until all is sent.

@@ -1,9 +1,9 @@
 //! `flowgate serve`: puts the parts together, and takes them apart again in order.
 //!
 //! ```text
-//! start:  signals → parts → addresses (bound) → store (locks the file) → admin socket ("starting") → [open] → courier, gateways,
+//! start:  sockets handed over → signals → parts → addresses (bound) → store (locks the file) → admin socket ("starting") → [open] → courier, gateways,
 //!         workers → admin socket answers → http listens → "ready"
-//! end:    http stops accepting and answers what is in flight → workers, courier and gateways finish → socket → store commits and closes
+//! end:    http stops accepting, answers what is in flight and what open connections still send → workers, courier and gateways finish → socket → store commits and closes
 //! ```
 //! Nothing is decided here but the order. What a config must have is in `parts`, how it is changed in `reload`, what people
 //! are told in `greeting`, what Prometheus is told in `figures`.
@@ -11,13 +11,14 @@
 mod descriptors;
 mod figures;
 mod greeting;
+mod handed;
 mod outside;
 mod parts;
 mod reload;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -45,12 +46,13 @@ use crate::work::{Rules, Work, WorkError};
 use figures::Figures;
 use greeting::Greeting;
 pub use greeting::addresses_in;
+use handed::{Handed, Unsorted};
 use outside::Outside;
 use parts::{Before, Parts};
 pub use parts::{Obstacle, Obstacles};
 use reload::{Held, Reloader};
 
-/// For requests in flight when the end is asked for. With the rest it stays below the ten seconds that are promised.
+/// For requests in flight, and those that open connections still send, when the end is asked for. With the rest it stays below the ten seconds that are promised.
 const DRAIN: Duration = Duration::from_secs(6);
 /// For jobs that run, and deliveries that are under way.
 const FINISH: Duration = Duration::from_secs(2);
@@ -61,6 +63,9 @@ pub struct ServeArgs {
     /// Listen here, whatever the config says; port 0: any free one
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
+    /// Where the service manager listens for operators.
+    #[arg(skip)]
+    pub(super) admin_listen: Option<SocketAddr>,
     /// Use this data file, whatever the config says
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
@@ -96,6 +101,9 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
+    /// A socket of the service manager.
+    #[error("can't listen at a socket that the service manager hands over (LISTEN_FDS): {0}")]
+    Handed(#[source] io::Error),
     /// Another process has the data file.
     #[error("another flowgate command or server has {} open: if a server, `flowgate status` and all other commands ask it", .0.display())]
     InUse(PathBuf),
@@ -131,10 +139,14 @@ impl From<StoreError> for ServeError {
 /// # Errors
 /// [`ServeError`].
 pub fn run(load: impl FnOnce() -> Result<Config, ConfigError>, args: &ServeArgs) -> Result<(), ServeError> {
-    // First of all: a SIGHUP that nobody waits for ends the process, also while it opens a large file.
+    let sockets = Unsorted::take();
+    // Before anything that takes long: a SIGHUP that nobody waits for ends the process, also while it opens a large file.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::System)?;
     let signals = runtime.block_on(async { Signals::new() }).map_err(ServeError::System)?;
     let mut config = load()?;
+    let sockets = sockets.sort(config.admin_listen).map_err(ServeError::Handed)?;
+    let [listen, admin_listen] = sockets.addresses().map_err(ServeError::Handed)?;
+    let args = &ServeArgs { listen: listen.or(args.listen), admin_listen, ..args.clone() };
     let overridden = parts::override_with(args, &mut config);
     let (listen, entropy) = (config.listen, SystemEntropy);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -150,7 +162,8 @@ pub fn run(load: impl FnOnce() -> Result<Config, ConfigError>, args: &ServeArgs)
     options.refuses_known_secret = parts.has_development_secret() && !args.development;
     let routes = options.routes.clone();
     let store = Store::start(options, Arc::clone(&clock))?;
-    let setup = Setup { args, routes, parts, connections, overridden, lasting, clock, entropy: Arc::new(entropy) };
+    let setup =
+        Setup { args, sockets, routes, parts, connections, overridden, lasting, clock, entropy: Arc::new(entropy) };
     let ended = runtime.block_on(serve(setup, &store, metrics, signals));
     let closed = match ended {
         Ok(End::Serving) => store.close().map_err(ServeError::from),
@@ -169,6 +182,7 @@ pub fn run(load: impl FnOnce() -> Result<Config, ConfigError>, args: &ServeArgs)
 /// What the server is made of before anything runs.
 struct Setup<'a> {
     args: &'a ServeArgs,
+    sockets: Handed,
     parts: Parts,
     /// Who is told of what, as the store goes by it.
     routes: Current<Routes>,
@@ -197,11 +211,11 @@ async fn serve(
     metrics: Option<PrometheusHandle>,
     (mut signals, hangup): (Signals, Signal),
 ) -> Result<End, ServeError> {
-    let Setup { args, parts, routes, connections, overridden, lasting, clock, entropy } = setup;
+    let Setup { args, sockets, parts, routes, connections, overridden, lasting, clock, entropy } = setup;
     let config = &parts.config;
     let [address, admin_address] = [config.listen, config.admin_listen];
-    let server = Reserved::at(address).map_err(|source| taken(address, source))?;
-    let admin = Reserved::at(admin_address).map_err(|source| taken(admin_address, source))?;
+    let server = reserve(sockets.http, address)?;
+    let admin = reserve(sockets.admin, admin_address)?;
     let notes = parts.notes().into_iter().chain(overridden).chain(lasting.clone()).collect();
     let greeting = Greeting::new(config, notes, server.local_addr(), admin.local_addr());
     let failed = failure_of(store)?;
@@ -305,6 +319,12 @@ async fn serve(
     });
     let _ = tokio::join!(finished, courier.stop(FINISH), gateways.stop(FINISH));
     ended
+}
+
+/// Takes the socket that was handed over, or binds `address`.
+fn reserve(handed: Option<TcpListener>, address: SocketAddr) -> Result<Reserved, ServeError> {
+    let reserved = handed.map_or_else(|| Reserved::at(address), Reserved::handed);
+    reserved.map_err(|source| taken(address, source))
 }
 
 fn taken(address: SocketAddr, source: io::Error) -> ServeError {

@@ -235,6 +235,7 @@ impl Parts {
 /// Lets the command line have its way with `config`, and says where that surprises other commands.
 pub(super) fn override_with(args: &ServeArgs, config: &mut Config) -> Option<String> {
     config.listen = args.listen.unwrap_or(config.listen);
+    config.admin_listen = args.admin_listen.unwrap_or(config.admin_listen);
     let data = args.data.clone().filter(|data| *data != config.data)?;
     let note = format!(
         "--data {} is not what the config says: other commands look for the server of {}",

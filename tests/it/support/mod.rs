@@ -18,7 +18,8 @@ pub mod world;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -194,6 +195,15 @@ impl Server {
         let mut shell = Command::new("sh");
         let line = format!("ulimit -n {files} && exec {} serve", env!("CARGO_BIN_EXE_flowgate"));
         self.start_as(shell.current_dir(self.folder()).stdin(Stdio::null()).args(["-c", &line]));
+    }
+
+    /// Starts the server behind `socket`, as a service manager hands it over, and waits until it is ready.
+    pub fn start_behind(&mut self, socket: &TcpListener) {
+        let mut shell = Command::new("sh");
+        let hand_over = "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1";
+        let line = format!("{hand_over}; exec {} serve", env!("CARGO_BIN_EXE_flowgate"));
+        let socket = OwnedFd::from(socket.try_clone().unwrap());
+        self.start_as(shell.current_dir(self.folder()).stdin(socket).args(["-c", &line]));
     }
 
     fn start_as(&mut self, command: &mut Command) {
