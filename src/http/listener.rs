@@ -190,10 +190,9 @@ impl Server {
         }
         // Whoever was let in by the system, but not by us yet, would be cut off. Where the socket lives on, they are for the
         // next server.
-        while !self.is_handed
-            && let Ok(place) = Arc::clone(&places).try_acquire_owned()
-            && let Ok(Ok((stream, _))) = timeout(HAND_OVER, self.listener.accept()).await
-        {
+        for _ in 0..if self.is_handed { 0 } else { BACKLOG } {
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { break };
+            let Ok(Ok((stream, _))) = timeout(HAND_OVER, self.listener.accept()).await else { break };
             begin(stream, place);
         }
         drop(self.listener);

@@ -110,7 +110,8 @@ fn at_the_end_idle_connections_close_at_once_and_requests_are_finished() {
 
 #[test]
 fn at_the_end_open_connections_may_send_one_more_request_each() {
-    let mut server = Running::start(&STRICT.replace("drain_timeout = \"0s\"", "drain_timeout = \"2s\""));
+    let config = STRICT.replace("drain_timeout = \"0s\"", "drain_timeout = \"2s\"").replace("\"200ms\"", "\"10s\"");
+    let mut server = Running::start(&config);
     let mut used = server.connect();
     used.send(GET);
     assert!(!used.receive().unwrap().closes());
