@@ -103,16 +103,16 @@ impl Refusal {
     /// Whether the operator can do something about it. Signatures that do not fit are told of when there are several in a row:
     /// a single one may be a stranger's.
     pub(super) fn is_for_operators(&self) -> bool {
-        match self {
-            Self::NotFound | Self::Method(_) | Self::Signature(_) | Self::EnvelopeSignature => false,
-            Self::Body(BodyError::Late | BodyError::Broken) => false,
-            Self::Intake(IntakeError::NotJson(_) | IntakeError::NotAnObject) => false,
-            Self::Proof(_) | Self::MediaType(_) | Self::Verification(_) | Self::CannotOpen | Self::DraftTooLarge => {
-                true
-            }
-            Self::Body(BodyError::TooLarge { .. } | BodyError::OverBudget) | Self::Intake(_) => true,
-            Self::CopyUnderWay | Self::Flooded(_) | Self::Busy(_) | Self::NotStored => true,
-        }
+        let is_senders = matches!(
+            self,
+            Self::NotFound
+                | Self::Method(_)
+                | Self::Signature(_)
+                | Self::EnvelopeSignature
+                | Self::Body(BodyError::Late | BodyError::Broken)
+                | Self::Intake(IntakeError::NotJson(_) | IntakeError::NotAnObject)
+        );
+        !is_senders
     }
 
     pub(super) fn answer(&self) -> Answer {

@@ -1,4 +1,4 @@
-//! Listening sockets that a service manager hands over (sd_listen_fds(3)). The manager keeps them open across restarts, so
+//! Listening sockets that a service manager hands over (`sd_listen_fds(3)`). The manager keeps them open across restarts, so
 //! connections wait in the system's queue while no server runs.
 
 use std::env;

@@ -262,21 +262,15 @@ async fn serve(
     let work = Work::start(&config.workers, &held.rules, store, &clock, &entropy)?;
     let (catalog, hints) = (held.catalog.clone(), held.hints.clone());
     let reloader = Arc::new(Reloader::new(args, parts, lasting, held, Arc::clone(&clock)));
-    let (reload, now) = (Arc::clone(&reloader), Arc::clone(&clock));
+    let reload = Arc::clone(&reloader);
     let live = Live {
         listen: greeting.listen,
         running: {
             let (jobs, board) = (work.watch(), courier.board());
             Arc::new(move || jobs().into_iter().chain(board.out()).collect())
         },
-        endpoints: {
-            let watch = watch.clone();
-            Arc::new(move || watch.read(now.elapsed()))
-        },
-        refused: {
-            let (watch, clock) = (watch.clone(), Arc::clone(&clock));
-            Arc::new(move || watch.refused(clock.elapsed()))
-        },
+        endpoints: at_present(&watch, &clock, Watch::read),
+        refused: at_present(&watch, &clock, Watch::refused),
         gateways: board,
         hints,
         lanes: {
@@ -319,6 +313,16 @@ async fn serve(
     });
     let _ = tokio::join!(finished, courier.stop(FINISH), gateways.stop(FINISH));
     ended
+}
+
+/// Reads something off `watch` at the moment of each call.
+fn at_present<T: 'static>(
+    watch: &Watch,
+    clock: &Arc<dyn Clock>,
+    read: fn(&Watch, Duration) -> T,
+) -> Arc<dyn Fn() -> T + Send + Sync> {
+    let (watch, clock) = (watch.clone(), Arc::clone(clock));
+    Arc::new(move || read(&watch, clock.elapsed()))
 }
 
 /// Takes the socket that was handed over, or binds `address`.
