@@ -49,10 +49,16 @@ impl FromIterator<(FlowName, Millis)> for Patience {
 }
 
 impl Patience {
-    /// Whether the user of `draft` has left it by `now`. Of a flow that is gone from the config nobody knows.
+    /// How long `flow` waits. Of a flow that is gone from the config nobody knows.
     #[must_use]
-    pub fn is_over(&self, draft: &Draft, now: Timestamp) -> bool {
-        self.0.get(&draft.flow).is_some_and(|patience| draft.state(now, *patience) == DraftState::Abandoned)
+    pub fn of(&self, flow: &FlowName) -> Option<Millis> {
+        self.0.get(flow).copied()
+    }
+
+    /// The shortest time that a flow waits.
+    #[must_use]
+    pub fn shortest(&self) -> Option<Millis> {
+        self.0.values().min().copied()
     }
 }
 

@@ -75,6 +75,8 @@ pub enum Accepted {
 pub struct StoredSubmission {
     /// When it was taken.
     pub received_at: Timestamp,
+    /// The elapsed clock then.
+    pub stamp: Timestamp,
     /// The job that carries it on.
     pub job: JobId,
     /// The slot it got.
@@ -168,7 +170,8 @@ fn write(batch: &mut Batch<'_, '_>, form: &Form, whole: Submission, place: Place
         Place::None => (None, None),
     };
     let job = schedule(batch, JobKind::Process, submission)?;
-    let row = StoredSubmission { received_at: batch.now, job, booking, conflict, submission: whole };
+    let row =
+        StoredSubmission { received_at: batch.now, stamp: batch.expiry, job, booking, conflict, submission: whole };
     if let Some(key) = form.draft_key {
         // The submission carries it on.
         drafts::remove(batch, key.as_bytes())?;
@@ -191,9 +194,8 @@ fn write(batch: &mut Batch<'_, '_>, form: &Form, whole: Submission, place: Place
 
 /// The form's earlier screens.
 fn earlier_screens(batch: &Batch<'_, '_>, key: Option<IdempotencyKey>) -> Result<Option<draft::Draft>, StoreError> {
-    let Some(key) = key else { return Ok(None) };
-    match batch.tables.drafts.get(key.as_bytes())? {
-        Some(row) => codec::decode(key, row.value()).map(Some),
+    match key {
+        Some(key) => drafts::find(batch, key),
         None => Ok(None),
     }
 }

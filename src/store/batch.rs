@@ -43,9 +43,6 @@ pub trait Transaction: Send + 'static {
     fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<Self::Outcome, StoreError>;
 }
 
-/// Keys moved out of memory with one commit at the most, once memory holds more than it may.
-const EVICTED: usize = 512;
-
 /// How long a change took on its way to the disk.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timing {
@@ -66,7 +63,6 @@ pub(super) struct Memory {
     pub(super) answer_bytes: u64,
     /// Encrypted requests that are remembered at the most.
     pub(super) answered_max: u64,
-    clock: ExpiryClock,
 }
 
 impl Memory {
@@ -76,12 +72,10 @@ impl Memory {
         counters: Counters,
         txn: &ReadTransaction,
         now: Timestamp,
-        elapsed: Duration,
     ) -> Result<Self, StoreError> {
         let logs = [&txn.open_table(TOKEN_LOG)?, &txn.open_table(MESSAGE_LOG)?];
         let keys = Keys::load([options.token_ttl, options.message_ttl], options.keys_max, &counters, logs)?;
         let roster = Roster::new(agents(&txn.open_table(AGENTS)?)?, now);
-        let clock = ExpiryClock::starting(counters.expiry(), elapsed);
         let answer_bytes = match txn.open_table(ANSWERS) {
             Ok(table) => answers::bytes_in(&table)?,
             // A file of a version that knew no encrypted flows: the first commit makes the table.
@@ -95,7 +89,6 @@ impl Memory {
             roster,
             answer_bytes,
             answered_max: options.answered_max,
-            clock,
         })
     }
 
@@ -113,11 +106,6 @@ impl Memory {
         self.answer_bytes = answers::bytes_in(&tables.answers)?;
         Ok(())
     }
-
-    /// What the expiry clock shows.
-    pub(super) fn expiry(&self, elapsed: Duration) -> Timestamp {
-        self.clock.at(elapsed)
-    }
 }
 
 fn agents(table: &impl ReadableTable<u64, &'static [u8]>) -> Result<Vec<(AgentId, Agent)>, StoreError> {
@@ -134,8 +122,9 @@ pub struct Batch<'a, 'txn> {
     pub(super) memory: &'a mut Memory,
     /// The wall clock at the beginning of the batch: the time at which all of its changes happen.
     pub(super) now: Timestamp,
-    /// The expiry clock likewise.
+    /// The elapsed clock likewise, and the clock itself. See [`ExpiryClock`].
     pub(super) expiry: Timestamp,
+    pub(super) clock: ExpiryClock,
     /// Whether anything was written.
     pub(super) dirty: bool,
     /// Whether a job was scheduled: the feeder wants to know.
@@ -152,12 +141,14 @@ impl Batch<'_, '_> {
     /// Writes what belongs to every commit: the agents that changed, sums, and the counters.
     pub(super) fn seal(&mut self) -> Result<(), StoreError> {
         let memory = &mut *self.memory;
-        memory.keys.evict(self.tables, &mut memory.counters, EVICTED)?;
+        // No more than it brings: what a lowered bound leaves over goes with the rounds of the sweeper.
+        let learnt = memory.keys.learnt();
+        memory.keys.evict(self.tables, &mut memory.counters, learnt)?;
         for (id, agent) in self.memory.roster.take_dirty() {
             self.tables.agents.insert(id.get(), codec::encode(&agent)?.as_slice())?;
         }
         std::mem::take(&mut self.tallies).write(self.tables)?;
-        self.memory.counters.stamp(self.expiry, self.now);
+        self.memory.counters.stamp(&self.clock, self.now);
         let row = codec::encode(&self.memory.counters)?;
         self.tables.meta.insert("counters", row.as_slice())?;
         Ok(())

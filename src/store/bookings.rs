@@ -130,11 +130,10 @@ pub(super) fn book(
 }
 
 /// Removes a booking, and frees its place if it stands.
-pub(super) fn remove(batch: &mut Batch<'_, '_>, id: BookingId) -> Result<(), StoreError> {
-    let Some(booking) = find(batch, id)? else { return Ok(()) };
+pub(super) fn remove(batch: &mut Batch<'_, '_>, id: BookingId, booking: &Booking) -> Result<(), StoreError> {
     batch.tables.bookings.remove(id.get())?;
     if booking.state == BookingState::Confirmed {
-        free(batch, &booking)?;
+        free(batch, booking)?;
     }
     Ok(())
 }

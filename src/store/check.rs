@@ -13,7 +13,6 @@ use redb::{ReadableTable, ReadableTableMetadata};
 use crate::domain::booking::Booking;
 use crate::domain::complaint::Complaint;
 use crate::domain::delivery::Delivery;
-use crate::domain::draft::Draft;
 use crate::domain::gateway;
 use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::{JobId, LeadId};
@@ -25,6 +24,7 @@ use super::StoreError;
 use super::accept::StoredSubmission;
 use super::answers::KeptAnswer;
 use super::codec::{self, Row};
+use super::drafts::StoredDraft;
 use super::ends::End;
 use super::flow_events::KEPT;
 use super::gateways::HISTORY;
@@ -131,7 +131,7 @@ fn submissions(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreErro
     }
     for row in snapshot.transaction().open_table(DRAFTS)?.iter()? {
         let (key, bytes) = row?;
-        report.readable::<Draft>(key.value(), bytes.value());
+        report.readable::<StoredDraft>(key.value(), bytes.value());
     }
     Ok(())
 }

@@ -12,7 +12,6 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::domain::booking::Booking;
 use crate::domain::complaint::Complaint;
 use crate::domain::delivery::{Delivery, Event, Exchange, Standstill};
-use crate::domain::draft::Draft;
 use crate::domain::gateway;
 use crate::domain::health_event::HealthEvent;
 use crate::domain::job::{Attempt, DeadLetter, Job};
@@ -86,9 +85,6 @@ impl Row for Lead {
 }
 impl Row for Booking {
     const TABLE: &'static str = "bookings";
-}
-impl Row for Draft {
-    const TABLE: &'static str = "drafts";
 }
 impl Row for Complaint {
     const TABLE: &'static str = "complaints";

@@ -5,8 +5,8 @@
 use redb::ReadableTable;
 
 use crate::domain::delivery::{Delivery, Event, Exchange, Standstill};
-use crate::domain::ids::{DestinationName, JobId};
-use crate::domain::job::{Attempt, JobEvent};
+use crate::domain::ids::{DestinationName, JobId, SubmissionId};
+use crate::domain::job::{Attempt, Job, JobEvent};
 use crate::domain::retry::Verdict;
 use crate::domain::time::Millis;
 
@@ -212,21 +212,42 @@ pub(super) fn event(batch: &Batch<'_, '_>, id: JobId) -> Result<Event, StoreErro
     }
 }
 
-/// Takes away what belongs to a delivery that is over, and its event once nobody else needs it. The job's row is the
+/// Rows that belong to a delivery which is over. See [`remove`].
+pub(super) struct LeavingDelivery {
+    event: JobId,
+    /// Deliveries that the event had when it was written.
+    deliveries: u32,
+    submission: Option<SubmissionId>,
+    wamid: Option<Box<str>>,
+}
+
+/// Reads what [`remove`] needs of the delivery `id`, whose job is `job`. Adds the size of the rows to `bytes`.
+pub(super) fn leaving(
+    batch: &Batch<'_, '_>,
+    id: JobId,
+    job: &Job,
+    bytes: &mut usize,
+) -> Result<LeavingDelivery, StoreError> {
+    let event = delivery(batch, id)?.event;
+    let row = self::event(batch, event)?;
+    *bytes = bytes.saturating_add(row.body.len());
+    let wamid = receipts::wamid(batch, id)?;
+    Ok(LeavingDelivery { event, deliveries: row.deliveries, submission: job.submission, wamid })
+}
+
+/// Removes what belongs to a delivery that is over, and its event once nobody else needs it. The job's row is the
 /// caller's.
-pub(super) fn remove(batch: &mut Batch<'_, '_>, id: JobId) -> Result<(), StoreError> {
-    let delivery = delivery(batch, id)?;
+pub(super) fn remove(batch: &mut Batch<'_, '_>, id: JobId, leaving: &LeavingDelivery) -> Result<(), StoreError> {
     batch.tables.deliveries.remove(id.get())?;
     batch.tables.revived.remove(id.get())?;
-    receipts::remove(batch, id)?;
+    receipts::remove(batch, id, leaving.wamid.as_deref(), leaving.submission)?;
     batch.tables.exchanges.retain_in((id.get(), 0)..=(id.get(), u32::MAX), |_, _| false)?;
-    let event = event(batch, delivery.event)?;
-    let first = delivery.event.get();
-    for other in first..first.saturating_add(u64::from(event.deliveries)) {
+    let first = leaving.event.get();
+    for other in first..first.saturating_add(u64::from(leaving.deliveries)) {
         if batch.tables.deliveries.get(other)?.is_some() {
             return Ok(());
         }
     }
-    batch.tables.events.remove(delivery.event.get())?;
+    batch.tables.events.remove(first)?;
     Ok(())
 }

@@ -5,13 +5,17 @@
 //! [`super::sweep`]'s.
 
 use redb::ReadableTable;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::draft::{self, Draft};
 use crate::domain::submission::IdempotencyKey;
+use crate::domain::time::Timestamp;
 
 use super::batch::{Batch, Transaction};
+use super::codec::{self, Row};
 use super::keys::Span;
-use super::{StoreError, accept, announce, answers, codec};
+use super::retention::{self, Queue};
+use super::{StoreError, accept, announce, answers};
 
 /// Bytes of one draft at the most: a sender gone wild must not fill the disk.
 const DRAFT_BYTES_MAX: usize = 1 << 20;
@@ -53,6 +57,50 @@ pub struct NoteScreen {
     pub request: IdempotencyKey,
 }
 
+/// A row of `drafts`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct StoredDraft {
+    /// The elapsed clock when the last screen came.
+    pub(super) stamp: Timestamp,
+    pub(super) draft: Draft,
+}
+
+impl Row for StoredDraft {
+    const TABLE: &'static str = "drafts";
+}
+
+/// The draft under `key`.
+pub(super) fn find(batch: &Batch<'_, '_>, key: IdempotencyKey) -> Result<Option<Draft>, StoreError> {
+    Ok(stored(batch, key.as_bytes(), &mut 0)?.map(|stored| stored.draft))
+}
+
+/// The row under `key`; its size is added to `bytes`.
+pub(super) fn stored(
+    batch: &Batch<'_, '_>,
+    key: &[u8; 16],
+    bytes: &mut usize,
+) -> Result<Option<StoredDraft>, StoreError> {
+    let Some(row) = batch.tables.drafts.get(key)? else { return Ok(None) };
+    *bytes = bytes.saturating_add(row.value().len());
+    codec::decode(IdempotencyKey::from_bytes(*key), row.value()).map(Some)
+}
+
+/// Writes a draft whose user has just sent or opened a screen.
+pub(super) fn write(batch: &mut Batch<'_, '_>, key: IdempotencyKey, draft: Draft) -> Result<(), StoreError> {
+    let row = codec::encode(&StoredDraft { stamp: batch.expiry, draft })?;
+    let is_new = batch.tables.drafts.insert(key.as_bytes(), row.as_slice())?.is_none();
+    let was_left = batch.tables.abandoned.remove(key.as_bytes())?.is_some();
+    batch.dirty = true;
+    // An entry that is there moves on to the row's own time once it is read.
+    if is_new {
+        retention::enqueue(batch, Queue::Drafts, retention::of_key(key.as_bytes()))?;
+    }
+    if is_new || was_left {
+        retention::enqueue(batch, Queue::LeftDrafts, retention::of_key(key.as_bytes()))?;
+    }
+    Ok(())
+}
+
 /// Takes a draft away, and what was noted of it.
 pub(super) fn remove(batch: &mut Batch<'_, '_>, key: &[u8; 16]) -> Result<(), StoreError> {
     batch.tables.drafts.remove(key)?;
@@ -60,10 +108,9 @@ pub(super) fn remove(batch: &mut Batch<'_, '_>, key: &[u8; 16]) -> Result<(), St
     Ok(())
 }
 
-/// Whether it is told already that the user of `draft` has left it, and they have not gone on since.
-pub(super) fn was_told(batch: &Batch<'_, '_>, key: &[u8; 16], draft: &Draft) -> Result<bool, StoreError> {
-    let told = batch.tables.abandoned.get(key)?.map(|at| at.value());
-    Ok(told == Some(draft.updated_at.as_millis()))
+/// Whether it is told already that the user of a draft has left it, and they have not gone on since.
+pub(super) fn was_told(batch: &Batch<'_, '_>, key: &[u8; 16]) -> Result<bool, StoreError> {
+    Ok(batch.tables.abandoned.get(key)?.is_some())
 }
 
 /// Tells that the user of `draft` has left it. Also where nobody is to be told that is noted: what a destination is not
@@ -81,13 +128,9 @@ impl Transaction for NoteScreen {
         if answers::is_answered(batch, Some(self.request))? {
             return Ok(());
         }
-        let Some(row) = batch.tables.drafts.get(self.key.as_bytes())? else { return Ok(()) };
-        let draft: Draft = codec::decode(self.key, row.value())?;
-        drop(row);
+        let Some(draft) = find(batch, self.key)? else { return Ok(()) };
         let draft = Draft { screen: self.screen.clone(), updated_at: batch.now, ..draft };
-        batch.tables.drafts.insert(self.key.as_bytes(), codec::encode(&draft)?.as_slice())?;
-        batch.dirty = true;
-        Ok(())
+        write(batch, self.key, draft)
     }
 }
 
@@ -108,8 +151,7 @@ impl Transaction for KeepDraft {
         }
         let mut draft = self.draft.clone();
         draft.updated_at = batch.now;
-        if let Some(row) = batch.tables.drafts.get(self.key.as_bytes())? {
-            let earlier: Draft = codec::decode(self.key, row.value())?;
+        if let Some(earlier) = find(batch, self.key)? {
             draft.data = draft::merge(&earlier.data, &draft.data);
             // Whoever opens a form or goes back does not say who they are.
             if draft.customer.name().is_none() {
@@ -119,8 +161,7 @@ impl Transaction for KeepDraft {
         if draft.data.len() > DRAFT_BYTES_MAX {
             return Ok(DraftKept::TooLarge);
         }
-        batch.tables.drafts.insert(self.key.as_bytes(), codec::encode(&draft)?.as_slice())?;
-        batch.dirty = true;
+        write(batch, self.key, draft)?;
         Ok(DraftKept::Kept)
     }
 }

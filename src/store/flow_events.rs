@@ -21,6 +21,7 @@ use super::accept::{Accept, Accepted};
 use super::batch::{Batch, Transaction};
 use super::codec::Row;
 use super::read::Snapshot;
+use super::retention::{self, Queue};
 use super::tables::{COMPLAINTS, HEALTH_EVENTS};
 use super::{StoreError, announce, answers, codec, receipts};
 
@@ -83,8 +84,8 @@ impl Transaction for KeepComplaint {
             return Ok(());
         }
         let complaint = Complaint { at: batch.now, ..self.complaint.clone() };
-        batch.dirty = true;
-        append(&mut batch.tables.complaints, &complaint)
+        let number = append(&mut batch.tables.complaints, &complaint)?;
+        retention::enqueue(batch, Queue::Complaints, number.into())
     }
 }
 
@@ -155,8 +156,8 @@ fn keep_events(batch: &mut Batch<'_, '_>, events: &[HealthEvent]) -> Result<Vec<
     let mut fresh = Vec::new();
     for event in events.iter().filter(|event| known.insert(event.print)) {
         let event = HealthEvent { received_at: batch.now, ..event.clone() };
-        append(&mut batch.tables.health_events, &event)?;
-        batch.dirty = true;
+        let number = append(&mut batch.tables.health_events, &event)?;
+        retention::enqueue(batch, Queue::HealthEvents, number.into())?;
         fresh.push(event);
     }
     tell_of_trouble(batch, recent, &fresh)?;
@@ -194,34 +195,14 @@ fn recent(batch: &Batch<'_, '_>) -> Result<Vec<HealthEvent>, StoreError> {
     Ok(events)
 }
 
-/// Writes `row` behind the last one, and lets the oldest go where there are too many.
-fn append<R: Row>(table: &mut Table<'_, u64, &'static [u8]>, row: &R) -> Result<(), StoreError> {
-    let last = table.last()?.map_or(0, |(number, _)| number.value());
-    table.insert(last.saturating_add(1), codec::encode(row)?.as_slice())?;
+/// Writes `row` behind the last one, and lets the oldest go where there are too many. Returns its number.
+fn append<R: Row>(table: &mut Table<'_, u64, &'static [u8]>, row: &R) -> Result<u64, StoreError> {
+    let number = table.last()?.map_or(0, |(number, _)| number.value()).saturating_add(1);
+    table.insert(number, codec::encode(row)?.as_slice())?;
     while table.len()? > KEPT {
         table.pop_first()?;
     }
-    Ok(())
-}
-
-/// Takes rows off the front while they are `old`, `most` of them at the most. Returns how many it took.
-pub(super) fn take_oldest<R: Row>(
-    table: &mut Table<'_, u64, &'static [u8]>,
-    most: usize,
-    old: impl Fn(&R) -> bool,
-) -> Result<usize, StoreError> {
-    let mut taken = 0;
-    while taken < most {
-        let Some(number) = (match table.first()? {
-            Some((number, row)) => old(&codec::decode(number.value(), row.value())?).then(|| number.value()),
-            None => None,
-        }) else {
-            break;
-        };
-        table.remove(number)?;
-        taken += 1;
-    }
-    Ok(taken)
+    Ok(number)
 }
 
 impl Snapshot {

@@ -1,5 +1,6 @@
 //! The handle that everybody else holds: hand over a change, take a snapshot, close.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -69,6 +70,7 @@ impl Store {
             clock: Arc::clone(&clock),
             shared: Arc::clone(&shared),
             lanes: Lanes { intake: from_outside, inside: from_inside, stop: told_to_stop, batch: options.batch },
+            expiry: Cell::default(),
         };
         let path = options.path.clone();
         thread::Builder::new()

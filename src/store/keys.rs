@@ -18,6 +18,7 @@ use crate::domain::time::{Millis, Timestamp};
 use super::StoreError;
 use super::codec;
 use super::counters::Counters;
+use super::sweep::Swept;
 use super::tables::Tables;
 
 /// Which of the two logs a key is in.
@@ -195,13 +196,15 @@ impl Keys {
         Ok(*last)
     }
 
-    /// Takes expired rows off the front of the logs, `most` of them at the most. Returns how many it took.
+    /// Takes expired rows off the front of the logs, `most` of them at the most. Returns how many it took. A row that can't be
+    /// read goes with the first one behind it that has expired: the rows are in the order of their time.
     pub(super) fn expire(
         &mut self,
         tables: &mut Tables<'_>,
         counters: &Counters,
         now: Timestamp,
         most: usize,
+        swept: &mut Swept,
     ) -> Result<usize, StoreError> {
         let mut taken = 0;
         for (log, evicted) in Log::BOTH.into_iter().zip(counters.evicted) {
@@ -211,9 +214,18 @@ impl Keys {
                     Log::Token => &mut tables.token_log,
                     Log::Message => &mut tables.message_log,
                 };
-                let Some((number, row)) = first(table)? else { break };
+                let mut damaged = Vec::new();
+                let Some((number, row)) = first_readable(table, 0, |number, error| damaged.push((number, error)))?
+                else {
+                    break;
+                };
                 if now.since(row.at) < kept {
                     break;
+                }
+                for (number, error) in damaged {
+                    table.remove(number)?;
+                    swept.note_unreadable(&error);
+                    taken += 1;
                 }
                 table.remove(number)?;
                 let key = IdempotencyKey::from_bytes(row.key);
@@ -228,6 +240,11 @@ impl Keys {
         Ok(taken)
     }
 
+    /// Keys that the open batch has learnt.
+    pub(super) fn learnt(&self) -> usize {
+        self.fresh.len()
+    }
+
     /// Moves the oldest keys out of memory, where it holds more than it may; `most` of them at the most. Returns how
     /// many it moved.
     pub(super) fn evict(
@@ -238,25 +255,16 @@ impl Keys {
     ) -> Result<usize, StoreError> {
         let leaving = self.leaving.len();
         let excess = self.known.len().saturating_sub(leaving).saturating_sub(self.most).min(most);
-        for _ in 0..excess {
+        for moved in 0..excess {
             let [tokens, messages] = counters.evicted;
-            let next = |table: &redb::Table<'_, u64, &'static [u8]>, evicted: u64| match table
-                .range(evicted.saturating_add(1)..)?
-                .next()
-                .transpose()?
-            {
-                Some((number, row)) => {
-                    Ok(Some((number.value(), codec::decode::<KeyRow>(number.value(), row.value())?)))
-                }
-                None => Ok::<_, StoreError>(None),
-            };
-            let token = next(&tables.token_log, tokens)?;
-            let message = next(&tables.message_log, messages)?;
+            // A row that can't be read stands for no key: it is passed over.
+            let token = first_readable(&tables.token_log, tokens, |_, _| {})?;
+            let message = first_readable(&tables.message_log, messages, |_, _| {})?;
             let older_token = match (&token, &message) {
                 (Some((_, token)), Some((_, message))) => token.at <= message.at,
                 (token, _) => token.is_some(),
             };
-            let Some((number, row)) = (if older_token { token } else { message }) else { break };
+            let Some((number, row)) = (if older_token { token } else { message }) else { return Ok(moved) };
             let [tokens, messages] = &mut counters.evicted;
             *(if older_token { tokens } else { messages }) = number;
             let key = IdempotencyKey::from_bytes(row.key);
@@ -301,17 +309,26 @@ impl Keys {
     }
 }
 
-fn first(table: &redb::Table<'_, u64, &'static [u8]>) -> Result<Option<(u64, KeyRow)>, StoreError> {
-    match table.first()? {
-        Some((number, row)) => Ok(Some((number.value(), codec::decode(number.value(), row.value())?))),
-        None => Ok(None),
+/// The first row of a log behind `after` that can be read; the others before it go to `damaged`.
+fn first_readable(
+    table: &redb::Table<'_, u64, &'static [u8]>,
+    after: u64,
+    mut damaged: impl FnMut(u64, StoreError),
+) -> Result<Option<(u64, KeyRow)>, StoreError> {
+    for row in table.range(after.saturating_add(1)..)? {
+        let (number, bytes) = row?;
+        match codec::decode(number.value(), bytes.value()) {
+            Ok(row) => return Ok(Some((number.value(), row))),
+            Err(error) => damaged(number.value(), error),
+        }
     }
+    Ok(None)
 }
 
-/// Takes a key out of `old_keys`, unless a later row has taken its place.
+/// Takes a key out of `old_keys`, unless a later row has taken its place. One that can't be read is of use to nobody.
 fn forget_old(tables: &mut Tables<'_>, key: &IdempotencyKey, number: u64) -> Result<(), StoreError> {
     let is_this = match tables.old_keys.get(key.as_bytes())? {
-        Some(row) => codec::decode::<OldKey>(key, row.value())?.row == number,
+        Some(row) => codec::decode::<OldKey>(key, row.value()).map_or(true, |old| old.row == number),
         None => false,
     };
     if is_this {

@@ -11,6 +11,7 @@ use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::Millis;
 
 use super::batch::{Batch, Transaction};
+use super::retention::{self, Queue};
 use super::tallies::Tally;
 use super::{RowProblem, StoreError, accept, announce, codec, joins};
 
@@ -338,7 +339,7 @@ pub(super) fn name_customer(
 fn expect_customer(batch: &mut Batch<'_, '_>, submission: SubmissionId, lead: LeadId) -> Result<(), StoreError> {
     let key = IdempotencyKey::of_unnamed_customer(submission);
     // Whose it is, the lead itself says.
-    batch.tables.customers.insert(key.as_bytes(), (0, lead.get()))?;
+    batch.tables.customers.insert(key.as_bytes(), (0, lead.get(), batch.expiry.as_millis()))?;
     Ok(())
 }
 
@@ -396,7 +397,10 @@ fn remember(
     lead: LeadId,
 ) -> Result<(), StoreError> {
     for key in customer_keys(flow, customer) {
-        batch.tables.customers.insert(key.as_bytes(), (agent.get(), lead.get()))?;
+        let row = (agent.get(), lead.get(), batch.expiry.as_millis());
+        if batch.tables.customers.insert(key.as_bytes(), row)?.is_none() {
+            retention::enqueue(batch, Queue::Customers, retention::of_key(key.as_bytes()))?;
+        }
     }
     Ok(())
 }

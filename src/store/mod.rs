@@ -22,6 +22,7 @@
 //! | `ends` | what a form that was sent before ended with |
 //! | `outbox`, `announce` | what the outside is told, and who |
 //! | `schedule` | what is due when |
+//! | `retention` | which rows may be removed, oldest first |
 //! | `tallies` | sums that figures need |
 //! | `accept`, `drafts`, `flow_events`, `gateways`, `jobs`, `letters`, `agents`, `leads`, `bookings`, `deliveries`, `sweep` | named transactions: read, decide (domain), write |
 //! | `read` | snapshots for everybody else |
@@ -59,6 +60,7 @@ mod outbox;
 mod read;
 mod receipts;
 mod request;
+mod retention;
 mod schedule;
 mod shared;
 mod sweep;
@@ -90,5 +92,6 @@ pub use letters::{Discard, DiscardMany, JobChanged, Revive, ReviveMany};
 pub use options::StoreOptions;
 pub use read::{Counts, Found, Listed, Outgoing, Snapshot, Waiting};
 pub use receipts::{BeginDelivery, HoldDelivery, Trace, Until};
+pub use retention::Queue;
 pub use shared::{Health, WriterFigures};
 pub use sweep::{Place, Sweep, Swept};

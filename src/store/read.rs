@@ -24,6 +24,7 @@ use crate::domain::time::Timestamp;
 
 use super::accept::StoredSubmission;
 use super::codec::Row;
+use super::drafts::StoredDraft;
 use super::joins::Join;
 use super::tables::{
     AGENTS, ATTEMPTS, BOOKINGS, COMPLAINTS, DEAD, DELIVERIES, DRAFTS, DUE, JOBS, JOINS, LANES, LEADS, LEAVING,
@@ -39,6 +40,9 @@ const OFFERED: usize = 8;
 
 /// Bytes of a page of rows: it ends with the row that reaches this.
 const PAGE_BYTES: usize = 4 << 20;
+
+/// Drafts with the time of their last change, and the key behind which the next slice begins.
+pub type DraftSlice = (Vec<(Timestamp, IdempotencyKey)>, Option<IdempotencyKey>);
 
 /// The file at one moment.
 pub struct Snapshot {
@@ -337,24 +341,37 @@ impl Snapshot {
     /// As [`Snapshot::submission`].
     pub fn draft(&self, key: IdempotencyKey) -> Result<Option<Draft>, StoreError> {
         let table = self.txn.open_table(DRAFTS)?;
-        table.get(key.as_bytes())?.map(|row| codec::decode(key, row.value())).transpose()
+        let row = table.get(key.as_bytes())?.map(|row| codec::decode::<StoredDraft>(key, row.value())).transpose()?;
+        Ok(row.map(|row| row.draft))
     }
 
-    /// The keys of those forms in the making that are `wanted`, the one that changed last first.
+    /// Those forms in the making behind `after` that are `wanted`: when each changed last, and its key. A slice of a few
+    /// megabytes, and where the next one begins. A row that can't be read is logged and stepped over.
     ///
     /// # Errors
-    /// As [`Snapshot::submission`].
-    pub fn drafts(&self, wanted: impl Fn(&Draft) -> bool) -> Result<Vec<IdempotencyKey>, StoreError> {
-        let mut keys = Vec::new();
-        for row in self.txn.open_table(DRAFTS)?.iter()? {
-            let (key, bytes) = row?;
-            let draft: Draft = codec::decode(key.value(), bytes.value())?;
-            if wanted(&draft) {
-                keys.push((std::cmp::Reverse(draft.updated_at), IdempotencyKey::from_bytes(*key.value())));
+    /// [`StoreError`] where the table can't be walked.
+    pub fn drafts(
+        &self,
+        after: Option<IdempotencyKey>,
+        wanted: impl Fn(&Draft) -> bool,
+    ) -> Result<DraftSlice, StoreError> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        let from = after.as_ref().map_or(Unbounded, |after| Excluded(after.as_bytes()));
+        for row in self.txn.open_table(DRAFTS)?.range::<&[u8; 16]>((from, Unbounded))? {
+            let (key, row) = row?;
+            let key = IdempotencyKey::from_bytes(*key.value());
+            bytes += row.value().len();
+            match codec::decode::<StoredDraft>(key, row.value()) {
+                Ok(StoredDraft { draft, .. }) if wanted(&draft) => found.push((draft.updated_at, key)),
+                Ok(_) => {}
+                Err(error) => tracing::error!(error = %error, "a draft can't be read and is left out"),
+            }
+            if bytes >= PAGE_BYTES {
+                return Ok((found, Some(key)));
             }
         }
-        keys.sort_by_key(|(changed, _)| *changed);
-        Ok(keys.into_iter().map(|(_, key)| key).collect())
+        Ok((found, None))
     }
 
     /// How many there are of what. Costs no walk: the tables know their lengths.

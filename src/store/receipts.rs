@@ -202,17 +202,26 @@ pub(super) fn release(batch: &mut Batch<'_, '_>, submission: SubmissionId) -> Re
     Ok(())
 }
 
-/// Takes away all that is known of the message of a delivery that goes. The job's row is still there.
-pub(super) fn remove(batch: &mut Batch<'_, '_>, id: JobId) -> Result<(), StoreError> {
-    let row = batch.tables.receipts.remove(id.get())?;
-    let receipt: Option<Receipt> = row.map(|row| codec::decode(id, row.value())).transpose()?;
-    if let Some(wamid) = receipt.and_then(|receipt| receipt.wamid) {
-        batch.tables.wamids.remove(&*wamid)?;
+/// Removes all that is known of the message `wamid` of a delivery that goes and tells of `submission`.
+pub(super) fn remove(
+    batch: &mut Batch<'_, '_>,
+    id: JobId,
+    wamid: Option<&str>,
+    submission: Option<SubmissionId>,
+) -> Result<(), StoreError> {
+    batch.tables.receipts.remove(id.get())?;
+    if let Some(wamid) = wamid {
+        batch.tables.wamids.remove(wamid)?;
     }
-    if let Some(submission) = schedule::find(batch, id)?.and_then(|job| job.submission) {
+    if let Some(submission) = submission {
         batch.tables.awaiting.remove((submission.get(), id.get()))?;
     }
     Ok(())
+}
+
+/// Meta's id of the message that the delivery `id` became.
+pub(super) fn wamid(batch: &Batch<'_, '_>, id: JobId) -> Result<Option<Box<str>>, StoreError> {
+    Ok(find(batch, id)?.and_then(|receipt| receipt.wamid))
 }
 
 fn is_known(batch: &Batch<'_, '_>, submission: SubmissionId) -> Result<bool, StoreError> {
@@ -220,10 +229,15 @@ fn is_known(batch: &Batch<'_, '_>, submission: SubmissionId) -> Result<bool, Sto
     Ok(!joins::customer(batch, submission, &row.submission.customer)?.is_unknown())
 }
 
-/// Makes the delivery `id` known by its message, and no longer by the one `before`.
+/// Makes the delivery `id` known by its message, and no longer by the one `before`. Each status of a message comes here: the
+/// row, a page of its own, is written for the first one.
 fn name(batch: &mut Batch<'_, '_>, id: JobId, before: Option<&str>, wamid: &str) -> Result<(), StoreError> {
-    if let Some(before) = before.filter(|before| *before != wamid) {
-        batch.tables.wamids.remove(before)?;
+    match before {
+        Some(before) if before == wamid => return Ok(()),
+        Some(before) => {
+            batch.tables.wamids.remove(before)?;
+        }
+        None => {}
     }
     batch.tables.wamids.insert(wamid, id.get())?;
     Ok(())

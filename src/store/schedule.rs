@@ -10,7 +10,7 @@ use crate::domain::time::Timestamp;
 
 use super::batch::Batch;
 use super::tallies::Tally;
-use super::{RowProblem, StoreError, codec, deliveries};
+use super::{RowProblem, StoreError, codec, deliveries, retention};
 
 /// Puts a job into the schedule. `lane`: the destination of a delivery.
 pub(super) fn insert(
@@ -86,6 +86,9 @@ pub(super) fn move_job(
         leave_queue(batch, delivery, id)?;
     }
     (job.state, job.due_at) = (state, at);
+    if state.is_over() {
+        retention::job_ended(batch, id, job)?;
+    }
     write(batch, id, job)
 }
 

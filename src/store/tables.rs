@@ -40,7 +40,7 @@ pub(super) const ANSWERS: Rows = TableDefinition::new("answers");
 pub(super) const OLD_KEYS: Hashed = TableDefinition::new("old_keys");
 /// Forms in the making, by the key of their token or user. Random pages: only flows with several screens.
 pub(super) const DRAFTS: Hashed = TableDefinition::new("drafts");
-/// Drafts that were told of as left, and the time of the last screen then (UTC ms): one that went on since may be left again.
+/// Drafts that were told of as left and have not gone on since; value: the time of their last screen (UTC ms).
 pub(super) const ABANDONED: TableDefinition<'static, &[u8; 16], u64> = TableDefinition::new("abandoned");
 
 /// What clients did not like, in order of receipt. Key: the last one's and 1. Files that an older version wrote
@@ -101,9 +101,9 @@ pub(super) const OPEN_LEADS: TableDefinition<'static, (u64, u64), ()> = TableDef
 pub(super) const WAITING_LEADS: TableDefinition<'static, (&str, u64), ()> = TableDefinition::new("waiting_leads");
 /// Removed agents whose open leads are not all handed over, by id.
 pub(super) const LEAVING: TableDefinition<'static, u64, ()> = TableDefinition::new("leaving");
-/// Who had a customer last. Value: (agent id, lead id). A customer whom nothing names yet is known by their submission, with
-/// agent 0. Random pages: only `sticky` flows.
-pub(super) const CUSTOMERS: TableDefinition<'static, &[u8; 16], (u64, u64)> = TableDefinition::new("customers");
+/// Who had a customer last. Value: (agent id, lead id, elapsed clock of the last lead in ms). A customer whom nothing names
+/// yet is known by their submission, with agent 0. Random pages: only `sticky` flows.
+pub(super) const CUSTOMERS: TableDefinition<'static, &[u8; 16], (u64, u64, u64)> = TableDefinition::new("customers");
 
 /// Bookings by id.
 pub(super) const BOOKINGS: Rows = TableDefinition::new("bookings");
@@ -112,6 +112,9 @@ pub(super) const BOOKINGS: Rows = TableDefinition::new("bookings");
 pub(super) const PLACES: TableDefinition<'static, (&str, u64, u64), u64> = TableDefinition::new("places");
 /// Sums that figures need. Key: (what is counted, of whom). See [`super::tallies`].
 pub(super) const TALLIES: TableDefinition<'static, (&str, &str), u64> = TableDefinition::new("tallies");
+
+/// Rows that retention may remove, oldest first. Key: (queue, elapsed clock in ms, id or hashed key). See [`super::retention`].
+pub(super) const RETENTION: TableDefinition<'static, (u8, u64, u128), ()> = TableDefinition::new("retention");
 
 macro_rules! tables {
     ($($field:ident: $definition:ident, ($key:ty, $value:ty);)*) => {
@@ -168,10 +171,11 @@ tables! {
     open_leads: OPEN_LEADS, ((u64, u64), ());
     waiting_leads: WAITING_LEADS, ((&'static str, u64), ());
     leaving: LEAVING, (u64, ());
-    customers: CUSTOMERS, (&'static [u8; 16], (u64, u64));
+    customers: CUSTOMERS, (&'static [u8; 16], (u64, u64, u64));
     bookings: BOOKINGS, (u64, &'static [u8]);
     places: PLACES, ((&'static str, u64, u64), u64);
     tallies: TALLIES, ((&'static str, &'static str), u64);
+    retention: RETENTION, ((u8, u64, u128), ());
 }
 
 #[cfg(test)]

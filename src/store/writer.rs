@@ -4,6 +4,7 @@
 //! change after the other. What shares a commit is decided in `lanes`, what a change does in the named transactions, and
 //! what becomes of the process after a fault by who started the store.
 
+use std::cell::Cell;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +13,12 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable, WriteTransacti
 
 use crate::clock::Clock;
 use crate::domain::ids::JobId;
+use crate::domain::time::{Millis, Timestamp};
 use crate::guard::guarded;
 
 use super::StoreError;
 use super::batch::{Batch, Memory};
+use super::counters::ExpiryClock;
 use super::disk::Faults;
 use super::format::{self, Opened};
 use super::lanes::{IDLE, Lanes, Next};
@@ -30,12 +33,17 @@ const REOPEN: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1
 /// The pause between tries to open a file that another process has open.
 const LOCKED: Duration = Duration::from_millis(20);
 
+/// A pause by the wall clock from which on the log tells of it.
+const TOLD_FROM: Millis = Millis::from_secs(60 * 60);
+
 /// The writer thread.
 pub(super) struct Writer {
     pub(super) options: StoreOptions,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) shared: Arc<Shared>,
     pub(super) lanes: Lanes,
+    /// The elapsed clock since the file was opened first. It goes on while the file is closed because the disk is full.
+    pub(super) expiry: Cell<Option<ExpiryClock>>,
 }
 
 /// The file while it is open.
@@ -109,7 +117,16 @@ impl Writer {
         let progress = Progress::of(Arc::clone(&self.shared));
         let Opened { database, faults, mut counters } = format::open(&self.options, now, &progress)?;
         let unclean = !counters.clean;
-        counters.resume(now);
+        if self.expiry.get().is_none() {
+            let clock = ExpiryClock::resume(&counters, now, self.clock.elapsed());
+            if clock.owed() >= TOLD_FROM {
+                tracing::info!(
+                    retention.behind_ms = clock.owed().get(),
+                    "the file was closed for long by the wall clock: retention and expiry count that in over the next hours"
+                );
+            }
+            self.expiry.set(Some(clock));
+        }
         counters.clean &= !self.options.serving;
         let database = Arc::new(database);
         let memory = {
@@ -117,7 +134,7 @@ impl Writer {
             if first && unclean {
                 self.shared.suspect(suspects(&txn.open_table(DUE)?, &self.options, now.as_millis())?);
             }
-            Memory::load(&self.options, counters, &txn, now, self.clock.elapsed())?
+            Memory::load(&self.options, counters, &txn, now)?
         };
         let keys = memory.keys.len();
         let mut open = Open { database, faults, memory, needs_repair: true, looked_at_space: Duration::ZERO };
@@ -207,15 +224,16 @@ impl Writer {
         txn.set_durability(Durability::Immediate).map_err(|error| StoreError::Engine(error.to_string()))?;
         let (dirty, scheduled, delivering) = {
             let mut tables = Tables::open(&txn)?;
-            let expiry = open.memory.expiry(self.clock.elapsed());
             let now = self.clock.now();
+            let clock = self.read_expiry(&open.memory, now);
             let memory = &mut open.memory;
             let routes = self.options.routes.get();
             let mut batch = Batch {
                 tables: &mut tables,
                 memory,
                 now,
-                expiry,
+                expiry: clock.shown(),
+                clock,
                 dirty: always,
                 scheduled: false,
                 delivering: false,
@@ -252,6 +270,15 @@ impl Writer {
             self.shared.call_courier();
         }
         Ok(Ended::Well)
+    }
+
+    /// Reads the elapsed clock.
+    fn read_expiry(&self, memory: &Memory, now: Timestamp) -> ExpiryClock {
+        let elapsed = self.clock.elapsed();
+        let mut clock = self.expiry.get().unwrap_or_else(|| ExpiryClock::resume(&memory.counters, now, elapsed));
+        clock.read(now, elapsed);
+        self.expiry.set(Some(clock));
+        clock
     }
 
     /// Nothing came for a while: leave the file so that it opens at once even after a crash.
@@ -323,7 +350,7 @@ fn give_up(
     txn: WriteTransaction,
     place: usize,
     error: StoreError,
-    now: crate::domain::time::Timestamp,
+    now: Timestamp,
 ) -> Result<Ended, StoreError> {
     txn.abort()?;
     if !error.is_of_one_change() {

@@ -5,6 +5,7 @@
 //! when to ask: in slices, with pauses between them, so that no submission waits for a sweep.
 
 use std::convert::Infallible;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ const ROUND: Duration = Duration::from_mins(1);
 /// Between two slices: the writer has most of its time for others, and expires more keys than it can take.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Rows looked at in one slice: about a millisecond of the writer's time.
+/// Maximum of rows read in one slice: about a millisecond of the writer's time.
 const SLICE: usize = 1000;
 
 /// How often waiting leads are looked after. An agent's closed lead or new limit needs no waiting: those transactions
@@ -38,6 +39,10 @@ pub(super) struct Sweeper {
     rules: Current<Rules>,
     /// Where the round goes on.
     place: Place,
+    /// Rows that the round could not read.
+    unreadable: usize,
+    /// The first of these errors.
+    first_error: Option<String>,
     /// When it does, by the process clock.
     sweep_at: Duration,
     distribute_at: Duration,
@@ -47,7 +52,16 @@ impl Sweeper {
     /// A sweeper whose first round begins at once.
     pub(super) fn new(store: Store, clock: Arc<dyn Clock>, rules: Current<Rules>) -> Self {
         let now = clock.elapsed();
-        Self { store, clock, rules, place: Place::Keys, sweep_at: now, distribute_at: now }
+        Self {
+            store,
+            clock,
+            rules,
+            place: Place::Keys,
+            unreadable: 0,
+            first_error: None,
+            sweep_at: now,
+            distribute_at: now,
+        }
     }
 
     /// Sweeps until `stop` closes.
@@ -74,6 +88,7 @@ impl Sweeper {
                 }
                 Ok(None) => {
                     self.place = Place::Keys;
+                    self.tell_of_unreadable();
                     ROUND
                 }
                 Err(error) => later("a sweep came to nothing", &error, ROUND),
@@ -95,13 +110,27 @@ impl Sweeper {
     }
 
     /// Takes away one slice. Returns where the next one begins; `None`: the round is over.
-    fn sweep(&self) -> Result<Option<Place>, StoreError> {
+    fn sweep(&mut self) -> Result<Option<Place>, StoreError> {
         let rules = self.rules.get();
         let Retention { submissions, attempts, .. } = rules.retention;
         let patience = rules.patience.clone();
         let swept = self.store.ask(Sweep { from: self.place, most: SLICE, submissions, attempts, patience })?;
         metrics::counter!("flowgate_swept_rows_total").increment(u64::try_from(swept.removed).unwrap_or(u64::MAX));
+        self.unreadable = self.unreadable.saturating_add(swept.unreadable);
+        self.first_error = self.first_error.take().or(swept.first_error);
         Ok(swept.next)
+    }
+
+    /// Says once for the round that rows could not be read.
+    fn tell_of_unreadable(&mut self) {
+        if let Some(error) = self.first_error.take() {
+            let rows = mem::take(&mut self.unreadable);
+            tracing::error!(
+                rows,
+                first_error = error,
+                "rows past their retention can't be read and stay; `flowgate check` lists all such rows"
+            );
+        }
     }
 }
 

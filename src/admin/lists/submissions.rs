@@ -77,12 +77,22 @@ pub(in crate::admin) fn drafts(desk: &Desk, filter: &Filter, out: &mut Out<'_>) 
         let flow = catalog.flows.get(&draft.flow);
         draft.state(now, flow.map_or(ABANDONED_AFTER, |flow| flow.abandoned_after))
     };
-    let wanted = desk.read()?.drafts(|draft| {
+    let is_wanted = |draft: &Draft| {
         filter.flow.as_ref().is_none_or(|flow| *flow == draft.flow)
             && !is_before(filter, draft.updated_at)
             && fits(filter.state.as_deref(), state(draft).as_str())
-    })?;
-    for key in wanted {
+    };
+    let (mut wanted, mut after) = (Vec::new(), None);
+    loop {
+        let (found, next) = desk.read()?.drafts(after, is_wanted)?;
+        wanted.extend(found);
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    wanted.sort_by_key(|(changed, _)| std::cmp::Reverse(*changed));
+    for (_, key) in wanted {
         // Finished or forgotten meanwhile: it is no draft any more.
         let Some(draft) = desk.read()?.draft(key)? else { continue };
         let state = state(&draft);

@@ -68,7 +68,7 @@ impl SubmissionView {
         agent: Option<String>,
     ) -> Self {
         let state = submission_state(&stored, job).to_owned();
-        let StoredSubmission { received_at, job: job_id, booking, conflict, submission } = stored;
+        let StoredSubmission { received_at, stamp: _, job: job_id, booking, conflict, submission } = stored;
         Self {
             id,
             flow: submission.flow.to_string(),

@@ -19,6 +19,7 @@ mod places;
 mod promises;
 mod queues;
 mod receipts;
+mod retention;
 pub(crate) mod stray;
 mod support;
 mod waiting_leads;

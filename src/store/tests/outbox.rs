@@ -10,8 +10,8 @@ use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::Millis;
 use crate::domain::verdict::{self, Judgement};
 use crate::store::{
-    Accept, AgentChange, ChangeAgent, Discard, JobChanged, KeepDraft, NoteHealth, PauseDestination, Place, Receive,
-    Revive, Sweep,
+    Accept, AgentChange, ChangeAgent, Discard, JobChanged, KeepDraft, NoteHealth, PauseDestination, Place, Queue,
+    Receive, Revive, Sweep,
 };
 
 use super::support::{Bench, START, destination, flow, form};
@@ -134,8 +134,9 @@ fn many_left_forms_and_large_ones_are_told_a_slice_at_a_time() {
     }
     bench.clock.advance(DAY);
     let patience = [(flow(), MINUTE)].into_iter().collect();
-    let slice = Sweep { from: Place::Drafts([0; 16]), most: 1000, submissions: MONTH, attempts: DAY, patience };
-    assert!(matches!(bench.store.ask(slice).unwrap().next, Some(Place::Drafts(_))));
+    let slice =
+        Sweep { from: Place::Queue(Queue::LeftDrafts), most: 1000, submissions: MONTH, attempts: DAY, patience };
+    assert!(matches!(bench.store.ask(slice).unwrap().next, Some(Place::Queue(Queue::LeftDrafts))));
     assert_eq!(bench.told().len(), 64, "one slice");
     look(&bench);
     assert_eq!(bench.told().len(), 70);
@@ -146,7 +147,8 @@ fn many_left_forms_and_large_ones_are_told_a_slice_at_a_time() {
     }
     bench.clock.advance(DAY);
     let patience = [(flow(), MINUTE)].into_iter().collect();
-    let slice = Sweep { from: Place::Drafts([0; 16]), most: 1000, submissions: MONTH, attempts: DAY, patience };
+    let slice =
+        Sweep { from: Place::Queue(Queue::LeftDrafts), most: 1000, submissions: MONTH, attempts: DAY, patience };
     bench.store.ask(slice).unwrap();
     assert_eq!(bench.told().len(), 72);
     look(&bench);
@@ -281,6 +283,7 @@ fn time_takes_what_was_delivered_or_given_up_and_the_event_with_the_last_of_its_
     assert_eq!(bench.told(), ["submission.accepted", "submission.accepted"]);
     bench.check();
     bench.note(waits, None, None);
+    bench.clock.advance(MONTH);
     bench.clock.advance(DAY);
     bench.sweep(1, MONTH, DAY, DAY);
     assert_eq!(bench.told(), ["submission.accepted"], "the event of the other delivery is told to the end");
@@ -306,6 +309,10 @@ fn what_came_back_from_failed_attempts_goes_before_the_delivery_and_not_while_it
     assert_eq!(kept(&bench), [1, 2], "a dead letter shows why it died");
     bench.store.ask(Revive { job, payload: None }).unwrap();
     bench.note(job, None, None);
+    bench.clock.advance(DAY);
+    bench.sweep(1, MONTH, DAY, DAY);
+    assert_eq!(kept(&bench), [1, 2, 3], "not a moment earlier");
+    bench.clock.advance(Millis::new(1));
     bench.sweep(1, MONTH, DAY, DAY);
     assert_eq!(kept(&bench), [3], "the answer that ended it stays as long as the delivery");
     bench.check();
@@ -321,7 +328,7 @@ fn a_flow_that_the_config_no_longer_has_tells_nothing() {
     keep(&bench, "t", "{}");
     bench.clock.advance(DAY);
     let patience = [(FlowName::new("other").unwrap(), MINUTE)].into_iter().collect();
-    let slice = Sweep { from: Place::Drafts([0; 16]), most: 10, submissions: MONTH, attempts: DAY, patience };
+    let slice = Sweep { from: Place::Queue(Queue::LeftDrafts), most: 10, submissions: MONTH, attempts: DAY, patience };
     bench.store.ask(slice).unwrap();
     assert_eq!(bench.told(), [""; 0]);
 }

@@ -74,10 +74,11 @@ struct Told {
     message_id: Box<str>,
     state: JobState,
     due_at: Timestamp,
-    created_at: Timestamp,
+    /// When it was over.
+    ended_at: Timestamp,
     attempts: u32,
-    /// What came back from each attempt that is still shown: when, and whether it failed.
-    exchanges: BTreeMap<u32, (Timestamp, bool)>,
+    /// What came back from each attempt that is still shown: whether it failed.
+    exchanges: BTreeMap<u32, bool>,
     corrected: Option<String>,
 }
 
@@ -111,12 +112,13 @@ impl Model {
     fn note(&mut self, id: u64, end: End, now: Timestamp, later: Timestamp) {
         let told = self.deliveries.get_mut(&id).unwrap();
         told.attempts += 1;
-        told.exchanges.insert(told.attempts, (now, end != End::Taken));
+        told.exchanges.insert(told.attempts, end != End::Taken);
         (told.state, told.due_at) = match end {
             End::Taken => (JobState::Done, now),
             End::Again | End::Gone => (JobState::Scheduled, later),
             End::Dead => (JobState::Dead, now),
         };
+        told.ended_at = now;
         let (kind, to) = (told.kind, told.to);
         if end == End::Dead && kind != "job.dead" {
             self.alert("job.dead");
@@ -128,9 +130,10 @@ impl Model {
 
     fn sweep(&mut self, now: Timestamp) {
         let (before, attempts_before) = (now.minus(KEPT), now.minus(ATTEMPTS_KEPT));
-        self.deliveries.retain(|_, told| !told.is_over() || told.created_at >= before);
-        for told in self.deliveries.values_mut().filter(|told| told.is_over()) {
-            told.exchanges.retain(|_, (at, failed)| !*failed || *at >= attempts_before);
+        self.deliveries.retain(|_, told| !told.is_over() || told.ended_at >= before);
+        let ended = |told: &&mut Told| told.is_over() && told.ended_at < attempts_before;
+        for told in self.deliveries.values_mut().filter(ended) {
+            told.exchanges.retain(|_, failed| !*failed);
         }
     }
 
@@ -142,7 +145,7 @@ impl Model {
         for (kind, destinations) in std::mem::take(&mut self.announced) {
             let mut event = None;
             for to in destinations {
-                let (id, job, delivery) = new.remove(0);
+                let (id, _, delivery) = new.remove(0);
                 let event = *event.get_or_insert(id.get());
                 assert_eq!((delivery.destination.as_str(), delivery.event.get()), (*to, event));
                 assert_eq!(read.event(delivery.event).unwrap().unwrap().kind.as_str(), kind);
@@ -157,7 +160,7 @@ impl Model {
                     message_id: delivery.message_id,
                     state: JobState::Scheduled,
                     due_at: bench.clock.now(),
-                    created_at: job.created_at,
+                    ended_at: Timestamp::ZERO,
                     attempts: 0,
                     exchanges: BTreeMap::new(),
                     corrected: None,
@@ -209,7 +212,7 @@ fn run(bench: &Bench, model: &mut Model, step: &Step) {
             let told = model.deliveries.get_mut(&id).unwrap();
             assert_eq!(discarded == JobChanged::Now(JobState::Discarded), told.state == JobState::Dead);
             if told.state == JobState::Dead {
-                told.state = JobState::Discarded;
+                (told.state, told.ended_at) = (JobState::Discarded, now);
             }
         }
         Step::Pause { destination: place, paused } => {

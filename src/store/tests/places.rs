@@ -78,6 +78,7 @@ struct Held {
 /// A submission: when it came, its job and booking, whether the job is over.
 #[derive(Clone, Copy, Debug)]
 struct Kept {
+    /// When its job ended, or as if it had ended: a sweep that can't take it yet looks again after [`KEPT`].
     at: Timestamp,
     job: JobId,
     booking: Option<u64>,
@@ -261,7 +262,7 @@ impl Salon {
             }
             Step::Finish => {
                 let Some(kept) = model.kept.values_mut().find(|kept| !kept.over) else { return };
-                kept.over = true;
+                (kept.over, kept.at) = (true, self.bench.clock.now());
                 self.bench.store.ask(Finish { job: kept.job, attempt: attempt(None), lead: None }).unwrap();
             }
             Step::Wait { hours } => self.bench.clock.advance(Millis::from_secs(3600 * u64::from(hours))),
@@ -301,7 +302,8 @@ impl Salon {
             let there = model.held.values().filter(|held| held.stands && held.start <= minute && minute < held.end);
             assert!(there.count() <= PLACES);
         }
-        let drafts: BTreeSet<IdempotencyKey> = read.drafts(|_| true).unwrap().into_iter().collect();
+        let drafts: BTreeSet<IdempotencyKey> =
+            read.drafts(None, |_| true).unwrap().0.into_iter().map(|(_, key)| key).collect();
         assert_eq!(drafts, model.drafts.keys().map(|token| draft_key(*token)).collect());
     }
 }
@@ -310,12 +312,15 @@ impl Model {
     /// What a whole round of sweeps takes away.
     fn forget(&mut self, now: Timestamp) {
         let before = now.minus(KEPT);
-        let held = &self.held;
-        let leaves = |kept: &Kept| {
-            let place = kept.booking.map(|id| held[&id]);
-            kept.over && kept.at < before && place.is_none_or(|held| !held.stands || held.end < now.as_millis())
-        };
-        let gone: Vec<u64> = self.kept.iter().filter(|(_, kept)| leaves(kept)).map(|(id, _)| *id).collect();
+        let mut gone = Vec::new();
+        for (id, kept) in self.kept.iter_mut().filter(|(_, kept)| kept.over && kept.at < before) {
+            let place = kept.booking.map(|id| self.held[&id]);
+            if place.is_none_or(|held| !held.stands || held.end < now.as_millis()) {
+                gone.push(*id);
+            } else {
+                kept.at = now.minus(Millis::new(1));
+            }
+        }
         for id in gone {
             if let Some(booking) = self.kept.remove(&id).and_then(|kept| kept.booking) {
                 self.held.remove(&booking);

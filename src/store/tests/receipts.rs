@@ -15,7 +15,8 @@ use crate::domain::retry::Verdict;
 use crate::domain::routes::{Route, Routes};
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{
-    Accept, BeginDelivery, Finished, HoldDelivery, NoteDelivery, PauseDestination, Place, Receive, Sweep, Trace, Until,
+    Accept, BeginDelivery, Finished, HoldDelivery, NoteDelivery, PauseDestination, Place, Queue, Receive, Sweep, Trace,
+    Until,
 };
 
 const LOST: CloudError = CloudError { code: 131_026, is_transient: false };
@@ -256,7 +257,7 @@ fn what_is_known_of_a_message_goes_with_its_delivery() {
     bench
         .store
         .ask(Sweep {
-            from: Place::Messages(0),
+            from: Place::Queue(Queue::Jobs),
             most: 100,
             submissions: days(90),
             attempts: days(30),

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use redb::ReadableTable;
+
 use crate::clock::{Clock, ManualClock};
 use crate::current::Current;
 use crate::domain::arrival::{Arrival, Form, Unreadable};
@@ -16,8 +18,9 @@ use crate::domain::retry::Verdict;
 use crate::domain::routes::{Route, Routes};
 use crate::domain::submission::{Channel, IdempotencyKey};
 use crate::domain::time::{Millis, Timestamp};
+use crate::store::tables::{CUSTOMERS, RETENTION};
 use crate::store::{
-    Accept, Accepted, AddAgent, Finish, Finished, LeadOrder, NoteDelivery, Place, Store, StoreOptions, Sweep,
+    Accept, Accepted, AddAgent, Finish, Finished, LeadOrder, NoteDelivery, Place, Queue, Store, StoreOptions, Sweep,
 };
 
 /// 2026-11-24T08:00:00Z.
@@ -158,6 +161,34 @@ impl Bench {
     pub fn check(&self) {
         let report = crate::store::check(&self.store.read().unwrap()).unwrap();
         assert_eq!(report.findings, []);
+        self.check_queues();
+    }
+
+    /// Every row that retention may remove stands in its queue: no row is kept for ever.
+    #[track_caller]
+    fn check_queues(&self) {
+        let read = self.store.read().unwrap();
+        let entries = read.rows(RETENTION).unwrap().unwrap();
+        let queued: BTreeSet<(u8, u128)> =
+            entries.iter().unwrap().map(|entry| entry.unwrap().0.value()).map(|(queue, _, row)| (queue, row)).collect();
+        let stands = |queue: Queue, row: u128| assert!(queued.contains(&(queue.code(), row)), "{queue:?} {row}");
+        for (id, job) in read.jobs(None, usize::MAX).unwrap() {
+            match job.submission.filter(|_| job.kind == JobKind::Process) {
+                _ if !job.state.is_over() => {}
+                Some(submission) => stands(Queue::Submissions, submission.get().into()),
+                None => stands(Queue::Jobs, id.get().into()),
+            }
+        }
+        for (_, key) in read.drafts(None, |_| true).unwrap().0 {
+            stands(Queue::Drafts, u128::from_be_bytes(*key.as_bytes()));
+        }
+        for row in read.rows(CUSTOMERS).unwrap().unwrap().iter().unwrap() {
+            let (key, row) = row.unwrap();
+            // One whom nothing names yet goes with their submission.
+            if row.value().0 != 0 {
+                stands(Queue::Customers, u128::from_be_bytes(*key.value()));
+            }
+        }
     }
 }
 
