@@ -3,10 +3,11 @@
 //! Each screen's fields are merged over those before, the last answer wins, and a field that was taken back (null) is
 //! taken back. Who finishes the form takes the draft along; keeping it in between is the store's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::ids::{Customer, FlowName, FlowToken};
@@ -83,18 +84,37 @@ impl Draft {
 
 /// The fields of `older` with those of `newer` over them: both, and the result, are texts of JSON objects.
 ///
-/// A text that is none gives way to the other one: nothing that was sent is lost for want of a brace.
+/// A text that is none gives way to the other one: nothing that was sent is lost for want of a brace. Each value keeps its
+/// text: a number may be larger than any type here.
 #[must_use]
 pub fn merge(older: &str, newer: &str) -> Box<str> {
-    let object = |text| serde_json::from_str::<Map<String, Value>>(text);
-    match (object(older), object(newer)) {
-        (Ok(older), _) if older.is_empty() => newer.into(),
-        (Ok(mut merged), Ok(newer)) => {
-            merged.extend(newer);
-            Value::Object(merged).to_string().into()
+    match (Fields::read(older), Fields::read(newer)) {
+        (Ok(fields), _) if fields.order.is_empty() => newer.into(),
+        (Ok(mut merged), Ok(fields)) => {
+            merged.order.extend(fields.order);
+            merged.texts.extend(fields.texts);
+            merged.write().into()
         }
         (Ok(_), Err(_)) => older.into(),
         (Err(_), _) => newer.into(),
+    }
+}
+
+/// A JSON object whose values keep their text.
+struct Fields<'a> {
+    /// The names in their order; of the values, `texts` has the text.
+    order: Map<String, Value>,
+    texts: HashMap<String, &'a RawValue>,
+}
+
+impl<'a> Fields<'a> {
+    fn read(text: &'a str) -> serde_json::Result<Self> {
+        Ok(Self { order: serde_json::from_str(text)?, texts: serde_json::from_str(text)? })
+    }
+
+    fn write(&self) -> String {
+        let field = |name: &String| Some(format!("{}:{}", Value::from(name.as_str()), self.texts.get(name)?.get()));
+        format!("{{{}}}", self.order.keys().filter_map(field).collect::<Vec<_>>().join(","))
     }
 }
 
@@ -105,6 +125,16 @@ mod tests {
     #[test]
     fn the_last_answer_wins_and_a_null_is_an_answer() {
         assert_eq!(&*merge(r#"{"a":1,"b":2}"#, r#"{"b":null,"c":3}"#), r#"{"a":1,"b":null,"c":3}"#);
+    }
+
+    #[test]
+    fn a_number_keeps_its_digits() {
+        let huge = r#"{"id":123456789012345678901234567890,"price":1.10}"#;
+        assert_eq!(&*merge(huge, r#"{"b":1e2}"#), r#"{"id":123456789012345678901234567890,"price":1.10,"b":1e2}"#);
+        assert_eq!(
+            &*merge(r#"{"id":1,"b":{"c": 2}}"#, huge),
+            r#"{"id":123456789012345678901234567890,"b":{"c": 2},"price":1.10}"#
+        );
     }
 
     #[test]
