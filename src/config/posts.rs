@@ -66,6 +66,9 @@ impl WebhookRule {
         for (header, secret) in &self.headers {
             notes.extend(secret.note().map(|note| format!("headers.{header}: {note}")));
         }
+        if self.headers.contains_key("accept-encoding") {
+            notes.push("headers.accept-encoding: a compressed answer can't be read: leave it out".to_owned());
+        }
         if let Address::Secret(place) = &self.url {
             notes.extend(place.note().map(|note| format!("url: {note}")));
         }

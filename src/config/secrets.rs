@@ -168,18 +168,33 @@ impl SecretRef {
         match self {
             Self::Env(name) => {
                 let value = variable(name).map(|value| Zeroizing::new(value.into_vec()));
-                let unset = value.is_none_or(|value| value.is_empty());
-                unset.then(|| format!("the environment variable {name} is not set"))
+                match value.as_deref().filter(|value| !value.is_empty()) {
+                    None => Some(format!("the environment variable {name} is not set")),
+                    Some(value) => has_odd_ends(value).then(|| odd_ends(&self.place())),
+                }
             }
             Self::File(path) => {
                 let mode = path.metadata().ok()?.permissions().mode();
-                let path = path.display();
-                (mode & WORLD_READABLE != 0)
-                    .then(|| format!("everybody on this machine may read {path}: chmod 600 {path}"))
+                if mode & WORLD_READABLE != 0 {
+                    let path = path.display();
+                    return Some(format!("everybody on this machine may read {path}: chmod 600 {path}"));
+                }
+                let secret = read_file(path).ok()?;
+                has_odd_ends(secret.expose().as_bytes()).then(|| odd_ends(&self.place()))
             }
             Self::Text(_) => Some("a secret stands in the config itself: that is for tests".to_owned()),
         }
     }
+}
+
+/// White space at an end of a secret: most likely a mistake. A text of several lines, such as a key, may have it.
+fn has_odd_ends(secret: &[u8]) -> bool {
+    let trimmed = secret.trim_ascii();
+    trimmed.len() != secret.len() && !trimmed.contains(&b'\n')
+}
+
+fn odd_ends(place: &str) -> String {
+    format!("what is in {place} begins or ends with white space, which counts as a part of it")
 }
 
 fn is_variable_name(name: &str) -> bool {
@@ -257,6 +272,11 @@ mod tests {
         assert_eq!(secret.resolve_in(with("hush")).unwrap().unwrap().expose(), "hush");
         assert_eq!(secret.note_in(with("")).unwrap(), "the environment variable KEY is not set");
         assert_eq!(secret.note_in(with("hush")), None);
+        let odd = "what is in env:KEY begins or ends with white space, which counts as a part of it";
+        for value in [" hush", "hush\n", "hush\t"] {
+            assert_eq!(secret.note_in(with(value)).as_deref(), Some(odd));
+        }
+        assert_eq!(secret.note_in(with("BEGIN\nhush\nEND\n")), None, "a key");
     }
 
     #[test]
@@ -285,6 +305,8 @@ mod tests {
         let secret = SecretRef::parse("file:secret", folder.path()).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert_eq!(secret.note(), None);
+        fs::write(&path, "hush \n").unwrap();
+        assert!(secret.note().unwrap().ends_with("begins or ends with white space, which counts as a part of it"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(secret.note().unwrap().contains("chmod 600"));
     }

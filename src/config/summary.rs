@@ -25,6 +25,18 @@ const DAYS_SHOWN: usize = 3;
 /// Days that are searched for them.
 const DAYS_SEARCHED: i32 = 62;
 
+/// The time that WhatsApp waits for an answer (*Implementing Endpoint for Flows*).
+const WHATSAPP_WAITS: Millis = Millis::from_secs(10);
+
+/// A shorter limit meets senders that are only slow.
+const HEADER_TIMEOUT_MIN: Millis = Millis::from_secs(1);
+
+/// A shorter limit closes connections that proxies mean to use again.
+const IDLE_MIN: Millis = Millis::from_secs(10);
+
+/// A shorter memory takes a form twice that a phone sends again.
+const IDEMPOTENCY_MIN: Millis = Millis::from_secs(60 * 60);
+
 /// Meta sends a webhook again for so long.
 const META_RESENDS: Millis = Millis::from_secs(7 * 24 * 60 * 60);
 
@@ -191,6 +203,13 @@ impl Config {
         for (name, gateway) in &self.gateways {
             notes.extend(gateway.notes().into_iter().map(|note| format!("gateway {name}: {note}")));
         }
+        if !self.destinations.is_empty() && self.routes.alerts.is_empty() {
+            notes.push(
+                "nobody is told when a delivery becomes a dead letter or a destination is stopped: name a destination in \
+                 `alerts`"
+                    .to_owned(),
+            );
+        }
         if !self.gateways.is_empty() && self.routes.alerts.is_empty() {
             notes.push(
                 "nobody is told when a gateway's session drops or needs a person: name a destination in `alerts`"
@@ -217,10 +236,51 @@ impl Config {
             let why = "forms that come through /webhook are nobody's and become dead letters";
             notes.push(format!("of {} flows none has a `webhook` rule: {why}", self.flows.len()));
         }
+        notes.extend(self.odd_lengths());
         if self.retention.message_ids < META_RESENDS {
             let kept = units::show_length(self.retention.message_ids);
             notes
                 .push(format!("retention.message_ids is {kept}, but Meta sends again for 7d: that would double forms"));
+        }
+        notes
+    }
+}
+
+impl Config {
+    /// Lengths of time that are allowed and hardly meant.
+    fn odd_lengths(&self) -> Vec<String> {
+        let Self { limits, retention, .. } = self;
+        let shown = units::show_length;
+        let mut notes = Vec::new();
+        if limits.request > WHATSAPP_WAITS {
+            notes.push(format!(
+                "limits.request is {}, but WhatsApp waits for {}: a later answer reaches nobody",
+                shown(limits.request),
+                shown(WHATSAPP_WAITS)
+            ));
+        }
+        if limits.header_timeout < HEADER_TIMEOUT_MIN {
+            notes.push(format!("limits.header_timeout is {}: slow senders get 408", shown(limits.header_timeout)));
+        }
+        if limits.idle < IDLE_MIN {
+            notes.push(format!(
+                "limits.idle is {}: a proxy that keeps connections longer meets closed ones, and its senders get 502",
+                shown(limits.idle)
+            ));
+        }
+        if retention.idempotency < IDEMPOTENCY_MIN {
+            notes.push(format!(
+                "retention.idempotency is {}: a form that is sent again after that counts as a new one",
+                shown(retention.idempotency)
+            ));
+        }
+        if retention.submissions < retention.idempotency {
+            notes.push(format!(
+                "retention.submissions ({}) is shorter than retention.idempotency ({}): a copy of a form may be refused whose \
+                 submission is gone",
+                shown(retention.submissions),
+                shown(retention.idempotency)
+            ));
         }
         notes
     }

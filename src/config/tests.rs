@@ -261,6 +261,25 @@ fn fields_that_are_called_as_those_of_error_notifications_are_noted() {
 }
 
 #[test]
+fn lengths_and_headers_that_are_hardly_meant_are_noted() {
+    for (typed, noted) in [
+        ("[limits]\nrequest = \"1m\"", "limits.request is 1m, but WhatsApp waits for 10s"),
+        ("[limits]\nheader_timeout = \"10ms\"", "limits.header_timeout is 10ms: slow senders get 408"),
+        ("[limits]\nidle = \"10ms\"", "limits.idle is 10ms: a proxy"),
+        ("[retention]\nidempotency = \"1s\"", "retention.idempotency is 1s: a form that is sent again"),
+        ("[retention]\nsubmissions = \"2h\"", "retention.submissions (2h) is shorter than retention.idempotency (1d)"),
+        ("[destinations.crm]\nurl = \"https://crm.example/\"", "nobody is told when a delivery becomes a dead letter"),
+        (
+            "[destinations.crm]\nurl = \"https://crm.example/\"\nheaders = { Accept-Encoding = \"text:gzip\" }",
+            "destination crm: headers.accept-encoding: a compressed answer can't be read",
+        ),
+    ] {
+        let has = |config: &str| accepted(config).notes().iter().any(|note| note.starts_with(noted));
+        assert!(has(typed) && !has(SHIPPED), "{typed}: {:?}", accepted(typed).notes());
+    }
+}
+
+#[test]
 fn the_summary_says_what_a_config_comes_to() {
     let text = format!("{}\n[flows.open]\nsignature = \"none\"\n", SHIPPED.replace("env:META", "text:META"));
     let config = Config { admin_listen: "0.0.0.0:8081".parse().unwrap(), ..accepted(&text) };

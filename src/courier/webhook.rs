@@ -250,7 +250,8 @@ pub fn headers(recipient: &Recipient, id: &str, body: &str, now: Timestamp) -> R
                 }
             }
             for (name, value) in own {
-                headers.append(name, value.clone());
+                // One of our own is replaced: `user-agent`, say.
+                headers.insert(name, value.clone());
             }
         }
         Credentials::Whatsapp { bearer } => {
