@@ -136,7 +136,7 @@ fn sealed(key: &PrivateKey, ask: Ask, many: u64) -> Vec<Vec<u8>> {
         let mut chance = [0; 32];
         getrandom::fill(&mut chance).unwrap();
         let text = ask.text(NUMBER.fetch_add(1, Ordering::Relaxed));
-        signed("/visit", &Request::seal(key, chance, &text).unwrap_or_else(|why| panic!("{why}")).body)
+        signed("/visit", &Request::seal(key.public(), chance, &text).unwrap_or_else(|why| panic!("{why}")).body)
     };
     (0..many).map(one).collect()
 }

@@ -90,9 +90,12 @@ fn dead_letters(desk: &Desk, selection: &Selection, fate: Fate, out: &mut Out<'_
         Selection::All { filter, dry_run, rate } => {
             // First all numbers, then the changes: what dies again meanwhile is not taken twice.
             let mut chosen = Vec::new();
-            let mut samples = Vec::new();
+            let (mut samples, mut expired) = (Vec::new(), 0_u64);
+            let (catalog, now) = (desk.catalog(), desk.now());
             lists::each_dead_letter(desk, filter, |view| {
                 chosen.push(view.job.id);
+                let expires = view.destination.as_ref().and_then(|to| catalog.expires.get(to));
+                expired += u64::from(expires.is_some_and(|expires| now.since(view.job.created_at) >= *expires));
                 if samples.len() < SAMPLES {
                     samples.push(view);
                 }
@@ -100,7 +103,8 @@ fn dead_letters(desk: &Desk, selection: &Selection, fate: Fate, out: &mut Out<'_
             })?;
             check_spread(*rate, chosen.len())?;
             if *dry_run {
-                return row(out, json!({"would_change": chosen.len(), "samples": samples}));
+                let dry = json!({"would_change": chosen.len(), "expired_messages": expired, "samples": samples});
+                return row(out, dry);
             }
             // Oldest first: in the order in which they would have run.
             chosen.reverse();

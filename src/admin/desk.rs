@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::clock::Clock;
 use crate::current::Current;
@@ -45,6 +45,10 @@ pub struct Live {
     pub test: Arc<Test>,
     /// Forgets what is known of a destination's troubles: an admin lets it go on.
     pub resume: Arc<dyn Fn(&DestinationName) + Send + Sync>,
+    /// Signs a body as Meta does.
+    pub sign: Arc<dyn Fn(&[u8]) -> Option<String> + Send + Sync>,
+    /// The public half of a flow's newest key, as PEM.
+    pub public_key: Arc<dyn Fn(&FlowName) -> Option<String> + Send + Sync>,
     /// Reads the config again.
     pub reload: Arc<dyn Fn() -> Result<ReloadView, AdminError> + Send + Sync>,
 }
@@ -108,6 +112,8 @@ impl Desk {
             Question::RestartGateway { name } => gateways::restart(self, &name, out),
             Question::Check => self.check(out),
             Question::Reload => row(out, self.reload()?),
+            Question::Sign { body } => row(out, json!({"signature": (self.live()?.sign)(body.as_bytes())})),
+            Question::PublicKey { flow } => row(out, json!({"public_key": (self.live()?.public_key)(&flow)})),
             change => changes::make(self, change, out),
         }
     }
@@ -138,7 +144,7 @@ impl Desk {
         to: Option<&PhoneNumber>,
         event: Option<EventKind>,
     ) -> Result<TestView, AdminError> {
-        (self.live.as_ref().ok_or_else(AdminError::no_server)?.test)(name, to, event)
+        (self.live()?.test)(name, to, event)
     }
 
     pub(super) fn read(&self) -> Result<Snapshot, AdminError> {
@@ -237,8 +243,12 @@ impl Desk {
         self.live.as_ref().map(|live| (live.refused)()).unwrap_or_default()
     }
 
+    fn live(&self) -> Result<&Live, AdminError> {
+        self.live.as_ref().ok_or_else(AdminError::no_server)
+    }
+
     fn reload(&self) -> Result<ReloadView, AdminError> {
-        (self.live.as_ref().ok_or_else(AdminError::no_server)?.reload)()
+        (self.live()?.reload)()
     }
 
     fn check(&self, out: &mut Out<'_>) -> Result<(), AdminError> {

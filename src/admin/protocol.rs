@@ -212,6 +212,16 @@ pub enum Question {
     },
     /// Looks at every invariant: a row for each that does not hold, and one that sums up.
     Check,
+    /// Signs the body of a sample form as Meta does: one row. Only a running server can.
+    Sign {
+        /// The body, to the byte.
+        body: String,
+    },
+    /// The public half of a flow's newest key: one row. Only a running server can.
+    PublicKey {
+        /// The flow.
+        flow: FlowName,
+    },
     /// Reads the config again, with all that it names: one row. Only a running server can.
     Reload,
 }

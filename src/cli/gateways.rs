@@ -53,15 +53,6 @@ pub enum NoGateway {
     },
 }
 
-/// Makes all gateways ready, to see whether they can be.
-///
-/// # Errors
-/// [`NoGateway`] for the first that can't.
-pub fn read(config: &Config) -> Result<Accesses, NoGateway> {
-    let (accesses, problems) = read_all(config, &Accesses::new());
-    problems.into_iter().next().map_or(Ok(accesses), Err)
-}
-
 /// Those that can be asked, and what is wrong with the others. One that is asked as before stays the one that it was in
 /// `before`.
 pub(super) fn read_all(config: &Config, before: &Accesses) -> (Accesses, Vec<NoGateway>) {

@@ -15,6 +15,7 @@
 //! | 6 | the file is damaged |
 
 pub mod args;
+mod confirm;
 pub mod demo;
 pub mod flow_keys;
 mod gateways;
@@ -33,6 +34,7 @@ pub mod try_it;
 pub mod upstreams;
 pub mod which_flow;
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -46,21 +48,17 @@ use crate::admin::{AdminError, ErrorCode, Question, ReloadView, StatusView};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::store::StoreError;
+use confirm::{Consent, Refused};
 use demo::{DemoArgs, DemoError};
-use flow_keys::NoFlowKey;
-use gateways::NoGateway;
 use graph::GraphError;
 use nouns::flows::{CheckError, Does};
 use nouns::keys::{AtMetaError, KeysError};
 use nouns::{Asked, reload, status};
 use phone::WalkError;
-use recipients::NoRecipient;
-use secrets::NoSecret;
 use sender::SendError;
-use serve::{ServeArgs, ServeError};
+use serve::{Obstacles, ServeArgs, ServeError};
 use show::Printer;
 use try_it::{TryArgs, TryError};
-use upstreams::NoUpstream;
 use which_flow::WhichFlow;
 
 /// Takes WhatsApp Flow submissions once, durably, in milliseconds, and carries each to a lead and a booking.
@@ -136,14 +134,10 @@ enum CliError {
     Try(#[from] TryError),
     #[error(transparent)]
     Demo(#[from] DemoError),
+    #[error("not all that {} names can be used:\n{obstacles}", file.display())]
+    Named { file: PathBuf, obstacles: Obstacles },
     #[error(transparent)]
-    FlowKey(#[from] NoFlowKey),
-    #[error(transparent)]
-    Upstream(#[from] NoUpstream),
-    #[error(transparent)]
-    Recipient(#[from] NoRecipient),
-    #[error(transparent)]
-    Gateway(#[from] NoGateway),
+    Unconfirmed(#[from] Refused),
     #[error(transparent)]
     FlowCheck(#[from] CheckError),
     #[error(transparent)]
@@ -157,7 +151,9 @@ enum CliError {
 impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Admin(error) | Self::Try(TryError::Admin(error)) => of_admin(error.code),
+            Self::Admin(error) | Self::Try(TryError::Admin(error) | TryError::Walk(WalkError::Admin(error))) => {
+                of_admin(error.code)
+            }
             Self::Serve(error) => of_serve(error),
             Self::Try(
                 TryError::NotRunning(_)
@@ -172,19 +168,16 @@ impl CliError {
             )
             | Self::Keys(KeysError::Config(_) | KeysError::FlowKey(_))
             | Self::Config(_)
-            | Self::FlowKey(_)
-            | Self::Upstream(_)
-            | Self::Recipient(_)
-            | Self::Gateway(_)
-            | Self::Try(
-                TryError::WhichFlow(_)
-                | TryError::NoSample { .. }
-                | TryError::FlowKey(_)
-                | TryError::Secret(NoSecret::Unreadable(_)),
-            ) => 2,
-            Self::FlowCheck(_) | Self::Keys(_) | Self::Try(_) | Self::Demo(_) | Self::NotWeathered | Self::Print(_) => {
-                1
-            }
+            | Self::Named { .. }
+            | Self::Unconfirmed(Refused::NoTerminal(_))
+            | Self::Try(TryError::WhichFlow(_) | TryError::NoSample { .. }) => 2,
+            Self::FlowCheck(_)
+            | Self::Keys(_)
+            | Self::Try(_)
+            | Self::Demo(_)
+            | Self::NotWeathered
+            | Self::Unconfirmed(_)
+            | Self::Print(_) => 1,
         }
     }
 }
@@ -232,11 +225,24 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match execute(cli) {
         Ok(()) => ExitCode::SUCCESS,
+        // Nobody reads on (`| head`): that is no failure, wherever the command noticed it.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "error: {error}");
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+fn is_broken_pipe(error: &CliError) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn execute(cli: Cli) -> Result<(), CliError> {
@@ -252,14 +258,21 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Check => return print_check(config.as_deref(), json),
         Command::Config(ConfigVerb::Check) => return print_config(&load()?, json),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "flowgate", &mut io::stdout());
-            return Ok(());
+            // The generator panics where it can't write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "flowgate", &mut script);
+            return Ok(io::stdout().write_all(&script)?);
         }
         Command::Keys(noun) => return Ok(noun.run(load, json, &mut io::stdout())?),
         Command::Submissions(noun) => noun.asked(now),
         Command::Drafts(noun) => noun.asked(now),
         Command::Jobs(noun) => noun.asked(now),
-        Command::Dead(noun) => noun.asked(now),
+        Command::Dead(noun) => {
+            if let Some(consent) = noun.consent(now) {
+                agree(config.as_deref(), &consent)?;
+            }
+            noun.asked(now)
+        }
         Command::Deliveries(noun) => noun.asked(now),
         Command::Destinations(noun) => noun.asked(),
         Command::Leads(noun) => noun.asked(now),
@@ -285,6 +298,16 @@ fn ask(named: Option<&Path>, question: Question, out: &mut dyn FnMut(Value) -> b
             None => Err(wrong.into()),
         },
     }
+}
+
+/// Shows what a command would do, and asks the person at the terminal whether it may.
+fn agree(named: Option<&Path>, consent: &Consent) -> Result<(), CliError> {
+    let mut preview = Value::Null;
+    ask(named, consent.dry_run.clone(), &mut |row| {
+        preview = row;
+        true
+    })?;
+    Ok(consent.obtain(&preview)?)
 }
 
 fn print(named: Option<&Path>, Asked { question, look }: Asked, json: bool) -> Result<(), CliError> {
@@ -327,26 +350,25 @@ fn print_check(named: Option<&Path>, json: bool) -> Result<(), CliError> {
     let mut out = io::stdout();
     let mut printed = Ok(());
     let answered = ask(named, Question::Check, &mut |row| {
-        printed = if json { writeln!(out, "{row}") } else { writeln!(out, "{}", nouns::check::line(&row)) };
-        printed.is_ok()
+        if printed.is_ok() {
+            printed = if json { writeln!(out, "{row}") } else { writeln!(out, "{}", nouns::check::line(&row)) };
+        }
+        true
     });
-    printed?;
-    answered
+    // The verdict counts, whoever reads it.
+    answered?;
+    Ok(printed?)
 }
 
 fn print_config(config: &Config, json: bool) -> Result<(), CliError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    flow_keys::read(config)?;
-    upstreams::read(config, &clock)?;
-    recipients::read(config)?;
-    gateways::read(config)?;
     let summary = config.summary(clock.now());
-    let mut out = io::stdout();
-    if json {
-        serde_json::to_writer(&mut out, &summary).map_err(io::Error::from)?;
-        return Ok(writeln!(out)?);
+    let text = if json { serde_json::to_string(&summary).map_err(io::Error::from)? } else { summary.to_string() };
+    writeln!(io::stdout(), "{text}")?;
+    match serve::obstacles(config, &clock) {
+        Some(obstacles) => Err(CliError::Named { file: config.file.clone(), obstacles }),
+        None => Ok(()),
     }
-    Ok(writeln!(out, "{summary}")?)
 }
 
 #[cfg(test)]
@@ -372,6 +394,15 @@ mod tests {
     }
 
     #[test]
+    fn only_a_reader_who_left_is_no_failure() {
+        let of = |kind: io::ErrorKind| is_broken_pipe(&CliError::Try(TryError::Walk(WalkError::Io(kind.into()))));
+        assert!(of(io::ErrorKind::BrokenPipe) && !of(io::ErrorKind::StorageFull));
+        let keys = KeysError::AtMeta(AtMetaError::Io(io::ErrorKind::BrokenPipe.into()));
+        assert!(is_broken_pipe(&CliError::Keys(keys)));
+        assert!(!is_broken_pipe(&CliError::NotWeathered));
+    }
+
+    #[test]
     fn dead_letters_are_named_or_all_taken_but_never_by_accident() {
         let parsed = |line: &str| Cli::try_parse_from(line.split(' ').map(OsString::from)).is_ok();
         assert!(parsed("flowgate dead retry 7"));
@@ -379,6 +410,8 @@ mod tests {
         assert!(!parsed("flowgate dead retry"));
         assert!(!parsed("flowgate dead retry 7 --all"));
         assert!(!parsed("flowgate dead discard 7 --dry-run"));
+        assert!(!parsed("flowgate dead discard 7 --yes"));
+        assert!(parsed("flowgate dead discard --all --yes"));
         assert!(parsed("flowgate dead retry --all --destination crm --event lead.assigned --rate 10/s"));
         assert!(!parsed("flowgate dead retry 7 --rate 10/s"));
         assert!(!parsed("flowgate dead retry --all --payload {}"));

@@ -9,9 +9,10 @@ use serde_json::{Map, Value, json};
 
 use super::sample::{self, Wish};
 use super::sender::{Answer, SendError, Sender, TOKEN_GONE};
+use crate::admin::AdminError;
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::domain::flow::Flow;
-use crate::intake::PrivateKey;
+use crate::intake::PublicKey;
 use crate::intake::encryption::Request;
 
 /// Of a longer list so many are shown, to be followed on a terminal.
@@ -32,8 +33,11 @@ pub enum WalkError {
     /// It goes on and on.
     #[error("after {REQUESTS_MAX} requests there is no end of the form")]
     Endless,
-    /// The terminal is gone.
+    /// The server signed nothing.
     #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The terminal is gone.
+    #[error("{0}")]
     Io(#[from] io::Error),
 }
 
@@ -48,8 +52,9 @@ pub(super) struct Form<'a> {
 /// A phone that knows where to send and to whom.
 pub(super) struct Phone<'a> {
     pub(super) sender: Sender,
-    pub(super) secret: &'a str,
-    pub(super) key: &'a PrivateKey,
+    /// Signs a body as Meta does.
+    pub(super) sign: &'a dyn Fn(&str) -> Result<String, AdminError>,
+    pub(super) key: &'a PublicKey,
 }
 
 impl Phone<'_> {
@@ -102,8 +107,9 @@ impl Phone<'_> {
         SystemEntropy.fill(&mut chance);
         let sealed =
             Request::seal(self.key, chance, &request.to_string()).map_err(|why| io::Error::other(why.to_string()))?;
+        let signature = (self.sign)(&sealed.body)?;
         let body = sealed.body.clone().into_bytes();
-        let (status, bytes) = self.sender.post_bytes(&flow.path, self.secret, body).await?;
+        let (status, bytes) = self.sender.post_bytes(&flow.path, &signature, body).await?;
         opened(&sealed, status, &bytes)
     }
 }
@@ -134,12 +140,13 @@ fn brief(value: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::intake::PrivateKey;
     use crate::intake::encryption::Envelope;
 
     #[test]
     fn what_a_used_token_is_told_is_read_as_a_phone_reads_it() {
         let key = PrivateKey::read(include_str!("../../tests/vectors/key_private.pem"), None).unwrap();
-        let request = Request::seal(&key, [7; 32], "{}").unwrap();
+        let request = Request::seal(key.public(), [7; 32], "{}").unwrap();
         let envelope = Envelope::read(request.body.as_bytes()).unwrap().unwrap();
         let seal = envelope.open(&[key]).unwrap().seal;
         let told = seal.close(r#"{"error_msg":"This form was sent already."}"#).unwrap();

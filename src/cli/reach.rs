@@ -33,7 +33,9 @@ pub fn ask(config: &Config, question: &Question, out: &mut dyn FnMut(Value) -> b
     patiently(&SystemClock::new(), &mut io::stderr(), || match Client::connect(&socket)? {
         Some(server) => server.ask(question, out),
         None => match question {
-            Question::Reload | Question::RestartGateway { .. } => Err(AdminError::no_server()),
+            Question::Reload | Question::RestartGateway { .. } | Question::Sign { .. } | Question::PublicKey { .. } => {
+                Err(AdminError::no_server())
+            }
             // It needs nothing of the file.
             Question::TestDestination { name, to, event } => {
                 tell_test(Test::here(config, name.clone(), to.clone(), *event)?.send()?, out)

@@ -15,6 +15,9 @@ use crate::domain::ids::DestinationName;
 use crate::outgoing::{InvalidProxyAuth, Proxy};
 use crate::signing::{InvalidSigningKey, SigningKey};
 
+/// The name of a gateway's key, which stands in the gateway's own table.
+const GATEWAY_KEY: &str = "the key of its gateway";
+
 /// A destination that can't be told anything.
 #[derive(Debug, thiserror::Error)]
 pub enum NoRecipient {
@@ -85,15 +88,6 @@ pub enum NoRecipient {
     },
 }
 
-/// Makes all destinations ready, to see whether they can be.
-///
-/// # Errors
-/// [`NoRecipient`] for the first that can't.
-pub fn read(config: &Config) -> Result<Recipients, NoRecipient> {
-    let (recipients, problems) = read_all(config, &Recipients::new());
-    problems.into_iter().next().map_or(Ok(recipients), Err)
-}
-
 /// Those that can be told, and what is wrong with the others. One that is told as before stays the one that it was in
 /// `before`.
 pub(super) fn read_all(config: &Config, before: &Recipients) -> (Recipients, Vec<NoRecipient>) {
@@ -104,10 +98,34 @@ pub(super) fn read_all(config: &Config, before: &Recipients) -> (Recipients, Vec
                 let kept = before.get(name).filter(|old| old.is_told_like(&new)).map(Arc::clone);
                 recipients.insert(name.clone(), kept.unwrap_or_else(|| Arc::new(new)));
             }
-            Err(problem) => problems.push(problem),
+            Err(problem) => {
+                problems.extend(places(rule).into_iter().filter_map(|(key, place)| secret(name, &key, place).err()));
+                if !matches!(problem, NoRecipient::Secret { .. } | NoRecipient::NotSet { .. }) {
+                    problems.push(problem);
+                }
+            }
         }
     }
     (recipients, problems)
+}
+
+/// The places of all secrets of a destination, by their keys.
+fn places(rule: &Destination) -> Vec<(String, &SecretRef)> {
+    let mut places = Vec::new();
+    match &rule.means {
+        Means::Webhook(webhook) => {
+            if let Address::Secret(place) = &webhook.url {
+                places.push(("url".to_owned(), place));
+            }
+            places.extend(webhook.secrets.iter().map(|place| ("secrets".to_owned(), place)));
+            places.extend(webhook.headers.iter().map(|(header, place)| (format!("headers.{header}"), place)));
+        }
+        Means::Whatsapp(whatsapp) => places.push(("access_token".to_owned(), &whatsapp.access_token)),
+        Means::Gateway(gateway) => places.push((GATEWAY_KEY.to_owned(), &gateway.key)),
+        Means::Smtp(smtp) => places.extend(smtp.login.iter().map(|login| ("password".to_owned(), &login.password))),
+    }
+    places.extend(rule.proxy.iter().flat_map(|proxy| &proxy.auth).map(|place| ("proxy_auth".to_owned(), place)));
+    places
 }
 
 /// One made ready.
@@ -143,8 +161,7 @@ fn of_whatsapp(destination: &DestinationName, rule: &WhatsappRule) -> Result<Cre
 
 fn of_gateway(destination: &DestinationName, rule: &GatewayTexts) -> Result<Credentials, NoRecipient> {
     let (header, prefix) = rule.kind.key_header();
-    let name = "the key of its gateway";
-    let key = key(destination, name, &rule.key, prefix)?;
+    let key = key(destination, GATEWAY_KEY, &rule.key, prefix)?;
     Ok(Credentials::Gateway { header: HeaderName::from_static(header), key })
 }
 

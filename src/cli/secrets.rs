@@ -6,7 +6,7 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::clock::Entropy;
 use crate::config::{Config, ConfigError, Secret, SecretRef};
@@ -17,7 +17,7 @@ const DEVELOPMENT: &str = "flowgate.dev-secret";
 /// The secrets to run with. At least one.
 #[derive(Clone, Debug)]
 pub struct AppSecrets {
-    /// The newest: what `try` signs with.
+    /// The newest.
     pub newest: Secret,
     /// Those that are still good.
     pub older: Vec<Secret>,
@@ -40,9 +40,6 @@ pub enum NoSecret {
         #[source]
         source: io::Error,
     },
-    /// None is set, and no server has made a development secret yet.
-    #[error("no app secret is set, and there is no {} yet: `flowgate serve` makes it", .0.display())]
-    NotYet(PathBuf),
     /// A running server had some, and is to have none.
     #[error(
         "meta.app_secrets: none is set ({0}); a running server sees variables as they were at its start: restart it, or \
@@ -61,12 +58,9 @@ impl AppSecrets {
         if let Some(secrets) = Self::configured(config)? {
             return Ok(secrets);
         }
-        match Self::development(development_file(config)) {
-            Err(NoSecret::NotYet(path)) => {
-                Ok(Self { newest: Secret::new(random_hex(entropy)), older: Vec::new(), development: Some(path) })
-            }
-            found => found,
-        }
+        let path = config.data.with_file_name(DEVELOPMENT);
+        let newest = if path.exists() { read(&path)? } else { Secret::new(random_hex(entropy)) };
+        Ok(Self { newest, older: Vec::new(), development: Some(path) })
     }
 
     /// Puts a new development secret into its file, for the owner alone. A start that fails before leaves no file behind.
@@ -78,22 +72,11 @@ impl AppSecrets {
         let failed = |source| NoSecret::NotMade { path: path.clone(), source };
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
             Ok(mut file) => writeln!(file, "{}", self.newest.expose()).map_err(failed),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match Self::development(path.clone())? {
-                kept if kept.newest == self.newest => Ok(()),
-                _ => Err(failed(io::Error::new(error.kind(), "another server has just made one"))),
-            },
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let theirs = || failed(io::Error::new(error.kind(), "another server has just made one"));
+                (read(path)? == self.newest).then_some(()).ok_or_else(theirs)
+            }
             Err(error) => Err(failed(error)),
-        }
-    }
-
-    /// The same for a command that only wants to talk to a server: nothing is made.
-    ///
-    /// # Errors
-    /// [`NoSecret`].
-    pub fn get(config: &Config) -> Result<Self, NoSecret> {
-        match Self::configured(config)? {
-            Some(secrets) => Ok(secrets),
-            None => Self::development(development_file(config)),
         }
     }
 
@@ -122,20 +105,13 @@ impl AppSecrets {
         let mut found = config.app_secrets()?.into_iter();
         Ok(found.next().map(|newest| Self { newest, older: found.collect(), development: None }))
     }
-
-    fn development(path: PathBuf) -> Result<Self, NoSecret> {
-        if !path.exists() {
-            return Err(NoSecret::NotYet(path));
-        }
-        match SecretRef::File(path.clone()).resolve().map_err(ConfigError::from)? {
-            Some(newest) => Ok(Self { newest, older: Vec::new(), development: Some(path) }),
-            None => Err(NoSecret::NotYet(path)),
-        }
-    }
 }
 
-fn development_file(config: &Config) -> PathBuf {
-    config.data.with_file_name(DEVELOPMENT)
+/// The development secret in its file.
+fn read(path: &Path) -> Result<Secret, NoSecret> {
+    let secret = SecretRef::File(path.to_owned()).resolve().map_err(ConfigError::from)?;
+    // A file always gives one, or says why not.
+    Ok(secret.unwrap_or_else(|| Secret::new(String::new())))
 }
 
 /// Thirty-two bytes that nobody can guess, in hexadecimal.

@@ -1,4 +1,4 @@
-//! A sender as Meta is one: signs a body, posts it, reads the answer. What `try` and `demo` send goes through here.
+//! A sender as Meta is one: posts a signed body, reads the answer. What `try` and `demo` send goes through here.
 //!
 //! Speaks plain HTTP/1.1, as the proxy in front of a server does; when to send again is for the callers to say.
 
@@ -119,13 +119,13 @@ impl Sender {
         self.address
     }
 
-    /// Posts a JSON body, signed with `secret`.
+    /// Posts a JSON body under its `signature`.
     ///
     /// # Errors
     /// [`SendError::Broken`] or [`SendError::Late`]: whether the form was taken is then unknown, and sending it again is
     /// safe.
-    pub async fn post(&mut self, path: &str, secret: &str, body: Vec<u8>) -> Result<Answer, SendError> {
-        let (status, body) = self.post_bytes(path, secret, body).await?;
+    pub async fn post(&mut self, path: &str, signature: &str, body: Vec<u8>) -> Result<Answer, SendError> {
+        let (status, body) = self.post_bytes(path, signature, body).await?;
         Ok(Answer { status, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
     }
 
@@ -133,11 +133,11 @@ impl Sender {
     ///
     /// # Errors
     /// As [`Sender::post`].
-    pub async fn post_bytes(&mut self, path: &str, secret: &str, body: Vec<u8>) -> Result<(u16, Bytes), SendError> {
+    pub async fn post_bytes(&mut self, path: &str, signature: &str, body: Vec<u8>) -> Result<(u16, Bytes), SendError> {
         let request = hyper::Request::post(path)
             .header(HOST, self.address.to_string())
             .header(CONTENT_TYPE, "application/json")
-            .header("x-hub-signature-256", signature(secret, &body))
+            .header("x-hub-signature-256", signature)
             .body(Full::new(Bytes::from(body)))
             .map_err(|why| SendError::Broken(why.to_string()))?;
         let exchange = async {

@@ -9,19 +9,18 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::flow_keys::{self, NoFlowKey};
 use super::phone::{Form, Phone, WalkError};
 use super::reach::ask_server;
 use super::sample::{self, Wish};
-use super::secrets::{AppSecrets, NoSecret, random_hex};
+use super::secrets::random_hex;
 use super::sender::{Answer, SendError, Sender};
 use super::which_flow::{WhichFlow, choose};
 use crate::admin::{AdminError, Filter, JobView, Question, StatusView, SubmissionView};
 use crate::clock::{Clock, SystemClock, SystemEntropy};
 use crate::config::Config;
-use crate::domain::flow::Flow;
-use crate::domain::ids::{CalendarName, FlowName};
-use crate::intake::PrivateKey;
+use crate::domain::flow::{Encryption, Flow};
+use crate::domain::ids::{BookingId, CalendarName, FlowName, LeadId};
+use crate::intake::{InvalidKey, PublicKey};
 
 /// How long the job may take before `try` goes home.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -49,9 +48,6 @@ pub enum TryError {
     /// Which flow?
     #[error(transparent)]
     WhichFlow(#[from] WhichFlow),
-    /// No secret to sign with.
-    #[error(transparent)]
-    Secret(#[from] NoSecret),
     /// The calendar is full.
     #[error("calendar {0} has no free slot: `flowgate slots --calendar {0}` shows what is taken")]
     NoSlot(CalendarName),
@@ -68,8 +64,8 @@ pub enum TryError {
         example: Value,
     },
     /// No key to seal requests for.
-    #[error(transparent)]
-    FlowKey(#[from] NoFlowKey),
+    #[error("the server's key for the flow can't be used: {0}")]
+    FlowKey(#[from] InvalidKey),
     /// The walk through an encrypted flow.
     #[error(transparent)]
     Walk(#[from] WalkError),
@@ -86,7 +82,7 @@ pub enum TryError {
     #[error("job {0} has not come to its end within 15 s: `flowgate jobs show {0}` tells more")]
     Slow(u64),
     /// The terminal is gone, or the system has no threads left.
-    #[error(transparent)]
+    #[error("{0}")]
     Io(#[from] io::Error),
 }
 
@@ -108,12 +104,12 @@ pub fn run(config: &Config, args: &TryArgs, json: bool, out: &mut impl Write) ->
     let wish = flow.booking.as_ref().map(|rule| server.free_slot(&rule.calendar)).transpose()?;
     let token = format!("try-{}", random_hex(&SystemEntropy).chars().take(16).collect::<String>());
     let form = Form { flow: &flow, token: &token, given: &given, wish: wish.as_ref() };
-    let secret = AppSecrets::get(config)?.newest;
     let clock = SystemClock::new();
     let told = (!json).then_some(&mut *out);
-    let answer = match flow_keys::read(config)?.get(&flow.name).and_then(|keys| keys.first()) {
-        Some(key) => send_encrypted(listen, secret.expose(), key, &form, told)?,
-        None => send_plain(listen, secret.expose(), &form, told)?,
+    let sign = |body: &str| server.signature(body);
+    let answer = match flow.encryption {
+        Encryption::Required => send_encrypted(listen, &sign, &server.public_key(&flow.name)?, &form, told)?,
+        Encryption::None => send_plain(listen, &sign, &form, told)?,
     };
     if !answer.is_accepted() {
         let why = answer.complaint().map_or_else(|| format!("{} {}", answer.status, answer.body), str::to_owned);
@@ -132,7 +128,18 @@ pub fn run(config: &Config, args: &TryArgs, json: bool, out: &mut impl Write) ->
         let whole = json!({ "answer": answer, "submission": submission, "job": job, "booking": booking });
         return Ok(writeln!(out, "{whole}")?);
     }
-    tell(&flow, &submission, &job, booking.as_ref(), out)
+    tell(&flow, &submission, &job, booking.as_ref(), out)?;
+    let made = [
+        ("bookings cancel", submission.booking_id.map(BookingId::get)),
+        ("leads close", submission.lead_id.map(LeadId::get)),
+    ];
+    let option = config.option();
+    let undo = made.into_iter().filter_map(|(verb, id)| Some(format!("flowgate {option}{verb} {}", id?)));
+    let undo: Vec<String> = undo.collect();
+    if !undo.is_empty() {
+        writeln!(out, "To undo it: {}", undo.join("; "))?;
+    }
+    Ok(())
 }
 
 /// What has become of it, for people.
@@ -168,10 +175,13 @@ fn tell(
     Ok(())
 }
 
+/// Has a body signed as Meta signs it.
+type Sign<'a> = dyn Fn(&str) -> Result<String, AdminError> + 'a;
+
 /// Sends the whole form as the sender of a plain flow does.
 fn send_plain(
     to: SocketAddr,
-    secret: &str,
+    sign: &Sign<'_>,
     form: &Form<'_>,
     mut out: Option<&mut impl Write>,
 ) -> Result<Answer, TryError> {
@@ -181,8 +191,10 @@ fn send_plain(
         writeln!(out, "A form for flow {}, signed, to http://{to}{}:", flow.name, flow.path)?;
         writeln!(out, "  {body}")?;
     }
+    let text = body.to_string();
+    let signature = sign(&text)?;
     let clock = SystemClock::new();
-    let sent = async { Sender::connect(to).await?.post(&flow.path, secret, body.to_string().into_bytes()).await };
+    let sent = async { Sender::connect(to).await?.post(&flow.path, &signature, text.into_bytes()).await };
     let answer = runtime()?.block_on(sent)?;
     if let Some(out) = out.as_mut() {
         writeln!(out, "The answer, after {:.1} ms: {}", clock.elapsed().as_secs_f64() * 1000.0, answer.status)?;
@@ -194,8 +206,8 @@ fn send_plain(
 /// Goes through an encrypted flow screen by screen, as a phone does.
 fn send_encrypted(
     to: SocketAddr,
-    secret: &str,
-    key: &PrivateKey,
+    sign: &Sign<'_>,
+    key: &PublicKey,
     form: &Form<'_>,
     mut out: Option<&mut impl Write>,
 ) -> Result<Answer, TryError> {
@@ -203,7 +215,7 @@ fn send_encrypted(
         let flow = form.flow;
         writeln!(out, "A walk through flow {}, encrypted and signed, to http://{to}{}:", flow.name, flow.path)?;
     }
-    let walked = async { Phone { sender: Sender::connect(to).await?, secret, key }.walk(form, out).await };
+    let walked = async { Phone { sender: Sender::connect(to).await?, sign, key }.walk(form, out).await };
     Ok(runtime()?.block_on(walked)?)
 }
 
@@ -242,6 +254,23 @@ impl Admin<'_> {
 
     fn one<T: serde::de::DeserializeOwned>(&self, question: &Question) -> Result<Option<T>, TryError> {
         self.find(question, |row| serde_json::from_value(row).ok())
+    }
+
+    /// The signature over a body. The server makes it: the secret is in its environment, not in this shell.
+    fn signature(&self, body: &str) -> Result<String, AdminError> {
+        let mut signature = None;
+        let question = Question::Sign { body: body.to_owned() };
+        ask_server(&self.config.data, &question, &mut |row| {
+            signature = row.get("signature").and_then(Value::as_str).map(str::to_owned);
+            true
+        })?;
+        signature.ok_or_else(AdminError::no_server)
+    }
+
+    fn public_key(&self, flow: &FlowName) -> Result<PublicKey, TryError> {
+        let question = Question::PublicKey { flow: flow.clone() };
+        let pem = self.find(&question, |row| row.get("public_key").and_then(Value::as_str).map(str::to_owned))?;
+        Ok(PublicKey::read(&pem.unwrap_or_default())?)
     }
 
     fn free_slot(&self, calendar: &CalendarName) -> Result<Wish, TryError> {

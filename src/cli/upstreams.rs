@@ -47,15 +47,6 @@ pub enum NoUpstream {
 /// The program of each flow that has one.
 pub type Upstreams = BTreeMap<FlowName, Arc<Upstream>>;
 
-/// Makes the programs of all flows ready, to see whether they can be. Nothing is connected yet.
-///
-/// # Errors
-/// [`NoUpstream`] for the first whose secret can't be used.
-pub fn read(config: &Config, clock: &Arc<dyn Clock>) -> Result<Upstreams, NoUpstream> {
-    let (upstreams, problems) = read_all(config, clock, &Upstreams::new());
-    problems.into_iter().next().map_or(Ok(upstreams), Err)
-}
-
 /// Those that can be asked, and what is wrong with the others. One that is asked as before stays the one that it was in
 /// `before`: what is known of how it does outlives a reload.
 pub(super) fn read_all(config: &Config, clock: &Arc<dyn Clock>, before: &Upstreams) -> (Upstreams, Vec<NoUpstream>) {

@@ -208,6 +208,13 @@ impl Config {
         }
     }
 
+    /// `--config FILE `, as it is typed where this config is not the one that is looked for.
+    #[must_use]
+    pub fn option(&self) -> String {
+        let file = self.file.display().to_string();
+        if file == "config.toml" { String::new() } else { format!("--config {file} ") }
+    }
+
     /// The app's secrets that are there, newest first. Those in variables that are not set are left out (and told by
     /// [`Config::notes`]); none at all is for the caller to deal with.
     ///

@@ -254,6 +254,18 @@ impl App {
         Ok((bytes, deadline))
     }
 
+    /// Signs `body` as Meta does, with the newest secret: for a sample that the server's owner sends.
+    #[must_use]
+    pub fn sign(&self, body: &[u8]) -> Option<String> {
+        self.trust.signers.sign(body)
+    }
+
+    /// The public half of a flow's newest key, as PEM; `None` for a flow that is not encrypted.
+    #[must_use]
+    pub fn public_key(&self, flow: &FlowName) -> Option<String> {
+        Some(self.trust.keys.get(flow)?.first()?.public_pem().to_owned())
+    }
+
     fn room(&self, path: &str) -> Room {
         match path {
             "/webhook" => Room::Webhook,

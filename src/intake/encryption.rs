@@ -17,7 +17,7 @@ use crate::domain::submission::IdempotencyKey;
 
 use super::IntakeError;
 use super::flow_endpoint::object;
-use super::private_key::{AES_KEY_BYTES, PrivateKey};
+use super::private_key::{AES_KEY_BYTES, PrivateKey, PublicKey};
 
 /// AES-128-GCM under an IV of 16 bytes, not the usual 12.
 type Cipher = AesGcm<Aes128, U16>;
@@ -141,7 +141,7 @@ impl Request {
     ///
     /// # Errors
     /// [`CannotOpen`] where the ciphers refuse, which no text of a form makes them do.
-    pub fn seal(recipient: &PrivateKey, chance: [u8; 32], text: &str) -> Result<Self, CannotOpen> {
+    pub fn seal(recipient: &PublicKey, chance: [u8; 32], text: &str) -> Result<Self, CannotOpen> {
         let (mut key, mut iv) = (Zeroizing::new([0; AES_KEY_BYTES]), [0; IV_BYTES]);
         for (index, byte) in chance.into_iter().enumerate() {
             let place = if index < AES_KEY_BYTES { key.get_mut(index) } else { iv.get_mut(index - AES_KEY_BYTES) };
@@ -233,7 +233,8 @@ mod tests {
     #[test]
     fn what_a_phone_seals_is_opened_and_answered_under_another_iv() {
         let keys = keys(&[KEY]);
-        let request = Request::seal(&keys[0], std::array::from_fn(|n| u8::try_from(n).unwrap()), "Zoë").unwrap();
+        let request =
+            Request::seal(keys[0].public(), std::array::from_fn(|n| u8::try_from(n).unwrap()), "Zoë").unwrap();
         let opened = Envelope::read(request.body.as_bytes()).unwrap().unwrap().open(&keys).unwrap();
         assert_eq!(opened.text, "Zoë");
         let answer = opened.seal.close("hello").unwrap();

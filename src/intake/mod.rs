@@ -22,9 +22,10 @@ use crate::domain::calendar::Calendar;
 use crate::domain::field::FieldProblem;
 use crate::domain::flow::{Flow, UnknownScreen};
 use crate::domain::ids::{CalendarName, DestinationName, FlowName};
+use crate::domain::time::Millis;
 
 pub use gateway::{BadProof, Brought, Door};
-pub use private_key::{InvalidKey, PrivateKey};
+pub use private_key::{InvalidKey, PrivateKey, PublicKey};
 pub use signature::{BadSignature, Claim, Signers};
 
 /// What arrivals are read by: the flows and calendars of the config.
@@ -36,6 +37,8 @@ pub struct Catalog {
     pub calendars: BTreeMap<CalendarName, Arc<Calendar>>,
     /// The hosts of the destinations: no other part of a URL is for everybody's eyes.
     pub destinations: BTreeMap<DestinationName, String>,
+    /// Age at which a message is no longer sent, for each destination that writes to people.
+    pub expires: BTreeMap<DestinationName, Millis>,
 }
 
 impl Catalog {
@@ -52,7 +55,11 @@ impl From<&Config> for Catalog {
         Self {
             flows: config.flows.clone(),
             calendars: config.calendars.clone(),
-            destinations: destinations.map(|(name, to)| (name.clone(), to.host())).collect(),
+            destinations: destinations.clone().map(|(name, to)| (name.clone(), to.host())).collect(),
+            expires: destinations
+                .filter(|(_, to)| to.means.addressee().is_some())
+                .filter_map(|(name, to)| Some((name.clone(), to.expires?)))
+                .collect(),
         }
     }
 }

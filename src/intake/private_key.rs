@@ -7,6 +7,7 @@
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{
     KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, OaepPublicEncryptingKey, PrivateDecryptingKey,
+    PublicEncryptingKey,
 };
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockModeDecrypt, KeyIvInit};
@@ -30,7 +31,7 @@ pub(super) const AES_KEY_BYTES: usize = 16;
 /// A private key of a flow. Never shown: `Debug` says only that there is one.
 pub struct PrivateKey {
     private: OaepPrivateDecryptingKey,
-    public: OaepPublicEncryptingKey,
+    public: PublicKey,
     /// The public half as Meta takes it.
     public_pem: String,
     /// An AES key that nobody knows, to go on with where none could be unwrapped.
@@ -87,7 +88,7 @@ impl PrivateKey {
         let public = key.public_key();
         let der: PublicKeyX509Der<'_> = public.as_der().map_err(|_| InvalidKey::Rejected)?;
         let public_pem = pem::text_of("PUBLIC KEY", der.as_ref()).to_string();
-        let public = OaepPublicEncryptingKey::new(public).map_err(|_| InvalidKey::Rejected)?;
+        let public = PublicKey(OaepPublicEncryptingKey::new(public).map_err(|_| InvalidKey::Rejected)?);
         let private = OaepPrivateDecryptingKey::new(key).map_err(|_| InvalidKey::Rejected)?;
         let mut stand_in = Zeroizing::new([0; AES_KEY_BYTES]);
         aws_lc_rs::rand::fill(stand_in.as_mut()).map_err(|_| InvalidKey::Rejected)?;
@@ -122,11 +123,10 @@ impl PrivateKey {
         &self.stand_in
     }
 
-    /// Wraps an AES key as a phone does that knows the public half.
-    pub(super) fn wrap(&self, key: &[u8; AES_KEY_BYTES]) -> Option<Vec<u8>> {
-        let mut wrapped = vec![0; self.public.ciphertext_size()];
-        self.public.encrypt(&OAEP_SHA256_MGF1SHA256, key, &mut wrapped, None).ok()?;
-        Some(wrapped)
+    /// The public half.
+    #[must_use]
+    pub const fn public(&self) -> &PublicKey {
+        &self.public
     }
 
     /// Unwraps an AES key: RSA-OAEP, SHA-256 as hash and in MGF1, empty label (*Implementing Endpoint for Flows*).
@@ -135,6 +135,34 @@ impl PrivateKey {
         let mut room = Zeroizing::new(vec![0; self.private.min_output_size()]);
         let unwrapped = self.private.decrypt(&OAEP_SHA256_MGF1SHA256, wrapped, &mut room, None).ok()?;
         <[u8; AES_KEY_BYTES]>::try_from(&*unwrapped).ok().map(Zeroizing::new)
+    }
+}
+
+/// The public half of a flow's key: what phones have of it.
+pub struct PublicKey(OaepPublicEncryptingKey);
+
+impl std::fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PublicKey(…)")
+    }
+}
+
+impl PublicKey {
+    /// Reads a PEM text, `BEGIN PUBLIC KEY`.
+    ///
+    /// # Errors
+    /// [`InvalidKey`] says what is wrong.
+    pub fn read(text: &str) -> Result<Self, InvalidKey> {
+        let content = Block::first_of(text).ok_or(InvalidKey::NotPem)?.content().ok_or(InvalidKey::NotPem)?;
+        let key = PublicEncryptingKey::from_der(&content).map_err(|_| InvalidKey::Rejected)?;
+        Ok(Self(OaepPublicEncryptingKey::new(key).map_err(|_| InvalidKey::Rejected)?))
+    }
+
+    /// Wraps an AES key as a phone does.
+    pub(super) fn wrap(&self, key: &[u8; AES_KEY_BYTES]) -> Option<Vec<u8>> {
+        let mut wrapped = vec![0; self.0.ciphertext_size()];
+        self.0.encrypt(&OAEP_SHA256_MGF1SHA256, key, &mut wrapped, None).ok()?;
+        Some(wrapped)
     }
 }
 

@@ -53,6 +53,15 @@ impl Signers {
         Self(secrets.into_iter().filter_map(|secret| Hmac::new_from_slice(secret.as_bytes()).ok()).collect())
     }
 
+    /// Signs `body` with the newest secret, as the header has it; `None` where there is no secret.
+    #[must_use]
+    pub fn sign(&self, body: &[u8]) -> Option<String> {
+        let mut mac = self.0.first()?.clone();
+        mac.update(body);
+        let bytes = mac.finalize().into_bytes();
+        Some(bytes.iter().fold(String::from("sha256="), |text, byte| format!("{text}{byte:02x}")))
+    }
+
     /// Compares `claim` with what each secret would have made of `body`; every secret is tried, in constant time.
     ///
     /// # Errors

@@ -1,9 +1,11 @@
 //! What scripts lean on: the fields of `--json`, the exit codes, and errors that say what to do.
 
+use std::process::Stdio;
+
 use serde_json::Value;
 
 use crate::support::form::Form;
-use crate::support::{BOOKING_FLOW, PLAIN_FLOW, Server, in_days, run};
+use crate::support::{BOOKING_FLOW, PLAIN_FLOW, Server, flowgate, in_days, run};
 
 /// A server with one of everything.
 fn furnished() -> Server {
@@ -149,6 +151,67 @@ fn a_flow_without_signatures_is_loudly_told_and_stays_on_loopback() {
     let said = outside.cli(&["serve", "--listen", "0.0.0.0:0"]);
     assert_eq!(said.code, 2, "{said:?}");
     assert!(said.err.contains("--allow-unsigned"), "{}", said.err);
+}
+
+/// The exit code of a command whose reader has left before it says anything, and what it says on standard error.
+fn unread(server: &Server, args: &[&str]) -> (Option<i32>, String) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = flowgate(server.folder()).args(args).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_reader_that_has_left_is_no_failure() {
+    let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/key_private.pem");
+    let encrypted = format!("\n[flows.home]\nencryption = \"required\"\nprivate_keys = [\"file:{key}\"]\n");
+    let server = Server::start(&format!("{PLAIN_FLOW}{BOOKING_FLOW}{encrypted}"));
+    server.add_agent("Ann", &[]);
+    for command in [
+        "completions bash",
+        "status",
+        "status --json",
+        "agents",
+        "agents --json",
+        "slots --limit 0",
+        "check",
+        "config check",
+        "config check --json",
+        "keys show",
+        "reload",
+        "try --flow form",
+        "try --flow home",
+    ] {
+        let args: Vec<&str> = command.split(' ').collect();
+        assert_eq!(unread(&server, &args), (Some(0), String::new()), "{command}");
+    }
+    let (code, said) = unread(&server, &["jobs", "show", "999999"]);
+    assert_eq!(code, Some(3), "any other failure is one: {said}");
+}
+
+#[test]
+fn a_check_of_the_config_names_all_secrets_that_are_not_there_at_once() {
+    let tables = "
+        [destinations.crm]
+        url = \"env:CRM_URL\"
+        secrets = [\"env:CRM_SECRET\", \"file:missing\"]
+        headers = { x-key = \"env:CRM_KEY\" }
+        [destinations.notes]
+        url = \"https://notes.example/\"
+        secrets = [\"env:NOTES_SECRET\"]
+    ";
+    let server = Server::stopped(&format!("{PLAIN_FLOW}{tables}"));
+    let said = server.cli(&["config", "check"]);
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.out.contains("flow form\n") && said.out.contains("destination crm"), "the summary: {}", said.out);
+    let names = ["CRM_URL", "CRM_SECRET", "missing", "CRM_KEY", "NOTES_SECRET"];
+    for name in names {
+        assert!(said.err.contains(name), "{name}: {}", said.err);
+    }
+    assert!(said.err.contains("set -a; . ENVFILE; set +a"), "{}", said.err);
+    let serve = server.cli(&["serve"]);
+    assert_eq!(serve.code, 2);
+    assert!(names.iter().all(|name| serve.err.contains(name)), "{}", serve.err);
 }
 
 #[test]

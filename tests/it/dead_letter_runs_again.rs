@@ -101,3 +101,16 @@ fn a_dead_letter_can_be_given_up() {
     assert_eq!(server.row(&["jobs", "show", &id])["state"], "discarded");
     assert_eq!(server.cli(&["dead", "retry", &id]).code, 3, "it is no dead letter any more");
 }
+
+#[test]
+fn a_script_discards_all_dead_letters_only_if_it_says_so() {
+    let (server, _) = with_dead_letter();
+    let said = server.cli(&["dead", "discard", "--all"]);
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.err.contains("discard 1 dead letters") && said.err.contains("--yes"), "{}", said.err);
+    assert_eq!(server.rows(&["dead"]).len(), 1);
+    assert_eq!(server.row(&["dead", "discard", "--all", "--dry-run"])["would_change"], 1);
+    assert_eq!(server.row(&["dead", "discard", "--all", "--yes"])["changed"], 1);
+    assert_eq!(server.rows(&["dead"]).len(), 0);
+    assert_eq!(server.cli(&["dead", "discard", "--all"]).code, 0, "there is nothing to ask about");
+}

@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::support::Server;
+use crate::support::http::SECRET;
+use crate::support::{PLAIN_FLOW, Server};
 
 /// A server on the config as it is shipped, on ports that are free.
 fn newcomer() -> Server {
@@ -36,6 +37,7 @@ fn from_a_fresh_clone_to_the_first_lead() {
     assert_eq!(first.code, 0, "{first:?}");
     assert!(first.out.contains("Submission received"), "{}", first.out);
     assert!(first.out.contains("flowgate agents add"), "{}", first.out);
+    assert!(first.out.ends_with("To undo it: flowgate bookings cancel 1; flowgate leads close 1\n"), "{}", first.out);
     server.add_agent("Ann", &[]);
     let second = server.cli(&["try"]);
     assert_eq!(second.code, 0, "{second:?}");
@@ -51,6 +53,27 @@ fn from_a_fresh_clone_to_the_first_lead() {
     server.start_again();
     assert_eq!(fs::read_to_string(server.folder().join("flowgate.dev-secret")).unwrap(), secret);
     assert_eq!(server.cli(&["try"]).code, 0);
+}
+
+#[test]
+fn a_form_is_tried_from_a_shell_that_knows_no_secret_and_no_key() {
+    // As `docs/setup-meta.md` has it: the secrets are in the environment of the service alone.
+    let mut server = Server::stopped(&format!(
+        "{PLAIN_FLOW}\n[flows.home]\nencryption = \"required\"\nprivate_keys = [\"env:FLOW_KEY\"]\n"
+    ));
+    let file = server.folder().join("config.toml");
+    let config = fs::read_to_string(&file).unwrap().replace(&format!("text:{SECRET}"), "env:META_APP_SECRET");
+    fs::write(&file, config).unwrap();
+    // What a first start without a secret leaves behind.
+    fs::write(server.folder().join("flowgate.dev-secret"), "0".repeat(64)).unwrap();
+    let key = include_str!("../vectors/key_private.pem");
+    server.start_with(&[("META_APP_SECRET", SECRET), ("FLOW_KEY", key)]);
+    for flow in ["form", "home"] {
+        let tried = server.cli(&["try", "--flow", flow]);
+        assert_eq!(tried.code, 0, "{flow}: {tried:?}");
+        assert!(!format!("{tried:?}").contains(SECRET));
+    }
+    assert_eq!(server.submissions().len(), 2);
 }
 
 #[test]

@@ -1,14 +1,18 @@
 //! Deliveries and destinations, as an operator sees and changes them.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::support::{Office, START};
-use crate::admin::{ErrorCode, Filter, Question, Selection};
+use crate::admin::{Desk, ErrorCode, Filter, Question, Selection};
+use crate::current::Current;
 use crate::domain::event::EventKind;
 use crate::domain::ids::{DestinationName, FlowName, JobId};
 use crate::domain::pace::Rate;
 use crate::domain::retry::Verdict;
 use crate::domain::time::Millis;
+use crate::intake::Catalog;
 
 fn crm() -> DestinationName {
     DestinationName::new("crm").unwrap()
@@ -136,6 +140,28 @@ fn what_was_corrected_and_given_up_is_shown_as_it_was_sent() {
     office.row(Question::Discard(Selection::One { id, payload: None }));
     let whole = office.row(Question::Delivery { id });
     assert_eq!((&whole["state"], &whole["corrected"]), (&json!("discarded"), &json!({"b": 2})));
+}
+
+#[test]
+fn a_dry_run_tells_how_many_are_messages_to_people_that_come_too_late() {
+    let office = Office::telling();
+    dead_letters(&office, 3);
+    let all = Selection::All { filter: Filter::default(), dry_run: true, rate: None };
+    let late = || {
+        let expires = BTreeMap::from([(crm(), Millis::from_secs(3600))]);
+        let catalog = Catalog { expires, ..Catalog::from(&office.config) };
+        let desk = Desk::new(office.store.clone(), office.clock.clone(), Current::new(catalog), None);
+        let mut late = json!(null);
+        let told = desk.answer(Question::Retry(all.clone()), &mut |row| {
+            late = row["expired_messages"].clone();
+            true
+        });
+        told.map(|()| late).unwrap()
+    };
+    assert_eq!(late(), 0);
+    office.clock.advance(Millis::from_secs(3600));
+    assert_eq!(late(), 3);
+    assert_eq!(office.row(Question::Retry(all.clone()))["expired_messages"], 0, "a webhook's deliveries never expire");
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub struct Office {
     pub clock: Arc<ManualClock>,
     pub store: Store,
     pub desk: Desk,
-    config: Config,
+    pub config: Config,
 }
 
 impl Office {
@@ -90,6 +90,8 @@ impl Office {
             lanes: Arc::new(BTreeMap::new),
             test: Arc::new(|name, _, _| Err(AdminError::no_destination(name))),
             resume: Arc::new(|_| {}),
+            sign: Arc::new(|_| None),
+            public_key: Arc::new(|_| None),
             reload: Arc::new(|| Err(AdminError::invalid("this config is wrong"))),
         };
         Self::with(Some(live), Routes::default())

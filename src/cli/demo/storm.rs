@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::plan::{Form, Plan};
 use super::report::Sending;
 use super::verdict::Fate;
-use crate::cli::sender::{Answer, SendError, Sender};
+use crate::cli::sender::{Answer, SendError, Sender, signature};
 use crate::clock::Clock;
 
 /// Requests under way at once at the most: above the rivals, so that they truly race, and below what a shell lets one
@@ -152,7 +152,7 @@ impl Storm {
             Some(sender) => sender,
             None => Sender::connect(address).await?,
         };
-        let answer = sender.post(form.path, &self.secret, form.body.clone()).await?;
+        let answer = sender.post(form.path, &signature(&self.secret, &form.body), form.body.clone()).await?;
         self.park(sender);
         Ok(answer)
     }

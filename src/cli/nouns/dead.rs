@@ -5,6 +5,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use super::Asked;
 use crate::admin::{Filter, Question, Selection};
 use crate::cli::args::{self, OfFlow, Since, ToOutside, Window};
+use crate::cli::confirm::Consent;
 use crate::cli::show::Look;
 use crate::domain::event::EventKind;
 use crate::domain::ids::{DestinationName, FlowName, JobId};
@@ -56,7 +57,7 @@ struct List {
 }
 
 /// One, or all that a filter lets through.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(group = ArgGroup::new("which").required(true).args(["id", "all"]))]
 struct Which {
     /// The number of its job
@@ -79,9 +80,18 @@ struct Which {
     /// Only say how many there are, and show the first ones
     #[arg(long, conflicts_with = "id")]
     dry_run: bool,
+    /// Don't ask; a script that discards all needs it
+    #[arg(long, conflicts_with_all = ["id", "dry_run"])]
+    yes: bool,
 }
 
 impl Which {
+    /// The dry run to look at before all of these are changed, unless nobody has to be asked.
+    fn preview(&self, now: Timestamp) -> Option<Selection> {
+        let asks = self.all && !self.dry_run && !self.yes;
+        asks.then(|| Self { dry_run: true, ..self.clone() }.selection(None, None, now))
+    }
+
     fn selection(self, payload: Option<String>, rate: Option<Rate>, now: Timestamp) -> Selection {
         if let Some(id) = self.id {
             return Selection::One { id: JobId::new(id), payload };
@@ -93,6 +103,29 @@ impl Which {
 }
 
 impl Dead {
+    /// What must be agreed to first, if anything.
+    #[must_use]
+    pub fn consent(&self, now: Timestamp) -> Option<Consent> {
+        match &self.verb {
+            Some(Verb::Discard(which)) => which.preview(now).map(|preview| Consent {
+                dry_run: Question::Discard(preview),
+                words: ["discard", "dead letters"],
+                cause: ("would_change", "can't be run again afterwards"),
+                strict: true,
+            }),
+            Some(Verb::Retry { which, .. }) => which.preview(now).map(|preview| Consent {
+                dry_run: Question::Retry(preview),
+                words: ["retry", "dead letters"],
+                cause: (
+                    "expired_messages",
+                    "of them are messages to people, older than `expires` of their destination",
+                ),
+                strict: false,
+            }),
+            Some(Verb::List(_) | Verb::Show { .. }) | None => None,
+        }
+    }
+
     /// The question it comes to.
     #[must_use]
     pub fn asked(self, now: Timestamp) -> Asked {

@@ -24,8 +24,7 @@ pub(super) struct Greeting {
 impl Greeting {
     pub(super) fn new(config: &Config, notes: Vec<String>, listen: SocketAddr, admin: SocketAddr) -> Self {
         let paths: Vec<&str> = config.flows.values().map(|flow| flow.path.as_str()).collect();
-        let file = config.file.display().to_string();
-        let config_option = if file == "config.toml" { String::new() } else { format!("--config {file} ") };
+        let config_option = config.option();
         let data = config.data.display().to_string();
         let flow_option = match config.flows.keys().next() {
             Some(first) if config.flows.len() > 1 => format!(" --flow {first}"),

@@ -49,7 +49,7 @@ pub use greeting::addresses_in;
 use handed::{Handed, Unsorted};
 use outside::Outside;
 use parts::{Before, Parts};
-pub use parts::{Obstacle, Obstacles};
+pub use parts::{Obstacle, Obstacles, obstacles};
 use reload::{Held, Reloader};
 
 /// For requests in flight, and those that open connections still send, when the end is asked for. With the rest it stays below the ten seconds that are promised.
@@ -282,6 +282,14 @@ async fn serve(
             Arc::new(move |name| courier.resume(name))
         },
         test: Arc::new(move |name, to, event| outside.test(name, to, event)),
+        sign: {
+            let app = app.clone();
+            Arc::new(move |body| app.get().sign(body))
+        },
+        public_key: {
+            let app = app.clone();
+            Arc::new(move |flow| app.get().public_key(flow))
+        },
         reload: Arc::new(move || reload.reload()),
     };
     tokio::spawn(Vigil::new(watch, store.clone(), Arc::clone(&clock)).run(gone(stopped.clone())));

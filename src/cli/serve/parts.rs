@@ -56,18 +56,69 @@ pub enum Obstacle {
     Gateway(#[from] NoGateway),
 }
 
+impl Obstacle {
+    /// Whether a variable is not set.
+    const fn is_unset(&self) -> bool {
+        matches!(
+            self,
+            Self::FlowKey(NoFlowKey::NotSet { .. })
+                | Self::Upstream(NoUpstream::NotSet { .. })
+                | Self::Recipient(NoRecipient::NotSet { .. })
+                | Self::Gateway(NoGateway::NotSet { .. })
+        )
+    }
+}
+
 /// All that keeps a config from being served; never none.
 #[derive(Debug)]
 pub struct Obstacles(Vec<Obstacle>);
 
 impl fmt::Display for Obstacles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        let mut lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        if self.0.iter().any(Obstacle::is_unset) {
+            let hint = "A variable that is not set here may be set for the service: `set -a; . ENVFILE; set +a` sets those of \
+                        its file in this shell";
+            lines.push(hint.to_owned());
+        }
         f.write_str(&lines.join("\n"))
     }
 }
 
 impl std::error::Error for Obstacles {}
+
+/// What a config names, but for the app's secrets.
+struct Named {
+    keys: FlowKeys,
+    upstreams: Upstreams,
+    recipients: Recipients,
+    gateways: Accesses,
+}
+
+impl Named {
+    /// Reads all that can be read, and says what can't.
+    fn read(config: &Config, clock: &Arc<dyn Clock>, before: &Before) -> (Self, Vec<Obstacle>) {
+        let places = config.meta.app_secrets.iter().chain([&config.meta.verify_token]);
+        let mut obstacles: Vec<Obstacle> =
+            places.filter_map(|place| place.resolve().err()).map(Obstacle::from).collect();
+        let (keys, missing) = flow_keys::read_all(config);
+        obstacles.extend(missing.into_iter().map(Obstacle::from));
+        let (upstreams, missing) = upstreams::read_all(config, clock, &before.upstreams);
+        obstacles.extend(missing.into_iter().map(Obstacle::from));
+        let (recipients, missing) = recipients::read_all(config, &before.recipients);
+        obstacles.extend(missing.into_iter().map(Obstacle::from));
+        let (gateways, missing) = gateways::read_all(config, &before.gateways);
+        obstacles.extend(missing.into_iter().map(Obstacle::from));
+        (Self { keys, upstreams, recipients, gateways }, obstacles)
+    }
+}
+
+/// All that `config` names and that can't be used here; nothing is made. The environment may be another one than the
+/// server's.
+pub fn obstacles(config: &Config, clock: &Arc<dyn Clock>) -> Option<Obstacles> {
+    let (_, obstacles) = Named::read(config, clock, &Before::default());
+    (!obstacles.is_empty()).then(|| Obstacles(obstacles))
+}
 
 /// A config, and what it names.
 pub(super) struct Parts {
@@ -103,16 +154,8 @@ impl Parts {
         secrets: impl FnOnce(&Config) -> Result<AppSecrets, NoSecret>,
     ) -> Result<Self, Obstacles> {
         let mut obstacles: Vec<Obstacle> = unsigned(&config, listens, args.allow_unsigned).collect();
-        let places = config.meta.app_secrets.iter().chain([&config.meta.verify_token]);
-        obstacles.extend(places.filter_map(|place| place.resolve().err()).map(Obstacle::from));
-        let (keys, missing) = flow_keys::read_all(&config);
-        obstacles.extend(missing.into_iter().map(Obstacle::from));
-        let (upstreams, missing) = upstreams::read_all(&config, clock, &before.upstreams);
-        obstacles.extend(missing.into_iter().map(Obstacle::from));
-        let (recipients, missing) = recipients::read_all(&config, &before.recipients);
-        obstacles.extend(missing.into_iter().map(Obstacle::from));
-        let (gateways, missing) = gateways::read_all(&config, &before.gateways);
-        obstacles.extend(missing.into_iter().map(Obstacle::from));
+        let (Named { keys, upstreams, recipients, gateways }, missing) = Named::read(&config, clock, before);
+        obstacles.extend(missing);
         let verify_token = config.verify_token();
         match secrets(&config) {
             Ok(secrets) if obstacles.is_empty() => match verify_token {

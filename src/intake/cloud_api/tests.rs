@@ -13,7 +13,12 @@ fn catalog(flows: &[(&str, WebhookRule)]) -> Catalog {
         let flow = Flow { webhook: webhook.clone(), ..Flow::new(name.clone(), format!("/{name}")) };
         (name, Arc::new(flow))
     };
-    Catalog { flows: flows.iter().map(flow).collect(), calendars: BTreeMap::new(), destinations: BTreeMap::new() }
+    Catalog {
+        flows: flows.iter().map(flow).collect(),
+        calendars: BTreeMap::new(),
+        destinations: BTreeMap::new(),
+        expires: BTreeMap::new(),
+    }
 }
 
 fn one_flow() -> Catalog {

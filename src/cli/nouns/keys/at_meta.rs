@@ -85,7 +85,7 @@ pub enum AtMetaError {
     #[error("Meta holds no key, or a wrong one, for {0} of the phone numbers: see above")]
     FormsFail(usize),
     /// The terminal is gone, or the system has no threads left.
-    #[error(transparent)]
+    #[error("{0}")]
     Io(#[from] io::Error),
 }
 
