@@ -145,12 +145,13 @@ impl Transaction for PauseDestination {
     type Outcome = Standstill;
 
     fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<Standstill, StoreError> {
-        let mut standstill = standstill(batch, &self.destination)?;
-        if self.paused {
-            standstill.paused_at = standstill.paused_at.or(Some(batch.now));
+        let standstill = if self.paused {
+            let before = standstill(batch, &self.destination)?;
+            Standstill { paused_at: before.paused_at.or(Some(batch.now)), ..before }
         } else {
-            standstill = Standstill::default();
-        }
+            // Nothing is read: a resume also mends a row that can't be read.
+            Standstill::default()
+        };
         write(batch, &self.destination, &standstill)?;
         batch.delivering = true;
         Ok(standstill)

@@ -206,7 +206,8 @@ impl Snapshot {
         last.map(|(key, bytes)| codec::decode(key.value(), bytes.value())).transpose()
     }
 
-    /// Destinations that something stands against, by name.
+    /// Destinations that something stands against, by name. One whose row can't be read is shown as left alone because of
+    /// that.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
@@ -216,7 +217,10 @@ impl Snapshot {
             let (key, bytes) = row?;
             let name = DestinationName::new(key.value())
                 .map_err(|_| StoreError::row::<Standstill>(key.value(), RowProblem::Fields))?;
-            let standstill = codec::decode(&name, bytes.value())?;
+            let standstill = codec::decode(&name, bytes.value()).unwrap_or_else(|error| Standstill {
+                paused_at: None,
+                disabled: Some((Timestamp::ZERO, error.to_string().into())),
+            });
             Ok((name, standstill))
         });
         rows.collect()

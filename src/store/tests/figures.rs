@@ -6,8 +6,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::domain::ids::{AgentName, TeamName};
 use crate::domain::lead::Agent;
 use crate::store::batch::{Batch, Transaction};
-use crate::store::{StoreError, codec, schedule};
+use crate::store::{PauseDestination, StoreError, codec, schedule};
 
+use super::stray::ThenFail;
 use super::support::{Bench, destination, team};
 
 const MANY: u64 = 50_000;
@@ -26,19 +27,6 @@ impl Transaction for Wait {
             schedule::insert(batch, Some(&destination(name)), batch.now, id)?;
         }
         Ok(())
-    }
-}
-
-/// Waits like [`Wait`], and fails: its batch is run again without it.
-#[derive(Debug)]
-struct WaitAndFail(u64);
-
-impl Transaction for WaitAndFail {
-    type Outcome = ();
-
-    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
-        Wait(self.0).apply(batch)?;
-        Err(StoreError::row::<crate::domain::job::Job>("1", crate::store::RowProblem::Missing))
     }
 }
 
@@ -79,7 +67,7 @@ fn an_aborted_change_leaves_no_trace_in_the_figures() {
     };
     for _ in 0..3 {
         let (failing, beside) = (bench.store.clone(), bench.store.clone());
-        let failing = std::thread::spawn(move || failing.ask(WaitAndFail(30)).is_err());
+        let failing = std::thread::spawn(move || failing.ask(ThenFail(Wait(30))).is_err());
         beside.ask(Wait(3)).unwrap();
         assert!(failing.join().unwrap());
     }
@@ -104,6 +92,36 @@ fn teams_are_told_with_their_agents_and_with_the_leads_that_wait() {
     assert_eq!(teams(&bench), (vec![(team(), 1)], vec![(team(), 2)]));
     let bench = bench.reopen();
     assert_eq!(teams(&bench), (vec![(team(), 1)], vec![(team(), 2)]));
+    bench.check();
+}
+
+/// Spoils what stands against a destination.
+#[derive(Debug)]
+struct SpoilStandstill;
+
+impl Transaction for SpoilStandstill {
+    type Outcome = ();
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
+        batch.tables.standstills.insert("crm", &b"damaged"[..])?;
+        batch.dirty = true;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_destination_whose_standstill_can_not_be_read_hides_no_other_and_is_mended_by_a_resume() {
+    let bench = Bench::new();
+    for name in ["crm", "sheet"] {
+        bench.store.ask(PauseDestination { destination: destination(name), paused: true }).unwrap();
+    }
+    bench.store.ask(SpoilStandstill).unwrap();
+    let stand = bench.store.read().unwrap().standstills().unwrap();
+    assert_eq!((stand[0].0.as_str(), stand[1].0.as_str()), ("crm", "sheet"));
+    let why = stand[0].1.disabled.as_ref().map(|(_, why)| why.to_string()).unwrap();
+    assert!(why.contains("standstills"), "{why}");
+    bench.store.ask(PauseDestination { destination: destination("crm"), paused: false }).unwrap();
+    assert_eq!(bench.store.read().unwrap().standstills().unwrap().len(), 1);
     bench.check();
 }
 

@@ -5,16 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use crate::domain::arrival::Arrival;
 use crate::domain::ids::{AgentName, JobId, LeadId, SubmissionId};
 use crate::domain::job::JobState;
 use crate::domain::lead::{Absence, LeadState};
 use crate::domain::retry::Verdict;
 use crate::domain::time::Millis;
 use crate::store::{
-    Accepted, AgentChange, AgentChanged, AssignLead, ChangeAgent, CloseLead, Discard, Distribute, Fail, FinishMessage,
-    Finished, JobChanged, LeadChanged, MarkSuspect, Revive, Suspect,
+    Accept, Accepted, AgentChange, AgentChanged, AssignLead, ChangeAgent, CloseLead, Discard, Distribute, Fail,
+    FinishMessage, Finished, JobChanged, LeadChanged, MarkSuspect, Revive, Suspect,
 };
 
+use super::stray::ThenFail;
 use super::support::{Bench, attempt, by_webhook, form};
 
 /// Numbers of messages that can't be read at first, and of their tokens, begin here.
@@ -23,22 +25,63 @@ const UNREADABLE: u8 = 100;
 /// What may happen. Numbers choose among what is there.
 #[derive(Clone, Debug)]
 enum Step {
-    Plain { token: u8 },
-    Webhook { token: u8, message: u8 },
-    Finish { job: u8 },
-    Fail { job: u8, dead: bool },
-    Unreadable { message: u8 },
-    ReadAgain { job: u8 },
-    Mark { job: u8 },
-    Revive { job: u8 },
-    Discard { job: u8 },
-    AddAgent { name: u8, max: Option<u32> },
-    Change { name: u8, change: u8 },
-    Absent { name: u8, hours: u8 },
+    Plain {
+        token: u8,
+    },
+    Webhook {
+        token: u8,
+        message: u8,
+    },
+    Finish {
+        job: u8,
+    },
+    Fail {
+        job: u8,
+        dead: bool,
+    },
+    Unreadable {
+        message: u8,
+    },
+    ReadAgain {
+        job: u8,
+    },
+    Mark {
+        job: u8,
+    },
+    Revive {
+        job: u8,
+    },
+    Discard {
+        job: u8,
+    },
+    AddAgent {
+        name: u8,
+        max: Option<u32>,
+    },
+    Change {
+        name: u8,
+        change: u8,
+    },
+    Absent {
+        name: u8,
+        hours: u8,
+    },
     Distribute,
-    Close { lead: u8 },
-    Assign { lead: u8, name: u8 },
-    Wait { hours: u8 },
+    Close {
+        lead: u8,
+    },
+    Assign {
+        lead: u8,
+        name: u8,
+    },
+    /// A change that comes to nothing after it has written.
+    Fails {
+        change: u8,
+        agent: u8,
+    },
+    Wait {
+        hours: u8,
+    },
     Restart,
 }
 
@@ -59,6 +102,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Distribute),
         2 => (0..20u8).prop_map(|lead| Step::Close { lead }),
         1 => (0..20u8, 0..4u8).prop_map(|(lead, name)| Step::Assign { lead, name }),
+        2 => (0..4u8, 0..4u8).prop_map(|(change, agent)| Step::Fails { change, agent }),
         2 => (1..30u8).prop_map(|hours| Step::Wait { hours }),
         1 => Just(Step::Restart),
     ];
@@ -184,6 +228,7 @@ fn run(bench: &Bench, model: &mut Model, step: &Step) {
             bench.clock.advance(Millis::from_secs(3600 * u64::from(hours)));
             model.hours += u64::from(hours);
         }
+        Step::Fails { change, agent } => fail(bench, change, agent),
         Step::Restart => unreachable!("done by the caller, who owns the bench"),
         Step::Finish { .. }
         | Step::Fail { .. }
@@ -193,6 +238,22 @@ fn run(bench: &Bench, model: &mut Model, step: &Step) {
         | Step::Discard { .. } => run_job(bench, model, step),
         _ => run_lead(bench, model, step),
     }
+}
+
+/// A change of some kind that fails after it was made: nothing is left of it.
+fn fail(bench: &Bench, change: u8, agent: u8) {
+    let store = &bench.store;
+    let newest = store.read().unwrap().leads(None, 1).unwrap().first().map(|(id, _)| *id);
+    let failed = match (change, newest) {
+        (0, _) => {
+            let arrivals = vec![Arrival::Form(Box::new(form("fails", "{}")))];
+            store.ask(ThenFail(Accept { arrivals })).is_err()
+        }
+        (1, Some(lead)) => store.ask(ThenFail(CloseLead { lead })).is_err(),
+        (2, _) => store.ask(ThenFail(ChangeAgent { name: name(agent), change: AgentChange::Remove })).is_err(),
+        _ => store.ask(ThenFail(Distribute)).is_err(),
+    };
+    assert!(failed);
 }
 
 /// What happens to a job.

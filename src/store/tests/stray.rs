@@ -1,8 +1,9 @@
 //! Rows that say more than others do, as in a file that was damaged.
 
 use crate::domain::ids::{DestinationName, JobId};
-use crate::store::StoreError;
+use crate::domain::job::Job;
 use crate::store::batch::{Batch, Transaction};
+use crate::store::{RowProblem, StoreError};
 
 /// Lets a lane say that a job is due now that has no row.
 #[derive(Debug)]
@@ -33,6 +34,19 @@ impl Transaction for LoseJob {
         batch.tables.jobs.remove(self.0.get())?;
         batch.dirty = true;
         Ok(())
+    }
+}
+
+/// Makes a change and fails then, as where a row is met that can't be read: its batch comes to nothing.
+#[derive(Debug)]
+pub struct ThenFail<T>(pub T);
+
+impl<T: Transaction> Transaction for ThenFail<T> {
+    type Outcome = ();
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
+        self.0.apply(batch)?;
+        Err(StoreError::row::<Job>("1", RowProblem::Missing))
     }
 }
 
