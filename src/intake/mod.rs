@@ -43,6 +43,7 @@ pub struct Catalog {
 
 impl Catalog {
     /// How a form of `flow` asks for a slot, if it does. The config saw to it that the calendar is there.
+    #[must_use]
     pub fn asks(&self, flow: &Flow) -> Option<Asks> {
         let rule = flow.booking.as_ref()?;
         Some(Asks { rule: rule.clone(), calendar: Arc::clone(self.calendars.get(&rule.calendar)?) })

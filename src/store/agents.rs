@@ -110,8 +110,12 @@ impl Transaction for ChangeAgent {
         batch.dirty = true;
         let new_team = batch.memory.roster.get(id).filter(|agent| !agent.removed).map(|agent| agent.team.clone());
         if new_team != old_team {
-            old_team.iter().for_each(|team| batch.tallies.subtract(Tally::Agents, team.as_str()));
-            new_team.iter().for_each(|team| batch.tallies.add(Tally::Agents, team.as_str()));
+            if let Some(team) = &old_team {
+                batch.tallies.subtract(Tally::Agents, team.as_str());
+            }
+            if let Some(team) = &new_team {
+                batch.tallies.add(Tally::Agents, team.as_str());
+            }
         }
         if matches!(self.change, AgentChange::Remove) {
             leads::leave(batch, id)?;
