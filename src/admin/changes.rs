@@ -133,7 +133,7 @@ fn decide_all(desk: &Desk, letters: &[JobId], fate: Fate, rate: Option<Rate>) ->
     let mut places = 0_u64..;
     let mut changed = 0;
     for slice in letters.chunks(SLICE) {
-        changed += match fate {
+        let decided = match fate {
             Fate::Discarded => desk.store.ask(DiscardMany { jobs: slice.to_vec() })?,
             Fate::Retried => {
                 let due = |place| rate.map_or(start, |rate| start.plus(rate.behind(place)));
@@ -141,6 +141,10 @@ fn decide_all(desk: &Desk, letters: &[JobId], fate: Fate, rate: Option<Rate>) ->
                 desk.store.ask(ReviveMany { jobs })?
             }
         };
+        changed += decided.changed;
+        for (job, error) in decided.unreadable {
+            tracing::warn!(job.id = job.get(), error = %error, "a dead letter can't be read, and is left as it is");
+        }
     }
     Ok(changed)
 }

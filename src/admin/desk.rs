@@ -148,7 +148,7 @@ impl Desk {
     }
 
     pub(super) fn read(&self) -> Result<Snapshot, AdminError> {
-        Ok(self.store.read()?)
+        Ok(self.store.read_last()?)
     }
 
     /// Jobs that run right now.
@@ -207,7 +207,13 @@ impl Desk {
         if self.live.is_none() {
             hints.push("no server runs on this file: `flowgate serve` starts one".to_owned());
         }
-        if status.free_bytes.is_some_and(|free| free < floor) {
+        if matches!(self.store.health(), Health::NoSpace) {
+            hints.push(
+                "the disk is full: nothing can be stored, and this is how things stood before; make room, flowgate goes on by \
+                 itself"
+                    .to_owned(),
+            );
+        } else if status.free_bytes.is_some_and(|free| free < floor) {
             hints.push(format!(
                 "the disk is nearly full: with less than {} MiB free, new submissions get 503; make room",
                 floor.div_ceil(1 << 20)
@@ -235,6 +241,7 @@ impl Desk {
                 Err(error) => return Err(error),
             }
         }
+        hints.extend(left_out(self.store.rows_left_out()));
         Ok(hints)
     }
 
@@ -262,11 +269,14 @@ impl Desk {
             rows: u64,
             found: u64,
         }
-        let report = crate::store::check(&self.read()?)?;
+        let report = crate::store::check(&self.store)?;
         for finding in report.findings {
             row(out, FindingView { invariant: finding.invariant, place: finding.place })?;
         }
         row(out, Summary { rows: report.rows, found: report.found })?;
+        if let Some(damage) = report.damage {
+            return Err(damage.into());
+        }
         match report.found {
             0 => Ok(()),
             found => {
@@ -289,6 +299,13 @@ fn waiting_leads(read: &Snapshot) -> Result<Vec<String>, StoreError> {
         }
     };
     Ok(read.waiting_teams()?.into_iter().map(hint).collect())
+}
+
+/// Rows that the store goes on without.
+fn left_out(rows: u64) -> Option<String> {
+    let one = "row of the data file can't be read, and is left out";
+    let more = "rows of the data file can't be read, and are left out";
+    (rows > 0).then(|| format!("{}: `flowgate check` lists all such rows", many(rows, one, more)))
 }
 
 /// A count with its noun and verb.

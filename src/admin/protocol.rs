@@ -362,11 +362,13 @@ impl From<StoreError> for AdminError {
         let code = match &error {
             StoreError::InUse(_) => ErrorCode::Busy,
             StoreError::Missing(_) | StoreError::NotOpen | StoreError::File { .. } => ErrorCode::Unreachable,
-            StoreError::Foreign { .. } | StoreError::TooNew { .. } => ErrorCode::Unreachable,
+            StoreError::Foreign { .. } | StoreError::UnknownFormat { .. } => ErrorCode::Unreachable,
             StoreError::SecretMissing(_) => ErrorCode::Invalid,
             StoreError::Damaged(_) => ErrorCode::Damaged,
             StoreError::Untrusted(_) => ErrorCode::Untrusted,
-            StoreError::Row { .. } | StoreError::NoSpace | StoreError::Engine(_) => ErrorCode::Failed,
+            StoreError::Row { .. } | StoreError::NoSpace | StoreError::NoRoom { .. } | StoreError::Engine(_) => {
+                ErrorCode::Failed
+            }
         };
         Self { code, message: error.to_string() }
     }

@@ -15,6 +15,7 @@
 //! | 6 | the file is damaged |
 
 pub mod args;
+mod compact;
 mod confirm;
 pub mod demo;
 pub mod flow_keys;
@@ -102,6 +103,11 @@ enum Command {
     Slots(nouns::slots::Slots),
     /// Looks at every invariant across all tables
     Check,
+    /// Gives back to the disk what a stopped server's file no longer needs
+    ///
+    /// redb uses freed pages of the file again, and never gives them back. The whole file is verified first. A tenth of its
+    /// size must be free on the disk.
+    Compact,
     /// The config itself
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -205,9 +211,11 @@ fn of_keys_at_meta(error: &AtMetaError) -> u8 {
 const fn of_serve(error: &ServeError) -> u8 {
     match error {
         ServeError::Store(StoreError::Untrusted(_)) => 5,
-        ServeError::Store(StoreError::Damaged(_)) => 6,
+        ServeError::Store(StoreError::Damaged(_) | StoreError::Row { .. }) => 6,
         ServeError::InUse(_)
-        | ServeError::Store(StoreError::File { .. } | StoreError::Foreign { .. } | StoreError::TooNew { .. }) => 4,
+        | ServeError::Store(StoreError::File { .. } | StoreError::Foreign { .. } | StoreError::UnknownFormat { .. }) => {
+            4
+        }
         ServeError::Config(_) | ServeError::Unfit(_) | ServeError::Store(StoreError::SecretMissing(_)) => 2,
         _ => 1,
     }
@@ -256,6 +264,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Status => return print_status(config.as_deref(), json),
         Command::Reload => return print_reload(config.as_deref(), json),
         Command::Check => return print_check(config.as_deref(), json),
+        Command::Compact => return Ok(compact::run(&load()?, json, &mut io::stdout())??),
         Command::Config(ConfigVerb::Check) => return print_config(&load()?, json),
         Command::Completions { shell } => {
             // The generator panics where it can't write.

@@ -89,7 +89,10 @@ fn patiently<T>(
 /// The same code as the server's, on the file of a server that has ended.
 fn ask_file(config: &Config, question: Question, out: &mut dyn FnMut(Value) -> bool) -> Result<(), AdminError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let store = Store::start(store_options(config, false)?, Arc::clone(&clock))?;
+    let mut options = store_options(config, false)?;
+    // It is to say what is wrong with a file, also with one that the store would not serve.
+    options.read_only = matches!(question, Question::Check);
+    let store = Store::start(options, Arc::clone(&clock))?;
     let answered = store.wait_open().map_err(AdminError::from).and_then(|()| {
         let desk = Desk::new(store.clone(), clock, Current::new(Catalog::from(config)), None);
         desk.answer(question, out)

@@ -116,7 +116,11 @@ impl Trial {
         })?;
         let Some(waiting) = read else { return Ok(Answered::Standstill) };
         let moment = self.tools.since.moment(&*self.tools.clock);
-        let (told, body) = match self.prepare(waiting, moment).await? {
+        let preparing = self.prepare(waiting, moment);
+        let Some(prepared) = self.tools.suspects.watch(&self.tools.store, &self.jobs, preparing).await? else {
+            return Ok(Answered::Rest(Vec::new()));
+        };
+        let (told, body) = match prepared? {
             Prepared::Send(told, body) => (told, body),
             Prepared::Rest(expired) => return Ok(Answered::Rest(expired)),
         };

@@ -14,6 +14,7 @@
 //! | `attempt` | what follows from one attempt, and that it is noted |
 //! | `webhook` | how something is sent, and what came back |
 //! | `next` | whether what is due is sent now: it may have to wait, be too late, or be no message at all |
+//! | `suspects` | that no delivery takes the process down again and again |
 //! | `way` | who goes first where several destinations are told by one gateway or number, and how fast |
 //! | `mail` | how an event becomes an e-mail, and what came back |
 //! | `cloud` | what a WhatsApp message says, and what Meta's answer does |
@@ -35,6 +36,7 @@ mod mail;
 mod next;
 mod recipient;
 mod shelf;
+mod suspects;
 #[cfg(test)]
 mod tests;
 mod way;
@@ -62,6 +64,7 @@ use crate::outgoing::OutgoingError;
 use crate::store::Store;
 use lane::Lane;
 use next::Since;
+use suspects::Suspects;
 use way::Ways;
 
 /// What all lanes work with.
@@ -73,6 +76,7 @@ pub(crate) struct Tools {
     pub(crate) sender: Sender,
     pub(crate) ways: Ways,
     pub(crate) since: Since,
+    pub(crate) suspects: Suspects,
 }
 
 /// The lanes of all destinations, until [`Courier::stop`].
@@ -131,6 +135,7 @@ impl Courier {
             sender: Sender::new()?,
             ways: Ways::default(),
             since: Since::now(&**clock),
+            suspects: Suspects::of(store),
         };
         let courier = Self { tools, runtime, board: Board::default(), called, lanes: Mutex::default() };
         courier.renew(recipients);

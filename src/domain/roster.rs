@@ -1,7 +1,7 @@
 //! The roster: all agents, ordered by who gets the next lead.
 //!
 //! Picking is one look-up in an ordered index, however many agents there are. The writer keeps one roster in memory and
-//! writes the agents that changed once for each batch ([`Roster::take_dirty`]); the rows are the truth, and after a
+//! writes the agents that changed once for each batch ([`Roster::changed`]); the rows are the truth, and after a
 //! restart [`Roster::new`] makes the same roster from them. When an agent can take a lead is `super::lead`'s to say.
 //!
 //! Absences and caps by day change what an agent can do though nobody touches them. The roster knows for each agent
@@ -22,7 +22,8 @@ pub struct Roster {
     teams: BTreeMap<TeamName, Team>,
     /// When time alone changes what an agent can do.
     agenda: BTreeSet<(Timestamp, AgentId)>,
-    dirty: BTreeSet<AgentId>,
+    /// Those who changed since the last [`Roster::keep`], as they were then; `None`: they were not there.
+    before: BTreeMap<AgentId, Option<Agent>>,
     /// The time that the index is right for.
     as_of: Timestamp,
 }
@@ -120,26 +121,50 @@ impl Roster {
     /// Adds an agent, in the place of the one with the same id if there is one.
     pub fn insert(&mut self, id: AgentId, agent: Agent, now: Timestamp) {
         self.catch_up(now);
+        self.remember(id);
         self.leave(id);
         self.enter(id, agent);
-        self.dirty.insert(id);
     }
 
     /// Changes anything about an agent. Absences that are over are forgotten.
     pub fn change(&mut self, id: AgentId, now: Timestamp, change: impl FnOnce(&mut Agent)) {
         self.catch_up(now);
+        self.remember(id);
         if let Some(mut agent) = self.leave(id) {
             change(&mut agent);
             agent.absences.retain(|absence| absence.to > now);
             self.enter(id, agent);
-            self.dirty.insert(id);
         }
     }
 
-    /// Those who changed since this was last asked, as they are now.
-    pub fn take_dirty(&mut self) -> Vec<(AgentId, Agent)> {
-        let dirty = std::mem::take(&mut self.dirty);
-        dirty.into_iter().filter_map(|id| Some((id, self.get(id)?.clone()))).collect()
+    /// Those who changed since the last [`Roster::keep`], as they are now.
+    #[must_use]
+    pub fn changed(&self) -> Vec<(AgentId, Agent)> {
+        self.before.keys().filter_map(|id| Some((*id, self.get(*id)?.clone()))).collect()
+    }
+
+    /// What changed is on disk.
+    pub fn keep(&mut self) {
+        self.before.clear();
+    }
+
+    /// What changed since the last [`Roster::keep`] came to nothing.
+    pub fn undo(&mut self) {
+        let before = std::mem::take(&mut self.before);
+        // First all of them: a name may have gone from one to another.
+        for id in before.keys() {
+            self.leave(*id);
+        }
+        for (id, agent) in before {
+            if let Some(agent) = agent {
+                self.enter(id, agent);
+            }
+        }
+    }
+
+    fn remember(&mut self, id: AgentId) {
+        let entries = &self.entries;
+        self.before.entry(id).or_insert_with(|| entries.get(&id).map(|entry| entry.agent.clone()));
     }
 
     /// Brings the index to `now`.
@@ -164,9 +189,9 @@ impl Roster {
     /// Changes the counts of an agent: name, team and membership stay.
     fn count(&mut self, id: AgentId, now: Timestamp, change: impl FnOnce(&mut Agent)) {
         self.catch_up(now);
+        self.remember(id);
         if let Some(entry) = self.entries.get_mut(&id) {
             change(&mut entry.agent);
-            self.dirty.insert(id);
             self.place(id);
         }
     }

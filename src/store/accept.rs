@@ -280,7 +280,6 @@ fn late_for(
 pub(super) fn find(batch: &Batch<'_, '_>, span: Span, keys: &[IdempotencyKey]) -> Result<Option<Hit>, StoreError> {
     for key in keys {
         match batch.memory.keys.find(batch.tables, &batch.memory.counters, span, key, batch.expiry)? {
-            // A row that an earlier version wrote for an encrypted request is no form, whoever refers to it as one.
             None | Some(Hit::Message) => {}
             hit => return Ok(hit),
         }

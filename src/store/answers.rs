@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use crate::domain::submission::IdempotencyKey;
 
 use super::batch::{Batch, Transaction};
-use super::keys::Span;
 use super::{StoreError, codec};
 
 /// Bytes of all answers that are kept: about a hundred thousand of the usual ones.
@@ -110,18 +109,7 @@ fn recall(batch: &Batch<'_, '_>, request: IdempotencyKey) -> Result<Option<Answe
 
 /// The number under which a request was answered.
 fn number_of(batch: &Batch<'_, '_>, request: IdempotencyKey) -> Result<Option<u64>, StoreError> {
-    if let Some(number) = batch.tables.answered.get(request.as_bytes())? {
-        return Ok(Some(number.value()));
-    }
-    // The versions before noted requests among the keys of forms: those rows count as long as they are there.
-    let memory = &*batch.memory;
-    for span in [Span::Form, Span::Message] {
-        let row = memory.keys.row_of(batch.tables, &memory.counters, span, &request, batch.expiry)?;
-        if row.is_some() {
-            return Ok(row);
-        }
-    }
-    Ok(None)
+    Ok(batch.tables.answered.get(request.as_bytes())?.map(|number| number.value()))
 }
 
 /// Keeps an answer that is not known yet.
@@ -139,11 +127,7 @@ fn keep(batch: &mut Batch<'_, '_>, request: IdempotencyKey, answer: &KeptAnswer)
 
 /// Remembers that a request was answered, and forgets the oldest where those are too many. Returns its number.
 fn note(batch: &mut Batch<'_, '_>, request: IdempotencyKey) -> Result<u64, StoreError> {
-    let last = match batch.tables.answered_log.last()? {
-        Some((number, _)) => number.value(),
-        // Answers of the versions before lie under numbers of `token_log`: these begin behind them.
-        None => batch.memory.counters.log_rows[0],
-    };
+    let last = batch.tables.answered_log.last()?.map_or(0, |(number, _)| number.value());
     let number = last.saturating_add(1);
     batch.tables.answered_log.insert(number, request.as_bytes())?;
     batch.tables.answered.insert(request.as_bytes(), number)?;

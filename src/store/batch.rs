@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redb::{ReadTransaction, ReadableTable, TableError};
+use redb::{ReadTransaction, ReadableTable};
 
 use crate::domain::ids::AgentId;
 use crate::domain::lead::Agent;
@@ -61,6 +61,10 @@ pub(super) struct Memory {
     pub(super) roster: Roster,
     /// Bytes of the answers that are kept.
     pub(super) answer_bytes: u64,
+    /// The same as of the last commit.
+    committed_answer_bytes: u64,
+    /// Rows that can't be read, and that the memory does without.
+    pub(super) left_out: u64,
     /// Encrypted requests that are remembered at the most.
     pub(super) answered_max: u64,
 }
@@ -74,20 +78,19 @@ impl Memory {
         now: Timestamp,
     ) -> Result<Self, StoreError> {
         let logs = [&txn.open_table(TOKEN_LOG)?, &txn.open_table(MESSAGE_LOG)?];
-        let keys = Keys::load([options.token_ttl, options.message_ttl], options.keys_max, &counters, logs)?;
-        let roster = Roster::new(agents(&txn.open_table(AGENTS)?)?, now);
-        let answer_bytes = match txn.open_table(ANSWERS) {
-            Ok(table) => answers::bytes_in(&table)?,
-            // A file of a version that knew no encrypted flows: the first commit makes the table.
-            Err(TableError::TableDoesNotExist(_)) => 0,
-            Err(error) => return Err(error.into()),
-        };
+        let mut left_out = LeftOut::default();
+        let spans = [options.token_ttl, options.message_ttl];
+        let keys = Keys::load(spans, options.keys_max, &counters, logs, &mut left_out)?;
+        let roster = Roster::new(agents(&txn.open_table(AGENTS)?, &mut left_out)?, now);
+        let answer_bytes = answers::bytes_in(&txn.open_table(ANSWERS)?)?;
         Ok(Self {
             committed: counters.clone(),
             counters,
             keys,
             roster,
             answer_bytes,
+            committed_answer_bytes: answer_bytes,
+            left_out: left_out.tell(),
             answered_max: options.answered_max,
         })
     }
@@ -96,24 +99,64 @@ impl Memory {
     pub(super) fn publish(&mut self) {
         self.keys.publish();
         self.committed = self.counters.clone();
+        self.committed_answer_bytes = self.answer_bytes;
+        self.roster.keep();
     }
 
     /// The batch came to nothing: back to what the file says.
-    pub(super) fn discard(&mut self, tables: &Tables<'_>, now: Timestamp) -> Result<(), StoreError> {
+    pub(super) fn discard(&mut self) {
         self.keys.discard();
         self.counters = self.committed.clone();
-        self.roster = Roster::new(agents(&tables.agents)?, now);
-        self.answer_bytes = answers::bytes_in(&tables.answers)?;
-        Ok(())
+        self.roster.undo();
+        self.answer_bytes = self.committed_answer_bytes;
     }
 }
 
-fn agents(table: &impl ReadableTable<u64, &'static [u8]>) -> Result<Vec<(AgentId, Agent)>, StoreError> {
-    let rows = table.range(0..)?.map(|row| {
+/// Rows that the memory does without, because they can't be read. One bad row must not keep all the others from being served.
+#[derive(Default)]
+pub(super) struct LeftOut {
+    rows: u64,
+}
+
+impl LeftOut {
+    /// Rows that are told one by one.
+    const TOLD: u64 = 20;
+
+    /// `row`, unless it can't be read, which is told.
+    pub(super) fn unless<T>(&mut self, row: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+        match row {
+            Ok(row) => Ok(Some(row)),
+            Err(error) if error.is_of_one_change() => {
+                self.rows += 1;
+                if self.rows <= Self::TOLD {
+                    tracing::error!(error = %error, "the store goes on without a row that can't be read");
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How many there were; tells of those that were not told one by one.
+    fn tell(&self) -> u64 {
+        if self.rows > Self::TOLD {
+            tracing::error!(store.rows_left_out = self.rows, "the store goes on without rows that can't be read");
+        }
+        self.rows
+    }
+}
+
+fn agents(
+    table: &impl ReadableTable<u64, &'static [u8]>,
+    left_out: &mut LeftOut,
+) -> Result<Vec<(AgentId, Agent)>, StoreError> {
+    let mut agents = Vec::new();
+    for row in table.range(0..)? {
         let (id, bytes) = row?;
-        Ok((AgentId::new(id.value()), codec::decode(id.value(), bytes.value())?))
-    });
-    rows.collect()
+        let agent = left_out.unless(codec::decode(id.value(), bytes.value()))?;
+        agents.extend(agent.map(|agent| (AgentId::new(id.value()), agent)));
+    }
+    Ok(agents)
 }
 
 /// An open transaction and all that changes in it need.
@@ -144,7 +187,7 @@ impl Batch<'_, '_> {
         // No more than it brings: what a lowered bound leaves over goes with the rounds of the sweeper.
         let learnt = memory.keys.learnt();
         memory.keys.evict(self.tables, &mut memory.counters, learnt)?;
-        for (id, agent) in self.memory.roster.take_dirty() {
+        for (id, agent) in self.memory.roster.changed() {
             self.tables.agents.insert(id.get(), codec::encode(&agent)?.as_slice())?;
         }
         std::mem::take(&mut self.tallies).write(self.tables)?;

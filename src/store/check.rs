@@ -1,26 +1,33 @@
-//! What must hold across tables, looked at row by row: the invariants that every transaction keeps.
+//! What must hold across tables, looked at row by row: the invariants that every transaction keeps. It finds and tells; it
+//! mends nothing. What is told to the outside is looked at in `outbox`.
 //!
-//! Reads one snapshot, so it also runs beside a working server. It finds and tells; it mends nothing. What is told to the
-//! outside is looked at in `outbox`.
+//! # Beside a working server
+//! While a snapshot lives, redb uses no page again, and the file grows with each commit. So a check reads a slice of a table
+//! in a snapshot of its own, and the next slice in another one. Between two slices anything may change; what must hold does
+//! hold in each snapshot. So everything that is said of a row is looked up in the snapshot of that row, and nothing is
+//! summed up over slices; what is kept as a sum is counted again where that is little work, or where no server runs. What
+//! would be a sum ("the schedule has as many entries as jobs wait") is asked from both sides,
+//! row by row: of each job whether it has its entry, and of each entry whether it has its job.
 
 mod outbox;
 mod tallies;
 
-use std::collections::BTreeMap;
+use std::borrow::Borrow;
+use std::ops::Bound::{Excluded, Unbounded};
 
-use redb::{ReadableTable, ReadableTableMetadata};
+use redb::{
+    AccessGuard, Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition,
+    TableHandle, Value,
+};
 
 use crate::domain::booking::Booking;
 use crate::domain::complaint::Complaint;
-use crate::domain::delivery::Delivery;
 use crate::domain::gateway;
 use crate::domain::health_event::HealthEvent;
-use crate::domain::ids::{JobId, LeadId};
+use crate::domain::ids::{FlowName, GatewayName, JobId, LeadId};
 use crate::domain::job::{Attempt, DeadLetter, Job, JobKind, JobState};
 use crate::domain::lead::{Agent, Lead, LeadState};
-use crate::domain::receipt::Receipt;
 
-use super::StoreError;
 use super::accept::StoredSubmission;
 use super::answers::KeptAnswer;
 use super::codec::{self, Row};
@@ -29,16 +36,20 @@ use super::ends::End;
 use super::flow_events::KEPT;
 use super::gateways::HISTORY;
 use super::joins::Join;
-use super::keys::KeyRow;
-use super::read::Snapshot;
+use super::keys::{KeyRow, OldKey};
 use super::tables::{
-    AGENTS, ANSWERED, ANSWERED_LOG, ANSWERS, ATTEMPTS, BOOKINGS, COMPLAINTS, DEAD, DELIVERIES, DRAFTS, DUE, ENDS,
-    GATEWAY_HISTORY, GATEWAYS, HEALTH_EVENTS, JOBS, JOINS, LEADS, LEAVING, MESSAGE_LOG, OPEN_LEADS, RECEIPTS, REVIVED,
-    Rows, SUBMISSIONS, TOKEN_LOG, WAITING_LEADS, WAMIDS,
+    AGENTS, ANSWERED, ANSWERED_LOG, ANSWERS, ATTEMPTS, BOOKINGS, COMPLAINTS, CUSTOMERS, DEAD, DRAFTS, DUE, ENDS,
+    GATEWAY_HISTORY, GATEWAYS, GATEWAYS_HEARD, HEALTH_EVENTS, JOBS, JOINS, LEADS, LEAVING, MESSAGE_LOG, OLD_KEYS,
+    OPEN_LEADS, REVIVED, Rows, SUBMISSIONS, TOKEN_LOG, UNWELL, WAITING_LEADS,
 };
+use super::{Store, StoreError};
 
 /// Findings told at the most; more are counted.
 const TOLD: usize = 1000;
+/// Rows of a table that are read in one snapshot.
+pub(super) const SLICE: usize = 1000;
+/// Bytes of them: the slice ends with the row that reaches this.
+const SLICE_BYTES: usize = 1 << 20;
 
 /// One thing that should not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +61,7 @@ pub struct Finding {
 }
 
 /// What a check saw.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Rows looked at.
     pub rows: u64,
@@ -58,6 +69,10 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// How many there are in all.
     pub found: u64,
+    /// The most rows that were looked at in one snapshot.
+    pub longest: usize,
+    /// Why a table could not be walked to its end.
+    pub damage: Option<StoreError>,
 }
 
 impl Report {
@@ -70,10 +85,21 @@ impl Report {
             self.findings.push(Finding { invariant, place: place() });
         }
     }
+}
+
+/// A part of a table, and the file as it was when that was read.
+struct Slice<'a> {
+    txn: &'a ReadTransaction,
+    report: &'a mut Report,
+}
+
+impl Slice<'_> {
+    fn expect(&mut self, holds: bool, invariant: &'static str, place: impl FnOnce() -> String) {
+        self.report.expect(holds, invariant, place);
+    }
 
     /// The row, unless its bytes are not those that were written, which is a finding.
     fn readable<R: Row>(&mut self, key: impl std::fmt::Debug, bytes: &[u8]) -> Option<R> {
-        self.rows += 1;
         match codec::decode(key, bytes) {
             Ok(row) => Some(row),
             Err(error) => {
@@ -82,278 +108,356 @@ impl Report {
             }
         }
     }
+
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &self,
+        table: TableDefinition<'static, K, V>,
+    ) -> Result<ReadOnlyTable<K, V>, StoreError> {
+        Ok(self.txn.open_table(table)?)
+    }
+
+    /// The row of another table, or nothing where it is missing or unreadable: the walk over its own table tells that.
+    fn find<R: Row>(&self, table: Rows, key: u64) -> Result<Option<R>, StoreError> {
+        let row = self.table(table)?.get(key)?;
+        Ok(row.and_then(|row| codec::decode(key, row.value()).ok()))
+    }
+
+    /// Whether another table has a row.
+    fn has<'k, K: Key + 'static, V: Value + 'static>(
+        &self,
+        table: TableDefinition<'static, K, V>,
+        key: impl Borrow<K::SelfType<'k>>,
+    ) -> Result<bool, StoreError> {
+        Ok(self.table(table)?.get(key)?.is_some())
+    }
 }
 
-/// Looks at every row of `snapshot`.
+/// Looks at every row of the file, a slice at a time.
 ///
 /// # Errors
-/// [`StoreError`] where a table can't be walked. Rows that can't be read are findings, not errors.
-pub fn check(snapshot: &Snapshot) -> Result<Report, StoreError> {
+/// [`StoreError`] where the file is not open. Rows and pages that can't be read are findings, not errors.
+pub fn check(store: &Store) -> Result<Report, StoreError> {
     let mut report = Report::default();
-    submissions(snapshot, &mut report)?;
-    jobs(snapshot, &mut report)?;
-    outbox::outbox(snapshot, &mut report)?;
-    messages(snapshot, &mut report)?;
-    leads(snapshot, &mut report)?;
-    bookings(snapshot, &mut report)?;
-    keys(snapshot, &mut report)?;
-    answered(snapshot, &mut report)?;
-    said_of_flows::<Complaint>(snapshot, COMPLAINTS, &mut report)?;
-    said_of_flows::<HealthEvent>(snapshot, HEALTH_EVENTS, &mut report)?;
-    gateways(snapshot, &mut report)?;
-    tallies::tallies(snapshot, &mut report)?;
+    submissions(store, &mut report)?;
+    jobs(store, &mut report)?;
+    outbox::outbox(store, &mut report)?;
+    leads(store, &mut report)?;
+    bookings(store, &mut report)?;
+    keys(store, &mut report)?;
+    answered(store, &mut report)?;
+    flows(store, &mut report)?;
+    gateways(store, &mut report)?;
+    tallies::tallies(store, &mut report)?;
     Ok(report)
 }
 
-fn submissions(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
-    for row in snapshot.transaction().open_table(SUBMISSIONS)?.iter()? {
-        let (id, bytes) = row?;
+/// Has `each` look at every row of `table`, a slice at a time.
+fn walk<K: Key + 'static, V: Value + 'static>(
+    store: &Store,
+    report: &mut Report,
+    table: TableDefinition<'static, K, V>,
+    mut each: impl FnMut(&mut Slice<'_>, AccessGuard<'_, K>, AccessGuard<'_, V>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut behind = None;
+    loop {
+        let walked = store.read_last().and_then(|snapshot| {
+            snapshot.reading(|txn| walk_slice(&mut Slice { txn, report }, table, behind.take(), &mut each))
+        });
+        match walked {
+            Ok(None) => return Ok(()),
+            Ok(last) => behind = last,
+            Err(error @ StoreError::Damaged(_)) => {
+                report.expect(false, "every page can be read", || format!("table {}: {error}", table.name()));
+                report.damage.get_or_insert(error);
+                return Ok(());
+            }
+            // A working server ends with the first damaged page.
+            Err(StoreError::NotOpen) if report.damage.is_some() => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Looks at the rows behind the key `behind`. Returns the key of the last one; `None`: there are no more.
+fn walk_slice<K: Key + 'static, V: Value + 'static>(
+    slice: &mut Slice<'_>,
+    table: TableDefinition<'static, K, V>,
+    behind: Option<Vec<u8>>,
+    each: &mut impl FnMut(&mut Slice<'_>, AccessGuard<'_, K>, AccessGuard<'_, V>) -> Result<(), StoreError>,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let rows = slice.table(table)?;
+    let range = match &behind {
+        Some(behind) => rows.range::<K::SelfType<'_>>((Excluded(K::from_bytes(behind)), Unbounded))?,
+        None => rows.iter()?,
+    };
+    let (mut seen, mut bytes) = (0, 0);
+    for row in range {
+        let (key, value) = row?;
+        seen += 1;
+        bytes += V::as_bytes(&value.value()).as_ref().len();
+        let is_last = seen == SLICE || bytes >= SLICE_BYTES;
+        let last = is_last.then(|| K::as_bytes(&key.value()).as_ref().to_vec());
+        slice.report.rows += 1;
+        slice.report.longest = slice.report.longest.max(seen);
+        each(slice, key, value)?;
+        if last.is_some() {
+            return Ok(last);
+        }
+    }
+    Ok(None)
+}
+
+/// Has every row of `table` read.
+fn read_all<K: Key + 'static, R: Row>(
+    store: &Store,
+    report: &mut Report,
+    table: TableDefinition<'static, K, &'static [u8]>,
+) -> Result<(), StoreError> {
+    walk(store, report, table, |slice, key, bytes| {
+        slice.readable::<R>(key.value(), bytes.value());
+        Ok(())
+    })
+}
+
+fn submissions(store: &Store, report: &mut Report) -> Result<(), StoreError> {
+    walk(store, report, SUBMISSIONS, |slice, id, bytes| {
         let id = id.value();
-        let Some(row) = report.readable::<StoredSubmission>(id, bytes.value()) else { continue };
-        let job = find::<Job>(snapshot, JOBS, row.job.get())?;
-        report.expect(
+        let Some(row) = slice.readable::<StoredSubmission>(id, bytes.value()) else { return Ok(()) };
+        let job = slice.find::<Job>(JOBS, row.job.get())?;
+        slice.expect(
             job.as_ref().is_some_and(|job| job.submission.is_some_and(|of| of.get() == id)),
             "every submission has its job",
             || format!("submission {id}, job {}", row.job),
         );
         if let Some(booking) = row.booking {
-            let found = find::<Booking>(snapshot, BOOKINGS, booking.get())?;
-            report.expect(
+            let found = slice.find::<Booking>(BOOKINGS, booking.get())?;
+            slice.expect(
                 found.is_some_and(|found| found.submission.get() == id),
                 "every booking that a submission names is its own",
                 || format!("submission {id}, booking {booking}"),
             );
         }
-    }
-    for row in snapshot.transaction().open_table(JOINS)?.iter()? {
-        let (key, bytes) = row?;
-        report.readable::<Join>(key.value(), bytes.value());
-    }
-    for row in snapshot.transaction().open_table(DRAFTS)?.iter()? {
-        let (key, bytes) = row?;
-        report.readable::<StoredDraft>(key.value(), bytes.value());
-    }
-    Ok(())
+        Ok(())
+    })?;
+    read_all::<_, Join>(store, report, JOINS)?;
+    read_all::<_, StoredDraft>(store, report, DRAFTS)
 }
 
-fn jobs(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
-    let txn = snapshot.transaction();
-    let (due, dead, revived) = (txn.open_table(DUE)?, txn.open_table(DEAD)?, txn.open_table(REVIVED)?);
-    let (mut scheduled, mut died) = (0, 0);
-    for row in txn.open_table(JOBS)?.iter()? {
-        let (id, bytes) = row?;
+fn jobs(store: &Store, report: &mut Report) -> Result<(), StoreError> {
+    walk(store, report, JOBS, |slice, id, bytes| {
         let id = id.value();
-        let Some(job) = report.readable::<Job>(id, bytes.value()) else { continue };
-        let is_due = due.get((job.due_at.as_millis(), id))?.is_some();
-        let is_dead = dead.get(id)?.is_some();
-        let is_ours = job.kind != JobKind::Deliver;
-        scheduled += u64::from(is_ours && job.state == JobState::Scheduled);
-        died += u64::from(job.state == JobState::Dead);
-        let place = || format!("job {id}, {}", job.state.as_str());
-        let waits = job.state == JobState::Scheduled;
-        report.expect(is_due == (waits && is_ours), "a job is in the schedule exactly while it waits", place);
-        report.expect(is_dead == (job.state == JobState::Dead), "a dead job, and no other, has its letter", place);
-        if job.kind == JobKind::Process {
-            let owner = match job.submission {
-                Some(of) => find::<StoredSubmission>(snapshot, SUBMISSIONS, of.get())?,
-                None => None,
-            };
-            let is_its_own = owner.is_some_and(|owner| owner.job == JobId::new(id));
-            report.expect(is_its_own, "every job has its submission", place);
+        let Some(job) = slice.readable::<Job>(id, bytes.value()) else { return Ok(()) };
+        if job.kind == JobKind::Deliver {
+            outbox::job(slice, id, &job)?;
         }
-        if job.kind == JobKind::Message {
-            let kept = revived.get(id)?.is_some();
-            report.expect(kept == waits, "a message that is read again is kept until that succeeds", place);
-        }
-        if let Some(lead) = job.lead {
-            let found = find::<Lead>(snapshot, LEADS, lead.get())?;
-            let same = found.is_some_and(|found| Some(found.submission) == job.submission);
-            report.expect(same, "the lead of a job is of the same submission", place);
-        }
-    }
-    for letters in [&dead, &revived] {
-        for row in letters.iter()? {
-            let (id, bytes) = row?;
-            report.readable::<DeadLetter>(id.value(), bytes.value());
-        }
-    }
-    for row in txn.open_table(ATTEMPTS)?.iter()? {
-        let (key, bytes) = row?;
-        report.readable::<Attempt>(key.value(), bytes.value());
-    }
-    let (in_schedule, letters) = (due.len()?, dead.len()?);
-    report.expect(in_schedule == scheduled, "the schedule holds waiting jobs only", || {
-        format!("{in_schedule} entries, {scheduled} jobs waiting")
-    });
-    report.expect(letters == died, "there is a dead job for each letter", || format!("{letters} letters, {died} jobs"));
-    Ok(())
-}
-
-/// What is known of the messages that deliveries became. Files that an older version wrote have no such tables.
-fn messages(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
-    if let Some(receipts) = snapshot.rows(RECEIPTS)? {
-        for row in receipts.iter()? {
-            let (id, bytes) = row?;
-            let id = id.value();
-            report.readable::<Receipt>(id, bytes.value());
-            let has_delivery = find::<Delivery>(snapshot, DELIVERIES, id)?.is_some();
-            report.expect(has_delivery, "what is known of a message is known of a delivery", || format!("job {id}"));
-        }
-    }
-    if let Some(wamids) = snapshot.rows(WAMIDS)? {
-        for row in wamids.iter()? {
-            let (wamid, id) = row?;
-            let receipt = find::<Receipt>(snapshot, RECEIPTS, id.value())?;
-            let names_it = receipt.is_some_and(|receipt| receipt.wamid.as_deref() == Some(wamid.value()));
-            report.expect(names_it, "a message leads to the delivery that names it", || format!("job {}", id.value()));
-        }
-    }
-    Ok(())
-}
-
-fn leads(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
-    let txn = snapshot.transaction();
-    let (open, waiting) = (txn.open_table(OPEN_LEADS)?, txn.open_table(WAITING_LEADS)?);
-    let leaving = txn.open_table(LEAVING)?;
-    let (mut assigned, mut unassigned) = (0, 0);
-    for row in txn.open_table(LEADS)?.iter()? {
-        let (id, bytes) = row?;
+        job_of_any_kind(slice, id, &job)
+    })?;
+    walk(store, report, DUE, |slice, key, _| {
+        let (due_at, id) = key.value();
+        let job = slice.find::<Job>(JOBS, id)?.filter(|job| job.kind != JobKind::Deliver);
+        let waits = job.is_some_and(|job| job.state == JobState::Scheduled && job.due_at.as_millis() == due_at);
+        slice.expect(waits, "the schedule holds waiting jobs only", || format!("job {id}, due at {due_at}"));
+        Ok(())
+    })?;
+    walk(store, report, DEAD, |slice, id, bytes| {
         let id = id.value();
-        let Some(lead) = report.readable::<Lead>(id, bytes.value()) else { continue };
+        slice.readable::<DeadLetter>(id, bytes.value());
+        let job = slice.find::<Job>(JOBS, id)?;
+        slice.expect(job.is_some_and(|job| job.state == JobState::Dead), "there is a dead job for each letter", || {
+            format!("letter {id}")
+        });
+        Ok(())
+    })?;
+    walk(store, report, REVIVED, |slice, id, bytes| {
+        let id = id.value();
+        slice.readable::<DeadLetter>(id, bytes.value());
+        let is_there = slice.has(JOBS, id)?;
+        slice.expect(is_there, "what is kept of a letter that runs again is kept of a job", || format!("job {id}"));
+        Ok(())
+    })?;
+    read_all::<_, Attempt>(store, report, ATTEMPTS)
+}
+
+fn job_of_any_kind(slice: &mut Slice<'_>, id: u64, job: &Job) -> Result<(), StoreError> {
+    let is_due = slice.has(DUE, (job.due_at.as_millis(), id))?;
+    let is_dead = slice.has(DEAD, id)?;
+    let is_ours = job.kind != JobKind::Deliver;
+    let place = || format!("job {id}, {}", job.state.as_str());
+    let waits = job.state == JobState::Scheduled;
+    slice.expect(is_due == (waits && is_ours), "a job is in the schedule exactly while it waits", place);
+    slice.expect(is_dead == (job.state == JobState::Dead), "a dead job, and no other, has its letter", place);
+    if job.kind == JobKind::Process {
+        let owner = match job.submission {
+            Some(of) => slice.find::<StoredSubmission>(SUBMISSIONS, of.get())?,
+            None => None,
+        };
+        let is_its_own = owner.is_some_and(|owner| owner.job == JobId::new(id));
+        slice.expect(is_its_own, "every job has its submission", place);
+    }
+    if job.kind == JobKind::Message {
+        let kept = slice.has(REVIVED, id)?;
+        slice.expect(kept == waits, "a message that is read again is kept until that succeeds", place);
+    }
+    if let Some(lead) = job.lead {
+        let found = slice.find::<Lead>(LEADS, lead.get())?;
+        let same = found.is_some_and(|found| Some(found.submission) == job.submission);
+        slice.expect(same, "the lead of a job is of the same submission", place);
+    }
+    Ok(())
+}
+
+fn leads(store: &Store, report: &mut Report) -> Result<(), StoreError> {
+    walk(store, report, LEADS, |slice, id, bytes| {
+        let id = id.value();
+        let Some(lead) = slice.readable::<Lead>(id, bytes.value()) else { return Ok(()) };
         let place = || format!("lead {id}");
         let is_open = lead.state == LeadState::Open;
         if let Some(agent) = lead.agent {
-            assigned += u64::from(is_open);
-            let listed = open.get((agent.get(), id))?.is_some();
-            report.expect(listed == is_open, "an agent's list holds exactly their open leads", place);
+            let listed = slice.has(OPEN_LEADS, (agent.get(), id))?;
+            slice.expect(listed == is_open, "an agent's list holds exactly their open leads", place);
         } else {
-            unassigned += u64::from(is_open);
-            let listed = waiting.get((lead.team.as_str(), id))?.is_some();
-            report.expect(listed == is_open, "an open lead that nobody has waits", place);
+            let listed = slice.has(WAITING_LEADS, (lead.team.as_str(), id))?;
+            slice.expect(listed == is_open, "an open lead that nobody has waits", place);
         }
-        let owner = find::<StoredSubmission>(snapshot, SUBMISSIONS, lead.submission.get())?;
+        let owner = slice.find::<StoredSubmission>(SUBMISSIONS, lead.submission.get())?;
         let job = match owner {
-            Some(owner) => find::<Job>(snapshot, JOBS, owner.job.get())?,
+            Some(owner) => slice.find::<Job>(JOBS, owner.job.get())?,
             None => None,
         };
         let same = job.is_some_and(|job| job.lead == Some(LeadId::new(id)));
-        report.expect(same, "every lead is the one lead of its submission", place);
-    }
-    let (listed, queued) = (open.len()?, waiting.len()?);
-    report.expect(listed == assigned, "agents' lists hold nothing else", || format!("{listed}, {assigned} leads"));
-    report.expect(queued == unassigned, "nothing else waits", || format!("{queued} entries, {unassigned} leads"));
-    for row in txn.open_table(AGENTS)?.iter()? {
-        let (id, bytes) = row?;
+        slice.expect(same, "every lead is the one lead of its submission", place);
+        Ok(())
+    })?;
+    walk(store, report, OPEN_LEADS, |slice, key, _| {
+        let (agent, id) = key.value();
+        let lead = slice.find::<Lead>(LEADS, id)?.filter(|lead| lead.state == LeadState::Open);
+        let theirs = lead.and_then(|lead| lead.agent).is_some_and(|of| of.get() == agent);
+        slice.expect(theirs, "agents' lists hold nothing else", || format!("agent {agent}, lead {id}"));
+        Ok(())
+    })?;
+    walk(store, report, WAITING_LEADS, |slice, key, _| {
+        let (team, id) = key.value();
+        let lead = slice.find::<Lead>(LEADS, id)?.filter(|lead| lead.state == LeadState::Open);
+        let waits = lead.is_some_and(|lead| lead.agent.is_none() && lead.team.as_str() == team);
+        slice.expect(waits, "nothing else waits", || format!("team {team}, lead {id}"));
+        Ok(())
+    })?;
+    walk(store, report, AGENTS, |slice, id, bytes| {
         let id = id.value();
-        let Some(agent) = report.readable::<Agent>(id, bytes.value()) else { continue };
-        let has = open.range((id, 0)..=(id, u64::MAX))?.count();
-        report.expect(
+        let Some(agent) = slice.readable::<Agent>(id, bytes.value()) else { return Ok(()) };
+        let has = slice.table(OPEN_LEADS)?.range((id, 0)..=(id, u64::MAX))?.count();
+        slice.expect(
             usize::try_from(agent.current) == Ok(has),
             "an agent's count is the number of their open leads",
             || format!("agent {id}: counts {}, has {has}", agent.current),
         );
-        let is_leaving = leaving.get(id)?.is_some();
-        report.expect(
+        let is_leaving = slice.has(LEAVING, id)?;
+        slice.expect(
             if agent.removed { has == 0 || is_leaving } else { !is_leaving },
             "a removed agent who has open leads hands them over, and nobody else does",
             || format!("agent {id}"),
         );
-    }
-    Ok(())
+        Ok(())
+    })?;
+    walk(store, report, CUSTOMERS, |slice, key, had| {
+        let agent = had.value().0;
+        let is_there = agent == 0 || slice.has(AGENTS, agent)?;
+        slice.expect(is_there, "whoever had a customer last is an agent", || {
+            format!("customer {:02x?}, agent {agent}", key.value())
+        });
+        Ok(())
+    })
 }
 
-fn bookings(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
-    let txn = snapshot.transaction();
-    for row in txn.open_table(BOOKINGS)?.iter()? {
-        let (id, bytes) = row?;
+fn bookings(store: &Store, report: &mut Report) -> Result<(), StoreError> {
+    walk(store, report, BOOKINGS, |slice, id, bytes| {
         let id = id.value();
-        let Some(booking) = report.readable::<Booking>(id, bytes.value()) else { continue };
-        let owner = find::<StoredSubmission>(snapshot, SUBMISSIONS, booking.submission.get())?;
-        report.expect(
+        let Some(booking) = slice.readable::<Booking>(id, bytes.value()) else { return Ok(()) };
+        let owner = slice.find::<StoredSubmission>(SUBMISSIONS, booking.submission.get())?;
+        slice.expect(
             owner.is_some_and(|owner| owner.booking.is_some_and(|own| own.get() == id)),
             "every booking is the one booking of its submission",
             || format!("booking {id}"),
         );
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
-fn keys(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
+fn keys(store: &Store, report: &mut Report) -> Result<(), StoreError> {
     for log in [TOKEN_LOG, MESSAGE_LOG] {
-        for row in snapshot.transaction().open_table(log)?.iter()? {
-            let (number, bytes) = row?;
-            report.readable::<KeyRow>(number.value(), bytes.value());
+        read_all::<_, KeyRow>(store, report, log)?;
+    }
+    walk(store, report, ENDS, |slice, number, bytes| {
+        let number = number.value();
+        slice.readable::<End>(number, bytes.value());
+        let is_known = slice.has(TOKEN_LOG, number)?;
+        slice.expect(is_known, "an end is kept no longer than the key of its form", || format!("end {number}"));
+        Ok(())
+    })?;
+    walk(store, report, OLD_KEYS, |slice, key, bytes| {
+        let Some(old) = slice.readable::<OldKey>(key.value(), bytes.value()) else { return Ok(()) };
+        let mut is_logged = false;
+        for log in [TOKEN_LOG, MESSAGE_LOG] {
+            let row = slice.find::<KeyRow>(log, old.row)?;
+            is_logged |= row.is_some_and(|row| row.key == *key.value());
         }
-    }
-    let Some(ends) = snapshot.rows(ENDS)? else { return Ok(()) };
-    for row in ends.iter()? {
-        let (number, bytes) = row?;
-        report.readable::<End>(number.value(), bytes.value());
-        let is_known = snapshot.transaction().open_table(TOKEN_LOG)?.get(number.value())?.is_some();
-        report.expect(is_known, "an end is kept no longer than the key of its form", || {
-            format!("end {}", number.value())
-        });
-    }
-    Ok(())
+        slice
+            .expect(is_logged, "a key that is no longer in memory is in a log", || format!("key {:02x?}", key.value()));
+        Ok(())
+    })
 }
 
-fn answered(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
-    if let Some(answers) = snapshot.rows(ANSWERS)? {
-        for row in answers.iter()? {
-            let (number, bytes) = row?;
-            report.readable::<KeptAnswer>(number.value(), bytes.value());
-        }
-    }
-    let (Some(log), Some(answered)) = (snapshot.rows(ANSWERED_LOG)?, snapshot.rows(ANSWERED)?) else { return Ok(()) };
-    for row in log.iter()? {
-        let (number, request) = row?;
-        report.rows += 1;
-        let found = answered.get(request.value())?.map(|found| found.value());
-        report.expect(
-            found == Some(number.value()),
+fn answered(store: &Store, report: &mut Report) -> Result<(), StoreError> {
+    read_all::<_, KeptAnswer>(store, report, ANSWERS)?;
+    walk(store, report, ANSWERED_LOG, |slice, number, request| {
+        let number = number.value();
+        let found = slice.table(ANSWERED)?.get(request.value())?.map(|found| found.value());
+        slice.expect(
+            found == Some(number),
             "an encrypted request that was answered has the number that it stands under",
-            || format!("request {}, found under {found:?}", number.value()),
+            || format!("request {number}, found under {found:?}"),
         );
-    }
-    let (in_order, found) = (log.len()?, answered.len()?);
-    report
-        .expect(in_order == found, "no other encrypted request has a number", || format!("{found}, {in_order} stand"));
-    Ok(())
+        Ok(())
+    })?;
+    walk(store, report, ANSWERED, |slice, request, number| {
+        let number = number.value();
+        let logged = slice.table(ANSWERED_LOG)?.get(number)?.is_some_and(|logged| logged.value() == request.value());
+        slice.expect(logged, "no other encrypted request has a number", || format!("request {number}"));
+        Ok(())
+    })
 }
 
-fn said_of_flows<R: Row>(snapshot: &Snapshot, table: Rows, report: &mut Report) -> Result<(), StoreError> {
-    let Some(rows) = snapshot.rows(table)? else { return Ok(()) };
-    for row in rows.iter()? {
-        let (number, bytes) = row?;
-        report.readable::<R>(number.value(), bytes.value());
+fn flows(store: &Store, report: &mut Report) -> Result<(), StoreError> {
+    read_all::<_, Complaint>(store, report, COMPLAINTS)?;
+    read_all::<_, HealthEvent>(store, report, HEALTH_EVENTS)?;
+    for table in [COMPLAINTS, HEALTH_EVENTS] {
+        let kept = store.read_last()?.reading(|txn| Ok(txn.open_table(table)?.len()?))?;
+        report.expect(kept <= KEPT, "what is said of flows is bounded", || format!("{}: {kept} rows", table.name()));
     }
-    let kept = rows.len()?;
-    report.expect(kept <= KEPT, "what is said of flows is bounded", || format!("{}: {kept} rows", R::TABLE));
-    Ok(())
+    walk(store, report, UNWELL, |slice, name, _| {
+        let name = name.value();
+        slice.expect(FlowName::new(name).is_ok(), "an endpoint in trouble is that of a flow", || format!("{name:?}"));
+        Ok(())
+    })
 }
 
-fn gateways(snapshot: &Snapshot, report: &mut Report) -> Result<(), StoreError> {
-    if let Some(rows) = snapshot.rows(GATEWAYS)? {
-        for row in rows.iter()? {
-            let (name, bytes) = row?;
-            report.readable::<gateway::Standing>(name.value(), bytes.value());
+fn gateways(store: &Store, report: &mut Report) -> Result<(), StoreError> {
+    read_all::<_, gateway::Standing>(store, report, GATEWAYS)?;
+    let mut counted = String::new();
+    walk(store, report, GATEWAY_HISTORY, |slice, key, bytes| {
+        let (name, number) = key.value();
+        slice.readable::<gateway::Entry>((name, number), bytes.value());
+        if name != counted {
+            name.clone_into(&mut counted);
+            let kept = slice.table(GATEWAY_HISTORY)?.range((name, 0)..=(name, u64::MAX))?.count();
+            let kept = u64::try_from(kept).unwrap_or(u64::MAX);
+            slice.expect(kept <= HISTORY, "the history of a gateway is bounded", || format!("{name}: {kept} rows"));
         }
-    }
-    let Some(rows) = snapshot.rows(GATEWAY_HISTORY)? else { return Ok(()) };
-    let mut kept: BTreeMap<String, u64> = BTreeMap::new();
-    for row in rows.iter()? {
-        let (key, bytes) = row?;
-        report.readable::<gateway::Entry>(key.value(), bytes.value());
-        *kept.entry(key.value().0.to_owned()).or_default() += 1;
-    }
-    for (name, kept) in kept {
-        report.expect(kept <= HISTORY, "the history of a gateway is bounded", || format!("{name}: {kept} rows"));
-    }
-    Ok(())
-}
-
-/// The row, or nothing where it is missing or unreadable: the walk over its own table tells that.
-fn find<R: Row>(snapshot: &Snapshot, table: Rows, key: u64) -> Result<Option<R>, StoreError> {
-    let row = snapshot.transaction().open_table(table)?.get(key)?;
-    Ok(row.and_then(|row| codec::decode(key, row.value()).ok()))
+        Ok(())
+    })?;
+    walk(store, report, GATEWAYS_HEARD, |slice, name, _| {
+        let name = name.value();
+        slice.expect(GatewayName::new(name).is_ok(), "what was heard was heard of a gateway", || format!("{name:?}"));
+        Ok(())
+    })
 }

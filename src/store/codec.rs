@@ -134,13 +134,9 @@ pub(super) fn decode<R: Row>(key: impl std::fmt::Debug, bytes: &[u8]) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::{FlowName, FlowToken, SubmissionId};
+    use crate::domain::ids::SubmissionId;
     use crate::domain::job::{JobKind, JobState};
     use crate::domain::time::{Millis, Timestamp};
-
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
-    }
 
     fn job() -> Job {
         Job {
@@ -156,50 +152,6 @@ mod tests {
             success: Some(Attempt { number: 2, started_at: Timestamp::ZERO, took: Millis::new(7), error: None }),
             lead: None,
         }
-    }
-
-    #[test]
-    fn the_bytes_of_a_row_stay_as_they_are_so_that_old_files_can_be_read() {
-        let key = KeyRow { key: [7; 16], at: Timestamp::from_millis(300), submission: 1 };
-        assert_eq!(hex(&encode(&key).unwrap()), "0107070707070707070707070707070707ac02017299ab2c");
-        assert_eq!(
-            hex(&encode(&job()).unwrap()),
-            "01010101ac0280c0c6e4a03481c0c6e4a0340201000102c3a901020007000086dbdabc"
-        );
-    }
-
-    #[test]
-    fn so_do_the_bytes_of_what_was_said_of_flows() {
-        let token = FlowToken::new("t").unwrap();
-        let complaint = Complaint::new(FlowName::new("home").unwrap(), Some("A"), Some(token), "late", "é");
-        let complaint = Complaint { at: Timestamp::from_millis(300), ..complaint };
-        assert_eq!(hex(&encode(&complaint).unwrap()), "01ac0204686f6d65010141010174046c61746502c3a98736c325");
-        let event = HealthEvent::new(Some(Timestamp::from_millis(300)), "X", "17", "{}");
-        let event = HealthEvent { received_at: Timestamp::from_millis(301), print: [7; 16], ..event };
-        assert_eq!(
-            hex(&encode(&event).unwrap()),
-            "01ad0201ac020158023137027b7d070707070707070707070707070707078df4208b"
-        );
-    }
-
-    #[test]
-    fn so_do_those_of_gateways() {
-        let standing = gateway::Standing {
-            condition: gateway::Condition::NeedsPerson,
-            alert: Some(gateway::Alert::NeedsPerson),
-            waits_for_person: true,
-            silences: 2,
-            pushes: 1,
-            ..gateway::Standing::unasked(gateway::GatewayKind::Evolution, Timestamp::from_millis(300))
-        };
-        assert_eq!(hex(&encode(&standing).unwrap()), "010207756e61736b656404ac020101010201b291b29e");
-        let entry = gateway::Entry {
-            at: Timestamp::from_millis(300),
-            state: "close".into(),
-            did: Some(gateway::Call::Connect),
-            note: "taken".into(),
-        };
-        assert_eq!(hex(&encode(&entry).unwrap()), "01ac0205636c6f736501000574616b656eec1fe63d");
     }
 
     #[test]

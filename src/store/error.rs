@@ -28,14 +28,14 @@ pub enum StoreError {
         /// What gave it away.
         what: String,
     },
-    /// The file was written by a newer flowgate.
-    #[error("{} has format {found}, this flowgate knows formats up to {known}: use a newer flowgate", path.display())]
-    TooNew {
+    /// The file has a format that this flowgate does not know.
+    #[error("{} has format {found}, this flowgate reads format {known} only: use the flowgate that wrote it", path.display())]
+    UnknownFormat {
         /// Which file.
         path: PathBuf,
         /// Its format.
         found: u32,
-        /// The newest format that can be read.
+        /// The format that can be read.
         known: u32,
     },
     /// The file's own checksums do not fit.
@@ -54,6 +54,14 @@ pub enum StoreError {
     /// The disk has no space left.
     #[error("the disk is full: make room, flowgate goes on by itself")]
     NoSpace,
+    /// The disk has too little space left for what would need some for a while.
+    #[error("this needs {} MiB free on the disk, and {} MiB are: make room first", needed.div_ceil(1 << 20), free >> 20)]
+    NoRoom {
+        /// Bytes.
+        needed: u64,
+        /// Bytes.
+        free: u64,
+    },
     /// The disk failed, and what it holds is unknown.
     #[error("the disk can't be trusted any more ({0}): flowgate ends, and verifies the whole file at the next start")]
     Untrusted(String),
@@ -123,6 +131,8 @@ impl From<redb::StorageError> for StoreError {
     fn from(error: redb::StorageError) -> Self {
         match error {
             redb::StorageError::Corrupted(what) => Self::Damaged(what),
+            // It was closed under somebody who still read.
+            redb::StorageError::DatabaseClosed => Self::NotOpen,
             // The cause of an I/O error is known to `disk::Faults`; the writer asks there.
             other => Self::Engine(other.to_string()),
         }

@@ -1,4 +1,4 @@
-//! The file as a whole: made, opened, recognised, migrated.
+//! The file as a whole: made, opened, recognised.
 //!
 //! A new file is made under another name, closed, renamed, and its folder synced: redb refuses to open what a crash at
 //! the first sync of a fresh file leaves behind. Every file has a marker row; one without it is never served, so that a
@@ -8,6 +8,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend, StorageError, TableError,
@@ -19,13 +20,13 @@ use crate::guard::guarded;
 use super::batch::{Batch, Transaction};
 use super::codec;
 use super::counters::Counters;
-use super::disk::{Faults, WatchedDisk};
+use super::disk::{Faults, ShadowDisk, WatchedDisk};
 use super::options::StoreOptions;
-use super::shared::Progress;
+use super::shared::{Progress, Readable};
 use super::tables::{META, Tables};
 use super::{RowProblem, StoreError};
 
-/// The format that this program writes. Raised when the tables of an older file need work before they can be used.
+/// The format that this program writes, and the only one that it reads.
 const FORMAT: u32 = 1;
 /// Bytes of a file from which on it is told how far its verification has come: about a quarter of a second.
 const TOLD_FROM: u64 = 256 << 20;
@@ -71,10 +72,33 @@ pub(super) fn close(database: Database) -> Result<(), StoreError> {
     database.close().map_err(|error| StoreError::Engine(error.to_string()))
 }
 
+/// Opens the file only to read it. What redb writes for that (a file that was not closed is repaired) stays in memory.
+/// `locks`: refuses a file that another process has open.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn look_at(options: &StoreOptions, locks: bool) -> Result<Readable, StoreError> {
+    let path = &options.path;
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::Missing(path.clone())),
+        opened => opened.map_err(|error| failed("open", path, &error))?,
+    };
+    if file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+        return Err(foreign(path, "an empty file"));
+    }
+    let disk = (options.medium)(file).and_then(|disk| ShadowDisk::of(disk, locks));
+    let disk = Box::new(disk.map_err(|error| failed("open", path, &error))?);
+    let verify = locks && options.verify_always;
+    let (database, faults) = open_database(options, path, disk, verify, None)?;
+    recognise(options, &database)?;
+    Ok(Readable { database: Arc::new(database), faults, is_last: true })
+}
+
 fn open_existing(options: &StoreOptions, verify: bool, progress: &Progress) -> Result<Opened, StoreError> {
     let path = &options.path;
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(|error| failed("open", path, &error))?;
-    let (database, faults) = open_database(options, path, file, verify, Some(progress))?;
+    let disk = (options.medium)(file).map_err(|error| failed("open", path, &error))?;
+    let (database, faults) = open_database(options, path, disk, verify, Some(progress))?;
     let counters = recognise(options, &database)?;
     Ok(Opened { database, faults, counters })
 }
@@ -82,12 +106,11 @@ fn open_existing(options: &StoreOptions, verify: bool, progress: &Progress) -> R
 fn open_database(
     options: &StoreOptions,
     path: &Path,
-    file: File,
+    disk: Box<dyn StorageBackend>,
     verify: bool,
     progress: Option<&Progress>,
 ) -> Result<(Database, Faults), StoreError> {
     let faults = Faults::default();
-    let disk = (options.medium)(file).map_err(|error| failed("open", path, &error))?;
     let disk = WatchedDisk::new(disk, faults.clone(), progress.cloned());
     // A small file is verified before anybody could read about it.
     let is_long = fs::metadata(path).is_ok_and(|metadata| metadata.len() > TOLD_FROM);
@@ -139,11 +162,7 @@ fn recognise(options: &StoreOptions, database: &Database) -> Result<Counters, St
     let format = meta.get("format")?.and_then(|row| row.value().try_into().ok().map(u32::from_le_bytes));
     match format {
         Some(FORMAT) => {}
-        Some(found) if found > FORMAT => {
-            return Err(StoreError::TooNew { path: path.to_owned(), found, known: FORMAT });
-        }
-        // There is no older format yet. A migration stands here: read as the old one, write as the new one, raise.
-        Some(found) => return Err(foreign(path, &format!("unknown format {found}"))),
+        Some(found) => return Err(StoreError::UnknownFormat { path: path.to_owned(), found, known: FORMAT }),
         None => return Err(foreign(path, "it names no format")),
     }
     if options.refuses_known_secret && meta.get(APP_SECRET)?.is_some() {
@@ -167,7 +186,8 @@ fn create(options: &StoreOptions, now: Timestamp) -> Result<(), StoreError> {
         _ => {}
     }
     let file = new_file(&fresh).map_err(|error| failed("make", &fresh, &error))?;
-    let (database, _) = open_database(options, &fresh, file, false, None)?;
+    let disk = (options.medium)(file).map_err(|error| failed("make", &fresh, &error))?;
+    let (database, _) = open_database(options, &fresh, disk, false, None)?;
     fill(&database, now)?;
     close(database)?;
     fs::rename(&fresh, path).map_err(|error| failed("rename to", path, &error))?;

@@ -117,15 +117,17 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn gateways(&self) -> Result<Vec<(GatewayName, Standing)>, StoreError> {
-        let Some(table) = self.rows(GATEWAYS)? else { return Ok(Vec::new()) };
-        let mut gateways = Vec::new();
-        for row in table.iter()? {
-            let (name, bytes) = row?;
-            let standing = codec::decode(name.value(), bytes.value())?;
-            // Names come from configs: each was one.
-            gateways.extend(GatewayName::new(name.value()).ok().map(|name| (name, standing)));
-        }
-        Ok(gateways)
+        self.reading(|txn| {
+            let table = txn.open_table(GATEWAYS)?;
+            let mut gateways = Vec::new();
+            for row in table.iter()? {
+                let (name, bytes) = row?;
+                let standing = codec::decode(name.value(), bytes.value())?;
+                // Names come from configs: each was one.
+                gateways.extend(GatewayName::new(name.value()).ok().map(|name| (name, standing)));
+            }
+            Ok(gateways)
+        })
     }
 
     /// How `gateway` stands, if it was ever looked at.
@@ -133,8 +135,10 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn gateway(&self, gateway: &GatewayName) -> Result<Option<Standing>, StoreError> {
-        let Some(table) = self.rows(GATEWAYS)? else { return Ok(None) };
-        table.get(gateway.as_str())?.map(|row| codec::decode(gateway, row.value())).transpose()
+        self.reading(|txn| {
+            let table = txn.open_table(GATEWAYS)?;
+            table.get(gateway.as_str())?.map(|row| codec::decode(gateway, row.value())).transpose()
+        })
     }
 
     /// What became of `gateway`, newest first, `limit` lines at the most.
@@ -142,14 +146,16 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn gateway_history(&self, gateway: &GatewayName, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let Some(table) = self.rows(GATEWAY_HISTORY)? else { return Ok(Vec::new()) };
-        let name = gateway.as_str();
-        let rows = table.range((name, 0)..=(name, u64::MAX))?.rev().take(limit);
-        rows.map(|row| {
-            let (key, bytes) = row?;
-            codec::decode(key.value(), bytes.value())
+        self.reading(|txn| {
+            let table = txn.open_table(GATEWAY_HISTORY)?;
+            let name = gateway.as_str();
+            let rows = table.range((name, 0)..=(name, u64::MAX))?.rev().take(limit);
+            rows.map(|row| {
+                let (key, bytes) = row?;
+                codec::decode(key.value(), bytes.value())
+            })
+            .collect()
         })
-        .collect()
     }
 
     /// When something last came from `gateway`.
@@ -157,7 +163,9 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn gateway_heard(&self, gateway: &GatewayName) -> Result<Option<Timestamp>, StoreError> {
-        let Some(table) = self.rows(GATEWAYS_HEARD)? else { return Ok(None) };
-        Ok(table.get(gateway.as_str())?.map(|at| Timestamp::from_millis(at.value())))
+        self.reading(|txn| {
+            let table = txn.open_table(GATEWAYS_HEARD)?;
+            Ok(table.get(gateway.as_str())?.map(|at| Timestamp::from_millis(at.value())))
+        })
     }
 }

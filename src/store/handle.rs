@@ -179,21 +179,43 @@ impl Store {
         answered.await.unwrap_or(Err(StoreError::NotOpen))
     }
 
-    /// The file as of the last commit. Keep it for moments only: while it lives, no page of it can be used again.
+    /// The file as of the last commit. Keep it for moments only: while it lives, no page of it can be used again. A page
+    /// that makes no sense, or a disk that can't be read, ends the store: see [`Store::failure`].
     ///
     /// # Errors
     /// [`StoreError::NotOpen`], or what kept redb from beginning to read.
     pub fn read(&self) -> Result<Snapshot, StoreError> {
-        Snapshot::of(&*self.shared.database().ok_or(StoreError::NotOpen)?)
+        self.read_last().and_then(|snapshot| if snapshot.is_last() { Err(StoreError::NotOpen) } else { Ok(snapshot) })
     }
 
-    /// Reads something from the file as it is now. redb panics on pages that make no sense: that is an error like others, and no
-    /// reason for whoever reads to end.
+    /// As [`Store::read`]. While the disk is full, and nothing can be changed, the file as of the last commit before
+    /// that: for those who only show it. Whoever acts on what they read would do the same again and again.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub fn read_last(&self) -> Result<Snapshot, StoreError> {
+        Snapshot::of(&self.shared)
+    }
+
+    /// Reads something from the file as it is now.
     ///
     /// # Errors
     /// As [`Store::read`], and those of `look`.
     pub fn look<T>(&self, look: impl FnOnce(Snapshot) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        guarded(|| look(self.read()?)).unwrap_or_else(|panic| Err(StoreError::Damaged(panic)))
+        // A panic of redb ends in the snapshot; whoever reads goes on after one of its own.
+        guarded(|| look(self.read()?)).unwrap_or_else(|panic| Err(StoreError::Engine(panic)))
+    }
+
+    /// Whether the file is only read: see [`StoreOptions::read_only`].
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.options.read_only
+    }
+
+    /// Rows that can't be read, and that the store does without since the file was opened: `check` names them.
+    #[must_use]
+    pub fn rows_left_out(&self) -> u64 {
+        self.shared.left_out()
     }
 
     /// Jobs that may have been under way when the process died, in the order in which they are due; none after a clean
@@ -201,6 +223,12 @@ impl Store {
     #[must_use]
     pub fn suspects(&self) -> Vec<JobId> {
         self.shared.suspects()
+    }
+
+    /// Deliveries that may have been under way when the process died; none after a clean end. Known once the file is open.
+    #[must_use]
+    pub fn suspect_deliveries(&self) -> Vec<JobId> {
+        self.shared.suspect_deliveries()
     }
 
     /// `wake` gets a token after each commit in which a job was scheduled. One channel at a time.
@@ -237,9 +265,7 @@ impl Store {
     /// Bytes that the file takes on disk. It is sparse, so this is less than its length.
     #[must_use]
     pub fn file_bytes(&self) -> u64 {
-        use std::os::unix::fs::MetadataExt;
-        // `st_blocks` counts 512 bytes each, whatever the file system's own blocks are (stat(2)).
-        std::fs::metadata(&self.options.path).map_or(0, |metadata| metadata.blocks().saturating_mul(512))
+        super::compact::size_of(&self.options.path)
     }
 
     /// Bytes free on the disk, and the floor below which no submission is taken.
@@ -256,10 +282,7 @@ impl Store {
         let _ = self.stop.try_send(());
         // Nothing is ever sent: the channel closes when the thread ends.
         let _ = self.ended.recv();
-        match self.shared.health() {
-            Health::Failed(error) => Err(error),
-            _ => Ok(()),
-        }
+        self.shared.failure().map_or(Ok(()), Err)
     }
 }
 

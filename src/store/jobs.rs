@@ -76,6 +76,13 @@ pub struct MarkSuspect {
     pub job: JobId,
 }
 
+/// Takes the mark of [`MarkSuspect`] away: what might have taken the process down did not.
+#[derive(Debug)]
+pub struct ClearSuspect {
+    /// Which job.
+    pub job: JobId,
+}
+
 /// What is to be done with a suspect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suspect {
@@ -193,6 +200,17 @@ impl Transaction for MarkSuspect {
         job.crashes += 1;
         write(batch, self.job, &job)?;
         Ok(Suspect::Run)
+    }
+}
+
+impl Transaction for ClearSuspect {
+    type Outcome = ();
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
+        match find(batch, self.job)? {
+            Some(job) if job.crashes > 0 => write(batch, self.job, &Job { crashes: 0, ..job }),
+            _ => Ok(()),
+        }
     }
 }
 

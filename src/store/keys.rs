@@ -16,6 +16,7 @@ use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
 
 use super::StoreError;
+use super::batch::LeftOut;
 use super::codec;
 use super::counters::Counters;
 use super::sweep::Swept;
@@ -50,7 +51,7 @@ pub(super) struct KeyRow {
     pub(super) key: [u8; 16],
     /// When it was accepted, by the expiry clock.
     pub(super) at: Timestamp,
-    /// What it became; 0: a message that became no submission or, as earlier versions wrote it, an encrypted request.
+    /// What it became; 0: a message that became no submission.
     pub(super) submission: u64,
 }
 
@@ -65,8 +66,9 @@ struct Seen {
 
 /// A row of `old_keys`.
 #[derive(Serialize, Deserialize)]
-struct OldKey {
-    row: u64,
+pub(super) struct OldKey {
+    /// Its row in the log.
+    pub(super) row: u64,
     at: Timestamp,
     submission: u64,
 }
@@ -104,12 +106,15 @@ impl Keys {
         most: usize,
         counters: &Counters,
         logs: [&impl ReadableTable<u64, &'static [u8]>; 2],
+        left_out: &mut LeftOut,
     ) -> Result<Self, StoreError> {
         let mut known = HashMap::new();
         for (log, evicted) in logs.into_iter().zip(counters.evicted) {
             for row in log.range(evicted.saturating_add(1)..)? {
                 let (number, bytes) = row?;
-                let row: KeyRow = codec::decode(number.value(), bytes.value())?;
+                // Its key is in the row alone: a copy of what it stands for may be taken once more.
+                let row = left_out.unless(codec::decode::<KeyRow>(number.value(), bytes.value()))?;
+                let Some(row) = row else { continue };
                 let seen = Seen { row: number.value(), at: row.at, submission: row.submission };
                 known.insert(IdempotencyKey::from_bytes(row.key), seen);
             }

@@ -74,8 +74,8 @@ impl Lanes {
         Some(self.gather(first))
     }
 
-    /// Refuses what comes within `pause`, for want of space. True: it is time to end.
-    pub(super) fn refuse(&self, pause: Duration) -> bool {
+    /// Refuses what comes within `pause`. True: it is time to end.
+    pub(super) fn refuse(&self, pause: Duration, why: &StoreError) -> bool {
         let over = crossbeam_channel::after(pause);
         loop {
             let request = select_biased! {
@@ -85,7 +85,7 @@ impl Lanes {
                 recv(self.intake) -> request => request,
             };
             match request {
-                Ok(request) => request.fail(StoreError::NoSpace),
+                Ok(request) => request.fail(why.clone()),
                 Err(_) => return true,
             }
         }

@@ -3,6 +3,8 @@
 //! Whether a job may be revived or discarded is decided by the table in `crate::domain::job`. What many changes of this kind
 //! would take is for whoever asks to bound: a slice of them is one change, which shares its commit with what else waits.
 
+use redb::ReadableTable;
+
 use crate::domain::ids::JobId;
 use crate::domain::job::{DeadLetter, Job, JobEvent, JobKind, JobState, NotAllowed};
 use crate::domain::time::Timestamp;
@@ -55,6 +57,28 @@ pub enum JobChanged {
     Unknown,
 }
 
+/// What was made of many letters.
+#[derive(Clone, Debug, Default)]
+pub struct ManyChanged {
+    /// How many were changed.
+    pub changed: usize,
+    /// Those that stay as they are, because a row of theirs can't be read.
+    pub unreadable: Vec<(JobId, StoreError)>,
+}
+
+impl ManyChanged {
+    /// Counts what became of one letter.
+    fn add(&mut self, id: JobId, decided: Result<JobChanged, StoreError>) -> Result<(), StoreError> {
+        match decided {
+            Ok(JobChanged::Now(_)) => self.changed += 1,
+            Ok(_) => {}
+            Err(error) if error.is_of_one_change() => self.unreadable.push((id, error)),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
 impl Transaction for Revive {
     type Outcome = JobChanged;
 
@@ -69,19 +93,18 @@ impl Transaction for Revive {
 }
 
 impl Transaction for ReviveMany {
-    /// How many were revived.
-    type Outcome = usize;
+    type Outcome = ManyChanged;
 
     fn weight(&self) -> usize {
         self.jobs.len()
     }
 
-    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<usize, StoreError> {
-        let mut revived = 0;
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<ManyChanged, StoreError> {
+        let mut many = ManyChanged::default();
         for (job, at) in &self.jobs {
-            revived += usize::from(matches!(revive(batch, *job, None, *at)?, JobChanged::Now(_)));
+            many.add(*job, revive(batch, *job, None, *at))?;
         }
-        Ok(revived)
+        Ok(many)
     }
 }
 
@@ -94,19 +117,18 @@ impl Transaction for Discard {
 }
 
 impl Transaction for DiscardMany {
-    /// How many were given up.
-    type Outcome = usize;
+    type Outcome = ManyChanged;
 
     fn weight(&self) -> usize {
         self.jobs.len()
     }
 
-    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<usize, StoreError> {
-        let mut discarded = 0;
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<ManyChanged, StoreError> {
+        let mut many = ManyChanged::default();
         for job in &self.jobs {
-            discarded += usize::from(matches!(discard(batch, *job)?, JobChanged::Now(_)));
+            many.add(*job, discard(batch, *job))?;
         }
-        Ok(discarded)
+        Ok(many)
     }
 }
 
@@ -123,7 +145,13 @@ fn revive(
     if payload.is_some() && job.kind == JobKind::Process {
         return Ok(JobChanged::NoPayload);
     }
-    let mut letter = if job.state == JobState::Expired { letter_of(batch, id, &job)? } else { take_letter(batch, id)? };
+    let mut letter = if job.state == JobState::Expired { letter_of(batch, id, &job)? } else { letter(batch, id)? };
+    if job.kind == JobKind::Deliver {
+        deliveries::delivery(batch, id)?;
+    }
+    // All that had to be read was: from here on nothing of this letter alone can fail.
+    batch.tables.dead.remove(id.get())?;
+    batch.tables.revived.remove(id.get())?;
     letter.corrected = payload.cloned().or(letter.corrected);
     // Nothing else holds a message, or what an admin put in the place of a body.
     if job.kind == JobKind::Message || letter.corrected.is_some() {
@@ -140,6 +168,9 @@ fn discard(batch: &mut Batch<'_, '_>, id: JobId) -> Result<JobChanged, StoreErro
         Ok(dead) => dead,
         Err(refusal) => return Ok(refusal),
     };
+    if job.kind == JobKind::Deliver {
+        deliveries::delivery(batch, id)?;
+    }
     // One that can't be read can still be given up.
     let letter = batch.tables.dead.remove(id.get())?.and_then(|row| codec::decode::<DeadLetter>(id, row.value()).ok());
     // What was sent last is shown with the delivery for as long as that is kept.
@@ -161,8 +192,8 @@ fn dead(batch: &Batch<'_, '_>, id: JobId, event: JobEvent) -> Result<Result<(Job
 }
 
 /// What an admin's correction of a delivery that expired is kept with, and what was corrected before.
-fn letter_of(batch: &mut Batch<'_, '_>, id: JobId, job: &Job) -> Result<DeadLetter, StoreError> {
-    if let Some(row) = batch.tables.revived.remove(id.get())? {
+fn letter_of(batch: &Batch<'_, '_>, id: JobId, job: &Job) -> Result<DeadLetter, StoreError> {
+    if let Some(row) = batch.tables.revived.get(id.get())? {
         return codec::decode(id, row.value());
     }
     let event = deliveries::delivery(batch, id)?.event;
@@ -171,8 +202,8 @@ fn letter_of(batch: &mut Batch<'_, '_>, id: JobId, job: &Job) -> Result<DeadLett
     Ok(DeadLetter { died_at: job.due_at, reason, payload, corrected: None })
 }
 
-fn take_letter(batch: &mut Batch<'_, '_>, id: JobId) -> Result<DeadLetter, StoreError> {
-    match batch.tables.dead.remove(id.get())? {
+fn letter(batch: &Batch<'_, '_>, id: JobId) -> Result<DeadLetter, StoreError> {
+    match batch.tables.dead.get(id.get())? {
         Some(row) => codec::decode(id, row.value()),
         None => Err(StoreError::row::<DeadLetter>(&id.to_string(), RowProblem::Missing)),
     }

@@ -27,6 +27,7 @@
 //! | `accept`, `drafts`, `flow_events`, `gateways`, `jobs`, `letters`, `agents`, `leads`, `bookings`, `deliveries`, `sweep` | named transactions: read, decide (domain), write |
 //! | `read` | snapshots for everybody else |
 //! | `check` | what must hold across tables |
+//! | `compact` | that a stopped server's file takes no more than what is in it |
 //!
 //! redb is pinned to 4.6.0: the versions before it lost or damaged data in ways that were repaired since, and 5 changes
 //! calls that are used here.
@@ -39,6 +40,7 @@ mod batch;
 mod bookings;
 mod check;
 mod codec;
+mod compact;
 mod counters;
 mod deliveries;
 mod disk;
@@ -77,6 +79,7 @@ pub use answers::{AnswerKept, KeepAnswer, KeptAnswer, RecallAnswer};
 pub use batch::{Batch, Timing, Transaction};
 pub use bookings::{BookingChanged, CancelBooking, MoveBooking};
 pub use check::{Finding, Report, check};
+pub use compact::{Compacted, compact};
 pub use deliveries::{NoteDeliveries, NoteDelivery, PauseDestination, SettleDeliveries};
 pub use drafts::{DraftKept, KeepDraft, NoteScreen};
 pub use ends::{FindKey, RecallEnd};
@@ -85,10 +88,10 @@ pub use flow_events::{KeepComplaint, NoteHealth, Receive, Received};
 pub use format::NoteAppSecret;
 pub use gateways::{Hear, Heard, NoteGateway};
 pub use handle::{Busy, Store};
-pub use jobs::{Fail, Finish, FinishMessage, Finished, MarkSuspect, Suspect};
+pub use jobs::{ClearSuspect, Fail, Finish, FinishMessage, Finished, MarkSuspect, Suspect};
 pub use joins::Join;
 pub use leads::{AssignLead, CloseLead, Distribute, LeadChanged, LeadOrder};
-pub use letters::{Discard, DiscardMany, JobChanged, Revive, ReviveMany};
+pub use letters::{Discard, DiscardMany, JobChanged, ManyChanged, Revive, ReviveMany};
 pub use options::StoreOptions;
 pub use read::{Counts, Found, Listed, Outgoing, Snapshot, Waiting};
 pub use receipts::{BeginDelivery, HoldDelivery, Trace, Until};

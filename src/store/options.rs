@@ -25,6 +25,8 @@ pub struct StoreOptions {
     /// Whether this process serves: it makes a missing file, and its end is clean only if the store was closed. The
     /// command line, on a stopped server's file, does neither.
     pub serving: bool,
+    /// Whether the file is only read: nothing of it is written, and nothing can be changed. `serving` counts for nothing then.
+    pub read_only: bool,
     /// Changes from outside that may wait for the writer, 1 or more.
     pub intake: usize,
     /// Changes in one commit at the most, 1 or more.
@@ -63,6 +65,7 @@ impl StoreOptions {
         Self {
             path,
             serving: true,
+            read_only: false,
             intake: 4096,
             batch: 256,
             cache_bytes: 64 << 20,

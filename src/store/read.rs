@@ -1,15 +1,14 @@
 //! Snapshots: what the file held at the last commit, for the feeder, the workers, admins and health.
 //!
 //! A snapshot is short-lived: while it lives, no page of the file can be used again. Lists come in pages, so that
-//! whoever walks a long one can let go in between. Nothing here decides anything.
+//! whoever walks a long one can let go in between. Every read goes through [`Snapshot::reading`]. Nothing here decides anything.
 
 mod outbox;
 
+use std::sync::Arc;
+
 use jiff::civil::{Date, Time};
-use redb::{
-    Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    TableDefinition, TableError, Value,
-};
+use redb::{ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use crate::domain::booking::{Booking, Interval, Occupancy, nearest_free};
 use crate::domain::calendar::{Calendar, Slot};
@@ -21,11 +20,14 @@ use crate::domain::job::{Attempt, DeadLetter, Job};
 use crate::domain::lead::{Agent, Lead};
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::Timestamp;
+use crate::guard::guarded;
 
 use super::accept::StoredSubmission;
 use super::codec::Row;
+use super::disk::Faults;
 use super::drafts::StoredDraft;
 use super::joins::Join;
+use super::shared::{Readable, Shared};
 use super::tables::{
     AGENTS, ATTEMPTS, BOOKINGS, COMPLAINTS, DEAD, DELIVERIES, DRAFTS, DUE, JOBS, JOINS, LANES, LEADS, LEAVING,
     OPEN_LEADS, PLACES, QUEUES, REVIVED, Rows, SUBMISSIONS, TALLIES, WAITING_LEADS,
@@ -47,6 +49,9 @@ pub type DraftSlice = (Vec<(Timestamp, IdempotencyKey)>, Option<IdempotencyKey>)
 /// The file at one moment.
 pub struct Snapshot {
     txn: ReadTransaction,
+    shared: Arc<Shared>,
+    faults: Faults,
+    is_last: bool,
 }
 
 /// A row of a table that lists walk, newest first.
@@ -111,12 +116,25 @@ pub struct Counts {
 }
 
 impl Snapshot {
-    pub(super) fn of(database: &Database) -> Result<Self, StoreError> {
-        Ok(Self { txn: database.begin_read()? })
+    pub(super) fn of(shared: &Arc<Shared>) -> Result<Self, StoreError> {
+        let Readable { database, faults, is_last } = shared.readable().ok_or(StoreError::NotOpen)?;
+        let begun = guarded(|| Ok(database.begin_read()?));
+        let txn = begun.unwrap_or_else(damaged).map_err(|error| judge(error, shared, &faults, is_last))?;
+        Ok(Self { txn, shared: Arc::clone(shared), faults, is_last })
     }
 
-    pub(super) const fn transaction(&self) -> &ReadTransaction {
-        &self.txn
+    /// Whether the disk is full and this is the last commit before that.
+    pub(super) const fn is_last(&self) -> bool {
+        self.is_last
+    }
+
+    /// Reads something. redb panics on pages that make no sense: that is an error like others, and ends the store.
+    pub(super) fn reading<T>(
+        &self,
+        look: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let looked = guarded(|| look(&self.txn)).unwrap_or_else(damaged);
+        looked.map_err(|error| judge(error, &self.shared, &self.faults, self.is_last))
     }
 
     /// One submission.
@@ -132,13 +150,15 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn joins(&self, id: SubmissionId) -> Result<Vec<Join>, StoreError> {
-        let table = self.txn.open_table(JOINS)?;
-        let rows = table.range((id.get(), 0)..=(id.get(), u64::MAX))?;
-        rows.map(|row| {
-            let (key, bytes) = row?;
-            codec::decode(key.value(), bytes.value())
+        self.reading(|txn| {
+            let table = txn.open_table(JOINS)?;
+            let rows = table.range((id.get(), 0)..=(id.get(), u64::MAX))?;
+            rows.map(|row| {
+                let (key, bytes) = row?;
+                codec::decode(key.value(), bytes.value())
+            })
+            .collect()
         })
-        .collect()
     }
 
     /// Submissions before `before`, newest first: a page of `limit` at the most, fewer where they are large.
@@ -174,14 +194,16 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StoreError> {
-        let table = self.txn.open_table(ATTEMPTS)?;
-        let failed = table.range((id.get(), 0)..=(id.get(), u32::MAX))?.map(|row| {
-            let (key, bytes) = row?;
-            codec::decode(key.value(), bytes.value())
-        });
-        let mut attempts = failed.collect::<Result<Vec<Attempt>, StoreError>>()?;
-        attempts.extend(self.job(id)?.and_then(|job| job.success));
-        Ok(attempts)
+        self.reading(|txn| {
+            let table = txn.open_table(ATTEMPTS)?;
+            let failed = table.range((id.get(), 0)..=(id.get(), u32::MAX))?.map(|row| {
+                let (key, bytes) = row?;
+                codec::decode(key.value(), bytes.value())
+            });
+            let mut attempts = failed.collect::<Result<Vec<Attempt>, StoreError>>()?;
+            attempts.extend(self.job(id)?.and_then(|job| job.success));
+            Ok(attempts)
+        })
     }
 
     /// One dead letter.
@@ -219,14 +241,16 @@ impl Snapshot {
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<(Timestamp, JobId)>, StoreError> {
-        use std::ops::Bound::{Excluded, Included, Unbounded};
-        let from = after.map_or(Unbounded, |(at, job)| Excluded((at.as_millis(), job.get())));
-        let to = Included((until.as_millis(), u64::MAX));
-        if after.is_some_and(|(at, _)| at > until) {
-            return Ok(Vec::new());
-        }
-        let table = self.txn.open_table(DUE)?;
-        table.range::<(u64, u64)>((from, to))?.take(limit).map(|row| Ok(due_entry(row?.0.value()))).collect()
+        self.reading(|txn| {
+            use std::ops::Bound::{Excluded, Included, Unbounded};
+            let from = after.map_or(Unbounded, |(at, job)| Excluded((at.as_millis(), job.get())));
+            let to = Included((until.as_millis(), u64::MAX));
+            if after.is_some_and(|(at, _)| at > until) {
+                return Ok(Vec::new());
+            }
+            let table = txn.open_table(DUE)?;
+            table.range::<(u64, u64)>((from, to))?.take(limit).map(|row| Ok(due_entry(row?.0.value()))).collect()
+        })
     }
 
     /// When the job that is due soonest is due.
@@ -234,8 +258,10 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn first_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        let table = self.txn.open_table(DUE)?;
-        Ok(table.first()?.map(|(key, _)| due_entry(key.value()).0))
+        self.reading(|txn| {
+            let table = txn.open_table(DUE)?;
+            Ok(table.first()?.map(|(key, _)| due_entry(key.value()).0))
+        })
     }
 
     /// One lead.
@@ -277,7 +303,10 @@ impl Snapshot {
 
     /// All sums of `tally`, by name.
     pub(super) fn tally(&self, tally: Tally) -> Result<Vec<(String, u64)>, StoreError> {
-        self.rows(TALLIES)?.map_or(Ok(Vec::new()), |table| tallies::read(&table, tally))
+        self.reading(|txn| {
+            let table = txn.open_table(TALLIES)?;
+            tallies::read(&table, tally)
+        })
     }
 
     /// One agent.
@@ -318,8 +347,10 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn taken(&self, calendar: &CalendarName, window: Interval) -> Result<Occupancy, StoreError> {
-        let Some(table) = self.rows(PLACES)? else { return Ok(Occupancy::default()) };
-        Ok(Occupancy::of(bookings::read_taken(&table, calendar, window)?))
+        self.reading(|txn| {
+            let table = txn.open_table(PLACES)?;
+            Ok(Occupancy::of(bookings::read_taken(&table, calendar, window)?))
+        })
     }
 
     /// The free slots nearest to one that can't be had: as many as a user is told.
@@ -340,9 +371,12 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn draft(&self, key: IdempotencyKey) -> Result<Option<Draft>, StoreError> {
-        let table = self.txn.open_table(DRAFTS)?;
-        let row = table.get(key.as_bytes())?.map(|row| codec::decode::<StoredDraft>(key, row.value())).transpose()?;
-        Ok(row.map(|row| row.draft))
+        self.reading(|txn| {
+            let table = txn.open_table(DRAFTS)?;
+            let row =
+                table.get(key.as_bytes())?.map(|row| codec::decode::<StoredDraft>(key, row.value())).transpose()?;
+            Ok(row.map(|row| row.draft))
+        })
     }
 
     /// Those forms in the making behind `after` that are `wanted`: when each changed last, and its key. A slice of a few
@@ -355,23 +389,25 @@ impl Snapshot {
         after: Option<IdempotencyKey>,
         wanted: impl Fn(&Draft) -> bool,
     ) -> Result<DraftSlice, StoreError> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let (mut found, mut bytes) = (Vec::new(), 0);
-        let from = after.as_ref().map_or(Unbounded, |after| Excluded(after.as_bytes()));
-        for row in self.txn.open_table(DRAFTS)?.range::<&[u8; 16]>((from, Unbounded))? {
-            let (key, row) = row?;
-            let key = IdempotencyKey::from_bytes(*key.value());
-            bytes += row.value().len();
-            match codec::decode::<StoredDraft>(key, row.value()) {
-                Ok(StoredDraft { draft, .. }) if wanted(&draft) => found.push((draft.updated_at, key)),
-                Ok(_) => {}
-                Err(error) => tracing::error!(error = %error, "a draft can't be read and is left out"),
+        self.reading(|txn| {
+            use std::ops::Bound::{Excluded, Unbounded};
+            let (mut found, mut bytes) = (Vec::new(), 0);
+            let from = after.as_ref().map_or(Unbounded, |after| Excluded(after.as_bytes()));
+            for row in txn.open_table(DRAFTS)?.range::<&[u8; 16]>((from, Unbounded))? {
+                let (key, row) = row?;
+                let key = IdempotencyKey::from_bytes(*key.value());
+                bytes += row.value().len();
+                match codec::decode::<StoredDraft>(key, row.value()) {
+                    Ok(StoredDraft { draft, .. }) if wanted(&draft) => found.push((draft.updated_at, key)),
+                    Ok(_) => {}
+                    Err(error) => tracing::error!(error = %error, "a draft can't be read and is left out"),
+                }
+                if bytes >= PAGE_BYTES {
+                    return Ok((found, Some(key)));
+                }
             }
-            if bytes >= PAGE_BYTES {
-                return Ok((found, Some(key)));
-            }
-        }
-        Ok((found, None))
+            Ok((found, None))
+        })
     }
 
     /// How many there are of what. Costs no walk: the tables know their lengths.
@@ -379,41 +415,33 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn counts(&self) -> Result<Counts, StoreError> {
-        let jobs = self.txn.open_table(JOBS)?.len()?;
-        let in_lanes = self.rows(LANES)?.map_or(Ok(0), |lanes| lanes.len())?;
-        let queued = self.rows(QUEUES)?.map_or(Ok(0), |queues| queues.len())?;
-        let jobs_scheduled = self.txn.open_table(DUE)?.len()?.saturating_add(in_lanes).saturating_add(queued);
-        let jobs_dead = self.txn.open_table(DEAD)?.len()?;
-        let leads_unassigned = self.txn.open_table(WAITING_LEADS)?.len()?;
-        Ok(Counts {
-            submissions: self.txn.open_table(SUBMISSIONS)?.len()?,
-            jobs_scheduled,
-            jobs_done: jobs.saturating_sub(jobs_scheduled).saturating_sub(jobs_dead),
-            jobs_dead,
-            leads_open: self.txn.open_table(OPEN_LEADS)?.len()?.saturating_add(leads_unassigned),
-            leads_unassigned,
-            agents_leaving: self.rows(LEAVING)?.map_or(Ok(0), |leaving| leaving.len())?,
-            bookings: self.txn.open_table(BOOKINGS)?.len()?,
-            places_taken: self.tally(Tally::Places)?.into_iter().map(|(_, places)| places).sum(),
-            drafts: self.txn.open_table(DRAFTS)?.len()?,
+        self.reading(|txn| {
+            let jobs = txn.open_table(JOBS)?.len()?;
+            let in_lanes = txn.open_table(LANES)?.len()?;
+            let queued = txn.open_table(QUEUES)?.len()?;
+            let jobs_scheduled = txn.open_table(DUE)?.len()?.saturating_add(in_lanes).saturating_add(queued);
+            let jobs_dead = txn.open_table(DEAD)?.len()?;
+            let leads_unassigned = txn.open_table(WAITING_LEADS)?.len()?;
+            Ok(Counts {
+                submissions: txn.open_table(SUBMISSIONS)?.len()?,
+                jobs_scheduled,
+                jobs_done: jobs.saturating_sub(jobs_scheduled).saturating_sub(jobs_dead),
+                jobs_dead,
+                leads_open: txn.open_table(OPEN_LEADS)?.len()?.saturating_add(leads_unassigned),
+                leads_unassigned,
+                agents_leaving: txn.open_table(LEAVING)?.len()?,
+                bookings: txn.open_table(BOOKINGS)?.len()?,
+                places_taken: self.tally(Tally::Places)?.into_iter().map(|(_, places)| places).sum(),
+                drafts: txn.open_table(DRAFTS)?.len()?,
+            })
         })
     }
 
-    /// A table; `None`: the file was written by a version that had no such table, and nothing has since.
-    pub(super) fn rows<K: Key + 'static, V: Value + 'static>(
-        &self,
-        table: TableDefinition<'_, K, V>,
-    ) -> Result<Option<ReadOnlyTable<K, V>>, StoreError> {
-        match self.txn.open_table(table) {
-            Ok(table) => Ok(Some(table)),
-            Err(TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     fn row<R: Row>(&self, table: Rows, key: u64) -> Result<Option<R>, StoreError> {
-        let Some(table) = self.rows(table)? else { return Ok(None) };
-        table.get(key)?.map(|row| codec::decode(key, row.value())).transpose()
+        self.reading(|txn| {
+            let table = txn.open_table(table)?;
+            table.get(key)?.map(|row| codec::decode(key, row.value())).transpose()
+        })
     }
 
     /// Rows before `before`, newest first: a page of `limit` at the most, fewer where they are large. One that can't be
@@ -450,18 +478,34 @@ impl Snapshot {
         limit: usize,
         bytes_max: usize,
     ) -> Result<Found<R>, StoreError> {
-        let Some(table) = self.rows(table)? else { return Ok(Vec::new()) };
-        let (mut page, mut bytes_read) = (Vec::new(), 0_usize);
-        for row in table.range(..before.unwrap_or(u64::MAX))?.rev().take(limit) {
-            let (key, bytes) = row?;
-            bytes_read = bytes_read.saturating_add(bytes.value().len());
-            page.push((key.value(), codec::decode(key.value(), bytes.value())));
-            if bytes_read >= bytes_max {
-                break;
+        self.reading(|txn| {
+            let table = txn.open_table(table)?;
+            let (mut page, mut bytes_read) = (Vec::new(), 0_usize);
+            for row in table.range(..before.unwrap_or(u64::MAX))?.rev().take(limit) {
+                let (key, bytes) = row?;
+                bytes_read = bytes_read.saturating_add(bytes.value().len());
+                page.push((key.value(), codec::decode(key.value(), bytes.value())));
+                if bytes_read >= bytes_max {
+                    break;
+                }
             }
-        }
-        Ok(page)
+            Ok(page)
+        })
     }
+}
+
+fn damaged<T>(panic: String) -> Result<T, StoreError> {
+    Err(StoreError::Damaged(panic))
+}
+
+/// What a reader met, and the end of the store where that can't go on: a page that makes no sense, or a disk that can't be
+/// read, is worse than one answer that fails.
+fn judge(error: StoreError, shared: &Shared, faults: &Faults, is_last: bool) -> StoreError {
+    let error = if matches!(error, StoreError::Engine(_)) { faults.cause(error) } else { error };
+    if !is_last && matches!(error, StoreError::Damaged(_) | StoreError::Untrusted(_)) {
+        shared.fail(error.clone());
+    }
+    error
 }
 
 const fn due_entry((at, job): (u64, u64)) -> (Timestamp, JobId) {

@@ -11,6 +11,7 @@ use redb::Database;
 use crate::domain::ids::JobId;
 
 use super::StoreError;
+use super::disk::Faults;
 
 /// How the store is.
 #[derive(Clone, Debug)]
@@ -125,14 +126,26 @@ impl std::fmt::Debug for Progress {
     }
 }
 
+/// A file that can be read.
+#[derive(Clone)]
+pub(super) struct Readable {
+    pub(super) database: Arc<Database>,
+    pub(super) faults: Faults,
+    /// The file is closed because the disk is full, and `database` shows the last commit before that.
+    pub(super) is_last: bool,
+}
+
 /// What the writer thread and the handles share.
 pub(super) struct Shared {
     health: Mutex<Health>,
     /// Tenths of the file that were verified at the start, where the file is large.
     verified_tenths: AtomicU8,
     changed: Condvar,
-    database: RwLock<Option<Arc<Database>>>,
+    readable: RwLock<Option<Readable>>,
+    /// Rows that the last opening of the file left out of memory, because they can't be read.
+    left_out: AtomicU64,
     suspects: Mutex<Vec<JobId>>,
+    suspect_deliveries: Mutex<Vec<JobId>>,
     on_due: Mutex<Option<Sender<()>>>,
     on_delivery: Mutex<Option<Box<dyn Fn() + Send>>>,
     on_failure: Mutex<Vec<Sender<StoreError>>>,
@@ -145,8 +158,10 @@ impl Shared {
             health: Mutex::new(Health::Waiting),
             verified_tenths: AtomicU8::new(0),
             changed: Condvar::new(),
-            database: RwLock::new(None),
+            readable: RwLock::new(None),
+            left_out: AtomicU64::new(0),
             suspects: Mutex::default(),
+            suspect_deliveries: Mutex::default(),
             on_due: Mutex::default(),
             on_delivery: Mutex::default(),
             on_failure: Mutex::default(),
@@ -158,18 +173,30 @@ impl Shared {
         lock(&self.health).clone()
     }
 
+    /// A store that has failed stays so.
     pub(super) fn set(&self, health: Health) {
-        *lock(&self.health) = health;
+        let mut now = lock(&self.health);
+        if !matches!(*now, Health::Failed(_)) {
+            *now = health;
+        }
         self.changed.notify_all();
     }
 
     /// The store ends with `error`.
     pub(super) fn fail(&self, error: StoreError) {
         self.withdraw();
+        self.set(Health::Failed(error.clone()));
         for told in lock(&self.on_failure).drain(..) {
             let _ = told.try_send(error.clone());
         }
-        self.set(Health::Failed(error));
+    }
+
+    /// The error that the store ends with.
+    pub(super) fn failure(&self) -> Option<StoreError> {
+        match &*lock(&self.health) {
+            Health::Failed(error) => Some(error.clone()),
+            _ => None,
+        }
     }
 
     /// Percent of the file that were verified at the start, where the file is large.
@@ -200,21 +227,36 @@ impl Shared {
         }
     }
 
-    pub(super) fn publish(&self, database: Arc<Database>) {
-        *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
+    /// A reader that comes when the store has failed finds nothing.
+    pub(super) fn publish(&self, readable: Readable) {
+        let mut published = self.readable.write().unwrap_or_else(PoisonError::into_inner);
+        *published = self.failure().is_none().then_some(readable);
     }
 
     /// No new readers from here on.
     pub(super) fn withdraw(&self) {
-        *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.readable.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    pub(super) fn database(&self) -> Option<Arc<Database>> {
-        self.database.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn readable(&self) -> Option<Readable> {
+        self.readable.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn suspect(&self, jobs: Vec<JobId>) {
+    pub(super) fn note_left_out(&self, rows: u64) {
+        self.left_out.store(rows, Ordering::Relaxed);
+    }
+
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn suspect(&self, jobs: Vec<JobId>, deliveries: Vec<JobId>) {
         *lock(&self.suspects) = jobs;
+        *lock(&self.suspect_deliveries) = deliveries;
+    }
+
+    pub(super) fn suspect_deliveries(&self) -> Vec<JobId> {
+        lock(&self.suspect_deliveries).clone()
     }
 
     pub(super) fn suspects(&self) -> Vec<JobId> {
@@ -230,10 +272,12 @@ impl Shared {
     }
 
     pub(super) fn on_failure(&self, told: Sender<StoreError>) {
-        if let Health::Failed(error) = self.health() {
-            let _ = told.try_send(error);
-        } else {
-            lock(&self.on_failure).push(told);
+        let mut waiting = lock(&self.on_failure);
+        match self.failure() {
+            Some(error) => {
+                let _ = told.try_send(error);
+            }
+            None => waiting.push(told),
         }
     }
 

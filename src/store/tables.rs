@@ -27,8 +27,7 @@ pub(super) const JOINS: TableDefinition<'static, (u64, u64), &[u8]> = TableDefin
 pub(super) const TOKEN_LOG: Rows = TableDefinition::new("token_log");
 /// Idempotency keys of webhook messages, likewise.
 pub(super) const MESSAGE_LOG: Rows = TableDefinition::new("message_log");
-/// Ends of forms that are not the usual one, by the row that their form's key has in `token_log`. Files that an older
-/// version wrote have no such table; likewise the next two.
+/// Ends of forms that are not the usual one, by the row that their form's key has in `token_log`.
 pub(super) const ENDS: Rows = TableDefinition::new("ends");
 /// The number of each encrypted request that was answered. Random pages: one look-up and one row for each of them.
 pub(super) const ANSWERED: TableDefinition<'static, &[u8; 16], u64> = TableDefinition::new("answered");
@@ -43,8 +42,7 @@ pub(super) const DRAFTS: Hashed = TableDefinition::new("drafts");
 /// Drafts that were told of as left and have not gone on since; value: the time of their last screen (UTC ms).
 pub(super) const ABANDONED: TableDefinition<'static, &[u8; 16], u64> = TableDefinition::new("abandoned");
 
-/// What clients did not like, in order of receipt. Key: the last one's and 1. Files that an older version wrote
-/// have no such table.
+/// What clients did not like, in order of receipt. Key: the last one's and 1.
 pub(super) const COMPLAINTS: Rows = TableDefinition::new("complaints");
 /// What Meta's monitoring said, likewise.
 pub(super) const HEALTH_EVENTS: Rows = TableDefinition::new("health_events");
@@ -76,7 +74,7 @@ pub(super) const RECEIPTS: Rows = TableDefinition::new("receipts");
 pub(super) const WAMIDS: TableDefinition<'static, &str, u64> = TableDefinition::new("wamids");
 /// Deliveries that wait for their customer to become known. Key: (submission id, job id).
 pub(super) const AWAITING: TableDefinition<'static, (u64, u64), ()> = TableDefinition::new("awaiting");
-/// How unofficial gateways stand, by name. Files that an older version wrote have no such table; likewise the next two.
+/// How unofficial gateways stand, by name.
 pub(super) const GATEWAYS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("gateways");
 /// What became of them. Key: (name, the last one's and 1).
 pub(super) const GATEWAY_HISTORY: TableDefinition<'static, (&str, u64), &[u8]> =
@@ -124,7 +122,7 @@ macro_rules! tables {
         }
 
         impl<'txn> Tables<'txn> {
-            /// Opens every table of the schema, making those that are missing.
+            /// Opens every table of the schema. A new file gets all of them at once, so that readers find each of them.
             pub(super) fn open(txn: &'txn WriteTransaction) -> Result<Self, StoreError> {
                 Ok(Self { $($field: txn.open_table($definition)?,)* })
             }

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::mem;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ use super::format::{self, Opened};
 use super::lanes::{IDLE, Lanes, Next};
 use super::options::StoreOptions;
 use super::request::Request;
-use super::shared::{Health, Progress, Shared};
-use super::tables::{DUE, Tables};
+use super::shared::{Health, Progress, Readable, Shared};
+use super::tables::{DUE, LANES, Tables};
 use super::tallies::Changes;
 
 /// The pauses between tries to open the file again after the disk was full.
@@ -35,6 +36,9 @@ const LOCKED: Duration = Duration::from_millis(20);
 
 /// A pause by the wall clock from which on the log tells of it.
 const TOLD_FROM: Millis = Millis::from_secs(60 * 60);
+
+/// With fewer bytes free, a full disk is still full: opening a large file takes long, and would come to nothing.
+const ROOM: u64 = 1 << 20;
 
 /// The writer thread.
 pub(super) struct Writer {
@@ -66,8 +70,39 @@ enum Ended {
 }
 
 impl Writer {
-    /// Opens the file and works until told to stop, or until the disk can't be trusted.
-    pub(super) fn run(self) {
+    /// Works until told to stop, or until the file or the disk can't be trusted. A panic, wherever it comes from, is the
+    /// latter: redb panics on pages that make no sense.
+    pub(super) fn run(&self) {
+        let work = || if self.options.read_only { self.show() } else { self.work() };
+        if let Err(panic) = guarded(work) {
+            self.shared.fail(StoreError::Damaged(panic));
+        }
+    }
+
+    /// Shows the file as it is.
+    fn show(&self) {
+        let lock_deadline = self.clock.elapsed().saturating_add(self.options.lock_timeout);
+        loop {
+            match format::look_at(&self.options, true) {
+                Ok(readable) => {
+                    self.shared.publish(readable);
+                    self.shared.set(Health::Ready);
+                    while !self.lanes.refuse(IDLE, &StoreError::NotOpen) {}
+                    self.shared.withdraw();
+                    return self.shared.set(Health::Closed);
+                }
+                Err(StoreError::InUse(_)) if self.clock.elapsed() < lock_deadline => {
+                    if self.lanes.refuse(LOCKED, &StoreError::NotOpen) {
+                        return self.shared.set(Health::Closed);
+                    }
+                }
+                Err(error) => return self.shared.fail(error),
+            }
+        }
+    }
+
+    /// Opens the file and takes changes; where the disk was full, again.
+    fn work(&self) {
         let mut first = true;
         let mut pause = REOPEN[0];
         let lock_deadline = self.clock.elapsed().saturating_add(self.options.lock_timeout);
@@ -91,7 +126,7 @@ impl Writer {
                             "another flowgate command or server has the data file open: waiting up to {seconds} s"
                         );
                     }
-                    if self.lanes.refuse(LOCKED) {
+                    if self.lanes.refuse(LOCKED, &StoreError::NotOpen) {
                         return self.shared.set(Health::Closed);
                     }
                     continue;
@@ -101,12 +136,30 @@ impl Writer {
                 Err(error) => return self.shared.fail(error),
             }
             self.shared.set(Health::NoSpace);
-            self.shared.withdraw();
-            if self.lanes.refuse(pause) {
-                return self.shared.set(Health::Closed);
+            self.show_last();
+            loop {
+                if self.lanes.refuse(pause, &StoreError::NoSpace) {
+                    self.shared.withdraw();
+                    return self.shared.set(Health::Closed);
+                }
+                let [_, longest] = REOPEN;
+                pause = pause.saturating_mul(2).min(longest);
+                if super::shared::free_space(&self.options.path).is_none_or(|free| free >= ROOM) {
+                    break;
+                }
             }
-            let [_, longest] = REOPEN;
-            pause = pause.saturating_mul(2).min(longest);
+        }
+    }
+
+    /// Lets the last commit be read until the file is open again.
+    fn show_last(&self) {
+        if self.shared.readable().is_some_and(|readable| readable.is_last) {
+            return;
+        }
+        self.shared.withdraw();
+        match format::look_at(&self.options, false) {
+            Ok(readable) => self.shared.publish(readable),
+            Err(error) => tracing::warn!(error = %error, "the data file can't be read until there is room on the disk"),
         }
     }
 
@@ -132,17 +185,26 @@ impl Writer {
         let memory = {
             let txn = database.begin_read()?;
             if first && unclean {
-                self.shared.suspect(suspects(&txn.open_table(DUE)?, &self.options, now.as_millis())?);
+                let now = now.as_millis();
+                let jobs = suspects(&txn.open_table(DUE)?, &self.options, now)?;
+                self.shared.suspect(jobs, suspect_deliveries(&txn.open_table(LANES)?, now)?);
             }
             Memory::load(&self.options, counters, &txn, now)?
         };
+        self.shared.note_left_out(memory.left_out);
         let keys = memory.keys.len();
         let mut open = Open { database, faults, memory, needs_repair: true, looked_at_space: Duration::ZERO };
+        // What is shown while the disk is full shares the file: from the first commit on, its pages are used again.
+        self.shared.withdraw();
         if self.options.serving {
             // From here on the end is unclean until `close` says otherwise.
             self.commit(&mut open, &mut [], true)?;
         }
-        self.shared.publish(Arc::clone(&open.database));
+        self.shared.publish(Readable {
+            database: Arc::clone(&open.database),
+            faults: open.faults.clone(),
+            is_last: false,
+        });
         self.look_at_space(&mut open);
         let took = self.clock.elapsed().saturating_sub(started);
         if first && unclean {
@@ -155,7 +217,12 @@ impl Writer {
     /// Takes changes until told to stop.
     fn serve(&self, mut open: Open) -> Result<(), StoreError> {
         loop {
-            let stopping = match self.lanes.next() {
+            let next = self.lanes.next();
+            // A reader has met damage.
+            if let Some(error) = self.shared.failure() {
+                return Err(error);
+            }
+            let stopping = match next {
                 Next::Batch(batch) => {
                     self.run_batch(&mut open, batch)?;
                     false
@@ -249,7 +316,7 @@ impl Writer {
             }
             if let Some((place, error)) = failed {
                 drop(tables);
-                return give_up(open, txn, place, error, now);
+                return give_up(open, txn, place, error);
             }
             if batch.dirty {
                 batch.seal()?;
@@ -345,21 +412,13 @@ impl Writer {
 }
 
 /// Ends a transaction in which the change at `place` failed.
-fn give_up(
-    open: &mut Open,
-    txn: WriteTransaction,
-    place: usize,
-    error: StoreError,
-    now: Timestamp,
-) -> Result<Ended, StoreError> {
+fn give_up(open: &mut Open, txn: WriteTransaction, place: usize, error: StoreError) -> Result<Ended, StoreError> {
     txn.abort()?;
     if !error.is_of_one_change() {
         return Err(error);
     }
     // What the aborted batch left in memory goes as well.
-    let txn = open.database.begin_write()?;
-    open.memory.discard(&Tables::open(&txn)?, now)?;
-    txn.abort()?;
+    open.memory.discard();
     Ok(Ended::Without(place, error))
 }
 
@@ -372,6 +431,28 @@ fn suspects(
 ) -> Result<Vec<JobId>, StoreError> {
     let first = due.range(..=(now_ms, u64::MAX))?.take(options.jobs_out_max);
     first.map(|row| Ok(JobId::new(row?.0.value().1))).collect()
+}
+
+/// Deliveries of one destination that may be under way at once, being made or noted, with some to spare: a destination
+/// takes 256 at once at the most, and few do.
+const SUSPECTS: usize = 320;
+
+/// Deliveries that may have been under way when the process died: the first ones of each lane.
+fn suspect_deliveries(
+    lanes: &impl ReadableTable<(&'static str, u64, u64), ()>,
+    now_ms: u64,
+) -> Result<Vec<JobId>, StoreError> {
+    let mut suspects = Vec::new();
+    let mut lane = lanes.first()?.map(|(key, _)| key.value().0.to_owned());
+    while let Some(name) = lane {
+        for row in lanes.range((&*name, 0, 0)..=(&*name, now_ms, u64::MAX))?.take(SUSPECTS) {
+            suspects.push(JobId::new(row?.0.value().2));
+        }
+        let behind = (Bound::Excluded((&*name, u64::MAX, u64::MAX)), Bound::Unbounded);
+        let next = lanes.range::<(&str, u64, u64)>(behind)?.next().transpose()?;
+        lane = next.map(|(key, _)| key.value().0.to_owned());
+    }
+    Ok(suspects)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -211,7 +211,12 @@ impl Feeder {
             if self.places() == 0 {
                 return Ok(false);
             }
-            if snapshot.job(entry.1)?.is_some_and(|job| job.is_of_clock_ahead(now, longest)) {
+            // One that can't be read is told when it is due.
+            let job = match snapshot.job(entry.1) {
+                Err(error) if error.is_of_one_change() => None,
+                job => job?,
+            };
+            if job.is_some_and(|job| job.is_of_clock_ahead(now, longest)) {
                 self.give(entry.1, false);
             }
             self.ahead = Some(*entry);

@@ -36,6 +36,8 @@ mod deliveries_meet_the_world;
 mod destination_is_tested;
 // Secrets rotate, destinations go, come back and move, and nothing is lost over it.
 mod destinations_change;
+// A row that can't be read costs what needs it; a stopped server's file is checked and compacted.
+mod damaged_rows;
 // `flowgate demo` weathers its storm.
 mod demo;
 // A form that its user has left is told of once, with its answers.
@@ -56,8 +58,6 @@ mod flow_health;
 mod destinations_are_told;
 // Envelopes of all kinds, and floods of them.
 mod envelopes_of_all_kinds;
-// Files of every format that was ever released.
-mod format_compat;
 // At the bound: 503, and nothing accepted is touched.
 mod full_queue_says_so;
 // Slow, big, odd and broken senders each get their own clear answer.

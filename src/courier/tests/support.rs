@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::clock::{Clock, Entropy, ManualClock};
 use crate::config::{Config, Destination};
 use crate::courier::next::Since;
+use crate::courier::suspects::Suspects;
 use crate::courier::way::Ways;
 use crate::courier::{Credentials, Endpoint, Recipient, Recipients, Sender, Tools};
 use crate::domain::arrival::{Arrival, Form};
@@ -90,6 +91,7 @@ impl Bench {
             sender: Sender::new().unwrap(),
             ways: Ways::default(),
             since: Since::now(&*self.clock),
+            suspects: Suspects::of(&self.store),
         }
     }
 

@@ -159,13 +159,14 @@ fn the_name_of_a_removed_agent_is_free_again() {
 #[test]
 fn only_those_who_changed_are_written() {
     let mut roster = roster(&[1, 1, 1]);
-    assert!(roster.take_dirty().is_empty());
+    assert!(roster.changed().is_empty());
     roster.take(AgentId::new(2), NOW);
     roster.take(AgentId::new(2), NOW);
-    let dirty = roster.take_dirty();
+    let dirty = roster.changed();
+    roster.keep();
     assert_eq!(dirty.len(), 1);
     assert_eq!((dirty[0].0, dirty[0].1.current), (AgentId::new(2), 2));
-    assert!(roster.take_dirty().is_empty());
+    assert!(roster.changed().is_empty());
 }
 
 /// What may happen to a roster.
@@ -276,13 +277,41 @@ proptest! {
         let mut written = BTreeMap::new();
         for step in &steps {
             run(step, &mut roster, &mut model, &mut now);
-            written.extend(roster.take_dirty());
+            written.extend(roster.changed());
+            roster.keep();
         }
         prop_assert_eq!(&written, &model.0, "what was written is what there is");
         let mut again = Roster::new(written, now);
         for team in [true, false].map(side) {
             let (one, other) = (roster.pick(&team, now, &[]), again.pick(&team, now, &[]));
             prop_assert_eq!(one, other, "after a restart as before");
+        }
+    }
+
+    #[test]
+    fn what_came_to_nothing_leaves_no_trace(
+        kept in proptest::collection::vec(step(), 1..60),
+        undone in proptest::collection::vec(step(), 1..30),
+    ) {
+        let (mut roster, mut model, mut now) = (Roster::default(), Model::default(), NOW);
+        for step in &kept {
+            run(step, &mut roster, &mut model, &mut now);
+        }
+        let written = roster.changed();
+        roster.keep();
+        for step in &undone {
+            run(step, &mut roster, &mut model, &mut now);
+        }
+        roster.undo();
+        prop_assert!(roster.changed().is_empty());
+        let mut again = Roster::new(written.clone(), now);
+        for team in [true, false].map(side) {
+            prop_assert_eq!(roster.pick(&team, now, &[]), again.pick(&team, now, &[]));
+            prop_assert_eq!(roster.free(&team, now), again.free(&team, now));
+        }
+        for (id, agent) in written {
+            prop_assert_eq!(roster.get(id), Some(&agent));
+            prop_assert_eq!(roster.by_name(&agent.name), again.by_name(&agent.name));
         }
     }
 }

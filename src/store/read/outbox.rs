@@ -54,10 +54,12 @@ impl Snapshot {
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<JobId>, StoreError> {
-        let Some(table) = self.rows(LANES)? else { return Ok(Vec::new()) };
-        let name = destination.as_str();
-        let due = table.range((name, 0, 0)..=(name, until.as_millis(), u64::MAX))?;
-        due.take(limit).map(|row| Ok(JobId::new(row?.0.value().2))).collect()
+        self.reading(|txn| {
+            let table = txn.open_table(LANES)?;
+            let name = destination.as_str();
+            let due = table.range((name, 0, 0)..=(name, until.as_millis(), u64::MAX))?;
+            due.take(limit).map(|row| Ok(JobId::new(row?.0.value().2))).collect()
+        })
     }
 
     /// When the next delivery to `destination` is due that is not due by `after`.
@@ -69,11 +71,13 @@ impl Snapshot {
     }
 
     fn lane_next_from(&self, destination: &DestinationName, from: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        let Some(table) = self.rows(LANES)? else { return Ok(None) };
-        let name = destination.as_str();
-        let from = (name, from.as_millis(), 0);
-        let next = table.range(from..=(name, u64::MAX, u64::MAX))?.next().transpose()?;
-        Ok(next.map(|(key, _)| Timestamp::from_millis(key.value().1)))
+        self.reading(|txn| {
+            let table = txn.open_table(LANES)?;
+            let name = destination.as_str();
+            let from = (name, from.as_millis(), 0);
+            let next = table.range(from..=(name, u64::MAX, u64::MAX))?.next().transpose()?;
+            Ok(next.map(|(key, _)| Timestamp::from_millis(key.value().1)))
+        })
     }
 
     /// Deliveries to `destination` that are due behind `after`, soonest first, `limit` at the most.
@@ -86,15 +90,17 @@ impl Snapshot {
         after: (Timestamp, JobId),
         limit: usize,
     ) -> Result<Vec<(Timestamp, JobId)>, StoreError> {
-        let Some(table) = self.rows(LANES)? else { return Ok(Vec::new()) };
-        let name = destination.as_str();
-        let (at, id) = (after.0.as_millis(), after.1.get());
-        let later = table.range((name, at, id)..=(name, u64::MAX, u64::MAX))?;
-        let later = later.map(|row| {
-            let (_, at, id) = row?.0.value();
-            Ok((Timestamp::from_millis(at), JobId::new(id)))
-        });
-        later.filter(|row| row.as_ref().is_ok_and(|row| *row != after) || row.is_err()).take(limit).collect()
+        self.reading(|txn| {
+            let table = txn.open_table(LANES)?;
+            let name = destination.as_str();
+            let (at, id) = (after.0.as_millis(), after.1.get());
+            let later = table.range((name, at, id)..=(name, u64::MAX, u64::MAX))?;
+            let later = later.map(|row| {
+                let (_, at, id) = row?.0.value();
+                Ok((Timestamp::from_millis(at), JobId::new(id)))
+            });
+            later.filter(|row| row.as_ref().is_ok_and(|row| *row != after) || row.is_err()).take(limit).collect()
+        })
     }
 
     /// Destinations that deliveries wait for, whether the config knows them or not, by name. Those that wait for their turn
@@ -187,13 +193,15 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn exchanges(&self, id: JobId) -> Result<Vec<(u32, Exchange)>, StoreError> {
-        let Some(table) = self.rows(EXCHANGES)? else { return Ok(Vec::new()) };
-        let rows = table.range((id.get(), 0)..=(id.get(), u32::MAX))?;
-        rows.map(|row| {
-            let (key, bytes) = row?;
-            Ok((key.value().1, codec::decode(key.value(), bytes.value())?))
+        self.reading(|txn| {
+            let table = txn.open_table(EXCHANGES)?;
+            let rows = table.range((id.get(), 0)..=(id.get(), u32::MAX))?;
+            rows.map(|row| {
+                let (key, bytes) = row?;
+                Ok((key.value().1, codec::decode(key.value(), bytes.value())?))
+            })
+            .collect()
         })
-        .collect()
     }
 
     /// What came back from the last attempt of the job `id`; `None`: there was none, or it is not kept any more.
@@ -201,9 +209,11 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn last_exchange(&self, id: JobId) -> Result<Option<Exchange>, StoreError> {
-        let Some(table) = self.rows(EXCHANGES)? else { return Ok(None) };
-        let last = table.range((id.get(), 0)..=(id.get(), u32::MAX))?.next_back().transpose()?;
-        last.map(|(key, bytes)| codec::decode(key.value(), bytes.value())).transpose()
+        self.reading(|txn| {
+            let table = txn.open_table(EXCHANGES)?;
+            let last = table.range((id.get(), 0)..=(id.get(), u32::MAX))?.next_back().transpose()?;
+            last.map(|(key, bytes)| codec::decode(key.value(), bytes.value())).transpose()
+        })
     }
 
     /// Destinations that something stands against, by name. One whose row can't be read is shown as left alone because of
@@ -212,18 +222,20 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn standstills(&self) -> Result<Vec<(DestinationName, Standstill)>, StoreError> {
-        let Some(table) = self.rows(STANDSTILLS)? else { return Ok(Vec::new()) };
-        let rows = table.iter()?.map(|row| {
-            let (key, bytes) = row?;
-            let name = DestinationName::new(key.value())
-                .map_err(|_| StoreError::row::<Standstill>(key.value(), RowProblem::Fields))?;
-            let standstill = codec::decode(&name, bytes.value()).unwrap_or_else(|error| Standstill {
-                paused_at: None,
-                disabled: Some((Timestamp::ZERO, error.to_string().into())),
+        self.reading(|txn| {
+            let table = txn.open_table(STANDSTILLS)?;
+            let rows = table.iter()?.map(|row| {
+                let (key, bytes) = row?;
+                let name = DestinationName::new(key.value())
+                    .map_err(|_| StoreError::row::<Standstill>(key.value(), RowProblem::Fields))?;
+                let standstill = codec::decode(&name, bytes.value()).unwrap_or_else(|error| Standstill {
+                    paused_at: None,
+                    disabled: Some((Timestamp::ZERO, error.to_string().into())),
+                });
+                Ok((name, standstill))
             });
-            Ok((name, standstill))
-        });
-        rows.collect()
+            rows.collect()
+        })
     }
 
     /// What stands against telling `destination`.
@@ -231,8 +243,10 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn standstill(&self, destination: &DestinationName) -> Result<Standstill, StoreError> {
-        let Some(table) = self.rows(STANDSTILLS)? else { return Ok(Standstill::default()) };
-        let row = table.get(destination.as_str())?;
-        Ok(row.map(|row| codec::decode(destination, row.value())).transpose()?.unwrap_or_default())
+        self.reading(|txn| {
+            let table = txn.open_table(STANDSTILLS)?;
+            let row = table.get(destination.as_str())?;
+            Ok(row.map(|row| codec::decode(destination, row.value())).transpose()?.unwrap_or_default())
+        })
     }
 }

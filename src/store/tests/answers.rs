@@ -7,11 +7,9 @@ use crate::domain::draft::Patience;
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::Millis;
 use crate::store::batch::{Batch, Transaction};
-use crate::store::codec;
-use crate::store::keys::Log;
 use crate::store::tables::ANSWERS;
 use crate::store::{
-    AnswerKept, FindKey, KeepAnswer, KeptAnswer, Place, RecallAnswer, RecallEnd, StoreError, StoreOptions, Sweep,
+    AnswerKept, KeepAnswer, KeptAnswer, Place, RecallAnswer, RecallEnd, StoreError, StoreOptions, Sweep,
 };
 
 use super::support::{Bench, form, open};
@@ -134,7 +132,7 @@ fn past_the_number_that_is_remembered_the_oldest_requests_are_forgotten_with_the
     }
     let known = |bench: &Bench| -> Vec<u8> { (0..20).filter(|number| recalled(bench, *number).is_some()).collect() };
     assert_eq!(known(&bench), [3, 4, 5, 6, 7]);
-    let kept = bench.store.read().unwrap().rows(ANSWERS).unwrap().unwrap().len().unwrap();
+    let kept = bench.store.read().unwrap().reading(|txn| Ok(txn.open_table(ANSWERS)?.len()?)).unwrap();
     assert_eq!(kept, 5, "what nobody can ask for is not kept");
     bench.check();
 
@@ -147,39 +145,6 @@ fn past_the_number_that_is_remembered_the_oldest_requests_are_forgotten_with_the
     assert_eq!(known(&bench), [7, 8, 9], "a file comes down to a lower bound by and by");
     keep(&bench, 10);
     assert_eq!(known(&bench), [9, 10]);
-    bench.check();
-}
-
-/// Notes an answer as earlier versions did: its request among the keys of forms.
-struct KeepAmongForms(KeepAnswer);
-
-impl Transaction for KeepAmongForms {
-    type Outcome = ();
-
-    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
-        let memory = &mut *batch.memory;
-        let (tables, counters) = (&mut *batch.tables, &mut memory.counters);
-        let row = memory.keys.learn(tables, counters, Log::Token, self.0.request, None, batch.expiry)?;
-        batch.tables.answers.insert(row, codec::encode(&self.0.answer)?.as_slice())?;
-        batch.dirty = true;
-        Ok(())
-    }
-}
-
-#[test]
-fn what_an_earlier_version_has_answered_stays_answered() {
-    let mut bench = Bench::new();
-    for number in 0..3 {
-        bench.store.ask(KeepAmongForms(KeepAnswer { request: request(number), answer: answer(number) })).unwrap();
-    }
-    bench = bench.reopen();
-    for number in 3..6 {
-        assert_eq!(keep(&bench, number), AnswerKept::First);
-    }
-    for number in 0..6 {
-        assert_eq!(keep(&bench, number), AnswerKept::Earlier(answer(number)), "{number}");
-    }
-    assert_eq!(bench.store.ask(FindKey { keys: vec![request(0)], for_good: false }).unwrap(), None, "it is no form");
     bench.check();
 }
 

@@ -103,6 +103,12 @@ impl StorageBackend for RecordingDisk {
 pub struct Switches {
     pub no_space: AtomicBool,
     pub sync_fails: AtomicBool,
+    /// A sync panics, as redb does on pages that make no sense.
+    pub sync_panics: AtomicBool,
+    /// What is read is zeros.
+    pub zeros: AtomicBool,
+    /// How often something was read.
+    pub reads: AtomicU64,
 }
 
 /// A disk that fails as its switches say.
@@ -131,7 +137,12 @@ impl StorageBackend for FailingDisk {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        self.file.read(offset, out)
+        self.switches.reads.fetch_add(1, Ordering::SeqCst);
+        self.file.read(offset, out)?;
+        if self.switches.zeros.load(Ordering::SeqCst) {
+            out.fill(0);
+        }
+        Ok(())
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
@@ -144,6 +155,7 @@ impl StorageBackend for FailingDisk {
             // What the kernel says when it has lost writes, be it for want of space.
             return Err(io::ErrorKind::StorageFull.into());
         }
+        assert!(!self.switches.sync_panics.load(Ordering::SeqCst), "as redb does");
         self.file.sync_data()
     }
 

@@ -51,7 +51,7 @@ fn every_image_of_the_disk_opens_and_holds_what_was_acknowledged() {
     }
 }
 
-fn on_failing_disk() -> (Bench, Arc<Switches>) {
+pub(super) fn on_failing_disk() -> (Bench, Arc<Switches>) {
     let switches = Arc::new(Switches::default());
     let bench = Bench::with(|options| {
         let switches = Arc::clone(&switches);
@@ -61,7 +61,7 @@ fn on_failing_disk() -> (Bench, Arc<Switches>) {
 }
 
 /// Waits until `holds`; the clock of the store goes on meanwhile.
-fn wait_until(bench: &Bench, holds: impl Fn(&Store) -> bool) {
+pub(super) fn wait_until(bench: &Bench, holds: impl Fn(&Store) -> bool) {
     for _ in 0..2000 {
         if holds(&bench.store) {
             return;
@@ -80,9 +80,17 @@ fn a_full_disk_refuses_and_goes_on_by_itself_once_there_is_room() {
     let arrivals = vec![crate::domain::arrival::Arrival::Form(Box::new(form("during", "{}")))];
     let refused = bench.store.ask(crate::store::Accept { arrivals });
     assert!(matches!(refused, Err(StoreError::NoSpace)), "{refused:?}");
-    wait_until(&bench, |store| matches!(store.health(), Health::NoSpace));
+    wait_until(&bench, |store| matches!(store.health(), Health::NoSpace) && store.read_last().is_ok());
+    // What was stored can be looked at all the while; nobody acts on it.
+    let last = bench.store.read_last().unwrap();
+    assert_eq!(last.counts().unwrap().submissions, 1);
+    assert_eq!(last.submissions(None, 10).unwrap().len(), 1);
+    assert!(matches!(bench.store.read().map(|_| ()), Err(StoreError::NotOpen)));
+    assert!(matches!(bench.store.look(|read| read.counts()), Err(StoreError::NotOpen)));
     switches.no_space.store(false, Ordering::SeqCst);
     wait_until(&bench, |store| matches!(store.health(), Health::Ready));
+    // From now on pages of it are used again: it can't be read any more, which is no damage.
+    assert!(!matches!(last.submissions(None, 10), Err(StoreError::Damaged(_) | StoreError::Engine(_))));
     assert!(matches!(bench.accept(form("before", "{}")), Accepted::Duplicate { .. }));
     bench.accept_new("after");
     bench.check();
@@ -141,7 +149,7 @@ fn a_file_with_flipped_bits_is_damaged_or_whole_and_never_wrong() {
             Err(other) => panic!("byte {at}: {other}"),
             Ok(()) => {
                 let read = store.read().unwrap();
-                assert_eq!(check(&read).unwrap().findings, [], "byte {at}");
+                assert_eq!(check(&store).unwrap().findings, [], "byte {at}");
                 assert_eq!(read.counts().unwrap().submissions, 200, "byte {at}");
             }
         }

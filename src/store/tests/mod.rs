@@ -1,6 +1,8 @@
 //! The store from outside its rooms: what it promises, on real files and on disks that fail.
 
 mod answers;
+mod check_beside;
+mod damage;
 mod disks;
 mod drafts;
 mod faults;
@@ -21,5 +23,5 @@ mod queues;
 mod receipts;
 mod retention;
 pub(crate) mod stray;
-mod support;
+pub(crate) mod support;
 mod waiting_leads;

@@ -24,8 +24,9 @@ fn found(harm: impl FnOnce(&WriteTransaction)) -> Vec<&'static str> {
     let txn = database.begin_write().unwrap();
     harm(&txn);
     txn.commit().unwrap();
-    let snapshot = crate::store::Snapshot::of(&database).unwrap();
-    crate::store::check(&snapshot).unwrap().findings.into_iter().map(|finding| finding.invariant).collect()
+    drop(database);
+    let store = super::support::open_to_look(bench.path(), &bench.clock);
+    crate::store::check(&store).unwrap().findings.into_iter().map(|finding| finding.invariant).collect()
 }
 
 fn remove(txn: &WriteTransaction, table: Rows, key: u64) {
@@ -47,7 +48,7 @@ fn a_delivery_that_waits_outside_of_its_lane_is_found() {
     let lanes = "lanes and queues hold waiting deliveries only";
     let sums = "what figures show is what the rows say";
     let lost = found(|txn| txn.open_table(LANES).unwrap().retain(|_, ()| false).unwrap());
-    assert_eq!(lost, [in_lane, lanes, sums]);
+    assert_eq!(lost, [in_lane, sums]);
     let left = found(|txn| {
         txn.open_table(LANES).unwrap().insert(("crm", 5, 99), ()).unwrap();
     });
@@ -62,7 +63,7 @@ fn a_delivery_that_waits_outside_of_its_lane_is_found() {
         table.remove(("crm", due, id)).unwrap();
         table.insert(("sheet", due, id), ()).unwrap();
     });
-    assert_eq!(elsewhere, [in_lane, sums]);
+    assert_eq!(elsewhere, [in_lane, lanes, sums]);
 }
 
 #[test]

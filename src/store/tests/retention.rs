@@ -377,7 +377,7 @@ fn a_customer_who_does_not_come_back_is_forgotten_after_the_retention_of_submiss
     };
     let known = || {
         let read = bench.store.read().unwrap();
-        let table = read.rows(crate::store::tables::CUSTOMERS).unwrap().unwrap();
+        let table = read.reading(|txn| Ok(txn.open_table(crate::store::tables::CUSTOMERS)?)).unwrap();
         redb::ReadableTableMetadata::len(&table).unwrap()
     };
     come("once", "16505550001");

@@ -159,7 +159,7 @@ impl Bench {
     /// Every invariant holds.
     #[track_caller]
     pub fn check(&self) {
-        let report = crate::store::check(&self.store.read().unwrap()).unwrap();
+        let report = crate::store::check(&self.store).unwrap();
         assert_eq!(report.findings, []);
         self.check_queues();
     }
@@ -168,7 +168,7 @@ impl Bench {
     #[track_caller]
     fn check_queues(&self) {
         let read = self.store.read().unwrap();
-        let entries = read.rows(RETENTION).unwrap().unwrap();
+        let entries = read.reading(|txn| Ok(txn.open_table(RETENTION)?)).unwrap();
         let queued: BTreeSet<(u8, u128)> =
             entries.iter().unwrap().map(|entry| entry.unwrap().0.value()).map(|(queue, _, row)| (queue, row)).collect();
         let stands = |queue: Queue, row: u128| assert!(queued.contains(&(queue.code(), row)), "{queue:?} {row}");
@@ -182,7 +182,7 @@ impl Bench {
         for (_, key) in read.drafts(None, |_| true).unwrap().0 {
             stands(Queue::Drafts, u128::from_be_bytes(*key.as_bytes()));
         }
-        for row in read.rows(CUSTOMERS).unwrap().unwrap().iter().unwrap() {
+        for row in read.reading(|txn| Ok(txn.open_table(CUSTOMERS)?)).unwrap().iter().unwrap() {
             let (key, row) = row.unwrap();
             // One whom nothing names yet goes with their submission.
             if row.value().0 != 0 {
@@ -199,6 +199,11 @@ pub fn open(path: PathBuf, clock: &Arc<ManualClock>, change: impl FnOnce(&mut St
     let store = Store::start(options, clock).unwrap();
     store.wait_open().unwrap();
     store
+}
+
+/// Opens the file only to read it.
+pub fn open_to_look(path: PathBuf, clock: &Arc<ManualClock>) -> Store {
+    open(path, clock, |options| options.read_only = true)
 }
 
 pub fn flow() -> FlowName {

@@ -66,7 +66,7 @@ fn every_submission_is_carried_to_one_lead_and_the_agents_share_them() {
     assert!(leads.iter().all(|(_, lead)| lead.state == LeadState::Open));
     let counts: Vec<u32> = snapshot.agents().unwrap().iter().map(|(_, agent)| agent.current).collect();
     assert_eq!(counts, [100, 100, 100]);
-    assert_eq!(check(&snapshot).unwrap().findings, []);
+    assert_eq!(check(&shop.store).unwrap().findings, []);
     drop(snapshot);
     shop.work.stop(Duration::from_secs(5));
     shop.store.close().unwrap();
@@ -86,5 +86,5 @@ fn what_is_not_run_when_it_all_ends_stays_due() {
     assert_eq!((counts.jobs_done + counts.jobs_scheduled, counts.jobs_dead), (500, 0));
     assert_eq!(counts.leads_open, counts.jobs_done);
     assert!(watch().len() <= 16, "no more than `workers.queue`");
-    assert_eq!(check(&snapshot).unwrap().findings, []);
+    assert_eq!(check(&store).unwrap().findings, []);
 }
