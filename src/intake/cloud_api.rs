@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::domain::arrival::{Arrival, Form, Unreadable};
-use crate::domain::flow::{Flow, WebhookFacts, claimant};
+use crate::domain::flow::{Flow, WebhookFacts, beginning, claimant};
 use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::{Customer, FlowToken, MessageId};
 use crate::domain::receipt::StatusUpdate;
@@ -20,6 +20,9 @@ use crate::domain::time::Timestamp;
 use super::flow_endpoint::object;
 use super::json::{Fields, values};
 use super::{Catalog, IntakeError};
+
+/// The field of messages in chats that Meta's own agent answers (*Standby webhooks*).
+const STANDBY: &str = "standby";
 
 /// What one body brought.
 #[derive(Debug, Default)]
@@ -34,7 +37,7 @@ pub struct Delivery {
     pub other_statuses: u64,
     /// Events of Meta's flow monitoring.
     pub health_events: Vec<HealthEvent>,
-    /// Updates of fields that nobody asked for.
+    /// Updates of other fields, without messages.
     pub other_updates: u64,
 }
 
@@ -83,20 +86,24 @@ impl Delivery {
         let Ok(fields) = Fields::of(change.get()) else {
             return self.unreadable("a change that is no object", change.get().to_owned());
         };
+        let value = fields.get("value");
         match fields.text("field").as_deref() {
-            Some("messages") => match fields.get("value").map(|value| Fields::of(value.get())) {
-                Some(Ok(value)) => self.messages(catalog, change, &value),
+            Some(field @ ("messages" | STANDBY)) => match value.map(|value| Fields::of(value.get())) {
+                Some(Ok(value)) => {
+                    for (part, context) in parts(field, &value) {
+                        self.messages(catalog, change, &part, &context);
+                    }
+                }
                 Some(Err(_)) => self.unreadable("the value of a change is no object", change.get().to_owned()),
                 None => {}
             },
-            Some("flows") => self.health_events.push(health_event(sent_at, fields.get("value"))),
-            // Templates, accounts, history …: they come as soon as somebody ticks them.
-            Some(_) => self.other_updates += 1,
+            Some("flows") => self.health_events.push(health_event(sent_at, value)),
+            Some(field) => self.other(field, change, value),
             None => self.unreadable("a change without a field", change.get().to_owned()),
         }
     }
 
-    fn messages(&mut self, catalog: &Catalog, change: &RawValue, value: &Fields<'_>) {
+    fn messages(&mut self, catalog: &Catalog, change: &RawValue, value: &Fields<'_>, context: &Context<'_>) {
         let Some(messages) = value.items("messages") else {
             return self.unreadable("messages is no array", change.get().to_owned());
         };
@@ -106,7 +113,6 @@ impl Delivery {
                 None => self.other_statuses += 1,
             }
         }
-        let context = Context::of(value);
         for message in messages {
             match context.message(catalog, message) {
                 Found::Form(form) => self.arrivals.push(Arrival::Form(form)),
@@ -114,6 +120,39 @@ impl Delivery {
                 Found::Other => self.other_messages += 1,
             }
         }
+    }
+
+    /// Takes an update of another field: templates, accounts, history and so on come as soon as somebody subscribes to them. The
+    /// messages in it are kept: Meta has moved customers' messages to a new field before, and a form may be among them.
+    fn other(&mut self, field: &str, change: &RawValue, value: Option<&RawValue>) {
+        let value = value.and_then(|value| Fields::of(value.get()).ok()).unwrap_or_default();
+        let reason = format!(
+            "it came in the webhook field {:?}, which messages are not read from: if it is a form, retry takes it",
+            beginning(field)
+        );
+        let mut has_messages = false;
+        for (part, context) in parts(field, &value) {
+            let messages = part.get("messages").filter(|messages| !matches!(messages.get(), "[]" | "{}" | "\"\""));
+            let Some(messages) = messages else { continue };
+            has_messages = true;
+            let Ok(messages) = serde_json::from_str::<Vec<&RawValue>>(messages.get()) else {
+                self.unreadable(&reason, change.get().to_owned());
+                continue;
+            };
+            for message in messages {
+                let fields = Fields::of(message.get()).unwrap_or_default();
+                match context.is_echo(&fields) {
+                    true => self.other_messages += 1,
+                    false => self.arrivals.push(Arrival::Unreadable(Box::new(context.kept(
+                        message,
+                        message_id(&fields).as_ref(),
+                        &reason,
+                        None,
+                    )))),
+                }
+            }
+        }
+        self.other_updates += u64::from(!has_messages);
     }
 
     /// Keeps a piece that has no message id: nothing tells it from its own copy, should it come again.
@@ -131,9 +170,24 @@ enum Found {
     Other,
 }
 
+/// The objects of a change that may have messages, each with what stands around them: the value and, in it, an object that is
+/// called as the field. *Standby webhooks* has the former, pilots of autumn 2026 show the latter.
+fn parts<'a>(field: &str, value: &Fields<'a>) -> Vec<(Fields<'a>, Context<'a>)> {
+    let inner = if field == "messages" { Fields::default() } else { value.object(field) };
+    let context = Context::of(&inner).or(Context::of(value));
+    vec![(value.clone(), Context::of(value)), (inner, context)]
+}
+
+/// The id of a message.
+fn message_id(message: &Fields<'_>) -> Option<MessageId> {
+    message.text("id").and_then(|id| MessageId::new(&id).ok())
+}
+
 /// What stands around a message.
 struct Context<'a> {
     metadata: Option<&'a RawValue>,
+    /// The number of ours, its digits only: whoever sends from it is no customer.
+    own_number: String,
     contacts: Vec<Contact<'a>>,
 }
 
@@ -152,14 +206,36 @@ impl<'a> Context<'a> {
         };
         // Contacts only add to what the messages say: without those that can't be read the rest goes on.
         let contacts = value.items("contacts").unwrap_or_default();
-        Self { metadata: value.get("metadata"), contacts: contacts.into_iter().map(contact).collect() }
+        Self {
+            metadata: value.get("metadata"),
+            own_number: digits(&value.object("metadata").text("display_phone_number").unwrap_or_default()),
+            contacts: contacts.into_iter().map(contact).collect(),
+        }
+    }
+
+    /// What is missing here, from `other`.
+    fn or(self, other: Self) -> Self {
+        let (metadata, own_number) = match self.metadata {
+            Some(_) => (self.metadata, self.own_number),
+            None => (other.metadata, other.own_number),
+        };
+        let contacts = if self.contacts.is_empty() { other.contacts } else { self.contacts };
+        Self { metadata, own_number, contacts }
+    }
+
+    /// Whether the business sent the message, or an agent on its behalf.
+    fn is_echo(&self, message: &Fields<'_>) -> bool {
+        !self.own_number.is_empty() && message.text("from").is_some_and(|from| digits(&from) == self.own_number)
     }
 
     fn message(&self, catalog: &Catalog, message: &RawValue) -> Found {
         let Ok(fields) = Fields::of(message.get()) else {
             return self.unreadable(message, None, "the message is no object", None);
         };
-        let id = fields.text("id").and_then(|id| MessageId::new(&id).ok());
+        if self.is_echo(&fields) {
+            return Found::Other;
+        }
+        let id = message_id(&fields);
         let reply = fields.object("interactive").object("nfm_reply");
         // Other replies of this shape (an address, for instance) have other names (*Webhooks*, interactive messages).
         let is_flow = match reply.get("name") {
@@ -250,18 +326,28 @@ impl<'a> Context<'a> {
         reason: &str,
         known: Option<(Vec<IdempotencyKey>, Box<Submission>)>,
     ) -> Found {
+        Found::Unreadable(Box::new(self.kept(message, id, reason, known)))
+    }
+
+    fn kept(
+        &self,
+        message: &RawValue,
+        id: Option<&MessageId>,
+        reason: &str,
+        known: Option<(Vec<IdempotencyKey>, Box<Submission>)>,
+    ) -> Unreadable {
         let fields = Fields::of(message.get()).unwrap_or_default();
         let contact = self.contact(&fields).map_or("", |contact| contact.text.get());
         let metadata = self.metadata.map_or("null", RawValue::get);
         let payload = format!("{{\"metadata\":{metadata},\"contacts\":[{contact}],\"message\":{}}}", message.get());
         let (elsewhere, join) = known.map_or((Vec::new(), None), |(keys, join)| (keys, Some(join)));
-        Found::Unreadable(Box::new(Unreadable {
+        Unreadable {
             message_key: id.map(IdempotencyKey::of_message),
             elsewhere,
             join,
             reason: reason.to_owned(),
             payload,
-        }))
+        }
     }
 
     /// Who sent the message: by number, by business-scoped id, or both (*Business-scoped user IDs*).
@@ -295,6 +381,10 @@ fn health_event(sent_at: Option<Timestamp>, value: Option<&RawValue>) -> HealthE
     // The samples have a text of digits; a number would do as well.
     let flow_id = fields.text("flow_id").or_else(|| fields.get("flow_id").map(|id| id.get().to_owned()));
     HealthEvent::new(sent_at, &fields.text("event").unwrap_or_default(), &flow_id.unwrap_or_default(), text)
+}
+
+fn digits(number: &str) -> String {
+    number.chars().filter(char::is_ascii_digit).collect()
 }
 
 /// The `time` of an entry: Unix seconds, as a number or a text.

@@ -15,7 +15,7 @@ thread_local! {
 }
 
 /// The fields of an object, in order. A name that comes twice counts the second time, as JSON parsers have it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Fields<'a> {

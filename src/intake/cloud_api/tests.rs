@@ -169,6 +169,66 @@ fn a_form_that_no_flow_claims_is_kept_and_can_be_read_again_once_one_does() {
     assert_eq!(form.submission.customer.phone.as_deref(), Some("4915112345678"));
 }
 
+/// A change of `field`, whose value has `more` beside its metadata.
+fn change(field: &str, more: &str) -> Vec<u8> {
+    format!(
+        r#"{{"entry":[{{"changes":[{{"field":"{field}","value":{{"metadata":{{"display_phone_number":"+1 (555) 078-3881",
+        "phone_number_id":"555"}},{more}}}}}]}}]}}"#
+    )
+    .into_bytes()
+}
+
+const CONTACTS: &str = r#""contacts":[{"wa_id":"4915112345678","user_id":"DE.1"}]"#;
+
+#[test]
+fn forms_in_standby_are_forms_in_both_shapes_and_what_the_business_says_is_not() {
+    let form = reply("wamid.1", r#"{"flow_token":"t-1"}"#);
+    let echo = form.replace("4915112345678", "15550783881").replace("wamid.1", "wamid.2");
+    let status = r#""statuses":[{"id":"wamid.9","status":"read","timestamp":"1"}]"#;
+    for value in [
+        format!(r#"{CONTACTS},"messages":[{form},{echo}],{status}"#),
+        format!(r#""standby":{{{CONTACTS},"messages":[{form},{echo}],"message_echoes":[{form}],{status}}}"#),
+        format!(r#"{CONTACTS},"standby":{{"messages":[{form},{echo}],{status}}}"#),
+    ] {
+        let delivery = read(&one_flow(), &change("standby", &value)).unwrap();
+        let [form] = forms(&delivery)[..] else { panic!("{value}: {delivery:?}") };
+        assert_eq!((name(form).as_str(), form.submission.customer.id.as_deref()), ("t-1", Some("DE.1")), "{value}");
+        assert_eq!((delivery.arrivals.len(), delivery.other_messages), (1, 1), "{value}");
+        assert_eq!((delivery.statuses.len(), delivery.other_updates), (1, 0), "{value}");
+    }
+    let echoes = read(&one_flow(), &change("standby", &format!(r#""standby":{{"message_echoes":[{form}]}}"#))).unwrap();
+    assert!(echoes.arrivals.is_empty());
+    let echo = read(&one_flow(), &change("messages", &format!(r#"{CONTACTS},"messages":[{echo}]"#))).unwrap();
+    assert_eq!((echo.arrivals.len(), echo.other_messages), (0, 1));
+}
+
+#[test]
+fn messages_in_a_field_that_nobody_knows_are_kept_and_can_be_read_again() {
+    let form = reply("wamid.1", r#"{"flow_token":"t-1","a":"b"}"#);
+    let text = r#"{"from":"4915112345678","id":"wamid.2","type":"text","text":{"body":"Hi"}}"#;
+    let echo = text.replace("4915112345678", "15550783881");
+    for value in [
+        format!(r#"{CONTACTS},"messages":[{form},{text},{echo}]"#),
+        format!(r#"{CONTACTS},"new_field":{{"messages":[{form},{text},{echo}]}}"#),
+    ] {
+        let delivery = read(&one_flow(), &change("new_field", &value)).unwrap();
+        let [Arrival::Unreadable(kept), Arrival::Unreadable(_)] = delivery.arrivals.as_slice() else {
+            panic!("{value}: {delivery:?}")
+        };
+        assert_eq!((delivery.other_messages, delivery.other_updates), (1, 0));
+        assert!(kept.reason.contains("\"new_field\""), "{}", kept.reason);
+        let form = reread(&one_flow(), &kept.payload).unwrap();
+        assert_eq!((name(&form).as_str(), form.message_key), ("t-1", kept.message_key));
+        assert_eq!(form.submission.customer.id.as_deref(), Some("DE.1"));
+    }
+    let odd = read(&one_flow(), &change("new_field", r#""messages":{"0":{}}"#)).unwrap();
+    assert!(matches!(odd.arrivals.as_slice(), [Arrival::Unreadable(_)]), "{odd:?}");
+    for none in [r#""messages":[]"#, r#""messages":null"#, r#""event":"APPROVED""#, r#""history":[{"threads":[]}]"#] {
+        let delivery = read(&one_flow(), &change("new_field", none)).unwrap();
+        assert_eq!((delivery.arrivals.len(), delivery.other_updates), (0, 1), "{none}");
+    }
+}
+
 #[test]
 fn an_unused_token_is_no_key() {
     let body = batch(&reply("wamid.1", r#"{"flow_token":"unused"}"#));
