@@ -13,7 +13,7 @@ use super::settings::secret;
 use super::upstream::{self, UpstreamRule};
 use super::value::Item;
 use super::{booking, deliver, lead, screens, texts, webhook};
-use crate::domain::flow::{ABANDONED_AFTER, Encryption, Flow, Resubmit, SignatureRule, WebhookRule};
+use crate::domain::flow::{ABANDONED_AFTER, Encryption, Flow, Resubmit, SignatureRule, TokenSignature, WebhookRule};
 use crate::domain::ids::FlowName;
 use crate::domain::routes::Route;
 use crate::domain::time::Millis;
@@ -67,6 +67,10 @@ pub(super) fn read(root: &Table<'_>, calendars: &[&str], destinations: &[&str], 
                 let why = "all forms would go to the first by name";
                 item.refuse_key(format!("flows `{other}` and `{name}` have the same webhook rule: {why}"));
             }
+            if let Some((other, _)) = rules.iter().find(|(_, rule)| flow.webhook.is_default && rule.is_default) {
+                let why = "only one flow can take what fits no other";
+                item.refuse_key(format!("flows `{other}` and `{name}` both have `webhook = \"default\"`: {why}"));
+            }
             rules.push((name, flow.webhook.clone()));
             read.keys.extend(keys.map(|keys| (flow.name.clone(), keys)));
             read.upstreams.extend(upstream.map(|upstream| (flow.name.clone(), upstream)));
@@ -103,7 +107,8 @@ fn flow(item: &Item<'_>, calendars: &[&str], destinations: &[&str], folder: &Pat
                 .table("booking", |booking_table| booking::read(booking_table, calendars, &screens))
                 .flatten(),
             lead: table.table("lead", |lead_table| lead::read(lead_table, &screens)).flatten(),
-            webhook: table.table("webhook", webhook::read).unwrap_or_default(),
+            webhook: table.get("webhook").and_then(|item| webhook::read(&item)).unwrap_or_default(),
+            token_signature: token_signature(table, keys.is_some()),
             has_program: upstream.is_some(),
             texts: texts::read(table),
             resubmit: resubmit(table, keys.is_some()),
@@ -187,9 +192,40 @@ fn resubmit(table: &Table<'_>, is_encrypted: bool) -> Resubmit {
     if word == Some("refuse") { Resubmit::Refuse } else { Resubmit::Success }
 }
 
+/// What comes of the signature of a token: only what is encrypted carries one.
+fn token_signature(table: &Table<'_>, is_encrypted: bool) -> TokenSignature {
+    let Some(item) = table.get("token_signature") else { return TokenSignature::default() };
+    let word = item.word(&["check", "require", "off"]);
+    if word.is_some_and(|word| word != "off") && !is_encrypted {
+        let why = "only requests to a flow with `encryption = \"required\"` carry a `flow_token_signature`";
+        item.refuse_key(format!("{}: {why}", table.name));
+    }
+    match word {
+        Some("require") => TokenSignature::Require,
+        Some("off") => TokenSignature::Off,
+        _ => TokenSignature::Check,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{accepted, assert_refused, refused};
+
+    #[test]
+    fn only_an_encrypted_flow_can_ask_for_the_signature_of_a_token() {
+        let why = "only requests to a flow with `encryption = \"required\"` carry a `flow_token_signature`";
+        assert_refused(
+            "[flows.form]",
+            &[
+                ("token_signature = \"require\"", &format!("2:1: flows.form: {why}")),
+                (
+                    "token_signature = \"required\"",
+                    "2:19: flows.form.token_signature: \"required\" is not known here: did you mean `require`?",
+                ),
+            ],
+        );
+        accepted("[flows.form]\ntoken_signature = \"off\"");
+    }
 
     #[test]
     fn a_path_is_one_that_a_url_can_carry_and_nothing_else_answers() {

@@ -232,9 +232,14 @@ impl Config {
         if self.flows.is_empty() {
             notes.push("there is no flow: no form can come in".to_owned());
         }
-        if self.flows.len() > 1 && self.flows.values().all(|flow| flow.webhook.conditions() == 0) {
-            let why = "forms that come through /webhook are nobody's and become dead letters";
-            notes.push(format!("of {} flows none has a `webhook` rule: {why}", self.flows.len()));
+        if self.flows.len() > 1 && !self.flows.values().any(|flow| flow.webhook.is_default) {
+            let fits = if self.flows.values().all(|flow| flow.webhook.conditions() == 0) {
+                format!("of {} flows none has a `webhook` rule: forms that", self.flows.len())
+            } else {
+                "no flow has `webhook = \"default\"`: forms that fit no flow's `webhook` rule and".to_owned()
+            };
+            let mend = "give `webhook = \"default\"` to the flow that is to take them";
+            notes.push(format!("{fits} come through /webhook become dead letters: {mend}"));
         }
         notes.extend(self.odd_lengths());
         if self.retention.message_ids < META_RESENDS {

@@ -283,7 +283,7 @@ fn lengths_and_headers_that_are_hardly_meant_are_noted() {
 fn the_summary_says_what_a_config_comes_to() {
     let text = format!("{}\n[flows.open]\nsignature = \"none\"\n", SHIPPED.replace("env:META", "text:META"));
     let config = Config { admin_listen: "0.0.0.0:8081".parse().unwrap(), ..accepted(&text) };
-    assert_snapshot!(config.summary(NOW), @"
+    assert_snapshot!(config.summary(NOW), @r#"
     config.toml is in order
       listen        127.0.0.1:8080
       admin_listen  0.0.0.0:8081
@@ -309,8 +309,8 @@ fn the_summary_says_what_a_config_comes_to() {
     note: meta.access_token: a secret stands in the config itself: that is for tests
     note: flow open takes forms without a signature: anybody who reaches it can send them
     note: admin_listen 0.0.0.0:8081 is open to other machines, and asks nobody who they are
-    note: of 2 flows none has a `webhook` rule: forms that come through /webhook are nobody's and become dead letters
-    ");
+    note: of 2 flows none has a `webhook` rule: forms that come through /webhook become dead letters: give `webhook = "default"` to the flow that is to take them
+    "#);
     let json = serde_json::to_value(config.summary(NOW)).unwrap();
     assert_eq!(json["calendars"][0]["days"][0]["times"][0], "09:30");
 }

@@ -85,6 +85,11 @@ impl<'d> Item<'d> {
         self.value.get_ref().is_table()
     }
 
+    /// Whether it is a text.
+    pub(super) fn is_text(&self) -> bool {
+        self.value.get_ref().is_str()
+    }
+
     /// Whether it is a list.
     pub(super) fn is_list(&self) -> bool {
         self.value.get_ref().is_array()

@@ -6,8 +6,18 @@ use super::raw::Table;
 use super::value::Item;
 use crate::domain::flow::WebhookRule;
 
-/// Reads the table.
-pub(super) fn read(table: &Table<'_>) -> WebhookRule {
+/// The word for a flow that takes the forms of no other.
+const DEFAULT: &str = "default";
+
+/// Reads the table, or the word that stands for one.
+pub(super) fn read(item: &Item<'_>) -> Option<WebhookRule> {
+    if item.is_text() {
+        return item.word(&[DEFAULT]).map(|_| WebhookRule { is_default: true, ..WebhookRule::default() });
+    }
+    item.table(conditions)
+}
+
+fn conditions(table: &Table<'_>) -> WebhookRule {
     let before = table.problems_so_far();
     let number = |item: &Item<'_>| {
         let id = item.some_text()?;
@@ -23,6 +33,7 @@ pub(super) fn read(table: &Table<'_>) -> WebhookRule {
         phone_number_ids: numbers.iter().flatten().filter_map(number).collect(),
         token_prefix: table.get("token_prefix").and_then(|item| item.some_text().map(str::to_owned)),
         fields: fields.into_iter().flatten().filter_map(value).collect(),
+        is_default: false,
     };
     if rule.conditions() == 0 && table.problems_so_far() == before {
         table.refuse("names nothing to tell this flow's messages by: `phone_number_ids`, `token_prefix` or `field`");
@@ -32,7 +43,7 @@ pub(super) fn read(table: &Table<'_>) -> WebhookRule {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::assert_refused;
+    use super::super::tests::{accepted, assert_refused};
 
     #[test]
     fn a_webhook_rule_says_something_and_no_two_flows_have_the_same() {
@@ -60,6 +71,11 @@ mod tests {
                     "webhook = { field = { kind = 3 } }",
                     "2:30: flows.form.webhook.field.kind: must be a text in quotes, and is a whole number",
                 ),
+                (
+                    "webhook = \"defualt\"",
+                    "2:11: flows.form.webhook: \"defualt\" is not known here: did you mean `default`?",
+                ),
+                ("webhook = 3", "2:11: flows.form.webhook: must be a table, and is a whole number"),
             ],
         );
         assert_refused(
@@ -69,5 +85,24 @@ mod tests {
                 "3:8: flows `a` and `b` have the same webhook rule: all forms would go to the first by name",
             )],
         );
+        assert_refused(
+            "[flows.a]\nwebhook = \"default\"\n[flows.b]",
+            &[(
+                "webhook = \"default\"",
+                "3:8: flows `a` and `b` both have `webhook = \"default\"`: only one flow can take what fits no other",
+            )],
+        );
+    }
+
+    #[test]
+    fn forms_that_no_flow_would_take_are_warned_of() {
+        let notes = |text: &str| accepted(text).notes();
+        let unclaimed = |text: &str| notes(text).iter().any(|note| note.contains("become dead letters"));
+        let (a, b) = ("[flows.a]\nwebhook = { token_prefix = \"a\" }\n", "[flows.b]\n");
+        assert!(unclaimed(&format!("[flows.a]\n{b}")), "no flow has a rule");
+        assert!(unclaimed(&format!("{a}{b}")), "one has");
+        assert!(unclaimed(&format!("{a}{b}webhook = {{ token_prefix = \"b\" }}")), "all have");
+        assert!(!unclaimed(&format!("{a}{b}webhook = \"default\"")));
+        assert!(!unclaimed(b), "the only flow takes all");
     }
 }

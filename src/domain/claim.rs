@@ -22,6 +22,8 @@ pub struct WebhookRule {
     pub token_prefix: Option<String>,
     /// These fields have these values. A number or a boolean is compared by how JSON writes it.
     pub fields: BTreeMap<String, String>,
+    /// Instead of all these: the form fits no other flow's rule.
+    pub is_default: bool,
 }
 
 /// What is known of a completed flow that came through `/webhook`.
@@ -38,7 +40,8 @@ pub struct WebhookFacts<'a> {
 /// The flow that a completed form of `/webhook` belongs to.
 ///
 /// Of the flows whose rule holds it is the one that asks for most (number, token, each field: one each), then the first
-/// by name. If no flow has a rule at all and there is only one flow, everything is its. `None`: nobody's, a dead letter.
+/// by name. What fits none is the default flow's, and everything is that of a single flow without a rule. `None`: nobody's,
+/// a dead letter.
 pub fn claimant<'a>(flows: impl IntoIterator<Item = &'a Flow>, facts: &WebhookFacts<'_>) -> Option<&'a Flow> {
     let flows: Vec<&Flow> = flows.into_iter().collect();
     if let [only] = flows.as_slice()
@@ -46,8 +49,9 @@ pub fn claimant<'a>(flows: impl IntoIterator<Item = &'a Flow>, facts: &WebhookFa
     {
         return Some(only);
     }
-    let claiming = flows.into_iter().filter(|flow| flow.webhook.conditions() > 0 && flow.webhook.holds(facts));
-    claiming.min_by_key(|flow| (Reverse(flow.webhook.conditions()), &flow.name))
+    let claiming = flows.iter().copied().filter(|flow| flow.webhook.conditions() > 0 && flow.webhook.holds(facts));
+    let claiming = claiming.min_by_key(|flow| (Reverse(flow.webhook.conditions()), &flow.name));
+    claiming.or_else(|| flows.into_iter().find(|flow| flow.webhook.is_default))
 }
 
 impl WebhookRule {
@@ -113,5 +117,11 @@ mod tests {
         assert_eq!(claimed(&flows, "3", "t", &json!({"kind": "test", "level": 3})).as_deref(), Some("c"));
         assert_eq!(claimed(&flows, "3", "t", &json!({"kind": "test"})), None);
         assert_eq!(claimed(&flows[..1], "3", "t", &json!({})), None, "a single flow with a rule keeps to it");
+
+        let default = Flow { webhook: WebhookRule { is_default: true, ..WebhookRule::default() }, ..flow("0") };
+        let flows = [&flows[..], &[default]].concat();
+        assert_eq!(claimed(&flows, "3", "t", &json!({})).as_deref(), Some("0"), "the rest");
+        assert_eq!(claimed(&flows, "2", "t", &json!({})).as_deref(), Some("a"), "a rule comes first");
+        assert_eq!(claimed(&flows[3..], "3", "t", &json!({})).as_deref(), Some("0"));
     }
 }

@@ -31,6 +31,8 @@ pub struct Flow {
     pub signature: SignatureRule,
     /// Whether its requests are encrypted.
     pub encryption: Encryption,
+    /// What comes of the signature of their tokens.
+    pub token_signature: TokenSignature,
     /// Whether a program of the owner's says what is shown, screen by screen.
     pub has_program: bool,
     /// Its screens in order. None declared: every answer is final, and any field will do.
@@ -77,6 +79,18 @@ pub enum Encryption {
     None,
     /// As Meta sends them to the endpoint of a published flow.
     Required,
+}
+
+/// What comes of the `flow_token_signature` in an encrypted request (data API 4.0 with Flow JSON 7.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenSignature {
+    /// A wrong one is refused, a missing one is not.
+    #[default]
+    Check,
+    /// A missing one is refused, too.
+    Require,
+    /// Nobody looks at it.
+    Off,
 }
 
 /// Which lead a form becomes.
@@ -149,6 +163,7 @@ impl Flow {
             path,
             signature: SignatureRule::default(),
             encryption: Encryption::default(),
+            token_signature: TokenSignature::default(),
             has_program: false,
             screens: Vec::new(),
             booking: None,

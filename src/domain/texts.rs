@@ -127,6 +127,8 @@ keys! {
     AlreadySent "already_sent" [];
     /// The program behind the flow does not answer.
     TryAgain "try_again" [];
+    /// The token of the form is not the one that Meta signed.
+    TokenInvalid "token_invalid" [];
 }
 
 /// The texts of one flow.

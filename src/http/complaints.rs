@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::domain::complaint::Complaint;
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::texts::TextKey;
+use crate::intake::token_signature::BadTokenSignature;
 use crate::intake::{IntakeError, flow_endpoint};
 use crate::store::{KeepComplaint, RecallAnswer};
 
@@ -51,23 +52,42 @@ impl Exchange<'_, '_> {
         let (flow, why) = (self.flow, error.to_string());
         self.trace.outcome = Refusal::from(error).code();
         let complaint = flow_endpoint::misfit(flow, text, self.trace.outcome, &why);
-        tracing::warn!(
-            flow = %flow.name,
-            error = self.trace.outcome,
-            why,
-            "a request does not fit this flow in the config, and its user sees an error: see `flowgate flows errors`"
-        );
         // A form can't be ended by naming its end.
         let named = complaint.screen.clone().filter(|name| &**name != SUCCESS);
-        let change = KeepComplaint { complaint, request: self.request };
-        if let Err(refusal) = store(self.app, change, self.deadline, self.trace).await {
-            tracing::warn!(flow = %flow.name, why = %refusal, "a request that does not fit is in the log only");
-        }
+        self.keep_misfit(complaint, &why).await;
         let sorry = flow.texts.get(TextKey::TryAgain);
         Ok(fresh(match (named, flow.screens.first()) {
             (Some(on), _) => error_on(&on, sorry),
             (None, Some(first)) => told(show(self.app, flow, &first.name, &Map::new())?, sorry),
             (None, None) => json!({"data": {"error_message": sorry}}),
         }))
+    }
+
+    /// What a phone gets whose request, `text`, has a token that is not the one which Meta signed: the client closes the form
+    /// and disables its message, as it does with a token that is used up.
+    pub(super) async fn distrust(&mut self, text: &[u8], why: BadTokenSignature) -> Result<Reply, Refusal> {
+        let recalled = RecallAnswer { request: self.request };
+        if let Some(kept) = store(self.app, recalled, self.deadline, self.trace).await? {
+            return Ok(Reply::Again(kept));
+        }
+        self.trace.outcome = "bad_token_signature";
+        let why = why.to_string();
+        let complaint = flow_endpoint::misfit(self.flow, text, self.trace.outcome, &why);
+        self.keep_misfit(complaint, &why).await;
+        Ok(self.closed(TextKey::TokenInvalid))
+    }
+
+    async fn keep_misfit(&mut self, complaint: Complaint, why: &str) {
+        let flow = self.flow;
+        tracing::warn!(
+            flow = %flow.name,
+            error = self.trace.outcome,
+            why,
+            "a request does not fit this flow in the config, and its user sees an error: see `flowgate flows errors`"
+        );
+        let change = KeepComplaint { complaint, request: self.request };
+        if let Err(refusal) = store(self.app, change, self.deadline, self.trace).await {
+            tracing::warn!(flow = %flow.name, why = %refusal, "a request that does not fit is in the log only");
+        }
     }
 }

@@ -12,8 +12,8 @@ use crate::domain::field::FieldProblem;
 use crate::domain::flow::{Flow, Resubmit, Screen, Stage};
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::texts::TextKey;
-use crate::intake::IntakeError;
 use crate::intake::flow_endpoint::{Request, Sent, Show};
+use crate::intake::{IntakeError, token_signature};
 use crate::store::{Accepted, DraftKept, FindKey, KeepDraft, KeptAnswer, NoteScreen, RecallAnswer, RecallEnd};
 
 use super::flows::{self, store};
@@ -58,7 +58,13 @@ pub(super) async fn reply(
 ) -> Result<Reply, Refusal> {
     let flow = &*route.flow;
     let mut exchange = Exchange { app, flow, request, deadline, trace };
-    let answered = match Request::read(flow, text) {
+    let read = Request::read(flow, text);
+    if matches!(read, Ok(Request::Show(_) | Request::Sent(_)))
+        && let Err(why) = token_signature::verify(flow.token_signature, &app.trust.signers, text)
+    {
+        return exchange.distrust(text, why).await;
+    }
+    let answered = match read {
         // What was inside is no request at all: for its sender that is a failed decryption.
         Err(IntakeError::NotJson(_) | IntakeError::NotAnObject) => return Err(Refusal::CannotOpen),
         Err(error) => Err(error.into()),
@@ -271,8 +277,13 @@ impl Exchange<'_, '_> {
 
     pub(super) fn gone(&mut self) -> Reply {
         self.trace.outcome = "token_used";
+        self.closed(TextKey::AlreadySent)
+    }
+
+    /// The client closes the form, tells its user why, and disables its message.
+    pub(super) fn closed(&self, why: TextKey) -> Reply {
         let status = StatusCode::from_u16(TOKEN_GONE).unwrap_or(StatusCode::GONE);
-        Reply::Fresh(status, json!({"error_msg": self.flow.texts.get(TextKey::AlreadySent)}))
+        Reply::Fresh(status, json!({"error_msg": self.flow.texts.get(why)}))
     }
 
     pub(super) async fn find(&mut self, keys: Vec<IdempotencyKey>) -> Result<Option<IdempotencyKey>, Refusal> {

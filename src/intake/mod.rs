@@ -12,6 +12,7 @@ mod json;
 mod pem;
 mod private_key;
 pub mod signature;
+pub mod token_signature;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

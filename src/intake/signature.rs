@@ -15,6 +15,11 @@ const DIGEST_BYTES: usize = 32;
 pub struct Claim([u8; DIGEST_BYTES]);
 
 impl Claim {
+    /// A signature that came as bytes.
+    pub(super) const fn of(bytes: [u8; DIGEST_BYTES]) -> Self {
+        Self(bytes)
+    }
+
     /// Reads `sha256=` and 64 hex digits.
     ///
     /// # Errors

@@ -111,6 +111,8 @@ mod program_fails;
 mod restart_behind_socket;
 // Fifty copies at once make one submission.
 mod same_token_at_once;
+// Tokens that Meta did not sign close the form.
+mod signed_tokens;
 // The token of a WhatsApp destination ends, and the admin is told what to type until all is sent.
 mod token_ends;
 // Messages through the Cloud API: sent once, stopped by what stops all, followed by their statuses.

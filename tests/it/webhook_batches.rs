@@ -38,7 +38,11 @@ fn deliver(server: &Server, case: &Value) -> Answer {
 fn send(server: &Server, number: &str, messages: &[Value]) -> Answer {
     let value =
         json!({ "messaging_product": "whatsapp", "metadata": { "phone_number_id": number }, "messages": messages });
-    let change = json!({ "field": "messages", "value": value });
+    send_change(server, &json!({ "field": "messages", "value": value }))
+}
+
+/// Sends one change of any field, signed.
+fn send_change(server: &Server, change: &Value) -> Answer {
     let body =
         json!({ "object": "whatsapp_business_account", "entry": [{ "id": "1", "changes": [change] }] }).to_string();
     let signature = signature(SECRET, body.as_bytes());
@@ -197,6 +201,53 @@ fn flows_are_told_apart_by_their_rules_and_what_is_nobodys_is_kept() {
     server.rows(&["dead", "retry", &dead["id"].to_string()]);
     server.settled();
     assert!(server.submissions().iter().any(|row| row["flow_token"] == "d" && row["flow"] == "by_rest"));
+}
+
+#[test]
+fn the_default_flow_takes_what_no_rule_claims() {
+    let rules = "[flows.visit]\nwebhook = { token_prefix = \"v-\" }\n[flows.rest]\nwebhook = \"default\"\n";
+    let server = Server::start(rules);
+    for token in ["v-1", "x-1"] {
+        assert_eq!(complete(&server, "1", &format!("{{\"flow_token\":\"{token}\"}}")).status, 200);
+    }
+    let mut flows: Vec<String> =
+        server.submissions().iter().map(|row| format!("{} {}", row["flow_token"], row["flow"])).collect();
+    flows.sort();
+    assert_eq!(flows, [r#""v-1" "visit""#, r#""x-1" "rest""#]);
+    let is_warned = |server: &Server| server.row(&["status"])["hints"].to_string().contains("become dead letters");
+    assert!(!is_warned(&server));
+    let without = Server::start(&rules.replace("\"default\"", "{ token_prefix = \"x-\" }"));
+    assert!(is_warned(&without), "forms can go unclaimed");
+}
+
+#[test]
+fn forms_in_chats_of_metas_agent_are_taken_and_those_in_an_unknown_field_are_kept() {
+    let server = Server::start(FLOW);
+    server.add_agent("Ann", &[]);
+    let metadata = json!({ "display_phone_number": "15550783881", "phone_number_id": "1" });
+    let form = |number: u32| completed(&format!("wamid.{number}"), &format!("{{\"flow_token\":\"t-{number}\"}}"));
+    let echo = json!({ "from": "15550783881", "to": "15550000001", "id": "wamid.9", "timestamp": "1767225601",
+        "type": "text", "text": { "body": "Thank you!" } });
+    let usual = json!({ "metadata": metadata, "messages": [form(1)] });
+    let nested = json!({ "metadata": metadata, "standby": { "messages": [form(2)], "message_echoes": [echo] } });
+    for value in [usual, nested] {
+        assert_eq!(send_change(&server, &json!({ "field": "standby", "value": value })).status, 200);
+    }
+    let unknown = json!({ "metadata": metadata, "messages": [form(3)] });
+    for _ in 0..2 {
+        assert_eq!(send_change(&server, &json!({ "field": "standby_2027", "value": unknown })).status, 200);
+    }
+    server.settled();
+    let tokens = || server.submissions().iter().map(|row| row["flow_token"].to_string()).collect::<BTreeSet<_>>();
+    assert_eq!(tokens(), BTreeSet::from([r#""t-1""#.to_owned(), r#""t-2""#.to_owned()]));
+    let letters = server.rows(&["dead", "list"]);
+    let [letter] = letters.as_slice() else { panic!("kept once: {letters:?}") };
+    assert!(letter["last_error"].as_str().unwrap().contains("standby_2027"), "{letter}");
+
+    server.rows(&["dead", "retry", &letter["id"].to_string()]);
+    server.settled();
+    assert!(tokens().contains(r#""t-3""#));
+    assert!(server.rows(&["dead", "list"]).is_empty());
 }
 
 #[test]
