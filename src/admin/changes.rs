@@ -90,12 +90,12 @@ fn dead_letters(desk: &Desk, selection: &Selection, fate: Fate, out: &mut Out<'_
         Selection::All { filter, dry_run, rate } => {
             // First all numbers, then the changes: what dies again meanwhile is not taken twice.
             let mut chosen = Vec::new();
-            let (mut samples, mut expired) = (Vec::new(), 0_u64);
+            let (mut samples, mut too_late) = (Vec::new(), 0_u64);
             let (catalog, now) = (desk.catalog(), desk.now());
             lists::each_dead_letter(desk, filter, |view| {
                 chosen.push(view.job.id);
-                let expires = view.destination.as_ref().and_then(|to| catalog.expires.get(to));
-                expired += u64::from(expires.is_some_and(|expires| now.since(view.job.created_at) >= *expires));
+                let longest = view.destination.as_ref().and_then(|to| catalog.expires.get(to));
+                too_late += u64::from(longest.is_some_and(|longest| now.since(view.job.created_at) >= *longest));
                 if samples.len() < SAMPLES {
                     samples.push(view);
                 }
@@ -103,7 +103,7 @@ fn dead_letters(desk: &Desk, selection: &Selection, fate: Fate, out: &mut Out<'_
             })?;
             check_spread(*rate, chosen.len())?;
             if *dry_run {
-                let dry = json!({"would_change": chosen.len(), "expired_messages": expired, "samples": samples});
+                let dry = json!({"would_change": chosen.len(), "expired_messages": too_late, "samples": samples});
                 return row(out, dry);
             }
             // Oldest first: in the order in which they would have run.

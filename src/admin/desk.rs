@@ -46,9 +46,9 @@ pub struct Live {
     /// Forgets what is known of a destination's troubles: an admin lets it go on.
     pub resume: Arc<dyn Fn(&DestinationName) + Send + Sync>,
     /// Signs a body as Meta does.
-    pub sign: Arc<dyn Fn(&[u8]) -> Option<String> + Send + Sync>,
+    pub sign: Arc<Sign>,
     /// The public half of a flow's newest key, as PEM.
-    pub public_key: Arc<dyn Fn(&FlowName) -> Option<String> + Send + Sync>,
+    pub public_key: Arc<PublicKeyOf>,
     /// Reads the config again.
     pub reload: Arc<dyn Fn() -> Result<ReloadView, AdminError> + Send + Sync>,
 }
@@ -56,6 +56,12 @@ pub struct Live {
 /// Sends a test to a destination, or an example of an event, and gives what came of it. The number is whom to write to.
 pub type Test =
     dyn Fn(&DestinationName, Option<&PhoneNumber>, Option<EventKind>) -> Result<TestView, AdminError> + Send + Sync;
+
+/// Signs a body as Meta does; `None` where there is no secret.
+pub type Sign = dyn Fn(&[u8]) -> Option<String> + Send + Sync;
+
+/// Gives the public half of a flow's newest key, as PEM; `None` for a flow that is not encrypted.
+pub type PublicKeyOf = dyn Fn(&FlowName) -> Option<String> + Send + Sync;
 
 /// Answers questions about one store.
 #[derive(Clone)]

@@ -361,8 +361,11 @@ impl From<StoreError> for AdminError {
     fn from(error: StoreError) -> Self {
         let code = match &error {
             StoreError::InUse(_) => ErrorCode::Busy,
-            StoreError::Missing(_) | StoreError::NotOpen | StoreError::File { .. } => ErrorCode::Unreachable,
-            StoreError::Foreign { .. } | StoreError::UnknownFormat { .. } => ErrorCode::Unreachable,
+            StoreError::Missing(_)
+            | StoreError::NotOpen
+            | StoreError::File { .. }
+            | StoreError::Foreign { .. }
+            | StoreError::UnknownFormat { .. } => ErrorCode::Unreachable,
             StoreError::SecretMissing(_) => ErrorCode::Invalid,
             StoreError::Damaged(_) => ErrorCode::Damaged,
             StoreError::Untrusted(_) => ErrorCode::Untrusted,

@@ -298,12 +298,12 @@ fn execute(cli: Cli) -> Result<(), CliError> {
 }
 
 /// Asks, and hands on each row as it comes. A running server is asked even where the config is wrong.
-fn ask(named: Option<&Path>, question: Question, out: &mut dyn FnMut(Value) -> bool) -> Result<(), CliError> {
+fn ask(named: Option<&Path>, question: &Question, out: &mut dyn FnMut(Value) -> bool) -> Result<(), CliError> {
     match Config::find(named) {
-        Ok(config) => Ok(reach::ask(&config, &question, out)?),
+        Ok(config) => Ok(reach::ask(&config, question, out)?),
         Err(wrong) => match Config::data_of(named) {
             // A server goes on with the config it has, and answers while somebody is changing the file.
-            Some(data) => Ok(reach::ask_server(&data, &question, out)?.ok_or(wrong)?),
+            Some(data) => Ok(reach::ask_server(&data, question, out)?.ok_or(wrong)?),
             None => Err(wrong.into()),
         },
     }
@@ -312,7 +312,7 @@ fn ask(named: Option<&Path>, question: Question, out: &mut dyn FnMut(Value) -> b
 /// Shows what a command would do, and asks the person at the terminal whether it may.
 fn agree(named: Option<&Path>, consent: &Consent) -> Result<(), CliError> {
     let mut preview = Value::Null;
-    ask(named, consent.dry_run.clone(), &mut |row| {
+    ask(named, &consent.dry_run, &mut |row| {
         preview = row;
         true
     })?;
@@ -321,7 +321,7 @@ fn agree(named: Option<&Path>, consent: &Consent) -> Result<(), CliError> {
 
 fn print(named: Option<&Path>, Asked { question, look }: Asked, json: bool) -> Result<(), CliError> {
     let mut printer = Printer::new(look, json);
-    let answered = ask(named, question, &mut |row| printer.take(row));
+    let answered = ask(named, &question, &mut |row| printer.take(row));
     // What came before an error is printed as well; that nothing came before it says nothing.
     if answered.is_ok() || printer.has_rows() {
         printer.finish()?;
@@ -332,7 +332,7 @@ fn print(named: Option<&Path>, Asked { question, look }: Asked, json: bool) -> R
 fn print_status(named: Option<&Path>, json: bool) -> Result<(), CliError> {
     let mut out = io::stdout();
     let mut printed = Ok(());
-    ask(named, Question::Status, &mut |row| {
+    ask(named, &Question::Status, &mut |row| {
         printed = match serde_json::from_value::<StatusView>(row.clone()) {
             Ok(status) if !json => status::tell(&status, &mut out),
             _ => writeln!(out, "{row}"),
@@ -345,7 +345,7 @@ fn print_status(named: Option<&Path>, json: bool) -> Result<(), CliError> {
 fn print_reload(named: Option<&Path>, json: bool) -> Result<(), CliError> {
     let mut out = io::stdout();
     let mut printed = Ok(());
-    ask(named, Question::Reload, &mut |row| {
+    ask(named, &Question::Reload, &mut |row| {
         printed = match serde_json::from_value::<ReloadView>(row.clone()) {
             Ok(done) if !json => reload::tell(&done, &mut out),
             _ => writeln!(out, "{row}"),
@@ -358,7 +358,7 @@ fn print_reload(named: Option<&Path>, json: bool) -> Result<(), CliError> {
 fn print_check(named: Option<&Path>, json: bool) -> Result<(), CliError> {
     let mut out = io::stdout();
     let mut printed = Ok(());
-    let answered = ask(named, Question::Check, &mut |row| {
+    let answered = ask(named, &Question::Check, &mut |row| {
         if printed.is_ok() {
             printed = if json { writeln!(out, "{row}") } else { writeln!(out, "{}", nouns::check::line(&row)) };
         }

@@ -42,6 +42,18 @@ fn in_turn(acts: impl IntoIterator<Item = Act>) -> World {
 }
 
 #[test]
+fn a_header_of_the_config_takes_the_place_of_flowgates_own() {
+    let crm = World::well();
+    let table = crm.table("crm", "headers = { user-agent = \"text:shop/1\" }");
+    let server = Server::start(&format!("{}{table}", flow(&["crm"])));
+    assert!(server.post("/form", &Form::new("a")).is_accepted());
+    let asked = crm.until_asked(1).remove(0);
+    let agents: Vec<&str> =
+        asked.headers.iter().filter(|(name, _)| name == "user-agent").map(|(_, value)| value.as_str()).collect();
+    assert_eq!(agents, ["shop/1"]);
+}
+
+#[test]
 fn once_there_is_a_success_whatever_follows_it_changes_nothing() {
     let flood = World::with(|_| Act::Flood);
     let drip = World::with(|_| Act::DripBody);

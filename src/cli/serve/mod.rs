@@ -29,7 +29,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::reach::store_options;
 use super::secrets::AppSecrets;
-use crate::admin::{AdminError, Desk, Live, SocketServer, socket_path};
+use crate::admin::{AdminError, Desk, Live, Reception, SocketServer, socket_path};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Config, ConfigError, units};
 use crate::courier::Courier;
@@ -226,11 +226,8 @@ async fn serve(
     }
     // From here on commands are told that the server is starting.
     let desk = Arc::new(OnceLock::<Desk>::new());
-    let reception = {
-        let (desk, store) = (Arc::clone(&desk), store.clone());
-        move || desk.get().cloned().ok_or_else(|| AdminError::starting(store.verified_percent()))
-    };
-    let socket = SocketServer::start(socket_path(&config.data), Arc::new(reception)).map_err(ServeError::Socket)?;
+    let reception = reception(&desk, store);
+    let socket = SocketServer::start(socket_path(&config.data), reception).map_err(ServeError::Socket)?;
     if !signals.wait_for(store, Store::wait_open).await? {
         return Ok(End::Opening);
     }
@@ -262,7 +259,7 @@ async fn serve(
     let work = Work::start(&config.workers, &held.rules, store, &clock, &entropy)?;
     let (catalog, hints) = (held.catalog.clone(), held.hints.clone());
     let reloader = Arc::new(Reloader::new(args, parts, lasting, held, Arc::clone(&clock)));
-    let reload = Arc::clone(&reloader);
+    let (reload, signing, sealing) = (Arc::clone(&reloader), app.clone(), app.clone());
     let live = Live {
         listen: greeting.listen,
         running: {
@@ -282,14 +279,8 @@ async fn serve(
             Arc::new(move |name| courier.resume(name))
         },
         test: Arc::new(move |name, to, event| outside.test(name, to, event)),
-        sign: {
-            let app = app.clone();
-            Arc::new(move |body| app.get().sign(body))
-        },
-        public_key: {
-            let app = app.clone();
-            Arc::new(move |flow| app.get().public_key(flow))
-        },
+        sign: Arc::new(move |body| signing.get().sign(body)),
+        public_key: Arc::new(move |flow| sealing.get().public_key(flow)),
         reload: Arc::new(move || reload.reload()),
     };
     tokio::spawn(Vigil::new(watch, store.clone(), Arc::clone(&clock)).run(gone(stopped.clone())));
@@ -321,6 +312,12 @@ async fn serve(
     });
     let _ = tokio::join!(finished, courier.stop(FINISH), gateways.stop(FINISH));
     ended
+}
+
+/// Gives the desk once it is there; until then the server is starting.
+fn reception(desk: &Arc<OnceLock<Desk>>, store: &Store) -> Arc<Reception> {
+    let (desk, store) = (Arc::clone(desk), store.clone());
+    Arc::new(move || desk.get().cloned().ok_or_else(|| AdminError::starting(store.verified_percent())))
 }
 
 /// Reads something off `watch` at the moment of each call.

@@ -117,7 +117,7 @@ impl Named {
 /// server's.
 pub fn obstacles(config: &Config, clock: &Arc<dyn Clock>) -> Option<Obstacles> {
     let (_, obstacles) = Named::read(config, clock, &Before::default());
-    (!obstacles.is_empty()).then(|| Obstacles(obstacles))
+    if obstacles.is_empty() { None } else { Some(Obstacles(obstacles)) }
 }
 
 /// A config, and what it names.
