@@ -5,13 +5,13 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 
 use crate::domain::ids::{AgentName, BookingId, JobId, LeadId};
-use crate::domain::job::SPREAD_MAX;
+use crate::domain::job::{JobState, SPREAD_MAX};
 use crate::domain::lead::Absence;
 use crate::domain::pace::Rate;
 use crate::domain::time::Timestamp;
 use crate::store::{
     AddAgent, AgentChange, AgentChanged, AssignLead, BookingChanged, CancelBooking, ChangeAgent, CloseLead, Discard,
-    DiscardMany, JobChanged, LeadChanged, MoveBooking, Revive, ReviveMany,
+    DiscardMany, GiveUpDeliveries, JobChanged, LeadChanged, MoveBooking, Revive, ReviveMany,
 };
 
 use super::desk::{Desk, Out, row};
@@ -30,6 +30,7 @@ pub(super) fn make(desk: &Desk, question: Question, out: &mut Out<'_>) -> Result
     match question {
         Question::Retry(selection) => dead_letters(desk, &selection, Fate::Retried, out),
         Question::Discard(selection) => dead_letters(desk, &selection, Fate::Discarded, out),
+        Question::DiscardDeliveries(selection) => deliveries(desk, &selection, out),
         Question::CloseLead { id } => lead(desk, id, None, out),
         Question::AssignLead { id, agent } => lead(desk, id, Some(agent), out),
         Question::AddAgent { name, team, settings } => {
@@ -109,6 +110,41 @@ fn dead_letters(desk: &Desk, selection: &Selection, fate: Fate, out: &mut Out<'_
             // Oldest first: in the order in which they would have run.
             chosen.reverse();
             row(out, json!({"changed": decide_all(desk, &chosen, fate, *rate)?}))
+        }
+    }
+}
+
+/// Gives up what waits: one delivery, or all that is for one destination.
+fn deliveries(desk: &Desk, selection: &Selection, out: &mut Out<'_>) -> Result<(), AdminError> {
+    match selection {
+        Selection::One { id, .. } => match desk.store.ask(GiveUpDeliveries { jobs: vec![*id] })?.as_slice() {
+            [JobChanged::Now(state)] => row(out, json!({"id": id, "state": state.as_str()})),
+            [JobChanged::Refused(refused)] => {
+                let hint = if refused.state == JobState::Dead {
+                    format!(": `flowgate dead discard {id}`")
+                } else {
+                    String::new()
+                };
+                Err(AdminError::failed(format!("delivery {id} is {}, and does not wait{hint}", refused.state.as_str())))
+            }
+            _ => Err(lists::no_delivery(*id)),
+        },
+        Selection::All { filter, dry_run, .. } => {
+            let Some(destination) = &filter.destination else {
+                return Err(AdminError::invalid("say which destination's deliveries are given up: --destination NAME"));
+            };
+            let chosen = desk.read()?.waiting_for(destination)?;
+            if *dry_run {
+                let samples = lists::delivery_views(desk, chosen.get(..SAMPLES).unwrap_or(&chosen))?;
+                return row(out, json!({"would_change": chosen.len(), "samples": samples}));
+            }
+            // Newest first: those that wait for their turn go before the one whose turn it is, which then makes room for none.
+            let mut changed = 0;
+            for slice in chosen.chunks(SLICE) {
+                let given_up = desk.store.ask(GiveUpDeliveries { jobs: slice.to_vec() })?;
+                changed += given_up.iter().filter(|changed| matches!(changed, JobChanged::Now(_))).count();
+            }
+            row(out, json!({"changed": changed}))
         }
     }
 }

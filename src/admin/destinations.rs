@@ -83,8 +83,8 @@ fn hint(view: &DestinationView, now: Timestamp) -> Option<String> {
     let overdue = view.next_due.map(|due| now.since(due)).filter(|overdue| *overdue >= WAITS_LONG);
     Some(match view.state.as_str() {
         "unknown" if view.waiting > 0 => format!(
-            "{waiting} for destination {name}, which is not in the config: put it back, or see \
-             `flowgate deliveries --destination {name} --state scheduled`"
+            "{waiting} for destination {name}, which is not in the config: put it back, or give them up: \
+             `flowgate deliveries discard --all --destination {name}`"
         ),
         "disabled" => format!(
             "destination {name} is left alone, {waiting}: {}; once that is mended (after a new secret or config: \
@@ -208,7 +208,7 @@ mod tests {
         let told: Vec<String> = told.into_iter().flatten().collect();
         insta::assert_snapshot!(told.join("\n"), @r"
         2 deliveries wait for destination crm, the first for 10 min: `flowgate deliveries --destination crm --state scheduled`
-        2 deliveries wait for destination crm, which is not in the config: put it back, or see `flowgate deliveries --destination crm --state scheduled`
+        2 deliveries wait for destination crm, which is not in the config: put it back, or give them up: `flowgate deliveries discard --all --destination crm`
         destination crm is paused, 2 deliveries wait: `flowgate destinations resume crm`
         destination crm is left alone, 0 deliveries wait: it answered 410 Gone; once that is mended (after a new secret or config: `flowgate reload`): `flowgate destinations resume crm`
         destination crm fails (answered 500), 1 delivery waits: `flowgate destinations test crm` shows what it answers

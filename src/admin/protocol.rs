@@ -71,6 +71,8 @@ pub enum Question {
         /// Its job.
         id: JobId,
     },
+    /// Gives deliveries up that wait: a row each.
+    DiscardDeliveries(Selection),
     /// Destinations, those of the config and others that something waits for, by name.
     Destinations,
     /// Tells a destination nothing until further notice; what waits for it is kept.

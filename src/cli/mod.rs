@@ -282,7 +282,12 @@ fn execute(cli: Cli) -> Result<(), CliError> {
             }
             noun.asked(now)
         }
-        Command::Deliveries(noun) => noun.asked(now),
+        Command::Deliveries(noun) => {
+            if let Some(consent) = noun.consent() {
+                agree(config.as_deref(), &consent)?;
+            }
+            noun.asked(now)
+        }
         Command::Destinations(noun) => noun.asked(),
         Command::Leads(noun) => noun.asked(now),
         Command::Agents(noun) => noun.asked(),

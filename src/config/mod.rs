@@ -34,6 +34,7 @@ mod smtp;
 mod summary;
 mod texts;
 pub mod units;
+mod unsent;
 mod upstream;
 mod value;
 mod webhook;

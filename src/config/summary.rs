@@ -9,8 +9,8 @@ use super::Config;
 use super::destinations::{Destination, Means};
 use super::gateways::GatewayRule;
 use super::secrets::SecretRef;
-use super::units;
 use super::upstream::UpstreamRule;
+use super::{units, unsent};
 use crate::domain::calendar::Calendar;
 use crate::domain::carried::carried;
 use crate::domain::complaint::Complaint;
@@ -200,6 +200,7 @@ impl Config {
                 ));
             }
         }
+        notes.extend(unsent::notes(self));
         for (name, gateway) in &self.gateways {
             notes.extend(gateway.notes().into_iter().map(|note| format!("gateway {name}: {note}")));
         }

@@ -196,9 +196,8 @@ impl Courier {
     pub async fn stop(&self, deadline: Duration) {
         // A reload that comes now is to begin none: what is under way would be sent once more.
         let stopped = Lanes { is_stopped: true, ..Lanes::default() };
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let Lanes { running, ending, .. } = std::mem::replace(&mut *lanes, stopped);
-        drop(lanes);
+        let Lanes { running, ending, .. } =
+            std::mem::replace(&mut *self.lanes.lock().unwrap_or_else(PoisonError::into_inner), stopped);
         let tasks: Vec<_> = running.into_values().map(|lane| lane.task).chain(ending.into_values()).collect();
         let all = async {
             for task in tasks {

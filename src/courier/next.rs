@@ -133,3 +133,50 @@ pub(super) fn data_of(outgoing: &Outgoing) -> Result<Value, Unsendable> {
     let data = body.get_mut("data").map(Value::take);
     data.filter(Value::is_object).ok_or(Unsendable::NoData)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::domain::delivery::{Delivery, Event};
+    use crate::domain::event::EventKind;
+    use crate::domain::ids::{DestinationName, JobId, SubmissionId};
+    use crate::domain::job::{Job, JobKind};
+
+    /// When a message to a customer is sent that nobody knows.
+    fn when_nobody_is_known(kind: EventKind, submission: Option<SubmissionId>, data: &str, minutes: u64) -> When {
+        let text = format!(
+            "[destinations.thanks]\nkind = \"whatsapp\"\nphone_number_id = \"106540352242922\"\naccess_token = \"env:T\"\n\
+             to = \"customer\"\nmessages = {{ \"{kind}\" = {{ text = \"Hello\" }} }}"
+        );
+        let to = Config::parse("config.toml".as_ref(), &text).unwrap().destinations.into_values().next().unwrap();
+        let body: Box<str> = format!(r#"{{"data":{data}}}"#).into();
+        let (id, at) = (JobId::new(1), Timestamp::from_millis(1_795_507_200_000));
+        let destination = DestinationName::new("thanks").unwrap();
+        let outgoing = Outgoing {
+            id,
+            job: Job::new(JobKind::Deliver, submission, at),
+            delivery: Delivery { destination, event: id, queue: None, message_id: "msg_1".into() },
+            event: Event { kind, at, flow: None, body: body.clone(), deliveries: 1 },
+            body,
+            receipt: None,
+            customer: None,
+        };
+        let now = at.plus(Millis::from_secs(60 * minutes));
+        when(&to, &outgoing, Moment { now, unhurried: now })
+    }
+
+    #[test]
+    fn a_message_about_a_draft_that_names_nobody_is_closed_and_one_about_a_form_waits_to_learn_who_it_was() {
+        let draft = r#"{"draft":{"user":{"id":null,"phone":null}}}"#;
+        let closed = when_nobody_is_known(EventKind::DraftAbandoned, None, draft, 0);
+        assert!(matches!(&closed, When::Never(why) if why.starts_with("nobody to write to")), "{closed:?}");
+        let named = r#"{"draft":{"user":{"id":null,"phone":"491511234567"}}}"#;
+        assert_eq!(when_nobody_is_known(EventKind::DraftAbandoned, None, named, 0), When::Now);
+        let form = r#"{"submission":{"user":{"id":null,"phone":null}}}"#;
+        let of_form =
+            |minutes| when_nobody_is_known(EventKind::SubmissionAccepted, Some(SubmissionId::new(1)), form, minutes);
+        assert!(matches!(of_form(59), When::Hold { until: Until::Customer, .. }));
+        assert_eq!(of_form(60), When::Now, "it becomes a dead letter that says so");
+    }
+}

@@ -203,13 +203,12 @@ impl Sent {
             (None, Some(status)) => {
                 let name = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
                 let said = match &self.said {
-                    Said::Nothing | Said::Mail(_) => None,
                     Said::Cloud(CloudAnswer { error: Some(error), .. }) => Some(format!(", {}", error.why())),
                     Said::Cloud(CloudAnswer { wamid: None, .. }) if (200..300).contains(&status) => {
                         Some(", which names no message".to_owned())
                     }
-                    Said::Cloud(_) => None,
                     Said::Gateway(answer) => answer.objection.as_deref().map(words),
+                    Said::Nothing | Said::Cloud(_) | Said::Mail(_) => None,
                 };
                 let said = said.unwrap_or_default();
                 format!("answered {status}{}{said}", name.map(|name| format!(" {name}")).unwrap_or_default())

@@ -46,7 +46,7 @@ pub enum JobState {
     Done,
     /// A dead letter: has used up its attempts or cannot succeed.
     Dead,
-    /// A dead letter that an admin gave up.
+    /// A dead letter, or a delivery that waited, that an admin gave up.
     Discarded,
     /// Waited too long to be of use: it is not sent any more, unless an admin says so (deliveries only).
     Expired,
@@ -90,6 +90,8 @@ pub enum JobEvent {
     Reopen,
     /// It has waited too long.
     Expire,
+    /// An admin gives up a delivery that waits.
+    GiveUp,
 }
 
 /// An event that a job in this state can't take.
@@ -112,6 +114,7 @@ impl JobEvent {
             Self::Discard => "be discarded",
             Self::Reopen => "be taken up again",
             Self::Expire => "expire",
+            Self::GiveUp => "be given up before its end",
         }
     }
 }
@@ -128,7 +131,7 @@ impl JobState {
             | (Self::Dead | Self::Expired, JobEvent::Revive)
             | (Self::Done, JobEvent::Reopen) => Ok(Self::Scheduled),
             (Self::Scheduled, JobEvent::Bury) => Ok(Self::Dead),
-            (Self::Dead, JobEvent::Discard) => Ok(Self::Discarded),
+            (Self::Dead, JobEvent::Discard) | (Self::Scheduled, JobEvent::GiveUp) => Ok(Self::Discarded),
             (Self::Scheduled, JobEvent::Expire) => Ok(Self::Expired),
             (state, event) => Err(NotAllowed { state, event }),
         }
@@ -255,7 +258,7 @@ mod tests {
 
     #[test]
     fn the_table_of_states_is_all_there_is() {
-        use JobEvent::{Bury, Discard, Expire, Finish, Reopen, Retry, Revive};
+        use JobEvent::{Bury, Discard, Expire, Finish, GiveUp, Reopen, Retry, Revive};
         use JobState::{Dead, Discarded, Done, Expired, Scheduled};
         let allowed = [
             (Scheduled, Finish, Done),
@@ -265,10 +268,11 @@ mod tests {
             (Dead, Discard, Discarded),
             (Done, Reopen, Scheduled),
             (Scheduled, Expire, Expired),
+            (Scheduled, GiveUp, Discarded),
             (Expired, Revive, Scheduled),
         ];
         for state in [Scheduled, Done, Dead, Discarded, Expired] {
-            for event in [Finish, Retry, Bury, Revive, Discard, Reopen, Expire] {
+            for event in [Finish, Retry, Bury, Revive, Discard, Reopen, Expire, GiveUp] {
                 let expected = allowed.iter().find(|(s, e, _)| (*s, *e) == (state, event)).map(|(_, _, to)| *to);
                 assert_eq!(state.after(event).ok(), expected, "{state:?} {event:?}");
             }

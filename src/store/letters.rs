@@ -44,6 +44,13 @@ pub struct DiscardMany {
     pub jobs: Vec<JobId>,
 }
 
+/// Gives up deliveries that wait, to a destination that is gone say. What is under way just then may still arrive.
+#[derive(Debug)]
+pub struct GiveUpDeliveries {
+    /// Which jobs.
+    pub jobs: Vec<JobId>,
+}
+
 /// What an admin's word did to a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobChanged {
@@ -132,6 +139,43 @@ impl Transaction for DiscardMany {
     }
 }
 
+impl Transaction for GiveUpDeliveries {
+    /// What was done to each, in their order.
+    type Outcome = Vec<JobChanged>;
+
+    fn weight(&self) -> usize {
+        self.jobs.len()
+    }
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<Vec<JobChanged>, StoreError> {
+        self.jobs.iter().map(|job| give_up(batch, *job)).collect()
+    }
+}
+
+fn give_up(batch: &mut Batch<'_, '_>, id: JobId) -> Result<JobChanged, StoreError> {
+    // One whose rows can't be read is left as it is, and holds up no other.
+    let found = find(batch, id).and_then(|job| match job {
+        Some(job) if job.kind == JobKind::Deliver => deliveries::delivery(batch, id).map(|_| Some(job)),
+        _ => Ok(None),
+    });
+    let mut job = match found {
+        Ok(Some(job)) => job,
+        Ok(None) => return Ok(JobChanged::Unknown),
+        Err(error) if error.is_of_one_change() => {
+            tracing::error!(job.id = id.get(), error = %error, "a delivery can't be given up");
+            return Ok(JobChanged::Unknown);
+        }
+        Err(error) => return Err(error),
+    };
+    let state = match job.state.after(JobEvent::GiveUp) {
+        Ok(state) => state,
+        Err(refused) => return Ok(JobChanged::Refused(refused)),
+    };
+    let now = batch.now;
+    move_job(batch, id, &mut job, state, now)?;
+    Ok(JobChanged::Now(state))
+}
+
 fn revive(
     batch: &mut Batch<'_, '_>,
     id: JobId,
@@ -218,6 +262,7 @@ mod tests {
         let jobs: Vec<JobId> = (1..=100).map(JobId::new).collect();
         let due = jobs.iter().map(|job| (*job, Timestamp::ZERO)).collect();
         assert_eq!(ReviveMany { jobs: due }.weight(), 100);
-        assert_eq!(DiscardMany { jobs }.weight(), 100);
+        assert_eq!(DiscardMany { jobs: jobs.clone() }.weight(), 100);
+        assert_eq!(GiveUpDeliveries { jobs }.weight(), 100);
     }
 }

@@ -91,7 +91,7 @@ pub use handle::{Busy, Store};
 pub use jobs::{ClearSuspect, Fail, Finish, FinishMessage, Finished, MarkSuspect, Suspect};
 pub use joins::Join;
 pub use leads::{AssignLead, CloseLead, Distribute, LeadChanged, LeadOrder};
-pub use letters::{Discard, DiscardMany, JobChanged, ManyChanged, Revive, ReviveMany};
+pub use letters::{Discard, DiscardMany, GiveUpDeliveries, JobChanged, ManyChanged, Revive, ReviveMany};
 pub use options::StoreOptions;
 pub use read::{Counts, Found, Listed, Outgoing, Snapshot, Waiting};
 pub use receipts::{BeginDelivery, HoldDelivery, Trace, Until};

@@ -96,6 +96,10 @@ pub(super) fn move_job(
 fn leave_queue(batch: &mut Batch<'_, '_>, delivery: &Delivery, id: JobId) -> Result<(), StoreError> {
     let (Some(queue), name) = (delivery.queue, delivery.destination.as_str()) else { return Ok(()) };
     if batch.tables.turns.get((name, &queue))?.is_none_or(|turn| turn.value() != id.get()) {
+        // It may have been given up while it waited for its turn.
+        if batch.tables.queues.remove((name, &queue, id.get()))?.is_some() {
+            batch.tallies.subtract(Tally::Deliveries, name);
+        }
         return Ok(());
     }
     loop {

@@ -30,6 +30,8 @@ mod broken_beside_well;
 mod both_doors;
 // A job whose flow is gone waits as a dead letter, whole, until the flow is back.
 mod dead_letter_runs_again;
+// What waits for a destination that is gone can be given up, one or all.
+mod deliveries_given_up;
 // Whatever receivers do to a message: hang, drip, flood, lie, refuse, redirect, ask for quiet, want no more.
 mod deliveries_meet_the_world;
 // An admin tests a destination that writes to people: nobody gets a message unasked.

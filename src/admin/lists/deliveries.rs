@@ -42,10 +42,26 @@ pub(super) fn of_job(read: &Snapshot, id: JobId) -> Result<Option<(Delivery, Eve
     Ok(read.event(delivery.event)?.map(|event| (delivery, event)))
 }
 
+/// There is no such delivery.
+pub(in crate::admin) fn no_delivery(id: JobId) -> AdminError {
+    AdminError::not_found(format!("there is no delivery {id}: `flowgate deliveries` lists them"))
+}
+
+/// These deliveries as lists show them, without those that can't be read.
+pub(in crate::admin) fn delivery_views(desk: &Desk, ids: &[JobId]) -> Result<Vec<DeliveryView>, AdminError> {
+    let (read, running) = (desk.read()?, desk.running());
+    let view = |id: &JobId| {
+        let (job, (delivery, event)) = (read.job(*id).ok()??, of_job(&read, *id).ok()??);
+        let last = read.last_exchange(*id).ok()?;
+        Some(DeliveryView::new((*id, &job, running.contains(id)), &delivery, &event, last.as_ref()))
+    };
+    Ok(ids.iter().filter_map(view).collect())
+}
+
 pub(in crate::admin) fn delivery(desk: &Desk, id: JobId, out: &mut Out<'_>) -> Result<(), AdminError> {
     let read = desk.read()?;
     let (Some(job), Some((delivery, event))) = (read.job(id)?, of_job(&read, id)?) else {
-        return Err(AdminError::not_found(format!("there is no delivery {id}: `flowgate deliveries` lists them")));
+        return Err(no_delivery(id));
     };
     let exchanges = read.exchanges(id)?;
     let of = |number: u32| exchanges.iter().find(|(known, _)| *known == number).map(|(_, exchange)| exchange);

@@ -20,7 +20,7 @@ use super::desk::{Desk, Names, Out};
 use super::protocol::{AdminError, Filter};
 
 pub(super) use bookings::{booking, bookings, no_booking, slots};
-pub(super) use deliveries::{deliveries, delivery};
+pub(super) use deliveries::{deliveries, delivery, delivery_views, no_delivery};
 pub(super) use flows::{complaints, flows};
 pub(super) use jobs::{dead_letter, dead_letters, each_dead_letter, job, jobs, no_letter};
 pub(super) use leads::{agents, lead, leads, no_lead};

@@ -11,7 +11,7 @@ use crate::domain::receipt::Receipt;
 use crate::domain::time::{Millis, Timestamp};
 
 use super::Snapshot;
-use crate::store::tables::{DELIVERIES, EVENTS, EXCHANGES, LANES, RECEIPTS, REVIVED, STANDSTILLS};
+use crate::store::tables::{DELIVERIES, EVENTS, EXCHANGES, LANES, QUEUES, RECEIPTS, REVIVED, STANDSTILLS};
 use crate::store::tallies::Tally;
 use crate::store::{RowProblem, StoreError, codec};
 
@@ -116,6 +116,27 @@ impl Snapshot {
             lanes.insert(name, Waiting { count, first_due });
         }
         Ok(lanes)
+    }
+
+    /// All deliveries that wait for `destination`, those that wait for their turn among them, newest first.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn waiting_for(&self, destination: &DestinationName) -> Result<Vec<JobId>, StoreError> {
+        let name = destination.as_str();
+        let mut waiting = Vec::new();
+        if let Some(table) = self.rows(LANES)? {
+            for row in table.range((name, 0, 0)..=(name, u64::MAX, u64::MAX))? {
+                waiting.push(JobId::new(row?.0.value().2));
+            }
+        }
+        if let Some(table) = self.rows(QUEUES)? {
+            for row in table.range((name, &[0; 16], 0)..=(name, &[u8::MAX; 16], u64::MAX))? {
+                waiting.push(JobId::new(row?.0.value().2));
+            }
+        }
+        waiting.sort_unstable_by(|one, other| other.cmp(one));
+        Ok(waiting)
     }
 
     /// What the job `id` delivers.

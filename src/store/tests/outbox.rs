@@ -4,14 +4,14 @@ use crate::clock::Clock;
 use crate::domain::draft::Draft;
 use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::{AgentName, Customer, FlowName, FlowToken, JobId};
-use crate::domain::job::JobState;
+use crate::domain::job::{JobEvent, JobState, NotAllowed};
 use crate::domain::retry::Verdict;
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::Millis;
 use crate::domain::verdict::{self, Judgement};
 use crate::store::{
-    Accept, AgentChange, ChangeAgent, Discard, JobChanged, KeepDraft, NoteHealth, PauseDestination, Place, Queue,
-    Receive, Revive, Sweep,
+    Accept, AgentChange, ChangeAgent, Discard, GiveUpDeliveries, JobChanged, KeepDraft, NoteHealth, PauseDestination,
+    Place, Queue, Receive, Revive, Sweep,
 };
 
 use super::support::{Bench, START, destination, flow, form};
@@ -288,6 +288,36 @@ fn time_takes_what_was_delivered_or_given_up_and_the_event_with_the_last_of_its_
     bench.sweep(1, MONTH, DAY, DAY);
     assert_eq!(bench.told(), ["submission.accepted"], "the event of the other delivery is told to the end");
     assert!(bench.store.read().unwrap().event(given_up).unwrap().is_none());
+    bench.check();
+}
+
+#[test]
+fn what_waited_and_was_given_up_goes_with_its_event_and_nothing_else_can_be_given_up_like_that() {
+    let bench = Bench::new();
+    bench.tell(&["crm"], &[]);
+    for token in ["a", "b", "c"] {
+        bench.accept_new(token);
+    }
+    let [waits, done, dead] = [at(&bench, 0), at(&bench, 1), at(&bench, 2)];
+    bench.note(done, None, None);
+    bench.note(dead, Some(Verdict::Dead), None);
+    let processes = JobId::new(waits.get() - 1);
+    let given_up = bench.store.ask(GiveUpDeliveries { jobs: vec![waits, done, dead, processes, JobId::new(999)] });
+    let refused = |state| JobChanged::Refused(NotAllowed { state, event: JobEvent::GiveUp });
+    let (unknown, refused) = (JobChanged::Unknown, [refused(JobState::Done), refused(JobState::Dead)]);
+    let [is_done, is_dead] = refused;
+    let now = JobChanged::Now(JobState::Discarded);
+    assert_eq!(given_up.unwrap(), [now, is_done, is_dead, unknown.clone(), unknown]);
+    assert!(bench.store.read().unwrap().waiting_for(&destination("crm")).unwrap().is_empty());
+    bench.check();
+    // Its attempt was under way: what comes of it is too late.
+    bench.note(waits, None, None);
+    assert_eq!(bench.store.read().unwrap().job(waits).unwrap().unwrap().state, JobState::Discarded);
+    bench.clock.advance(MONTH);
+    bench.clock.advance(Millis::new(1));
+    bench.sweep(1, MONTH, DAY, DAY);
+    assert!(bench.store.read().unwrap().event(waits).unwrap().is_none(), "the body is gone");
+    assert!(bench.store.read().unwrap().event(dead).unwrap().is_some());
     bench.check();
 }
 

@@ -8,10 +8,11 @@ use crate::domain::arrival::Form;
 use crate::domain::delivery::Exchange;
 use crate::domain::event::EventKind;
 use crate::domain::ids::{Customer, DestinationName, JobId};
+use crate::domain::job::JobState;
 use crate::domain::retry::Verdict;
 use crate::domain::routes::{Route, Routes};
 use crate::domain::time::{Millis, Timestamp};
-use crate::store::{Accepted, JobChanged, NoteDelivery, Revive, StoreOptions};
+use crate::store::{Accepted, GiveUpDeliveries, JobChanged, NoteDelivery, Revive, StoreOptions};
 
 use super::stray::LoseJob;
 use super::support::{Bench, attempt, flow, form, open};
@@ -82,6 +83,36 @@ fn the_next_one_of_a_customer_waits_until_the_one_before_is_over_and_other_custo
     let next = sends(&bench, "a4", "491511111111");
     assert_eq!(due(&bench), [next.get()]);
     bench.check();
+}
+
+#[test]
+fn those_that_are_given_up_leave_their_queue_and_the_next_one_has_its_turn() {
+    let bench = Bench::with(in_order);
+    let [first, second, third, last] = ["a1", "a2", "a3", "a4"].map(|token| sends(&bench, token, "491511111111"));
+    let bob = sends(&bench, "b1", "491522222222");
+    let waiting = || bench.store.read().unwrap().waiting_for(&crm()).unwrap();
+    assert_eq!(waiting(), [bob, last, third, second, first]);
+    let give_up = |jobs: &[JobId]| bench.store.ask(GiveUpDeliveries { jobs: jobs.to_vec() }).unwrap();
+    give_up(&[second]);
+    assert_eq!(due(&bench), [first.get(), bob.get()]);
+    bench.check();
+    give_up(&[first]);
+    assert_eq!(due(&bench), [third.get(), bob.get()]);
+    bench.check();
+    give_up(&waiting());
+    assert!(waiting().is_empty() && due(&bench).is_empty());
+    bench.check();
+    let next = sends(&bench, "a5", "491511111111");
+    assert_eq!(due(&bench), [next.get()], "nobody is waited for");
+}
+
+#[test]
+fn one_that_can_not_be_given_up_holds_up_no_other() {
+    let bench = Bench::with(in_order);
+    let [lost, other] = [("a1", "491511111111"), ("b1", "491522222222")].map(|(token, to)| sends(&bench, token, to));
+    bench.store.ask(LoseJob(lost)).unwrap();
+    let given_up = bench.store.ask(GiveUpDeliveries { jobs: vec![lost, other] }).unwrap();
+    assert_eq!(given_up, [JobChanged::Unknown, JobChanged::Now(JobState::Discarded)]);
 }
 
 #[test]
