@@ -124,17 +124,17 @@ impl Snapshot {
     /// As [`Snapshot::submission`].
     pub fn waiting_for(&self, destination: &DestinationName) -> Result<Vec<JobId>, StoreError> {
         let name = destination.as_str();
-        let mut waiting = Vec::new();
-        if let Some(table) = self.rows(LANES)? {
-            for row in table.range((name, 0, 0)..=(name, u64::MAX, u64::MAX))? {
+        let mut waiting = self.reading(|txn| {
+            let (lanes, queues) = (txn.open_table(LANES)?, txn.open_table(QUEUES)?);
+            let mut waiting = Vec::new();
+            for row in lanes.range((name, 0, 0)..=(name, u64::MAX, u64::MAX))? {
                 waiting.push(JobId::new(row?.0.value().2));
             }
-        }
-        if let Some(table) = self.rows(QUEUES)? {
-            for row in table.range((name, &[0; 16], 0)..=(name, &[u8::MAX; 16], u64::MAX))? {
+            for row in queues.range((name, &[0; 16], 0)..=(name, &[u8::MAX; 16], u64::MAX))? {
                 waiting.push(JobId::new(row?.0.value().2));
             }
-        }
+            Ok(waiting)
+        })?;
         waiting.sort_unstable_by(|one, other| other.cmp(one));
         Ok(waiting)
     }
