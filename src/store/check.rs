@@ -158,10 +158,10 @@ fn walk<K: Key + 'static, V: Value + 'static>(
     table: TableDefinition<'static, K, V>,
     mut each: impl FnMut(&mut Slice<'_>, AccessGuard<'_, K>, AccessGuard<'_, V>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let mut behind = None;
+    let mut behind: Option<Vec<u8>> = None;
     loop {
         let walked = store.read_last().and_then(|snapshot| {
-            snapshot.reading(|txn| walk_slice(&mut Slice { txn, report }, table, behind.take(), &mut each))
+            snapshot.reading(|txn| walk_slice(&mut Slice { txn, report }, table, behind.as_deref(), &mut each))
         });
         match walked {
             Ok(None) => return Ok(()),
@@ -182,11 +182,11 @@ fn walk<K: Key + 'static, V: Value + 'static>(
 fn walk_slice<K: Key + 'static, V: Value + 'static>(
     slice: &mut Slice<'_>,
     table: TableDefinition<'static, K, V>,
-    behind: Option<Vec<u8>>,
+    behind: Option<&[u8]>,
     each: &mut impl FnMut(&mut Slice<'_>, AccessGuard<'_, K>, AccessGuard<'_, V>) -> Result<(), StoreError>,
 ) -> Result<Option<Vec<u8>>, StoreError> {
     let rows = slice.table(table)?;
-    let range = match &behind {
+    let range = match behind {
         Some(behind) => rows.range::<K::SelfType<'_>>((Excluded(K::from_bytes(behind)), Unbounded))?,
         None => rows.iter()?,
     };

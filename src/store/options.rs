@@ -19,6 +19,7 @@ type Medium = dyn Fn(File) -> io::Result<Box<dyn StorageBackend>> + Send + Sync;
 
 /// How the store is to run.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct StoreOptions {
     /// The data file.
     pub path: PathBuf,

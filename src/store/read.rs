@@ -503,7 +503,7 @@ fn damaged<T>(panic: String) -> Result<T, StoreError> {
 fn judge(error: StoreError, shared: &Shared, faults: &Faults, is_last: bool) -> StoreError {
     let error = if matches!(error, StoreError::Engine(_)) { faults.cause(error) } else { error };
     if !is_last && matches!(error, StoreError::Damaged(_) | StoreError::Untrusted(_)) {
-        shared.fail(error.clone());
+        shared.fail(&error);
     }
     error
 }

@@ -183,7 +183,7 @@ impl Shared {
     }
 
     /// The store ends with `error`.
-    pub(super) fn fail(&self, error: StoreError) {
+    pub(super) fn fail(&self, error: &StoreError) {
         self.withdraw();
         self.set(Health::Failed(error.clone()));
         for told in lock(&self.on_failure).drain(..) {

@@ -75,7 +75,7 @@ impl Writer {
     pub(super) fn run(&self) {
         let work = || if self.options.read_only { self.show() } else { self.work() };
         if let Err(panic) = guarded(work) {
-            self.shared.fail(StoreError::Damaged(panic));
+            self.shared.fail(&StoreError::Damaged(panic));
         }
     }
 
@@ -96,7 +96,7 @@ impl Writer {
                         return self.shared.set(Health::Closed);
                     }
                 }
-                Err(error) => return self.shared.fail(error),
+                Err(error) => return self.shared.fail(&error),
             }
         }
     }
@@ -116,7 +116,7 @@ impl Writer {
                         Err(StoreError::NoSpace) => {
                             tracing::error!("the disk is full: new submissions get 503 until there is room");
                         }
-                        Err(error) => return self.shared.fail(error),
+                        Err(error) => return self.shared.fail(&error),
                     }
                 }
                 Err(StoreError::InUse(_)) if first && self.clock.elapsed() < lock_deadline => {
@@ -133,7 +133,7 @@ impl Writer {
                 }
                 // A reader may hold the old file for a moment longer.
                 Err(StoreError::NoSpace | StoreError::InUse(_)) if !first => {}
-                Err(error) => return self.shared.fail(error),
+                Err(error) => return self.shared.fail(&error),
             }
             self.shared.set(Health::NoSpace);
             self.show_last();

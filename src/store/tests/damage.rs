@@ -25,7 +25,7 @@ pub(super) fn damage(database: &Database, table: Rows, key: u64) {
     let txn = database.begin_write().unwrap();
     {
         let mut table = txn.open_table(table).unwrap();
-        let mut row = table.get(key).unwrap().map(|row| row.value().to_vec()).unwrap_or_else(|| vec![1; 9]);
+        let mut row = table.get(key).unwrap().map_or_else(|| vec![1; 9], |row| row.value().to_vec());
         let last = row.len() - 1;
         row[last] ^= 1;
         table.insert(key, row.as_slice()).unwrap();
@@ -69,7 +69,7 @@ fn outcome(options: StoreOptions) -> (Store, Result<(), StoreError>) {
     let (tell, told) = crossbeam_channel::bounded(1);
     let opening = store.clone();
     std::thread::spawn(move || tell.send(opening.wait_open()));
-    let opened = told.recv_timeout(Duration::from_secs(60)).expect("it is opening for ever");
+    let opened = told.recv_timeout(Duration::from_mins(1)).expect("it is opening for ever");
     (store, opened)
 }
 
