@@ -18,7 +18,7 @@ fn what_waits_for_a_destination_that_left_the_config_is_given_up_and_no_longer_p
     let mut server = Server::start(&format!("{}{tables}", flow(&["gone", "stays"])));
     for number in 0..12 {
         // Of some customers several wait for their turn.
-        let form = Form::new(&format!("form-{number}")).by(["+491511111111", "+491522222222"][number % 2]);
+        let form = Form::new(format!("form-{number}")).by(["+491511111111", "+491522222222"][number % 2]);
         assert!(server.post("/form", &form).is_accepted());
     }
     eventually("all wait", || (waiting(&server) == 12).then_some(()));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
-use crate::domain::ids::{AgentName, TeamName};
+use crate::domain::ids::AgentName;
 use crate::domain::lead::Agent;
 use crate::store::batch::{Batch, Transaction};
 use crate::store::{PauseDestination, StoreError, codec, schedule};
@@ -82,7 +82,7 @@ fn teams_are_told_with_their_agents_and_with_the_leads_that_wait() {
     for token in ["a", "b"] {
         bench.finish(bench.accept_new(token));
     }
-    let teams = |bench: &Bench| -> (Vec<(TeamName, u64)>, Vec<(TeamName, u64)>) {
+    let teams = |bench: &Bench| {
         let read = bench.store.read().unwrap();
         (read.waiting_teams().unwrap(), read.team_sizes().unwrap())
     };
