@@ -101,6 +101,8 @@ fn form(number: u64) -> Form {
     Form {
         form_key: Some(IdempotencyKey::of_token(&flow, &token)),
         message_key: None,
+        former_key: None,
+        reference: None,
         elsewhere: Vec::new(),
         draft_key: None,
         asks: None,

@@ -31,6 +31,10 @@ pub struct Form {
     pub form_key: Option<IdempotencyKey>,
     /// The key of the message that carried it (webhook).
     pub message_key: Option<IdempotencyKey>,
+    /// Further key under which the form itself may be known: the span of presses before this one.
+    pub former_key: Option<IdempotencyKey>,
+    /// Key of a form that ended at its flow's path, as the message which follows it refers to it.
+    pub reference: Option<IdempotencyKey>,
     /// Keys under which other flows would know the same token: a form done through a flow's own path also arrives by
     /// webhook, where nothing names the flow.
     pub elsewhere: Vec<IdempotencyKey>,
@@ -100,10 +104,10 @@ pub struct Unreadable {
 }
 
 impl Form {
-    /// Every key under which it may be known already, its own first.
+    /// Its own keys, in the order of look-up.
     #[must_use]
     pub fn keys(&self) -> Vec<IdempotencyKey> {
-        [self.form_key.as_slice(), &self.elsewhere].concat()
+        [self.form_key, self.former_key].into_iter().flatten().collect()
     }
 }
 
@@ -116,6 +120,8 @@ impl Form {
         Self {
             form_key: flow_token.as_ref().map(|token| IdempotencyKey::of_token(flow, token)),
             message_key: None,
+            former_key: None,
+            reference: None,
             elsewhere: Vec::new(),
             draft_key: None,
             asks: None,

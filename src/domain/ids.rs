@@ -140,21 +140,28 @@ impl FlowToken {
 pub struct Customer {
     /// The business-scoped id, or whatever id a plain flow's sender uses.
     pub id: Option<Box<str>>,
-    /// The phone number, as it came.
+    /// The phone number, without a `+`.
     pub phone: Option<Box<str>>,
 }
 
 impl Customer {
+    /// A customer with these names. A number is kept without the `+` that some senders write: Meta writes none, and one
+    /// number must not be two customers. Empty texts name nobody.
+    #[must_use]
+    pub fn new(id: Option<&str>, phone: Option<&str>) -> Self {
+        let kept = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(Box::from);
+        Self { id: kept(id), phone: kept(phone.map(|phone| phone.strip_prefix('+').unwrap_or(phone))) }
+    }
+
     /// A customer known by one text: a phone number if it has nothing but 7 to 15 digits and perhaps a `+` in front
     /// (E.164), an id otherwise. The empty text is nobody.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         let digits = text.strip_prefix('+').unwrap_or(text);
-        let text = Some(text).filter(|text| !text.is_empty()).map(Box::from);
         if (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) {
-            Self { id: None, phone: text }
+            Self::new(None, Some(text))
         } else {
-            Self { id: text, phone: None }
+            Self::new(Some(text), None)
         }
     }
 
@@ -164,11 +171,22 @@ impl Customer {
         self.id.as_deref().or(self.phone.as_deref())
     }
 
-    /// Whether this can't be the other one: a number or an id of both is known, and is not the same.
+    /// Every name that is known, the id first.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        [&self.id, &self.phone].into_iter().flatten().map(AsRef::as_ref)
+    }
+
+    /// Comparison with another customer. Ids of one kind decide, then numbers; a sender's own id says nothing of an id of
+    /// WhatsApp's.
     #[must_use]
-    pub fn differs_from(&self, other: &Self) -> bool {
-        let differs = |one: &Option<Box<str>>, two: &Option<Box<str>>| one.is_some() && two.is_some() && one != two;
-        differs(&self.id, &other.id) || differs(&self.phone, &other.phone)
+    pub fn compare(&self, other: &Self) -> Likeness {
+        let ids = self.id.as_deref().zip(other.id.as_deref()).filter(|(one, two)| IdKind::of(one) == IdKind::of(two));
+        let phones = self.phone.as_deref().zip(other.phone.as_deref());
+        match ids.or(phones) {
+            Some((one, two)) if one == two => Likeness::Same,
+            Some(_) => Likeness::Different,
+            None => Likeness::Unknown,
+        }
     }
 
     /// Whether nothing is known.
@@ -176,6 +194,46 @@ impl Customer {
     pub fn is_unknown(&self) -> bool {
         self.id.is_none() && self.phone.is_none()
     }
+}
+
+/// Result of comparing two customers. See [`Customer::compare`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Likeness {
+    /// An id or a number of both is equal.
+    Same,
+    /// An id or a number of both is known and not equal.
+    Different,
+    /// No name of the one can be compared with a name of the other.
+    Unknown,
+}
+
+/// Origin of a customer's id. Only ids of one origin can be compared.
+#[derive(PartialEq, Eq)]
+enum IdKind {
+    /// WhatsApp's, for one business.
+    BusinessScoped,
+    /// WhatsApp's, in place of a number (gateways).
+    Lid,
+    /// A plain flow's sender made it.
+    Own,
+}
+
+impl IdKind {
+    fn of(id: &str) -> Self {
+        match id {
+            id if is_business_scoped(id) => Self::BusinessScoped,
+            id if id.ends_with("@lid") => Self::Lid,
+            _ => Self::Own,
+        }
+    }
+}
+
+/// Returns `true` for two letters of a country, a dot, up to 128 letters and digits (*Business-scoped user IDs*).
+#[must_use]
+pub fn is_business_scoped(id: &str) -> bool {
+    let Some((country, rest)) = id.split_once('.') else { return false };
+    let is_country = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
+    is_country && (1..=128).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 impl fmt::Debug for Customer {
@@ -205,9 +263,24 @@ mod tests {
     }
 
     #[test]
+    fn names_of_one_kind_tell_customers_apart() {
+        let customer = |id, phone| Customer::new(id, phone);
+        let number = |phone| customer(None, Some(phone));
+        assert_eq!(number("+491511234567").compare(&Customer::from_text("491511234567")), Likeness::Same);
+        assert_eq!(number("491511234567").compare(&number("491511234568")), Likeness::Different);
+        let ann = customer(Some("DE.1"), Some("491511234567"));
+        assert_eq!(ann.compare(&number("491511234567")), Likeness::Same);
+        assert_eq!(ann.compare(&customer(Some("DE.2"), Some("491511234567"))), Likeness::Different);
+        assert_eq!(ann.compare(&customer(Some("DE.1"), Some("491511234568"))), Likeness::Same, "a new number");
+        assert_eq!(ann.compare(&customer(Some("crm-7"), None)), Likeness::Unknown, "an id that its sender made");
+        assert_eq!(customer(Some("7@lid"), None).compare(&customer(Some("8@lid"), None)), Likeness::Different);
+        assert_eq!(ann.compare(&Customer::default()), Likeness::Unknown);
+    }
+
+    #[test]
     fn a_customer_is_a_number_or_an_id() {
         assert_eq!(Customer::from_text("1234567890").phone.as_deref(), Some("1234567890"));
-        assert_eq!(Customer::from_text("+4915112345678").phone.as_deref(), Some("+4915112345678"));
+        assert_eq!(Customer::from_text("+4915112345678").phone.as_deref(), Some("4915112345678"));
         assert_eq!(Customer::from_text("US.1349").id.as_deref(), Some("US.1349"));
         assert!(Customer::from_text("").is_unknown());
         assert_eq!(format!("{:?}", Customer::from_text("1234567890")), "Customer(…)");

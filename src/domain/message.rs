@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::event::EventKind;
-use super::ids::{AgentName, Customer};
+use super::ids::{AgentName, Customer, is_business_scoped};
 use super::phone_number::PhoneNumber;
 
 /// Characters that a text may have (*Messages*).
@@ -235,8 +235,8 @@ impl Addressee {
 /// The user that an event tells of, in its form or its draft.
 fn user_in(data: &Value) -> Customer {
     let user = data.pointer("/submission/user").or_else(|| data.pointer("/draft/user"));
-    let text = |name| user.and_then(|user| user.get(name)).and_then(Value::as_str).map(Box::from);
-    Customer { id: text("id"), phone: text("phone") }
+    let text = |name| user.and_then(|user| user.get(name)).and_then(Value::as_str);
+    Customer::new(text("id"), text("phone"))
 }
 
 fn of_customer(customer: &Customer) -> Result<Recipient, Unsendable> {
@@ -245,13 +245,6 @@ fn of_customer(customer: &Customer) -> Result<Recipient, Unsendable> {
         Customer { id: Some(id), .. } => Ok(Recipient::Id(id.clone())),
         Customer { id: None, phone: None } => Err(Unsendable::CustomerUnknown),
     }
-}
-
-/// Two letters of a country, a dot, up to 128 letters and digits (*Business-scoped user IDs*).
-fn is_business_scoped(id: &str) -> bool {
-    let Some((country, rest)) = id.split_once('.') else { return false };
-    let is_country = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
-    is_country && (1..=128).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// What `pattern` says on `data`, cut where it has more than [`TEXT_CHARS_MAX`] characters.

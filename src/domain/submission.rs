@@ -24,6 +24,12 @@ pub enum Channel {
 }
 
 impl Channel {
+    /// Returns `true` for the doors through which messages come.
+    #[must_use]
+    pub const fn is_message(self) -> bool {
+        matches!(self, Self::Webhook | Self::Gateway)
+    }
+
     /// The name that lists and logs show.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -61,6 +67,14 @@ pub struct Submission {
     pub sent_at: Option<Timestamp>,
 }
 
+impl Submission {
+    /// Whether its token tells it from other forms.
+    #[must_use]
+    pub fn has_usable_token(&self) -> bool {
+        self.flow_token.as_ref().is_some_and(FlowToken::usable)
+    }
+}
+
 /// What makes two arrivals the same: the first 16 bytes of a SHA-256 over all that must be equal.
 ///
 /// Sixteen bytes keep the map in memory small; two different forms meet under one key only after about 2⁶⁴ of them.
@@ -90,7 +104,7 @@ impl IdempotencyKey {
         Self::of("gateway message", &[gateway.as_str(), id])
     }
 
-    /// A plain form without a usable token: the user and the answers.
+    /// A form without a usable token: the user and the answers.
     ///
     /// `data` is the text as it came: a sender that tries again sends the same text.
     #[must_use]
@@ -98,8 +112,8 @@ impl IdempotencyKey {
         Self::of("answers", &[flow.as_str(), screen, customer.name().unwrap_or_default(), data])
     }
 
-    /// An encrypted form without a usable token, in one span of ten minutes (`span` counts them): nothing names its
-    /// user, so the same answers are a second press for so long only.
+    /// A form without a usable token and without a user, in one span of ten minutes (`span` counts them): nothing names
+    /// its user, so the same answers are a second press for so long only.
     #[must_use]
     pub fn of_press(flow: &FlowName, screen: &str, data: &str, span: u64) -> Self {
         Self::of("press", &[flow.as_str(), screen, data, &span.to_string()])
@@ -137,6 +151,18 @@ impl IdempotencyKey {
     #[must_use]
     pub fn of_health_event(parts: [&str; 4]) -> Self {
         Self::of("health event", &parts)
+    }
+
+    /// The keys of one customer's form where this key is another customer's: one for each name of `customer`.
+    pub fn of_customer_names(self, customer: &Customer) -> impl Iterator<Item = Self> {
+        let key = self.to_string();
+        customer.names().map(move |name| Self::of("of customer", &[&key, name]))
+    }
+
+    /// The mark of a key under which several customers have submitted a form.
+    #[must_use]
+    pub fn of_many(self) -> Self {
+        Self::of("of many customers", &[&self.to_string()])
     }
 
     /// Each part goes in behind its length, so that no two lists of parts give the same bytes.

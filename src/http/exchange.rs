@@ -7,9 +7,11 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::domain::arrival::Form;
 use crate::domain::calendar::SlotRefused;
 use crate::domain::field::FieldProblem;
 use crate::domain::flow::{Flow, Resubmit, Screen, Stage};
+use crate::domain::ids::Customer;
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::texts::TextKey;
 use crate::intake::flow_endpoint::{Request, Sent, Show};
@@ -42,6 +44,7 @@ pub(super) enum Reply {
 pub(super) struct Exchange<'a, 't> {
     pub(super) app: &'a App,
     pub(super) flow: &'a Flow,
+    pub(super) route: &'a Route,
     pub(super) request: IdempotencyKey,
     pub(super) deadline: Instant,
     pub(super) trace: &'a mut Trace<'t>,
@@ -57,7 +60,7 @@ pub(super) async fn reply(
     trace: &mut Trace<'_>,
 ) -> Result<Reply, Refusal> {
     let flow = &*route.flow;
-    let mut exchange = Exchange { app, flow, request, deadline, trace };
+    let mut exchange = Exchange { app, flow, route, request, deadline, trace };
     let read = Request::read(flow, text);
     if matches!(read, Ok(Request::Show(_) | Request::Sent(_)))
         && let Err(why) = token_signature::verify(flow.token_signature, &app.trust.signers, text)
@@ -111,7 +114,7 @@ impl Exchange<'_, '_> {
             return Ok(self.gone());
         }
         self.trace.outcome = "shown";
-        let kept = answers_so_far(self.app, draft)?;
+        let kept = answers_so_far(self.app, draft, &Customer::default())?;
         let has_draft = !kept.is_empty();
         // Whoever opens a form sees nothing of what was answered before: a sender may have given many people one token.
         let answers = if shown.is_back() { kept } else { self.flow.agents_among(&kept) };
@@ -147,7 +150,7 @@ impl Exchange<'_, '_> {
     /// Whether this form was sent before, and is not to be opened again.
     pub(super) async fn is_refused(&mut self, draft: Option<IdempotencyKey>) -> Result<bool, Refusal> {
         match (self.flow.resubmit, draft) {
-            (Resubmit::Refuse, Some(key)) => Ok(self.find(vec![key]).await?.is_some()),
+            (Resubmit::Refuse, Some(key)) => Ok(self.find(vec![key], &Customer::default()).await?.is_some()),
             _ => Ok(false),
         }
     }
@@ -172,9 +175,15 @@ impl Exchange<'_, '_> {
     pub(super) async fn unkept(&mut self, sent: &Sent<'_>, kept: DraftKept) -> Result<Option<Reply>, Refusal> {
         match kept {
             DraftKept::Kept => Ok(None),
+            DraftKept::TokenShared => {
+                flows::warn_of_sharing(self.route);
+                self.trace.outcome = "shown";
+                Ok(None)
+            }
             DraftKept::AlreadySubmitted => {
                 self.trace.outcome = "duplicate";
-                self.used(sent, sent.draft_key()).await.map(Some)
+                let key = self.find(sent.draft_key().into_iter().collect(), sent.customer()).await?;
+                self.used(sent, key).await.map(Some)
             }
             DraftKept::TooLarge => {
                 self.trace.outcome = Refusal::DraftTooLarge.code();
@@ -194,17 +203,31 @@ impl Exchange<'_, '_> {
 
     /// Lets the writer decide on the completed form. `end`: the answer to one that is taken, where it is not the usual one.
     pub(super) async fn accept(&mut self, sent: &Sent<'_>, end: Option<Value>) -> Result<Reply, Refusal> {
-        let mut form = sent.form(&self.app.catalog, self.app.clock.now());
-        form.request = Some(self.request);
-        let keys = form.keys();
+        let now = self.app.clock.now();
         let is_own = end.is_some();
-        let answer = success(end, sent.token(), keys.first().copied().filter(|_| sent.lacks_token()));
-        form.end = is_own.then(|| answer.to_string().into());
-        match flows::accept(self.app, form, self.deadline, self.trace).await? {
+        let with_end = |mut form: Form, needs_reference: bool| {
+            let keys = form.keys();
+            let reference = keys.first().copied().filter(|_| needs_reference);
+            let answer = success(end.clone(), sent.token(), reference);
+            form.request = Some(self.request);
+            form.end = is_own.then(|| answer.to_string().into());
+            (form, keys, answer)
+        };
+        let mut needs_reference = sent.lacks_token();
+        let (form, mut keys, mut answer) = with_end(sent.form(&self.app.catalog, now), needs_reference);
+        let mut accepted = flows::accept(self.app, form, self.deadline, self.trace).await?;
+        if accepted == Accepted::TokenShared {
+            flows::warn_of_sharing(self.route);
+            needs_reference = true;
+            let form;
+            (form, keys, answer) = with_end(sent.form_without_token(&self.app.catalog, now), needs_reference);
+            accepted = flows::accept(self.app, form, self.deadline, self.trace).await?;
+        }
+        match accepted {
             Accepted::New { .. } => Ok(fresh(answer)),
             Accepted::Duplicate { .. } => {
-                let key = if sent.lacks_token() { self.find(keys).await? } else { keys.first().copied() };
-                self.used(sent, key).await
+                let key = self.find(keys, sent.customer()).await?;
+                self.used_with(sent, key, needs_reference).await
             }
             Accepted::SlotRefused { why, date, time } => {
                 // Back to where the slot is chosen, with what is left (*Best Practices*). What was answered here stays.
@@ -229,7 +252,7 @@ impl Exchange<'_, '_> {
             }
             Accepted::Replayed => self.recall().await,
             // A form that was read is never one of these.
-            Accepted::DeadLetter { .. } => Err(Refusal::NotStored),
+            Accepted::DeadLetter { .. } | Accepted::TokenShared => Err(Refusal::NotStored),
         }
     }
 
@@ -260,6 +283,15 @@ impl Exchange<'_, '_> {
 
     /// The end of a form that was sent before, and is known as `key`.
     pub(super) async fn used(&mut self, sent: &Sent<'_>, key: Option<IdempotencyKey>) -> Result<Reply, Refusal> {
+        self.used_with(sent, key, sent.lacks_token()).await
+    }
+
+    async fn used_with(
+        &mut self,
+        sent: &Sent<'_>,
+        key: Option<IdempotencyKey>,
+        needs_reference: bool,
+    ) -> Result<Reply, Refusal> {
         if self.flow.resubmit == Resubmit::Refuse {
             return Ok(self.gone());
         }
@@ -268,7 +300,7 @@ impl Exchange<'_, '_> {
             None => None,
         };
         let own = own.and_then(|text| serde_json::from_str(&text).ok());
-        Ok(fresh(success(own, sent.token(), key.filter(|_| sent.lacks_token()))))
+        Ok(fresh(success(own, sent.token(), key.filter(|_| needs_reference))))
     }
 
     fn for_good(&self) -> bool {
@@ -286,8 +318,13 @@ impl Exchange<'_, '_> {
         Reply::Fresh(status, json!({"error_msg": self.flow.texts.get(why)}))
     }
 
-    pub(super) async fn find(&mut self, keys: Vec<IdempotencyKey>) -> Result<Option<IdempotencyKey>, Refusal> {
-        store(self.app, FindKey { keys, for_good: self.for_good() }, self.deadline, self.trace).await
+    pub(super) async fn find(
+        &mut self,
+        keys: Vec<IdempotencyKey>,
+        customer: &Customer,
+    ) -> Result<Option<IdempotencyKey>, Refusal> {
+        let find = FindKey { keys, customer: customer.clone(), for_good: self.for_good() };
+        store(self.app, find, self.deadline, self.trace).await
     }
 
     /// What this very request was answered before.

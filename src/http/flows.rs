@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::domain::arrival::{Arrival, Form};
 use crate::domain::flow::Stage;
+use crate::domain::ids::Customer;
 use crate::intake::IntakeError;
 use crate::intake::flow_endpoint::{Request, Sent};
 use crate::store::{Accept, Accepted, DraftKept, KeepDraft, StoreError, Timing, Transaction};
@@ -40,7 +41,7 @@ pub(super) async fn post(
         }
         Request::Show(shown) => {
             trace.outcome = "shown";
-            let answers = answers_so_far(app, shown.draft_key())?;
+            let answers = answers_so_far(app, shown.draft_key(), &Customer::default())?;
             Ok(respond::screen(&shown.screen(&answers)))
         }
         // Known in encrypted flows only.
@@ -50,10 +51,17 @@ pub(super) async fn post(
                 warn_of_tokens(route);
             }
             match sent.stage {
-                Stage::Draft | Stage::Choice => keep_draft(app, &sent, deadline, trace).await,
+                Stage::Draft | Stage::Choice => keep_draft(app, route, &sent, deadline, trace).await,
                 Stage::Final => {
                     let screen = sent.screen().to_owned();
-                    match accept(app, sent.form(&app.catalog, app.clock.now()), deadline, trace).await? {
+                    let now = app.clock.now();
+                    let mut accepted = accept(app, sent.form(&app.catalog, now), deadline, trace).await?;
+                    if accepted == Accepted::TokenShared {
+                        warn_of_sharing(route);
+                        let form = sent.form_without_token(&app.catalog, now);
+                        accepted = accept(app, form, deadline, trace).await?;
+                    }
+                    match accepted {
                         Accepted::New { .. } => Ok(respond::accepted()),
                         Accepted::Duplicate { .. } => Ok(respond::duplicate()),
                         Accepted::SlotRefused { why, date, time } => {
@@ -62,7 +70,9 @@ pub(super) async fn post(
                         }
                         Accepted::Unfit { problem } => Err(IntakeError::Unfit { screen, problem }.into()),
                         // A plain form that was read is never one of these.
-                        Accepted::DeadLetter { .. } | Accepted::Replayed => Err(Refusal::NotStored),
+                        Accepted::DeadLetter { .. } | Accepted::TokenShared | Accepted::Replayed => {
+                            Err(Refusal::NotStored)
+                        }
                     }
                 }
             }
@@ -70,13 +80,24 @@ pub(super) async fn post(
     }
 }
 
-async fn keep_draft(app: &App, sent: &Sent<'_>, deadline: Instant, trace: &mut Trace<'_>) -> Result<Answer, Refusal> {
+async fn keep_draft(
+    app: &App,
+    route: &Route,
+    sent: &Sent<'_>,
+    deadline: Instant,
+    trace: &mut Trace<'_>,
+) -> Result<Answer, Refusal> {
     let answers = answers_with(app, sent)?;
     let next = sent.next(&answers);
     let (key, draft) = sent.draft(next, &Map::new(), app.clock.now())?;
     trace.outcome = "draft";
     match store(app, KeepDraft { key, draft, request: None, for_good: false }, deadline, trace).await? {
         DraftKept::Kept => Ok(respond::screen(next)),
+        DraftKept::TokenShared => {
+            warn_of_sharing(route);
+            trace.outcome = "shown";
+            Ok(respond::screen(next))
+        }
         DraftKept::AlreadySubmitted => {
             trace.outcome = "duplicate";
             Ok(respond::duplicate())
@@ -102,7 +123,7 @@ pub(super) async fn accept(
         }
         Accepted::Duplicate { of } => (trace.submission, trace.outcome) = (*of, "duplicate"),
         Accepted::SlotRefused { why, .. } => trace.outcome = why.as_str(),
-        Accepted::Unfit { .. } | Accepted::DeadLetter { .. } | Accepted::Replayed => {}
+        Accepted::Unfit { .. } | Accepted::DeadLetter { .. } | Accepted::TokenShared | Accepted::Replayed => {}
     }
     Ok(accepted)
 }
@@ -114,6 +135,16 @@ pub(super) async fn store<T: Transaction>(
     deadline: Instant,
     trace: &mut Trace<'_>,
 ) -> Result<T::Outcome, Refusal> {
+    ask(app, change, deadline, trace).await?.map_err(|_| Refusal::NotStored)
+}
+
+/// As [`store`], with the error of a change that could not be made.
+pub(super) async fn ask<T: Transaction>(
+    app: &App,
+    change: T,
+    deadline: Instant,
+    trace: &mut Trace<'_>,
+) -> Result<Result<T::Outcome, StoreError>, Refusal> {
     let (tell, told) = oneshot::channel::<(Result<T::Outcome, StoreError>, Timing)>();
     // What waits for the writer counts as long as it waits, also where nobody waits for the answer any more.
     let share = trace.share.clone();
@@ -125,17 +156,27 @@ pub(super) async fn store<T: Transaction>(
     // Late is not the same as not stored; either way nothing was promised, and a second try is safe.
     let Ok(Ok((outcome, timing))) = timeout_at(deadline, told).await else { return Err(Refusal::NotStored) };
     trace.timing = Some(timing);
-    outcome.map_err(|_| Refusal::NotStored)
+    Ok(outcome)
 }
 
 /// Says once for each flow that its sender sets no token: two forms of one user then look alike if they say the same.
 pub(super) fn warn_of_tokens(route: &Route) {
-    if !route.told_of_tokens.swap(true, Ordering::Relaxed) {
+    if !route.told.of_no_token.swap(true, Ordering::Relaxed) {
         tracing::warn!(
             flow = %route.flow.name,
             "a form came without a flow_token of its own: set one in each flow message, so that every form is told from \
              every other; until then the user and the answers are the key, and an encrypted form has only what its last \
              screen sends"
+        );
+    }
+}
+
+/// Says once for each flow that its sender gives one token to several customers.
+pub(super) fn warn_of_sharing(route: &Route) {
+    if !route.told.of_shared_token.swap(true, Ordering::Relaxed) {
+        tracing::warn!(
+            flow = %route.flow.name,
+            "several customers use one flow_token: set one of its own in each flow message. Until then a form of this token              that names no user has only what its last screen sends"
         );
     }
 }

@@ -58,6 +58,10 @@ fn tell(accepted: &Accepted, trace: &mut Trace<'_>) {
         }
         Accepted::Duplicate { of } => trace.submission = *of,
         // Only what somebody waits for an answer to, or what can't be read, can be one of these.
-        Accepted::DeadLetter { .. } | Accepted::Replayed | Accepted::SlotRefused { .. } | Accepted::Unfit { .. } => {}
+        Accepted::DeadLetter { .. }
+        | Accepted::TokenShared
+        | Accepted::Replayed
+        | Accepted::SlotRefused { .. }
+        | Accepted::Unfit { .. } => {}
     }
 }

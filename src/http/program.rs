@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::config::RESERVE;
 use crate::domain::field::FieldProblem;
 use crate::domain::flow::Flow;
+use crate::domain::ids::Customer;
 use crate::domain::texts::TextKey;
 use crate::intake::flow_endpoint::{Sent, Show};
 
@@ -30,7 +31,7 @@ impl Exchange<'_, '_> {
         }
         self.trace.outcome = "shown";
         // Whoever opens a form sees nothing of what was answered before: a sender may have given many people one token.
-        let kept = answers_so_far(self.app, shown.draft_key())?;
+        let kept = answers_so_far(self.app, shown.draft_key(), &Customer::default())?;
         let has_draft = !kept.is_empty();
         let answers = if shown.is_back() { kept } else { self.flow.agents_among(&kept) };
         let Some(answer) = self.ask(upstream, text).await else {
@@ -57,7 +58,7 @@ impl Exchange<'_, '_> {
     ) -> Result<Reply, Refusal> {
         if let Some(key) = sent.draft_key()
             && !sent.lacks_token()
-            && self.find(vec![key]).await?.is_some()
+            && let Some(key) = self.find(vec![key], sent.customer()).await?
         {
             self.trace.outcome = "duplicate";
             return self.used(sent, Some(key)).await;

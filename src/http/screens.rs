@@ -9,7 +9,7 @@ use crate::domain::booking::{Interval, Occupancy};
 use crate::domain::calendar::{Calendar, Slot, SlotRefused};
 use crate::domain::field::Field;
 use crate::domain::flow::{Flow, Screen};
-use crate::domain::ids::{AgentName, CalendarName, FlowToken, TeamName};
+use crate::domain::ids::{AgentName, CalendarName, Customer, FlowToken, TeamName};
 use crate::domain::roster::Roster;
 use crate::domain::screen_data::Around;
 use crate::domain::submission::IdempotencyKey;
@@ -31,15 +31,19 @@ const ERROR: &str = "error_message";
 const TOKEN: &str = "flow_token";
 
 /// The answers on the screens so far, as far as they are kept.
-pub(super) fn answers_so_far(app: &App, draft: Option<IdempotencyKey>) -> Result<Map<String, Value>, Refusal> {
+pub(super) fn answers_so_far(
+    app: &App,
+    draft: Option<IdempotencyKey>,
+    customer: &Customer,
+) -> Result<Map<String, Value>, Refusal> {
     let Some(key) = draft else { return Ok(Map::new()) };
-    let kept = app.store.read().and_then(|read| read.draft(key)).map_err(|_| Refusal::NotStored)?;
+    let kept = app.store.read().and_then(|read| read.draft_of(key, customer)).map_err(|_| Refusal::NotStored)?;
     Ok(kept.and_then(|draft| serde_json::from_str(&draft.data).ok()).unwrap_or_default())
 }
 
 /// The answers so far, with those of the screen that was sent now.
 pub(super) fn answers_with(app: &App, sent: &Sent<'_>) -> Result<Map<String, Value>, Refusal> {
-    let mut answers = answers_so_far(app, sent.draft_key())?;
+    let mut answers = answers_so_far(app, sent.draft_key(), sent.customer())?;
     answers.extend(sent.answers().clone());
     Ok(answers)
 }

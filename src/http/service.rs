@@ -108,8 +108,17 @@ pub(super) struct Route {
     pub(super) keys: Option<Arc<[PrivateKey]>>,
     /// The program that says what it shows.
     pub(super) upstream: Option<Arc<Upstream>>,
-    /// Whether it was told that its sender sets no token.
-    pub(super) told_of_tokens: Arc<AtomicBool>,
+    /// What was told of its sender.
+    pub(super) told: Arc<Told>,
+}
+
+/// What the log says of a flow's sender once.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// That it sets no token.
+    pub(super) of_no_token: AtomicBool,
+    /// That it gives one token to several customers.
+    pub(super) of_shared_token: AtomicBool,
 }
 
 impl App {
@@ -136,7 +145,7 @@ impl App {
     /// listener, and of all bodies together, which stay). All that outlives a request goes on as it was.
     #[must_use]
     pub fn renewed(&self, catalog: Catalog, trust: Trust, limits: Limits) -> Self {
-        let told: HashMap<_, _> = self.flows.values().map(|route| (&route.flow.name, &route.told_of_tokens)).collect();
+        let told: HashMap<_, _> = self.flows.values().map(|route| (&route.flow.name, &route.told)).collect();
         let flows = routes(&catalog, &trust, |name| told.get(name).map(|told| Arc::clone(told)).unwrap_or_default());
         Self {
             catalog,
@@ -277,19 +286,15 @@ impl App {
     }
 }
 
-/// The flows by their paths. `told_of_tokens` says of each what was told before.
-fn routes(
-    catalog: &Catalog,
-    trust: &Trust,
-    told_of_tokens: impl Fn(&FlowName) -> Arc<AtomicBool>,
-) -> HashMap<String, Route> {
+/// The flows by their paths. `told` gives for each what was told before.
+fn routes(catalog: &Catalog, trust: &Trust, told: impl Fn(&FlowName) -> Arc<Told>) -> HashMap<String, Route> {
     let route = |flow: &Arc<Flow>| {
         // Without its keys an encrypted flow opens nothing, rather than taking plain forms.
         let keys = (flow.encryption == Encryption::Required)
             .then(|| trust.keys.get(&flow.name).cloned().unwrap_or_else(|| Arc::new([])));
         let upstream = trust.upstreams.get(&flow.name).cloned();
-        let told_of_tokens = told_of_tokens(&flow.name);
-        (flow.path.clone(), Route { flow: Arc::clone(flow), keys, upstream, told_of_tokens })
+        let told = told(&flow.name);
+        (flow.path.clone(), Route { flow: Arc::clone(flow), keys, upstream, told })
     };
     catalog.flows.values().map(route).collect()
 }

@@ -3,6 +3,8 @@
 //! Anything but a 200 makes Meta send a whole batch again for days (*Create a webhook endpoint*): only a wrong signature,
 //! a body that is no JSON, and a store that can't commit get anything else.
 
+mod apart;
+
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
@@ -73,7 +75,11 @@ pub(super) async fn post(
         statuses: delivery.statuses,
     };
     if !receive.is_empty() {
-        let received = super::flows::store(app, receive, deadline, trace).await?;
+        let received = match super::flows::ask(app, receive, deadline, trace).await? {
+            Ok(received) => received,
+            Err(error) if error.is_of_one_change() => apart::take(app, &bytes, deadline, trace).await?,
+            Err(_) => return Err(Refusal::NotStored),
+        };
         received.accepted.iter().for_each(|accepted| tell(accepted, trace));
         received.events.into_iter().for_each(tell_event);
     }
@@ -94,7 +100,7 @@ fn tell(accepted: &Accepted, trace: &mut Trace<'_>) {
             tracing::warn!(job.id = job.get(), "a message can't be read: see `flowgate dead list`");
         }
         // Only what somebody waits for an answer to can be one of these.
-        Accepted::Replayed | Accepted::SlotRefused { .. } | Accepted::Unfit { .. } => {}
+        Accepted::TokenShared | Accepted::Replayed | Accepted::SlotRefused { .. } | Accepted::Unfit { .. } => {}
     }
 }
 

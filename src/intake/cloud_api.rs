@@ -39,6 +39,8 @@ pub struct Delivery {
     pub health_events: Vec<HealthEvent>,
     /// Updates of other fields, without messages.
     pub other_updates: u64,
+    /// Where they are asked for, the letters that arrivals would become, in order.
+    letters: Option<Vec<Unreadable>>,
 }
 
 /// Reads a body that Meta signed.
@@ -46,8 +48,20 @@ pub struct Delivery {
 /// # Errors
 /// [`IntakeError`] for a body that is no JSON object. Whatever is wrong further inside becomes a dead letter.
 pub fn read(catalog: &Catalog, body: &[u8]) -> Result<Delivery, IntakeError> {
+    read_into(Delivery::default(), catalog, body)
+}
+
+/// Reads a body as [`read`] does, and makes a letter of each of its arrivals, in order: for those that can't be taken.
+///
+/// # Errors
+/// As [`read`].
+pub fn letters(catalog: &Catalog, body: &[u8]) -> Result<Vec<Unreadable>, IntakeError> {
+    let delivery = Delivery { letters: Some(Vec::new()), ..Delivery::default() };
+    Ok(read_into(delivery, catalog, body)?.letters.unwrap_or_default())
+}
+
+fn read_into(mut delivery: Delivery, catalog: &Catalog, body: &[u8]) -> Result<Delivery, IntakeError> {
     let fields = object(body)?;
-    let mut delivery = Delivery::default();
     let Some(entries) = fields.items("entry") else {
         let whole = std::str::from_utf8(body).unwrap_or_default();
         delivery.unreadable("entry is no array", whole.to_owned());
@@ -115,8 +129,13 @@ impl Delivery {
         }
         for message in messages {
             match context.message(catalog, message) {
-                Found::Form(form) => self.arrivals.push(Arrival::Form(form)),
-                Found::Unreadable(unreadable) => self.arrivals.push(Arrival::Unreadable(unreadable)),
+                Found::Form(form) => {
+                    if let Some(letters) = &mut self.letters {
+                        letters.push(context.kept(message, form.submission.message_id.as_ref(), "", None));
+                    }
+                    self.arrivals.push(Arrival::Form(form));
+                }
+                Found::Unreadable(unreadable) => self.keep(unreadable),
                 Found::Other => self.other_messages += 1,
             }
         }
@@ -143,12 +162,9 @@ impl Delivery {
                 let fields = Fields::of(message.get()).unwrap_or_default();
                 match context.is_echo(&fields) {
                     true => self.other_messages += 1,
-                    false => self.arrivals.push(Arrival::Unreadable(Box::new(context.kept(
-                        message,
-                        message_id(&fields).as_ref(),
-                        &reason,
-                        None,
-                    )))),
+                    false => {
+                        self.keep(Box::new(context.kept(message, message_id(&fields).as_ref(), &reason, None)));
+                    }
                 }
             }
         }
@@ -159,7 +175,14 @@ impl Delivery {
     fn unreadable(&mut self, reason: &str, payload: String) {
         let unreadable =
             Unreadable { message_key: None, elsewhere: Vec::new(), join: None, reason: reason.to_owned(), payload };
-        self.arrivals.push(Arrival::Unreadable(Box::new(unreadable)));
+        self.keep(Box::new(unreadable));
+    }
+
+    fn keep(&mut self, unreadable: Box<Unreadable>) {
+        if let Some(letters) = &mut self.letters {
+            letters.push(Unreadable { elsewhere: Vec::new(), join: None, ..Unreadable::clone(&unreadable) });
+        }
+        self.arrivals.push(Arrival::Unreadable(unreadable));
     }
 }
 
@@ -280,9 +303,9 @@ impl<'a> Context<'a> {
         let key_in = |flow: &Flow| usable.as_ref().map(|token| IdempotencyKey::of_token(&flow.name, token));
         let others = catalog.flows.values().filter(|other| flow.is_none_or(|flow| flow.name != other.name));
         // A form without a usable token that ended at its flow's own path says so in what its last answer put in.
-        let ended = data.get(IdempotencyKey::REFERENCE).and_then(Value::as_str).filter(|_| usable.is_none());
+        let ended = data.get(IdempotencyKey::REFERENCE).and_then(Value::as_str);
         let ended = ended.and_then(IdempotencyKey::from_reference);
-        let elsewhere = others.filter_map(|other| key_in(other)).chain(ended).collect();
+        let elsewhere: Vec<IdempotencyKey> = others.filter_map(|other| key_in(other)).collect();
         let mut submission = Submission {
             flow: match flow.or_else(|| catalog.flows.values().next().map(AsRef::as_ref)) {
                 Some(flow) => flow.name.clone(),
@@ -300,12 +323,15 @@ impl<'a> Context<'a> {
         };
         let Some(flow) = flow else {
             let reason = "no flow of the config claims it: give one a `webhook` rule that fits";
-            return self.unreadable(message, id, reason, Some((elsewhere, Box::new(submission))));
+            let known = elsewhere.into_iter().chain(ended.filter(|_| usable.is_none())).collect();
+            return self.unreadable(message, id, reason, Some((known, Box::new(submission))));
         };
         submission.problems = flow.problems(None, data).iter().map(ToString::to_string).collect();
         Found::Form(Box::new(Form {
             form_key: key_in(flow),
             message_key: id.map(IdempotencyKey::of_message),
+            former_key: None,
+            reference: ended,
             elsewhere,
             draft_key: IdempotencyKey::of_draft(&flow.name, submission.flow_token.as_ref(), &submission.customer)
                 .filter(|_| flow.has_drafts()),
@@ -318,7 +344,6 @@ impl<'a> Context<'a> {
         }))
     }
 
-    /// A message that is kept with all that is needed to read it again.
     fn unreadable(
         &self,
         message: &RawValue,
@@ -329,6 +354,7 @@ impl<'a> Context<'a> {
         Found::Unreadable(Box::new(self.kept(message, id, reason, known)))
     }
 
+    /// A message that is kept with all that is needed to read it again.
     fn kept(
         &self,
         message: &RawValue,
@@ -353,11 +379,9 @@ impl<'a> Context<'a> {
     /// Who sent the message: by number, by business-scoped id, or both (*Business-scoped user IDs*).
     fn customer(&self, message: &Fields<'_>) -> Customer {
         let contact = self.contact(message);
-        let kept = |text: Option<String>| text.filter(|text| !text.is_empty()).map(Box::from);
-        Customer {
-            id: kept(message.text("from_user_id").or_else(|| contact?.id.clone())),
-            phone: kept(message.text("from").or_else(|| contact?.number.clone())),
-        }
+        let id = message.text("from_user_id").or_else(|| contact?.id.clone());
+        let phone = message.text("from").or_else(|| contact?.number.clone());
+        Customer::new(id.as_deref(), phone.as_deref())
     }
 
     /// The contact of the message's sender: one that shares its number or id or, where there is only one, that one, unless

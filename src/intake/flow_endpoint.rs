@@ -197,26 +197,46 @@ impl<'a> Sent<'a> {
         self.token.as_ref()
     }
 
+    /// Who fills it in, as far as the request names them.
+    #[must_use]
+    pub const fn customer(&self) -> &Customer {
+        &self.customer
+    }
+
+    /// The completed form, as one whose token is known to be no one customer's: its answers are what it is known by.
+    #[must_use]
+    pub fn form_without_token(&self, catalog: &Catalog, now: Timestamp) -> Form {
+        let [form_key, former_key] = self.keys_of_answers(now);
+        Form { form_key, former_key, draft_key: None, ..self.form(catalog, now) }
+    }
+
+    /// The keys of a form that no token tells from others.
+    fn keys_of_answers(&self, now: Timestamp) -> [Option<IdempotencyKey>; 2] {
+        let flow = &self.flow.name;
+        if !self.customer.is_unknown() {
+            return [Some(IdempotencyKey::of_answers(flow, self.screen(), &self.customer, &self.text)), None];
+        }
+        let press = |span| Some(IdempotencyKey::of_press(flow, self.screen(), &self.text, span));
+        let span = now.as_millis() / PRESSES.get().max(1);
+        // A press just before the turn of a span is still known after it.
+        [press(span), press(span.saturating_sub(1))]
+    }
+
     /// The completed form.
     #[must_use]
     pub fn form(&self, catalog: &Catalog, now: Timestamp) -> Form {
-        let draft_key = self.draft_key();
         let encrypted = self.flow.encryption == Encryption::Required;
-        let press = |span| IdempotencyKey::of_press(&self.flow.name, self.screen(), &self.text, span);
-        let span = now.as_millis() / PRESSES.get().max(1);
-        let (form_key, elsewhere) = match self.token.as_ref().filter(|token| token.usable()) {
-            Some(token) => (IdempotencyKey::of_token(&self.flow.name, token), Vec::new()),
-            // A press just before the turn of a span is still known after it.
-            None if encrypted => (press(span), vec![press(span.saturating_sub(1))]),
-            None => {
-                (IdempotencyKey::of_answers(&self.flow.name, self.screen(), &self.customer, &self.text), Vec::new())
-            }
+        let [form_key, former_key] = match self.token.as_ref().filter(|token| token.usable()) {
+            Some(token) => [Some(IdempotencyKey::of_token(&self.flow.name, token)), None],
+            None => self.keys_of_answers(now),
         };
         Form {
-            form_key: Some(form_key),
+            form_key,
             message_key: None,
-            elsewhere,
-            draft_key,
+            former_key,
+            reference: None,
+            elsewhere: Vec::new(),
+            draft_key: self.draft_key(),
             asks: catalog.asks(self.flow),
             request: None,
             end: None,

@@ -158,6 +158,8 @@ impl Door {
         Some(Form {
             form_key: None,
             message_key: Some(key),
+            former_key: None,
+            reference: None,
             elsewhere: Vec::new(),
             draft_key: None,
             asks: catalog.asks(flow),
@@ -222,7 +224,7 @@ impl Message {
     /// `messageBody`.
     fn keyed(fields: &Fields<'_>) -> Self {
         let key = fields.object("key");
-        let message = fields.object("message");
+        let message = unwrapped(fields.object("message"));
         let extended = message.object("extendedTextMessage").text("text");
         let remote = key.text("remoteJid").unwrap_or_default();
         let others = ["cleanedSenderPn", "senderPn", "remoteJidAlt", "senderLid"].map(|name| key.text(name));
@@ -237,6 +239,18 @@ impl Message {
             sent_at: seconds(fields, "messageTimestamp"),
         }
     }
+}
+
+/// The message within those that only say how it is shown: in a chat whose messages disappear, or once.
+fn unwrapped(mut message: Fields<'_>) -> Fields<'_> {
+    const WRAPPERS: [&str; 4] =
+        ["ephemeralMessage", "viewOnceMessage", "viewOnceMessageV2", "viewOnceMessageV2Extension"];
+    // One may stand in the other.
+    for _ in WRAPPERS {
+        let Some(wrapper) = WRAPPERS.into_iter().find(|name| message.get(name).is_some()) else { break };
+        message = message.object(wrapper).object("message");
+    }
+    message
 }
 
 fn is_true(fields: &Fields<'_>, name: &str) -> bool {
@@ -256,19 +270,20 @@ fn is_private(address: &str) -> bool {
 
 /// Who wrote, from their addresses: `4915…@s.whatsapp.net` (`@c.us`) is a number, `…@lid` an id that stands for one.
 fn customer(addresses: &[&str]) -> Customer {
-    let mut customer = Customer::default();
+    let (mut id, mut phone) = (None, None);
     for address in addresses {
         let (user, server) = address.split_once('@').unwrap_or((address, ""));
-        // `4915…:12@…` names one of the user's devices.
+        // `4915…:12@…` names one of the user's devices. `+` is written by some versions.
         let user = user.split(':').next().unwrap_or_default();
-        let is_number = user.len() >= 5 && user.bytes().all(|byte| byte.is_ascii_digit());
+        let digits = user.strip_prefix('+').unwrap_or(user);
+        let is_number = digits.len() >= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
         if server == "lid" && !user.is_empty() {
-            customer.id.get_or_insert_with(|| format!("{user}@lid").into());
+            id.get_or_insert_with(|| format!("{user}@lid"));
         } else if is_number {
-            customer.phone.get_or_insert_with(|| user.into());
+            phone.get_or_insert(user);
         }
     }
-    customer
+    Customer::new(id.as_deref(), phone)
 }
 
 /// Whether `hex` is the HMAC-SHA512 of `body`, in constant time.

@@ -1,8 +1,8 @@
 //! Taking submissions: the duplicate, the slot and the job of each, decided in one transaction.
 //!
 //! One webhook body may carry a thousand messages: all of them are one [`Accept`]. What the keys are is decided in
-//! `crate::domain::submission`, what they remember in [`super::keys`], whether a slot is free in
-//! `crate::domain::booking`.
+//! `crate::domain::submission`, what they remember in [`super::keys`], what is
+//! a copy in [`super::known`], whether a slot is free in `crate::domain::booking`.
 
 use std::sync::Arc;
 
@@ -14,13 +14,14 @@ use crate::domain::arrival::{Arrival, Form, Unreadable};
 use crate::domain::calendar::{Calendar, Slot, SlotRefused};
 use crate::domain::draft;
 use crate::domain::field::FieldProblem;
-use crate::domain::ids::{BookingId, Customer, JobId, SubmissionId};
+use crate::domain::ids::{BookingId, JobId, SubmissionId};
 use crate::domain::job::{DeadLetter, Job, JobKind, JobState};
-use crate::domain::submission::{IdempotencyKey, Submission};
+use crate::domain::submission::{Channel, IdempotencyKey, Submission};
 use crate::domain::time::Timestamp;
 
 use super::batch::{Batch, Transaction};
 use super::keys::{Hit, Log, Span};
+use super::known::{self, Known, New};
 use super::{RowProblem, StoreError, announce, answers, bookings, codec, drafts, ends, jobs, joins, schedule};
 
 /// Takes what one request brought.
@@ -66,6 +67,8 @@ pub enum Accepted {
         /// Its job.
         job: JobId,
     },
+    /// Not taken: several customers use its token, and it does not name its own. It is to come as one without a token.
+    TokenShared,
     /// Nothing was done: the encrypted request that brought it was answered before, and gets that answer again.
     Replayed,
 }
@@ -123,15 +126,32 @@ pub(super) fn accept(batch: &mut Batch<'_, '_>, form: &Form, carrier: Option<Job
     }
     // A message that is read again is known by its own key: that one is no duplicate of itself.
     let message_key = form.message_key.filter(|_| carrier.is_none());
-    if let Some(hit) = message_of(batch, message_key)? {
-        return Ok(duplicate(hit));
+    match message_of(batch, message_key)? {
+        // A gateway tells of one message in several events, of which the first may lack what makes it a form.
+        None => {}
+        Some(Hit::Message) if form.submission.channel == Channel::Gateway => {}
+        Some(hit) => return Ok(duplicate(hit)),
     }
-    if let Some(hit) = known_form(batch, form)? {
-        return joins::join(batch, hit, &form.submission, form.message_key);
-    }
+    let new = match known::recognize(batch, form)? {
+        Known::Copy(id) => return joins::join(batch, id, &form.submission, form.message_key),
+        Known::Shared => return Ok(Accepted::TokenShared),
+        Known::New(new) => new,
+    };
     let mut whole = form.submission.clone();
-    if let Some(earlier) = earlier_screens(batch, form.draft_key)? {
+    let draft = match form.draft_key {
+        Some(key) => drafts::of(batch, key, &whole.customer, new.shared.is_some())?,
+        None => None,
+    };
+    if let Some((_, earlier)) = &draft {
         whole.data = draft::merge(&earlier.data, &whole.data);
+    }
+    let unclaimed = match &new.beside {
+        Some(beside) => joins::unclaimed(batch, beside, &whole, form.draft_key.is_some())?,
+        None => None,
+    };
+    if let Some(unclaimed) = &unclaimed {
+        whole.data = draft::merge(&unclaimed.data, &whole.data);
+        whole.problems.extend(unclaimed.doubt.map(str::to_owned));
     }
     let place = match form.asks.as_ref().map(|asks| asks.wish(&whole.data, form.answerable)) {
         None | Some(Ok(None)) => Place::None,
@@ -148,7 +168,20 @@ pub(super) fn accept(batch: &mut Batch<'_, '_>, form: &Form, carrier: Option<Job
             Err(why) => Place::Lost(why),
         },
     };
-    write(batch, form, whole, place)
+    let copy = unclaimed.and_then(|unclaimed| unclaimed.copy);
+    write(batch, form, Taken { whole, place, new, draft: draft.map(|(key, _)| key), copy })
+}
+
+/// A form that was decided to be taken.
+struct Taken {
+    /// With the fields of its earlier screens.
+    whole: Submission,
+    place: Place,
+    new: New,
+    /// Key of the draft with its earlier screens.
+    draft: Option<IdempotencyKey>,
+    /// Key of the row that holds its answers beside another customer's submission.
+    copy: Option<(u64, u64)>,
 }
 
 /// What became of the slot that a form asks for.
@@ -161,8 +194,9 @@ enum Place {
     Lost(SlotRefused),
 }
 
-/// Writes a form that was decided to be taken. `whole`: with the fields of its earlier screens.
-fn write(batch: &mut Batch<'_, '_>, form: &Form, whole: Submission, place: Place) -> Result<Accepted, StoreError> {
+/// Writes a form that was decided to be taken.
+fn write(batch: &mut Batch<'_, '_>, form: &Form, taken: Taken) -> Result<Accepted, StoreError> {
+    let Taken { whole, place, new, draft, copy } = taken;
     let submission = batch.memory.counters.next_submission();
     let (booking, conflict) = match place {
         Place::Free(calendar, slot) => (Some(bookings::book(batch, &calendar, &slot, submission)?), None),
@@ -172,12 +206,19 @@ fn write(batch: &mut Batch<'_, '_>, form: &Form, whole: Submission, place: Place
     let job = schedule(batch, JobKind::Process, submission)?;
     let row =
         StoredSubmission { received_at: batch.now, stamp: batch.expiry, job, booking, conflict, submission: whole };
-    if let Some(key) = form.draft_key {
+    if let Some(key) = draft {
         // The submission carries it on.
         drafts::remove(batch, key.as_bytes())?;
     }
+    if let Some(key) = copy {
+        batch.tables.joins.remove(key)?;
+    }
     batch.tables.submissions.insert(submission.get(), codec::encode(&row)?.as_slice())?;
-    if let Some(key) = form.form_key {
+    if let Some(key) = new.shared {
+        learn(batch, Log::Token, key.of_many(), None)?;
+        drafts::remove_unnamed(batch, key)?;
+    }
+    for key in new.keys {
         let row = learn(batch, Log::Token, key, Some(submission))?;
         if let Some(end) = &form.end {
             // In the same commit: a second press at once, or after a crash, finds the end wherever it finds the form.
@@ -192,27 +233,17 @@ fn write(batch: &mut Batch<'_, '_>, form: &Form, whole: Submission, place: Place
     Ok(Accepted::New { submission, job, booking })
 }
 
-/// The form's earlier screens.
-fn earlier_screens(batch: &Batch<'_, '_>, key: Option<IdempotencyKey>) -> Result<Option<draft::Draft>, StoreError> {
-    match key {
-        Some(key) => drafts::find(batch, key),
-        None => Ok(None),
-    }
-}
-
 /// Keeps a message of which nothing can be made as a dead letter, once.
 fn keep_unreadable(batch: &mut Batch<'_, '_>, message: &Unreadable) -> Result<Accepted, StoreError> {
     if let Some(hit) = message_of(batch, message.message_key)? {
         return Ok(duplicate(hit));
     }
-    if let Some(later) = &message.join {
-        let hit = match find(batch, Span::Form, &message.elsewhere)? {
-            None => late_for(batch, &message.elsewhere, message.message_key, &later.customer)?,
-            hit => hit,
-        };
-        if let Some(hit) = hit {
-            return joins::join(batch, hit, later, message.message_key);
-        }
+    // Meta sends a message again for days; one without an id can be told from nothing for as long.
+    let span = if message.message_key.is_some() { Span::Message } else { Span::Form };
+    if let Some(later) = &message.join
+        && let Some(id) = known::echo(batch, span, &message.elsewhere, &later.customer)?
+    {
+        return joins::join(batch, id, later, message.message_key);
     }
     let job = batch.memory.counters.next_job();
     let row = Job {
@@ -243,48 +274,6 @@ fn schedule(batch: &mut Batch<'_, '_>, kind: JobKind, submission: SubmissionId) 
     schedule::write(batch, id, &job)?;
     schedule::insert(batch, None, job.due_at, id)?;
     Ok(id)
-}
-
-/// The form that `form` is once more. What came as a message may be the one that follows a form which ended at its flow's path.
-/// Meta sends that one for days: it is awaited as long as messages come, and not only as long as the same token means the same
-/// form. So late, it is the same only in the flow that claims the message or, without a token, where its reference says so.
-fn known_form(batch: &Batch<'_, '_>, form: &Form) -> Result<Option<Hit>, StoreError> {
-    let span = if form.for_good { Span::Message } else { Span::Form };
-    if let Some(hit) = find(batch, span, &form.keys())? {
-        return Ok(Some(hit));
-    }
-    let late = form.form_key.as_ref().map_or(form.elsewhere.as_slice(), std::slice::from_ref);
-    late_for(batch, late, form.message_key, &form.submission.customer)
-}
-
-/// The form under one of `keys` that still waits for the message that follows it.
-fn late_for(
-    batch: &Batch<'_, '_>,
-    keys: &[IdempotencyKey],
-    message_key: Option<IdempotencyKey>,
-    customer: &Customer,
-) -> Result<Option<Hit>, StoreError> {
-    for key in keys.iter().filter(|_| message_key.is_some()) {
-        // One form may have had its message, and another one that knows the same token still wait for it.
-        let hit = find(batch, Span::Message, std::slice::from_ref(key))?;
-        if let Some(Hit::Submission(id)) = hit
-            && joins::waits_for_message(batch, id, customer)?
-        {
-            return Ok(hit);
-        }
-    }
-    Ok(None)
-}
-
-/// The form that is known under one of `keys`, taken within `span`.
-pub(super) fn find(batch: &Batch<'_, '_>, span: Span, keys: &[IdempotencyKey]) -> Result<Option<Hit>, StoreError> {
-    for key in keys {
-        match batch.memory.keys.find(batch.tables, &batch.memory.counters, span, key, batch.expiry)? {
-            None | Some(Hit::Message) => {}
-            hit => return Ok(hit),
-        }
-    }
-    Ok(None)
 }
 
 /// What a message with this key became.

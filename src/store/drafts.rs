@@ -8,6 +8,7 @@ use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::draft::{self, Draft};
+use crate::domain::ids::{Customer, Likeness};
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::Timestamp;
 
@@ -15,7 +16,7 @@ use super::batch::{Batch, Transaction};
 use super::codec::{self, Row};
 use super::keys::Span;
 use super::retention::{self, Queue};
-use super::{StoreError, accept, announce, answers};
+use super::{StoreError, announce, answers, known};
 
 /// Bytes of one draft at the most: a sender gone wild must not fill the disk.
 const DRAFT_BYTES_MAX: usize = 1 << 20;
@@ -27,6 +28,8 @@ pub enum DraftKept {
     Kept,
     /// The form was submitted already: there is nothing to add to.
     AlreadySubmitted,
+    /// They are not: several customers use the token, and the screen does not name its own.
+    TokenShared,
     /// Nothing was done: the encrypted request that brought it was answered before, and gets that answer again.
     Replayed,
     /// All screens together would be larger than is kept. What was there stays.
@@ -108,6 +111,45 @@ pub(super) fn remove(batch: &mut Batch<'_, '_>, key: &[u8; 16]) -> Result<(), St
     Ok(())
 }
 
+/// The draft of `customer` under `key`, and the key that it is under. Another customer's is never given. `is_shared`: several
+/// customers use the key, so an unnamed one is nobody's.
+pub(super) fn of(
+    batch: &Batch<'_, '_>,
+    key: IdempotencyKey,
+    customer: &Customer,
+    is_shared: bool,
+) -> Result<Option<(IdempotencyKey, Draft)>, StoreError> {
+    own(key, customer, is_shared, |key| find(batch, key))
+}
+
+/// As [`of`], by any look-up of drafts.
+pub(super) fn own(
+    key: IdempotencyKey,
+    customer: &Customer,
+    is_shared: bool,
+    find: impl Fn(IdempotencyKey) -> Result<Option<Draft>, StoreError>,
+) -> Result<Option<(IdempotencyKey, Draft)>, StoreError> {
+    for own in key.of_customer_names(customer) {
+        if let Some(draft) = find(own)? {
+            return Ok(Some((own, draft)));
+        }
+    }
+    let found = find(key)?.filter(|draft| match draft.customer.compare(customer) {
+        Likeness::Same => true,
+        Likeness::Different => false,
+        Likeness::Unknown => !is_shared,
+    });
+    Ok(found.map(|draft| (key, draft)))
+}
+
+/// Takes away the draft under a key that several customers use, unless it names its own.
+pub(super) fn remove_unnamed(batch: &mut Batch<'_, '_>, key: IdempotencyKey) -> Result<(), StoreError> {
+    match find(batch, key)? {
+        Some(draft) if draft.customer.is_unknown() => remove(batch, key.as_bytes()),
+        _ => Ok(()),
+    }
+}
+
 /// Whether it is told already that the user of a draft has left it, and they have not gone on since.
 pub(super) fn was_told(batch: &Batch<'_, '_>, key: &[u8; 16]) -> Result<bool, StoreError> {
     Ok(batch.tables.abandoned.get(key)?.is_some())
@@ -145,13 +187,26 @@ impl Transaction for KeepDraft {
         if answers::is_answered(batch, self.request)? {
             return Ok(DraftKept::Replayed);
         }
-        let span = if self.for_good { Span::Message } else { Span::Form };
-        if accept::find(batch, span, &[self.key])?.is_some() {
+        let customer = &self.draft.customer;
+        let is_shared = known::is_shared(batch, self.key)?;
+        if is_shared && customer.is_unknown() {
+            return Ok(DraftKept::TokenShared);
+        }
+        if known::key_of(batch, Span::of_form(self.for_good), &[self.key], customer)?.is_some() {
             return Ok(DraftKept::AlreadySubmitted);
         }
         let mut draft = self.draft.clone();
         draft.updated_at = batch.now;
-        if let Some(earlier) = find(batch, self.key)? {
+        let earlier = of(batch, self.key, customer, is_shared)?;
+        let key = match &earlier {
+            Some((key, _)) => *key,
+            // The key itself is another customer's.
+            None if is_shared || find(batch, self.key)?.is_some() => {
+                self.key.of_customer_names(customer).next().unwrap_or(self.key)
+            }
+            None => self.key,
+        };
+        if let Some((_, earlier)) = earlier {
             draft.data = draft::merge(&earlier.data, &draft.data);
             // Whoever opens a form or goes back does not say who they are.
             if draft.customer.name().is_none() {
@@ -161,7 +216,7 @@ impl Transaction for KeepDraft {
         if draft.data.len() > DRAFT_BYTES_MAX {
             return Ok(DraftKept::TooLarge);
         }
-        write(batch, self.key, draft)?;
+        write(batch, key, draft)?;
         Ok(DraftKept::Kept)
     }
 }

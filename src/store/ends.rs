@@ -6,17 +6,20 @@
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::ids::Customer;
 use crate::domain::submission::IdempotencyKey;
 
 use super::batch::{Batch, Transaction};
 use super::keys::{KeyRow, Span};
-use super::{StoreError, accept, codec};
+use super::{StoreError, codec, known};
 
-/// Which of some keys is remembered.
+/// The key, of several or derived from them, under which a customer's form is remembered.
 #[derive(Debug)]
 pub struct FindKey {
     /// Keys of forms, in order.
     pub keys: Vec<IdempotencyKey>,
+    /// Customer whose form it is to be.
+    pub customer: Customer,
     /// As [`crate::domain::arrival::Form::for_good`].
     pub for_good: bool,
 }
@@ -43,13 +46,7 @@ impl Transaction for FindKey {
     type Outcome = Option<IdempotencyKey>;
 
     fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<Option<IdempotencyKey>, StoreError> {
-        for key in &self.keys {
-            let span = if self.for_good { Span::Message } else { Span::Form };
-            if accept::find(batch, span, &[*key])?.is_some() {
-                return Ok(Some(*key));
-            }
-        }
-        Ok(None)
+        known::key_of(batch, Span::of_form(self.for_good), &self.keys, &self.customer)
     }
 }
 

@@ -125,6 +125,7 @@ impl Transaction for FinishMessage {
             Accepted::SlotRefused { .. }
             | Accepted::Unfit { .. }
             | Accepted::DeadLetter { .. }
+            | Accepted::TokenShared
             | Accepted::Replayed => None,
         };
         succeed(&mut job, &self.attempt);

@@ -1,7 +1,7 @@
 //! What arrives later for a submission that is there already: the message that follows a form which ended at its flow's path,
 //! a copy with other answers. Kept beside the submission, which stays as it was taken.
 //!
-//! That it is the same form is decided in [`super::accept`].
+//! That it is the same form is decided in [`super::known`].
 
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
@@ -12,12 +12,13 @@ use crate::domain::time::Timestamp;
 
 use super::accept::{self, Accepted, StoredSubmission};
 use super::batch::Batch;
-use super::keys::{Hit, Log};
+use super::keys::Log;
+use super::known::Beside;
 use super::{StoreError, announce, codec, leads, receipts};
 
-/// Later arrivals kept for one submission at the most: a sender gone wild must not fill the disk. The first message that
-/// follows a form is kept whatever came before it.
-const JOINS_MAX: usize = 16;
+/// Maximum of later arrivals kept for one customer of a submission: a sender gone wild must not fill the disk. The first
+/// message that follows a form is kept whatever came before it.
+pub(super) const JOINS_MAX: usize = 16;
 
 /// What arrived later for a submission that was there already.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,11 +38,10 @@ pub struct Join {
 /// Notes what a later arrival brings that the first one did not.
 pub(super) fn join(
     batch: &mut Batch<'_, '_>,
-    hit: Hit,
+    id: SubmissionId,
     later: &Submission,
     message_key: Option<IdempotencyKey>,
 ) -> Result<Accepted, StoreError> {
-    let Hit::Submission(id) = hit else { return Ok(accept::duplicate(hit)) };
     // Retention may be shorter than the memory of keys.
     if let Some(first) = find(batch, id)? {
         let differs = !same_json(&first.submission.data, &later.data);
@@ -55,26 +55,64 @@ pub(super) fn join(
     Ok(Accepted::Duplicate { of: Some(id) })
 }
 
-/// Whether a form of this `customer` ended at its flow's path and the message that follows has not come. Of one that retention
-/// took meanwhile nobody knows: what comes then is taken as a form of its own, since joined to nothing it would be lost.
-pub(super) fn waits_for_message(
+/// Answers that a customer gave at the flow's own path, where nothing named them, under a key that another customer used too.
+#[derive(Debug)]
+pub(super) struct Unclaimed {
+    /// The fields: JSON text.
+    pub(super) data: Box<str>,
+    /// Key of the row that holds them beside the other customer's submission.
+    pub(super) copy: Option<(u64, u64)>,
+    /// Why they may be incomplete, or somebody else's.
+    pub(super) doubt: Option<&'static str>,
+}
+
+const AMBIGUOUS: &str = "several customers answered under this flow_token: these answers may be another customer's";
+const MISSING: &str = "another customer submitted this flow_token before: the answers of this one were not kept";
+
+/// The answers that belong to `later`, a message which brings only what the last answer put in. `has_drafts`: its flow has
+/// several screens.
+pub(super) fn unclaimed(
     batch: &Batch<'_, '_>,
-    id: SubmissionId,
-    customer: &Customer,
-) -> Result<bool, StoreError> {
-    let Some(first) = find(batch, id)? else { return Ok(false) };
-    let has_come = || Ok::<_, StoreError>(of(batch, id)?.iter().any(|join| join.message_id.is_some()));
-    let may_be_theirs = !first.submission.customer.differs_from(customer);
-    let has_one = matches!(first.submission.channel, Channel::Webhook | Channel::Gateway);
-    Ok(!has_one && may_be_theirs && !has_come()?)
+    beside: &Beside,
+    later: &Submission,
+    has_drafts: bool,
+) -> Result<Option<Unclaimed>, StoreError> {
+    let first = &beside.first.submission;
+    if !later.channel.is_message() || first.channel.is_message() || !first.customer.is_unknown() {
+        return Ok(None);
+    }
+    if beside.same_answers {
+        return Ok(Some(Unclaimed { data: first.data.clone(), copy: None, doubt: None }));
+    }
+    let mut copies = Vec::new();
+    for (number, join) in rows(batch, beside.id)? {
+        if let Some(data) = join.differing.filter(|_| join.customer.is_unknown() && join.message_id.is_none()) {
+            copies.push((number, data));
+        }
+    }
+    let is_ambiguous = copies.len() > 1;
+    if let Some((number, data)) = copies.iter().find(|(_, data)| fit(data, &later.data)).cloned() {
+        let doubt = is_ambiguous.then_some(AMBIGUOUS);
+        return Ok(Some(Unclaimed { data, copy: Some((beside.id.get(), number)), doubt }));
+    }
+    // A copy that equals the first form leaves no row. On a flow of several screens every copy has one: its last screen alone is
+    // less than the first form, so without a row this customer was not asked for more than the first screen.
+    Ok(Some(match has_drafts {
+        true => Unclaimed { data: "{}".into(), copy: None, doubt: Some(MISSING) },
+        false => Unclaimed { data: first.data.clone(), copy: None, doubt: (!copies.is_empty()).then_some(AMBIGUOUS) },
+    }))
 }
 
 /// What arrived later for `id`, in order.
 pub(super) fn of(batch: &Batch<'_, '_>, id: SubmissionId) -> Result<Vec<Join>, StoreError> {
+    Ok(rows(batch, id)?.into_iter().map(|(_, join)| join).collect())
+}
+
+fn rows(batch: &Batch<'_, '_>, id: SubmissionId) -> Result<Vec<(u64, Join)>, StoreError> {
     let rows = batch.tables.joins.range((id.get(), 0)..=(id.get(), u64::MAX))?;
     rows.map(|row| {
         let (key, bytes) = row?;
-        codec::decode(key.value(), bytes.value())
+        Ok((key.value().1, codec::decode(key.value(), bytes.value())?))
     })
     .collect()
 }
@@ -95,7 +133,9 @@ fn note(
     later: &Submission,
     differs: bool,
 ) -> Result<(), StoreError> {
-    let before = of(batch, id)?;
+    let before = rows(batch, id)?;
+    let number = before.last().map_or(0, |(number, _)| *number).saturating_add(1);
+    let before: Vec<Join> = before.into_iter().map(|(_, join)| join).collect();
     let join = Join {
         at: batch.now,
         channel: later.channel,
@@ -107,13 +147,18 @@ fn note(
         return Ok(());
     }
     let is_first_message = join.message_id.is_some() && before.iter().all(|known| known.message_id.is_none());
-    if before.len() >= JOINS_MAX && !is_first_message {
-        tracing::debug!(submission.id = id.get(), "more differing copies than are kept for one submission");
+    // All of them are of one customer, but for those that do not say whose they are.
+    let of_same = before.iter().filter(|known| known.customer.is_unknown() == join.customer.is_unknown());
+    if of_same.count() >= JOINS_MAX && !is_first_message {
+        tracing::warn!(
+            submission.id = id.get(),
+            maximum = JOINS_MAX,
+            "more copies of a submission than are kept: this one is acknowledged, and not kept beside it"
+        );
         return Ok(());
     }
     let mut known = before.iter().map(|join| &join.customer).chain([&first.submission.customer]);
     let was_known = known.any(|customer| !customer.is_unknown());
-    let number = u64::try_from(before.len()).unwrap_or(u64::MAX).saturating_add(1);
     batch.tables.joins.insert((id.get(), number), codec::encode(&join)?.as_slice())?;
     batch.dirty = true;
     if !was_known && !join.customer.is_unknown() {
@@ -124,7 +169,8 @@ fn note(
     Ok(())
 }
 
-fn find(batch: &Batch<'_, '_>, id: SubmissionId) -> Result<Option<StoredSubmission>, StoreError> {
+/// The submission `id`; `None` if retention has taken it away.
+pub(super) fn find(batch: &Batch<'_, '_>, id: SubmissionId) -> Result<Option<StoredSubmission>, StoreError> {
     batch.tables.submissions.get(id.get())?.map(|row| codec::decode(id, row.value())).transpose()
 }
 
@@ -132,4 +178,11 @@ fn find(batch: &Batch<'_, '_>, id: SubmissionId) -> Result<Option<StoredSubmissi
 fn same_json(one: &str, other: &str) -> bool {
     let value = |text| serde_json::from_str::<serde_json::Value>(text).ok();
     one == other || value(one).is_some_and(|one| Some(one) == value(other))
+}
+
+/// Whether the fields that both texts have are equal.
+fn fit(one: &str, other: &str) -> bool {
+    let object = |text| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).unwrap_or_default();
+    let (one, other) = (object(one), object(other));
+    one.iter().all(|(name, value)| other.get(name).is_none_or(|other| other == value))
 }

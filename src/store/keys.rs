@@ -41,6 +41,13 @@ pub(super) enum Span {
     Message,
 }
 
+impl Span {
+    /// The span of forms of a flow. `for_good`: see [`crate::domain::arrival::Form::for_good`].
+    pub(super) const fn of_form(for_good: bool) -> Self {
+        if for_good { Self::Message } else { Self::Form }
+    }
+}
+
 impl Log {
     pub(super) const BOTH: [Self; 2] = [Self::Token, Self::Message];
 }
@@ -51,7 +58,7 @@ pub(super) struct KeyRow {
     pub(super) key: [u8; 16],
     /// When it was accepted, by the expiry clock.
     pub(super) at: Timestamp,
-    /// What it became; 0: a message that became no submission.
+    /// Its submission; 0: none (a message that is no form, the mark of a token that several customers use).
     pub(super) submission: u64,
 }
 
@@ -82,7 +89,7 @@ impl codec::Row for OldKey {
 pub(super) enum Hit {
     /// The submission it became.
     Submission(SubmissionId),
-    /// A message that is kept, but became no submission.
+    /// No submission: a message that is no form, or the mark of a token that several customers use.
     Message,
 }
 

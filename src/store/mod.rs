@@ -17,7 +17,7 @@
 //! | `codec` | rows to bytes and back, with a checksum |
 //! | `format` | making, opening and recognising the file |
 //! | `writer`, `batch`, `request` | what shares a commit, and who is told what after it |
-//! | `keys` | what is a duplicate |
+//! | `keys`, `known` | what is a duplicate |
 //! | `answers` | that no encrypted request gets two answers |
 //! | `ends` | what a form that was sent before ended with |
 //! | `outbox`, `announce` | what the outside is told, and who |
@@ -54,6 +54,7 @@ mod handle;
 mod jobs;
 mod joins;
 mod keys;
+mod known;
 mod lanes;
 mod leads;
 mod letters;

@@ -15,7 +15,7 @@ use crate::domain::calendar::{Calendar, Slot};
 use crate::domain::complaint::Complaint;
 use crate::domain::delivery::Delivery;
 use crate::domain::draft::Draft;
-use crate::domain::ids::{AgentId, BookingId, CalendarName, JobId, LeadId, SubmissionId, TeamName};
+use crate::domain::ids::{AgentId, BookingId, CalendarName, Customer, JobId, LeadId, SubmissionId, TeamName};
 use crate::domain::job::{Attempt, DeadLetter, Job};
 use crate::domain::lead::{Agent, Lead};
 use crate::domain::submission::IdempotencyKey;
@@ -33,7 +33,7 @@ use super::tables::{
     OPEN_LEADS, PLACES, QUEUES, REVIVED, Rows, SUBMISSIONS, TALLIES, WAITING_LEADS,
 };
 use super::tallies::{self, Tally};
-use super::{StoreError, bookings, codec};
+use super::{StoreError, bookings, codec, drafts};
 
 pub use outbox::{Outgoing, Waiting};
 
@@ -364,6 +364,14 @@ impl Snapshot {
         now: Timestamp,
     ) -> Result<Vec<Slot>, StoreError> {
         nearest_free(calendar, Some(around), now, OFFERED, |window| self.taken(calendar.name(), window))
+    }
+
+    /// The form in the making of `customer` that is kept under `key`. Another customer's is never given.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn draft_of(&self, key: IdempotencyKey, customer: &Customer) -> Result<Option<Draft>, StoreError> {
+        Ok(drafts::own(key, customer, false, |key| self.draft(key))?.map(|(_, draft)| draft))
     }
 
     /// The form in the making that is kept under `key`.

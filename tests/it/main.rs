@@ -20,6 +20,8 @@ mod agent_who_was_shown;
 mod alerts;
 // Who may use whom, as `src/lib.rs` draws it.
 mod architecture;
+// One token for all recipients of a broadcast: each customer has a submission and a lead, whatever comes again.
+mod broadcast_token;
 // Chats and templates: what customers write stays text, what does not fit is kept, no URL that is a secret is shown.
 mod bodies_of_ones_own;
 // What scripts lean on: fields, exit codes, hints.
@@ -32,6 +34,8 @@ mod both_doors;
 mod dead_letter_runs_again;
 // What waits for a destination that is gone can be given up, one or all.
 mod deliveries_given_up;
+// A row that can't be read keeps only what needs it out of a webhook's body.
+mod damaged_row;
 // Whatever receivers do to a message: hang, drip, flood, lie, refuse, redirect, ask for quiet, want no more.
 mod deliveries_meet_the_world;
 // An admin tests a destination that writes to people: nobody gets a message unasked.

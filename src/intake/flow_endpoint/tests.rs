@@ -53,6 +53,22 @@ fn without_a_usable_token_the_user_and_the_answers_are_the_key() {
 }
 
 #[test]
+fn without_a_token_and_a_user_equal_answers_are_a_copy_for_minutes() {
+    let body = br#"{"action":"data_exchange","data":{"agree":true}}"#;
+    let flow = flow(Vec::new());
+    let keys = |minutes: u64| match Request::read(&flow, body).unwrap() {
+        Request::Sent(sent) => {
+            let now = Timestamp::from_millis(minutes * 60 * 1000);
+            sent.form(&Catalog::default(), now).keys()
+        }
+        other => panic!("{other:?}"),
+    };
+    let first = keys(9);
+    assert!(keys(9).contains(&first[0]) && keys(11).contains(&first[0]), "also just after the turn of ten minutes");
+    assert!(!keys(21).contains(&first[0]));
+}
+
+#[test]
 fn what_is_no_submission_is_refused_with_the_field_and_the_reason() {
     let cases = [
         ("", "no JSON"),

@@ -81,6 +81,15 @@ fn a_text_that_fits_is_a_form_whatever_gateway_brings_it() {
             "evolution",
             json!({"event": "MESSAGES_UPSERT", "instance": "shop", "data": {"key": key, "message": {"extendedTextMessage": {"text": text}}, "messageTimestamp": 1_800_000_000}}),
         ),
+        // In a chat whose messages disappear, and to be seen once.
+        (
+            "wasender",
+            json!({"event": "messages.upsert", "data": {"messages": {"key": key, "message": {"ephemeralMessage": {"message": {"extendedTextMessage": {"text": text}}}}, "messageTimestamp": 1_800_000_000}}}),
+        ),
+        (
+            "evolution",
+            json!({"event": "messages.upsert", "instance": "shop", "data": {"key": key, "message": {"ephemeralMessage": {"message": {"viewOnceMessageV2": {"message": {"conversation": text}}}}}, "messageTimestamp": 1_800_000_000}}),
+        ),
     ] {
         let brought = read(&door(kind, "x"), &body);
         assert!(brought.is_alive && brought.others.is_empty(), "{body}");

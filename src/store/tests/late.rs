@@ -94,10 +94,10 @@ fn a_form_has_one_late_message_and_the_next_is_a_form_of_its_own() {
 fn elsewhere(key: Option<IdempotencyKey>, message: &str) -> (Form, Unreadable) {
     let mut form = by_webhook("another", message, "{}");
     form.form_key = None;
-    form.elsewhere.extend(key);
+    form.reference = key;
     let unreadable = Unreadable {
         message_key: form.message_key,
-        elsewhere: form.elsewhere.clone(),
+        elsewhere: key.into_iter().collect(),
         join: Some(Box::new(form.submission.clone())),
         reason: "no flow claims it".to_owned(),
         payload: "{}".to_owned(),
@@ -224,7 +224,8 @@ fn a_form_that_is_closed_for_good_stays_so_as_long_as_its_key_is_known() {
     bench.accept_new("t");
     wait(&bench, WEEK - 1);
     let key = form("t", "{}").form_key.unwrap();
-    let found = |for_good| bench.store.ask(FindKey { keys: vec![key], for_good }).unwrap();
+    let found =
+        |for_good| bench.store.ask(FindKey { keys: vec![key], customer: Customer::default(), for_good }).unwrap();
     assert_eq!((found(true), found(false)), (Some(key), None));
     let again = |for_good| bench.accept(Form { for_good, ..form("t", "{}") });
     assert_eq!(again(true), FIRST);

@@ -2,6 +2,7 @@
 
 mod answers;
 mod check_beside;
+mod customers;
 mod damage;
 mod disks;
 mod drafts;

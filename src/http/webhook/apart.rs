@@ -1,0 +1,82 @@
+//! A webhook body whose change met a row that can't be read: its pieces are taken by themselves.
+//!
+//! Only what needs the row is affected. A message becomes a dead letter with the reason, a status or an event is skipped.
+//! Without this, one damaged row would keep all forms of its body out, each time Meta sends it again.
+
+use tokio::time::Instant;
+
+use crate::domain::arrival::{Arrival, Unreadable};
+use crate::domain::health_event::HealthEvent;
+use crate::domain::receipt::StatusUpdate;
+use crate::intake::cloud_api;
+use crate::store::{Accept, Receive, Received, StoreError};
+
+use super::super::flows;
+use super::super::respond::Refusal;
+use super::super::service::App;
+use super::super::trace::Trace;
+
+/// One piece of a body.
+enum Piece {
+    /// A message, and the letter that it becomes if it can't be taken.
+    Message(Arrival, Box<Unreadable>),
+    Event(HealthEvent),
+    Status(StatusUpdate),
+}
+
+/// Takes the pieces of `body`, halved until each part is in the store or is one piece that can't be.
+pub(super) async fn take(
+    app: &App,
+    body: &[u8],
+    deadline: Instant,
+    trace: &mut Trace<'_>,
+) -> Result<Received, Refusal> {
+    let delivery = cloud_api::read(&app.catalog, body)?;
+    let letters = cloud_api::letters(&app.catalog, body)?;
+    let messages = delivery.arrivals.into_iter().zip(letters);
+    let messages = messages.map(|(arrival, letter)| Piece::Message(arrival, Box::new(letter)));
+    let statuses = delivery.statuses.into_iter().map(Piece::Status);
+    let events = delivery.health_events.into_iter().map(Piece::Event);
+    let pieces: Vec<Piece> = events.chain(statuses).chain(messages).collect();
+    let mut received = Received { accepted: Vec::new(), events: Vec::new() };
+    let mut parts: Vec<&[Piece]> = vec![&pieces];
+    while let Some(part) = parts.pop() {
+        match (flows::ask(app, receive(part), deadline, trace).await?, part) {
+            (Ok(more), _) => {
+                received.accepted.extend(more.accepted);
+                received.events.extend(more.events);
+            }
+            (Err(error), [Piece::Message(_, letter)]) if error.is_of_one_change() => {
+                let letter = Unreadable { reason: error.to_string(), ..Unreadable::clone(letter) };
+                let arrivals = vec![Arrival::Unreadable(Box::new(letter))];
+                let kept = flows::store(app, Accept { arrivals }, deadline, trace).await?;
+                tracing::error!(%error, "a message needs a row that can't be read, and is kept as a dead letter");
+                received.accepted.extend(kept);
+            }
+            (Err(error), [_]) if error.is_of_one_change() => skip(&error),
+            (Err(error), _) if error.is_of_one_change() => {
+                let (first, rest) = part.split_at(part.len() / 2);
+                parts.extend([rest, first]);
+            }
+            (Err(_), _) => return Err(Refusal::NotStored),
+        }
+    }
+    Ok(received)
+}
+
+fn receive(part: &[Piece]) -> Receive {
+    let mut receive = Receive { accept: Accept { arrivals: Vec::new() }, events: Vec::new(), statuses: Vec::new() };
+    for piece in part {
+        match piece {
+            Piece::Message(arrival, _) => receive.accept.arrivals.push(arrival.clone()),
+            Piece::Event(event) => receive.events.push(event.clone()),
+            Piece::Status(status) => receive.statuses.push(status.clone()),
+        }
+    }
+    receive
+}
+
+fn skip(error: &StoreError) {
+    metrics::counter!("flowgate_webhook_updates_total", "kind" => "skipped").increment(1);
+    tracing::error!(%error, "a status or an event of a webhook needs a row that can't be read, and is skipped");
+}

@@ -1,0 +1,62 @@
+//! A row that can't be read keeps out only what needs it: the other forms of a webhook's body are taken.
+
+use redb::{Database, ReadableTable, TableDefinition};
+use serde_json::{Value, json};
+
+use crate::support::http::signed_post;
+use crate::support::{PLAIN_FLOW, Server};
+
+fn message(token: &str) -> Value {
+    let params = json!({"flow_token": token}).to_string();
+    let reply = json!({"name": "flow", "body": "Sent", "response_json": params});
+    json!({"from": "491511234567", "id": format!("wamid.{token}"), "timestamp": "1767225601",
+        "type": "interactive", "interactive": {"type": "nfm_reply", "nfm_reply": reply}})
+}
+
+fn deliver(server: &Server, messages: &[Value], statuses: &[Value]) -> u16 {
+    let value = json!({"messaging_product": "whatsapp", "metadata": {"phone_number_id": "1"}, "messages": messages,
+        "statuses": statuses});
+    let entry = json!([{"id": "1", "changes": [{"field": "messages", "value": value}]}]);
+    let body = json!({"object": "whatsapp_business_account", "entry": entry}).to_string();
+    server.connect().exchange(&signed_post("/webhook", body.as_bytes())).unwrap().status
+}
+
+/// Changes one byte of a row of a stopped server's file.
+fn damage(server: &Server, table: &str, row: u64) {
+    let file = Database::create(server.folder().join("flowgate.redb")).unwrap();
+    let change = file.begin_write().unwrap();
+    {
+        let mut rows = change.open_table(TableDefinition::<u64, &[u8]>::new(table)).unwrap();
+        let mut bytes = rows.get(row).unwrap().unwrap().value().to_vec();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        rows.insert(row, bytes.as_slice()).unwrap();
+    }
+    change.commit().unwrap();
+}
+
+#[test]
+fn the_other_forms_of_a_body_are_taken_and_the_one_that_needs_the_row_becomes_a_dead_letter() {
+    let mut server = Server::start(PLAIN_FLOW);
+    assert_eq!(deliver(&server, &[message("first")], &[]), 200);
+    server.settled();
+    server.stop();
+    damage(&server, "submissions", 1);
+    server.start_again();
+
+    // The same form under another message: whether it is a copy, the damaged row would say.
+    let mut copy = message("first");
+    copy["id"] = json!("wamid.copy");
+    let mut messages: Vec<Value> = (0..5).map(|number| message(&format!("new-{number}"))).collect();
+    messages.insert(2, copy);
+    for _ in 0..2 {
+        assert_eq!(deliver(&server, &messages, &[]), 200, "{}", server.log());
+    }
+    let dead = server.rows(&["dead", "list"]);
+    assert_eq!(dead.len(), 1, "{dead:?}");
+    let letter = server.row(&["dead", "show", &dead[0]["id"].to_string()]);
+    assert!(letter["last_error"].as_str().unwrap().contains("submissions"), "{letter}");
+    assert_eq!(letter["payload"]["message"]["id"], "wamid.copy", "{letter}");
+    let status = server.row(&["status"]);
+    assert_eq!(status["submissions"], 6, "{status}");
+}
