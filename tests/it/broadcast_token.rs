@@ -206,8 +206,9 @@ lead = { team = "sales" }
     server.row(&["check"]);
 }
 
-/// Customers of the storm, unless `FLOWGATE_BROADCAST_CUSTOMERS` says how many.
-const CUSTOMERS: usize = 10_000;
+/// Customers of the storm. `FLOWGATE_BROADCAST_CUSTOMERS=10000` makes it a full one, which takes a debug build on two busy
+/// cores more than a minute.
+const CUSTOMERS: usize = 3_000;
 /// Messages of one body.
 const BODY: usize = 500;
 /// Connections that deliver at once.
@@ -238,7 +239,7 @@ impl Meta {
 }
 
 #[test]
-fn ten_thousand_customers_of_one_broadcast_are_ten_thousand_submissions_and_leads_whatever_is_killed() {
+fn thousands_of_customers_of_one_broadcast_have_a_submission_and_a_lead_each_whatever_is_killed() {
     let customers = std::env::var("FLOWGATE_BROADCAST_CUSTOMERS").ok().and_then(|many| many.parse().ok());
     let customers: usize = customers.unwrap_or(CUSTOMERS);
     let mut server = Server::start(PLAIN_FLOW);
