@@ -160,11 +160,10 @@ impl Delivery {
             };
             for message in messages {
                 let fields = Fields::of(message.get()).unwrap_or_default();
-                match context.is_echo(&fields) {
-                    true => self.other_messages += 1,
-                    false => {
-                        self.keep(Box::new(context.kept(message, message_id(&fields).as_ref(), &reason, None)));
-                    }
+                if context.is_echo(&fields) {
+                    self.other_messages += 1;
+                } else {
+                    self.keep(Box::new(context.kept(message, message_id(&fields).as_ref(), &reason, None)));
                 }
             }
         }

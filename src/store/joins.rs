@@ -97,10 +97,12 @@ pub(super) fn unclaimed(
     }
     // A copy that equals the first form leaves no row. On a flow of several screens every copy has one: its last screen alone is
     // less than the first form, so without a row this customer was not asked for more than the first screen.
-    Ok(Some(match has_drafts {
-        true => Unclaimed { data: "{}".into(), copy: None, doubt: Some(MISSING) },
-        false => Unclaimed { data: first.data.clone(), copy: None, doubt: (!copies.is_empty()).then_some(AMBIGUOUS) },
-    }))
+    let (data, doubt) = if has_drafts {
+        ("{}".into(), Some(MISSING))
+    } else {
+        (first.data.clone(), (!copies.is_empty()).then_some(AMBIGUOUS))
+    };
+    Ok(Some(Unclaimed { data, copy: None, doubt }))
 }
 
 /// What arrived later for `id`, in order.

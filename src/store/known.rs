@@ -36,7 +36,7 @@ pub(super) struct New {
     /// Key that several customers use from now on.
     pub(super) shared: Option<IdempotencyKey>,
     /// Form of another customer under the same key.
-    pub(super) beside: Option<Beside>,
+    pub(super) beside: Option<Box<Beside>>,
 }
 
 /// Form of another customer under the same key.
@@ -154,7 +154,7 @@ pub(super) fn recognize(batch: &Batch<'_, '_>, form: &Form) -> Result<Known, Sto
                 let lasting = form.form_key.or(Some(key));
                 new.keys = lasting.iter().flat_map(|key| key.of_customer_names(customer)).collect();
                 new.shared = form.form_key.filter(|own| *own == key);
-                new.beside = Some(Beside { id, first: stored.first, same_answers });
+                new.beside = Some(Box::new(Beside { id, first: stored.first, same_answers }));
             }
             Likeness::Different => {}
             _ if is_recent => {
