@@ -212,16 +212,17 @@ pub enum Unsendable {
 }
 
 impl Addressee {
-    /// Whom the message goes to that tells of `data`. `customer`: who filled in the form, as far as that is known by now.
+    /// Whom the message goes to that tells of `data`. `customer`: who filled in the form, as far as that is known by now, with
+    /// the names that they have now.
     ///
     /// # Errors
     /// [`Unsendable`], where it can go to nobody.
     pub fn recipient(&self, data: &Value, customer: Option<&Customer>) -> Result<Recipient, Unsendable> {
         match self {
             Self::Customer => {
+                // An event tells of the customer as they were then: by now they may have another number.
                 let told = user_in(data);
-                let known = Some(&told).filter(|told| !told.is_unknown()).or(customer);
-                of_customer(known.ok_or(Unsendable::CustomerUnknown)?)
+                of_customer(customer.filter(|known| !known.is_unknown()).unwrap_or(&told))
             }
             Self::Agent(numbers) => {
                 let name = data.pointer("/lead/agent").and_then(Value::as_str).ok_or(Unsendable::NoAgent)?;

@@ -16,6 +16,7 @@ pub mod chat;
 pub mod claim;
 pub mod cloud_error;
 pub mod complaint;
+pub mod customer_change;
 pub mod delivery;
 pub mod draft;
 pub mod event;

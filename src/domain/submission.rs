@@ -124,9 +124,21 @@ impl IdempotencyKey {
     pub fn of_draft(flow: &FlowName, token: Option<&FlowToken>, customer: &Customer) -> Option<Self> {
         match (token.filter(|token| token.usable()), customer.name()) {
             (Some(token), _) => Some(Self::of_token(flow, token)),
-            (None, Some(name)) => Some(Self::of("draft of user", &[flow.as_str(), name])),
+            (None, Some(name)) => Some(Self::of_draft_by(flow, name)),
             (None, None) => None,
         }
+    }
+
+    /// A form in the making without a usable token, by the name of its user.
+    #[must_use]
+    pub fn of_draft_by(flow: &FlowName, name: &str) -> Self {
+        Self::of("draft of user", &[flow.as_str(), name])
+    }
+
+    /// A name that a customer no longer has.
+    #[must_use]
+    pub fn of_former_name(name: &str) -> Self {
+        Self::of("former name", &[name])
     }
 
     /// A customer, by one of the texts that name them: for `sticky` flows.

@@ -58,6 +58,7 @@ pub(super) async fn post(
     let delivery = cloud_api::read(&app.catalog, &bytes)?;
     for (kind, count) in [
         ("completed_flow", u64::try_from(delivery.arrivals.len()).unwrap_or(u64::MAX)),
+        ("customer_change", u64::try_from(delivery.changes.len()).unwrap_or(u64::MAX)),
         ("other_message", delivery.other_messages),
         ("status", u64::try_from(delivery.statuses.len()).unwrap_or(u64::MAX)),
         ("other_status", delivery.other_statuses),
@@ -73,6 +74,8 @@ pub(super) async fn post(
         accept: Accept { arrivals: delivery.arrivals },
         events: delivery.health_events,
         statuses: delivery.statuses,
+        flows: if delivery.changes.is_empty() { Vec::new() } else { app.catalog.flows.keys().cloned().collect() },
+        changes: delivery.changes,
     };
     if !receive.is_empty() {
         let received = match super::flows::ask(app, receive, deadline, trace).await? {

@@ -5,11 +5,13 @@
 //! own, and what can't be read becomes a dead letter with its reason. Only a body that is no JSON object is refused.
 
 mod status;
+mod system;
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::domain::arrival::{Arrival, Form, Unreadable};
+use crate::domain::customer_change::CustomerChange;
 use crate::domain::flow::{Flow, WebhookFacts, beginning, claimant};
 use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::{Customer, FlowToken, MessageId};
@@ -35,6 +37,8 @@ pub struct Delivery {
     pub statuses: Vec<StatusUpdate>,
     /// Statuses that say nothing to us: of what somebody else sent with the same number, or of kinds that nobody asked for.
     pub other_statuses: u64,
+    /// Customers who have another number or id.
+    pub changes: Vec<CustomerChange>,
     /// Events of Meta's flow monitoring.
     pub health_events: Vec<HealthEvent>,
     /// Updates of other fields, without messages.
@@ -90,7 +94,7 @@ pub fn reread(catalog: &Catalog, payload: &str) -> Result<Form, String> {
     let message = envelope.get("message").ok_or("the payload has no `message`")?;
     match Context::of(&envelope).message(catalog, message) {
         Found::Form(form) => Ok(*form),
-        Found::Other => Err("the message is no completed flow".to_owned()),
+        Found::Change(_) | Found::Other => Err("the message is no completed flow".to_owned()),
         Found::Unreadable(unreadable) => Err(unreadable.reason),
     }
 }
@@ -136,6 +140,7 @@ impl Delivery {
                     self.arrivals.push(Arrival::Form(form));
                 }
                 Found::Unreadable(unreadable) => self.keep(unreadable),
+                Found::Change(change) => self.changes.push(*change),
                 Found::Other => self.other_messages += 1,
             }
         }
@@ -189,6 +194,7 @@ impl Delivery {
 enum Found {
     Form(Box<Form>),
     Unreadable(Box<Unreadable>),
+    Change(Box<CustomerChange>),
     Other,
 }
 
@@ -265,7 +271,7 @@ impl<'a> Context<'a> {
             None => reply.get("response_json").is_some(),
         };
         if !is_flow {
-            return Found::Other;
+            return system::read(&fields).map_or(Found::Other, |change| Found::Change(Box::new(change)));
         }
         let text = reply.text("response_json");
         let data = text.as_deref().map(values);

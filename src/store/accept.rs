@@ -25,7 +25,7 @@ use super::known::{self, Known, New};
 use super::{RowProblem, StoreError, announce, answers, bookings, codec, drafts, ends, jobs, joins, schedule};
 
 /// Takes what one request brought.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Accept {
     /// In the order of the body.
     pub arrivals: Vec<Arrival>,

@@ -24,7 +24,7 @@ use crate::domain::booking::Booking;
 use crate::domain::complaint::Complaint;
 use crate::domain::gateway;
 use crate::domain::health_event::HealthEvent;
-use crate::domain::ids::{FlowName, GatewayName, JobId, LeadId};
+use crate::domain::ids::{Customer, FlowName, GatewayName, JobId, LeadId};
 use crate::domain::job::{Attempt, DeadLetter, Job, JobKind, JobState};
 use crate::domain::lead::{Agent, Lead, LeadState};
 
@@ -40,7 +40,7 @@ use super::keys::{KeyRow, OldKey};
 use super::tables::{
     AGENTS, ANSWERED, ANSWERED_LOG, ANSWERS, ATTEMPTS, BOOKINGS, COMPLAINTS, CUSTOMERS, DEAD, DRAFTS, DUE, ENDS,
     GATEWAY_HISTORY, GATEWAYS, GATEWAYS_HEARD, HEALTH_EVENTS, JOBS, JOINS, LEADS, LEAVING, MESSAGE_LOG, OLD_KEYS,
-    OPEN_LEADS, REVIVED, Rows, SUBMISSIONS, TOKEN_LOG, UNWELL, WAITING_LEADS,
+    OPEN_LEADS, RENAMED, REVIVED, Rows, SUBMISSIONS, TOKEN_LOG, UNWELL, WAITING_LEADS,
 };
 use super::{Store, StoreError};
 
@@ -147,6 +147,7 @@ pub fn check(store: &Store) -> Result<Report, StoreError> {
     answered(store, &mut report)?;
     flows(store, &mut report)?;
     gateways(store, &mut report)?;
+    read_all::<_, Customer>(store, &mut report, RENAMED)?;
     tallies::tallies(store, &mut report)?;
     Ok(report)
 }

@@ -14,6 +14,7 @@ use crate::domain::complaint::Complaint;
 use crate::domain::delivery::{Delivery, Event, Exchange, Standstill};
 use crate::domain::gateway;
 use crate::domain::health_event::HealthEvent;
+use crate::domain::ids::Customer;
 use crate::domain::job::{Attempt, DeadLetter, Job};
 use crate::domain::lead::{Agent, Lead};
 use crate::domain::receipt::Receipt;
@@ -85,6 +86,9 @@ impl Row for Lead {
 }
 impl Row for Booking {
     const TABLE: &'static str = "bookings";
+}
+impl Row for Customer {
+    const TABLE: &'static str = "renamed_customers";
 }
 impl Row for Complaint {
     const TABLE: &'static str = "complaints";

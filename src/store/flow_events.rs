@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use redb::{ReadableTable, ReadableTableMetadata, Table};
 
 use crate::domain::complaint::Complaint;
+use crate::domain::customer_change::CustomerChange;
 use crate::domain::event::EventKind;
 use crate::domain::event::facts::HealthFacts;
 use crate::domain::health_event::{HealthEvent, standing};
@@ -23,7 +24,7 @@ use super::codec::Row;
 use super::read::Snapshot;
 use super::retention::{self, Queue};
 use super::tables::{COMPLAINTS, HEALTH_EVENTS};
-use super::{StoreError, announce, answers, codec, receipts};
+use super::{StoreError, announce, answers, codec, customers, receipts};
 
 /// Rows of each kind at the most: the oldest make room.
 pub(super) const KEPT: u64 = 10_000;
@@ -43,7 +44,7 @@ pub struct KeepComplaint {
 }
 
 /// Takes all that one webhook body brought.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Receive {
     /// Its messages.
     pub accept: Accept,
@@ -51,6 +52,10 @@ pub struct Receive {
     pub events: Vec<HealthEvent>,
     /// What it says of messages that may be ours.
     pub statuses: Vec<StatusUpdate>,
+    /// Customers who have another number or id now.
+    pub changes: Vec<CustomerChange>,
+    /// The flows of the config, under which these customers may be known. Needed only with changes.
+    pub flows: Vec<FlowName>,
 }
 
 /// Notes how the endpoint of a flow does by our own figures. That it is in trouble is told when it begins, and not again
@@ -120,7 +125,7 @@ impl Receive {
     /// Whether there is nothing to take.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.accept.arrivals.is_empty() && self.events.is_empty() && self.statuses.is_empty()
+        self.accept.arrivals.is_empty() && self.events.is_empty() && self.statuses.is_empty() && self.changes.is_empty()
     }
 }
 
@@ -128,7 +133,8 @@ impl Transaction for Receive {
     type Outcome = Received;
 
     fn weight(&self) -> usize {
-        self.accept.weight().saturating_add(self.events.len()).saturating_add(self.statuses.len())
+        let others = self.events.len().saturating_add(self.statuses.len()).saturating_add(self.changes.len());
+        self.accept.weight().saturating_add(others)
     }
 
     fn bytes(&self) -> usize {
@@ -141,7 +147,11 @@ impl Transaction for Receive {
         for status in &self.statuses {
             receipts::learn(batch, status)?;
         }
-        Ok(Received { accepted: self.accept.apply(batch)?, events })
+        let accepted = self.accept.apply(batch)?;
+        for change in &self.changes {
+            customers::change(batch, change, &self.flows)?;
+        }
+        Ok(Received { accepted, events })
     }
 }
 

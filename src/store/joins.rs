@@ -14,7 +14,7 @@ use super::accept::{self, Accepted, StoredSubmission};
 use super::batch::Batch;
 use super::keys::Log;
 use super::known::Beside;
-use super::{StoreError, announce, codec, leads, receipts};
+use super::{StoreError, announce, codec, customers, leads, receipts};
 
 /// Maximum of later arrivals kept for one customer of a submission: a sender gone wild must not fill the disk. The first
 /// message that follows a form is kept whatever came before it.
@@ -119,13 +119,14 @@ fn rows(batch: &Batch<'_, '_>, id: SubmissionId) -> Result<Vec<(u64, Join)>, Sto
     .collect()
 }
 
-/// Who filled in a form: as it said itself or, where it did not, as the first later arrival says that does.
+/// Who filled in a form: as it said itself or, where it did not, as the first later arrival says that does; by the names that
+/// this customer has now.
 pub(super) fn customer(batch: &Batch<'_, '_>, id: SubmissionId, first: &Customer) -> Result<Customer, StoreError> {
     if !first.is_unknown() {
-        return Ok(first.clone());
+        return customers::current(batch, id, first.clone());
     }
     let told = of(batch, id)?.into_iter().map(|join| join.customer).find(|customer| !customer.is_unknown());
-    Ok(told.unwrap_or_default())
+    customers::current(batch, id, told.unwrap_or_default())
 }
 
 fn note(

@@ -389,7 +389,7 @@ fn known_agent(batch: &Batch<'_, '_>, flow: &FlowName, customer: &Customer) -> R
 }
 
 /// Notes who has the customer, under each name: the number and the id of one customer may come apart later.
-fn remember(
+pub(super) fn remember(
     batch: &mut Batch<'_, '_>,
     flow: &FlowName,
     customer: &Customer,

@@ -24,6 +24,7 @@
 //! | `schedule` | what is due when |
 //! | `retention` | which rows may be removed, oldest first |
 //! | `tallies` | sums that figures need |
+//! | `customers` | what a customer with a new number takes along |
 //! | `accept`, `drafts`, `flow_events`, `gateways`, `jobs`, `letters`, `agents`, `leads`, `bookings`, `deliveries`, `sweep` | named transactions: read, decide (domain), write |
 //! | `read` | snapshots for everybody else |
 //! | `check` | what must hold across tables |
@@ -42,6 +43,7 @@ mod check;
 mod codec;
 mod compact;
 mod counters;
+mod customers;
 mod deliveries;
 mod disk;
 mod drafts;

@@ -20,7 +20,7 @@ use super::codec::{self, Row};
 use super::deliveries::{self, LeavingDelivery};
 use super::drafts::{self, StoredDraft};
 use super::retention::{self, Entry, Queue};
-use super::{StoreError, bookings, ends, leads};
+use super::{StoreError, bookings, customers, ends, leads};
 
 /// Bytes of rows that one slice reads: the slice ends with the row that reaches them.
 const SLICE_BYTES: usize = 1 << 20;
@@ -132,8 +132,9 @@ impl Sweep {
         let expired = memory.keys.expire(batch.tables, &memory.counters, batch.expiry, self.most, &mut swept)?;
         let moved = memory.keys.evict(batch.tables, &mut memory.counters, self.most)?;
         let ends = ends::expire(batch, self.most)?;
-        batch.dirty |= expired + moved + ends > 0;
-        (swept.read, swept.removed) = (expired + moved + ends, expired + ends);
+        let changes = customers::forget(batch)?;
+        batch.dirty |= expired + moved + ends + changes > 0;
+        (swept.read, swept.removed) = (expired + moved + ends + changes, expired + ends + changes);
         if expired.max(moved).max(ends) >= self.most {
             swept.next = Some(Place::Keys);
         }

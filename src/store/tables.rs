@@ -103,6 +103,10 @@ pub(super) const LEAVING: TableDefinition<'static, u64, ()> = TableDefinition::n
 /// yet is known by their submission, with agent 0. Random pages: only `sticky` flows.
 pub(super) const CUSTOMERS: TableDefinition<'static, &[u8; 16], (u64, u64, u64)> = TableDefinition::new("customers");
 
+/// Customers by a name that they no longer have. Key: (the name's hash, when it changed in UTC ms). Random pages: one row or two for each
+/// change.
+pub(super) const RENAMED: TableDefinition<'static, (&[u8; 16], u64), &[u8]> = TableDefinition::new("renamed_customers");
+
 /// Bookings by id.
 pub(super) const BOOKINGS: Rows = TableDefinition::new("bookings");
 /// Number of confirmed bookings of each time. Key: (calendar, length in ms, start in UTC ms): those that overlap a time are
@@ -170,6 +174,7 @@ tables! {
     waiting_leads: WAITING_LEADS, ((&'static str, u64), ());
     leaving: LEAVING, (u64, ());
     customers: CUSTOMERS, (&'static [u8; 16], (u64, u64, u64));
+    renamed: RENAMED, ((&'static [u8; 16], u64), &'static [u8]);
     bookings: BOOKINGS, (u64, &'static [u8]);
     places: PLACES, ((&'static str, u64, u64), u64);
     tallies: TALLIES, ((&'static str, &'static str), u64);

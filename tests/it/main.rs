@@ -115,6 +115,8 @@ mod same_bytes;
 mod program_fails;
 // Ten restarts behind a socket that stays open: no request is broken off, refused or lost.
 mod restart_behind_socket;
+// A customer with a new number keeps their agent, and what waits for them goes to the new one.
+mod new_number;
 // Fifty copies at once make one submission.
 mod same_token_at_once;
 // Tokens that Meta did not sign close the form.

@@ -31,6 +31,7 @@ fn view(
             view.user = view.user.or_else(|| join.customer.name().map(str::to_owned));
         }
     }
+    view.user = read.renamed_customer(id)?.and_then(|customer| customer.name().map(str::to_owned)).or(view.user);
     Ok(view)
 }
 

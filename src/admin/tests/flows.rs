@@ -12,7 +12,7 @@ use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::{FlowName, MessageId};
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
-use crate::store::{Accept, KeepComplaint, Receive};
+use crate::store::{KeepComplaint, Receive};
 
 fn home() -> FlowName {
     FlowName::new("home").unwrap()
@@ -28,7 +28,7 @@ fn complain(office: &Office, flow: &str, error: &str) {
 fn say(office: &Office, sent_at: Timestamp, event: &str, more: &Value) {
     let value = more.to_string();
     let events = vec![HealthEvent::new(Some(sent_at), event, "17", &value)];
-    office.store.ask(Receive { accept: Accept { arrivals: Vec::new() }, events, statuses: Vec::new() }).unwrap();
+    office.store.ask(Receive { events, ..Receive::default() }).unwrap();
 }
 
 /// A running server of whose answers every second one was a refusal.

@@ -6,7 +6,9 @@
 use tokio::time::Instant;
 
 use crate::domain::arrival::{Arrival, Unreadable};
+use crate::domain::customer_change::CustomerChange;
 use crate::domain::health_event::HealthEvent;
+use crate::domain::ids::FlowName;
 use crate::domain::receipt::StatusUpdate;
 use crate::intake::cloud_api;
 use crate::store::{Accept, Receive, Received, StoreError};
@@ -22,6 +24,7 @@ enum Piece {
     Message(Arrival, Box<Unreadable>),
     Event(HealthEvent),
     Status(StatusUpdate),
+    Change(CustomerChange),
 }
 
 /// Takes the pieces of `body`, halved until each part is in the store or is one piece that can't be.
@@ -37,11 +40,13 @@ pub(super) async fn take(
     let messages = messages.map(|(arrival, letter)| Piece::Message(arrival, Box::new(letter)));
     let statuses = delivery.statuses.into_iter().map(Piece::Status);
     let events = delivery.health_events.into_iter().map(Piece::Event);
-    let pieces: Vec<Piece> = events.chain(statuses).chain(messages).collect();
+    let changes = delivery.changes.into_iter().map(Piece::Change);
+    let pieces: Vec<Piece> = events.chain(statuses).chain(messages).chain(changes).collect();
+    let flows: Vec<FlowName> = app.catalog.flows.keys().cloned().collect();
     let mut received = Received { accepted: Vec::new(), events: Vec::new() };
     let mut parts: Vec<&[Piece]> = vec![&pieces];
     while let Some(part) = parts.pop() {
-        match (flows::ask(app, receive(part), deadline, trace).await?, part) {
+        match (flows::ask(app, receive(part, &flows), deadline, trace).await?, part) {
             (Ok(more), _) => {
                 received.accepted.extend(more.accepted);
                 received.events.extend(more.events);
@@ -64,13 +69,14 @@ pub(super) async fn take(
     Ok(received)
 }
 
-fn receive(part: &[Piece]) -> Receive {
-    let mut receive = Receive { accept: Accept { arrivals: Vec::new() }, events: Vec::new(), statuses: Vec::new() };
+fn receive(part: &[Piece], flows: &[FlowName]) -> Receive {
+    let mut receive = Receive { flows: flows.to_vec(), ..Receive::default() };
     for piece in part {
         match piece {
             Piece::Message(arrival, _) => receive.accept.arrivals.push(arrival.clone()),
             Piece::Event(event) => receive.events.push(event.clone()),
             Piece::Status(status) => receive.statuses.push(status.clone()),
+            Piece::Change(change) => receive.changes.push(change.clone()),
         }
     }
     receive
@@ -78,5 +84,5 @@ fn receive(part: &[Piece]) -> Receive {
 
 fn skip(error: &StoreError) {
     metrics::counter!("flowgate_webhook_updates_total", "kind" => "skipped").increment(1);
-    tracing::error!(%error, "a status or an event of a webhook needs a row that can't be read, and is skipped");
+    tracing::error!(%error, "a status, an event or a customer's new number needs a row that can't be read, and is skipped");
 }

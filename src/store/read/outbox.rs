@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use redb::ReadableTable;
+use redb::{ReadableTable, ReadableTableMetadata};
 
 use crate::domain::delivery::{Delivery, Event, Exchange, Standstill};
 use crate::domain::ids::{Customer, DestinationName, JobId, SubmissionId};
@@ -11,9 +11,10 @@ use crate::domain::receipt::Receipt;
 use crate::domain::time::{Millis, Timestamp};
 
 use super::Snapshot;
-use crate::store::tables::{DELIVERIES, EVENTS, EXCHANGES, LANES, QUEUES, RECEIPTS, REVIVED, STANDSTILLS};
+use crate::store::accept::StoredSubmission;
+use crate::store::tables::{DELIVERIES, EVENTS, EXCHANGES, LANES, QUEUES, RECEIPTS, RENAMED, REVIVED, STANDSTILLS};
 use crate::store::tallies::Tally;
-use crate::store::{RowProblem, StoreError, codec};
+use crate::store::{RowProblem, StoreError, codec, customers};
 
 /// A delivery, with all that is needed to make an attempt.
 #[derive(Clone, Debug)]
@@ -199,14 +200,34 @@ impl Snapshot {
         self.row(RECEIPTS, id.get())
     }
 
-    /// Who filled in a form: as it said itself or, where it did not, as the first later arrival says that does.
+    /// The customer of `id` by their new names; `None` if no customer has changed theirs.
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn renamed_customer(&self, id: SubmissionId) -> Result<Option<Customer>, StoreError> {
+        match self.rows(RENAMED)? {
+            Some(table) if !table.is_empty()? => self.customer(id),
+            _ => Ok(None),
+        }
+    }
+
+    /// Who filled in a form: as it said itself or, where it did not, as the first later arrival says that does; by the names that
+    /// this customer has now.
     fn customer(&self, id: SubmissionId) -> Result<Option<Customer>, StoreError> {
         let Some(row) = self.submission(id)? else { return Ok(None) };
-        let first = row.submission.customer;
-        if !first.is_unknown() {
-            return Ok(Some(first));
+        let first = row.submission.customer.clone();
+        let told = match first.is_unknown() {
+            true => self.joins(id)?.into_iter().map(|join| join.customer).find(|customer| !customer.is_unknown()),
+            false => Some(first),
+        };
+        told.map(|told| self.current_customer(&row, told)).transpose()
+    }
+
+    fn current_customer(&self, row: &StoredSubmission, known: Customer) -> Result<Customer, StoreError> {
+        match self.rows(RENAMED)? {
+            Some(table) => customers::follow_in(&table, known, row),
+            None => Ok(known),
         }
-        Ok(self.joins(id)?.into_iter().map(|join| join.customer).find(|customer| !customer.is_unknown()))
     }
 
     /// What came back from each attempt of the job `id` that is still kept, by its number.

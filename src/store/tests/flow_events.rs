@@ -6,7 +6,7 @@ use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::MessageId;
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
-use crate::store::{Accept, KeepComplaint, Place, Receive, Sweep};
+use crate::store::{KeepComplaint, Place, Receive, Sweep};
 
 use super::support::{Bench, START, flow};
 
@@ -29,7 +29,7 @@ fn event(sent: Option<u64>, value: &str) -> HealthEvent {
 
 /// Those of the events that were new.
 fn receive(bench: &Bench, events: &[HealthEvent]) -> Vec<String> {
-    let receive = Receive { accept: Accept { arrivals: Vec::new() }, events: events.to_vec(), statuses: Vec::new() };
+    let receive = Receive { events: events.to_vec(), ..Receive::default() };
     bench.store.ask(receive).unwrap().events.into_iter().map(|event| event.value.into()).collect()
 }
 

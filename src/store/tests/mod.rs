@@ -2,8 +2,8 @@
 
 mod answers;
 mod check_beside;
-mod customers;
 mod damage;
+mod customers;
 mod disks;
 mod drafts;
 mod faults;
@@ -22,6 +22,7 @@ mod places;
 mod promises;
 mod queues;
 mod receipts;
+mod renamed_customers;
 mod retention;
 pub(crate) mod stray;
 pub(crate) mod support;

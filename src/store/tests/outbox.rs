@@ -10,8 +10,8 @@ use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::Millis;
 use crate::domain::verdict::{self, Judgement};
 use crate::store::{
-    Accept, AgentChange, ChangeAgent, Discard, GiveUpDeliveries, JobChanged, KeepDraft, NoteHealth, PauseDestination,
-    Place, Queue, Receive, Revive, Sweep,
+    AgentChange, ChangeAgent, Discard, GiveUpDeliveries, JobChanged, KeepDraft, NoteHealth, PauseDestination, Place,
+    Queue, Receive, Revive, Sweep,
 };
 
 use super::support::{Bench, START, destination, flow, form};
@@ -176,7 +176,7 @@ fn latency(at: u64, state: &str, threshold: u32) -> HealthEvent {
 }
 
 fn receive(bench: &Bench, events: &[HealthEvent]) {
-    let receive = Receive { accept: Accept { arrivals: Vec::new() }, events: events.to_vec(), statuses: Vec::new() };
+    let receive = Receive { events: events.to_vec(), ..Receive::default() };
     bench.store.ask(receive).unwrap();
 }
 

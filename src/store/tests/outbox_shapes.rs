@@ -21,7 +21,7 @@ use crate::domain::retry::Verdict as Next;
 use crate::domain::submission::{Channel, IdempotencyKey};
 use crate::domain::time::Millis;
 use crate::domain::verdict::{Judgement, Verdict};
-use crate::store::{Accept, Accepted, CancelBooking, Fail, KeepDraft, MoveBooking, NoteGateway, NoteHealth, Receive};
+use crate::store::{Accepted, CancelBooking, Fail, KeepDraft, MoveBooking, NoteGateway, NoteHealth, Receive};
 
 use super::support::{Bench, START, attempt, by_webhook, flow, form};
 
@@ -138,7 +138,7 @@ fn in_trouble(bench: &Bench) {
         said("FLOW_STATUS_CHANGE", json!({"new_status": "BLOCKED"})),
         said("FLOW_VERSION_EXPIRY_WARNING", json!({"warning": "version 3.0 expires soon"})),
     ];
-    bench.store.ask(Receive { accept: Accept { arrivals: Vec::new() }, events, statuses: Vec::new() }).unwrap();
+    bench.store.ask(Receive { events, ..Receive::default() }).unwrap();
 }
 
 #[test]

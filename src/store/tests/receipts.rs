@@ -15,8 +15,7 @@ use crate::domain::retry::Verdict;
 use crate::domain::routes::{Route, Routes};
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{
-    Accept, BeginDelivery, Finished, HoldDelivery, NoteDelivery, PauseDestination, Place, Queue, Receive, Sweep, Trace,
-    Until,
+    BeginDelivery, Finished, HoldDelivery, NoteDelivery, PauseDestination, Place, Queue, Receive, Sweep, Trace, Until,
 };
 
 const LOST: CloudError = CloudError { code: 131_026, is_transient: false };
@@ -88,7 +87,7 @@ impl Bench {
 
     fn hears(&self, wamid: &str, callback: Option<Callback>, said: Said) {
         let statuses = vec![StatusUpdate { wamid: wamid.into(), callback, said, at: Some(START) }];
-        self.store.ask(Receive { accept: Accept { arrivals: Vec::new() }, events: Vec::new(), statuses }).unwrap();
+        self.store.ask(Receive { statuses, ..Receive::default() }).unwrap();
     }
 
     /// What `check` finds wrong with the tables of messages.
