@@ -22,7 +22,7 @@ use crate::store::{Health, Snapshot, Store, StoreError};
 
 use super::protocol::{AdminError, Question};
 use super::views::{DestinationView, JobCounts, LaneView, LeadCounts, ReloadView, StatusView, TestView, WriterView};
-use super::{changes, destinations, flow_health, gateways, lists};
+use super::{changes, destinations, flow_health, gateways, lists, numbers};
 
 /// What only a running server knows.
 #[derive(Clone)]
@@ -237,6 +237,7 @@ impl Desk {
             destinations::hints(self, read),
             flow_health::hints(self, read),
             gateways::hints(self, read),
+            numbers::hints(self, read),
             waiting_leads(read),
         ];
         for part in parts {

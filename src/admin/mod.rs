@@ -12,6 +12,7 @@ mod destinations;
 mod flow_health;
 mod gateways;
 mod lists;
+mod numbers;
 mod protocol;
 mod socket;
 #[cfg(test)]

@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(one("body = \"event\""), BodyRule::Event);
         assert_eq!(one("body = \"slack\""), BodyRule::Slack);
         assert_eq!(one("body = \"discord\""), BodyRule::Discord);
-        assert_eq!(is_for(&one("body = { text = \"{}\" }")).len(), 13);
+        assert_eq!(is_for(&one("body = { text = \"{}\" }")).len(), 14);
         let by_event = one("body = { \"lead.assigned\" = { text = \"{}\" }, \"job.dead\" = { text = \"[]\" } }");
         assert_eq!(is_for(&by_event), ["lead.assigned", "job.dead"]);
     }

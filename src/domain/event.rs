@@ -44,6 +44,8 @@ pub enum EventKind {
     GatewayNeedsPerson,
     /// A flow's endpoint is in trouble, by Meta's measure.
     FlowUnhealthy,
+    /// A number that usually receives messages receives none.
+    NumberSilent,
     /// A job has become a dead letter.
     JobDead,
     /// A destination is told nothing any more, until somebody resumes it.
@@ -57,7 +59,7 @@ pub struct UnknownEvent(String);
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::SubmissionAccepted,
         Self::SubmissionUpdated,
         Self::LeadAssigned,
@@ -69,6 +71,7 @@ impl EventKind {
         Self::GatewayDown,
         Self::GatewayNeedsPerson,
         Self::FlowUnhealthy,
+        Self::NumberSilent,
         Self::JobDead,
         Self::DestinationStopped,
     ];
@@ -88,6 +91,7 @@ impl EventKind {
             Self::GatewayDown => "gateway.down",
             Self::GatewayNeedsPerson => "gateway.needs_person",
             Self::FlowUnhealthy => "flow.unhealthy",
+            Self::NumberSilent => "number.silent",
             Self::JobDead => "job.dead",
             Self::DestinationStopped => "destination.stopped",
         }
@@ -107,6 +111,7 @@ impl EventKind {
             Self::GatewayDown
                 | Self::GatewayNeedsPerson
                 | Self::FlowUnhealthy
+                | Self::NumberSilent
                 | Self::JobDead
                 | Self::DestinationStopped
         )

@@ -93,6 +93,7 @@ const fn subject_of(kind: EventKind) -> &'static str {
         EventKind::GatewayDown => "Gateway {gateway.name} is not connected",
         EventKind::GatewayNeedsPerson => "Gateway {gateway.name} needs somebody",
         EventKind::FlowUnhealthy => "A flow is in trouble: {flow}{health.meta_flow_id}",
+        EventKind::NumberSilent => "Number {number.phone} receives no messages",
         EventKind::JobDead => "Job {job.id} has become a dead letter",
         EventKind::DestinationStopped => "Destination {destination.name} is told nothing any more",
     }

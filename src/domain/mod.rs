@@ -48,4 +48,5 @@ pub mod submission;
 pub mod template;
 pub mod texts;
 pub mod time;
+pub mod traffic;
 pub mod verdict;

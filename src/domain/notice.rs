@@ -78,7 +78,10 @@ impl Notice {
         for finding in data.0.pointer("/health/findings").and_then(Value::as_array).into_iter().flatten() {
             self.tell("Found", Some(shown(finding)));
         }
-        self.tell("To do", data.at("/health/advice").or_else(|| data.at("/gateway/advice")));
+        self.tell(
+            "To do",
+            ["/health", "/gateway", "/number"].iter().find_map(|part| data.at(&format!("{part}/advice"))),
+        );
         self.tell("To do", data.at("/job/id").map(|id| format!("flowgate dead show {id}")));
         self.tell("To do", data.at("/destination/name").map(|name| format!("flowgate destinations resume {name}")));
     }
@@ -132,6 +135,11 @@ fn headline(kind: EventKind, data: &Data<'_>) -> String {
             Some(flow) => format!("Flow {flow} is in trouble, says {}", data.or("/health/source", "?")),
             None => "A flow is in trouble".to_owned(),
         },
+        EventKind::NumberSilent => format!(
+            "Number {} receives no messages, since {}",
+            data.at("/number/phone").unwrap_or_else(|| data.or("/number/phone_number_id", "?")),
+            data.or("/number/last_message_at", "?")
+        ),
         EventKind::JobDead => format!("Job {} can't be done and is a dead letter now", data.or("/job/id", "?")),
         EventKind::DestinationStopped => {
             format!("Destination {} is told nothing any more", data.or("/destination/name", "?"))
@@ -177,6 +185,7 @@ mod tests {
                 "Gateway office is down: STOPPED",
                 "Gateway office needs somebody: SCAN_QR_CODE",
                 "Flow appointment is in trouble, says meta",
+                "Number 15550783881 receives no messages, since 1970-01-01T00:00:00.000Z",
                 "Job 1 can't be done and is a dead letter now",
                 "Destination crm is told nothing any more",
             ]

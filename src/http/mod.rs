@@ -20,6 +20,7 @@ mod gateways;
 mod guard;
 mod health;
 mod listener;
+mod numbers;
 mod opener;
 mod program;
 mod respond;

@@ -236,6 +236,13 @@ impl<'a> Trace<'a> {
     }
 }
 
+impl Trace<'_> {
+    /// Notes to which of our numbers the messages came that the request brought.
+    pub(super) fn hear(&self, numbers: BTreeMap<Box<str>, Box<str>>) {
+        self.figures.watch.hear(numbers);
+    }
+}
+
 impl Drop for Trace<'_> {
     fn drop(&mut self) {
         let now = self.clock.elapsed();

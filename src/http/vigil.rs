@@ -1,5 +1,5 @@
 //! Looks at the figures of encrypted flows from time to time, and hands the store what they come to: when one passes Meta's
-//! thresholds, the outside is told before Meta throttles it.
+//! thresholds, the outside is told before Meta throttles it. Whether our numbers still receive messages, `numbers` looks.
 //!
 //! What figures mean is `crate::domain::verdict`'s to say, and that trouble is told once the store's
 //! ([`crate::store::NoteHealth`]).
@@ -18,6 +18,7 @@ use crate::domain::ids::FlowName;
 use crate::domain::verdict::{Judgement, Verdict, judge};
 use crate::store::{NoteHealth, Store};
 
+use super::numbers::Numbers;
 use super::watch::Watch;
 
 /// How often it looks. Meta's windows are ten and thirty minutes long.
@@ -30,13 +31,15 @@ pub struct Vigil {
     clock: Arc<dyn Clock>,
     /// What the store was last handed of each flow.
     noted: BTreeMap<FlowName, Verdict>,
+    numbers: Numbers,
 }
 
 impl Vigil {
     /// One that has handed over nothing yet. `store` must be open.
     #[must_use]
-    pub const fn new(watch: Watch, store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self { watch, store, clock, noted: BTreeMap::new() }
+    pub fn new(watch: Watch, store: Store, clock: Arc<dyn Clock>) -> Self {
+        let numbers = Numbers::new(clock.elapsed());
+        Self { watch, store, clock, noted: BTreeMap::new(), numbers }
     }
 
     /// Looks until `stop`.
@@ -47,7 +50,10 @@ impl Vigil {
         loop {
             tokio::select! {
                 () = &mut stop => return,
-                _ = beat.tick() => self.look().await,
+                _ = beat.tick() => {
+                    self.look().await;
+                    self.numbers.look(&self.watch, &self.store, &*self.clock).await;
+                }
             }
         }
     }

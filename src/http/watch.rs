@@ -1,5 +1,5 @@
 //! How the endpoints of encrypted flows do, as Meta sees them, and what the listener refused: fed by each request as it ends,
-//! read by admins.
+//! read by admins. And which of our numbers received messages since somebody last asked.
 //!
 //! What is not known to be Meta's is no figure of the endpoint: a stranger must not make it look ill. In memory only: Meta
 //! looks back half an hour itself. The counting is `crate::domain::gauge`'s.
@@ -20,6 +20,7 @@ pub struct Watch(Arc<Watched>);
 struct Watched {
     gauges: Mutex<BTreeMap<FlowName, Gauge>>,
     refusals: Mutex<Refusals>,
+    heard: Mutex<BTreeMap<Box<str>, Box<str>>>,
 }
 
 impl Watch {
@@ -56,6 +57,18 @@ impl Watch {
     /// Held for a count or for a look at an hour: microseconds.
     pub(super) fn refusals(&self) -> MutexGuard<'_, Refusals> {
         self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that messages came to these numbers: by Meta's id, with the number that people know.
+    pub(super) fn hear(&self, numbers: BTreeMap<Box<str>, Box<str>>) {
+        if !numbers.is_empty() {
+            self.0.heard.lock().unwrap_or_else(PoisonError::into_inner).extend(numbers);
+        }
+    }
+
+    /// The numbers to which messages came since the last call.
+    pub(super) fn take_heard(&self) -> BTreeMap<Box<str>, Box<str>> {
+        std::mem::take(&mut self.0.heard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Held for a count or for a look at thirty minutes: microseconds.

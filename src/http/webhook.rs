@@ -69,6 +69,7 @@ pub(super) async fn post(
             metrics::counter!("flowgate_webhook_updates_total", "kind" => kind).increment(count);
         }
     }
+    trace.hear(delivery.numbers);
     trace.outcome = "received";
     let receive = Receive {
         accept: Accept { arrivals: delivery.arrivals },

@@ -4,6 +4,8 @@
 //! it again for days. So one message that can't be read must not fail the others: every layer is taken apart on its
 //! own, and what can't be read becomes a dead letter with its reason. Only a body that is no JSON object is refused.
 
+use std::collections::BTreeMap;
+
 mod status;
 mod system;
 
@@ -26,6 +28,9 @@ use super::{Catalog, IntakeError};
 /// The field of messages in chats that Meta's own agent answers (*Standby webhooks*).
 const STANDBY: &str = "standby";
 
+/// An id of a number with more is none of Meta's.
+const NUMBER_BYTES_MAX: usize = 64;
+
 /// What one body brought.
 #[derive(Debug, Default)]
 pub struct Delivery {
@@ -39,6 +44,8 @@ pub struct Delivery {
     pub other_statuses: u64,
     /// Customers who have another number or id.
     pub changes: Vec<CustomerChange>,
+    /// Our numbers that customers' messages came to, by Meta's id, with their digits.
+    pub numbers: BTreeMap<Box<str>, Box<str>>,
     /// Events of Meta's flow monitoring.
     pub health_events: Vec<HealthEvent>,
     /// Updates of other fields, without messages.
@@ -130,6 +137,10 @@ impl Delivery {
                 Some(status) => self.statuses.push(status),
                 None => self.other_statuses += 1,
             }
+        }
+        let is_echo = |message: &&RawValue| context.is_echo(&Fields::of(message.get()).unwrap_or_default());
+        if !messages.iter().all(is_echo) {
+            self.numbers.extend(context.number());
         }
         for message in messages {
             match context.message(catalog, message) {
@@ -249,6 +260,12 @@ impl<'a> Context<'a> {
         };
         let contacts = if self.contacts.is_empty() { other.contacts } else { self.contacts };
         Self { metadata, own_number, contacts }
+    }
+
+    /// The number of ours: Meta's id of it, and its digits.
+    fn number(&self) -> Option<(Box<str>, Box<str>)> {
+        let id = Fields::of(self.metadata?.get()).ok()?.text("phone_number_id")?;
+        (!id.is_empty() && id.len() <= NUMBER_BYTES_MAX).then(|| (id.into(), self.own_number.as_str().into()))
     }
 
     /// Whether the business sent the message, or an agent on its behalf.

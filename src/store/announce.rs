@@ -8,11 +8,12 @@ use crate::domain::booking::{Booking, BookingState};
 use crate::domain::draft::Draft;
 use crate::domain::event::EventKind;
 use crate::domain::event::facts::{
-    BookingFacts, DestinationFacts, DraftFacts, Facts, HealthFacts, LeadFacts, MovedFrom, SubmissionFacts,
+    BookingFacts, DestinationFacts, DraftFacts, Facts, HealthFacts, LeadFacts, MovedFrom, NumberFacts, SubmissionFacts,
 };
 use crate::domain::ids::{BookingId, DestinationName, FlowName, LeadId, SubmissionId};
 use crate::domain::lead::Lead;
 use crate::domain::submission::Submission;
+use crate::domain::traffic::Traffic;
 
 use super::accept::{self, StoredSubmission};
 use super::batch::Batch;
@@ -84,6 +85,12 @@ pub(super) fn unhealthy(
 ) -> Result<(), StoreError> {
     let Some(told) = outbox::told(batch, EventKind::FlowUnhealthy, flow) else { return Ok(()) };
     told.write(batch, None, &Facts { flow, health: Some(health), ..Facts::default() })
+}
+
+/// A number of ours has been silent for unusually long.
+pub(super) fn silent(batch: &mut Batch<'_, '_>, id: &str, traffic: &Traffic) -> Result<(), StoreError> {
+    let Some(told) = outbox::told(batch, EventKind::NumberSilent, None) else { return Ok(()) };
+    told.write(batch, None, &Facts { number: Some(NumberFacts::of(id, traffic)), ..Facts::default() })
 }
 
 /// A destination is told nothing any more. Should it be the one that alerts go to, that waits in its lane with the rest.

@@ -27,6 +27,7 @@ use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::{Customer, FlowName, GatewayName, JobId, LeadId};
 use crate::domain::job::{Attempt, DeadLetter, Job, JobKind, JobState};
 use crate::domain::lead::{Agent, Lead, LeadState};
+use crate::domain::traffic::Traffic;
 
 use super::accept::StoredSubmission;
 use super::answers::KeptAnswer;
@@ -39,8 +40,8 @@ use super::joins::Join;
 use super::keys::{KeyRow, OldKey};
 use super::tables::{
     AGENTS, ANSWERED, ANSWERED_LOG, ANSWERS, ATTEMPTS, BOOKINGS, COMPLAINTS, CUSTOMERS, DEAD, DRAFTS, DUE, ENDS,
-    GATEWAY_HISTORY, GATEWAYS, GATEWAYS_HEARD, HEALTH_EVENTS, JOBS, JOINS, LEADS, LEAVING, MESSAGE_LOG, OLD_KEYS,
-    OPEN_LEADS, RENAMED, REVIVED, Rows, SUBMISSIONS, TOKEN_LOG, UNWELL, WAITING_LEADS,
+    GATEWAY_HISTORY, GATEWAYS, GATEWAYS_HEARD, HEALTH_EVENTS, JOBS, JOINS, LEADS, LEAVING, MESSAGE_LOG, NUMBERS,
+    OLD_KEYS, OPEN_LEADS, RENAMED, REVIVED, Rows, SUBMISSIONS, TOKEN_LOG, UNWELL, WAITING_LEADS,
 };
 use super::{Store, StoreError};
 
@@ -148,6 +149,7 @@ pub fn check(store: &Store) -> Result<Report, StoreError> {
     flows(store, &mut report)?;
     gateways(store, &mut report)?;
     read_all::<_, Customer>(store, &mut report, RENAMED)?;
+    read_all::<_, Traffic>(store, &mut report, NUMBERS)?;
     tallies::tallies(store, &mut report)?;
     Ok(report)
 }

@@ -18,6 +18,7 @@ use crate::domain::ids::Customer;
 use crate::domain::job::{Attempt, DeadLetter, Job};
 use crate::domain::lead::{Agent, Lead};
 use crate::domain::receipt::Receipt;
+use crate::domain::traffic::Traffic;
 
 use super::accept::StoredSubmission;
 use super::answers::KeptAnswer;
@@ -95,6 +96,9 @@ impl Row for Complaint {
 }
 impl Row for HealthEvent {
     const TABLE: &'static str = "health_events";
+}
+impl Row for Traffic {
+    const TABLE: &'static str = "numbers";
 }
 impl Row for Counters {
     const TABLE: &'static str = "meta";

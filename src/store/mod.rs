@@ -25,7 +25,7 @@
 //! | `retention` | which rows may be removed, oldest first |
 //! | `tallies` | sums that figures need |
 //! | `customers` | what a customer with a new number takes along |
-//! | `accept`, `drafts`, `flow_events`, `gateways`, `jobs`, `letters`, `agents`, `leads`, `bookings`, `deliveries`, `sweep` | named transactions: read, decide (domain), write |
+//! | `accept`, `drafts`, `flow_events`, `gateways`, `numbers`, `jobs`, `letters`, `agents`, `leads`, `bookings`, `deliveries`, `sweep` | named transactions: read, decide (domain), write |
 //! | `read` | snapshots for everybody else |
 //! | `check` | what must hold across tables |
 //! | `compact` | that a stopped server's file takes no more than what is in it |
@@ -60,6 +60,7 @@ mod known;
 mod lanes;
 mod leads;
 mod letters;
+mod numbers;
 mod options;
 mod outbox;
 mod read;
@@ -95,6 +96,7 @@ pub use jobs::{ClearSuspect, Fail, Finish, FinishMessage, Finished, MarkSuspect,
 pub use joins::Join;
 pub use leads::{AssignLead, CloseLead, Distribute, LeadChanged, LeadOrder};
 pub use letters::{Discard, DiscardMany, GiveUpDeliveries, JobChanged, ManyChanged, Revive, ReviveMany};
+pub use numbers::NoteTraffic;
 pub use options::StoreOptions;
 pub use read::{Counts, Found, Listed, Outgoing, Snapshot, Waiting};
 pub use receipts::{BeginDelivery, HoldDelivery, Trace, Until};

@@ -118,6 +118,9 @@ pub(super) const TALLIES: TableDefinition<'static, (&str, &str), u64> = TableDef
 /// Rows that retention may remove, oldest first. Key: (queue, elapsed clock in ms, id or hashed key). See [`super::retention`].
 pub(super) const RETENTION: TableDefinition<'static, (u8, u64, u128), ()> = TableDefinition::new("retention");
 
+/// The traffic of our numbers, by Meta's `phone_number_id`. Rewritten every few minutes.
+pub(super) const NUMBERS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("numbers");
+
 macro_rules! tables {
     ($($field:ident: $definition:ident, ($key:ty, $value:ty);)*) => {
         /// All tables, open for writing in one transaction. redb allows each to be open once.
@@ -150,6 +153,7 @@ tables! {
     complaints: COMPLAINTS, (u64, &'static [u8]);
     health_events: HEALTH_EVENTS, (u64, &'static [u8]);
     unwell: UNWELL, (&'static str, u64);
+    numbers: NUMBERS, (&'static str, &'static [u8]);
     jobs: JOBS, (u64, &'static [u8]);
     due: DUE, ((u64, u64), ());
     lanes: LANES, ((&'static str, u64, u64), ());

@@ -54,6 +54,7 @@ fn parts(kind: EventKind, extent: Extent) -> &'static [&'static str] {
         Kind::DraftAbandoned => &["flow", "draft"],
         Kind::GatewayDown | Kind::GatewayNeedsPerson => &["gateway"],
         Kind::FlowUnhealthy => pick(&["health"], &["flow", "health"], &["flow", "health"]),
+        Kind::NumberSilent => &["number"],
         Kind::JobDead => pick(&["job"], &["flow", "job"], &["flow", "job"]),
         Kind::DestinationStopped => &["destination"],
     }
@@ -105,6 +106,10 @@ fn part(name: &str, kind: EventKind, at: Timestamp, extent: Extent) -> Value {
         "job" => json!({
             "id": 1, "kind": "deliver", "submission_id": known(json!(1)), "destination": known(json!("crm")),
             "attempts": 24, "reason": "answered 500 Internal Server Error",
+        }),
+        "number" => json!({
+            "phone_number_id": "106540352242922", "phone": known(json!("15550783881")), "last_message_at": at, "expected": 20,
+            "advice": "look in Meta's dashboard whether the app is still subscribed to `messages` and `standby`",
         }),
         "destination" => json!({"name": "crm", "reason": "it answered 410 Gone: it wants no more"}),
         _ => json!("appointment"),

@@ -14,6 +14,7 @@ use crate::domain::ids::{
 };
 use crate::domain::submission::{IdempotencyKey, Submission};
 use crate::domain::time::Timestamp;
+use crate::domain::traffic::Traffic;
 use crate::domain::verdict::Judgement;
 
 /// What an event tells.
@@ -43,6 +44,9 @@ pub struct Facts<'a> {
     /// How the flow does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthFacts<'a>>,
+    /// The number of ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number: Option<NumberFacts<'a>>,
     /// The destination.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<DestinationFacts<'a>>,
@@ -192,6 +196,21 @@ pub struct HealthFacts<'a> {
     pub at: Timestamp,
 }
 
+/// A number of ours that has been silent for unusually long.
+#[derive(Debug, Serialize)]
+pub struct NumberFacts<'a> {
+    /// Meta's id of it.
+    pub phone_number_id: &'a str,
+    /// The number as people know it: digits.
+    pub phone: Option<&'a str>,
+    /// When it last received a message.
+    pub last_message_at: Timestamp,
+    /// In how many minutes since then messages would usually have come.
+    pub expected: u64,
+    /// What to do, in one sentence.
+    pub advice: &'static str,
+}
+
 /// A destination that is told nothing any more.
 #[derive(Debug, Serialize)]
 pub struct DestinationFacts<'a> {
@@ -274,6 +293,21 @@ impl<'a> GatewayFacts<'a> {
     pub fn of(name: &'a GatewayName, standing: &'a GatewayStanding) -> Self {
         let GatewayStanding { kind, state, since, .. } = standing;
         Self { name, kind: kind.as_str(), state, since: *since, advice: standing.advice() }
+    }
+}
+
+impl<'a> NumberFacts<'a> {
+    /// How the number `id` is.
+    #[must_use]
+    pub fn of(id: &'a str, traffic: &'a Traffic) -> Self {
+        Self {
+            phone_number_id: id,
+            phone: traffic.number(),
+            last_message_at: traffic.last_message_at(),
+            expected: traffic.expected(),
+            advice: "look in Meta's dashboard whether the app is still subscribed to `messages` and `standby`, the number is \
+                     connected, and the callback URL is this server's",
+        }
     }
 }
 

@@ -196,6 +196,12 @@ fn forms_in_standby_are_forms_in_both_shapes_and_what_the_business_says_is_not()
         assert_eq!((delivery.arrivals.len(), delivery.other_messages), (1, 1), "{value}");
         assert_eq!((delivery.statuses.len(), delivery.other_updates), (1, 0), "{value}");
     }
+    let numbers = |field: &str, messages: &str| {
+        let delivery = read(&one_flow(), &change(field, &format!(r#""messages":[{messages}]"#))).unwrap();
+        delivery.numbers.into_iter().map(|(id, number)| format!("{id} {number}")).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers("standby", &format!("{echo},{form}")), ["555 15550783881"]);
+    assert_eq!(numbers("messages", &echo), [""; 0], "what the business sends says nothing of what it receives");
     let echoes = read(&one_flow(), &change("standby", &format!(r#""standby":{{"message_echoes":[{form}]}}"#))).unwrap();
     assert!(echoes.arrivals.is_empty());
     let echo = read(&one_flow(), &change("messages", &format!(r#"{CONTACTS},"messages":[{echo}]"#))).unwrap();

@@ -205,10 +205,10 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn renamed_customer(&self, id: SubmissionId) -> Result<Option<Customer>, StoreError> {
-        match self.rows(RENAMED)? {
-            Some(table) if !table.is_empty()? => self.customer(id),
-            _ => Ok(None),
+        if self.reading(|txn| Ok(txn.open_table(RENAMED)?.is_empty()?))? {
+            return Ok(None);
         }
+        self.customer(id)
     }
 
     /// Who filled in a form: as it said itself or, where it did not, as the first later arrival says that does; by the names that
@@ -216,18 +216,16 @@ impl Snapshot {
     fn customer(&self, id: SubmissionId) -> Result<Option<Customer>, StoreError> {
         let Some(row) = self.submission(id)? else { return Ok(None) };
         let first = row.submission.customer.clone();
-        let told = match first.is_unknown() {
-            true => self.joins(id)?.into_iter().map(|join| join.customer).find(|customer| !customer.is_unknown()),
-            false => Some(first),
+        let told = if first.is_unknown() {
+            self.joins(id)?.into_iter().map(|join| join.customer).find(|customer| !customer.is_unknown())
+        } else {
+            Some(first)
         };
         told.map(|told| self.current_customer(&row, told)).transpose()
     }
 
     fn current_customer(&self, row: &StoredSubmission, known: Customer) -> Result<Customer, StoreError> {
-        match self.rows(RENAMED)? {
-            Some(table) => customers::follow_in(&table, known, row),
-            None => Ok(known),
-        }
+        self.reading(|txn| customers::follow_in(&txn.open_table(RENAMED)?, known, row))
     }
 
     /// What came back from each attempt of the job `id` that is still kept, by its number.

@@ -2,8 +2,8 @@
 
 mod answers;
 mod check_beside;
-mod damage;
 mod customers;
+mod damage;
 mod disks;
 mod drafts;
 mod faults;

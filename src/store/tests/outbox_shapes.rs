@@ -20,8 +20,11 @@ use crate::domain::ids::{BookingId, CalendarName, Customer, FlowToken, GatewayNa
 use crate::domain::retry::Verdict as Next;
 use crate::domain::submission::{Channel, IdempotencyKey};
 use crate::domain::time::Millis;
+use crate::domain::traffic::tests::{Watched, office};
 use crate::domain::verdict::{Judgement, Verdict};
-use crate::store::{Accepted, CancelBooking, Fail, KeepDraft, MoveBooking, NoteGateway, NoteHealth, Receive};
+use crate::store::{
+    Accepted, CancelBooking, Fail, KeepDraft, MoveBooking, NoteGateway, NoteHealth, NoteTraffic, Receive,
+};
 
 use super::support::{Bench, START, attempt, by_webhook, flow, form};
 
@@ -132,6 +135,13 @@ fn in_trouble(bench: &Bench) {
         advice: "`flowgate keys check` says for which phone number Meta holds a key that is not ours".to_owned(),
     };
     bench.store.ask(NoteHealth { flow: flow(), judgement }).unwrap();
+    let mut number = Watched::new();
+    number.watch(4 * 7 * 24 * 60, office);
+    number.watch(10 * 60, |_| false);
+    bench
+        .store
+        .ask(NoteTraffic { numbers: vec![("106540352242922".into(), number.traffic)], gone: Vec::new() })
+        .unwrap();
     let said = |name, value: Value| HealthEvent::new(Some(START), name, "17", &value.to_string());
     let events = vec![
         said("ENDPOINT_LATENCY", json!({"alert_state": "ACTIVATED", "threshold": 5000, "message": "It is slow"})),

@@ -46,7 +46,7 @@ fn agent_of(bench: &Bench, token: &str, customer: &Customer) -> Option<String> {
     let order = LeadOrder { flow: flow(), team: team(), sticky: true, customer: customer.clone(), chosen: None };
     match bench.store.ask(Finish { job, attempt: attempt(None), lead: Some(order) }).unwrap() {
         Finished::Done { agent, .. } => agent.map(|agent| agent.to_string()),
-        other => panic!("{other:?}"),
+        Finished::AlreadyOver => panic!("the job is over"),
     }
 }
 
