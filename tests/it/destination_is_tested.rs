@@ -77,8 +77,8 @@ fn what_is_wrong_with_token_number_or_address_is_told_with_all_that_meta_said() 
     for (bytes, why) in [
         (answer(401, &ended), "answered 401 Unauthorized, error 190: the access token is no good (any more)"),
         (answer(400, &missing), "error 33: there is no such phone number id"),
-        (number("1"), "answered 200 OK: look whether meta.graph_url is right"),
-        (answer(200, &json!([])), "answered 200 OK: look whether meta.graph_url is right"),
+        (number("1"), "answered 200 OK without this phone number: look whether meta.graph_url is right"),
+        (answer(200, &json!([])), "answered 200 OK without this phone number: look whether meta.graph_url is right"),
         (answer(502, &json!({})), "answered 502 Bad Gateway"),
         (Vec::new(), "broke before the answer was whole"),
     ] {

@@ -60,6 +60,11 @@ fn wrong(sent: &Sent, phone_number_id: &str) -> Option<String> {
         return None;
     }
     let said = matches!(&sent.said, Said::Cloud(cloud) if cloud.error.is_some());
-    let hint = if sent.exchange.status.is_none() || said { "" } else { ": look whether meta.graph_url is right" };
-    Some(format!("{}{hint}", sent.why()))
+    Some(match sent.exchange.status {
+        Some(200) if !said => {
+            "answered 200 OK without this phone number: look whether meta.graph_url is right".to_owned()
+        }
+        Some(_) if !said => format!("{}: look whether meta.graph_url is right", sent.why()),
+        _ => sent.why(),
+    })
 }
