@@ -273,5 +273,14 @@ fn thousands_of_customers_of_one_broadcast_have_a_submission_and_a_lead_each_wha
             *meta.server.lock().unwrap() = Some(server.address());
         }
     });
+    // Jobs that a kill may have interrupted run one at a time: as long as they become fewer, the server is at work.
+    let mut left = u64::MAX;
+    while left > 0 {
+        left = eventually("jobs become fewer", || {
+            let jobs = &server.row(&["status"])["jobs"];
+            let open = jobs["scheduled"].as_u64().unwrap() + jobs["running"].as_u64().unwrap();
+            (open < left).then_some(open)
+        });
+    }
     each_has_one(&server, customers);
 }
