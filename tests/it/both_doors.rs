@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::http::signed_post;
+use crate::support::reply::{deliver, message, params};
 use crate::support::user::{User, server, success};
 use crate::support::{Server, in_days};
 
@@ -20,24 +20,12 @@ screens = [
 "#;
 
 /// The completion message of a flow that ended with these parameters.
-fn completes(server: &Server, message: &str, from: &str, params: &Value) {
-    let reply = json!({"name": "flow", "body": "Sent", "response_json": params.to_string()});
-    let message = json!({"from": from, "from_user_id": format!("DE.{from}"), "id": message, "timestamp": "1767225601",
-        "type": "interactive", "interactive": {"type": "nfm_reply", "nfm_reply": reply}});
-    let value = json!({"messaging_product": "whatsapp", "metadata": {"phone_number_id": "1"}, "messages": [message]});
-    let entry = json!([{"id": "1", "changes": [{"field": "messages", "value": value}]}]);
-    let body = json!({"object": "whatsapp_business_account", "entry": entry}).to_string();
-    let answer = server.connect().exchange(&signed_post("/webhook", body.as_bytes())).unwrap();
-    assert_eq!(answer.status, 200, "{answer:?}");
+fn completes(server: &Server, id: &str, from: &str, params: &Value) {
+    deliver(server, &[message(from, id, params)]);
 }
 
 fn user<'a>(server: &'a Server, token: &'a str) -> User<'a> {
     User { server, path: "/home", token }
-}
-
-fn params(end: &Value) -> Value {
-    assert_eq!(end["screen"], "SUCCESS", "{end}");
-    end["data"]["extension_message_response"]["params"].clone()
 }
 
 #[test]

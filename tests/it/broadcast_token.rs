@@ -10,26 +10,9 @@ use serde_json::{Value, json};
 
 use crate::support::form::Form;
 use crate::support::http::{Connection, signed_post};
+use crate::support::reply::{body, deliver, message, params};
 use crate::support::user::{User, server, success};
 use crate::support::{PLAIN_FLOW, Server, eventually};
-
-/// A completed form as Meta delivers it.
-fn message(from: &str, id: &str, params: &Value) -> Value {
-    let reply = json!({"name": "flow", "body": "Sent", "response_json": params.to_string()});
-    json!({"from": from, "from_user_id": format!("DE.{from}"), "id": id, "timestamp": "1767225601",
-        "type": "interactive", "interactive": {"type": "nfm_reply", "nfm_reply": reply}})
-}
-
-fn body(messages: &[Value]) -> Vec<u8> {
-    let value = json!({"messaging_product": "whatsapp", "metadata": {"phone_number_id": "1"}, "messages": messages});
-    let entry = json!([{"id": "1", "changes": [{"field": "messages", "value": value}]}]);
-    json!({"object": "whatsapp_business_account", "entry": entry}).to_string().into_bytes()
-}
-
-fn deliver(server: &Server, messages: &[Value]) {
-    let answer = server.connect().exchange(&signed_post("/webhook", &body(messages))).unwrap();
-    assert_eq!(answer.status, 200, "{answer:?}");
-}
 
 fn number(customer: usize) -> String {
     format!("4915{customer:08}")
@@ -112,11 +95,6 @@ private_keys = ["file:key.pem"]
 lead = { team = "sales" }
 screens = [{ name = "LAST", final = true, fields = { plan = {} } }]
 "#;
-
-fn params(end: &Value) -> Value {
-    assert_eq!(end["screen"], "SUCCESS", "{end}");
-    end["data"]["extension_message_response"]["params"].clone()
-}
 
 #[test]
 fn customers_whose_last_screens_are_equal_each_have_a_submission_though_no_token_tells_them_apart() {

@@ -12,6 +12,7 @@ pub mod mail;
 pub mod phone;
 pub mod program;
 pub mod proxy;
+pub mod reply;
 pub mod request;
 pub mod user;
 pub mod world;
