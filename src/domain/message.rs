@@ -275,10 +275,18 @@ fn on_one_line(parameter: &Pattern, data: &Value) -> String {
     cut(parameter.render(data).split_whitespace().collect::<Vec<_>>().join(" "), PARAMETER_CHARS_MAX)
 }
 
+/// `number` with a `+` before its country code. Meta puts the business's own country code before a number without `+`
+/// (Cloud API, *Phone numbers*, "WhatsApp user phone number formats"). A number that begins with 0 has no country code: it
+/// stays as it is, and Meta completes it.
+fn international(number: &str) -> String {
+    if number.starts_with(['+', '0']) { number.to_owned() } else { format!("+{number}") }
+}
+
 /// The body of the request that sends `text` to `to` as a test (*Messages*): no delivery, so its statuses lead nowhere.
 #[must_use]
 pub fn test_request(text: &str, to: &PhoneNumber) -> Value {
     let text = json!({"preview_url": false, "body": text});
+    let to = international(to.as_str());
     json!({"messaging_product": "whatsapp", "recipient_type": "individual", "to": to, "type": "text", "text": text})
 }
 
@@ -293,7 +301,7 @@ pub fn request(rule: &MessageRule, data: &Value, recipient: &Recipient, callback
     put("messaging_product", json!("whatsapp"));
     put("recipient_type", json!("individual"));
     match recipient {
-        Recipient::Phone(number) => put("to", json!(number)),
+        Recipient::Phone(number) => put("to", json!(international(number))),
         Recipient::Id(id) if is_business_scoped(id) => put("recipient", json!(id)),
         Recipient::Id(_) => return Err(Unsendable::NoWhatsappId),
     };
@@ -378,7 +386,7 @@ mod tests {
         let body = request(&rule, &data, &Recipient::Phone("16505551234".into()), "msg_1.1").unwrap();
         assert_eq!(
             body,
-            r#"{"messaging_product":"whatsapp","recipient_type":"individual","to":"16505551234","type":"text","text":{"preview_url":false,"body":"Booked: 2027-01-04"},"biz_opaque_callback_data":"msg_1.1"}"#
+            r#"{"messaging_product":"whatsapp","recipient_type":"individual","to":"+16505551234","type":"text","text":{"preview_url":false,"body":"Booked: 2027-01-04"},"biz_opaque_callback_data":"msg_1.1"}"#
         );
         let long = json!({"booking": {"date": "é".repeat(5000)}});
         let told = |data| request(&rule, data, &Recipient::Id("DE.1".into()), "");

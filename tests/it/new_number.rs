@@ -77,5 +77,5 @@ fn a_new_number_has_the_agent_and_gets_the_texts_of_the_old_one() {
         to.extend(graph.asked().iter().map(|asked| asked.json()["to"].as_str().unwrap().to_owned()));
         (to.len() == 2).then_some(())
     });
-    assert!(to.iter().all(|to| to.trim_start_matches('+') == NEW), "{to:?}");
+    assert_eq!(to, [format!("+{NEW}"), format!("+{NEW}")]);
 }

@@ -110,7 +110,7 @@ fn what_waited_for_a_token_that_had_ended_is_sent_once_it_was_replaced_each_mess
     let mut told: Vec<String> =
         graph.asked().iter().map(|asked| asked.json()["to"].as_str().unwrap().to_owned()).collect();
     told.sort_unstable();
-    assert_eq!(told, (0..20).map(|number| format!("49151{number:07}")).collect::<Vec<_>>());
+    assert_eq!(told, (0..20).map(|number| format!("+49151{number:07}")).collect::<Vec<_>>());
     assert_eq!((destination(&server)["state"].as_str(), hint(&server)), (Some("ok"), String::new()));
     assert!(server.rows(&["dead"]).is_empty());
     assert_eq!(ops.times_taken(), 2, "one alert for each time that it was stopped");

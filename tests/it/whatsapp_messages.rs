@@ -96,7 +96,7 @@ fn a_customer_reads_of_their_booking_and_the_delivery_shows_how_far_that_came() 
     assert_eq!(asked[0].line, "POST /v26.0/106540352242922/messages HTTP/1.1");
     assert_eq!(asked[0].header("authorization"), Some(&*format!("Bearer {TOKEN}")));
     let body = asked[0].json();
-    assert_eq!((&body["to"], &body["type"]), (&json!("491511234567"), &json!("text")));
+    assert_eq!((&body["to"], &body["type"]), (&json!("+491511234567"), &json!("text")));
     assert_eq!(body["text"]["body"], format!("See you on {date} at 09:00, Ann."));
 
     for (status, shown) in [("sent", "sent"), ("read", "read"), ("delivered", "read")] {
