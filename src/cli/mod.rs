@@ -376,7 +376,8 @@ fn print_check(named: Option<&Path>, json: bool) -> Result<(), CliError> {
 
 fn print_config(config: &Config, json: bool) -> Result<(), CliError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let summary = config.summary(clock.now());
+    let mut summary = config.summary(clock.now());
+    summary.notes.extend(reach::app_secret_warning(&config.data));
     let text = if json { serde_json::to_string(&summary).map_err(io::Error::from)? } else { summary.to_string() };
     writeln!(io::stdout(), "{text}")?;
     match serve::obstacles(config, &clock) {

@@ -10,10 +10,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::test_send::Test;
-use crate::admin::{AdminError, Client, Desk, ErrorCode, Question, socket_path, tell_test};
+use crate::admin::{AdminError, Client, Desk, ErrorCode, Question, StatusView, socket_path, tell_test};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Verify};
 use crate::current::Current;
+use crate::domain::refusals;
 use crate::intake::Catalog;
 use crate::store::{Store, StoreError, StoreOptions};
 
@@ -58,6 +59,19 @@ pub(super) fn ask_server(
         Some(server) => server.ask(question, out).map(Some),
         None => Ok(None),
     })
+}
+
+/// The warning of the server of the data file `data` that its app secret looks wrong: only the server sees the signatures.
+/// `None`: no server runs or answers, or the secret has proved right.
+pub(super) fn app_secret_warning(data: &Path) -> Option<String> {
+    let server = Client::connect(&socket_path(data)).ok()??;
+    let mut warning = None;
+    let answered = server.ask(&Question::Status, &mut |row| {
+        let status = serde_json::from_value::<StatusView>(row).ok();
+        warning = status.and_then(|status| status.hints.into_iter().find(|hint| refusals::is_about_app_secret(hint)));
+        true
+    });
+    answered.ok().and(warning).map(|warning| format!("the running server warns: {warning}"))
 }
 
 /// Repeats `attempt` while it is [`ErrorCode::Busy`], for [`PATIENCE`] at most, and tells `told` once what it waits for.

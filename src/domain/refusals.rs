@@ -11,6 +11,9 @@ pub const MISFITS_LEAST: u64 = 5;
 /// Minutes for which requests that were turned away are counted.
 const MINUTES: u64 = 60;
 
+/// The words by which [`is_about_app_secret`] knows its warning.
+const COMPARE_SECRETS: &str = "compare the app secret in the config";
+
 /// The counts.
 #[derive(Debug, Default)]
 pub struct Refusals {
@@ -73,7 +76,7 @@ impl Refused {
         let mut hints = Vec::new();
         if self.misfits > 0 {
             hints.push(format!(
-                "the last {} signed requests were all refused (bad_signature): compare the app secret in the config \
+                "the last {} signed requests were all refused (bad_signature): {COMPARE_SECRETS} \
                  (meta.app_secrets) with the one in Meta's dashboard (App settings → Basic) of the app that sends",
                 self.misfits
             ));
@@ -85,6 +88,12 @@ impl Refused {
         }
         hints
     }
+}
+
+/// Returns true for the warning of [`Refused::hints`] that the app secret looks wrong.
+#[must_use]
+pub fn is_about_app_secret(hint: &str) -> bool {
+    hint.contains(COMPARE_SECRETS)
 }
 
 /// Counts by reason: `3 bad_signature, 1 busy`.

@@ -42,9 +42,13 @@ fn a_wrong_app_secret_is_told_of_until_a_signature_fits() {
     assert_eq!(server.row(&["status"])["refused"]["bad_signature"], 9);
     let told = server.cli(&["status"]).out;
     assert!(told.contains("9 bad_signature"), "{told}");
+    let checks = |server: &Server| server.cli(&["config", "check"]).out;
+    let warning = "the running server warns: the last 5 signed requests were all refused";
+    assert!(checks(&server).contains(warning), "{}", checks(&server));
 
     assert!(server.post("/form", &Form::new("right")).is_accepted());
     assert!(!suspects(&server), "one that fits shows that the secret is right");
+    assert!(!checks(&server).contains("the running server"), "{}", checks(&server));
 }
 
 #[test]
