@@ -3,6 +3,7 @@
 //! Numbers are given by the store, ascending, and never reused. Names come from the config, from Meta or from an
 //! admin, and are checked where they enter.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -182,10 +183,11 @@ impl Customer {
     pub fn compare(&self, other: &Self) -> Likeness {
         let ids = self.id.as_deref().zip(other.id.as_deref()).filter(|(one, two)| IdKind::of(one) == IdKind::of(two));
         let phones = self.phone.as_deref().zip(other.phone.as_deref());
-        match ids.or(phones) {
-            Some((one, two)) if one == two => Likeness::Same,
-            Some(_) => Likeness::Different,
-            None => Likeness::Unknown,
+        match (ids, phones) {
+            (Some((one, two)), _) if one == two => Likeness::Same,
+            (Some(_), _) => Likeness::Different,
+            (None, Some((one, two))) => compare_numbers(one, two),
+            (None, None) => Likeness::Unknown,
         }
     }
 
@@ -193,6 +195,34 @@ impl Customer {
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         self.id.is_none() && self.phone.is_none()
+    }
+}
+
+/// Comparison of two phone numbers without `+`. A number that begins with 0 has no country code: it can't be compared with
+/// one that has.
+fn compare_numbers(one: &str, two: &str) -> Likeness {
+    if without_mobile_digit(one) == without_mobile_digit(two) {
+        Likeness::Same
+    } else if one.starts_with('0') == two.starts_with('0') {
+        Likeness::Different
+    } else {
+        Likeness::Unknown
+    }
+}
+
+/// `number` without the digit that marks a mobile phone in Mexico (521…), Argentina (549…) and Brazil (the ninth digit of
+/// a subscriber, 55 AA 9…). People write such a number with or without the digit, and WhatsApp's id of a number has it or
+/// lacks it: both are one number.
+fn without_mobile_digit(number: &str) -> Cow<'_, str> {
+    let (before, digit) = match number.get(..2) {
+        Some("52") => (2, '1'),
+        Some("54") => (2, '9'),
+        Some("55") => (4, '9'),
+        _ => return number.into(),
+    };
+    match (number.get(..before), number.get(before..).and_then(|rest| rest.strip_prefix(digit))) {
+        (Some(before), Some(after)) if number.len() == 13 => format!("{before}{after}").into(),
+        _ => number.into(),
     }
 }
 
@@ -275,6 +305,22 @@ mod tests {
         assert_eq!(ann.compare(&customer(Some("crm-7"), None)), Likeness::Unknown, "an id that its sender made");
         assert_eq!(customer(Some("7@lid"), None).compare(&customer(Some("8@lid"), None)), Likeness::Different);
         assert_eq!(ann.compare(&Customer::default()), Likeness::Unknown);
+    }
+
+    #[test]
+    fn a_number_written_in_another_way_is_no_other_customer() {
+        let compare = |one: &str, two: &str| Customer::new(None, Some(one)).compare(&Customer::new(None, Some(two)));
+        for (dialled, id) in
+            [("525512345678", "5215512345678"), ("541123456789", "5491123456789"), ("551187654321", "5511987654321")]
+        {
+            assert_eq!(compare(dialled, id), Likeness::Same, "{dialled}");
+            assert_eq!(compare(id, &id.replace('5', "6")), Likeness::Different, "{id}");
+        }
+        assert_eq!(compare("5215512345678", "5215512345679"), Likeness::Different);
+        assert_eq!(compare("4915123456789", "491523456789"), Likeness::Different, "other countries have no such digit");
+        assert_eq!(compare("01511234567", "491511234567"), Likeness::Unknown, "no country code");
+        assert_eq!(compare("01511234567", "01511234568"), Likeness::Different);
+        assert_eq!(compare("55é1234567890", "55é1234567890"), Likeness::Same, "a text that is no number");
     }
 
     #[test]

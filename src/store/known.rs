@@ -141,12 +141,20 @@ pub(super) fn recognize(batch: &Batch<'_, '_>, form: &Form) -> Result<Known, Sto
         }
         let Some(id) = under(batch, Span::Message, key)? else { continue };
         let is_recent = under(batch, span, key)?.is_some();
-        let Some(stored) = Stored::read(batch, id)? else {
+        let stored = match Stored::read(batch, id) {
+            Ok(Some(stored)) => stored,
             // Within the span it stays the same form. After it nobody knows, and what is joined to nothing is lost.
-            if is_recent {
-                return Ok(Known::Copy(id));
+            Ok(None) if is_recent => return Ok(Known::Copy(id)),
+            Ok(None) => continue,
+            // Many customers use this token: the damaged row of one of them must not refuse the forms of all others.
+            Err(error)
+                if error.is_of_one_change() && is_shared && form.form_key == Some(key) && !customer.is_unknown() =>
+            {
+                tracing::error!(%error, submission.id = id.get(), "a form is taken for another customer's than the damaged one");
+                new.keys = key.of_customer_names(customer).collect();
+                continue;
             }
-            continue;
+            Err(error) => return Err(error),
         };
         match stored.is_of(form) {
             Likeness::Different if new.beside.is_none() => {

@@ -1,5 +1,6 @@
 //! Several customers under one key: each has a submission, and each one's copies are known.
 
+use redb::Database;
 use serde_json::{Value, json};
 
 use crate::domain::arrival::{Arrival, Form, Unreadable};
@@ -7,8 +8,10 @@ use crate::domain::draft::Draft;
 use crate::domain::ids::{Customer, FlowName, FlowToken, SubmissionId};
 use crate::domain::submission::{Channel, IdempotencyKey};
 use crate::domain::time::Millis;
+use crate::store::tables::SUBMISSIONS;
 use crate::store::{Accept, Accepted, DraftKept, FindKey, KeepDraft};
 
+use super::damage::damage;
 use super::support::{Bench, START, by_webhook, flow, form};
 
 const DAY: Millis = Millis::from_secs(24 * 60 * 60);
@@ -283,4 +286,19 @@ fn an_unnamed_draft_under_a_token_of_several_customers_is_nobodys() {
     sends("u", 1, None);
     assert_eq!(sends("u", 2, Some(key)), json!({"own": 1}));
     assert_eq!(bench.store.read().unwrap().draft(key).unwrap(), None, "and nobody else gets it");
+}
+
+#[test]
+fn a_damaged_form_of_one_customer_does_not_refuse_the_others_under_its_token() {
+    let bench = Bench::new();
+    for who in 1..=2 {
+        new(&bench.accept(message("t", who, "a", "{}")));
+    }
+    bench.store.close().unwrap();
+    damage(&Database::open(bench.path()).unwrap(), SUBMISSIONS, 1);
+    let bench = bench.reopen();
+    assert_eq!(new(&bench.accept(message("t", 3, "a", "{}"))), 3);
+    for who in 2..=3 {
+        assert_eq!(bench.accept(message("t", who, "b", "{}")), copy_of(who), "copies are known");
+    }
 }
