@@ -21,11 +21,16 @@ use super::rules::Rules;
 /// From the end of one round to the beginning of the next.
 const ROUND: Duration = Duration::from_mins(1);
 
-/// Between two slices: the writer has most of its time for others, and expires more keys than it can take.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Shortest and longest pause between two slices. A pause is as long as the slice before it took: half of the writer's
+/// time stays free for others.
+const PAUSE: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(20)];
 
-/// Maximum of rows read in one slice: about a millisecond of the writer's time.
-const SLICE: usize = 1000;
+/// Fewest and most rows that one slice reads. What a row costs depends on how much of the file is in memory: from 10 µs to
+/// half a millisecond. So each slice is sized by the time that the one before took.
+const SLICE: [usize; 2] = [8, 1000];
+
+/// Time that a slice should take, with its commit: about that of a commit under load.
+const SLICE_TIME: Duration = Duration::from_millis(8);
 
 /// How often waiting leads are looked after. An agent's closed lead or new limit needs no waiting: those transactions
 /// give out leads themselves.
@@ -39,6 +44,8 @@ pub(super) struct Sweeper {
     rules: Current<Rules>,
     /// Where the round goes on.
     place: Place,
+    /// Maximum of rows of the next slice.
+    slice: usize,
     /// Rows that the round could not read.
     unreadable: usize,
     /// The first of these errors.
@@ -57,6 +64,7 @@ impl Sweeper {
             clock,
             rules,
             place: Place::Keys,
+            slice: 64,
             unreadable: 0,
             first_error: None,
             sweep_at: now,
@@ -75,16 +83,19 @@ impl Sweeper {
         if now >= self.distribute_at {
             let pause = match self.distribute() {
                 Ok(0) => DISTRIBUTE,
-                Ok(_) => PAUSE,
+                Ok(_) => PAUSE[1],
                 Err(error) => later("waiting leads could not be given out", &error, DISTRIBUTE),
             };
             self.distribute_at = now.saturating_add(pause);
         }
         if now >= self.sweep_at {
+            let began = self.clock.elapsed();
             let pause = match self.sweep() {
                 Ok(Some(place)) => {
                     self.place = place;
-                    PAUSE
+                    let took = self.clock.elapsed().saturating_sub(began);
+                    self.slice = next_slice(self.slice, took);
+                    took.clamp(PAUSE[0], PAUSE[1])
                 }
                 Ok(None) => {
                     self.place = Place::Keys;
@@ -114,7 +125,7 @@ impl Sweeper {
         let rules = self.rules.get();
         let Retention { submissions, attempts, .. } = rules.retention;
         let patience = rules.patience.clone();
-        let swept = self.store.ask(Sweep { from: self.place, most: SLICE, submissions, attempts, patience })?;
+        let swept = self.store.ask(Sweep { from: self.place, most: self.slice, submissions, attempts, patience })?;
         metrics::counter!("flowgate_swept_rows_total").increment(u64::try_from(swept.removed).unwrap_or(u64::MAX));
         self.unreadable = self.unreadable.saturating_add(swept.unreadable);
         self.first_error = self.first_error.take().or(swept.first_error);
@@ -134,6 +145,12 @@ impl Sweeper {
     }
 }
 
+/// The size of the slice after one of `rows` rows at most that took `took`.
+fn next_slice(rows: usize, took: Duration) -> usize {
+    let rows = if took > SLICE_TIME { rows / 2 } else { rows.saturating_mul(2) };
+    rows.clamp(SLICE[0], SLICE[1])
+}
+
 /// Says what went wrong, unless the store itself tells why it is not open.
 fn later(what: &'static str, error: &StoreError, pause: Duration) -> Duration {
     if error.is_of_closed_store() {
@@ -142,4 +159,22 @@ fn later(what: &'static str, error: &StoreError, pause: Duration) -> Duration {
         tracing::error!(error = %error, "{what}");
     }
     pause
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slice_size_follows_the_time_that_the_last_slice_took() {
+        let sizes = |took: u64| {
+            let took = Duration::from_millis(took);
+            std::iter::successors(Some(64), move |rows| Some(next_slice(*rows, took)))
+                .skip(1)
+                .take(5)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(9), [32, 16, 8, 8, 8]);
+        assert_eq!(sizes(8), [128, 256, 512, 1000, 1000]);
+    }
 }
