@@ -9,6 +9,7 @@ use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, StatusCode, Uri};
 use jiff::fmt::rfc2822;
+use serde::de::IgnoredAny;
 
 use crate::config::Means;
 use crate::domain::cloud_error;
@@ -158,7 +159,7 @@ impl Sent {
         };
         let mut sent =
             Self { ending: Ending::Answered { status: code, retry_after: asks }, exchange, headers, error: None, said };
-        if !is_whole && !matches!(sent.said, Said::Nothing) {
+        if !is_whole && !is_json_object(&beginning) && !matches!(sent.said, Said::Nothing) {
             // The part that did not come may say the opposite.
             sent.error = Some(format!("{}, and the rest of the answer did not come", sent.why()));
             sent.ending = Ending::Unknown;
@@ -265,6 +266,12 @@ pub fn headers(recipient: &Recipient, id: &str, body: &str, now: Timestamp) -> R
     Ok(headers)
 }
 
+/// Returns true if `bytes` are one complete JSON object. Its last brace ends the answer: a connection that closes without
+/// `close_notify`, or stays open until the deadline, adds nothing. Other JSON values may be the beginning of a longer one.
+fn is_json_object(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
+}
+
 /// What a header shows, without the scheme in front: the secret itself.
 fn bare(value: &HeaderValue) -> &str {
     let text = value.to_str().unwrap_or_default();
@@ -332,6 +339,30 @@ mod tests {
             assert_eq!(asked(nonsense), None, "{nonsense}");
         }
         assert_eq!(asked("99999999999999999999"), None);
+    }
+
+    #[test]
+    fn a_complete_json_object_is_a_whole_answer_however_its_framing_ends() {
+        let secret = || HeaderValue::from_static("Bearer SECRET-12345");
+        let cloud = Credentials::Whatsapp { bearer: secret() };
+        let gateway = Credentials::Gateway { header: AUTHORIZATION, key: secret() };
+        let meaning = |credentials: &Credentials, status, said: &'static str, is_whole| {
+            let (status, beginning) = (StatusCode::from_u16(status).unwrap(), Bytes::from_static(said.as_bytes()));
+            let told = Told { status, headers: HeaderMap::new(), beginning, is_whole };
+            Sent::answered(told, credentials, Timestamp::from_millis(0)).meaning(1)
+        };
+        let taken = r#" {"messages":[{"id":"wamid.1"}]}"#;
+        let refused = r#"{"error":{"code":131026}}"#;
+        assert_eq!(meaning(&cloud, 200, taken, false), Meaning::Delivered);
+        assert_eq!(meaning(&cloud, 400, refused, false), Meaning::Refused);
+        assert_eq!(meaning(&gateway, 200, r#"{"success":true}"#, false), Meaning::Delivered);
+        // The rest may say the opposite.
+        for cut in ["", "{", r#"{"messages":[{"id":"wamid.1"}]"#, "1", "[]", r#""no""#, r#"{"a":1} {"#] {
+            assert_eq!(meaning(&cloud, 400, cut, false), Meaning::Unknown, "{cut}");
+            let again = Meaning::Again { retry_after: None, holds_lane: false, is_failure: true };
+            assert_eq!(meaning(&gateway, 400, cut, false), again, "{cut}");
+        }
+        assert_eq!(meaning(&gateway, 400, "", true), Meaning::Refused, "nothing is missing here");
     }
 
     #[test]

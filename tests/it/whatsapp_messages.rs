@@ -229,6 +229,18 @@ fn an_answer_that_does_not_come_whole_says_nothing_about_the_message() {
 }
 
 #[test]
+fn an_answer_that_is_complete_counts_though_its_framing_promises_more() {
+    let whole = String::from_utf8(taken("wamid.1")).unwrap();
+    let longer = whole.replacen("content-length: ", "content-length: 9", 1);
+    let graph = Graph::answering(move |_| longer.clone().into_bytes());
+    let server = telling(&graph, "status_wait = \"100ms\"");
+    books(&server, "a");
+    let job = delivery(&server, "it is delivered", is("done"));
+    assert_eq!((&job["message"]["wamid"], &job["attempts"]), (&json!("wamid.1"), &json!(1)));
+    assert_eq!(graph.asked().len(), 1, "the customer reads it once");
+}
+
+#[test]
 fn a_message_that_a_status_proves_is_not_sent_twice() {
     let graph = Graph::answering_in_turn(vec![Vec::new(), taken("wamid.2")]);
     let server = telling(&graph, "");
