@@ -160,9 +160,8 @@ fn of_whatsapp(destination: &DestinationName, rule: &WhatsappRule) -> Result<Cre
 }
 
 fn of_gateway(destination: &DestinationName, rule: &GatewayTexts) -> Result<Credentials, NoRecipient> {
-    let (header, prefix) = rule.kind.key_header();
-    let key = key(destination, GATEWAY_KEY, &rule.key, prefix)?;
-    Ok(Credentials::Gateway { header: HeaderName::from_static(header), key })
+    let (_, prefix) = rule.kind.key_header();
+    Ok(Credentials::Gateway { kind: rule.kind, key: key(destination, GATEWAY_KEY, &rule.key, prefix)? })
 }
 
 /// A secret as it stands in a header, behind `prefix`.

@@ -7,7 +7,7 @@ use hyper::header::{DATE, HeaderMap};
 use serde_json::Value;
 
 use crate::config::GatewayTexts;
-use crate::domain::gateway::text;
+use crate::domain::gateway::{GatewayKind, text};
 use crate::domain::message::{self, Recipient, Unsendable};
 use crate::domain::pace::Quota;
 use crate::domain::time::{Millis, Timestamp};
@@ -55,6 +55,8 @@ fn note(rule: &GatewayTexts, outgoing: &Outgoing) -> Result<Note, Unsendable> {
 pub struct GatewayAnswer {
     /// What it says against the message, without its key.
     pub objection: Option<String>,
+    /// Whether its body has the form of a confirmation.
+    pub is_confirmation: bool,
     /// How long its body asks to be left alone, as `WASenderApi` does it.
     pub retry_after: Option<Millis>,
     /// How much it leaves for how long.
@@ -62,11 +64,12 @@ pub struct GatewayAnswer {
 }
 
 impl GatewayAnswer {
-    /// Reads an answer that came at `now`: its head, and the beginning of its body.
-    pub(super) fn read(headers: &HeaderMap, bytes: &[u8], key: &str, now: Timestamp) -> Self {
+    /// Reads an answer that came at `now` from a gateway of this kind: its head, and the beginning of its body.
+    pub(super) fn read(kind: GatewayKind, headers: &HeaderMap, bytes: &[u8], key: &str, now: Timestamp) -> Self {
         let body: Value = serde_json::from_slice(bytes).unwrap_or_default();
         Self {
             objection: text::objection(&body).map(|words| text::without_numbers(&without_token(&words, key))),
+            is_confirmation: text::is_confirmation(kind, bytes),
             retry_after: body.get("retry_after").and_then(Value::as_u64).map(Millis::from_secs),
             quota: quota(headers, now),
         }
@@ -101,7 +104,9 @@ mod tests {
         let now = Timestamp::from_millis(1_795_591_680_000);
         let left = ("x-ratelimit-remaining", "255");
         let reset = ("x-ratelimit-reset", "1795591740");
-        let read = |lines: &[(&'static str, &str)]| GatewayAnswer::read(&head(lines), b"{}", "", now).quota;
+        let read = |lines: &[(&'static str, &str)]| {
+            GatewayAnswer::read(GatewayKind::Wasender, &head(lines), b"{}", "", now).quota
+        };
         assert_eq!(read(&[left, reset]), Some(Quota { left: 255, resets_in: Millis::from_secs(60) }));
         let earlier = ("date", "Wed, 25 Nov 2026 07:27:30 GMT");
         assert_eq!(read(&[left, reset, earlier]), Some(Quota { left: 255, resets_in: Millis::from_secs(90) }));
@@ -116,7 +121,8 @@ mod tests {
     #[test]
     fn an_answer_is_told_without_the_key() {
         let body = br#"{"success":false,"error":"no session for KEY-12345678","retry_after":5}"#;
-        let answer = GatewayAnswer::read(&HeaderMap::new(), body, "KEY-12345678", Timestamp::from_millis(0));
+        let now = Timestamp::from_millis(0);
+        let answer = GatewayAnswer::read(GatewayKind::Wasender, &HeaderMap::new(), body, "KEY-12345678", now);
         assert_eq!(answer.objection.as_deref(), Some("no session for …"));
         assert_eq!(answer.retry_after, Some(Millis::from_secs(5)));
     }

@@ -8,6 +8,7 @@ use hyper::Uri;
 use hyper::header::{HeaderName, HeaderValue};
 
 use crate::config::{Destination, Means, Secret, SmtpRule};
+use crate::domain::gateway::GatewayKind;
 use crate::domain::ids::DestinationName;
 use crate::outgoing::{Proxy, without_token};
 use crate::signing::SigningKey;
@@ -45,9 +46,9 @@ pub enum Credentials {
     },
     /// An unofficial gateway.
     Gateway {
-        /// The header that its key stands in.
-        header: HeaderName,
-        /// The key as it stands there, marked as sensitive.
+        /// Its program, which decides the header of the key and the form of answers.
+        kind: GatewayKind,
+        /// The key as it stands in its header, marked as sensitive.
         key: HeaderValue,
     },
     /// A mail server.

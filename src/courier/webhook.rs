@@ -150,9 +150,9 @@ impl Sent {
                 let kept = cloud::kept(code, &beginning, bare(bearer));
                 (kept, Said::Cloud(CloudAnswer::read(&beginning)))
             }
-            Credentials::Gateway { key, .. } => {
+            Credentials::Gateway { kind, key } => {
                 let key = bare(key);
-                let answer = GatewayAnswer::read(&headers, &beginning, key, now);
+                let answer = GatewayAnswer::read(*kind, &headers, &beginning, key, now);
                 asks = asks.or(answer.retry_after);
                 (cloud::kept(code, &beginning, key), Said::Gateway(answer))
             }
@@ -182,7 +182,9 @@ impl Sent {
         match &self.said {
             Said::Nothing => self.ending.of_webhook(),
             Said::Cloud(cloud) => cloud_error::meaning(self.ending, cloud.error, cloud.wamid.is_some(), number),
-            Said::Gateway(answer) => text::meaning(self.ending, answer.objection.as_deref()),
+            Said::Gateway(answer) => {
+                text::meaning(self.ending, answer.objection.as_deref(), answer.is_confirmation)
+            }
             Said::Mail(end) => end.meaning(),
         }
     }
@@ -208,8 +210,11 @@ impl Sent {
                     Said::Cloud(CloudAnswer { wamid: None, .. }) if (200..300).contains(&status) => {
                         Some(", which names no message".to_owned())
                     }
-                    Said::Gateway(answer) => answer.objection.as_deref().map(words),
-                    Said::Nothing | Said::Cloud(_) | Said::Mail(_) => None,
+                    Said::Gateway(GatewayAnswer { objection: Some(objection), .. }) => Some(words(objection)),
+                    Said::Gateway(GatewayAnswer { is_confirmation: false, .. }) if (200..300).contains(&status) => {
+                        Some(", and its body is no JSON object".to_owned())
+                    }
+                    Said::Nothing | Said::Cloud(_) | Said::Gateway(_) | Said::Mail(_) => None,
                 };
                 let said = said.unwrap_or_default();
                 format!("answered {status}{}{said}", name.map(|name| format!(" {name}")).unwrap_or_default())
@@ -257,7 +262,8 @@ pub fn headers(recipient: &Recipient, id: &str, body: &str, now: Timestamp) -> R
         Credentials::Whatsapp { bearer } => {
             headers.insert(AUTHORIZATION, bearer.clone());
         }
-        Credentials::Gateway { header, key } => {
+        Credentials::Gateway { kind, key } => {
+            let (header, _) = kind.key_header();
             headers.insert(header, key.clone());
         }
         // A mail has no such head.
@@ -322,6 +328,7 @@ mod tests {
     use hyper::header::ACCEPT;
 
     use super::*;
+    use crate::domain::gateway::GatewayKind;
 
     #[test]
     fn how_long_to_wait_is_told_in_seconds_or_by_a_date() {
@@ -345,7 +352,7 @@ mod tests {
     fn a_complete_json_object_is_a_whole_answer_however_its_framing_ends() {
         let secret = || HeaderValue::from_static("Bearer SECRET-12345");
         let cloud = Credentials::Whatsapp { bearer: secret() };
-        let gateway = Credentials::Gateway { header: AUTHORIZATION, key: secret() };
+        let gateway = Credentials::Gateway { kind: GatewayKind::Wasender, key: secret() };
         let meaning = |credentials: &Credentials, status, said: &'static str, is_whole| {
             let (status, beginning) = (StatusCode::from_u16(status).unwrap(), Bytes::from_static(said.as_bytes()));
             let told = Told { status, headers: HeaderMap::new(), beginning, is_whole };
@@ -366,6 +373,22 @@ mod tests {
     }
 
     #[test]
+    fn a_page_that_is_no_answer_of_a_gateway_confirms_no_text() {
+        let answered = |kind, said: &'static str| {
+            let gateway = Credentials::Gateway { kind, key: HeaderValue::from_static("SECRET-12345") };
+            let beginning = Bytes::from_static(said.as_bytes());
+            let told = Told { status: StatusCode::OK, headers: HeaderMap::new(), beginning, is_whole: true };
+            Sent::answered(told, &gateway, Timestamp::from_millis(0))
+        };
+        let page = answered(GatewayKind::Waha, "<html>Log in</html>");
+        let again = Meaning::Again { retry_after: None, holds_lane: false, is_failure: true };
+        assert_eq!((page.meaning(1), &*page.why()), (again, "answered 200 OK, and its body is no JSON object"));
+        assert_eq!(answered(GatewayKind::Evolution, "").meaning(1), again);
+        assert_eq!(answered(GatewayKind::Waha, "").meaning(1), Meaning::Delivered);
+        assert_eq!(answered(GatewayKind::Evolution, r#"{"key":{"id":"3EB0"}}"#).meaning(1), Meaning::Delivered);
+    }
+
+    #[test]
     fn no_answer_is_kept_with_what_we_showed() {
         let header = |text: &str| {
             let mut value = HeaderValue::from_str(text).unwrap();
@@ -381,8 +404,7 @@ mod tests {
         let now = Timestamp::from_millis(0);
         let said = r#"{"success":false,"message":"Invalid API key SECRET-12345, Bearer SECRET-12345"}"#;
         for shown in ["Bearer SECRET-12345", "SECRET-12345"] {
-            let key = header(shown);
-            let gateway = Credentials::Gateway { header: AUTHORIZATION, key };
+            let gateway = Credentials::Gateway { kind: GatewayKind::Wasender, key: header(shown) };
             let sent = Sent::answered(told(said), &gateway, now);
             let all = format!("{} {}", sent.why(), sent.exchange.answer);
             assert!(!all.contains("SECRET") && all.contains("Invalid API key …"), "{all}");

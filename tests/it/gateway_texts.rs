@@ -1,6 +1,7 @@
 //! Texts through an unofficial gateway, which takes few of them: who is written to, what goes first, what goes together, what
 //! comes too late, and how fast it may be asked.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -92,6 +93,33 @@ fn each_kind_of_gateway_carries_a_confirmation_and_a_session_that_drops_only_del
     }
 }
 
+/// The config of gateway `shop`, a WAHA whose answers `graph` gives.
+fn waha(graph: &Graph) -> String {
+    format!(
+        "\n[gateways.shop]\nkind = \"waha\"\nurl = \"http://{}\"\nallow_private = true\nsession = \"shop\"\n\
+         api_key = \"text:{KEY}\"\nwebhook_secret = \"text:{KEY}\"\ncheck = \"1h\"\nrate = \"1000/s\"\n",
+        graph.address()
+    )
+}
+
+#[test]
+fn a_login_page_confirms_no_text_and_an_empty_body_of_waha_confirms_it() {
+    let texts = AtomicUsize::new(0);
+    let shop = Graph::answering(move |asked| {
+        if !asked.line.starts_with("POST /api/sendText") {
+            return answer(200, &json!({"status": "WORKING"}));
+        }
+        let page = if texts.fetch_add(1, Ordering::SeqCst) == 0 { "<html>Log in</html>" } else { "" };
+        format!("HTTP/1.1 201 X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{page}", page.len()).into_bytes()
+    });
+    let server = serve("\"thanks\"", &[], &format!("{}{}", waha(&shop), thanks("")));
+    books(&server, "one", &in_days(3), "09:00");
+    let rows = wait_until_all_are(&server, "thanks", 1, "done");
+    assert_eq!(rows[0]["attempts"], 2, "{rows:?}");
+    let sent = shop.asked().into_iter().filter(|asked| asked.line.starts_with("POST /api/sendText"));
+    assert_eq!(sent.count(), 2);
+}
+
 #[test]
 fn a_no_in_a_body_that_comes_late_is_heard() {
     let says_no = |asked: &Asked| {
@@ -99,12 +127,7 @@ fn a_no_in_a_body_that_comes_late_is_heard() {
         answer(200, &if is_text { json!({"error": true, "message": "no"}) } else { json!({"status": "WORKING"}) })
     };
     let shop = Graph::answering_slowly(Duration::from_millis(1500), says_no);
-    let table = format!(
-        "\n[gateways.shop]\nkind = \"waha\"\nurl = \"http://{}\"\nallow_private = true\nsession = \"shop\"\n\
-         api_key = \"text:{KEY}\"\nwebhook_secret = \"text:{KEY}\"\ncheck = \"1h\"\nrate = \"1000/s\"\n",
-        shop.address()
-    );
-    let server = serve("\"thanks\"", &[], &format!("{table}{}", thanks("")));
+    let server = serve("\"thanks\"", &[], &format!("{}{}", waha(&shop), thanks("")));
     books(&server, "one", &in_days(3), "09:00");
     let row = eventually("the attempt is noted", || {
         deliveries(&server, "thanks").into_iter().find(|row| row["attempts"].as_u64() >= Some(1))

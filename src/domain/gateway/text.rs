@@ -4,7 +4,7 @@
 //! make a second try harmless, and no status that would tell: what broke off is tried again, so that a text may arrive twice
 //! rather than never.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{GatewayKind, encoded};
 use crate::domain::delivery::{Ending, Meaning};
@@ -80,6 +80,15 @@ pub fn objection(body: &Value) -> Option<String> {
     says_no.then(|| words(body).unwrap_or_default().to_owned())
 }
 
+/// Returns true if the body of a 2xx answer confirms a text. All three kinds answer with a JSON object; a login page of a proxy
+/// confirms nothing. WAHA may also answer 201 with an empty body: its engine WEBJS can send a text and return no record of the
+/// message (`devlikeapro/waha`, issues 1083 and 1087).
+#[must_use]
+pub fn is_confirmation(kind: GatewayKind, body: &[u8]) -> bool {
+    let is_empty = body.trim_ascii().is_empty();
+    (is_empty && kind == GatewayKind::Waha) || serde_json::from_slice::<Map<String, Value>>(body).is_ok()
+}
+
 /// A gateway's own words about what went wrong.
 #[must_use]
 pub fn words(body: &Value) -> Option<&str> {
@@ -100,17 +109,18 @@ fn is_said(value: &Value) -> bool {
     }
 }
 
-/// What an attempt's end means, with what the answer says against it.
+/// What an attempt's end means, with what the answer says against it. A 2xx answer that is no confirmation is a failure: see
+/// [`is_confirmation`].
 ///
 /// A status in the 400s may speak of the message, or of the session that is to carry it: of a session that is not connected all
 /// three kinds say so in words (WAHA: 422 "Session status is not as expected", Evolution API: 400 "Connection Closed"). Only
 /// what speaks of the message is given up.
 #[must_use]
-pub fn meaning(ending: Ending, objection: Option<&str>) -> Meaning {
+pub fn meaning(ending: Ending, objection: Option<&str>, is_confirmation: bool) -> Meaning {
     let again = |retry_after, is_failure| Meaning::Again { retry_after, holds_lane: false, is_failure };
     let Ending::Answered { status, retry_after } = ending else { return again(None, true) };
     match status {
-        200..=299 if objection.is_none() => Meaning::Delivered,
+        200..=299 if objection.is_none() && is_confirmation => Meaning::Delivered,
         401..=403 => Meaning::Stopped,
         408 | 409 | 423 | 425 => again(retry_after, false),
         429 => Meaning::Again { retry_after, holds_lane: true, is_failure: false },
@@ -210,6 +220,26 @@ mod tests {
     }
 
     #[test]
+    fn what_each_kind_answers_is_a_confirmation_and_a_page_is_none() {
+        for (kind, body) in [
+            (GatewayKind::Wasender, r#"{"success":true,"data":{"msgId":7,"status":"in_progress"}}"#),
+            (GatewayKind::Waha, r#"{"id":"true_1@c.us_3EB0","timestamp":1800000000}"#),
+            (GatewayKind::Waha, r#"{"key":{"id":"3EB0","fromMe":true},"status":"PENDING"}"#),
+            (GatewayKind::Waha, ""),
+            (GatewayKind::Waha, "\r\n"),
+            (GatewayKind::Evolution, r#"{"key":{"id":"3EB0","fromMe":true},"status":"PENDING"}"#),
+        ] {
+            assert!(is_confirmation(kind, body.as_bytes()), "{kind:?}: {body:?}");
+        }
+        for kind in GatewayKind::ALL {
+            for body in ["<html>Log in</html>", "OK", "[]", "null", "\"sent\"", r#"{"success":tr"#] {
+                assert!(!is_confirmation(kind, body.as_bytes()), "{kind:?}: {body:?}");
+            }
+            assert_eq!(is_confirmation(kind, b""), kind == GatewayKind::Waha, "{kind:?}");
+        }
+    }
+
+    #[test]
     fn words_name_nobody() {
         let told = without_numbers("no chat 4915112345678@c.us, code 131026, 2 tries");
         assert_eq!(told, "no chat …@c.us, code 131026, 2 tries");
@@ -219,11 +249,13 @@ mod tests {
     #[test]
     fn the_status_and_the_words_say_what_follows() {
         let asked = Some(Millis::from_secs(7));
-        let meant = |status, words| meaning(Ending::Answered { status, retry_after: asked }, words);
+        let meant = |status, words| meaning(Ending::Answered { status, retry_after: asked }, words, true);
         let again = |is_failure| Meaning::Again { retry_after: asked, holds_lane: false, is_failure };
         assert_eq!(meant(200, None), Meaning::Delivered);
         assert_eq!(meant(201, None), Meaning::Delivered);
         assert_eq!(meant(200, Some("")), again(true), "it says no, whatever the status says");
+        let page = meaning(Ending::Answered { status: 200, retry_after: asked }, None, false);
+        assert_eq!(page, again(true), "nobody said yes");
         for status in [401, 402, 403] {
             assert_eq!(meant(status, Some("")), Meaning::Stopped, "{status}");
         }
@@ -242,7 +274,7 @@ mod tests {
         assert_eq!(meant(409, None), again(false));
         for ending in [Ending::NotSent, Ending::Unknown] {
             let expected = Meaning::Again { retry_after: None, holds_lane: false, is_failure: true };
-            assert_eq!(meaning(ending, None), expected);
+            assert_eq!(meaning(ending, None, false), expected);
         }
     }
 }
