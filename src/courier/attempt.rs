@@ -71,7 +71,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 impl Trial {
     /// Makes the attempt. A panic is a failed one.
-    pub(super) async fn run(self) -> Result<Answered, StoreError> {
+    pub(super) async fn run(mut self) -> Result<Answered, StoreError> {
+        // Those that are left out are due as before: the lane reads them again.
+        self.jobs.truncate(self.tools.suspects.count_together(&self.jobs));
         let (at, began) = (self.tools.clock.now(), self.tools.clock.elapsed());
         match guarded_to_its_end(self.make()).await {
             Ok(answered) => answered,
@@ -104,12 +106,12 @@ impl Trial {
     }
 
     async fn make(&self) -> Result<Answered, StoreError> {
+        let Some((job, others)) = self.jobs.split_first() else { return Ok(Answered::Rest(Vec::new())) };
         let read = self.tools.store.look(|snapshot| {
             if !snapshot.standstill(&self.destination)?.is_over() {
                 return Ok(None);
             }
-            let Some((first, others)) = self.jobs.split_first() else { return Ok(None) };
-            let first = snapshot.outgoing(*first)?;
+            let first = snapshot.outgoing(*job)?;
             // Of the others, what can't be read is told when its own turn comes.
             let others = others.iter().filter_map(|job| snapshot.outgoing(*job).ok().flatten());
             Ok(Some(first.into_iter().chain(others).collect()))
@@ -117,7 +119,7 @@ impl Trial {
         let Some(waiting) = read else { return Ok(Answered::Standstill) };
         let moment = self.tools.since.moment(&*self.tools.clock);
         let preparing = self.prepare(waiting, moment);
-        let Some(prepared) = self.tools.suspects.watch(&self.tools.store, &self.jobs, preparing).await? else {
+        let Some(prepared) = self.tools.suspects.watch(&self.tools.store, *job, preparing).await? else {
             return Ok(Answered::Rest(Vec::new()));
         };
         let (told, body) = match prepared? {

@@ -14,7 +14,7 @@
 //! | `attempt` | what follows from one attempt, and that it is noted |
 //! | `webhook` | how something is sent, and what came back |
 //! | `next` | whether what is due is sent now: it may have to wait, be too late, or be no message at all |
-//! | `suspects` | that no delivery takes the process down again and again |
+//! | `suspects` | that no delivery takes the process down again and again, nor buries those it would be told with |
 //! | `way` | who goes first where several destinations are told by one gateway or number, and how fast |
 //! | `mail` | how an event becomes an e-mail, and what came back |
 //! | `cloud` | what a WhatsApp message says, and what Meta's answer does |

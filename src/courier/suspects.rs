@@ -5,9 +5,12 @@
 //! moments, and one suspect at a time has them. Whatever else is sent meanwhile, and however long a destination takes to
 //! answer, a crash finds exactly one mark. Three marks of one delivery make it a dead letter: see
 //! [`crate::store::MarkSuspect`].
+//!
+//! Deliveries that are told together would be marked together, and three crashes would bury all of them for one. So a group
+//! with a suspect is told one by one until none of it is a suspect: see [`Suspects::count_together`].
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::ids::JobId;
 use crate::store::{ClearSuspect, MarkSuspect, Store, StoreError, Suspect};
@@ -34,47 +37,41 @@ impl Suspects {
         Self(Arc::new(Inner { jobs: Mutex::new(jobs), turn: tokio::sync::Mutex::default() }))
     }
 
-    /// Does `work`, which makes a body for `jobs`. Those of them that are suspects are marked meanwhile. `None`: one of them
-    /// is a dead letter now, or over, and nothing was done.
+    /// Returns how many of `jobs`, from the first on, one body is made for: all, or 1 if any of them is a suspect.
+    pub(super) fn count_together(&self, jobs: &[JobId]) -> usize {
+        let known = self.lock();
+        if jobs.iter().any(|job| known.contains(job)) { 1 } else { jobs.len() }
+    }
+
+    /// Runs `work`, which makes a body for `job` and, if `job` is no suspect, for others that are none. A suspect is marked
+    /// meanwhile. `None`: `job` is a dead letter now, or over, and `work` did not run.
     pub(super) async fn watch<T>(
         &self,
         store: &Store,
-        jobs: &[JobId],
+        job: JobId,
         work: impl Future<Output = T>,
     ) -> Result<Option<T>, StoreError> {
-        let suspects: Vec<JobId> = {
-            let known = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-            jobs.iter().copied().filter(|job| known.contains(job)).collect()
-        };
-        if suspects.is_empty() {
+        if !self.lock().contains(&job) {
             return Ok(Some(work.await));
         }
         let _turn = self.0.turn.lock().await;
-        for job in &suspects {
-            match store.commit(MarkSuspect { job: *job }).await? {
-                Suspect::Run => {}
-                gone => {
-                    if gone == Suspect::Buried {
-                        tracing::error!(
-                            job.id = job.get(),
-                            "a delivery took the process down too often: it is a dead letter now"
-                        );
-                    }
-                    self.forget(*job);
-                    return Ok(None);
-                }
-            }
+        let marked = store.commit(MarkSuspect { job }).await?;
+        if marked == Suspect::Buried {
+            tracing::error!(job.id = job.get(), "a delivery took the process down too often: it is a dead letter now");
+        }
+        if marked != Suspect::Run {
+            self.lock().remove(&job);
+            return Ok(None);
         }
         let done = work.await;
-        for job in suspects {
-            store.commit(ClearSuspect { job }).await?;
-            self.forget(job);
-        }
+        store.commit(ClearSuspect { job }).await?;
+        self.lock().remove(&job);
         Ok(Some(done))
     }
 
-    fn forget(&self, job: JobId) {
-        self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
+    fn lock(&self) -> MutexGuard<'_, HashSet<JobId>> {
+        // Each change is one removal: a panic leaves nothing half done.
+        self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -97,17 +94,40 @@ mod tests {
         let [crm, sheet] = [0, 1].map(|place| store.suspect_deliveries()[place]);
         let crashes = |job| store.read().unwrap().job(job).unwrap().unwrap().crashes;
 
-        let marked = runtime.block_on(suspects.watch(&store, &[crm], async { crashes(crm) }));
+        let marked = runtime.block_on(suspects.watch(&store, crm, async { crashes(crm) }));
         assert_eq!(marked.unwrap(), Some(1));
         assert_eq!(crashes(crm), 0);
-        let again = runtime.block_on(suspects.watch(&store, &[crm], async { crashes(crm) }));
+        let again = runtime.block_on(suspects.watch(&store, crm, async { crashes(crm) }));
         assert_eq!(again.unwrap(), Some(0), "it is no suspect any more");
 
         for _ in 0..3 {
             store.ask(MarkSuspect { job: sheet }).unwrap();
         }
-        let buried = runtime.block_on(suspects.watch(&store, &[sheet], async { panic!("it is made once more") }));
+        let buried = runtime.block_on(suspects.watch(&store, sheet, async { panic!("it is made once more") }));
         assert_eq!(buried.unwrap(), None::<()>);
         assert_eq!(store.read().unwrap().job(sheet).unwrap().unwrap().state, JobState::Dead);
+    }
+    #[test]
+    fn a_group_with_a_suspect_is_told_one_by_one_and_no_other_of_it_is_marked() {
+        let bench = Bench::telling();
+        bench.accept_new("a");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("crashed.redb");
+        std::fs::copy(bench.path(), &path).unwrap();
+        let store = open(path, &bench.clock, |_| {});
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let suspects = Suspects::of(&store);
+        let [crm, sheet] = [0, 1].map(|place| store.suspect_deliveries()[place]);
+        let later = JobId::new(999);
+        let group = [crm, sheet, later];
+        let crashes = |job| store.read().unwrap().job(job).unwrap().unwrap().crashes;
+
+        assert_eq!(suspects.count_together(&group), 1);
+        let marks = runtime.block_on(suspects.watch(&store, crm, async { [crm, sheet].map(crashes) }));
+        assert_eq!(marks.unwrap(), Some([1, 0]));
+        assert_eq!(suspects.count_together(&group), 1, "another of it is a suspect still");
+        assert_eq!(suspects.count_together(&[later, sheet]), 1);
+        runtime.block_on(suspects.watch(&store, sheet, async {})).unwrap();
+        assert_eq!((suspects.count_together(&group), suspects.count_together(&[])), (3, 0));
     }
 }

@@ -190,6 +190,31 @@ fn leads_that_wait_for_one_agent_become_one_message_and_each_is_noted() {
 }
 
 #[test]
+fn leads_that_waited_when_the_process_died_are_told_one_by_one_and_later_ones_together() {
+    let shop = Gateway::start(Kind::Waha);
+    let tables = format!("{}{}", shop.config("rate = \"1000/s\""), notes(&["Ann"], ""));
+    let mut server = serve("\"notes\"", &["Ann"], &tables);
+    let wait_for_resume = |server: &Server, before: usize| {
+        server.row(&["destinations", "pause", "notes"]);
+        for number in before..before + 3 {
+            asks(server, &format!("t{number}"));
+        }
+        eventually("all leads are made", || (deliveries(server, "notes").len() == before + 3).then_some(()));
+    };
+    wait_for_resume(&server, 0);
+    server.kill9();
+    server.start_again();
+    server.row(&["destinations", "resume", "notes"]);
+    wait_until_all_are(&server, "notes", 3, "done");
+    assert_eq!(shop.sent().len(), 3, "any of them may have taken it down: {:?}", shop.sent());
+
+    wait_for_resume(&server, 3);
+    server.row(&["destinations", "resume", "notes"]);
+    wait_until_all_are(&server, "notes", 6, "done");
+    assert_eq!(shop.sent().len(), 4, "{:?}", shop.sent());
+}
+
+#[test]
 fn agents_are_told_apart_and_a_message_ends_before_it_is_too_long() {
     let shop = Gateway::start(Kind::Waha);
     let tables = format!("{}{}", shop.config("rate = \"1000/s\""), notes(&["Ann", "Bob"], "concurrency = 1"));
