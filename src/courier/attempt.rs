@@ -108,12 +108,13 @@ impl Trial {
     async fn make(&self) -> Result<Answered, StoreError> {
         let Some((job, others)) = self.jobs.split_first() else { return Ok(Answered::Rest(Vec::new())) };
         let read = self.tools.store.look(|snapshot| {
+            let outgoing = |job| next::read(&snapshot, &self.recipient.rule, job);
             if !snapshot.standstill(&self.destination)?.is_over() {
                 return Ok(None);
             }
-            let first = snapshot.outgoing(*job)?;
+            let first = outgoing(*job)?;
             // Of the others, what can't be read is told when its own turn comes.
-            let others = others.iter().filter_map(|job| snapshot.outgoing(*job).ok().flatten());
+            let others = others.iter().filter_map(|job| outgoing(*job).ok().flatten());
             Ok(Some(first.into_iter().chain(others).collect()))
         })?;
         let Some(waiting) = read else { return Ok(Answered::Standstill) };

@@ -9,9 +9,10 @@ use serde_json::Value;
 use crate::clock::Clock;
 use crate::config::units::show_length;
 use crate::config::{Destination, Means};
+use crate::domain::ids::JobId;
 use crate::domain::message::{Addressee, Recipient, Unsendable};
 use crate::domain::time::{Millis, Timestamp};
-use crate::store::{Outgoing, Until};
+use crate::store::{Outgoing, Snapshot, StoreError, Until};
 
 use super::{cloud, gateway};
 
@@ -54,6 +55,18 @@ impl Since {
         let went_by = clock.elapsed().saturating_sub(self.elapsed).as_millis();
         let by_process = self.wall.plus(Millis::new(u64::try_from(went_by).unwrap_or(u64::MAX)));
         Moment { now, unhurried: now.min(by_process) }
+    }
+}
+
+/// Reads what is to be sent to `to` for `job`; `None` if it does not wait for that any more. The customer is read only if `to`
+/// writes to customers.
+///
+/// # Errors
+/// As [`Snapshot::outgoing`].
+pub(super) fn read(snapshot: &Snapshot, to: &Destination, job: JobId) -> Result<Option<Outgoing>, StoreError> {
+    match to.means.addressee() {
+        Some(Addressee::Customer) => snapshot.outgoing_with_customer(job),
+        Some(Addressee::Agent(_)) | None => snapshot.outgoing(job),
     }
 }
 

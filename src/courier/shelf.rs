@@ -159,7 +159,7 @@ impl Shelf {
         self.store.look(|snapshot| {
             for job in due {
                 // What can't be read is told by whoever delivers it.
-                let Ok(Some(outgoing)) = snapshot.outgoing(job) else {
+                let Ok(Some(outgoing)) = next::read(&snapshot, rule, job) else {
                     ready.push_back(Ready { job, together: None });
                     continue;
                 };

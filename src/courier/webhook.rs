@@ -182,9 +182,7 @@ impl Sent {
         match &self.said {
             Said::Nothing => self.ending.of_webhook(),
             Said::Cloud(cloud) => cloud_error::meaning(self.ending, cloud.error, cloud.wamid.is_some(), number),
-            Said::Gateway(answer) => {
-                text::meaning(self.ending, answer.objection.as_deref(), answer.is_confirmation)
-            }
+            Said::Gateway(answer) => text::meaning(self.ending, answer.objection.as_deref(), answer.is_confirmation),
             Said::Mail(end) => end.meaning(),
         }
     }

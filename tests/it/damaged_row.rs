@@ -1,10 +1,13 @@
-//! A row that can't be read keeps out only what needs it: the other forms of a webhook's body are taken.
+//! A row that can't be read keeps out only what needs it: the other forms of a webhook's body are taken, and a destination that
+//! writes to no customer is told.
 
 use redb::{Database, ReadableTable, TableDefinition};
 use serde_json::{Value, json};
 
+use crate::support::form::Form;
 use crate::support::http::signed_post;
-use crate::support::{PLAIN_FLOW, Server};
+use crate::support::world::{World, flow};
+use crate::support::{PLAIN_FLOW, Server, eventually};
 
 fn message(token: &str) -> Value {
     let params = json!({"flow_token": token}).to_string();
@@ -59,4 +62,25 @@ fn the_other_forms_of_a_body_are_taken_and_the_one_that_needs_the_row_becomes_a_
     assert_eq!(letter["payload"]["message"]["id"], "wamid.copy", "{letter}");
     let status = server.row(&["status"]);
     assert_eq!(status["submissions"], 6, "{status}");
+}
+
+#[test]
+fn a_webhook_is_told_of_a_form_whose_row_is_damaged_and_of_those_behind_it() {
+    let crm = World::down();
+    let table = crm.table("crm", "ordered = true\nretry = { first = \"50ms\", ceiling = \"100ms\" }");
+    let mut server = Server::start(&format!("{}{table}", flow(&["crm"])));
+    for token in ["first", "second"] {
+        assert!(server.post("/form", &Form::new(token).by("+491511234567")).is_accepted());
+    }
+    eventually("both forms are processed", || {
+        let jobs = server.rows(&["jobs", "list"]);
+        jobs.iter().all(|job| job["kind"] == "deliver" || job["state"] == "done").then_some(())
+    });
+    server.stop();
+    damage(&server, "submissions", 1);
+    crm.comes_up();
+    server.start_again();
+
+    let tokens: Vec<String> = crm.until_taken(2).into_values().map(|copies| copies[0].token()).collect();
+    assert!(tokens.contains(&"first".to_owned()) && tokens.contains(&"second".to_owned()), "{tokens:?}");
 }

@@ -34,7 +34,7 @@ mod both_doors;
 mod dead_letter_runs_again;
 // What waits for a destination that is gone can be given up, one or all.
 mod deliveries_given_up;
-// A row that can't be read keeps only what needs it out of a webhook's body.
+// A row that can't be read keeps only what needs it out of a webhook's body, and only customers' messages from being sent.
 mod damaged_row;
 // Whatever receivers do to a message: hang, drip, flood, lie, refuse, redirect, ask for quiet, want no more.
 mod deliveries_meet_the_world;

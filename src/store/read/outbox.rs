@@ -31,7 +31,7 @@ pub struct Outgoing {
     pub body: Box<str>,
     /// What is known of the message that it became, if there may be one.
     pub receipt: Option<Receipt>,
-    /// Who filled in the form, as far as that is known by now.
+    /// Who filled in the form, as far as that is known by now. `None` if the reader did not ask for the customer.
     pub customer: Option<Customer>,
 }
 
@@ -176,7 +176,8 @@ impl Snapshot {
         Ok(letter.and_then(|letter| letter.corrected))
     }
 
-    /// What is to be sent for the job `id`; `None` where it does not wait for that any more.
+    /// What is to be sent for the job `id`, without the customer; `None` where it does not wait for that any more. Reads no
+    /// row of the submission: a damaged one fails no delivery that does not need the customer.
     ///
     /// # Errors
     /// As [`Snapshot::submission`]; also where a part of it is missing.
@@ -188,8 +189,17 @@ impl Snapshot {
         let corrected = self.message(id)?;
         let body = corrected.map_or_else(|| event.body.clone(), Box::from);
         let receipt = self.delivery_status(id)?;
-        let customer = job.submission.map(|submission| self.customer(submission)).transpose()?.flatten();
-        Ok(Some(Outgoing { id, job, delivery, event, body, receipt, customer }))
+        Ok(Some(Outgoing { id, job, delivery, event, body, receipt, customer: None }))
+    }
+
+    /// What is to be sent for the job `id`, with the customer; `None` where it does not wait for that any more.
+    ///
+    /// # Errors
+    /// As [`Snapshot::outgoing`].
+    pub fn outgoing_with_customer(&self, id: JobId) -> Result<Option<Outgoing>, StoreError> {
+        let Some(outgoing) = self.outgoing(id)? else { return Ok(None) };
+        let customer = outgoing.job.submission.map(|submission| self.customer(submission)).transpose()?.flatten();
+        Ok(Some(Outgoing { customer, ..outgoing }))
     }
 
     /// What is known of the message that the delivery `id` became: how far Meta's statuses say it has come.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::stray::SpoilRow;
 use super::support::{Bench, START, attempt, by_webhook, flow, form};
 use crate::domain::arrival::Form;
 use crate::domain::cloud_error::CloudError;
@@ -230,10 +231,20 @@ fn a_delivery_waits_for_its_customer_and_is_due_when_they_are_known() {
     message.submission.customer = Customer::from_text("491511234567");
     bench.accept(message);
     assert_eq!(bench.job(id).due_at, at(5));
-    let outgoing = bench.store.read().unwrap().outgoing(id).unwrap().unwrap();
+    let outgoing = bench.store.read().unwrap().outgoing_with_customer(id).unwrap().unwrap();
     assert_eq!(outgoing.customer.unwrap().phone.as_deref(), Some("491511234567"));
     hold();
     assert_eq!(bench.job(id).due_at, at(5), "one who is known is not waited for");
+}
+
+#[test]
+fn a_delivery_read_without_its_customer_needs_no_row_of_the_submission() {
+    let bench = bench();
+    let id = bench.only();
+    bench.store.ask(SpoilRow { table: "submissions", key: 1 }).unwrap();
+    let read = bench.store.read().unwrap();
+    assert!(read.outgoing(id).unwrap().is_some());
+    assert!(read.outgoing_with_customer(id).is_err());
 }
 
 #[test]

@@ -127,7 +127,8 @@ fn a_text_that_waits_goes_to_the_new_number_and_an_event_told_later_names_it() {
     changes(&bench, "wamid.1", old, new.clone());
     for (id, job, _) in bench.deliveries() {
         assert_eq!(job.state, JobState::Scheduled);
-        assert_eq!(bench.store.read().unwrap().outgoing(id).unwrap().unwrap().customer, Some(new.clone()));
+        let outgoing = bench.store.read().unwrap().outgoing_with_customer(id).unwrap().unwrap();
+        assert_eq!(outgoing.customer, Some(new.clone()));
     }
     bench.add_agent("Ann", None);
     bench.finish(crate::domain::ids::JobId::new(1));
