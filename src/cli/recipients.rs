@@ -260,6 +260,33 @@ mod tests {
     }
 
     #[test]
+    fn a_header_whose_place_becomes_one_of_secrets_is_hidden_without_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("shop");
+        std::fs::write(&file, "shop-of-ann").unwrap();
+        let crm = DestinationName::new("crm").unwrap();
+        let read = |place: &str, before: &Recipients| {
+            let table =
+                format!("[destinations.crm]\nurl = \"https://crm.example/\"\nheaders = {{ x-shop = \"{place}\" }}");
+            let (recipients, problems) = read_all(&Config::parse("config.toml".as_ref(), &table).unwrap(), before);
+            assert!(problems.is_empty(), "{problems:?}");
+            recipients
+        };
+        let is_hidden = |recipients: &Recipients| {
+            let Credentials::Webhook { headers, .. } = &recipients[&crm].credentials else { panic!() };
+            headers[0].1.is_sensitive()
+        };
+        let shown = read("text:shop-of-ann", &Recipients::new());
+        let hidden = read(&format!("file:{}", file.display()), &shown);
+        assert_eq!((is_hidden(&shown), is_hidden(&hidden)), (false, true));
+        assert!(
+            Arc::ptr_eq(&read(&format!("file:{}", file.display()), &hidden)[&crm], &hidden[&crm]),
+            "nothing changed"
+        );
+        assert!(!is_hidden(&read("text:shop-of-ann", &hidden)));
+    }
+
+    #[test]
     fn what_is_a_secret_is_told_by_its_place_or_by_its_name() {
         let (here, elsewhere) = (SecretRef::Text(Secret::new("a".to_owned())), SecretRef::Env("A".to_owned()));
         for header in ["authorization", "x-api-key", "X-Shop-Token", "cookie"] {

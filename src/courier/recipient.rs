@@ -58,6 +58,20 @@ pub enum Credentials {
     },
 }
 
+impl Credentials {
+    /// Returns true if both hide the same headers. `==` does not tell: the equality of [`HeaderValue`] ignores the mark.
+    fn hide_like(&self, other: &Self) -> bool {
+        let marks = |credentials: &Self| -> Vec<bool> {
+            match credentials {
+                Self::Webhook { headers, .. } => headers.iter().map(|(_, value)| value.is_sensitive()).collect(),
+                // What these show is always hidden.
+                Self::Whatsapp { .. } | Self::Gateway { .. } | Self::Smtp { .. } => Vec::new(),
+            }
+        };
+        marks(self) == marks(other)
+    }
+}
+
 /// Where a webhook is. `Debug` shows its host alone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -109,7 +123,7 @@ impl Recipient {
         self.url().and_then(Uri::authority).map(|authority| authority.as_str().to_owned()).unwrap_or_default()
     }
 
-    /// Whether it is told in the same way. Where a secret stands makes no difference.
+    /// Whether it is told in the same way, and the same is hidden. Where a secret stands makes no other difference.
     #[must_use]
     pub fn is_told_like(&self, other: &Self) -> bool {
         let (one, two) = (&self.rule, &other.rule);
@@ -152,6 +166,7 @@ impl Recipient {
             && same_address
             && same_words
             && self.credentials == other.credentials
+            && self.credentials.hide_like(&other.credentials)
             && self.proxy == other.proxy
     }
 }
