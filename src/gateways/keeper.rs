@@ -60,6 +60,10 @@ impl Keeper {
     /// Looks after it until it is gone from the config or the server ends.
     pub(super) async fn run(mut self) {
         loop {
+            // A keeper that waited for the end of another one may not be wanted any more: it must not ask.
+            if self.told.has_changed().is_err() {
+                return self.show_as(f64::NAN);
+            }
             let wait = self.next_look.saturating_sub(self.tools.clock.elapsed());
             tokio::select! {
                 changed = self.told.changed() => match changed {

@@ -21,6 +21,8 @@ mod access;
 mod api;
 mod board;
 mod keeper;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,7 +58,17 @@ pub struct Gateways {
     tools: Tools,
     runtime: Handle,
     board: Board,
-    keepers: Mutex<BTreeMap<GatewayName, Running>>,
+    keepers: Mutex<Keepers>,
+}
+
+/// Keepers by their gateway.
+#[derive(Default)]
+struct Keepers {
+    /// No keeper begins any more.
+    is_stopped: bool,
+    running: BTreeMap<GatewayName, Running>,
+    /// Keepers that wait for their last answers: the gateway left the config, or is another program now.
+    ending: BTreeMap<GatewayName, JoinHandle<()>>,
 }
 
 /// A keeper that runs.
@@ -90,25 +102,32 @@ impl Gateways {
     /// Goes by `accesses` from now on. A gateway that is another program now is another gateway.
     pub fn renew(&self, accesses: &Accesses) {
         let mut keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Keepers { is_stopped, running, ending } = &mut *keepers;
+        if *is_stopped {
+            return;
+        }
+        ending.retain(|_, task| !task.is_finished());
         let stays = |name: &GatewayName, kind| accesses.get(name).is_some_and(|access| access.rule.kind == kind);
-        keepers.retain(|name, running| stays(name, running.kind));
-        self.board.keep_only(|name| keepers.contains_key(name));
+        let gone = running.extract_if(.., |name, keeper| !stays(name, keeper.kind));
+        ending.extend(gone.map(|(name, keeper)| (name, keeper.task)));
+        self.board.keep_only(|name| running.contains_key(name));
         for (name, access) in accesses {
-            match keepers.get(name) {
-                Some(running) => {
-                    running.access.send_replace(Arc::clone(access));
-                }
-                None => {
-                    keepers.insert(name.clone(), self.begin(name, access));
-                }
+            if let Some(keeper) = running.get(name) {
+                keeper.access.send_replace(Arc::clone(access));
+            } else {
+                let before = ending.remove(name);
+                running.insert(name.clone(), self.begin(name, access, before));
             }
         }
     }
 
-    /// Waits until what is under way has been answered and noted, `deadline` at the most.
+    /// Begins no keeper any more and waits until what is under way has been answered and noted, `deadline` at the most.
     pub async fn stop(&self, deadline: Duration) {
-        let keepers = std::mem::take(&mut *self.keepers.lock().unwrap_or_else(PoisonError::into_inner));
-        let tasks: Vec<_> = keepers.into_values().map(|running| running.task).collect();
+        // A reload that comes now must begin none: nobody would wait for its answers.
+        let stopped = Keepers { is_stopped: true, ..Keepers::default() };
+        let Keepers { running, ending, .. } =
+            std::mem::replace(&mut *self.keepers.lock().unwrap_or_else(PoisonError::into_inner), stopped);
+        let tasks: Vec<_> = running.into_values().map(|keeper| keeper.task).chain(ending.into_values()).collect();
         let all = async {
             for task in tasks {
                 // A panic has been told by its own hook.
@@ -120,10 +139,22 @@ impl Gateways {
         }
     }
 
-    fn begin(&self, name: &GatewayName, access: &Arc<Access>) -> Running {
+    /// Begins the keeper of `name` as soon as the one `before` has ended. Two at once would call a gateway twice, and the later
+    /// note of the old one would replace how the gateway stands.
+    fn begin(&self, name: &GatewayName, access: &Arc<Access>, before: Option<JoinHandle<()>>) -> Running {
         let (tell, told) = watch::channel(Arc::clone(access));
-        let keeper = Keeper::new(name.clone(), told, self.board.begin(name), self.tools.clone(), self.board.clone());
-        Running { kind: access.rule.kind, access: tell, task: self.runtime.spawn(keeper.run()) }
+        let post = self.board.begin(name);
+        let name = name.clone();
+        let tools = self.tools.clone();
+        let board = self.board.clone();
+        let task = self.runtime.spawn(async move {
+            if let Some(before) = before {
+                // A panic has been told by its own hook.
+                let _ = before.await;
+            }
+            Keeper::new(name, told, post, tools, board).run().await;
+        });
+        Running { kind: access.rule.kind, access: tell, task }
     }
 }
 
