@@ -195,7 +195,7 @@ impl Trial {
         }
         // Where some of several have expired, the lane tells of those, and reads the others again.
         let Some(first) = now.first().filter(|_| expired.is_empty()) else { return Ok(Prepared::Rest(expired)) };
-        let body = match next::what(rule, first) {
+        let body = match next::what(rule, first, moment.now) {
             Ok(body) => body,
             Err(why) => {
                 self.refuse(first, why, moment.now).await?;

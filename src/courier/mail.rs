@@ -2,12 +2,14 @@
 //!
 //! All attempts of a delivery have one `Message-ID`, made from its `webhook-id`: servers and readers that keep ids drop the
 //! second copy. `Date` is that of the attempt. What the words are is decided in `crate::domain::mail`, what a reply means in
-//! `crate::domain::mail_reply`.
+//! `crate::domain::mail_reply`. [`super::next`] makes the whole mail before it is sent: a mail whose making ends the process is
+//! marked meanwhile.
 
 use std::time::{Duration, SystemTime};
 
 use hyper::HeaderMap;
 use lettre::Message;
+use lettre::address::Envelope;
 use lettre::error::Error;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailboxes, SinglePart, header};
@@ -46,18 +48,27 @@ pub fn message(rule: &SmtpRule, id: &str, body: &str, now: Timestamp) -> Result<
     message.singlepart(SinglePart::builder().header(ContentType::TEXT_PLAIN).body(words.text))
 }
 
-/// Sends it.
+/// The whole mail that tells of `body` under `id`, at `now`: the octets that are sent, all of them ASCII.
+///
+/// # Errors
+/// Why no mail can be made.
+pub fn whole_mail(rule: &SmtpRule, id: &str, body: &str, now: Timestamp) -> Result<String, String> {
+    let message = message(rule, id, body, now).map_err(|error| format!("no mail can be made: {error}"))?;
+    String::from_utf8(message.formatted()).map_err(|error| format!("no mail can be made: {error}"))
+}
+
+/// Sends `mail`, which [`whole_mail`] has made.
 pub(super) async fn send(
     mailer: &Mailer,
     recipient: &Recipient,
     (rule, password): (&SmtpRule, Option<&Secret>),
-    (id, body): (&str, &str),
-    now: Timestamp,
+    mail: &str,
 ) -> Sent {
-    let message = match message(rule, id, body, now) {
-        Ok(message) => message,
+    let to = rule.to.iter().map(|mailbox| mailbox.email.clone()).collect();
+    let envelope = match Envelope::new(Some(rule.from.email.clone()), to) {
+        Ok(envelope) => envelope,
         Err(error) => {
-            let why = format!("no mail can be made: {error}");
+            let why = format!("no mail can be sent: {error}");
             return sent(Mailed { end: MailEnd::Broken(Stage::Connect), said: String::new(), error: Some(why) });
         }
     };
@@ -74,7 +85,7 @@ pub(super) async fn send(
         },
     };
     let deadline = recipient.rule.timeout.to_duration();
-    sent(mailer.send(server, message.envelope(), &message.formatted(), deadline).await)
+    sent(mailer.send(server, &envelope, mail.as_bytes(), deadline).await)
 }
 
 fn sent(mailed: Mailed) -> Sent {
@@ -106,7 +117,7 @@ mod tests {
         let text = format!("[destinations.inbox]\nkind = \"smtp\"\nhost = \"mail.shop.example\"\n{more}");
         let config = Config::parse("config.toml".as_ref(), &text).unwrap();
         let Means::Smtp(rule) = config.destinations.into_values().next().unwrap().means else { panic!() };
-        String::from_utf8(message(&rule, "msg_1", body, NOW).unwrap().formatted()).unwrap()
+        whole_mail(&rule, "msg_1", body, NOW).unwrap()
     }
 
     #[test]

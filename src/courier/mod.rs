@@ -54,7 +54,7 @@ use tokio::time::timeout;
 pub use board::{Board, LaneState};
 pub use cloud::CloudAnswer;
 pub use gateway::GatewayAnswer;
-pub use mail::message;
+pub use mail::{message, whole_mail};
 pub use recipient::{Credentials, Endpoint, Recipient, Recipients};
 pub use webhook::{Said, Sender, Sent, headers};
 

@@ -14,7 +14,7 @@ use crate::domain::message::{Addressee, Recipient, Unsendable};
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{Outgoing, Snapshot, StoreError, Until};
 
-use super::{cloud, gateway};
+use super::{cloud, gateway, mail};
 
 /// A moment, by both clocks.
 #[derive(Clone, Copy, Debug)]
@@ -93,20 +93,19 @@ pub(super) fn when(to: &Destination, outgoing: &Outgoing, moment: Moment) -> Whe
     }
 }
 
-/// What is sent for `outgoing`, which is to be sent.
+/// What is sent at `now` for `outgoing`, which is to be sent.
 ///
 /// # Errors
 /// Why it can't be sent as it is.
-pub(super) fn what(to: &Destination, outgoing: &Outgoing) -> Result<String, String> {
+pub(super) fn what(to: &Destination, outgoing: &Outgoing, now: Timestamp) -> Result<String, String> {
     let words = |why: Unsendable| why.to_string();
+    let id = &outgoing.delivery.message_id;
     match &to.means {
         Means::Webhook(rule) => {
-            let id = &outgoing.delivery.message_id;
             let body = rule.body.render(outgoing.event.kind, id, &outgoing.body);
             body.map(Into::into).map_err(|why| why.to_string())
         }
-        // What it says is put into a mail as it is sent.
-        Means::Smtp(_) => Ok(outgoing.body.to_string()),
+        Means::Smtp(rule) => mail::whole_mail(rule, id, &outgoing.body, now),
         Means::Whatsapp(rule) => cloud::request(rule, to.retry, outgoing),
         Means::Gateway(rule) => gateway::request(rule, outgoing).map_err(words),
     }
@@ -156,27 +155,50 @@ mod tests {
     use crate::domain::ids::{DestinationName, JobId, SubmissionId};
     use crate::domain::job::{Job, JobKind};
 
-    /// When a message to a customer is sent that nobody knows.
-    fn when_nobody_is_known(kind: EventKind, submission: Option<SubmissionId>, data: &str, minutes: u64) -> When {
-        let text = format!(
-            "[destinations.thanks]\nkind = \"whatsapp\"\nphone_number_id = \"106540352242922\"\naccess_token = \"env:T\"\n\
-             to = \"customer\"\nmessages = {{ \"{kind}\" = {{ text = \"Hello\" }} }}"
-        );
-        let to = Config::parse("config.toml".as_ref(), &text).unwrap().destinations.into_values().next().unwrap();
+    /// 2026-11-24T08:00:00Z.
+    const AT: Timestamp = Timestamp::from_millis(1_795_507_200_000);
+
+    fn destination(table: &str) -> Destination {
+        let text = format!("[destinations.thanks]\n{table}");
+        Config::parse("config.toml".as_ref(), &text).unwrap().destinations.into_values().next().unwrap()
+    }
+
+    /// A delivery of an event that became true at [`AT`].
+    fn outgoing(kind: EventKind, submission: Option<SubmissionId>, data: &str) -> Outgoing {
         let body: Box<str> = format!(r#"{{"data":{data}}}"#).into();
-        let (id, at) = (JobId::new(1), Timestamp::from_millis(1_795_507_200_000));
+        let id = JobId::new(1);
         let destination = DestinationName::new("thanks").unwrap();
-        let outgoing = Outgoing {
+        Outgoing {
             id,
-            job: Job::new(JobKind::Deliver, submission, at),
+            job: Job::new(JobKind::Deliver, submission, AT),
             delivery: Delivery { destination, event: id, queue: None, message_id: "msg_1".into() },
-            event: Event { kind, at, flow: None, body: body.clone(), deliveries: 1 },
+            event: Event { kind, at: AT, flow: None, body: body.clone(), deliveries: 1 },
             body,
             receipt: None,
             customer: None,
-        };
-        let now = at.plus(Millis::from_secs(60 * minutes));
-        when(&to, &outgoing, Moment { now, unhurried: now })
+        }
+    }
+
+    /// When a message to a customer is sent that nobody knows.
+    fn when_nobody_is_known(kind: EventKind, submission: Option<SubmissionId>, data: &str, minutes: u64) -> When {
+        let to = destination(&format!(
+            "kind = \"whatsapp\"\nphone_number_id = \"106540352242922\"\naccess_token = \"env:T\"\n\
+             to = \"customer\"\nmessages = {{ \"{kind}\" = {{ text = \"Hello\" }} }}"
+        ));
+        let now = AT.plus(Millis::from_secs(60 * minutes));
+        when(&to, &outgoing(kind, submission, data), Moment { now, unhurried: now })
+    }
+
+    #[test]
+    fn a_mail_is_whole_before_it_is_sent() {
+        let inbox = destination(
+            "kind = \"smtp\"\nhost = \"mail.shop.example\"\nfrom = \"a@shop.example\"\nto = \"b@shop.example\"\n\
+             messages = { \"lead.waiting\" = { subject = \"For {lead.team}\", text = \"A lead waits\" } }",
+        );
+        let mail = what(&inbox, &outgoing(EventKind::LeadWaiting, None, r#"{"lead":{"team":"sales"}}"#), AT).unwrap();
+        for line in ["Subject: For sales", "Message-ID: <msg_1@shop.example>", "A lead waits"] {
+            assert!(mail.split("\r\n").any(|found| found == line), "{line} is not in {mail}");
+        }
     }
 
     #[test]

@@ -85,10 +85,10 @@ impl Sender {
         Ok(Self { anywhere, public, mailer: Mailer::new(trust.clone()), trust })
     }
 
-    /// Sends `body` under `id` to `recipient`, at `now`.
+    /// Sends `body` under `id` to `recipient`, at `now`. For a mail server, `body` is the whole mail.
     pub async fn send(&self, recipient: &Recipient, id: &str, body: &str, now: Timestamp) -> Sent {
         if let (Means::Smtp(rule), Credentials::Smtp { password }) = (&recipient.rule.means, &recipient.credentials) {
-            return mail::send(&self.mailer, recipient, (rule, password.as_ref()), (id, body), now).await;
+            return mail::send(&self.mailer, recipient, (rule, password.as_ref()), body).await;
         }
         self.exchange(recipient, request(recipient, id, body, now), now).await
     }

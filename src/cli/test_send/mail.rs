@@ -23,7 +23,8 @@ impl Test {
         let (now, began) = (clock.now(), clock.elapsed());
         let (id, told) = (test_id(now), self.told(now));
         let (request_headers, body) = shown_mail(rule, &id, &told, now).map_err(|error| no_request(&error))?;
-        let sent = sender.send(&self.recipient, &id, &told, now).await;
+        let mail = courier::whole_mail(rule, &id, &told, now).map_err(AdminError::failed)?;
+        let sent = sender.send(&self.recipient, &id, &mail, now).await;
         let delivered = sent.meaning(1) == Meaning::Delivered;
         Ok(TestView {
             delivered: Some(delivered),
