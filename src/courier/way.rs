@@ -100,9 +100,11 @@ impl Way {
         traffic.held_until = traffic.held_until.max(until);
     }
 
-    /// Ends that: whoever asked for it may be another now, or an admin knows better.
+    /// Ends that, and the quota that an answer told: whoever said so may be another now, or an admin knows better.
     pub(super) fn let_go(&self) {
-        self.lock().held_until = Duration::ZERO;
+        let mut traffic = self.lock();
+        traffic.held_until = Duration::ZERO;
+        traffic.pace.forget_quota();
     }
 
     /// Goes by what an answer said.
@@ -197,6 +199,18 @@ mod tests {
         assert_eq!(other.pass(NO_RATES, at), Ok(()));
         notes.let_go();
         assert_eq!(notes.pass(NO_RATES, at), Ok(()));
+    }
+
+    #[test]
+    fn a_quota_that_an_answer_told_ends_where_its_way_is_let_go() {
+        let [thanks, notes] = &mut ways(&["thanks", "notes"])[..] else { panic!() };
+        let at = 100 * SECOND;
+        thanks.learn(Quota { left: 0, resets_in: Millis::from_secs(3300) }, at);
+        assert_eq!(notes.pass(NO_RATES, at), Err(3300 * SECOND));
+        notes.let_go();
+        assert_eq!(notes.pass(NO_RATES, at), Ok(()));
+        assert_eq!(thanks.pass(a_second(), at), Ok(()));
+        assert!(thanks.pass(a_second(), at).is_err(), "a rate that somebody wrote stands");
     }
 
     #[test]

@@ -190,6 +190,12 @@ impl Pace {
         (self.due, self.guessed) = (Duration::ZERO, Duration::ZERO);
     }
 
+    /// Forgets the quota that the last answer told. Without this, a receiver that takes more by now would wait for the end of
+    /// the old quota, up to an hour.
+    pub const fn forget_quota(&mut self) {
+        self.told = None;
+    }
+
     /// What was said last, as long as it holds.
     fn told(&self, now: Duration) -> Option<Told> {
         self.told.filter(|told| now < told.until)

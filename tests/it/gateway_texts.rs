@@ -302,6 +302,23 @@ fn what_the_gateway_says_is_left_is_gone_by_and_never_one_more_is_asked() {
 }
 
 #[test]
+fn a_resume_ends_a_quota_that_would_hold_for_most_of_an_hour() {
+    let shop = Gateway::start(Kind::Wasender);
+    shop.allow(1, 3300);
+    let tables = format!("{}{}", shop.config("rate = \"1000/s\""), thanks(""));
+    let server = serve("\"thanks\"", &[], &tables);
+    books(&server, "one", &in_days(3), "09:00");
+    wait_until_all_are(&server, "thanks", 1, "done");
+    // A larger plan, say: the gateway tells of it only in its next answer.
+    shop.allow(100, 3300);
+    books(&server, "two", &in_days(3), "10:00");
+    eventually("the second confirmation waits", || (deliveries(&server, "thanks").len() == 2).then_some(()));
+    server.row(&["destinations", "resume", "thanks"]);
+    wait_until_all_are(&server, "thanks", 2, "done");
+    assert_eq!((shop.sent().len(), shop.too_many()), (2, 0));
+}
+
+#[test]
 fn a_test_writes_to_the_number_that_is_named_and_to_nobody_else() {
     for kind in KINDS {
         let shop = Gateway::start(kind);
