@@ -85,7 +85,9 @@ pub(super) fn when(to: &Destination, outgoing: &Outgoing, moment: Moment) -> Whe
             match outgoing.job.submission {
                 // Nobody will ever know: only what follows a form that was sent names its customer.
                 None => When::Never("nobody to write to: nothing says who filled in the form".to_owned()),
-                Some(_) if moment.now < known_by => When::Hold { at: known_by, until: Until::Customer },
+                Some(submission) if moment.now < known_by => {
+                    When::Hold { at: known_by, until: Until::Customer(submission) }
+                }
                 Some(_) => When::Now,
             }
         }
@@ -211,7 +213,7 @@ mod tests {
         let form = r#"{"submission":{"user":{"id":null,"phone":null}}}"#;
         let of_form =
             |minutes| when_nobody_is_known(EventKind::SubmissionAccepted, Some(SubmissionId::new(1)), form, minutes);
-        assert!(matches!(of_form(59), When::Hold { until: Until::Customer, .. }));
+        assert!(matches!(of_form(59), When::Hold { until: Until::Customer(_), .. }));
         assert_eq!(of_form(60), When::Now, "it becomes a dead letter that says so");
     }
 }

@@ -141,19 +141,6 @@ struct Told {
 }
 
 impl Pace {
-    /// Lets one pass at `now`, or says how long it is to wait.
-    ///
-    /// # Errors
-    /// The time to wait.
-    pub fn pass(&mut self, limit: Limit, now: Duration) -> Result<(), Duration> {
-        let wait = self.wait(limit, now);
-        if wait.is_zero() {
-            self.take(limit, now);
-            return Ok(());
-        }
-        Err(wait)
-    }
-
     /// How long the next one is to wait.
     #[must_use]
     pub fn wait(&self, limit: Limit, now: Duration) -> Duration {
@@ -219,6 +206,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    impl Pace {
+        /// Lets one pass at `now`, or says how long it must wait.
+        fn pass(&mut self, limit: Limit, now: Duration) -> Result<(), Duration> {
+            let wait = self.wait(limit, now);
+            if wait.is_zero() {
+                self.take(limit, now);
+                return Ok(());
+            }
+            Err(wait)
+        }
+    }
 
     #[test]
     fn rates_are_read_and_shown() {

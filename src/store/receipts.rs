@@ -42,8 +42,8 @@ pub struct HoldDelivery {
 pub enum Until {
     /// A status that says whether there is a message.
     Status,
-    /// Its submission's customer.
-    Customer,
+    /// The customer of this submission, which the delivery tells of.
+    Customer(SubmissionId),
 }
 
 /// What an attempt leaves behind of its message.
@@ -86,13 +86,13 @@ impl Transaction for HoldDelivery {
         if job.state != JobState::Scheduled {
             return Ok(());
         }
-        match (self.until, job.submission) {
+        match self.until {
             // What it waits for came while this was on its way.
-            (Until::Customer, Some(submission)) if is_known(batch, submission)? => return Ok(()),
-            (Until::Customer, Some(submission)) => {
+            Until::Customer(submission) if is_known(batch, submission)? => return Ok(()),
+            Until::Customer(submission) => {
                 batch.tables.awaiting.insert((submission.get(), self.job.get()), ())?;
             }
-            (Until::Status | Until::Customer, _) => {}
+            Until::Status => {}
         }
         schedule::move_job(batch, self.job, &mut job, JobState::Scheduled, self.at)
     }

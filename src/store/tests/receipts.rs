@@ -223,7 +223,8 @@ fn an_account_that_is_stopped_stops_the_destination_once_and_loses_nothing() {
 fn a_delivery_waits_for_its_customer_and_is_due_when_they_are_known() {
     let bench = bench();
     let id = bench.only();
-    let hold = || bench.store.ask(HoldDelivery { job: id, at: at(3600), until: Until::Customer }).unwrap();
+    let until = Until::Customer(bench.job(id).submission.unwrap());
+    let hold = || bench.store.ask(HoldDelivery { job: id, at: at(3600), until }).unwrap();
     hold();
     assert_eq!((bench.job(id).due_at, bench.job(id).attempts), (at(3600), 0), "no attempt");
     bench.clock.advance(Millis::from_secs(5));
