@@ -140,6 +140,45 @@ pub struct Outgoing {
     reach: Reach,
 }
 
+/// The clients of one process, which share what the machine trusts.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    /// To receivers that may be anywhere.
+    anywhere: Outgoing,
+    /// To all others.
+    public: Outgoing,
+    trust: Trust,
+}
+
+impl Clients {
+    /// Reads whom this machine trusts.
+    ///
+    /// # Errors
+    /// [`OutgoingError::Tls`].
+    pub fn load() -> Result<Self, OutgoingError> {
+        let trust = Trust::load()?;
+        let [anywhere, public] = [Reach::Anywhere, Reach::PublicOnly].map(|reach| Outgoing::with(&trust, reach, None));
+        Ok(Self { anywhere, public, trust })
+    }
+
+    /// The client for a receiver that may be in a private network if `allow_private`; through `proxy`, if there is one.
+    #[must_use]
+    pub fn client<'c>(&'c self, allow_private: bool, proxy: Option<&'c Proxy>) -> &'c Outgoing {
+        match (proxy, allow_private) {
+            (Some(proxy), true) => proxy.client(&self.trust, Reach::Anywhere),
+            (Some(proxy), false) => proxy.client(&self.trust, Reach::PublicOnly),
+            (None, true) => &self.anywhere,
+            (None, false) => &self.public,
+        }
+    }
+
+    /// Whom this machine trusts.
+    #[must_use]
+    pub const fn trust(&self) -> &Trust {
+        &self.trust
+    }
+}
+
 impl fmt::Debug for Outgoing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outgoing").field("has_roots", &self.has_roots).finish_non_exhaustive()

@@ -30,6 +30,7 @@ use crate::domain::message;
 use crate::domain::phone_number::PhoneNumber;
 use crate::domain::routes::Routes;
 use crate::domain::time::Timestamp;
+use crate::outgoing::Clients;
 
 /// Stands in for a secret.
 const HIDDEN: &str = "…";
@@ -77,7 +78,7 @@ impl Test {
     /// Where nothing can be sent.
     pub(super) fn send(self) -> Result<TestView, AdminError> {
         let failed = |error: &dyn std::error::Error| AdminError::failed(format!("nothing can be sent: {error}"));
-        let sender = Sender::new().map_err(|error| failed(&error))?;
+        let sender = Sender::new(Clients::load().map_err(|error| failed(&error))?);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
         runtime.block_on(self.run(&sender, &SystemClock::new()))

@@ -60,7 +60,7 @@ pub use webhook::{Said, Sender, Sent, headers};
 
 use crate::clock::{Clock, Entropy};
 use crate::domain::ids::DestinationName;
-use crate::outgoing::OutgoingError;
+use crate::outgoing::Clients;
 use crate::store::Store;
 use lane::Lane;
 use next::Since;
@@ -116,30 +116,29 @@ struct Orders {
 
 impl Courier {
     /// Starts a lane for each of `recipients` on `runtime`. `store` must be open.
-    ///
-    /// # Errors
-    /// [`OutgoingError::Tls`].
+    #[must_use]
     pub fn start(
         runtime: Handle,
         recipients: &Recipients,
+        clients: Clients,
         store: &Store,
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
-    ) -> Result<Self, OutgoingError> {
+    ) -> Self {
         let (call, called) = watch::channel(0_u64);
         store.call_on_delivery(move || call.send_modify(|calls| *calls = calls.wrapping_add(1)));
         let tools = Tools {
             store: store.clone(),
             clock: Arc::clone(clock),
             entropy: Arc::clone(entropy),
-            sender: Sender::new()?,
+            sender: Sender::new(clients),
             ways: Ways::default(),
             since: Since::now(&**clock),
             suspects: Suspects::of(store),
         };
         let courier = Self { tools, runtime, board: Board::default(), called, lanes: Mutex::default() };
         courier.renew(recipients);
-        Ok(courier)
+        courier
     }
 
     /// Goes by `recipients` from now on: lanes of new ones begin, those of the others go on as they now say or, where a

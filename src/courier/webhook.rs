@@ -18,7 +18,7 @@ use crate::domain::gateway::text;
 use crate::domain::mail_reply::MailEnd;
 use crate::domain::pace::Quota;
 use crate::domain::time::{Millis, Timestamp};
-use crate::outgoing::{Decides, Mailer, Outgoing, OutgoingError, Reach, Told, Trust, without_token};
+use crate::outgoing::{Clients, Decides, Mailer, OutgoingError, Told, without_token};
 use crate::signing;
 
 use super::cloud::{self, CloudAnswer};
@@ -35,14 +35,9 @@ const AGENT: &str = concat!("flowgate/", env!("CARGO_PKG_VERSION"));
 /// Sends to anybody, over connections that are kept.
 #[derive(Clone, Debug)]
 pub struct Sender {
-    /// To those who may be anywhere.
-    anywhere: Outgoing,
-    /// To all others.
-    public: Outgoing,
+    clients: Clients,
     /// To mailboxes.
     mailer: Mailer,
-    /// For those who go through a proxy of their own.
-    trust: Trust,
 }
 
 /// What came of sending a message.
@@ -75,14 +70,10 @@ pub enum Said {
 }
 
 impl Sender {
-    /// One that has no connections yet.
-    ///
-    /// # Errors
-    /// [`OutgoingError::Tls`].
-    pub fn new() -> Result<Self, OutgoingError> {
-        let trust = Trust::load()?;
-        let [anywhere, public] = [Reach::Anywhere, Reach::PublicOnly].map(|reach| Outgoing::with(&trust, reach, None));
-        Ok(Self { anywhere, public, mailer: Mailer::new(trust.clone()), trust })
+    /// One that sends through `clients`.
+    #[must_use]
+    pub fn new(clients: Clients) -> Self {
+        Self { mailer: Mailer::new(clients.trust().clone()), clients }
     }
 
     /// Sends `body` under `id` to `recipient`, at `now`. For a mail server, `body` is the whole mail.
@@ -117,12 +108,7 @@ impl Sender {
                 return Sent::unanswered(Ending::NotSent, why, &recipient.credentials);
             }
         };
-        let outgoing = match (&recipient.proxy, recipient.rule.allow_private) {
-            (Some(proxy), true) => proxy.client(&self.trust, Reach::Anywhere),
-            (Some(proxy), false) => proxy.client(&self.trust, Reach::PublicOnly),
-            (None, true) => &self.anywhere,
-            (None, false) => &self.public,
-        };
+        let outgoing = self.clients.client(recipient.rule.allow_private, recipient.proxy.as_ref());
         let (keep, decides) = match &recipient.credentials {
             Credentials::Webhook { .. } | Credentials::Smtp { .. } => (ANSWER_BYTES, Decides::Status),
             Credentials::Whatsapp { .. } | Credentials::Gateway { .. } => (cloud::READ_BYTES, Decides::Body),

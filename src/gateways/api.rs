@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::domain::gateway::session::{Answer, Look};
 use crate::domain::gateway::{Call, GatewayKind, encoded, text};
 use crate::domain::time::Millis;
-use crate::outgoing::{Bounds, Outgoing, OutgoingError, Reach, Reply, Trust};
+use crate::outgoing::{Bounds, Clients, Reply};
 
 use super::Access;
 
@@ -35,17 +35,13 @@ pub(super) enum Health {
 /// Asks and calls gateways, over connections that are kept.
 #[derive(Clone, Debug)]
 pub(super) struct Api {
-    anywhere: Outgoing,
-    public: Outgoing,
+    clients: Clients,
 }
 
 impl Api {
-    /// # Errors
-    /// [`OutgoingError::Tls`].
-    pub(super) fn new() -> Result<Self, OutgoingError> {
-        let trust = Trust::load()?;
-        let [anywhere, public] = [Reach::Anywhere, Reach::PublicOnly].map(|reach| Outgoing::with(&trust, reach, None));
-        Ok(Self { anywhere, public })
+    /// One that asks through `clients`.
+    pub(super) const fn new(clients: Clients) -> Self {
+        Self { clients }
     }
 
     /// Asks for the session's state.
@@ -93,7 +89,7 @@ impl Api {
             .body(Full::new(body))
             // All its parts were checked as they were read; should one not do, it is told like any failure.
             .map_err(|error| format!("no request can be made: {error}"))?;
-        let outgoing = if access.rule.allow_private { &self.anywhere } else { &self.public };
+        let outgoing = self.clients.client(access.rule.allow_private, None);
         let bounds = Bounds { deadline: access.rule.timeout.to_duration(), answer_bytes_max: ANSWER_BYTES };
         outgoing.send(request, bounds).await.map_err(|error| error.to_string())
     }

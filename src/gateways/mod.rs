@@ -39,7 +39,7 @@ pub use board::{Board, Done, NotDone};
 use crate::clock::{Clock, Entropy};
 use crate::domain::gateway::GatewayKind;
 use crate::domain::ids::GatewayName;
-use crate::outgoing::OutgoingError;
+use crate::outgoing::Clients;
 use crate::store::Store;
 use api::Api;
 use keeper::Keeper;
@@ -81,22 +81,25 @@ struct Running {
 
 impl Gateways {
     /// Starts a keeper for each of `accesses` on `runtime`. `store` must be open.
-    ///
-    /// # Errors
-    /// [`OutgoingError::Tls`].
+    #[must_use]
     pub fn start(
         runtime: Handle,
         accesses: &Accesses,
         board: Board,
+        clients: Clients,
         store: &Store,
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
-    ) -> Result<Self, OutgoingError> {
-        let tools =
-            Tools { store: store.clone(), clock: Arc::clone(clock), entropy: Arc::clone(entropy), api: Api::new()? };
+    ) -> Self {
+        let tools = Tools {
+            store: store.clone(),
+            clock: Arc::clone(clock),
+            entropy: Arc::clone(entropy),
+            api: Api::new(clients),
+        };
         let gateways = Self { tools, runtime, board, keepers: Mutex::default() };
         gateways.renew(accesses);
-        Ok(gateways)
+        gateways
     }
 
     /// Goes by `accesses` from now on. A gateway that is another program now is another gateway.

@@ -72,7 +72,8 @@ fn accesses(address: SocketAddr, names: &[&str]) -> Accesses {
 fn start(runtime: &Runtime, bench: &Bench, accesses: &Accesses) -> Gateways {
     let clock: Arc<dyn Clock> = bench.clock.clone();
     let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
-    Gateways::start(runtime.handle().clone(), accesses, Board::default(), &bench.store, &clock, &entropy).unwrap()
+    let clients = Clients::load().unwrap();
+    Gateways::start(runtime.handle().clone(), accesses, Board::default(), clients, &bench.store, &clock, &entropy)
 }
 
 fn runtime() -> Runtime {

@@ -39,7 +39,7 @@ use crate::domain::time::Millis;
 use crate::gateways::{Board, Gateways};
 use crate::http::{AdminServer, Reserved, Vigil, Watch};
 use crate::intake::Catalog;
-use crate::outgoing::OutgoingError;
+use crate::outgoing::{Clients, OutgoingError};
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, Log};
 use crate::work::{Rules, Work, WorkError};
@@ -237,14 +237,16 @@ async fn serve(
     let told = (watch.clone(), board.clone());
     let app = Current::new(parts.app(connections, store, &clock, told).map_err(ServeError::System)?);
     let runtime = tokio::runtime::Handle::current();
-    let courier = Arc::new(Courier::start(runtime.clone(), &parts.recipients, store, &clock, &entropy)?);
+    let clients = Clients::load()?;
+    let courier = Courier::start(runtime.clone(), &parts.recipients, clients.clone(), store, &clock, &entropy);
+    let courier = Arc::new(courier);
     let outside = Outside {
         courier: Arc::clone(&courier),
         clock: Arc::clone(&clock),
         runtime: runtime.clone(),
         routes: routes.clone(),
     };
-    let gateways = Gateways::start(runtime, &parts.gateways, board.clone(), store, &clock, &entropy)?;
+    let gateways = Gateways::start(runtime, &parts.gateways, board.clone(), clients, store, &clock, &entropy);
     let gateways = Arc::new(gateways);
     let held = Held {
         routes,

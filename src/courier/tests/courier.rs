@@ -12,7 +12,15 @@ use super::support::Bench;
 use crate::clock::{Clock, Entropy};
 use crate::courier::lane::NOTING;
 use crate::courier::{Courier, Recipients};
+use crate::outgoing::Clients;
 use crate::store::{Batch, StoreError, Transaction};
+
+fn start(bench: &Bench) -> Courier {
+    let clock: Arc<dyn Clock> = bench.clock.clone();
+    let entropy: Arc<dyn Entropy> = bench.chance.clone();
+    let clients = Clients::load().unwrap();
+    Courier::start(Handle::current(), &bench.recipients(), clients, &bench.store, &clock, &entropy)
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_under_way_when_its_destination_goes_is_noted_and_the_board_does_not_show_it_again() {
@@ -28,8 +36,7 @@ async fn what_is_under_way_when_its_destination_goes_is_noted_and_the_board_does
         may_answer.recv().unwrap();
         socket.write_all(b"HTTP/1.1 204 So\r\n\r\n").unwrap();
     });
-    let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (bench.clock.clone(), bench.chance.clone());
-    let courier = Courier::start(Handle::current(), &bench.recipients(), &bench.store, &clock, &entropy).unwrap();
+    let courier = start(&bench);
     bench.accept("one");
     let patience = Duration::from_mins(1);
     tokio::task::spawn_blocking(move || comes.recv_timeout(patience)).await.unwrap().unwrap();
@@ -46,7 +53,7 @@ async fn what_is_under_way_when_its_destination_goes_is_noted_and_the_board_does
     .await
     .expect("it is noted as delivered");
     // The lane ends after its last attempt: until then it could still write.
-    let lane_is_gone = || Arc::strong_count(&entropy) <= 3;
+    let lane_is_gone = || Arc::strong_count(&bench.chance) <= 2;
     tokio::time::timeout(patience, async {
         while !lane_is_gone() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -61,8 +68,7 @@ async fn what_is_under_way_when_its_destination_goes_is_noted_and_the_board_does
 async fn a_reload_while_it_stops_begins_nothing() {
     let (address, comes, answer) = slow_receiver();
     let bench = Bench::new(address, "");
-    let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (bench.clock.clone(), bench.chance.clone());
-    let courier = Courier::start(Handle::current(), &bench.recipients(), &bench.store, &clock, &entropy).unwrap();
+    let courier = start(&bench);
     bench.accept("one");
     let patience = Duration::from_mins(1);
     tokio::task::spawn_blocking(move || comes.recv_timeout(patience)).await.unwrap().unwrap();
@@ -120,8 +126,7 @@ async fn what_was_taken_makes_room_before_it_is_noted_up_to_a_bound_and_is_not_b
     let (go_on, standing) = mpsc::channel();
     bench.store.send(Standing(standing), |_, _| {});
 
-    let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (bench.clock.clone(), bench.chance.clone());
-    let courier = Courier::start(Handle::current(), &bench.recipients(), &bench.store, &clock, &entropy).unwrap();
+    let courier = start(&bench);
     let patience = Duration::from_mins(1);
     let comes = tokio::task::spawn_blocking(move || {
         for _ in 0..NOTING {
@@ -172,8 +177,7 @@ fn slow_receiver() -> (std::net::SocketAddr, mpsc::Receiver<()>, mpsc::Sender<()
 async fn a_destination_that_goes_and_comes_back_is_told_by_one_lane_at_a_time() {
     let (address, comes, answer) = slow_receiver();
     let bench = Bench::new(address, "");
-    let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (bench.clock.clone(), bench.chance.clone());
-    let courier = Courier::start(Handle::current(), &bench.recipients(), &bench.store, &clock, &entropy).unwrap();
+    let courier = start(&bench);
     bench.accept("one");
     let patience = Duration::from_mins(1);
     let comes =

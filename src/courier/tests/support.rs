@@ -14,6 +14,7 @@ use crate::domain::arrival::{Arrival, Form};
 use crate::domain::ids::{DestinationName, FlowName, JobId};
 use crate::domain::job::Job;
 use crate::domain::time::Timestamp;
+use crate::outgoing::Clients;
 use crate::store::{Accept, Store, StoreOptions};
 
 /// 2026-11-24T08:00:00Z.
@@ -88,7 +89,7 @@ impl Bench {
             store: self.store.clone(),
             clock: self.clock.clone(),
             entropy: self.chance.clone(),
-            sender: Sender::new().unwrap(),
+            sender: Sender::new(Clients::load().unwrap()),
             ways: Ways::default(),
             since: Since::now(&*self.clock),
             suspects: Suspects::of(&self.store),
