@@ -176,7 +176,8 @@ pub(super) fn warn_of_sharing(route: &Route) {
     if !route.told.of_shared_token.swap(true, Ordering::Relaxed) {
         tracing::warn!(
             flow = %route.flow.name,
-            "several customers use one flow_token: set one of its own in each flow message. Until then a form of this token              that names no user has only what its last screen sends"
+            "several customers use one flow_token: set one of its own in each flow message. Until then a form of this token \
+             that names no user has only what its last screen sends"
         );
     }
 }

@@ -138,6 +138,8 @@ fn customers_of_an_encrypted_flow_with_one_token_each_have_their_own_answers() {
         assert_eq!(rows[&format!("DE.{}", number(customer))]["data"]["plan"], customer);
     }
     assert_eq!(server.log().matches("several customers use one flow_token").count(), 1);
+    let warning = "Until then a form of this token that names no user has only what its last screen sends";
+    assert!(server.log().contains(warning), "{}", server.log());
 }
 
 #[test]
