@@ -27,7 +27,8 @@ use show::Way;
 /// How long the same answers without a token of their own are a second press of the same user.
 const PRESSES: Millis = Millis::from_secs(10 * 60);
 
-const KNOWN: [&str; 6] = ["version", "action", "screen", "data", "flow_token", "context"];
+/// Top-level fields that are read. A submission stores all others as they came.
+const KNOWN: [&str; 7] = ["version", "action", "screen", "data", "flow_token", "flow_token_signature", "context"];
 
 /// What a request asks for.
 #[derive(Debug)]

@@ -39,6 +39,12 @@ fn unknown_and_null_fields_are_kept_as_they_came() {
 }
 
 #[test]
+fn the_signature_of_a_token_is_not_stored() {
+    let form = form(r#"{"action":"data_exchange","flow_token":"t","flow_token_signature":"a.b.c","new":1}"#);
+    assert_eq!(&*form.submission.extra, r#"{"new":1}"#);
+}
+
+#[test]
 fn without_a_usable_token_the_user_and_the_answers_are_the_key() {
     let body = |token: &str, user: &str, data: &str| {
         form(&format!(
