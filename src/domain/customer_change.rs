@@ -22,8 +22,8 @@ pub struct CustomerChange {
 impl CustomerChange {
     /// The change from `old` to `new`, each as far as it was told; `None` if nothing would change.
     ///
-    /// An id that is not told anew stays. A number that is not told anew is gone: Meta gives a customer a new id because of a new
-    /// number, which it may not share, and the old one may be another person's soon.
+    /// An id that is not told anew stays. A number that `new` lacks is gone: the customer has another one, which Meta may not
+    /// share, and the old one may be another person's soon. A change that leaves the number alone has it in `new`.
     #[must_use]
     pub fn new(old: Customer, new: Customer) -> Option<Self> {
         let new = Customer { id: new.id.or_else(|| old.id.clone()), phone: new.phone };

@@ -1,7 +1,8 @@
 //! System messages: a customer has another number or another business-scoped id (*System messages*).
 //!
 //! `from` and `system.previous_user_id` are the old ones, `system.wa_id` and `system.user_id` the new ones; each may be missing.
-//! Older versions have `new_wa_id` for the new number and `customer` for the old one.
+//! Older versions have `new_wa_id` for the new number and `customer` for the old one. A message that tells a new id and no
+//! new number leaves the number as it is.
 
 use crate::domain::customer_change::CustomerChange;
 use crate::domain::ids::Customer;
@@ -24,8 +25,11 @@ pub(super) fn read(message: &Fields<'_>) -> Option<CustomerChange> {
     let new_id = first([(&system, "user_id"), (&system, "new_user_id")]);
     // Whether `from_user_id` is the old one or the new one is not said: it is the old one if another one is the new one.
     let old_id = first([(&system, "previous_user_id"), (message, "from_user_id")]).filter(|_| new_id.is_some());
-    let old = customer(old_id, first([(message, "from"), (&system, "customer")]));
-    let new = customer(new_id, first([(&system, "new_wa_id"), (&system, "wa_id")]));
+    let old_phone = first([(message, "from"), (&system, "customer")]);
+    let new_phone = first([(&system, "new_wa_id"), (&system, "wa_id")]);
+    let kept_phone = old_phone.clone().filter(|_| kind == "user_changed_user_id");
+    let old = customer(old_id, old_phone);
+    let new = customer(new_id, new_phone.or(kept_phone));
     let mut change = CustomerChange::new(old, new)?;
     change.message_key = message_id(message).as_ref().map(IdempotencyKey::of_message);
     change.at = message.text("timestamp").and_then(|text| text.parse().ok()).map(seconds);
@@ -62,7 +66,15 @@ mod tests {
         assert_eq!(told(&message("+1".into(), both)), Some(expect(&["US.1", "1"], Some("US.2"), Some("2"))));
         let id = json!({"type": "user_changed_user_id", "user_id": "US.2", "previous_user_id": "US.1"});
         assert_eq!(told(&message(Value::Null, id.clone())), Some(expect(&["US.1"], Some("US.2"), None)));
-        assert_eq!(told(&message("1".into(), id)), Some(expect(&["US.1", "1"], Some("US.2"), None)));
+        assert_eq!(
+            told(&message("1".into(), id)),
+            Some(expect(&["US.1"], Some("US.2"), Some("1"))),
+            "the number stays"
+        );
+        let both = json!({"type": "user_changed_user_id", "user_id": "US.2", "previous_user_id": "US.1", "wa_id": "2"});
+        assert_eq!(told(&message("1".into(), both)), Some(expect(&["US.1", "1"], Some("US.2"), Some("2"))));
+        let hidden = json!({"type": "user_changed_number", "user_id": "US.2", "previous_user_id": "US.1"});
+        assert_eq!(told(&message("1".into(), hidden)), Some(expect(&["US.1", "1"], Some("US.2"), None)));
         let old = json!({"type": "customer_changed_number", "customer": "1", "new_wa_id": "2", "identity": "x", "wa_id": "1"});
         assert_eq!(told(&message(Value::Null, old)), Some(expect(&["1"], None, Some("2"))));
     }
