@@ -57,7 +57,7 @@ pub struct Limits {
     pub flow_body: u64,
     /// Bytes of all bodies being read together. At least as many as the largest body may have.
     pub bodies: u64,
-    /// For the head of a request, from its first byte.
+    /// For the head of a request, from its first byte; and for the first byte on a new connection.
     pub header_timeout: Millis,
     /// For a whole request, from its head to its answer. WhatsApp waits ten seconds.
     pub request: Millis,

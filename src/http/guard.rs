@@ -64,6 +64,8 @@ pub(super) struct Guard<S> {
     phase: Arc<Phase>,
     idle: Duration,
     head: Duration,
+    /// No byte of a first request has come.
+    is_new: bool,
     /// The deadline of the phase that it was set in.
     timer: Option<(u8, Pin<Box<Sleep>>)>,
     /// When whoever does not read what is written is let go.
@@ -85,6 +87,7 @@ impl<S> Guard<S> {
             phase,
             idle,
             head,
+            is_new: true,
             timer: None,
             stalled: None,
             instead: Vec::new(),
@@ -99,6 +102,9 @@ impl<S> Guard<S> {
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         let phase = self.phase.now.load(Ordering::Acquire);
         let length = match phase {
+            // A client connects because it has a request: one that sends nothing must not hold a place for as long as a proxy
+            // keeps a used connection.
+            IDLE if self.is_new => self.idle.min(self.head),
             IDLE => self.idle,
             HEAD => self.head,
             _ => {
@@ -181,6 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
             // changes.
             let exchange = |phase: &AtomicU8| phase.compare_exchange(IDLE, HEAD, Ordering::AcqRel, Ordering::Acquire);
             if out.filled().len() > before {
+                this.is_new = false;
                 if exchange(&this.phase.now).is_ok() {
                     this.timer = None;
                 }
@@ -285,8 +292,9 @@ mod tests {
         let phase = Arc::new(Phase::default());
         let mut guard = Guard::new(socket, Arc::clone(&phase), MINUTE, MINUTE / 6);
         for request in 0..10 {
+            let pause = if request == 0 { Duration::ZERO } else { MINUTE / 2 };
             let send = async {
-                tokio::time::sleep(MINUTE / 2).await;
+                tokio::time::sleep(pause).await;
                 peer.write_all(b"x").await.unwrap();
             };
             let (read, ()) = tokio::join!(guard.read_u8(), send);
@@ -295,6 +303,19 @@ mod tests {
             phase.end();
         }
         assert!(guard.read_u8().await.is_err(), "a silent one is let go");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_first_request_is_closed_as_early_as_one_with_a_late_head() {
+        for (idle, head, expected) in [(MINUTE, MINUTE / 6, MINUTE / 6), (MINUTE / 6, MINUTE, MINUTE / 6)] {
+            let (_peer, socket) = tokio::io::duplex(64);
+            let mut guard = Guard::new(socket, Arc::default(), idle, head);
+            let begun = Instant::now();
+            assert!(guard.read_u8().await.is_err());
+            // Timers count whole milliseconds.
+            let took = begun.elapsed();
+            assert!(expected <= took && took < expected + Duration::from_secs(1), "{took:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

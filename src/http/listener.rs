@@ -111,7 +111,7 @@ pub(super) struct Bounds {
     pub(super) connections: usize,
     /// For a connection without a request.
     pub(super) idle: Duration,
-    /// For a head, from its first byte.
+    /// For a head, from its first byte; and for the first byte on a new connection.
     pub(super) head: Duration,
     /// For a next request on a connection that is open when the end is asked for.
     pub(super) drain: Duration,

@@ -42,7 +42,7 @@ pub struct Limits {
     pub flow_body: u64,
     /// Bytes of all bodies being read together.
     pub bodies: u64,
-    /// For a head, from its first byte.
+    /// For a head, from its first byte; and for the first byte on a new connection.
     pub header_timeout: Millis,
     /// For a request, from its head to its answer.
     pub request: Millis,
