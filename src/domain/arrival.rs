@@ -36,7 +36,7 @@ pub struct Form {
     /// Key of a form that ended at its flow's path, as the message which follows it refers to it.
     pub reference: Option<IdempotencyKey>,
     /// Keys under which other flows would know the same token: a form done through a flow's own path also arrives by
-    /// webhook, where nothing names the flow.
+    /// webhook, where nothing names the flow. Flows whose webhook rule excludes the message have none.
     pub elsewhere: Vec<IdempotencyKey>,
     /// Where its earlier screens are kept.
     pub draft_key: Option<IdempotencyKey>,

@@ -61,6 +61,13 @@ impl WebhookRule {
         usize::from(!self.phone_number_ids.is_empty()) + usize::from(self.token_prefix.is_some()) + self.fields.len()
     }
 
+    /// Returns `true` if the rule says that a form is not its flow's: a condition does not hold, or the flow takes only what
+    /// fits no other rule and another flow claims the form (`is_claimed`). A flow without a rule excludes nothing.
+    #[must_use]
+    pub fn excludes(&self, facts: &WebhookFacts<'_>, is_claimed: bool) -> bool {
+        !self.holds(facts) || (self.is_default && is_claimed)
+    }
+
     fn holds(&self, facts: &WebhookFacts<'_>) -> bool {
         let number = self.phone_number_ids.is_empty()
             || facts.phone_number_id.is_some_and(|id| self.phone_number_ids.iter().any(|known| known == id));
@@ -123,5 +130,20 @@ mod tests {
         assert_eq!(claimed(&flows, "3", "t", &json!({})).as_deref(), Some("0"), "the rest");
         assert_eq!(claimed(&flows, "2", "t", &json!({})).as_deref(), Some("a"), "a rule comes first");
         assert_eq!(claimed(&flows[3..], "3", "t", &json!({})).as_deref(), Some("0"));
+    }
+
+    #[test]
+    fn a_rule_excludes_what_it_does_not_hold_for_and_no_rule_excludes_nothing() {
+        let numbered = WebhookRule { phone_number_ids: vec!["1".to_owned()], ..WebhookRule::default() };
+        let default = WebhookRule { is_default: true, ..WebhookRule::default() };
+        let data = Map::new();
+        let facts = |number| WebhookFacts { phone_number_id: Some(number), token: None, data: &data };
+        let excluded = |rule: &WebhookRule| {
+            [("1", true), ("2", true), ("2", false)]
+                .map(|(number, is_claimed)| rule.excludes(&facts(number), is_claimed))
+        };
+        assert_eq!(excluded(&numbered), [false, true, true]);
+        assert_eq!(excluded(&default), [true, true, false]);
+        assert_eq!(excluded(&WebhookRule::default()), [false; 3]);
     }
 }

@@ -323,7 +323,10 @@ impl<'a> Context<'a> {
             );
         }
         let key_in = |flow: &Flow| usable.as_ref().map(|token| IdempotencyKey::of_token(&flow.name, token));
-        let others = catalog.flows.values().filter(|other| flow.is_none_or(|flow| flow.name != other.name));
+        let others = catalog.flows.values().filter(|other| {
+            // A flow whose rule excludes the message may still wait for its own: it must not take another flow's form.
+            flow.is_none_or(|flow| flow.name != other.name) && !other.webhook.excludes(&facts, flow.is_some())
+        });
         // A form without a usable token that ended at its flow's own path says so in what its last answer put in.
         let ended = data.get(IdempotencyKey::REFERENCE).and_then(Value::as_str);
         let ended = ended.and_then(IdempotencyKey::from_reference);

@@ -186,6 +186,49 @@ lead = { team = "sales" }
     server.row(&["check"]);
 }
 
+#[test]
+fn a_form_that_fits_one_flow_only_never_joins_the_form_of_another_flow_that_waits_for_its_message() {
+    let server = Server::start(
+        r#"
+[flows.intake]
+path = "/intake"
+encryption = "none"
+webhook = { field = { kind = "intake" } }
+lead = { team = "sales" }
+
+[flows.feedback]
+path = "/feedback"
+encryption = "none"
+webhook = { field = { stars = "5" } }
+lead = { team = "sales" }
+
+[flows.other]
+path = "/other"
+encryption = "none"
+webhook = "default"
+lead = { team = "sales" }
+"#,
+    );
+    let from = number(0);
+    for path in ["/intake", "/other"] {
+        assert!(server.post(path, &Form::new("crm-7").by(&from)).is_accepted());
+    }
+    let stars = json!({"flow_token": "crm-7", "stars": 5});
+    for _ in 0..2 {
+        deliver(&server, &[message(&from, "wamid.1", &stars)]);
+    }
+    server.settled();
+    let rows = server.submissions();
+    let flows: Vec<&str> = rows.iter().map(|row| row["flow"].as_str().unwrap()).collect();
+    assert_eq!(flows, ["feedback", "other", "intake"]);
+    assert_eq!(rows[0]["data"], stars);
+    // The message of the first form is late, and joins it all the same.
+    deliver(&server, &[message(&from, "wamid.2", &json!({"flow_token": "crm-7", "kind": "intake"}))]);
+    let rows = server.submissions();
+    assert_eq!((rows.len(), &rows[2]["message_id"]), (3, &json!("wamid.2")));
+    server.row(&["check"]);
+}
+
 /// Customers of the storm. `FLOWGATE_BROADCAST_CUSTOMERS=10000` makes it a full one, which takes a debug build on two busy
 /// cores more than a minute.
 const CUSTOMERS: usize = 3_000;

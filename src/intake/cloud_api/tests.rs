@@ -21,6 +21,16 @@ fn catalog(flows: &[(&str, WebhookRule)]) -> Catalog {
     }
 }
 
+/// The rule of a flow that takes what comes to this number.
+fn number(id: &str) -> WebhookRule {
+    WebhookRule { phone_number_ids: vec![id.to_owned()], ..WebhookRule::default() }
+}
+
+/// The key of this token in a flow.
+fn key_in(flow: &str, token: &str) -> IdempotencyKey {
+    IdempotencyKey::of_token(&FlowName::new(flow).unwrap(), &FlowToken::new(token).unwrap())
+}
+
 fn one_flow() -> Catalog {
     catalog(&[("form", WebhookRule::default())])
 }
@@ -155,18 +165,41 @@ fn odd_layers_are_kept_and_the_rest_goes_through() {
 
 #[test]
 fn a_form_that_no_flow_claims_is_kept_and_can_be_read_again_once_one_does() {
-    let number = |id: &str| WebhookRule { phone_number_ids: vec![id.to_owned()], ..WebhookRule::default() };
     let body = batch(&reply("wamid.1", r#"{"flow_token":"t-1","a":"b"}"#));
-    let delivery = read(&catalog(&[("one", number("1")), ("two", number("2"))]), &body).unwrap();
+    let rules = [("one", number("1")), ("three", WebhookRule::default()), ("two", number("2"))];
+    let delivery = read(&catalog(&rules), &body).unwrap();
     let [Arrival::Unreadable(kept)] = delivery.arrivals.as_slice() else { panic!("{delivery:?}") };
     assert!(kept.reason.contains("no flow"), "{}", kept.reason);
-    assert_eq!(kept.elsewhere.len(), 2, "it may be known by its token all the same");
+    let three = key_in("three", "t-1");
+    assert_eq!(kept.elsewhere, [three], "it may be known by its token all the same, where no rule says otherwise");
 
     let form = reread(&catalog(&[("one", number("1")), ("two", number("555"))]), &kept.payload).unwrap();
     assert_eq!(form.submission.flow.as_str(), "two");
     assert_eq!(form.message_key, kept.message_key);
     assert_eq!(form.submission.customer.id.as_deref(), Some("DE.1"));
     assert_eq!(form.submission.customer.phone.as_deref(), Some("4915112345678"));
+}
+
+#[test]
+fn a_form_is_looked_for_only_in_flows_whose_rule_does_not_exclude_it() {
+    let field = |value: &str| {
+        let fields = BTreeMap::from([("a".to_owned(), value.to_owned())]);
+        WebhookRule { fields, ..WebhookRule::default() }
+    };
+    let both = WebhookRule { phone_number_ids: vec!["555".to_owned()], ..field("b") };
+    let default = WebhookRule { is_default: true, ..WebhookRule::default() };
+    let rules = [
+        ("default", default),
+        ("fits", both),
+        ("fits_less", field("b")),
+        ("other_field", field("c")),
+        ("other_number", number("556")),
+        ("without_rule", WebhookRule::default()),
+    ];
+    let delivery = read(&catalog(&rules), &batch(&reply("wamid.1", r#"{"flow_token":"t-1","a":"b"}"#))).unwrap();
+    let [form] = forms(&delivery)[..] else { panic!("{delivery:?}") };
+    assert_eq!((form.submission.flow.as_str(), form.form_key), ("fits", Some(key_in("fits", "t-1"))));
+    assert_eq!(form.elsewhere, ["fits_less", "without_rule"].map(|flow| key_in(flow, "t-1")));
 }
 
 /// A change of `field`, whose value has `more` beside its metadata.
