@@ -50,8 +50,10 @@ struct Room {
 /// What a body is to the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// A request to a flow, for which somebody waits, or an answer of the flow's program.
+    /// A request to a flow, for which somebody waits.
     Form,
+    /// An answer of a flow's program. The program is the owner's own: its timeout alone bounds it.
+    Answer,
     /// A webhook, which is sent again.
     Webhook,
 }
@@ -131,7 +133,7 @@ pub(super) async fn read(
                 biased;
                 frame = timeout_at(deadline, body.frame()) => break frame.map_err(|_| BodyError::Late)?,
                 () = &mut pace => {
-                    if share.bytes > HELD_FREE && in_span < PACE_BYTES {
+                    if purpose != Purpose::Answer && share.bytes > HELD_FREE && in_span < PACE_BYTES {
                         return Err(BodyError::Late);
                     }
                     in_span = 0;

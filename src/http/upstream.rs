@@ -149,7 +149,7 @@ impl Upstream {
         if came.status() != StatusCode::OK {
             return Err(UpstreamError::Status(came.status()));
         }
-        let read = body::read(came.into_body(), answer::BYTES_MAX, (&self.answers, Purpose::Form), end).await;
+        let read = body::read(came.into_body(), answer::BYTES_MAX, (&self.answers, Purpose::Answer), end).await;
         let (bytes, _share) = read.map_err(|error| match error {
             BodyError::TooLarge { .. } => UpstreamError::TooLarge,
             BodyError::OverBudget => UpstreamError::OverBudget,

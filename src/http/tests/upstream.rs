@@ -27,6 +27,8 @@ const LONG: Duration = Duration::from_mins(1);
 enum Act {
     Say(String),
     SayAndClose(String),
+    /// Says one part, and the other one so much later. The time between them is skipped.
+    SayInParts([String; 2], Duration),
     Hang,
 }
 
@@ -95,6 +97,14 @@ impl Program {
                     // The other side may have gone already: it was told too much.
                     let _ = socket.write_all(text.as_bytes()).await;
                     return;
+                }
+                Act::SayInParts([first, second], pause) => {
+                    socket.write_all(first.as_bytes()).await.unwrap();
+                    tokio::time::pause();
+                    tokio::time::sleep(pause).await;
+                    tokio::time::resume();
+                    // The other side may have lost its patience.
+                    let _ = socket.write_all(second.as_bytes()).await;
                 }
                 Act::Hang => std::future::pending().await,
             }
@@ -273,6 +283,21 @@ async fn it_is_waited_for_as_long_as_the_rule_says_and_never_beyond_the_deadline
     program.now_does(|| Act::Say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{".to_owned()));
     assert!(matches!(ask(&impatient).await, Err(UpstreamError::Late(waited)) if waited.as_millis() == 20));
     assert!(matches!(ask(&impatient).await, Err(UpstreamError::Open)), "twice late is twice failed");
+}
+
+#[tokio::test]
+async fn a_large_answer_may_come_as_slowly_as_the_timeout_allows() {
+    let program = Program::start(|| {
+        let answer = http("200 OK", &(r#"{"screen":"A"}"#.to_owned() + &" ".repeat(200_000)));
+        let (first, second) = answer.split_at(150_000);
+        Act::SayInParts([first.to_owned(), second.to_owned()], Duration::from_secs(7))
+    })
+    .await;
+    let mut rule = rule(&format!("http://{}", program.address));
+    // Longer than any config allows: skipped time and a busy machine must not use it up.
+    rule.timeout = Millis::new(60_000);
+    let (upstream, _) = upstream_with(&rule);
+    assert_eq!(ask(&upstream).await.unwrap(), json!({"screen": "A"}));
 }
 
 #[tokio::test]
