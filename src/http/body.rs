@@ -1,4 +1,5 @@
-//! A body, read within its bounds: its own limit, the budget of all bodies together, a deadline, and a pace once it is large.
+//! A body, read within its bounds: its own limit, the budget of all bodies together, a deadline, and a pace once it is large or
+//! the budget is short.
 //!
 //! The limits hold while reading, not after: a signature can only be checked once the whole body is here, so whoever
 //! sends one is not yet known. Forms keep a part of the budget to themselves: whoever fills the rest with webhooks that never
@@ -14,11 +15,24 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// A body that holds more than this must keep a pace: so much in each of these spans (16 KiB/s). Servers send megabytes in one
-/// of them; smaller bodies may come as slowly as the deadline allows.
-const HELD_FREE: u64 = 64 * 1024;
-const PACE_BYTES: u64 = 32 * 1024;
+/// Time between two checks of a body's pace.
 const PACE_SPAN: Duration = Duration::from_secs(2);
+
+/// Pace that a body must keep. Meta and proxies send a whole body within one [`PACE_SPAN`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pace {
+    /// Maximum of bytes that a body may hold without keeping the pace.
+    free: u64,
+    /// Minimum of bytes that must come in each [`PACE_SPAN`].
+    bytes: u64,
+}
+
+/// Usual pace: 16 KiB/s. Smaller bodies may come as slowly as the deadline allows.
+const USUAL: Pace = Pace { free: 64 * 1024, bytes: 32 * 1024 };
+
+/// Pace while less than half of the budget is left: 64 KiB/s. Without it, a thousand senders could fill the budget with
+/// bodies that stay just below what is usually free.
+const UNDER_PRESSURE: Pace = Pace { free: 4 * 1024, bytes: 128 * 1024 };
 
 /// Why a body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +91,11 @@ impl Budget {
     fn share(&self, purpose: Purpose, limit: u64) -> Share {
         Share { budget: self.clone(), purpose, limit, bytes: 0 }
     }
+
+    /// The pace that bodies must keep now.
+    fn pace(&self) -> Pace {
+        if self.0.left.load(Ordering::Acquire) < self.0.bytes / 2 { UNDER_PRESSURE } else { USUAL }
+    }
 }
 
 impl Share {
@@ -96,6 +115,12 @@ impl Share {
         }
         self.bytes += bytes;
         Ok(())
+    }
+
+    /// Returns `true` if the body does not keep its pace: `came` bytes came in the last [`PACE_SPAN`].
+    fn is_too_slow(&self, came: u64) -> bool {
+        let pace = self.budget.pace();
+        self.purpose != Purpose::Answer && self.bytes > pace.free && came < pace.bytes
     }
 }
 
@@ -133,7 +158,7 @@ pub(super) async fn read(
                 biased;
                 frame = timeout_at(deadline, body.frame()) => break frame.map_err(|_| BodyError::Late)?,
                 () = &mut pace => {
-                    if purpose != Purpose::Answer && share.bytes > HELD_FREE && in_span < PACE_BYTES {
+                    if share.is_too_slow(in_span) {
                         return Err(BodyError::Late);
                     }
                     in_span = 0;
@@ -177,6 +202,29 @@ mod tests {
         other.grow(10).unwrap();
         drop(other);
         assert_eq!(budget.0.left.load(Ordering::Acquire), 10);
+    }
+
+    #[test]
+    fn bodies_must_keep_a_higher_pace_while_less_than_half_of_the_budget_is_left() {
+        const KIB: u64 = 1024;
+        let budget = Budget::new(1024 * KIB);
+        let held = |purpose, kib: u64| {
+            let mut share = budget.share(purpose, 1024 * KIB);
+            share.grow(kib * KIB).unwrap();
+            share
+        };
+        let slow =
+            |share: &Share| [0, 32 * KIB - 1, 32 * KIB, 128 * KIB - 1, 128 * KIB].map(|came| share.is_too_slow(came));
+        let (tiny, small, large) = (held(Purpose::Form, 4), held(Purpose::Webhook, 60), held(Purpose::Form, 100));
+        let answer = held(Purpose::Answer, 100);
+        let usual = [[false; 5], [false; 5], [true, true, false, false, false], [false; 5]];
+        let paces = || [&tiny, &small, &large, &answer].map(slow);
+        assert_eq!(paces(), usual);
+        let others = held(Purpose::Form, 300);
+        let strict = [true, true, true, true, false];
+        assert_eq!(paces(), [[false; 5], strict, strict, [false; 5]]);
+        drop(others);
+        assert_eq!(paces(), usual);
     }
 
     #[test]

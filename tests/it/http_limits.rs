@@ -223,7 +223,8 @@ fn all_bodies_together_have_a_budget() {
         // One who has been refused meanwhile may be gone.
         let _ = sender.send(b"}");
         let answer = sender.receive().unwrap();
-        assert!(answer.is_accepted() || answer.status == 503, "{answer:?}");
+        // Where the machine is slow, a sender may have been slower than memory that is short allows.
+        assert!(answer.is_accepted() || [408, 503].contains(&answer.status), "{answer:?}");
     }
     // The budget is whole again.
     assert!(server.post("/form", &Form::new("late").with("text", "x".repeat(50_000))).is_accepted());
@@ -252,6 +253,26 @@ fn slow_webhooks_without_a_secret_neither_keep_forms_out_nor_hold_their_memory()
     assert!(statuses.iter().all(|status| [408, 503].contains(status)), "{statuses:?}");
     let hints = server.row(&["status"])["hints"].to_string();
     assert!(hints.contains("refused in the last hour") && hints.contains(" busy"), "{hints}");
+}
+
+#[test]
+fn slow_small_bodies_are_let_go_once_half_of_the_memory_is_taken() {
+    let limits = "[limits]\nrequest = \"5m\"\nbodies = \"1MiB\"\nbody = \"1MiB\"\nflow_body = \"64KiB\"";
+    let server = Server::start(&format!("{PLAIN_FLOW}\n{limits}\n"));
+    let body = Form::new("slow").with("text", "x".repeat(60_000)).body();
+    let request = signed_post("/form", &body);
+    // Two thirds of the memory, in bodies that are too small to have to keep the usual pace.
+    let mut slow: Vec<Connection> = (0..12)
+        .map(|_| {
+            let mut connection = server.connect();
+            connection.send(&request[..request.len() - 1]).unwrap();
+            connection
+        })
+        .collect();
+    assert!(server.post("/form", &Form::new("meanwhile").with("text", "x".repeat(50_000))).is_accepted());
+    let first = eventually("one is let go", || slow.iter().position(Connection::is_answered));
+    assert_refused(&slow[first].receive().unwrap(), 408, "timeout");
+    assert!(server.post("/form", &Form::new("after").with("text", "x".repeat(50_000))).is_accepted());
 }
 
 #[test]
