@@ -192,24 +192,25 @@ fn resubmit(table: &Table<'_>, is_encrypted: bool) -> Resubmit {
     if word == Some("refuse") { Resubmit::Refuse } else { Resubmit::Success }
 }
 
-/// What comes of the signature of a token: only what is encrypted carries one.
-fn token_signature(table: &Table<'_>, is_encrypted: bool) -> TokenSignature {
-    let Some(item) = table.get("token_signature") else { return TokenSignature::default() };
+/// What comes of the signature of a token: only what is encrypted carries one. `None`: the config does not say it.
+fn token_signature(table: &Table<'_>, is_encrypted: bool) -> Option<TokenSignature> {
+    let item = table.get("token_signature")?;
     let word = item.word(&["check", "require", "off"]);
     if word.is_some_and(|word| word != "off") && !is_encrypted {
         let why = "only requests to a flow with `encryption = \"required\"` carry a `flow_token_signature`";
         item.refuse_key(format!("{}: {why}", table.name));
     }
-    match word {
-        Some("require") => TokenSignature::Require,
-        Some("off") => TokenSignature::Off,
-        _ => TokenSignature::Check,
+    match word? {
+        "require" => Some(TokenSignature::Require),
+        "off" => Some(TokenSignature::Off),
+        _ => Some(TokenSignature::Check),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{accepted, assert_refused, refused};
+    use super::TokenSignature;
 
     #[test]
     fn only_an_encrypted_flow_can_ask_for_the_signature_of_a_token() {
@@ -224,6 +225,18 @@ mod tests {
                 ),
             ],
         );
+        let read = |line: &str| {
+            let flow = "[flows.form]\nencryption = \"required\"\nprivate_keys = [\"file:key\"]\n";
+            accepted(&format!("{flow}{line}")).flows.values().next().unwrap().token_signature
+        };
+        for (line, expected) in [
+            ("", None),
+            ("token_signature = \"check\"", Some(TokenSignature::Check)),
+            ("token_signature = \"require\"", Some(TokenSignature::Require)),
+            ("token_signature = \"off\"", Some(TokenSignature::Off)),
+        ] {
+            assert_eq!(read(line), expected, "{line}");
+        }
         accepted("[flows.form]\ntoken_signature = \"off\"");
     }
 

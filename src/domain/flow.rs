@@ -31,8 +31,8 @@ pub struct Flow {
     pub signature: SignatureRule,
     /// Whether its requests are encrypted.
     pub encryption: Encryption,
-    /// What comes of the signature of their tokens.
-    pub token_signature: TokenSignature,
+    /// What comes of the signature of their tokens, as far as the config says it. See [`Flow::token_rule`].
+    pub token_signature: Option<TokenSignature>,
     /// Whether a program of the owner's says what is shown, screen by screen.
     pub has_program: bool,
     /// Its screens in order. None declared: every answer is final, and any field will do.
@@ -82,10 +82,9 @@ pub enum Encryption {
 }
 
 /// What comes of the `flow_token_signature` in an encrypted request (data API 4.0 with Flow JSON 7.3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenSignature {
     /// A wrong one is refused, a missing one is not.
-    #[default]
     Check,
     /// A missing one is refused, too.
     Require,
@@ -163,7 +162,7 @@ impl Flow {
             path,
             signature: SignatureRule::default(),
             encryption: Encryption::default(),
-            token_signature: TokenSignature::default(),
+            token_signature: None,
             has_program: false,
             screens: Vec::new(),
             booking: None,
@@ -173,6 +172,15 @@ impl Flow {
             resubmit: Resubmit::default(),
             abandoned_after: ABANDONED_AFTER,
         }
+    }
+
+    /// The rule for the signatures of tokens. Default: signatures are checked if the server has the app secret
+    /// (`has_app_secret`) and requests must be signed with it. In all other cases the secret of the app that signs the tokens
+    /// may be unknown here, and each signature would look wrong.
+    #[must_use]
+    pub fn token_rule(&self, has_app_secret: bool) -> TokenSignature {
+        let is_known = has_app_secret && self.signature == SignatureRule::Required;
+        self.token_signature.unwrap_or(if is_known { TokenSignature::Check } else { TokenSignature::Off })
     }
 
     /// What sending `screen` with the answers `data` means. Without declared screens everything is final, whatever the
@@ -362,6 +370,21 @@ mod tests {
         assert_eq!(flow.stage(Some("ANY"), &Map::new()), Ok(Stage::Final));
         assert_eq!(flow.stage(None, &Map::new()), Ok(Stage::Final));
         assert!(why(&flow, Some("ANY"), json!({"a": [1, null]})).is_empty());
+    }
+
+    #[test]
+    fn signatures_of_tokens_are_checked_by_default_only_where_the_app_secret_is_known() {
+        use TokenSignature::{Check, Off, Require};
+        let rules = |signature, token_signature| {
+            let flow = Flow { signature, token_signature, ..flow("form", vec![]) };
+            [true, false].map(|has_app_secret| flow.token_rule(has_app_secret))
+        };
+        assert_eq!(rules(SignatureRule::Required, None), [Check, Off]);
+        assert_eq!(rules(SignatureRule::None, None), [Off, Off]);
+        for written in [Check, Require, Off] {
+            assert_eq!(rules(SignatureRule::Required, Some(written)), [written; 2]);
+            assert_eq!(rules(SignatureRule::None, Some(written)), [written; 2]);
+        }
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub(super) async fn reply(
     let mut exchange = Exchange { app, flow, route, request, deadline, trace };
     let read = Request::read(flow, text);
     if matches!(read, Ok(Request::Show(_) | Request::Sent(_)))
-        && let Err(why) = token_signature::verify(flow.token_signature, &app.trust.signers, text)
+        && let Err(why) = token_signature::verify(flow.token_rule(app.trust.has_app_secret), &app.trust.signers, text)
     {
         return exchange.distrust(text, why).await;
     }

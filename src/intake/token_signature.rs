@@ -15,10 +15,10 @@ use super::signature::{Claim, Signers};
 /// Why a token is not trusted. `Display` is for the admin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadTokenSignature {
-    /// There is no signature.
+    /// There is no signature, or no token that it could be the signature of.
     #[error(
-        "flow_token_signature is missing, and the flow has token_signature = \"require\": phones send it from Flow JSON 7.3 \
-         with data_api_version 4.0 on"
+        "flow_token or flow_token_signature is missing, and the flow has token_signature = \"require\": phones send both \
+         from Flow JSON 7.3 with data_api_version 4.0 on"
     )]
     Missing,
     /// It has not the form of one.
@@ -32,7 +32,8 @@ pub enum BadTokenSignature {
     OtherToken,
 }
 
-/// Compares the signature in `body`, the text of a request, with what `signers` would have made.
+/// Compares the signature in `body`, the text of a request, with what `signers` would have made. In a request without a
+/// token a signature vouches for nothing, and counts as missing.
 ///
 /// # Errors
 /// [`BadTokenSignature`], where `rule` refuses the request.
@@ -41,13 +42,15 @@ pub fn verify(rule: TokenSignature, signers: &Signers, body: &[u8]) -> Result<()
         return Ok(());
     }
     let fields = std::str::from_utf8(body).ok().and_then(|text| Fields::of(text).ok()).unwrap_or_default();
-    let Some(value) = fields.get("flow_token_signature").filter(|value| value.get() != "\"\"") else {
+    let token = fields.text("flow_token").filter(|token| !token.is_empty());
+    let value = fields.get("flow_token_signature").filter(|value| value.get() != "\"\"");
+    let Some((token, value)) = token.zip(value) else {
         return if rule == TokenSignature::Require { Err(BadTokenSignature::Missing) } else { Ok(()) };
     };
     let jwt: String = serde_json::from_str(value.get()).map_err(|_| BadTokenSignature::Malformed)?;
     let payload = opened(signers, &jwt)?;
     let signed = Fields::of(&payload).map_err(|_| BadTokenSignature::Malformed)?.text("flow_token");
-    if signed.is_some() && signed == fields.text("flow_token") { Ok(()) } else { Err(BadTokenSignature::OtherToken) }
+    if signed == Some(token) { Ok(()) } else { Err(BadTokenSignature::OtherToken) }
 }
 
 /// The payload of a JWT that one of `signers` made.
@@ -119,6 +122,16 @@ mod tests {
         ] {
             assert_eq!(verdict(TokenSignature::Check, signature.clone()), Err(why), "{signature}");
             assert_eq!(verdict(TokenSignature::Off, signature), Ok(()));
+        }
+        let signers = Signers::new(["new secret"]);
+        for body in [
+            json!({"flow_token_signature": good}),
+            json!({"flow_token_signature": jwt("another secret", &hs256, &payload), "flow_token": null}),
+            json!({"flow_token_signature": "x", "flow_token": ""}),
+        ] {
+            let verdict = |rule| verify(rule, &signers, body.to_string().as_bytes());
+            assert_eq!(verdict(TokenSignature::Check), Ok(()), "nothing is signed: {body}");
+            assert_eq!(verdict(TokenSignature::Require), Err(Missing));
         }
         for missing in [Value::Null, json!("")] {
             assert_eq!(verdict(TokenSignature::Check, missing.clone()), Ok(()));

@@ -271,7 +271,8 @@ impl Parts {
         let signers = Signers::new(self.secrets.all().map(|secret| secret.expose().as_str()));
         let (keys, upstreams) = (self.keys.clone(), self.upstreams.clone());
         let doors = gateways::doors(&self.gateways);
-        Trust { signers, verify_token: self.verify_token.clone(), keys, upstreams, doors }
+        let has_app_secret = !self.has_development_secret();
+        Trust { signers, has_app_secret, verify_token: self.verify_token.clone(), keys, upstreams, doors }
     }
 }
 

@@ -63,6 +63,7 @@ impl Running {
         let config = Config::parse(Path::new("config.toml"), config).unwrap();
         let trust = Trust {
             signers: Signers::new(["a newer one", SECRET]),
+            has_app_secret: true,
             verify_token: config.verify_token().unwrap(),
             keys: BTreeMap::new(),
             upstreams: BTreeMap::new(),
