@@ -98,6 +98,13 @@ impl IdempotencyKey {
         Self::of("message", &[id.as_str()])
     }
 
+    /// The dead letter of the message with this key. The letter has a key of its own: the message itself may still come where
+    /// it can be read, and must not be taken for a copy of its letter.
+    #[must_use]
+    pub fn of_letter(self) -> Self {
+        Self::of("dead letter", &[&self.to_string()])
+    }
+
     /// A message that an unofficial gateway brought: its id tells it from the others of that gateway only.
     #[must_use]
     pub fn of_gateway_message(gateway: &GatewayName, id: &str) -> Self {

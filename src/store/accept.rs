@@ -124,11 +124,16 @@ pub(super) fn accept(batch: &mut Batch<'_, '_>, form: &Form, carrier: Option<Job
     if answers::is_answered(batch, form.request)? {
         return Ok(Accepted::Replayed);
     }
-    // A message that is read again is known by its own key: that one is no duplicate of itself.
-    let message_key = form.message_key.filter(|_| carrier.is_none());
-    match message_of(batch, message_key)? {
-        // A gateway tells of one message in several events, of which the first may lack what makes it a form.
+    let known = match message_of(batch, form.message_key) {
+        // An admin has the message read again: a damaged key must not keep its letter dead for good.
+        Err(error) if carrier.is_some() && error.is_of_one_change() => None,
+        known => known?,
+    };
+    match known {
         None => {}
+        // Letters of earlier versions have the key of their message: a message that is read again is no copy of itself.
+        Some(Hit::Message) if carrier.is_some() => {}
+        // A gateway tells of one message in several events, of which the first may lack what makes it a form.
         Some(Hit::Message) if form.submission.channel == Channel::Gateway => {}
         Some(hit) => return Ok(duplicate(hit)),
     }
@@ -233,10 +238,14 @@ fn write(batch: &mut Batch<'_, '_>, form: &Form, taken: Taken) -> Result<Accepte
     Ok(Accepted::New { submission, job, booking })
 }
 
-/// Keeps a message of which nothing can be made as a dead letter, once.
+/// Keeps a message of which nothing can be made as a dead letter, once. The message itself is taken if it comes again where it
+/// can be read; its letter, if it is read again after that, is a copy.
 fn keep_unreadable(batch: &mut Batch<'_, '_>, message: &Unreadable) -> Result<Accepted, StoreError> {
-    if let Some(hit) = message_of(batch, message.message_key)? {
-        return Ok(duplicate(hit));
+    let letter_key = message.message_key.map(IdempotencyKey::of_letter);
+    for key in [message.message_key, letter_key] {
+        if let Some(hit) = message_of(batch, key)? {
+            return Ok(duplicate(hit));
+        }
     }
     // Meta sends a message again for days; one without an id can be told from nothing for as long.
     let span = if message.message_key.is_some() { Span::Message } else { Span::Form };
@@ -259,7 +268,7 @@ fn keep_unreadable(batch: &mut Batch<'_, '_>, message: &Unreadable) -> Result<Ac
     };
     batch.tables.jobs.insert(job.get(), codec::encode(&row)?.as_slice())?;
     batch.tables.dead.insert(job.get(), codec::encode(&letter)?.as_slice())?;
-    if let Some(key) = message.message_key {
+    if let Some(key) = letter_key {
         learn(batch, Log::Message, key, None)?;
     }
     batch.dirty = true;

@@ -58,7 +58,7 @@ pub(super) struct KeyRow {
     pub(super) key: [u8; 16],
     /// When it was accepted, by the expiry clock.
     pub(super) at: Timestamp,
-    /// Its submission; 0: none (a message that is no form, the mark of a token that several customers use).
+    /// Its submission; 0: none (a message that is no form, a dead letter, the mark of a token that several customers use).
     pub(super) submission: u64,
 }
 
@@ -89,7 +89,7 @@ impl codec::Row for OldKey {
 pub(super) enum Hit {
     /// The submission it became.
     Submission(SubmissionId),
-    /// No submission: a message that is no form, or the mark of a token that several customers use.
+    /// No submission: a message that is no form, a dead letter, or the mark of a token that several customers use.
     Message,
 }
 

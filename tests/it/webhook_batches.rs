@@ -251,6 +251,39 @@ fn forms_in_chats_of_metas_agent_are_taken_and_those_in_an_unknown_field_are_kep
 }
 
 #[test]
+fn a_message_that_came_in_an_unknown_field_first_is_taken_where_it_is_read_and_its_letter_is_a_copy() {
+    let server = Server::start(FLOW);
+    server.add_agent("Ann", &[]);
+    // No token tells these forms from others: their messages alone do.
+    let form = |number: u32| completed(&format!("wamid.{number}"), &json!({"flow_token": "unused"}).to_string());
+    let comes = |field: &str, number: u32| {
+        let value = json!({ "metadata": { "phone_number_id": "1" }, "messages": [form(number)] });
+        assert_eq!(send_change(&server, &json!({ "field": field, "value": value })).status, 200);
+    };
+    let ids = || server.submissions().iter().map(|row| row["message_id"].to_string()).collect::<BTreeSet<_>>();
+    for number in [1, 2, 1, 2] {
+        comes("new_field", number);
+    }
+    assert_eq!((server.rows(&["dead", "list"]).len(), ids().len()), (2, 0));
+    for _ in 0..2 {
+        comes("messages", 1);
+        comes("standby", 2);
+    }
+    let both = BTreeSet::from(["\"wamid.1\"".to_owned(), "\"wamid.2\"".to_owned()]);
+    assert_eq!((server.submissions().len(), ids()), (2, both));
+
+    server.rows(&["dead", "retry", "--all"]);
+    server.settled();
+    comes("new_field", 1);
+    comes("messages", 3);
+    comes("new_field", 3);
+    server.settled();
+    assert_eq!(server.submissions().len(), 3);
+    assert!(server.rows(&["dead", "list"]).is_empty());
+    server.row(&["check"]);
+}
+
+#[test]
 fn a_thousand_messages_in_one_body_are_taken_together() {
     let server = Server::start(FLOW);
     server.add_agent("Ann", &[]);

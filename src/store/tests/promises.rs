@@ -3,7 +3,7 @@
 use std::sync::{Arc, mpsc};
 
 use crate::clock::Clock;
-use crate::domain::arrival::{Arrival, Unreadable};
+use crate::domain::arrival::{Arrival, Form, Unreadable};
 use crate::domain::draft::Patience;
 use crate::domain::ids::{AgentName, Customer, LeadId, SubmissionId};
 use crate::domain::job::JobState;
@@ -234,6 +234,27 @@ fn a_message_that_cannot_be_read_is_a_dead_letter_once_and_becomes_a_submission_
     let finished = bench.store.ask(finish).unwrap();
     assert_eq!(finished, Finished::Done { submission: Some(SubmissionId::new(1)), lead: None, agent: None });
     assert!(matches!(bench.accept(readable), Accepted::Duplicate { of: Some(_) }));
+    bench.check();
+}
+
+#[test]
+fn a_message_that_can_be_read_is_no_copy_of_its_dead_letter_and_the_letter_is_a_copy_of_it() {
+    let bench = Bench::new();
+    // No token tells the form from others: its message alone does.
+    let form = Form { form_key: None, ..by_webhook("unused", "wamid.1", "{}") };
+    let Accepted::DeadLetter { job } = bench.accept_unreadable("wamid.1") else { panic!("no dead letter") };
+    let bench = bench.reopen();
+    assert_eq!(bench.accept_unreadable("wamid.1"), Accepted::Duplicate { of: None });
+    assert!(matches!(bench.accept(form.clone()), Accepted::New { .. }));
+    let copy = Accepted::Duplicate { of: Some(SubmissionId::new(1)) };
+    assert_eq!(bench.accept(form.clone()), copy);
+    assert_eq!(bench.accept_unreadable("wamid.1"), copy);
+
+    bench.store.ask(Revive { job, payload: None }).unwrap();
+    let finish = crate::store::FinishMessage { job, attempt: attempt(None), form: Box::new(form) };
+    let submission = Some(SubmissionId::new(1));
+    assert_eq!(bench.store.ask(finish).unwrap(), Finished::Done { submission, lead: None, agent: None });
+    assert_eq!(bench.store.read().unwrap().counts().unwrap().submissions, 1);
     bench.check();
 }
 
