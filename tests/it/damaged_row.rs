@@ -38,6 +38,58 @@ fn damage(server: &Server, table: &str, row: u64) {
     change.commit().unwrap();
 }
 
+/// Changes one byte of each row of a table whose keys are hashes, in a stopped server's file.
+fn damage_all(server: &Server, table: &str) {
+    let file = Database::create(server.folder().join("flowgate.redb")).unwrap();
+    let change = file.begin_write().unwrap();
+    {
+        let mut rows = change.open_table(TableDefinition::<&[u8; 16], &[u8]>::new(table)).unwrap();
+        let keys: Vec<[u8; 16]> = rows.iter().unwrap().map(|row| *row.unwrap().0.value()).collect();
+        assert!(!keys.is_empty());
+        for key in keys {
+            let mut bytes = rows.get(&key).unwrap().unwrap().value().to_vec();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            rows.insert(&key, bytes.as_slice()).unwrap();
+        }
+    }
+    change.commit().unwrap();
+}
+
+#[test]
+fn a_message_whose_own_key_is_damaged_becomes_a_dead_letter_and_holds_up_no_other() {
+    let mut server = Server::start(&format!("{PLAIN_FLOW}\n[limits]\nidempotency_keys = 1\n"));
+    let without_token = |number: u32| {
+        let mut message = message("unused");
+        message["id"] = json!(format!("wamid.{number}"));
+        message
+    };
+    // Keys leave the memory for a table as more of them come.
+    for number in 0..8 {
+        assert_eq!(deliver(&server, &[without_token(number)], &[]), 200);
+    }
+    server.settled();
+    server.stop();
+    damage_all(&server, "old_keys");
+    server.start_again();
+
+    let messages = [message("first"), without_token(0), message("last")];
+    assert_eq!(deliver(&server, &messages, &[]), 200, "{}", server.log());
+    let dead = server.rows(&["dead", "list"]);
+    assert_eq!(dead.len(), 1, "{dead:?}");
+    let id = dead[0]["id"].to_string();
+    let letter = server.row(&["dead", "show", &id]);
+    assert!(letter["last_error"].as_str().unwrap().contains("old_keys"), "{letter}");
+    assert_eq!(letter["payload"]["message"]["id"], "wamid.0", "{letter}");
+    assert_eq!(server.row(&["status"])["submissions"], 10);
+
+    // Nothing tells whether it is a copy: that is for an admin to say.
+    server.rows(&["dead", "retry", &id]);
+    server.settled();
+    assert!(server.rows(&["dead", "list"]).is_empty());
+    assert_eq!(server.row(&["status"])["submissions"], 11);
+}
+
 #[test]
 fn the_other_forms_of_a_body_are_taken_and_the_one_that_needs_the_row_becomes_a_dead_letter() {
     let mut server = Server::start(PLAIN_FLOW);

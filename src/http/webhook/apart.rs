@@ -1,6 +1,7 @@
 //! A webhook body whose change met a row that can't be read: its pieces are taken by themselves.
 //!
-//! Only what needs the row is affected. A message becomes a dead letter with the reason, a status or an event is skipped.
+//! Only what needs the row is affected. A message becomes a dead letter with the reason, a status or an event is skipped, and
+//! so is a message whose letter can't be stored either.
 //! Without this, one damaged row would keep all forms of its body out, each time Meta sends it again.
 
 use tokio::time::Instant;
@@ -11,7 +12,7 @@ use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::FlowName;
 use crate::domain::receipt::StatusUpdate;
 use crate::intake::cloud_api;
-use crate::store::{Accept, Receive, Received, StoreError};
+use crate::store::{Accept, Accepted, Receive, Received, StoreError};
 
 use super::super::flows;
 use super::super::respond::Refusal;
@@ -53,10 +54,13 @@ pub(super) async fn take(
             }
             (Err(error), [Piece::Message(_, letter)]) if error.is_of_one_change() => {
                 let letter = Unreadable { reason: error.to_string(), ..Unreadable::clone(letter) };
-                let arrivals = vec![Arrival::Unreadable(Box::new(letter))];
-                let kept = flows::store(app, Accept { arrivals }, deadline, trace).await?;
-                tracing::error!(%error, "a message needs a row that can't be read, and is kept as a dead letter");
-                received.accepted.extend(kept);
+                match keep(app, letter, deadline, trace).await? {
+                    Some(kept) => {
+                        tracing::error!(%error, "a message needs a row that can't be read, and is kept as a dead letter");
+                        received.accepted.extend(kept);
+                    }
+                    None => skip(&error),
+                }
             }
             (Err(error), [_]) if error.is_of_one_change() => skip(&error),
             (Err(error), _) if error.is_of_one_change() => {
@@ -67,6 +71,26 @@ pub(super) async fn take(
         }
     }
     Ok(received)
+}
+
+/// Stores the dead letter of a message. If its own key can't be looked up, the letter is stored without one: a copy of the
+/// message may then get a second letter. Returns `None` if a damaged row keeps that letter out, too.
+async fn keep(
+    app: &App,
+    letter: Unreadable,
+    deadline: Instant,
+    trace: &mut Trace<'_>,
+) -> Result<Option<Vec<Accepted>>, Refusal> {
+    let without_keys = Unreadable { message_key: None, elsewhere: Vec::new(), join: None, ..letter.clone() };
+    for letter in [letter, without_keys] {
+        let arrivals = vec![Arrival::Unreadable(Box::new(letter))];
+        match flows::ask(app, Accept { arrivals }, deadline, trace).await? {
+            Ok(kept) => return Ok(Some(kept)),
+            Err(error) if error.is_of_one_change() => {}
+            Err(_) => return Err(Refusal::NotStored),
+        }
+    }
+    Ok(None)
 }
 
 fn receive(part: &[Piece], flows: &[FlowName]) -> Receive {
@@ -84,5 +108,5 @@ fn receive(part: &[Piece], flows: &[FlowName]) -> Receive {
 
 fn skip(error: &StoreError) {
     metrics::counter!("flowgate_webhook_updates_total", "kind" => "skipped").increment(1);
-    tracing::error!(%error, "a status, an event or a customer's new number needs a row that can't be read, and is skipped");
+    tracing::error!(%error, "a message, a status, an event or a customer's new number needs a row that can't be read, and is skipped");
 }
