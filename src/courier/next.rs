@@ -167,7 +167,7 @@ mod tests {
 
     /// A delivery of an event that became true at [`AT`].
     fn outgoing(kind: EventKind, submission: Option<SubmissionId>, data: &str) -> Outgoing {
-        let body: Box<str> = format!(r#"{{"data":{data}}}"#).into();
+        let body: Box<str> = format!(r#"{{"type":"{}","data":{data}}}"#, kind.as_str()).into();
         let id = JobId::new(1);
         let destination = DestinationName::new("thanks").unwrap();
         Outgoing {
