@@ -12,7 +12,7 @@ use crate::domain::ids::AgentId;
 use crate::domain::lead::Agent;
 use crate::domain::roster::Roster;
 use crate::domain::routes::Routes;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Millis, Timestamp};
 
 use super::counters::{Counters, ExpiryClock};
 use super::keys::Keys;
@@ -95,6 +95,11 @@ impl Memory {
         })
     }
 
+    /// A batch begins: takes over what the clock shows.
+    pub(super) fn begin(&mut self, clock: &ExpiryClock) {
+        self.counters.stamp(clock);
+    }
+
     /// The batch is on disk.
     pub(super) fn publish(&mut self) {
         self.keys.publish();
@@ -165,9 +170,8 @@ pub struct Batch<'a, 'txn> {
     pub(super) memory: &'a mut Memory,
     /// The wall clock at the beginning of the batch: the time at which all of its changes happen.
     pub(super) now: Timestamp,
-    /// The elapsed clock likewise, and the clock itself. See [`ExpiryClock`].
+    /// The elapsed clock likewise: the stamp of rows that the batch writes. See [`ExpiryClock`].
     pub(super) expiry: Timestamp,
-    pub(super) clock: ExpiryClock,
     /// Whether anything was written.
     pub(super) dirty: bool,
     /// Whether a job was scheduled: the feeder wants to know.
@@ -181,6 +185,21 @@ pub struct Batch<'a, 'txn> {
 }
 
 impl Batch<'_, '_> {
+    /// Age of a row stamped `at`.
+    pub(super) fn age(&self, at: Timestamp) -> Millis {
+        self.memory.counters.closings.age(at, self.expiry)
+    }
+
+    /// A stamp for which all rows stamped up to it are at least of this age.
+    pub(super) fn latest(&self, age: Millis) -> Timestamp {
+        self.memory.counters.closings.latest(age, self.expiry)
+    }
+
+    /// The elapsed clock as the oldest rows count it: a wall clock that is ahead does not put it ahead.
+    pub(super) fn counted(&self) -> Timestamp {
+        self.expiry.minus(self.memory.counters.closings.uncounted())
+    }
+
     /// Writes what belongs to every commit: the agents that changed, sums, and the counters.
     pub(super) fn seal(&mut self) -> Result<(), StoreError> {
         let memory = &mut *self.memory;
@@ -191,7 +210,6 @@ impl Batch<'_, '_> {
             self.tables.agents.insert(id.get(), codec::encode(&agent)?.as_slice())?;
         }
         std::mem::take(&mut self.tallies).write(self.tables)?;
-        self.memory.counters.stamp(&self.clock, self.now);
         let row = codec::encode(&self.memory.counters)?;
         self.tables.meta.insert("counters", row.as_slice())?;
         Ok(())

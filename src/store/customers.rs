@@ -100,7 +100,7 @@ pub(super) fn forget(batch: &mut Batch<'_, '_>) -> Result<usize, StoreError> {
             Ok(row) => row.received_at,
             Err(_) => return Ok(0),
         },
-        None => batch.now.min(batch.expiry),
+        None => batch.now.min(batch.counted()),
     };
     let before = oldest.minus(LATE).as_millis();
     let start = IdempotencyKey::of_former_name(&batch.expiry.to_string());

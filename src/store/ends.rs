@@ -92,5 +92,5 @@ fn oldest_is_forgotten(batch: &Batch<'_, '_>) -> Result<bool, StoreError> {
     let Some(row) = batch.tables.token_log.get(number.value())? else { return Ok(true) };
     // One whose key can't be read is found by nobody.
     let Ok(key) = codec::decode::<KeyRow>(number.value(), row.value()) else { return Ok(true) };
-    Ok(batch.expiry.since(key.at) >= batch.memory.keys.length_of(Span::Form))
+    Ok(batch.age(key.at) >= batch.memory.keys.length_of(Span::Form))
 }

@@ -182,7 +182,7 @@ impl Keys {
                 None => None,
             },
         };
-        Ok(seen.filter(|seen| now.since(seen.at) < self.length_of(span)))
+        Ok(seen.filter(|seen| counters.closings.age(seen.at, now) < self.length_of(span)))
     }
 
     /// Writes a key down; it is known to later changes of the same batch at once, and for good after the commit. Returns
@@ -231,7 +231,7 @@ impl Keys {
                 else {
                     break;
                 };
-                if now.since(row.at) < kept {
+                if counters.closings.age(row.at, now) < kept {
                     break;
                 }
                 for (number, error) in damaged {

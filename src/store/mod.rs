@@ -17,6 +17,7 @@
 //! | `codec` | rows to bytes and back, with a checksum |
 //! | `format` | making, opening and recognising the file |
 //! | `writer`, `batch`, `request` | what shares a commit, and who is told what after it |
+//! | `counters`, `closings` | the next numbers, and the clock of elapsed time that keys and retention go by |
 //! | `keys`, `known` | what is a duplicate |
 //! | `answers` | that no encrypted request gets two answers |
 //! | `ends` | what a form that was sent before ended with |
@@ -40,6 +41,7 @@ mod answers;
 mod batch;
 mod bookings;
 mod check;
+mod closings;
 mod codec;
 mod compact;
 mod counters;

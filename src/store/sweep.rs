@@ -16,6 +16,7 @@ use crate::domain::time::{Millis, Timestamp};
 
 use super::accept::StoredSubmission;
 use super::batch::{Batch, Transaction};
+use super::closings::minus;
 use super::codec::{self, Row};
 use super::deliveries::{self, LeavingDelivery};
 use super::drafts::{self, StoredDraft};
@@ -148,7 +149,7 @@ impl Sweep {
         let Some(retention) = self.retention(queue) else { return Ok(swept) };
         // A draft is left as soon as its flow has waited; a row goes once its retention is over.
         let moment = Millis::new(u64::from(queue != Queue::LeftDrafts));
-        let until = batch.expiry.minus(retention).minus(moment);
+        let until = batch.latest(retention).minus(moment);
         let again = until.plus(retention.clamp(Millis::new(1), AGAIN));
         let most = if queue == Queue::LeftDrafts { self.most.min(LEFT_MOST) } else { self.most };
         let entries = retention::oldest(batch, queue, until, most)?;
@@ -225,12 +226,12 @@ impl Sweep {
                 let Some(patience) = self.patience.of(&draft.draft.flow) else {
                     return Ok(Decision::Postpone(until.plus(AGAIN)));
                 };
-                let left_at = draft.stamp.plus(patience);
-                Ok(if left_at <= batch.expiry {
+                let left = minus(patience, batch.age(draft.stamp));
+                Ok(if left == Millis::ZERO {
                     Decision::Left(draft)
                 } else {
-                    // The entry is read again exactly then.
-                    Decision::Postpone(until.plus(left_at.since(batch.expiry)))
+                    // The entry is read again once so much time has gone by, or earlier.
+                    Decision::Postpone(until.plus(left))
                 })
             }
             Queue::Drafts => Ok(match drafts::stored(batch, &key, bytes)? {
@@ -298,7 +299,7 @@ fn submission(
 /// must have gone by since the form came as lay between the two.
 fn lies_ahead(batch: &Batch<'_, '_>, row: &StoredSubmission, booking: &Booking) -> bool {
     booking.state != BookingState::Cancelled
-        && (booking.end >= batch.now || batch.expiry.since(row.stamp) < booking.end.since(row.received_at))
+        && (booking.end >= batch.now || batch.age(row.stamp) < booking.end.since(row.received_at))
 }
 
 /// Carries out what was decided about `row` of `queue`. Returns how many rows it removed.

@@ -170,16 +170,18 @@ impl Writer {
         let progress = Progress::of(Arc::clone(&self.shared));
         let Opened { database, faults, mut counters } = format::open(&self.options, now, &progress)?;
         let unclean = !counters.clean;
-        if self.expiry.get().is_none() {
-            let clock = ExpiryClock::resume(&counters, now, self.clock.elapsed());
+        let clock = self.expiry.take().unwrap_or_else(|| {
+            // Verifying the file may have taken long: both clocks are read now.
+            let clock = ExpiryClock::resume(&counters, self.clock.now(), self.clock.elapsed());
             if clock.owed() >= TOLD_FROM {
                 tracing::info!(
                     retention.behind_ms = clock.owed().get(),
-                    "the file was closed for long by the wall clock: retention and expiry count that in over the next hours"
+                    "the file was closed for long by the wall clock: rows from before count that time over the next hours"
                 );
             }
-            self.expiry.set(Some(clock));
-        }
+            clock
+        });
+        self.expiry.set(Some(clock));
         counters.clean &= !self.options.serving;
         let database = Arc::new(database);
         let memory = {
@@ -294,13 +296,13 @@ impl Writer {
             let now = self.clock.now();
             let clock = self.read_expiry(&open.memory, now);
             let memory = &mut open.memory;
+            memory.begin(&clock);
             let routes = self.options.routes.get();
             let mut batch = Batch {
                 tables: &mut tables,
                 memory,
                 now,
                 expiry: clock.shown(),
-                clock,
                 dirty: always,
                 scheduled: false,
                 delivering: false,
@@ -342,9 +344,9 @@ impl Writer {
     /// Reads the elapsed clock.
     fn read_expiry(&self, memory: &Memory, now: Timestamp) -> ExpiryClock {
         let elapsed = self.clock.elapsed();
-        let mut clock = self.expiry.get().unwrap_or_else(|| ExpiryClock::resume(&memory.counters, now, elapsed));
+        let mut clock = self.expiry.take().unwrap_or_else(|| ExpiryClock::resume(&memory.counters, now, elapsed));
         clock.read(now, elapsed);
-        self.expiry.set(Some(clock));
+        self.expiry.set(Some(clock.clone()));
         clock
     }
 

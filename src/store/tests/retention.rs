@@ -11,11 +11,12 @@ use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::batch::{Batch, Transaction};
 use crate::store::{
-    Accept, Accepted, CloseLead, Finish, Finished, KeepDraft, LeadOrder, Place, Queue, StoreError, Sweep, Swept,
+    Accept, Accepted, CloseLead, Finish, Finished, KeepDraft, LeadOrder, Place, Queue, RecallEnd, StoreError, Sweep,
+    Swept,
 };
 
 use super::disks::{FailingDisk, Switches};
-use super::support::{Bench, START, attempt, flow, form, open, team};
+use super::support::{Bench, START, attempt, by_webhook, flow, form, open, team};
 
 const DAY: Millis = Millis::from_secs(24 * 60 * 60);
 const KEPT: Millis = days(90);
@@ -107,6 +108,108 @@ fn keep_draft(bench: &Bench, token: &str) {
     };
     let key = IdempotencyKey::of_message(&MessageId::new(token).unwrap());
     bench.store.ask(KeepDraft { key, draft, request: None, for_good: false }).unwrap();
+}
+
+/// Closes the file, lets time go by, and opens the file again.
+fn closed_for(bench: Bench, length: Millis) -> Bench {
+    bench.store.close().unwrap();
+    bench.clock.advance(length);
+    let store = open(bench.path(), &bench.clock, |options| options.routes = bench.routes.clone());
+    Bench { store, ..bench }
+}
+
+/// A restart with the wall clock set to `now`.
+fn restart_at(bench: Bench, now: Timestamp) -> Bench {
+    bench.store.close().unwrap();
+    bench.clock.jump_to(now);
+    Bench { store: open(bench.path(), &bench.clock, |_| {}), ..bench }
+}
+
+#[track_caller]
+fn is_duplicate(bench: &Bench, form: crate::domain::arrival::Form) -> bool {
+    matches!(bench.accept(form), Accepted::Duplicate { .. })
+}
+
+#[test]
+fn after_a_week_closed_new_keys_ends_and_drafts_keep_their_own_time() {
+    let bench = Bench::telling();
+    keep_draft(&bench, "left");
+    let bench = closed_for(bench, days(7));
+    keep_draft(&bench, "open");
+    let mut sent = form("t", "{}");
+    let key = sent.form_key.unwrap();
+    sent.end = Some(r#"{"visit":17}"#.into());
+    bench.accept(sent);
+    bench.accept(by_webhook("hook", "wamid.1", "{}"));
+    let hours = |hours: u64| Millis::from_secs(hours * 60 * 60);
+    let left = || bench.told().iter().filter(|kind| **kind == "draft.abandoned").count();
+    for _ in 0..22 {
+        live(&bench, hours(1));
+    }
+    assert_eq!(left(), 1, "only the draft from before");
+    assert!(is_duplicate(&bench, form("t", "{}")));
+    assert!(bench.store.ask(RecallEnd { form: key }).unwrap().is_some());
+    live(&bench, hours(3));
+    assert_eq!(left(), 2);
+    assert!(bench.store.ask(RecallEnd { form: key }).unwrap().is_none());
+    live(&bench, days(6));
+    assert!(is_duplicate(&bench, by_webhook("hook", "wamid.1", "{}")));
+    live(&bench, days(2));
+    assert!(matches!(bench.accept(by_webhook("hook", "wamid.1", "{}")), Accepted::New { .. }));
+    bench.check();
+}
+
+#[test]
+fn rows_from_before_and_after_a_long_pause_go_each_at_their_own_age() {
+    let bench = Bench::new();
+    done(&bench, "before");
+    let bench = closed_for(bench, days(80));
+    done(&bench, "after");
+    live(&bench, days(9));
+    assert_eq!(submissions(&bench), 2);
+    live(&bench, days(2));
+    assert_eq!(submissions(&bench), 1, "the older one is 91 days old");
+    let bench = closed_for(bench, days(30));
+    live(&bench, days(48));
+    assert_eq!(submissions(&bench), 1);
+    live(&bench, days(2));
+    assert_eq!(submissions(&bench), 0);
+    bench.check();
+}
+
+#[test]
+fn a_clock_that_was_behind_and_is_set_right_while_the_file_is_closed_removes_nothing_early() {
+    let bench = Bench::new();
+    done(&bench, "before");
+    let bench = restart_at(bench, START.minus(days(365)));
+    live(&bench, DAY);
+    done(&bench, "behind");
+    let bench = restart_at(bench, START.plus(DAY));
+    for _ in 0..23 {
+        live(&bench, Millis::from_secs(60 * 60));
+    }
+    assert!(is_duplicate(&bench, form("behind", "{}")));
+    live(&bench, days(87));
+    assert_eq!(submissions(&bench), 2);
+    live(&bench, days(2));
+    assert_eq!(submissions(&bench), 1);
+    live(&bench, days(2));
+    assert_eq!(submissions(&bench), 0, "nor is anything kept longer for it");
+}
+
+#[test]
+fn a_start_with_the_clock_ahead_forgets_no_new_number_of_a_customer() {
+    let bench = Bench::new();
+    let change = |batch: &mut Batch<'_, '_>| {
+        batch.tables.renamed.insert((&[7; 16], START.as_millis()), b"change".as_slice())?;
+        Ok(())
+    };
+    bench.store.ask(Change(change)).unwrap();
+    let bench = restart_at(bench, START.plus(days(100)));
+    round(&bench);
+    let read = bench.store.read().unwrap();
+    let table = read.reading(|txn| Ok(txn.open_table(crate::store::tables::RENAMED)?)).unwrap();
+    assert_eq!(redb::ReadableTableMetadata::len(&table).unwrap(), 1);
 }
 
 #[test]
