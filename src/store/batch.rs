@@ -95,9 +95,11 @@ impl Memory {
         })
     }
 
-    /// A batch begins: takes over what the clock shows.
-    pub(super) fn begin(&mut self, clock: &ExpiryClock) {
+    /// A batch begins: takes over what the clock shows. Returns whether the wall clock was set since the last commit. That must
+    /// reach the file also where nothing else changes, or the next start could take the setting for a closed period.
+    pub(super) fn begin(&mut self, clock: &ExpiryClock) -> bool {
         self.counters.stamp(clock);
+        self.counters.wall_was_set_since(&self.committed)
     }
 
     /// The batch is on disk.

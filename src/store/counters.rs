@@ -83,6 +83,13 @@ impl Counters {
         (self.set_back, self.hides_closing) = (clock.set_back, clock.hides_closing);
         self.wall = clock.wall();
     }
+
+    /// Whether the wall clock was set between the commit of `earlier` and these counters.
+    pub(super) fn wall_was_set_since(&self, earlier: &Self) -> bool {
+        let expected = earlier.wall.plus(self.expiry.since(earlier.expiry));
+        // The two differ by the rounding of both, or by a setting of at least twice as much.
+        distance(expected, self.wall) >= Millis::new(SET.get() / 2)
+    }
 }
 
 /// The elapsed clock: idempotency keys expire by it and retention goes by it. The elapsed clock never goes back. While the
@@ -516,6 +523,23 @@ mod tests {
         server.has_age(first, 40 + 7 + 10);
         server.has_age(second, 7 + 10);
         assert_eq!(server.ages(third), [17, 17]);
+    }
+
+    #[test]
+    fn a_setting_of_the_wall_clock_is_a_reason_to_commit() {
+        let mut server = Server::new(BEHIND);
+        let row = server.row();
+        server.live(1);
+        let last = server.counters.clone();
+        server.counters.stamp(&server.clock);
+        assert!(!server.counters.wall_was_set_since(&last));
+        server.set(0);
+        server.counters.stamp(&server.clock);
+        assert!(server.counters.wall_was_set_since(&last));
+        server.live(1);
+        server.die(2, 0);
+        server.live(1);
+        server.has_age(row, 1 + 1 + 3);
     }
 
     #[test]

@@ -296,14 +296,14 @@ impl Writer {
             let now = self.clock.now();
             let clock = self.read_expiry(&open.memory, now);
             let memory = &mut open.memory;
-            memory.begin(&clock);
+            let wall_was_set = memory.begin(&clock);
             let routes = self.options.routes.get();
             let mut batch = Batch {
                 tables: &mut tables,
                 memory,
                 now,
                 expiry: clock.shown(),
-                dirty: always,
+                dirty: always || wall_was_set,
                 scheduled: false,
                 delivering: false,
                 tallies: Changes::default(),

@@ -198,6 +198,27 @@ fn a_clock_that_was_behind_and_is_set_right_while_the_file_is_closed_removes_not
 }
 
 #[test]
+fn a_clock_set_right_in_an_idle_server_is_known_to_the_start_after_a_crash() {
+    let bench = Bench::new();
+    bench.store.close().unwrap();
+    std::fs::remove_file(bench.path()).unwrap();
+    bench.clock.jump_to(START.minus(days(365)));
+    let bench = Bench { store: open(bench.path(), &bench.clock, |_| {}), ..bench };
+    done(&bench, "t");
+    bench.clock.jump_to(START);
+    round(&bench);
+    let crashed = Bench::new();
+    crashed.store.close().unwrap();
+    std::fs::copy(bench.path(), crashed.path()).unwrap();
+    let clock = Arc::clone(&bench.clock);
+    let crashed = Bench { store: open(crashed.path(), &clock, |_| {}), clock, ..crashed };
+    live(&crashed, days(89));
+    assert_eq!(submissions(&crashed), 1);
+    live(&crashed, days(2));
+    assert_eq!(submissions(&crashed), 0);
+}
+
+#[test]
 fn a_start_with_the_clock_ahead_forgets_no_new_number_of_a_customer() {
     let bench = Bench::new();
     let change = |batch: &mut Batch<'_, '_>| {
