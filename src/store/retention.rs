@@ -92,10 +92,25 @@ pub(super) fn job_ended(batch: &mut Batch<'_, '_>, id: JobId, job: &Job) -> Resu
         (JobKind::Process, None) => {}
         (JobKind::Message | JobKind::Deliver, _) => enqueue(batch, Queue::Jobs, id.get().into())?,
     }
+    if batch.tables.last_ends.get(id.get())?.is_some() {
+        batch.tables.last_ends.insert(id.get(), batch.expiry.as_millis())?;
+    }
     if job.attempts > u32::from(job.success.is_some()) {
         enqueue(batch, Queue::Attempts, id.get().into())?;
     }
     Ok(())
+}
+
+/// Notes that a job that was over runs again. The entries of its first end stay where they are: [`ended_later`] tells them from
+/// those of its last end.
+pub(super) fn job_runs_again(batch: &mut Batch<'_, '_>, id: JobId) -> Result<(), StoreError> {
+    batch.tables.last_ends.insert(id.get(), 0)?;
+    Ok(())
+}
+
+/// Whether a job ended once more after the end that `entry` is of. The last end has entries of its own.
+pub(super) fn ended_later(batch: &Batch<'_, '_>, id: JobId, entry: Entry) -> Result<bool, StoreError> {
+    Ok(batch.tables.last_ends.get(id.get())?.is_some_and(|end| entry.stamp.as_millis() < end.value()))
 }
 
 /// The oldest entries of `queue` up to `until`, at most `most`.

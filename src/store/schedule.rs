@@ -79,6 +79,9 @@ pub(super) fn move_job(
             }
         }
     }
+    if job.state.is_over() && !state.is_over() {
+        retention::job_runs_again(batch, id)?;
+    }
     if state == JobState::Scheduled {
         // One that is run again after its death waits behind nobody: what it tells is old news.
         insert(batch, lane, at, id)?;

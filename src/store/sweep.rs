@@ -207,6 +207,7 @@ impl Sweep {
                 Ok(match job.kind {
                     // A new entry is made when it ends.
                     _ if !job.state.is_over() => Decision::Forget,
+                    _ if retention::ended_later(batch, JobId::new(id), entry)? => Decision::Forget,
                     JobKind::Process => Decision::Forget,
                     JobKind::Message => Decision::Job,
                     JobKind::Deliver => Decision::Delivery(deliveries::leaving(batch, JobId::new(id), &job, bytes)?),
@@ -215,7 +216,11 @@ impl Sweep {
             Queue::Attempts => {
                 let job = read::<Job>(&tables.jobs, id, bytes)?;
                 let is_over = job.is_none_or(|job| job.state.is_over());
-                Ok(if is_over { Decision::Attempts } else { Decision::Forget })
+                Ok(if is_over && !retention::ended_later(batch, JobId::new(id), entry)? {
+                    Decision::Attempts
+                } else {
+                    Decision::Forget
+                })
             }
             Queue::LeftDrafts => {
                 let Some(draft) = drafts::stored(batch, &key, bytes)? else { return Ok(Decision::Forget) };
@@ -353,6 +358,7 @@ fn remove(batch: &mut Batch<'_, '_>, id: SubmissionId, leaving: &Leaving) -> Res
 
 fn remove_job(batch: &mut Batch<'_, '_>, job: u64) -> Result<(), StoreError> {
     batch.tables.jobs.remove(job)?;
+    batch.tables.last_ends.remove(job)?;
     Ok(batch.tables.attempts.retain_in((job, 0)..=(job, u32::MAX), |_, _| false)?)
 }
 

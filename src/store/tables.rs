@@ -117,6 +117,8 @@ pub(super) const TALLIES: TableDefinition<'static, (&str, &str), u64> = TableDef
 
 /// Rows that retention may remove, oldest first. Key: (queue, elapsed clock in ms, id or hashed key). See [`super::retention`].
 pub(super) const RETENTION: TableDefinition<'static, (u8, u64, u128), ()> = TableDefinition::new("retention");
+/// Last ends of jobs that ran again after an end, by job id. Value: elapsed clock in ms; 0 until the job ends again.
+pub(super) const LAST_ENDS: TableDefinition<'static, u64, u64> = TableDefinition::new("last_ends");
 
 /// The traffic of our numbers, by Meta's `phone_number_id`. Rewritten every few minutes.
 pub(super) const NUMBERS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("numbers");
@@ -183,6 +185,7 @@ tables! {
     places: PLACES, ((&'static str, u64, u64), u64);
     tallies: TALLIES, ((&'static str, &'static str), u64);
     retention: RETENTION, ((u8, u64, u128), ());
+    last_ends: LAST_ENDS, (u64, u64);
 }
 
 #[cfg(test)]

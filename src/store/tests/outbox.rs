@@ -11,7 +11,7 @@ use crate::domain::time::Millis;
 use crate::domain::verdict::{self, Judgement};
 use crate::store::{
     AgentChange, ChangeAgent, Discard, GiveUpDeliveries, JobChanged, KeepDraft, NoteHealth, PauseDestination, Place,
-    Queue, Receive, Revive, Sweep,
+    Queue, Receive, Revive, SettleDeliveries, Sweep,
 };
 
 use super::support::{Bench, START, destination, flow, form};
@@ -349,6 +349,38 @@ fn what_came_back_from_failed_attempts_goes_before_the_delivery_and_not_while_it
     bench.clock.advance(MONTH);
     bench.sweep(1, MONTH, DAY, DAY);
     assert_eq!(kept(&bench), [0; 0]);
+    bench.check();
+}
+
+#[test]
+fn a_delivery_that_expired_and_was_run_again_is_kept_from_its_last_end() {
+    let bench = Bench::new();
+    bench.tell(&["crm"], &[]);
+    bench.accept_new("a");
+    let job = at(&bench, 0);
+    let expired = vec![(job, "too late".to_owned())];
+    bench.store.ask(SettleDeliveries { expired, ..SettleDeliveries::default() }).unwrap();
+    for _ in 0..20 {
+        bench.clock.advance(DAY);
+    }
+    bench.store.ask(Revive { job, payload: None }).unwrap();
+    bench.note(job, None, None);
+    let attempts = |bench: &Bench| bench.store.read().unwrap().attempts(job).unwrap().len();
+    let before = attempts(&bench);
+    bench.clock.advance(DAY);
+    bench.sweep(1, MONTH, DAY, DAY);
+    assert_eq!(attempts(&bench), before, "not a moment earlier");
+    bench.clock.advance(Millis::new(MONTH.get() - DAY.get()));
+    bench.sweep(1, MONTH, DAY, DAY);
+    assert!(attempts(&bench) < before);
+    assert_eq!(bench.deliveries().len(), 1, "the first end was 50 days ago, the last one 30");
+    bench.check();
+    bench.clock.advance(Millis::new(1));
+    bench.sweep(1, MONTH, DAY, DAY);
+    assert_eq!(bench.deliveries().len(), 0);
+    let read = bench.store.read().unwrap();
+    let last_ends = read.reading(|txn| Ok(txn.open_table(crate::store::tables::LAST_ENDS)?)).unwrap();
+    assert_eq!(redb::ReadableTableMetadata::len(&last_ends).unwrap(), 0);
     bench.check();
 }
 

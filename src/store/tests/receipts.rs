@@ -259,6 +259,23 @@ fn what_waits_without_an_attempt_keeps_its_place_over_a_restart() {
 }
 
 #[test]
+fn a_message_that_was_lost_and_is_sent_again_is_kept_from_its_last_end() {
+    let bench = bench();
+    let id = bench.only();
+    bench.taken(id, "wamid.1");
+    let days = |days: u64| Millis::from_secs(days * 24 * 60 * 60);
+    bench.clock.advance(days(6));
+    bench.hears("wamid.1", None, Said::Failed(TROUBLE));
+    bench.taken(id, "wamid.2");
+    bench.clock.advance(days(6));
+    bench.sweep(100, days(10), days(10), days(1));
+    assert_eq!(bench.job(id).state, JobState::Done, "the last end was six days ago");
+    bench.clock.advance(days(5));
+    bench.sweep(100, days(10), days(10), days(1));
+    assert_eq!(bench.store.read().unwrap().job(id).unwrap(), None);
+}
+
+#[test]
 fn what_is_known_of_a_message_goes_with_its_delivery() {
     let bench = bench();
     let id = bench.only();
