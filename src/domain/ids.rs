@@ -212,8 +212,11 @@ fn compare_numbers(one: &str, two: &str) -> Likeness {
 
 /// `number` without the digit that marks a mobile phone in Mexico (521…), Argentina (549…) and Brazil (the ninth digit of
 /// a subscriber, 55 AA 9…). People write such a number with or without the digit, and WhatsApp's id of a number has it or
-/// lacks it: both are one number.
-fn without_mobile_digit(number: &str) -> Cow<'_, str> {
+/// lacks it: both are one number. Returns any other text, an id for example, as it is.
+pub(super) fn without_mobile_digit(number: &str) -> Cow<'_, str> {
+    if number.len() != 13 || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return number.into();
+    }
     let (before, digit) = match number.get(..2) {
         Some("52") => (2, '1'),
         Some("54") => (2, '9'),
@@ -221,7 +224,7 @@ fn without_mobile_digit(number: &str) -> Cow<'_, str> {
         _ => return number.into(),
     };
     match (number.get(..before), number.get(before..).and_then(|rest| rest.strip_prefix(digit))) {
-        (Some(before), Some(after)) if number.len() == 13 => format!("{before}{after}").into(),
+        (Some(before), Some(after)) => format!("{before}{after}").into(),
         _ => number.into(),
     }
 }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::ids::{Customer, FlowName, FlowToken, GatewayName, MessageId, SubmissionId};
+use super::ids::{Customer, FlowName, FlowToken, GatewayName, MessageId, SubmissionId, without_mobile_digit};
 use super::time::Timestamp;
 
 /// The door a submission came through.
@@ -77,7 +77,8 @@ impl Submission {
 
 /// What makes two arrivals the same: the first 16 bytes of a SHA-256 over all that must be equal.
 ///
-/// Sixteen bytes keep the map in memory small; two different forms meet under one key only after about 2⁶⁴ of them.
+/// Sixteen bytes keep the map in memory small; two different forms meet under one key only after about 2⁶⁴ of them. A phone
+/// number that [`Customer::compare`] takes for another one gives the same key as that one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IdempotencyKey([u8; 16]);
 
@@ -116,7 +117,8 @@ impl IdempotencyKey {
     /// `data` is the text as it came: a sender that tries again sends the same text.
     #[must_use]
     pub fn of_answers(flow: &FlowName, screen: &str, customer: &Customer, data: &str) -> Self {
-        Self::of("answers", &[flow.as_str(), screen, customer.name().unwrap_or_default(), data])
+        let name = without_mobile_digit(customer.name().unwrap_or_default());
+        Self::of("answers", &[flow.as_str(), screen, &name, data])
     }
 
     /// A form without a usable token and without a user, in one span of ten minutes (`span` counts them): nothing names
@@ -139,19 +141,19 @@ impl IdempotencyKey {
     /// A form in the making without a usable token, by the name of its user.
     #[must_use]
     pub fn of_draft_by(flow: &FlowName, name: &str) -> Self {
-        Self::of("draft of user", &[flow.as_str(), name])
+        Self::of("draft of user", &[flow.as_str(), &without_mobile_digit(name)])
     }
 
     /// A name that a customer no longer has.
     #[must_use]
     pub fn of_former_name(name: &str) -> Self {
-        Self::of("former name", &[name])
+        Self::of("former name", &[&without_mobile_digit(name)])
     }
 
     /// A customer, by one of the texts that name them: for `sticky` flows.
     #[must_use]
     pub fn of_customer(flow: &FlowName, name: &str) -> Self {
-        Self::of("customer", &[flow.as_str(), name])
+        Self::of("customer", &[flow.as_str(), &without_mobile_digit(name)])
     }
 
     /// A delivery, by its number, time, destination and body.
@@ -175,7 +177,7 @@ impl IdempotencyKey {
     /// The keys of one customer's form where this key is another customer's: one for each name of `customer`.
     pub fn of_customer_names(self, customer: &Customer) -> impl Iterator<Item = Self> {
         let key = self.to_string();
-        customer.names().map(move |name| Self::of("of customer", &[&key, name]))
+        customer.names().map(move |name| Self::of("of customer", &[&key, &without_mobile_digit(name)]))
     }
 
     /// The mark of a key under which several customers have submitted a form.
@@ -257,6 +259,26 @@ mod tests {
         for other in ["", "+0000000000000000000000000000000", &key.to_string().to_uppercase(), "é"] {
             assert_eq!(IdempotencyKey::from_reference(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_number_has_the_same_keys_with_the_mobile_digit_and_without_it() {
+        let keys = |number: &str| {
+            let customer = Customer::from_text(number);
+            let token = IdempotencyKey::of_token(&flow("a"), &FlowToken::new("t").unwrap());
+            let mut keys: Vec<_> = token.of_customer_names(&customer).collect();
+            keys.extend(IdempotencyKey::of_draft(&flow("a"), None, &customer));
+            keys.push(IdempotencyKey::of_customer(&flow("a"), customer.name().unwrap()));
+            keys.push(IdempotencyKey::of_answers(&flow("a"), "S", &customer, "{}"));
+            keys.push(IdempotencyKey::of_former_name(customer.name().unwrap()));
+            keys
+        };
+        for (short, long) in
+            [("525512345678", "5215512345678"), ("541123456789", "5491123456789"), ("551187654321", "5511987654321")]
+        {
+            assert_eq!(keys(short), keys(long));
+        }
+        assert!(keys("4915123456789").iter().zip(keys("491523456789")).all(|(one, other)| *one != other));
     }
 
     #[test]

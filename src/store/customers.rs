@@ -147,8 +147,9 @@ fn move_draft(
     name: &str,
 ) -> Result<(), StoreError> {
     let key = |name: &str| IdempotencyKey::of_draft_by(flow, name);
-    let Some(to) = change.current().name().map(key) else { return Ok(()) };
     let from = key(name);
+    // One number written in two ways has one key.
+    let Some(to) = change.current().name().map(key).filter(|to| *to != from) else { return Ok(()) };
     let Some(mut moved) = read_draft(batch, from)? else { return Ok(()) };
     let was_told = drafts::was_told(batch, from.as_bytes())?;
     let other = read_draft(batch, to)?;

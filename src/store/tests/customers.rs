@@ -14,20 +14,20 @@ use crate::store::{Accept, Accepted, DraftKept, FindKey, KeepDraft};
 use super::damage::damage;
 use super::support::{Bench, START, by_webhook, flow, form};
 
-const DAY: Millis = Millis::from_secs(24 * 60 * 60);
+pub(super) const DAY: Millis = Millis::from_secs(24 * 60 * 60);
 
-fn customer(number: u64) -> Customer {
+pub(super) fn customer(number: u64) -> Customer {
     Customer::new(Some(&format!("DE.{number}")), Some(&format!("4915{number:08}")))
 }
 
-fn message(token: &str, who: u64, copy: &str, data: &str) -> Form {
+pub(super) fn message(token: &str, who: u64, copy: &str, data: &str) -> Form {
     let mut form = by_webhook(token, &format!("wamid.{who}.{copy}"), data);
     form.submission.customer = customer(who);
     form
 }
 
 /// A form that ended at an encrypted flow's path, where nothing names its customer.
-fn unnamed(token: &str, data: &str) -> Form {
+pub(super) fn unnamed(token: &str, data: &str) -> Form {
     let mut form = form(token, data);
     form.submission.customer = Customer::default();
     form.submission.channel = Channel::Encrypted;
@@ -35,18 +35,18 @@ fn unnamed(token: &str, data: &str) -> Form {
 }
 
 #[track_caller]
-fn new(accepted: &Accepted) -> u64 {
+pub(super) fn new(accepted: &Accepted) -> u64 {
     match accepted {
         Accepted::New { submission, .. } => submission.get(),
         other => panic!("{other:?}"),
     }
 }
 
-fn copy_of(number: u64) -> Accepted {
+pub(super) fn copy_of(number: u64) -> Accepted {
     Accepted::Duplicate { of: Some(SubmissionId::new(number)) }
 }
 
-fn data(bench: &Bench, id: u64) -> (Value, Vec<String>) {
+pub(super) fn data(bench: &Bench, id: u64) -> (Value, Vec<String>) {
     let row = bench.store.read().unwrap().submission(SubmissionId::new(id)).unwrap().unwrap();
     (serde_json::from_str(&row.submission.data).unwrap(), row.submission.problems)
 }

@@ -26,4 +26,5 @@ mod renamed_customers;
 mod retention;
 pub(crate) mod stray;
 pub(crate) mod support;
+mod tokens_of_many;
 mod waiting_leads;

@@ -46,7 +46,7 @@ fn agent_of(bench: &Bench, token: &str, customer: &Customer) -> Option<String> {
     let order = LeadOrder { flow: flow(), team: team(), sticky: true, customer: customer.clone(), chosen: None };
     match bench.store.ask(Finish { job, attempt: attempt(None), lead: Some(order) }).unwrap() {
         Finished::Done { agent, .. } => agent.map(|agent| agent.to_string()),
-        Finished::AlreadyOver => panic!("the job is over"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -76,6 +76,35 @@ fn a_customer_with_a_new_number_keeps_their_agent() {
     bench.clock.advance(MINUTE);
     assert_ne!(agent_of(&bench, "3", &old), ann, "whoever has the number now is somebody else");
     bench.check();
+}
+
+#[test]
+fn a_number_written_in_two_ways_has_one_agent_and_one_new_number() {
+    let bench = Bench::new();
+    let (long, short) = (known(None, Some("5215512345678")), known(None, Some("525512345678")));
+    bench.add_agent("Ann", None);
+    let ann = agent_of(&bench, "1", &short);
+    bench.add_agent("Bob", None);
+    assert_eq!(agent_of(&bench, "2", &long), ann);
+    changes(&bench, "wamid.1", long, known(None, Some(NEW)));
+    assert_eq!(told_now(&bench, SubmissionId::new(1)), Some(known(None, Some(NEW))));
+    assert_eq!(agent_of(&bench, "3", &known(None, Some(NEW))), ann);
+}
+
+#[test]
+fn a_number_that_is_only_written_in_another_way_leaves_its_draft_as_it_is() {
+    let bench = Bench::telling();
+    let (long, short) = (known(None, Some("5215512345678")), known(None, Some("525512345678")));
+    let key = keep(&bench, &long, r#"{"a":1}"#);
+    let sweep = || bench.sweep(100, Millis::from_secs(86_400), Millis::from_secs(86_400), MINUTE);
+    sweep();
+    assert_eq!(bench.told(), ["draft.abandoned"]);
+    changes(&bench, "wamid.1", long, short.clone());
+    bench.clock.advance(MINUTE);
+    sweep();
+    assert_eq!(bench.told(), ["draft.abandoned"], "told once");
+    let draft = bench.store.read().unwrap().draft_of(key, &short).unwrap().unwrap();
+    assert_eq!(&*draft.data, r#"{"a":1}"#);
 }
 
 #[test]
