@@ -12,7 +12,7 @@ use crate::domain::ids::{Customer, Likeness, SubmissionId};
 use crate::domain::submission::{Channel, IdempotencyKey};
 
 use super::StoreError;
-use super::accept::{self, StoredSubmission};
+use super::accept::StoredSubmission;
 use super::batch::Batch;
 use super::joins::{self, JOINS_MAX, Join};
 use super::keys::{Hit, Span};
@@ -139,8 +139,10 @@ pub(super) fn recognize(batch: &Batch<'_, '_>, form: &Form) -> Result<Known, Sto
                 return Ok(Known::Copy(id));
             }
         }
-        let Some(id) = under(batch, Span::Message, key)? else { continue };
-        let is_recent = under(batch, span, key)?.is_some();
+        let recent = under(batch, span, key)?;
+        let is_recent = recent.is_some();
+        let known = if is_recent { recent } else { under(batch, Span::Message, key)? };
+        let Some(id) = known else { continue };
         let stored = match Stored::read(batch, id) {
             Ok(Some(stored)) => stored,
             // Within the span it stays the same form. After it nobody knows, and what is joined to nothing is lost.
@@ -228,7 +230,7 @@ pub(super) fn key_of(
 
 /// Whether several customers have submitted a form under `key`.
 pub(super) fn is_shared(batch: &Batch<'_, '_>, key: IdempotencyKey) -> Result<bool, StoreError> {
-    Ok(accept::message_of(batch, Some(key.of_many()))?.is_some())
+    Ok(hit(batch, Span::Message, key.of_many())?.is_some())
 }
 
 /// The submission under a key of one customer that still waits for its message, where `form` is a message.
@@ -238,9 +240,19 @@ fn awaited(batch: &Batch<'_, '_>, form: &Form, key: IdempotencyKey) -> Result<Op
 }
 
 fn under(batch: &Batch<'_, '_>, span: Span, key: IdempotencyKey) -> Result<Option<SubmissionId>, StoreError> {
-    match batch.memory.keys.find(batch.tables, &batch.memory.counters, span, &key, batch.expiry)? {
+    match hit(batch, span, key)? {
         Some(Hit::Submission(id)) => Ok(Some(id)),
         // A row that names no submission is no form, whoever refers to it as one.
         Some(Hit::Message) | None => Ok(None),
+    }
+}
+
+/// The meaning of a form's key within `span`. [`Span::Message`] includes [`Span::Form`]: the config may set a
+/// `retention.idempotency` that is longer than `retention.message_ids`.
+fn hit(batch: &Batch<'_, '_>, span: Span, key: IdempotencyKey) -> Result<Option<Hit>, StoreError> {
+    let find = |span| batch.memory.keys.find(batch.tables, &batch.memory.counters, span, &key, batch.expiry);
+    match (find(span)?, span) {
+        (None, Span::Message) => find(Span::Form),
+        (hit, _) => Ok(hit),
     }
 }

@@ -4,10 +4,49 @@ use serde_json::json;
 
 use crate::domain::draft::Draft;
 use crate::domain::ids::{Customer, FlowToken};
-use crate::store::{DraftKept, KeepDraft};
+use crate::domain::submission::IdempotencyKey;
+use crate::domain::time::Millis;
+use crate::store::{Accepted, DraftKept, FindKey, KeepDraft};
 
-use super::customers::{copy_of, customer, data, message, new};
+use super::customers::{DAY, copy_of, customer, data, message, new, unnamed};
 use super::support::{Bench, START, flow, form};
+
+const fn days(number: u64) -> Millis {
+    Millis::new(number * DAY.get())
+}
+
+/// A store that remembers tokens for longer than messages.
+fn with_long_memory() -> Bench {
+    Bench::with(|options| options.token_ttl = days(30))
+}
+
+/// Time passes, and retention removes what is older than `submissions`.
+fn wait(bench: &Bench, time: Millis, submissions: Millis) {
+    bench.clock.advance(time);
+    bench.sweep(100, submissions, DAY, DAY);
+}
+
+fn find(bench: &Bench, keys: Vec<IdempotencyKey>, customer: Customer, for_good: bool) -> Option<IdempotencyKey> {
+    bench.store.ask(FindKey { keys, customer, for_good }).unwrap()
+}
+
+#[test]
+fn tokens_are_remembered_for_longer_than_messages_where_the_config_says_so() {
+    let bench = with_long_memory();
+    for who in 1..=2 {
+        new(&bench.accept(message("t", who, "a", "{}")));
+    }
+    new(&bench.accept(form("closed", "{}")));
+    wait(&bench, days(9), days(90));
+    for who in 1..=2 {
+        assert_eq!(bench.accept(message("t", who, "b", "{}")), copy_of(who));
+    }
+    assert_eq!(bench.accept(unnamed("t", r#"{"plan":"a"}"#)), Accepted::TokenShared, "the mark lasts as long");
+    let closed = form("closed", "{}").form_key.unwrap();
+    assert_eq!(find(&bench, vec![closed], Customer::default(), true), Some(closed));
+    wait(&bench, days(21), days(90));
+    assert_eq!(new(&bench.accept(message("t", 1, "c", "{}"))), 4);
+}
 
 #[test]
 fn a_number_written_in_two_ways_is_one_customer_of_a_token() {
