@@ -39,6 +39,15 @@ pub(super) struct New {
     pub(super) beside: Option<Box<Beside>>,
 }
 
+impl New {
+    /// Makes the form one of another customer than the one whose form has `key`. `is_shared`: several customers use its token.
+    fn set_apart(&mut self, form: &Form, key: IdempotencyKey, is_shared: bool) {
+        let lasting = form.form_key.unwrap_or(key);
+        self.keys = lasting.of_customer_names(&form.submission.customer).collect();
+        self.shared = form.form_key.filter(|_| is_shared);
+    }
+}
+
 /// Form of another customer under the same key.
 #[derive(Debug)]
 pub(super) struct Beside {
@@ -143,17 +152,22 @@ pub(super) fn recognize(batch: &Batch<'_, '_>, form: &Form) -> Result<Known, Sto
         let is_recent = recent.is_some();
         let known = if is_recent { recent } else { under(batch, Span::Message, key)? };
         let Some(id) = known else { continue };
+        // Many customers use this token, and the form names one of them.
+        let is_one_of_many = is_shared && form.form_key == Some(key) && !customer.is_unknown();
         let stored = match Stored::read(batch, id) {
             Ok(Some(stored)) => stored,
-            // Within the span it stays the same form. After it nobody knows, and what is joined to nothing is lost.
-            Ok(None) if is_recent => return Ok(Known::Copy(id)),
-            Ok(None) => continue,
-            // Many customers use this token: the damaged row of one of them must not refuse the forms of all others.
-            Err(error)
-                if error.is_of_one_change() && is_shared && form.form_key == Some(key) && !customer.is_unknown() =>
-            {
+            Ok(None) if !is_recent => continue,
+            // Retention removed the submission. Without this, other customers' forms and messages would be acknowledged and lost.
+            Ok(None) if is_one_of_many || form.message_key.is_some() => {
+                new.set_apart(form, key, is_shared);
+                continue;
+            }
+            // Within the span the key still means the same form.
+            Ok(None) => return Ok(Known::Copy(id)),
+            // The damaged row of one customer must not refuse the forms of all others.
+            Err(error) if error.is_of_one_change() && is_one_of_many => {
                 tracing::error!(%error, submission.id = id.get(), "a form is taken for another customer's than the damaged one");
-                new.keys = key.of_customer_names(customer).collect();
+                new.set_apart(form, key, is_shared);
                 continue;
             }
             Err(error) => return Err(error),
@@ -161,9 +175,7 @@ pub(super) fn recognize(batch: &Batch<'_, '_>, form: &Form) -> Result<Known, Sto
         match stored.is_of(form) {
             Likeness::Different if new.beside.is_none() => {
                 let same_answers = reference == Some(key);
-                let lasting = form.form_key.or(Some(key));
-                new.keys = lasting.iter().flat_map(|key| key.of_customer_names(customer)).collect();
-                new.shared = form.form_key.filter(|own| *own == key);
+                new.set_apart(form, key, form.form_key == Some(key));
                 new.beside = Some(Box::new(Beside { id, first: stored.first, same_answers }));
             }
             Likeness::Different => {}

@@ -6,10 +6,10 @@ use crate::domain::draft::Draft;
 use crate::domain::ids::{Customer, FlowToken};
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::Millis;
-use crate::store::{Accepted, DraftKept, FindKey, KeepDraft};
+use crate::store::{Accepted, DraftKept, FindKey, Finish, KeepDraft};
 
 use super::customers::{DAY, copy_of, customer, data, message, new, unnamed};
-use super::support::{Bench, START, flow, form};
+use super::support::{Bench, START, attempt, flow, form};
 
 const fn days(number: u64) -> Millis {
     Millis::new(number * DAY.get())
@@ -46,6 +46,24 @@ fn tokens_are_remembered_for_longer_than_messages_where_the_config_says_so() {
     assert_eq!(find(&bench, vec![closed], Customer::default(), true), Some(closed));
     wait(&bench, days(21), days(90));
     assert_eq!(new(&bench.accept(message("t", 1, "c", "{}"))), 4);
+}
+
+#[test]
+fn other_customers_are_served_after_retention_removed_the_first_submission_of_a_token() {
+    let bench = with_long_memory();
+    for (token, who) in [("t", 1), ("t", 2), ("u", 1)] {
+        let Accepted::New { job, .. } = bench.accept(message(token, who, token, "{}")) else { panic!("a new one") };
+        bench.store.ask(Finish { job, attempt: attempt(None), lead: None }).unwrap();
+    }
+    wait(&bench, days(3), days(2));
+    assert_eq!(bench.store.read().unwrap().counts().unwrap().submissions, 0);
+    let mut plain = form("t", "{}");
+    plain.submission.customer = customer(3);
+    assert_eq!(new(&bench.accept(plain.clone())), 4, "the token is known to be several customers'");
+    assert_eq!(bench.accept(plain), copy_of(4));
+    assert_eq!(new(&bench.accept(message("u", 2, "a", r#"{"n":2}"#))), 5, "no message is dropped");
+    assert_eq!(bench.accept(message("u", 2, "b", "{}")), copy_of(5));
+    assert_eq!(bench.store.read().unwrap().counts().unwrap().submissions, 2);
 }
 
 #[test]
