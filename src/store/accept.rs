@@ -20,6 +20,7 @@ use crate::domain::submission::{Channel, IdempotencyKey, Submission};
 use crate::domain::time::Timestamp;
 
 use super::batch::{Batch, Transaction};
+use super::joins::Joining;
 use super::keys::{Hit, Log, Span};
 use super::known::{self, Known, New};
 use super::{RowProblem, StoreError, announce, answers, bookings, codec, drafts, ends, jobs, joins, schedule};
@@ -120,9 +121,25 @@ impl Transaction for Accept {
 }
 
 /// Takes one form. `carrier`: the job of the message that is being read again, which then ends with it.
-pub(super) fn accept(batch: &mut Batch<'_, '_>, form: &Form, carrier: Option<JobId>) -> Result<Accepted, StoreError> {
+fn accept(batch: &mut Batch<'_, '_>, form: &Form, carrier: Option<JobId>) -> Result<Accepted, StoreError> {
+    let decision = decide(batch, form, carrier)?;
+    carry_out(batch, form, decision)
+}
+
+/// A decision on a form, before anything is written.
+pub(super) enum Decision {
+    /// The form changes nothing.
+    Nothing(Accepted),
+    /// A copy.
+    Join(Joining),
+    /// A form that is taken.
+    Take(Box<Taken>),
+}
+
+/// Decides on one form. Reads only: a damaged row ends here, before the first write. `carrier`: see [`accept`].
+pub(super) fn decide(batch: &Batch<'_, '_>, form: &Form, carrier: Option<JobId>) -> Result<Decision, StoreError> {
     if answers::is_answered(batch, form.request)? {
-        return Ok(Accepted::Replayed);
+        return Ok(Decision::Nothing(Accepted::Replayed));
     }
     let known = match message_of(batch, form.message_key) {
         // An admin has the message read again: a damaged key must not keep its letter dead for good.
@@ -135,11 +152,11 @@ pub(super) fn accept(batch: &mut Batch<'_, '_>, form: &Form, carrier: Option<Job
         Some(Hit::Message) if carrier.is_some() => {}
         // A gateway tells of one message in several events, of which the first may lack what makes it a form.
         Some(Hit::Message) if form.submission.channel == Channel::Gateway => {}
-        Some(hit) => return Ok(duplicate(hit)),
+        Some(hit) => return Ok(Decision::Nothing(duplicate(hit))),
     }
     let new = match known::recognize(batch, form)? {
-        Known::Copy(id) => return joins::join(batch, id, &form.submission, form.message_key),
-        Known::Shared => return Ok(Accepted::TokenShared),
+        Known::Copy(id) => return joins::decide(batch, id, &form.submission, form.message_key).map(Decision::Join),
+        Known::Shared => return Ok(Decision::Nothing(Accepted::TokenShared)),
         Known::New(new) => new,
     };
     let mut whole = form.submission.clone();
@@ -160,7 +177,7 @@ pub(super) fn accept(batch: &mut Batch<'_, '_>, form: &Form, carrier: Option<Job
     }
     let place = match form.asks.as_ref().map(|asks| asks.wish(&whole.data, form.answerable)) {
         None | Some(Ok(None)) => Place::None,
-        Some(Err(problem)) if form.answerable => return Ok(Accepted::Unfit { problem }),
+        Some(Err(problem)) if form.answerable => return Ok(Decision::Nothing(Accepted::Unfit { problem })),
         Some(Err(problem)) => {
             whole.problems.push(problem.to_string());
             Place::None
@@ -168,17 +185,26 @@ pub(super) fn accept(batch: &mut Batch<'_, '_>, form: &Form, carrier: Option<Job
         Some(Ok(Some(wish))) => match bookings::find_place(batch, &wish, None)? {
             Ok(slot) => Place::Free(wish.calendar, slot),
             Err(why) if form.answerable => {
-                return Ok(Accepted::SlotRefused { why, date: wish.date, time: wish.time });
+                return Ok(Decision::Nothing(Accepted::SlotRefused { why, date: wish.date, time: wish.time }));
             }
             Err(why) => Place::Lost(why),
         },
     };
     let copy = unclaimed.and_then(|unclaimed| unclaimed.copy);
-    write(batch, form, Taken { whole, place, new, draft: draft.map(|(key, _)| key), copy })
+    Ok(Decision::Take(Box::new(Taken { whole, place, new, draft: draft.map(|(key, _)| key), copy })))
+}
+
+/// Writes what was decided on a form.
+pub(super) fn carry_out(batch: &mut Batch<'_, '_>, form: &Form, decision: Decision) -> Result<Accepted, StoreError> {
+    match decision {
+        Decision::Nothing(accepted) => Ok(accepted),
+        Decision::Join(joining) => joins::write(batch, joining),
+        Decision::Take(taken) => write(batch, form, *taken),
+    }
 }
 
 /// A form that was decided to be taken.
-struct Taken {
+pub(super) struct Taken {
     /// With the fields of its earlier screens.
     whole: Submission,
     place: Place,
@@ -252,7 +278,8 @@ fn keep_unreadable(batch: &mut Batch<'_, '_>, message: &Unreadable) -> Result<Ac
     if let Some(later) = &message.join
         && let Some(id) = known::echo(batch, span, &message.elsewhere, &later.customer)?
     {
-        return joins::join(batch, id, later, message.message_key);
+        let joining = joins::decide(batch, id, later, message.message_key)?;
+        return joins::write(batch, joining);
     }
     let job = batch.memory.counters.next_job();
     let row = Job {

@@ -11,7 +11,7 @@ use crate::domain::ids::{AgentName, JobId, LeadId, SubmissionId};
 use crate::domain::job::{Attempt, DeadLetter, Job, JobEvent, JobKind, JobState};
 use crate::domain::retry::Verdict;
 
-use super::accept::{self, Accepted};
+use super::accept::{self, Accepted, StoredSubmission};
 use super::batch::{Batch, Transaction};
 use super::leads::{self, LeadOrder};
 use super::schedule::{find, move_job, write};
@@ -56,6 +56,11 @@ pub enum Finished {
     },
     /// It was over already: nothing was changed.
     AlreadyOver,
+    /// Its attempt failed: it is a dead letter.
+    Buried {
+        /// The reason.
+        reason: String,
+    },
 }
 
 /// Notes a failed attempt and what follows from it.
@@ -118,7 +123,12 @@ impl Transaction for FinishMessage {
     fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<Finished, StoreError> {
         let mut job = job(batch, self.job)?;
         let Ok(state) = job.state.after(JobEvent::Finish) else { return Ok(Finished::AlreadyOver) };
-        let submission = match accept::accept(batch, &self.form, Some(self.job))? {
+        let decision = match accept::decide(batch, &self.form, Some(self.job)) {
+            // Without this, the job would run every minute: no attempt would be counted, and no admin would see it.
+            Err(error) if error.is_of_one_change() => return self.bury(batch, &mut job, error.to_string()),
+            decision => decision?,
+        };
+        let submission = match accept::carry_out(batch, &self.form, decision)? {
             Accepted::New { submission, .. } => Some(submission),
             Accepted::Duplicate { of } => of,
             // Nobody can be answered here: a lost slot is a conflict, and the message was read.
@@ -133,6 +143,16 @@ impl Transaction for FinishMessage {
         batch.tables.revived.remove(self.job.get())?;
         move_job(batch, self.job, &mut job, state, batch.now)?;
         Ok(Finished::Done { submission, lead: None, agent: None })
+    }
+}
+
+impl FinishMessage {
+    /// Makes the job a dead letter again: the message needs a row that can't be read.
+    fn bury(&self, batch: &mut Batch<'_, '_>, job: &mut Job, reason: String) -> Result<Finished, StoreError> {
+        let Ok(state) = job.state.after(JobEvent::Bury) else { return Ok(Finished::AlreadyOver) };
+        let attempt = Attempt { error: Some(reason.clone()), ..self.attempt.clone() };
+        fail(batch, self.job, job, state, &attempt, Verdict::Dead)?;
+        Ok(Finished::Buried { reason })
     }
 }
 
@@ -255,13 +275,31 @@ pub(super) fn prove(
     move_job(batch, id, job, state, batch.now)
 }
 
-/// Makes a job a dead letter that holds all that the job was to carry.
+/// The submission of the job `id`; `None` if its row can't be read. Without this, a job with a damaged submission could not
+/// become a dead letter.
+fn readable(
+    batch: &Batch<'_, '_>,
+    id: JobId,
+    submission: SubmissionId,
+) -> Result<Option<StoredSubmission>, StoreError> {
+    match accept::submission(batch, submission) {
+        Err(error) if error.is_of_one_change() => {
+            tracing::error!(%error, job.id = id.get(), "a dead letter lacks its submission, which can't be read");
+            Ok(None)
+        }
+        submission => submission.map(Some),
+    }
+}
+
+/// Makes a job a dead letter that holds all that the job was to carry, as far as that can be read.
 fn bury(batch: &mut Batch<'_, '_>, id: JobId, job: &mut Job, reason: String) -> Result<(), StoreError> {
     let revived = batch.tables.revived.remove(id.get())?.map(|row| codec::decode(id, row.value())).transpose()?;
     let payload = match (job.kind, job.submission) {
         _ if revived.is_some() => String::new(),
-        (JobKind::Process, Some(submission)) => accept::submission(batch, submission)?.submission.data.into(),
-        (JobKind::Process, None) => return Err(StoreError::row::<Job>(&id.to_string(), RowProblem::Fields)),
+        (JobKind::Process, submission) => {
+            let submission = submission.map(|submission| readable(batch, id, submission)).transpose()?.flatten();
+            submission.map_or_else(String::new, |submission| submission.submission.data.into())
+        }
         (JobKind::Message, _) => return Err(StoreError::row::<DeadLetter>(&id.to_string(), RowProblem::Missing)),
         (JobKind::Deliver, _) => {
             let event = deliveries::delivery(batch, id)?.event;
@@ -291,7 +329,7 @@ pub(super) fn tell_of_death(batch: &mut Batch<'_, '_>, id: JobId, job: &Job, rea
     let Some(told) = outbox::told(batch, EventKind::JobDead, None) else { return Ok(()) };
     let flow = match (event, job.submission) {
         (Some(event), _) => event.flow,
-        (None, Some(submission)) => Some(accept::submission(batch, submission)?.submission.flow),
+        (None, Some(submission)) => readable(batch, id, submission)?.map(|submission| submission.submission.flow),
         (None, None) => None,
     };
     let facts = JobFacts {

@@ -35,18 +35,45 @@ pub struct Join {
     pub differing: Option<Box<str>>,
 }
 
-/// Notes what a later arrival brings that the first one did not.
-pub(super) fn join(
-    batch: &mut Batch<'_, '_>,
+/// A decision on a later arrival, before anything is written.
+pub(super) struct Joining {
+    id: SubmissionId,
+    message_key: Option<IdempotencyKey>,
+    /// `None`: the arrival brings nothing that is kept.
+    kept: Option<Kept>,
+}
+
+/// A later arrival that is kept.
+struct Kept {
+    number: u64,
+    join: Join,
+    /// The submission, where this arrival is the first that names its customer.
+    names: Option<StoredSubmission>,
+}
+
+/// Decides what of a later arrival is kept beside the submission `id`. Reads only.
+pub(super) fn decide(
+    batch: &Batch<'_, '_>,
     id: SubmissionId,
     later: &Submission,
     message_key: Option<IdempotencyKey>,
-) -> Result<Accepted, StoreError> {
+) -> Result<Joining, StoreError> {
     // Retention may be shorter than the memory of keys.
-    if let Some(first) = find(batch, id)? {
-        let differs = !same_json(&first.submission.data, &later.data);
-        if differs || message_key.is_some() {
-            note(batch, id, &first, later, differs)?;
+    let kept = match find(batch, id)? {
+        Some(first) => keep(batch, id, first, later, message_key)?,
+        None => None,
+    };
+    Ok(Joining { id, message_key, kept })
+}
+
+/// Writes a later arrival.
+pub(super) fn write(batch: &mut Batch<'_, '_>, joining: Joining) -> Result<Accepted, StoreError> {
+    let Joining { id, message_key, kept } = joining;
+    if let Some(Kept { number, join, names }) = kept {
+        batch.tables.joins.insert((id.get(), number), codec::encode(&join)?.as_slice())?;
+        batch.dirty = true;
+        if let Some(first) = names {
+            name_customer(batch, id, &first, &join.customer)?;
         }
     }
     if let Some(key) = message_key {
@@ -129,13 +156,18 @@ pub(super) fn customer(batch: &Batch<'_, '_>, id: SubmissionId, first: &Customer
     customers::current(batch, id, told.unwrap_or_default())
 }
 
-fn note(
-    batch: &mut Batch<'_, '_>,
+/// Returns what is kept of a later arrival; `None` if it brings nothing new, or more copies came than are kept.
+fn keep(
+    batch: &Batch<'_, '_>,
     id: SubmissionId,
-    first: &StoredSubmission,
+    first: StoredSubmission,
     later: &Submission,
-    differs: bool,
-) -> Result<(), StoreError> {
+    message_key: Option<IdempotencyKey>,
+) -> Result<Option<Kept>, StoreError> {
+    let differs = !same_json(&first.submission.data, &later.data);
+    if !differs && message_key.is_none() {
+        return Ok(None);
+    }
     let before = rows(batch, id)?;
     let number = before.last().map_or(0, |(number, _)| *number).saturating_add(1);
     let before: Vec<Join> = before.into_iter().map(|(_, join)| join).collect();
@@ -147,7 +179,7 @@ fn note(
         differing: differs.then(|| later.data.clone()),
     };
     if before.iter().any(|known| known.differing == join.differing && known.message_id == join.message_id) {
-        return Ok(());
+        return Ok(None);
     }
     let is_first_message = join.message_id.is_some() && before.iter().all(|known| known.message_id.is_none());
     // All of them are of one customer, but for those that do not say whose they are.
@@ -158,18 +190,40 @@ fn note(
             maximum = JOINS_MAX,
             "more copies of a submission than are kept: this one is acknowledged, and not kept beside it"
         );
-        return Ok(());
+        return Ok(None);
     }
-    let mut known = before.iter().map(|join| &join.customer).chain([&first.submission.customer]);
-    let was_known = known.any(|customer| !customer.is_unknown());
-    batch.tables.joins.insert((id.get(), number), codec::encode(&join)?.as_slice())?;
-    batch.dirty = true;
-    if !was_known && !join.customer.is_unknown() {
-        leads::name_customer(batch, id, &first.submission.flow, &join.customer)?;
-        receipts::release(batch, id)?;
-        announce::updated(batch, id, first)?;
+    let is_known = |customer: &Customer| !customer.is_unknown();
+    let was_known = is_known(&first.submission.customer) || before.iter().any(|join| is_known(&join.customer));
+    let names = (!was_known && is_known(&join.customer)).then_some(first);
+    Ok(Some(Kept { number, join, names }))
+}
+
+/// Lets the lead, the texts that wait and the outside know who filled in the submission `id`.
+///
+/// The arrival is kept also where a row of these can't be read. Without this, the damaged lead of a submission would refuse the
+/// message that follows it. None of the three meets a damaged row halfway through a change.
+fn name_customer(
+    batch: &mut Batch<'_, '_>,
+    id: SubmissionId,
+    first: &StoredSubmission,
+    customer: &Customer,
+) -> Result<(), StoreError> {
+    let named = leads::name_customer(batch, id, &first.submission.flow, customer);
+    unless_damaged(id, named)?;
+    let released = receipts::release(batch, id);
+    unless_damaged(id, released)?;
+    let told = announce::updated(batch, id, first);
+    unless_damaged(id, told)
+}
+
+fn unless_damaged(id: SubmissionId, done: Result<(), StoreError>) -> Result<(), StoreError> {
+    match done {
+        Err(error) if error.is_of_one_change() => {
+            tracing::error!(%error, submission.id = id.get(), "a damaged row of a submission misses the name of its customer");
+            Ok(())
+        }
+        done => done,
     }
-    Ok(())
 }
 
 /// The submission `id`; `None` if retention has taken it away.

@@ -309,5 +309,12 @@ fn log_done(job: JobId, finished: &Finished) {
             "job done"
         ),
         Finished::AlreadyOver => tracing::debug!(job.id = job.get(), "the job was over already"),
+        Finished::Buried { reason } => {
+            tracing::error!(
+                job.id = job.get(),
+                error = reason,
+                "a message needs a damaged row: it is a dead letter again"
+            );
+        }
     }
 }

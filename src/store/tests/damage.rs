@@ -10,14 +10,14 @@ use redb::{Database, ReadableTable, TableDefinition};
 use crate::clock::ManualClock;
 use crate::domain::ids::SubmissionId;
 use crate::store::batch::{Batch, Transaction};
-use crate::store::tables::{AGENTS, BOOKINGS, MESSAGE_LOG, Rows, TOKEN_LOG};
+use crate::store::tables::{AGENTS, BOOKINGS, MESSAGE_LOG, Rows, SUBMISSIONS, TOKEN_LOG};
 use crate::store::{
     Accepted, Health, KeepAnswer, KeptAnswer, RowProblem, Store, StoreError, StoreOptions, StoredSubmission, check,
 };
 
 use super::disks::FailingDisk;
 use super::faults::{on_failing_disk, wait_until};
-use super::support::{Bench, START, by_webhook, form, open, open_to_look};
+use super::support::{Bench, START, attempt, by_webhook, form, open, open_to_look};
 
 /// Changes a byte of the row `key`, as a bad disk does behind redb's back.
 pub(super) fn damage(database: &Database, table: Rows, key: u64) {
@@ -283,4 +283,47 @@ fn a_file_is_compacted_to_what_is_in_it_and_keeps_all_of_that() {
     let bench = bench.reopen();
     assert_eq!(bench.store.read().unwrap().counts().unwrap().submissions, 50);
     assert!(matches!(bench.accept(form("t299", "{}")), Accepted::Duplicate { .. }));
+}
+
+#[test]
+fn a_message_that_needs_a_damaged_row_is_a_dead_letter_again() {
+    use crate::domain::job::JobState;
+    use crate::store::{FinishMessage, Finished, Revive};
+    let bench = Bench::new();
+    bench.accept_new("t");
+    let Accepted::DeadLetter { job } = bench.accept_unreadable("wamid.1") else { panic!("a dead letter") };
+    bench.store.close().unwrap();
+    damage(&Database::open(bench.path()).unwrap(), SUBMISSIONS, 1);
+    let bench = bench.reopen();
+    for number in 1..=2 {
+        bench.store.ask(Revive { job, payload: None }).unwrap();
+        let form = Box::new(by_webhook("t", "wamid.1", "{}"));
+        let finished = bench.store.ask(FinishMessage { job, attempt: attempt(None), form }).unwrap();
+        assert!(matches!(finished, Finished::Buried { .. }), "{finished:?}");
+        let read = bench.store.read().unwrap();
+        let row = read.job(job).unwrap().unwrap();
+        assert_eq!((row.state, row.attempts), (JobState::Dead, number));
+        let letter = read.dead(job).unwrap().unwrap();
+        assert!(letter.reason.contains("submissions") && letter.payload == "{}", "{letter:?}");
+    }
+}
+
+#[test]
+fn a_job_with_a_damaged_submission_becomes_a_dead_letter() {
+    use crate::domain::job::JobState;
+    use crate::domain::retry::Verdict;
+    use crate::store::Fail;
+    let bench = Bench::new();
+    bench.tell(&[], &["ops"]);
+    let job = bench.accept_new("t");
+    bench.store.close().unwrap();
+    damage(&Database::open(bench.path()).unwrap(), SUBMISSIONS, 1);
+    let bench = bench.reopen();
+    let reason = "row 1 of table submissions has a wrong checksum";
+    bench.store.ask(Fail { job, attempt: attempt(Some(reason)), verdict: Verdict::Dead }).unwrap();
+    assert_eq!(bench.told(), ["job.dead"]);
+    let read = bench.store.read().unwrap();
+    assert_eq!(read.job(job).unwrap().unwrap().state, JobState::Dead);
+    let letter = read.dead(job).unwrap().unwrap();
+    assert_eq!((&*letter.reason, &*letter.payload), (reason, ""));
 }

@@ -68,7 +68,7 @@ fn whoever_has_the_lead_of_a_form_has_its_customer_once_a_message_tells_who_that
             let Accepted::New { job, .. } = accepted else { panic!("{accepted:?}") };
             match bench.finish(*job) {
                 Finished::Done { agent, .. } => agent.unwrap(),
-                other @ Finished::AlreadyOver => panic!("{other:?}"),
+                other => panic!("{other:?}"),
             }
         };
         let first = bench.accept(nobody("one"));
@@ -102,7 +102,7 @@ fn a_lead_stays_with_the_agent_who_has_worked_on_it_for_a_while_and_one_that_wai
         let Accepted::New { job, .. } = accepted else { panic!("{accepted:?}") };
         match bench.finish(*job) {
             Finished::Done { agent, .. } => agent,
-            other @ Finished::AlreadyOver => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         }
     };
     // Nobody is there yet: the lead waits, its customer is named meanwhile, and Ann gets it.

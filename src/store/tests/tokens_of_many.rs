@@ -1,14 +1,17 @@
 //! A token that several customers use, under retention, crowding, claims in any order and damaged rows.
 
+use redb::Database;
 use serde_json::json;
 
 use crate::domain::draft::Draft;
-use crate::domain::ids::{Customer, FlowToken};
+use crate::domain::ids::{Customer, FlowToken, JobId, SubmissionId};
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::Millis;
+use crate::store::tables::LEADS;
 use crate::store::{Accepted, DraftKept, FindKey, Finish, KeepDraft};
 
 use super::customers::{DAY, copy_of, customer, data, message, new, unnamed};
+use super::damage::damage;
 use super::support::{Bench, START, attempt, flow, form};
 
 const fn days(number: u64) -> Millis {
@@ -64,6 +67,19 @@ fn other_customers_are_served_after_retention_removed_the_first_submission_of_a_
     assert_eq!(new(&bench.accept(message("u", 2, "a", r#"{"n":2}"#))), 5, "no message is dropped");
     assert_eq!(bench.accept(message("u", 2, "b", "{}")), copy_of(5));
     assert_eq!(bench.store.read().unwrap().counts().unwrap().submissions, 2);
+}
+
+#[test]
+fn a_message_is_kept_where_the_lead_of_its_submission_is_damaged() {
+    let bench = Bench::new();
+    bench.add_agent("ann", None);
+    new(&bench.accept(unnamed("t", "{}")));
+    bench.finish(JobId::new(1));
+    bench.store.close().unwrap();
+    damage(&Database::open(bench.path()).unwrap(), LEADS, 1);
+    let bench = bench.reopen();
+    assert_eq!(bench.accept(message("t", 1, "a", "{}")), copy_of(1));
+    assert_eq!(bench.store.read().unwrap().joins(SubmissionId::new(1)).unwrap().len(), 1);
 }
 
 #[test]
