@@ -130,6 +130,8 @@ fn accept(batch: &mut Batch<'_, '_>, form: &Form, carrier: Option<JobId>) -> Res
 pub(super) enum Decision {
     /// The form changes nothing.
     Nothing(Accepted),
+    /// Several customers use its token. This key is to be marked as theirs.
+    Share(Option<IdempotencyKey>),
     /// A copy.
     Join(Joining),
     /// A form that is taken.
@@ -156,7 +158,14 @@ pub(super) fn decide(batch: &Batch<'_, '_>, form: &Form, carrier: Option<JobId>)
     }
     let new = match known::recognize(batch, form)? {
         Known::Copy(id) => return joins::decide(batch, id, &form.submission, form.message_key).map(Decision::Join),
-        Known::Shared => return Ok(Decision::Nothing(Accepted::TokenShared)),
+        // The mark makes the reference count that the form without its token gets.
+        Known::Shared => {
+            let unmarked = match form.form_key {
+                Some(key) if !known::is_shared(batch, key)? => Some(key),
+                _ => None,
+            };
+            return Ok(Decision::Share(unmarked));
+        }
         Known::New(new) => new,
     };
     let mut whole = form.submission.clone();
@@ -198,9 +207,21 @@ pub(super) fn decide(batch: &Batch<'_, '_>, form: &Form, carrier: Option<JobId>)
 pub(super) fn carry_out(batch: &mut Batch<'_, '_>, form: &Form, decision: Decision) -> Result<Accepted, StoreError> {
     match decision {
         Decision::Nothing(accepted) => Ok(accepted),
+        Decision::Share(key) => {
+            if let Some(key) = key {
+                share(batch, key)?;
+            }
+            Ok(Accepted::TokenShared)
+        }
         Decision::Join(joining) => joins::write(batch, joining),
         Decision::Take(taken) => write(batch, form, *taken),
     }
+}
+
+/// Marks a token as one that several customers use.
+fn share(batch: &mut Batch<'_, '_>, key: IdempotencyKey) -> Result<(), StoreError> {
+    learn(batch, Log::Token, key.of_many(), None)?;
+    drafts::remove_unnamed(batch, key)
 }
 
 /// A form that was decided to be taken.
@@ -246,8 +267,7 @@ fn write(batch: &mut Batch<'_, '_>, form: &Form, taken: Taken) -> Result<Accepte
     }
     batch.tables.submissions.insert(submission.get(), codec::encode(&row)?.as_slice())?;
     if let Some(key) = new.shared {
-        learn(batch, Log::Token, key.of_many(), None)?;
-        drafts::remove_unnamed(batch, key)?;
+        share(batch, key)?;
     }
     for key in new.keys {
         let row = learn(batch, Log::Token, key, Some(submission))?;

@@ -70,6 +70,23 @@ fn other_customers_are_served_after_retention_removed_the_first_submission_of_a_
 }
 
 #[test]
+fn the_reference_of_a_form_counts_once_its_token_is_crowded() {
+    let bench = Bench::new();
+    for number in 1..=17 {
+        assert_ne!(bench.accept(unnamed("t", &format!(r#"{{"n":{number}}}"#))), Accepted::TokenShared);
+    }
+    let mut last = unnamed("t", r#"{"n":18}"#);
+    assert_eq!(bench.accept(last.clone()), Accepted::TokenShared);
+    last.form_key = Some(IdempotencyKey::of_press(&flow(), "LAST", r#"{"n":18}"#, 1));
+    assert_eq!(new(&bench.accept(last.clone())), 2);
+    let mut reply = message("t", 18, "a", "{}");
+    reply.reference = last.form_key;
+    assert_eq!(bench.accept(reply), copy_of(2));
+    assert_eq!(bench.accept(message("t", 1, "a", "{}")), copy_of(1), "the first form is still its customer's");
+    bench.check();
+}
+
+#[test]
 fn a_message_is_kept_where_the_lead_of_its_submission_is_damaged() {
     let bench = Bench::new();
     bench.add_agent("ann", None);
