@@ -35,6 +35,18 @@ pub struct Join {
     pub differing: Option<Box<str>>,
 }
 
+impl Join {
+    /// The answers of a customer whom nothing has named so far; `None` if this is no such copy.
+    pub(super) fn unclaimed(&self) -> Option<&str> {
+        self.differing.as_deref().filter(|_| self.customer.is_unknown() && self.message_id.is_none())
+    }
+
+    /// Whether it tells whose the submission is.
+    fn claims(&self) -> bool {
+        self.channel.is_message() || !self.customer.is_unknown()
+    }
+}
+
 /// A decision on a later arrival, before anything is written.
 pub(super) struct Joining {
     id: SubmissionId,
@@ -111,16 +123,15 @@ pub(super) fn unclaimed(
     if beside.same_answers {
         return Ok(Some(Unclaimed { data: first.data.clone(), copy: None, doubt: None }));
     }
-    let mut copies = Vec::new();
-    for (number, join) in rows(batch, beside.id)? {
-        if let Some(data) = join.differing.filter(|_| join.customer.is_unknown() && join.message_id.is_none()) {
-            copies.push((number, data));
-        }
-    }
-    let is_ambiguous = copies.len() > 1;
-    if let Some((number, data)) = copies.iter().find(|(_, data)| fit(data, &later.data)).cloned() {
+    let rows = rows(batch, beside.id)?;
+    // Before the first claim nothing told whether the first form or a copy was the claiming customer's.
+    let claimed = rows.iter().find(|(_, join)| join.claims()).map(|(number, _)| *number);
+    let copies = rows.iter().filter_map(|(number, join)| Some((*number, join.unclaimed()?)));
+    let copies: Vec<(u64, &str)> = copies.collect();
+    if let Some(&(number, data)) = copies.iter().find(|(_, data)| fit(data, &later.data)) {
+        let is_ambiguous = copies.len() > 1 || claimed.is_some_and(|claimed| number < claimed);
         let doubt = is_ambiguous.then_some(AMBIGUOUS);
-        return Ok(Some(Unclaimed { data, copy: Some((beside.id.get(), number)), doubt }));
+        return Ok(Some(Unclaimed { data: data.into(), copy: Some((beside.id.get(), number)), doubt }));
     }
     // A copy that equals the first form leaves no row. On a flow of several screens every copy has one: its last screen alone is
     // less than the first form, so without a row this customer was not asked for more than the first screen.
@@ -238,7 +249,7 @@ fn same_json(one: &str, other: &str) -> bool {
 }
 
 /// Whether the fields that both texts have are equal.
-fn fit(one: &str, other: &str) -> bool {
+pub(super) fn fit(one: &str, other: &str) -> bool {
     let object = |text| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).unwrap_or_default();
     let (one, other) = (object(one), object(other));
     one.iter().all(|(name, value)| other.get(name).is_none_or(|other| other == value))

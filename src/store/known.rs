@@ -101,6 +101,14 @@ impl Stored {
         !self.first.submission.channel.is_message() && self.joins.iter().all(|join| join.message_id.is_none())
     }
 
+    /// Whether the fields of a message contradict this form's, and are those of a copy that no customer has claimed.
+    fn contradicts(&self, form: &Form) -> bool {
+        let (first, data) = (&self.first.submission, &form.submission.data);
+        let mut copies = self.joins.iter().filter_map(Join::unclaimed);
+        let may_differ = form.message_key.is_some() && !first.channel.is_message() && first.customer.is_unknown();
+        may_differ && !joins::fit(&first.data, data) && copies.any(|copy| joins::fit(copy, data))
+    }
+
     /// Whether an arrival under the same key is of this form, as far as the customer tells.
     fn is_of(&self, form: &Form) -> Likeness {
         let customer = &form.submission.customer;
@@ -108,7 +116,7 @@ impl Stored {
             // Nothing tells them apart: each door brings a form once. A message beyond that may be another customer's.
             Likeness::Unknown if form.submission.channel.is_message() => {
                 let is_copy = !self.came_by(Channel::Webhook) || (customer.is_unknown() && form.message_key.is_none());
-                if is_copy { Likeness::Same } else { Likeness::Different }
+                if is_copy && !self.contradicts(form) { Likeness::Same } else { Likeness::Different }
             }
             Likeness::Unknown if customer.is_unknown() || self.is_unnamed() => Likeness::Same,
             Likeness::Unknown if self.came_by(form.submission.channel) => Likeness::Different,

@@ -87,6 +87,39 @@ fn the_reference_of_a_form_counts_once_its_token_is_crowded() {
 }
 
 #[test]
+fn answers_that_came_before_the_first_claim_are_in_doubt() {
+    let press = |bench: &Bench, plan: &str| bench.accept(unnamed("t", &format!(r#"{{"plan":"{plan}"}}"#)));
+    let early = Bench::new();
+    press(&early, "a");
+    press(&early, "b");
+    assert_eq!(early.accept(message("t", 2, "m", "{}")), copy_of(1), "nothing tells that these are customer 1's");
+    assert_eq!(new(&early.accept(message("t", 1, "m", "{}"))), 2);
+    let (answers, problems) = data(&early, 2);
+    assert_eq!(answers, json!({"plan": "b"}));
+    assert!(problems.iter().any(|problem| problem.contains("another customer's")), "{problems:?}");
+
+    let late = Bench::new();
+    press(&late, "a");
+    assert_eq!(late.accept(message("t", 1, "m", "{}")), copy_of(1));
+    press(&late, "b");
+    assert_eq!(new(&late.accept(message("t", 2, "m", "{}"))), 2);
+    assert_eq!(data(&late, 2), (json!({"plan": "b"}), Vec::new()));
+}
+
+#[test]
+fn a_message_does_not_claim_answers_that_contradict_its_fields_if_a_copy_fits_them() {
+    let bench = Bench::new();
+    for plan in ["a", "b"] {
+        bench.accept(unnamed("t", &format!(r#"{{"plan":"{plan}","size":1}}"#)));
+    }
+    assert_eq!(new(&bench.accept(message("t", 2, "m", r#"{"plan":"b"}"#))), 2);
+    assert_eq!(data(&bench, 2), (json!({"plan": "b", "size": 1}), Vec::new()));
+    assert_eq!(bench.accept(message("t", 1, "m", "{}")), copy_of(1));
+    assert_eq!(bench.accept(message("t", 2, "n", r#"{"plan":"b"}"#)), copy_of(2));
+    bench.check();
+}
+
+#[test]
 fn a_message_is_kept_where_the_lead_of_its_submission_is_damaged() {
     let bench = Bench::new();
     bench.add_agent("ann", None);
