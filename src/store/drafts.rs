@@ -147,11 +147,17 @@ pub(super) fn own(
     Ok(found.map(|draft| (key, draft)))
 }
 
-/// Takes away the draft under a key that several customers use, unless it names its own.
+/// Removes the draft under a key that several customers use, unless it names its own customer. Also removes one that can't be
+/// read.
 pub(super) fn remove_unnamed(batch: &mut Batch<'_, '_>, key: IdempotencyKey) -> Result<(), StoreError> {
-    match find(batch, key)? {
-        Some(draft) if draft.customer.is_unknown() => remove(batch, key.as_bytes()),
-        _ => Ok(()),
+    match find(batch, key) {
+        Ok(Some(draft)) if draft.customer.is_unknown() => remove(batch, key.as_bytes()),
+        // Without this, one damaged draft would refuse the forms of all customers of the token.
+        Err(error) if error.is_of_one_change() => {
+            tracing::error!(%error, "a damaged draft under a token of several customers is removed");
+            remove(batch, key.as_bytes())
+        }
+        found => found.map(|_| ()),
     }
 }
 

@@ -209,10 +209,12 @@ pub(super) fn echo(
     keys: &[IdempotencyKey],
     customer: &Customer,
 ) -> Result<Option<SubmissionId>, StoreError> {
+    let mut skipped = Skipped::default();
     for key in keys {
         for key in key.of_customer_names(customer).chain([*key]) {
             let Some(id) = under(batch, span, key)? else { continue };
-            if Stored::read(batch, id)?
+            let stored = skipped.unless_damaged(id, Stored::read(batch, id))?.flatten();
+            if stored
                 .is_some_and(|stored| stored.waits_for_message() && stored.compare(customer) != Likeness::Different)
             {
                 return Ok(Some(id));
@@ -229,6 +231,7 @@ pub(super) fn key_of(
     keys: &[IdempotencyKey],
     customer: &Customer,
 ) -> Result<Option<IdempotencyKey>, StoreError> {
+    let mut skipped = Skipped::default();
     for key in keys {
         for own in key.of_customer_names(customer) {
             if under(batch, span, own)?.is_some() {
@@ -239,7 +242,8 @@ pub(super) fn key_of(
         let is_theirs = if customer.is_unknown() {
             !is_shared(batch, *key)?
         } else {
-            Stored::read(batch, id)?.is_none_or(|stored| stored.compare(customer) != Likeness::Different)
+            let Some(stored) = skipped.unless_damaged(id, Stored::read(batch, id))? else { continue };
+            stored.is_none_or(|stored| stored.compare(customer) != Likeness::Different)
         };
         if is_theirs {
             return Ok(Some(*key));
@@ -251,6 +255,27 @@ pub(super) fn key_of(
 /// Whether several customers have submitted a form under `key`.
 pub(super) fn is_shared(batch: &Batch<'_, '_>, key: IdempotencyKey) -> Result<bool, StoreError> {
     Ok(hit(batch, Span::Message, key.of_many())?.is_some())
+}
+
+/// Submissions that a look-up skips because their rows can't be read. Without this, the damaged submission of one flow would
+/// refuse the forms of the others.
+#[derive(Default)]
+struct Skipped(Vec<SubmissionId>);
+
+impl Skipped {
+    /// Returns `None` if a row of the submission `id` is damaged. Logs each submission once.
+    fn unless_damaged<T>(&mut self, id: SubmissionId, read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+        match read {
+            Err(error) if error.is_of_one_change() => {
+                if !self.0.contains(&id) {
+                    self.0.push(id);
+                    tracing::error!(%error, submission.id = id.get(), "the look-up of a form skips a damaged submission");
+                }
+                Ok(None)
+            }
+            read => read.map(Some),
+        }
+    }
 }
 
 /// The submission under a key of one customer that still waits for its message, where `form` is a message.

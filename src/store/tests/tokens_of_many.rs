@@ -4,10 +4,10 @@ use redb::Database;
 use serde_json::json;
 
 use crate::domain::draft::Draft;
-use crate::domain::ids::{Customer, FlowToken, JobId, SubmissionId};
+use crate::domain::ids::{Customer, FlowName, FlowToken, JobId, SubmissionId};
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::Millis;
-use crate::store::tables::LEADS;
+use crate::store::tables::{DRAFTS, LEADS, SUBMISSIONS};
 use crate::store::{Accepted, DraftKept, FindKey, Finish, KeepDraft};
 
 use super::customers::{DAY, copy_of, customer, data, message, new, unnamed};
@@ -31,6 +31,13 @@ fn wait(bench: &Bench, time: Millis, submissions: Millis) {
 
 fn find(bench: &Bench, keys: Vec<IdempotencyKey>, customer: Customer, for_good: bool) -> Option<IdempotencyKey> {
     bench.store.ask(FindKey { keys, customer, for_good }).unwrap()
+}
+
+/// Closes the store, damages the submission `id`, and opens the store again.
+fn with_damaged_submission(bench: Bench, id: u64) -> Bench {
+    bench.store.close().unwrap();
+    damage(&Database::open(bench.path()).unwrap(), SUBMISSIONS, id);
+    bench.reopen()
 }
 
 #[test]
@@ -117,6 +124,42 @@ fn a_message_does_not_claim_answers_that_contradict_its_fields_if_a_copy_fits_th
     assert_eq!(bench.accept(message("t", 1, "m", "{}")), copy_of(1));
     assert_eq!(bench.accept(message("t", 2, "n", r#"{"plan":"b"}"#)), copy_of(2));
     bench.check();
+}
+
+#[test]
+fn a_damaged_draft_refuses_no_customer_of_its_token() {
+    let bench = Bench::new();
+    new(&bench.accept(message("t", 1, "a", "{}")));
+    let key = form("t", "{}").form_key.unwrap();
+    bench.store.close().unwrap();
+    {
+        let database = Database::open(bench.path()).unwrap();
+        let txn = database.begin_write().unwrap();
+        txn.open_table(DRAFTS).unwrap().insert(key.as_bytes(), b"damaged".as_slice()).unwrap();
+        txn.commit().unwrap();
+    }
+    let bench = bench.reopen();
+    let mut second = message("t", 2, "a", "{}");
+    second.draft_key = Some(key);
+    assert_eq!(new(&bench.accept(second)), 2);
+    assert_eq!(bench.store.read().unwrap().draft(key).unwrap(), None, "the row is removed");
+    bench.check();
+}
+
+#[test]
+fn a_damaged_submission_of_one_flow_refuses_no_form_of_another() {
+    let bench = Bench::new();
+    new(&bench.accept(form("t", "{}")));
+    let bench = with_damaged_submission(bench, 1);
+    let damaged = form("t", "{}").form_key.unwrap();
+    let other = FlowName::new("feedback").unwrap();
+    let mut own = message("t", 2, "a", "{}");
+    own.elsewhere.push(damaged);
+    own.form_key = Some(IdempotencyKey::of_token(&other, &FlowToken::new("t").unwrap()));
+    own.submission.flow = other;
+    assert_eq!(new(&bench.accept(own.clone())), 2);
+    let found = find(&bench, vec![damaged, own.form_key.unwrap()], customer(2), false);
+    assert_eq!(found, own.form_key, "the damaged one is skipped");
 }
 
 #[test]
