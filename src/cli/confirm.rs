@@ -64,7 +64,9 @@ impl Consent {
             if self.strict {
                 return Err(Refused::NoTerminal(warning));
             }
-            return Ok(writeln!(out, "{warning}")?);
+            // A script whose standard error nobody reads goes on.
+            let _ = writeln!(out, "{warning}");
+            return Ok(());
         }
         for sample in preview.get("samples").and_then(Value::as_array).into_iter().flatten() {
             let fields = ["id", "died_at", "destination", "event", "reason"].map(|field| sample.get(field));
@@ -84,6 +86,7 @@ impl Consent {
 mod tests {
     use serde_json::json;
 
+    use super::super::output::tests::Leaves;
     use super::*;
     use crate::admin::{Filter, Selection};
 
@@ -120,5 +123,14 @@ mod tests {
         let refused = format!("{warning}: look first with --dry-run, then say --yes");
         assert_eq!(obtained(true, 12, None), (Err(refused), String::new()));
         assert_eq!(obtained(false, 12, None), (Ok(()), format!("{warning}\n")));
+    }
+
+    #[test]
+    fn where_nobody_reads_a_script_goes_on_and_a_person_has_agreed_to_nothing() {
+        let preview = json!({"would_change": 12});
+        let unread =
+            |is_terminal| consent(false).obtain_from(&preview, is_terminal, &mut "y\n".as_bytes(), &mut Leaves(0));
+        assert!(unread(false).is_ok());
+        assert!(matches!(unread(true), Err(Refused::Io(_))));
     }
 }

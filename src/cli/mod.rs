@@ -22,6 +22,7 @@ pub mod flow_keys;
 mod gateways;
 mod graph;
 pub mod nouns;
+mod output;
 mod phone;
 pub mod reach;
 mod recipients;
@@ -35,7 +36,6 @@ pub mod try_it;
 pub mod upstreams;
 pub mod which_flow;
 
-use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -55,6 +55,7 @@ use graph::GraphError;
 use nouns::flows::{CheckError, Does};
 use nouns::keys::{AtMetaError, KeysError};
 use nouns::{Asked, reload, status};
+use output::Output;
 use phone::WalkError;
 use sender::SendError;
 use serve::{Obstacles, ServeArgs, ServeError};
@@ -233,8 +234,7 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match execute(cli) {
         Ok(()) => ExitCode::SUCCESS,
-        // Nobody reads on (`| head`): that is no failure, wherever the command noticed it.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "error: {error}");
             ExitCode::from(error.exit_code())
@@ -242,15 +242,10 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn is_broken_pipe(error: &CliError) -> bool {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+/// Whether the command succeeded and only its reader has left (`| head`). A pipe that a command needs for its work, as for a
+/// question, is another matter.
+fn is_closed_pipe(error: &CliError) -> bool {
+    matches!(error, CliError::Print(error) if error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn execute(cli: Cli) -> Result<(), CliError> {
@@ -259,7 +254,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
     let now = SystemClock::new().now();
     let asked = match command {
         Command::Serve(args) => return Ok(serve::run(load, &args)?),
-        Command::Try(args) => return Ok(try_it::run(&load()?, &args, json, &mut io::stdout())?),
+        Command::Try(args) => return printing(|out| Ok(try_it::run(&load()?, &args, json, out)?)),
         Command::Demo(args) => return if demo::run(args)? { Ok(()) } else { Err(CliError::NotWeathered) },
         Command::Status => return print_status(config.as_deref(), json),
         Command::Reload => return print_reload(config.as_deref(), json),
@@ -272,7 +267,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
             clap_complete::generate(shell, &mut Cli::command(), "flowgate", &mut script);
             return Ok(io::stdout().write_all(&script)?);
         }
-        Command::Keys(noun) => return Ok(noun.run(load, json, &mut io::stdout())?),
+        Command::Keys(noun) => return printing(|out| Ok(noun.run(load, json, out)?)),
         Command::Submissions(noun) => noun.asked(now),
         Command::Drafts(noun) => noun.asked(now),
         Command::Jobs(noun) => noun.asked(now),
@@ -296,10 +291,17 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Gateways(noun) => noun.asked(),
         Command::Flows(noun) => match noun.does(now) {
             Does::Asks(asked) => asked,
-            Does::Checks(check) => return Ok(check.run(load, json, &mut io::stdout())?),
+            Does::Checks(check) => return printing(|out| Ok(check.run(load, json, out)?)),
         },
     };
     print(config.as_deref(), asked, json)
+}
+
+/// Runs a command that prints while it works. The result of the command comes before an error of its output.
+fn printing(run: impl FnOnce(&mut Output<io::Stdout>) -> Result<(), CliError>) -> Result<(), CliError> {
+    let mut out = Output::new(io::stdout());
+    run(&mut out)?;
+    Ok(out.finish()?)
 }
 
 /// Asks, and hands on each row as it comes. A running server is asked even where the config is wrong.
@@ -328,10 +330,9 @@ fn print(named: Option<&Path>, Asked { question, look }: Asked, json: bool) -> R
     let mut printer = Printer::new(look, json);
     let answered = ask(named, &question, &mut |row| printer.take(row));
     // What came before an error is printed as well; that nothing came before it says nothing.
-    if answered.is_ok() || printer.has_rows() {
-        printer.finish()?;
-    }
-    answered
+    let written = if answered.is_ok() || printer.has_rows() { printer.finish() } else { Ok(()) };
+    answered?;
+    Ok(written?)
 }
 
 fn print_status(named: Option<&Path>, json: bool) -> Result<(), CliError> {
@@ -409,12 +410,18 @@ mod tests {
     }
 
     #[test]
-    fn only_a_reader_who_left_is_no_failure() {
-        let of = |kind: io::ErrorKind| is_broken_pipe(&CliError::Try(TryError::Walk(WalkError::Io(kind.into()))));
-        assert!(of(io::ErrorKind::BrokenPipe) && !of(io::ErrorKind::StorageFull));
-        let keys = KeysError::AtMeta(AtMetaError::Io(io::ErrorKind::BrokenPipe.into()));
-        assert!(is_broken_pipe(&CliError::Keys(keys)));
-        assert!(!is_broken_pipe(&CliError::NotWeathered));
+    fn a_closed_pipe_is_no_failure_only_where_the_answer_was_to_be_printed() {
+        let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(is_closed_pipe(&CliError::Print(closed())));
+        for error in [
+            CliError::Print(io::ErrorKind::StorageFull.into()),
+            CliError::Unconfirmed(Refused::Io(closed())),
+            CliError::Try(TryError::Walk(WalkError::Io(closed()))),
+            CliError::Keys(KeysError::AtMeta(AtMetaError::Io(closed()))),
+            CliError::NotWeathered,
+        ] {
+            assert!(!is_closed_pipe(&error) && error.exit_code() == 1, "{error}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
 use serde_json::Value;
 
+use super::output::Output;
+
 /// A column: its head, and the field of a row that it shows.
 pub type Column = (&'static str, &'static str);
 
@@ -32,12 +34,11 @@ pub enum Look {
 
 /// Takes the rows of an answer and prints them.
 pub struct Printer<W: Write> {
-    out: W,
+    out: Output<W>,
     look: Look,
     json: bool,
     colour: bool,
     rows: Vec<Value>,
-    failed: io::Result<()>,
 }
 
 impl Printer<io::Stdout> {
@@ -51,17 +52,19 @@ impl Printer<io::Stdout> {
 
 impl<W: Write> Printer<W> {
     fn to(out: W, look: Look, json: bool, colour: bool) -> Self {
-        Self { out, look, json, colour, rows: Vec::new(), failed: Ok(()) }
+        Self { out: Output::new(out), look, json, colour, rows: Vec::new() }
     }
 
-    /// Takes one row; false where nobody reads any more. JSON goes out at once, a table only when it is whole.
+    /// Takes one row. Returns false if nobody reads the rest of a list. An error may follow the row of one thing, so that one
+    /// is always taken to its end. JSON goes out at once, a table only when it is whole.
     pub fn take(&mut self, row: Value) -> bool {
         if self.json {
-            self.failed = writeln!(self.out, "{row}");
+            // `Output` keeps the error for `finish`.
+            let _ = writeln!(self.out, "{row}");
         } else {
             self.rows.push(row);
         }
-        self.failed.is_ok()
+        self.out.is_open() || matches!(self.look, Look::Whole)
     }
 
     /// Whether rows wait to be printed.
@@ -72,17 +75,12 @@ impl<W: Write> Printer<W> {
     /// Prints what is left to print.
     ///
     /// # Errors
-    /// Where the output can't be written to. That its reader has left (`| head`) is none.
+    /// The first error of the output.
     pub fn finish(mut self) -> io::Result<()> {
-        let printed = match std::mem::replace(&mut self.failed, Ok(())) {
-            Ok(()) if self.json => self.out.flush(),
-            Ok(()) => self.print_rows(),
-            Err(error) => Err(error),
-        };
-        match printed {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other,
+        if !self.json {
+            self.print_rows()?;
         }
+        self.out.finish()
     }
 
     fn print_rows(&mut self) -> io::Result<()> {
@@ -179,6 +177,7 @@ fn whole(out: &mut impl Write, row: &Value) -> io::Result<()> {
 mod tests {
     use serde_json::json;
 
+    use super::super::output::tests::Leaves;
     use super::*;
 
     const JOBS: Look =
@@ -248,18 +247,13 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_left_is_no_failure() {
-        struct Gone;
-        impl Write for Gone {
-            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::BrokenPipe.into())
+    fn a_list_ends_when_its_reader_leaves_and_one_thing_is_taken_to_its_end() {
+        for (look, more) in [(JOBS, false), (Look::Whole, true)] {
+            let mut printer = Printer::to(Leaves(0), look, true, false);
+            for _ in 0..2 {
+                assert_eq!(printer.take(json!({})), more, "{look:?}");
             }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
+            assert_eq!(printer.finish().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         }
-        let mut printer = Printer::to(Gone, JOBS, true, false);
-        assert!(!printer.take(json!({})), "says that nobody reads");
-        assert!(printer.finish().is_ok());
     }
 }

@@ -1,11 +1,9 @@
 //! What scripts lean on: the fields of `--json`, the exit codes, and errors that say what to do.
 
-use std::process::Stdio;
-
 use serde_json::Value;
 
 use crate::support::form::Form;
-use crate::support::{BOOKING_FLOW, PLAIN_FLOW, Server, flowgate, in_days, run};
+use crate::support::{BOOKING_FLOW, PLAIN_FLOW, Server, in_days, run};
 
 /// A server with one of everything.
 fn furnished() -> Server {
@@ -153,14 +151,6 @@ fn a_flow_without_signatures_is_loudly_told_and_stays_on_loopback() {
     assert!(said.err.contains("--allow-unsigned"), "{}", said.err);
 }
 
-/// The exit code of a command whose reader has left before it says anything, and what it says on standard error.
-fn unread(server: &Server, args: &[&str]) -> (Option<i32>, String) {
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
-    let output = flowgate(server.folder()).args(args).stdout(writer).stderr(Stdio::piped()).output().unwrap();
-    (output.status.code(), String::from_utf8(output.stderr).unwrap())
-}
-
 #[test]
 fn a_reader_that_has_left_is_no_failure() {
     let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/key_private.pem");
@@ -183,10 +173,29 @@ fn a_reader_that_has_left_is_no_failure() {
         "try --flow home",
     ] {
         let args: Vec<&str> = command.split(' ').collect();
-        assert_eq!(unread(&server, &args), (Some(0), String::new()), "{command}");
+        assert_eq!(server.unread(&args), (Some(0), String::new()), "{command}");
     }
-    let (code, said) = unread(&server, &["jobs", "show", "999999"]);
+    assert_eq!(server.submissions().len(), 2, "`try` has sent its forms");
+    let (code, said) = server.unread(&["jobs", "show", "999999"]);
     assert_eq!(code, Some(3), "any other failure is one: {said}");
+}
+
+#[test]
+fn a_verdict_does_not_depend_on_a_reader() {
+    let gone = "[destinations.gone]\nurl = \"http://127.0.0.1:1/\"\nallow_private = true\n";
+    let server = Server::start(&format!("{PLAIN_FLOW}{gone}"));
+    std::fs::write(server.folder().join("flow.json"), "{}").unwrap();
+    for (command, why) in [
+        ("flows check flow.json --flow form", "does not fit flow form"),
+        ("flows check flow.json --flow form --json", "does not fit flow form"),
+        ("destinations test gone", "gone did not take it"),
+        ("destinations test gone --json", "gone did not take it"),
+    ] {
+        let args: Vec<&str> = command.split(' ').collect();
+        assert_eq!(server.cli(&args).code, 1, "{command}");
+        let (code, said) = server.unread(&args);
+        assert!(code == Some(1) && said.contains(why), "{command}: {code:?} {said}");
+    }
 }
 
 #[test]

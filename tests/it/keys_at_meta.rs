@@ -229,6 +229,22 @@ fn what_meta_refuses_is_told_with_what_to_do_and_never_with_the_token() {
 }
 
 #[test]
+fn a_reader_that_leaves_stops_no_upload_and_hides_no_verdict() {
+    let graph = Graph::answering(|asked| {
+        if asked.line.starts_with("POST") { uploaded(asked) } else { json(200, &json!({"data": []})) }
+    });
+    let server = folder(&graph, &flow("home", "\"file:key.pem\"", r#"phone_number_ids = ["1065", "2077"]"#));
+    for more in [&[][..], &["--json"]] {
+        let unread = |verb| server.unread(&[&["keys", verb], more].concat());
+        assert_eq!(unread("upload"), (Some(0), String::new()));
+        assert_eq!(numbers(&graph.asked()), ["1065", "2077"]);
+        let (code, said) = unread("check");
+        assert!(code == Some(1) && said.contains("for 2 of the phone numbers"), "{code:?} {said}");
+        assert_eq!(numbers(&graph.asked()), ["1065", "2077"]);
+    }
+}
+
+#[test]
 fn without_a_token_nothing_is_asked_and_it_is_said_which_is_missing() {
     let graph = Graph::answering(uploaded);
     let flows = flow("home", "\"file:key.pem\"", r#"phone_number_ids = ["1065"]"#);

@@ -274,6 +274,14 @@ impl Server {
         run(self.folder(), args)
     }
 
+    /// Runs a command whose reader has left before it says anything; gives its exit code and its standard error.
+    pub fn unread(&self, args: &[&str]) -> (Option<i32>, String) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = flowgate(self.folder()).args(args).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    }
+
     /// Runs a command that must succeed, with `--json`, and gives what it printed, one value a line.
     pub fn rows(&self, args: &[&str]) -> Vec<Value> {
         let said = self.cli(&[args, &["--json"]].concat());
