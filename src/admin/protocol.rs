@@ -359,22 +359,28 @@ impl AdminError {
     }
 }
 
-impl From<StoreError> for AdminError {
-    fn from(error: StoreError) -> Self {
-        let code = match &error {
-            StoreError::InUse(_) => ErrorCode::Busy,
+impl From<&StoreError> for ErrorCode {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::InUse(_) => Self::Busy,
             StoreError::Missing(_)
             | StoreError::NotOpen
             | StoreError::File { .. }
             | StoreError::Foreign { .. }
-            | StoreError::UnknownFormat { .. } => ErrorCode::Unreachable,
-            StoreError::SecretMissing(_) => ErrorCode::Invalid,
-            StoreError::Damaged(_) => ErrorCode::Damaged,
-            StoreError::Untrusted(_) => ErrorCode::Untrusted,
+            | StoreError::UnknownFormat { .. } => Self::Unreachable,
+            StoreError::SecretMissing(_) => Self::Invalid,
+            StoreError::Damaged(_) => Self::Damaged,
+            StoreError::Untrusted(_) => Self::Untrusted,
+            // The rest of the file is well.
             StoreError::Row { .. } | StoreError::NoSpace | StoreError::NoRoom { .. } | StoreError::Engine(_) => {
-                ErrorCode::Failed
+                Self::Failed
             }
-        };
-        Self { code, message: error.to_string() }
+        }
+    }
+}
+
+impl From<StoreError> for AdminError {
+    fn from(error: StoreError) -> Self {
+        Self { code: ErrorCode::from(&error), message: error.to_string() }
     }
 }

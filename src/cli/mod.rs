@@ -48,7 +48,6 @@ use serde_json::Value;
 use crate::admin::{AdminError, ErrorCode, Question, ReloadView, StatusView};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
-use crate::store::StoreError;
 use confirm::{Consent, Refused};
 use demo::{DemoArgs, DemoError};
 use graph::GraphError;
@@ -209,15 +208,11 @@ fn of_keys_at_meta(error: &AtMetaError) -> u8 {
     }
 }
 
-const fn of_serve(error: &ServeError) -> u8 {
+fn of_serve(error: &ServeError) -> u8 {
     match error {
-        ServeError::Store(StoreError::Untrusted(_)) => 5,
-        ServeError::Store(StoreError::Damaged(_) | StoreError::Row { .. }) => 6,
-        ServeError::InUse(_)
-        | ServeError::Store(StoreError::File { .. } | StoreError::Foreign { .. } | StoreError::UnknownFormat { .. }) => {
-            4
-        }
-        ServeError::Config(_) | ServeError::Unfit(_) | ServeError::Store(StoreError::SecretMissing(_)) => 2,
+        ServeError::Store(error) => of_admin(ErrorCode::from(error)),
+        ServeError::InUse(_) => of_admin(ErrorCode::Busy),
+        ServeError::Config(_) | ServeError::Unfit(_) => 2,
         _ => 1,
     }
 }
@@ -421,6 +416,26 @@ mod tests {
             CliError::NotWeathered,
         ] {
             assert!(!is_closed_pipe(&error) && error.exit_code() == 1, "{error}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_data_file_has_one_exit_code_for_the_server_and_for_commands() {
+        use crate::store::{RowProblem, StoreError};
+        let file = || PathBuf::from("flowgate.redb");
+        let row = StoreError::Row { table: "jobs", key: "1".to_owned(), problem: RowProblem::Cut };
+        for (error, code) in [
+            (StoreError::Damaged(String::new()), 6),
+            (StoreError::Untrusted(String::new()), 5),
+            (StoreError::InUse(file()), 4),
+            (StoreError::Foreign { path: file(), what: String::new() }, 4),
+            (StoreError::NotOpen, 4),
+            (StoreError::SecretMissing(file()), 2),
+            (StoreError::NoSpace, 1),
+            (row, 1),
+        ] {
+            assert_eq!(CliError::Serve(error.clone().into()).exit_code(), code, "{error}");
+            assert_eq!(CliError::Admin(error.clone().into()).exit_code(), code, "{error}");
         }
     }
 
