@@ -19,7 +19,7 @@ use super::keys::Keys;
 use super::options::StoreOptions;
 use super::tables::{AGENTS, ANSWERS, MESSAGE_LOG, TOKEN_LOG, Tables};
 use super::tallies::Changes;
-use super::{StoreError, answers, codec};
+use super::{StoreError, answers, codec, format};
 
 /// A change of the file, decided and written by the writer thread.
 pub trait Transaction: Send + 'static {
@@ -213,7 +213,7 @@ impl Batch<'_, '_> {
         }
         std::mem::take(&mut self.tallies).write(self.tables)?;
         let row = codec::encode(&self.memory.counters)?;
-        self.tables.meta.insert("counters", row.as_slice())?;
+        self.tables.meta.insert(format::COUNTERS, row.as_slice())?;
         Ok(())
     }
 }

@@ -40,10 +40,10 @@ use super::joins::Join;
 use super::keys::{KeyRow, OldKey};
 use super::tables::{
     AGENTS, ANSWERED, ANSWERED_LOG, ANSWERS, ATTEMPTS, BOOKINGS, COMPLAINTS, CUSTOMERS, DEAD, DRAFTS, DUE, ENDS,
-    GATEWAY_HISTORY, GATEWAYS, GATEWAYS_HEARD, HEALTH_EVENTS, JOBS, JOINS, LEADS, LEAVING, MESSAGE_LOG, NUMBERS,
+    GATEWAY_HISTORY, GATEWAYS, GATEWAYS_HEARD, HEALTH_EVENTS, JOBS, JOINS, LEADS, LEAVING, MESSAGE_LOG, META, NUMBERS,
     OLD_KEYS, OPEN_LEADS, RENAMED, REVIVED, Rows, SUBMISSIONS, TOKEN_LOG, UNWELL, WAITING_LEADS,
 };
-use super::{Store, StoreError};
+use super::{Store, StoreError, format};
 
 /// Findings told at the most; more are counted.
 const TOLD: usize = 1000;
@@ -72,7 +72,7 @@ pub struct Report {
     pub found: u64,
     /// The most rows that were looked at in one snapshot.
     pub longest: usize,
-    /// Why a table could not be walked to its end.
+    /// Damage that keeps the file from being served: a table that could not be walked to its end, or the counters.
     pub damage: Option<StoreError>,
 }
 
@@ -139,6 +139,7 @@ impl Slice<'_> {
 /// [`StoreError`] where the file is not open. Rows and pages that can't be read are findings, not errors.
 pub fn check(store: &Store) -> Result<Report, StoreError> {
     let mut report = Report::default();
+    counters(store, &mut report)?;
     submissions(store, &mut report)?;
     jobs(store, &mut report)?;
     outbox::outbox(store, &mut report)?;
@@ -220,6 +221,24 @@ fn read_all<K: Key + 'static, R: Row>(
         slice.readable::<R>(key.value(), bytes.value());
         Ok(())
     })
+}
+
+/// Reads the counters, without which no file is served. The other tables can be looked at without them.
+fn counters(store: &Store, report: &mut Report) -> Result<(), StoreError> {
+    let mut row = None;
+    walk(store, report, META, |_, key, bytes| {
+        if key.value() == format::COUNTERS {
+            row = Some(bytes.value().to_vec());
+        }
+        Ok(())
+    })?;
+    if let Err(error) = format::counters(store.path(), row.as_deref())
+        && report.damage.is_none()
+    {
+        report.expect(false, "every row can be read", || error.to_string());
+        report.damage = Some(error);
+    }
+    Ok(())
 }
 
 fn submissions(store: &Store, report: &mut Report) -> Result<(), StoreError> {

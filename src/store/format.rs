@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::{
-    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend, StorageError, TableError,
+    AccessGuard, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend, StorageError,
+    TableError,
 };
 
 use crate::domain::time::Timestamp;
@@ -31,6 +32,8 @@ const FORMAT: u32 = 1;
 /// Bytes of a file from which on it is told how far its verification has come: about a quarter of a second.
 const TOLD_FROM: u64 = 256 << 20;
 const MARKER: &[u8] = b"flowgate data file";
+/// The row that every commit rewrites.
+pub(super) const COUNTERS: &str = "counters";
 /// The row of a file whose server knew the app's own secret.
 const APP_SECRET: &str = "app_secret";
 
@@ -99,8 +102,31 @@ fn open_existing(options: &StoreOptions, verify: bool, progress: &Progress) -> R
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(|error| failed("open", path, &error))?;
     let disk = (options.medium)(file).map_err(|error| failed("open", path, &error))?;
     let (database, faults) = open_database(options, path, disk, verify, Some(progress))?;
-    let counters = recognise(options, &database)?;
+    recognise(options, &database)?;
+    let counters = read_counters(path, &database)?;
     Ok(Opened { database, faults, counters })
+}
+
+fn read_counters(path: &Path, database: &Database) -> Result<Counters, StoreError> {
+    let txn = database.begin_read()?;
+    let meta = txn.open_table(META)?;
+    let row = meta.get(COUNTERS)?;
+    counters(path, row.as_ref().map(AccessGuard::value))
+}
+
+/// Decodes the row of the counters in the file at `path`.
+///
+/// # Errors
+/// [`StoreError::Damaged`] if the row is missing or can't be read: without it, the store could give a number twice, and no
+/// other row says which numbers were given.
+pub(super) fn counters(path: &Path, row: Option<&[u8]>) -> Result<Counters, StoreError> {
+    let problem = match row.map(|row| codec::decode(COUNTERS, row)) {
+        Some(Ok(counters)) => return Ok(counters),
+        Some(Err(StoreError::Row { problem, .. })) => problem,
+        Some(Err(error)) => return Err(error),
+        None => RowProblem::Missing,
+    };
+    Err(damaged(path, &format!("row {COUNTERS} of table meta {problem}")))
 }
 
 fn open_database(
@@ -146,8 +172,8 @@ fn open_error(path: &Path, error: DatabaseError, faults: &Faults) -> StoreError 
     }
 }
 
-/// Reads the marker, the format and the counters, and refuses a file that `options` don't fit.
-fn recognise(options: &StoreOptions, database: &Database) -> Result<Counters, StoreError> {
+/// Reads the marker and the format, and refuses a file that `options` don't fit.
+fn recognise(options: &StoreOptions, database: &Database) -> Result<(), StoreError> {
     let path = &options.path;
     let txn = database.begin_read()?;
     let meta = match txn.open_table(META) {
@@ -168,10 +194,7 @@ fn recognise(options: &StoreOptions, database: &Database) -> Result<Counters, St
     if options.refuses_known_secret && meta.get(APP_SECRET)?.is_some() {
         return Err(StoreError::SecretMissing(path.clone()));
     }
-    match meta.get("counters")? {
-        Some(row) => codec::decode("counters", row.value()),
-        None => Err(StoreError::row::<Counters>("counters", RowProblem::Missing)),
-    }
+    Ok(())
 }
 
 /// Makes the file: whole under its name, or not there at all.
@@ -208,7 +231,7 @@ fn fill(database: &Database, now: Timestamp) -> Result<(), StoreError> {
         let mut tables = Tables::open(&txn)?;
         tables.meta.insert("marker", MARKER)?;
         tables.meta.insert("format", FORMAT.to_le_bytes().as_slice())?;
-        tables.meta.insert("counters", codec::encode(&Counters::new(now))?.as_slice())?;
+        tables.meta.insert(COUNTERS, codec::encode(&Counters::new(now))?.as_slice())?;
     }
     Ok(txn.commit()?)
 }

@@ -1,6 +1,7 @@
 //! The handle that everybody else holds: hand over a change, take a snapshot, close.
 
 use std::cell::Cell;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -204,6 +205,11 @@ impl Store {
     pub fn look<T>(&self, look: impl FnOnce(Snapshot) -> Result<T, StoreError>) -> Result<T, StoreError> {
         // A panic of redb ends in the snapshot; whoever reads goes on after one of its own.
         guarded(|| look(self.read()?)).unwrap_or_else(|panic| Err(StoreError::Engine(panic)))
+    }
+
+    /// The path of the file.
+    pub(super) fn path(&self) -> &Path {
+        &self.options.path
     }
 
     /// Whether the file is only read: see [`StoreOptions::read_only`].

@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use redb::{Database, TableDefinition};
+
 use crate::support::Server;
 use crate::support::form::Form;
 
@@ -51,6 +53,45 @@ fn a_server_starts_without_an_agent_who_cannot_be_read_and_says_so() {
     let beside = server.cli(&["check"]);
     assert_eq!(beside.code, 1, "{}{}", beside.out, beside.err);
     assert!(beside.out.contains("row 1 of table agents has a wrong checksum"), "{}", beside.out);
+}
+
+/// Spoils the counters of a stopped server's file, or removes them, and spoils the row of its first agent.
+fn damage_counters(server: &Server, remove: bool) {
+    let file = Database::create(server.folder().join("flowgate.redb")).unwrap();
+    let transaction = file.begin_write().unwrap();
+    {
+        let spoilt = &b"?"[..];
+        let mut meta = transaction.open_table(TableDefinition::<&str, &[u8]>::new("meta")).unwrap();
+        if remove {
+            meta.remove("counters").unwrap()
+        } else {
+            meta.insert("counters", spoilt).unwrap()
+        };
+        let mut agents = transaction.open_table(TableDefinition::<u64, &[u8]>::new("agents")).unwrap();
+        agents.insert(1, spoilt).unwrap();
+    }
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn a_file_without_its_counters_is_damaged_for_every_command_and_check_looks_at_its_other_rows() {
+    let mut server = Server::start(VISIT);
+    server.add_agent("Zoltana", &[]);
+    server.stop();
+    for (remove, problem) in [(false, "is cut off"), (true, "is missing")] {
+        damage_counters(&server, remove);
+        for args in [&["serve"][..], &["status"], &["submissions"], &["compact"], &["check"]] {
+            let said = server.cli(args);
+            assert_eq!(said.code, 6, "{args:?}: {said:?}");
+            let damage = format!("row counters of table meta {problem})");
+            assert!(said.err.contains(&damage) && said.err.contains("put a backup in its place"), "{said:?}");
+            assert!(!said.err.contains("lists all such rows"), "{said:?}");
+        }
+        let found = server.cli(&["check"]).out;
+        for part in ["row counters of table meta", "row 1 of table agents is cut off", "rows looked at"] {
+            assert!(found.contains(part), "{found}");
+        }
+    }
 }
 
 #[test]
