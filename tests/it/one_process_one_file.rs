@@ -137,6 +137,24 @@ fn a_damaged_file_is_a_clear_error_with_its_own_exit_code() {
 }
 
 #[test]
+fn a_start_on_an_address_that_is_taken_ends_before_it_opens_the_file() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    for key in ["listen", "admin_listen"] {
+        let server = Server::stopped(PLAIN_FLOW);
+        let file = server.folder().join("config.toml");
+        let config = fs::read_to_string(&file).unwrap();
+        let changed = config.replace(&format!("\n{key} = \"127.0.0.1:0\""), &format!("\n{key} = \"{address}\""));
+        assert_ne!(changed, config);
+        fs::write(file, changed).unwrap();
+        let said = server.cli(&["serve"]);
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.err.contains(&format!("can't listen on {address}")), "{said:?}");
+        assert!(!server.folder().join("flowgate.redb").exists(), "{key}: it need not have been opened");
+    }
+}
+
+#[test]
 fn a_file_that_is_something_else_is_not_touched() {
     let server = Server::stopped(PLAIN_FLOW);
     let path = server.folder().join("flowgate.redb");

@@ -46,7 +46,7 @@ use crate::work::{Rules, Work, WorkError};
 use figures::Figures;
 use greeting::Greeting;
 pub use greeting::addresses_in;
-use handed::{Handed, Unsorted};
+use handed::Unsorted;
 use outside::Outside;
 use parts::{Before, Parts};
 pub use parts::{Obstacle, Obstacles, obstacles};
@@ -153,6 +153,9 @@ pub fn run(load: impl FnOnce() -> Result<Config, ConfigError>, args: &ServeArgs)
     let secrets = |config: &Config| AppSecrets::get_or_make(config, &entropy);
     let parts = Parts::read(config, &[listen], args, &clock, &Before::default(), secrets)?;
     let (connections, lasting) = parts::connections(&parts.config);
+    // Before the store: a start on an address that is taken ends at once, however long the file takes to open.
+    let server = reserve(sockets.http, parts.config.listen)?;
+    let admin = reserve(sockets.admin, parts.config.admin_listen)?;
     // The last lines are written when it is dropped.
     let _log = Log::start().map_err(ServeError::System)?;
     // Before anything counts: what is registered without it counts for nobody.
@@ -162,8 +165,8 @@ pub fn run(load: impl FnOnce() -> Result<Config, ConfigError>, args: &ServeArgs)
     options.refuses_known_secret = parts.has_development_secret() && !args.development;
     let routes = options.routes.clone();
     let store = Store::start(options, Arc::clone(&clock))?;
-    let setup =
-        Setup { args, sockets, routes, parts, connections, overridden, lasting, clock, entropy: Arc::new(entropy) };
+    let entropy = Arc::new(entropy);
+    let setup = Setup { args, server, admin, parts, routes, connections, overridden, lasting, clock, entropy };
     let ended = runtime.block_on(serve(setup, &store, metrics, signals));
     let closed = match ended {
         Ok(End::Serving) => store.close().map_err(ServeError::from),
@@ -182,7 +185,10 @@ pub fn run(load: impl FnOnce() -> Result<Config, ConfigError>, args: &ServeArgs)
 /// What the server is made of before anything runs.
 struct Setup<'a> {
     args: &'a ServeArgs,
-    sockets: Handed,
+    /// The address for senders.
+    server: Reserved,
+    /// The address for operators.
+    admin: Reserved,
     parts: Parts,
     /// Who is told of what, as the store goes by it.
     routes: Current<Routes>,
@@ -211,11 +217,9 @@ async fn serve(
     metrics: Option<PrometheusHandle>,
     (mut signals, hangup): (Signals, Signal),
 ) -> Result<End, ServeError> {
-    let Setup { args, sockets, parts, routes, connections, overridden, lasting, clock, entropy } = setup;
+    let Setup { args, server, admin, parts, routes, connections, overridden, lasting, clock, entropy } = setup;
     let config = &parts.config;
     let [address, admin_address] = [config.listen, config.admin_listen];
-    let server = reserve(sockets.http, address)?;
-    let admin = reserve(sockets.admin, admin_address)?;
     let notes = parts.notes().into_iter().chain(overridden).chain(lasting.clone()).collect();
     let greeting = Greeting::new(config, notes, server.local_addr(), admin.local_addr());
     let failed = failure_of(store)?;
