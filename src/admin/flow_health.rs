@@ -15,7 +15,7 @@ use crate::store::{Snapshot, StoreError};
 
 use super::desk::{Desk, Out, row};
 use super::protocol::AdminError;
-use super::views::{EndpointView, MetaView};
+use super::views::{EndpointView, MetaView, RowKey, Seen, Unreadable};
 
 /// How far back complaints are counted: as Meta does it for its own rate of client errors.
 const COMPLAINTS_SPAN: Millis = Millis::from_secs(60 * 60);
@@ -26,7 +26,7 @@ const COMPLAINTS_MOST: usize = 1000;
 const ALERT_POINTED_AT: Millis = Millis::from_secs(7 * 24 * 60 * 60);
 
 /// A row for each encrypted flow, or for the one that is named, then one for each thing that Meta said and that still
-/// stands.
+/// stands, then one for each row of the file that can't be read.
 pub(super) fn health(desk: &Desk, only: Option<&FlowName>, out: &mut Out<'_>) -> Result<(), AdminError> {
     let catalog = desk.catalog();
     let is_watched = |flow: &Flow| flow.encryption == Encryption::Required;
@@ -38,10 +38,7 @@ pub(super) fn health(desk: &Desk, only: Option<&FlowName>, out: &mut Out<'_>) ->
              encrypted ones only"
         )));
     }
-    let (complaints, stand) = {
-        let read = desk.read()?;
-        (complaints(&read, desk.now())?, standing(read.health_events()?))
-    };
+    let Said { complaints, standings, unreadable } = Said::read(&desk.read()?, desk.now())?;
     let readings = desk.endpoints();
     let wanted = |flow: &&Arc<Flow>| is_watched(flow) && only.is_none_or(|name| *name == flow.name);
     for flow in catalog.flows.values().filter(wanted) {
@@ -49,16 +46,39 @@ pub(super) fn health(desk: &Desk, only: Option<&FlowName>, out: &mut Out<'_>) ->
         let reading = readings.as_ref().map(|readings| readings.get(&flow.name).cloned().unwrap_or_default());
         row(out, EndpointView::new(flow.name.clone(), reading.as_ref(), SPAN_MINUTES, complaints))?;
     }
-    stand.into_iter().try_for_each(|stand| row(out, MetaView::from(stand)))
+    standings.into_iter().try_for_each(|standing| row(out, MetaView::from(standing)))?;
+    unreadable.into_iter().try_for_each(|unreadable| row(out, unreadable))
 }
 
-/// Complaints within the last hour, by flow: of the newest thousand.
-fn complaints(read: &Snapshot, now: Timestamp) -> Result<BTreeMap<FlowName, u64>, StoreError> {
-    let mut counts = BTreeMap::new();
-    for complaint in read.complaints_since(now.minus(COMPLAINTS_SPAN), COMPLAINTS_MOST)? {
-        *counts.entry(complaint.flow).or_default() += 1;
+/// What is kept of flows in the file.
+#[derive(Default)]
+struct Said {
+    /// Complaints within the last hour, by flow: of the newest thousand.
+    complaints: BTreeMap<FlowName, u64>,
+    /// What Meta said and that still stands.
+    standings: Vec<Standing>,
+    /// Complaints and events of Meta that can't be read.
+    unreadable: Vec<Unreadable>,
+}
+
+impl Said {
+    fn read(read: &Snapshot, now: Timestamp) -> Result<Self, StoreError> {
+        let (mut said, mut events) = (Self::default(), Vec::new());
+        for (number, complaint) in read.complaints_since(now.minus(COMPLAINTS_SPAN), COMPLAINTS_MOST)? {
+            match Seen::of(RowKey::Id(number), complaint)? {
+                Seen::Row(complaint) => *said.complaints.entry(complaint.flow).or_default() += 1,
+                Seen::Unreadable(row) => said.unreadable.push(row),
+            }
+        }
+        for (number, event) in read.health_events()? {
+            match Seen::of(RowKey::Id(number), event)? {
+                Seen::Row(event) => events.push(event),
+                Seen::Unreadable(row) => said.unreadable.push(row),
+            }
+        }
+        said.standings = standing(events);
+        Ok(said)
     }
-    Ok(counts)
 }
 
 /// What an operator should look at, one text each.
@@ -70,8 +90,11 @@ pub(super) fn hints(desk: &Desk, read: &Snapshot) -> Result<Vec<String>, StoreEr
         let is_recent = desk.now().since(stand.event.at()) < ALERT_POINTED_AT;
         stand.is_held_back() || (stand.is_alert() && is_recent)
     };
-    hints.extend(standing(read.health_events()?).iter().filter(|stand| pointed_at(stand)).map(meta_hint));
-    let complaints: u64 = complaints(read, desk.now())?.values().sum();
+    let said = Said::read(read, desk.now())?;
+    hints.extend(said.standings.iter().filter(|standing| pointed_at(standing)).map(meta_hint));
+    // `flowgate check`, which the error names, lists the others.
+    hints.extend(said.unreadable.into_iter().map(|row| row.error).next());
+    let complaints: u64 = said.complaints.values().sum();
     if complaints > 0 {
         let many = if complaints == 1 { "error" } else { "errors" };
         hints.push(format!("{complaints} {many} between phones and flows in the last hour: `flowgate flows errors`"));

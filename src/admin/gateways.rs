@@ -4,14 +4,16 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::gateway::Standing;
 use crate::domain::ids::GatewayName;
 use crate::domain::time::Timestamp;
 use crate::gateways::NotDone;
 use crate::store::{Snapshot, StoreError};
 
 use super::desk::{Desk, Out, row};
+use super::lists;
 use super::protocol::AdminError;
-use super::views::{CalledView, GatewayView, advice};
+use super::views::{CalledView, EntryView, GatewayView, RowKey, Seen, advice};
 
 /// Lines of history that are shown.
 const SHOWN: usize = 50;
@@ -24,9 +26,14 @@ pub(super) fn list(desk: &Desk, out: &mut Out<'_>) -> Result<(), AdminError> {
 pub(super) fn show(desk: &Desk, name: &GatewayName, out: &mut Out<'_>) -> Result<(), AdminError> {
     let read = desk.read()?;
     let view = views(desk, &read)?.remove(name).ok_or_else(|| unknown(name))?;
-    let view = view.with_history(read.gateway_history(name, SHOWN)?);
+    let history = read.gateway_history(name, SHOWN)?.into_iter().map(|(number, entry)| {
+        let view = entry.map(EntryView::from);
+        Seen::of(RowKey::Number(number), view)
+    });
+    let history = history.collect::<Result<Vec<_>, StoreError>>()?;
+    let whole = lists::whole(view, [("history", lists::value(history)?)])?;
     drop(read);
-    row(out, view)
+    row(out, whole)
 }
 
 pub(super) fn restart(desk: &Desk, name: &GatewayName, out: &mut Out<'_>) -> Result<(), AdminError> {
@@ -51,16 +58,18 @@ pub(super) fn restart(desk: &Desk, name: &GatewayName, out: &mut Out<'_>) -> Res
 pub(super) fn hints(desk: &Desk, read: &Snapshot) -> Result<Vec<String>, StoreError> {
     let Some(live) = &desk.live else { return Ok(Vec::new()) };
     let looked_after = live.gateways.read();
-    let gateways = read.gateways()?.into_iter();
-    let troubled = gateways.filter(|(name, standing)| looked_after.contains_key(name) && standing.alert.is_some());
-    let hint = |(name, standing)| {
-        let advice = advice(&name, &standing);
-        format!("gateway {name} is {} since {}: {advice}", standing.state, standing.since)
+    let gateways = read.gateways()?.into_iter().filter(|(name, _)| looked_after.contains_key(name));
+    let hint = |(name, standing): (GatewayName, Result<Standing, StoreError>)| match standing {
+        Ok(standing) => standing.alert.is_some().then(|| {
+            let advice = advice(&name, &standing);
+            format!("gateway {name} is {} since {}: {advice}", standing.state, standing.since)
+        }),
+        Err(error) => Some(error.to_string()),
     };
-    Ok(troubled.map(hint).collect())
+    Ok(gateways.filter_map(hint).collect())
 }
 
-fn views(desk: &Desk, read: &Snapshot) -> Result<BTreeMap<GatewayName, GatewayView>, StoreError> {
+fn views(desk: &Desk, read: &Snapshot) -> Result<BTreeMap<GatewayName, Seen<GatewayView>>, StoreError> {
     let looked_after = desk.live.as_ref().map(|live| live.gateways.read());
     let mut views = BTreeMap::new();
     for (name, standing) in read.gateways()? {
@@ -72,7 +81,8 @@ fn views(desk: &Desk, read: &Snapshot) -> Result<BTreeMap<GatewayName, GatewayVi
             None => None,
         };
         let heard = read.gateway_heard(&name)?;
-        views.insert(name.clone(), GatewayView::new(name, standing, heard, looked_at));
+        let view = standing.map(|standing| GatewayView::new(name.clone(), standing, heard, looked_at));
+        views.insert(name.clone(), Seen::of(RowKey::Name(name), view)?);
     }
     Ok(views)
 }

@@ -152,13 +152,13 @@ fn whole(out: &mut impl Write, row: &Value) -> io::Result<()> {
     for (name, value) in fields {
         match value {
             Value::Array(items) if items.iter().any(Value::is_object) => {
-                let columns: Vec<(&str, &str)> = items
-                    .iter()
-                    .find_map(Value::as_object)
-                    .into_iter()
-                    .flatten()
-                    .map(|(key, _)| (&**key, &**key))
-                    .collect();
+                // One that can't be read has other fields than the rest.
+                let mut columns: Vec<(&str, &str)> = Vec::new();
+                for key in items.iter().filter_map(Value::as_object).flat_map(|item| item.keys()) {
+                    if columns.iter().all(|(known, _)| known != key) {
+                        columns.push((key, key));
+                    }
+                }
                 writeln!(out, "{name}")?;
                 table(&columns, items, false).lines().try_for_each(|line| writeln!(out, "  {}", line.trim_end()))?;
             }
@@ -239,6 +239,17 @@ mod tests {
            1       x
         data        {"a":1}
         "#);
+    }
+
+    #[test]
+    fn every_field_of_a_list_in_one_thing_has_a_column() {
+        let job = json!({"history": [{"number": 1, "state": "unreadable"}, {"number": 2, "error": "x"}]});
+        insta::assert_snapshot!(printed(Look::Whole, false, &[job]), @r"
+        history
+           number  state       error
+           1       unreadable  -
+           2       -           x
+        ");
     }
 
     #[test]

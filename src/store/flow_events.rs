@@ -21,9 +21,9 @@ use crate::domain::verdict::{Judgement, Verdict};
 use super::accept::{Accept, Accepted};
 use super::batch::{Batch, Transaction};
 use super::codec::Row;
-use super::read::Snapshot;
+use super::read::{Found, Snapshot};
 use super::retention::{self, Queue};
-use super::tables::{COMPLAINTS, HEALTH_EVENTS};
+use super::tables::COMPLAINTS;
 use super::{StoreError, announce, answers, codec, customers, receipts};
 
 /// Rows of each kind at the most: the oldest make room.
@@ -224,20 +224,21 @@ impl Snapshot {
         self.page(COMPLAINTS, before, limit, |number| number)
     }
 
-    /// Clients' complaints since then, newest first, `limit` at the most.
+    /// Clients' complaints since then, newest first, `limit` at the most. Rows among them that can't be read are included.
     ///
     /// # Errors
-    /// As [`Snapshot::submission`].
-    pub fn complaints_since(&self, since: Timestamp, limit: usize) -> Result<Vec<Complaint>, StoreError> {
-        let newest = self.complaints(None, limit)?;
-        Ok(newest.into_iter().map(|(_, complaint)| complaint).take_while(|complaint| complaint.at >= since).collect())
+    /// [`StoreError`] if the table can't be walked.
+    pub fn complaints_since(&self, since: Timestamp, limit: usize) -> Result<Found<Complaint>, StoreError> {
+        let newest = self.list::<Complaint>(None, limit)?.into_iter();
+        let is_recent = |complaint: &Complaint| complaint.at >= since;
+        Ok(newest.take_while(|(_, row)| row.as_ref().ok().is_none_or(is_recent)).collect())
     }
 
     /// The newest events of Meta's monitoring, newest first: a thousand at the most, fewer where they are large.
     ///
     /// # Errors
-    /// As [`Snapshot::submission`].
-    pub fn health_events(&self) -> Result<Vec<HealthEvent>, StoreError> {
-        Ok(self.page(HEALTH_EVENTS, None, RECENT, |_| ())?.into_iter().map(|((), event)| event).collect())
+    /// [`StoreError`] if the table can't be walked.
+    pub fn health_events(&self) -> Result<Found<HealthEvent>, StoreError> {
+        self.list(None, RECENT)
     }
 }

@@ -15,12 +15,15 @@ use crate::domain::time::Timestamp;
 use super::accept::{self, Accept, Accepted};
 use super::batch::{Batch, Transaction};
 use super::keys::Log;
-use super::read::Snapshot;
+use super::read::{Found, Snapshot};
 use super::tables::{GATEWAY_HISTORY, GATEWAYS, GATEWAYS_HEARD};
 use super::{StoreError, codec, outbox};
 
 /// Lines of one gateway's history at the most: the oldest make room.
 pub(super) const HISTORY: u64 = 1000;
+
+/// Gateways as they were found, by name: how some of them stand can't be read.
+pub type FoundGateways = Vec<(GatewayName, Result<Standing, StoreError>)>;
 
 /// Keeps how a gateway stands now, and tells of it.
 #[derive(Clone, Debug)]
@@ -112,17 +115,17 @@ impl Transaction for Hear {
 }
 
 impl Snapshot {
-    /// How all gateways stand that were ever looked at, by name.
+    /// How all gateways stand that were ever looked at, by name. A row that can't be read keeps nobody from the others.
     ///
     /// # Errors
-    /// As [`Snapshot::submission`].
-    pub fn gateways(&self) -> Result<Vec<(GatewayName, Standing)>, StoreError> {
+    /// [`StoreError`] if the table can't be walked.
+    pub fn gateways(&self) -> Result<FoundGateways, StoreError> {
         self.reading(|txn| {
             let table = txn.open_table(GATEWAYS)?;
             let mut gateways = Vec::new();
             for row in table.iter()? {
                 let (name, bytes) = row?;
-                let standing = codec::decode(name.value(), bytes.value())?;
+                let standing = codec::decode(name.value(), bytes.value());
                 // Names come from configs: each was one.
                 gateways.extend(GatewayName::new(name.value()).ok().map(|name| (name, standing)));
             }
@@ -141,18 +144,18 @@ impl Snapshot {
         })
     }
 
-    /// What became of `gateway`, newest first, `limit` lines at the most.
+    /// What became of `gateway`, newest first, `limit` lines at the most. A row that can't be read keeps nobody from the others.
     ///
     /// # Errors
-    /// As [`Snapshot::submission`].
-    pub fn gateway_history(&self, gateway: &GatewayName, limit: usize) -> Result<Vec<Entry>, StoreError> {
+    /// [`StoreError`] if the table can't be walked.
+    pub fn gateway_history(&self, gateway: &GatewayName, limit: usize) -> Result<Found<Entry>, StoreError> {
         self.reading(|txn| {
             let table = txn.open_table(GATEWAY_HISTORY)?;
             let name = gateway.as_str();
             let rows = table.range((name, 0)..=(name, u64::MAX))?.rev().take(limit);
             rows.map(|row| {
                 let (key, bytes) = row?;
-                codec::decode(key.value(), bytes.value())
+                Ok((key.value().1, codec::decode(key.value(), bytes.value())))
             })
             .collect()
         })

@@ -15,6 +15,7 @@ use crate::domain::calendar::{Calendar, Slot};
 use crate::domain::complaint::Complaint;
 use crate::domain::delivery::Delivery;
 use crate::domain::draft::Draft;
+use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::{AgentId, BookingId, CalendarName, Customer, JobId, LeadId, SubmissionId, TeamName};
 use crate::domain::job::{Attempt, DeadLetter, Job};
 use crate::domain::lead::{Agent, Lead};
@@ -29,8 +30,8 @@ use super::drafts::StoredDraft;
 use super::joins::Join;
 use super::shared::{Readable, Shared};
 use super::tables::{
-    AGENTS, ATTEMPTS, BOOKINGS, COMPLAINTS, DEAD, DELIVERIES, DRAFTS, DUE, JOBS, JOINS, LANES, LEADS, LEAVING,
-    OPEN_LEADS, PLACES, QUEUES, REVIVED, Rows, SUBMISSIONS, TALLIES, WAITING_LEADS,
+    AGENTS, ATTEMPTS, BOOKINGS, COMPLAINTS, DEAD, DELIVERIES, DRAFTS, DUE, HEALTH_EVENTS, JOBS, JOINS, LANES, LEADS,
+    LEAVING, OPEN_LEADS, PLACES, QUEUES, REVIVED, Rows, SUBMISSIONS, TALLIES, WAITING_LEADS,
 };
 use super::tallies::{self, Tally};
 use super::{StoreError, bookings, codec, drafts};
@@ -85,10 +86,14 @@ listed! {
     Agent: AGENTS, AgentId, AgentId::new;
     Booking: BOOKINGS, BookingId, BookingId::new;
     Complaint: COMPLAINTS, u64, std::convert::identity;
+    HealthEvent: HEALTH_EVENTS, u64, std::convert::identity;
 }
 
 /// Rows as they were found, newest first, by number: some of them can't be read.
 pub type Found<R> = Vec<(u64, Result<R, StoreError>)>;
+
+/// Rows of one job as they were found, by the number of their attempt, in order: some of them can't be read.
+pub type ByAttempt<R> = Vec<(u32, Result<R, StoreError>)>;
 
 /// How many there are of what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -189,19 +194,21 @@ impl Snapshot {
         self.page(JOBS, before.map(JobId::get), limit, JobId::new)
     }
 
-    /// Every attempt that is still kept, in order: the failed ones, then the one that succeeded.
+    /// Every attempt that is still kept, in order: the failed ones, then the one that succeeded. A row that can't be read keeps
+    /// nobody from the others.
     ///
     /// # Errors
-    /// As [`Snapshot::submission`].
-    pub fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StoreError> {
+    /// As [`Snapshot::job`], or if the table can't be walked.
+    pub fn attempts(&self, id: JobId) -> Result<ByAttempt<Attempt>, StoreError> {
         self.reading(|txn| {
             let table = txn.open_table(ATTEMPTS)?;
             let failed = table.range((id.get(), 0)..=(id.get(), u32::MAX))?.map(|row| {
                 let (key, bytes) = row?;
-                codec::decode(key.value(), bytes.value())
+                Ok((key.value().1, codec::decode(key.value(), bytes.value())))
             });
-            let mut attempts = failed.collect::<Result<Vec<Attempt>, StoreError>>()?;
-            attempts.extend(self.job(id)?.and_then(|job| job.success));
+            let mut attempts = failed.collect::<Result<ByAttempt<Attempt>, StoreError>>()?;
+            let success = self.job(id)?.and_then(|job| job.success);
+            attempts.extend(success.map(|success| (success.number, Ok(success))));
             Ok(attempts)
         })
     }

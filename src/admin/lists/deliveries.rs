@@ -6,7 +6,7 @@ use crate::store::{Snapshot, StoreError};
 
 use super::super::desk::{Desk, Out, row};
 use super::super::protocol::{AdminError, Filter};
-use super::super::views::{DeliveryAttemptView, DeliveryView, json};
+use super::super::views::{DeliveryAttemptView, DeliveryView, RowKey, Seen, json};
 use super::{Counted, Pick, fits, is_before, known_state, value, walk, whole};
 
 pub(in crate::admin) fn deliveries(desk: &Desk, filter: &Filter, out: &mut Out<'_>) -> Result<(), AdminError> {
@@ -64,16 +64,13 @@ pub(in crate::admin) fn delivery(desk: &Desk, id: JobId, out: &mut Out<'_>) -> R
         return Err(no_delivery(id));
     };
     let exchanges = read.exchanges(id)?;
-    let of = |number: u32| exchanges.iter().find(|(known, _)| *known == number).map(|(_, exchange)| exchange);
-    let attempts: Vec<DeliveryAttemptView> = read
-        .attempts(id)?
-        .into_iter()
-        .map(|attempt| {
-            let exchange = of(attempt.number);
-            DeliveryAttemptView::new(attempt, exchange)
-        })
-        .collect();
-    let last = exchanges.last().map(|(_, last)| last);
+    let of = |number: u32| exchanges.iter().find(|(known, _)| *known == number).map(|(_, exchange)| exchange.as_ref());
+    let attempts = read.attempts(id)?.into_iter().map(|(number, attempt)| {
+        let view = attempt.map(|attempt| DeliveryAttemptView::new(attempt, of(number)));
+        Seen::of(RowKey::Number(number.into()), view)
+    });
+    let attempts = attempts.collect::<Result<Vec<_>, StoreError>>()?;
+    let last = exchanges.last().and_then(|(_, last)| last.as_ref().ok());
     let view = DeliveryView::new((id, &job, desk.running().contains(&id)), &delivery, &event, last);
     let whole = whole(
         view,

@@ -1,5 +1,7 @@
 //! `jobs` and `dead`.
 
+use serde_json::Value;
+
 use crate::domain::delivery::{Delivery, Event};
 use crate::domain::ids::JobId;
 use crate::domain::job::{DeadLetter, Job, JobState};
@@ -7,8 +9,8 @@ use crate::store::{Snapshot, StoreError};
 
 use super::super::desk::{Desk, Out, row};
 use super::super::protocol::{AdminError, Filter};
-use super::super::views::{AttemptView, DeadView, JobView, MessageView};
-use super::{Counted, Pick, Seen, deliveries, fits, is_before, known_state, value, walk, whole};
+use super::super::views::{AttemptView, DeadView, JobView, MessageView, RowKey, Seen, Unreadable};
+use super::{Counted, Pick, deliveries, fits, is_before, known_state, value, walk, whole};
 
 pub(in crate::admin) fn jobs(desk: &Desk, filter: &Filter, out: &mut Out<'_>) -> Result<(), AdminError> {
     known_state(filter, &["scheduled", "running", "done", "dead", "discarded", "expired"])?;
@@ -43,14 +45,24 @@ pub(in crate::admin) fn job(desk: &Desk, id: JobId, out: &mut Out<'_>) -> Result
     let Some(job) = read.job(id)? else {
         return Err(AdminError::not_found(format!("there is no job {id}: `flowgate jobs` lists them")));
     };
-    let attempts: Vec<AttemptView> = read.attempts(id)?.into_iter().map(AttemptView::from).collect();
-    let mut parts = vec![("history", value(attempts)?)];
-    if let Some(receipt) = read.delivery_status(id)? {
-        parts.push(("message", value(MessageView::from(receipt))?));
+    let mut parts = vec![("history", history(&read, id)?)];
+    if let Some(receipt) = read.delivery_status(id).transpose() {
+        let seen = Seen::of(RowKey::Id(id.get()), receipt.map(MessageView::from))?;
+        parts.push(("message", value(seen)?));
     }
     let whole = whole(JobView::new(id, &job, desk.running().contains(&id)), parts)?;
     drop(read);
     row(out, whole)
+}
+
+/// The attempts of a job, in order.
+fn history(read: &Snapshot, id: JobId) -> Result<Value, AdminError> {
+    let attempts = read.attempts(id)?.into_iter();
+    let seen = attempts.map(|(number, attempt)| {
+        let view = attempt.map(AttemptView::from);
+        Seen::of(RowKey::Number(number.into()), view)
+    });
+    value(seen.collect::<Result<Vec<_>, StoreError>>()?)
 }
 
 pub(in crate::admin) fn dead_letters(desk: &Desk, filter: &Filter, out: &mut Out<'_>) -> Result<(), AdminError> {
@@ -67,8 +79,8 @@ pub(in crate::admin) fn each_dead_letter(
 ) -> Result<(), AdminError> {
     letters(desk, filter, |letter| match letter {
         Seen::Row(view) => see(view),
-        Seen::Unreadable { id, error, .. } => {
-            tracing::warn!(job.id = id, error, "a dead letter can't be read, and is left as it is");
+        Seen::Unreadable(Unreadable { key, error, .. }) => {
+            tracing::warn!(job.id = %key, error, "a dead letter can't be read, and is left as it is");
             Ok(true)
         }
     })
@@ -97,9 +109,8 @@ fn letters(
 pub(in crate::admin) fn dead_letter(desk: &Desk, id: JobId, out: &mut Out<'_>) -> Result<(), AdminError> {
     let read = desk.read()?;
     let (Some(letter), Some(job)) = (read.dead(id)?, read.job(id)?) else { return Err(no_letter(&read, id)?) };
-    let attempts: Vec<AttemptView> = read.attempts(id)?.into_iter().map(AttemptView::from).collect();
     let view = dead_view(id, &job, &letter, deliveries::of_job(&read, id)?.as_ref());
-    let whole = whole(view, [("history", value(attempts)?)])?;
+    let whole = whole(view, [("history", history(&read, id)?)])?;
     drop(read);
     row(out, whole)
 }

@@ -8,8 +8,8 @@ use crate::store::Snapshot;
 
 use super::super::desk::{Desk, Names, Out, row};
 use super::super::protocol::{AdminError, Filter};
-use super::super::views::{AgentView, ConsideredView, LeadView};
-use super::{Counted, Pick, Seen, fits, is_before, known_state, value, walk, whole};
+use super::super::views::{AgentView, ConsideredView, LeadView, RowKey, Unreadable};
+use super::{Counted, Pick, fits, is_before, known_state, value, walk, whole};
 
 pub(in crate::admin) fn leads(desk: &Desk, filter: &Filter, out: &mut Out<'_>) -> Result<(), AdminError> {
     known_state(filter, &[LeadState::Open.as_str(), LeadState::Closed.as_str()])?;
@@ -54,7 +54,7 @@ pub(in crate::admin) fn agents(desk: &Desk, filter: &Filter, out: &mut Out<'_>) 
         let (id, agent) = match agent {
             Ok(agent) => (AgentId::new(number), agent),
             Err(error) if error.is_of_one_change() => {
-                if out.send(Seen::<AgentView>::unreadable(number, &error))? {
+                if out.send(Unreadable::new(RowKey::Id(number), &error))? {
                     continue;
                 }
                 break;

@@ -18,6 +18,7 @@ use crate::store::{Listed, Snapshot, StoreError};
 
 use super::desk::{Desk, Names, Out};
 use super::protocol::{AdminError, Filter};
+use super::views::{RowKey, Seen, Unreadable};
 
 pub(super) use bookings::{booking, bookings, no_booking, slots};
 pub(super) use deliveries::{deliveries, delivery, delivery_views, no_delivery};
@@ -46,22 +47,6 @@ impl<T> Pick<T> {
     }
 }
 
-/// A stored row as a list shows it.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Seen<T> {
-    /// What the list makes of it.
-    Row(T),
-    /// It, or a row that belongs to it, can't be read.
-    Unreadable { id: u64, state: &'static str, error: String },
-}
-
-impl<T> Seen<T> {
-    fn unreadable(id: u64, error: &StoreError) -> Self {
-        Self::Unreadable { id, state: "unreadable", error: error.to_string() }
-    }
-}
-
 /// Walks a list newest first, page by page: `pick` chooses while the page is read, `send` gets what was chosen when it is
 /// over, and says whether to go on. A row that can't be read is shown as that: it keeps nobody from the others.
 fn walk<L: Listed, T>(
@@ -87,7 +72,7 @@ fn walk<L: Listed, T>(
                         break;
                     }
                     Err(error) if error.is_of_one_change() => {
-                        picked.push(Seen::unreadable(number, &error));
+                        picked.push(Seen::Unreadable(Unreadable::new(RowKey::Id(number), &error)));
                     }
                     Err(error) => return Err(error.into()),
                 }
@@ -140,7 +125,10 @@ fn known_state(filter: &Filter, known: &[&str]) -> Result<(), AdminError> {
 }
 
 /// The object of a single thing, with what only its own page shows.
-fn whole(row: impl Serialize, more: impl IntoIterator<Item = (&'static str, Value)>) -> Result<Value, AdminError> {
+pub(super) fn whole(
+    row: impl Serialize,
+    more: impl IntoIterator<Item = (&'static str, Value)>,
+) -> Result<Value, AdminError> {
     let mut whole = value(row)?;
     if let Value::Object(fields) = &mut whole {
         fields.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
@@ -148,6 +136,6 @@ fn whole(row: impl Serialize, more: impl IntoIterator<Item = (&'static str, Valu
     Ok(whole)
 }
 
-fn value(row: impl Serialize) -> Result<Value, AdminError> {
+pub(super) fn value(row: impl Serialize) -> Result<Value, AdminError> {
     serde_json::to_value(row).map_err(|error| AdminError::failed(error.to_string()))
 }

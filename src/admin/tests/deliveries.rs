@@ -13,6 +13,7 @@ use crate::domain::pace::Rate;
 use crate::domain::retry::Verdict;
 use crate::domain::time::Millis;
 use crate::intake::Catalog;
+use crate::store::tests::stray::{SpoilAttempt, SpoilRow};
 
 fn crm() -> DestinationName {
     DestinationName::new("crm").unwrap()
@@ -62,6 +63,28 @@ fn a_delivery_is_shown_with_what_is_sent_and_what_came_back() {
     let history: Vec<_> =
         whole["history"].as_array().unwrap().iter().map(|row| (row["status"].clone(), row["answer"].clone())).collect();
     assert_eq!(history, [(json!(503), json!("try later")), (json!(200), json!("thanks"))]);
+}
+
+#[test]
+fn an_attempt_or_an_answer_that_can_not_be_read_hides_no_other() {
+    let office = Office::telling();
+    office.accept("a");
+    let id = JobId::new(ids(&deliveries(&office, Filter::default()))[0]);
+    for answer in ["first", "second", "third"] {
+        office.answered(id, 503, answer, Some(Verdict::Again { at: START }));
+    }
+    office.store.ask(SpoilAttempt { table: "attempts", job: id, number: 1 }).unwrap();
+    office.store.ask(SpoilAttempt { table: "exchanges", job: id, number: 2 }).unwrap();
+    office.store.ask(SpoilRow { table: "receipts", key: id.get() }).unwrap();
+    let whole = office.row(Question::Delivery { id });
+    let line = |place: usize| &whole["history"][place];
+    assert_eq!((&line(0)["number"], &line(0)["state"]), (&json!(1), &json!("unreadable")), "{whole}");
+    assert!(line(0)["error"].as_str().unwrap().contains("table attempts"), "{whole}");
+    assert_eq!((&line(1)["error"], &line(1)["answer"]), (&json!("answered 503"), &Value::Null));
+    assert!(line(1)["unreadable"].as_str().unwrap().contains("table exchanges"), "{whole}");
+    assert_eq!((&line(2)["answer"], line(2).get("unreadable")), (&json!("third"), None));
+    let job = office.row(Question::Job { id });
+    assert_eq!((&job["history"][1]["number"], &job["message"]["state"]), (&json!(2), &json!("unreadable")));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::domain::health_event::HealthEvent;
 use crate::domain::ids::{FlowName, MessageId};
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
+use crate::store::tests::stray::SpoilRow;
 use crate::store::{KeepComplaint, Receive};
 
 fn home() -> FlowName {
@@ -106,6 +107,30 @@ fn a_stopped_servers_file_has_what_meta_said_and_says_that_figures_are_missing()
         (&json!("ACTIVATED"), &json!("alert"), &json!("slow"))
     );
     assert_eq!(rows.len(), 2);
+}
+
+#[test]
+fn a_row_that_can_not_be_read_is_told_and_hides_nothing_else_that_was_said() {
+    let office = Office::new();
+    for error in ["first", "second"] {
+        complain(&office, "home", error);
+    }
+    for (number, event) in [(0, "CLIENT_ERROR_RATE"), (1, "ENDPOINT_LATENCY")] {
+        say(&office, START.plus(Millis::new(number)), event, &json!({"alert_state": "ACTIVATED"}));
+    }
+    for table in ["complaints", "health_events"] {
+        office.store.ask(SpoilRow { table, key: 1 }).unwrap();
+    }
+    let rows = office.rows(Question::FlowHealth { flow: None }).unwrap();
+    assert_eq!(rows[0]["complaints"], 1);
+    assert_eq!((&rows[1]["source"], &rows[1]["event"]), (&json!("meta"), &json!("ENDPOINT_LATENCY")));
+    for (row, table) in rows[2..].iter().zip(["complaints", "health_events"]) {
+        assert_eq!((&row["id"], &row["state"]), (&json!(1), &json!("unreadable")));
+        assert!(row["error"].as_str().unwrap().contains(&format!("table {table}")), "{row}");
+    }
+    assert_eq!(rows.len(), 4);
+    let hints = office.row(Question::Status)["hints"].to_string();
+    assert!(hints.contains("table complaints") && hints.contains("ENDPOINT_LATENCY"), "{hints}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::support::{Office, START, agent, flow};
 use crate::admin::{ErrorCode, Filter, Question, Selection};
 use crate::domain::ids::{FlowName, JobId, LeadId, SubmissionId};
 use crate::domain::time::Millis;
-use crate::store::tests::stray::SpoilRow;
+use crate::store::tests::stray::{SpoilAttempt, SpoilRow};
 
 fn ids(rows: &[Value]) -> Vec<u64> {
     rows.iter().map(|row| row["id"].as_u64().unwrap()).collect()
@@ -202,4 +202,20 @@ fn a_row_that_can_not_be_read_is_shown_as_that_and_hides_no_other() {
 
     let hints = office.row(Question::Status)["hints"].to_string();
     assert!(hints.contains("health_events"), "{hints}");
+}
+
+#[test]
+fn an_attempt_that_can_not_be_read_hides_neither_its_job_nor_another_attempt() {
+    let office = Office::new();
+    let job = office.accept("a");
+    office.fail(job, "first");
+    office.bury(job, "second");
+    office.store.ask(SpoilAttempt { table: "attempts", job, number: 1 }).unwrap();
+    for question in [Question::Job { id: job }, Question::DeadLetter { id: job }] {
+        let whole = office.row(question);
+        let [first, second] = [&whole["history"][0], &whole["history"][1]];
+        assert_eq!((&first["number"], &first["state"]), (&json!(1), &json!("unreadable")), "{whole}");
+        assert!(first["error"].as_str().unwrap().contains("table attempts"), "{first}");
+        assert_eq!((&second["number"], &second["error"]), (&json!(2), &json!("second")));
+    }
 }

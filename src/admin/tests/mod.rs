@@ -3,6 +3,7 @@
 mod changes;
 mod deliveries;
 mod flows;
+mod gateways;
 mod lists;
 mod socket;
 mod support;

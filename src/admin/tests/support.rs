@@ -184,6 +184,12 @@ impl Office {
         self.store.ask(Finish { job, attempt: attempt(None), lead: Some(order) }).unwrap();
     }
 
+    /// An attempt of the job fails, and another one follows.
+    pub fn fail(&self, job: JobId, why: &str) {
+        let verdict = Verdict::Again { at: START };
+        self.store.ask(Fail { job, attempt: attempt(Some(why)), verdict }).unwrap();
+    }
+
     /// The job becomes a dead letter.
     pub fn bury(&self, job: JobId, why: &str) {
         self.store.ask(Fail { job, attempt: attempt(Some(why)), verdict: Verdict::Dead }).unwrap();

@@ -7,6 +7,7 @@ use crate::domain::event::EventKind;
 use crate::domain::ids::{DestinationName, FlowName, JobId, SubmissionId};
 use crate::domain::job::{Attempt, Job};
 use crate::domain::time::Timestamp;
+use crate::store::StoreError;
 
 use super::JobView;
 
@@ -63,10 +64,15 @@ pub(in crate::admin) struct DeliveryAttemptView {
     error: Option<String>,
     /// The beginning of what was answered.
     answer: Option<Box<str>>,
+    /// Why the row of the answer can't be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreadable: Option<String>,
 }
 
 impl DeliveryAttemptView {
-    pub(in crate::admin) fn new(attempt: Attempt, exchange: Option<&Exchange>) -> Self {
+    pub(in crate::admin) fn new(attempt: Attempt, exchange: Option<Result<&Exchange, &StoreError>>) -> Self {
+        let unreadable = exchange.and_then(Result::err).map(ToString::to_string);
+        let exchange = exchange.and_then(Result::ok);
         Self {
             number: attempt.number,
             started_at: attempt.started_at,
@@ -74,6 +80,7 @@ impl DeliveryAttemptView {
             status: exchange.and_then(|exchange| exchange.status),
             error: attempt.error,
             answer: exchange.map(|exchange| exchange.answer.clone()),
+            unreadable,
         }
     }
 }

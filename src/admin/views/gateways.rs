@@ -27,14 +27,11 @@ pub(in crate::admin) struct GatewayView {
     looked_at: Option<Timestamp>,
     /// What to do; empty where nothing is wrong.
     advice: String,
-    /// The newest lines, newest first; only where one gateway is shown.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    history: Option<Vec<EntryView>>,
 }
 
 /// A line of its history.
 #[derive(Clone, Debug, Serialize)]
-struct EntryView {
+pub(in crate::admin) struct EntryView {
     at: Timestamp,
     state: Box<str>,
     did: Option<&'static str>,
@@ -63,12 +60,13 @@ impl GatewayView {
     ) -> Self {
         let advice = advice(&name, &standing);
         let Standing { kind, state, condition, since, alert, silences, .. } = standing;
-        Self { name, kind, state, condition, since, alert, silences, last_event_at, looked_at, advice, history: None }
+        Self { name, kind, state, condition, since, alert, silences, last_event_at, looked_at, advice }
     }
+}
 
-    pub(in crate::admin) fn with_history(self, history: Vec<Entry>) -> Self {
-        let view = |Entry { at, state, did, note }| EntryView { at, state, did: did.map(Call::as_str), note };
-        Self { history: Some(history.into_iter().map(view).collect()), ..self }
+impl From<Entry> for EntryView {
+    fn from(Entry { at, state, did, note }: Entry) -> Self {
+        Self { at, state, did: did.map(Call::as_str), note }
     }
 }
 

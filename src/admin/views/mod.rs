@@ -10,6 +10,7 @@ mod leads;
 mod reload;
 mod status;
 mod submissions;
+mod unreadable;
 
 use serde_json::Value;
 
@@ -17,7 +18,7 @@ pub(in crate::admin) use bookings::{BookingView, SlotView};
 pub(in crate::admin) use deliveries::{DeliveryAttemptView, DeliveryView};
 pub use destinations::{DestinationView, HeaderView, LaneView, TestView};
 pub(in crate::admin) use flows::{ComplaintView, EndpointView, FlowView, MetaView};
-pub(in crate::admin) use gateways::{CalledView, GatewayView, advice};
+pub(in crate::admin) use gateways::{CalledView, EntryView, GatewayView, advice};
 pub(in crate::admin) use jobs::{AttemptView, MessageView};
 pub use jobs::{DeadView, JobView};
 pub use leads::LeadView;
@@ -26,6 +27,7 @@ pub use reload::ReloadView;
 pub use status::{JobCounts, LeadCounts, StatusView, WriterView};
 pub use submissions::SubmissionView;
 pub(in crate::admin) use submissions::{DraftView, JoinView};
+pub(in crate::admin) use unreadable::{RowKey, Seen, Unreadable};
 
 /// Levels of a value that is shown as one. Parsers stop at about a hundred, ours at 128, and a row is around it.
 const DEPTH_MAX: u32 = 64;

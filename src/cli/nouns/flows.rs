@@ -90,6 +90,9 @@ fn health(row: &Value) -> String {
         // Writing into a text never fails.
         let _ = writeln!(text, "{indent}{line}");
     };
+    if row.get("state").and_then(Value::as_str) == Some("unreadable") {
+        return format!("{}  {}", mark(row), field("error"));
+    }
     if row.get("source").and_then(Value::as_str) == Some("meta") {
         let state =
             row.get("state").and_then(Value::as_str).map(|_| format!(" {}", field("state"))).unwrap_or_default();
@@ -173,6 +176,12 @@ mod tests {
         -      flow home
                → serve
         ");
+    }
+
+    #[test]
+    fn a_row_that_can_not_be_read_is_told_as_that() {
+        let row = json!({"id": 1, "state": "unreadable", "error": "row 1 of table complaints is cut off"});
+        assert_eq!(health(&row), "-      row 1 of table complaints is cut off");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::domain::job::{DeadLetter, Job, JobState};
 use crate::domain::receipt::Receipt;
 use crate::domain::time::{Millis, Timestamp};
 
-use super::Snapshot;
+use super::{ByAttempt, Snapshot};
 use crate::store::accept::StoredSubmission;
 use crate::store::tables::{DELIVERIES, EVENTS, EXCHANGES, LANES, QUEUES, RECEIPTS, RENAMED, REVIVED, STANDSTILLS};
 use crate::store::tallies::Tally;
@@ -238,17 +238,18 @@ impl Snapshot {
         self.reading(|txn| customers::follow_in(&txn.open_table(RENAMED)?, known, row))
     }
 
-    /// What came back from each attempt of the job `id` that is still kept, by its number.
+    /// What came back from each attempt of the job `id` that is still kept. A row that can't be read keeps nobody from the
+    /// others.
     ///
     /// # Errors
-    /// As [`Snapshot::submission`].
-    pub fn exchanges(&self, id: JobId) -> Result<Vec<(u32, Exchange)>, StoreError> {
+    /// [`StoreError`] if the table can't be walked.
+    pub fn exchanges(&self, id: JobId) -> Result<ByAttempt<Exchange>, StoreError> {
         self.reading(|txn| {
             let table = txn.open_table(EXCHANGES)?;
             let rows = table.range((id.get(), 0)..=(id.get(), u32::MAX))?;
             rows.map(|row| {
                 let (key, bytes) = row?;
-                Ok((key.value().1, codec::decode(key.value(), bytes.value())?))
+                Ok((key.value().1, codec::decode(key.value(), bytes.value())))
             })
             .collect()
         })

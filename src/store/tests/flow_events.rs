@@ -34,7 +34,8 @@ fn receive(bench: &Bench, events: &[HealthEvent]) -> Vec<String> {
 }
 
 fn values(bench: &Bench) -> Vec<String> {
-    bench.store.read().unwrap().health_events().unwrap().into_iter().map(|event| event.value.into()).collect()
+    let events = bench.store.read().unwrap().health_events().unwrap();
+    events.into_iter().map(|(_, event)| event.unwrap().value.into()).collect()
 }
 
 /// Sweeps a whole round.

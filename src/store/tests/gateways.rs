@@ -29,7 +29,11 @@ fn note(bench: &Bench, gateway: &str, entries: usize, tell: Option<Alert>) {
 
 fn history(bench: &Bench, gateway: &str) -> Vec<String> {
     let read = bench.store.read().unwrap();
-    read.gateway_history(&name(gateway), 10_000).unwrap().into_iter().map(|entry| entry.note.into()).collect()
+    read.gateway_history(&name(gateway), 10_000)
+        .unwrap()
+        .into_iter()
+        .map(|(_, entry)| entry.unwrap().note.into())
+        .collect()
 }
 
 fn hear(bench: &Bench, gateway: &str, form_id: Option<&str>, others: &[&str]) -> Heard {

@@ -277,7 +277,7 @@ fn a_job_that_fails_is_due_later_then_a_dead_letter_then_runs_again() {
     assert_eq!(bench.finish(job), Finished::AlreadyOver);
     let attempts = bench.store.read().unwrap().attempts(job).unwrap();
     assert_eq!(
-        attempts.iter().map(|a| (a.number, a.error.is_none())).collect::<Vec<_>>(),
+        attempts.iter().map(|(number, a)| (*number, a.as_ref().unwrap().error.is_none())).collect::<Vec<_>>(),
         [(1, false), (2, false), (3, true)]
     );
     bench.check();

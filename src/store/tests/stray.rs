@@ -1,6 +1,6 @@
 //! Rows that say more than others do, as in a file that was damaged.
 
-use crate::domain::ids::{DestinationName, JobId};
+use crate::domain::ids::{DestinationName, GatewayName, JobId};
 use crate::domain::job::Job;
 use crate::store::batch::{Batch, Transaction};
 use crate::store::{RowProblem, StoreError};
@@ -67,10 +67,57 @@ impl Transaction for SpoilRow {
             "jobs" => &mut tables.jobs,
             "leads" => &mut tables.leads,
             "agents" => &mut tables.agents,
+            "complaints" => &mut tables.complaints,
             "health_events" => &mut tables.health_events,
+            "receipts" => &mut tables.receipts,
             other => panic!("no table {other}"),
         };
         rows.insert(self.key, &b"damaged"[..])?;
+        batch.dirty = true;
+        Ok(())
+    }
+}
+
+/// Spoils the bytes of what is kept of one attempt.
+#[derive(Debug)]
+pub struct SpoilAttempt {
+    pub table: &'static str,
+    pub job: JobId,
+    pub number: u32,
+}
+
+impl Transaction for SpoilAttempt {
+    type Outcome = ();
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
+        let tables = &mut *batch.tables;
+        let rows = match self.table {
+            "attempts" => &mut tables.attempts,
+            "exchanges" => &mut tables.exchanges,
+            other => panic!("no table {other}"),
+        };
+        rows.insert((self.job.get(), self.number), &b"damaged"[..])?;
+        batch.dirty = true;
+        Ok(())
+    }
+}
+
+/// Spoils the bytes of how a gateway stands, or of one line of its history.
+#[derive(Debug)]
+pub struct SpoilGateway {
+    pub gateway: GatewayName,
+    pub line: Option<u64>,
+}
+
+impl Transaction for SpoilGateway {
+    type Outcome = ();
+
+    fn apply(&self, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
+        let name = self.gateway.as_str();
+        match self.line {
+            Some(line) => batch.tables.gateway_history.insert((name, line), &b"damaged"[..])?,
+            None => batch.tables.gateways.insert(name, &b"damaged"[..])?,
+        };
         batch.dirty = true;
         Ok(())
     }

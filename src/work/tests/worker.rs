@@ -44,7 +44,7 @@ fn a_job_that_fails_is_tried_again_after_a_while_and_then_becomes_a_dead_letter(
     assert!(letter.reason.starts_with("flow `appointment` is not in the config"), "{}", letter.reason);
     assert_eq!(letter.payload, "{}");
     let attempts = snapshot.attempts(id).unwrap();
-    assert_eq!(attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(attempts.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2, 3]);
 }
 
 #[test]
