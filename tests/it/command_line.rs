@@ -152,6 +152,22 @@ fn a_flow_without_signatures_is_loudly_told_and_stays_on_loopback() {
 }
 
 #[test]
+fn a_check_of_the_config_refuses_what_serve_refuses() {
+    let mut server = Server::stopped(&PLAIN_FLOW.replace("lead =", "signature = \"none\"\nlead ="));
+    assert_eq!(server.cli(&["config", "check"]).code, 0, "on loopback");
+    let file = server.folder().join("config.toml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(file, config.replacen("127.0.0.1:0", "0.0.0.0:0", 1)).unwrap();
+    for command in [&["config", "check"][..], &["serve"]] {
+        let said = server.cli(command);
+        assert_eq!(said.code, 2, "{command:?}: {said:?}");
+        assert!(said.err.contains("flow form") && said.err.contains("--allow-unsigned"), "{command:?}: {}", said.err);
+    }
+    server.start_with_args(&["--allow-unsigned"]);
+    server.stop();
+}
+
+#[test]
 fn a_reader_that_has_left_is_no_failure() {
     let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/key_private.pem");
     let encrypted = format!("\n[flows.home]\nencryption = \"required\"\nprivate_keys = [\"file:{key}\"]\n");

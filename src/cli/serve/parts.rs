@@ -113,10 +113,11 @@ impl Named {
     }
 }
 
-/// All that `config` names and that can't be used here; nothing is made. The environment may be another one than the
-/// server's.
+/// All that keeps `config` from being served without further options; nothing is made. The environment may be another one
+/// than the server's.
 pub fn obstacles(config: &Config, clock: &Arc<dyn Clock>) -> Option<Obstacles> {
-    let (_, obstacles) = Named::read(config, clock, &Before::default());
+    let (_, missing) = Named::read(config, clock, &Before::default());
+    let obstacles: Vec<Obstacle> = unsigned(config, &[config.listen], false).chain(missing).collect();
     if obstacles.is_empty() { None } else { Some(Obstacles(obstacles)) }
 }
 
