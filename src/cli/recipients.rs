@@ -98,34 +98,32 @@ pub(super) fn read_all(config: &Config, before: &Recipients) -> (Recipients, Vec
                 let kept = before.get(name).filter(|old| old.is_told_like(&new)).map(Arc::clone);
                 recipients.insert(name.clone(), kept.unwrap_or_else(|| Arc::new(new)));
             }
-            Err(problem) => {
-                problems.extend(places(rule).into_iter().filter_map(|(key, place)| secret(name, &key, place).err()));
-                if !matches!(problem, NoRecipient::Secret { .. } | NoRecipient::NotSet { .. }) {
-                    problems.push(problem);
-                }
+            Err(first) => {
+                let all = all_problems(name, rule);
+                // A file may have been put right between the two.
+                if all.is_empty() { problems.push(first) } else { problems.extend(all) }
             }
         }
     }
     (recipients, problems)
 }
 
-/// The places of all secrets of a destination, by their keys.
-fn places(rule: &Destination) -> Vec<(String, &SecretRef)> {
-    let mut places = Vec::new();
+/// All that is wrong with the secrets of a destination.
+fn all_problems(destination: &DestinationName, rule: &Destination) -> Vec<NoRecipient> {
+    let mut problems = Vec::new();
     match &rule.means {
         Means::Webhook(webhook) => {
-            if let Address::Secret(place) = &webhook.url {
-                places.push(("url".to_owned(), place));
-            }
-            places.extend(webhook.secrets.iter().map(|place| ("secrets".to_owned(), place)));
-            places.extend(webhook.headers.iter().map(|(header, place)| (format!("headers.{header}"), place)));
+            problems.extend(endpoint(destination, &webhook.url, rule.allow_private).err());
+            problems.extend(webhook.secrets.iter().filter_map(|place| signing_key(destination, place).err()));
+            let headers = webhook.headers.iter();
+            problems.extend(headers.filter_map(|(name, place)| header(destination, name, place).err()));
         }
-        Means::Whatsapp(whatsapp) => places.push(("access_token".to_owned(), &whatsapp.access_token)),
-        Means::Gateway(gateway) => places.push((GATEWAY_KEY.to_owned(), &gateway.key)),
-        Means::Smtp(smtp) => places.extend(smtp.login.iter().map(|login| ("password".to_owned(), &login.password))),
+        Means::Whatsapp(whatsapp) => problems.extend(of_whatsapp(destination, whatsapp).err()),
+        Means::Gateway(gateway) => problems.extend(of_gateway(destination, gateway).err()),
+        Means::Smtp(smtp) => problems.extend(of_smtp(destination, smtp).err()),
     }
-    places.extend(rule.proxy.iter().flat_map(|proxy| &proxy.auth).map(|place| ("proxy_auth".to_owned(), place)));
-    places
+    problems.extend(rule.proxy.iter().filter_map(|rule| proxy(destination, rule).err()));
+    problems
 }
 
 /// One made ready.
@@ -212,25 +210,31 @@ fn of_webhook(
     allow_private: bool,
 ) -> Result<Credentials, NoRecipient> {
     let endpoint = endpoint(destination, &rule.url, allow_private)?;
-    let mut keys = Vec::new();
-    for place in &rule.secrets {
-        let text = secret(destination, "secrets", place)?;
-        let key = SigningKey::read(text.expose()).map_err(|source| NoRecipient::Invalid {
-            destination: destination.clone(),
-            place: place.place(),
-            source,
-        })?;
-        keys.push(key);
-    }
-    let mut headers = Vec::new();
-    for (header, place) in &rule.headers {
-        let named = format!("headers.{header}");
-        let mut value = key(destination, &named, place, "")?;
-        value.set_sensitive(is_secret(header, place));
-        let name: HeaderName = header.parse().map_err(|_| no_header(destination, &named, place))?;
-        headers.push((name, value));
-    }
+    let keys = rule.secrets.iter().map(|place| signing_key(destination, place)).collect::<Result<_, _>>()?;
+    let headers =
+        rule.headers.iter().map(|(name, place)| header(destination, name, place)).collect::<Result<_, _>>()?;
     Ok(Credentials::Webhook { endpoint, keys, headers })
+}
+
+fn signing_key(destination: &DestinationName, place: &SecretRef) -> Result<SigningKey, NoRecipient> {
+    let text = secret(destination, "secrets", place)?;
+    SigningKey::read(text.expose()).map_err(|source| NoRecipient::Invalid {
+        destination: destination.clone(),
+        place: place.place(),
+        source,
+    })
+}
+
+fn header(
+    destination: &DestinationName,
+    name: &str,
+    place: &SecretRef,
+) -> Result<(HeaderName, HeaderValue), NoRecipient> {
+    let named = format!("headers.{name}");
+    let mut value = key(destination, &named, place, "")?;
+    value.set_sensitive(is_secret(name, place));
+    let name: HeaderName = name.parse().map_err(|_| no_header(destination, &named, place))?;
+    Ok((name, value))
 }
 
 fn secret(destination: &DestinationName, key: &str, place: &SecretRef) -> Result<Secret, NoRecipient> {
@@ -249,6 +253,37 @@ fn secret(destination: &DestinationName, key: &str, place: &SecretRef) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_problems_of_a_destination_are_told_beside_a_variable_that_is_not_set() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, secret) in [("key", "short"), ("header", "schlüssel"), ("auth", "without a colon")] {
+            std::fs::write(folder.path().join(name), secret).unwrap();
+        }
+        let config = "
+            [destinations.crm]
+            url = \"env:FLOWGATE_NO_SUCH_URL\"
+            secrets = [\"file:key\"]
+            headers = { x-key = \"file:header\", x-shop = \"env:FLOWGATE_NO_SUCH_HEADER\" }
+            proxy = \"http://proxy.example:3128\"
+            proxy_auth = \"file:auth\"
+        ";
+        let config = Config::parse(&folder.path().join("config.toml"), config).unwrap();
+        let (recipients, problems) = read_all(&config, &Recipients::new());
+        assert!(recipients.is_empty());
+        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let parts = [
+            "url: env:FLOWGATE_NO_SUCH_URL is not set",
+            "key can't be used: ",
+            "headers.x-key: ",
+            "headers.x-shop: env:FLOWGATE_NO_SUCH_HEADER is not set",
+            "proxy_auth: ",
+        ];
+        assert_eq!(told.len(), parts.len(), "{told:?}");
+        for part in parts {
+            assert!(told.iter().any(|told| told.starts_with("destination crm: ") && told.contains(part)), "{told:?}");
+        }
+    }
 
     #[test]
     fn a_header_shows_visible_characters_alone() {
