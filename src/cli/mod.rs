@@ -24,6 +24,7 @@ mod graph;
 pub mod nouns;
 mod output;
 mod phone;
+mod private_file;
 pub mod reach;
 mod recipients;
 pub mod sample;

@@ -3,11 +3,10 @@
 //! A server never runs without one. A development secret lies beside the data file, for its owner alone, so that a
 //! newcomer can try everything before there is an app at Meta; Meta itself never signs with it.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use super::private_file;
 use crate::clock::Entropy;
 use crate::config::{Config, ConfigError, Secret, SecretRef};
 
@@ -70,8 +69,8 @@ impl AppSecrets {
     pub fn keep(&self) -> Result<(), NoSecret> {
         let Some(path) = &self.development else { return Ok(()) };
         let failed = |source| NoSecret::NotMade { path: path.clone(), source };
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-            Ok(mut file) => writeln!(file, "{}", self.newest.expose()).map_err(failed),
+        match private_file::create(path, &format!("{}\n", self.newest.expose())) {
+            Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let theirs = || failed(io::Error::new(error.kind(), "another server has just made one"));
                 (read(path)? == self.newest).then_some(()).ok_or_else(theirs)
@@ -124,7 +123,10 @@ pub(super) fn random_hex(entropy: &dyn Entropy) -> String {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::mem::MaybeUninit;
     use std::os::unix::fs::PermissionsExt;
+
+    use rustix::fs::inotify;
 
     use super::*;
     use crate::clock::SeededEntropy;
@@ -148,5 +150,24 @@ mod tests {
         );
         let again = made(3);
         assert!(again.newest == first.newest && again.development.as_ref() == Some(&path));
+    }
+
+    #[test]
+    fn a_crash_never_leaves_a_part_of_a_development_secret_under_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(DEVELOPMENT);
+        let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+        inotify::add_watch(&watch, folder.path(), inotify::WatchFlags::MODIFY).unwrap();
+        let secret = Secret::new("a".repeat(64));
+        AppSecrets { newest: secret, older: Vec::new(), development: Some(path.clone()) }.keep().unwrap();
+        assert_eq!(fs::read_to_string(path).unwrap().len(), 65);
+
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(watch, &mut buffer);
+        let mut written = Vec::new();
+        while let Ok(event) = events.next() {
+            written.push(event.file_name().unwrap().to_str().unwrap().to_owned());
+        }
+        assert!(!written.is_empty() && written.iter().all(|name| name != DEVELOPMENT), "{written:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! `flowgate keys`: a new private key for an encrypted flow, and the public halves that Meta is to have.
 //!
 //! Asks no server of ours: keys are files, and the config says where. What a key may look like is `crate::intake`'s, its
-//! file is made in `fresh`, and what is said to Meta is in `at_meta`.
+//! file is made in `crate::cli::private_file` and named in `fresh`, and what is said to Meta is in `at_meta`.
 
 mod at_meta;
 mod fresh;
@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::cli::flow_keys::{self, FlowKeys, NoFlowKey};
 use crate::cli::graph::url_of_key;
+use crate::cli::private_file;
 use crate::config::{Config, ConfigError};
 use crate::domain::ids::FlowName;
 use crate::intake::{InvalidKey, PrivateKey};
@@ -126,7 +127,7 @@ fn new(file: &Path, config: Option<&Config>, json: bool, out: &mut impl Write) -
         io::ErrorKind::AlreadyExists => KeysError::Exists(file.to_owned()),
         _ => KeysError::Write { path: file.to_owned(), source },
     };
-    fresh::keep(file, &text).map_err(failed)?;
+    private_file::create(file, &text).map_err(failed)?;
     let place = fresh::place(file, config.map(|config| config.file.as_path())).map_err(failed)?;
     let meta = config.map(|config| config.meta.clone()).unwrap_or_default();
     if json {
