@@ -345,11 +345,11 @@ pub(super) fn row(out: &mut Out<'_>, row: impl Serialize) -> Result<(), AdminErr
 
 const fn health_name(health: &Health) -> &'static str {
     match health {
-        Health::Waiting | Health::Opening => "opening",
         Health::Ready => "ready",
         Health::LowSpace => "low_space",
         Health::NoSpace => "no_space",
         Health::Failed(_) => "failed",
-        Health::Closed => "closed",
+        // A running server answers nothing before its store is open.
+        Health::Waiting | Health::Opening | Health::Closed => "closed",
     }
 }

@@ -21,11 +21,11 @@ pub(super) fn readyz(app: &App, trace: &mut Trace<'_>) -> Answer {
     let why = match app.store.health() {
         Health::Ready if waiting >= room => Some("as many submissions wait for the disk as may"),
         Health::Ready => None,
-        Health::Waiting | Health::Opening => Some("the data file is being opened and verified"),
         Health::LowSpace => Some("the disk is nearly full: make room"),
         Health::NoSpace => Some("the disk is full: make room"),
         Health::Failed(_) => Some("the data file has failed: see the log"),
-        Health::Closed => Some("the server is ending"),
+        // The port opens after the data file.
+        Health::Waiting | Health::Opening | Health::Closed => Some("the server is ending"),
     };
     match why {
         None => {
