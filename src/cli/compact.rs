@@ -8,6 +8,7 @@ use super::reach;
 use crate::admin::AdminError;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::config::units::show_mebibytes;
 use crate::store::{Compacted, compact};
 
 /// Compacts the config's file and tells its size before and after.
@@ -20,11 +21,6 @@ pub(super) fn run(config: &Config, json: bool, out: &mut impl Write) -> Result<i
     Ok(if json {
         writeln!(out, "{}", json!({"before_bytes": before, "after_bytes": after}))
     } else {
-        writeln!(out, "{}: {} before, {} now", config.data.display(), mebibytes(before), mebibytes(after))
+        writeln!(out, "{}: {} before, {} now", config.data.display(), show_mebibytes(before), show_mebibytes(after))
     })
-}
-
-fn mebibytes(bytes: u64) -> String {
-    let tenths = bytes.saturating_mul(10).div_ceil(1 << 20);
-    format!("{}.{} MiB", tenths / 10, tenths % 10)
 }

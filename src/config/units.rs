@@ -39,6 +39,13 @@ pub fn show_size(bytes: u64) -> String {
     show(bytes, &SIZES)
 }
 
+/// Writes bytes for people, rounded up to a tenth of a MiB: `12.3 MiB`.
+#[must_use]
+pub fn show_mebibytes(bytes: u64) -> String {
+    let tenths = bytes.saturating_mul(10).div_ceil(1 << 20);
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
+}
+
 /// Writes a length of time as [`length`] reads it, in the largest unit that loses nothing.
 #[must_use]
 pub fn show_length(length: Millis) -> String {
@@ -74,6 +81,14 @@ mod tests {
         }
         assert_eq!(size("4MiB").unwrap(), 4 * 1024 * 1024);
         assert_eq!(length("24h").unwrap(), length("1d").unwrap());
+    }
+
+    #[test]
+    fn bytes_for_people_are_rounded_up_to_a_tenth_of_a_mebibyte() {
+        for (bytes, text) in [(0, "0.0 MiB"), (1, "0.1 MiB"), (1 << 20, "1.0 MiB"), ((12 << 20) + 300_000, "12.3 MiB")]
+        {
+            assert_eq!(show_mebibytes(bytes), text);
+        }
     }
 
     #[test]

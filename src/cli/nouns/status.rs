@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::admin::StatusView;
-use crate::config::units;
+use crate::config::units::show_mebibytes;
 use crate::domain::refusals::in_words;
 
 /// Tells a status to `out`.
@@ -20,7 +20,8 @@ pub fn tell(status: &StatusView, out: &mut impl Write) -> io::Result<()> {
         None => String::new(),
     };
     let (jobs, leads, writer) = (status.jobs, status.leads, status.writer);
-    let free = status.free_bytes.map_or_else(String::new, |free| format!(", {} free on its disk", mebibytes(free)));
+    let free =
+        status.free_bytes.map_or_else(String::new, |free| format!(", {} free on its disk", show_mebibytes(free)));
     let lines = [
         ("server", server),
         ("submissions", format!("{}, and {} drafts", status.submissions, status.drafts)),
@@ -40,15 +41,10 @@ pub fn tell(status: &StatusView, out: &mut impl Write) -> io::Result<()> {
             ),
         ),
         ("refused", if status.refused.is_empty() { "none".to_owned() } else { in_words(&status.refused) }),
-        ("file", format!("{}{free}", mebibytes(status.file_bytes))),
+        ("file", format!("{}{free}", show_mebibytes(status.file_bytes))),
     ];
     for (name, text) in lines {
         writeln!(out, "{name:<14}{text}")?;
     }
     status.hints.iter().try_for_each(|hint| writeln!(out, "! {hint}"))
-}
-
-/// To the next whole MiB: nobody needs the bytes here.
-fn mebibytes(bytes: u64) -> String {
-    units::show_size(bytes.next_multiple_of(1 << 20))
 }
