@@ -23,7 +23,6 @@ use super::batch::{Batch, Transaction};
 use super::codec::Row;
 use super::read::{Found, Snapshot};
 use super::retention::{self, Queue};
-use super::tables::COMPLAINTS;
 use super::{StoreError, announce, answers, codec, customers, receipts};
 
 /// Rows of each kind at the most: the oldest make room.
@@ -216,14 +215,6 @@ fn append<R: Row>(table: &mut Table<'_, u64, &'static [u8]>, row: &R) -> Result<
 }
 
 impl Snapshot {
-    /// Clients' complaints before number `before`, newest first: a page of `limit` at the most, fewer where they are large.
-    ///
-    /// # Errors
-    /// As [`Snapshot::submission`].
-    pub fn complaints(&self, before: Option<u64>, limit: usize) -> Result<Vec<(u64, Complaint)>, StoreError> {
-        self.page(COMPLAINTS, before, limit, |number| number)
-    }
-
     /// Clients' complaints since then, newest first, `limit` at the most. Rows among them that can't be read are included.
     ///
     /// # Errors

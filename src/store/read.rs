@@ -166,32 +166,12 @@ impl Snapshot {
         })
     }
 
-    /// Submissions before `before`, newest first: a page of `limit` at the most, fewer where they are large.
-    ///
-    /// # Errors
-    /// As [`Snapshot::submission`].
-    pub fn submissions(
-        &self,
-        before: Option<SubmissionId>,
-        limit: usize,
-    ) -> Result<Vec<(SubmissionId, StoredSubmission)>, StoreError> {
-        self.page(SUBMISSIONS, before.map(SubmissionId::get), limit, SubmissionId::new)
-    }
-
     /// One job.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         self.row(JOBS, id.get())
-    }
-
-    /// Jobs before `before`, newest first: a page of `limit` at the most, fewer where they are large.
-    ///
-    /// # Errors
-    /// As [`Snapshot::submission`].
-    pub fn jobs(&self, before: Option<JobId>, limit: usize) -> Result<Vec<(JobId, Job)>, StoreError> {
-        self.page(JOBS, before.map(JobId::get), limit, JobId::new)
     }
 
     /// Every attempt that is still kept, in order: the failed ones, then the one that succeeded. A row that can't be read keeps
@@ -219,14 +199,6 @@ impl Snapshot {
     /// As [`Snapshot::submission`].
     pub fn dead(&self, id: JobId) -> Result<Option<DeadLetter>, StoreError> {
         self.row(DEAD, id.get())
-    }
-
-    /// Dead letters before `before`, newest first: a page of `limit` at the most, fewer where they are large.
-    ///
-    /// # Errors
-    /// As [`Snapshot::submission`].
-    pub fn dead_letters(&self, before: Option<JobId>, limit: usize) -> Result<Vec<(JobId, DeadLetter)>, StoreError> {
-        self.page(DEAD, before.map(JobId::get), limit, JobId::new)
     }
 
     /// The message that a job reads again: the text as an admin corrected it, or as it came.
@@ -277,14 +249,6 @@ impl Snapshot {
     /// As [`Snapshot::submission`].
     pub fn lead(&self, id: LeadId) -> Result<Option<Lead>, StoreError> {
         self.row(LEADS, id.get())
-    }
-
-    /// Leads before `before`, newest first: a page of `limit` at the most, fewer where they are large.
-    ///
-    /// # Errors
-    /// As [`Snapshot::submission`].
-    pub fn leads(&self, before: Option<LeadId>, limit: usize) -> Result<Vec<(LeadId, Lead)>, StoreError> {
-        self.page(LEADS, before.map(LeadId::get), limit, LeadId::new)
     }
 
     /// Teams that have leads waiting, and how many.
@@ -339,14 +303,6 @@ impl Snapshot {
     /// As [`Snapshot::submission`].
     pub fn booking(&self, id: BookingId) -> Result<Option<Booking>, StoreError> {
         self.row(BOOKINGS, id.get())
-    }
-
-    /// Bookings before `before`, newest first: a page of `limit` at the most, fewer where they are large.
-    ///
-    /// # Errors
-    /// As [`Snapshot::submission`].
-    pub fn bookings(&self, before: Option<BookingId>, limit: usize) -> Result<Vec<(BookingId, Booking)>, StoreError> {
-        self.page(BOOKINGS, before.map(BookingId::get), limit, BookingId::new)
     }
 
     /// What is taken of `calendar` in `window`.
@@ -465,7 +421,7 @@ impl Snapshot {
     /// # Errors
     /// [`StoreError`] if the table can't be walked.
     pub fn list<L: Listed>(&self, before: Option<u64>, limit: usize) -> Result<Found<L>, StoreError> {
-        self.found(L::ROWS, before, limit, PAGE_BYTES)
+        self.found(before, limit, PAGE_BYTES)
     }
 
     /// All rows, newest first.
@@ -473,28 +429,12 @@ impl Snapshot {
     /// # Errors
     /// [`StoreError`] if the table can't be walked.
     pub fn list_all<L: Listed>(&self) -> Result<Found<L>, StoreError> {
-        self.found(L::ROWS, None, usize::MAX, usize::MAX)
+        self.found(None, usize::MAX, usize::MAX)
     }
 
-    pub(super) fn page<I, R: Row>(
-        &self,
-        table: Rows,
-        before: Option<u64>,
-        limit: usize,
-        id: fn(u64) -> I,
-    ) -> Result<Vec<(I, R)>, StoreError> {
-        self.found(table, before, limit, PAGE_BYTES)?.into_iter().map(|(number, row)| Ok((id(number), row?))).collect()
-    }
-
-    fn found<R: Row>(
-        &self,
-        table: Rows,
-        before: Option<u64>,
-        limit: usize,
-        bytes_max: usize,
-    ) -> Result<Found<R>, StoreError> {
+    fn found<L: Listed>(&self, before: Option<u64>, limit: usize, bytes_max: usize) -> Result<Found<L>, StoreError> {
         self.reading(|txn| {
-            let table = txn.open_table(table)?;
+            let table = txn.open_table(L::ROWS)?;
             let (mut page, mut bytes_read) = (Vec::new(), 0_usize);
             for row in table.range(..before.unwrap_or(u64::MAX))?.rev().take(limit) {
                 let (key, bytes) = row?;

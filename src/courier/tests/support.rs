@@ -15,6 +15,7 @@ use crate::domain::ids::{DestinationName, FlowName, JobId};
 use crate::domain::job::Job;
 use crate::domain::time::Timestamp;
 use crate::outgoing::Clients;
+use crate::store::tests::support::rows;
 use crate::store::{Accept, Store, StoreOptions};
 
 /// 2026-11-24T08:00:00Z.
@@ -104,9 +105,7 @@ impl Bench {
 
     /// All jobs, oldest first, by their numbers.
     pub fn job_ids(&self) -> Vec<JobId> {
-        let mut jobs = self.store.read().unwrap().jobs(None, 100).unwrap();
-        jobs.reverse();
-        jobs.into_iter().map(|(id, _)| id).collect()
+        rows::<Job>(&self.store.read().unwrap()).into_iter().rev().map(|(id, _)| id).collect()
     }
 
     /// All jobs, oldest first.

@@ -156,14 +156,6 @@ impl Snapshot {
         self.row(EVENTS, id.get())
     }
 
-    /// Deliveries before `before`, newest first: a page of `limit` at the most.
-    ///
-    /// # Errors
-    /// As [`Snapshot::submission`].
-    pub fn deliveries(&self, before: Option<JobId>, limit: usize) -> Result<Vec<(JobId, Delivery)>, StoreError> {
-        self.page(DELIVERIES, before.map(JobId::get), limit, JobId::new)
-    }
-
     /// What an admin put in the place of the body of delivery `id`, whatever became of it since.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::clock::ManualClock;
 use crate::current::Current;
 use crate::domain::routes::Routes;
-use crate::store::{Accepted, Health, Store, StoreError, StoreOptions, check};
+use crate::store::{Accepted, Health, Store, StoreError, StoreOptions, StoredSubmission, check};
 
 use super::disks::{FailingDisk, Recording, RecordingDisk, Switches};
 use super::support::{Bench, START, form, open};
@@ -90,13 +90,13 @@ fn a_full_disk_refuses_and_goes_on_by_itself_once_there_is_room() {
     // What was stored can be looked at; nobody acts on it.
     let last = shown.take().unwrap();
     assert_eq!(last.counts().unwrap().submissions, 1);
-    assert_eq!(last.submissions(None, 10).unwrap().len(), 1);
+    assert_eq!(last.list_all::<StoredSubmission>().unwrap().len(), 1);
     assert!(matches!(bench.store.read().map(|_| ()), Err(StoreError::NotOpen)));
     assert!(matches!(bench.store.look(|read| read.counts()), Err(StoreError::NotOpen)));
     switches.no_space.store(false, Ordering::SeqCst);
     wait_until(&bench, |store| matches!(store.health(), Health::Ready));
     // From now on pages of it are used again: it can't be read any more, which is no damage.
-    assert!(!matches!(last.submissions(None, 10), Err(StoreError::Damaged(_) | StoreError::Engine(_))));
+    assert!(!matches!(last.list_all::<StoredSubmission>(), Err(StoreError::Damaged(_) | StoreError::Engine(_))));
     assert!(matches!(bench.accept(form("before", "{}")), Accepted::Duplicate { .. }));
     bench.accept_new("after");
     bench.check();

@@ -8,7 +8,7 @@ use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{KeepComplaint, Place, Receive, Sweep};
 
-use super::support::{Bench, START, flow};
+use super::support::{Bench, START, flow, rows};
 
 const DAY: u64 = 24 * 60 * 60 * 1000;
 
@@ -19,7 +19,7 @@ fn complain(bench: &Bench, error: &str) {
 }
 
 fn errors(bench: &Bench) -> Vec<String> {
-    let complaints = bench.store.read().unwrap().complaints(None, 100).unwrap();
+    let complaints = rows::<Complaint>(&bench.store.read().unwrap());
     complaints.into_iter().map(|(_, complaint)| complaint.error.into()).collect()
 }
 
@@ -60,7 +60,7 @@ fn complaints_are_kept_in_order_with_their_time_over_a_restart() {
     let bench = bench.reopen();
     assert_eq!(errors(&bench), ["second", "first"]);
     let read = bench.store.read().unwrap();
-    assert_eq!(read.complaints(Some(2), 9).unwrap()[0].1.at, START);
+    assert_eq!(read.list::<Complaint>(Some(2), 9).unwrap()[0].1.as_ref().unwrap().at, START);
     assert_eq!(read.complaints_since(START.plus(Millis::new(1)), 9).unwrap().len(), 1);
     drop(read);
     bench.check();

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use crate::domain::arrival::Arrival;
 use crate::domain::ids::{AgentName, JobId, LeadId, SubmissionId};
-use crate::domain::job::JobState;
-use crate::domain::lead::{Absence, LeadState};
+use crate::domain::job::{Job, JobState};
+use crate::domain::lead::{Absence, Lead, LeadState};
 use crate::domain::retry::Verdict;
 use crate::domain::time::Millis;
 use crate::store::{
@@ -17,7 +17,7 @@ use crate::store::{
 };
 
 use super::stray::ThenFail;
-use super::support::{Bench, attempt, by_webhook, form};
+use super::support::{Bench, attempt, by_webhook, form, rows};
 
 /// Numbers of messages that can't be read at first, and of their tokens, begin here.
 const UNREADABLE: u8 = 100;
@@ -248,7 +248,7 @@ fn run(bench: &Bench, model: &mut Model, step: &Step) {
 /// A change of some kind that fails after it was made: nothing is left of it.
 fn fail(bench: &Bench, change: u8, agent: u8) {
     let store = &bench.store;
-    let newest = store.read().unwrap().leads(None, 1).unwrap().first().map(|(id, _)| *id);
+    let newest = rows::<Lead>(&store.read().unwrap()).first().map(|(id, _)| *id);
     let failed = match (change, newest) {
         (0, _) => {
             let arrivals = vec![Arrival::Form(Box::new(form("fails", "{}")))];
@@ -400,15 +400,10 @@ fn compare(bench: &Bench, model: &Model) {
     let read = bench.store.read().unwrap();
     let counts = read.counts().unwrap();
     assert_eq!(counts.submissions, model.submissions);
-    let jobs: BTreeMap<_, _> =
-        read.jobs(None, usize::MAX).unwrap().into_iter().map(|(id, job)| (id.get(), job.state)).collect();
+    let jobs: BTreeMap<_, _> = rows::<Job>(&read).into_iter().map(|(id, job)| (id.get(), job.state)).collect();
     assert_eq!(jobs, model.jobs);
-    let leads: BTreeMap<_, _> = read
-        .leads(None, usize::MAX)
-        .unwrap()
-        .into_iter()
-        .map(|(id, lead)| (id.get(), lead.state == LeadState::Open))
-        .collect();
+    let leads: BTreeMap<_, _> =
+        rows::<Lead>(&read).into_iter().map(|(id, lead)| (id.get(), lead.state == LeadState::Open)).collect();
     assert_eq!(leads, model.leads);
     if counts.leads_unassigned > 0 {
         // Somebody waits: then nobody can take another one.

@@ -11,15 +11,18 @@ use proptest::prelude::*;
 
 use crate::clock::Clock;
 use crate::domain::arrival::{Asks, Form, Wish};
+use crate::domain::booking::Booking;
 use crate::domain::booking_rule::BookingRule;
 use crate::domain::calendar::{Calendar, CalendarSpec, Span};
 use crate::domain::draft::{Draft, Patience};
 use crate::domain::ids::{BookingId, CalendarName, Customer, FlowToken, JobId};
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
-use crate::store::{Accepted, BookingChanged, CancelBooking, DraftKept, Finish, KeepDraft, MoveBooking, Place, Sweep};
+use crate::store::{
+    Accepted, BookingChanged, CancelBooking, DraftKept, Finish, KeepDraft, MoveBooking, Place, StoredSubmission, Sweep,
+};
 
-use super::support::{Bench, START, attempt, flow, form};
+use super::support::{Bench, START, attempt, flow, form, rows};
 
 const HOUR: u64 = 60 * 60 * 1000;
 const CAPACITY: u32 = 2;
@@ -286,11 +289,11 @@ impl Salon {
     fn compare(&self, model: &Model) {
         self.bench.check();
         let read = self.bench.store.read().unwrap();
-        let submissions = read.submissions(None, usize::MAX).unwrap();
+        let submissions = rows::<StoredSubmission>(&read);
         let found: Vec<u64> = submissions.iter().rev().map(|(id, _)| id.get()).collect();
         assert_eq!(found, model.kept.keys().copied().collect::<Vec<_>>());
         let mut standing = BTreeMap::new();
-        for (id, booking) in read.bookings(None, usize::MAX).unwrap() {
+        for (id, booking) in rows::<Booking>(&read) {
             let held = model.held[&id.get()];
             assert_eq!((booking.start.as_millis(), booking.end.as_millis()), (held.start, held.end), "{booking:?}");
             standing.insert(id.get(), held);

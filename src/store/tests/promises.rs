@@ -7,7 +7,7 @@ use crate::domain::arrival::{Arrival, Form, Unreadable};
 use crate::domain::draft::Patience;
 use crate::domain::ids::{AgentName, Customer, LeadId, SubmissionId};
 use crate::domain::job::JobState;
-use crate::domain::lead::Absence;
+use crate::domain::lead::{Absence, Lead};
 use crate::domain::retry::Verdict;
 use crate::domain::time::Millis;
 use crate::store::{
@@ -15,7 +15,7 @@ use crate::store::{
     StoreError, Suspect, Sweep,
 };
 
-use super::support::{Bench, START, attempt, by_webhook, form, open};
+use super::support::{Bench, START, attempt, by_webhook, form, open, rows};
 
 const DAY: Millis = Millis::from_secs(24 * 60 * 60);
 /// As long as messages are remembered, and with them the forms that they may follow.
@@ -305,7 +305,7 @@ fn leads_that_nobody_can_take_wait_and_go_to_the_first_who_can_oldest_first() {
     assert_eq!(bench.store.read().unwrap().counts().unwrap().leads_unassigned, 3);
     bench.add_agent("ann", Some(2));
     bench.check();
-    let leads = bench.store.read().unwrap().leads(None, 10).unwrap();
+    let leads = rows::<Lead>(&bench.store.read().unwrap());
     let with_agent: Vec<_> = leads.iter().rev().map(|(_, lead)| lead.agent.is_some()).collect();
     assert_eq!(with_agent, [true, true, false]);
 }

@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::domain::arrival::Arrival;
 use crate::domain::draft::{Draft, Patience};
 use crate::domain::ids::{Customer, JobId, LeadId, MessageId, SubmissionId};
+use crate::domain::job::Job;
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::batch::{Batch, Transaction};
@@ -388,7 +389,7 @@ fn a_row_that_cannot_be_read_stays_and_keeps_nothing_behind_it() {
     assert_eq!(submissions(&bench), 2, "all but the two that can't be read");
     let counts = bench.store.read().unwrap().counts().unwrap();
     assert_eq!(counts.drafts, 1);
-    let left = bench.store.read().unwrap().jobs(None, 100).unwrap().len();
+    let left = bench.store.read().unwrap().list_all::<Job>().unwrap().len();
     assert_eq!(left, 5, "of the two submissions, of the delivery, and two that tell of a draft that was left");
     // The draft is passed twice: it is neither told of nor removed.
     assert_eq!(swept.unreadable, 6);

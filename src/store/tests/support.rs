@@ -20,7 +20,8 @@ use crate::domain::submission::{Channel, IdempotencyKey};
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::tables::{CUSTOMERS, RETENTION};
 use crate::store::{
-    Accept, Accepted, AddAgent, Finish, Finished, LeadOrder, NoteDelivery, Place, Queue, Store, StoreOptions, Sweep,
+    Accept, Accepted, AddAgent, Finish, Finished, LeadOrder, Listed, NoteDelivery, Place, Queue, Snapshot, Store,
+    StoreOptions, Sweep,
 };
 
 /// 2026-11-24T08:00:00Z.
@@ -79,7 +80,7 @@ impl Bench {
     /// All deliveries that are kept, in order.
     pub fn deliveries(&self) -> Vec<(JobId, Job, Delivery)> {
         let read = self.store.read().unwrap();
-        let jobs = read.jobs(None, usize::MAX).unwrap().into_iter().filter(|(_, job)| job.kind == JobKind::Deliver);
+        let jobs = rows::<Job>(&read).into_iter().filter(|(_, job)| job.kind == JobKind::Deliver);
         let mut found: Vec<_> = jobs.map(|(id, job)| (id, job, read.delivery(id).unwrap().unwrap())).collect();
         found.sort_by_key(|(id, ..)| *id);
         found
@@ -172,7 +173,7 @@ impl Bench {
         let queued: BTreeSet<(u8, u128)> =
             entries.iter().unwrap().map(|entry| entry.unwrap().0.value()).map(|(queue, _, row)| (queue, row)).collect();
         let stands = |queue: Queue, row: u128| assert!(queued.contains(&(queue.code(), row)), "{queue:?} {row}");
-        for (id, job) in read.jobs(None, usize::MAX).unwrap() {
+        for (id, job) in rows::<Job>(&read) {
             match job.submission.filter(|_| job.kind == JobKind::Process) {
                 _ if !job.state.is_over() => {}
                 Some(submission) => stands(Queue::Submissions, submission.get().into()),
@@ -190,6 +191,12 @@ impl Bench {
             }
         }
     }
+}
+
+/// All rows of a kind, newest first. Each of them can be read.
+pub fn rows<L: Listed>(read: &Snapshot) -> Vec<(L::Id, L)> {
+    let rows = read.list_all::<L>().unwrap().into_iter();
+    rows.map(|(number, row)| (L::id(number), row.unwrap())).collect()
 }
 
 pub fn open(path: PathBuf, clock: &Arc<ManualClock>, change: impl FnOnce(&mut StoreOptions)) -> Store {

@@ -13,7 +13,7 @@ use crate::store::leads::GIVEN_OUT;
 use crate::store::{Accept, Accepted, AddAgent, AgentChange, ChangeAgent, CloseLead, Distribute, Finish, LeadOrder};
 
 use super::stray::SpoilRow;
-use super::support::{Bench, attempt, flow, form, team};
+use super::support::{Bench, attempt, flow, form, rows, team};
 
 const HOUR: Millis = Millis::from_secs(3600);
 
@@ -56,16 +56,7 @@ fn make(bench: &Bench, count: usize, team: &TeamName, customer: impl Fn(usize) -
 }
 
 fn leads(bench: &Bench) -> Vec<(LeadId, Lead)> {
-    let mut leads = Vec::new();
-    loop {
-        let before = leads.last().map(|(id, _)| *id);
-        let page = bench.store.read().unwrap().leads(before, 5_000).unwrap();
-        if page.is_empty() {
-            leads.reverse();
-            return leads;
-        }
-        leads.extend(page);
-    }
+    rows::<Lead>(&bench.store.read().unwrap()).into_iter().rev().collect()
 }
 
 fn unassigned(bench: &Bench) -> u64 {

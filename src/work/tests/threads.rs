@@ -9,8 +9,9 @@ use super::support::{add_agent, config, form, start};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::current::Current;
 use crate::domain::arrival::Arrival;
-use crate::domain::lead::LeadState;
+use crate::domain::lead::{Lead, LeadState};
 use crate::domain::routes::Routes;
+use crate::store::tests::support::rows;
 use crate::store::{Accept, Accepted, Distribute, Snapshot, Store, check};
 use crate::work::{Rules, Work};
 
@@ -61,7 +62,7 @@ fn every_submission_is_carried_to_one_lead_and_the_agents_share_them() {
         shop.accept((0..10).map(|number| format!("{round}-{number}")));
     }
     let snapshot = shop.once(|snapshot| snapshot.counts().unwrap().jobs_scheduled == 0);
-    let leads = snapshot.leads(None, 1000).unwrap();
+    let leads = rows::<Lead>(&snapshot);
     assert_eq!(leads.len(), 300);
     assert!(leads.iter().all(|(_, lead)| lead.state == LeadState::Open));
     let counts: Vec<u32> = snapshot.agents().unwrap().iter().map(|(_, agent)| agent.current).collect();
