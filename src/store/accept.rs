@@ -133,7 +133,7 @@ pub(super) enum Decision {
     /// Several customers use its token. This key is to be marked as theirs.
     Share(Option<IdempotencyKey>),
     /// A copy.
-    Join(Joining),
+    Join(Box<Joining>),
     /// A form that is taken.
     Take(Box<Taken>),
 }
@@ -157,7 +157,9 @@ pub(super) fn decide(batch: &Batch<'_, '_>, form: &Form, carrier: Option<JobId>)
         Some(hit) => return Ok(Decision::Nothing(duplicate(hit))),
     }
     let new = match known::recognize(batch, form)? {
-        Known::Copy(id) => return joins::decide(batch, id, &form.submission, form.message_key).map(Decision::Join),
+        Known::Copy(id) => {
+            return joins::decide(batch, id, &form.submission, form.message_key).map(Box::new).map(Decision::Join);
+        }
         // The mark makes the reference count that the form without its token gets.
         Known::Shared => {
             let unmarked = match form.form_key {
@@ -213,7 +215,7 @@ pub(super) fn carry_out(batch: &mut Batch<'_, '_>, form: &Form, decision: Decisi
             }
             Ok(Accepted::TokenShared)
         }
-        Decision::Join(joining) => joins::write(batch, joining),
+        Decision::Join(joining) => joins::write(batch, *joining),
         Decision::Take(taken) => write(batch, form, *taken),
     }
 }
