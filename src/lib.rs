@@ -19,9 +19,10 @@
 //! | [`store`] | what is on disk, in which order | domain, clock, current, guard |
 //! | [`outgoing`] | how far a request to the outside may go | domain |
 //! | [`http`] | limits, deadlines, status codes | intake, store, domain, clock, config, current, signing, gateways |
+//! | [`tasks`] | that one task at a time runs for each name of the config | nothing of the others |
 //! | [`work`] | when a job runs, and that its failure stays its own | store, domain, clock, config, intake, current, guard |
-//! | [`courier`] | which deliveries are under way, and what follows from their answers | store, domain, clock, config, outgoing, signing, guard |
-//! | [`gateways`] | when an unofficial gateway is asked and called | store, domain, clock, config, outgoing |
+//! | [`courier`] | which deliveries are under way, and what follows from their answers | store, domain, clock, config, outgoing, signing, guard, tasks |
+//! | [`gateways`] | when an unofficial gateway is asked and called | store, domain, clock, config, outgoing, tasks |
 //! | [`admin`] | what an operator may ask of a running server or of a file | store, domain, clock, config, intake, current, gateways |
 //! | [`telemetry`] | how logs and figures look | domain |
 //! | [`cli`] | argv, exit codes, how answers look on a terminal | all of them |
@@ -40,5 +41,6 @@ pub mod intake;
 pub mod outgoing;
 pub mod signing;
 pub mod store;
+pub mod tasks;
 pub mod telemetry;
 pub mod work;

@@ -42,14 +42,11 @@ mod tests;
 mod way;
 mod webhook;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
 pub use board::{Board, LaneState};
 pub use cloud::CloudAnswer;
@@ -62,6 +59,7 @@ use crate::clock::{Clock, Entropy};
 use crate::domain::ids::DestinationName;
 use crate::outgoing::Clients;
 use crate::store::Store;
+use crate::tasks::{self, Tasks};
 use lane::Lane;
 use next::Since;
 use suspects::Suspects;
@@ -86,24 +84,7 @@ pub struct Courier {
     board: Board,
     /// Counts the writer's calls.
     called: watch::Receiver<u64>,
-    lanes: Mutex<Lanes>,
-}
-
-/// Lanes by their destination.
-#[derive(Default)]
-struct Lanes {
-    /// None begins any more.
-    is_stopped: bool,
-    running: BTreeMap<DestinationName, Running>,
-    /// Those whose destination is gone from the config, while they wait for their last answers.
-    ending: BTreeMap<DestinationName, JoinHandle<()>>,
-}
-
-/// A lane that runs.
-struct Running {
-    /// Tells it how to send from now on. Dropped: it is to end.
-    orders: watch::Sender<Orders>,
-    task: JoinHandle<()>,
+    lanes: Mutex<Tasks<DestinationName, watch::Sender<Orders>>>,
 }
 
 /// What a lane goes by.
@@ -145,21 +126,20 @@ impl Courier {
     /// destination is gone, end; what waits for it stays.
     pub fn renew(&self, recipients: &Recipients) {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let Lanes { is_stopped, running, ending } = &mut *lanes;
-        if *is_stopped {
+        if lanes.is_stopped() {
             return;
         }
-        ending.retain(|_, task| !task.is_finished());
-        let gone = running.extract_if(.., |name, _| !recipients.contains_key(name));
-        ending.extend(gone.map(|(name, lane)| (name, lane.task)));
+        lanes.retain(|name, _| recipients.contains_key(name));
         self.board.keep_only(|name| recipients.contains_key(name));
         for (name, recipient) in recipients {
-            if let Some(lane) = running.get(name) {
-                lane.orders.send_modify(|orders| orders.recipient = Arc::clone(recipient));
-            } else {
-                let before = ending.remove(name);
-                running.insert(name.clone(), self.begin(name, recipient, before));
+            if let Some(lane) = lanes.get(name) {
+                lane.send_modify(|orders| orders.recipient = Arc::clone(recipient));
+                continue;
             }
+            let (orders, told) = watch::channel(Orders { recipient: Arc::clone(recipient), resumed: 0 });
+            let lane = Lane::new(name.clone(), told, self.tools.clone(), self.board.clone(), self.called.clone());
+            // One at a time: only one of two lanes would know what is under way.
+            lanes.begin(&self.runtime, name.clone(), orders, lane.run());
         }
     }
 
@@ -173,14 +153,14 @@ impl Courier {
     #[must_use]
     pub fn recipient(&self, name: &DestinationName) -> Option<Arc<Recipient>> {
         let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.running.get(name).map(|lane| Arc::clone(&lane.orders.borrow().recipient))
+        lanes.get(name).map(|lane| Arc::clone(&lane.borrow().recipient))
     }
 
     /// An admin lets `name` go on: it is told at once, whatever its breaker says and however long it asked to be left alone.
     pub fn resume(&self, name: &DestinationName) {
         let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lane) = lanes.running.get(name) {
-            lane.orders.send_modify(|orders| orders.resumed = orders.resumed.wrapping_add(1));
+        if let Some(lane) = lanes.get(name) {
+            lane.send_modify(|orders| orders.resumed = orders.resumed.wrapping_add(1));
         }
     }
 
@@ -194,33 +174,10 @@ impl Courier {
     /// not stays due, and is sent again at the next start.
     pub async fn stop(&self, deadline: Duration) {
         // A reload that comes now is to begin none: what is under way would be sent once more.
-        let stopped = Lanes { is_stopped: true, ..Lanes::default() };
-        let Lanes { running, ending, .. } =
-            std::mem::replace(&mut *self.lanes.lock().unwrap_or_else(PoisonError::into_inner), stopped);
-        let tasks: Vec<_> = running.into_values().map(|lane| lane.task).chain(ending.into_values()).collect();
-        let all = async {
-            for task in tasks {
-                // A panic has been told by its own hook.
-                let _ = task.await;
-            }
-        };
-        if timeout(deadline, all).await.is_err() {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner).stop();
+        if !tasks::finish(lanes, deadline).await {
             tracing::warn!("some deliveries were not answered in time: they are sent again at the next start");
         }
-    }
-
-    /// Begins the lane of `name`, as soon as the one `before` has ended: only one of them knows what is under way.
-    fn begin(&self, name: &DestinationName, recipient: &Arc<Recipient>, before: Option<JoinHandle<()>>) -> Running {
-        let (tell, told) = watch::channel(Orders { recipient: Arc::clone(recipient), resumed: 0 });
-        let lane = Lane::new(name.clone(), told, self.tools.clone(), self.board.clone(), self.called.clone());
-        let task = self.runtime.spawn(async move {
-            if let Some(before) = before {
-                // A panic has been told by its own hook.
-                let _ = before.await;
-            }
-            lane.run().await;
-        });
-        Running { orders: tell, task }
     }
 }
 

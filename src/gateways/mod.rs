@@ -24,14 +24,11 @@ mod keeper;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
 pub use access::{Access, Accesses};
 pub use board::{Board, Done, NotDone};
@@ -41,6 +38,7 @@ use crate::domain::gateway::GatewayKind;
 use crate::domain::ids::GatewayName;
 use crate::outgoing::Clients;
 use crate::store::Store;
+use crate::tasks::{self, Tasks};
 use api::Api;
 use keeper::Keeper;
 
@@ -58,25 +56,14 @@ pub struct Gateways {
     tools: Tools,
     runtime: Handle,
     board: Board,
-    keepers: Mutex<Keepers>,
+    keepers: Mutex<Tasks<GatewayName, Orders>>,
 }
 
-/// Keepers by their gateway.
-#[derive(Default)]
-struct Keepers {
-    /// No keeper begins any more.
-    is_stopped: bool,
-    running: BTreeMap<GatewayName, Running>,
-    /// Keepers that wait for their last answers: the gateway left the config, or is another program now.
-    ending: BTreeMap<GatewayName, JoinHandle<()>>,
-}
-
-/// A keeper that runs.
-struct Running {
+/// What a keeper gets from the config.
+struct Orders {
     kind: GatewayKind,
-    /// Tells it how to ask from now on. Dropped: it is to end.
+    /// Sends the gateway's access, as the config has it now.
     access: watch::Sender<Arc<Access>>,
-    task: JoinHandle<()>,
 }
 
 impl Gateways {
@@ -105,59 +92,37 @@ impl Gateways {
     /// Goes by `accesses` from now on. A gateway that is another program now is another gateway.
     pub fn renew(&self, accesses: &Accesses) {
         let mut keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
-        let Keepers { is_stopped, running, ending } = &mut *keepers;
-        if *is_stopped {
+        if keepers.is_stopped() {
             return;
         }
-        ending.retain(|_, task| !task.is_finished());
         let stays = |name: &GatewayName, kind| accesses.get(name).is_some_and(|access| access.rule.kind == kind);
-        let gone = running.extract_if(.., |name, keeper| !stays(name, keeper.kind));
-        ending.extend(gone.map(|(name, keeper)| (name, keeper.task)));
-        self.board.keep_only(|name| running.contains_key(name));
+        keepers.retain(|name, orders| stays(name, orders.kind));
+        self.board.keep_only(|name| keepers.get(name).is_some());
         for (name, access) in accesses {
-            if let Some(keeper) = running.get(name) {
-                keeper.access.send_replace(Arc::clone(access));
-            } else {
-                let before = ending.remove(name);
-                running.insert(name.clone(), self.begin(name, access, before));
+            if let Some(orders) = keepers.get(name) {
+                orders.access.send_replace(Arc::clone(access));
+                continue;
             }
+            let (tell, told) = watch::channel(Arc::clone(access));
+            let orders = Orders { kind: access.rule.kind, access: tell };
+            let (post, tools, board) = (self.board.begin(name), self.tools.clone(), self.board.clone());
+            let keeper = {
+                let name = name.clone();
+                async move { Keeper::new(name, told, post, tools, board).run().await }
+            };
+            // One at a time: two would call a gateway twice, and the later note of the old one would replace how the
+            // gateway stands.
+            keepers.begin(&self.runtime, name.clone(), orders, keeper);
         }
     }
 
     /// Begins no keeper any more and waits until what is under way has been answered and noted, `deadline` at the most.
     pub async fn stop(&self, deadline: Duration) {
         // A reload that comes now must begin none: nobody would wait for its answers.
-        let stopped = Keepers { is_stopped: true, ..Keepers::default() };
-        let Keepers { running, ending, .. } =
-            std::mem::replace(&mut *self.keepers.lock().unwrap_or_else(PoisonError::into_inner), stopped);
-        let tasks: Vec<_> = running.into_values().map(|keeper| keeper.task).chain(ending.into_values()).collect();
-        let all = async {
-            for task in tasks {
-                // A panic has been told by its own hook.
-                let _ = task.await;
-            }
-        };
-        if timeout(deadline, all).await.is_err() {
+        let keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner).stop();
+        if !tasks::finish(keepers, deadline).await {
             tracing::warn!("some gateways did not answer in time: they are asked again at the next start");
         }
-    }
-
-    /// Begins the keeper of `name` as soon as the one `before` has ended. Two at once would call a gateway twice, and the later
-    /// note of the old one would replace how the gateway stands.
-    fn begin(&self, name: &GatewayName, access: &Arc<Access>, before: Option<JoinHandle<()>>) -> Running {
-        let (tell, told) = watch::channel(Arc::clone(access));
-        let post = self.board.begin(name);
-        let name = name.clone();
-        let tools = self.tools.clone();
-        let board = self.board.clone();
-        let task = self.runtime.spawn(async move {
-            if let Some(before) = before {
-                // A panic has been told by its own hook.
-                let _ = before.await;
-            }
-            Keeper::new(name, told, post, tools, board).run().await;
-        });
-        Running { kind: access.rule.kind, access: tell, task }
     }
 }
 
