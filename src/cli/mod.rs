@@ -44,6 +44,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::admin::{AdminError, ErrorCode, Question, ReloadView, StatusView};
@@ -238,8 +239,8 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Whether the command succeeded and only its reader has left (`| head`). A pipe that a command needs for its work, as for a
-/// question, is another matter.
+/// Returns `true` if the command succeeded and only its reader has left (`| head`). A pipe that a command needs for its work,
+/// as for a question, does not count.
 fn is_closed_pipe(error: &CliError) -> bool {
     matches!(error, CliError::Print(error) if error.kind() == io::ErrorKind::BrokenPipe)
 }
@@ -331,44 +332,38 @@ fn print(named: Option<&Path>, Asked { question, look }: Asked, json: bool) -> R
     Ok(written?)
 }
 
+/// Asks, and prints each row as JSON or, for people, as `tell` does. The answer is taken to its end, whoever reads it.
+fn print_rows(
+    named: Option<&Path>,
+    question: &Question,
+    json: bool,
+    tell: impl Fn(&Value, &mut Output<io::Stdout>) -> io::Result<()>,
+) -> Result<(), CliError> {
+    printing(|out| {
+        ask(named, question, &mut |row| {
+            // `Output` keeps the error until the end.
+            let _ = if json { writeln!(out, "{row}") } else { tell(&row, out) };
+            true
+        })
+    })
+}
+
 fn print_status(named: Option<&Path>, json: bool) -> Result<(), CliError> {
-    let mut out = io::stdout();
-    let mut printed = Ok(());
-    ask(named, &Question::Status, &mut |row| {
-        printed = match serde_json::from_value::<StatusView>(row.clone()) {
-            Ok(status) if !json => status::tell(&status, &mut out),
-            _ => writeln!(out, "{row}"),
-        };
-        true
-    })?;
-    Ok(printed?)
+    print_rows(named, &Question::Status, json, |row, out| match StatusView::deserialize(row) {
+        Ok(status) => status::tell(&status, out),
+        Err(_) => writeln!(out, "{row}"),
+    })
 }
 
 fn print_reload(named: Option<&Path>, json: bool) -> Result<(), CliError> {
-    let mut out = io::stdout();
-    let mut printed = Ok(());
-    ask(named, &Question::Reload, &mut |row| {
-        printed = match serde_json::from_value::<ReloadView>(row.clone()) {
-            Ok(done) if !json => reload::tell(&done, &mut out),
-            _ => writeln!(out, "{row}"),
-        };
-        true
-    })?;
-    Ok(printed?)
+    print_rows(named, &Question::Reload, json, |row, out| match ReloadView::deserialize(row) {
+        Ok(done) => reload::tell(&done, out),
+        Err(_) => writeln!(out, "{row}"),
+    })
 }
 
 fn print_check(named: Option<&Path>, json: bool) -> Result<(), CliError> {
-    let mut out = io::stdout();
-    let mut printed = Ok(());
-    let answered = ask(named, &Question::Check, &mut |row| {
-        if printed.is_ok() {
-            printed = if json { writeln!(out, "{row}") } else { writeln!(out, "{}", nouns::check::line(&row)) };
-        }
-        true
-    });
-    // The verdict counts, whoever reads it.
-    answered?;
-    Ok(printed?)
+    print_rows(named, &Question::Check, json, |row, out| writeln!(out, "{}", nouns::check::line(row)))
 }
 
 fn print_config(config: &Config, json: bool) -> Result<(), CliError> {
