@@ -130,8 +130,8 @@ fn accept(batch: &mut Batch<'_, '_>, form: &Form, carrier: Option<JobId>) -> Res
 pub(super) enum Decision {
     /// The form changes nothing.
     Nothing(Accepted),
-    /// Several customers use its token. This key is to be marked as theirs.
-    Share(Option<IdempotencyKey>),
+    /// Several customers use its token, and this key is not marked as theirs yet.
+    Share(IdempotencyKey),
     /// A copy.
     Join(Box<Joining>),
     /// A form that is taken.
@@ -150,8 +150,6 @@ pub(super) fn decide(batch: &Batch<'_, '_>, form: &Form, carrier: Option<JobId>)
     };
     match known {
         None => {}
-        // Letters of earlier versions have the key of their message: a message that is read again is no copy of itself.
-        Some(Hit::Message) if carrier.is_some() => {}
         // A gateway tells of one message in several events, of which the first may lack what makes it a form.
         Some(Hit::Message) if form.submission.channel == Channel::Gateway => {}
         Some(hit) => return Ok(Decision::Nothing(duplicate(hit))),
@@ -162,11 +160,10 @@ pub(super) fn decide(batch: &Batch<'_, '_>, form: &Form, carrier: Option<JobId>)
         }
         // The mark makes the reference count that the form without its token gets.
         Known::Shared => {
-            let unmarked = match form.form_key {
-                Some(key) if !known::is_shared(batch, key)? => Some(key),
-                _ => None,
-            };
-            return Ok(Decision::Share(unmarked));
+            return Ok(match form.form_key {
+                Some(key) if !known::is_shared(batch, key)? => Decision::Share(key),
+                _ => Decision::Nothing(Accepted::TokenShared),
+            });
         }
         Known::New(new) => new,
     };
@@ -210,9 +207,7 @@ pub(super) fn carry_out(batch: &mut Batch<'_, '_>, form: &Form, decision: Decisi
     match decision {
         Decision::Nothing(accepted) => Ok(accepted),
         Decision::Share(key) => {
-            if let Some(key) = key {
-                share(batch, key)?;
-            }
+            share(batch, key)?;
             Ok(Accepted::TokenShared)
         }
         Decision::Join(joining) => joins::write(batch, *joining),
