@@ -11,8 +11,9 @@ pub const MISFITS_LEAST: u64 = 5;
 /// Minutes for which requests that were turned away are counted.
 const MINUTES: u64 = 60;
 
-/// The words by which [`is_about_app_secret`] knows its warning.
-const COMPARE_SECRETS: &str = "compare the app secret in the config";
+/// What an operator must do where the app secret looks wrong. [`is_about_app_secret`] knows its warning by these words.
+pub const COMPARE_SECRETS: &str = "compare the app secret in the config (meta.app_secrets) with the one in Meta's dashboard \
+     (App settings → Basic) of the app that sends";
 
 /// The counts.
 #[derive(Debug, Default)]
@@ -76,8 +77,7 @@ impl Refused {
         let mut hints = Vec::new();
         if self.misfits > 0 {
             hints.push(format!(
-                "the last {} signed requests were all refused (bad_signature): {COMPARE_SECRETS} \
-                 (meta.app_secrets) with the one in Meta's dashboard (App settings → Basic) of the app that sends",
+                "the last {} signed requests were all refused (bad_signature): {COMPARE_SECRETS}",
                 self.misfits
             ));
         }

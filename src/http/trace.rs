@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::domain::flow::Flow;
 use crate::domain::gauge::Exchange;
 use crate::domain::ids::{JobId, SubmissionId};
-use crate::domain::refusals::MISFITS_LEAST;
+use crate::domain::refusals::{COMPARE_SECRETS, MISFITS_LEAST};
 use crate::domain::time::Millis;
 use crate::store::Timing;
 
@@ -188,10 +188,7 @@ impl<'a> Trace<'a> {
     pub(super) fn note_signature(&self, fits: bool) {
         let is_suspicious = self.figures.watch.refusals().note_signature(fits);
         if is_suspicious && self.figures.may_warn(self.clock.elapsed(), "signatures in a row") {
-            tracing::warn!(
-                "the last {MISFITS_LEAST} signed requests were all refused: compare the app secret in the config \
-                 (meta.app_secrets) with the one in Meta's dashboard (App settings → Basic) of the app that sends"
-            );
+            tracing::warn!("the last {MISFITS_LEAST} signed requests were all refused: {COMPARE_SECRETS}");
         }
     }
 
