@@ -81,14 +81,20 @@ mod tests {
     use crate::domain::job::JobState;
     use crate::store::tests::support::{Bench, open};
 
-    #[test]
-    fn a_suspect_is_marked_while_its_body_is_made_and_no_longer() {
+    /// The store of a process that died while two deliveries of one form were due, opened again.
+    fn crashed() -> (tempfile::TempDir, Store) {
         let bench = Bench::telling();
         bench.accept_new("a");
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("crashed.redb");
         std::fs::copy(bench.path(), &path).unwrap();
         let store = open(path, &bench.clock, |_| {});
+        (folder, store)
+    }
+
+    #[test]
+    fn a_suspect_is_marked_while_its_body_is_made_and_no_longer() {
+        let (_folder, store) = crashed();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let suspects = Suspects::of(&store);
         let [crm, sheet] = [0, 1].map(|place| store.suspect_deliveries()[place]);
@@ -107,14 +113,10 @@ mod tests {
         assert_eq!(buried.unwrap(), None::<()>);
         assert_eq!(store.read().unwrap().job(sheet).unwrap().unwrap().state, JobState::Dead);
     }
+
     #[test]
     fn a_group_with_a_suspect_is_told_one_by_one_and_no_other_of_it_is_marked() {
-        let bench = Bench::telling();
-        bench.accept_new("a");
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("crashed.redb");
-        std::fs::copy(bench.path(), &path).unwrap();
-        let store = open(path, &bench.clock, |_| {});
+        let (_folder, store) = crashed();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let suspects = Suspects::of(&store);
         let [crm, sheet] = [0, 1].map(|place| store.suspect_deliveries()[place]);

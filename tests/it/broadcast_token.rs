@@ -159,10 +159,8 @@ fn answers_of_one_customer_are_never_shown_to_another_once_a_token_is_known_to_b
     assert_eq!((&third["data"]["agree"], &third["data"]["name"]), (&json!(true), &Value::Null), "{third}");
 }
 
-#[test]
-fn a_form_that_its_own_flow_claims_is_no_copy_of_another_flows_form_with_the_same_token() {
-    let server = Server::start(
-        r#"
+/// Two flows, each with a rule of its own.
+const CLAIMING: &str = r#"
 [flows.intake]
 path = "/intake"
 encryption = "none"
@@ -174,8 +172,20 @@ path = "/feedback"
 encryption = "none"
 webhook = { field = { stars = "5" } }
 lead = { team = "sales" }
-"#,
-    );
+"#;
+
+/// A flow that takes what no other claims.
+const OTHER: &str = r#"
+[flows.other]
+path = "/other"
+encryption = "none"
+webhook = "default"
+lead = { team = "sales" }
+"#;
+
+#[test]
+fn a_form_that_its_own_flow_claims_is_no_copy_of_another_flows_form_with_the_same_token() {
+    let server = Server::start(CLAIMING);
     let from = number(0);
     deliver(&server, &[message(&from, "wamid.1", &json!({"flow_token": "crm-7", "kind": "intake"}))]);
     deliver(&server, &[message(&from, "wamid.2", &json!({"flow_token": "crm-7", "stars": 5}))]);
@@ -188,27 +198,7 @@ lead = { team = "sales" }
 
 #[test]
 fn a_form_that_fits_one_flow_only_never_joins_the_form_of_another_flow_that_waits_for_its_message() {
-    let server = Server::start(
-        r#"
-[flows.intake]
-path = "/intake"
-encryption = "none"
-webhook = { field = { kind = "intake" } }
-lead = { team = "sales" }
-
-[flows.feedback]
-path = "/feedback"
-encryption = "none"
-webhook = { field = { stars = "5" } }
-lead = { team = "sales" }
-
-[flows.other]
-path = "/other"
-encryption = "none"
-webhook = "default"
-lead = { team = "sales" }
-"#,
-    );
+    let server = Server::start(&format!("{CLAIMING}{OTHER}"));
     let from = number(0);
     for path in ["/intake", "/other"] {
         assert!(server.post(path, &Form::new("crm-7").by(&from)).is_accepted());
