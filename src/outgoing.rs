@@ -151,7 +151,7 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Reads whom this machine trusts.
+    /// Reads the TLS roots that this machine trusts.
     ///
     /// # Errors
     /// [`OutgoingError::Tls`].
@@ -172,7 +172,7 @@ impl Clients {
         }
     }
 
-    /// Whom this machine trusts.
+    /// TLS roots that this machine trusts.
     #[must_use]
     pub const fn trust(&self) -> &Trust {
         &self.trust

@@ -50,12 +50,12 @@ pub(super) fn health(desk: &Desk, only: Option<&FlowName>, out: &mut Out<'_>) ->
     unreadable.into_iter().try_for_each(|unreadable| row(out, unreadable))
 }
 
-/// What is kept of flows in the file.
+/// Rows of the file about the health of flows.
 #[derive(Default)]
 struct Said {
     /// Complaints within the last hour, by flow: of the newest thousand.
     complaints: BTreeMap<FlowName, u64>,
-    /// What Meta said and that still stands.
+    /// Events of Meta that no later event has ended.
     standings: Vec<Standing>,
     /// Complaints and events of Meta that can't be read.
     unreadable: Vec<Unreadable>,

@@ -18,7 +18,7 @@ impl<W: Write> Output<W> {
         Self { inner, failed: Ok(()) }
     }
 
-    /// Whether all bytes so far were written.
+    /// Returns `true` if all bytes so far were written.
     pub const fn is_open(&self) -> bool {
         self.failed.is_ok()
     }

@@ -192,7 +192,7 @@ fn resubmit(table: &Table<'_>, is_encrypted: bool) -> Resubmit {
     if word == Some("refuse") { Resubmit::Refuse } else { Resubmit::Success }
 }
 
-/// What comes of the signature of a token: only what is encrypted carries one. `None`: the config does not say it.
+/// Rule for the signatures of tokens, which only encrypted requests carry. `None`: the config has no `token_signature`.
 fn token_signature(table: &Table<'_>, is_encrypted: bool) -> Option<TokenSignature> {
     let item = table.get("token_signature")?;
     let word = item.word(&["check", "require", "off"]);

@@ -55,7 +55,7 @@ fn note(rule: &GatewayTexts, outgoing: &Outgoing) -> Result<Note, Unsendable> {
 pub struct GatewayAnswer {
     /// What it says against the message, without its key.
     pub objection: Option<String>,
-    /// Whether its body has the form of a confirmation.
+    /// True if the body has the form of a confirmation.
     pub is_confirmation: bool,
     /// How long its body asks to be left alone, as `WASenderApi` does it.
     pub retry_after: Option<Millis>,

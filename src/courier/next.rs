@@ -95,7 +95,7 @@ pub(super) fn when(to: &Destination, outgoing: &Outgoing, moment: Moment) -> Whe
     }
 }
 
-/// What is sent at `now` for `outgoing`, which is to be sent.
+/// The body to send at `now` for `outgoing`.
 ///
 /// # Errors
 /// Why it can't be sent as it is.

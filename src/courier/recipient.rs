@@ -123,7 +123,7 @@ impl Recipient {
         self.url().and_then(Uri::authority).map(|authority| authority.as_str().to_owned()).unwrap_or_default()
     }
 
-    /// Whether it is told in the same way, and the same is hidden. Where a secret stands makes no other difference.
+    /// Returns `true` if both send in the same way and hide the same headers. The place of a secret makes no other difference.
     #[must_use]
     pub fn is_told_like(&self, other: &Self) -> bool {
         let (one, two) = (&self.rule, &other.rule);

@@ -70,7 +70,7 @@ pub enum Said {
 }
 
 impl Sender {
-    /// One that sends through `clients`.
+    /// A sender through `clients`, for all kinds of destinations.
     #[must_use]
     pub fn new(clients: Clients) -> Self {
         Self { mailer: Mailer::new(clients.trust().clone()), clients }

@@ -31,7 +31,7 @@ pub struct Flow {
     pub signature: SignatureRule,
     /// Whether its requests are encrypted.
     pub encryption: Encryption,
-    /// What comes of the signature of their tokens, as far as the config says it. See [`Flow::token_rule`].
+    /// Rule for the signatures of tokens. `None`: the config has no `token_signature`. See [`Flow::token_rule`].
     pub token_signature: Option<TokenSignature>,
     /// Whether a program of the owner's says what is shown, screen by screen.
     pub has_program: bool,

@@ -39,7 +39,7 @@ pub(super) struct Api {
 }
 
 impl Api {
-    /// One that asks through `clients`.
+    /// An API client that sends its requests through `clients`.
     pub(super) const fn new(clients: Clients) -> Self {
         Self { clients }
     }

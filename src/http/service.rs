@@ -75,7 +75,7 @@ impl From<&Config> for Limits {
 pub struct Trust {
     /// Whoever may sign a body.
     pub signers: Signers,
-    /// Whether the signers have the app's own secrets. Meta signs nothing with a development secret.
+    /// True if the signers have the app's own secrets. Meta signs nothing with a development secret.
     pub has_app_secret: bool,
     /// What a verification of the webhook must bring.
     pub verify_token: Option<Secret>,

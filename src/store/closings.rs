@@ -82,12 +82,12 @@ impl Closings {
         left
     }
 
-    /// What was taken back.
+    /// Sum of the void parts: see [`Self::take_back`].
     pub(super) fn void(&self) -> Millis {
         self.0.iter().fold(Millis::ZERO, |sum, closing| plus(sum, closing.void))
     }
 
-    /// Makes all that was taken back owed again.
+    /// Makes all void parts owed again.
     pub(super) fn give_back(&mut self) {
         for closing in &mut self.0 {
             closing.owed = plus(closing.owed, std::mem::take(&mut closing.void));

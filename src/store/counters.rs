@@ -28,7 +28,7 @@ pub(super) struct Counters {
     pub(super) closings: Closings,
     /// Time by which the wall clock was set back, as far as the wall clock has not been set ahead again.
     set_back: Millis,
-    /// Whether a start found the wall clock set back: for how long the file was closed before, nobody knows.
+    /// True if a start found the wall clock set back. The length of the closed period before that start is unknown.
     hides_closing: bool,
     /// The wall clock at this commit, if the wall clock was ever set.
     wall: Timestamp,
@@ -84,7 +84,7 @@ impl Counters {
         self.wall = clock.wall();
     }
 
-    /// Whether the wall clock was set between the commit of `earlier` and these counters.
+    /// Returns `true` if the wall clock was set between the commit of `earlier` and these counters.
     pub(super) fn wall_was_set_since(&self, earlier: &Self) -> bool {
         let expected = earlier.wall.plus(self.expiry.since(earlier.expiry));
         // The two differ by the rounding of both, or by a setting of at least twice as much.
@@ -248,7 +248,7 @@ impl ExpiryClock {
     }
 }
 
-/// Whether a wall clock that shows this may be right.
+/// Returns `true` if a wall clock that shows `wall` may be right.
 fn says_something(wall: Timestamp) -> bool {
     (NEVER_SET..=LAST).contains(&wall)
 }

@@ -41,7 +41,7 @@ impl Join {
         self.differing.as_deref().filter(|_| self.customer.is_unknown() && self.message_id.is_none())
     }
 
-    /// Whether it tells whose the submission is.
+    /// Returns `true` if the arrival names the customer of the submission, or is a message.
     fn claims(&self) -> bool {
         self.channel.is_message() || !self.customer.is_unknown()
     }

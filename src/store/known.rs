@@ -101,7 +101,7 @@ impl Stored {
         !self.first.submission.channel.is_message() && self.joins.iter().all(|join| join.message_id.is_none())
     }
 
-    /// Whether the fields of a message contradict this form's, and are those of a copy that no customer has claimed.
+    /// Returns `true` if the fields of a message contradict this form's and are those of a copy that no customer has claimed.
     fn contradicts(&self, form: &Form) -> bool {
         let (first, data) = (&self.first.submission, &form.submission.data);
         let mut copies = self.joins.iter().filter_map(Join::unclaimed);

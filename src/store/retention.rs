@@ -108,7 +108,7 @@ pub(super) fn job_runs_again(batch: &mut Batch<'_, '_>, id: JobId) -> Result<(),
     Ok(())
 }
 
-/// Whether a job ended once more after the end that `entry` is of. The last end has entries of its own.
+/// Returns `true` if the job ended once more after the end that made `entry`. The last end has entries of its own.
 pub(super) fn ended_later(batch: &Batch<'_, '_>, id: JobId, entry: Entry) -> Result<bool, StoreError> {
     Ok(batch.tables.last_ends.get(id.get())?.is_some_and(|end| entry.stamp.as_millis() < end.value()))
 }

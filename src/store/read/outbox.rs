@@ -168,7 +168,7 @@ impl Snapshot {
         Ok(letter.and_then(|letter| letter.corrected))
     }
 
-    /// What is to be sent for the job `id`, without the customer; `None` where it does not wait for that any more. Reads no
+    /// The delivery of the job `id`, without the customer; `None` if the delivery does not wait any more. Reads no
     /// row of the submission: a damaged one fails no delivery that does not need the customer.
     ///
     /// # Errors
@@ -184,7 +184,7 @@ impl Snapshot {
         Ok(Some(Outgoing { id, job, delivery, event, body, receipt, customer: None }))
     }
 
-    /// What is to be sent for the job `id`, with the customer; `None` where it does not wait for that any more.
+    /// The delivery of the job `id`, with the customer; `None` if the delivery does not wait any more.
     ///
     /// # Errors
     /// As [`Snapshot::outgoing`].
@@ -230,7 +230,7 @@ impl Snapshot {
         self.reading(|txn| customers::follow_in(&txn.open_table(RENAMED)?, known, row))
     }
 
-    /// What came back from each attempt of the job `id` that is still kept. A row that can't be read keeps nobody from the
+    /// The stored responses to attempts of the job `id`, by attempt. A row that can't be read keeps nobody from the
     /// others.
     ///
     /// # Errors
