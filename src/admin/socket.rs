@@ -38,6 +38,10 @@ pub(super) struct Bounds {
 pub(super) const BOUNDS: Bounds =
     Bounds { connections: 32, question: Duration::from_secs(10), answer: Duration::from_mins(10) };
 
+/// Niceness of the threads that answer admins: about a tenth of the processor time of the server's other threads.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
 /// The socket of the server whose data file this is.
 #[must_use]
 pub fn socket_path(data: &Path) -> PathBuf {
@@ -165,6 +169,7 @@ fn seat(stream: UnixStream, reception: &Arc<Reception>, bounds: Bounds, seats: &
     }
     let (reception, taken) = (Arc::clone(reception), Arc::clone(seats));
     let answering = thread::Builder::new().name("admin answer".to_owned()).spawn(move || {
+        lower_priority();
         if let Err(error) = answer(&stream, &*reception, bounds) {
             tracing::debug!(error = %error, "an admin hung up");
         }
@@ -172,6 +177,16 @@ fn seat(stream: UnixStream, reception: &Arc<Reception>, bounds: Bounds, seats: &
     });
     if let Err(error) = answering {
         tracing::warn!(error = %error, "no thread for an admin's question");
+    }
+}
+
+/// Lowers the priority of the calling thread. Without this, a long command (`check`) would compete with customers' forms for the
+/// processor.
+fn lower_priority() {
+    // Linux sets the priority of one thread. Elsewhere the call would slow down the whole process.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::debug!(error = %error, "a command runs with the priority of the server");
     }
 }
 

@@ -257,7 +257,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Reload => return print_reload(config.as_deref(), json),
         Command::Check => return print_check(config.as_deref(), json),
         Command::Compact => return Ok(compact::run(&load()?, json, &mut io::stdout())??),
-        Command::Config(ConfigVerb::Check) => return print_config(&load()?, json),
+        Command::Config(ConfigVerb::Check) => return printing(|out| print_config(&load()?, json, out)),
         Command::Completions { shell } => {
             // The generator panics where it can't write.
             let mut script = Vec::new();
@@ -366,12 +366,12 @@ fn print_check(named: Option<&Path>, json: bool) -> Result<(), CliError> {
     print_rows(named, &Question::Check, json, |row, out| writeln!(out, "{}", nouns::check::line(row)))
 }
 
-fn print_config(config: &Config, json: bool) -> Result<(), CliError> {
+fn print_config(config: &Config, json: bool, out: &mut impl Write) -> Result<(), CliError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let mut summary = config.summary(clock.now());
     summary.notes.extend(reach::app_secret_warning(&config.data));
     let text = if json { serde_json::to_string(&summary).map_err(io::Error::from)? } else { summary.to_string() };
-    writeln!(io::stdout(), "{text}")?;
+    writeln!(out, "{text}")?;
     match serve::obstacles(config, &clock) {
         Some(obstacles) => Err(CliError::Named { file: config.file.clone(), obstacles }),
         None => Ok(()),

@@ -43,6 +43,8 @@ impl Config {
         for bytes in [&mut self.limits.body, &mut self.limits.flow_body] {
             *bytes = (*bytes).min(started.limits.bodies);
         }
+        // A submission must stay at least as long as its keys, which stay as long as they did.
+        self.retention.submissions = self.retention.submissions.max(started.retention.idempotency);
         kept
     }
 
@@ -106,6 +108,7 @@ mod tests {
         let kept = new.keep_fixed(&started);
         assert_eq!(kept.len(), 18, "{kept:?}");
         assert_eq!(new.changes_since(&started), ["limits.body changed", "retention.submissions changed"]);
+        assert_eq!(new.retention.submissions, started.retention.idempotency);
         assert_eq!((new.limits.bodies, new.data.as_path()), (started.limits.bodies, started.data.as_path()));
         assert!(new.keep_fixed(&started).is_empty(), "now it is as it was");
     }

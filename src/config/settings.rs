@@ -265,12 +265,20 @@ impl Retention {
         read_or_default(root, "retention", |table| {
             let time =
                 |key, default| table.length(key, Millis::new(default), Millis::new(SECOND)..=Millis::new(3650 * DAY));
-            Self {
+            let retention = Self {
                 idempotency: time("idempotency", DAY),
                 message_ids: time("message_ids", 8 * DAY),
                 submissions: time("submissions", 90 * DAY),
                 attempts: time("attempts", 30 * DAY),
+            };
+            // Without the stored submission, a form of another customer with the same token would count as its duplicate.
+            if retention.submissions < retention.idempotency
+                && let Some(item) = table.get("submissions").or_else(|| table.get("idempotency"))
+            {
+                let [kept, keys] = [retention.submissions, retention.idempotency].map(units::show_length);
+                item.refuse(format!("submissions ({kept}) must be kept at least as long as their keys (idempotency, {keys})"));
             }
+            retention
         })
     }
 }
@@ -383,7 +391,17 @@ mod tests {
         assert_refused("[workers]", &[("threads = 0", "2:11: workers.threads: must be from 1 to 256, and is 0")]);
         assert_refused(
             "[retention]",
-            &[("attempts = \"0s\"", "2:12: retention.attempts: must be from 1s to 3650d, and is 0s")],
+            &[
+                ("attempts = \"0s\"", "2:12: retention.attempts: must be from 1s to 3650d, and is 0s"),
+                (
+                    "submissions = \"1h\"",
+                    "2:15: retention.submissions: submissions (1h) must be kept at least as long as their keys (idempotency, 1d)",
+                ),
+                (
+                    "idempotency = \"91d\"",
+                    "2:15: retention.idempotency: submissions (90d) must be kept at least as long as their keys (idempotency, 91d)",
+                ),
+            ],
         );
         assert_refused(
             "[store]",
@@ -392,6 +410,8 @@ mod tests {
                 ("verify = \"no\"", "2:10: store.verify: \"no\" is not known here: there are `always`, `after_crash`"),
             ],
         );
+        let equal = accepted("[retention]\nsubmissions = \"2h\"\nidempotency = \"2h\"").retention;
+        assert_eq!(equal.submissions, equal.idempotency);
         assert_eq!(accepted("[store]\nverify = \"after_crash\"").store.verify, Verify::AfterCrash);
         assert_refused(
             "[meta]",

@@ -280,14 +280,6 @@ impl Config {
                 shown(retention.idempotency)
             ));
         }
-        if retention.submissions < retention.idempotency {
-            notes.push(format!(
-                "retention.submissions ({}) is shorter than retention.idempotency ({}): a copy of a form may be refused whose \
-                 submission is gone",
-                shown(retention.submissions),
-                shown(retention.idempotency)
-            ));
-        }
         notes
     }
 }

@@ -267,7 +267,6 @@ fn lengths_and_headers_that_are_hardly_meant_are_noted() {
         ("[limits]\nheader_timeout = \"10ms\"", "limits.header_timeout is 10ms: slow senders get 408"),
         ("[limits]\nidle = \"10ms\"", "limits.idle is 10ms: a proxy"),
         ("[retention]\nidempotency = \"1s\"", "retention.idempotency is 1s: a form that is sent again"),
-        ("[retention]\nsubmissions = \"2h\"", "retention.submissions (2h) is shorter than retention.idempotency (1d)"),
         ("[destinations.crm]\nurl = \"https://crm.example/\"", "nobody is told when a delivery becomes a dead letter"),
         (
             "[destinations.crm]\nurl = \"https://crm.example/\"\nheaders = { Accept-Encoding = \"text:gzip\" }",

@@ -14,6 +14,8 @@ mod tallies;
 
 use std::borrow::Borrow;
 use std::ops::Bound::{Excluded, Unbounded};
+use std::thread;
+use std::time::Duration;
 
 use redb::{
     AccessGuard, Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition,
@@ -51,6 +53,9 @@ const TOLD: usize = 1000;
 pub(super) const SLICE: usize = 1000;
 /// Bytes of them: the slice ends with the row that reaches this.
 const SLICE_BYTES: usize = 1 << 20;
+/// Longest pause after a slice. Beside a working server the check pauses after each slice for as long as the slice took, so
+/// that it uses at most half of one core and the server keeps the rest.
+const PAUSE_MAX: Duration = Duration::from_millis(20);
 
 /// One thing that should not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,9 +169,13 @@ fn walk<K: Key + 'static, V: Value + 'static>(
 ) -> Result<(), StoreError> {
     let mut behind: Option<Vec<u8>> = None;
     loop {
+        let began = store.elapsed();
         let walked = store.read_last().and_then(|snapshot| {
             snapshot.reading(|txn| walk_slice(&mut Slice { txn, report }, table, behind.as_deref(), &mut each))
         });
+        if !store.is_read_only() {
+            thread::park_timeout(store.elapsed().saturating_sub(began).min(PAUSE_MAX));
+        }
         match walked {
             Ok(None) => return Ok(()),
             Ok(last) => behind = last,

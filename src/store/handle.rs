@@ -207,6 +207,11 @@ impl Store {
         guarded(|| look(self.read()?)).unwrap_or_else(|panic| Err(StoreError::Engine(panic)))
     }
 
+    /// Time by the process clock.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
     /// The path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.options.path

@@ -293,27 +293,41 @@ fn readable(
 
 /// Makes a job a dead letter that holds all that the job was to carry, as far as that can be read.
 fn bury(batch: &mut Batch<'_, '_>, id: JobId, job: &mut Job, reason: String) -> Result<(), StoreError> {
-    let revived = batch.tables.revived.remove(id.get())?.map(|row| codec::decode(id, row.value())).transpose()?;
-    let payload = match (job.kind, job.submission) {
-        _ if revived.is_some() => String::new(),
+    let revived = batch.tables.revived.remove(id.get())?.map(|row| row.value().to_vec());
+    let found = match &revived {
+        // It was run again and failed again.
+        Some(row) => codec::decode::<DeadLetter>(id, row).map(|letter| (letter.payload, letter.corrected)),
+        None => payload(batch, id, job).map(|payload| (payload, None)),
+    };
+    let row = match (found, revived) {
+        (Ok((payload, corrected)), _) => {
+            codec::encode(&DeadLetter { died_at: batch.now, reason: reason.clone(), payload, corrected })?
+        }
+        // The damaged row stays as it is, for `check` to name. Without this, the job would run every minute.
+        (Err(error), Some(damaged)) if error.is_of_one_change() => {
+            tracing::error!(%error, job.id = id.get(), "a dead letter can't be read and stays damaged");
+            damaged
+        }
+        (Err(error), _) => return Err(error),
+    };
+    batch.tables.dead.insert(id.get(), row.as_slice())?;
+    move_job(batch, id, job, JobState::Dead, batch.now)?;
+    tell_of_death(batch, id, job, &reason)
+}
+
+/// All that a job that becomes a dead letter for the first time was to carry.
+fn payload(batch: &Batch<'_, '_>, id: JobId, job: &Job) -> Result<String, StoreError> {
+    match (job.kind, job.submission) {
         (JobKind::Process, submission) => {
             let submission = submission.map(|submission| readable(batch, id, submission)).transpose()?.flatten();
-            submission.map_or_else(String::new, |submission| submission.submission.data.into())
+            Ok(submission.map_or_else(String::new, |submission| submission.submission.data.into()))
         }
-        (JobKind::Message, _) => return Err(StoreError::row::<DeadLetter>(&id.to_string(), RowProblem::Missing)),
+        (JobKind::Message, _) => Err(StoreError::row::<DeadLetter>(&id.to_string(), RowProblem::Missing)),
         (JobKind::Deliver, _) => {
             let event = deliveries::delivery(batch, id)?.event;
-            deliveries::event(batch, event)?.body.into()
+            Ok(deliveries::event(batch, event)?.body.into())
         }
-    };
-    let letter = match revived {
-        // It was run again and failed again.
-        Some(letter) => DeadLetter { died_at: batch.now, reason, ..letter },
-        None => DeadLetter { died_at: batch.now, reason, payload, corrected: None },
-    };
-    batch.tables.dead.insert(id.get(), codec::encode(&letter)?.as_slice())?;
-    move_job(batch, id, job, JobState::Dead, batch.now)?;
-    tell_of_death(batch, id, job, &letter.reason)
+    }
 }
 
 /// Alerts those who run the server. That an alert of this kind could not be delivered is no alert: they would breed.

@@ -155,7 +155,8 @@ impl Sweep {
         let entries = retention::oldest(batch, queue, until, most)?;
         let mut bytes = 0;
         for entry in &entries {
-            if bytes >= SLICE_BYTES {
+            // One entry can stand for many rows: the failed attempts of a job.
+            if bytes >= SLICE_BYTES || swept.removed >= most {
                 break;
             }
             swept.read += 1;

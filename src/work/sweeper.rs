@@ -147,7 +147,8 @@ impl Sweeper {
 
 /// The size of the slice after one of `rows` rows at most that took `took`.
 fn next_slice(rows: usize, took: Duration) -> usize {
-    let rows = if took > SLICE_TIME { rows / 2 } else { rows.saturating_mul(2) };
+    // Growth in small steps: a slice of twice the rows could take twice the time.
+    let rows = if took > SLICE_TIME { rows / 2 } else { rows + rows / 4 };
     rows.clamp(SLICE[0], SLICE[1])
 }
 
@@ -175,6 +176,7 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(sizes(9), [32, 16, 8, 8, 8]);
-        assert_eq!(sizes(8), [128, 256, 512, 1000, 1000]);
+        assert_eq!(sizes(8), [80, 100, 125, 156, 195]);
+        assert_eq!(next_slice(900, SLICE_TIME), 1000);
     }
 }

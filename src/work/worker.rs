@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, TryRecvError};
 use crate::clock::{Clock, Entropy};
 use crate::current::Current;
 use crate::domain::ids::JobId;
-use crate::domain::job::{Attempt, Job, JobState};
+use crate::domain::job::{Attempt, Job, JobKind, JobState};
 use crate::domain::retry::Verdict;
 use crate::domain::time::{Millis, Timestamp};
 use crate::guard::guarded;
@@ -105,9 +105,13 @@ impl Worker {
 
     fn succeed(&self, hold: Hold, job: &Job, begun: Begun, outcome: Outcome) {
         let attempt = self.attempt(job, begun, None);
-        count(job, "done", attempt.took);
-        let id = hold.job();
+        let (id, kind, took) = (hold.job(), job.kind, attempt.took);
         let told = move |result: Result<Finished, StoreError>, _: Timing| {
+            match result {
+                Ok(Finished::Done { .. }) => count(kind, "done", took),
+                Ok(Finished::Buried { .. }) => count(kind, "dead", took),
+                Ok(Finished::AlreadyOver) | Err(_) => {}
+            }
             hold.end(result.map_or_else(Ending::Unstored, Ending::Done));
         };
         match outcome {
@@ -128,11 +132,11 @@ impl Worker {
         let (kind, number) = (job.kind.as_str(), attempt.number);
         match verdict {
             Verdict::Again { at } => {
-                count(job, "failed", attempt.took);
+                count(job.kind, "failed", attempt.took);
                 tracing::warn!(job.id = id.get(), job.kind = kind, job.attempt = number, job.next_at = %at, error = %error, "a job failed and will be tried again");
             }
             Verdict::Dead => {
-                count(job, "dead", attempt.took);
+                count(job.kind, "dead", attempt.took);
                 tracing::error!(job.id = id.get(), job.kind = kind, job.attempt = number, error = %error, "a job failed and will not be tried again: it is a dead letter now");
             }
         }
@@ -148,8 +152,8 @@ impl Worker {
     }
 }
 
-fn count(job: &Job, outcome: &'static str, took: Millis) {
-    let kind = job.kind.as_str();
+fn count(kind: JobKind, outcome: &'static str, took: Millis) {
+    let kind = kind.as_str();
     metrics::counter!("flowgate_jobs_attempts_total", "kind" => kind, "outcome" => outcome).increment(1);
     metrics::histogram!("flowgate_job_seconds", "kind" => kind).record(took.to_duration().as_secs_f64());
 }

@@ -212,6 +212,11 @@ fn a_verdict_does_not_depend_on_a_reader() {
         let (code, said) = server.unread(&args);
         assert!(code == Some(1) && said.contains(why), "{command}: {code:?} {said}");
     }
+    let server = Server::stopped(&format!("{PLAIN_FLOW}{}", gone.replace("http://127.0.0.1:1/", "env:NOT_SET")));
+    for command in [&["config", "check"][..], &["config", "check", "--json"]] {
+        let (code, said) = server.unread(command);
+        assert!(code == Some(2) && said.contains("NOT_SET"), "{command:?}: {code:?} {said}");
+    }
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn a_form_that_was_left_is_told_once_with_its_answers() {
 
     // The next round looks at it once more, and takes it away as too old: it would be told again before that, were it not noted.
     server.kill9();
-    server.configure(&format!("{VISIT}{}\n[retention]\nsubmissions = \"1h\"\n", crm.table("crm", "")));
+    server.configure(&format!("{VISIT}{}\n[retention]\nidempotency = \"1h\"\nsubmissions = \"1h\"\n", crm.table("crm", "")));
     server.start_again();
     eventually("the draft is gone", || server.rows(&["drafts"]).is_empty().then_some(()));
     eventually("nothing waits", || (server.row(&["destinations"])["waiting"] == 0).then_some(()));

@@ -10,7 +10,7 @@ use redb::{Database, ReadableTable, TableDefinition};
 use crate::clock::ManualClock;
 use crate::domain::ids::SubmissionId;
 use crate::store::batch::{Batch, Transaction};
-use crate::store::tables::{AGENTS, BOOKINGS, MESSAGE_LOG, Rows, SUBMISSIONS, TOKEN_LOG};
+use crate::store::tables::{AGENTS, BOOKINGS, MESSAGE_LOG, REVIVED, Rows, SUBMISSIONS, TOKEN_LOG};
 use crate::store::{
     Accepted, Health, KeepAnswer, KeptAnswer, RowProblem, Store, StoreError, StoreOptions, StoredSubmission, check,
 };
@@ -306,6 +306,26 @@ fn a_message_that_needs_a_damaged_row_is_a_dead_letter_again() {
         let letter = read.dead(job).unwrap().unwrap();
         assert!(letter.reason.contains("submissions") && letter.payload == "{}", "{letter:?}");
     }
+}
+
+#[test]
+fn a_message_whose_own_letter_is_damaged_becomes_a_dead_letter_with_the_damaged_row() {
+    use crate::domain::job::JobState;
+    use crate::domain::retry::Verdict;
+    use crate::store::{Fail, Revive};
+    let bench = Bench::new();
+    bench.tell(&[], &["ops"]);
+    let Accepted::DeadLetter { job } = bench.accept_unreadable("wamid.1") else { panic!("a dead letter") };
+    bench.store.ask(Revive { job, payload: None }).unwrap();
+    bench.store.close().unwrap();
+    damage(&Database::open(bench.path()).unwrap(), REVIVED, job.get());
+    let bench = bench.reopen();
+    bench.store.ask(Fail { job, attempt: attempt(Some("no")), verdict: Verdict::Dead }).unwrap();
+    assert_eq!(bench.store.read().unwrap().job(job).unwrap().unwrap().state, JobState::Dead);
+    assert!(bench.store.read().unwrap().dead(job).unwrap_err().to_string().contains("checksum"));
+    assert_eq!(bench.told(), ["job.dead", "job.dead"]);
+    let findings = crate::store::check(&bench.store).unwrap().findings;
+    assert!(findings.iter().any(|finding| finding.place.contains("dead")), "{findings:?}");
 }
 
 #[test]

@@ -8,12 +8,13 @@ use crate::domain::arrival::Arrival;
 use crate::domain::draft::{Draft, Patience};
 use crate::domain::ids::{Customer, JobId, LeadId, MessageId, SubmissionId};
 use crate::domain::job::Job;
+use crate::domain::retry::Verdict;
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::batch::{Batch, Transaction};
 use crate::store::{
-    Accept, Accepted, CloseLead, Finish, Finished, KeepDraft, LeadOrder, Place, Queue, RecallEnd, StoreError, Sweep,
-    Swept,
+    Accept, Accepted, CloseLead, Fail, Finish, Finished, KeepDraft, LeadOrder, Place, Queue, RecallEnd, StoreError,
+    Sweep, Swept,
 };
 
 use super::disks::{FailingDisk, Switches};
@@ -458,6 +459,27 @@ fn a_slice_ends_at_a_mebibyte_of_rows() {
         assert_eq!((swept.read, swept.removed, swept.next), (5, 5, Some(slice().from)));
         assert_eq!(submissions(&bench), left);
     }
+}
+
+#[test]
+fn a_slice_over_failed_attempts_ends_when_it_has_removed_as_many_rows_as_it_may() {
+    let bench = Bench::new();
+    for token in ["a", "b", "c"] {
+        let job = bench.accept_new(token);
+        for _ in 0..5 {
+            let verdict = Verdict::Again { at: START };
+            bench.store.ask(Fail { job, attempt: attempt(Some("no")), verdict }).unwrap();
+        }
+        bench.store.ask(Finish { job, attempt: attempt(None), lead: None }).unwrap();
+    }
+    bench.clock.advance(days(2));
+    let place = Place::Queue(Queue::Attempts);
+    let slice = || Sweep { from: place, most: 8, submissions: KEPT, attempts: DAY, patience: Patience::default() };
+    let swept = bench.store.ask(slice()).unwrap();
+    assert_eq!((swept.read, swept.removed, swept.next), (2, 10, Some(place)));
+    let swept = bench.store.ask(slice()).unwrap();
+    assert_eq!((swept.read, swept.removed), (1, 5));
+    assert_ne!(swept.next, Some(place));
 }
 
 #[test]
