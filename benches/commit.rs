@@ -1,7 +1,8 @@
-//! What a durable commit costs, by batch size, beside appending the same bytes to a plain file and syncing it.
+//! Measures durable commits by batch size. The baseline appends the same bytes to a plain file and
+//! syncs it.
 //!
-//! `cargo bench --bench commit`. The two take turns, so that a disk that changes its mind changes it for both; medians
-//! of three rounds.
+//! Run `cargo bench --bench commit`. Store and baseline take turns, so that a change of the disk
+//! speed affects both. The results are medians of three rounds.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,22 +18,31 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flowgate::clock::SystemClock;
-use flowgate::domain::arrival::{Arrival, Form};
 use flowgate::domain::ids::{Customer, FlowName, FlowToken};
-use flowgate::domain::submission::{Channel, IdempotencyKey, Submission};
-use flowgate::store::{Accept, Store, StoreOptions};
+use flowgate::domain::submission::inbound::{Inbound, InboundSubmission};
+use flowgate::domain::submission::{IdempotencyKey, Submission, SubmissionChannel};
+use flowgate::store::{AcceptInbound, Store, StoreOptions};
 
 const ROUND: Duration = Duration::from_millis(1500);
 const ROUNDS: usize = 3;
 
 fn main() {
-    println!("{:>6} {:>14} {:>14} {:>7} {:>12}", "batch", "store ops/s", "append ops/s", "ratio", "commit ms");
+    println!(
+        "{:>6} {:>14} {:>14} {:>7} {:>12}",
+        "batch", "store ops/s", "append ops/s", "ratio", "commit ms"
+    );
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     for batch in [1, 8, 64, 256] {
         let (mut stored, mut appended) = (Vec::new(), Vec::new());
         for round in 0..ROUNDS {
-            stored.push(store_round(&folder.path().join(format!("{batch}-{round}.redb")), batch));
-            appended.push(append_round(&folder.path().join(format!("{batch}-{round}.log")), batch));
+            stored.push(store_round(
+                &folder.path().join(format!("{batch}-{round}.redb")),
+                batch,
+            ));
+            appended.push(append_round(
+                &folder.path().join(format!("{batch}-{round}.log")),
+                batch,
+            ));
         }
         let (stored, appended) = (median(&mut stored), median(&mut appended));
         let size = f64::from(u32::try_from(batch).unwrap());
@@ -46,7 +56,7 @@ fn main() {
 
 fn store_round(path: &Path, batch: usize) -> f64 {
     let mut options = StoreOptions::new(path.to_owned());
-    options.free_space_min = 0;
+    options.min_free_bytes = 0;
     let store = Store::start(options, Arc::new(SystemClock::new())).unwrap();
     store.wait_open().unwrap();
     let mut number = 0;
@@ -54,10 +64,12 @@ fn store_round(path: &Path, batch: usize) -> f64 {
         let arrivals = (0..batch)
             .map(|_| {
                 number += 1;
-                Arrival::Form(Box::new(form(number)))
+                Inbound::Submission(Box::new(form(number)))
             })
             .collect();
-        store.ask(Accept { arrivals }).unwrap();
+        store
+            .execute_blocking(AcceptInbound { inbound: arrivals })
+            .unwrap();
     });
     store.close().unwrap();
     std::fs::remove_file(path).unwrap();
@@ -65,9 +77,13 @@ fn store_round(path: &Path, batch: usize) -> f64 {
 }
 
 fn append_round(path: &Path, batch: usize) -> f64 {
-    let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .unwrap();
     let row = form(1).submission.data;
-    // The body, a key and a small record: what the store keeps of one submission.
+    // Body, key and a small record, the same amount that the store writes for one submission.
     let bytes = [row.as_bytes(), &[0; 40]].concat().repeat(batch);
     let rate = rate(batch, || {
         file.write_all(&bytes).unwrap();
@@ -77,7 +93,8 @@ fn append_round(path: &Path, batch: usize) -> f64 {
     rate
 }
 
-/// Submissions a second that `commit`, which takes `batch` of them, makes durable.
+/// Returns the submissions per second that `commit` makes durable, with `batch` submissions per
+/// call.
 fn rate(batch: usize, mut commit: impl FnMut()) -> f64 {
     let began = Instant::now();
     let mut commits = 0_u32;
@@ -93,32 +110,34 @@ fn median(figures: &mut [f64]) -> f64 {
     figures.get(figures.len() / 2).copied().unwrap()
 }
 
-/// About 600 bytes, as a form of ten fields has.
-fn form(number: u64) -> Form {
+/// Returns a form of about 600 bytes, the size of a form with ten fields.
+fn form(number: u64) -> InboundSubmission {
     let flow = FlowName::new("bench").unwrap();
     let token = FlowToken::new(&format!("bench-{number}")).unwrap();
-    let fields: Vec<_> = (0..10).map(|n| format!("\"field_{n}\":\"{:>40}\"", number + n)).collect();
-    Form {
-        form_key: Some(IdempotencyKey::of_token(&flow, &token)),
+    let fields: Vec<_> = (0..10)
+        .map(|n| format!("\"field_{n}\":\"{:>40}\"", number + n))
+        .collect();
+    InboundSubmission {
+        form_key: Some(IdempotencyKey::for_token(&flow, &token)),
         message_key: None,
-        former_key: None,
-        reference: None,
-        elsewhere: Vec::new(),
+        previous_press_key: None,
+        message_reference: None,
+        cross_flow_keys: Vec::new(),
         draft_key: None,
-        asks: None,
-        request: None,
-        end: None,
-        for_good: false,
-        answerable: true,
+        slot_selector: None,
+        encrypted_request_key: None,
+        custom_completion: None,
+        reject_resubmission: false,
+        allows_new_choice: true,
         submission: Submission {
             flow,
             flow_token: Some(token),
             customer: Customer::from_text("1234567890"),
-            channel: Channel::Plain,
+            channel: SubmissionChannel::Plain,
             message_id: None,
             screen: None,
             data: format!("{{{}}}", fields.join(",")).into(),
-            extra: "".into(),
+            unknown_fields: "".into(),
             problems: Vec::new(),
             sent_at: None,
         },

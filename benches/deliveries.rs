@@ -1,8 +1,10 @@
-//! Deliveries to a local sink: from "they wait" to "all are noted on disk", beside a bare hyper client that posts the same
-//! body as often, with as many at once, and keeps nothing.
+//! Measures deliveries to a local sink, from the queued state until all results are on disk. The
+//! baseline is a bare hyper client that posts the same body equally often, with the same
+//! concurrency, and stores nothing.
 //!
-//! `cargo bench --bench deliveries`. The server, or the bare client, shares the machine's cores with the sink; the two take
-//! turns. Quote the ratios: seconds are this machine's own.
+//! Run `cargo bench --bench deliveries`. The server, or the bare client, shares the cores of the
+//! machine with the sink. The two take turns. Quote the ratios, because seconds depend on the
+//! machine.
 
 #![expect(
     clippy::unwrap_used,
@@ -27,7 +29,8 @@ const ROUNDS: usize = 3;
 /// Deliveries in one round.
 const DELIVERIES: u32 = 20_000;
 
-/// What is measured: a flow's path, its destinations, and how many requests are out at once to each.
+/// Measured cases: path of the flow, number of destinations, and maximum number of requests in
+/// flight for each destination.
 const CASES: [(&str, u32, u32); 3] = [("one", 1, 8), ("four", 4, 8), ("wide", 1, 64)];
 
 const CONFIG: &str = r#"
@@ -38,7 +41,7 @@ admin_listen = "127.0.0.1:0"
 app_secrets = ["text:0123456789abcdef0123456789abcdef"]
 
 [limits]
-free_space = "1MiB"
+min_free_space = "1MiB"
 "#;
 
 fn main() {
@@ -52,7 +55,9 @@ fn main() {
     let mut rates = [const { [Vec::new(), Vec::new()] }; CASES.len()];
     for round in 0..ROUNDS {
         for ((path, destinations, at_once), rates) in CASES.into_iter().zip(&mut rates) {
-            let names: Vec<String> = (0..destinations).map(|number| format!("{path}-{number}")).collect();
+            let names: Vec<String> = (0..destinations)
+                .map(|number| format!("{path}-{number}"))
+                .collect();
             wait_for_them(&server, folder.path(), path, &names, round);
             rates[0].push(deliver(folder.path(), &sink, &names));
             rates[1].push(post(&sink, destinations * at_once));
@@ -60,7 +65,10 @@ fn main() {
     }
     for ((path, destinations, at_once), rates) in CASES.into_iter().zip(rates) {
         let [ours, bare] = rates.map(median);
-        println!("{path:<8}{destinations} x {at_once:<8} {ours:>10.0} {bare:>9.0} {:>8.2}", ours / bare);
+        println!(
+            "{path:<8}{destinations} x {at_once:<8} {ours:>10.0} {bare:>9.0} {:>8.2}",
+            ours / bare
+        );
     }
 }
 
@@ -76,28 +84,48 @@ fn config(sink: &Sink) -> String {
                 sink.address
             )
             .unwrap();
-            told.push(format!("{{ to = \"{path}-{number}\", events = [\"submission.accepted\"] }}"));
+            told.push(format!(
+                "{{ to = \"{path}-{number}\", events = [\"submission.accepted\"] }}"
+            ));
         }
-        writeln!(config, "[flows.{path}]\npath = \"/{path}\"\ndeliver = [{}]", told.join(", ")).unwrap();
+        writeln!(
+            config,
+            "[flows.{path}]\npath = \"/{path}\"\ndeliver = [{}]",
+            told.join(", ")
+        )
+        .unwrap();
     }
     config
 }
 
-/// Lets a round of deliveries wait: forms come in while their destinations are paused.
+/// Queues a round of deliveries: forms arrive while their destinations are paused.
 fn wait_for_them(server: &Running, folder: &Path, path: &str, names: &[String], round: usize) {
     for name in names {
         Running::ask(folder, &["destinations", "pause", name]);
     }
     let to = format!("/{path}");
     let destinations = u32::try_from(names.len()).unwrap();
-    let forms = (0..DELIVERIES / destinations).map(|number| signed(&to, &form(&format!("{path}-{round}-{number}"))));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let seen = runtime.block_on(closed_loop_of(server.address, forms.collect(), 64, Duration::from_mins(5)));
-    assert_eq!((seen.accepted * u64::from(destinations), seen.other), (u64::from(DELIVERIES), 0));
+    let forms = (0..DELIVERIES / destinations)
+        .map(|number| signed(&to, &form(&format!("{path}-{round}-{number}"))));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let seen = runtime.block_on(closed_loop_of(
+        server.address,
+        forms.collect(),
+        64,
+        Duration::from_mins(5),
+    ));
+    assert_eq!(
+        (seen.accepted * u64::from(destinations), seen.other),
+        (u64::from(DELIVERIES), 0)
+    );
     until(folder, u64::from(DELIVERIES));
 }
 
-/// Lets them go, until the file says that all of them are done. Gives how many that is a second.
+/// Resumes the destinations and waits until the file reports all deliveries as done. Returns the
+/// deliveries per second.
 fn deliver(folder: &Path, sink: &Sink, names: &[String]) -> f64 {
     let all = sink.answered() + u64::from(DELIVERIES);
     let began = Instant::now();
@@ -113,19 +141,34 @@ fn deliver(folder: &Path, sink: &Sink, names: &[String]) -> f64 {
     rate
 }
 
-/// The same number of posts by a bare client in a process of its own.
+/// Sends the same number of posts with a bare client in its own process. Returns the posts per
+/// second.
 fn post(sink: &Sink, at_once: u32) -> f64 {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.env("BARE_CLIENT", format!("{} {DELIVERIES} {at_once}", sink.address)).env("BARE_BODY", sink.body());
+    command
+        .env(
+            "BARE_CLIENT",
+            format!("{} {DELIVERIES} {at_once}", sink.address),
+        )
+        .env("BARE_BODY", sink.body());
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap()
 }
 
-/// Waits until so many jobs are left to do.
+/// Waits until this number of jobs is unfinished.
 fn until(folder: &Path, left: u64) {
     loop {
-        let status: Value = serde_json::from_str(&Running::ask(folder, &["status", "--json"])).unwrap();
+        let status: Value =
+            serde_json::from_str(&Running::ask(folder, &["status", "--json"])).unwrap();
         let jobs = |state: &str| status["jobs"][state].as_u64().unwrap();
         if jobs("scheduled") + jobs("running") == left {
             return;

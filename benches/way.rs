@@ -1,8 +1,8 @@
-//! The whole way over loopback: durable acknowledgements beside a bare hyper that answers 200, and leads with bookings
-//! at a steady rate.
+//! Measures the complete path over loopback. The baseline for durable acknowledgements is a bare
+//! hyper server that answers 200. Leads with bookings are measured at a steady rate.
 //!
-//! `cargo bench --bench way`. Server, bare hyper and load share the machine's cores; the servers take turns. Quote the
-//! ratios: seconds are this machine's own.
+//! Run `cargo bench --bench way`. Server, bare hyper and load share the cores of the machine. The
+//! servers take turns. Quote the ratios, because seconds depend on the machine.
 
 #![expect(
     clippy::unwrap_used,
@@ -31,7 +31,7 @@ admin_listen = "127.0.0.1:0"
 app_secrets = ["text:0123456789abcdef0123456789abcdef"]
 
 [limits]
-free_space = "1MiB"
+min_free_space = "1MiB"
 
 [flows.form]
 path = "/form"
@@ -43,17 +43,21 @@ lead = { team = "sales" }
 
 [calendars.hall]
 timezone = "UTC"
-open = { mon = ["00:00-24:00"], tue = ["00:00-24:00"], wed = ["00:00-24:00"], thu = ["00:00-24:00"], fri = ["00:00-24:00"], sat = ["00:00-24:00"], sun = ["00:00-24:00"] }
-slot = "30m"
+hours = { mon = ["00:00-24:00"], tue = ["00:00-24:00"], wed = ["00:00-24:00"], thu = ["00:00-24:00"], fri = ["00:00-24:00"], sat = ["00:00-24:00"], sun = ["00:00-24:00"] }
+slot_length = "30m"
 capacity = 1000
-ahead = "365d"
+max_advance = "365d"
 "#;
 
 fn main() {
     if std::env::var_os("BARE_HYPER").is_some() {
         return support::be_bare_hyper();
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let server = Running::flowgate(folder.path(), CONFIG);
     let bare = Running::bare_hyper();
@@ -64,13 +68,16 @@ fn main() {
     });
 }
 
-/// As fast as it goes.
+/// Measures acknowledgements at full speed.
 async fn acknowledgements(server: &Running, bare: &Running) {
     println!("closed loop          acks/s    p50 ms    p99 ms  p99.9 ms");
     for connections in [64, 256] {
         let mut rates = [Vec::new(), Vec::new()];
         for _ in 0..ROUNDS {
-            for ((name, to), rates) in [("flowgate", server), ("bare", bare)].into_iter().zip(&mut rates) {
+            for ((name, to), rates) in [("flowgate", server), ("bare", bare)]
+                .into_iter()
+                .zip(&mut rates)
+            {
                 let mut seen = closed_loop(to.address, "/form", plain, connections, ROUND).await;
                 report(&format!("{name} {connections}"), &mut seen);
                 rates.push(seen.rate());
@@ -81,7 +88,7 @@ async fn acknowledgements(server: &Running, bare: &Running) {
     }
 }
 
-/// 500 a second, whatever comes back.
+/// Sends 500 forms per second, independent of the responses.
 async fn steady(server: &Running, bare: &Running) {
     println!("open loop, 500/s     acks/s    p50 ms    p99 ms  p99.9 ms");
     for (name, to) in [("flowgate", server), ("bare", bare)] {
@@ -90,14 +97,20 @@ async fn steady(server: &Running, bare: &Running) {
     }
 }
 
-/// 8,000 a second to the lead and the booking: the backlog must not grow.
+/// Sends 8,000 forms per second through lead and booking. The backlog must not grow.
 async fn whole_way(server: &Running, folder: &Path) {
     for agent in 0..10 {
         let name = format!("agent-{agent}");
-        Running::ask(folder, &["agents", "add", &name, "--team", "sales", "--weight", "1"]);
+        Running::ask(
+            folder,
+            &["agents", "add", &name, "--team", "sales", "--weight", "1"],
+        );
     }
     let address = server.address;
-    let load = tokio::spawn(async move { open_loop(address, "/visit", visit, 8000, 128, ROUND * 5).await });
+    let load =
+        tokio::spawn(
+            async move { open_loop(address, "/visit", visit, 8000, 128, ROUND * 5).await },
+        );
     println!("whole way, 8000/s: jobs not done yet, every two seconds");
     while !load.is_finished() {
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -122,7 +135,11 @@ fn report(name: &str, seen: &mut Seen) {
         seen.quantile(500),
         seen.quantile(990),
         seen.quantile(999),
-        if seen.other == 0 { String::new() } else { format!("   {} not accepted", seen.other) }
+        if seen.other == 0 {
+            String::new()
+        } else {
+            format!("   {} not accepted", seen.other)
+        }
     );
 }
 
@@ -141,11 +158,13 @@ fn plain(number: u64) -> String {
     )
 }
 
-/// Spread over a year of half hours, from a week ahead on.
+/// Returns a form. The slots of all forms are spread over a year of half hours, starting in a week.
 fn visit(number: u64) -> String {
     let spread = number.wrapping_mul(104_729) % (300 * 48);
     let days = i64::try_from(spread / 48 + 7).unwrap();
-    let day = jiff::ZonedDateTime::now().date().saturating_add(jiff::Span::new().days(days));
+    let day = jiff::ZonedDateTime::now()
+        .date()
+        .saturating_add(jiff::Span::new().days(days));
     let (hour, minute) = (spread % 48 / 2, spread % 2 * 30);
     format!(
         "{{\"version\":\"3.0\",\"action\":\"data_exchange\",\"screen\":\"VISIT\",\"flow_token\":\"visit-{number}\",\

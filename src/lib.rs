@@ -1,46 +1,51 @@
-//! flowgate stands between Meta and a small business: it takes WhatsApp Flow submissions, says yes only to what is on
-//! disk, takes each once, and carries it to a booked slot and an agent's lead.
+//! flowgate receives WhatsApp Flow submissions. It acknowledges only what is on disk, accepts each
+//! submission once and processes it to a booked slot, an assigned lead and delivered events.
 //!
 //! ```text
-//! bytes → http → intake → store (one writer) ══ commit ══> answer        admin socket / command line → store
-//!                           ▲      └─ due → work::feeder → work::worker ─┐
-//!                           └────────────── outcome ◄────────────────────┘
+//! bytes → http → intake → store (one writer) ══ commit ══▶ response
+//!                           ▲      └─ due ─▶ jobs (dispatcher ─▶ worker) ─┐
+//!                           ├──────────────── outcome ◀───────────────────┘
+//!                           │      └─ due ─▶ delivery (one worker per destination) ─┐
+//!                           └──────────────── outcome ◀─────────────────────────────┘
+//! admin socket, command line → admin → store
 //! ```
 //!
-//! | module | what it decides | may use |
+//! | module | responsibility | may use |
 //! |---|---|---|
-//! | [`domain`] | every rule, pure | nothing of the others |
-//! | [`clock`] | nothing: it tells time and chance | domain |
-//! | [`current`] | nothing: it shows the newest of what a reload changes | nothing of the others |
-//! | [`guard`] | nothing: panics end there | nothing of the others |
-//! | [`config`] | what a config may say | domain |
-//! | [`intake`] | whether bytes are a submission from the sender we trust | domain, config |
-//! | [`signing`] | how what we send is signed | domain |
-//! | [`store`] | what is on disk, in which order | domain, clock, current, guard |
-//! | [`outgoing`] | how far a request to the outside may go | domain |
-//! | [`http`] | limits, deadlines, status codes | intake, store, domain, clock, config, current, signing, gateways |
-//! | [`tasks`] | that one task at a time runs for each name of the config | nothing of the others |
-//! | [`work`] | when a job runs, and that its failure stays its own | store, domain, clock, config, intake, current, guard |
-//! | [`courier`] | which deliveries are under way, and what follows from their answers | store, domain, clock, config, outgoing, signing, guard, tasks |
-//! | [`gateways`] | when an unofficial gateway is asked and called | store, domain, clock, config, outgoing, tasks |
-//! | [`admin`] | what an operator may ask of a running server or of a file | store, domain, clock, config, intake, current, gateways |
-//! | [`telemetry`] | how logs and figures look | domain |
-//! | [`cli`] | argv, exit codes, how answers look on a terminal | all of them |
+//! | [`domain`] | rules of the domain, pure | none |
+//! | [`clock`] | time and randomness | domain |
+//! | [`reloadable`] | values that a reload replaces | none |
+//! | [`mod@panic`] | catching panics at thread borders | none |
+//! | [`tasks`] | one running task per configured name | none |
+//! | [`config`] | reading and checking the config | domain |
+//! | [`intake`] | authentication and parsing of request bytes | domain, config |
+//! | [`webhook_signature`] | signatures of outgoing webhooks | domain |
+//! | [`store`] | everything on disk; the writer | domain, clock, reloadable, panic |
+//! | [`net`] | outgoing connections, address policy, TLS, SMTP | domain |
+//! | [`http`] | limits, deadlines, routes, status codes | intake, store, domain, clock, config, reloadable, webhook_signature, gateways |
+//! | [`jobs`] | when a job runs and what it does | store, domain, clock, config, intake, reloadable, panic |
+//! | [`delivery`] | sending deliveries and recording their attempts | store, domain, clock, config, net, webhook_signature, panic, tasks |
+//! | [`gateways`] | probing and repairing the sessions of gateways | store, domain, clock, config, net, tasks |
+//! | [`admin`] | requests of operators to a server or a data file | store, domain, clock, config, intake, reloadable, gateways |
+//! | [`telemetry`] | log format and metrics recorder | domain |
+//! | [`bootstrap`] | building, reloading and stopping the server | all of them |
+//! | [`cli`] | commands, exit codes, output formats | all of them |
 
 pub mod admin;
+pub mod bootstrap;
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod courier;
-pub mod current;
+pub mod delivery;
 pub mod domain;
 pub mod gateways;
-pub mod guard;
 pub mod http;
 pub mod intake;
-pub mod outgoing;
-pub mod signing;
+pub mod jobs;
+pub mod net;
+pub mod panic;
+pub mod reloadable;
 pub mod store;
 pub mod tasks;
 pub mod telemetry;
-pub mod work;
+pub mod webhook_signature;

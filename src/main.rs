@@ -1,4 +1,4 @@
-//! argv in, exit code out; everything between is [`flowgate::cli`].
+//! Passes the command line to [`flowgate::cli`] and returns its exit code.
 
 fn main() -> std::process::ExitCode {
     flowgate::cli::run(std::env::args_os())

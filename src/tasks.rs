@@ -1,6 +1,8 @@
-//! One task for each name of the config, at most one at a time: begun, ended and waited for as the config is reloaded.
+//! Runs at most one task for each name of the config. A reload of the config starts, ends and
+//! awaits tasks.
 //!
-//! The tasks themselves belong to their callers: the lanes of the courier, the keepers of gateways.
+//! The callers define the tasks. See [`crate::delivery`] for destination workers and
+//! [`crate::gateways`] for session monitors.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,29 +11,35 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// Tasks by their names. `H` is the handle through which a task gets its orders: dropping the handle asks the task to end.
+/// Tasks by name. `H` is the handle that sends commands to a task. Dropping the handle asks the
+/// task to end.
 #[derive(Debug)]
 pub struct Tasks<N, H> {
     is_stopped: bool,
     running: BTreeMap<N, (H, JoinHandle<()>)>,
-    /// Tasks that were asked to end and may still work.
+    /// Tasks that were asked to end and may still run.
     ending: BTreeMap<N, JoinHandle<()>>,
 }
 
 impl<N, H> Default for Tasks<N, H> {
     fn default() -> Self {
-        Self { is_stopped: false, running: BTreeMap::new(), ending: BTreeMap::new() }
+        Self {
+            is_stopped: false,
+            running: BTreeMap::new(),
+            ending: BTreeMap::new(),
+        }
     }
 }
 
 impl<N: Ord, H> Tasks<N, H> {
-    /// Returns `true` after [`Self::stop`]: no task may begin any more, because nobody would wait for it.
+    /// Returns `true` after [`Self::stop`]. No task may start after that, because no caller would
+    /// wait for it.
     #[must_use]
     pub const fn is_stopped(&self) -> bool {
         self.is_stopped
     }
 
-    /// The handle of a task that runs and was not asked to end.
+    /// Returns the handle of a task that runs and was not asked to end.
     #[must_use]
     pub fn get(&self, name: &N) -> Option<&H> {
         self.running.get(name).map(|(handle, _)| handle)
@@ -40,16 +48,26 @@ impl<N: Ord, H> Tasks<N, H> {
     /// Asks all tasks to end for which `stays` returns `false`.
     pub fn retain(&mut self, stays: impl Fn(&N, &H) -> bool) {
         self.ending.retain(|_, task| !task.is_finished());
-        let gone = self.running.extract_if(.., |name, (handle, _)| !stays(name, handle));
-        self.ending.extend(gone.map(|(name, (_, task))| (name, task)));
+        let gone = self
+            .running
+            .extract_if(.., |name, (handle, _)| !stays(name, handle));
+        self.ending
+            .extend(gone.map(|(name, (_, task))| (name, task)));
     }
 
-    /// Begins a task on `runtime`. `task` runs as soon as the one before it under this name has ended.
-    pub fn begin(&mut self, runtime: &Handle, name: N, handle: H, task: impl Future<Output = ()> + Send + 'static) {
+    /// Starts a task on `runtime`. `task` runs as soon as the previous task with this name has
+    /// ended.
+    pub fn begin(
+        &mut self,
+        runtime: &Handle,
+        name: N,
+        handle: H,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
         let before = self.ending.remove(&name);
         let task = runtime.spawn(async move {
             if let Some(before) = before {
-                // A panic has been told by its own hook.
+                // The panic hook has already logged a panic.
                 let _ = before.await;
             }
             task.await;
@@ -57,19 +75,31 @@ impl<N: Ord, H> Tasks<N, H> {
         self.running.insert(name, (handle, task));
     }
 
-    /// Asks all tasks to end and lets none begin any more. Returns them, for [`finish`].
+    /// Asks all tasks to end and prevents new tasks. Returns the tasks, for [`finish`].
     #[must_use]
     pub fn stop(&mut self) -> Vec<JoinHandle<()>> {
-        let stopped = std::mem::replace(self, Self { is_stopped: true, ..Self::default() });
-        stopped.running.into_values().map(|(_, task)| task).chain(stopped.ending.into_values()).collect()
+        let stopped = std::mem::replace(
+            self,
+            Self {
+                is_stopped: true,
+                ..Self::default()
+            },
+        );
+        stopped
+            .running
+            .into_values()
+            .map(|(_, task)| task)
+            .chain(stopped.ending.into_values())
+            .collect()
     }
 }
 
-/// Waits until all of `tasks` have ended, for `deadline` at most. Returns `false` if some have not.
+/// Waits until all of `tasks` have ended, at most for `deadline`. Returns `false` if some still
+/// run.
 pub async fn finish(tasks: Vec<JoinHandle<()>>, deadline: Duration) -> bool {
     let all = async {
         for task in tasks {
-            // A panic has been told by its own hook.
+            // The panic hook has already logged a panic.
             let _ = task.await;
         }
     };

@@ -1,8 +1,9 @@
-//! What flowgate tells: a log on standard error, and figures for Prometheus.
+//! Writes the log to standard error, and provides metrics for Prometheus.
 //!
-//! Text on a terminal, JSON otherwise. The log never holds up the program: lines go through a bounded queue to a thread
-//! of their own, and where whoever reads them is too slow, lines are left out and their number is told. Never a secret;
-//! personal data at debug only, which is for each caller to keep.
+//! The log is text on a terminal, and JSON otherwise. The log never blocks the program: lines go
+//! through a bounded queue to a separate thread. If the reader of the log is too slow, lines are
+//! dropped and a warning gives their number. Callers must never log a secret. They may log personal
+//! data only at level debug.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -15,105 +16,132 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that may wait to be written.
-const QUEUE: usize = 16 * 1024;
-/// How long the end of the process waits for the last lines.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// The environment variable that says what is logged, like `info` or `flowgate::store=debug`.
-pub const FILTER: &str = "FLOWGATE_LOG";
-/// Upper bounds of the buckets that durations fall into, in seconds: Meta waits for ten.
-const SECONDS: [f64; 14] = [0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0];
-/// Upper bounds of the buckets that batches fall into, in changes.
-const CHANGES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+/// Maximum number of lines that wait to be written.
+const QUEUE_LINES: usize = 16 * 1024;
+/// Maximum wait for the last lines when the process ends: once to queue a flush, once for its
+/// result.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Environment variable with the log filter, such as `info` or `flowgate::store=debug`.
+pub const FILTER_VARIABLE: &str = "FLOWGATE_LOG";
+/// Upper bounds of the histogram buckets for durations, in seconds. Meta waits for ten seconds.
+const DURATION_BUCKETS_SECONDS: [f64; 14] = [
+    0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0,
+];
+/// Upper bounds of the histogram buckets for batches, in transactions per batch.
+const BATCH_SIZE_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
-/// Keeps the log going. Writes what still waits when it is dropped.
+/// Guard of the log. Dropping the guard writes all waiting lines.
 #[derive(Debug)]
-pub struct Log(Sender<Word>);
+pub struct LogGuard(Sender<WriterMessage>);
 
-/// What the writing thread is told.
+/// Message to the thread that writes the log.
 #[derive(Debug)]
-enum Word {
-    /// Write this.
+enum WriterMessage {
+    /// Line that the thread must write.
     Line(Vec<u8>),
-    /// Say when all before this is written.
+    /// Request to confirm that all earlier lines are written.
     Flush(Sender<()>),
 }
 
-impl Log {
-    /// Starts the log. A second one in the same process says nothing.
+impl LogGuard {
+    /// Starts the log. A second log in the same process writes nothing.
     ///
     /// # Errors
-    /// Where the system gives no thread.
+    /// Error of the system if the thread can't be started.
     pub fn start() -> io::Result<Self> {
-        let (words, written) = bounded(QUEUE);
-        let left_out = Arc::new(AtomicU64::new(0));
-        let lost = Arc::clone(&left_out);
-        thread::Builder::new().name("log".to_owned()).spawn(move || write_lines(&written, &lost))?;
-        let wanted = std::env::var(FILTER).unwrap_or_else(|_| "info".to_owned());
-        let filter = EnvFilter::try_new(&wanted);
+        let (messages, received) = bounded(QUEUE_LINES);
+        let dropped_lines = Arc::new(AtomicU64::new(0));
+        let dropped_by_writer = Arc::clone(&dropped_lines);
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || write_lines(&received, &dropped_by_writer))?;
+        let filter_text = std::env::var(FILTER_VARIABLE).unwrap_or_else(|_| "info".to_owned());
+        let filter = EnvFilter::try_new(&filter_text);
         let problem = filter.as_ref().err().map(ToString::to_string);
         let filter = filter.unwrap_or_else(|_| EnvFilter::new("info"));
-        let writer = Lines { words: words.clone(), left_out };
-        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+        let writer = NonBlockingWriter {
+            messages: messages.clone(),
+            dropped_lines,
+        };
+        let builder = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(writer);
         let _ = if io::stderr().is_terminal() {
             builder.with_target(false).try_init()
         } else {
-            builder.json().flatten_event(true).with_ansi(false).with_current_span(false).try_init()
+            builder
+                .json()
+                .flatten_event(true)
+                .with_ansi(false)
+                .with_current_span(false)
+                .try_init()
         };
         if let Some(problem) = problem {
             tracing::warn!(
-                "{FILTER}={wanted:?} is no filter ({problem}): write it like `info` or `flowgate::store=debug`"
+                "{FILTER_VARIABLE}={filter_text:?} is not a valid log filter ({problem}), so `info` is used: set it to a value such as `info` or `flowgate::store=debug`"
             );
         }
-        Ok(Self(words))
+        Ok(Self(messages))
     }
 }
 
-impl Drop for Log {
+impl Drop for LogGuard {
     fn drop(&mut self) {
-        let (tell, told) = bounded(1);
-        // A thread that is stuck on its reader must not keep the process from ending.
-        if self.0.send_timeout(Word::Flush(tell), PATIENCE).is_ok() {
-            let _ = told.recv_timeout(PATIENCE);
+        let (done, flushed) = bounded(1);
+        // A log thread that waits for its reader must not prevent the process from ending.
+        if self
+            .0
+            .send_timeout(WriterMessage::Flush(done), FLUSH_TIMEOUT)
+            .is_ok()
+        {
+            let _ = flushed.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 }
 
-fn write_lines(words: &Receiver<Word>, left_out: &AtomicU64) {
-    let mut out = io::BufWriter::with_capacity(64 * 1024, io::stderr());
-    while let Ok(word) = words.recv() {
-        // A log that nobody reads any more is no reason to end.
-        match word {
-            Word::Line(line) => {
-                let _ = out.write_all(&line);
+fn write_lines(messages: &Receiver<WriterMessage>, left_out: &AtomicU64) {
+    let mut output = io::BufWriter::with_capacity(64 * 1024, io::stderr());
+    while let Ok(message) = messages.recv() {
+        // Write errors are ignored: the program must continue when the log has no reader.
+        match message {
+            WriterMessage::Line(line) => {
+                let _ = output.write_all(&line);
             }
-            Word::Flush(tell) => {
-                let _ = out.flush();
-                let _ = tell.send(());
+            WriterMessage::Flush(done) => {
+                let _ = output.flush();
+                let _ = done.send(());
             }
         }
-        if words.is_empty() {
-            let lost = left_out.swap(0, Ordering::Relaxed);
-            if lost > 0 {
-                // The queue is empty, and this thread never waits for it.
-                tracing::warn!(log.lines = lost, "lines were left out: whoever reads the log was too slow");
+        if messages.is_empty() {
+            let dropped = left_out.swap(0, Ordering::Relaxed);
+            if dropped > 0 {
+                // This warning goes through the same queue. The queue is empty now, and sending
+                // never waits, so the thread can't block itself.
+                tracing::warn!(
+                    log.lines = dropped,
+                    "log lines dropped: the reader of standard error is too slow"
+                );
             }
-            let _ = out.flush();
+            let _ = output.flush();
         }
     }
 }
 
-/// Hands each line to the thread that writes.
+/// Writer that passes each line to the log thread without waiting.
 #[derive(Clone, Debug)]
-struct Lines {
-    words: Sender<Word>,
-    left_out: Arc<AtomicU64>,
+struct NonBlockingWriter {
+    messages: Sender<WriterMessage>,
+    dropped_lines: Arc<AtomicU64>,
 }
 
-impl Write for Lines {
+impl Write for NonBlockingWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.words.try_send(Word::Line(line.to_vec())).is_err() {
-            self.left_out.fetch_add(1, Ordering::Relaxed);
+        if self
+            .messages
+            .try_send(WriterMessage::Line(line.to_vec()))
+            .is_err()
+        {
+            self.dropped_lines.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
     }
@@ -123,7 +151,7 @@ impl Write for Lines {
     }
 }
 
-impl<'a> MakeWriter<'a> for Lines {
+impl<'a> MakeWriter<'a> for NonBlockingWriter {
     type Writer = Self;
 
     fn make_writer(&'a self) -> Self {
@@ -131,53 +159,116 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// Starts counting. `None` where something else in this process counts already.
+/// Installs the recorder of metrics. Returns `None` if this process already has one.
 #[must_use]
-pub fn start_metrics() -> Option<PrometheusHandle> {
+pub fn install_metrics() -> Option<PrometheusHandle> {
     let durations = Matcher::Suffix("_seconds".to_owned());
-    let changes = Matcher::Suffix("_changes".to_owned());
+    let changes = Matcher::Suffix("_batch_size".to_owned());
     let builder = PrometheusBuilder::new();
-    let builder = builder.set_buckets_for_metric(durations, &SECONDS).ok()?;
-    let handle = builder.set_buckets_for_metric(changes, &CHANGES).ok()?.install_recorder().ok()?;
-    describe();
+    let builder = builder
+        .set_buckets_for_metric(durations, &DURATION_BUCKETS_SECONDS)
+        .ok()?;
+    let handle = builder
+        .set_buckets_for_metric(changes, &BATCH_SIZE_BUCKETS)
+        .ok()?
+        .install_recorder()
+        .ok()?;
+    describe_metrics();
     Some(handle)
 }
 
-fn describe() {
-    metrics::describe_counter!("flowgate_requests_total", "requests by kind of path and outcome");
-    metrics::describe_histogram!("flowgate_request_seconds", "from the head of a request to its answer");
-    metrics::describe_histogram!("flowgate_request_verify_seconds", "comparing a signature");
-    metrics::describe_histogram!("flowgate_request_decrypt_seconds", "opening an envelope, with the wait for it");
-    metrics::describe_counter!("flowgate_flow_complaints_total", "answers that clients did not like, by flow");
+fn describe_metrics() {
+    metrics::describe_counter!("flowgate_requests_total", "requests by route and outcome");
+    metrics::describe_histogram!(
+        "flowgate_request_duration_seconds",
+        "from the head of a request to its response"
+    );
+    metrics::describe_histogram!(
+        "flowgate_request_verify_duration_seconds",
+        "verifying a signature"
+    );
+    metrics::describe_histogram!(
+        "flowgate_request_decrypt_duration_seconds",
+        "decrypting a request, including the wait in the queue"
+    );
+    metrics::describe_counter!(
+        "flowgate_flow_errors_total",
+        "flow errors: error notifications and unserviceable requests, by flow"
+    );
     metrics::describe_counter!(
         "flowgate_flow_health_events_total",
-        "events of Meta's flow monitoring that were kept, by event"
+        "stored events of Meta's flow monitoring, by event"
     );
     metrics::describe_counter!(
         "flowgate_upstream_requests_total",
-        "requests to flows' own programs, by flow and outcome"
+        "requests to upstreams, by flow and outcome"
     );
-    metrics::describe_histogram!("flowgate_upstream_request_seconds", "one request to a flow's own program");
-    metrics::describe_histogram!("flowgate_request_wait_seconds", "a submission waiting for its batch to begin");
-    metrics::describe_histogram!("flowgate_request_commit_seconds", "a submission's batch, until it is on disk");
-    metrics::describe_counter!("flowgate_webhook_updates_total", "updates in Meta's webhooks, by kind");
-    metrics::describe_histogram!("flowgate_commit_seconds", "a batch, from its begin until it is on disk");
-    metrics::describe_histogram!("flowgate_batch_changes", "changes that share a commit");
+    metrics::describe_histogram!(
+        "flowgate_upstream_request_duration_seconds",
+        "one request to a flow's upstream"
+    );
+    metrics::describe_histogram!(
+        "flowgate_request_queue_duration_seconds",
+        "a submission in the intake queue until its commit begins"
+    );
+    metrics::describe_histogram!(
+        "flowgate_request_commit_duration_seconds",
+        "a submission's commit, until it is on disk"
+    );
+    metrics::describe_counter!(
+        "flowgate_webhook_updates_total",
+        "updates in Meta's webhooks, by kind"
+    );
+    metrics::describe_histogram!(
+        "flowgate_commit_duration_seconds",
+        "a commit, from its begin until it is on disk"
+    );
+    metrics::describe_histogram!(
+        "flowgate_commit_batch_size",
+        "transactions that share a commit"
+    );
     metrics::describe_gauge!("flowgate_idempotency_keys", "idempotency keys in memory");
-    metrics::describe_gauge!("flowgate_up", "1 while submissions are taken and kept");
-    metrics::describe_gauge!("flowgate_intake_waiting", "submissions waiting for the writer");
+    metrics::describe_gauge!(
+        "flowgate_ready",
+        "1 while submissions are accepted and stored"
+    );
+    metrics::describe_gauge!(
+        "flowgate_intake_waiting",
+        "submissions waiting for the writer"
+    );
     metrics::describe_gauge!("flowgate_jobs", "jobs by state");
-    metrics::describe_gauge!("flowgate_jobs_queue_depth", "jobs handed out that wait for a worker");
-    metrics::describe_counter!("flowgate_jobs_attempts_total", "runs of jobs by kind and outcome");
-    metrics::describe_histogram!("flowgate_job_seconds", "one run of a job");
-    metrics::describe_histogram!("flowgate_job_lag_seconds", "from the moment a job was due to its run");
-    metrics::describe_gauge!("flowgate_deliveries_waiting", "deliveries that wait for a destination");
+    metrics::describe_gauge!(
+        "flowgate_jobs_queue_depth",
+        "dispatched jobs that wait for a worker"
+    );
+    metrics::describe_counter!(
+        "flowgate_job_attempts_total",
+        "attempts of jobs by kind and outcome"
+    );
+    metrics::describe_histogram!("flowgate_job_duration_seconds", "one attempt of a job");
+    metrics::describe_histogram!(
+        "flowgate_job_queue_delay_seconds",
+        "from the due time of a job to its attempt"
+    );
+    metrics::describe_gauge!(
+        "flowgate_deliveries_waiting",
+        "queued deliveries by destination"
+    );
     metrics::describe_gauge!(
         "flowgate_destination_breaker_open",
-        "1 while a destination is left alone because it fails"
+        "1 while the circuit breaker of a destination is open"
     );
-    metrics::describe_counter!("flowgate_swept_rows_total", "rows that retention took away");
-    metrics::describe_gauge!("flowgate_oldest_due_seconds", "how long the job that is due longest has been due");
+    metrics::describe_counter!(
+        "flowgate_retention_deleted_rows_total",
+        "rows deleted by retention"
+    );
+    metrics::describe_gauge!(
+        "flowgate_oldest_overdue_job_seconds",
+        "how long the oldest overdue job has been due"
+    );
     metrics::describe_gauge!("flowgate_leads_unassigned", "leads that wait for an agent");
-    metrics::describe_gauge!("flowgate_file_bytes", "bytes that the data file takes on disk");
+    metrics::describe_gauge!(
+        "flowgate_file_bytes",
+        "size of the data file on disk, in bytes"
+    );
 }

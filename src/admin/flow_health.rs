@@ -1,121 +1,181 @@
-//! How flows do: the endpoints' own figures, what Meta's monitoring said last, and the hints that follow from both.
+//! Reports the health of flows: the server's own endpoint statistics, the last events of Meta's
+//! monitoring, and the warnings that follow from both.
 //!
-//! Meta numbers its flows and no config knows the numbers: the two stand beside each other, untied.
+//! Meta's events identify flows by ID, and no config contains these IDs. The response therefore
+//! lists both kinds of rows independently.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::domain::flow::{Encryption, Flow};
-use crate::domain::gauge::{Reading, SPAN_MINUTES};
-use crate::domain::health_event::{Standing, standing};
+use crate::domain::flow::{EncryptionMode, Flow};
+use crate::domain::health::assessment::{Severity, assess};
+use crate::domain::health::meta_event::{ActiveEvent, active_events};
+use crate::domain::health::window::{WINDOW_MINUTES, WindowStats};
 use crate::domain::ids::FlowName;
 use crate::domain::time::{Millis, Timestamp};
-use crate::domain::verdict::{Verdict, judge};
 use crate::store::{Snapshot, StoreError};
 
-use super::desk::{Desk, Out, row};
+use super::handler::{AdminHandler, RowSink, send_row};
 use super::protocol::AdminError;
-use super::views::{EndpointView, MetaView, RowKey, Seen, Unreadable};
+use super::responses::{EndpointHealthRow, MetaEventRow, QueryRow, RowKey, UnreadableRow};
 
-/// How far back complaints are counted: as Meta does it for its own rate of client errors.
-const COMPLAINTS_SPAN: Millis = Millis::from_secs(60 * 60);
-/// Complaints looked at for a count.
-const COMPLAINTS_MOST: usize = 1000;
-/// After so long an alert that was never taken back is shown, but no longer pointed at: Meta sends what was missed again
-/// for seven days, and then no more.
-const ALERT_POINTED_AT: Millis = Millis::from_secs(7 * 24 * 60 * 60);
+/// Period for which flow errors are counted. Meta uses the same period for its rate of client
+/// errors.
+const FLOW_ERRORS_WINDOW: Millis = Millis::from_secs(60 * 60);
+/// Maximum number of flow errors that a count reads.
+const FLOW_ERRORS_MAX: usize = 1000;
+/// Time after which an alert that Meta never deactivated no longer causes a warning. The alert is
+/// still shown. Meta resends missed events for seven days only.
+const ALERT_WARNING_WINDOW: Millis = Millis::from_secs(7 * 24 * 60 * 60);
 
-/// A row for each encrypted flow, or for the one that is named, then one for each thing that Meta said and that still
-/// stands, then one for each row of the file that can't be read.
-pub(super) fn health(desk: &Desk, only: Option<&FlowName>, out: &mut Out<'_>) -> Result<(), AdminError> {
-    let catalog = desk.catalog();
-    let is_watched = |flow: &Flow| flow.encryption == Encryption::Required;
+/// Sends the health of flows. The order of the rows is:
+///
+/// - one row for each encrypted flow, or only for the flow `only`
+/// - one row for each active event of Meta
+/// - one row for each unreadable row of the file
+pub(super) fn list_flow_health(
+    handler: &AdminHandler,
+    only: Option<&FlowName>,
+    sink: &mut RowSink<'_>,
+) -> Result<(), AdminError> {
+    let catalog = handler.catalog();
+    let is_watched = |flow: &Flow| flow.encryption == EncryptionMode::Required;
     if let Some(name) = only
         && !catalog.flows.get(name).is_some_and(|flow| is_watched(flow))
     {
         return Err(AdminError::not_found(format!(
-            "there is no encrypted flow {name} in the config: `flowgate flows list` lists all, Meta watches the \
-             encrypted ones only"
+            "there is no encrypted flow {name} in the config: `flowgate flows list` lists all flows; Meta monitors only \
+             encrypted flows"
         )));
     }
-    let Said { complaints, standings, unreadable } = Said::read(&desk.read()?, desk.now())?;
-    let readings = desk.endpoints();
+    let StoredFlowHealth {
+        flow_error_counts: flow_errors,
+        active_events,
+        unreadable_rows,
+    } = StoredFlowHealth::read(&handler.snapshot()?, handler.now())?;
+    let readings = handler.endpoint_health();
     let wanted = |flow: &&Arc<Flow>| is_watched(flow) && only.is_none_or(|name| *name == flow.name);
     for flow in catalog.flows.values().filter(wanted) {
-        let complaints = complaints.get(&flow.name).copied().unwrap_or_default();
-        let reading = readings.as_ref().map(|readings| readings.get(&flow.name).cloned().unwrap_or_default());
-        row(out, EndpointView::new(flow.name.clone(), reading.as_ref(), SPAN_MINUTES, complaints))?;
+        let flow_errors = flow_errors.get(&flow.name).copied().unwrap_or_default();
+        let reading = readings
+            .as_ref()
+            .map(|readings| readings.get(&flow.name).cloned().unwrap_or_default());
+        send_row(
+            sink,
+            EndpointHealthRow::new(
+                flow.name.clone(),
+                reading.as_ref(),
+                WINDOW_MINUTES,
+                flow_errors,
+            ),
+        )?;
     }
-    standings.into_iter().try_for_each(|standing| row(out, MetaView::from(standing)))?;
-    unreadable.into_iter().try_for_each(|unreadable| row(out, unreadable))
+    active_events
+        .into_iter()
+        .try_for_each(|active| send_row(sink, MetaEventRow::from(active)))?;
+    unreadable_rows
+        .into_iter()
+        .try_for_each(|unreadable_rows| send_row(sink, unreadable_rows))
 }
 
-/// Rows of the file about the health of flows.
+/// Stored rows about the health of flows.
 #[derive(Default)]
-struct Said {
-    /// Complaints within the last hour, by flow: of the newest thousand.
-    complaints: BTreeMap<FlowName, u64>,
-    /// Events of Meta that no later event has ended.
-    standings: Vec<Standing>,
-    /// Complaints and events of Meta that can't be read.
-    unreadable: Vec<Unreadable>,
+struct StoredFlowHealth {
+    /// Number of flow errors in the last hour, by flow, from at most 1000 flow errors.
+    flow_error_counts: BTreeMap<FlowName, u64>,
+    /// Meta's events that no later event has ended.
+    active_events: Vec<ActiveEvent>,
+    /// Unreadable flow errors and events.
+    unreadable_rows: Vec<UnreadableRow>,
 }
 
-impl Said {
-    fn read(read: &Snapshot, now: Timestamp) -> Result<Self, StoreError> {
-        let (mut said, mut events) = (Self::default(), Vec::new());
-        for (number, complaint) in read.complaints_since(now.minus(COMPLAINTS_SPAN), COMPLAINTS_MOST)? {
-            match Seen::of(RowKey::Id(number), complaint)? {
-                Seen::Row(complaint) => *said.complaints.entry(complaint.flow).or_default() += 1,
-                Seen::Unreadable(row) => said.unreadable.push(row),
+impl StoredFlowHealth {
+    fn read(snapshot: &Snapshot, now: Timestamp) -> Result<Self, StoreError> {
+        let (mut stored, mut events) = (Self::default(), Vec::new());
+        for (number, flow_error) in
+            snapshot.flow_errors_since(now.minus(FLOW_ERRORS_WINDOW), FLOW_ERRORS_MAX)?
+        {
+            match QueryRow::from_stored(RowKey::Id(number), flow_error)? {
+                QueryRow::Row(flow_error) => {
+                    *stored.flow_error_counts.entry(flow_error.flow).or_default() += 1;
+                }
+                QueryRow::Unreadable(row) => stored.unreadable_rows.push(row),
             }
         }
-        for (number, event) in read.health_events()? {
-            match Seen::of(RowKey::Id(number), event)? {
-                Seen::Row(event) => events.push(event),
-                Seen::Unreadable(row) => said.unreadable.push(row),
+        for (number, event) in snapshot.health_events()? {
+            match QueryRow::from_stored(RowKey::Id(number), event)? {
+                QueryRow::Row(event) => events.push(event),
+                QueryRow::Unreadable(row) => stored.unreadable_rows.push(row),
             }
         }
-        said.standings = standing(events);
-        Ok(said)
+        stored.active_events = active_events(events);
+        Ok(stored)
     }
 }
 
-/// What an operator should look at, one text each.
-pub(super) fn hints(desk: &Desk, read: &Snapshot) -> Result<Vec<String>, StoreError> {
-    let (readings, catalog) = (desk.endpoints().unwrap_or_default(), desk.catalog());
-    let known = readings.iter().filter(|(flow, _)| catalog.flows.contains_key(*flow));
-    let mut hints: Vec<String> = known.filter_map(|(flow, reading)| endpoint_hint(flow, reading)).collect();
-    let pointed_at = |stand: &Standing| {
-        let is_recent = desk.now().since(stand.event.at()) < ALERT_POINTED_AT;
-        stand.is_held_back() || (stand.is_alert() && is_recent)
+/// Returns the warnings about flows, one text each.
+pub(super) fn warnings(
+    handler: &AdminHandler,
+    snapshot: &Snapshot,
+) -> Result<Vec<String>, StoreError> {
+    let (readings, catalog) = (
+        handler.endpoint_health().unwrap_or_default(),
+        handler.catalog(),
+    );
+    let known = readings
+        .iter()
+        .filter(|(flow, _)| catalog.flows.contains_key(*flow));
+    let mut warnings: Vec<String> = known
+        .filter_map(|(flow, reading)| endpoint_warning(flow, reading))
+        .collect();
+    let is_warned_about = |active: &ActiveEvent| {
+        let is_recent = handler.now().since(active.event.occurred_at()) < ALERT_WARNING_WINDOW;
+        active.is_restricted() || (active.is_alert() && is_recent)
     };
-    let said = Said::read(read, desk.now())?;
-    hints.extend(said.standings.iter().filter(|standing| pointed_at(standing)).map(meta_hint));
-    // `flowgate check`, which the error names, lists the others.
-    hints.extend(said.unreadable.into_iter().map(|row| row.error).next());
-    let complaints: u64 = said.complaints.values().sum();
-    if complaints > 0 {
-        let many = if complaints == 1 { "error" } else { "errors" };
-        hints.push(format!("{complaints} {many} between phones and flows in the last hour: `flowgate flows errors`"));
+    let stored = StoredFlowHealth::read(snapshot, handler.now())?;
+    warnings.extend(
+        stored
+            .active_events
+            .iter()
+            .filter(|active| is_warned_about(active))
+            .map(meta_event_warning),
+    );
+    // The error names `flowgate check`, which lists the other unreadable rows.
+    warnings.extend(
+        stored
+            .unreadable_rows
+            .into_iter()
+            .map(|row| row.error)
+            .next(),
+    );
+    let flow_errors: u64 = stored.flow_error_counts.values().sum();
+    if flow_errors > 0 {
+        let unit = if flow_errors == 1 { "error" } else { "errors" };
+        warnings.push(format!(
+            "{flow_errors} flow {unit} in the last hour: `flowgate flows errors`"
+        ));
     }
-    Ok(hints)
+    Ok(warnings)
 }
 
-fn endpoint_hint(flow: &FlowName, reading: &Reading) -> Option<String> {
-    let judgement = judge(reading);
+fn endpoint_warning(flow: &FlowName, reading: &WindowStats) -> Option<String> {
+    let judgement = assess(reading);
     let findings = judgement.findings.join(", ");
-    (judgement.verdict == Verdict::Alert)
-        .then(|| format!("flow {flow}: {findings}; Meta may throttle it: `flowgate flows health` says what to do"))
+    (judgement.severity == Severity::Alert)
+        .then(|| format!("flow {flow}: {findings}; Meta may throttle it: `flowgate flows health` shows what to do"))
 }
 
-fn meta_hint(stand: &Standing) -> String {
-    let (event, at) = (&stand.event.event, stand.event.at());
-    let flow = &stand.event.flow_id;
-    if stand.is_held_back() {
-        let status = stand.said.new_status.as_deref().unwrap_or_default();
-        format!("Meta has {status} its flow {flow} (since {at}): `flowgate flows health` says why")
+fn meta_event_warning(active: &ActiveEvent) -> String {
+    let (event, at) = (&active.event.name, active.event.occurred_at());
+    let flow = &active.event.meta_flow_id;
+    if active.is_restricted() {
+        let status = active.parsed.new_status.as_deref().unwrap_or_default();
+        format!(
+            "Meta has {status} flow ID {flow} (since {at}): `flowgate flows health` shows the reason"
+        )
     } else {
-        format!("Meta's alert {event} of its flow {flow} stands since {at}: `flowgate flows health`")
+        format!(
+            "Meta's alert {event} for flow ID {flow} has been active since {at}: `flowgate flows health`"
+        )
     }
 }

@@ -1,94 +1,144 @@
-//! `gateways`: how unofficial gateways stand, what became of them, and a call on demand.
+//! Handles the requests about unofficial gateways: lists their sessions, shows the history of one,
+//! and restarts a session.
 //!
-//! A stopped server's file shows those that were ever looked at; a running one those of its config.
+//! Without a server, the list contains all gateways that were ever probed. With a server, the list
+//! contains the gateways of its config.
 
 use std::collections::BTreeMap;
 
-use crate::domain::gateway::Standing;
+use crate::domain::gateway::SessionState;
 use crate::domain::ids::GatewayName;
 use crate::domain::time::Timestamp;
-use crate::gateways::NotDone;
+use crate::gateways::RestartError;
 use crate::store::{Snapshot, StoreError};
 
-use super::desk::{Desk, Out, row};
-use super::lists;
+use super::handler::{AdminHandler, RowSink, send_row};
 use super::protocol::AdminError;
-use super::views::{CalledView, EntryView, GatewayView, RowKey, Seen, advice};
+use super::queries;
+use super::responses::{GatewayRow, HistoryRow, QueryRow, RestartRow, RowKey, suggestion_for};
 
-/// Lines of history that are shown.
-const SHOWN: usize = 50;
+/// Maximum number of history entries in a response.
+const HISTORY_ROWS_MAX: usize = 50;
 
-pub(super) fn list(desk: &Desk, out: &mut Out<'_>) -> Result<(), AdminError> {
-    let views = views(desk, &desk.read()?)?;
-    views.into_values().try_for_each(|view| row(out, view))
+pub(super) fn list_gateways(
+    handler: &AdminHandler,
+    sink: &mut RowSink<'_>,
+) -> Result<(), AdminError> {
+    let views = gateway_rows(handler, &handler.snapshot()?)?;
+    views
+        .into_values()
+        .try_for_each(|view| send_row(sink, view))
 }
 
-pub(super) fn show(desk: &Desk, name: &GatewayName, out: &mut Out<'_>) -> Result<(), AdminError> {
-    let read = desk.read()?;
-    let view = views(desk, &read)?.remove(name).ok_or_else(|| unknown(name))?;
-    let history = read.gateway_history(name, SHOWN)?.into_iter().map(|(number, entry)| {
-        let view = entry.map(EntryView::from);
-        Seen::of(RowKey::Number(number), view)
-    });
+pub(super) fn get_gateway(
+    handler: &AdminHandler,
+    name: &GatewayName,
+    sink: &mut RowSink<'_>,
+) -> Result<(), AdminError> {
+    let snapshot = handler.snapshot()?;
+    let view = gateway_rows(handler, &snapshot)?
+        .remove(name)
+        .ok_or_else(|| gateway_not_found(name))?;
+    let history = snapshot
+        .gateway_history(name, HISTORY_ROWS_MAX)?
+        .into_iter()
+        .map(|(number, entry)| {
+            let view = entry.map(HistoryRow::from);
+            QueryRow::from_stored(RowKey::Number(number), view)
+        });
     let history = history.collect::<Result<Vec<_>, StoreError>>()?;
-    let whole = lists::whole(view, [("history", lists::value(history)?)])?;
-    drop(read);
-    row(out, whole)
+    let object = queries::with_details(view, [("history", queries::to_json(history)?)])?;
+    drop(snapshot);
+    send_row(sink, object)
 }
 
-pub(super) fn restart(desk: &Desk, name: &GatewayName, out: &mut Out<'_>) -> Result<(), AdminError> {
-    let live = desk.live.as_ref().ok_or_else(AdminError::no_server)?;
-    let done = live.gateways.order(name).map_err(|why| match why {
-        NotDone::Unknown => unknown(name),
-        NotDone::Busy => AdminError::failed(format!("somebody else asks the same of gateway {name}: wait a moment")),
-        NotDone::Late => {
-            AdminError::failed(format!("gateway {name} did not answer in time: `flowgate gateways show {name}`"))
-        }
-    })?;
-    let why = done.note.clone();
-    let Some(view) = CalledView::new(name.clone(), done) else {
+pub(super) fn restart_gateway(
+    handler: &AdminHandler,
+    name: &GatewayName,
+    sink: &mut RowSink<'_>,
+) -> Result<(), AdminError> {
+    let server = handler
+        .server
+        .as_ref()
+        .ok_or_else(AdminError::server_required)?;
+    let result = server
+        .gateway_registry
+        .request_restart(name)
+        .map_err(|why| match why {
+            RestartError::Unknown => gateway_not_found(name),
+            RestartError::Busy => AdminError::failed(format!(
+                "another restart of gateway {name} is in progress: wait a moment"
+            )),
+            RestartError::Timeout => AdminError::failed(format!(
+                "gateway {name} did not respond in time: `flowgate gateways show {name}`"
+            )),
+        })?;
+    let why = result.detail.clone();
+    let Some(view) = RestartRow::new(name.clone(), result) else {
         return Err(AdminError::failed(format!(
-            "gateway {name} could not be asked for its state, so nothing was called: {why}"
+            "the state of gateway {name} can't be read, so no action was taken: {why}"
         )));
     };
-    row(out, view)
+    send_row(sink, view)
 }
 
-/// What an operator should look at, one text each.
-pub(super) fn hints(desk: &Desk, read: &Snapshot) -> Result<Vec<String>, StoreError> {
-    let Some(live) = &desk.live else { return Ok(Vec::new()) };
-    let looked_after = live.gateways.read();
-    let gateways = read.gateways()?.into_iter().filter(|(name, _)| looked_after.contains_key(name));
-    let hint = |(name, standing): (GatewayName, Result<Standing, StoreError>)| match standing {
+/// Returns the warnings about gateways, one text each.
+pub(super) fn warnings(
+    handler: &AdminHandler,
+    snapshot: &Snapshot,
+) -> Result<Vec<String>, StoreError> {
+    let Some(server) = &handler.server else {
+        return Ok(Vec::new());
+    };
+    let monitored = server.gateway_registry.last_probes();
+    let gateways = snapshot
+        .session_states()?
+        .into_iter()
+        .filter(|(name, _)| monitored.contains_key(name));
+    let warning = |(name, standing): (GatewayName, Result<SessionState, StoreError>)| match standing
+    {
         Ok(standing) => standing.alert.is_some().then(|| {
-            let advice = advice(&name, &standing);
-            format!("gateway {name} is {} since {}: {advice}", standing.state, standing.since)
+            let suggestion = suggestion_for(&name, &standing);
+            format!(
+                "gateway {name} is {} since {}: {suggestion}",
+                standing.state, standing.since
+            )
         }),
         Err(error) => Some(error.to_string()),
     };
-    Ok(gateways.filter_map(hint).collect())
+    Ok(gateways.filter_map(warning).collect())
 }
 
-fn views(desk: &Desk, read: &Snapshot) -> Result<BTreeMap<GatewayName, Seen<GatewayView>>, StoreError> {
-    let looked_after = desk.live.as_ref().map(|live| live.gateways.read());
+fn gateway_rows(
+    handler: &AdminHandler,
+    snapshot: &Snapshot,
+) -> Result<BTreeMap<GatewayName, QueryRow<GatewayRow>>, StoreError> {
+    let monitored = handler
+        .server
+        .as_ref()
+        .map(|server| server.gateway_registry.last_probes());
     let mut views = BTreeMap::new();
-    for (name, standing) in read.gateways()? {
-        let looked_at: Option<Timestamp> = match &looked_after {
+    for (name, standing) in snapshot.session_states()? {
+        let probed_at: Option<Timestamp> = match &monitored {
             Some(known) => match known.get(&name) {
-                Some(looked_at) => *looked_at,
+                Some(probed_at) => *probed_at,
                 None => continue,
             },
             None => None,
         };
-        let heard = read.gateway_heard(&name)?;
-        let view = standing.map(|standing| GatewayView::new(name.clone(), standing, heard, looked_at));
-        views.insert(name.clone(), Seen::of(RowKey::Name(name), view)?);
+        let last_event_at = snapshot.gateway_last_seen(&name)?;
+        let view = standing
+            .map(|standing| GatewayRow::new(name.clone(), standing, last_event_at, probed_at));
+        views.insert(
+            name.clone(),
+            QueryRow::from_stored(RowKey::Name(name), view)?,
+        );
     }
     Ok(views)
 }
 
-fn unknown(name: &GatewayName) -> AdminError {
+fn gateway_not_found(name: &GatewayName) -> AdminError {
     AdminError::not_found(format!(
-        "there is no gateway {name}, or it was not asked yet: `flowgate gateways` lists them"
+        "there is no gateway {name}, or it was not probed yet: `flowgate gateways` lists them"
     ))
 }

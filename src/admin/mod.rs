@@ -1,30 +1,38 @@
-//! What an operator may ask, of a running server through a Unix socket or of a stopped server's file, with the same
-//! code.
+//! Handles the requests of an operator, with the same code for a running server and for the data
+//! file of a stopped server.
 //!
-//! `protocol` has the questions, `views` the shape of the answers, `desk` the answers themselves, `socket` and `client`
-//! the two ends of the way between two processes. How answers look on a terminal is `crate::cli`'s; rules are in
-//! `crate::domain`.
+//! A command reaches a running server through a Unix socket.
+//!
+//! | module | content |
+//! |---|---|
+//! | `protocol` | the requests and errors |
+//! | `handler` | dispatch of each request to its function; `status` and `check` |
+//! | `queries` | requests that only read |
+//! | `commands` | requests that change data |
+//! | `responses` | the JSON rows of the responses |
+//! | `transport` | server and client of the Unix socket |
+//!
+//! See [`crate::cli`] for the output on a terminal, and [`crate::domain`] for the rules.
 
-mod changes;
-mod client;
-mod desk;
+mod commands;
 mod destinations;
 mod flow_health;
 mod gateways;
-mod lists;
-mod numbers;
+mod handler;
+mod number_warnings;
 mod protocol;
-mod socket;
+mod queries;
+mod responses;
 #[cfg(test)]
 mod tests;
-mod views;
+pub(crate) mod transport;
 
-pub use client::Client;
-pub use desk::{Desk, Live};
-pub use destinations::tell_test;
-pub use protocol::{AdminError, AgentSettings, ErrorCode, Filter, Question, Selection};
-pub use socket::{Reception, SocketServer, socket_path};
-pub use views::{
-    DeadView, DestinationView, HeaderView, JobView, LaneView, LeadView, ReloadView, StatusView, SubmissionView,
-    TestView,
+pub use destinations::write_test_result;
+pub use handler::{AdminHandler, ServerHooks};
+pub use protocol::{AdminError, AdminRequest, AgentSettings, ErrorCode, JobSelector, ListFilter};
+pub use responses::{
+    DeadLetterRow, DestinationRow, DestinationStatsRow, DestinationTestRow, HeaderRow, JobRow,
+    LeadRow, ReloadRow, StatusRow, SubmissionRow,
 };
+pub use transport::client::AdminClient;
+pub use transport::server::{HandlerSource, SocketServer, socket_path};

@@ -1,7 +1,9 @@
-//! The questions that an operator may ask, and the errors. Answers are rows: see `super::views`.
+//! Defines the requests of an operator and the errors. Responses consist of rows.
 //!
-//! On the socket a question is one line of JSON; the answer is `{"row":…}` for each row, then `{"end":true}` or
-//! `{"error":{"code":…,"message":…}}`.
+//! On the socket, a request is one line of JSON. The response is `{"row":…}` for each row, then
+//! `{"done":true}` or `{"error":{"code":…,"message":…}}`.
+//!
+//! See [`super::responses`] for the rows.
 
 use jiff::civil::{Date, Time};
 use serde::{Deserialize, Serialize};
@@ -9,298 +11,312 @@ use serde_json::Value;
 
 use crate::domain::event::EventKind;
 use crate::domain::ids::{
-    AgentName, BookingId, CalendarName, DestinationName, FlowName, GatewayName, JobId, LeadId, SubmissionId, TeamName,
+    AgentName, BookingId, CalendarName, DestinationName, FlowName, GatewayName, JobId, LeadId,
+    SubmissionId, TeamName,
 };
-use crate::domain::pace::Rate;
 use crate::domain::phone_number::PhoneNumber;
+use crate::domain::rate_limiter::Rate;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
-/// Bytes of one question at the most: a corrected payload may be as large as the message was, nothing else is large.
-pub(super) const QUESTION_BYTES: usize = 8 << 20;
+/// Maximum size of a request in bytes. Only a corrected payload can be large, at most as large as
+/// the message.
+pub(super) const REQUEST_BYTES_MAX: usize = 8 << 20;
 
-/// One line of an answer.
+/// Line of a response.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Line {
-    /// One thing.
+pub(super) enum ResponseLine {
+    /// Row with one object.
     Row(Value),
-    /// That was all.
-    End(bool),
-    /// That is all, and not all is well.
+    /// End of a successful response.
+    Done(bool),
+    /// End of a response with an error.
     Error(AdminError),
 }
 
-/// Something an operator asks.
+/// Request of an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "ask", rename_all = "snake_case")]
-pub enum Question {
-    /// How things stand: one row.
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum AdminRequest {
+    /// Status of the server or file: one row.
     Status,
     /// Submissions, newest first.
-    Submissions(Filter),
-    /// One submission, whole.
+    Submissions(ListFilter),
+    /// Details of a submission.
     Submission {
-        /// Which.
+        /// Submission ID.
         id: SubmissionId,
     },
-    /// Forms in the making, the one that changed last first.
-    Drafts(Filter),
+    /// Drafts, the latest change first.
+    Drafts(ListFilter),
     /// Jobs, newest first.
-    Jobs(Filter),
-    /// One job and its attempts.
+    Jobs(ListFilter),
+    /// Details of a job, with its attempts.
     Job {
-        /// Which.
+        /// Job ID.
         id: JobId,
     },
     /// Dead letters, newest first.
-    DeadLetters(Filter),
-    /// One dead letter, whole.
+    DeadLetters(ListFilter),
+    /// Details of a dead letter.
     DeadLetter {
-        /// Which.
+        /// Job ID.
         id: JobId,
     },
-    /// Runs dead letters again: a row each.
-    Retry(Selection),
-    /// Gives dead letters up: a row each.
-    Discard(Selection),
+    /// Retries dead letters: one row with the result.
+    RetryDeadLetters(JobSelector),
+    /// Discards dead letters: one row with the result.
+    DiscardDeadLetters(JobSelector),
     /// Deliveries, newest first.
-    Deliveries(Filter),
-    /// One delivery, with what is sent and what came back.
+    Deliveries(ListFilter),
+    /// Details of a delivery, with its body and the responses.
     Delivery {
-        /// Its job.
+        /// Job ID of the delivery.
         id: JobId,
     },
-    /// Gives deliveries up that wait: a row each.
-    DiscardDeliveries(Selection),
-    /// Destinations, those of the config and others that something waits for, by name.
+    /// Discards waiting deliveries: one row with the result.
+    DiscardDeliveries(JobSelector),
+    /// Destinations by name: those of the config, and others with waiting deliveries or a
+    /// suspension.
     Destinations,
-    /// Tells a destination nothing until further notice; what waits for it is kept.
+    /// Pauses a destination until an admin resumes it. Waiting deliveries stay stored.
     PauseDestination {
-        /// Which.
+        /// Destination name.
         name: DestinationName,
     },
-    /// Tells it again, whatever stood against that.
+    /// Resumes a destination from any suspension.
     ResumeDestination {
-        /// Which.
+        /// Destination name.
         name: DestinationName,
     },
-    /// Sends a test to a destination: one row, and an error where it was not taken. Nothing of it is kept.
+    /// Sends a test to a destination: one row, and an error if the destination rejected the test.
+    /// The store records nothing of the test.
     TestDestination {
-        /// Which.
+        /// Destination name.
         name: DestinationName,
-        /// Whom to write to, where it writes to people. `None`: nobody; it is only asked about itself.
+        /// Phone number that gets the test message, for destinations that write to people. `None`:
+        /// no message; the test only queries the destination.
         #[serde(default)]
         to: Option<PhoneNumber>,
-        /// What a webhook is sent an example of; `None`: a test, or what its templates are for.
+        /// Event of which a webhook gets an example. `None`: a test, or the event for which the
+        /// destination has templates.
         #[serde(default)]
         event: Option<EventKind>,
     },
     /// Leads, newest first.
-    Leads(Filter),
-    /// One lead, with why its agent has it.
+    Leads(ListFilter),
+    /// Details of a lead, with the reason for its assignment.
     Lead {
-        /// Which.
+        /// Lead ID.
         id: LeadId,
     },
     /// Closes a lead.
     CloseLead {
-        /// Which.
+        /// Lead ID.
         id: LeadId,
     },
-    /// Gives a lead to an agent.
+    /// Assigns a lead to an agent.
     AssignLead {
-        /// Which.
+        /// Lead ID.
         id: LeadId,
-        /// To whom.
+        /// Agent who gets the lead.
         agent: AgentName,
     },
-    /// Agents that have not been removed.
-    Agents(Filter),
+    /// Agents who have not been removed.
+    Agents(ListFilter),
     /// Adds an agent.
     AddAgent {
-        /// Not that of another agent.
+        /// Agent name. No other agent may have it.
         name: AgentName,
-        /// Whose leads are theirs.
+        /// Team whose leads the agent gets.
         team: TeamName,
         /// Weight and limits.
         settings: AgentSettings,
     },
-    /// Changes an agent's settings; what is not given stays.
+    /// Changes the settings of an agent. Settings that are `None` stay unchanged.
     SetAgent {
-        /// Whom.
+        /// Agent name.
         name: AgentName,
-        /// The new team.
+        /// New team.
         team: Option<TeamName>,
         /// Weight and limits.
         settings: AgentSettings,
     },
-    /// No new leads for an agent until further notice.
+    /// Pauses an agent, who gets no new leads until resumed.
     PauseAgent {
-        /// Whom.
+        /// Agent name.
         name: AgentName,
     },
-    /// New leads again.
+    /// Resumes an agent, who gets new leads again.
     ResumeAgent {
-        /// Whom.
+        /// Agent name.
         name: AgentName,
     },
-    /// No new leads for a while.
-    AgentAbsent {
-        /// Whom.
+    /// Adds an absence, in which the agent gets no new leads.
+    SetAgentAbsence {
+        /// Agent name.
         name: AgentName,
-        /// The first day (UTC).
+        /// First day of the absence, in UTC.
         from: Date,
-        /// The last day (UTC).
+        /// Last day of the absence, in UTC, inclusive.
         to: Date,
     },
-    /// Removes an agent; their open leads go to others.
+    /// Removes an agent. The open leads go to other agents.
     RemoveAgent {
-        /// Whom.
+        /// Agent name.
         name: AgentName,
     },
     /// Bookings, newest first.
-    Bookings(Filter),
-    /// One booking.
+    Bookings(ListFilter),
+    /// Details of a booking.
     Booking {
-        /// Which.
+        /// Booking ID.
         id: BookingId,
     },
-    /// Frees the place of a booking.
+    /// Cancels a booking, which frees its place in the slot.
     CancelBooking {
-        /// Which.
+        /// Booking ID.
         id: BookingId,
     },
-    /// Moves a booking.
+    /// Moves a booking to another slot.
     MoveBooking {
-        /// Which.
+        /// Booking ID.
         id: BookingId,
-        /// To this day,
+        /// New date.
         date: Date,
-        /// at this time, on the calendar's clock.
+        /// New time, in the time zone of the calendar.
         time: Time,
     },
-    /// Slots that may be booked, with what is taken, in order.
+    /// Bookable slots with their number of taken places, in order of time.
     Slots {
-        /// Of one calendar, or of all.
+        /// Calendar name. `None`: all calendars.
         calendar: Option<CalendarName>,
-        /// From this day; today unless given.
+        /// First day. `None`: today.
         from: Option<Date>,
-        /// Up to and with this day; a week from the first one unless given.
+        /// Last day, inclusive. `None`: one week including the first day.
         to: Option<Date>,
-        /// Rows at the most; 0: all.
+        /// Maximum number of rows. 0: no limit.
         limit: usize,
     },
-    /// The flows of the config, by name.
+    /// Flows of the config, by name.
     Flows,
-    /// What clients complained of, newest first.
-    FlowErrors(Filter),
-    /// How the endpoints of encrypted flows do, a row each; then what Meta's monitoring said and still stands.
+    /// Flow errors, newest first.
+    FlowErrors(ListFilter),
+    /// Endpoint health of encrypted flows, one row each; then the active events of Meta's
+    /// monitoring.
     FlowHealth {
-        /// Only this flow's endpoint; what Meta said is shown all the same.
+        /// Flow whose endpoint is shown. `None`: all flows. Meta's events are shown in both cases.
         flow: Option<FlowName>,
     },
-    /// How the unofficial gateways stand, by name.
+    /// Unofficial gateways with the state of their sessions, by name.
     Gateways,
-    /// How one stands, and what became of it.
+    /// Details of a gateway, with its history.
     Gateway {
-        /// Which.
+        /// Gateway name.
         name: GatewayName,
     },
-    /// Has the call made that brings a gateway's session back as it is now: one row. Only a running server can.
+    /// Performs the recovery action that fits the current state of a gateway's session: one row.
+    /// Only a running server can do this.
     RestartGateway {
-        /// Which.
+        /// Gateway name.
         name: GatewayName,
     },
-    /// Looks at every invariant: a row for each that does not hold, and one that sums up.
-    Check,
-    /// Signs the body of a sample form as Meta does: one row. Only a running server can.
-    Sign {
-        /// The body, to the byte.
+    /// Checks all invariants: one row for each violation, and one summary row.
+    CheckIntegrity,
+    /// Signs the body of a sample form as Meta does: one row. Only a running server can do this.
+    SignBody {
+        /// Body to sign. The signature covers its exact bytes.
         body: String,
     },
-    /// The public half of a flow's newest key: one row. Only a running server can.
-    PublicKey {
-        /// The flow.
+    /// Public key of a flow's newest key pair: one row. Only a running server can do this.
+    FlowPublicKey {
+        /// Flow name.
         flow: FlowName,
     },
-    /// Reads the config again, with all that it names: one row. Only a running server can.
-    Reload,
+    /// Reloads the config and all files that it names: one row. Only a running server can do this.
+    ReloadConfig,
 }
 
-/// Which rows of a list.
+/// Filter of a list. A row must match all fields that are set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Filter {
-    /// Only those in this state, by its name.
+pub struct ListFilter {
+    /// State of the rows, by its name.
     pub state: Option<String>,
-    /// Only those of this flow.
+    /// Flow of the rows.
     pub flow: Option<FlowName>,
-    /// Only those since then.
+    /// Time of the oldest row, in UTC.
     pub since: Option<Timestamp>,
-    /// Only those of this agent.
+    /// Agent of the rows.
     pub agent: Option<AgentName>,
-    /// Only those to this destination.
+    /// Destination of the rows.
     pub destination: Option<DestinationName>,
-    /// Only those that tell of this event.
+    /// Event of the rows.
     pub event: Option<EventKind>,
-    /// Rows at the most; 0: all.
+    /// Maximum number of rows. 0: no limit.
     pub limit: usize,
 }
 
-impl Filter {
-    /// How many rows may come.
+impl ListFilter {
+    /// Returns the maximum number of rows.
     #[must_use]
-    pub const fn most(&self) -> usize {
-        if self.limit == 0 { usize::MAX } else { self.limit }
+    pub const fn max_rows(&self) -> usize {
+        if self.limit == 0 {
+            usize::MAX
+        } else {
+            self.limit
+        }
     }
 }
 
-/// Which dead letters.
+/// Selection of dead letters or waiting deliveries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Selection {
-    /// This one.
+pub enum JobSelector {
+    /// Single job.
     One {
-        /// Its job.
+        /// Job ID.
         id: JobId,
-        /// A corrected payload (JSON text), for messages and deliveries.
+        /// Corrected payload as JSON text, for messages and deliveries. `None`: the payload stays
+        /// unchanged.
         payload: Option<String>,
     },
-    /// All that a filter lets through.
+    /// All jobs that match a filter.
     All {
-        /// The filter.
-        filter: Filter,
-        /// Only count, and show the first three.
+        /// Filter for the jobs.
+        filter: ListFilter,
+        /// `true` if the request only counts the jobs and shows the first three.
         dry_run: bool,
-        /// So many at a time, where they are run again; unless given, all at once.
+        /// Rate at which the jobs become due, if they are retried. `None`: all at once.
         rate: Option<Rate>,
     },
 }
 
-/// Weight and limits of an agent; what is `None` stays, or is the default of a new agent.
+/// Weight and limits of an agent. `None` leaves a setting unchanged; for a new agent it means the
+/// default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentSettings {
-    /// 1 to 1000; a new agent has 1.
+    /// Weight, from 1 to 1000. Default for a new agent: 1.
     pub weight: Option<u32>,
-    /// Open leads at the most; 0: no limit, as a new agent has it.
-    pub max: Option<u32>,
-    /// Leads in one day (UTC) at the most; 0: no limit.
-    pub max_per_day: Option<u32>,
+    /// Maximum number of open leads. 0: no limit, the default for a new agent.
+    pub max_leads: Option<u32>,
+    /// Maximum number of leads per day (UTC). 0: no limit, the default for a new agent.
+    pub max_leads_per_day: Option<u32>,
 }
 
-/// What kind of an error it is: decides the exit code.
+/// Kind of an error. The kind decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// It can't be done as things stand.
+    /// The current state does not allow the request.
     Failed,
-    /// The question makes no sense.
+    /// The request is invalid.
     Invalid,
-    /// There is no such thing.
+    /// The object does not exist.
     NotFound,
     /// The server or the file can't be reached.
     Unreachable,
-    /// The server is starting, or another process has the file: a later try may succeed.
+    /// The server is starting, or another process uses the file. A later attempt may succeed.
     Busy,
     /// The disk can't be trusted.
     Untrusted,
@@ -308,54 +324,78 @@ pub enum ErrorCode {
     Damaged,
 }
 
-/// Why an answer could not be given.
+/// Error of a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub struct AdminError {
-    /// What kind it is.
+    /// Kind of the error.
     pub code: ErrorCode,
-    /// What was wrong, and what to type.
+    /// Problem, with a command to type.
     pub message: String,
 }
 
 impl AdminError {
-    /// It can't be done as things stand.
+    /// Creates an error for a request that the current state does not allow.
     pub fn failed(message: impl Into<String>) -> Self {
-        Self { code: ErrorCode::Failed, message: message.into() }
+        Self {
+            code: ErrorCode::Failed,
+            message: message.into(),
+        }
     }
 
-    /// The question makes no sense.
+    /// Creates an error for an invalid request.
     pub fn invalid(message: impl Into<String>) -> Self {
-        Self { code: ErrorCode::Invalid, message: message.into() }
+        Self {
+            code: ErrorCode::Invalid,
+            message: message.into(),
+        }
     }
 
-    /// There is no such thing.
+    /// Creates an error for an object that does not exist.
     pub fn not_found(message: impl Into<String>) -> Self {
-        Self { code: ErrorCode::NotFound, message: message.into() }
+        Self {
+            code: ErrorCode::NotFound,
+            message: message.into(),
+        }
     }
 
-    /// Only a running server can do it.
+    /// Creates an error for a request that only a running server can answer.
     #[must_use]
-    pub fn no_server() -> Self {
-        Self::unreachable("no server runs on this file, or it is not ready yet: `flowgate serve` starts one")
+    pub fn server_required() -> Self {
+        Self::unreachable(
+            "no server runs on this data file, or it is not ready yet: start it with `flowgate serve`",
+        )
     }
 
-    /// The server is starting.
+    /// Creates an error for a server that is starting. `verified_percent` is the verified part of
+    /// the data file, in percent.
     #[must_use]
     pub fn starting(verified_percent: u8) -> Self {
-        let verified = if verified_percent == 0 { String::new() } else { format!(", {verified_percent} %") };
-        Self { code: ErrorCode::Busy, message: format!("the server is starting (verifying the data file{verified})") }
+        let verified = if verified_percent == 0 {
+            String::new()
+        } else {
+            format!(", {verified_percent} %")
+        };
+        Self {
+            code: ErrorCode::Busy,
+            message: format!("the server is starting (verifying the data file{verified})"),
+        }
     }
 
-    /// There is no such destination.
+    /// Creates an error for a destination that does not exist.
     #[must_use]
-    pub fn no_destination(name: &DestinationName) -> Self {
-        Self::not_found(format!("there is no destination {name}: `flowgate destinations` lists them"))
+    pub fn destination_not_found(name: &DestinationName) -> Self {
+        Self::not_found(format!(
+            "there is no destination {name}: `flowgate destinations` lists them"
+        ))
     }
 
-    /// The server or the file can't be reached.
+    /// Creates an error for a server or file that can't be reached.
     pub fn unreachable(message: impl Into<String>) -> Self {
-        Self { code: ErrorCode::Unreachable, message: message.into() }
+        Self {
+            code: ErrorCode::Unreachable,
+            message: message.into(),
+        }
     }
 }
 
@@ -363,24 +403,28 @@ impl From<&StoreError> for ErrorCode {
     fn from(error: &StoreError) -> Self {
         match error {
             StoreError::InUse(_) => Self::Busy,
-            StoreError::Missing(_)
+            StoreError::FileMissing(_)
             | StoreError::NotOpen
             | StoreError::File { .. }
-            | StoreError::Foreign { .. }
+            | StoreError::NotADataFile { .. }
             | StoreError::UnknownFormat { .. } => Self::Unreachable,
             StoreError::SecretMissing(_) => Self::Invalid,
             StoreError::Damaged(_) => Self::Damaged,
             StoreError::Untrusted(_) => Self::Untrusted,
-            // The rest of the file is well.
-            StoreError::Row { .. } | StoreError::NoSpace | StoreError::NoRoom { .. } | StoreError::Engine(_) => {
-                Self::Failed
-            }
+            // The other parts of the file are intact.
+            StoreError::Row { .. }
+            | StoreError::NoSpace
+            | StoreError::InsufficientSpace { .. }
+            | StoreError::Engine(_) => Self::Failed,
         }
     }
 }
 
 impl From<StoreError> for AdminError {
     fn from(error: StoreError) -> Self {
-        Self { code: ErrorCode::from(&error), message: error.to_string() }
+        Self {
+            code: ErrorCode::from(&error),
+            message: error.to_string(),
+        }
     }
 }

@@ -1,102 +1,118 @@
-//! Values that people type, read with an error that says how to write them.
+//! Parsers and shared options of the command line. Each parser returns an error that shows the
+//! expected format.
 
 use jiff::civil::{Date, Time};
 
-use crate::admin::Filter;
+use crate::admin::ListFilter;
 use crate::config::units;
 use crate::domain::event::EventKind;
 use crate::domain::ids::{DestinationName, FlowName};
 use crate::domain::time::{Millis, Timestamp};
 
-/// Which rows of a list, for every list.
+/// Options that all lists share: the maximum number of rows and the start time.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Window {
-    /// Rows at the most; 0: all
+pub struct ListOptions {
+    /// Maximum number of rows (0 = no limit)
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub limit: usize,
-    /// Only what came since: 90m, 2h, 7d, a date (UTC), or a point in time
-    #[arg(long, value_name = "WHEN", value_parser = since)]
+    /// Only rows since this time: a length (90m, 2h, 7d), a date (UTC) or an RFC 3339 time.
+    /// Default: no limit
+    #[arg(long, value_name = "WHEN", value_parser = parse_since)]
     pub since: Option<Since>,
 }
 
-/// The flow that a list is about.
+/// Filter of a list by flow.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct OfFlow {
-    /// Only those of this flow
+pub struct FlowFilter {
+    /// Only rows of this flow. Default: all flows
     #[arg(long, value_name = "NAME", value_parser = FlowName::new)]
     pub flow: Option<FlowName>,
 }
 
-/// What a list of deliveries is about.
+/// Filter of a list by destination and event.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct ToOutside {
-    /// Only those to this destination
+pub struct DeliveryFilter {
+    /// Only deliveries to this destination. Default: all destinations
     #[arg(long, value_name = "NAME", value_parser = DestinationName::new)]
     pub destination: Option<DestinationName>,
-    /// Only those that tell of this event: lead.assigned, say
-    #[arg(long, value_name = "EVENT", value_parser = event)]
+    /// Only deliveries of this event, for example lead.assigned. Default: all events
+    #[arg(long, value_name = "EVENT", value_parser = parse_event)]
     pub event: Option<EventKind>,
 }
 
-/// Since when.
+/// Value of `--since`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Since {
-    /// So long ago.
-    Ago(Millis),
-    /// At this point.
-    At(Timestamp),
+    /// Length of time before now.
+    Relative(Millis),
+    /// Absolute time, in UTC.
+    Absolute(Timestamp),
 }
 
-impl Window {
-    /// The filter for these rows, as of `now`.
+impl ListOptions {
+    /// Returns the list filter for these options. A relative `--since` counts back from `now`.
     #[must_use]
-    pub fn filter(&self, now: Timestamp) -> Filter {
+    pub fn to_filter(&self, now: Timestamp) -> ListFilter {
         let since = self.since.map(|since| match since {
-            Since::Ago(length) => now.minus(length),
-            Since::At(point) => point,
+            Since::Relative(length) => now.minus(length),
+            Since::Absolute(point) => point,
         });
-        Filter { limit: self.limit, since, ..Filter::default() }
+        ListFilter {
+            limit: self.limit,
+            since,
+            ..ListFilter::default()
+        }
     }
 }
 
-/// Reads `--since`.
-pub(super) fn since(text: &str) -> Result<Since, String> {
-    if let Ok(length) = units::length(text) {
-        return Ok(Since::Ago(length));
+/// Parses `--since`.
+pub(super) fn parse_since(text: &str) -> Result<Since, String> {
+    if let Ok(length) = units::parse_duration(text) {
+        return Ok(Since::Relative(length));
     }
     if let Ok(point) = text.parse::<jiff::Timestamp>() {
-        return Ok(Since::At(Timestamp::from_jiff(point)));
+        return Ok(Since::Absolute(Timestamp::from_jiff(point)));
     }
-    let midnight = text.parse::<Date>().and_then(|date| date.to_zoned_datetime(jiff::tz::TimeZone::UTC));
-    midnight.map(|midnight| Since::At(Timestamp::from_jiff(midnight.timestamp()))).map_err(|_| {
-        "write a length of time (90m, 2h, 7d), a date (2026-11-24) or a point (2026-11-24T08:00:00Z)".to_owned()
-    })
+    let midnight = text
+        .parse::<Date>()
+        .and_then(|date| date.to_zoned_datetime(jiff::tz::TimeZone::UTC));
+    midnight
+        .map(|midnight| Since::Absolute(Timestamp::from_jiff(midnight.timestamp())))
+        .map_err(|_| {
+            "must be a duration (90m, 2h, 7d), a date (2026-11-24) or a time (2026-11-24T08:00:00Z)"
+                .to_owned()
+        })
 }
 
-/// Reads `--event`.
-pub(super) fn event(name: &str) -> Result<EventKind, String> {
-    EventKind::named(name).ok_or_else(|| {
+/// Parses `--event`.
+pub(super) fn parse_event(name: &str) -> Result<EventKind, String> {
+    EventKind::from_name(name).ok_or_else(|| {
         let all: Vec<&str> = EventKind::ALL.into_iter().map(EventKind::as_str).collect();
-        format!("there is no such event: write one of {}", all.join(", "))
+        format!("unknown event: use one of {}", all.join(", "))
     })
 }
 
-/// Reads `--payload`: JSON, or the file that it is in. What is wrong with JSON is told by whoever takes it.
-pub(super) fn payload(text: &str) -> Result<String, String> {
+/// Parses `--payload`: JSON text, or the path of a file that contains it. The admin request that
+/// receives the JSON validates it.
+pub(super) fn parse_payload(text: &str) -> Result<String, String> {
     if text.trim_start().starts_with(['{', '[', '"']) {
         return Ok(text.to_owned());
     }
-    std::fs::read_to_string(text).map_err(|error| format!("can't read the file: {error}; JSON begins with '{{' or '['"))
+    std::fs::read_to_string(text).map_err(|error| {
+        format!("can't read the file: {error}; JSON text on the command line must begin with '{{' or '['")
+    })
 }
 
-/// Reads a day.
-pub(super) fn date(text: &str) -> Result<Date, String> {
-    text.parse().map_err(|_| "write a day like 2026-11-24".to_owned())
+/// Parses a date: `2026-11-24`.
+pub(super) fn parse_date(text: &str) -> Result<Date, String> {
+    text.parse()
+        .map_err(|_| "must be a date such as 2026-11-24".to_owned())
 }
 
-/// Reads a time of day.
-pub(super) fn time(text: &str) -> Result<Time, String> {
-    text.parse().map_err(|_| "write a time of day like 09:00".to_owned())
+/// Parses a time of day: `09:00`.
+pub(super) fn parse_time(text: &str) -> Result<Time, String> {
+    text.parse()
+        .map_err(|_| "must be a time of day such as 09:00".to_owned())
 }
 
 #[cfg(test)]
@@ -104,43 +120,68 @@ mod tests {
     use super::*;
 
     #[test]
-    fn since_is_a_length_a_day_or_a_point() {
-        let at = |text: &str| Since::At(Timestamp::from_jiff(text.parse().unwrap()));
-        assert_eq!(since("2h"), Ok(Since::Ago(Millis::from_secs(7200))));
-        assert_eq!(since("2026-11-24"), Ok(at("2026-11-24T00:00:00Z")));
-        assert_eq!(since("2026-11-24T08:30:00+01:00"), Ok(at("2026-11-24T07:30:00Z")));
-        assert!(since("yesterday").unwrap_err().contains("2026-11-24"));
+    fn since_accepts_length_date_and_timestamp() {
+        let at = |text: &str| Since::Absolute(Timestamp::from_jiff(text.parse().unwrap()));
+        assert_eq!(
+            parse_since("2h"),
+            Ok(Since::Relative(Millis::from_secs(7200)))
+        );
+        assert_eq!(parse_since("2026-11-24"), Ok(at("2026-11-24T00:00:00Z")));
+        assert_eq!(
+            parse_since("2026-11-24T08:30:00+01:00"),
+            Ok(at("2026-11-24T07:30:00Z"))
+        );
+        assert!(parse_since("yesterday").unwrap_err().contains("2026-11-24"));
     }
 
     #[test]
-    fn a_window_counts_back_from_now() {
+    fn relative_since_counts_back_from_now() {
         let now = Timestamp::from_millis(10_000);
-        let window = Window { limit: 5, since: Some(Since::Ago(Millis::from_secs(3))) };
+        let options = ListOptions {
+            limit: 5,
+            since: Some(Since::Relative(Millis::from_secs(3))),
+        };
         assert_eq!(
-            window.filter(now),
-            Filter { limit: 5, since: Some(Timestamp::from_millis(7_000)), ..Filter::default() }
+            options.to_filter(now),
+            ListFilter {
+                limit: 5,
+                since: Some(Timestamp::from_millis(7_000)),
+                ..ListFilter::default()
+            }
         );
     }
 
     #[test]
-    fn an_event_that_there_is_not_is_answered_with_those_there_are() {
-        assert_eq!(event("lead.assigned"), Ok(EventKind::LeadAssigned));
-        assert!(event("lead.asigned").unwrap_err().contains("lead.assigned, lead.waiting"));
+    fn unknown_event_error_lists_known_events() {
+        assert_eq!(parse_event("lead.assigned"), Ok(EventKind::LeadAssigned));
+        assert!(
+            parse_event("lead.asigned")
+                .unwrap_err()
+                .contains("lead.assigned, lead.waiting")
+        );
     }
 
     #[test]
-    fn a_payload_is_json_or_the_file_it_is_in() {
+    fn payload_is_json_or_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("body.json");
         std::fs::write(&file, "{\"a\":1}").unwrap();
-        assert_eq!(payload(file.to_str().unwrap()).unwrap(), "{\"a\":1}");
-        assert_eq!(payload(" {oops").unwrap(), " {oops", "its fault is told where it is read");
-        assert!(payload("nowhere.json").unwrap_err().starts_with("can't read the file: No such file"));
+        assert_eq!(parse_payload(file.to_str().unwrap()).unwrap(), "{\"a\":1}");
+        assert_eq!(
+            parse_payload(" {oops").unwrap(),
+            " {oops",
+            "the reader reports the error"
+        );
+        assert!(
+            parse_payload("nowhere.json")
+                .unwrap_err()
+                .starts_with("can't read the file: No such file")
+        );
     }
 
     #[test]
-    fn days_and_times_are_written_as_calendars_show_them() {
-        assert!(date("2026-11-24").is_ok() && time("09:00").is_ok());
-        assert!(date("24.11.2026").is_err() && time("9 o'clock").is_err());
+    fn dates_and_times_use_calendar_format() {
+        assert!(parse_date("2026-11-24").is_ok() && parse_time("09:00").is_ok());
+        assert!(parse_date("24.11.2026").is_err() && parse_time("9 o'clock").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with a config, in words for whoever wrote it.
+//! Errors of the config, with messages for the person who wrote it.
 
 use std::fmt;
 use std::io;
@@ -6,81 +6,92 @@ use std::path::PathBuf;
 
 use super::secrets::SecretError;
 
-/// Problems shown at the most: a file with more has one cause.
-const SHOWN: usize = 20;
+/// Maximum number of problems shown. More problems usually have one common cause.
+const PROBLEMS_SHOWN_MAX: usize = 20;
 
-/// A config that can't be used.
+/// Error for a config that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// None of the files that are looked for is there.
-    #[error("there is no config: looked for {}; name one with --config FILE", list(.0))]
+    /// None of the searched files exists. The list has the paths.
+    #[error("no config file found: looked for {}; pass its path with --config FILE", list(.0))]
     NotFound(Vec<PathBuf>),
-    /// The file that was named is not there, or can't be read.
+    /// The config file is missing or can't be read.
     #[error("can't read the config {}: {source}", file.display())]
     Read {
-        /// The file.
+        /// Path of the config file.
         file: PathBuf,
-        /// Why not.
+        /// Reason of the failure.
         source: io::Error,
     },
-    /// A folder was named.
-    #[error("the config {} is a folder: name the file in it", .0.display())]
+    /// The path is a folder.
+    #[error("the config {} is a directory: pass the path of the file in it", .0.display())]
     Folder(PathBuf),
-    /// Larger than any config.
+    /// The file is larger than the maximum size of a config.
     #[error("the config {} is larger than {bytes_max} bytes: is it the right file?", file.display())]
     TooLarge {
-        /// The file.
+        /// Path of the config file.
         file: PathBuf,
-        /// The bound.
+        /// Maximum size, in bytes.
         bytes_max: u64,
     },
-    /// Not text.
+    /// The file is not UTF-8 text.
     #[error("{}:{line}: this is not text (UTF-8)", file.display())]
     NotText {
-        /// The file.
+        /// Path of the config file.
         file: PathBuf,
-        /// The line with the first byte that is none.
+        /// Line of the first byte that is not UTF-8, from 1.
         line: usize,
     },
-    /// Something in it is wrong.
+    /// The config has problems.
     #[error("{}", located(file, problems))]
     Invalid {
-        /// The file.
+        /// Path of the config file.
         file: PathBuf,
-        /// All that is wrong, in the order of the file. Never empty.
-        problems: Vec<Problem>,
+        /// Problems in the order of the file. Never empty.
+        problems: Vec<ConfigProblem>,
     },
-    /// A secret is not where it says.
+    /// A secret can't be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
 }
 
-/// One thing that is wrong, and where.
+/// Problem of a config, with its location.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The line, from 1.
+pub struct ConfigProblem {
+    /// Line of the problem, from 1.
     pub line: usize,
-    /// The column, from 1, in characters.
+    /// Column of the problem, from 1, in characters.
     pub column: usize,
-    /// What, with a hint.
-    pub what: String,
+    /// Description of the problem, with a hint where possible.
+    pub message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.line, self.column, self.what)
+        write!(f, "{}:{}: {}", self.line, self.column, self.message)
     }
 }
 
-fn located(file: &std::path::Path, problems: &[Problem]) -> String {
-    let mut lines: Vec<String> =
-        problems.iter().take(SHOWN).map(|problem| format!("{}:{problem}", file.display())).collect();
-    if let Some(more) = problems.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+fn located(file: &std::path::Path, problems: &[ConfigProblem]) -> String {
+    let mut lines: Vec<String> = problems
+        .iter()
+        .take(PROBLEMS_SHOWN_MAX)
+        .map(|problem| format!("{}:{problem}", file.display()))
+        .collect();
+    if let Some(more) = problems
+        .len()
+        .checked_sub(PROBLEMS_SHOWN_MAX)
+        .filter(|more| *more > 0)
+    {
         lines.push(format!("and {more} more"));
     }
     lines.join("\n")
 }
 
 fn list(files: &[PathBuf]) -> String {
-    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(" and ")
+    files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect::<Vec<_>>()
+        .join(" and ")
 }

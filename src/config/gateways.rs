@@ -1,104 +1,121 @@
-//! `[gateways.NAME]`: an unofficial gateway, how its session is looked after, and which of its text messages are forms.
+//! Reads `[gateways.NAME]`: an unofficial gateway, the monitoring of its session, and the text
+//! messages that are forms.
 //!
-//! Reading its secrets is `crate::cli`'s, asking and calling it `crate::gateways`', its webhook `crate::intake`'s.
+//! See [`crate::bootstrap`] for its secrets, [`crate::gateways`] for probes and recovery actions,
+//! and [`crate::intake::gateway`] for its webhook.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use hyper::Uri;
 
-use super::nearest::hint;
-use super::posts::url;
-use super::raw::Table;
+use super::destination::webhook::parse_webhook_url;
+use super::reader::TableReader;
+use super::reader::value::ValueReader;
 use super::secrets::SecretRef;
-use super::settings::secret;
-use super::value::Item;
-use crate::domain::address::is_this_machine;
+use super::settings::read_secret;
+use super::suggest::suggestion;
+use crate::domain::full_regex::FullRegex;
 use crate::domain::gateway::GatewayKind;
-use crate::domain::gateway::form::TextForm;
+use crate::domain::gateway::text_form::TextForm;
 use crate::domain::ids::{FlowName, GatewayName};
-use crate::domain::pace::Rate;
-use crate::domain::pattern::Pattern;
+use crate::domain::ip_range::is_loopback_host;
+use crate::domain::rate_limiter::Rate;
 use crate::domain::time::Millis;
 
-/// Where `WASenderApi` is.
+/// Base URL of `WASenderApi`.
 const WASENDER_URL: &str = "https://www.wasenderapi.com/api";
-/// What WAHA calls the one session that its free version has.
+/// Name of the only session that WAHA's free version has.
 const WAHA_SESSION: &str = "default";
-/// Texts are tried with each form: more than anybody tells apart would only cost.
+/// Maximum number of forms. Each text message is matched against every form, so more forms would
+/// only cost time.
 const FORMS_MAX: usize = 32;
-/// Characters of a session's name.
-const SESSION_MAX: usize = 128;
+/// Maximum length of a session's name, in characters.
+const SESSION_CHARS_MAX: usize = 128;
 
-/// One gateway.
+/// Gateway: settings and secrets.
 #[derive(Clone, Debug)]
 pub struct Gateway {
-    /// What it is and how it is looked after.
-    pub rule: GatewayRule,
-    /// Where its secrets are.
-    pub keys: GatewayKeys,
+    /// Settings of the gateway and of its monitoring.
+    pub settings: GatewaySettings,
+    /// Locations of the secrets.
+    pub keys: GatewaySecrets,
 }
 
-/// What a gateway is and how it is looked after.
+/// Settings of a gateway and of its monitoring.
 #[derive(Clone, Debug, PartialEq)]
-pub struct GatewayRule {
-    /// Which program it is.
+pub struct GatewaySettings {
+    /// Kind of the gateway: the program that it runs.
     pub kind: GatewayKind,
-    /// Where its API is, without a slash at its end.
+    /// Base URL of the API, without a slash at its end.
     pub url: String,
-    /// The id (`WASenderApi`) or name of its session.
+    /// ID (`WASenderApi`) or name of the session.
     pub session: String,
-    /// How often it is asked for its state. Default 60 s.
-    pub check: Millis,
-    /// After how long without a message it is suspected to be deaf. Default: never.
-    pub silent_after: Option<Millis>,
-    /// How long one answer of it may take. Default 15 s, up to 60 s.
+    /// Interval between two probes. Default 60 s.
+    pub probe_interval: Millis,
+    /// Time without a message after which the session is suspected to receive nothing. Default:
+    /// `None`, never suspected.
+    pub inactivity_timeout: Option<Millis>,
+    /// Maximum time for one response. Default 15 s, maximum 60 s.
     pub timeout: Millis,
-    /// Whether it may be on this machine or in a network of one's own.
+    /// `true` if the host may be on this machine or in a private network.
     pub allow_private: bool,
-    /// Which of its text messages are forms, tried in this order.
+    /// Text messages that are forms, matched in this order.
     pub forms: Vec<TextForm>,
-    /// How many messages it is given in a time, by all destinations together. Default: as many as its answers say are left and,
-    /// until they do, 12 a minute.
+    /// Maximum number of messages per period, for all destinations together. Default: `None`, the
+    /// quota that the gateway's responses report. Until a response reports a quota, the default is
+    /// 12 per minute.
     pub rate: Option<Rate>,
 }
 
-/// Where the secrets of a gateway are.
+/// Locations of the secrets of a gateway.
 #[derive(Clone, Debug)]
-pub struct GatewayKeys {
-    /// The session's key (`WASenderApi`: `session_key`), or that of the API (`api_key`).
+pub struct GatewaySecrets {
+    /// Key of the session (`WASenderApi`: `session_key`), or of the API (`api_key`).
     pub key: SecretRef,
-    /// The personal access token, which manages sessions (`WASenderApi`).
+    /// Personal access token, which manages sessions. Only `WASenderApi` has one.
     pub access_token: Option<SecretRef>,
-    /// What its webhook proves itself with. `None` (Evolution API): `key`.
+    /// Secret that authenticates the gateway's webhook. `None`: `key` is used (Evolution API).
     pub webhook_secret: Option<SecretRef>,
 }
 
 impl Gateway {
-    /// What the config calls its first key.
+    /// Returns the config key of `key`.
     #[must_use]
     pub const fn key_name(&self) -> &'static str {
-        key_name(self.rule.kind)
+        key_name(self.settings.kind)
     }
 
-    /// Its secrets, by the names that the config has for them.
+    /// Returns the secrets with their config keys.
     pub fn secrets(&self) -> impl Iterator<Item = (&'static str, &SecretRef)> {
-        let GatewayKeys { key, access_token, webhook_secret } = &self.keys;
-        let more = [("access_token", access_token), ("webhook_secret", webhook_secret)];
-        [(self.key_name(), key)]
-            .into_iter()
-            .chain(more.into_iter().filter_map(|(name, key)| Some((name, key.as_ref()?))))
+        let GatewaySecrets {
+            key,
+            access_token,
+            webhook_secret,
+        } = &self.keys;
+        let more = [
+            ("access_token", access_token),
+            ("webhook_secret", webhook_secret),
+        ];
+        [(self.key_name(), key)].into_iter().chain(
+            more.into_iter()
+                .filter_map(|(name, key)| Some((name, key.as_ref()?))),
+        )
     }
 
-    /// What should be known of it, one sentence each.
-    pub(super) fn notes(&self) -> Vec<String> {
-        let mut notes: Vec<String> =
-            self.secrets().filter_map(|(name, key)| key.note().map(|note| format!("{name}: {note}"))).collect();
-        let uri = self.rule.url.parse::<Uri>().ok();
-        if uri.is_some_and(|uri| uri.scheme_str() == Some("http") && !uri.host().is_some_and(is_this_machine)) {
-            notes.push("its url begins with http://: its keys are readable on their way there".to_owned());
+    /// Returns the warnings about the gateway, one sentence each.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> = self
+            .secrets()
+            .filter_map(|(name, key)| key.warning().map(|warning| format!("{name}: {warning}")))
+            .collect();
+        let uri = self.settings.url.parse::<Uri>().ok();
+        if uri.is_some_and(|uri| {
+            uri.scheme_str() == Some("http") && !uri.host().is_some_and(is_loopback_host)
+        }) {
+            warnings.push("its url begins with http://: its keys are sent unencrypted".to_owned());
         }
-        notes
+        warnings
     }
 }
 
@@ -109,204 +126,323 @@ const fn key_name(kind: GatewayKind) -> &'static str {
     }
 }
 
-/// Reads all gateways. `flows` are the names of all flows, `folder` is the config's.
-pub(super) fn read(root: &Table<'_>, flows: &[&str], folder: &Path) -> BTreeMap<GatewayName, Gateway> {
-    let Some(item) = root.get("gateways") else { return BTreeMap::new() };
-    let read = item.names(|table| {
-        let items = table.named();
-        items.iter().filter_map(|item| gateway(item, flows, folder)).collect()
+/// Reads all gateways. `flows` are the names of all flows. `folder` is the folder of the config.
+pub(super) fn read(
+    root: &TableReader<'_>,
+    flows: &[&str],
+    folder: &Path,
+) -> BTreeMap<GatewayName, Gateway> {
+    let Some(item) = root.get("gateways") else {
+        return BTreeMap::new();
+    };
+    let read = item.read_named_table(|table| {
+        let items = table.entries();
+        items
+            .iter()
+            .filter_map(|item| read_gateway(item, flows, folder))
+            .collect()
     });
     read.unwrap_or_default()
 }
 
-fn gateway(item: &Item<'_>, flows: &[&str], folder: &Path) -> Option<(GatewayName, Gateway)> {
-    let name = item.parsed_key(GatewayName::new);
-    item.names(|table| {
-        // Without its kind nothing tells which keys it may have.
-        let kind = kind(&table.need("kind")?)?;
-        let read = one(table, kind, flows, folder);
-        table.refuse_unknown_keys();
+fn read_gateway(
+    item: &ValueReader<'_>,
+    flows: &[&str],
+    folder: &Path,
+) -> Option<(GatewayName, Gateway)> {
+    let name = item.parse_key(GatewayName::new);
+    item.read_named_table(|table| {
+        // Without a valid kind, the set of valid keys is unknown.
+        let kind = read_kind(&table.require("kind")?)?;
+        let read = read_settings(table, kind, flows, folder);
+        table.reject_unknown_keys();
         Some((name?, read?))
     })?
 }
 
-fn kind(item: &Item<'_>) -> Option<GatewayKind> {
-    let word = item.word(&GatewayKind::ALL.map(GatewayKind::as_str))?;
-    GatewayKind::ALL.into_iter().find(|kind| kind.as_str() == word)
+fn read_kind(item: &ValueReader<'_>) -> Option<GatewayKind> {
+    let word = item.one_of(&GatewayKind::ALL.map(GatewayKind::as_str))?;
+    GatewayKind::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == word)
 }
 
-fn one(table: &Table<'_>, kind: GatewayKind, flows: &[&str], folder: &Path) -> Option<Gateway> {
+fn read_settings(
+    table: &TableReader<'_>,
+    kind: GatewayKind,
+    flows: &[&str],
+    folder: &Path,
+) -> Option<Gateway> {
     let allow_private = table.boolean("allow_private", false);
     let is_hosted = kind == GatewayKind::Wasender;
-    let base = match table.get("url") {
-        Some(item) => item.parsed(|text| base(text, allow_private)),
+    let base_url = match table.get("url") {
+        Some(item) => item.parse(|text| parse_base_url(text, allow_private)),
         None if is_hosted => Some(WASENDER_URL.to_owned()),
         None => {
-            table.refuse("`url` is missing: where its API is, like \"http://127.0.0.1:3000\"");
+            table.error("`url` is missing: the address of the gateway's API, like \"http://127.0.0.1:3000\"");
             None
         }
     };
     let session = match table.get("session") {
-        Some(item) => item.parsed(session),
+        Some(item) => item.parse(parse_session),
         None if kind == GatewayKind::Waha => Some(WAHA_SESSION.to_owned()),
         None => {
-            let what = if is_hosted { "the number of its session" } else { "the name of its instance" };
-            table.refuse(format!("`session` is missing: {what}"));
+            let what = if is_hosted {
+                "the number of its session"
+            } else {
+                "the name of its instance"
+            };
+            table.error(format!("`session` is missing: {what}"));
             None
         }
     };
-    let need = |key| table.need(key).and_then(|item| secret(&item, folder));
-    let key = need(key_name(kind));
-    let access_token = if is_hosted { need("access_token").map(Some) } else { Some(None) };
+    let require_secret = |key| {
+        table
+            .require(key)
+            .and_then(|item| read_secret(&item, folder))
+    };
+    let key = require_secret(key_name(kind));
+    let access_token = if is_hosted {
+        require_secret("access_token").map(Some)
+    } else {
+        Some(None)
+    };
     let webhook_secret = match (kind, table.get("webhook_secret")) {
         (GatewayKind::Evolution, None) => Some(None),
-        _ => need("webhook_secret").map(Some),
+        _ => require_secret("webhook_secret").map(Some),
     };
     let day = Millis::from_secs(24 * 60 * 60);
-    let check = table.length("check", Millis::from_secs(60), Millis::new(100)..=day);
-    let silent_after =
-        table.get("silent_after").map(|item| item.length(Millis::new(100)..=Millis::new(90 * day.get())));
-    let rule = GatewayRule {
+    let probe_interval = table.duration(
+        "probe_interval",
+        Millis::from_secs(60),
+        Millis::new(100)..=day,
+    );
+    let inactivity_timeout = table
+        .get("inactivity_timeout")
+        .map(|item| item.duration(Millis::new(100)..=Millis::new(90 * day.get())));
+    let settings = GatewaySettings {
         kind,
-        check,
-        timeout: table.length("timeout", Millis::from_secs(15), Millis::new(100)..=Millis::from_secs(60)),
+        probe_interval,
+        timeout: table.duration(
+            "timeout",
+            Millis::from_secs(15),
+            Millis::new(100)..=Millis::from_secs(60),
+        ),
         allow_private,
-        forms: forms(table, flows),
-        rate: table.get("rate").and_then(|item| item.parsed(Rate::parse)),
-        silent_after: silent_after.flatten(),
-        url: base?,
+        forms: read_forms(table, flows),
+        rate: table.get("rate").and_then(|item| item.parse(Rate::parse)),
+        inactivity_timeout: inactivity_timeout.flatten(),
+        url: base_url?,
         session: session?,
     };
-    let keys = GatewayKeys { key: key?, access_token: access_token?, webhook_secret: webhook_secret? };
-    Some(Gateway { rule, keys })
+    let keys = GatewaySecrets {
+        key: key?,
+        access_token: access_token?,
+        webhook_secret: webhook_secret?,
+    };
+    Some(Gateway { settings, keys })
 }
 
-/// A URL that paths can be put behind.
-fn base(text: &str, allow_private: bool) -> Result<String, &'static str> {
-    if url(text, allow_private)?.query().is_some() {
-        return Err("may have no '?': write only where the API is");
+/// Parses a base URL, to which paths are appended.
+fn parse_base_url(text: &str, allow_private: bool) -> Result<String, &'static str> {
+    if parse_webhook_url(text, allow_private)?.query().is_some() {
+        return Err("must not contain '?': write only the base URL of the API");
     }
     Ok(text.trim_end_matches('/').to_owned())
 }
 
-fn session(text: &str) -> Result<String, &'static str> {
+fn parse_session(text: &str) -> Result<String, &'static str> {
     match text.chars().count() {
         0 => Err("is empty"),
-        1..=SESSION_MAX if text.chars().any(char::is_control) => Err("may have no control characters"),
-        1..=SESSION_MAX => Ok(text.to_owned()),
+        1..=SESSION_CHARS_MAX if text.chars().any(char::is_control) => {
+            Err("must not contain control characters")
+        }
+        1..=SESSION_CHARS_MAX => Ok(text.to_owned()),
         _ => Err("is longer than 128 characters"),
     }
 }
 
-fn forms(table: &Table<'_>, flows: &[&str]) -> Vec<TextForm> {
-    let Some(item) = table.get("forms") else { return Vec::new() };
-    let items = item.items().unwrap_or_default();
+fn read_forms(table: &TableReader<'_>, flows: &[&str]) -> Vec<TextForm> {
+    let Some(item) = table.get("forms") else {
+        return Vec::new();
+    };
+    let items = item.list().unwrap_or_default();
     if items.len() > FORMS_MAX {
-        item.refuse(format!("has {} forms, and may have {FORMS_MAX}", items.len()));
+        item.error(format!(
+            "has {} forms, the maximum is {FORMS_MAX}",
+            items.len()
+        ));
     }
-    items.iter().filter_map(|item| item.table(|table| form(table, flows))?).collect()
+    items
+        .iter()
+        .filter_map(|item| item.read_table(|table| read_form(table, flows))?)
+        .collect()
 }
 
-fn form(table: &Table<'_>, flows: &[&str]) -> Option<TextForm> {
-    let flow = table.need("flow").and_then(|item| {
+fn read_form(table: &TableReader<'_>, flows: &[&str]) -> Option<TextForm> {
+    let flow = table.require("flow").and_then(|item| {
         let name = item.text()?;
         if !flows.contains(&name) {
-            item.refuse(format!("there is no flow {name:?}{}", hint(name, flows.iter().copied())));
+            item.error(format!(
+                "there is no flow {name:?}{}",
+                suggestion(name, flows.iter().copied())
+            ));
             return None;
         }
         FlowName::new(name).ok()
     });
-    let pattern = table.need("pattern").and_then(|item| item.parsed(pattern));
-    Some(TextForm { flow: flow?, pattern: pattern? })
+    let pattern = table
+        .require("pattern")
+        .and_then(|item| item.parse(parse_pattern));
+    Some(TextForm {
+        flow: flow?,
+        pattern: pattern?,
+    })
 }
 
-fn pattern(text: &str) -> Result<Pattern, String> {
-    let pattern = Pattern::new(text)?;
-    if pattern.group_names().next().is_none() {
+fn parse_pattern(text: &str) -> Result<FullRegex, String> {
+    let pattern = FullRegex::new(text)?;
+    if pattern.capture_names().next().is_none() {
         return Err(
             "has no named group, so the form would have no field: write one like \"book (?<date>\\\\S+)\"".to_owned()
         );
     }
-    if pattern.fits("") {
-        return Err("fits the empty text".to_owned());
+    if pattern.is_match("") {
+        return Err("matches the empty text".to_owned());
     }
     Ok(pattern)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{accepted, assert_refused, refused};
     use super::*;
+    use crate::config::tests::{assert_refused, error_of, parse_valid};
 
-    fn one(table: &str) -> Gateway {
-        let config = accepted(&format!("[flows.visit]\npath = \"/visit\"\n[gateways.shop]\n{table}"));
+    fn gateway_from(table: &str) -> Gateway {
+        let config = parse_valid(&format!(
+            "[flows.visit]\npath = \"/visit\"\n[gateways.shop]\n{table}"
+        ));
         config.gateways.into_values().next().unwrap()
     }
 
     const WAHA: &str = "kind = \"waha\"\nurl = \"http://127.0.0.1:3000/\"\nallow_private = true\napi_key = \"env:A\"\nwebhook_secret = \"env:B\"";
 
     #[test]
-    fn each_kind_has_the_keys_that_it_needs_and_the_rest_has_defaults() {
-        let wasender = one(
+    fn gateway_kind_requires_its_keys_and_has_defaults() {
+        let wasender = gateway_from(
             "kind = \"wasender\"\nsession = \"17\"\nsession_key = \"env:A\"\naccess_token = \"env:B\"\nwebhook_secret = \"env:C\"",
         );
-        assert_eq!((wasender.rule.url.as_str(), wasender.rule.check.get()), (WASENDER_URL, 60_000));
-        assert_eq!((wasender.rule.silent_after, wasender.rule.timeout.get()), (None, 15_000));
-        let named: Vec<_> = wasender.secrets().map(|(name, place)| format!("{name}={}", place.place())).collect();
-        assert_eq!(named, ["session_key=env:A", "access_token=env:B", "webhook_secret=env:C"]);
+        assert_eq!(
+            (
+                wasender.settings.url.as_str(),
+                wasender.settings.probe_interval.get()
+            ),
+            (WASENDER_URL, 60_000)
+        );
+        assert_eq!(
+            (
+                wasender.settings.inactivity_timeout,
+                wasender.settings.timeout.get()
+            ),
+            (None, 15_000)
+        );
+        let named: Vec<_> = wasender
+            .secrets()
+            .map(|(name, secret)| format!("{name}={}", secret.location()))
+            .collect();
+        assert_eq!(
+            named,
+            [
+                "session_key=env:A",
+                "access_token=env:B",
+                "webhook_secret=env:C"
+            ]
+        );
 
-        let waha = one(WAHA);
-        assert_eq!((waha.rule.url.as_str(), waha.rule.session.as_str()), ("http://127.0.0.1:3000", "default"));
-        let evolution =
-            one("kind = \"evolution\"\nurl = \"https://evo.example\"\nsession = \"shop\"\napi_key = \"env:A\"");
+        let waha = gateway_from(WAHA);
+        assert_eq!(
+            (waha.settings.url.as_str(), waha.settings.session.as_str()),
+            ("http://127.0.0.1:3000", "default")
+        );
+        let evolution = gateway_from(
+            "kind = \"evolution\"\nurl = \"https://evo.example\"\nsession = \"shop\"\napi_key = \"env:A\"",
+        );
         assert!(evolution.keys.webhook_secret.is_none());
     }
 
     #[test]
-    fn all_that_can_be_set_is_set() {
-        let more = "session = \"b\"\ncheck = \"5s\"\nsilent_after = \"2h\"\ntimeout = \"3s\"\nforms = [{ flow = \"visit\", pattern = 'book (?<date>\\S+)' }]";
-        let rule = one(&format!("{WAHA}\n{more}")).rule;
-        assert_eq!((rule.session.as_str(), rule.check.get(), rule.timeout.get()), ("b", 5000, 3000));
-        assert_eq!(rule.silent_after, Some(Millis::from_secs(7200)));
-        assert_eq!(rule.forms[0].flow.as_str(), "visit");
+    fn every_gateway_setting_is_read() {
+        let more = "session = \"b\"\nprobe_interval = \"5s\"\ninactivity_timeout = \"2h\"\ntimeout = \"3s\"\nforms = [{ flow = \"visit\", pattern = 'book (?<date>\\S+)' }]";
+        let settings = gateway_from(&format!("{WAHA}\n{more}")).settings;
+        assert_eq!(
+            (
+                settings.session.as_str(),
+                settings.probe_interval.get(),
+                settings.timeout.get()
+            ),
+            ("b", 5000, 3000)
+        );
+        assert_eq!(settings.inactivity_timeout, Some(Millis::from_secs(7200)));
+        assert_eq!(settings.forms[0].flow.as_str(), "visit");
     }
 
     #[test]
-    fn what_the_docs_and_the_shipped_config_show_is_a_config() {
+    fn documented_gateway_examples_are_valid() {
         let docs = include_str!("../../docs/gateways.md");
-        let shown: Vec<&str> = docs.split("```toml\n").skip(1).filter_map(|block| block.split("```").next()).collect();
+        let shown: Vec<&str> = docs
+            .split("```toml\n")
+            .skip(1)
+            .filter_map(|block| block.split("```").next())
+            .collect();
         assert_eq!(shown.len(), 4);
         for text in shown {
-            assert_eq!(accepted(text).gateways.len(), 1, "{text}");
+            assert_eq!(parse_valid(text).gateways.len(), 1, "{text}");
         }
         let shipped = include_str!("../../config.toml");
         let (before, gateway) = shipped.split_once("# [gateways.shop]").unwrap();
-        let rule = accepted(&format!("{before}[gateways.shop]{}", gateway.replace("\n# ", "\n"))).gateways;
-        let rule = &rule.values().next().unwrap().rule;
-        assert_eq!((rule.check, rule.timeout), (Millis::from_secs(60), Millis::from_secs(15)), "the defaults");
+        let gateways = parse_valid(&format!(
+            "{before}[gateways.shop]{}",
+            gateway.replace("\n# ", "\n")
+        ))
+        .gateways;
+        let settings = &gateways.values().next().unwrap().settings;
+        assert_eq!(
+            (settings.probe_interval, settings.timeout),
+            (Millis::from_secs(60), Millis::from_secs(15)),
+            "the defaults"
+        );
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_its_place() {
+    fn gateway_errors_have_location() {
         assert_refused(
             "[gateways.shop]",
             &[
                 ("", "1:11: gateways.shop: `kind` is missing"),
-                ("kind = \"wahaa\"", "2:8: gateways.shop.kind: \"wahaa\" is not known here: did you mean `waha`?"),
+                (
+                    "kind = \"wahaa\"",
+                    "2:8: gateways.shop.kind: \"wahaa\" is not a valid value: did you mean `waha`?",
+                ),
                 (
                     &WAHA.replace("api_key", "apikey"),
                     "1:11: gateways.shop: `api_key` is missing\nconfig.toml:5:1: unknown key `apikey` in gateways.shop: did you mean `api_key`?",
                 ),
                 (
                     &WAHA.replace("allow_private = true", ""),
-                    "3:7: gateways.shop.url: is on this machine or in a network of one's own: if that is meant, write `allow_private = true`",
+                    "3:7: gateways.shop.url: is a local or private address: if that is intended, set `allow_private = true`",
                 ),
                 (
                     &WAHA.replace("3000/", "3000/?a=b"),
-                    "3:7: gateways.shop.url: may have no '?': write only where the API is",
+                    "3:7: gateways.shop.url: must not contain '?': write only the base URL of the API",
                 ),
-                (&format!("{WAHA}\ncheck = \"1ms\""), "7:9: gateways.shop.check: must be from 100ms to 1d, and is 1ms"),
-                (&format!("{WAHA}\nsession = \"\""), "7:11: gateways.shop.session: is empty"),
+                (
+                    &format!("{WAHA}\nprobe_interval = \"1ms\""),
+                    "7:18: gateways.shop.probe_interval: must be from 100ms to 1d, and is 1ms",
+                ),
+                (
+                    &format!("{WAHA}\nsession = \"\""),
+                    "7:11: gateways.shop.session: is empty",
+                ),
                 (
                     &format!("{WAHA}\nforms = [{{ flow = \"visit\", pattern = \"(?<a>.+)\" }}]"),
                     "7:19: gateways.shop.forms.flow: there is no flow \"visit\"",
@@ -318,14 +454,24 @@ mod tests {
             ],
         );
         let form = |pattern: &str| {
-            refused(&format!(
+            error_of(&format!(
                 "[flows.visit]\npath = \"/v\"\n[gateways.shop]\n{WAHA}\nforms = [{{ flow = \"visit\", pattern = '{pattern}' }}]"
             ))
         };
-        assert!(form("book").contains("gateways.shop.forms.pattern: has no named group"), "{}", form("book"));
-        assert!(form("(?<a>.*)").contains("fits the empty text"));
+        assert!(
+            form("book").contains("gateways.shop.forms.pattern: has no named group"),
+            "{}",
+            form("book")
+        );
+        assert!(form("(?<a>.*)").contains("matches the empty text"));
         assert!(form("(?<a>").contains("gateways.shop.forms.pattern: unclosed group"));
-        let hidden = refused(&format!("[gateways.shop]\n{}", WAHA.replace("env:A", "hush")));
-        assert!(hidden.contains("gateways.shop.api_key") && !hidden.contains("hush"), "{hidden}");
+        let hidden = error_of(&format!(
+            "[gateways.shop]\n{}",
+            WAHA.replace("env:A", "hush")
+        ));
+        assert!(
+            hidden.contains("gateways.shop.api_key") && !hidden.contains("hush"),
+            "{hidden}"
+        );
     }
 }

@@ -1,44 +1,31 @@
-//! The config: found, read, and either valid as a whole or refused with everything that is wrong with it.
+//! Finds, reads and validates the config.
+//!
+//! A config is either valid as a whole or refused with all of its problems.
 //!
 //! ```text
-//! file → raw (values with their places) → settings, flows, calendars (what is allowed) → Config
+//! file → reader (values with line and column) → settings, flow, calendars, … (checks) → Config
 //! ```
 //!
-//! Each problem has its line and column, and unknown keys are problems: a typo must not turn a limit off in silence.
-//! Defaults and ranges stand where a setting is read. Nothing here is looked up on the disk but the file itself, the
-//! templates that it names and, on demand, secrets. A relative path in a config is relative to that file.
+//! Each problem has its line and column. Unknown keys are problems: without this, a mistyped limit
+//! would be ignored silently. The function that reads a setting also has its default and its range.
+//! Only three kinds of files are read: the config file, the templates that the config names and, on
+//! demand, secrets. A relative path in a config is relative to the folder of the config file.
 
-mod body;
-mod booking;
 mod calendars;
-mod changes;
-mod deliver;
-mod destinations;
+mod destination;
+mod diff;
 mod error;
-mod fields;
-mod flows;
-mod gateway_texts;
+mod event_fields;
+mod flow;
 mod gateways;
-mod graph;
-mod known;
-mod lead;
-mod nearest;
-mod posts;
-mod proxy;
-mod raw;
-mod screen_data;
-mod screens;
+mod graph_api;
+mod reader;
 mod secrets;
 mod settings;
-mod smtp;
+mod subscriptions;
+mod suggest;
 mod summary;
-mod texts;
 pub mod units;
-mod unsent;
-mod upstream;
-mod value;
-mod webhook;
-mod whatsapp;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -47,147 +34,183 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use destinations::{Destination, Means, Rates};
-pub use error::{ConfigError, Problem};
-pub use flows::KeyPlaces;
-pub use gateway_texts::GatewayTexts;
-pub use gateways::{Gateway, GatewayKeys, GatewayRule};
-pub use posts::{Address, WebhookRule, url as webhook_url};
-pub use proxy::ProxyRule;
+pub use destination::gateway::GatewayDestination;
+pub use destination::proxy::ProxySettings;
+pub use destination::smtp::{SmtpLogin, SmtpSettings};
+pub use destination::webhook::{WebhookSettings, WebhookUrl, parse_webhook_url as webhook_url};
+pub use destination::whatsapp::WhatsappSettings;
+pub use destination::{Destination, DestinationKind, DestinationLimits};
+pub use error::{ConfigError, ConfigProblem};
+pub use flow::PrivateKeySources;
+pub use flow::upstream::{UpstreamFallback, UpstreamSettings, WRITER_RESERVE};
+pub use gateways::{Gateway, GatewaySecrets, GatewaySettings};
 pub use secrets::{InvalidSecretRef, Secret, SecretError, SecretRef};
-pub use settings::{Limits, Meta, Retention, StoreSettings, Verify, Workers};
-pub use smtp::{Login, SmtpRule};
-pub use summary::{CalendarSummary, DaySummary, DestinationSummary, FlowSummary, GatewaySummary, Summary};
-pub use upstream::{Fallback, RESERVE, UpstreamRule};
-pub use whatsapp::WhatsappRule;
+pub use settings::{
+    LimitSettings, MetaSettings, RetentionSettings, StoreSettings, VerifyPolicy, WorkerSettings,
+};
+pub use summary::{
+    CalendarSummary, ConfigSummary, DaySummary, DestinationSummary, FlowSummary, GatewaySummary,
+};
 
-use crate::domain::calendar::Calendar;
+use crate::domain::booking::calendar::Calendar;
+use crate::domain::event::subscriptions::Subscriptions;
 use crate::domain::flow::Flow;
 use crate::domain::ids::{CalendarName, DestinationName, FlowName, GatewayName};
-use crate::domain::retry::RetryPolicy;
-use crate::domain::routes::Routes;
-use raw::{Report, Table};
+use crate::domain::job::retry::RetryPolicy;
+use reader::{Diagnostics, TableReader};
 
-/// Where a config is looked for when none is named, in this order.
-const PLACES: [&str; 2] = ["config.toml", "/etc/flowgate/config.toml"];
+/// Paths of the config file that are tried in this order if no path is given.
+const SEARCH_PATHS: [&str; 2] = ["config.toml", "/etc/flowgate/config.toml"];
 
-/// A file with more is not a config.
+/// Maximum size of a config file, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// A valid config.
+/// Valid config.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The file it came from.
+    /// Path of the config file.
     pub file: PathBuf,
-    /// Where Meta's requests come in. Default 127.0.0.1:8080: a proxy stands in front.
+    /// Address of the listener for Meta's requests. Default 127.0.0.1:8080: a reverse proxy is
+    /// expected in front of it.
     pub listen: SocketAddr,
-    /// Where operators look. Default 127.0.0.1:8081.
+    /// Address of the admin listener, for operators. Default 127.0.0.1:8081.
     pub admin_listen: SocketAddr,
-    /// The data file. Default `flowgate.redb` beside the config.
+    /// Path of the data file. Default: `flowgate.redb` in the folder of the config.
     pub data: PathBuf,
-    /// What Meta and we share.
-    pub meta: Meta,
-    /// Bounds on what comes in.
-    pub limits: Limits,
-    /// The background.
-    pub workers: Workers,
-    /// How often a failing job is tried.
+    /// Meta's app secrets, tokens and the Graph API.
+    pub meta: MetaSettings,
+    /// Limits for requests, connections and queues.
+    pub limits: LimitSettings,
+    /// Settings of the workers that run jobs.
+    pub workers: WorkerSettings,
+    /// Retry policy for failed jobs.
     pub retry: RetryPolicy,
-    /// How long things are kept.
-    pub retention: Retention,
-    /// The data file's engine.
+    /// Retention times of stored rows and keys.
+    pub retention: RetentionSettings,
+    /// Settings of the data file's engine.
     pub store: StoreSettings,
-    /// The flows.
+    /// Flows by name.
     pub flows: BTreeMap<FlowName, Arc<Flow>>,
-    /// Where the keys of encrypted flows are.
-    pub keys: BTreeMap<FlowName, KeyPlaces>,
-    /// How the programs are asked that some encrypted flows have behind them.
-    pub upstreams: BTreeMap<FlowName, UpstreamRule>,
-    /// The calendars.
+    /// Sources of the private keys of encrypted flows, by flow.
+    pub private_keys: BTreeMap<FlowName, PrivateKeySources>,
+    /// Upstream settings by flow. Only encrypted flows may have an upstream.
+    pub upstreams: BTreeMap<FlowName, UpstreamSettings>,
+    /// Calendars by name.
     pub calendars: BTreeMap<CalendarName, Arc<Calendar>>,
-    /// Who is told outside.
+    /// Destinations by name.
     pub destinations: BTreeMap<DestinationName, Destination>,
-    /// What they are told of.
-    pub routes: Routes,
-    /// The unofficial gateways.
+    /// Subscriptions of the destinations to events.
+    pub subscriptions: Subscriptions,
+    /// Unofficial gateways by name.
     pub gateways: BTreeMap<GatewayName, Gateway>,
 }
 
 impl Config {
-    /// Loads the config that was named or, without a name, `./config.toml`, then `/etc/flowgate/config.toml`.
+    /// Loads the config at the given path. Without a path, loads `./config.toml` or, if that file
+    /// does not exist, `/etc/flowgate/config.toml`.
     ///
     /// # Errors
-    /// [`ConfigError::NotFound`] where there is none; else as [`Config::load`].
-    pub fn find(named: Option<&Path>) -> Result<Self, ConfigError> {
+    /// [`ConfigError::NotFound`] if no path is given and none of these files exists. Other errors
+    /// are those of [`Config::load`].
+    pub fn load_or_search(named: Option<&Path>) -> Result<Self, ConfigError> {
         match named {
             Some(file) => Self::load(file),
-            None => Self::first_of(&PLACES.map(PathBuf::from)),
+            None => Self::load_first(&SEARCH_PATHS.map(PathBuf::from)),
         }
     }
 
-    fn first_of(files: &[PathBuf]) -> Result<Self, ConfigError> {
+    fn load_first(files: &[PathBuf]) -> Result<Self, ConfigError> {
         for file in files {
             match Self::load(file) {
-                // One that is there but can't be read is not passed over: another one would surprise.
-                Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                // A file that exists but can't be used stops the search. Otherwise the next file
+                // would be used unexpectedly.
+                Err(ConfigError::Read { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound => {}
                 result => return result,
             }
         }
         Err(ConfigError::NotFound(files.to_vec()))
     }
 
-    /// Loads a file.
+    /// Loads the config from a file.
     ///
     /// # Errors
-    /// [`ConfigError`] for a file that is missing, unreadable, no text, or wrong in any way; then with all that is wrong.
+    /// [`ConfigError`] if the file is missing, unreadable, not text or invalid. The error for an
+    /// invalid config has all problems.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
         Self::parse(file, &read_text(file)?)
     }
 
-    /// The data file that a config names, also where the config is wrong otherwise: a server that runs answers beside it,
-    /// whatever somebody is just doing to its config. `None` where there is no text to read.
+    /// Returns the path of the data file that a config names, even if the rest of the config is
+    /// invalid. Commands use the path to reach a running server while its config is being edited.
+    /// `None`: no config file can be read.
     #[must_use]
-    pub fn data_of(named: Option<&Path>) -> Option<PathBuf> {
-        let places = || PLACES.iter().map(Path::new).find(|file| file.exists());
-        let file = named.or_else(places)?;
+    pub fn find_data_path(named: Option<&Path>) -> Option<PathBuf> {
+        let existing = || {
+            SEARCH_PATHS
+                .iter()
+                .map(Path::new)
+                .find(|file| file.exists())
+        };
+        let file = named.or_else(existing)?;
         let text = read_text(file).ok()?;
         let (root, _) = toml::de::DeTable::parse_recoverable(&text);
-        let report = Report::new(file, &text);
-        let table = Table::new(&report, root.get_ref(), String::new(), 0);
-        Some(settings::Places::read(&table, file.parent().unwrap_or(Path::new(""))).data)
+        let diagnostics = Diagnostics::new(file, &text);
+        let table = TableReader::new(&diagnostics, root.get_ref(), String::new(), 0);
+        Some(settings::Endpoints::read(&table, file.parent().unwrap_or(Path::new(""))).data)
     }
 
-    /// Reads a config from its text. `file` is where it stands, for errors and relative paths.
+    /// Parses a config. `file` is the path of the text, for messages and relative paths.
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`], with all that is wrong.
+    /// [`ConfigError::Invalid`] with all problems.
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
-        let report = Report::new(file, text);
-        let root = report.parse()?;
-        let config = Table::whole(&report, &root, |table| Self::read(file, table));
-        report.check().map(|()| config)
+        let diagnostics = Diagnostics::new(file, text);
+        let root = diagnostics.parse()?;
+        let config = TableReader::read_root(&diagnostics, &root, |table| Self::read(file, table));
+        diagnostics.check().map(|()| config)
     }
 
-    fn read(file: &Path, root: &Table<'_>) -> Self {
+    fn read(file: &Path, root: &TableReader<'_>) -> Self {
         let folder = file.parent().unwrap_or(Path::new(""));
-        let settings::Places { listen, admin_listen, data } = settings::Places::read(root, folder);
-        let known = destinations::names(root);
-        let flows::Declared { flows, keys, upstreams, mut routes } =
-            flows::read(root, &calendars::names(root), &known, folder);
-        let (meta, retry) = (Meta::read(root, folder), settings::retry(root));
-        let names: Vec<&str> = flows.keys().map(FlowName::as_str).collect();
-        let gateways = gateways::read(root, &names, folder);
-        let destinations = destinations::read(root, retry, &meta, &gateways, folder);
-        destinations::narrow(routes.values_mut(), &destinations);
+        let settings::Endpoints {
+            listen,
+            admin_listen,
+            data,
+        } = settings::Endpoints::read(root, folder);
+        let destination_names = destination::destination_names(root);
+        let flow::ParsedFlows {
+            flows,
+            keys: private_keys,
+            upstreams,
+            subscriptions: mut flow_subscriptions,
+        } = flow::read(
+            root,
+            &calendars::calendar_names(root),
+            &destination_names,
+            folder,
+        );
+        let (meta, retry) = (MetaSettings::read(root, folder), settings::read_retry(root));
+        let flow_names: Vec<&str> = flows.keys().map(FlowName::as_str).collect();
+        let gateways = gateways::read(root, &flow_names, folder);
+        let destinations = destination::read(root, retry, &meta, &gateways, folder);
+        destination::restrict_to_supported(flow_subscriptions.values_mut(), &destinations);
         let alerts = root.get("alerts").map(|item| {
-            let mut routes = deliver::read(&item, &known, deliver::Kind::Alerts);
-            destinations::refuse_alerts(&item, &routes, &destinations);
-            destinations::narrow(std::iter::once(&mut routes), &destinations);
-            routes
+            let mut subscriptions = subscriptions::read(
+                &item,
+                &destination_names,
+                subscriptions::SubscriptionKind::Alerts,
+            );
+            destination::check_alerts(&item, &subscriptions, &destinations);
+            destination::restrict_to_supported(std::iter::once(&mut subscriptions), &destinations);
+            subscriptions
         });
-        let routes =
-            Routes { flows: routes, alerts: alerts.unwrap_or_default(), ordered: destinations::ordered(&destinations) };
-        body::trial::try_out(root, &destinations, &routes, folder);
+        let subscriptions = Subscriptions {
+            flows: flow_subscriptions,
+            alerts: alerts.unwrap_or_default(),
+            ordered_destinations: destination::ordered_destinations(&destinations),
+        };
+        destination::template_check::render_examples(root, &destinations, &subscriptions, folder);
         Self {
             gateways,
             file: file.to_owned(),
@@ -195,59 +218,85 @@ impl Config {
             admin_listen,
             data,
             meta,
-            limits: Limits::read(root),
-            workers: Workers::read(root),
-            routes,
+            limits: LimitSettings::read(root),
+            workers: WorkerSettings::read(root),
+            subscriptions,
             destinations,
             retry,
-            retention: Retention::read(root),
+            retention: RetentionSettings::read(root),
             store: StoreSettings::read(root),
             flows,
-            keys,
+            private_keys,
             upstreams,
             calendars: calendars::read(root),
         }
     }
 
-    /// `--config FILE `, as it is typed where this config is not the one that is looked for.
+    /// Returns `--config FILE `, with a space at the end, for commands that are shown to the user.
+    /// Returns an empty text for `config.toml`, which is found without this option.
     #[must_use]
-    pub fn option(&self) -> String {
+    pub fn config_option(&self) -> String {
         let file = self.file.display().to_string();
-        if file == "config.toml" { String::new() } else { format!("--config {file} ") }
+        if file == "config.toml" {
+            String::new()
+        } else {
+            format!("--config {file} ")
+        }
     }
 
-    /// The app's secrets that are there, newest first. Those in variables that are not set are left out (and told by
-    /// [`Config::notes`]); none at all is for the caller to deal with.
+    /// Returns the app secrets that are set, newest first. Secrets in unset or empty environment
+    /// variables are omitted, and [`Config::warnings`] names them. The list may be empty: the
+    /// caller must handle this case.
     ///
     /// # Errors
-    /// [`ConfigError::Secret`] for a file that is missing, unreadable or empty.
-    pub fn app_secrets(&self) -> Result<Vec<Secret>, ConfigError> {
-        let resolved = self.meta.app_secrets.iter().filter_map(|secret| secret.resolve().transpose());
+    /// [`ConfigError::Secret`] if a secret file is missing, unreadable, empty or not one line of
+    /// text, or if a variable is not text.
+    pub fn resolve_app_secrets(&self) -> Result<Vec<Secret>, ConfigError> {
+        let resolved = self
+            .meta
+            .app_secrets
+            .iter()
+            .filter_map(|secret| secret.resolve().transpose());
         Ok(resolved.collect::<Result<_, SecretError>>()?)
     }
 
-    /// The verify token; `None` where its variable is not set.
+    /// Returns the verify token, or `None` if its environment variable is unset or empty.
     ///
     /// # Errors
-    /// [`ConfigError::Secret`] for a file that is missing, unreadable or empty.
-    pub fn verify_token(&self) -> Result<Option<Secret>, ConfigError> {
+    /// [`ConfigError::Secret`] if the secret file is missing, unreadable, empty or not one line of
+    /// text, or if the variable is not text.
+    pub fn resolve_verify_token(&self) -> Result<Option<Secret>, ConfigError> {
         Ok(self.meta.verify_token.resolve()?)
     }
 }
 
 fn read_text(file: &Path) -> Result<String, ConfigError> {
-    let failed = |source: io::Error| match source.kind() {
+    let read_error = |source: io::Error| match source.kind() {
         io::ErrorKind::IsADirectory => ConfigError::Folder(file.to_owned()),
-        _ => ConfigError::Read { file: file.to_owned(), source },
+        _ => ConfigError::Read {
+            file: file.to_owned(),
+            source,
+        },
     };
     let mut bytes = Vec::new();
-    File::open(file).and_then(|open| open.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    File::open(file)
+        .and_then(|open| open.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(read_error)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
-        return Err(ConfigError::TooLarge { file: file.to_owned(), bytes_max: FILE_BYTES_MAX });
+        return Err(ConfigError::TooLarge {
+            file: file.to_owned(),
+            bytes_max: FILE_BYTES_MAX,
+        });
     }
     String::from_utf8(bytes).map_err(|error| {
-        let valid = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
-        ConfigError::NotText { file: file.to_owned(), line: valid.filter(|byte| **byte == b'\n').count() + 1 }
+        let valid = error
+            .as_bytes()
+            .iter()
+            .take(error.utf8_error().valid_up_to());
+        ConfigError::NotText {
+            file: file.to_owned(),
+            line: valid.filter(|byte| **byte == b'\n').count() + 1,
+        }
     })
 }
 

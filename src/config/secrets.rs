@@ -1,7 +1,8 @@
-//! Secrets: where they are, and how to get them without ever showing them.
+//! Reads secrets from their locations, and never shows a secret.
 //!
-//! The config names a place (`env:NAME`, `file:PATH`), not the secret itself; `text:VALUE` is for tests. Comparing in
-//! constant time is `crate::intake`'s, making a development secret is `crate::cli`'s.
+//! The config has the location of a secret (`env:NAME`, `file:PATH`), not the secret itself.
+//! `text:VALUE` is for tests. See [`crate::intake`] for the comparison in constant time, and
+//! [`crate::bootstrap`] for the development secret.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -13,15 +14,15 @@ use std::path::{Path, PathBuf};
 
 use zeroize::{Zeroize, Zeroizing};
 
-/// A file with more than this is no secret.
+/// Maximum number of bytes that are read from a secret file.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 const FILE_TEXT_MAX: usize = 64 * 1024;
 
-/// Others than the owner and the group may read the file.
+/// Permission bit that lets users other than the owner and the group read the file.
 const WORLD_READABLE: u32 = 0o004;
 
-/// Something that is never shown: `Debug` prints `…`. Wiped from memory when it is dropped. Two are compared to see whether one
-/// was changed; that takes no constant time.
+/// Value that is never shown: `Debug` prints `…`. The value is wiped from memory when it is
+/// dropped. The comparison of two secrets only finds changes, and does not run in constant time.
 #[derive(Clone, PartialEq)]
 pub struct Secret<T: Zeroize = String>(Zeroizing<T>);
 
@@ -31,7 +32,7 @@ impl<T: Zeroize> Secret<T> {
         Self(Zeroizing::new(value))
     }
 
-    /// The value, for the one place that needs it.
+    /// Returns the value, for the code that needs it.
     pub fn expose(&self) -> &T {
         &self.0
     }
@@ -43,64 +44,67 @@ impl<T: Zeroize> fmt::Debug for Secret<T> {
     }
 }
 
-/// Where a secret is.
+/// Location of a secret.
 #[derive(Clone, Debug)]
 pub enum SecretRef {
-    /// `env:NAME`: in this environment variable.
+    /// `env:NAME`: the value of this environment variable.
     Env(String),
-    /// `file:PATH`: in this file, without its last line end.
+    /// `file:PATH`: the content of this file, without the line break at its end.
     File(PathBuf),
-    /// `text:VALUE`: here. For tests.
+    /// `text:VALUE`: the secret itself. For tests.
     Text(Secret),
 }
 
-/// A text that names no place of a secret. Never says what the text was: it may be the secret itself.
+/// Error for a text that is not the location of a secret. The message never has the text, because
+/// the text may be the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSecretRef {
-    /// Without a known beginning.
+    /// The text has no known prefix.
     #[error(
-        "this says nowhere where the secret is (and is not shown, in case it is the secret): write \"env:NAME\", \
+        "must start with env:, file: or text: (value hidden): write \"env:NAME\", \
          \"file:PATH\" or, for tests, \"text:VALUE\""
     )]
     NoPrefix,
-    /// `env:` and no name of a variable.
-    #[error("\"env:\" needs the name of an environment variable: letters, digits and '_', no digit first")]
+    /// `env:` is not followed by the name of a variable.
+    #[error(
+        "\"env:\" needs the name of an environment variable: letters, digits and '_', no digit first"
+    )]
     NoName,
-    /// `file:` and no path.
+    /// `file:` is not followed by a path.
     #[error("\"file:\" needs the path of a file")]
     NoPath,
-    /// `text:` and nothing.
-    #[error("\"text:\" needs the secret behind it")]
+    /// `text:` is not followed by a value.
+    #[error("\"text:\" needs the secret after it")]
     NoText,
 }
 
-/// A secret that is not where the config says.
+/// Error for a secret that can't be read from its location.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file can't be read.
     #[error("can't read the secret in {}: {source}", path.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Reason of the failure.
         source: io::Error,
     },
-    /// There is nothing in it.
+    /// The file is empty.
     #[error("the secret file {} is empty", .0.display())]
     Empty(PathBuf),
-    /// It is not text.
+    /// The file is not UTF-8 text, or has more than one line.
     #[error("the secret file {} is not text (UTF-8), or has more than one line", .0.display())]
     NotText(PathBuf),
-    /// The variable's value is not text.
+    /// The value of the environment variable is not UTF-8 text.
     #[error("the environment variable {0} is not text (UTF-8)")]
     VariableNotText(String),
 }
 
 impl SecretRef {
-    /// Reads `env:NAME`, `file:PATH` (relative to `folder`) or `text:VALUE`.
+    /// Parses `env:NAME`, `file:PATH` (relative to `folder`) or `text:VALUE`.
     ///
     /// # Errors
-    /// [`InvalidSecretRef`] for anything else, without repeating it.
+    /// [`InvalidSecretRef`] for any other text. The error does not repeat the text.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, InvalidSecretRef> {
         match text.split_once(':') {
             Some(("env", name)) if is_variable_name(name) => Ok(Self::Env(name.to_owned())),
@@ -113,19 +117,22 @@ impl SecretRef {
         }
     }
 
-    /// Gets the secret. `None` where its environment variable is not set, or empty.
+    /// Returns the secret. `None`: its environment variable is unset or empty.
     ///
     /// # Errors
-    /// [`SecretError`] for a file that is missing, unreadable, empty or no line of text.
+    /// [`SecretError`] if the file is missing, unreadable, empty or not one line of text, or if the
+    /// variable is not text.
     pub fn resolve(&self) -> Result<Option<Secret>, SecretError> {
         self.resolve_in(|name| std::env::var_os(name))
     }
 
-    /// Gets a secret of several lines, such as a private key. `None` where its environment variable is not set, or empty.
+    /// Returns a secret that may have several lines, such as a private key. `None`: its environment
+    /// variable is unset or empty.
     ///
     /// # Errors
-    /// [`SecretError`] for a file that is missing, unreadable, empty or no text.
-    pub fn resolve_block(&self) -> Result<Option<Secret>, SecretError> {
+    /// [`SecretError`] if the file is missing, unreadable, empty or not text, or if the variable is
+    /// not text.
+    pub fn resolve_multiline(&self) -> Result<Option<Secret>, SecretError> {
         match self {
             Self::File(path) => match read_text(path)? {
                 text if text.trim().is_empty() => Err(SecretError::Empty(path.clone())),
@@ -135,21 +142,26 @@ impl SecretRef {
         }
     }
 
-    fn resolve_in(&self, variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<Secret>, SecretError> {
+    fn resolve_in(
+        &self,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Option<Secret>, SecretError> {
         match self {
             Self::Env(name) => match variable(name).map(OsString::into_string) {
-                Some(Ok(value)) => Ok(Some(value).filter(|value| !value.is_empty()).map(Secret::new)),
+                Some(Ok(value)) => Ok(Some(value)
+                    .filter(|value| !value.is_empty())
+                    .map(Secret::new)),
                 Some(Err(_)) => Err(SecretError::VariableNotText(name.clone())),
                 None => Ok(None),
             },
-            Self::File(path) => read_file(path).map(Some),
+            Self::File(path) => read_single_line(path).map(Some),
             Self::Text(value) => Ok(Some(value.clone())),
         }
     }
 
-    /// The place, for people: never the secret.
+    /// Returns the location, for display. Never returns the secret.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub fn location(&self) -> String {
         match self {
             Self::Env(name) => format!("env:{name}"),
             Self::File(path) => format!("file:{}", path.display()),
@@ -157,63 +169,81 @@ impl SecretRef {
         }
     }
 
-    /// What an operator should know about this place: a file that others may read, a secret in the config itself, a
-    /// variable that is not set. One sentence without the secret, or nothing.
+    /// Returns a warning about the location or the secret, or `None`. The warning is one sentence
+    /// without the secret. Reasons are a file that everybody may read, a secret in the config
+    /// itself, an unset variable, and white space at an end.
     #[must_use]
-    pub fn note(&self) -> Option<String> {
-        self.note_in(|name| std::env::var_os(name))
+    pub fn warning(&self) -> Option<String> {
+        self.warning_in(|name| std::env::var_os(name))
     }
 
-    fn note_in(&self, variable: impl Fn(&str) -> Option<OsString>) -> Option<String> {
+    fn warning_in(&self, variable: impl Fn(&str) -> Option<OsString>) -> Option<String> {
         match self {
             Self::Env(name) => {
                 let value = variable(name).map(|value| Zeroizing::new(value.into_vec()));
                 match value.as_deref().filter(|value| !value.is_empty()) {
                     None => Some(format!("the environment variable {name} is not set")),
-                    Some(value) => has_odd_ends(value).then(|| odd_ends(&self.place())),
+                    Some(value) => {
+                        has_outer_whitespace(value).then(|| whitespace_warning(&self.location()))
+                    }
                 }
             }
             Self::File(path) => {
                 let mode = path.metadata().ok()?.permissions().mode();
                 if mode & WORLD_READABLE != 0 {
                     let path = path.display();
-                    return Some(format!("everybody on this machine may read {path}: chmod 600 {path}"));
+                    return Some(format!(
+                        "every user of this machine can read {path}: chmod 600 {path}"
+                    ));
                 }
-                let secret = read_file(path).ok()?;
-                has_odd_ends(secret.expose().as_bytes()).then(|| odd_ends(&self.place()))
+                let secret = read_single_line(path).ok()?;
+                has_outer_whitespace(secret.expose().as_bytes())
+                    .then(|| whitespace_warning(&self.location()))
             }
-            Self::Text(_) => Some("a secret stands in the config itself: that is for tests".to_owned()),
+            Self::Text(_) => {
+                Some("the secret is in the config itself: use this only for tests".to_owned())
+            }
         }
     }
 }
 
-/// White space at an end of a secret: most likely a mistake. A text of several lines, such as a key, may have it.
-fn has_odd_ends(secret: &[u8]) -> bool {
+/// Returns `true` if the secret begins or ends with white space, which is most likely a mistake.
+/// Returns `false` for a secret of several lines, such as a key.
+fn has_outer_whitespace(secret: &[u8]) -> bool {
     let trimmed = secret.trim_ascii();
     trimmed.len() != secret.len() && !trimmed.contains(&b'\n')
 }
 
-fn odd_ends(place: &str) -> String {
-    format!("what is in {place} begins or ends with white space, which counts as a part of it")
+fn whitespace_warning(location: &str) -> String {
+    format!("the secret in {location} begins or ends with white space, which is part of the secret")
 }
 
 fn is_variable_name(name: &str) -> bool {
     let fits = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    fits && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
+    fits && name
+        .bytes()
+        .next()
+        .is_some_and(|first| !first.is_ascii_digit())
 }
 
 fn read_text(path: &Path) -> Result<Zeroizing<String>, SecretError> {
-    let failed = |source| SecretError::Read { path: path.to_owned(), source };
-    // All of it at once: a buffer that grows would leave copies behind.
+    let read_error = |source| SecretError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    // The whole capacity is allocated at once: a buffer that grows would leave copies of the secret
+    // in memory.
     let mut text = Zeroizing::new(String::with_capacity(FILE_TEXT_MAX));
     match File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text)) {
         Ok(_) => Ok(text),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(SecretError::NotText(path.to_owned())),
-        Err(error) => Err(failed(error)),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(SecretError::NotText(path.to_owned()))
+        }
+        Err(error) => Err(read_error(error)),
     }
 }
 
-fn read_file(path: &Path) -> Result<Secret, SecretError> {
+fn read_single_line(path: &Path) -> Result<Secret, SecretError> {
     let text = read_text(path)?;
     let line = text.trim_end_matches(['\r', '\n']);
     match line {
@@ -229,65 +259,91 @@ mod tests {
 
     use super::*;
 
-    fn parsed(text: &str) -> SecretRef {
+    fn parse_ref(text: &str) -> SecretRef {
         SecretRef::parse(text, Path::new("/etc/flowgate")).unwrap()
     }
 
-    fn refused(text: &str) -> InvalidSecretRef {
+    fn parse_error(text: &str) -> InvalidSecretRef {
         SecretRef::parse(text, Path::new("")).unwrap_err()
     }
 
-    fn value(secret: &SecretRef) -> Option<String> {
-        secret.resolve().unwrap().map(|secret| secret.expose().clone())
+    fn resolved_value(secret: &SecretRef) -> Option<String> {
+        secret
+            .resolve()
+            .unwrap()
+            .map(|secret| secret.expose().clone())
     }
 
     #[test]
-    fn a_secret_is_never_shown() {
-        let shown = format!("{:?} {:?}", Secret::new("hush".to_owned()), parsed("text:hush"));
+    fn secret_debug_is_hidden() {
+        let shown = format!(
+            "{:?} {:?}",
+            Secret::new("hush".to_owned()),
+            parse_ref("text:hush")
+        );
         assert_eq!(shown, "… Text(…)");
-        assert!(!refused("hush:hush").to_string().contains("hush"));
+        assert!(!parse_error("hush:hush").to_string().contains("hush"));
     }
 
     #[test]
-    fn a_place_begins_with_its_kind() {
-        assert!(matches!(parsed("env:META_APP_SECRET"), SecretRef::Env(name) if name == "META_APP_SECRET"));
-        assert!(matches!(parsed("file:secret"), SecretRef::File(path) if path == Path::new("/etc/flowgate/secret")));
-        assert!(matches!(parsed("file:/run/secret"), SecretRef::File(path) if path == Path::new("/run/secret")));
-        assert_eq!(value(&parsed("text:a:b")).as_deref(), Some("a:b"));
+    fn secret_ref_needs_known_prefix() {
+        assert!(
+            matches!(parse_ref("env:META_APP_SECRET"), SecretRef::Env(name) if name == "META_APP_SECRET")
+        );
+        assert!(
+            matches!(parse_ref("file:secret"), SecretRef::File(path) if path == Path::new("/etc/flowgate/secret"))
+        );
+        assert!(
+            matches!(parse_ref("file:/run/secret"), SecretRef::File(path) if path == Path::new("/run/secret"))
+        );
+        assert_eq!(
+            resolved_value(&parse_ref("text:a:b")).as_deref(),
+            Some("a:b")
+        );
         for hidden in ["0123456789abcdef", "ENV:A", "", "vault:x"] {
-            assert_eq!(refused(hidden), InvalidSecretRef::NoPrefix, "{hidden}");
+            assert_eq!(parse_error(hidden), InvalidSecretRef::NoPrefix, "{hidden}");
         }
-        assert_eq!(refused("env:0123"), InvalidSecretRef::NoName);
-        assert_eq!(refused("env:"), InvalidSecretRef::NoName);
-        assert_eq!(refused("file:"), InvalidSecretRef::NoPath);
-        assert_eq!(refused("text:"), InvalidSecretRef::NoText);
+        assert_eq!(parse_error("env:0123"), InvalidSecretRef::NoName);
+        assert_eq!(parse_error("env:"), InvalidSecretRef::NoName);
+        assert_eq!(parse_error("file:"), InvalidSecretRef::NoPath);
+        assert_eq!(parse_error("text:"), InvalidSecretRef::NoText);
     }
 
     #[test]
-    fn a_variable_that_is_not_set_or_empty_is_no_secret_but_a_note() {
-        let secret = parsed("env:KEY");
+    fn unset_variable_resolves_to_none_with_warning() {
+        let secret = parse_ref("env:KEY");
         let with = |value: &'static str| move |_: &str| Some(OsString::from(value));
         assert!(secret.resolve_in(|_| None).unwrap().is_none());
         assert!(secret.resolve_in(with("")).unwrap().is_none());
-        assert_eq!(secret.resolve_in(with("hush")).unwrap().unwrap().expose(), "hush");
-        assert_eq!(secret.note_in(with("")).unwrap(), "the environment variable KEY is not set");
-        assert_eq!(secret.note_in(with("hush")), None);
-        let odd = "what is in env:KEY begins or ends with white space, which counts as a part of it";
+        assert_eq!(
+            secret.resolve_in(with("hush")).unwrap().unwrap().expose(),
+            "hush"
+        );
+        assert_eq!(
+            secret.warning_in(with("")).unwrap(),
+            "the environment variable KEY is not set"
+        );
+        assert_eq!(secret.warning_in(with("hush")), None);
+        let expected =
+            "the secret in env:KEY begins or ends with white space, which is part of the secret";
         for value in [" hush", "hush\n", "hush\t"] {
-            assert_eq!(secret.note_in(with(value)).as_deref(), Some(odd));
+            assert_eq!(secret.warning_in(with(value)).as_deref(), Some(expected));
         }
-        assert_eq!(secret.note_in(with("BEGIN\nhush\nEND\n")), None, "a key");
+        assert_eq!(secret.warning_in(with("BEGIN\nhush\nEND\n")), None, "a key");
     }
 
     #[test]
-    fn a_file_is_one_line_of_text() {
+    fn secret_file_is_single_line() {
         let folder = tempfile::tempdir().unwrap();
         let secret = SecretRef::parse("file:secret", folder.path()).unwrap();
-        assert!(matches!(secret.resolve(), Err(SecretError::Read { .. })), "missing");
+        assert!(
+            matches!(secret.resolve(), Err(SecretError::Read { .. })),
+            "missing"
+        );
         let path = folder.path().join("secret");
         for (content, expected) in [("hush\n", "hush"), ("hush\r\n", "hush"), (" hush", " hush")] {
             fs::write(&path, content).unwrap();
-            assert_eq!(value(&secret).as_deref(), Some(expected));
+            assert_eq!(resolved_value(&secret).as_deref(), Some(expected));
         }
         fs::write(&path, "\n").unwrap();
         assert!(matches!(secret.resolve(), Err(SecretError::Empty(_))));
@@ -298,16 +354,21 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_everybody_may_read_is_noted() {
+    fn world_readable_file_gets_warning() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         fs::write(&path, "hush").unwrap();
         let secret = SecretRef::parse("file:secret", folder.path()).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert_eq!(secret.note(), None);
+        assert_eq!(secret.warning(), None);
         fs::write(&path, "hush \n").unwrap();
-        assert!(secret.note().unwrap().ends_with("begins or ends with white space, which counts as a part of it"));
+        assert!(
+            secret
+                .warning()
+                .unwrap()
+                .ends_with("begins or ends with white space, which is part of the secret")
+        );
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(secret.note().unwrap().contains("chmod 600"));
+        assert!(secret.warning().unwrap().contains("chmod 600"));
     }
 }

@@ -1,4 +1,4 @@
-//! What `config check` prints: what a config comes to, and what its owner should know about it.
+//! Summarizes a config for `config check`, and warns about settings that are valid but risky.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -6,332 +6,494 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::Config;
-use super::destinations::{Destination, Means};
-use super::gateways::GatewayRule;
+use super::destination::unsent;
+use super::destination::{Destination, DestinationKind};
+use super::flow::upstream::UpstreamSettings;
+use super::gateways::GatewaySettings;
 use super::secrets::SecretRef;
-use super::upstream::UpstreamRule;
-use super::{units, unsent};
-use crate::domain::calendar::Calendar;
-use crate::domain::carried::carried;
-use crate::domain::complaint::Complaint;
-use crate::domain::flow::{Encryption, Flow, SignatureRule};
+use super::units;
+use crate::domain::booking::calendar::Calendar;
+use crate::domain::event::subscriptions::Subscription;
+use crate::domain::flow::cross_screen::required_by_final_screen;
+use crate::domain::flow::{EncryptionMode, Flow, SignaturePolicy};
 use crate::domain::ids::{DestinationName, GatewayName};
-use crate::domain::routes::Route;
+use crate::domain::submission::flow_error::FlowError;
 use crate::domain::time::{Millis, Timestamp};
 
-/// Days with free starts that are shown of each calendar.
+/// Maximum number of days with available slots that the summary shows for each calendar.
 const DAYS_SHOWN: usize = 3;
 
-/// Days that are searched for them.
+/// Number of days that are searched for available slots.
 const DAYS_SEARCHED: i32 = 62;
 
-/// The time that WhatsApp waits for an answer (*Implementing Endpoint for Flows*).
-const WHATSAPP_WAITS: Millis = Millis::from_secs(10);
+/// Time that WhatsApp waits for a response (*Implementing Endpoint for Flows*).
+const WHATSAPP_TIMEOUT: Millis = Millis::from_secs(10);
 
-/// A shorter limit meets senders that are only slow.
+/// Minimum `limits.header_timeout` without a warning. A shorter timeout rejects senders that are
+/// only slow.
 const HEADER_TIMEOUT_MIN: Millis = Millis::from_secs(1);
 
-/// A shorter limit closes connections that proxies mean to use again.
-const IDLE_MIN: Millis = Millis::from_secs(10);
+/// Minimum `limits.idle_timeout` without a warning. A shorter timeout closes connections that
+/// proxies try to reuse.
+const IDLE_TIMEOUT_MIN: Millis = Millis::from_secs(10);
 
-/// A shorter memory takes a form twice that a phone sends again.
-const IDEMPOTENCY_MIN: Millis = Millis::from_secs(60 * 60);
+/// Minimum `retention.idempotency_ttl` without a warning. With a shorter time, a form that a client
+/// sends again is accepted twice.
+const IDEMPOTENCY_TTL_MIN: Millis = Millis::from_secs(60 * 60);
 
-/// Meta sends a webhook again for so long.
-const META_RESENDS: Millis = Millis::from_secs(7 * 24 * 60 * 60);
+/// Time for which Meta resends a webhook.
+const META_RETRY_PERIOD: Millis = Millis::from_secs(7 * 24 * 60 * 60);
 
-/// What a config comes to. `Display` is for people, `Serialize` for scripts.
+/// Summary of a config. `Display` is for people, `Serialize` for scripts.
 #[derive(Clone, Debug, Serialize)]
-pub struct Summary {
-    /// The file.
+pub struct ConfigSummary {
+    /// Path of the config file.
     pub file: String,
-    /// Where requests come in.
+    /// Address of the listener for Meta's requests.
     pub listen: SocketAddr,
-    /// Where operators look.
+    /// Address of the admin listener, for operators.
     pub admin_listen: SocketAddr,
-    /// The data file.
+    /// Path of the data file.
     pub data: String,
-    /// The flows, by name.
+    /// Flows, sorted by name.
     pub flows: Vec<FlowSummary>,
-    /// The calendars, by name.
+    /// Calendars, sorted by name.
     pub calendars: Vec<CalendarSummary>,
-    /// The destinations, by name.
+    /// Destinations, sorted by name.
     pub destinations: Vec<DestinationSummary>,
-    /// The unofficial gateways, by name.
+    /// Unofficial gateways, sorted by name.
     pub gateways: Vec<GatewaySummary>,
-    /// Those that alerts go to.
+    /// Names of the destinations that get alerts.
     pub alerts: Vec<String>,
-    /// What is allowed but should be known, one sentence each.
-    pub notes: Vec<String>,
+    /// Warnings about settings that are valid but risky, one sentence each.
+    pub warnings: Vec<String>,
 }
 
-/// What one flow comes to.
+/// Summary of a flow.
 #[derive(Clone, Debug, Serialize)]
 pub struct FlowSummary {
-    /// Its name.
+    /// Name of the flow.
     pub name: String,
-    /// Its path.
+    /// Path of the flow's requests.
     pub path: String,
-    /// Whether it must be signed.
+    /// `true` if requests must have a signature.
     pub signed: bool,
-    /// Whether it is encrypted.
+    /// `true` if requests are encrypted.
     pub encrypted: bool,
-    /// Its screens in order.
+    /// Names of the screens, in the order of the config.
     pub screens: Vec<String>,
-    /// The program that says what it shows next.
+    /// URL of the upstream. `None`: the flow has no upstream.
     pub upstream: Option<String>,
-    /// The calendar it books in.
+    /// Name of the calendar for bookings. `None`: the flow books nothing.
     pub calendar: Option<String>,
-    /// The team that takes its leads.
+    /// Name of the team that gets the leads. `None`: the flow has no leads.
     pub team: Option<String>,
-    /// The destinations that are told of its events.
+    /// Names of the destinations that get the events of the flow.
     pub deliver: Vec<String>,
 }
 
-/// What one destination comes to.
+/// Summary of a destination.
 #[derive(Clone, Debug, Serialize)]
 pub struct DestinationSummary {
-    /// Its name.
+    /// Name of the destination.
     pub name: String,
-    /// `webhook`, `whatsapp` or `smtp`.
+    /// Kind of the destination: `webhook`, `whatsapp`, `gateway` or `smtp`.
     pub kind: &'static str,
-    /// Its scheme, host and port: the rest of a URL may be a secret. Of one that is a secret as a whole: its place.
+    /// Scheme, host and port of the URL. The rest of the URL may be a secret. If the whole URL is a
+    /// secret: its location.
     pub host: String,
-    /// Whether what it is told is signed, as only webhooks can be.
+    /// `true` if deliveries are signed. Only deliveries to webhooks can be signed.
     pub signed: bool,
-    /// The mailboxes that it writes to, where it is a mail server.
+    /// Mailboxes that get the emails. Empty for other kinds than `smtp`.
     pub to: Vec<String>,
-    /// The proxy that carries it there, with its port.
+    /// Host and port of the proxy. `None`: direct connections.
     pub proxy: Option<String>,
 }
 
-/// What one unofficial gateway comes to.
+/// Summary of an unofficial gateway.
 #[derive(Clone, Debug, Serialize)]
 pub struct GatewaySummary {
-    /// Its name.
+    /// Name of the gateway.
     pub name: String,
-    /// Which program it is.
+    /// Kind of the gateway: the program that it runs.
     pub kind: &'static str,
-    /// Where its API is.
+    /// Base URL of the API.
     pub url: String,
-    /// Its session.
+    /// ID or name of the session.
     pub session: String,
-    /// Where its webhook is to send to, below this server's address.
+    /// Path on this server that the gateway must send its webhook to.
     pub webhook: String,
-    /// How often it is looked at.
-    pub check: String,
-    /// After how long a silence it is suspected.
-    pub silent_after: Option<String>,
-    /// The flows that texts can be forms of.
+    /// Interval between two probes, with its unit.
+    pub probe_interval: String,
+    /// Time without a message after which the session is suspected, with its unit. `None`: never.
+    pub inactivity_timeout: Option<String>,
+    /// Names of the flows whose forms may arrive as text messages.
     pub forms: Vec<String>,
 }
 
-/// What one calendar comes to.
+/// Summary of a calendar.
 #[derive(Clone, Debug, Serialize)]
 pub struct CalendarSummary {
-    /// Its name.
+    /// Name of the calendar.
     pub name: String,
-    /// Its time zone.
+    /// IANA name of the time zone.
     pub timezone: String,
-    /// Places at the same time.
+    /// Number of places at the same time.
     pub capacity: u32,
-    /// The next days on which something can be booked.
+    /// Next days with available slots.
     pub days: Vec<DaySummary>,
 }
 
-/// The starts of one day.
+/// Available slots of one day.
 #[derive(Clone, Debug, Serialize)]
 pub struct DaySummary {
-    /// The day, `2027-01-04`.
+    /// Date, such as `2027-01-04`.
     pub date: String,
-    /// The starts, `09:00`.
+    /// Start times of the slots, such as `09:00`.
     pub times: Vec<String>,
 }
 
 impl Config {
-    /// What the config comes to at `now`.
+    /// Returns the summary of the config, with the slots available at `now`.
     #[must_use]
-    pub fn summary(&self, now: Timestamp) -> Summary {
-        Summary {
+    pub fn summary(&self, now: Timestamp) -> ConfigSummary {
+        ConfigSummary {
             file: self.file.display().to_string(),
             listen: self.listen,
             admin_listen: self.admin_listen,
             data: self.data.display().to_string(),
-            flows: self.flows.values().map(|flow| self.flow_summary(flow)).collect(),
-            calendars: self.calendars.values().map(|calendar| CalendarSummary::of(calendar, now)).collect(),
-            destinations: self.destinations.iter().map(|(name, rule)| DestinationSummary::of(name, rule)).collect(),
-            gateways: self.gateways.iter().map(|(name, gateway)| GatewaySummary::of(name, &gateway.rule)).collect(),
-            alerts: names(&self.routes.alerts),
-            notes: self.notes().into_iter().chain(self.flows.values().flat_map(|flow| hints(flow))).collect(),
+            flows: self
+                .flows
+                .values()
+                .map(|flow| self.summarize_flow(flow))
+                .collect(),
+            calendars: self
+                .calendars
+                .values()
+                .map(|calendar| CalendarSummary::new(calendar, now))
+                .collect(),
+            destinations: self
+                .destinations
+                .iter()
+                .map(|(name, destination)| DestinationSummary::new(name, destination))
+                .collect(),
+            gateways: self
+                .gateways
+                .iter()
+                .map(|(name, gateway)| GatewaySummary::new(name, &gateway.settings))
+                .collect(),
+            alerts: destination_names(&self.subscriptions.alerts),
+            warnings: self
+                .warnings()
+                .into_iter()
+                .chain(self.flows.values().flat_map(|flow| token_warnings(flow)))
+                .collect(),
         }
     }
 
-    fn flow_summary(&self, flow: &Flow) -> FlowSummary {
-        let routes = self.routes.flows.get(&flow.name).map(Vec::as_slice).unwrap_or_default();
-        FlowSummary { deliver: names(routes), ..FlowSummary::of(flow, self.upstreams.get(&flow.name)) }
+    fn summarize_flow(&self, flow: &Flow) -> FlowSummary {
+        let subscriptions = self
+            .subscriptions
+            .flows
+            .get(&flow.name)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        FlowSummary {
+            deliver: destination_names(subscriptions),
+            ..FlowSummary::new(flow, self.upstreams.get(&flow.name))
+        }
     }
 
-    /// What is allowed but should be known, one sentence each, without any secret.
+    /// Returns the warnings about settings that are valid but risky, one sentence each. The
+    /// warnings never have a secret.
     #[must_use]
-    pub fn notes(&self) -> Vec<String> {
-        let secret = |key: &str, secret: &SecretRef| secret.note().map(|note| format!("meta.{key}: {note}"));
-        let mut notes: Vec<String> =
-            self.meta.app_secrets.iter().filter_map(|place| secret("app_secrets", place)).collect();
-        notes.extend(secret("verify_token", &self.meta.verify_token));
-        // A variable that is not set is none: serving needs no access token.
-        if !matches!(self.meta.access_token, SecretRef::Env(_)) {
-            notes.extend(secret("access_token", &self.meta.access_token));
-        }
-        for (flow, places) in &self.keys {
-            let places = places.private_keys.iter().chain(&places.passphrase);
-            notes.extend(places.filter_map(SecretRef::note).map(|note| format!("flow {flow}: {note}")));
-        }
-        for (flow, rule) in &self.upstreams {
-            let found = self.flows.get(flow).map(|flow| rule.notes(flow, self.limits.request)).unwrap_or_default();
-            notes.extend(found.into_iter().map(|note| format!("flow {flow}: {note}")));
-        }
-        for (name, destination) in &self.destinations {
-            notes.extend(destination.notes().into_iter().map(|note| format!("destination {name}: {note}")));
-            let is_told =
-                self.routes.flows.values().chain([&self.routes.alerts]).flatten().any(|route| route.to == *name);
-            if !is_told {
-                notes.push(format!(
-                    "destination {name}: nothing goes there: name it in the `deliver` of a flow, or in `alerts`"
-                ));
-            }
-        }
-        notes.extend(unsent::notes(self));
-        for (name, gateway) in &self.gateways {
-            notes.extend(gateway.notes().into_iter().map(|note| format!("gateway {name}: {note}")));
-        }
-        if !self.destinations.is_empty() && self.routes.alerts.is_empty() {
-            notes.push(
-                "nobody is told when a delivery becomes a dead letter or a destination is stopped: name a destination in \
-                 `alerts`"
-                    .to_owned(),
-            );
-        }
-        if !self.gateways.is_empty() && self.routes.alerts.is_empty() {
-            notes.push(
-                "nobody is told when a gateway's session drops or needs a person: name a destination in `alerts`"
-                    .to_owned(),
-            );
-        }
-        for flow in self.flows.values().filter(|flow| flow.signature == SignatureRule::None) {
-            notes.push(format!(
-                "flow {} takes forms without a signature: anybody who reaches it can send them",
-                flow.name
-            ));
-        }
-        notes.extend(self.flows.values().flat_map(|flow| like_complaints(flow)));
-        if !self.admin_listen.ip().is_loopback() {
-            notes.push(format!(
-                "admin_listen {} is open to other machines, and asks nobody who they are",
-                self.admin_listen
-            ));
-        }
-        if self.flows.is_empty() {
-            notes.push("there is no flow: no form can come in".to_owned());
-        }
-        if self.flows.len() > 1 && !self.flows.values().any(|flow| flow.webhook.is_default) {
-            let fits = if self.flows.values().all(|flow| flow.webhook.conditions() == 0) {
-                format!("of {} flows none has a `webhook` rule: forms that", self.flows.len())
-            } else {
-                "no flow has `webhook = \"default\"`: forms that fit no flow's `webhook` rule and".to_owned()
-            };
-            let mend = "give `webhook = \"default\"` to the flow that is to take them";
-            notes.push(format!("{fits} come through /webhook become dead letters: {mend}"));
-        }
-        notes.extend(self.odd_lengths());
-        if self.retention.message_ids < META_RESENDS {
-            let kept = units::show_length(self.retention.message_ids);
-            notes
-                .push(format!("retention.message_ids is {kept}, but Meta sends again for 7d: that would double forms"));
-        }
-        notes
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.secret_warnings();
+        warnings.extend(self.upstream_warnings());
+        warnings.extend(self.destination_warnings());
+        warnings.extend(self.gateway_warnings());
+        warnings.extend(self.missing_alert_warnings());
+        warnings.extend(self.flow_warnings());
+        warnings.extend(self.duration_warnings());
+        warnings
     }
 }
 
 impl Config {
-    /// Lengths of time that are allowed and hardly meant.
-    fn odd_lengths(&self) -> Vec<String> {
-        let Self { limits, retention, .. } = self;
-        let shown = units::show_length;
-        let mut notes = Vec::new();
-        if limits.request > WHATSAPP_WAITS {
-            notes.push(format!(
-                "limits.request is {}, but WhatsApp waits for {}: a later answer reaches nobody",
-                shown(limits.request),
-                shown(WHATSAPP_WAITS)
+    /// Returns the warnings about secrets in the config itself.
+    fn secret_warnings(&self) -> Vec<String> {
+        let secret = |key: &str, secret: &SecretRef| {
+            secret
+                .warning()
+                .map(|warning| format!("meta.{key}: {warning}"))
+        };
+        let mut warnings: Vec<String> = self
+            .meta
+            .app_secrets
+            .iter()
+            .filter_map(|secret_ref| secret("app_secrets", secret_ref))
+            .collect();
+        warnings.extend(secret("verify_token", &self.meta.verify_token));
+        // An unset variable gives no warning here, because a server needs no access token.
+        if !matches!(self.meta.access_token, SecretRef::Env(_)) {
+            warnings.extend(secret("access_token", &self.meta.access_token));
+        }
+        for (flow, sources) in &self.private_keys {
+            let sources = sources.private_keys.iter().chain(&sources.passphrase);
+            warnings.extend(
+                sources
+                    .filter_map(SecretRef::warning)
+                    .map(|warning| format!("flow {flow}: {warning}")),
+            );
+        }
+        warnings
+    }
+
+    /// Returns the warnings about upstreams.
+    fn upstream_warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (flow, upstream) in &self.upstreams {
+            let found = self
+                .flows
+                .get(flow)
+                .map(|flow| upstream.warnings(flow, self.limits.request_timeout))
+                .unwrap_or_default();
+            warnings.extend(
+                found
+                    .into_iter()
+                    .map(|warning| format!("flow {flow}: {warning}")),
+            );
+        }
+        warnings
+    }
+
+    /// Returns the warnings about destinations and about events that no destination gets.
+    fn destination_warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (name, destination) in &self.destinations {
+            warnings.extend(
+                destination
+                    .warnings()
+                    .into_iter()
+                    .map(|warning| format!("destination {name}: {warning}")),
+            );
+            let is_subscribed = self
+                .subscriptions
+                .flows
+                .values()
+                .chain([&self.subscriptions.alerts])
+                .flatten()
+                .any(|route| route.destination == *name);
+            if !is_subscribed {
+                warnings.push(format!(
+                    "destination {name}: it gets no events: name it in the `deliver` of a flow, or in `alerts`"
+                ));
+            }
+        }
+        warnings.extend(unsent::warnings(self));
+        warnings
+    }
+
+    /// Returns the warnings about gateways.
+    fn gateway_warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (name, gateway) in &self.gateways {
+            warnings.extend(
+                gateway
+                    .warnings()
+                    .into_iter()
+                    .map(|warning| format!("gateway {name}: {warning}")),
+            );
+        }
+        warnings
+    }
+
+    /// Returns the warnings about alerts that nobody gets.
+    fn missing_alert_warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if !self.destinations.is_empty() && self.subscriptions.alerts.is_empty() {
+            warnings.push(
+                "no alert is sent when a delivery becomes a dead letter or a destination is stopped: name a destination in \
+                 `alerts`"
+                    .to_owned(),
+            );
+        }
+        if !self.gateways.is_empty() && self.subscriptions.alerts.is_empty() {
+            warnings.push(
+                "no alert is sent when a gateway's session drops or needs a person: name a destination in `alerts`"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+
+    /// Returns the warnings about flows, their matchers and their listen address.
+    fn flow_warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for flow in self
+            .flows
+            .values()
+            .filter(|flow| flow.signature == SignaturePolicy::None)
+        {
+            warnings.push(format!(
+                "flow {} accepts forms without a signature: anybody who can reach it can send forms",
+                flow.name
             ));
         }
-        if limits.header_timeout < HEADER_TIMEOUT_MIN {
-            notes.push(format!("limits.header_timeout is {}: slow senders get 408", shown(limits.header_timeout)));
-        }
-        if limits.idle < IDLE_MIN {
-            notes.push(format!(
-                "limits.idle is {}: a proxy that keeps connections longer meets closed ones, and its senders get 502",
-                shown(limits.idle)
+        warnings.extend(
+            self.flows
+                .values()
+                .flat_map(|flow| reserved_name_warnings(flow)),
+        );
+        if !self.admin_listen.ip().is_loopback() {
+            warnings.push(format!(
+                "admin_listen {} is open to other machines, and requires no authentication",
+                self.admin_listen
             ));
         }
-        if retention.idempotency < IDEMPOTENCY_MIN {
-            notes.push(format!(
-                "retention.idempotency is {}: a form that is sent again after that counts as a new one",
-                shown(retention.idempotency)
+        if self.flows.is_empty() {
+            warnings.push("no flow is configured, so no form can be received".to_owned());
+        }
+        if self.flows.len() > 1 && !self.flows.values().any(|flow| flow.matcher.is_default) {
+            let affected = if self
+                .flows
+                .values()
+                .all(|flow| flow.matcher.condition_count() == 0)
+            {
+                format!(
+                    "none of the {} flows has a `webhook` matcher: forms that",
+                    self.flows.len()
+                )
+            } else {
+                "no flow has `webhook = \"default\"`: forms that match no flow's `webhook` and"
+                    .to_owned()
+            };
+            let suggestion = "set `webhook = \"default\"` in the flow that must receive them";
+            warnings.push(format!(
+                "{affected} come through /webhook become dead letters: {suggestion}"
             ));
         }
-        notes
+        if self.retention.message_id_ttl < META_RETRY_PERIOD {
+            let shown_ttl = units::format_duration(self.retention.message_id_ttl);
+            warnings.push(format!(
+                "retention.message_id_ttl is {shown_ttl}, but Meta resends messages for 7d: forms could be stored twice"
+            ));
+        }
+        warnings
     }
 }
 
-/// What encrypted requests don't tell, and what depends on it; what a Flow JSON may make up for is not known here.
-fn hints(flow: &Flow) -> Vec<String> {
-    if flow.encryption != Encryption::Required {
+impl Config {
+    /// Returns the warnings about durations that are valid but probably not intended.
+    fn duration_warnings(&self) -> Vec<String> {
+        let Self {
+            limits, retention, ..
+        } = self;
+        let shown = units::format_duration;
+        let mut warnings = Vec::new();
+        if limits.request_timeout > WHATSAPP_TIMEOUT {
+            warnings.push(format!(
+                "limits.request_timeout is {}, but WhatsApp waits for {}: a later response is discarded",
+                shown(limits.request_timeout),
+                shown(WHATSAPP_TIMEOUT)
+            ));
+        }
+        if limits.header_timeout < HEADER_TIMEOUT_MIN {
+            warnings.push(format!(
+                "limits.header_timeout is {}: slow senders get 408",
+                shown(limits.header_timeout)
+            ));
+        }
+        if limits.idle_timeout < IDLE_TIMEOUT_MIN {
+            warnings.push(format!(
+                "limits.idle_timeout is {}: a proxy with a longer keep-alive time uses closed connections, and its clients get 502",
+                shown(limits.idle_timeout)
+            ));
+        }
+        if retention.idempotency_ttl < IDEMPOTENCY_TTL_MIN {
+            warnings.push(format!(
+                "retention.idempotency_ttl is {}: a form that is sent again after that counts as a new one",
+                shown(retention.idempotency_ttl)
+            ));
+        }
+        warnings
+    }
+}
+
+/// Returns the warnings about data that encrypted requests lack and that the flow needs. A Flow
+/// JSON may add the data, but the config has no Flow JSON.
+fn token_warnings(flow: &Flow) -> Vec<String> {
+    if flow.encryption != EncryptionMode::Required {
         return Vec::new();
     }
-    let sticky = flow.lead.as_ref().filter(|lead| lead.sticky).map(|_| {
-        let why = "encrypted requests do not say who sends them, the messages that follow them do";
+    let sticky = flow.lead.as_ref().filter(|lead| lead.is_sticky).map(|_| {
+        let why = "encrypted requests do not contain the customer, but the messages after them do";
         format!(
             "flow {}: lead.sticky: {why}: subscribe Meta's app to `messages`, so that they come to /webhook",
             flow.name
         )
     });
-    let ends = flow.screens.iter().filter(|screen| screen.is_final && !flow.has_program);
-    let lacks = ends.flat_map(|last| carried(flow, last).into_iter().map(move |one| (last, one))).next();
-    let lacks = lacks.map(|(last, one)| {
-        let from = if one.on.name == last.name { String::new() } else { format!(" of {}", one.on.name) };
+    let final_screens = flow
+        .screens
+        .iter()
+        .filter(|screen| screen.is_final && !flow.has_upstream);
+    let missing = final_screens
+        .flat_map(|screen| {
+            required_by_final_screen(flow, screen)
+                .into_iter()
+                .map(move |field| (screen, field))
+        })
+        .next();
+    let missing_warning = missing.map(|(screen, field)| {
+        let from = if field.screen.name == screen.name { String::new() } else { format!(" of {}", field.screen.name) };
         format!(
-            "flow {}: a form whose message has no flow_token of its own has `{}`{from} only if {} sends it along: set one in \
-             each message, or let `flowgate flows check` look whether the Flow JSON does",
-            flow.name, one.name, last.name
+            "flow {}: a form whose message has no flow_token of its own has `{}`{from} only if {} resends it: set a flow_token in \
+             each message, or check the Flow JSON with `flowgate flows check`",
+            flow.name, field.name, screen.name
         )
     });
-    sticky.into_iter().chain(lacks).collect()
+    sticky.into_iter().chain(missing_warning).collect()
 }
 
-/// Fields that are called as those of phones' error notifications, which are told from forms by their names alone.
-fn like_complaints(flow: &Flow) -> impl Iterator<Item = String> {
-    let screens = flow.screens.iter().filter(|_| flow.encryption == Encryption::Required);
-    let fields = screens.flat_map(|screen| screen.fields.iter().map(|field| (&screen.name, &field.name)));
-    fields.filter(|(_, field)| Complaint::NAMES.contains(&field.as_str())).map(|(screen, field)| {
+/// Returns the warnings about fields that have the same name as a field of an error notification.
+/// Only these names distinguish an error notification of a client from a form.
+fn reserved_name_warnings(flow: &Flow) -> impl Iterator<Item = String> {
+    let screens = flow
+        .screens
+        .iter()
+        .filter(|_| flow.encryption == EncryptionMode::Required);
+    let fields = screens.flat_map(|screen| {
+        screen
+            .fields
+            .iter()
+            .map(|field| (&screen.name, &field.name))
+    });
+    fields.filter(|(_, field)| FlowError::DATA_KEYS.contains(&field.as_str())).map(|(screen, field)| {
         format!(
-            "flow {}: screen {screen} has a field {field:?}, as error notifications of phones have: one from this screen \
-             is taken for a form. Give the field another name",
+            "flow {}: screen {screen} has a field {field:?}, a name that error notifications of phones also use: a notification from this screen \
+             is mistaken for a form: rename the field",
             flow.name
         )
     })
 }
 
 impl FlowSummary {
-    fn of(flow: &Flow, upstream: Option<&UpstreamRule>) -> Self {
+    fn new(flow: &Flow, upstream: Option<&UpstreamSettings>) -> Self {
         Self {
             name: flow.name.to_string(),
             path: flow.path.clone(),
-            signed: flow.signature == SignatureRule::Required,
-            encrypted: flow.encryption == Encryption::Required,
-            screens: flow.screens.iter().map(|screen| screen.name.clone()).collect(),
-            upstream: upstream.map(|rule| rule.url.to_string()),
-            calendar: flow.booking.as_ref().map(|booking| booking.calendar.to_string()),
+            signed: flow.signature == SignaturePolicy::Required,
+            encrypted: flow.encryption == EncryptionMode::Required,
+            screens: flow
+                .screens
+                .iter()
+                .map(|screen| screen.name.clone())
+                .collect(),
+            upstream: upstream.map(|settings| settings.url.to_string()),
+            calendar: flow
+                .booking
+                .as_ref()
+                .map(|booking| booking.calendar.to_string()),
             team: flow.lead.as_ref().map(|lead| lead.team.to_string()),
             deliver: Vec::new(),
         }
@@ -339,75 +501,113 @@ impl FlowSummary {
 }
 
 impl DestinationSummary {
-    fn of(name: &DestinationName, rule: &Destination) -> Self {
-        let (kind, signed) = match &rule.means {
-            Means::Webhook(webhook) => ("webhook", !webhook.secrets.is_empty()),
-            Means::Whatsapp(_) => ("whatsapp", false),
-            Means::Gateway(_) => ("gateway", false),
-            Means::Smtp(_) => ("smtp", false),
+    fn new(name: &DestinationName, destination: &Destination) -> Self {
+        let (kind, signed) = match &destination.kind {
+            DestinationKind::Webhook(webhook) => ("webhook", !webhook.secrets.is_empty()),
+            DestinationKind::Whatsapp(_) => ("whatsapp", false),
+            DestinationKind::Gateway(_) => ("gateway", false),
+            DestinationKind::Smtp(_) => ("smtp", false),
         };
-        let to = match &rule.means {
-            Means::Smtp(smtp) => smtp.to.iter().map(|to| to.email.to_string()).collect(),
-            Means::Webhook(_) | Means::Whatsapp(_) | Means::Gateway(_) => Vec::new(),
+        let to = match &destination.kind {
+            DestinationKind::Smtp(smtp) => smtp.to.iter().map(|to| to.email.to_string()).collect(),
+            DestinationKind::Webhook(_)
+            | DestinationKind::Whatsapp(_)
+            | DestinationKind::Gateway(_) => Vec::new(),
         };
-        let proxy = rule.proxy.as_ref().map(|proxy| proxy.host().to_owned());
-        let scheme = rule.means.url().and_then(|url| url.scheme_str()).map(|scheme| format!("{scheme}://"));
-        let host = scheme.unwrap_or_default() + &rule.host();
-        Self { name: name.to_string(), kind, host, signed, to, proxy }
-    }
-}
-
-impl GatewaySummary {
-    fn of(name: &GatewayName, rule: &GatewayRule) -> Self {
+        let proxy = destination
+            .proxy
+            .as_ref()
+            .map(|proxy| proxy.host().to_owned());
+        let scheme = destination
+            .kind
+            .url()
+            .and_then(|url| url.scheme_str())
+            .map(|scheme| format!("{scheme}://"));
+        let host = scheme.unwrap_or_default() + &destination.host();
         Self {
             name: name.to_string(),
-            kind: rule.kind.as_str(),
-            url: rule.url.clone(),
-            session: rule.session.clone(),
-            webhook: format!("/gateways/{name}"),
-            check: units::show_length(rule.check),
-            silent_after: rule.silent_after.map(units::show_length),
-            forms: rule.forms.iter().map(|form| form.flow.to_string()).collect(),
+            kind,
+            host,
+            signed,
+            to,
+            proxy,
         }
     }
 }
 
-fn names(routes: &[Route]) -> Vec<String> {
-    routes.iter().map(|route| route.to.to_string()).collect()
+impl GatewaySummary {
+    fn new(name: &GatewayName, settings: &GatewaySettings) -> Self {
+        Self {
+            name: name.to_string(),
+            kind: settings.kind.as_str(),
+            url: settings.url.clone(),
+            session: settings.session.clone(),
+            webhook: format!("/gateways/{name}"),
+            probe_interval: units::format_duration(settings.probe_interval),
+            inactivity_timeout: settings.inactivity_timeout.map(units::format_duration),
+            forms: settings
+                .forms
+                .iter()
+                .map(|form| form.flow.to_string())
+                .collect(),
+        }
+    }
+}
+
+fn destination_names(routes: &[Subscription]) -> Vec<String> {
+    routes
+        .iter()
+        .map(|route| route.destination.to_string())
+        .collect()
 }
 
 impl CalendarSummary {
-    fn of(calendar: &Calendar, now: Timestamp) -> Self {
-        let first = calendar.day_of(now);
-        let dates = (0..DAYS_SEARCHED).filter_map(|days| first.checked_add(jiff::Span::new().days(days)).ok());
+    fn new(calendar: &Calendar, now: Timestamp) -> Self {
+        let first = calendar.local_date(now);
+        let dates = (0..DAYS_SEARCHED)
+            .filter_map(|days| first.checked_add(jiff::Span::new().days(days)).ok());
         let days = dates.filter_map(|date| {
-            let times: Vec<String> =
-                calendar.offered_on(date, now).iter().map(crate::domain::calendar::Slot::clock_time).collect();
-            (!times.is_empty()).then(|| DaySummary { date: date.to_string(), times })
+            let times: Vec<String> = calendar
+                .collect_available_starts(date, now)
+                .iter()
+                .map(crate::domain::booking::calendar::Slot::clock_time)
+                .collect();
+            (!times.is_empty()).then(|| DaySummary {
+                date: date.to_string(),
+                times,
+            })
         });
         Self {
             name: calendar.name().to_string(),
-            timezone: calendar.zone().iana_name().unwrap_or("UTC").to_owned(),
+            timezone: calendar.time_zone().iana_name().unwrap_or("UTC").to_owned(),
             capacity: calendar.capacity(),
             days: days.take(DAYS_SHOWN).collect(),
         }
     }
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for ConfigSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} is in order", self.file)?;
+        writeln!(f, "{} is valid", self.file)?;
         writeln!(f, "  listen        {}", self.listen)?;
         writeln!(f, "  admin_listen  {}", self.admin_listen)?;
         writeln!(f, "  data          {}", self.data)?;
         self.flows.iter().try_for_each(|flow| flow.fmt(f))?;
-        self.calendars.iter().try_for_each(|calendar| calendar.fmt(f))?;
-        self.destinations.iter().try_for_each(|destination| destination.fmt(f))?;
-        self.gateways.iter().try_for_each(|gateway| gateway.fmt(f))?;
+        self.calendars
+            .iter()
+            .try_for_each(|calendar| calendar.fmt(f))?;
+        self.destinations
+            .iter()
+            .try_for_each(|destination| destination.fmt(f))?;
+        self.gateways
+            .iter()
+            .try_for_each(|gateway| gateway.fmt(f))?;
         if !self.alerts.is_empty() {
             writeln!(f, "alerts go to {}", self.alerts.join(", "))?;
         }
-        self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))
+        self.warnings
+            .iter()
+            .try_for_each(|warning| writeln!(f, "warning: {warning}"))
     }
 }
 
@@ -415,20 +615,33 @@ impl fmt::Display for FlowSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "flow {}", self.name)?;
         let encrypted = if self.encrypted { " (encrypted)" } else { "" };
-        writeln!(f, "  path          {}{encrypted}{}", self.path, if self.signed { "" } else { " (not signed)" })?;
+        writeln!(
+            f,
+            "  path          {}{encrypted}{}",
+            self.path,
+            if self.signed { "" } else { " (not signed)" }
+        )?;
         let screens = match (self.screens.as_slice(), &self.upstream) {
-            ([], None) => "any, each final".to_owned(),
-            ([], Some(_)) => "as its program says".to_owned(),
+            ([], None) => "any (each can be the final one)".to_owned(),
+            ([], Some(_)) => "any (upstream)".to_owned(),
             (screens, _) => screens.join(", "),
         };
         writeln!(f, "  screens       {screens}")?;
         if let Some(url) = &self.upstream {
-            writeln!(f, "  asks          {url}")?;
+            writeln!(f, "  upstream      {url}")?;
         }
-        writeln!(f, "  books in      {}", self.calendar.as_deref().unwrap_or("nothing"))?;
-        writeln!(f, "  leads go to   {}", self.team.as_deref().unwrap_or("nobody"))?;
+        writeln!(
+            f,
+            "  calendar      {}",
+            self.calendar.as_deref().unwrap_or("none")
+        )?;
+        writeln!(
+            f,
+            "  team          {}",
+            self.team.as_deref().unwrap_or("none")
+        )?;
         if !self.deliver.is_empty() {
-            writeln!(f, "  tells         {}", self.deliver.join(", "))?;
+            writeln!(f, "  delivers to   {}", self.deliver.join(", "))?;
         }
         Ok(())
     }
@@ -442,20 +655,30 @@ impl fmt::Display for DestinationSummary {
             ("smtp", _) | (_, true) => "",
             (_, false) => " (not signed)",
         };
-        writeln!(f, "  at            {}{how}", self.host)?;
+        writeln!(f, "  address       {}{how}", self.host)?;
         if !self.to.is_empty() {
             writeln!(f, "  mails go to   {}", self.to.join(", "))?;
         }
-        self.proxy.iter().try_for_each(|proxy| writeln!(f, "  through       {proxy}"))
+        self.proxy
+            .iter()
+            .try_for_each(|proxy| writeln!(f, "  proxy         {proxy}"))
     }
 }
 
 impl fmt::Display for GatewaySummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "gateway {} ({})", self.name, self.kind)?;
-        writeln!(f, "  at            {}, session {}", self.url, self.session)?;
-        let silent = self.silent_after.as_ref().map(|after| format!(", restarted when silent for {after}"));
-        writeln!(f, "  looked at     every {}{}", self.check, silent.unwrap_or_default())?;
+        writeln!(f, "  address       {}, session {}", self.url, self.session)?;
+        let silent = self
+            .inactivity_timeout
+            .as_ref()
+            .map(|after| format!(", restarted when silent for {after}"));
+        writeln!(
+            f,
+            "  probed        every {}{}",
+            self.probe_interval,
+            silent.unwrap_or_default()
+        )?;
         writeln!(f, "  webhook       {}", self.webhook)?;
         if !self.forms.is_empty() {
             writeln!(f, "  texts become  forms of {}", self.forms.join(", "))?;
@@ -471,12 +694,19 @@ impl fmt::Display for CalendarSummary {
         writeln!(f, "  capacity      {}", self.capacity)?;
         for day in &self.days {
             let (count, first, last) = (day.times.len(), day.times.first(), day.times.last());
-            let (first, last) = (first.map_or("", String::as_str), last.map_or("", String::as_str));
-            let span = if count == 1 { first.to_owned() } else { format!("{count} starts from {first} to {last}") };
-            writeln!(f, "  {}    {span}", day.date)?;
+            let (first, last) = (
+                first.map_or("", String::as_str),
+                last.map_or("", String::as_str),
+            );
+            let shown_starts = if count == 1 {
+                first.to_owned()
+            } else {
+                format!("{count} slots from {first} to {last}")
+            };
+            writeln!(f, "  {}    {shown_starts}", day.date)?;
         }
         if self.days.is_empty() {
-            writeln!(f, "  nothing can be booked in the next two months")?;
+            writeln!(f, "  no slots in the next two months")?;
         }
         Ok(())
     }
@@ -484,34 +714,50 @@ impl fmt::Display for CalendarSummary {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::accepted;
     use super::*;
+    use crate::config::tests::parse_valid;
 
     #[test]
-    fn what_encrypted_requests_do_not_tell_is_noted_where_something_depends_on_it() {
+    fn encrypted_flow_without_token_gets_warning() {
         let config = |screens: &str, more: &str| {
-            let head = "[calendars.chair]\ntimezone = \"UTC\"\nslot = \"1h\"\nopen = { mon = [\"09:00-17:00\"] }\n[flows.form]\n";
+            let head = "[calendars.chair]\ntimezone = \"UTC\"\nslot_length = \"1h\"\nhours = { mon = [\"09:00-17:00\"] }\n[flows.form]\n";
             let booking = "booking = { calendar = \"chair\", date = \"slot\", time = \"slot\" }";
-            accepted(&format!("{head}{booking}\nscreens = [{screens}]\n{more}")).summary(Timestamp::ZERO).notes
+            parse_valid(&format!("{head}{booking}\nscreens = [{screens}]\n{more}"))
+                .summary(Timestamp::ZERO)
+                .warnings
         };
-        let is_told = |notes: Vec<String>| {
-            let note = "flow form: a form whose message has no flow_token of its own has `slot` of PICK only if LAST sends it along";
-            notes.iter().any(|said| said.starts_with(note))
+        let is_warned = |warnings: Vec<String>| {
+            let expected = "flow form: a form whose message has no flow_token of its own has `slot` of PICK only if LAST resends it";
+            warnings.iter().any(|warning| warning.starts_with(expected))
         };
         let encrypted = "encryption = \"required\"\nprivate_keys = [\"file:key\"]";
-        let (pick, last) = ("{ name = \"PICK\", fields = { slot = {} } }", "{ name = \"LAST\", final = true }");
-        assert!(is_told(config(&format!("{pick}, {last}"), encrypted)));
-        assert!(!is_told(config(&format!("{pick}, {last}"), "")), "a plain sender without a token is refused at once");
+        let (pick, last) = (
+            "{ name = \"PICK\", fields = { slot = {} } }",
+            "{ name = \"LAST\", final = true }",
+        );
+        assert!(is_warned(config(&format!("{pick}, {last}"), encrypted)));
+        assert!(
+            !is_warned(config(&format!("{pick}, {last}"), "")),
+            "a plain sender without a token is refused at once"
+        );
         let has_it = last.replace("true", "true, fields = { slot = {} }");
-        assert!(!is_told(config(&format!("{pick}, {has_it}"), encrypted)));
+        assert!(!is_warned(config(&format!("{pick}, {has_it}"), encrypted)));
         let program = "upstream = { url = \"http://[::1]\", secret = \"text:x\" }";
-        assert!(!is_told(config(&format!("{pick}, {last}"), &format!("{encrypted}\n{program}"))));
+        assert!(!is_warned(config(
+            &format!("{pick}, {last}"),
+            &format!("{encrypted}\n{program}")
+        )));
 
         let sticky = |more: &str| {
-            let notes = config(&has_it, &format!("lead = {{ team = \"a\", sticky = true }}\n{more}"));
-            notes
-                .iter()
-                .any(|note| note.starts_with("flow form: lead.sticky: encrypted requests do not say who sends them"))
+            let warnings = config(
+                &has_it,
+                &format!("lead = {{ team = \"a\", sticky = true }}\n{more}"),
+            );
+            warnings.iter().any(|warning| {
+                warning.starts_with(
+                    "flow form: lead.sticky: encrypted requests do not contain the customer",
+                )
+            })
         };
         assert!(sticky(encrypted) && !sticky(""));
     }

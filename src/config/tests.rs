@@ -1,39 +1,49 @@
-//! Configs as a whole: that the shipped one is what it says, what is found where, and how errors look.
+//! Tests whole configs: the shipped config, the search for the config file, and the texts of
+//! errors.
 
 use std::fs;
 
 use insta::assert_snapshot;
 
 use super::*;
-use crate::domain::flow::{SignatureRule, Stage};
+use crate::domain::flow::{ScreenStage, SignaturePolicy};
 use crate::domain::time::Timestamp;
 
 const SHIPPED: &str = include_str!("../../config.toml");
 
-/// Friday 2027-01-15, 08:00 in UTC.
+/// Friday 2027-01-15, 08:00 UTC.
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-/// What is said of a bad config, as a person sees it.
-pub(super) fn refused(text: &str) -> String {
-    Config::parse(Path::new("config.toml"), text).unwrap_err().to_string()
+/// Returns the error of an invalid config, as the user sees it.
+pub(super) fn error_of(text: &str) -> String {
+    Config::parse(Path::new("config.toml"), text)
+        .unwrap_err()
+        .to_string()
 }
 
-/// What a good one comes to.
-pub(super) fn accepted(text: &str) -> Config {
+/// Parses a valid config.
+pub(super) fn parse_valid(text: &str) -> Config {
     Config::parse(Path::new("config.toml"), text).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// That each of these is refused, in `table`, with just this.
+/// Asserts that each text is refused in `table` with exactly its expected error.
 pub(super) fn assert_refused(table: &str, cases: &[(&str, &str)]) {
     for (typed, expected) in cases {
-        assert_eq!(refused(&format!("{table}\n{typed}\n")), format!("config.toml:{expected}"), "{typed}");
+        assert_eq!(
+            error_of(&format!("{table}\n{typed}\n")),
+            format!("config.toml:{expected}"),
+            "{typed}"
+        );
     }
 }
 
 #[test]
-fn the_shipped_config_has_the_defaults() {
-    let (shipped, empty) = (accepted(SHIPPED), accepted(""));
-    assert_eq!((shipped.listen, shipped.admin_listen), (empty.listen, empty.admin_listen));
+fn shipped_config_equals_defaults() {
+    let (shipped, empty) = (parse_valid(SHIPPED), parse_valid(""));
+    assert_eq!(
+        (shipped.listen, shipped.admin_listen),
+        (empty.listen, empty.admin_listen)
+    );
     assert_eq!(shipped.data, empty.data);
     assert_eq!(format!("{:?}", shipped.meta), format!("{:?}", empty.meta));
     assert_eq!(shipped.limits, empty.limits);
@@ -44,7 +54,7 @@ fn the_shipped_config_has_the_defaults() {
 }
 
 #[test]
-fn the_shipped_config_names_every_setting_and_what_is_left_out_stands_there_as_a_comment() {
+fn shipped_config_names_every_setting() {
     for key in [
         "listen",
         "admin_listen",
@@ -54,27 +64,27 @@ fn the_shipped_config_names_every_setting_and_what_is_left_out_stands_there_as_a
         "access_token",
         "api_version",
         "graph_url",
-        "body",
-        "flow_body",
-        "bodies",
+        "max_webhook_body",
+        "max_flow_body",
+        "max_body_memory",
         "header_timeout",
-        "request",
-        "idle",
+        "request_timeout",
+        "idle_timeout",
         "drain_timeout",
-        "connections",
-        "intake",
-        "batch",
-        "free_space",
-        "idempotency_keys",
+        "max_connections",
+        "intake_queue",
+        "max_batch",
+        "min_free_space",
+        "max_idempotency_keys",
         "threads",
         "queue",
-        "first",
-        "ceiling",
-        "attempts",
-        "idempotency",
-        "message_ids",
+        "initial_delay",
+        "max_delay",
+        "max_attempts",
+        "idempotency_ttl",
+        "message_id_ttl",
         "submissions",
-        "cache",
+        "page_cache",
         "verify",
         "path",
         "encryption",
@@ -92,53 +102,80 @@ fn the_shipped_config_names_every_setting_and_what_is_left_out_stands_there_as_a
         "fallback",
         "breaker",
         "timezone",
-        "closed",
-        "opened",
-        "slot",
+        "closed_dates",
+        "special_hours",
+        "slot_length",
         "buffer",
         "capacity",
-        "ahead",
-        "notice",
+        "max_advance",
+        "min_notice",
     ] {
         assert!(SHIPPED.contains(&format!("{key} =")), "{key}");
     }
-    let uncommented = SHIPPED.replace("# webhook =", "webhook =").replace("# opened =", "opened =");
-    let config = accepted(&uncommented);
-    assert!(config.flows.values().all(|flow| flow.webhook.conditions() == 3));
+    let uncommented = SHIPPED
+        .replace("# webhook =", "webhook =")
+        .replace("# opened =", "opened =");
+    let config = parse_valid(&uncommented);
+    assert!(
+        config
+            .flows
+            .values()
+            .all(|flow| flow.matcher.condition_count() == 3)
+    );
 }
 
 #[test]
-fn the_shipped_flow_books_and_takes_the_answer_of_its_screen() {
-    let config = accepted(SHIPPED);
+fn shipped_flow_accepts_shipped_form() {
+    let config = parse_valid(SHIPPED);
     let flow = config.flows.values().next().unwrap();
-    assert_eq!((flow.path.as_str(), flow.signature), ("/whatsapp-flow-webhook", SignatureRule::Required));
-    assert_eq!(flow.stage(Some("APPOINTMENT_SCREEN"), &serde_json::Map::new()), Ok(Stage::Final));
+    assert_eq!(
+        (flow.path.as_str(), flow.signature),
+        ("/whatsapp-flow-webhook", SignaturePolicy::Required)
+    );
+    assert_eq!(
+        flow.screen_stage(Some("APPOINTMENT_SCREEN"), &serde_json::Map::new()),
+        Ok(ScreenStage::Final)
+    );
     let vector: serde_json::Value =
         serde_json::from_str(include_str!("../../tests/vectors/plain_appointment.json")).unwrap();
     let data = vector["data"].as_object().unwrap();
-    assert!(flow.problems(vector["screen"].as_str(), data).is_empty());
-    assert!(flow.booking.as_ref().unwrap().wish(data).unwrap().is_some());
+    assert!(flow.validate(vector["screen"].as_str(), data).is_empty());
+    assert!(
+        flow.booking
+            .as_ref()
+            .unwrap()
+            .requested_slot(data)
+            .unwrap()
+            .is_some()
+    );
 }
 
 #[test]
-fn an_empty_config_is_one_and_relative_paths_are_relative_to_it() {
-    let config = Config::parse(Path::new("/etc/flowgate/config.toml"), "[meta]\napp_secrets = [\"file:s\"]").unwrap();
+fn relative_paths_are_relative_to_config() {
+    let config = Config::parse(
+        Path::new("/etc/flowgate/config.toml"),
+        "[meta]\napp_secrets = [\"file:s\"]",
+    )
+    .unwrap();
     assert_eq!(config.data, Path::new("/etc/flowgate/flowgate.redb"));
-    assert!(matches!(&config.meta.app_secrets[0], SecretRef::File(path) if path == Path::new("/etc/flowgate/s")));
-    let config = Config::parse(Path::new("/etc/config.toml"), "data = \"/var/lib/a.redb\"").unwrap();
+    assert!(
+        matches!(&config.meta.app_secrets[0], SecretRef::File(path) if path == Path::new("/etc/flowgate/s"))
+    );
+    let config =
+        Config::parse(Path::new("/etc/config.toml"), "data = \"/var/lib/a.redb\"").unwrap();
     assert_eq!(config.data, Path::new("/var/lib/a.redb"));
-    assert_eq!(accepted("").data, Path::new("flowgate.redb"));
+    assert_eq!(parse_valid("").data, Path::new("flowgate.redb"));
 }
 
 #[test]
-fn all_that_is_wrong_is_said_at_once_in_the_order_of_the_file() {
+fn all_problems_are_reported_in_file_order() {
     assert_snapshot!(
-        refused(
+        error_of(
             r#"
 listen = "localhost"
 [limits]
-boddy = "4MiB"
-batch = 0
+max_webhok_body = "4MiB"
+max_batch = 0
 [flows.form]
 paht = "/form"
 encryption = "required"
@@ -146,169 +183,241 @@ deliver = ["cmr"]
 booking = { calendar = "chiar", date = "day", time = "time" }
 [calendars.chair]
 timezone = "Berlin"
-slot = "30m"
-open = { mon = ["09:00-12:00", "11:00-13:00"] }
+slot_length = "30m"
+hours = { mon = ["09:00-12:00", "11:00-13:00"] }
 [destinations.crm]
 url = "http://192.168.0.1"
 "#
         ),
         @r#"
-    config.toml:2:10: listen: "localhost" is no address and port: write one like "127.0.0.1:8080"
-    config.toml:4:1: unknown key `boddy` in limits: did you mean `body`?
-    config.toml:5:9: limits.batch: must be from 1 to 65536, and is 0
+    config.toml:2:10: listen: "localhost" is not an address with a port: write one like "127.0.0.1:8080"
+    config.toml:4:1: unknown key `max_webhok_body` in limits: did you mean `max_webhook_body`?
+    config.toml:5:13: limits.max_batch: must be from 1 to 65536, and is 0
     config.toml:6:8: flows.form: `private_keys` is missing: an encrypted flow needs one, like ["file:flow_key.pem"]
     config.toml:7:1: unknown key `paht` in flows.form: did you mean `path`?
     config.toml:9:12: flows.form.deliver: there is no destination "cmr": did you mean `crm`?
     config.toml:10:24: flows.form.booking.calendar: there is no calendar "chiar": did you mean `chair`?
     config.toml:12:12: calendars.chair.timezone: there is no time zone "Berlin": did you mean "Europe/Berlin"?
-    config.toml:16:7: destinations.crm.url: is on this machine or in a network of one's own: if that is meant, write `allow_private = true`
+    config.toml:16:7: destinations.crm.url: is a local or private address: if that is intended, set `allow_private = true`
     "#
     );
 }
 
 #[test]
-fn a_file_with_very_many_problems_says_how_many_more_there_are() {
-    let many = (0..30).map(|number| format!("unknown{number} = 1")).collect::<Vec<_>>().join("\n");
-    assert_eq!(refused(&many).lines().count(), 21);
-    assert!(refused(&many).ends_with("\nand 10 more"));
+fn problem_list_is_limited() {
+    let many = (0..30)
+        .map(|number| format!("unknown{number} = 1"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert_eq!(error_of(&many).lines().count(), 21);
+    assert!(error_of(&many).ends_with("\nand 10 more"));
 }
 
 #[test]
-fn what_is_no_toml_is_said_with_its_place_and_nothing_else() {
-    assert_snapshot!(refused("listen = 127.0.0.1:8080"), @"config.toml:1:15: this is no TOML (texts need quotes): invalid float, expected nothing");
-    assert_snapshot!(refused("[limits\nboddy = 1"), @"config.toml:1:8: this is no TOML (texts need quotes): unclosed table, expected `]`");
-    assert_snapshot!(refused("[limits]\nbatch = 1\n batch = 2"), @"config.toml:3:2: `batch` stands here twice");
-    assert_snapshot!(refused("[flows.a]\n[flows.a]"), @"config.toml:2:8: `a` stands here twice");
+fn toml_syntax_error_is_located() {
+    assert_snapshot!(error_of("listen = 127.0.0.1:8080"), @"config.toml:1:15: invalid TOML (texts need quotes): invalid float, expected nothing");
+    assert_snapshot!(error_of("[limits\nboddy = 1"), @"config.toml:1:8: invalid TOML (texts need quotes): unclosed table, expected `]`");
+    assert_snapshot!(error_of("[limits]\nmax_batch = 1\n max_batch = 2"), @"config.toml:3:2: `max_batch` is a duplicate key");
+    assert_snapshot!(error_of("[flows.a]\n[flows.a]"), @"config.toml:2:8: `a` is a duplicate key");
 }
 
 #[test]
-fn columns_count_characters() {
-    assert_snapshot!(refused("[flows.\"größe\"]\nlead = { team = \"größe\", stiky = true }\npath = \"/g\""), @"config.toml:2:26: unknown key `stiky` in flows.größe.lead: did you mean `sticky`?");
+fn columns_are_counted_in_characters() {
+    assert_snapshot!(error_of("[flows.\"größe\"]\nlead = { team = \"größe\", stiky = true }\npath = \"/g\""), @"config.toml:2:26: unknown key `stiky` in flows.größe.lead: did you mean `sticky`?");
 }
 
 #[test]
-fn a_secret_is_not_repeated_where_it_is_refused() {
-    for typed in ["app_secrets = [\"0123456789abcdef\"]", "app_secrets = [\"env:0123456789abcdef\"]"] {
-        let text = refused(&format!("[meta]\n{typed}\nverify_token = \"0123456789abcdef\"\n"));
-        assert!(text.contains(":2:") && text.contains(":3:") && !text.contains("0123456789abcdef"), "{text}");
+fn refused_secret_is_not_shown() {
+    for typed in [
+        "app_secrets = [\"0123456789abcdef\"]",
+        "app_secrets = [\"env:0123456789abcdef\"]",
+    ] {
+        let text = error_of(&format!(
+            "[meta]\n{typed}\nverify_token = \"0123456789abcdef\"\n"
+        ));
+        assert!(
+            text.contains(":2:") && text.contains(":3:") && !text.contains("0123456789abcdef"),
+            "{text}"
+        );
     }
-    assert_snapshot!(refused("[meta]\nverify_token = \"hush\""), @r#"config.toml:2:16: meta.verify_token: this says nowhere where the secret is (and is not shown, in case it is the secret): write "env:NAME", "file:PATH" or, for tests, "text:VALUE""#);
+    assert_snapshot!(error_of("[meta]\nverify_token = \"hush\""), @r#"config.toml:2:16: meta.verify_token: must start with env:, file: or text: (value hidden): write "env:NAME", "file:PATH" or, for tests, "text:VALUE""#);
 }
 
 #[test]
-fn a_named_file_must_be_there_and_be_text() {
+fn named_config_must_exist_and_be_text() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.toml");
-    let error = || Config::find(Some(&file)).unwrap_err();
+    let error = || Config::load_or_search(Some(&file)).unwrap_err();
     assert!(matches!(error(), ConfigError::Read { .. }), "missing");
     fs::write(&file, b"# a\nlisten = \"\xff\"").unwrap();
     assert!(matches!(error(), ConfigError::NotText { line: 2, .. }));
     fs::write(&file, "#".repeat(2 << 20)).unwrap();
     assert!(matches!(error(), ConfigError::TooLarge { .. }));
-    let error = Config::find(Some(folder.path())).unwrap_err();
+    let error = Config::load_or_search(Some(folder.path())).unwrap_err();
     assert!(matches!(error, ConfigError::Folder(_)), "{error}");
 }
 
 #[test]
-fn without_a_name_the_first_that_is_there_is_taken_and_a_broken_one_is_not_passed_over() {
+fn first_existing_config_is_loaded() {
     let folder = tempfile::tempdir().unwrap();
     let files = ["first.toml", "second.toml"].map(|name| folder.path().join(name));
-    let missing = Config::first_of(&files).unwrap_err().to_string();
-    assert!(missing.contains("first.toml and ") && missing.contains("--config"), "{missing}");
+    let missing = Config::load_first(&files).unwrap_err().to_string();
+    assert!(
+        missing.contains("first.toml and ") && missing.contains("--config"),
+        "{missing}"
+    );
     fs::write(&files[1], "").unwrap();
-    assert_eq!(Config::first_of(&files).unwrap().file, files[1]);
+    assert_eq!(Config::load_first(&files).unwrap().file, files[1]);
     fs::write(&files[0], "x = 1").unwrap();
-    assert!(matches!(Config::first_of(&files), Err(ConfigError::Invalid { .. })));
+    assert!(matches!(
+        Config::load_first(&files),
+        Err(ConfigError::Invalid { .. })
+    ));
 }
 
 #[test]
-fn secrets_that_are_there_come_newest_first_and_the_others_are_noted() {
-    let config = accepted(
+fn available_secrets_are_ordered_and_missing_ones_warned() {
+    let config = parse_valid(
         "[meta]\napp_secrets = [\"text:new\", \"env:FLOWGATE_TEST_NOT_SET\", \"text:old\"]\nverify_token = \"env:FLOWGATE_TEST_NOT_SET\"",
     );
-    let secrets: Vec<String> = config.app_secrets().unwrap().iter().map(|secret| secret.expose().clone()).collect();
+    let secrets: Vec<String> = config
+        .resolve_app_secrets()
+        .unwrap()
+        .iter()
+        .map(|secret| secret.expose().clone())
+        .collect();
     assert_eq!(secrets, ["new", "old"]);
-    assert!(config.verify_token().unwrap().is_none());
-    let not_set = |key: &str| format!("meta.{key}: the environment variable FLOWGATE_TEST_NOT_SET is not set");
-    let notes = config.notes();
-    assert!(notes.contains(&not_set("app_secrets")) && notes.contains(&not_set("verify_token")), "{notes:?}");
-    assert!(!format!("{config:?} {notes:?}").contains("old"));
+    assert!(config.resolve_verify_token().unwrap().is_none());
+    let not_set = |key: &str| {
+        format!("meta.{key}: the environment variable FLOWGATE_TEST_NOT_SET is not set")
+    };
+    let warnings = config.warnings();
+    assert!(
+        warnings.contains(&not_set("app_secrets")) && warnings.contains(&not_set("verify_token")),
+        "{warnings:?}"
+    );
+    assert!(!format!("{config:?} {warnings:?}").contains("old"));
 
-    let missing = accepted("[meta]\napp_secrets = [\"file:not/there\"]");
-    assert!(matches!(missing.app_secrets(), Err(ConfigError::Secret(SecretError::Read { .. }))));
+    let missing = parse_valid("[meta]\napp_secrets = [\"file:not/there\"]");
+    assert!(matches!(
+        missing.resolve_app_secrets(),
+        Err(ConfigError::Secret(SecretError::Read { .. }))
+    ));
 }
 
 #[test]
-fn an_access_token_that_is_not_set_is_none_of_a_servers_business() {
-    let said = |typed: &str| accepted(&format!("[meta]\naccess_token = {typed:?}")).notes().join("\n");
-    assert!(!said("env:FLOWGATE_TEST_NOT_SET").contains("access_token"));
-    assert!(said("text:hush").contains("meta.access_token: a secret stands in the config itself"));
+fn unset_access_token_gets_no_warning() {
+    let warnings = |typed: &str| {
+        parse_valid(&format!("[meta]\naccess_token = {typed:?}"))
+            .warnings()
+            .join("\n")
+    };
+    assert!(!warnings("env:FLOWGATE_TEST_NOT_SET").contains("access_token"));
+    assert!(
+        warnings("text:hush").contains("meta.access_token: the secret is in the config itself")
+    );
 }
 
 #[test]
-fn fields_that_are_called_as_those_of_error_notifications_are_noted() {
+fn reserved_field_names_get_warning() {
     let fields = "fields = { error = {}, error_message = {}, errors = {} }";
     let flow = format!("[flows.home]\nscreens = [{{ name = \"A\", final = true, {fields} }}]\n");
-    let notes = |more: &str| {
-        let notes = accepted(&format!("{flow}{more}")).notes();
-        notes.into_iter().filter(|note| note.contains("error notifications")).collect::<Vec<_>>()
+    let warnings_for = |more: &str| {
+        let warnings = parse_valid(&format!("{flow}{more}")).warnings();
+        warnings
+            .into_iter()
+            .filter(|note| note.contains("error notifications"))
+            .collect::<Vec<_>>()
     };
-    assert!(notes("").is_empty(), "plain senders have none");
-    let found = notes("encryption = \"required\"\nprivate_keys = [\"file:key.pem\"]");
+    assert!(warnings_for("").is_empty(), "plain senders have none");
+    let found = warnings_for("encryption = \"required\"\nprivate_keys = [\"file:key.pem\"]");
     assert_eq!(found.len(), 2, "{found:?}");
-    assert!(found[0].starts_with("flow home: screen A has a field \"error\", as"), "{found:?}");
+    assert!(
+        found[0].starts_with("flow home: screen A has a field \"error\", a name"),
+        "{found:?}"
+    );
     assert!(found[1].contains("\"error_message\""), "{found:?}");
 }
 
 #[test]
-fn lengths_and_headers_that_are_hardly_meant_are_noted() {
-    for (typed, noted) in [
-        ("[limits]\nrequest = \"1m\"", "limits.request is 1m, but WhatsApp waits for 10s"),
-        ("[limits]\nheader_timeout = \"10ms\"", "limits.header_timeout is 10ms: slow senders get 408"),
-        ("[limits]\nidle = \"10ms\"", "limits.idle is 10ms: a proxy"),
-        ("[retention]\nidempotency = \"1s\"", "retention.idempotency is 1s: a form that is sent again"),
-        ("[destinations.crm]\nurl = \"https://crm.example/\"", "nobody is told when a delivery becomes a dead letter"),
+fn unusual_settings_get_warning() {
+    for (typed, expected) in [
+        (
+            "[limits]\nrequest_timeout = \"1m\"",
+            "limits.request_timeout is 1m, but WhatsApp waits for 10s",
+        ),
+        (
+            "[limits]\nheader_timeout = \"10ms\"",
+            "limits.header_timeout is 10ms: slow senders get 408",
+        ),
+        (
+            "[limits]\nidle_timeout = \"10ms\"",
+            "limits.idle_timeout is 10ms: a proxy",
+        ),
+        (
+            "[retention]\nidempotency_ttl = \"1s\"",
+            "retention.idempotency_ttl is 1s: a form that is sent again",
+        ),
+        (
+            "[destinations.crm]\nurl = \"https://crm.example/\"",
+            "no alert is sent when a delivery becomes a dead letter",
+        ),
         (
             "[destinations.crm]\nurl = \"https://crm.example/\"\nheaders = { Accept-Encoding = \"text:gzip\" }",
-            "destination crm: headers.accept-encoding: a compressed answer can't be read",
+            "destination crm: headers.accept-encoding: a compressed response can't be read",
         ),
     ] {
-        let has = |config: &str| accepted(config).notes().iter().any(|note| note.starts_with(noted));
-        assert!(has(typed) && !has(SHIPPED), "{typed}: {:?}", accepted(typed).notes());
+        let has = |config: &str| {
+            parse_valid(config)
+                .warnings()
+                .iter()
+                .any(|note| note.starts_with(expected))
+        };
+        assert!(
+            has(typed) && !has(SHIPPED),
+            "{typed}: {:?}",
+            parse_valid(typed).warnings()
+        );
     }
 }
 
 #[test]
-fn the_summary_says_what_a_config_comes_to() {
-    let text = format!("{}\n[flows.open]\nsignature = \"none\"\n", SHIPPED.replace("env:META", "text:META"));
-    let config = Config { admin_listen: "0.0.0.0:8081".parse().unwrap(), ..accepted(&text) };
+fn summary_snapshot() {
+    let text = format!(
+        "{}\n[flows.open]\nsignature = \"none\"\n",
+        SHIPPED.replace("env:META", "text:META")
+    );
+    let config = Config {
+        admin_listen: "0.0.0.0:8081".parse().unwrap(),
+        ..parse_valid(&text)
+    };
     assert_snapshot!(config.summary(NOW), @r#"
-    config.toml is in order
+    config.toml is valid
       listen        127.0.0.1:8080
       admin_listen  0.0.0.0:8081
       data          flowgate.redb
     flow appointment
       path          /whatsapp-flow-webhook
       screens       APPOINTMENT_SCREEN
-      books in      consultations
-      leads go to   sales
+      calendar      consultations
+      team          sales
     flow open
       path          /flows/open (not signed)
-      screens       any, each final
-      books in      nothing
-      leads go to   nobody
+      screens       any (each can be the final one)
+      calendar      none
+      team          none
     calendar consultations
       timezone      Europe/Berlin
       capacity      1
-      2027-01-15    11 starts from 09:30 to 14:30
-      2027-01-18    14 starts from 09:00 to 16:30
-      2027-01-19    16 starts from 09:00 to 16:30
-    note: meta.app_secrets: a secret stands in the config itself: that is for tests
-    note: meta.verify_token: a secret stands in the config itself: that is for tests
-    note: meta.access_token: a secret stands in the config itself: that is for tests
-    note: flow open takes forms without a signature: anybody who reaches it can send them
-    note: admin_listen 0.0.0.0:8081 is open to other machines, and asks nobody who they are
-    note: of 2 flows none has a `webhook` rule: forms that come through /webhook become dead letters: give `webhook = "default"` to the flow that is to take them
+      2027-01-15    11 slots from 09:30 to 14:30
+      2027-01-18    14 slots from 09:00 to 16:30
+      2027-01-19    16 slots from 09:00 to 16:30
+    warning: meta.app_secrets: the secret is in the config itself: use this only for tests
+    warning: meta.verify_token: the secret is in the config itself: use this only for tests
+    warning: meta.access_token: the secret is in the config itself: use this only for tests
+    warning: flow open accepts forms without a signature: anybody who can reach it can send forms
+    warning: admin_listen 0.0.0.0:8081 is open to other machines, and requires no authentication
+    warning: none of the 2 flows has a `webhook` matcher: forms that come through /webhook become dead letters: set `webhook = "default"` in the flow that must receive them
     "#);
     let json = serde_json::to_value(config.summary(NOW)).unwrap();
     assert_eq!(json["calendars"][0]["days"][0]["times"][0], "09:30");

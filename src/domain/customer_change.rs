@@ -1,68 +1,90 @@
-//! A customer whose number or business-scoped id has changed, and who that is from then on.
+//! Changes of a customer's phone number or business-scoped ID, and the lookup of the current
+//! customer.
 //!
-//! Meta tells each change once, in a system message (*System messages*). What is stored of the customer before it has the old
-//! names; the store keeps each change under the names that it replaces and follows them when it reads. A number may be given to
-//! somebody else later, so a change counts only for what was sent before it.
+//! Meta reports each change once, in a system message (*System messages*). Data that was stored
+//! before the change contains the old names. The store records each change under the names that it
+//! replaces, and follows the changes when it reads. Another person may get the old number later, so
+//! a change applies only to data that was sent before the change.
 
 use super::ids::Customer;
 use super::submission::IdempotencyKey;
 use super::time::Timestamp;
 
-/// A change of a customer's names.
+/// Change of the names of a customer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CustomerChange {
-    /// Key of the message that told it.
+    /// Idempotency key of the message that reported the change.
     pub message_key: Option<IdempotencyKey>,
-    /// When it happened, by Meta's clock; `None`: not told.
-    pub at: Option<Timestamp>,
+    /// Time of the change by Meta's clock. `None`: the message contains no time.
+    pub changed_at: Option<Timestamp>,
     old: Customer,
     new: Customer,
 }
 
 impl CustomerChange {
-    /// The change from `old` to `new`, each as far as it was told; `None` if nothing would change.
+    /// Creates the change from `old` to `new`, each with the names that Meta reported. Returns
+    /// `None` if nothing changes.
     ///
-    /// An id that is not told anew stays. A number that `new` lacks is gone: the customer has another one, which Meta may not
-    /// share, and the old one may be another person's soon. A change that leaves the number alone has it in `new`.
+    /// An ID without a new value stays. A number without a new value is dropped. The customer then
+    /// has another number that Meta may not share, and another person may soon have the old number.
+    /// A change that does not affect the number must contain the number in `new`.
     #[must_use]
     pub fn new(old: Customer, new: Customer) -> Option<Self> {
-        let new = Customer { id: new.id.or_else(|| old.id.clone()), phone: new.phone };
-        let change = Self { message_key: None, at: None, old, new };
-        let is_change = change.replaced().next().is_some() && !change.new.is_unknown();
+        let new = Customer {
+            id: new.id.or_else(|| old.id.clone()),
+            phone: new.phone,
+        };
+        let change = Self {
+            message_key: None,
+            changed_at: None,
+            old,
+            new,
+        };
+        let is_change = change.replaced_names().next().is_some() && !change.new.is_unknown();
         is_change.then_some(change)
     }
 
-    /// The names that are no longer the customer's.
-    pub fn replaced(&self) -> impl Iterator<Item = &str> {
-        let kept = |name: &&str| [&self.new.id, &self.new.phone].into_iter().flatten().any(|new| **new == **name);
-        let names = [&self.old.id, &self.old.phone].into_iter().flatten().map(AsRef::as_ref);
-        names.filter(move |name| !kept(name))
+    /// Returns the names that no longer belong to the customer.
+    pub fn replaced_names(&self) -> impl Iterator<Item = &str> {
+        let is_current = |name: &&str| {
+            [&self.new.id, &self.new.phone]
+                .into_iter()
+                .flatten()
+                .any(|new| **new == **name)
+        };
+        let names = [&self.old.id, &self.old.phone]
+            .into_iter()
+            .flatten()
+            .map(AsRef::as_ref);
+        names.filter(move |name| !is_current(name))
     }
 
-    /// The customer's names from now on.
+    /// Returns the names of the customer after the change.
     #[must_use]
     pub const fn current(&self) -> &Customer {
         &self.new
     }
 }
 
-/// What a customer whom something calls `known` is called now. `find` looks up the first change that replaced a name at or
-/// after a time, and returns it with its time.
+/// Returns the current names of the customer who has the names `customer` in data sent at
+/// `sent_at`. `find_change` returns the first change that replaced a name at or after a time, with
+/// the time of the change.
 ///
 /// # Errors
-/// Those of `find`.
-pub fn follow<E>(
-    known: Customer,
+/// The errors of `find_change`.
+pub fn resolve_current<E>(
+    customer: Customer,
     sent_at: Timestamp,
-    find: impl Fn(&str, Timestamp) -> Result<Option<(Timestamp, Customer)>, E>,
+    find_change: impl Fn(&str, Timestamp) -> Result<Option<(Timestamp, Customer)>, E>,
 ) -> Result<Customer, E> {
-    /// Nobody changes more often within the time that submissions are kept.
+    /// Maximum number of changes that are followed. No customer changes more often within the
+    /// retention of submissions.
     const CHANGES_MAX: usize = 64;
-    let (mut current, mut from) = (known, sent_at);
+    let (mut current, mut from) = (customer, sent_at);
     for _ in 0..CHANGES_MAX {
         let mut next: Option<(Timestamp, Customer)> = None;
         for name in [&current.id, &current.phone].into_iter().flatten() {
-            let found = find(name, from)?;
+            let found = find_change(name, from)?;
             next = match (next, found) {
                 (Some(one), Some(other)) if other.0 < one.0 => Some(other),
                 (None, found) => found,
@@ -70,9 +92,12 @@ pub fn follow<E>(
             };
         }
         let Some((at, to)) = next else { break };
-        // What happened in the same second is followed once.
+        // Changes at the same time are followed only once.
         from = at.plus(super::time::Millis::new(1));
-        current = Customer { id: to.id.or(current.id), phone: to.phone };
+        current = Customer {
+            id: to.id.or(current.id),
+            phone: to.phone,
+        };
     }
     Ok(current)
 }
@@ -86,51 +111,90 @@ mod tests {
 
     fn customer(id: &str, phone: &str) -> Customer {
         let text = |text: &str| Some(text).filter(|text| !text.is_empty()).map(Box::from);
-        Customer { id: text(id), phone: text(phone) }
+        Customer {
+            id: text(id),
+            phone: text(phone),
+        }
     }
 
     #[test]
-    fn an_id_that_is_not_told_anew_stays_and_a_number_does_not() {
+    fn omitted_id_is_retained_and_omitted_number_is_dropped() {
         let change = |old, new| {
             CustomerChange::new(old, new).map(|change| {
-                let replaced: Vec<String> = change.replaced().map(str::to_owned).collect();
+                let replaced: Vec<String> = change.replaced_names().map(str::to_owned).collect();
                 (replaced.join(" "), change.current().clone())
             })
         };
-        let told = |replaced: &str, id, phone| Some((replaced.to_owned(), customer(id, phone)));
-        assert_eq!(change(customer("DE.1", "1"), customer("DE.2", "2")), told("DE.1 1", "DE.2", "2"));
-        assert_eq!(change(customer("", "1"), customer("", "2")), told("1", "", "2"));
-        assert_eq!(change(customer("DE.1", "1"), customer("", "2")), told("1", "DE.1", "2"));
-        assert_eq!(change(customer("DE.1", "1"), customer("DE.2", "")), told("DE.1 1", "DE.2", ""));
-        assert_eq!(change(customer("", ""), customer("DE.2", "2")), None, "nobody knows whose they are");
+        let expected = |replaced: &str, id, phone| Some((replaced.to_owned(), customer(id, phone)));
+        assert_eq!(
+            change(customer("DE.1", "1"), customer("DE.2", "2")),
+            expected("DE.1 1", "DE.2", "2")
+        );
+        assert_eq!(
+            change(customer("", "1"), customer("", "2")),
+            expected("1", "", "2")
+        );
+        assert_eq!(
+            change(customer("DE.1", "1"), customer("", "2")),
+            expected("1", "DE.1", "2")
+        );
+        assert_eq!(
+            change(customer("DE.1", "1"), customer("DE.2", "")),
+            expected("DE.1 1", "DE.2", "")
+        );
+        assert_eq!(
+            change(customer("", ""), customer("DE.2", "2")),
+            None,
+            "nobody knows whose they are"
+        );
         assert_eq!(change(customer("", "1"), customer("", "")), None);
         assert_eq!(change(customer("DE.1", "1"), customer("DE.1", "1")), None);
     }
 
     #[test]
-    fn changes_are_followed_in_order_and_only_by_what_was_sent_before_them() {
+    fn later_submission_ignores_earlier_change() {
         let at = Timestamp::from_millis;
         let mut changes: BTreeMap<(&str, Timestamp), Customer> = BTreeMap::new();
         for (name, when, to) in [
             ("1", 10, customer("", "2")),
             ("2", 20, customer("DE.3", "3")),
             ("3", 30, customer("", "1")),
-            // Somebody else has number 1 meanwhile, and gives it up again.
+            // Another person has number 1 in the meantime, and later gives it up again.
             ("1", 25, customer("", "9")),
         ] {
             changes.insert((name, at(when)), to);
         }
-        let now = |known: Customer, sent: u64| {
+        let current_customer = |known: Customer, sent: u64| {
             let find = |name: &str, from: Timestamp| {
-                let first = changes.iter().find(|((known, when), _)| *known == name && *when >= from);
+                let first = changes
+                    .iter()
+                    .find(|((known, when), _)| *known == name && *when >= from);
                 Ok::<_, Infallible>(first.map(|((_, when), to)| (*when, to.clone())))
             };
-            follow(known, at(sent), find).unwrap()
+            resolve_current(known, at(sent), find).unwrap()
         };
-        assert_eq!(now(customer("", "1"), 10), customer("DE.3", "1"), "three changes, and the number is theirs again");
-        assert_eq!(now(customer("DE.1", "2"), 11), customer("DE.3", "1"));
-        assert_eq!(now(customer("", "1"), 11), customer("", "9"), "the other one");
-        assert_eq!(now(customer("", "1"), 40), customer("", "1"), "sent since");
-        assert_eq!(now(customer("DE.7", "7"), 0), customer("DE.7", "7"));
+        assert_eq!(
+            current_customer(customer("", "1"), 10),
+            customer("DE.3", "1"),
+            "three changes, and the number is theirs again"
+        );
+        assert_eq!(
+            current_customer(customer("DE.1", "2"), 11),
+            customer("DE.3", "1")
+        );
+        assert_eq!(
+            current_customer(customer("", "1"), 11),
+            customer("", "9"),
+            "the other one"
+        );
+        assert_eq!(
+            current_customer(customer("", "1"), 40),
+            customer("", "1"),
+            "sent since"
+        );
+        assert_eq!(
+            current_customer(customer("DE.7", "7"), 0),
+            customer("DE.7", "7")
+        );
     }
 }

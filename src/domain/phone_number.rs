@@ -1,33 +1,38 @@
-//! A phone number as somebody types it: with its country code, `+491511234567`.
+//! Parses phone numbers that people type with the country code, such as `+491511234567`.
 //!
-//! It is somebody's: neither errors nor `Debug` repeat it.
+//! A phone number is personal data, so neither errors nor `Debug` show it.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A phone number of 7 to 15 digits (ITU-T E.164), with its `+` if one was typed.
+/// Phone number of 7 to 15 digits (ITU-T E.164), with `+` if the user typed one.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct PhoneNumber(Box<str>);
 
-/// A text that is no phone number.
+/// Error for a text that is not a phone number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is no phone number: write it with its country code, as \"+491511234567\"")]
+#[error("is not a phone number: write it with its country code, as \"+491511234567\"")]
 pub struct InvalidPhoneNumber;
 
 impl PhoneNumber {
-    /// Reads `+491511234567`.
+    /// Parses a phone number such as `+491511234567`.
     ///
     /// # Errors
-    /// [`InvalidPhoneNumber`].
+    /// [`InvalidPhoneNumber`] if the text is not 7 to 15 digits with an optional `+`.
     pub fn parse(text: &str) -> Result<Self, InvalidPhoneNumber> {
         let digits = text.strip_prefix('+').unwrap_or(text);
-        let fits = (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
-        if fits { Ok(Self(text.into())) } else { Err(InvalidPhoneNumber) }
+        let is_valid =
+            (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+        if is_valid {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidPhoneNumber)
+        }
     }
 
-    /// As it was typed.
+    /// Returns the phone number as typed.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -59,14 +64,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_has_its_country_code_and_digits_and_is_not_shown_by_accident() {
-        for text in ["+491511234567", "491511234567", "+1234567", "123456789012345"] {
+    fn phone_number_is_validated_and_hidden_in_debug() {
+        for text in [
+            "+491511234567",
+            "491511234567",
+            "+1234567",
+            "123456789012345",
+        ] {
             let number = PhoneNumber::parse(text).unwrap();
             assert_eq!(number.as_str(), text);
             assert!(!format!("{number:?}").contains("1234567"));
         }
-        for bad in ["", "+", "+49 151 1234567", "0151/1234567", "+12345", "+1234567890123456", "++491511234567", "Ann"]
-        {
+        for bad in [
+            "",
+            "+",
+            "+49 151 1234567",
+            "0151/1234567",
+            "+12345",
+            "+1234567890123456",
+            "++491511234567",
+            "Ann",
+        ] {
             assert_eq!(PhoneNumber::parse(bad), Err(InvalidPhoneNumber), "{bad}");
         }
     }

@@ -1,26 +1,27 @@
-//! Unofficial gateways, looked after: each has a task of its own that asks for its session's state, brings it back, and keeps
-//! what became of it.
+//! Monitors the sessions of unofficial gateways. Each gateway has a task that probes its session,
+//! performs recovery actions, and stores the session's state and history.
 //!
 //! ```text
-//! schedule ─▶ keeper (one task each) ──asks, calls──▶ gateway
-//! webhook ─▶ board ─▶ ▲ │
-//! admin ──▶ board ────┘ └── standing, history, alerts ─▶ store
+//! schedule ──────────────────▶ monitor ──probes, actions────────▶ gateway
+//! webhook, admin ─▶ registry ─▶ (task) ──state, history, alerts─▶ store
 //! ```
 //!
-//! | file | what it decides |
+//! | file | content |
 //! |---|---|
-//! | `keeper` | when a gateway is asked, and that what follows is done and kept |
-//! | `api` | how each kind is asked and called, and what its answers say |
-//! | `access` | nothing: a gateway's rule with its secrets at hand |
-//! | `board` | nothing: where a keeper is told something, and shown |
+//! | `monitor` | schedule of the probes; performs and stores the effects of each result |
+//! | `api` | requests and responses of each kind of gateway |
+//! | `credentials` | settings of a gateway with its secrets |
+//! | `registry` | updates from webhooks and requests of admins for the monitors |
 //!
-//! What follows from a state is `crate::domain::gateway`'s to say, what a webhook brings is read in `crate::intake`. A gateway
-//! that hangs holds up its own keeper only.
+//! A gateway that does not respond delays only its own monitor.
+//!
+//! See [`crate::domain::gateway`] for the effects of a state, and [`crate::intake`] for the content
+//! of webhooks.
 
-mod access;
 mod api;
-mod board;
-mod keeper;
+mod credentials;
+mod monitor;
+mod registry;
 #[cfg(test)]
 mod tests;
 
@@ -30,103 +31,133 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-pub use access::{Access, Accesses};
-pub use board::{Board, Done, NotDone};
+pub use credentials::{GatewayCredentials, GatewayCredentialsByName};
+pub use registry::{GatewayRegistry, RestartError, RestartResult};
 
 use crate::clock::{Clock, Entropy};
 use crate::domain::gateway::GatewayKind;
 use crate::domain::ids::GatewayName;
-use crate::outgoing::Clients;
+use crate::net::HttpClients;
 use crate::store::Store;
-use crate::tasks::{self, Tasks};
-use api::Api;
-use keeper::Keeper;
+use crate::tasks;
+use crate::tasks::Tasks;
+use api::GatewayApi;
+use monitor::SessionMonitor;
 
-/// What all keepers work with.
+/// Dependencies that all monitors share.
 #[derive(Clone)]
-pub(crate) struct Tools {
+pub(crate) struct GatewayContext {
     store: Store,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    api: Api,
+    api: GatewayApi,
 }
 
-/// The keepers of all gateways, until [`Gateways::stop`].
-pub struct Gateways {
-    tools: Tools,
+/// Session monitors of all gateways. They run until [`GatewayMonitors::stop`].
+pub struct GatewayMonitors {
+    context: GatewayContext,
     runtime: Handle,
-    board: Board,
-    keepers: Mutex<Tasks<GatewayName, Orders>>,
+    registry: GatewayRegistry,
+    monitors: Mutex<Tasks<GatewayName, MonitorHandle>>,
 }
 
-/// What a keeper gets from the config.
-struct Orders {
+/// Handle of a monitor: the parts of the config that it gets.
+struct MonitorHandle {
     kind: GatewayKind,
-    /// Sends the gateway's access, as the config has it now.
-    access: watch::Sender<Arc<Access>>,
+    /// Sends the gateway's current settings and secrets to the monitor.
+    credentials_tx: watch::Sender<Arc<GatewayCredentials>>,
 }
 
-impl Gateways {
-    /// Starts a keeper for each of `accesses` on `runtime`. `store` must be open.
+impl GatewayMonitors {
+    /// Starts one monitor on `runtime` for each gateway. `store` must be open.
     #[must_use]
     pub fn start(
         runtime: Handle,
-        accesses: &Accesses,
-        board: Board,
-        clients: Clients,
+        credentials: &GatewayCredentialsByName,
+        registry: GatewayRegistry,
+        clients: HttpClients,
         store: &Store,
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
     ) -> Self {
-        let tools = Tools {
+        let context = GatewayContext {
             store: store.clone(),
             clock: Arc::clone(clock),
             entropy: Arc::clone(entropy),
-            api: Api::new(clients),
+            api: GatewayApi::new(clients),
         };
-        let gateways = Self { tools, runtime, board, keepers: Mutex::default() };
-        gateways.renew(accesses);
+        let gateways = Self {
+            context,
+            runtime,
+            registry,
+            monitors: Mutex::default(),
+        };
+        gateways.reconcile(credentials);
         gateways
     }
 
-    /// Goes by `accesses` from now on. A gateway that is another program now is another gateway.
-    pub fn renew(&self, accesses: &Accesses) {
-        let mut keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
-        if keepers.is_stopped() {
+    /// Applies a new config: stops monitors of removed gateways, starts monitors of new ones, and
+    /// updates the others. A gateway whose kind has changed counts as a different gateway.
+    pub fn reconcile(&self, credentials: &GatewayCredentialsByName) {
+        let mut monitors = self.monitors.lock().unwrap_or_else(PoisonError::into_inner);
+        if monitors.is_stopped() {
             return;
         }
-        let stays = |name: &GatewayName, kind| accesses.get(name).is_some_and(|access| access.rule.kind == kind);
-        keepers.retain(|name, orders| stays(name, orders.kind));
-        self.board.keep_only(|name| keepers.get(name).is_some());
-        for (name, access) in accesses {
-            if let Some(orders) = keepers.get(name) {
-                orders.access.send_replace(Arc::clone(access));
+        let stays = |name: &GatewayName, kind| {
+            credentials
+                .get(name)
+                .is_some_and(|gateway| gateway.settings.kind == kind)
+        };
+        monitors.retain(|name, handle| stays(name, handle.kind));
+        self.registry.retain(|name| monitors.get(name).is_some());
+        for (name, gateway) in credentials {
+            if let Some(handle) = monitors.get(name) {
+                handle.credentials_tx.send_replace(Arc::clone(gateway));
                 continue;
             }
-            let (tell, told) = watch::channel(Arc::clone(access));
-            let orders = Orders { kind: access.rule.kind, access: tell };
-            let (post, tools, board) = (self.board.begin(name), self.tools.clone(), self.board.clone());
-            let keeper = {
-                let name = name.clone();
-                async move { Keeper::new(name, told, post, tools, board).run().await }
+            let (credentials_tx, credentials_rx) = watch::channel(Arc::clone(gateway));
+            let handle = MonitorHandle {
+                kind: gateway.settings.kind,
+                credentials_tx,
             };
-            // One at a time: two would call a gateway twice, and the later note of the old one would replace how the
-            // gateway stands.
-            keepers.begin(&self.runtime, name.clone(), orders, keeper);
+            let (channels, context, registry) = (
+                self.registry.register(name),
+                self.context.clone(),
+                self.registry.clone(),
+            );
+            let monitor = {
+                let name = name.clone();
+                async move {
+                    SessionMonitor::new(name, credentials_rx, channels, context, registry)
+                        .run()
+                        .await;
+                }
+            };
+            // Only one monitor per gateway runs at a time. Two monitors would perform an action
+            // twice, and the old one could overwrite the session state of the new one.
+            monitors.begin(&self.runtime, name.clone(), handle, monitor);
         }
     }
 
-    /// Begins no keeper any more and waits until what is under way has been answered and noted, `deadline` at the most.
+    /// Stops all monitors and starts no new ones. Waits until requests in flight are answered and
+    /// their results are stored, at most for `deadline`.
     pub async fn stop(&self, deadline: Duration) {
-        // A reload that comes now must begin none: nobody would wait for its answers.
-        let keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner).stop();
-        if !tasks::finish(keepers, deadline).await {
-            tracing::warn!("some gateways did not answer in time: they are asked again at the next start");
+        // A reload from now on must not start a monitor, because nothing would wait for its
+        // requests.
+        let monitors = self
+            .monitors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .stop();
+        if !tasks::finish(monitors, deadline).await {
+            tracing::warn!(
+                "some gateways did not respond in time: they are probed again at the next start"
+            );
         }
     }
 }
 
-impl std::fmt::Debug for Gateways {
+impl std::fmt::Debug for GatewayMonitors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gateways").finish_non_exhaustive()
     }

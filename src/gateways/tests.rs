@@ -1,4 +1,4 @@
-//! Keepers come and go with the config, one of each gateway at a time.
+//! Tests that monitors follow the config, and that each gateway has only one monitor at a time.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -10,118 +10,153 @@ use tokio::runtime::{Builder, Runtime};
 use super::*;
 use crate::clock::SeededEntropy;
 use crate::config::{Config, Secret};
-use crate::store::tests::support::Bench;
+use crate::store::tests::support::StoreBench;
 
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIME_LIMIT: Duration = Duration::from_mins(1);
 
-/// A WAHA whose session `shop` answers when it is let, and any other at once. Tells which session each question is about.
+/// Starts a WAHA gateway. Session `shop` responds only after a permission, other sessions at once.
+/// The receiver gets the session of each request.
 fn waha() -> (SocketAddr, Receiver<String>, Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let (came, comes) = mpsc::channel();
-    let (answer, may_answer) = mpsc::channel::<()>();
+    let (arrived_tx, arrived_rx) = mpsc::channel();
+    let (respond_tx, respond_rx) = mpsc::channel::<()>();
     std::thread::spawn(move || {
-        let may_answer = Arc::new(Mutex::new(may_answer));
+        let respond_rx = Arc::new(Mutex::new(respond_rx));
         for socket in listener.incoming().map_while(Result::ok) {
-            let (came, may_answer) = (came.clone(), Arc::clone(&may_answer));
+            let (arrived_tx, respond_rx) = (arrived_tx.clone(), Arc::clone(&respond_rx));
             std::thread::spawn(move || {
-                let mut lines = BufReader::new(socket.try_clone().unwrap()).lines().map_while(Result::ok);
+                let mut lines = BufReader::new(socket.try_clone().unwrap())
+                    .lines()
+                    .map_while(Result::ok);
                 while let Some(first) = lines.next() {
                     assert!(lines.any(|line| line.is_empty()), "the end of the head");
                     let path = first.split(' ').nth(1).unwrap();
                     let session = path.rsplit('/').next().unwrap().to_owned();
                     let is_held = session == "shop";
-                    if came.send(session).is_err() {
+                    if arrived_tx.send(session).is_err() {
                         return;
                     }
                     if is_held {
-                        // Let for good once the test is over.
-                        let _ = may_answer.lock().unwrap().recv();
+                        // At the end of the test, the closed channel permits all requests.
+                        let _ = respond_rx.lock().unwrap().recv();
                     }
                     let body = r#"{"status":"WORKING"}"#;
                     let head = format!("HTTP/1.1 200 So\r\ncontent-length: {}\r\n\r\n", body.len());
-                    if (&socket).write_all(format!("{head}{body}").as_bytes()).is_err() {
+                    if (&socket)
+                        .write_all(format!("{head}{body}").as_bytes())
+                        .is_err()
+                    {
                         return;
                     }
                 }
             });
         }
     });
-    (address, comes, answer)
+    (address, arrived_rx, respond_tx)
 }
 
-/// Gateways of these names, looked at every tenth of a second.
-fn accesses(address: SocketAddr, names: &[&str]) -> Accesses {
+/// Returns credentials for gateways with these names, with a probe interval of 100 ms.
+fn credentials_for(address: SocketAddr, names: &[&str]) -> GatewayCredentialsByName {
     let table = |name: &&str| {
         format!(
             "[gateways.{name}]\nkind = \"waha\"\nurl = \"http://{address}\"\nallow_private = true\nsession = \"{name}\"\n\
-             api_key = \"text:k\"\nwebhook_secret = \"text:x\"\ncheck = \"100ms\"\n"
+             api_key = \"text:k\"\nwebhook_secret = \"text:x\"\nprobe_interval = \"100ms\"\n"
         )
     };
     let text: String = names.iter().map(table).collect();
-    let gateways = Config::parse("config.toml".as_ref(), &text).unwrap().gateways.into_iter();
-    let access = |rule| Access {
-        rule,
+    let gateways = Config::parse("config.toml".as_ref(), &text)
+        .unwrap()
+        .gateways
+        .into_iter();
+    let to_credentials = |settings| GatewayCredentials {
+        settings,
         key: HeaderValue::from_static("k"),
         token: None,
         webhook_secret: Secret::new("x".to_owned()),
     };
-    gateways.map(|(name, gateway)| (name, Arc::new(access(gateway.rule)))).collect()
+    gateways
+        .map(|(name, gateway)| (name, Arc::new(to_credentials(gateway.settings))))
+        .collect()
 }
 
-fn start(runtime: &Runtime, bench: &Bench, accesses: &Accesses) -> Gateways {
-    let clock: Arc<dyn Clock> = bench.clock.clone();
+fn start(
+    runtime: &Runtime,
+    harness: &StoreBench,
+    credentials_by_name: &GatewayCredentialsByName,
+) -> GatewayMonitors {
+    let clock: Arc<dyn Clock> = harness.clock.clone();
     let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
-    let clients = Clients::load().unwrap();
-    Gateways::start(runtime.handle().clone(), accesses, Board::default(), clients, &bench.store, &clock, &entropy)
+    let clients = HttpClients::load().unwrap();
+    GatewayMonitors::start(
+        runtime.handle().clone(),
+        credentials_by_name,
+        GatewayRegistry::default(),
+        clients,
+        &harness.store,
+        &clock,
+        &entropy,
+    )
 }
 
 fn runtime() -> Runtime {
-    Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 #[test]
-fn a_gateway_that_goes_and_comes_back_is_asked_by_one_keeper_at_a_time() {
-    let (address, comes, answer) = waha();
-    let (runtime, bench) = (runtime(), Bench::new());
-    let gateways = start(&runtime, &bench, &accesses(address, &["shop"]));
-    let next = || comes.recv_timeout(PATIENCE).unwrap();
+fn readded_gateway_has_one_monitor_at_a_time() {
+    let (address, arrived_rx, respond_tx) = waha();
+    let (runtime, harness) = (runtime(), StoreBench::new());
+    let gateways = start(&runtime, &harness, &credentials_for(address, &["shop"]));
+    let next = || arrived_rx.recv_timeout(TIME_LIMIT).unwrap();
     assert_eq!(next(), "shop");
 
-    gateways.renew(&Accesses::new());
-    gateways.renew(&accesses(address, &["shop", "zeta"]));
-    // Until then a second keeper of `shop`, which began before that of `zeta`, would have asked.
+    gateways.reconcile(&GatewayCredentialsByName::new());
+    gateways.reconcile(&credentials_for(address, &["shop", "zeta"]));
+    // A second monitor of `shop` would have started before the monitor of `zeta`. It would have
+    // sent a request by now.
     for _ in 0..3 {
         assert_eq!(next(), "zeta", "the first question is not answered yet");
     }
-    answer.send(()).unwrap();
+    respond_tx.send(()).unwrap();
     while next() != "shop" {}
-    drop(answer);
-    runtime.block_on(gateways.stop(PATIENCE));
+    drop(respond_tx);
+    runtime.block_on(gateways.stop(TIME_LIMIT));
 }
 
 #[test]
-fn a_keeper_that_is_not_wanted_any_more_once_the_one_before_it_has_ended_asks_nothing() {
-    let (address, comes, answer) = waha();
-    let (runtime, bench) = (runtime(), Bench::new());
-    let gateways = start(&runtime, &bench, &accesses(address, &["shop"]));
-    assert_eq!(comes.recv_timeout(PATIENCE).unwrap(), "shop");
+fn unwanted_monitor_sends_no_probe() {
+    let (address, arrived_rx, respond_tx) = waha();
+    let (runtime, harness) = (runtime(), StoreBench::new());
+    let gateways = start(&runtime, &harness, &credentials_for(address, &["shop"]));
+    assert_eq!(arrived_rx.recv_timeout(TIME_LIMIT).unwrap(), "shop");
     for names in [&[][..], &["shop"], &[]] {
-        gateways.renew(&accesses(address, names));
+        gateways.reconcile(&credentials_for(address, names));
     }
-    drop(answer);
-    runtime.block_on(gateways.stop(PATIENCE));
-    assert!(comes.try_recv().is_err(), "both have ended");
+    drop(respond_tx);
+    runtime.block_on(gateways.stop(TIME_LIMIT));
+    assert!(arrived_rx.try_recv().is_err(), "both have ended");
 }
 
 #[test]
-fn a_reload_while_it_stops_begins_nothing() {
-    let (address, comes, answer) = waha();
-    let (runtime, bench) = (runtime(), Bench::new());
-    let gateways = start(&runtime, &bench, &accesses(address, &["shop"]));
-    assert_eq!(comes.recv_timeout(PATIENCE).unwrap(), "shop");
+fn reconcile_after_stop_starts_no_monitor() {
+    let (address, arrived_rx, respond_tx) = waha();
+    let (runtime, harness) = (runtime(), StoreBench::new());
+    let gateways = start(&runtime, &harness, &credentials_for(address, &["shop"]));
+    assert_eq!(arrived_rx.recv_timeout(TIME_LIMIT).unwrap(), "shop");
     runtime.block_on(gateways.stop(Duration::ZERO));
-    gateways.renew(&accesses(address, &["other"]));
-    assert!(!gateways.board.read().keys().any(|name| name.as_str() == "other"), "nobody would wait for its answers");
-    drop(answer);
+    gateways.reconcile(&credentials_for(address, &["other"]));
+    assert!(
+        !gateways
+            .registry
+            .last_probes()
+            .keys()
+            .any(|name| name.as_str() == "other"),
+        "nobody would wait for its answers"
+    );
+    drop(respond_tx);
 }

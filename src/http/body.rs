@@ -1,9 +1,10 @@
-//! A body, read within its bounds: its own limit, the budget of all bodies together, a deadline, and a pace once it is large or
-//! the budget is short.
+//! Reads a body within its limits: its maximum size, the memory budget of all bodies, a deadline
+//! and a minimum rate. The rate applies to large bodies, or while the budget is short.
 //!
-//! The limits hold while reading, not after: a signature can only be checked once the whole body is here, so whoever
-//! sends one is not yet known. Forms keep a part of the budget to themselves: whoever fills the rest with webhooks that never
-//! end must not keep them out. Knows nothing of what a body says.
+//! The limits apply while the body is read. The signature can only be checked after the whole body
+//! has arrived, so the client is still unknown. A part of the budget is reserved for forms. Without
+//! this, webhooks that never finish could fill the budget and block the forms. This module does not
+//! parse bodies.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,176 +16,228 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// Time between two checks of a body's pace.
-const PACE_SPAN: Duration = Duration::from_secs(2);
+/// Time between two checks of a body's rate.
+const RATE_WINDOW: Duration = Duration::from_secs(2);
 
-/// Pace that a body must keep. Meta and proxies send a whole body within one [`PACE_SPAN`].
+/// Minimum rate of a body. Meta and proxies send a whole body within one [`RATE_WINDOW`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Pace {
-    /// Maximum of bytes that a body may hold without keeping the pace.
-    free: u64,
-    /// Minimum of bytes that must come in each [`PACE_SPAN`].
-    bytes: u64,
+struct MinRate {
+    /// Maximum size of a body that the rate does not apply to, in bytes.
+    exempt_bytes: u64,
+    /// Minimum number of bytes that must arrive in each [`RATE_WINDOW`].
+    window_bytes: u64,
 }
 
-/// Usual pace: 16 KiB/s. Smaller bodies may come as slowly as the deadline allows.
-const USUAL: Pace = Pace { free: 64 * 1024, bytes: 32 * 1024 };
+/// Normal minimum rate: 16 KiB/s. Smaller bodies may be as slow as the deadline allows.
+const NORMAL_RATE: MinRate = MinRate {
+    exempt_bytes: 64 * 1024,
+    window_bytes: 32 * 1024,
+};
 
-/// Pace while less than half of the budget is left: 64 KiB/s. Without it, a thousand senders could fill the budget with
-/// bodies that stay just below what is usually free.
-const UNDER_PRESSURE: Pace = Pace { free: 4 * 1024, bytes: 128 * 1024 };
+/// Minimum rate while less than half of the budget is available: 64 KiB/s.
+///
+/// Without it, a thousand clients could fill the budget with bodies just below the normal
+/// exemption.
+const HIGH_RATE: MinRate = MinRate {
+    exempt_bytes: 4 * 1024,
+    window_bytes: 128 * 1024,
+};
 
-/// Why a body could not be read.
+/// Reason why a body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BodyError {
-    #[error("the body is larger than the {limit} bytes that this path takes")]
+    #[error("the body is larger than the {limit} bytes that this path accepts")]
     TooLarge { limit: u64 },
-    #[error("the body took too long to come")]
-    Late,
-    #[error("the body broke off, or is not encoded as its headers say")]
-    Broken,
-    #[error("too many bodies are being read: try again in a moment")]
-    OverBudget,
+    #[error("the body did not arrive in time")]
+    Timeout,
+    #[error("the body is incomplete, or its encoding differs from its headers")]
+    Incomplete,
+    #[error("the memory for request bodies is full: try again in a moment")]
+    BudgetExceeded,
 }
 
-/// Bytes that bodies may take together.
+/// Memory budget of all bodies that are in memory at the same time.
 #[derive(Clone, Debug)]
-pub(super) struct Budget(Arc<Room>);
+pub(super) struct BodyBudget(Arc<BudgetState>);
 
 #[derive(Debug)]
-struct Room {
-    /// All that bodies may take.
-    bytes: u64,
-    /// What is left of it.
-    left: AtomicU64,
-    /// What webhooks have taken of it.
+struct BudgetState {
+    /// Total size of the budget, in bytes.
+    total: u64,
+    /// Available part of the budget, in bytes.
+    available: AtomicU64,
+    /// Part of the budget that webhooks have reserved, in bytes.
     webhooks: AtomicU64,
 }
 
-/// What a body is to the budget.
+/// Kind of body. It decides which part of the budget a body may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// A request to a flow, for which somebody waits.
-    Form,
-    /// An answer of a flow's program. The program is the owner's own: its timeout alone bounds it.
-    Answer,
-    /// A webhook, which is sent again.
+pub(super) enum BodyKind {
+    /// Request to a flow. A customer waits for the response.
+    FlowRequest,
+    /// Response of an upstream, the owner's own program. No minimum rate applies, only its timeout.
+    UpstreamResponse,
+    /// Webhook. Its sender will repeat it.
     Webhook,
 }
 
-/// A share of the budget, given back when dropped.
+/// Reserved part of the budget. Released on drop.
 #[derive(Debug)]
-pub(super) struct Share {
-    budget: Budget,
-    purpose: Purpose,
-    limit: u64,
-    bytes: u64,
+pub(super) struct BudgetPermit {
+    budget: BodyBudget,
+    kind: BodyKind,
+    body_limit: u64,
+    reserved_bytes: u64,
 }
 
-impl Budget {
-    /// Has `bytes` for all bodies.
+impl BodyBudget {
+    /// Creates a budget of `bytes` for all bodies.
     pub(super) fn new(bytes: u64) -> Self {
-        Self(Arc::new(Room { bytes, left: AtomicU64::new(bytes), webhooks: AtomicU64::new(0) }))
+        Self(Arc::new(BudgetState {
+            total: bytes,
+            available: AtomicU64::new(bytes),
+            webhooks: AtomicU64::new(0),
+        }))
     }
 
-    /// A share for a body of up to `limit` bytes.
-    fn share(&self, purpose: Purpose, limit: u64) -> Share {
-        Share { budget: self.clone(), purpose, limit, bytes: 0 }
+    /// Returns an empty reservation for a body of at most `limit` bytes.
+    fn permit(&self, purpose: BodyKind, limit: u64) -> BudgetPermit {
+        BudgetPermit {
+            budget: self.clone(),
+            kind: purpose,
+            body_limit: limit,
+            reserved_bytes: 0,
+        }
     }
 
-    /// The pace that bodies must keep now.
-    fn pace(&self) -> Pace {
-        if self.0.left.load(Ordering::Acquire) < self.0.bytes / 2 { UNDER_PRESSURE } else { USUAL }
+    /// Returns the minimum rate that applies now.
+    fn required_rate(&self) -> MinRate {
+        if self.0.available.load(Ordering::Acquire) < self.0.total / 2 {
+            HIGH_RATE
+        } else {
+            NORMAL_RATE
+        }
     }
 }
 
-impl Share {
-    fn grow(&mut self, bytes: u64) -> Result<(), BodyError> {
-        let Room { bytes: all, left, webhooks } = &*self.budget.0;
-        let update = |room: &AtomicU64, change: &dyn Fn(u64) -> Option<u64>| {
-            room.try_update(Ordering::AcqRel, Ordering::Acquire, change).map_err(|_| BodyError::OverBudget)
+impl BudgetPermit {
+    fn reserve(&mut self, additional: u64) -> Result<(), BodyError> {
+        let BudgetState {
+            total,
+            available,
+            webhooks,
+        } = &*self.budget.0;
+        let update = |counter: &AtomicU64, change: &dyn Fn(u64) -> Option<u64>| {
+            counter
+                .try_update(Ordering::AcqRel, Ordering::Acquire, change)
+                .map_err(|_| BodyError::BudgetExceeded)
         };
-        update(left, &|left| left.checked_sub(bytes))?;
-        if self.purpose == Purpose::Webhook {
-            // Three quarters are for webhooks, and one whole webhook always fits.
-            let most = (all / 4).saturating_mul(3).max(self.limit);
-            let taken = update(webhooks, &|taken| taken.checked_add(bytes).filter(|taken| *taken <= most));
-            taken.inspect_err(|_| {
-                left.fetch_add(bytes, Ordering::AcqRel);
+        update(available, &|available| available.checked_sub(additional))?;
+        if self.kind == BodyKind::Webhook {
+            // Webhooks may use three quarters of the budget. One whole webhook always fits.
+            let webhook_limit = (total / 4).saturating_mul(3).max(self.body_limit);
+            let used = update(webhooks, &|taken| {
+                taken
+                    .checked_add(additional)
+                    .filter(|taken| *taken <= webhook_limit)
+            });
+            used.inspect_err(|_| {
+                available.fetch_add(additional, Ordering::AcqRel);
             })?;
         }
-        self.bytes += bytes;
+        self.reserved_bytes += additional;
         Ok(())
     }
 
-    /// Returns `true` if the body does not keep its pace: `came` bytes came in the last [`PACE_SPAN`].
-    fn is_too_slow(&self, came: u64) -> bool {
-        let pace = self.budget.pace();
-        self.purpose != Purpose::Answer && self.bytes > pace.free && came < pace.bytes
+    /// Returns `true` if the body is below its minimum rate. `came` is the number of bytes that
+    /// arrived in the last [`RATE_WINDOW`].
+    fn is_below_min_rate(&self, window_bytes: u64) -> bool {
+        let rate = self.budget.required_rate();
+        self.kind != BodyKind::UpstreamResponse
+            && self.reserved_bytes > rate.exempt_bytes
+            && window_bytes < rate.window_bytes
     }
 }
 
-impl Drop for Share {
+impl Drop for BudgetPermit {
     fn drop(&mut self) {
-        let Room { left, webhooks, .. } = &*self.budget.0;
-        left.fetch_add(self.bytes, Ordering::AcqRel);
-        if self.purpose == Purpose::Webhook {
-            webhooks.fetch_sub(self.bytes, Ordering::AcqRel);
+        let BudgetState {
+            available,
+            webhooks,
+            ..
+        } = &*self.budget.0;
+        available.fetch_add(self.reserved_bytes, Ordering::AcqRel);
+        if self.kind == BodyKind::Webhook {
+            webhooks.fetch_sub(self.reserved_bytes, Ordering::AcqRel);
         }
     }
 }
 
-/// The length that the head announced, if it did and it is within `limit`.
-pub(super) fn announced(body: &Incoming, limit: u64) -> Result<(), BodyError> {
-    if body.size_hint().lower() > limit { Err(BodyError::TooLarge { limit }) } else { Ok(()) }
+/// Checks that the announced length is at most `limit`. A head may announce no length.
+pub(super) fn check_announced_length(body: &Incoming, limit: u64) -> Result<(), BodyError> {
+    if body.size_hint().lower() > limit {
+        Err(BodyError::TooLarge { limit })
+    } else {
+        Ok(())
+    }
 }
 
-/// Reads all of `body`. Keep the share as long as the bytes.
-pub(super) async fn read(
+/// Reads all of `body`. The caller must hold the permit as long as the bytes.
+pub(super) async fn read_body(
     mut body: Incoming,
     limit: u64,
-    (budget, purpose): (&Budget, Purpose),
+    (budget, purpose): (&BodyBudget, BodyKind),
     deadline: Instant,
-) -> Result<(Bytes, Share), BodyError> {
-    let mut share = budget.share(purpose, limit);
-    // Most bodies come in one piece, which is kept as it is; only a second one makes a copy.
+) -> Result<(Bytes, BudgetPermit), BodyError> {
+    let mut permit = budget.permit(purpose, limit);
+    // Most bodies arrive in one piece, which is used without a copy. Only a second piece causes a
+    // copy.
     let mut first = Bytes::new();
-    let mut whole = BytesMut::new();
-    let mut pace = pin!(sleep(PACE_SPAN));
-    let mut in_span = 0;
+    let mut buffer = BytesMut::new();
+    let mut rate_timer = pin!(sleep(RATE_WINDOW));
+    let mut bytes_in_window = 0;
     loop {
         let frame = loop {
             tokio::select! {
                 biased;
-                frame = timeout_at(deadline, body.frame()) => break frame.map_err(|_| BodyError::Late)?,
-                () = &mut pace => {
-                    if share.is_too_slow(in_span) {
-                        return Err(BodyError::Late);
+                frame = timeout_at(deadline, body.frame()) => break frame.map_err(|_| BodyError::Timeout)?,
+                () = &mut rate_timer => {
+                    if permit.is_below_min_rate(bytes_in_window) {
+                        return Err(BodyError::Timeout);
                     }
-                    in_span = 0;
-                    pace.as_mut().reset(Instant::now() + PACE_SPAN);
+                    bytes_in_window = 0;
+                    rate_timer.as_mut().reset(Instant::now() + RATE_WINDOW);
                 }
             }
         };
         let Some(frame) = frame else { break };
-        // Trailers say nothing that we ask for.
-        let Ok(piece) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
-        let bytes = u64::try_from(piece.len()).unwrap_or(u64::MAX);
-        if share.bytes.saturating_add(bytes) > limit {
+        // The trailers are not used.
+        let Ok(chunk) = frame.map_err(|_| BodyError::Incomplete)?.into_data() else {
+            continue;
+        };
+        let bytes = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+        if permit.reserved_bytes.saturating_add(bytes) > limit {
             return Err(BodyError::TooLarge { limit });
         }
-        share.grow(bytes)?;
-        in_span += bytes;
-        if first.is_empty() && whole.is_empty() {
-            first = piece;
+        permit.reserve(bytes)?;
+        bytes_in_window += bytes;
+        if first.is_empty() && buffer.is_empty() {
+            first = chunk;
         } else {
-            if whole.is_empty() {
-                whole.extend_from_slice(&first);
+            if buffer.is_empty() {
+                buffer.extend_from_slice(&first);
             }
-            whole.extend_from_slice(&piece);
+            buffer.extend_from_slice(&chunk);
         }
     }
-    Ok((if whole.is_empty() { first } else { whole.freeze() }, share))
+    Ok((
+        if buffer.is_empty() {
+            first
+        } else {
+            buffer.freeze()
+        },
+        permit,
+    ))
 }
 
 #[cfg(test)]
@@ -192,56 +245,82 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_is_given_back_and_no_more_than_the_budget_is_taken() {
-        let budget = Budget::new(10);
-        let mut one = budget.share(Purpose::Form, 10);
-        one.grow(6).unwrap();
-        let mut other = budget.share(Purpose::Form, 10);
-        assert_eq!(other.grow(5), Err(BodyError::OverBudget));
+    fn budget_is_released_on_drop_and_never_exceeded() {
+        let budget = BodyBudget::new(10);
+        let mut one = budget.permit(BodyKind::FlowRequest, 10);
+        one.reserve(6).unwrap();
+        let mut other = budget.permit(BodyKind::FlowRequest, 10);
+        assert_eq!(other.reserve(5), Err(BodyError::BudgetExceeded));
         drop(one);
-        other.grow(10).unwrap();
+        other.reserve(10).unwrap();
         drop(other);
-        assert_eq!(budget.0.left.load(Ordering::Acquire), 10);
+        assert_eq!(budget.0.available.load(Ordering::Acquire), 10);
     }
 
     #[test]
-    fn bodies_must_keep_a_higher_pace_while_less_than_half_of_the_budget_is_left() {
+    fn min_rate_rises_below_half_of_budget() {
         const KIB: u64 = 1024;
-        let budget = Budget::new(1024 * KIB);
-        let held = |purpose, kib: u64| {
-            let mut share = budget.share(purpose, 1024 * KIB);
-            share.grow(kib * KIB).unwrap();
-            share
+        let budget = BodyBudget::new(1024 * KIB);
+        let reserved_permit = |purpose, kib: u64| {
+            let mut permit = budget.permit(purpose, 1024 * KIB);
+            permit.reserve(kib * KIB).unwrap();
+            permit
         };
-        let slow =
-            |share: &Share| [0, 32 * KIB - 1, 32 * KIB, 128 * KIB - 1, 128 * KIB].map(|came| share.is_too_slow(came));
-        let (tiny, small, large) = (held(Purpose::Form, 4), held(Purpose::Webhook, 60), held(Purpose::Form, 100));
-        let answer = held(Purpose::Answer, 100);
-        let usual = [[false; 5], [false; 5], [true, true, false, false, false], [false; 5]];
-        let paces = || [&tiny, &small, &large, &answer].map(slow);
-        assert_eq!(paces(), usual);
-        let others = held(Purpose::Form, 300);
+        let rate_checks = |permit: &BudgetPermit| {
+            [0, 32 * KIB - 1, 32 * KIB, 128 * KIB - 1, 128 * KIB]
+                .map(|window_bytes| permit.is_below_min_rate(window_bytes))
+        };
+        let (tiny, small, large) = (
+            reserved_permit(BodyKind::FlowRequest, 4),
+            reserved_permit(BodyKind::Webhook, 60),
+            reserved_permit(BodyKind::FlowRequest, 100),
+        );
+        let response = reserved_permit(BodyKind::UpstreamResponse, 100);
+        let usual = [
+            [false; 5],
+            [false; 5],
+            [true, true, false, false, false],
+            [false; 5],
+        ];
+        let slow_permits = || [&tiny, &small, &large, &response].map(rate_checks);
+        assert_eq!(slow_permits(), usual);
+        let others = reserved_permit(BodyKind::FlowRequest, 300);
         let strict = [true, true, true, true, false];
-        assert_eq!(paces(), [[false; 5], strict, strict, [false; 5]]);
+        assert_eq!(slow_permits(), [[false; 5], strict, strict, [false; 5]]);
         drop(others);
-        assert_eq!(paces(), usual);
+        assert_eq!(slow_permits(), usual);
     }
 
     #[test]
-    fn webhooks_leave_a_quarter_to_forms_and_forms_may_have_all() {
-        let budget = Budget::new(100);
-        let mut webhook = budget.share(Purpose::Webhook, 10);
-        webhook.grow(75).unwrap();
-        assert_eq!(webhook.grow(1), Err(BodyError::OverBudget));
-        let mut form = budget.share(Purpose::Form, 10);
-        form.grow(25).unwrap();
-        assert_eq!(form.grow(1), Err(BodyError::OverBudget));
+    fn webhooks_never_exceed_three_quarters_of_budget() {
+        let budget = BodyBudget::new(100);
+        let mut webhook = budget.permit(BodyKind::Webhook, 10);
+        webhook.reserve(75).unwrap();
+        assert_eq!(webhook.reserve(1), Err(BodyError::BudgetExceeded));
+        let mut form = budget.permit(BodyKind::FlowRequest, 10);
+        form.reserve(25).unwrap();
+        assert_eq!(form.reserve(1), Err(BodyError::BudgetExceeded));
         drop(webhook);
-        form.grow(75).unwrap();
-        assert_eq!(budget.share(Purpose::Webhook, 10).grow(1), Err(BodyError::OverBudget), "a webhook takes from both");
+        form.reserve(75).unwrap();
+        assert_eq!(
+            budget.permit(BodyKind::Webhook, 10).reserve(1),
+            Err(BodyError::BudgetExceeded),
+            "a webhook takes from both"
+        );
         drop(form);
-        let left = [&budget.0.left, &budget.0.webhooks].map(|left| left.load(Ordering::Acquire));
-        assert_eq!(left, [100, 0], "what could not be taken whole is not taken at all");
-        assert!(Budget::new(100).share(Purpose::Webhook, 90).grow(90).is_ok(), "one whole webhook always fits");
+        let available = [&budget.0.available, &budget.0.webhooks]
+            .map(|available| available.load(Ordering::Acquire));
+        assert_eq!(
+            available,
+            [100, 0],
+            "what could not be taken whole is not taken at all"
+        );
+        assert!(
+            BodyBudget::new(100)
+                .permit(BodyKind::Webhook, 90)
+                .reserve(90)
+                .is_ok(),
+            "one whole webhook always fits"
+        );
     }
 }

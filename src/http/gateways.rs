@@ -1,47 +1,68 @@
-//! `POST /gateways/NAME`: what an unofficial gateway's webhook brings. Answered once it is on disk; whether gateways send
-//! again what was not taken is documented for none of them.
+//! Handles `POST /gateways/NAME`, the webhook of an unofficial gateway.
+//!
+//! The server responds after the commit. No gateway documents whether it sends a failed webhook
+//! again.
 
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 
-use crate::intake::Door;
-use crate::store::{Accepted, Hear};
+use crate::intake::GatewayWebhook;
+use crate::store::{AcceptOutcome, IngestGatewayMessages};
 
-use super::respond::{self, Answer, Refusal};
-use super::service::App;
-use super::trace::Trace;
+use super::request_log::RequestLog;
+use super::response;
+use super::response::{HttpError, HttpResponse};
+use super::state::AppState;
 
-pub(super) async fn post(
-    app: &App,
-    door: &Door,
+pub(super) async fn handle_post(
+    app: &AppState,
+    webhook: &GatewayWebhook,
     headers: &HeaderMap,
     body: Incoming,
-    trace: &mut Trace<'_>,
-) -> Result<Answer, Refusal> {
-    let (bytes, deadline) = app.admitted_body(door, headers, body, trace).await?;
-    let brought = door.read(&app.catalog, &bytes)?;
-    let gateway = door.name();
-    trace.outcome = if brought.is_foreign { "other_session" } else { "received" };
-    if let Some(state) = brought.state {
-        app.board.say_state(gateway, state);
+    log: &mut RequestLog<'_>,
+) -> Result<HttpResponse, HttpError> {
+    let (bytes, deadline) = app.read_gateway_body(webhook, headers, body, log).await?;
+    let events = webhook.parse(&app.catalog, &bytes)?;
+    let gateway = webhook.name();
+    log.outcome = if events.is_other_session {
+        "other_session"
+    } else {
+        "received"
+    };
+    if let Some(state) = events.state {
+        app.gateway_registry.report_state(gateway, state);
     }
-    if brought.is_alive {
-        let hear = Hear { gateway: gateway.clone(), forms: brought.forms, others: brought.others };
-        let heard = super::flows::store(app, hear, deadline, trace).await?;
-        app.board.say_heard(gateway);
-        count(gateway.as_str(), "message", heard.new);
-        count(gateway.as_str(), "form", heard.forms.iter().filter(|form| is_new(form)).count());
-        heard.forms.iter().for_each(|accepted| tell(accepted, trace));
+    if events.has_whatsapp_activity {
+        let ingest = IngestGatewayMessages {
+            gateway: gateway.clone(),
+            submissions: events.forms,
+            other_keys: events.other_keys,
+        };
+        let ingested = super::flow::plain::execute(app, ingest, deadline, log).await?;
+        app.gateway_registry.report_activity(gateway);
+        count_messages(gateway.as_str(), "message", ingested.new_messages);
+        count_messages(
+            gateway.as_str(),
+            "form",
+            ingested.outcomes.iter().filter(|form| is_new(form)).count(),
+        );
+        ingested
+            .outcomes
+            .iter()
+            .for_each(|accepted| record_accepted(accepted, log));
     }
-    Ok(respond::json_answer(StatusCode::OK, bytes::Bytes::from_static(b"{\"status\":\"received\"}")))
+    Ok(response::json_response(
+        StatusCode::OK,
+        bytes::Bytes::from_static(b"{\"status\":\"received\"}"),
+    ))
 }
 
-const fn is_new(accepted: &Accepted) -> bool {
-    matches!(accepted, Accepted::New { .. })
+const fn is_new(accepted: &AcceptOutcome) -> bool {
+    matches!(accepted, AcceptOutcome::New { .. })
 }
 
-fn count(gateway: &str, kind: &'static str, count: usize) {
+fn count_messages(gateway: &str, kind: &'static str, count: usize) {
     if count > 0 {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         metrics::counter!("flowgate_gateway_messages_total", "gateway" => gateway.to_owned(), "kind" => kind)
@@ -49,19 +70,27 @@ fn count(gateway: &str, kind: &'static str, count: usize) {
     }
 }
 
-/// Ties a text that is a form to what became of it.
-fn tell(accepted: &Accepted, trace: &mut Trace<'_>) {
+/// Records in the request log and in the log what a form text became.
+fn record_accepted(accepted: &AcceptOutcome, log: &mut RequestLog<'_>) {
     match accepted {
-        Accepted::New { submission, job, .. } => {
-            (trace.submission, trace.job) = (Some(*submission), Some(*job));
-            tracing::info!(submission.id = submission.get(), job.id = job.get(), "form accepted from a gateway");
+        AcceptOutcome::New {
+            submission_id: submission,
+            job_id: job,
+            ..
+        } => {
+            (log.submission_id, log.job_id) = (Some(*submission), Some(*job));
+            tracing::info!(
+                submission.id = submission.get(),
+                job.id = job.get(),
+                "form accepted from a gateway"
+            );
         }
-        Accepted::Duplicate { of } => trace.submission = *of,
-        // Only what somebody waits for an answer to, or what can't be read, can be one of these.
-        Accepted::DeadLetter { .. }
-        | Accepted::TokenShared
-        | Accepted::Replayed
-        | Accepted::SlotRefused { .. }
-        | Accepted::Unfit { .. } => {}
+        AcceptOutcome::Duplicate { original: of } => log.submission_id = *of,
+        // Only items that someone awaits a response for, or unreadable items, have these results.
+        AcceptOutcome::DeadLetter { .. }
+        | AcceptOutcome::TokenShared
+        | AcceptOutcome::Replayed
+        | AcceptOutcome::SlotRefused { .. }
+        | AcceptOutcome::InvalidSlotFields { .. } => {}
     }
 }

@@ -1,44 +1,57 @@
-//! Whether the process lives, and whether it can commit. A server that listens answers commands, too.
+//! Reports whether the process is alive, and whether it can commit. A server that listens also
+//! answers admin commands.
 
 use hyper::StatusCode;
 use serde_json::json;
 
-use crate::store::Health;
+use crate::store::StoreHealth;
 
-use super::respond::{self, Answer};
-use super::service::App;
-use super::trace::Trace;
+use super::request_log::RequestLog;
+use super::response;
+use super::response::HttpResponse;
+use super::state::AppState;
 
-/// The process lives.
-pub(super) fn healthz(trace: &mut Trace<'_>) -> Answer {
-    trace.outcome = "alive";
-    respond::json_answer(StatusCode::OK, bytes::Bytes::from_static(b"{\"status\":\"alive\"}"))
+/// Returns 200, because the process is alive.
+pub(super) fn healthz(log: &mut RequestLog<'_>) -> HttpResponse {
+    log.outcome = "alive";
+    response::json_response(
+        StatusCode::OK,
+        bytes::Bytes::from_static(b"{\"status\":\"alive\"}"),
+    )
 }
 
-/// The disk, the writer and the queue are well.
-pub(super) fn readyz(app: &App, trace: &mut Trace<'_>) -> Answer {
-    let (waiting, room) = app.store.intake_depth();
-    let why = match app.store.health() {
-        Health::Ready if waiting >= room => Some("as many submissions wait for the disk as may"),
-        Health::Ready => None,
-        Health::LowSpace => Some("the disk is nearly full: make room"),
-        Health::NoSpace => Some("the disk is full: make room"),
-        Health::Failed(_) => Some("the data file has failed: see the log"),
+/// Returns 200 if the disk, the writer and the queue are ready, and 503 otherwise.
+pub(super) fn readyz(app: &AppState, log: &mut RequestLog<'_>) -> HttpResponse {
+    let (queued, capacity) = app.store.intake_queue_depth();
+    let reason = match app.store.health() {
+        StoreHealth::Ready if queued >= capacity => Some("the intake queue is full"),
+        StoreHealth::Ready => None,
+        StoreHealth::LowSpace => Some("the disk is nearly full: free some space"),
+        StoreHealth::NoSpace => Some("the disk is full: free some space"),
+        StoreHealth::Failed(_) => Some("the data file can't be used after an error: see the log"),
         // The port opens after the data file.
-        Health::Waiting | Health::Opening | Health::Closed => Some("the server is ending"),
-    };
-    match why {
-        None => {
-            trace.outcome = "ready";
-            respond::json_answer(StatusCode::OK, bytes::Bytes::from_static(b"{\"status\":\"ready\"}"))
+        StoreHealth::WaitingForLock | StoreHealth::Opening | StoreHealth::Closed => {
+            Some("the server is shutting down")
         }
-        Some(why) => {
-            trace.outcome = "not_ready";
-            let body = json!({"error": {"code": "not_ready", "message": why}}).to_string();
-            let mut answer = respond::json_answer(StatusCode::SERVICE_UNAVAILABLE, bytes::Bytes::from(body));
+    };
+    match reason {
+        None => {
+            log.outcome = "ready";
+            response::json_response(
+                StatusCode::OK,
+                bytes::Bytes::from_static(b"{\"status\":\"ready\"}"),
+            )
+        }
+        Some(reason) => {
+            log.outcome = "not_ready";
+            let body = json!({"error": {"code": "not_ready", "message": reason}}).to_string();
+            let mut response =
+                response::json_response(StatusCode::SERVICE_UNAVAILABLE, bytes::Bytes::from(body));
             let seconds = hyper::header::HeaderValue::from_static("1");
-            answer.headers_mut().insert(hyper::header::RETRY_AFTER, seconds);
-            answer
+            response
+                .headers_mut()
+                .insert(hyper::header::RETRY_AFTER, seconds);
+            response
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The accept loop: connections up to a bound, each with its deadlines, and a drain when it is time to end.
+//! Accepts connections up to a maximum, serves each within its timeouts, and drains them at
+//! shutdown.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -18,166 +19,206 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::guard::{Guard, Phase};
-use crate::current::Current;
+use super::timeout_stream::{ConnectionPhase, TimeoutStream};
 use crate::domain::time::Millis;
+use crate::reloadable::Reloadable;
 
-use super::respond::Answer;
-use super::service::{App, Limits};
+use super::response::HttpResponse;
+use super::state::{AppState, HttpLimits};
 
-/// Bytes of a head, and of the read buffer of each connection.
-const HEAD_BYTES: usize = 16 * 1024;
-const HEADERS: usize = 64;
-/// How soon a connection that was in the middle of a request, when all were to end, is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// How long the system may take to hand over a connection that it has let in already.
-const HAND_OVER: Duration = Duration::from_millis(1);
-/// Pauses after an accept that failed, most likely for want of file descriptors (accept(2), EMFILE).
-const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
-/// Connections that the system keeps for us until they are accepted.
+/// Maximum size of a head and size of the read buffer of each connection, in bytes.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+const HEADERS_MAX: usize = 64;
+/// Interval at which a draining connection with a request in flight is checked again.
+const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Maximum time in which the system must deliver a connection from its backlog.
+const BACKLOG_ACCEPT_TIMEOUT: Duration = Duration::from_millis(1);
+/// Initial and maximum pause after a failed accept. The most likely cause is a lack of file
+/// descriptors (accept(2), EMFILE).
+const ACCEPT_BACKOFF: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
+/// Maximum number of connections in the system's queue that are not yet accepted.
 const BACKLOG: u32 = 1024;
 
-/// An address that is ours, where nothing listens yet: connections are refused or, where the service manager listens, wait. A
-/// server that starts has the address from the beginning, and listens once it can answer.
+/// Reserved address without an active listener.
+///
+/// A starting server reserves its address first and listens when it can respond. Until then,
+/// connections are refused. If the service manager listens, connections wait.
 #[derive(Debug)]
-pub struct Reserved {
-    socket: Socket,
+pub struct BoundSocket {
+    socket: ListenSocket,
     address: SocketAddr,
 }
 
 #[derive(Debug)]
-enum Socket {
+enum ListenSocket {
     Bound(TcpSocket),
-    /// The service manager listens, and goes on with that when we end.
-    Handed(std::net::TcpListener),
+    /// Socket at which the service manager listens. It continues to listen after this process.
+    Inherited(std::net::TcpListener),
 }
 
-impl Reserved {
-    /// Binds `address`; port 0 lets the system choose.
+impl BoundSocket {
+    /// Binds `address`. The system chooses the port if it is 0.
     ///
     /// # Errors
-    /// Those of bind(2).
-    pub fn at(address: SocketAddr) -> io::Result<Self> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    /// Returns the error of bind(2).
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
         // Connections of an earlier server may still be closing.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         let address = socket.local_addr()?;
-        Ok(Self { socket: Socket::Bound(socket), address })
+        Ok(Self {
+            socket: ListenSocket::Bound(socket),
+            address,
+        })
     }
 
-    /// Takes a socket at which the service manager listens.
+    /// Uses a socket at which the service manager listens.
     ///
     /// # Errors
-    /// Those of the system, where it is no such socket.
-    pub fn handed(socket: std::net::TcpListener) -> io::Result<Self> {
+    /// Returns the system's error if the socket is not a listening socket.
+    pub fn from_inherited(socket: std::net::TcpListener) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
-        Ok(Self { socket: Socket::Handed(socket), address })
+        Ok(Self {
+            socket: ListenSocket::Inherited(socket),
+            address,
+        })
     }
 
-    /// The address, with the port that the system chose.
+    /// Returns the address, with the port that the system chose.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Listens, on the tokio runtime that it is called in.
+    /// Starts to listen. Must be called in a tokio runtime.
     ///
     /// # Errors
-    /// Those of listen(2).
-    pub fn listen(self) -> io::Result<Server> {
+    /// Returns the error of listen(2).
+    pub fn listen(self) -> io::Result<HttpServer> {
         let (listener, is_handed) = match self.socket {
-            Socket::Bound(socket) => (socket.listen(BACKLOG)?, false),
-            Socket::Handed(socket) => (TcpListener::from_std(socket)?, true),
+            ListenSocket::Bound(socket) => (socket.listen(BACKLOG)?, false),
+            ListenSocket::Inherited(socket) => (TcpListener::from_std(socket)?, true),
         };
-        Ok(Server { listener, is_handed, address: self.address })
+        Ok(HttpServer {
+            listener,
+            is_inherited: is_handed,
+            address: self.address,
+        })
     }
 }
 
-/// A listener that is not yet serving.
+/// Listener that does not serve yet.
 #[derive(Debug)]
-pub struct Server {
+pub struct HttpServer {
     listener: TcpListener,
-    /// Whether others listen at the same socket when we have ended.
-    is_handed: bool,
+    /// `true` if other processes listen at the same socket after this process has stopped.
+    is_inherited: bool,
     address: SocketAddr,
 }
 
-/// Bounds of a listener.
+/// Limits for the connections of a listener.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    /// Connections at once.
-    pub(super) connections: usize,
-    /// For a connection without a request.
-    pub(super) idle: Duration,
-    /// For a head, from its first byte; and for the first byte on a new connection.
-    pub(super) head: Duration,
-    /// For a next request on a connection that is open when the end is asked for.
-    pub(super) drain: Duration,
-    /// For all requests that are under way when the end is asked for, or come after that.
-    pub(super) grace: Duration,
+pub(super) struct ConnectionLimits {
+    /// Maximum number of open connections.
+    pub(super) max_connections: usize,
+    /// Timeout for a connection without a request.
+    pub(super) idle_timeout: Duration,
+    /// Timeout for a head, from its first byte. Also the timeout for the first byte of a new
+    /// connection.
+    pub(super) head_timeout: Duration,
+    /// Maximum time for a next request on a connection that is open when the drain starts.
+    pub(super) drain_timeout: Duration,
+    /// Maximum time for all requests that are in flight when the drain starts or arrive later.
+    pub(super) grace_period: Duration,
 }
 
-impl Server {
-    /// Where it listens.
+impl HttpServer {
+    /// Returns the address of the listener.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until `stop` is there. Then it accepts nothing more. Connections that are open may send one more request each: it
-    /// is answered with `Connection: close`, so that no request meets a connection that is just being closed. Those that stay
-    /// quiet for `limits.drain_timeout` are closed, and after `grace` all are.
+    /// Serves until `stop` resolves, then drains.
     ///
-    /// Each request is answered by the `app` that is there when it begins; the limits of connections are those of the first.
-    pub async fn run(self, app: Current<App>, stop: impl Future<Output = ()>, grace: Duration) {
-        let Limits { connections, idle, header_timeout, drain, .. } = app.get().limits;
+    /// During the drain, the server accepts no new connections. Each open connection may send one
+    /// more request. Its response has `Connection: close`, so that no request meets a closing
+    /// connection. Connections that stay quiet for `limits.drain_timeout` are closed. All are
+    /// closed after `grace`.
+    ///
+    /// The state that is current when a request starts handles it. The limits of connections are
+    /// those of the first state.
+    pub async fn run(
+        self,
+        app: Reloadable<AppState>,
+        stop: impl Future<Output = ()>,
+        grace: Duration,
+    ) {
+        let HttpLimits {
+            max_connections: connections,
+            idle_timeout: idle,
+            header_timeout,
+            drain_timeout: drain,
+            ..
+        } = app.load().limits;
         let [idle, head, drain] = [idle, header_timeout, drain].map(Millis::to_duration);
-        let bounds = Bounds { connections, idle, head, drain, grace };
-        let answer = move |phase: Arc<Phase>, request| {
-            let app = app.get();
-            async move { app.answer(&phase, request).await }
+        let limits = ConnectionLimits {
+            max_connections: connections,
+            idle_timeout: idle,
+            head_timeout: head,
+            drain_timeout: drain,
+            grace_period: grace,
         };
-        self.answer_with(answer, bounds, stop).await;
+        let handler = move |phase: Arc<ConnectionPhase>, request| {
+            let app = app.load();
+            async move { app.handle(&phase, request).await }
+        };
+        self.serve_with(handler, limits, stop).await;
     }
 
-    /// The same for anything that answers.
-    pub(super) async fn answer_with<F>(
+    /// Serves with any handler, like `run`.
+    pub(super) async fn serve_with<F>(
         self,
-        answer: impl Fn(Arc<Phase>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
-        bounds: Bounds,
+        handler: impl Fn(Arc<ConnectionPhase>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        limits: ConnectionLimits,
         stop: impl Future<Output = ()>,
     ) where
-        F: Future<Output = Answer> + Send + 'static,
+        F: Future<Output = HttpResponse> + Send + 'static,
     {
-        let places = Arc::new(Semaphore::new(bounds.connections));
-        let all = u32::try_from(bounds.connections).unwrap_or(u32::MAX);
+        let permits = Arc::new(Semaphore::new(limits.max_connections));
+        let all = u32::try_from(limits.max_connections).unwrap_or(u32::MAX);
         let (draining, drain) = watch::channel(());
-        let begin = |stream, place: OwnedSemaphorePermit| {
-            let connection = converse(stream, bounds, answer.clone(), drain.clone());
+        let spawn_connection = |stream, permit: OwnedSemaphorePermit| {
+            let connection = serve_connection(stream, limits, handler.clone(), drain.clone());
             tokio::spawn(async move {
                 connection.await;
-                drop(place);
+                drop(permit);
             });
         };
         let mut stop = pin!(stop);
-        let [shortest, longest] = PAUSES;
+        let [shortest, longest] = ACCEPT_BACKOFF;
         let mut pause = shortest;
         loop {
-            // At the bound nothing is accepted: who comes waits in the system's queue until there is a place.
+            // At the maximum the server accepts nothing. New connections wait in the system's
+            // queue.
             let accepted = async {
-                let place = Arc::clone(&places).acquire_owned().await;
-                (place, self.listener.accept().await)
+                let permit = Arc::clone(&permits).acquire_owned().await;
+                (permit, self.listener.accept().await)
             };
-            let (place, accepted) = tokio::select! {
+            let (permit, accepted) = tokio::select! {
                 () = &mut stop => break,
                 accepted = accepted => accepted,
             };
-            match (place, accepted) {
-                (Ok(place), Ok((stream, _))) => {
+            match (permit, accepted) {
+                (Ok(permit), Ok((stream, _))) => {
                     pause = shortest;
-                    begin(stream, place);
+                    spawn_connection(stream, permit);
                 }
                 (_, Err(error)) => {
                     tracing::warn!(error = %error, pause_ms = pause.as_millis(), "can't accept connections");
@@ -188,89 +229,110 @@ impl Server {
                 (Err(_), Ok(_)) => break,
             }
         }
-        // Whoever was let in by the system, but not by us yet, would be cut off. Where the socket lives on, they are for the
-        // next server.
-        for _ in 0..if self.is_handed { 0 } else { BACKLOG } {
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { break };
-            let Ok(Ok((stream, _))) = timeout(HAND_OVER, self.listener.accept()).await else { break };
-            begin(stream, place);
+        // Connections in the system's queue would be reset, so they are accepted now. The next
+        // server accepts the connections of an inherited socket.
+        for _ in 0..if self.is_inherited { 0 } else { BACKLOG } {
+            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+                break;
+            };
+            let Ok(Ok((stream, _))) = timeout(BACKLOG_ACCEPT_TIMEOUT, self.listener.accept()).await
+            else {
+                break;
+            };
+            spawn_connection(stream, permit);
         }
         drop(self.listener);
         drop(draining);
-        if timeout(bounds.grace, places.acquire_many(all)).await.is_err() {
-            tracing::warn!("connections were still busy at the end: they are let go");
+        if timeout(limits.grace_period, permits.acquire_many(all))
+            .await
+            .is_err()
+        {
+            tracing::warn!("connections were still open at the end of the drain and are closed");
         }
     }
 }
 
-/// Whether the other end was dropped: nothing else is ever told by it.
-fn is_gone(told: &watch::Receiver<()>) -> bool {
-    told.has_changed().is_err()
+/// Returns `true` if the sender was dropped. The sender never sends a value.
+fn has_drain_started(drain: &watch::Receiver<()>) -> bool {
+    drain.has_changed().is_err()
 }
 
-/// One connection, until it is closed.
-async fn converse<F>(
+/// Serves one connection until it is closed.
+async fn serve_connection<F>(
     stream: TcpStream,
-    bounds: Bounds,
-    answer: impl Fn(Arc<Phase>, Request<Incoming>) -> F + Send + 'static,
+    limits: ConnectionLimits,
+    handler: impl Fn(Arc<ConnectionPhase>, Request<Incoming>) -> F + Send + 'static,
     mut drain: watch::Receiver<()>,
 ) where
-    F: Future<Output = Answer> + Send + 'static,
+    F: Future<Output = HttpResponse> + Send + 'static,
 {
-    // Answers are small and whole: waiting for more to send would only make them late.
+    // Responses are small and complete. Nagle's algorithm would only delay them.
     let _ = stream.set_nodelay(true);
-    let phase = Arc::new(Phase::default());
-    let guard = Guard::new(stream, Arc::clone(&phase), bounds.idle, bounds.head);
+    let phase = Arc::new(ConnectionPhase::default());
+    let timed_stream = TimeoutStream::new(
+        stream,
+        Arc::clone(&phase),
+        limits.idle_timeout,
+        limits.head_timeout,
+    );
     let service = service_fn({
         let (phase, drain) = (Arc::clone(&phase), drain.clone());
         move |request| {
-            phase.begin();
+            phase.start_request();
             let (phase, drain) = (Arc::clone(&phase), drain.clone());
-            let answer = answer(Arc::clone(&phase), request);
+            let response = handler(Arc::clone(&phase), request);
             async move {
-                let mut answer = answer.await;
-                if is_gone(&drain) {
-                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                let mut response = response.await;
+                if has_drain_started(&drain) {
+                    response
+                        .headers_mut()
+                        .insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                phase.end();
-                Ok::<_, Infallible>(answer)
+                phase.finish_response();
+                Ok::<_, Infallible>(response)
             }
         }
     });
     let mut connection = http1::Builder::new()
-        // The guard has the deadlines: hyper lets go of a late head without a word.
+        // The stream enforces the timeouts. hyper closes a late head without a response.
         .header_read_timeout(None)
-        .max_buf_size(HEAD_BYTES)
-        .max_headers(HEADERS)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
         .keep_alive(true)
-        // A sender that has said all, and closed its half, still gets its answer.
+        // A client that has closed its sending side still gets its response.
         .half_close(true)
         .writev(false)
-        .serve_connection(TokioIo::new(guard), service);
-    let mut quiet = pin!(sleep(bounds.drain));
+        .serve_connection(TokioIo::new(timed_stream), service);
+    let mut quiet_timer = pin!(sleep(limits.drain_timeout));
     let (mut is_draining, mut is_closing) = (false, false);
-    let ended = loop {
+    let result = loop {
         tokio::select! {
             biased;
-            // First: what has come is not quiet.
-            ended = &mut connection => break ended,
+            // First branch: input that has arrived must be served before the connection counts as
+            // quiet.
+            result = &mut connection => break result,
             _ = drain.changed(), if !is_draining => {
                 is_draining = true;
-                quiet.as_mut().reset(Instant::now() + bounds.drain);
+                quiet_timer.as_mut().reset(Instant::now() + limits.drain_timeout);
             }
-            () = &mut quiet, if is_draining && !is_closing => {
+            () = &mut quiet_timer, if is_draining && !is_closing => {
                 is_closing = phase.is_idle();
                 if is_closing {
                     Pin::new(&mut connection).graceful_shutdown();
                 } else {
-                    // The answer to its request closes it.
-                    quiet.as_mut().reset(Instant::now() + LOOK_AGAIN);
+                    // The response to the request in flight closes the connection.
+                    quiet_timer.as_mut().reset(Instant::now() + DRAIN_POLL_INTERVAL);
                 }
             }
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(error = %error, "a connection broke off");
-        connection.into_parts().io.into_inner().explain(&error).await;
+    if let Err(error) = result {
+        tracing::debug!(error = %error, "a connection ended with an error");
+        connection
+            .into_parts()
+            .io
+            .into_inner()
+            .send_error(&error)
+            .await;
     }
 }

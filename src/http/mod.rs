@@ -1,44 +1,38 @@
-//! The listener: connections, limits, deadlines, and the way of one request.
+//! Serves HTTP: connections, limits, deadlines, and the handling of each request.
 //!
 //! ```text
-//! listener ─▶ guard (deadlines of the head, errors with a body) ─▶ hyper ─▶ service ─▶ flows | webhook | gateways | health
-//!                                                                          body (limit, budget, deadline) ─▶ intake ─▶ store
-//! encrypted flows, behind body: encrypted ─▶ opener (RSA, in threads of its own) ─▶ exchange ─▶ screens ─▶ sealed
+//! listener ─▶ timeout_stream (head timeout, error bodies) ─▶ hyper ─▶ state
+//! state ─▶ flow | webhook | gateways | health
+//!          each: body (limit, budget, deadline) ─▶ intake ─▶ store
+//! encrypted flows, after body: flow::encrypted ─▶ flow::decrypt_pool (RSA in separate threads)
+//!          ─▶ flow::data_exchange ─▶ flow::screens ─▶ encrypted response
 //! ```
 //!
-//! Everything is bounded: connections, heads, bodies, all bodies together, time. At a bound the caller gets a clear
-//! answer; `respond` alone picks status codes. What a body says is read in `crate::intake`, what becomes of it is
-//! decided in `crate::store`. No input whatever gets a 500 or is let go without a word.
+//! Everything is bounded: connections, heads, bodies, the memory of all bodies, and time. At a
+//! bound the client gets a clear response. Only `response` chooses status codes. No input gets a
+//! 500, and no connection is closed without a response.
+//!
+//! See [`crate::intake`] for parsing and [`crate::store`] for the decisions about a submission.
 
-mod admin;
 mod body;
-mod complaints;
-mod encrypted;
-mod exchange;
-mod flows;
+pub(in crate::http) mod endpoint_health;
+pub(in crate::http) mod flow;
 mod gateways;
-mod guard;
 mod health;
 mod listener;
-mod numbers;
-mod opener;
-mod program;
-mod respond;
-mod screens;
-mod service;
-mod trace;
-mod turns;
-mod upstream;
-mod vigil;
-mod watch;
+mod metrics_server;
+mod request_log;
+mod response;
+mod state;
+mod timeout_stream;
 mod webhook;
 
-pub use admin::AdminServer;
-pub use listener::{Reserved, Server};
-pub use service::{App, Limits, Trust};
-pub use upstream::{Upstream, UpstreamError};
-pub use vigil::Vigil;
-pub use watch::Watch;
+pub use endpoint_health::alerter::HealthAlerter;
+pub use endpoint_health::monitor::HealthMonitor;
+pub use flow::upstream_client::{UpstreamClient, UpstreamError};
+pub use listener::{BoundSocket, HttpServer};
+pub use metrics_server::MetricsServer;
+pub use state::{AppState, HttpLimits, InboundCredentials};
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Objects taken apart without touching what is in them: each field keeps the text that came.
+//! Parses JSON objects without a change of their values: each field stays the text that arrived.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,52 +10,69 @@ use serde_json::{Map, Value};
 
 #[cfg(test)]
 thread_local! {
-    /// Fields that were looked up on this thread, for tests of what reading costs: each look-up walks over the names.
-    pub(super) static LOOK_UPS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    /// Number of field lookups on this thread. Each lookup walks over all names. Tests measure the
+    /// cost of parsing with this counter.
+    pub(super) static LOOKUPS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// The fields of an object, in order. A name that comes twice counts the second time, as JSON parsers have it.
+/// Fields of an object, in order. If a name occurs twice, the second value counts, as in JSON
+/// parsers.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(super) struct JsonFields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
-impl<'a> Fields<'a> {
-    /// The fields of the object that `text` is.
-    pub(super) fn of(text: &'a str) -> Result<Self, serde_json::Error> {
+impl<'a> JsonFields<'a> {
+    /// Parses the fields of a JSON object.
+    pub(super) fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text)
     }
 
-    /// The text of a field; `None` where it is missing or null.
+    /// Returns the text of a field. Returns `None` if the field is missing or null.
     pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
         #[cfg(test)]
-        LOOK_UPS.set(LOOK_UPS.get() + 1);
+        LOOKUPS.set(LOOKUPS.get() + 1);
         let field = self.0.iter().rev().find(|(known, _)| known == name);
-        field.map(|(_, value)| *value).filter(|value| value.get() != "null")
+        field
+            .map(|(_, value)| *value)
+            .filter(|value| value.get() != "null")
     }
 
-    /// The names of all fields, those included that are null.
+    /// Returns the names of all fields, including fields with the value null.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_ref())
     }
 
-    /// A field that is a string; `None` where it is missing, null, or something else.
+    /// Returns the value of a string field. Returns `None` if the field is missing, null or not a
+    /// string.
     pub(super) fn text(&self, name: &str) -> Option<String> {
-        self.get(name).and_then(|value| serde_json::from_str(value.get()).ok())
+        self.get(name)
+            .and_then(|value| serde_json::from_str(value.get()).ok())
     }
 
-    /// The fields of a field that is an object; none where it is missing or something else.
-    pub(super) fn object(&self, name: &str) -> Fields<'a> {
-        self.get(name).and_then(|value| Fields::of(value.get()).ok()).unwrap_or_default()
+    /// Returns the fields of a nested object. The result is empty if the field is missing or not an
+    /// object.
+    pub(super) fn object(&self, name: &str) -> JsonFields<'a> {
+        self.get(name)
+            .and_then(|value| JsonFields::parse(value.get()).ok())
+            .unwrap_or_default()
     }
 
-    /// The items of a field that is an array; `None` where it is something else, nothing where it is missing.
+    /// Returns the items of an array. The result is empty if the field is missing or null, and
+    /// `None` if the field is not an array.
     pub(super) fn items(&self, name: &str) -> Option<Vec<&'a RawValue>> {
-        self.get(name).map_or(Some(Vec::new()), |value| serde_json::from_str(value.get()).ok())
+        self.get(name).map_or(Some(Vec::new()), |value| {
+            serde_json::from_str(value.get()).ok()
+        })
     }
 
-    /// The text of an object with all fields but those `known`; empty where there are none.
-    pub(super) fn others(&self, known: &[&str]) -> String {
+    /// Returns the text of an object with all fields except `known`. The text is empty if no field
+    /// remains.
+    pub(super) fn to_json_without(&self, known: &[&str]) -> String {
         let mut text = String::new();
-        for (name, value) in self.0.iter().filter(|(name, _)| !known.contains(&name.as_ref())) {
+        for (name, value) in self
+            .0
+            .iter()
+            .filter(|(name, _)| !known.contains(&name.as_ref()))
+        {
             text.push(if text.is_empty() { '{' } else { ',' });
             text.push_str(&Value::from(name.as_ref()).to_string());
             text.push(':');
@@ -68,23 +85,24 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The fields of an object as values, by name.
+/// Parses an object into values by name.
 ///
 /// # Errors
-/// Why not, in words that never repeat what was sent: it may be long, or personal.
+/// The reason why the text is not an object. The reason never repeats the text, which may be long
+/// or personal.
 pub(super) fn values(text: &str) -> Result<Map<String, Value>, String> {
     serde_json::from_str(text).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => "is no object".to_owned(),
-        _ => format!("is no object that can be read ({error})"),
+        serde_json::error::Category::Data => "is not an object".to_owned(),
+        _ => format!("is not a valid object ({error})"),
     })
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for JsonFields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Pairs;
+        struct FieldsVisitor;
 
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = Fields<'de>;
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = JsonFields<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -92,40 +110,50 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut fields = Vec::with_capacity(8);
-                while let Some(pair) = map.next_entry::<Name<'de>, &'de RawValue>()? {
+                while let Some(pair) = map.next_entry::<FieldName<'de>, &'de RawValue>()? {
                     fields.push((pair.0.0, pair.1));
                 }
-                Ok(Fields(fields))
+                Ok(JsonFields(fields))
             }
         }
 
-        deserializer.deserialize_map(Pairs)
+        deserializer.deserialize_map(FieldsVisitor)
     }
 }
 
-/// A name, borrowed where it has no escapes.
+/// Field name, borrowed if it has no escapes.
 #[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+struct FieldName<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn fields_keep_their_text() {
-        let fields = Fields::of(r#"{"a": 1.50, "b\u0041":{"x" : [ ]},"a":"\u00e9","n":null}"#).unwrap();
-        assert_eq!(fields.text("a").as_deref(), Some("é"), "the last one counts");
+    fn field_values_are_unchanged() {
+        let fields =
+            JsonFields::parse(r#"{"a": 1.50, "b\u0041":{"x" : [ ]},"a":"\u00e9","n":null}"#)
+                .unwrap();
+        assert_eq!(
+            fields.text("a").as_deref(),
+            Some("é"),
+            "the last one counts"
+        );
         assert_eq!(fields.get("bA").map(RawValue::get), Some(r#"{"x" : [ ]}"#));
         assert!(fields.get("n").is_none());
-        assert_eq!(fields.others(&["a", "n"]), r#"{"bA":{"x" : [ ]}}"#);
-        assert_eq!(Fields::of("{}").unwrap().others(&[]), "");
-        assert!(Fields::of("[]").is_err());
+        assert_eq!(fields.to_json_without(&["a", "n"]), r#"{"bA":{"x" : [ ]}}"#);
+        assert_eq!(JsonFields::parse("{}").unwrap().to_json_without(&[]), "");
+        assert!(JsonFields::parse("[]").is_err());
     }
 
     #[test]
-    fn what_is_no_object_is_told_without_repeating_it() {
+    fn non_object_error_hides_content() {
         assert_eq!(values(r#"{"a":1}"#).unwrap()["a"], 1);
-        assert_eq!(values("\"secret\"").unwrap_err(), "is no object");
-        assert!(values(r#"{"secret":1e999}"#).unwrap_err().starts_with("is no object that can be read (number"));
+        assert_eq!(values("\"secret\"").unwrap_err(), "is not an object");
+        assert!(
+            values(r#"{"secret":1e999}"#)
+                .unwrap_err()
+                .starts_with("is not a valid object (number")
+        );
     }
 }

@@ -1,7 +1,11 @@
-//! Bytes to arrivals: is this from the sender we trust, and what does it say?
+//! Authenticates requests and parses their bytes into inbound items: submissions, and messages that
+//! can't be parsed.
 //!
-//! Between `crate::http`, which has read a body within its bounds, and `crate::store`, which decides on what arrived. No
-//! sockets and no store in here; what is sent is never changed: fields are kept as the text that came.
+//! The modules here use no sockets and no store. They never change the values that a sender sent: a
+//! field stays the text that arrived.
+//!
+//! See [`crate::http`], which reads a body within its limits, and [`crate::store`], which decides
+//! on inbound items.
 
 pub mod cloud_api;
 pub mod encryption;
@@ -18,36 +22,41 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::domain::arrival::Asks;
-use crate::domain::calendar::Calendar;
-use crate::domain::field::FieldProblem;
+use crate::domain::booking::calendar::Calendar;
+use crate::domain::flow::field::FieldError;
 use crate::domain::flow::{Flow, UnknownScreen};
 use crate::domain::ids::{CalendarName, DestinationName, FlowName};
+use crate::domain::submission::inbound::SlotSelector;
 use crate::domain::time::Millis;
 
-pub use gateway::{BadProof, Brought, Door};
+pub use gateway::{GatewayEvents, GatewayWebhook, WebhookAuthError};
 pub use private_key::{InvalidKey, PrivateKey, PublicKey};
-pub use signature::{BadSignature, Claim, Signers};
+pub use signature::{BadSignature, SignatureHeader, SignatureVerifier};
 
-/// What arrivals are read by: the flows and calendars of the config.
+/// Settings that parsing needs: the flows and calendars of the config.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    /// The flows.
+    /// Flows by name.
     pub flows: BTreeMap<FlowName, Arc<Flow>>,
-    /// The calendars.
+    /// Calendars by name.
     pub calendars: BTreeMap<CalendarName, Arc<Calendar>>,
-    /// The hosts of the destinations: no other part of a URL is for everybody's eyes.
-    pub destinations: BTreeMap<DestinationName, String>,
-    /// Age at which a message is no longer sent, for each destination that writes to people.
-    pub expires: BTreeMap<DestinationName, Millis>,
+    /// Hosts of the destinations by destination name. No other part of a URL may be public.
+    pub destination_hosts: BTreeMap<DestinationName, String>,
+    /// Maximum age of a message by destination name, in milliseconds. An older message is not sent.
+    /// Only destinations that write to people have an entry.
+    pub max_ages: BTreeMap<DestinationName, Millis>,
 }
 
 impl Catalog {
-    /// How a form of `flow` asks for a slot, if it does. The config saw to it that the calendar is there.
+    /// Returns the slot selector for the forms of `flow`. Returns `None` if the flow books nothing.
+    /// The config check guarantees that the calendar exists.
     #[must_use]
-    pub fn asks(&self, flow: &Flow) -> Option<Asks> {
-        let rule = flow.booking.as_ref()?;
-        Some(Asks { rule: rule.clone(), calendar: Arc::clone(self.calendars.get(&rule.calendar)?) })
+    pub fn slot_selector(&self, flow: &Flow) -> Option<SlotSelector> {
+        let booking = flow.booking.as_ref()?;
+        Some(SlotSelector {
+            settings: booking.clone(),
+            calendar: Arc::clone(self.calendars.get(&booking.calendar)?),
+        })
     }
 }
 
@@ -57,50 +66,56 @@ impl From<&Config> for Catalog {
         Self {
             flows: config.flows.clone(),
             calendars: config.calendars.clone(),
-            destinations: destinations.clone().map(|(name, to)| (name.clone(), to.host())).collect(),
-            expires: destinations
-                .filter(|(_, to)| to.means.addressee().is_some())
-                .filter_map(|(name, to)| Some((name.clone(), to.expires?)))
+            destination_hosts: destinations
+                .clone()
+                .map(|(name, destination)| (name.clone(), destination.host()))
+                .collect(),
+            max_ages: destinations
+                .filter(|(_, to)| to.kind.recipient_kind().is_some())
+                .filter_map(|(name, to)| Some((name.clone(), to.max_age?)))
                 .collect(),
         }
     }
 }
 
-/// Why a body is not what it should be. `Display` is for the sender.
+/// Reason why a body can't be parsed. The sender reads the `Display` text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IntakeError {
-    /// No JSON at all.
-    #[error("the body is no JSON: {0}")]
+    /// The body is not JSON. The text describes the syntax error.
+    #[error("the body is not valid JSON: {0}")]
     NotJson(String),
-    /// JSON, but no object.
-    #[error("the body is no JSON object")]
+    /// The body is JSON, but not an object.
+    #[error("the body is not a JSON object")]
     NotAnObject,
-    /// A field that makes no sense.
-    #[error("{field}: {why}")]
-    Field {
-        /// Its name, with dots where it lies deeper.
+    /// A field has an invalid value.
+    #[error("{field}: {reason}")]
+    InvalidField {
+        /// Name of the field, with dots for nested fields.
         field: String,
-        /// What is wrong with it.
-        why: String,
+        /// Reason why the value is invalid.
+        reason: String,
     },
-    /// An answer that does not fit its field.
-    #[error("{problem}")]
-    Unfit {
-        /// The screen that it was given on.
+    /// An answer does not pass the validation of its field.
+    #[error("{error}")]
+    ValidationFailed {
+        /// Screen of the answer.
         screen: String,
-        /// What is wrong with it.
-        problem: FieldProblem,
+        /// Validation error of the answer.
+        error: FieldError,
     },
-    /// An action that no flow has.
+    /// The action is unknown.
     #[error("action: {0:?} is not one of data_exchange, INIT, BACK, ping")]
     UnknownAction(String),
-    /// A screen that the flow does not have.
+    /// The flow has no screen with this name.
     #[error("{0}")]
     UnknownScreen(#[from] UnknownScreen),
 }
 
 impl IntakeError {
-    fn field(field: &str, why: impl Into<String>) -> Self {
-        Self::Field { field: field.to_owned(), why: why.into() }
+    fn invalid_field(field: &str, why: impl Into<String>) -> Self {
+        Self::InvalidField {
+            field: field.to_owned(),
+            reason: why.into(),
+        }
     }
 }

@@ -1,8 +1,9 @@
-//! Is this body from the sender we trust?
+//! Verifies that Meta signed the body of a request.
 //!
-//! `X-Hub-Signature-256: sha256=` and 64 hex digits: HMAC-SHA256 over the bytes as they came, before anything else
-//! touches them (*Implementing Endpoint for Flows*; *Webhooks*, "Validating payloads"). Any of several secrets may have
-//! made it, so that one can be changed without losing a form.
+//! The header is `X-Hub-Signature-256: sha256=` and 64 hex digits. The digits are the HMAC-SHA256
+//! over the raw body, and are verified before any parsing (*Implementing Endpoint for Flows*;
+//! *Webhooks*, "Validating payloads"). Each of several secrets is accepted, so that the admin can
+//! replace a secret without losing a form.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -10,97 +11,119 @@ use subtle::{Choice, ConstantTimeEq};
 
 const DIGEST_BYTES: usize = 32;
 
-/// What a header claims: well-formed, and not compared with anything yet.
+/// Well-formed signature from a header. The signature is not verified yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claim([u8; DIGEST_BYTES]);
+pub struct SignatureHeader([u8; DIGEST_BYTES]);
 
-impl Claim {
-    /// A signature that came as bytes.
-    pub(super) const fn of(bytes: [u8; DIGEST_BYTES]) -> Self {
+impl SignatureHeader {
+    /// Creates a signature from bytes.
+    pub(super) const fn from_bytes(bytes: [u8; DIGEST_BYTES]) -> Self {
         Self(bytes)
     }
 
-    /// Reads `sha256=` and 64 hex digits.
+    /// Parses `sha256=` and 64 hex digits.
     ///
     /// # Errors
-    /// [`BadSignature::Malformed`].
-    pub fn read(header: &[u8]) -> Result<Self, BadSignature> {
-        header.strip_prefix(b"sha256=").and_then(digest).map(Self).ok_or(BadSignature::Malformed)
+    /// [`BadSignature::Malformed`] for any other text.
+    pub fn parse(header: &[u8]) -> Result<Self, BadSignature> {
+        header
+            .strip_prefix(b"sha256=")
+            .and_then(parse_hex_digest)
+            .map(Self)
+            .ok_or(BadSignature::Malformed)
     }
 }
 
-/// Whoever may sign: one key for each secret.
+/// Keys that verify and create signatures: one HMAC key for each secret.
 #[derive(Clone)]
-pub struct Signers(Vec<Hmac<Sha256>>);
+pub struct SignatureVerifier(Vec<Hmac<Sha256>>);
 
-/// Why a body is not trusted. All look alike from outside but for the form of the header.
+/// Reason why a body is not trusted. The sender can distinguish only errors in the form of the
+/// header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSignature {
-    /// There is no signature.
-    #[error("X-Hub-Signature-256 is missing: the sender must sign the body with the app secret")]
+    /// The header is missing.
+    #[error("X-Hub-Signature-256 is missing: the client must sign the body with the app secret")]
     Missing,
-    /// There are several: which one counts would be a guess.
-    #[error("X-Hub-Signature-256 is there more than once")]
+    /// The header occurs more than once, so the valid signature is ambiguous.
+    #[error("X-Hub-Signature-256 occurs more than once")]
     Several,
-    /// It has not the form of one.
+    /// The header has the wrong form.
     #[error("X-Hub-Signature-256 is not `sha256=` and 64 hex digits")]
     Malformed,
-    /// None of the secrets made it.
-    #[error("X-Hub-Signature-256 does not fit the body: is the app secret in the config the one of Meta's dashboard?")]
+    /// The signature matches none of the secrets.
+    #[error(
+        "X-Hub-Signature-256 does not match the body: compare the app secret in the config with the one in Meta's dashboard"
+    )]
     Wrong,
 }
 
-impl Signers {
-    /// Takes the secrets' characters as they are, not as hex digits.
+impl SignatureVerifier {
+    /// Creates the keys from the characters of the secrets. Hex digits in a secret are not decoded.
     #[must_use]
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
-        // HMAC takes keys of any length: no secret is left out.
-        Self(secrets.into_iter().filter_map(|secret| Hmac::new_from_slice(secret.as_bytes()).ok()).collect())
+        // HMAC accepts keys of any length, so no secret is skipped.
+        Self(
+            secrets
+                .into_iter()
+                .filter_map(|secret| Hmac::new_from_slice(secret.as_bytes()).ok())
+                .collect(),
+        )
     }
 
-    /// Signs `body` with the newest secret, as the header has it; `None` where there is no secret.
+    /// Signs `body` with the newest secret and returns the value of the header. Returns `None` if
+    /// there is no secret.
     #[must_use]
     pub fn sign(&self, body: &[u8]) -> Option<String> {
         let mut mac = self.0.first()?.clone();
         mac.update(body);
         let bytes = mac.finalize().into_bytes();
-        Some(bytes.iter().fold(String::from("sha256="), |text, byte| format!("{text}{byte:02x}")))
+        Some(bytes.iter().fold(String::from("sha256="), |text, byte| {
+            format!("{text}{byte:02x}")
+        }))
     }
 
-    /// Compares `claim` with what each secret would have made of `body`; every secret is tried, in constant time.
+    /// Compares `claim` with the signature of `body` under each secret. All secrets are tried, in
+    /// constant time.
     ///
     /// # Errors
-    /// [`BadSignature::Wrong`].
-    pub fn verify(&self, claim: Claim, body: &[u8]) -> Result<(), BadSignature> {
+    /// [`BadSignature::Wrong`] if no secret matches.
+    pub fn verify(&self, header: SignatureHeader, body: &[u8]) -> Result<(), BadSignature> {
         let mut fits = Choice::from(0);
         for key in &self.0 {
             let mut mac = key.clone();
             mac.update(body);
-            fits |= mac.finalize().into_bytes().as_slice().ct_eq(&claim.0);
+            fits |= mac.finalize().into_bytes().as_slice().ct_eq(&header.0);
         }
-        if bool::from(fits) { Ok(()) } else { Err(BadSignature::Wrong) }
+        if bool::from(fits) {
+            Ok(())
+        } else {
+            Err(BadSignature::Wrong)
+        }
     }
 }
 
-impl std::fmt::Debug for Signers {
+impl std::fmt::Debug for SignatureVerifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Signers({} secrets)", self.0.len())
     }
 }
 
-/// The bytes of 64 hex digits. Meta writes lower case; upper case says the same.
-fn digest(hex: &[u8]) -> Option<[u8; DIGEST_BYTES]> {
+/// Decodes 64 hex digits. Meta writes lower case. Upper case is accepted too.
+fn parse_hex_digest(hex: &[u8]) -> Option<[u8; DIGEST_BYTES]> {
     let mut bytes = [0; DIGEST_BYTES];
     if hex.len() != 2 * DIGEST_BYTES {
         return None;
     }
     for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
-        *byte = pair.iter().try_fold(0, |byte: u8, digit| Some((byte << 4) | nibble(*digit)?))?;
+        *byte = pair.iter().try_fold(0, |byte: u8, digit| {
+            Some((byte << 4) | hex_digit_value(*digit)?)
+        })?;
     }
     Some(bytes)
 }
 
-pub(super) const fn nibble(digit: u8) -> Option<u8> {
+pub(super) const fn hex_digit_value(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
@@ -127,7 +150,7 @@ mod tests {
         serde_json::from_value(file["cases"].clone()).unwrap()
     }
 
-    /// Standard base64 with padding, for the vectors alone.
+    /// Decodes standard base64 with padding. Only the test vectors need this function.
     fn base64(text: &str) -> Vec<u8> {
         let value = |c: u8| match c {
             b'A'..=b'Z' => u32::from(c - b'A'),
@@ -138,37 +161,57 @@ mod tests {
         };
         let mut bytes = Vec::new();
         for four in text.as_bytes().chunks(4) {
-            let bits = four.iter().take_while(|c| **c != b'=').fold(0, |bits, c| (bits << 6) | value(*c));
-            let kept = four.iter().filter(|c| **c != b'=').count();
-            let bits = bits << (6 * (4 - kept));
-            bytes.extend(bits.to_be_bytes().into_iter().skip(1).take(kept - 1));
+            let bits = four
+                .iter()
+                .take_while(|c| **c != b'=')
+                .fold(0, |bits, c| (bits << 6) | value(*c));
+            let significant = four.iter().filter(|c| **c != b'=').count();
+            let bits = bits << (6 * (4 - significant));
+            bytes.extend(bits.to_be_bytes().into_iter().skip(1).take(significant - 1));
         }
         bytes
     }
 
     #[test]
-    fn every_vector_fits_and_one_flipped_bit_does_not() {
-        for Case { name, secret, body_b64, header } in cases() {
+    fn signature_vectors_verify_and_changed_body_fails() {
+        for Case {
+            name,
+            secret,
+            body_b64,
+            header,
+        } in cases()
+        {
             let mut body = base64(&body_b64);
-            let signers = Signers::new(["another", secret.as_str()]);
-            let claim = Claim::read(header.as_bytes()).unwrap();
-            assert_eq!(signers.verify(claim, &body), Ok(()), "{name}");
+            let verifier = SignatureVerifier::new(["another", secret.as_str()]);
+            let signature = SignatureHeader::parse(header.as_bytes()).unwrap();
+            assert_eq!(verifier.verify(signature, &body), Ok(()), "{name}");
             body.push(b' ');
-            assert_eq!(signers.verify(claim, &body), Err(BadSignature::Wrong), "{name}");
+            assert_eq!(
+                verifier.verify(signature, &body),
+                Err(BadSignature::Wrong),
+                "{name}"
+            );
         }
     }
 
     #[test]
-    fn what_has_not_the_form_of_a_signature_is_refused() {
+    fn malformed_signature_header_is_refused() {
         let long = format!("sha256={}", "0".repeat(66));
         let odd = format!("sha256={}g", "0".repeat(63));
         for header in ["", "sha256=", "sha1=00", &long, &odd, &"0".repeat(64)] {
-            assert_eq!(Claim::read(header.as_bytes()), Err(BadSignature::Malformed), "{header}");
+            assert_eq!(
+                SignatureHeader::parse(header.as_bytes()),
+                Err(BadSignature::Malformed),
+                "{header}"
+            );
         }
     }
 
     #[test]
-    fn nobody_fits_where_there_is_no_secret() {
-        assert_eq!(Signers::new([]).verify(Claim([0; DIGEST_BYTES]), b""), Err(BadSignature::Wrong));
+    fn verification_without_secret_fails() {
+        assert_eq!(
+            SignatureVerifier::new([]).verify(SignatureHeader([0; DIGEST_BYTES]), b""),
+            Err(BadSignature::Wrong)
+        );
     }
 }

@@ -1,71 +1,103 @@
-//! Whether the token of an encrypted request is the one that Meta gave its phone.
+//! Verifies that the flow token of an encrypted request is the token that Meta gave to the phone.
 //!
-//! From data API 4.0 and Flow JSON 7.3 on, a request carries `flow_token_signature` beside its `flow_token`: a JWT with HS256,
-//! whose key is the app secret and whose payload has the token (*Implementing Endpoint for Flows*). Meta documents no other
-//! claim: those that are there are accepted.
+//! Since data API 4.0 and Flow JSON 7.3, a request contains `flow_token_signature` in addition to
+//! its `flow_token`. The signature is a JWT with HS256. Its key is the app secret, and its payload
+//! contains the token (*Implementing Endpoint for Flows*). Meta documents no other claim, so other
+//! claims are accepted.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::domain::flow::TokenSignature;
+use crate::domain::flow::TokenSignaturePolicy;
 
-use super::json::Fields;
-use super::signature::{Claim, Signers};
+use super::json::JsonFields;
+use super::signature::{SignatureHeader, SignatureVerifier};
 
-/// Why a token is not trusted. `Display` is for the admin.
+/// Reason why a flow token is not trusted. The admin reads the `Display` text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadTokenSignature {
-    /// There is no signature, or no token that it could be the signature of.
+    /// The signature is missing, or the token that it signs.
     #[error(
-        "flow_token or flow_token_signature is missing, and the flow has token_signature = \"require\": phones send both \
-         from Flow JSON 7.3 with data_api_version 4.0 on"
+        "flow_token or flow_token_signature is missing, but the flow has token_signature = \"require\": phones send both \
+         since Flow JSON 7.3 with data_api_version 4.0"
     )]
     Missing,
-    /// It has not the form of one.
-    #[error("flow_token_signature is no JWT with HS256")]
+    /// The signature is not a JWT with HS256.
+    #[error("flow_token_signature is not a JWT signed with HS256")]
     Malformed,
-    /// None of the secrets made it.
-    #[error("flow_token_signature does not fit: is the app of meta.app_secrets the one that is connected to the flow?")]
+    /// The signature matches none of the secrets.
+    #[error(
+        "flow_token_signature is invalid: meta.app_secrets must contain the secret of the app that is connected to the flow"
+    )]
     Wrong,
-    /// It is the signature of another token.
-    #[error("flow_token_signature is that of another flow_token")]
+    /// The signature belongs to another token.
+    #[error("flow_token_signature belongs to a different flow_token")]
     OtherToken,
 }
 
-/// Compares the signature in `body`, the text of a request, with what `signers` would have made. In a request without a
-/// token a signature vouches for nothing, and counts as missing.
+/// Verifies the token signature in `body`, the text of a request. A signature without a token
+/// proves nothing and counts as missing.
 ///
 /// # Errors
-/// [`BadTokenSignature`], where `rule` refuses the request.
-pub fn verify(rule: TokenSignature, signers: &Signers, body: &[u8]) -> Result<(), BadTokenSignature> {
-    if rule == TokenSignature::Off {
+/// [`BadTokenSignature`] if the policy `rule` refuses the request.
+pub fn verify(
+    policy: TokenSignaturePolicy,
+    verifier: &SignatureVerifier,
+    body: &[u8],
+) -> Result<(), BadTokenSignature> {
+    if policy == TokenSignaturePolicy::Off {
         return Ok(());
     }
-    let fields = std::str::from_utf8(body).ok().and_then(|text| Fields::of(text).ok()).unwrap_or_default();
+    let fields = std::str::from_utf8(body)
+        .ok()
+        .and_then(|text| JsonFields::parse(text).ok())
+        .unwrap_or_default();
     let token = fields.text("flow_token").filter(|token| !token.is_empty());
-    let value = fields.get("flow_token_signature").filter(|value| value.get() != "\"\"");
+    let value = fields
+        .get("flow_token_signature")
+        .filter(|value| value.get() != "\"\"");
     let Some((token, value)) = token.zip(value) else {
-        return if rule == TokenSignature::Require { Err(BadTokenSignature::Missing) } else { Ok(()) };
+        return if policy == TokenSignaturePolicy::Require {
+            Err(BadTokenSignature::Missing)
+        } else {
+            Ok(())
+        };
     };
-    let jwt: String = serde_json::from_str(value.get()).map_err(|_| BadTokenSignature::Malformed)?;
-    let payload = opened(signers, &jwt)?;
-    let signed = Fields::of(&payload).map_err(|_| BadTokenSignature::Malformed)?.text("flow_token");
-    if signed == Some(token) { Ok(()) } else { Err(BadTokenSignature::OtherToken) }
+    let jwt: String =
+        serde_json::from_str(value.get()).map_err(|_| BadTokenSignature::Malformed)?;
+    let payload = verified_payload(verifier, &jwt)?;
+    let signed = JsonFields::parse(&payload)
+        .map_err(|_| BadTokenSignature::Malformed)?
+        .text("flow_token");
+    if signed == Some(token) {
+        Ok(())
+    } else {
+        Err(BadTokenSignature::OtherToken)
+    }
 }
 
-/// The payload of a JWT that one of `signers` made.
-fn opened(signers: &Signers, jwt: &str) -> Result<String, BadTokenSignature> {
+/// Returns the payload of a JWT that one of `signers` signed.
+fn verified_payload(verifier: &SignatureVerifier, jwt: &str) -> Result<String, BadTokenSignature> {
     let malformed = BadTokenSignature::Malformed;
     let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed);
     let text = |part: &str| String::from_utf8(decode(part)?).map_err(|_| malformed);
     let (signed, signature) = jwt.rsplit_once('.').ok_or(malformed)?;
     let (header, payload) = signed.split_once('.').ok_or(malformed)?;
-    // The algorithm is ours to choose: `none`, and those under which a public key would be a secret, are refused.
-    if Fields::of(&text(header)?).ok().and_then(|header| header.text("alg")).as_deref() != Some("HS256") {
+    // Only HS256 is accepted. `none` is refused, and so are algorithms that would use a public key
+    // as the secret.
+    if JsonFields::parse(&text(header)?)
+        .ok()
+        .and_then(|header| header.text("alg"))
+        .as_deref()
+        != Some("HS256")
+    {
         return Err(malformed);
     }
-    let claim = Claim::of(decode(signature)?.try_into().map_err(|_| malformed)?);
-    signers.verify(claim, signed.as_bytes()).map_err(|_| BadTokenSignature::Wrong)?;
+    let header_signature =
+        SignatureHeader::from_bytes(decode(signature)?.try_into().map_err(|_| malformed)?);
+    verifier
+        .verify(header_signature, signed.as_bytes())
+        .map_err(|_| BadTokenSignature::Wrong)?;
     text(payload)
 }
 
@@ -82,60 +114,95 @@ mod tests {
         let signed = format!("{}.{}", part(header), part(payload));
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
         mac.update(signed.as_bytes());
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+        format!(
+            "{signed}.{}",
+            URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
+        )
     }
 
-    fn verdict(rule: TokenSignature, signature: impl Into<Value>) -> Result<(), BadTokenSignature> {
-        let signers = Signers::new(["new secret", "old secret"]);
+    fn verify_body(
+        policy: TokenSignaturePolicy,
+        signature: impl Into<Value>,
+    ) -> Result<(), BadTokenSignature> {
+        let verifier = SignatureVerifier::new(["new secret", "old secret"]);
         let body = json!({"action": "INIT", "flow_token": "t-1", "flow_token_signature": signature.into()});
-        verify(rule, &signers, body.to_string().as_bytes())
+        verify(policy, &verifier, body.to_string().as_bytes())
     }
 
     #[test]
-    fn a_token_is_trusted_that_any_of_the_secrets_signed_whatever_else_is_claimed() {
+    fn token_signed_by_any_secret_is_accepted() {
         let payload = json!({"flow_token": "t-1", "iat": 1, "waba": {"id": "1"}});
         for secret in ["new secret", "old secret"] {
             let signature = jwt(secret, &json!({"alg": "HS256", "typ": "JWT"}), &payload);
-            assert_eq!(verdict(TokenSignature::Check, signature.as_str()), Ok(()));
-            assert_eq!(verdict(TokenSignature::Require, signature), Ok(()));
+            assert_eq!(
+                verify_body(TokenSignaturePolicy::Check, signature.as_str()),
+                Ok(())
+            );
+            assert_eq!(
+                verify_body(TokenSignaturePolicy::Require, signature),
+                Ok(())
+            );
         }
     }
 
     #[test]
-    fn a_wrong_signature_is_refused_and_a_missing_one_only_where_it_must_be_there() {
+    fn wrong_or_required_missing_signature_is_refused() {
         use BadTokenSignature::{Malformed, Missing, OtherToken, Wrong};
         let (hs256, payload) = (json!({"alg": "HS256"}), json!({"flow_token": "t-1"}));
         let good = jwt("new secret", &hs256, &payload);
         let (signed, _) = good.rsplit_once('.').unwrap();
         for (signature, why) in [
             (json!(jwt("another secret", &hs256, &payload)), Wrong),
-            (json!(jwt("new secret", &hs256, &json!({"flow_token": "t-2"}))), OtherToken),
+            (
+                json!(jwt("new secret", &hs256, &json!({"flow_token": "t-2"}))),
+                OtherToken,
+            ),
             (json!(jwt("new secret", &hs256, &json!({}))), OtherToken),
             (json!(jwt("new secret", &hs256, &json!("t-1"))), Malformed),
-            (json!(jwt("new secret", &json!({"alg": "none"}), &payload)), Malformed),
-            (json!(jwt("new secret", &json!({"alg": "HS512"}), &payload)), Malformed),
+            (
+                json!(jwt("new secret", &json!({"alg": "none"}), &payload)),
+                Malformed,
+            ),
+            (
+                json!(jwt("new secret", &json!({"alg": "HS512"}), &payload)),
+                Malformed,
+            ),
             (json!(format!("{signed}.")), Malformed),
             (json!(signed), Malformed),
             (json!(format!("{good}.x")), Malformed),
             (json!("x"), Malformed),
             (json!(7), Malformed),
         ] {
-            assert_eq!(verdict(TokenSignature::Check, signature.clone()), Err(why), "{signature}");
-            assert_eq!(verdict(TokenSignature::Off, signature), Ok(()));
+            assert_eq!(
+                verify_body(TokenSignaturePolicy::Check, signature.clone()),
+                Err(why),
+                "{signature}"
+            );
+            assert_eq!(verify_body(TokenSignaturePolicy::Off, signature), Ok(()));
         }
-        let signers = Signers::new(["new secret"]);
+        let signers = SignatureVerifier::new(["new secret"]);
         for body in [
             json!({"flow_token_signature": good}),
             json!({"flow_token_signature": jwt("another secret", &hs256, &payload), "flow_token": null}),
             json!({"flow_token_signature": "x", "flow_token": ""}),
         ] {
             let verdict = |rule| verify(rule, &signers, body.to_string().as_bytes());
-            assert_eq!(verdict(TokenSignature::Check), Ok(()), "nothing is signed: {body}");
-            assert_eq!(verdict(TokenSignature::Require), Err(Missing));
+            assert_eq!(
+                verdict(TokenSignaturePolicy::Check),
+                Ok(()),
+                "nothing is signed: {body}"
+            );
+            assert_eq!(verdict(TokenSignaturePolicy::Require), Err(Missing));
         }
         for missing in [Value::Null, json!("")] {
-            assert_eq!(verdict(TokenSignature::Check, missing.clone()), Ok(()));
-            assert_eq!(verdict(TokenSignature::Require, missing), Err(Missing));
+            assert_eq!(
+                verify_body(TokenSignaturePolicy::Check, missing.clone()),
+                Ok(())
+            );
+            assert_eq!(
+                verify_body(TokenSignaturePolicy::Require, missing),
+                Err(Missing)
+            );
         }
     }
 }

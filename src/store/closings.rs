@@ -1,27 +1,31 @@
-//! Periods during which the file was closed, as far as rows from before do not count them.
+//! Records periods of downtime (while the file was closed) that earlier rows do not fully count.
 //!
-//! The elapsed clock counts a closed period at once: rows written after it have stamps behind the period. Rows from before
-//! it count it slowly, because only the wall clock knows its length, and the wall clock may be wrong. A period that every row
-//! counts in full is forgotten: a file that is seldom closed keeps none. See [`super::counters::ExpiryClock`].
+//! The expiry clock counts a period of downtime at once: rows written after the period have stamps
+//! after it. Rows written before the period count it slowly. Only the wall clock knows the length
+//! of the period, and the wall clock may be wrong. A period that every row counts in full is
+//! removed, so a file that is seldom closed has no such record.
+//!
+//! See [`super::writer::counters::ExpiryClock`] for the clock.
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::time::{Millis, Timestamp};
 
-/// Maximum of closed periods that are told apart.
+/// Maximum number of separate periods.
 const MAX: usize = 16;
 
-/// Closed periods that rows from before do not count in full, oldest first.
+/// Periods of downtime that earlier rows do not fully count, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Closings(Vec<Closing>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Closing {
-    /// The elapsed clock when the file was closed: rows stamped later are from after the period.
+    /// Expiry clock when the file was closed: rows with later stamps were written after the period.
     at: Timestamp,
-    /// Part that rows from before will count.
+    /// Part of the period that earlier rows will count.
     owed: Millis,
-    /// Part that rows from before do not count: the wall clock was set back by as much.
+    /// Part of the period that earlier rows do not count, because the wall clock was set back by
+    /// this length.
     void: Millis,
 }
 
@@ -32,23 +36,31 @@ impl Closing {
 }
 
 impl Closings {
-    /// Adds a period of `length` that began when the elapsed clock showed `at`.
+    /// Adds a period of `length` that began when the expiry clock showed `at`.
     pub(super) fn add(&mut self, at: Timestamp, length: Millis) {
         if length == Millis::ZERO {
             return;
         }
-        self.0.push(Closing { at, owed: length, void: Millis::ZERO });
+        self.0.push(Closing {
+            at,
+            owed: length,
+            void: Millis::ZERO,
+        });
         if self.0.len() > MAX {
             self.join_two();
         }
     }
 
-    /// Joins the smallest period, apart from the newest, to the next one. Rows between the two count the smallest later: no row
-    /// gets older by that.
+    /// Merges the smallest period, except the newest, into the next one. Rows written between the
+    /// two periods then count the smaller period later. The merge makes no row older.
     fn join_two(&mut self) {
-        let Some(last) = self.0.len().checked_sub(1) else { return };
+        let Some(last) = self.0.len().checked_sub(1) else {
+            return;
+        };
         let periods = self.0.iter().take(last).enumerate();
-        let Some((place, _)) = periods.min_by_key(|(_, closing)| closing.uncounted()) else { return };
+        let Some((place, _)) = periods.min_by_key(|(_, closing)| closing.uncounted()) else {
+            return;
+        };
         let older = self.0.remove(place);
         if let Some(newer) = self.0.get_mut(place) {
             newer.owed = plus(newer.owed, older.owed);
@@ -56,12 +68,14 @@ impl Closings {
         }
     }
 
-    /// Time that rows from before will count.
+    /// Returns the downtime that earlier rows will count.
     pub(super) fn owed(&self) -> Millis {
-        self.0.iter().fold(Millis::ZERO, |sum, closing| plus(sum, closing.owed))
+        self.0
+            .iter()
+            .fold(Millis::ZERO, |sum, closing| plus(sum, closing.owed))
     }
 
-    /// Lets rows from before count `length` of what is owed, oldest periods first.
+    /// Lets earlier rows count `length` of the owed downtime, oldest periods first.
     pub(super) fn count(&mut self, length: Millis) {
         let mut left = length;
         for closing in &mut self.0 {
@@ -71,7 +85,8 @@ impl Closings {
         self.0.retain(|closing| closing.uncounted() > Millis::ZERO);
     }
 
-    /// Makes `length` of what is owed void, newest periods first: these concern the most rows. Returns the rest of `length`.
+    /// Moves `length` from the owed to the void parts, newest periods first, because the newest
+    /// periods affect the most rows. Returns the rest of `length`.
     pub(super) fn take_back(&mut self, length: Millis) -> Millis {
         let mut left = length;
         for closing in self.0.iter_mut().rev() {
@@ -82,9 +97,11 @@ impl Closings {
         left
     }
 
-    /// Sum of the void parts: see [`Self::take_back`].
+    /// Returns the sum of the void parts. See [`Self::take_back`].
     pub(super) fn void(&self) -> Millis {
-        self.0.iter().fold(Millis::ZERO, |sum, closing| plus(sum, closing.void))
+        self.0
+            .iter()
+            .fold(Millis::ZERO, |sum, closing| plus(sum, closing.void))
     }
 
     /// Makes all void parts owed again.
@@ -94,15 +111,15 @@ impl Closings {
         }
     }
 
-    /// Age at `now` of a row stamped `at`.
+    /// Returns the age at `now` of a row with the stamp `at`.
     pub(super) fn age(&self, at: Timestamp, now: Timestamp) -> Millis {
         let before = self.0.iter().rev().take_while(|closing| at <= closing.at);
         let uncounted = before.fold(Millis::ZERO, |sum, closing| plus(sum, closing.uncounted()));
         minus(now.since(at), uncounted)
     }
 
-    /// A stamp for which all rows stamped up to it are at least of this `age` at `now`: the latest, unless two periods were
-    /// joined.
+    /// Returns a stamp: all rows with this or an earlier stamp have at least this `age` at `now`.
+    /// The result is the latest such stamp, unless two periods were merged.
     pub(super) fn latest(&self, age: Millis, now: Timestamp) -> Timestamp {
         let mut uncounted = self.uncounted();
         for closing in &self.0 {
@@ -115,18 +132,20 @@ impl Closings {
         now.minus(age)
     }
 
-    /// All time that some rows do not count.
+    /// Returns the total downtime that some rows do not count.
     pub(super) fn uncounted(&self) -> Millis {
-        self.0.iter().fold(Millis::ZERO, |sum, closing| plus(sum, closing.uncounted()))
+        self.0
+            .iter()
+            .fold(Millis::ZERO, |sum, closing| plus(sum, closing.uncounted()))
     }
 }
 
-/// The sum of two lengths.
+/// Returns the sum of two lengths.
 pub(super) const fn plus(one: Millis, other: Millis) -> Millis {
     Millis::new(one.get().saturating_add(other.get()))
 }
 
-/// `one` without `other`; nothing where that is longer.
+/// Returns the first length minus the second, or zero if the second is longer.
 pub(super) const fn minus(one: Millis, other: Millis) -> Millis {
     Millis::new(one.get().saturating_sub(other.get()))
 }
@@ -141,7 +160,7 @@ mod tests {
 
     const LONG: Millis = Millis::from_secs(1_000_000);
 
-    /// A file closed at 100 for 1,000 ms and at 1,200 for 10,000 ms. Then 100 ms went by.
+    /// A file that was closed at 100 for 1,000 ms and at 1,200 for 10,000 ms. Then 100 ms passed.
     fn two() -> Closings {
         let mut closings = Closings::default();
         closings.add(at(100), Millis::new(1_000));
@@ -151,16 +170,20 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(11_300);
 
-    /// Ages at [`NOW`] of rows from before both periods, between the two, and after both.
+    /// Ages at [`NOW`] of rows written before both periods, between them, and after both.
     fn ages(closings: &Closings) -> [u64; 3] {
         [50, 1_150, 11_250].map(|stamp| closings.age(at(stamp), NOW).get())
     }
 
     #[test]
-    fn a_row_counts_the_periods_after_it_as_far_as_these_are_counted() {
+    fn row_age_includes_later_downtime_as_counted() {
         let mut closings = two();
         assert_eq!(ages(&closings), [250, 150, 50]);
-        assert_eq!(closings.age(at(100), NOW), Millis::new(200), "a row of the moment of closing is from before");
+        assert_eq!(
+            closings.age(at(100), NOW),
+            Millis::new(200),
+            "a row of the moment of closing is from before"
+        );
         closings.count(Millis::new(1_500));
         assert_eq!(ages(&closings), [1_750, 650, 50]);
         assert_eq!(closings.owed(), Millis::new(9_500));
@@ -170,13 +193,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_back_is_not_counted_unless_it_is_given_back() {
+    fn revoked_downtime_counts_only_if_restored() {
         let mut closings = two();
         assert_eq!(closings.take_back(Millis::new(10_400)), Millis::ZERO);
         assert_eq!(ages(&closings), [250, 150, 50]);
         closings.count(LONG);
         assert_eq!(ages(&closings), [850, 150, 50]);
-        assert_eq!(closings.take_back(Millis::new(7)), Millis::new(7), "nothing is owed");
+        assert_eq!(
+            closings.take_back(Millis::new(7)),
+            Millis::new(7),
+            "nothing is owed"
+        );
         assert_eq!(closings.void(), Millis::new(10_400));
         closings.give_back();
         closings.count(Millis::new(5_000));
@@ -184,14 +211,18 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_stamp_of_an_age_lies_between_rows_of_that_age_and_younger_ones() {
+    fn latest_stamp_separates_rows_by_age() {
         let mut closings = two();
         for _ in 0..60 {
             for age in (0..12_000).step_by(130) {
                 let latest = closings.latest(Millis::new(age), NOW);
                 for stamp in (10..=100).chain(1_100..=1_200).chain(11_200..=11_300) {
                     let is_old = closings.age(at(stamp), NOW) >= Millis::new(age);
-                    assert_eq!(at(stamp) <= latest, is_old, "age {age}, stamp {stamp}, {closings:?}");
+                    assert_eq!(
+                        at(stamp) <= latest,
+                        is_old,
+                        "age {age}, stamp {stamp}, {closings:?}"
+                    );
                 }
             }
             closings.count(Millis::new(200));
@@ -214,10 +245,16 @@ mod tests {
             let lived = 2 * (100 - u64::try_from(place).unwrap());
             assert!(joined.age(at(*stamp), at(now)).get() < lived, "{stamp}");
         }
-        assert_eq!(joined.age(at(1), at(now)), Millis::new(199), "the oldest rows count all periods");
+        assert_eq!(
+            joined.age(at(1), at(now)),
+            Millis::new(199),
+            "the oldest rows count all periods"
+        );
         for age in (0..now).step_by(500) {
             let latest = joined.latest(Millis::new(age), at(now));
-            let young = all.iter().filter(|stamp| joined.age(at(**stamp), at(now)).get() < age);
+            let young = all
+                .iter()
+                .filter(|stamp| joined.age(at(**stamp), at(now)).get() < age);
             assert!(young.clone().all(|stamp| at(*stamp) > latest), "{age}");
         }
         joined.count(LONG);

@@ -1,139 +1,154 @@
-//! What can go wrong with the file, and what it means for whoever asked.
+//! Defines the errors of the store and their consequences for the caller.
 
 use std::path::PathBuf;
 
-use super::codec::Row;
+use super::rows::codec::Row;
 
-/// Why the store could not do what it was asked.
+/// Error of a store operation.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another process has the file.
+    /// Another process has the file open.
     #[error("another flowgate command or server has {} open", .0.display())]
     InUse(PathBuf),
-    /// The file's server knew the app's own secret, and none is set any more.
+    /// The earlier server of this file had the secret of the Meta app, and now no app secret is
+    /// set.
     #[error(
-        "no app secret is set, but the server of {} had one: Meta's requests would all be refused. Set META_APP_SECRET, or \
-         what `meta.app_secrets` names; or start with `--development` if this is meant",
+        "no app secret is set, but the earlier server of {} had one: all requests of Meta would be refused. Set META_APP_SECRET, or \
+         what `meta.app_secrets` names; or start with `--development` if this is intended",
         .0.display()
     )]
     SecretMissing(PathBuf),
-    /// There is no file.
-    #[error("no data file at {}: `flowgate serve` makes one", .0.display())]
-    Missing(PathBuf),
-    /// There is a file, but it is not ours.
-    #[error("{} is no flowgate data file ({what}): point `data` at another name, or put the right file back", path.display())]
-    Foreign {
-        /// Which file.
+    /// The file does not exist.
+    #[error("no data file at {}: `flowgate serve` creates it", .0.display())]
+    FileMissing(PathBuf),
+    /// The file exists, but is not a flowgate data file.
+    #[error("{} is not a flowgate data file ({reason}): set `data` to another path, or restore the right file", path.display())]
+    NotADataFile {
+        /// Path of the file.
         path: PathBuf,
-        /// What gave it away.
-        what: String,
+        /// Reason why the file is not a data file.
+        reason: String,
     },
-    /// The file has a format that this flowgate does not know.
-    #[error("{} has format {found}, this flowgate reads format {known} only: use the flowgate that wrote it", path.display())]
+    /// This program does not know the format of the file.
+    #[error("{} has format {found}, but this flowgate reads only format {supported}: use the version that wrote the file", path.display())]
     UnknownFormat {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its format.
+        /// Format version of the file.
         found: u32,
-        /// The format that can be read.
-        known: u32,
+        /// Format version that this program reads.
+        supported: u32,
     },
-    /// The file's own checksums do not fit.
-    #[error("the data file is damaged ({0}): stop flowgate, keep a copy of the file, and put a backup in its place")]
+    /// The checksums of the file are wrong.
+    #[error(
+        "the data file is damaged ({0}): stop flowgate, keep a copy of the file, and restore a backup"
+    )]
     Damaged(String),
-    /// One row can't be read. The rest of the file goes on.
+    /// A row is unreadable. All other rows can be used.
     #[error("row {key} of table {table} {problem}: `flowgate check` lists all such rows")]
     Row {
-        /// The table.
+        /// Table name.
         table: &'static str,
-        /// The key of the row.
+        /// Key of the row.
         key: String,
-        /// What is wrong with it.
+        /// Problem of the row.
         problem: RowProblem,
     },
-    /// The disk has no space left.
-    #[error("the disk is full: make room, flowgate goes on by itself")]
+    /// The disk is full.
+    #[error("the disk is full: free some space, and flowgate continues automatically")]
     NoSpace,
-    /// The disk has too little space left for what would need some for a while.
-    #[error("this needs {} MiB free on the disk, and {} MiB are: make room first", needed.div_ceil(1 << 20), free >> 20)]
-    NoRoom {
-        /// Bytes.
-        needed: u64,
-        /// Bytes.
-        free: u64,
+    /// The disk has too little free space for an operation that needs temporary space.
+    #[error("{} MiB of free disk space needed, {} MiB available: free some space first", needed_bytes.div_ceil(1 << 20), free_bytes >> 20)]
+    InsufficientSpace {
+        /// Needed space in bytes.
+        needed_bytes: u64,
+        /// Free space in bytes.
+        free_bytes: u64,
     },
-    /// The disk failed, and what it holds is unknown.
-    #[error("the disk can't be trusted any more ({0}): flowgate ends, and verifies the whole file at the next start")]
+    /// The disk failed, and its content is unknown.
+    #[error(
+        "the disk can't be trusted any more ({0}): flowgate stops, and verifies the whole file at the next start"
+    )]
     Untrusted(String),
     /// An operation of the file system failed.
     #[error("{operation} {}: {error}", path.display())]
     File {
-        /// What was tried.
+        /// Failed operation.
         operation: &'static str,
-        /// On which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why it failed.
+        /// Error of the operating system.
         error: String,
     },
     /// The file is not open: the store is starting, waiting for space, or closed.
-    #[error("the data file is not open right now: try again in a moment")]
+    #[error("the data file is not open: try again in a moment")]
     NotOpen,
-    /// redb refused something that no disk fault explains.
+    /// redb reported an error that no disk fault explains.
     #[error("the store failed: {0}")]
     Engine(String),
 }
 
-/// What is wrong with a row.
+/// Problem of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RowProblem {
-    /// Too short to be one.
-    #[error("is cut off")]
-    Cut,
-    /// Its bytes are not those that were written.
+    /// The row is too short.
+    #[error("is truncated")]
+    Truncated,
+    /// The bytes of the row were altered.
     #[error("has a wrong checksum")]
     Checksum,
-    /// Of a version this program does not know.
+    /// This program does not know the version of the row.
     #[error("has the unknown version {0}")]
-    Version(u8),
-    /// Its fields make no sense.
-    #[error("has fields that can't be read")]
-    Fields,
-    /// It should be there and is not.
+    UnknownVersion(u8),
+    /// The fields of the row can't be decoded.
+    #[error("has invalid fields")]
+    InvalidFields,
+    /// The row should exist and does not.
     #[error("is missing")]
     Missing,
 }
 
 impl StoreError {
     pub(super) fn row<R: Row>(key: &str, problem: RowProblem) -> Self {
-        Self::Row { table: R::TABLE, key: key.to_owned(), problem }
+        Self::Row {
+            table: R::TABLE,
+            key: key.to_owned(),
+            problem,
+        }
     }
 
-    /// Whether only the change that met this is affected, and the file itself is well.
+    /// Returns `true` if the error affects only the transaction that met it, and the file itself is
+    /// intact.
     #[must_use]
-    pub const fn is_of_one_change(&self) -> bool {
+    pub const fn affects_one_row(&self) -> bool {
         matches!(self, Self::Row { .. })
     }
 
-    /// Whether the store takes nothing at all for now. It tells why itself.
+    /// Returns `true` if the store accepts nothing at the moment. The store itself logs the reason.
     #[must_use]
-    pub const fn is_of_closed_store(&self) -> bool {
+    pub const fn is_unavailable(&self) -> bool {
         matches!(self, Self::NotOpen | Self::NoSpace)
     }
 
-    /// Whether the process must end: nothing that it reads or writes from here on can be relied on.
+    /// Returns `true` if the process must end, because nothing that it reads or writes from now on
+    /// is reliable.
     #[must_use]
     pub const fn is_fatal(&self) -> bool {
-        matches!(self, Self::Damaged(_) | Self::Untrusted(_) | Self::Engine(_))
+        matches!(
+            self,
+            Self::Damaged(_) | Self::Untrusted(_) | Self::Engine(_)
+        )
     }
 }
 
 impl From<redb::StorageError> for StoreError {
     fn from(error: redb::StorageError) -> Self {
         match error {
-            redb::StorageError::Corrupted(what) => Self::Damaged(what),
-            // It was closed under somebody who still read.
+            redb::StorageError::Corrupted(reason) => Self::Damaged(reason),
+            // The database was closed during a read.
             redb::StorageError::DatabaseClosed => Self::NotOpen,
-            // The cause of an I/O error is known to `disk::Faults`; the writer asks there.
+            // `FaultRecorder` in `super::engine::redb::storage_backend` records the cause of
+            // an I/O error. The writer reads the cause there.
             other => Self::Engine(other.to_string()),
         }
     }

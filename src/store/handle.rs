@@ -1,4 +1,4 @@
-//! The handle that everybody else holds: hand over a change, take a snapshot, close.
+//! Provides the handle to the store: submits transactions, takes snapshots, closes the store.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -12,30 +12,30 @@ use tokio::time::sleep;
 
 use crate::clock::Clock;
 use crate::domain::ids::JobId;
-use crate::guard::guarded;
+use crate::panic::catch_panic;
 
 use super::StoreError;
-use super::batch::{Timing, Transaction};
-use super::lanes::Lanes;
 use super::options::StoreOptions;
 use super::read::Snapshot;
-use super::request::{Request, Waiting};
-use super::shared::{Health, Shared, WriterFigures};
+use super::state::{StoreHealth, StoreState, WriterStats};
 use super::writer::Writer;
+use super::writer::queued_transaction::{QueuedTransaction, WriteRequest};
+use super::writer::write_context::{Timing, Transaction};
+use super::writer::write_queue::WriteQueues;
 
-/// Changes from workers and admins that may wait for the writer.
-const INSIDE: usize = 4096;
+/// Capacity of the internal write queue: transactions from workers and admins.
+const INTERNAL_QUEUE: usize = 4096;
 
-/// How soon a task asks again whether the writer's queue has room.
-const ROOM: Duration = Duration::from_millis(2);
+/// Interval at which a task checks again for space in the write queue.
+const QUEUE_POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Why a submission was not even queued. Nothing was stored.
+/// Reason why a submission was not queued. Nothing was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Busy {
-    /// As many changes wait as may.
-    #[error("too many submissions are waiting")]
-    Full,
-    /// The file is being opened, or the disk is full, or the store has ended.
+pub enum SubmitError {
+    /// The intake queue is full.
+    #[error("the intake queue is full")]
+    QueueFull,
+    /// The file is not open yet, the disk is full, or the store has stopped.
     #[error("the data file is not open right now")]
     NotOpen,
     /// The disk is nearly full.
@@ -43,56 +43,78 @@ pub enum Busy {
     LowSpace,
 }
 
-/// A handle to the store. Cheap to clone; the file is closed by [`Store::close`], or when the last handle is gone.
+/// A handle to the store, cheap to clone. [`Store::close`] closes the file, or the file is closed
+/// when the last handle is dropped.
 #[derive(Clone)]
 pub struct Store {
-    shared: Arc<Shared>,
+    shared: Arc<StoreState>,
     clock: Arc<dyn Clock>,
     options: Arc<StoreOptions>,
-    intake: Sender<Box<dyn Request>>,
-    inside: Sender<Box<dyn Request>>,
+    intake: Sender<Box<dyn WriteRequest>>,
+    internal: Sender<Box<dyn WriteRequest>>,
     stop: Sender<()>,
-    ended: Receiver<()>,
+    writer_done: Receiver<()>,
 }
 
 impl Store {
-    /// Starts the writer thread, which opens the file. Use [`Store::wait_open`] to know how that went.
+    /// Starts the writer thread, which opens the file. Use [`Store::wait_open`] to get the result
+    /// of the open.
     ///
     /// # Errors
-    /// [`StoreError::File`] where the system gives no thread.
+    /// [`StoreError::File`] if the operating system can't start a thread.
     pub fn start(options: StoreOptions, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        let shared = Arc::new(Shared::new());
-        let (intake, from_outside) = bounded(options.intake.max(1));
-        let (inside, from_inside) = bounded(INSIDE);
-        let (stop, told_to_stop) = bounded(1);
-        let (end, ended) = bounded(1);
+        let shared = Arc::new(StoreState::new());
+        let (intake, intake_rx) = bounded(options.intake_queue.max(1));
+        let (internal, internal_rx) = bounded(INTERNAL_QUEUE);
+        let (stop, stop_rx) = bounded(1);
+        let (done_tx, writer_done) = bounded(1);
         let writer = Writer {
             options: options.clone(),
             clock: Arc::clone(&clock),
             shared: Arc::clone(&shared),
-            lanes: Lanes { intake: from_outside, inside: from_inside, stop: told_to_stop, batch: options.batch },
-            expiry: Cell::default(),
+            queues: WriteQueues {
+                intake: intake_rx,
+                internal: internal_rx,
+                stop: stop_rx,
+                max_batch: options.max_batch,
+            },
+            expiry_clock: Cell::default(),
         };
         let path = options.path.clone();
         thread::Builder::new()
             .name("writer".to_owned())
             .spawn(move || {
                 writer.run();
-                drop(end);
+                drop(done_tx);
             })
-            .map_err(|error| StoreError::File { operation: "start the writer of", path, error: error.to_string() })?;
-        Ok(Self { shared, clock, options: Arc::new(options), intake, inside, stop, ended })
+            .map_err(|error| StoreError::File {
+                operation: "start the writer of",
+                path,
+                error: error.to_string(),
+            })?;
+        Ok(Self {
+            shared,
+            clock,
+            options: Arc::new(options),
+            intake,
+            internal,
+            stop,
+            writer_done,
+        })
     }
 
-    /// Waits until no other process has the file. From then on this process alone may answer for the file.
+    /// Waits until no other process has the file open. From then on, only this process may use the
+    /// file.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] after [`StoreOptions::lock_timeout`], or why the file will not be opened.
-    pub fn wait_held(&self) -> Result<(), StoreError> {
-        self.shared.wait_held()
+    /// [`StoreError::InUse`] after [`StoreOptions::lock_timeout`], or the reason why the file can't
+    /// be opened.
+    pub fn wait_exclusive(&self) -> Result<(), StoreError> {
+        self.shared.wait_exclusive()
     }
 
-    /// Percent of the file that were verified at the start; 0 for a small file.
+    /// Returns the verified part of the file at the start, in percent. The value is 0 for a small
+    /// file.
     #[must_use]
     pub fn verified_percent(&self) -> u8 {
         self.shared.verified_percent()
@@ -101,204 +123,234 @@ impl Store {
     /// Waits until the file is open.
     ///
     /// # Errors
-    /// Why it will not be.
+    /// The reason why the file can't be opened.
     pub fn wait_open(&self) -> Result<(), StoreError> {
         self.shared.wait_open()
     }
 
-    /// How the store is.
+    /// Returns the health of the store.
     #[must_use]
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> StoreHealth {
         self.shared.health()
     }
 
-    /// Hands a submission to the writer without ever waiting. `reply` runs on the writer's thread, after the commit: it
-    /// must be quick. It is dropped, not called, if the store ends before it came to it.
+    /// Submits a submission to the writer and never waits. The writer thread calls `reply` after
+    /// the commit, so `reply` must be fast. If the store stops first, `reply` is dropped without a
+    /// call.
     ///
     /// # Errors
-    /// [`Busy`]: nothing was queued, and `reply` will not be called.
-    pub fn offer<T: Transaction>(
+    /// [`SubmitError`]: nothing was queued, and `reply` is not called.
+    pub fn try_submit<T: Transaction>(
         &self,
         transaction: T,
         reply: impl FnOnce(Result<T::Outcome, StoreError>, Timing) + Send + 'static,
-    ) -> Result<(), Busy> {
+    ) -> Result<(), SubmitError> {
         match self.shared.health() {
-            Health::Ready => {}
-            Health::LowSpace => return Err(Busy::LowSpace),
-            _ => return Err(Busy::NotOpen),
+            StoreHealth::Ready => {}
+            StoreHealth::LowSpace => return Err(SubmitError::LowSpace),
+            _ => return Err(SubmitError::NotOpen),
         }
-        let request = Waiting::boxed(transaction, reply, self.clock.elapsed());
+        let request = QueuedTransaction::boxed(transaction, reply, self.clock.elapsed());
         self.intake.try_send(request).map_err(|error| match error {
-            TrySendError::Full(_) => Busy::Full,
-            TrySendError::Disconnected(_) => Busy::NotOpen,
+            TrySendError::Full(_) => SubmitError::QueueFull,
+            TrySendError::Disconnected(_) => SubmitError::NotOpen,
         })
     }
 
-    /// Hands a change from inside to the writer, waiting for a place in its queue, not for the commit. `reply` as in
-    /// [`Store::offer`]; it is dropped where the store has ended.
-    pub fn send<T: Transaction>(
+    /// Submits an internal transaction to the writer. Waits for space in the write queue, but not
+    /// for the commit. See [`Store::try_submit`] for `reply`. If the store has already stopped,
+    /// `reply` is called at once with [`StoreError::NotOpen`].
+    pub fn submit<T: Transaction>(
         &self,
         transaction: T,
         reply: impl FnOnce(Result<T::Outcome, StoreError>, Timing) + Send + 'static,
     ) {
-        let request = Waiting::boxed(transaction, reply, self.clock.elapsed());
-        if let Err(returned) = self.inside.send(request) {
-            returned.into_inner().fail(StoreError::NotOpen);
+        let request = QueuedTransaction::boxed(transaction, reply, self.clock.elapsed());
+        if let Err(returned) = self.internal.send(request) {
+            returned.into_inner().reply_error(StoreError::NotOpen);
         }
     }
 
-    /// Makes a change and waits until it is on disk.
+    /// Executes a transaction, and blocks until the transaction is on disk.
     ///
     /// # Errors
-    /// Why it is not.
-    pub fn ask<T: Transaction>(&self, transaction: T) -> Result<T::Outcome, StoreError> {
-        let (answer, answered) = bounded(1);
-        self.send(transaction, move |result, _| {
-            let _ = answer.send(result);
+    /// The reason why the transaction failed.
+    pub fn execute_blocking<T: Transaction>(
+        &self,
+        transaction: T,
+    ) -> Result<T::Outcome, StoreError> {
+        let (outcome_tx, outcome_rx) = bounded(1);
+        self.submit(transaction, move |result, _| {
+            let _ = outcome_tx.send(result);
         });
-        answered.recv().unwrap_or(Err(StoreError::NotOpen))
+        outcome_rx.recv().unwrap_or(Err(StoreError::NotOpen))
     }
 
-    /// As [`Store::ask`], for tasks: they wait without holding up a thread. Where the task ends meanwhile, what is on disk stays
-    /// there.
+    /// Executes a transaction like [`Store::execute_blocking`], but waits without blocking a
+    /// thread. If the task is cancelled meanwhile, a committed transaction stays on disk.
     ///
     /// # Errors
-    /// Why it is not.
-    pub async fn commit<T: Transaction>(&self, transaction: T) -> Result<T::Outcome, StoreError> {
-        let (answer, answered) = oneshot::channel();
+    /// The reason why the transaction failed.
+    pub async fn execute<T: Transaction>(&self, transaction: T) -> Result<T::Outcome, StoreError> {
+        let (outcome_tx, outcome_rx) = oneshot::channel();
         let reply = move |result, _| {
-            let _ = answer.send(result);
+            let _ = outcome_tx.send(result);
         };
-        let mut request = Waiting::boxed(transaction, reply, self.clock.elapsed());
-        while let Err(refused) = self.inside.try_send(request) {
+        let mut request = QueuedTransaction::boxed(transaction, reply, self.clock.elapsed());
+        while let Err(refused) = self.internal.try_send(request) {
             match refused {
                 TrySendError::Full(returned) => request = returned,
                 TrySendError::Disconnected(_) => return Err(StoreError::NotOpen),
             }
-            sleep(ROOM).await;
+            sleep(QUEUE_POLL_INTERVAL).await;
         }
-        answered.await.unwrap_or(Err(StoreError::NotOpen))
+        outcome_rx.await.unwrap_or(Err(StoreError::NotOpen))
     }
 
-    /// The file as of the last commit. Keep it for moments only: while it lives, no page of it can be used again. A page
-    /// that makes no sense, or a disk that can't be read, ends the store: see [`Store::failure`].
+    /// Returns a snapshot of the last commit. Drop the snapshot soon: while it exists, redb can't
+    /// reuse any page of the file. An invalid page or an unreadable disk stops the store. See
+    /// [`Store::failure_receiver`].
     ///
     /// # Errors
-    /// [`StoreError::NotOpen`], or what kept redb from beginning to read.
+    /// [`StoreError::NotOpen`], or the error with which redb refused to begin the read.
     pub fn read(&self) -> Result<Snapshot, StoreError> {
-        self.read_last().and_then(|snapshot| if snapshot.is_last() { Err(StoreError::NotOpen) } else { Ok(snapshot) })
+        self.read_last().and_then(|snapshot| {
+            if snapshot.is_before_full_disk() {
+                Err(StoreError::NotOpen)
+            } else {
+                Ok(snapshot)
+            }
+        })
     }
 
-    /// As [`Store::read`]. While the disk is full, and nothing can be changed, the file as of the last commit before
-    /// that: for those who only show it. Whoever acts on what they read would do the same again and again.
+    /// Returns a snapshot like [`Store::read`]. While the disk is full and nothing can change,
+    /// returns the last commit before the disk was full. Use the result only to show data: a caller
+    /// who acts on it would repeat the same action again and again.
     ///
     /// # Errors
     /// As [`Store::read`].
     pub fn read_last(&self) -> Result<Snapshot, StoreError> {
-        Snapshot::of(&self.shared)
+        Snapshot::begin(&self.shared)
     }
 
-    /// Reads something from the file as it is now.
+    /// Calls a function with a snapshot of the last commit.
     ///
     /// # Errors
-    /// As [`Store::read`], and those of `look`.
-    pub fn look<T>(&self, look: impl FnOnce(Snapshot) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        // A panic of redb ends in the snapshot; whoever reads goes on after one of its own.
-        guarded(|| look(self.read()?)).unwrap_or_else(|panic| Err(StoreError::Engine(panic)))
+    /// As [`Store::read`], and the errors of the function.
+    pub fn read_with<T>(
+        &self,
+        read: impl FnOnce(Snapshot) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        // The snapshot catches a panic of redb. A panic of the caller's own function becomes an
+        // error, and the caller's thread continues.
+        catch_panic(|| read(self.read()?)).unwrap_or_else(|panic| Err(StoreError::Engine(panic)))
     }
 
-    /// Time by the process clock.
+    /// Returns the time of the process clock.
     pub(super) fn elapsed(&self) -> Duration {
         self.clock.elapsed()
     }
 
-    /// The path of the file.
+    /// Returns the path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.options.path
     }
 
-    /// Whether the file is only read: see [`StoreOptions::read_only`].
+    /// Returns `true` if the store is read-only. See [`StoreOptions::is_read_only`].
     #[must_use]
     pub fn is_read_only(&self) -> bool {
-        self.options.read_only
+        self.options.is_read_only
     }
 
-    /// Rows that can't be read, and that the store does without since the file was opened: `check` names them.
+    /// Returns the number of unreadable rows that the store skipped when it opened the file.
+    /// `flowgate check` lists these rows.
     #[must_use]
-    pub fn rows_left_out(&self) -> u64 {
-        self.shared.left_out()
+    pub fn unreadable_rows(&self) -> u64 {
+        self.shared.unreadable_rows()
     }
 
-    /// Jobs that may have been under way when the process died, in the order in which they are due; none after a clean
-    /// end. Known once the file is open.
+    /// Returns the jobs that may have been running when the process died, in the order of their due
+    /// times. The list is empty after a clean shutdown. The list is complete once the file is open.
     #[must_use]
-    pub fn suspects(&self) -> Vec<JobId> {
-        self.shared.suspects()
+    pub fn suspect_jobs(&self) -> Vec<JobId> {
+        self.shared.suspect_jobs()
     }
 
-    /// Deliveries that may have been under way when the process died; none after a clean end. Known once the file is open.
+    /// Returns the deliveries that may have been running when the process died. The list is empty
+    /// after a clean shutdown. The list is complete once the file is open.
     #[must_use]
     pub fn suspect_deliveries(&self) -> Vec<JobId> {
         self.shared.suspect_deliveries()
     }
 
-    /// `wake` gets a token after each commit in which a job was scheduled. One channel at a time.
-    pub fn wake_on_due(&self, wake: Sender<()>) {
-        self.shared.on_due(wake);
+    /// Registers a channel that gets a token after each commit that scheduled a job. A new channel
+    /// replaces the previous one.
+    pub fn on_job_due(&self, job_due_tx: Sender<()>) {
+        self.shared.on_job_due(job_due_tx);
     }
 
-    /// `call` runs on the writer's thread after each commit in which a delivery was scheduled or a destination freed: it must
-    /// be quick. One at a time.
-    pub fn call_on_delivery(&self, call: impl Fn() + Send + 'static) {
-        self.shared.on_delivery(call);
+    /// Registers a function that the writer thread calls after each commit that scheduled a
+    /// delivery or resumed a destination. The function must be fast. A new function replaces the
+    /// previous one.
+    pub fn on_delivery_due(&self, callback: impl Fn() + Send + 'static) {
+        self.shared.on_delivery_due(callback);
     }
 
-    /// Gets the error with which the store ends, if it does not end in peace.
+    /// Returns a channel that receives the error with which the store stops. A clean shutdown sends
+    /// no error.
     #[must_use]
-    pub fn failure(&self) -> Receiver<StoreError> {
-        let (told, failed) = bounded(1);
-        self.shared.on_failure(told);
-        failed
+    pub fn failure_receiver(&self) -> Receiver<StoreError> {
+        let (failure_tx, failure_rx) = bounded(1);
+        self.shared.on_failure(failure_tx);
+        failure_rx
     }
 
-    /// What the writer has done so far.
+    /// Returns the statistics of the writer since the start.
     #[must_use]
-    pub fn figures(&self) -> WriterFigures {
-        self.shared.figures.now()
+    pub fn writer_stats(&self) -> WriterStats {
+        self.shared.counters.load_stats()
     }
 
-    /// Submissions waiting for the writer, and how many may.
+    /// Returns the number of submissions in the intake queue, and the capacity of the queue.
     #[must_use]
-    pub fn intake_depth(&self) -> (usize, usize) {
-        (self.intake.len(), self.options.intake)
+    pub fn intake_queue_depth(&self) -> (usize, usize) {
+        (self.intake.len(), self.options.intake_queue)
     }
 
-    /// Bytes that the file takes on disk. It is sparse, so this is less than its length.
+    /// Returns the disk space of the file in bytes. The file is sparse, so the disk space is less
+    /// than the file length.
     #[must_use]
     pub fn file_bytes(&self) -> u64 {
-        super::compact::size_of(&self.options.path)
+        super::engine::redb::compact::allocated_bytes(&self.options.path)
     }
 
-    /// Bytes free on the disk, and the floor below which no submission is taken.
+    /// Returns the free disk space in bytes (`None` if unknown), and the minimum in bytes below
+    /// which the store accepts no submission.
     #[must_use]
     pub fn free_space(&self) -> (Option<u64>, u64) {
-        (super::shared::free_space(&self.options.path), self.options.free_space_min)
+        (
+            super::state::free_space(&self.options.path),
+            self.options.min_free_bytes,
+        )
     }
 
-    /// Commits what was handed over, closes the file, and waits for that. Every other handle is of no use afterwards.
+    /// Commits all queued transactions, closes the file, and waits for the writer thread. Other
+    /// handles can't be used afterwards.
     ///
     /// # Errors
-    /// Why the end was not a clean one.
+    /// The reason why the shutdown was not clean.
     pub fn close(&self) -> Result<(), StoreError> {
         let _ = self.stop.try_send(());
-        // Nothing is ever sent: the channel closes when the thread ends.
-        let _ = self.ended.recv();
+        // The writer sends nothing: the channel closes when the thread ends.
+        let _ = self.writer_done.recv();
         self.shared.failure().map_or(Ok(()), Err)
     }
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("path", &self.options.path).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("path", &self.options.path)
+            .finish_non_exhaustive()
     }
 }

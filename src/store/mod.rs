@@ -1,107 +1,92 @@
-//! The only code that knows redb: one file, one writer thread, named transactions, short reads.
+//! The data of flowgate on disk: one file, one writer thread, named transactions and short reads.
 //!
-//! # The promise
-//! - A reply means committed with immediate durability. One transaction a batch, bounded by count and bytes.
-//! - A change decides fully before its first write, so a refused one leaves no trace inside a shared batch. There is no
-//!   undoing half a batch: a change that errs midway aborts the whole transaction, and the batch is run again without it.
-//! - A failed commit fails every reply of its batch: nobody was told yes. It may have become durable all the same, so a
-//!   sender's next try may meet its own first one. Where the disk was full the file is opened again with growing
-//!   pauses; after anything else the process has to end ([`StoreError::is_fatal`]).
-//! - The file is the truth. What the writer keeps in memory follows from it and is rebuilt at start.
-//! - A new file is made under another name, closed, renamed, its folder synced.
+//! No other module knows the storage engine, redb.
 //!
-//! # The rooms
-//! | file | what it decides |
+//! # Guarantees
+//! - A reply means that the transaction is committed with immediate durability. Each batch is one
+//!   redb transaction with a maximum number of changes and bytes.
+//! - A transaction decides fully before its first write. So a refused transaction leaves no trace
+//!   in the batch that it shares.
+//! - Half a batch can't be undone. A transaction that fails after its first write aborts the whole
+//!   batch. The writer then runs the batch again without this transaction.
+//! - A failed commit fails every reply of its batch, so no caller gets a confirmation. The commit
+//!   may have become durable nevertheless. So the next try of a sender may find its own first try.
+//! - After a full disk, the writer opens the file again, with growing pauses. After any other
+//!   commit failure, the process must stop ([`StoreError::is_fatal`]).
+//! - The file is the only source of truth. The writer's state in memory is derived from the file
+//!   and rebuilt at start.
+//! - The store creates a new file under a temporary name, closes and renames the file, and syncs
+//!   the directory.
+//!
+//! # Modules
+//! | module | responsibility |
 //! |---|---|
-//! | `tables` | every table and key layout |
-//! | `codec` | rows to bytes and back, with a checksum |
-//! | `format` | making, opening and recognising the file |
-//! | `writer`, `batch`, `request` | what shares a commit, and who is told what after it |
-//! | `counters`, `closings` | the next numbers, and the clock of elapsed time that keys and retention go by |
-//! | `keys`, `known` | what is a duplicate |
-//! | `answers` | that no encrypted request gets two answers |
-//! | `ends` | what a form that was sent before ended with |
-//! | `outbox`, `announce` | what the outside is told, and who |
-//! | `schedule` | what is due when |
-//! | `retention` | which rows may be removed, oldest first |
-//! | `tallies` | sums that figures need |
-//! | `customers` | what a customer with a new number takes along |
-//! | `accept`, `drafts`, `flow_events`, `gateways`, `numbers`, `jobs`, `letters`, `agents`, `leads`, `bookings`, `deliveries`, `sweep` | named transactions: read, decide (domain), write |
-//! | `read` | snapshots for everybody else |
-//! | `check` | what must hold across tables |
-//! | `compact` | that a stopped server's file takes no more than what is in it |
+//! | `engine::redb::tables` | all tables and their key layouts |
+//! | `engine::redb::format` | creation, opening and recognition of the data file |
+//! | `engine::redb::compact` | compaction of a stopped server's file |
+//! | `rows::codec` | rows to bytes and back, with a checksum |
+//! | `rows::retention_queue` | rows that may be removed, oldest first |
+//! | `rows::tallies` | stored numbers of rows for metrics and counts |
+//! | `writer` | batches, commits, and the replies after a commit |
+//! | `writer::counters`, `closings` | next IDs, and the expiry clock for keys and retention |
+//! | `writer::dedup` | the dedup index |
+//! | `tx` | named transactions: each reads, decides and then writes |
+//! | `tx::duplicates` | detection of duplicates |
+//! | `tx::response_cache` | one response for each encrypted request |
+//! | `tx::completions` | the response that ended a form, for the same form sent again |
+//! | `tx::outbox`, `tx::events` | events and the destinations that get them |
+//! | `tx::schedule` | due times of jobs and deliveries |
+//! | `tx::customer_changes` | rows that move with a customer to a new number |
+//! | `read` | snapshots for all other modules |
+//! | `integrity` | invariants across tables |
 //!
-//! redb is pinned to 4.6.0: the versions before it lost or damaged data in ways that were repaired since, and 5 changes
-//! calls that are used here.
+//! redb is pinned to 4.6.0. Earlier versions lost or damaged data in ways that were repaired since.
+//! Version 5 changes functions that the store uses.
 
-mod accept;
-mod agents;
-mod announce;
-mod answers;
-mod batch;
-mod bookings;
-mod check;
 mod closings;
-mod codec;
-mod compact;
-mod counters;
-mod customers;
-mod deliveries;
-mod disk;
-mod drafts;
-mod ends;
+pub(crate) mod engine;
 mod error;
-mod flow_events;
-mod format;
-mod gateways;
 mod handle;
-mod jobs;
-mod joins;
-mod keys;
-mod known;
-mod lanes;
-mod leads;
-mod letters;
-mod numbers;
+mod integrity;
 mod options;
-mod outbox;
 mod read;
-mod receipts;
-mod request;
-mod retention;
-mod schedule;
-mod shared;
-mod sweep;
-mod tables;
-mod tallies;
+pub(crate) mod rows;
+mod state;
+pub(crate) mod tx;
 mod writer;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use accept::{Accept, Accepted, StoredSubmission};
-pub use agents::{AddAgent, AgentChange, AgentChanged, ChangeAgent};
-pub use answers::{AnswerKept, KeepAnswer, KeptAnswer, RecallAnswer};
-pub use batch::{Batch, Timing, Transaction};
-pub use bookings::{BookingChanged, CancelBooking, MoveBooking};
-pub use check::{Finding, Report, check};
-pub use compact::{Compacted, compact};
-pub use deliveries::{NoteDeliveries, NoteDelivery, PauseDestination, SettleDeliveries};
-pub use drafts::{DraftKept, KeepDraft, NoteScreen};
-pub use ends::{FindKey, RecallEnd};
+pub use engine::redb::compact::{CompactedSizes, compact};
+pub use engine::redb::format::RecordAppSecret;
 pub use error::{RowProblem, StoreError};
-pub use flow_events::{KeepComplaint, NoteHealth, Receive, Received};
-pub use format::NoteAppSecret;
-pub use gateways::{Hear, Heard, NoteGateway};
-pub use handle::{Busy, Store};
-pub use jobs::{ClearSuspect, Fail, Finish, FinishMessage, Finished, MarkSuspect, Suspect};
-pub use joins::Join;
-pub use leads::{AssignLead, CloseLead, Distribute, LeadChanged, LeadOrder};
-pub use letters::{Discard, DiscardMany, GiveUpDeliveries, JobChanged, ManyChanged, Revive, ReviveMany};
-pub use numbers::NoteTraffic;
+pub use handle::{Store, SubmitError};
+pub use integrity::{IntegrityReport, InvariantViolation, check_integrity};
 pub use options::StoreOptions;
-pub use read::{Counts, Found, Listed, Outgoing, Snapshot, Waiting};
-pub use receipts::{BeginDelivery, HoldDelivery, Trace, Until};
-pub use retention::Queue;
-pub use shared::{Health, WriterFigures};
-pub use sweep::{Place, Sweep, Swept};
+pub use read::{DecodedRows, ListedRow, PendingDelivery, QueueStats, Snapshot, StoreCounts};
+pub use rows::retention_queue::RetentionQueue;
+pub use state::{StoreHealth, WriterStats};
+pub use tx::accept::{AcceptInbound, AcceptOutcome, StoredSubmission};
+pub use tx::agents::{AddAgent, AgentChange, AgentOutcome, ChangeAgent};
+pub use tx::bookings::{BookingOutcome, CancelBooking, MoveBooking};
+pub use tx::completions::{FindSubmissionKey, GetCompletion};
+pub use tx::dead_letters::{
+    BulkOutcome, DeadLetterOutcome, DiscardDeadLetter, DiscardDeadLetters, DiscardDeliveries,
+    RetryDeadLetter, RetryDeadLetters,
+};
+pub use tx::deliveries::{DeferOrExpire, PauseDestination, RecordAttempt, RecordAttempts};
+pub use tx::drafts::{DraftOutcome, RecordScreen, SaveDraft};
+pub use tx::flow_events::{IngestWebhook, IngestedWebhook, RecordFlowError, RecordHealth};
+pub use tx::gateways::{IngestGatewayMessages, IngestedMessages, RecordSessionState};
+pub use tx::jobs::{
+    ClearSuspect, FailAttempt, FinishJob, FinishMessageJob, FinishOutcome, MarkSuspect,
+    SuspectAction,
+};
+pub use tx::late_arrivals::LateArrival;
+pub use tx::leads::{AssignLead, AssignWaitingLeads, CloseLead, LeadOutcome, NewLead};
+pub use tx::phone_numbers::RecordTraffic;
+pub use tx::receipts::{BeginDelivery, DeferDelivery, DeferReason, MessageOutcome};
+pub use tx::response_cache::{CacheOutcome, CachedResponse, GetResponse, StoreResponse};
+pub use tx::retention::{PurgeCursor, PurgeResult, PurgeSlice};
+pub use writer::write_context::{Timing, Transaction, WriteContext};

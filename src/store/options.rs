@@ -1,4 +1,4 @@
-//! What the store needs to be told when it starts.
+//! Options that the store gets at start.
 
 use std::fs::File;
 use std::io;
@@ -8,85 +8,97 @@ use std::time::Duration;
 
 use redb::StorageBackend;
 
-use crate::current::Current;
-use crate::domain::routes::Routes;
+use crate::domain::event::subscriptions::Subscriptions;
 use crate::domain::time::Millis;
+use crate::reloadable::Reloadable;
 
-use super::format;
+use super::engine::redb::format;
 
-/// Turns an open file into what redb reads and writes. Tests put recording and failing disks here.
-type Medium = dyn Fn(File) -> io::Result<Box<dyn StorageBackend>> + Send + Sync;
+/// Function that turns an open file into the storage backend of redb. Tests use recording and
+/// failing backends.
+type BackendFactory = dyn Fn(File) -> io::Result<Box<dyn StorageBackend>> + Send + Sync;
 
-/// How the store is to run.
+/// Options of the store.
 #[derive(Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct StoreOptions {
-    /// The data file.
+    /// Path of the data file.
     pub path: PathBuf,
-    /// Whether this process serves: it makes a missing file, and its end is clean only if the store was closed. The
-    /// command line, on a stopped server's file, does neither.
-    pub serving: bool,
-    /// Whether the file is only read: nothing of it is written, and nothing can be changed. `serving` counts for nothing then.
-    pub read_only: bool,
-    /// Changes from outside that may wait for the writer, 1 or more.
-    pub intake: usize,
-    /// Changes in one commit at the most, 1 or more.
-    pub batch: usize,
+    /// `true` if this process is a server. A server creates a missing file, and its shutdown counts
+    /// as clean only if the store was closed.
+    ///
+    /// The command line opens the file of a stopped server and does neither.
+    pub is_serving: bool,
+    /// `true` if the file must stay unchanged: no transaction is possible. The store then ignores
+    /// `is_serving`.
+    pub is_read_only: bool,
+    /// Maximum number of transactions in the intake queue. Minimum 1.
+    pub intake_queue: usize,
+    /// Maximum number of changes in one commit. Minimum 1.
+    pub max_batch: usize,
     /// Memory for pages of the file, in bytes.
-    pub cache_bytes: usize,
-    /// Idempotency keys in memory at the most. Older ones stay on disk.
-    pub keys_max: usize,
-    /// Encrypted requests at the most of which it is remembered that they were answered, 1 or more. Each takes
-    /// about 65 bytes of the file.
-    pub answered_max: u64,
-    /// How long a form's key is remembered.
-    pub token_ttl: Millis,
-    /// How long a webhook message's key is remembered.
-    pub message_ttl: Millis,
-    /// Free space on the disk, in bytes, below which no new submission is taken.
-    pub free_space_min: u64,
-    /// Jobs that may be under way at once: after an unclean end, so many are suspects.
-    pub jobs_out_max: usize,
-    /// Whether every start verifies the whole file, or only one after an unclean end.
+    pub page_cache_bytes: usize,
+    /// Maximum number of idempotency keys in memory. Older keys stay on disk.
+    pub max_idempotency_keys: usize,
+    /// Maximum number of encrypted requests that the store remembers as answered. Minimum 1. Each
+    /// request occupies about 65 bytes of the file.
+    pub max_encrypted_requests: u64,
+    /// Time for which the store finds the idempotency key of a form.
+    pub idempotency_ttl: Millis,
+    /// Time for which the store finds the key of a webhook message.
+    pub message_id_ttl: Millis,
+    /// Minimum free space on the disk, in bytes. Below this limit, the store accepts no new
+    /// submission.
+    pub min_free_bytes: u64,
+    /// Maximum number of jobs in flight. After an unclean shutdown, the store treats this many jobs
+    /// as suspects.
+    pub max_jobs_in_flight: usize,
+    /// `true` if every start verifies the whole file. Otherwise only a start after an unclean
+    /// shutdown does.
     pub verify_always: bool,
-    /// Time to wait for another process to close the file, before [`StoreError::InUse`](super::StoreError::InUse).
+    /// Maximum time to wait until another process closes the file. After this time, opening fails
+    /// with [`super::StoreError::InUse`].
     pub lock_timeout: Duration,
-    /// Refuses a file whose server knew the app's own secret. See [`NoteAppSecret`](super::NoteAppSecret).
+    /// `true` if the store refuses a file whose server has used the real app secret.
+    ///
+    /// See [`super::RecordAppSecret`].
     pub refuses_known_secret: bool,
-    /// Who is told of what: changes as the config does.
-    pub routes: Current<Routes>,
-    pub(super) medium: Arc<Medium>,
+    /// Subscriptions of destinations to events. A config reload replaces the subscriptions.
+    pub subscriptions: Reloadable<Subscriptions>,
+    pub(super) backend_factory: Arc<BackendFactory>,
 }
 
 impl StoreOptions {
-    /// The shipped defaults, for the file at `path`.
+    /// Returns the default options for the file at `path`.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
         const DAY: u64 = 24 * 60 * 60;
         Self {
             path,
-            serving: true,
-            read_only: false,
-            intake: 4096,
-            batch: 256,
-            cache_bytes: 64 << 20,
-            keys_max: 10_000_000,
-            answered_max: 4_000_000,
-            token_ttl: Millis::from_secs(DAY),
-            message_ttl: Millis::from_secs(8 * DAY),
-            free_space_min: 256 << 20,
-            jobs_out_max: 1024,
+            is_serving: true,
+            is_read_only: false,
+            intake_queue: 4096,
+            max_batch: 256,
+            page_cache_bytes: 64 << 20,
+            max_idempotency_keys: 10_000_000,
+            max_encrypted_requests: 4_000_000,
+            idempotency_ttl: Millis::from_secs(DAY),
+            message_id_ttl: Millis::from_secs(8 * DAY),
+            min_free_bytes: 256 << 20,
+            max_jobs_in_flight: 1024,
             verify_always: true,
             lock_timeout: Duration::ZERO,
             refuses_known_secret: false,
-            routes: Current::new(Routes::default()),
-            medium: Arc::new(format::file_backend),
+            subscriptions: Reloadable::new(Subscriptions::default()),
+            backend_factory: Arc::new(format::file_backend),
         }
     }
 }
 
 impl std::fmt::Debug for StoreOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StoreOptions").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("StoreOptions")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }

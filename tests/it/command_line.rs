@@ -1,15 +1,23 @@
-//! What scripts lean on: the fields of `--json`, the exit codes, and errors that say what to do.
+//! Tests the guarantees for scripts: the fields of `--json`, the exit codes, and errors with a
+//! suggestion.
 
 use serde_json::Value;
 
 use crate::support::form::Form;
 use crate::support::{BOOKING_FLOW, PLAIN_FLOW, Server, in_days, run};
 
-/// A server with one of everything.
-fn furnished() -> Server {
+/// Starts a server with one row of each kind.
+fn start_with_rows() -> Server {
     let server = Server::start(&format!("{PLAIN_FLOW}{BOOKING_FLOW}"));
     server.add_agent("Ann", &["--weight", "2", "--max", "50"]);
-    assert!(server.post("/visit", &Form::new("booked").wishing(&in_days(3), "10:00")).is_accepted());
+    assert!(
+        server
+            .post(
+                "/visit",
+                &Form::new("booked").with_slot_request(&in_days(3), "10:00")
+            )
+            .is_accepted()
+    );
     assert!(server.post("/form", &Form::new("plain")).is_accepted());
     server.settled();
     server
@@ -22,25 +30,36 @@ fn assert_fields(row: &Value, fields: &str) {
 }
 
 fn is_rfc_3339_with_milliseconds(value: &Value) -> bool {
-    value.as_str().is_some_and(|text| text.len() == 24 && text.as_bytes()[19] == b'.' && text.ends_with('Z'))
+    value
+        .as_str()
+        .is_some_and(|text| text.len() == 24 && text.as_bytes()[19] == b'.' && text.ends_with('Z'))
 }
 
 #[test]
-fn json_has_the_fields_that_were_promised() {
-    let server = furnished();
+fn json_rows_have_documented_fields() {
+    let server = start_with_rows();
     let submissions = server.rows(&["submissions"]);
     assert_eq!(submissions.len(), 2);
     assert_eq!(submissions[0]["flow_token"], "plain", "newest first");
     for row in &submissions {
-        assert_fields(row, "id flow user channel state received_at data lead_id agent booking_id");
+        assert_fields(
+            row,
+            "id flow customer channel state received_at data lead_id agent booking_id",
+        );
         assert!(row["data"].is_object() && row["state"] == "done" && row["agent"] == "Ann");
         assert!(is_rfc_3339_with_milliseconds(&row["received_at"]), "{row}");
     }
     let id = submissions[0]["id"].to_string();
-    assert_fields(&server.row(&["submissions", "show", &id]), "id flow data lead_id");
+    assert_fields(
+        &server.row(&["submissions", "show", &id]),
+        "id flow data lead_id",
+    );
 
     for row in server.rows(&["jobs"]) {
-        assert_fields(&row, "id kind state attempts due_at submission_id last_error");
+        assert_fields(
+            &row,
+            "id kind state attempts due_at submission_id last_error",
+        );
         assert!(is_rfc_3339_with_milliseconds(&row["due_at"]), "{row}");
     }
     for row in server.rows(&["leads"]) {
@@ -48,8 +67,18 @@ fn json_has_the_fields_that_were_promised() {
         assert_eq!(row["state"], "open");
     }
     let agent = server.row(&["agents"]);
-    assert_fields(&agent, "name team active weight current_leads max_leads total_leads");
-    assert_eq!((&agent["weight"], &agent["max_leads"], &agent["current_leads"]), (&2.into(), &50.into(), &2.into()));
+    assert_fields(
+        &agent,
+        "name team active weight current_leads max_leads total_leads",
+    );
+    assert_eq!(
+        (
+            &agent["weight"],
+            &agent["max_leads"],
+            &agent["current_leads"]
+        ),
+        (&2.into(), &50.into(), &2.into())
+    );
     let booking = server.row(&["bookings"]);
     assert_fields(&booking, "id calendar date time submission_id state");
     assert_eq!(
@@ -59,26 +88,48 @@ fn json_has_the_fields_that_were_promised() {
     let slot = server.slot(&in_days(3), "10:00");
     assert_fields(&slot, "calendar date time capacity taken");
     let status = server.row(&["status"]);
-    assert_fields(&status, "submissions jobs oldest_due_seconds leads writer file_bytes");
+    assert_fields(
+        &status,
+        "submissions jobs oldest_due_seconds leads writer file_bytes",
+    );
     assert_fields(&status["jobs"], "scheduled running done dead");
     assert_fields(&status["leads"], "open unassigned");
 }
 
 #[test]
 fn lists_are_filtered_and_limited() {
-    let server = furnished();
-    assert_eq!(server.rows(&["submissions", "list", "--limit", "1"]).len(), 1);
-    assert_eq!(server.rows(&["submissions", "list", "--flow", "visit"]).len(), 1);
-    assert_eq!(server.rows(&["submissions", "list", "--state", "dead"]).len(), 0);
-    assert_eq!(server.rows(&["submissions", "list", "--since", "1h"]).len(), 2);
+    let server = start_with_rows();
+    assert_eq!(
+        server.rows(&["submissions", "list", "--limit", "1"]).len(),
+        1
+    );
+    assert_eq!(
+        server
+            .rows(&["submissions", "list", "--flow", "visit"])
+            .len(),
+        1
+    );
+    assert_eq!(
+        server
+            .rows(&["submissions", "list", "--state", "dead"])
+            .len(),
+        0
+    );
+    assert_eq!(
+        server.rows(&["submissions", "list", "--since", "1h"]).len(),
+        2
+    );
     assert_eq!(server.rows(&["leads", "list", "--agent", "Ann"]).len(), 2);
-    assert_eq!(server.rows(&["leads", "list", "--agent", "Nobody"]).len(), 0);
+    assert_eq!(
+        server.rows(&["leads", "list", "--agent", "Nobody"]).len(),
+        0
+    );
     assert_eq!(server.rows(&["jobs", "list", "--state", "done"]).len(), 2);
 }
 
 #[test]
-fn a_booking_can_be_moved_and_cancelled_and_its_place_is_free_again() {
-    let server = furnished();
+fn moved_or_cancelled_booking_frees_its_place() {
+    let server = start_with_rows();
     let date = in_days(3);
     let id = server.row(&["bookings"])["id"].to_string();
     server.rows(&["bookings", "move", &id, &date, "11:00"]);
@@ -87,12 +138,18 @@ fn a_booking_can_be_moved_and_cancelled_and_its_place_is_free_again() {
     server.rows(&["bookings", "cancel", &id]);
     assert_eq!(taken("11:00"), 0);
     assert_eq!(server.row(&["bookings"])["state"], "cancelled");
-    assert_eq!(server.cli(&["bookings", "move", &id, "2020-01-01", "11:00"]).code, 1, "in the past");
+    assert_eq!(
+        server
+            .cli(&["bookings", "move", &id, "2020-01-01", "11:00"])
+            .code,
+        1,
+        "in the past"
+    );
 }
 
 #[test]
-fn exit_codes_tell_what_kind_of_failure_it_was() {
-    let mut server = furnished();
+fn exit_code_identifies_failure_kind() {
+    let mut server = start_with_rows();
     for (args, code) in [
         (&["submissions"][..], 0),
         (&["submissions", "show", "999999"], 3),
@@ -107,42 +164,71 @@ fn exit_codes_tell_what_kind_of_failure_it_was() {
     ] {
         let said = server.cli(args);
         assert_eq!(said.code, code, "{args:?}: {said:?}");
-        assert_eq!(code == 0, said.err.is_empty(), "a failure says why, on standard error: {said:?}");
+        assert_eq!(
+            code == 0,
+            said.err.is_empty(),
+            "a failure says why, on standard error: {said:?}"
+        );
     }
     server.stop();
     std::fs::remove_file(server.folder().join("flowgate.redb")).unwrap();
-    assert_eq!(server.cli(&["status"]).code, 4, "neither a server nor a file");
+    assert_eq!(
+        server.cli(&["status"]).code,
+        4,
+        "neither a server nor a file"
+    );
     assert_eq!(server.cli(&["try"]).code, 4);
 }
 
 #[test]
-fn a_typo_in_a_key_is_refused_with_its_place_and_the_nearest_right_key() {
+fn misspelled_key_is_refused_with_line_and_suggestion() {
     let server = Server::stopped(&PLAIN_FLOW.replace("path =", "paht ="));
     for args in [&["config", "check"][..], &["serve"]] {
         let said = server.cli(args);
         assert_eq!(said.code, 2, "{said:?}");
         let line = std::fs::read_to_string(server.folder().join("config.toml")).unwrap();
-        let line = line.lines().position(|line| line.starts_with("paht")).unwrap() + 1;
-        assert!(said.err.contains(&format!("config.toml:{line}:")), "{}", said.err);
-        assert!(said.err.contains("paht") && said.err.contains("`path`"), "{}", said.err);
+        let line = line
+            .lines()
+            .position(|line| line.starts_with("paht"))
+            .unwrap()
+            + 1;
+        assert!(
+            said.err.contains(&format!("config.toml:{line}:")),
+            "{}",
+            said.err
+        );
+        assert!(
+            said.err.contains("paht") && said.err.contains("`path`"),
+            "{}",
+            said.err
+        );
     }
 }
 
 #[test]
-fn what_this_version_does_not_do_yet_is_refused_and_not_ignored() {
+fn incomplete_flow_config_is_refused() {
     let delivers = PLAIN_FLOW.replace("lead =", "deliver = [\"crm\"]\nlead =");
     let said = Server::stopped(&delivers).cli(&["config", "check"]);
     assert_eq!(said.code, 2, "{said:?}");
-    let said = Server::stopped(&PLAIN_FLOW.replace("\"none\"", "\"required\"")).cli(&["config", "check"]);
+    let said =
+        Server::stopped(&PLAIN_FLOW.replace("\"none\"", "\"required\"")).cli(&["config", "check"]);
     assert_eq!(said.code, 2, "{said:?}");
 }
 
 #[test]
-fn a_flow_without_signatures_is_loudly_told_and_stays_on_loopback() {
+fn unsigned_flow_warns_and_stays_on_loopback() {
     let flow = PLAIN_FLOW.replace("lead =", "signature = \"none\"\nlead =");
     let server = Server::start(&flow);
-    assert!(server.greeting().contains("without a signature"), "{}", server.greeting());
-    let unsigned = crate::support::http::post("/form", &[("content-type", "application/json")], &Form::new("t").body());
+    assert!(
+        server.greeting().contains("without a signature"),
+        "{}",
+        server.greeting()
+    );
+    let unsigned = crate::support::http::post(
+        "/form",
+        &[("content-type", "application/json")],
+        &Form::new("t").body(),
+    );
     assert!(server.connect().exchange(&unsigned).unwrap().is_accepted());
 
     let outside = Server::stopped(&flow);
@@ -152,7 +238,7 @@ fn a_flow_without_signatures_is_loudly_told_and_stays_on_loopback() {
 }
 
 #[test]
-fn a_check_of_the_config_refuses_what_serve_refuses() {
+fn config_check_refuses_what_serve_refuses() {
     let mut server = Server::stopped(&PLAIN_FLOW.replace("lead =", "signature = \"none\"\nlead ="));
     assert_eq!(server.cli(&["config", "check"]).code, 0, "on loopback");
     let file = server.folder().join("config.toml");
@@ -161,16 +247,21 @@ fn a_check_of_the_config_refuses_what_serve_refuses() {
     for command in [&["config", "check"][..], &["serve"]] {
         let said = server.cli(command);
         assert_eq!(said.code, 2, "{command:?}: {said:?}");
-        assert!(said.err.contains("flow form") && said.err.contains("--allow-unsigned"), "{command:?}: {}", said.err);
+        assert!(
+            said.err.contains("flow form") && said.err.contains("--allow-unsigned"),
+            "{command:?}: {}",
+            said.err
+        );
     }
     server.start_with_args(&["--allow-unsigned"]);
     server.stop();
 }
 
 #[test]
-fn a_reader_that_has_left_is_no_failure() {
+fn closed_stdout_is_no_failure() {
     let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/key_private.pem");
-    let encrypted = format!("\n[flows.home]\nencryption = \"required\"\nprivate_keys = [\"file:{key}\"]\n");
+    let encrypted =
+        format!("\n[flows.home]\nencryption = \"required\"\nprivate_keys = [\"file:{key}\"]\n");
     let server = Server::start(&format!("{PLAIN_FLOW}{BOOKING_FLOW}{encrypted}"));
     server.add_agent("Ann", &[]);
     for command in [
@@ -189,38 +280,57 @@ fn a_reader_that_has_left_is_no_failure() {
         "try --flow home",
     ] {
         let args: Vec<&str> = command.split(' ').collect();
-        assert_eq!(server.unread(&args), (Some(0), String::new()), "{command}");
+        assert_eq!(
+            server.run_with_closed_stdout(&args),
+            (Some(0), String::new()),
+            "{command}"
+        );
     }
     assert_eq!(server.submissions().len(), 2, "`try` has sent its forms");
-    let (code, said) = server.unread(&["jobs", "show", "999999"]);
+    let (code, said) = server.run_with_closed_stdout(&["jobs", "show", "999999"]);
     assert_eq!(code, Some(3), "any other failure is one: {said}");
 }
 
 #[test]
-fn a_verdict_does_not_depend_on_a_reader() {
+fn closed_stdout_does_not_change_exit_code() {
     let gone = "[destinations.gone]\nurl = \"http://127.0.0.1:1/\"\nallow_private = true\n";
     let server = Server::start(&format!("{PLAIN_FLOW}{gone}"));
     std::fs::write(server.folder().join("flow.json"), "{}").unwrap();
     for (command, why) in [
-        ("flows check flow.json --flow form", "does not fit flow form"),
-        ("flows check flow.json --flow form --json", "does not fit flow form"),
-        ("destinations test gone", "gone did not take it"),
-        ("destinations test gone --json", "gone did not take it"),
+        (
+            "flows check flow.json --flow form",
+            "does not fit flow form",
+        ),
+        (
+            "flows check flow.json --flow form --json",
+            "does not fit flow form",
+        ),
+        ("destinations test gone", "gone rejected the test"),
+        ("destinations test gone --json", "gone rejected the test"),
     ] {
         let args: Vec<&str> = command.split(' ').collect();
         assert_eq!(server.cli(&args).code, 1, "{command}");
-        let (code, said) = server.unread(&args);
-        assert!(code == Some(1) && said.contains(why), "{command}: {code:?} {said}");
+        let (code, said) = server.run_with_closed_stdout(&args);
+        assert!(
+            code == Some(1) && said.contains(why),
+            "{command}: {code:?} {said}"
+        );
     }
-    let server = Server::stopped(&format!("{PLAIN_FLOW}{}", gone.replace("http://127.0.0.1:1/", "env:NOT_SET")));
+    let server = Server::stopped(&format!(
+        "{PLAIN_FLOW}{}",
+        gone.replace("http://127.0.0.1:1/", "env:NOT_SET")
+    ));
     for command in [&["config", "check"][..], &["config", "check", "--json"]] {
-        let (code, said) = server.unread(command);
-        assert!(code == Some(2) && said.contains("NOT_SET"), "{command:?}: {code:?} {said}");
+        let (code, said) = server.run_with_closed_stdout(command);
+        assert!(
+            code == Some(2) && said.contains("NOT_SET"),
+            "{command:?}: {code:?} {said}"
+        );
     }
 }
 
 #[test]
-fn a_check_of_the_config_names_all_secrets_that_are_not_there_at_once() {
+fn config_check_lists_all_missing_secrets_at_once() {
     let tables = "
         [destinations.crm]
         url = \"env:CRM_URL\"
@@ -233,19 +343,37 @@ fn a_check_of_the_config_names_all_secrets_that_are_not_there_at_once() {
     let server = Server::stopped(&format!("{PLAIN_FLOW}{tables}"));
     let said = server.cli(&["config", "check"]);
     assert_eq!(said.code, 2, "{said:?}");
-    assert!(said.out.contains("flow form\n") && said.out.contains("destination crm"), "the summary: {}", said.out);
-    let names = ["CRM_URL", "CRM_SECRET", "missing", "CRM_KEY", "NOTES_SECRET"];
+    assert!(
+        said.out.contains("flow form\n") && said.out.contains("destination crm"),
+        "the summary: {}",
+        said.out
+    );
+    let names = [
+        "CRM_URL",
+        "CRM_SECRET",
+        "missing",
+        "CRM_KEY",
+        "NOTES_SECRET",
+    ];
     for name in names {
         assert!(said.err.contains(name), "{name}: {}", said.err);
     }
-    assert!(said.err.contains("set -a; . ENVFILE; set +a"), "{}", said.err);
+    assert!(
+        said.err.contains("set -a; . ENVFILE; set +a"),
+        "{}",
+        said.err
+    );
     let serve = server.cli(&["serve"]);
     assert_eq!(serve.code, 2);
-    assert!(names.iter().all(|name| serve.err.contains(name)), "{}", serve.err);
+    assert!(
+        names.iter().all(|name| serve.err.contains(name)),
+        "{}",
+        serve.err
+    );
 }
 
 #[test]
-fn completions_and_help_are_there_for_everybody() {
+fn completions_and_help_need_no_config() {
     let folder = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish"] {
         let said = run(folder.path(), &["completions", shell]);
@@ -274,9 +402,14 @@ fn completions_and_help_are_there_for_everybody() {
 }
 
 #[test]
-fn a_list_that_is_refused_prints_nothing_but_why() {
+fn refused_list_prints_only_its_error() {
     let server = Server::start(PLAIN_FLOW);
     let said = server.cli(&["submissions", "--state", "lost"]);
     assert_eq!((said.code, said.out.as_str()), (2, ""));
-    assert!(said.err.contains("there is no state \"lost\" here: use one of accepted"), "{}", said.err);
+    assert!(
+        said.err
+            .contains("unknown state \"lost\": use one of accepted"),
+        "{}",
+        said.err
+    );
 }

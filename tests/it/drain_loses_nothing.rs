@@ -1,4 +1,5 @@
-//! A server that is asked to end stops accepting, answers what is in flight, and ends well, soon.
+//! After SIGTERM, a server stops accepting, answers the requests in flight, and exits soon with
+//! success.
 
 use std::time::{Duration, Instant};
 
@@ -12,37 +13,59 @@ fn sigterm_under_load_loses_nothing() {
     let mut server = Server::start(PLAIN_FLOW);
     server.add_agent("Ann", &[]);
     let load = Load::begin(server.address(), "/form", "drained", 8);
-    eventually("the load is under way", || (load.acknowledged() >= 100).then_some(()));
+    eventually("the load is under way", || {
+        (load.acknowledged() >= 100).then_some(())
+    });
 
     let asked = Instant::now();
     server.stop();
-    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        asked.elapsed()
+    );
 
     let poured = load.end();
     server.start_again();
     server.settled();
     let submissions = server.submissions();
-    let kept: Vec<&str> = submissions.iter().filter_map(|row| row["flow_token"].as_str()).collect();
+    let kept: Vec<&str> = submissions
+        .iter()
+        .filter_map(|row| row["flow_token"].as_str())
+        .collect();
     for token in &poured.acknowledged {
-        assert_eq!(kept.iter().filter(|kept| *kept == token).count(), 1, "{token}");
+        assert_eq!(
+            kept.iter().filter(|kept| *kept == token).count(),
+            1,
+            "{token}"
+        );
     }
-    assert_eq!(server.rows(&["leads", "list", "--limit", "0"]).len(), kept.len());
-    assert!(!server.log().contains("\"store.unclean\":true"), "the end was a clean one:\n{}", server.log());
+    assert_eq!(
+        server.rows(&["leads", "list", "--limit", "0"]).len(),
+        kept.len()
+    );
+    assert!(
+        !server.log().contains("\"store.unclean\":true"),
+        "the end was a clean one:\n{}",
+        server.log()
+    );
 }
 
 #[test]
-fn a_request_that_is_half_sent_is_still_answered_and_then_the_connection_ends() {
+fn half_sent_request_is_answered_during_drain() {
     let mut server = Server::start(PLAIN_FLOW);
     let request = signed_post("/form", &Form::new("half").body());
     let (first, second) = request.split_at(request.len() - 10);
     let mut connection = server.connect();
     connection.send(first).unwrap();
-    // Answered on another connection: so the server has read what came before.
+    // The response on another connection shows that the server has read the earlier bytes.
     assert_eq!(server.get("/healthz").status, 200);
 
-    server.ask_to_end();
+    server.send_sigterm();
     eventually("nobody is let in any more", || {
-        crate::support::http::Connection::open(server.address()).is_err().then_some(())
+        crate::support::http::Connection::open(server.address())
+            .is_err()
+            .then_some(())
     });
     connection.send(second).unwrap();
     assert!(connection.receive().unwrap().is_accepted());
@@ -54,25 +77,45 @@ fn a_request_that_is_half_sent_is_still_answered_and_then_the_connection_ends() 
 }
 
 #[test]
-fn a_sender_who_never_finishes_does_not_hold_the_end_up() {
-    let mut server = Server::start(&format!("{PLAIN_FLOW}\n[limits]\nrequest = \"60s\"\nheader_timeout = \"60s\"\n"));
+fn stalled_sender_does_not_delay_exit() {
+    let mut server = Server::start(&format!(
+        "{PLAIN_FLOW}\n[limits]\nrequest_timeout = \"60s\"\nheader_timeout = \"60s\"\n"
+    ));
     let mut connection = server.connect();
-    connection.send(b"POST /form HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nhalf").unwrap();
+    connection
+        .send(b"POST /form HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nhalf")
+        .unwrap();
     let asked = Instant::now();
     server.stop();
-    assert!(asked.elapsed() < Duration::from_secs(11), "{:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() < Duration::from_secs(11),
+        "{:?}",
+        asked.elapsed()
+    );
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
-    let mut server = Server::start(&format!("{PLAIN_FLOW}\n[limits]\nrequest = \"60s\"\nheader_timeout = \"60s\"\n"));
+fn second_signal_exits_at_once() {
+    let mut server = Server::start(&format!(
+        "{PLAIN_FLOW}\n[limits]\nrequest_timeout = \"60s\"\nheader_timeout = \"60s\"\n"
+    ));
     let mut connection = server.connect();
-    connection.send(b"POST /form HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nhalf").unwrap();
+    connection
+        .send(b"POST /form HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nhalf")
+        .unwrap();
     assert_eq!(server.get("/healthz").status, 200);
-    server.ask_to_end();
-    eventually("it drains", || crate::support::http::Connection::open(server.address()).is_err().then_some(()));
+    server.send_sigterm();
+    eventually("it drains", || {
+        crate::support::http::Connection::open(server.address())
+            .is_err()
+            .then_some(())
+    });
     let asked_again = Instant::now();
-    server.ask_to_end();
-    assert_ne!(server.wait().code(), Some(0), "a hurried end is no good one");
+    server.send_sigterm();
+    assert_ne!(
+        server.wait().code(),
+        Some(0),
+        "a hurried end is no good one"
+    );
     assert!(asked_again.elapsed() < Duration::from_secs(3));
 }

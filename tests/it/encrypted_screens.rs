@@ -1,5 +1,5 @@
-//! What users of an encrypted flow see screen by screen: which one comes next and which before, what is refreshed while they
-//! choose, what they are told in their language, whom and what they are shown.
+//! Tests the screens that customers of an encrypted flow see: the next and the previous screen,
+//! refreshes, texts in their language, and the agents and data on the screens.
 
 use serde_json::{Value, json};
 
@@ -16,19 +16,25 @@ private_keys = ["file:key.pem"]
 const CALENDAR: &str = r#"
 [calendars.chair]
 timezone = "UTC"
-open = { mon = ["09:00-12:00"], tue = ["09:00-12:00"], wed = ["09:00-12:00"], thu = ["09:00-12:00"], fri = ["09:00-12:00"], sat = ["09:00-12:00"], sun = ["09:00-12:00"] }
-slot = "1h"
+hours = { mon = ["09:00-12:00"], tue = ["09:00-12:00"], wed = ["09:00-12:00"], thu = ["09:00-12:00"], fri = ["09:00-12:00"], sat = ["09:00-12:00"], sun = ["09:00-12:00"] }
+slot_length = "1h"
 capacity = 1
-ahead = "14d"
+max_advance = "14d"
 "#;
 
 fn user<'a>(server: &'a Server, token: &'a str) -> User<'a> {
-    User { server, path: "/home", token }
+    User {
+        server,
+        path: "/home",
+        token,
+    }
 }
 
-/// A server with one flow of these settings and screens, and the calendar.
+/// Starts a server with one flow of these settings and screens, and the calendar.
 fn with_screens(settings: &str, screens: &str) -> Server {
-    server(&format!("{HEAD}{settings}\nscreens = [\n{screens}\n]\n{CALENDAR}"))
+    server(&format!(
+        "{HEAD}{settings}\nscreens = [\n{screens}\n]\n{CALENDAR}"
+    ))
 }
 
 fn screen(name: &str) -> Value {
@@ -36,11 +42,11 @@ fn screen(name: &str) -> Value {
 }
 
 #[test]
-fn the_answer_decides_which_screen_comes_next_and_which_one_before() {
+fn answer_decides_next_and_previous_screen() {
     let server = with_screens(
         "",
         r#"
-        { name = "KIND", next = { field = "kind", is = { call = "PHONE", "7" = "LAST" }, otherwise = "VISIT" }, fields = { kind = { required = true } } },
+        { name = "KIND", next = { field = "kind", cases = { call = "PHONE", "7" = "LAST" }, default = "VISIT" }, fields = { kind = { required = true } } },
         { name = "VISIT", next = "LAST", fields = { day = { type = "date" } } },
         { name = "PHONE", next = "LAST", fields = { phone = { type = "phone" } } },
         { name = "LAST", final = true, fields = { name = {} } },
@@ -51,29 +57,56 @@ fn the_answer_decides_which_screen_comes_next_and_which_one_before() {
     assert_eq!(ann.sends("KIND", &json!({"kind": "call"})), screen("PHONE"));
     assert_eq!(ann.draft().unwrap()["screen"], "PHONE");
     assert_eq!(ann.leaves("PHONE"), screen("KIND"));
-    assert_eq!(ann.draft().unwrap()["screen"], "KIND", "that is where they are now");
-    assert_eq!(ann.sends("KIND", &json!({"kind": "other"})), screen("VISIT"), "they changed their mind");
-    assert_eq!(ann.sends("VISIT", &json!({"day": "2030-01-04"})), screen("LAST"));
+    assert_eq!(
+        ann.draft().unwrap()["screen"],
+        "KIND",
+        "that is where they are now"
+    );
+    assert_eq!(
+        ann.sends("KIND", &json!({"kind": "other"})),
+        screen("VISIT"),
+        "they changed their mind"
+    );
+    assert_eq!(
+        ann.sends("VISIT", &json!({"day": "2030-01-04"})),
+        screen("LAST")
+    );
     assert_eq!(ann.leaves("LAST"), screen("VISIT"));
     assert_eq!(ann.leaves("VISIT"), screen("KIND"));
     assert_eq!(ann.sends("KIND", &json!({"kind": "call"})), screen("PHONE"));
-    assert_eq!(ann.sends("PHONE", &json!({"phone": "+49 30 1234567"})), screen("LAST"));
-    assert_eq!(ann.leaves("LAST"), screen("PHONE"), "the way that they came, though a visit was answered, too");
+    assert_eq!(
+        ann.sends("PHONE", &json!({"phone": "+49 30 1234567"})),
+        screen("LAST")
+    );
+    assert_eq!(
+        ann.leaves("LAST"),
+        screen("PHONE"),
+        "the way that they came, though a visit was answered, too"
+    );
     assert_eq!(ann.sends("LAST", &json!({"name": "Ann"})), success("ann"));
     assert_eq!(server.submissions()[0]["data"]["kind"], "call");
 
     let bob = user(&server, "bob");
-    assert_eq!(bob.sends("KIND", &json!({"kind": 7})), screen("LAST"), "a number is what it says");
+    assert_eq!(
+        bob.sends("KIND", &json!({"kind": 7})),
+        screen("LAST"),
+        "a number is what it says"
+    );
     assert_eq!(bob.leaves("LAST"), screen("KIND"));
-    assert_eq!(bob.leaves("KIND"), screen("KIND"), "there is nothing before the first");
+    assert_eq!(
+        bob.leaves("KIND"),
+        screen("KIND"),
+        "there is nothing before the first"
+    );
 }
 
-/// Sends a choice and then the whole screen; what tells a choice is `mark`.
+/// Sends a refresh and then the complete screen. `mark` is the part of the request that marks the
+/// refresh.
 fn choose(select: &str, mark: &Value) {
     let server = with_screens(
         "booking = { calendar = \"chair\", date = \"slot\", time = \"slot\" }",
         &format!(
-            r#"{{ name = "PICK", final = true, select = {select}, data = {{ days = {{ dates = "chair" }}, slots = {{ slots = "chair", day = "day" }} }},
+            r#"{{ name = "PICK", final = true, refresh_on = {select}, data = {{ days = {{ dates = "chair" }}, slots = {{ slots = "chair", day = "day" }} }},
                  fields = {{ day = {{ type = "date", required = true }}, slot = {{ required = true }}, name = {{ required = true }} }} }},"#
         ),
     );
@@ -81,58 +114,84 @@ fn choose(select: &str, mark: &Value) {
     let [day, other] = [in_days(2), in_days(3)];
     let with = |more: &Value| {
         let mut data = mark.clone();
-        data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        data.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         data
     };
     for chosen in [&day, &other] {
         let shown = ann.sends("PICK", &with(&json!({"day": chosen})));
         assert_eq!(shown["screen"], "PICK", "the same screen: {shown}");
-        assert!(shown["data"].get("error_message").is_none(), "what is yet to come is not asked for: {shown}");
+        assert!(
+            shown["data"].get("error_message").is_none(),
+            "what is yet to come is not asked for: {shown}"
+        );
         let starts = ["09:00", "10:00", "11:00"].map(|time| format!("{chosen}T{time}"));
         assert_eq!(ids(&shown["data"]["slots"]), starts);
     }
     let bad = ann.sends("PICK", &with(&json!({"day": "soon"})));
-    assert_eq!(bad, json!({"screen": "PICK", "data": {"error_message": "day: please choose a date."}}));
+    assert_eq!(
+        bad,
+        json!({"screen": "PICK", "data": {"error_message": "day: please choose a date."}})
+    );
     assert_eq!(server.submissions().len(), 0);
 
-    let missing = ann.sends("PICK", &json!({"day": other, "slot": format!("{other}T10:00"), "name": ""}));
-    assert_eq!(missing["data"]["error_message"], "Please fill in: name.", "the whole screen needs all of it");
-    let sent = ann.sends("PICK", &json!({"day": other, "slot": format!("{other}T10:00"), "name": "Ann"}));
+    let missing = ann.sends(
+        "PICK",
+        &json!({"day": other, "slot": format!("{other}T10:00"), "name": ""}),
+    );
+    assert_eq!(
+        missing["data"]["error_message"], "Please fill in: name.",
+        "the whole screen needs all of it"
+    );
+    let sent = ann.sends(
+        "PICK",
+        &json!({"day": other, "slot": format!("{other}T10:00"), "name": "Ann"}),
+    );
     assert_eq!(sent, success("ann"));
     assert_eq!(server.slot(&other, "10:00")["taken"], 1);
 }
 
 #[test]
-fn a_choice_by_its_fields_refreshes_its_screen() {
+fn selected_fields_refresh_screen() {
     choose("[\"day\"]", &json!({}));
 }
 
 #[test]
-fn a_choice_by_a_mark_refreshes_its_screen() {
-    choose("{ trigger = [\"day\", \"week\"] }", &json!({"trigger": "day"}));
+fn trigger_field_refreshes_screen() {
+    choose(
+        "{ trigger = [\"day\", \"week\"] }",
+        &json!({"trigger": "day"}),
+    );
 }
 
 #[test]
-fn a_choice_on_an_early_screen_is_kept_in_the_draft() {
+fn refresh_of_early_screen_is_stored_in_draft() {
     let server = with_screens(
         "",
         r#"
-        { name = "PICK", select = ["day"], data = { slots = { slots = "chair", day = "day" } }, fields = { day = { required = true }, slot = { required = true } } },
+        { name = "PICK", refresh_on = ["day"], data = { slots = { slots = "chair", day = "day" } }, fields = { day = { required = true }, slot = { required = true } } },
         { name = "LAST", final = true, data = { day = { answer = "day" } } },
         "#,
     );
     let (ann, day) = (user(&server, "ann"), in_days(2));
     assert_eq!(ann.sends("PICK", &json!({"day": day}))["screen"], "PICK");
     let draft = ann.draft().unwrap();
-    assert_eq!((&draft["screen"], &draft["data"]), (&json!("PICK"), &json!({"day": day})));
+    assert_eq!(
+        (&draft["screen"], &draft["data"]),
+        (&json!("PICK"), &json!({"day": day}))
+    );
     let whole = json!({"day": day, "slot": format!("{day}T09:00")});
-    assert_eq!(ann.sends("PICK", &whole), json!({"screen": "LAST", "data": {"day": day}}));
+    assert_eq!(
+        ann.sends("PICK", &whole),
+        json!({"screen": "LAST", "data": {"day": day}})
+    );
     assert_eq!(ann.sends("LAST", &json!({})), success("ann"));
     assert_eq!(server.submissions()[0]["data"], whole);
 }
 
 #[test]
-fn users_are_told_what_does_not_fit_in_their_language_or_the_owners_own_words() {
+fn validation_errors_use_configured_language_and_texts() {
     let server = with_screens(
         r#"
 language = "de"
@@ -155,29 +214,59 @@ texts = { too_short = "{field} braucht {min} Buchstaben, bitte." }
         (json!({"name": "  "}), "Bitte ausfüllen: Name."),
         (json!({"name": "Z"}), "Name braucht 2 Buchstaben, bitte."),
         (json!({"name": "Zoë Ñandú"}), "Name: höchstens 5 Zeichen."),
-        (json!({"name": "Zoë", "email": "nirgends"}), "E-Mail: Bitte geben Sie eine gültige E-Mail-Adresse ein."),
+        (
+            json!({"name": "Zoë", "email": "nirgends"}),
+            "E-Mail: Bitte geben Sie eine gültige E-Mail-Adresse ein.",
+        ),
         (json!({"name": "Zoë", "age": 17}), "Alter: mindestens 18."),
         (json!({"name": "Zoë", "age": "100"}), "Alter: höchstens 99."),
-        (json!({"name": "Zoë", "age": 18.5}), "Alter: Bitte geben Sie eine ganze Zahl ein."),
-        (json!({"name": "Zoë", "plan": "mittel"}), "Tarif: Bitte wählen Sie eines davon: klein, groß."),
-        (json!({"name": "Zoë", "extras": ["a", "c"]}), "extras: Bitte wählen Sie eines davon: a, b."),
-        (json!({"name": "Zoë", "day": "4.1.2030"}), "Tag: Bitte wählen Sie ein Datum."),
-        (json!({"name": "Zoë", "code": "AB-"}), "Nummer: Bitte prüfen Sie diese Angabe."),
-        (json!({"name": "Zoë", "code": "xAB-1"}), "Nummer: Bitte prüfen Sie diese Angabe."),
-        (json!({"name": "Zoë", "plate": "abc"}), "So sieht kein Kennzeichen aus."),
-        (json!({"name": ["Zoë"]}), "Name: Bitte prüfen Sie diese Angabe."),
+        (
+            json!({"name": "Zoë", "age": 18.5}),
+            "Alter: Bitte geben Sie eine ganze Zahl ein.",
+        ),
+        (
+            json!({"name": "Zoë", "plan": "mittel"}),
+            "Tarif: Bitte wählen Sie eines davon: klein, groß.",
+        ),
+        (
+            json!({"name": "Zoë", "extras": ["a", "c"]}),
+            "extras: Bitte wählen Sie eines davon: a, b.",
+        ),
+        (
+            json!({"name": "Zoë", "day": "4.1.2030"}),
+            "Tag: Bitte wählen Sie ein Datum.",
+        ),
+        (
+            json!({"name": "Zoë", "code": "AB-"}),
+            "Nummer: Bitte prüfen Sie diese Angabe.",
+        ),
+        (
+            json!({"name": "Zoë", "code": "xAB-1"}),
+            "Nummer: Bitte prüfen Sie diese Angabe.",
+        ),
+        (
+            json!({"name": "Zoë", "plate": "abc"}),
+            "So sieht kein Kennzeichen aus.",
+        ),
+        (
+            json!({"name": ["Zoë"]}),
+            "Name: Bitte prüfen Sie diese Angabe.",
+        ),
     ] {
         let answer = ann.sends("FORM", &data);
-        assert_eq!(answer, json!({"screen": "FORM", "data": {"error_message": told}}), "{data}");
+        assert_eq!(
+            answer,
+            json!({"screen": "FORM", "data": {"error_message": told}}),
+            "{data}"
+        );
     }
-    let good =
-        json!({"name": "Zoë", "email": "", "age": "18", "plan": "groß", "extras": [], "code": "AB-1", "plate": null});
+    let good = json!({"name": "Zoë", "email": "", "age": "18", "plan": "groß", "extras": [], "code": "AB-1", "plate": null});
     assert_eq!(ann.sends("FORM", &good), success("ann"));
     assert_eq!(server.submissions()[0]["data"], good);
 }
 
 #[test]
-fn try_makes_up_what_fits_a_pattern_or_says_which_field_it_needs_before_anything_is_sent() {
+fn try_generates_pattern_value_or_names_field() {
     let server = with_screens(
         "",
         r#"{ name = "PLATE", fields = { plate = { required = true, max = 9, pattern = "[A-Z]{1,3}-[A-Z]{1,2} [0-9]+" } } },
@@ -188,41 +277,66 @@ fn try_makes_up_what_fits_a_pattern_or_says_which_field_it_needs_before_anything
     );
     let said = server.cli(&["try"]);
     assert_eq!(said.code, 2, "{said:?}");
-    let hint = r#"field code, "(?:no word ends here\b.*){2}": give a value with --data '{"code":"…"}'"#;
+    let hint =
+        r#"field code, "(?:no word ends here\b.*){2}": pass a value with --data '{"code":"…"}'"#;
     assert!(said.err.contains(hint), "{said:?}");
-    assert!(said.out.is_empty() && server.rows(&["drafts"]).is_empty(), "{said:?}");
+    assert!(
+        said.out.is_empty() && server.rows(&["drafts"]).is_empty(),
+        "{said:?}"
+    );
 
     let code = "no word ends here, no word ends here";
     let tried = server.row(&["try", "--data", &json!({ "code": code }).to_string()]);
-    assert_eq!(tried["submission"]["data"], json!({"plate": "A-A 1", "code": code}), "what may be left out is");
+    assert_eq!(
+        tried["submission"]["data"],
+        json!({"plate": "A-A 1", "code": code}),
+        "what may be left out is"
+    );
 }
 
 #[test]
-fn what_is_full_can_be_shown_and_lists_are_no_longer_than_told() {
+fn full_slots_can_be_shown_and_lists_limited() {
     let screens = |data: &str| {
         format!(
             r#"{{ name = "DAY", data = {{ {data} }}, fields = {{ day = {{}} }} }},
-               {{ name = "SLOT", final = true, data = {{ slots = {{ slots = "chair", day = "day", full = "shown" }} }}, fields = {{ slot = {{}} }} }},"#
+               {{ name = "SLOT", final = true, data = {{ slots = {{ slots = "chair", day = "day", show_full = true }} }}, fields = {{ slot = {{}} }} }},"#
         )
     };
-    let settings = "language = \"de\"\nbooking = { calendar = \"chair\", date = \"slot\", time = \"slot\" }";
-    let days = "days = { dates = \"chair\", full = \"shown\", most = 5 }, next = { slots = \"chair\", most = 2 }";
+    let settings =
+        "language = \"de\"\nbooking = { calendar = \"chair\", date = \"slot\", time = \"slot\" }";
+    let days = "days = { dates = \"chair\", show_full = true, limit = 5 }, next = { slots = \"chair\", limit = 2 }";
     let server = with_screens(settings, &screens(days));
     let day = in_days(2);
     for time in ["09:00", "11:00"] {
         let bob = user(&server, time);
         bob.sends("DAY", &json!({"day": day}));
-        assert_eq!(bob.sends("SLOT", &json!({"slot": format!("{day}T{time}")})), success(time));
+        assert_eq!(
+            bob.sends("SLOT", &json!({"slot": format!("{day}T{time}")})),
+            success(time)
+        );
     }
     let ann = user(&server, "ann");
     let shown = ann.sends("DAY", &json!({"day": day}));
     let enabled = |list: &Value| -> Vec<bool> {
-        list.as_array().unwrap().iter().map(|choice| choice["enabled"].as_bool().unwrap()).collect()
+        list.as_array()
+            .unwrap()
+            .iter()
+            .map(|choice| choice["enabled"].as_bool().unwrap())
+            .collect()
     };
-    assert_eq!(enabled(&shown["data"]["slots"]), [false, true, false], "{shown}");
-    assert!(shown["data"]["slots"][1]["title"].as_str().unwrap().ends_with(", 10:00"));
+    assert_eq!(
+        enabled(&shown["data"]["slots"]),
+        [false, true, false],
+        "{shown}"
+    );
+    assert!(
+        shown["data"]["slots"][1]["title"]
+            .as_str()
+            .unwrap()
+            .ends_with(", 10:00")
+    );
 
-    // One who chooses what can't be chosen is led back to what can.
+    // A customer who selects a full slot returns to the free slots.
     let refused = ann.sends("SLOT", &json!({"slot": format!("{day}T09:00")}));
     assert_eq!(refused["screen"], "SLOT");
     assert_eq!(enabled(&refused["data"]["slots"]), [false, true, false]);
@@ -231,20 +345,36 @@ fn what_is_full_can_be_shown_and_lists_are_no_longer_than_told() {
 
     let bob = user(&server, "10:00");
     bob.sends("DAY", &json!({"day": day}));
-    assert_eq!(bob.sends("SLOT", &json!({"slot": format!("{day}T10:00")})), success("10:00"));
+    assert_eq!(
+        bob.sends("SLOT", &json!({"slot": format!("{day}T10:00")})),
+        success("10:00")
+    );
     let first = ann.opens();
     let days = &first["data"]["days"];
     assert_eq!(days.as_array().unwrap().len(), 5);
-    let full: Vec<&Value> = days.as_array().unwrap().iter().filter(|day| day["enabled"] == false).collect();
-    assert_eq!(full.iter().map(|day| &day["id"]).collect::<Vec<_>>(), [&json!(day)], "{days}");
+    let full: Vec<&Value> = days
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|day| day["enabled"] == false)
+        .collect();
+    assert_eq!(
+        full.iter().map(|day| &day["id"]).collect::<Vec<_>>(),
+        [&json!(day)],
+        "{days}"
+    );
     assert_eq!(first["data"]["next"].as_array().unwrap().len(), 2);
-    // With nothing of a day left, another one is to be chosen.
+    // If a day has no free slot left, the customer must choose another day.
     let back = ann.sends("SLOT", &json!({"slot": format!("{day}T10:00")}));
-    assert_eq!((&back["screen"], &back["data"]["error_message"]), (&json!("DAY"), &json!(told)), "{back}");
+    assert_eq!(
+        (&back["screen"], &back["data"]["error_message"]),
+        (&json!("DAY"), &json!(told)),
+        "{back}"
+    );
 }
 
 #[test]
-fn the_agent_who_is_shown_gets_the_lead_unless_they_cannot_take_it_any_more() {
+fn shown_agent_gets_lead_unless_paused() {
     let server = with_screens(
         "lead = { team = \"sales\", agent = \"adviser\" }",
         r#"
@@ -255,18 +385,22 @@ fn the_agent_who_is_shown_gets_the_lead_unless_they_cannot_take_it_any_more() {
     server.add_agent("Ann", &[]);
     server.add_agent("Ben", &["--max", "2"]);
     let (one, two) = (user(&server, "one"), user(&server, "two"));
-    let shown = |user: User<'_>| user.sends("NAME", &json!({"name": user.token}))["data"]["adviser"].clone();
+    let shown = |user: User<'_>| {
+        user.sends("NAME", &json!({"name": user.token}))["data"]["adviser"].clone()
+    };
     assert_eq!(shown(one), "Ann", "who would get the next lead");
     server.add_agent("Cleo", &[]);
     let agent_of = |token: &str| {
         server.settled();
         let rows = server.submissions();
-        rows.into_iter().find(|row| row["flow_token"] == token).unwrap()
+        rows.into_iter()
+            .find(|row| row["flow_token"] == token)
+            .unwrap()
     };
     assert_eq!(shown(two), "Ann");
     assert_eq!(two.sends("LAST", &json!({})), success("two"));
     assert_eq!(agent_of("two")["agent"], "Ann");
-    // Now Ben and Cleo have fewer, and would get the next.
+    // Ben and Cleo have fewer leads now and would get the next lead.
     assert_eq!(shown(user(&server, "three")), "Ben");
     assert_eq!(one.opens()["screen"], "NAME");
     assert_eq!(shown(one), "Ann", "the one who was shown stays");
@@ -280,47 +414,76 @@ fn the_agent_who_is_shown_gets_the_lead_unless_they_cannot_take_it_any_more() {
     let lead = server.row(&["leads", "show", &row["lead_id"].to_string()]);
     assert_eq!(lead["reason"], "chosen", "{lead}");
 
-    // Who was shown has no room any more when the form is sent.
+    // The shown agent can't accept a lead any more when the form is sent.
     server.rows(&["agents", "pause", "Ben"]);
-    assert_eq!(user(&server, "three").sends("LAST", &json!({})), success("three"));
+    assert_eq!(
+        user(&server, "three").sends("LAST", &json!({})),
+        success("three")
+    );
     let lead = server.row(&["leads", "show", &agent_of("three")["lead_id"].to_string()]);
-    assert_eq!((&lead["agent"], &lead["reason"]), (&json!("Cleo"), &json!("least_loaded")), "{lead}");
-    let ben = lead["considered"].as_array().unwrap().iter().find(|row| row["agent"] == "Ben").unwrap();
-    assert_eq!(ben["verdict"], "paused");
+    assert_eq!(
+        (&lead["agent"], &lead["reason"]),
+        (&json!("Cleo"), &json!("least_loaded")),
+        "{lead}"
+    );
+    let ben = lead["candidates"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["agent"] == "Ben")
+        .unwrap();
+    assert_eq!(ben["outcome"], "paused");
 }
 
 #[test]
-fn agents_can_be_chosen_from_a_list_and_one_at_their_limit_is_passed_over_with_the_reason_told() {
+fn chosen_agent_at_limit_is_skipped_with_reason() {
     let server = with_screens(
         "lead = { team = \"sales\", agent = \"adviser\" }",
-        r#"{ name = "FORM", final = true, data = { advisers = { agents = "sales", most = 3 } }, fields = { adviser = {} } },"#,
+        r#"{ name = "FORM", final = true, data = { advisers = { agents = "sales", limit = 3 } }, fields = { adviser = {} } },"#,
     );
     server.add_agent("Dora", &[]);
     server.add_agent("Ann", &[]);
     server.add_agent("Ben", &["--max", "1"]);
     let advisers = |token: &str| ids(&user(&server, token).opens()["data"]["advisers"]);
     assert_eq!(advisers("x"), ["Ann", "Ben", "Dora"]);
-    // Two have Ben on their screens, and choose him.
+    // Two customers see Ben on their screens and choose him.
     let lead_of = |token: &str| {
-        assert_eq!(user(&server, token).sends("FORM", &json!({"adviser": "Ben"})), success(token));
+        assert_eq!(
+            user(&server, token).sends("FORM", &json!({"adviser": "Ben"})),
+            success(token)
+        );
         server.settled();
-        let row = server.submissions().into_iter().find(|row| row["flow_token"] == token).unwrap();
+        let row = server
+            .submissions()
+            .into_iter()
+            .find(|row| row["flow_token"] == token)
+            .unwrap();
         server.row(&["leads", "show", &row["lead_id"].to_string()])
     };
     let first = lead_of("first");
-    assert_eq!((&first["agent"], &first["reason"]), (&json!("Ben"), &json!("chosen")));
+    assert_eq!(
+        (&first["agent"], &first["reason"]),
+        (&json!("Ben"), &json!("chosen"))
+    );
     assert_eq!(advisers("x"), ["Ann", "Dora"], "he has no room for more");
     let second = lead_of("second");
-    assert_eq!((&second["agent"], &second["reason"]), (&json!("Dora"), &json!("least_loaded")), "{second}");
-    let considered = second["considered"].as_array().unwrap();
+    assert_eq!(
+        (&second["agent"], &second["reason"]),
+        (&json!("Dora"), &json!("least_loaded")),
+        "{second}"
+    );
+    let considered = second["candidates"].as_array().unwrap();
     let ben = considered.iter().find(|row| row["agent"] == "Ben").unwrap();
-    assert_eq!(ben["verdict"], "full", "{second}");
+    assert_eq!(ben["outcome"], "full", "{second}");
     let said = server.cli(&["leads", "show", &second["id"].to_string()]);
-    assert!(said.code == 0 && said.out.contains("Ben") && said.out.contains("full"), "{said:?}");
+    assert!(
+        said.code == 0 && said.out.contains("Ben") && said.out.contains("full"),
+        "{said:?}"
+    );
 }
 
 #[test]
-fn a_form_that_is_opened_again_shows_nobody_what_was_answered_and_keeps_it() {
+fn reopened_form_hides_answers_and_preserves_draft() {
     let server = with_screens(
         "",
         r#"
@@ -329,17 +492,43 @@ fn a_form_that_is_opened_again_shows_nobody_what_was_answered_and_keeps_it() {
         "#,
     );
     let ann = user(&server, "ann");
-    let first = |name: &Value| json!({"screen": "NAME", "data": {"name": name, "greeting": "Hello"}});
+    let first =
+        |name: &Value| json!({"screen": "NAME", "data": {"name": name, "greeting": "Hello"}});
     assert_eq!(ann.opens(), first(&json!("")));
     assert!(ann.draft().is_none(), "nothing was answered yet");
-    ann.sends("NAME", &json!({"name": "Zoë \"王\"", "extras": ["a", {"b": null}]}));
+    ann.sends(
+        "NAME",
+        &json!({"name": "Zoë \"王\"", "extras": ["a", {"b": null}]}),
+    );
     assert_eq!(ann.draft().unwrap()["screen"], "LAST");
-    assert_eq!(ann.opens(), first(&json!("")), "it could be somebody else with the same token");
+    assert_eq!(
+        ann.opens(),
+        first(&json!("")),
+        "it could be somebody else with the same token"
+    );
     let draft = ann.draft().unwrap();
-    assert_eq!((&draft["screen"], &draft["data"]["name"]), (&json!("NAME"), &json!("Zoë \"王\"")), "it is there still");
-    assert_eq!(draft["data"]["extras"], json!(["a", {"b": null}]), "a field that is not declared, too");
-    assert_eq!(ann.sends("NAME", &json!({"name": "Zoë"}))["data"]["name"], "Zoë");
-    assert_eq!(ann.leaves("LAST"), first(&json!("Zoë")), "whoever goes back has answered it");
+    assert_eq!(
+        (&draft["screen"], &draft["data"]["name"]),
+        (&json!("NAME"), &json!("Zoë \"王\"")),
+        "it is there still"
+    );
+    assert_eq!(
+        draft["data"]["extras"],
+        json!(["a", {"b": null}]),
+        "a field that is not declared, too"
+    );
+    assert_eq!(
+        ann.sends("NAME", &json!({"name": "Zoë"}))["data"]["name"],
+        "Zoë"
+    );
+    assert_eq!(
+        ann.leaves("LAST"),
+        first(&json!("Zoë")),
+        "whoever goes back has answered it"
+    );
     assert_eq!(ann.sends("LAST", &json!({})), success("ann"));
-    assert_eq!(server.submissions()[0]["data"], json!({"name": "Zoë", "extras": ["a", {"b": null}]}));
+    assert_eq!(
+        server.submissions()[0]["data"],
+        json!({"name": "Zoë", "extras": ["a", {"b": null}]})
+    );
 }

@@ -1,5 +1,5 @@
-//! `examples/clinic` as its README walks through it: a key, the config, the Flow JSON, a server, a form; and as patients'
-//! phones do.
+//! Follows the README of `examples/clinic`: a key, the config, the Flow JSON, a server, a form.
+//! Then fills in forms as the phones of patients do.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::support::http::SECRET;
 use crate::support::phone::{self, PRIVATE_KEY};
 use crate::support::{Server, eventually};
 
-/// A copy of the folder, with nothing in it that the repository does not have.
+/// Copies the folder. The copy contains only files of the repository.
 fn copy() -> Server {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/clinic");
     let server = Server::stopped("");
@@ -21,11 +21,19 @@ fn copy() -> Server {
 }
 
 #[test]
-fn the_clinic_takes_a_form_from_a_fresh_clone() {
+fn clinic_accepts_form_from_new_clone() {
     let mut server = copy();
     let fits = server.cli(&["flows", "check", "flow.json"]);
-    assert_eq!((fits.code, fits.out.as_str()), (0, "flow.json fits flow clinic: no errors\n"), "{fits:?}");
-    assert_eq!(server.cli(&["config", "check"]).code, 2, "it has no key yet");
+    assert_eq!(
+        (fits.code, fits.out.as_str()),
+        (0, "flow.json fits flow clinic: no errors\n"),
+        "{fits:?}"
+    );
+    assert_eq!(
+        server.cli(&["config", "check"]).code,
+        2,
+        "it has no key yet"
+    );
     assert_eq!(server.cli(&["keys", "new", "flow_key.pem"]).code, 0);
     let config = server.cli(&["config", "check"]);
     assert_eq!(config.code, 0, "{config:?}");
@@ -41,22 +49,33 @@ fn the_clinic_takes_a_form_from_a_fresh_clone() {
         "\"times\":[{",
         "\"screen\":\"DETAILS\"",
         "\"screen\":\"SUCCESS\"",
-        "Ann has it",
+        "Ann is its agent",
         "visits,",
     ] {
         assert!(said.out.contains(part), "{part} is not in {}", said.out);
     }
-    let from_appointment = |line: &&str| line.starts_with("  phone") && line.contains("APPOINTMENT");
-    assert_eq!(said.out.lines().filter(from_appointment).count(), 2, "a day, then all of it: {}", said.out);
+    let from_appointment =
+        |line: &&str| line.starts_with("  request") && line.contains("APPOINTMENT");
+    assert_eq!(
+        said.out.lines().filter(from_appointment).count(),
+        2,
+        "a day, then all of it: {}",
+        said.out
+    );
     let submission = server.submissions().remove(0);
-    assert_eq!((&submission["channel"], &submission["data"]["service"]), (&json!("encrypted"), &json!("checkup")));
+    assert_eq!(
+        (&submission["channel"], &submission["data"]["service"]),
+        (&json!("encrypted"), &json!("checkup"))
+    );
 }
 
-/// The clinic with the key and the secret of the stories' phones.
+/// Starts the clinic with the key and the app secret of the test phones.
 fn clinic() -> Server {
     let mut server = copy();
     let file = server.folder().join("config.toml");
-    let config = fs::read_to_string(&file).unwrap().replace("env:META_APP_SECRET", &format!("text:{SECRET}"));
+    let config = fs::read_to_string(&file)
+        .unwrap()
+        .replace("env:META_APP_SECRET", &format!("text:{SECRET}"));
     fs::write(file, config).unwrap();
     fs::write(server.folder().join("flow_key.pem"), PRIVATE_KEY).unwrap();
     server.on_free_ports();
@@ -64,64 +83,122 @@ fn clinic() -> Server {
     server
 }
 
-/// What a patient's phone is answered when it sends `data` from `screen`.
+/// Returns the response to a phone that sends `data` from `screen`.
 fn sends(server: &Server, token: &str, screen: &str, data: &Value) -> Value {
-    let request =
-        json!({"version": "3.0", "action": "data_exchange", "screen": screen, "flow_token": token, "data": data});
+    let request = json!({"version": "3.0", "action": "data_exchange", "screen": screen, "flow_token": token, "data": data});
     phone::ask(server, "/flows/clinic", &request)
 }
 
 #[test]
-fn a_patient_chooses_a_day_and_then_one_of_its_times() {
+fn patient_chooses_day_then_time() {
     let server = clinic();
     server.rows(&["agents", "add", "Ann", "--team", "reception"]);
-    let init = json!({"version": "3.0", "action": "INIT", "screen": "", "data": {}, "flow_token": "t"});
+    let init =
+        json!({"version": "3.0", "action": "INIT", "screen": "", "data": {}, "flow_token": "t"});
     let service = phone::ask(&server, "/flows/clinic", &init);
     assert_eq!(service["screen"], "SERVICE");
     let appointment = sends(&server, "t", "SERVICE", &json!({"service": "pain"}));
     assert_eq!(appointment["screen"], "APPOINTMENT");
-    assert_eq!(appointment["data"]["times"].as_array().unwrap().len(), 16, "the next ones");
+    assert_eq!(
+        appointment["data"]["times"].as_array().unwrap().len(),
+        16,
+        "the next ones"
+    );
 
-    // The day alone: the same screen again, with what belongs to that day.
+    // The request contains only the day. The response is the same screen with the times of that
+    // day.
     let day = appointment["data"]["days"][2]["id"].as_str().unwrap();
     let of_day = sends(&server, "t", "APPOINTMENT", &json!({"day": day}));
-    assert_eq!((&of_day["screen"], &of_day["data"]["days"]), (&json!("APPOINTMENT"), &appointment["data"]["days"]));
+    assert_eq!(
+        (&of_day["screen"], &of_day["data"]["days"]),
+        (&json!("APPOINTMENT"), &appointment["data"]["days"])
+    );
     let times = of_day["data"]["times"].as_array().unwrap();
-    let is_of_day = |time: &Value| time["id"].as_str().unwrap().starts_with(day) && time["enabled"] == true;
-    assert!(!times.is_empty() && times.iter().all(is_of_day), "{times:?}");
+    let is_of_day =
+        |time: &Value| time["id"].as_str().unwrap().starts_with(day) && time["enabled"] == true;
+    assert!(
+        !times.is_empty() && times.iter().all(is_of_day),
+        "{times:?}"
+    );
     assert_eq!(server.rows(&["drafts"])[0]["screen"], "APPOINTMENT");
 
-    let missing = sends(&server, "t", "APPOINTMENT", &json!({"day": day, "slot": null}));
-    assert_eq!(missing, json!({"screen": "APPOINTMENT", "data": {"error_message": "Please fill in: Time."}}));
+    let missing = sends(
+        &server,
+        "t",
+        "APPOINTMENT",
+        &json!({"day": day, "slot": null}),
+    );
+    assert_eq!(
+        missing,
+        json!({"screen": "APPOINTMENT", "data": {"error_message": "Please fill in: Time."}})
+    );
     let slot = &times[1]["id"];
-    let details = sends(&server, "t", "APPOINTMENT", &json!({"day": day, "slot": slot}));
+    let details = sends(
+        &server,
+        "t",
+        "APPOINTMENT",
+        &json!({"day": day, "slot": slot}),
+    );
     assert_eq!(details, json!({"screen": "DETAILS", "data": {"day": day}}));
     let unfit = sends(&server, "t", "DETAILS", &json!({"name": "A", "email": ""}));
-    assert_eq!(unfit["data"]["error_message"], "Your name: at least 2 characters.");
-    let end = sends(&server, "t", "DETAILS", &json!({"name": "Ana", "email": ""}));
+    assert_eq!(
+        unfit["data"]["error_message"],
+        "Your name: at least 2 characters."
+    );
+    let end = sends(
+        &server,
+        "t",
+        "DETAILS",
+        &json!({"name": "Ana", "email": ""}),
+    );
     assert_eq!(end["screen"], "SUCCESS");
 
-    let submission =
-        eventually("it is a lead", || Some(server.row(&["submissions"])).filter(|row| row["agent"] == "Ann"));
-    assert_eq!(submission["data"], json!({"service": "pain", "day": day, "slot": slot, "name": "Ana", "email": ""}));
+    let submission = eventually("it is a lead", || {
+        Some(server.row(&["submissions"])).filter(|row| row["agent"] == "Ann")
+    });
+    assert_eq!(
+        submission["data"],
+        json!({"service": "pain", "day": day, "slot": slot, "name": "Ana", "email": ""})
+    );
     let booking = server.row(&["bookings"]);
-    assert_eq!(format!("{}T{}", booking["date"].as_str().unwrap(), booking["time"].as_str().unwrap()), *slot);
+    assert_eq!(
+        format!(
+            "{}T{}",
+            booking["date"].as_str().unwrap(),
+            booking["time"].as_str().unwrap()
+        ),
+        *slot
+    );
 }
 
 #[test]
-fn a_time_that_has_gone_meanwhile_leads_back_to_what_is_left() {
+fn lost_time_leads_back_to_free_times() {
     let server = clinic();
     let appointment = sends(&server, "late", "SERVICE", &json!({"service": "checkup"}));
     let day = appointment["data"]["days"][1]["id"].as_str().unwrap();
     let of_day = sends(&server, "late", "APPOINTMENT", &json!({"day": day}));
     let slot = of_day["data"]["times"][0]["id"].as_str().unwrap();
     let chosen = json!({"day": day, "slot": slot});
-    assert_eq!(sends(&server, "late", "APPOINTMENT", &chosen)["screen"], "DETAILS");
-    // Two rooms, and two others are faster.
+    assert_eq!(
+        sends(&server, "late", "APPOINTMENT", &chosen)["screen"],
+        "DETAILS"
+    );
+    // There are two rooms, and two other patients are faster.
     for other in ["first", "second"] {
         sends(&server, other, "SERVICE", &json!({"service": "cleaning"}));
-        assert_eq!(sends(&server, other, "APPOINTMENT", &chosen)["screen"], "DETAILS");
-        assert_eq!(sends(&server, other, "DETAILS", &json!({"name": "Bo", "email": null}))["screen"], "SUCCESS");
+        assert_eq!(
+            sends(&server, other, "APPOINTMENT", &chosen)["screen"],
+            "DETAILS"
+        );
+        assert_eq!(
+            sends(
+                &server,
+                other,
+                "DETAILS",
+                &json!({"name": "Bo", "email": null})
+            )["screen"],
+            "SUCCESS"
+        );
     }
     let name = json!({"name": "Ana", "email": null});
     let gone = sends(&server, "late", "DETAILS", &name);
@@ -129,16 +206,26 @@ fn a_time_that_has_gone_meanwhile_leads_back_to_what_is_left() {
     let told = "Somebody was faster: that time is gone. Please choose another.";
     assert_eq!(gone["data"]["error_message"], told);
     let times = &gone["data"]["times"];
-    assert_eq!((&times[0]["id"], &times[0]["enabled"]), (&json!(slot), &json!(false)), "shown, and can't be chosen");
+    assert_eq!(
+        (&times[0]["id"], &times[0]["enabled"]),
+        (&json!(slot), &json!(false)),
+        "shown, and can't be chosen"
+    );
     assert_eq!(times[1]["enabled"], true);
     let another = json!({"day": day, "slot": times[1]["id"]});
-    assert_eq!(sends(&server, "late", "APPOINTMENT", &another)["screen"], "DETAILS");
-    assert_eq!(sends(&server, "late", "DETAILS", &name)["screen"], "SUCCESS");
+    assert_eq!(
+        sends(&server, "late", "APPOINTMENT", &another)["screen"],
+        "DETAILS"
+    );
+    assert_eq!(
+        sends(&server, "late", "DETAILS", &name)["screen"],
+        "SUCCESS"
+    );
     assert_eq!(server.rows(&["bookings"]).len(), 3);
 }
 
 #[test]
-fn a_message_without_a_token_of_its_own_books_by_what_the_last_screen_sends_along() {
+fn unused_token_form_books_by_resent_fields() {
     let server = clinic();
     let text = fs::read_to_string(server.folder().join("flow.json")).unwrap();
     let flow_json: Value = serde_json::from_str(&text).unwrap();
@@ -148,11 +235,19 @@ fn a_message_without_a_token_of_its_own_books_by_what_the_last_screen_sends_alon
     let day = appointment["data"]["days"][1]["id"].clone();
     let of_day = sends(&server, "unused", "APPOINTMENT", &json!({"day": day}));
     let slot = of_day["data"]["times"][0]["id"].clone();
-    let details = sends(&server, "unused", "APPOINTMENT", &json!({"day": day, "slot": slot}));
+    let details = sends(
+        &server,
+        "unused",
+        "APPOINTMENT",
+        &json!({"day": day, "slot": slot}),
+    );
     assert_eq!(details, json!({"screen": "DETAILS", "data": {"day": day}}));
-    assert!(server.rows(&["drafts"]).is_empty(), "nothing tells whose these are");
+    assert!(
+        server.rows(&["drafts"]).is_empty(),
+        "nothing tells whose these are"
+    );
 
-    // The phone puts in what each screen has.
+    // The phone replaces each reference with the value of its screen.
     let mut data = payload.clone();
     for (name, value) in data.as_object_mut().unwrap() {
         *value = match value.as_str().unwrap() {
@@ -164,13 +259,16 @@ fn a_message_without_a_token_of_its_own_books_by_what_the_last_screen_sends_alon
             other => panic!("{name}: {other}"),
         };
     }
-    assert_eq!(sends(&server, "unused", "DETAILS", &data)["screen"], "SUCCESS");
+    assert_eq!(
+        sends(&server, "unused", "DETAILS", &data)["screen"],
+        "SUCCESS"
+    );
     assert_eq!(server.submissions()[0]["data"], data);
     assert_eq!(server.row(&["bookings"])["date"], day);
 }
 
 #[test]
-fn a_flow_json_that_does_not_fit_is_told_place_by_place() {
+fn flows_check_reports_each_problem_with_place() {
     let server = copy();
     let file = server.folder().join("flow.json");
     let mut flow_json: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
@@ -180,13 +278,32 @@ fn a_flow_json_that_does_not_fit_is_told_place_by_place() {
 
     let said = server.cli(&["flows", "check", "flow.json", "--flow", "clinic"]);
     assert_eq!(said.code, 1, "{said:?}");
-    assert!(said.out.contains("error  routing_model.APPOINTMENT: lacks \"DETAILS\""), "{}", said.out);
-    assert!(said.out.contains("note   screens[2].DETAILS.refresh_on_back: "), "{}", said.out);
-    assert_eq!(said.err, "error: flow.json does not fit flow clinic: 1 error\n");
+    assert!(
+        said.out
+            .contains("error  routing_model.APPOINTMENT: lacks \"DETAILS\""),
+        "{}",
+        said.out
+    );
+    assert!(
+        said.out
+            .contains("warning  screens[2].DETAILS.refresh_on_back: "),
+        "{}",
+        said.out
+    );
+    assert_eq!(
+        said.err,
+        "error: flow.json does not fit flow clinic: 1 error\n"
+    );
     let rows = server.cli(&["flows", "check", "flow.json", "--json"]);
-    let rows: Vec<Value> = rows.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let rows: Vec<Value> = rows
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(rows.len(), 2);
-    assert!(rows.iter().all(|row| row["severity"].is_string() && row["place"].is_string() && row["what"].is_string()));
+    assert!(rows.iter().all(|row| row["severity"].is_string()
+        && row["location"].is_string()
+        && row["message"].is_string()));
 
     fs::write(server.folder().join("not.json"), "{").unwrap();
     for (args, code) in [
@@ -196,7 +313,11 @@ fn a_flow_json_that_does_not_fit_is_told_place_by_place() {
         (&["flow.json", "--config", "missing.toml"], 2),
     ] {
         let said = server.cli(&[&["flows", "check"], args].concat());
-        assert_eq!((said.code, said.out.as_str()), (code, ""), "{args:?}: {said:?}");
+        assert_eq!(
+            (said.code, said.out.as_str()),
+            (code, ""),
+            "{args:?}: {said:?}"
+        );
         assert!(said.err.starts_with("error: "), "{said:?}");
     }
 }

@@ -1,4 +1,5 @@
-//! What is said of flows, by phones and by Meta, and how their endpoints do: kept, shown, never taken for a form.
+//! Tests error notifications of phones, events of Meta's monitoring, and endpoint health. All of
+//! them are stored and shown, and none becomes a form.
 
 use serde_json::{Value, json};
 
@@ -7,7 +8,7 @@ use crate::support::phone;
 use crate::support::user::server;
 use crate::support::{PLAIN_FLOW, Server, eventually, get};
 
-/// One encrypted flow, at the path that the vectors are sent to.
+/// Encrypted flow at the path of the vectors.
 const FLOW: &str = r#"
 [flows.home]
 path = "/home"
@@ -16,28 +17,44 @@ private_keys = ["file:key.pem"]
 screens = [{ name = "LEAD_FORM", fields = { name = { type = "text" } } }, { name = "APPOINTMENT", final = true }]
 "#;
 
-/// More free space than any disk has.
-const NO_ROOM: &str = "[limits]\nfree_space = \"1000000GiB\"\n";
+/// Free space limit that no disk can satisfy.
+const NO_FREE_SPACE: &str = "[limits]\nmin_free_space = \"1000000GiB\"\n";
 
 fn vectors(text: &str, name: &str) -> Vec<Value> {
     let file: Value = serde_json::from_str(text).unwrap();
     let cases = file["cases"].as_array().unwrap().iter();
-    cases.filter(|case| case["name"].as_str().unwrap().starts_with(name)).cloned().collect()
+    cases
+        .filter(|case| case["name"].as_str().unwrap().starts_with(name))
+        .cloned()
+        .collect()
 }
 
-/// Sends a vector as it stands, with the headers it has.
+/// Sends a vector unchanged, with its own headers.
 fn send(server: &Server, path: &str, case: &Value) -> Answer {
     let headers = case["headers"].as_object().unwrap();
-    let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
-    server.connect().exchange(&post(path, &headers, case["body"].as_str().unwrap().as_bytes())).unwrap()
+    let headers: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str().unwrap()))
+        .collect();
+    server
+        .connect()
+        .exchange(&post(
+            path,
+            &headers,
+            case["body"].as_str().unwrap().as_bytes(),
+        ))
+        .unwrap()
 }
 
-/// Meta's monitoring says this of its flow 17.
+/// Sends an event of Meta's monitoring about flow 17.
 fn say(server: &Server, time: u64, value: &Value) -> u16 {
     let change = json!({"field": "flows", "value": value});
-    let body =
-        json!({"object": "whatsapp_business_account", "entry": [{"id": "1", "time": time, "changes": [change]}]});
-    server.connect().exchange(&signed_post("/webhook", body.to_string().as_bytes())).unwrap().status
+    let body = json!({"object": "whatsapp_business_account", "entry": [{"id": "1", "time": time, "changes": [change]}]});
+    server
+        .connect()
+        .exchange(&signed_post("/webhook", body.to_string().as_bytes()))
+        .unwrap()
+        .status
 }
 
 fn latency(state: &str) -> Value {
@@ -47,71 +64,150 @@ fn latency(state: &str) -> Value {
 
 fn hints(server: &Server) -> Vec<String> {
     let status = server.row(&["status"]);
-    let hints = status["hints"].as_array().unwrap().iter().map(|hint| hint.as_str().unwrap().to_owned());
-    hints.filter(|hint| hint.contains("flowgate flows")).collect()
+    let hints = status["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|hint| hint.as_str().unwrap().to_owned());
+    hints
+        .filter(|hint| hint.contains("flowgate flows"))
+        .collect()
 }
 
-/// Rows of what Meta said.
+/// Returns the rows of Meta's events.
 fn said(server: &Server) -> Vec<Value> {
-    server.rows(&["flows", "health"]).into_iter().filter(|row| row["source"] == "meta").collect()
+    server
+        .rows(&["flows", "health"])
+        .into_iter()
+        .filter(|row| row["source"] == "meta")
+        .collect()
 }
 
 #[test]
-fn a_clients_complaint_is_kept_and_listed_and_is_no_form() {
+fn error_notification_is_listed_and_is_no_form() {
     let mut server = server(FLOW);
-    let complaints = vectors(include_str!("../vectors/flow_good.json"), "error_notification");
+    let complaints = vectors(
+        include_str!("../vectors/flow_good.json"),
+        "error_notification",
+    );
     assert_eq!(complaints.len(), 2);
     for case in &complaints {
         for _ in 0..2 {
-            assert_eq!(send(&server, "/home", case).text(), case["response_body"], "to the byte");
+            assert_eq!(
+                send(&server, "/home", case).text(),
+                case["response_body"],
+                "to the byte"
+            );
         }
     }
-    // Power is cut as soon as they are acknowledged.
+    // The server is killed as soon as the notifications are acknowledged.
     server.kill9();
     let errors = server.rows(&["flows", "errors"]);
-    let told: Vec<_> = errors.iter().map(|row| (&row["error"], &row["screen"], &row["message"])).collect();
-    let missing = (&json!("invalid-response"), &json!(null), &json!("data is missing"));
+    let told: Vec<_> = errors
+        .iter()
+        .map(|row| (&row["error"], &row["screen"], &row["message"]))
+        .collect();
+    let missing = (
+        &json!("invalid-response"),
+        &json!(null),
+        &json!("data is missing"),
+    );
     let cant_follow = json!("The endpoint answered with a screen that can't follow.");
-    assert_eq!(told, [missing, (&json!("invalid-screen-transition"), &json!("LEAD_FORM"), &cant_follow)]);
-    assert_eq!(errors[0]["flow_token"], "flow-3f1d0c52-7a5e-4d0b-9a34-5d2f5b8a7c10");
+    assert_eq!(
+        told,
+        [
+            missing,
+            (
+                &json!("invalid-screen-transition"),
+                &json!("LEAD_FORM"),
+                &cant_follow
+            )
+        ]
+    );
+    assert_eq!(
+        errors[0]["flow_token"],
+        "flow-3f1d0c52-7a5e-4d0b-9a34-5d2f5b8a7c10"
+    );
     assert!(server.submissions().is_empty() && server.rows(&["drafts"]).is_empty());
 
     server.start_again();
-    assert_eq!(server.rows(&["flows", "errors", "--limit", "1", "--flow", "home", "--since", "1h"]), errors[..1]);
-    assert!(server.rows(&["flows", "errors", "--flow", "away"]).is_empty());
+    assert_eq!(
+        server.rows(&[
+            "flows", "errors", "--limit", "1", "--flow", "home", "--since", "1h"
+        ]),
+        errors[..1]
+    );
+    assert!(
+        server
+            .rows(&["flows", "errors", "--flow", "away"])
+            .is_empty()
+    );
     let hint = hints(&server);
-    assert!(hint.len() == 1 && hint[0].starts_with("2 errors between phones and flows"), "{hint:?}");
+    assert!(
+        hint.len() == 1 && hint[0].starts_with("2 flow errors in the last hour"),
+        "{hint:?}"
+    );
     assert_eq!(server.cli(&["check"]).code, 0);
 }
 
 #[test]
-fn where_nothing_can_be_kept_a_complaint_is_told_but_not_acknowledged_and_a_health_check_goes_on() {
-    let server = server(&format!("{NO_ROOM}{FLOW}"));
+fn full_disk_refuses_notifications_and_answers_ping() {
+    let server = server(&format!("{NO_FREE_SPACE}{FLOW}"));
     let complaint = json!({"version": "3.0", "action": "INIT", "data": {"error": "timeout_error"}});
     let answer = phone::seal(&complaint).post(&server, "/home");
-    assert_eq!(answer.status, 503, "no answer goes out that is not kept: {}", answer.text());
-    eventually("the log has it", || server.log().contains("timeout_error").then_some(()));
+    assert_eq!(
+        answer.status,
+        503,
+        "no answer goes out that is not kept: {}",
+        answer.text()
+    );
+    eventually("the log has it", || {
+        server.log().contains("timeout_error").then_some(())
+    });
     assert!(server.rows(&["flows", "errors"]).is_empty());
     let ping = json!({"version": "3.0", "action": "ping"});
-    assert_eq!(phone::ask(&server, "/home", &ping), json!({"data": {"status": "active"}}));
-    assert_eq!(say(&server, 1, &latency("ACTIVATED")), 503, "Meta is to send it again");
+    assert_eq!(
+        phone::ask(&server, "/home", &ping),
+        json!({"data": {"status": "active"}})
+    );
+    assert_eq!(
+        say(&server, 1, &latency("ACTIVATED")),
+        503,
+        "Meta is to send it again"
+    );
 }
 
 #[test]
-fn what_metas_monitoring_says_is_kept_once_and_shown_until_it_is_over() {
+fn repeated_meta_health_event_is_stored_once() {
     let mut server = server(FLOW);
     let events = vectors(include_str!("../vectors/webhooks.json"), "health_events").remove(0);
     assert_eq!(send(&server, "/webhook", &events).status, 200);
     server.kill9();
     let stopped = said(&server);
     server.start_again();
-    assert_eq!(send(&server, "/webhook", &events).status, 200, "Meta may send it again for seven days");
+    assert_eq!(
+        send(&server, "/webhook", &events).status,
+        200,
+        "Meta may send it again for seven days"
+    );
     let metrics = get(server.admin_address(), "/metrics");
-    assert!(!metrics.text().contains("flowgate_flow_health_events_total"), "nothing was new: {}", metrics.text());
+    assert!(
+        !metrics.text().contains("flowgate_flow_health_events_total"),
+        "nothing was new: {}",
+        metrics.text()
+    );
     assert_eq!(said(&server), stopped);
 
-    let told: Vec<_> =
-        stopped.iter().map(|row| (row["event"].as_str().unwrap(), &row["state"], &row["verdict"])).collect();
+    let told: Vec<_> = stopped
+        .iter()
+        .map(|row| {
+            (
+                row["event"].as_str().unwrap(),
+                &row["state"],
+                &row["severity"],
+            )
+        })
+        .collect();
     let (raised, alert) = (json!("ACTIVATED"), json!("alert"));
     assert_eq!(
         told,
@@ -120,17 +216,28 @@ fn what_metas_monitoring_says_is_kept_once_and_shown_until_it_is_over() {
             ("ENDPOINT_ERROR_RATE", &raised, &alert),
             ("ENDPOINT_LATENCY", &raised, &alert),
             ("FLOW_STATUS_CHANGE", &json!("THROTTLED"), &alert),
-            ("FLOW_VERSION_EXPIRY_WARNING", &json!(null), &json!("watch")),
+            (
+                "FLOW_VERSION_EXPIRY_WARNING",
+                &json!(null),
+                &json!("warning")
+            ),
         ],
         "availability is well again"
     );
-    assert_eq!(stopped[0]["value"]["error_rate"], 14.28, "all that came is there");
-    assert!(hints(&server).iter().any(|hint| hint.contains("THROTTLED its flow 6627390910605886")));
+    assert_eq!(
+        stopped[0]["value"]["error_rate"], 14.28,
+        "all that came is there"
+    );
+    assert!(
+        hints(&server)
+            .iter()
+            .any(|hint| hint.contains("THROTTLED flow ID 6627390910605886"))
+    );
     assert!(server.submissions().is_empty());
 }
 
 #[test]
-fn an_alert_is_pointed_at_until_it_is_taken_back() {
+fn meta_alert_is_shown_until_deactivated() {
     let server = server(FLOW);
     let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap();
     for _ in 0..2 {
@@ -140,82 +247,190 @@ fn an_alert_is_pointed_at_until_it_is_taken_back() {
     let kept = "flowgate_flow_health_events_total{event=\"ENDPOINT_LATENCY\"} 1\n";
     assert!(metrics.text().contains(kept), "{}", metrics.text());
     let hint = hints(&server);
-    assert!(hint.len() == 1 && hint[0].contains("ENDPOINT_LATENCY"), "{hint:?}");
+    assert!(
+        hint.len() == 1 && hint[0].contains("ENDPOINT_LATENCY"),
+        "{hint:?}"
+    );
     let shown = server.cli(&["flows", "health"]);
-    assert!(shown.out.contains("Meta's flow 17: ENDPOINT_LATENCY ACTIVATED, threshold 5000"), "{}", shown.out);
+    assert!(
+        shown
+            .out
+            .contains("Meta's flow 17: ENDPOINT_LATENCY ACTIVATED, threshold 5000"),
+        "{}",
+        shown.out
+    );
     assert_eq!(say(&server, now + 1, &latency("DEACTIVATED")), 200);
     assert_eq!((hints(&server).len(), said(&server).len()), (0, 0));
 }
 
 #[test]
-fn the_endpoints_own_figures_show_what_meta_will_see() {
+fn endpoint_health_counts_errors_as_meta_does() {
     let server = server(&format!("{FLOW}{PLAIN_FLOW}"));
     let health = || server.row(&["flows", "health", "--flow", "home"]);
     assert_eq!(
-        (&health()["verdict"], &health()["requests"], &health()["p90_ms"]),
+        (
+            &health()["severity"],
+            &health()["requests"],
+            &health()["p90_ms"]
+        ),
         (&json!("ok"), &json!(0), &json!(null))
     );
 
     for _ in 0..3 {
-        phone::ask(&server, "/home", &json!({"version": "3.0", "action": "ping"}));
+        phone::ask(
+            &server,
+            "/home",
+            &json!({"version": "3.0", "action": "ping"}),
+        );
     }
     let well = health();
-    assert_eq!((&well["requests"], &well["errors"], &well["availability"]), (&json!(3), &json!(0), &json!(100.0)));
-    assert!(well["p50_ms"].as_u64().unwrap() <= well["p90_ms"].as_u64().unwrap(), "{well}");
+    assert_eq!(
+        (&well["requests"], &well["errors"], &well["availability"]),
+        (&json!(3), &json!(0), &json!(100.0))
+    );
+    assert!(
+        well["p50_ms"].as_u64().unwrap() <= well["p90_ms"].as_u64().unwrap(),
+        "{well}"
+    );
 
-    let bad = |name| send(&server, "/home", &vectors(include_str!("../vectors/flow_bad.json"), name).remove(0)).status;
+    let bad = |name| {
+        send(
+            &server,
+            "/home",
+            &vectors(include_str!("../vectors/flow_bad.json"), name).remove(0),
+        )
+        .status
+    };
     assert_eq!(bad("wrong_rsa_key"), 421);
     let few = health();
-    assert_eq!((&few["error_rate"], &few["verdict"]), (&json!(25.0), &json!("watch")), "one may be chance");
-    assert_eq!((bad("wrong_rsa_key"), bad("oaep_sha1"), bad("array")), (421, 421, 400));
+    assert_eq!(
+        (&few["error_rate"], &few["severity"]),
+        (&json!(25.0), &json!("warning")),
+        "one may be chance"
+    );
+    assert_eq!(
+        (bad("wrong_rsa_key"), bad("oaep_sha1"), bad("array")),
+        (421, 421, 400)
+    );
     assert_eq!(server.get("/home").status, 405, "not from Meta, who posts");
     let ill = health();
-    assert_eq!((&ill["requests"], &ill["errors"], &ill["error_rate"]), (&json!(7), &json!(4), &json!(57.14)));
-    assert_eq!(ill["errors_by_kind"], json!({"bad_json": 1, "cannot_decrypt": 3}));
-    assert!(ill["advice"].as_str().unwrap().contains("flowgate keys check"), "{ill}");
-    assert_eq!((&ill["verdict"], &ill["availability"]), (&json!("alert"), &json!(100.0)), "it was there all the time");
-    assert!(hints(&server)[0].contains("flow home: error rate of 57.1 % is over Meta's threshold of 50 %"));
+    assert_eq!(
+        (&ill["requests"], &ill["errors"], &ill["error_rate"]),
+        (&json!(7), &json!(4), &json!(57.14))
+    );
+    assert_eq!(
+        ill["errors_by_kind"],
+        json!({"bad_json": 1, "cannot_decrypt": 3})
+    );
+    assert!(
+        ill["suggestion"]
+            .as_str()
+            .unwrap()
+            .contains("flowgate keys check"),
+        "{ill}"
+    );
+    assert_eq!(
+        (&ill["severity"], &ill["availability"]),
+        (&json!("alert"), &json!(100.0)),
+        "it was there all the time"
+    );
+    assert!(
+        hints(&server)[0]
+            .contains("flow home: error rate of 57.1 % is over Meta's threshold of 50 %")
+    );
     let shown = server.cli(&["flows", "health"]).out;
-    assert!(shown.contains("ALERT  flow home") && shown.contains("7 requests, 4 errors"), "{shown}");
-    assert_eq!(server.cli(&["flows", "health", "--flow", "form"]).code, 3, "Meta does not watch plain flows");
+    assert!(
+        shown.contains("ALERT  flow home") && shown.contains("7 requests, 4 errors"),
+        "{shown}"
+    );
+    assert_eq!(
+        server.cli(&["flows", "health", "--flow", "form"]).code,
+        3,
+        "Meta does not watch plain flows"
+    );
 }
 
 #[test]
-fn strangers_never_make_an_endpoint_look_ill() {
-    let open = FLOW.replace("home", "open").replace("encryption =", "signature = \"none\"\nencryption =");
-    let server = server(&format!("[limits]\nflow_body = \"4KiB\"\n{FLOW}{open}"));
+fn unauthenticated_requests_never_worsen_endpoint_health() {
+    let open = FLOW
+        .replace("home", "open")
+        .replace("encryption =", "signature = \"none\"\nencryption =");
+    let server = server(&format!("[limits]\nmax_flow_body = \"4KiB\"\n{FLOW}{open}"));
     let health = |flow| server.row(&["flows", "health", "--flow", flow]);
-    let (json_type, text_type) = (("content-type", "application/json"), ("content-type", "text/plain"));
+    let (json_type, text_type) = (
+        ("content-type", "application/json"),
+        ("content-type", "text/plain"),
+    );
     let large = vec![b' '; 5 << 10];
-    for (headers, body, status) in
-        [(vec![json_type], &b"{}"[..], 432), (vec![json_type], &large, 413), (vec![text_type], b"hello", 415)]
-    {
-        assert_eq!(server.connect().exchange(&post("/home", &headers, body)).unwrap().status, status);
+    for (headers, body, status) in [
+        (vec![json_type], &b"{}"[..], 432),
+        (vec![json_type], &large, 413),
+        (vec![text_type], b"hello", 415),
+    ] {
+        assert_eq!(
+            server
+                .connect()
+                .exchange(&post("/home", &headers, body))
+                .unwrap()
+                .status,
+            status
+        );
     }
     let quiet = health("home");
-    assert_eq!((&quiet["verdict"], &quiet["requests"], &quiet["errors"]), (&json!("ok"), &json!(0), &json!(0)));
+    assert_eq!(
+        (&quiet["severity"], &quiet["requests"], &quiet["errors"]),
+        (&json!("ok"), &json!(0), &json!(0))
+    );
 
-    // It may be Meta, with the secret of another app.
-    let wrong = vectors(include_str!("../vectors/flow_bad.json"), "signature_wrong_secret").remove(0);
+    // The sender may be Meta with the secret of another app.
+    let wrong = vectors(
+        include_str!("../vectors/flow_bad.json"),
+        "signature_wrong_secret",
+    )
+    .remove(0);
     assert_eq!(send(&server, "/home", &wrong).status, 432);
     let doubtful = health("home");
-    assert_eq!((&doubtful["verdict"], &doubtful["requests"]), (&json!("watch"), &json!(0)));
-    assert_eq!(doubtful["doubtful_by_kind"], json!({"bad_signature": 1}));
-    assert!(doubtful["advice"].as_str().unwrap().contains("meta.app_secrets"), "{doubtful}");
+    assert_eq!(
+        (&doubtful["severity"], &doubtful["requests"]),
+        (&json!("warning"), &json!(0))
+    );
+    assert_eq!(doubtful["unverified_by_kind"], json!({"bad_signature": 1}));
+    assert!(
+        doubtful["suggestion"]
+            .as_str()
+            .unwrap()
+            .contains("meta.app_secrets"),
+        "{doubtful}"
+    );
 
-    // Where nobody signs, what could be opened is Meta's.
-    let post_unsigned = |body: &[u8]| server.connect().exchange(&post("/open", &[json_type], body)).unwrap().status;
-    assert_eq!(post_unsigned(&phone::seal(&json!({"action": "ping"})).body), 200);
-    assert_eq!(post_unsigned(&phone::seal_for(phone::OTHER_PUBLIC_KEY, &json!({"action": "ping"})).body), 421);
+    // If the flow needs no signature, each request that could be decrypted counts as Meta's.
+    let post_unsigned = |body: &[u8]| {
+        server
+            .connect()
+            .exchange(&post("/open", &[json_type], body))
+            .unwrap()
+            .status
+    };
+    assert_eq!(
+        post_unsigned(&phone::seal(&json!({"action": "ping"})).body),
+        200
+    );
+    assert_eq!(
+        post_unsigned(&phone::seal_for(phone::OTHER_PUBLIC_KEY, &json!({"action": "ping"})).body),
+        421
+    );
     assert_eq!(post_unsigned(b"{}"), 400);
     let open = health("open");
-    assert_eq!((&open["requests"], &open["errors"], &open["verdict"]), (&json!(1), &json!(0), &json!("ok")));
-    assert_eq!(open["doubtful_by_kind"], json!({"cannot_decrypt": 1}));
+    assert_eq!(
+        (&open["requests"], &open["errors"], &open["severity"]),
+        (&json!(1), &json!(0), &json!("ok"))
+    );
+    assert_eq!(open["unverified_by_kind"], json!({"cannot_decrypt": 1}));
     assert!(hints(&server).is_empty(), "{:?}", hints(&server));
 }
 
 #[test]
-fn the_flows_of_the_config_are_listed_and_a_stopped_server_has_no_figures() {
+fn flows_are_listed_while_server_is_stopped() {
     let mut server = server(&format!("{FLOW}{PLAIN_FLOW}"));
     let listed = server.rows(&["flows"]);
     assert_eq!(server.rows(&["flows", "list"]), listed);
@@ -229,5 +444,8 @@ fn the_flows_of_the_config_are_listed_and_a_stopped_server_has_no_figures() {
     server.stop();
     assert_eq!(server.rows(&["flows"]), listed);
     let said = server.cli(&["flows", "health"]);
-    assert!(said.code == 0 && said.out.contains("no server runs on this file"), "{said:?}");
+    assert!(
+        said.code == 0 && said.out.contains("no server runs on this data file"),
+        "{said:?}"
+    );
 }

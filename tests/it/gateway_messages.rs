@@ -1,4 +1,5 @@
-//! What unofficial gateways bring: only with their proof, each message once, and some texts as forms.
+//! Tests the messages of unofficial gateways: only authenticated messages are accepted, each
+//! message once, and some texts are forms.
 
 use serde_json::json;
 
@@ -6,11 +7,11 @@ use crate::support::gateway::{Gateway, KEY, KINDS, Kind, SECRET, TOKEN, hmac};
 use crate::support::http::post;
 use crate::support::{BOOKING_FLOW, Server, in_days};
 
-const FORM: &str = r#"check = "1h"
+const FORM: &str = r#"probe_interval = "1h"
 forms = [{ flow = "visit", pattern = '(?i)book (?<date>\S+) (?<time>\S+)' }]"#;
 
 #[test]
-fn a_text_that_fits_is_a_submission_once_with_its_slot_and_its_customer() {
+fn matching_text_is_one_submission_with_slot() {
     for kind in KINDS {
         let shop = Gateway::start(kind);
         let server = Server::start(&format!("{BOOKING_FLOW}{}", shop.config(FORM)));
@@ -18,7 +19,11 @@ fn a_text_that_fits_is_a_submission_once_with_its_slot_and_its_customer() {
         let text = format!("Book {day} 09:00");
         for _ in 0..3 {
             let answer = shop.send(&server, &shop.message("M1", false, &text));
-            assert_eq!((answer.status, answer.text()), (200, r#"{"status":"received"}"#), "{kind:?}");
+            assert_eq!(
+                (answer.status, answer.text()),
+                (200, r#"{"status":"received"}"#),
+                "{kind:?}"
+            );
         }
         shop.send(&server, &shop.message("M2", true, &text));
         shop.send(&server, &shop.message("M3", false, "do you have time?"));
@@ -26,18 +31,21 @@ fn a_text_that_fits_is_a_submission_once_with_its_slot_and_its_customer() {
         assert_eq!(all.len(), 1, "{kind:?}: {all:?}");
         let one = &all[0];
         assert_eq!(
-            (&one["flow"], &one["channel"], &one["user"]),
+            (&one["flow"], &one["channel"], &one["customer"]),
             (&json!("visit"), &json!("gateway"), &json!("4915112345678"))
         );
         assert_eq!(one["data"], json!({"date": day, "time": "09:00"}));
         assert_eq!(server.slot(&day, "09:00")["taken"], 1);
         let settled = server.settled();
-        assert_eq!((&settled["jobs"]["dead"], &settled["leads"]["open"]), (&json!(0), &json!(1)));
+        assert_eq!(
+            (&settled["jobs"]["dead"], &settled["leads"]["open"]),
+            (&json!(0), &json!(1))
+        );
     }
 }
 
 #[test]
-fn the_same_text_is_known_after_a_kill_and_is_another_form_under_another_id() {
+fn message_id_deduplicates_text_after_kill() {
     let shop = Gateway::start(Kind::Waha);
     let mut server = Server::start(&format!("{BOOKING_FLOW}{}", shop.config(FORM)));
     let text = format!("book {} 10:00", in_days(7));
@@ -51,19 +59,27 @@ fn the_same_text_is_known_after_a_kill_and_is_another_form_under_another_id() {
 }
 
 #[test]
-fn a_slot_that_is_gone_is_a_conflict_as_nobody_can_be_asked_again() {
+fn lost_slot_is_conflict() {
     let shop = Gateway::start(Kind::Evolution);
     let server = Server::start(&format!("{BOOKING_FLOW}{}", shop.config(FORM)));
     let text = format!("book {} 11:00", in_days(7));
     for id in ["M1", "M2", "M3", "M4"] {
         shop.send(&server, &shop.message(id, false, &text));
     }
-    let states: Vec<_> = server.submissions().into_iter().map(|row| row["state"].clone()).collect();
-    assert_eq!(states.iter().filter(|state| *state == "conflict").count(), 1, "{states:?}");
+    let states: Vec<_> = server
+        .submissions()
+        .into_iter()
+        .map(|row| row["state"].clone())
+        .collect();
+    assert_eq!(
+        states.iter().filter(|state| *state == "conflict").count(),
+        1,
+        "{states:?}"
+    );
 }
 
 #[test]
-fn without_its_proof_nothing_is_taken_and_no_secret_is_ever_logged() {
+fn unauthenticated_message_is_refused_without_logging_secrets() {
     for kind in KINDS {
         let shop = Gateway::start(kind);
         let server = Server::start(&format!("{BOOKING_FLOW}{}", shop.config(FORM)));
@@ -77,7 +93,11 @@ fn without_its_proof_nothing_is_taken_and_no_secret_is_ever_logged() {
             Kind::Wasender => vec![
                 vec![json_type],
                 vec![json_type, ("x-webhook-signature", "wrong")],
-                vec![json_type, ("x-webhook-signature", SECRET), ("x-webhook-signature", SECRET)],
+                vec![
+                    json_type,
+                    ("x-webhook-signature", SECRET),
+                    ("x-webhook-signature", SECRET),
+                ],
             ],
             Kind::Waha => vec![
                 vec![json_type],
@@ -87,13 +107,23 @@ fn without_its_proof_nothing_is_taken_and_no_secret_is_ever_logged() {
             Kind::Evolution => vec![vec![json_type], vec![json_type, ("apikey", KEY)]],
         };
         for headers in wrong {
-            let answer = server.connect().exchange(&post("/gateways/shop", &headers, &body)).unwrap();
-            assert_eq!((answer.status, answer.code()), (401, "bad_signature".to_owned()), "{kind:?} {headers:?}");
+            let answer = server
+                .connect()
+                .exchange(&post("/gateways/shop", &headers, &body))
+                .unwrap();
+            assert_eq!(
+                (answer.status, answer.code()),
+                (401, "bad_signature".to_owned()),
+                "{kind:?} {headers:?}"
+            );
         }
         assert!(server.submissions().is_empty());
         assert_eq!(shop.send(&server, &message).status, 200);
         for path in ["/gateways/other", "/gateways/", "/gateways/shop/x"] {
-            let answer = server.connect().exchange(&post(path, &[json_type], &body)).unwrap();
+            let answer = server
+                .connect()
+                .exchange(&post(path, &[json_type], &body))
+                .unwrap();
             assert_eq!(answer.status, 404, "{path}");
         }
         assert_eq!(server.get("/gateways/shop").status, 405);
@@ -103,13 +133,22 @@ fn without_its_proof_nothing_is_taken_and_no_secret_is_ever_logged() {
             assert!(!log.contains(secret), "{secret}");
         }
         let said = server.cli(&["config", "check"]);
-        assert!(said.out.contains(&format!("gateway shop ({})", kind.name())), "{}", said.out);
-        assert!(said.out.contains("/gateways/shop") && !said.out.contains(KEY), "{}", said.out);
+        assert!(
+            said.out
+                .contains(&format!("gateway shop ({})", kind.name())),
+            "{}",
+            said.out
+        );
+        assert!(
+            said.out.contains("/gateways/shop") && !said.out.contains(KEY),
+            "{}",
+            said.out
+        );
     }
 }
 
 #[test]
-fn whatever_a_gateway_sends_that_is_not_known_is_received_and_nothing_else() {
+fn unknown_gateway_event_is_acknowledged_and_ignored() {
     let shop = Gateway::start(Kind::Evolution);
     let server = Server::start(&format!("{BOOKING_FLOW}{}", shop.config(FORM)));
     for event in [

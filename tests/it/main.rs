@@ -1,4 +1,5 @@
-//! Stories against the real executable, one file for each; and the shape of the source.
+//! User stories that run the real executable, one file per story, and checks of the source
+//! structure.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,120 +11,131 @@
 
 mod support;
 
-// Yes means durable: ten kills under load, and what was acknowledged is there, once.
+// Acknowledged means durable: after ten kills under load, each acknowledged form is stored once.
 mod ack_survives_kill;
-// A server that had the app's own secret does not start without it.
-mod app_secret_goes_missing;
-// Whoever was shown an agent gets that agent, wherever it was.
-mod agent_who_was_shown;
-// A delivery that dies is told to those who run the server, once.
-mod alerts;
-// Who may use whom, as `src/lib.rs` draws it.
+// A server that used the app's own secret does not start without it.
+mod missing_app_secret;
+// A customer who saw an agent gets this agent, on any screen.
+mod shown_agent_gets_lead;
+// A delivery that becomes a dead letter causes one alert.
+mod dead_letter_alerts;
+// Import rules of the modules, from the table in `src/lib.rs`.
 mod architecture;
-// One token for all recipients of a broadcast: each customer has a submission and a lead, whatever comes again.
-mod broadcast_token;
-// Chats and templates: what customers write stays text, what does not fit is kept, no URL that is a secret is shown.
-mod bodies_of_ones_own;
-// What scripts lean on: fields, exit codes, hints.
+// One token for all recipients of a broadcast: each customer has one submission and one lead, even
+// after copies.
+mod shared_flow_token;
+// Chat formats and templates: texts of customers stay text, events without a valid template are
+// stored, secret URLs are hidden.
+mod payload_templates;
+// Guarantees for scripts: fields, exit codes, hints.
 mod command_line;
-// A destination that hangs or fails slows down neither another one nor the intake.
-mod broken_beside_well;
-// A form by its own path and by webhook, token or none: one submission.
-mod both_doors;
-// A job whose flow is gone waits as a dead letter, whole, until the flow is back.
-mod dead_letter_runs_again;
-// What waits for a destination that is gone can be given up, one or all.
-mod deliveries_given_up;
-// A row that can't be read keeps only what needs it out of a webhook's body, and only customers' messages from being sent.
-mod damaged_row;
-// Whatever receivers do to a message: hang, drip, flood, lie, refuse, redirect, ask for quiet, want no more.
-mod deliveries_meet_the_world;
-// An admin tests a destination that writes to people: nobody gets a message unasked.
-mod destination_is_tested;
-// Secrets rotate, destinations go, come back and move, and nothing is lost over it.
-mod destinations_change;
-// A row that can't be read costs what needs it; a stopped server's file is checked and compacted.
-mod damaged_rows;
-// `flowgate demo` weathers its storm.
+// A destination that hangs or fails slows down neither other destinations nor the intake.
+mod failing_destination_isolated;
+// A form that arrives at its endpoint and by webhook, with or without a token, is one submission.
+mod same_form_by_endpoint_and_webhook;
+// A job whose flow is missing becomes a complete dead letter and runs when the flow is back.
+mod dead_letter_retry;
+// Deliveries to a removed destination can be discarded, one or all.
+mod discarded_deliveries;
+// A damaged row blocks only the items of a webhook body that need it, and only messages to
+// customers.
+mod damaged_row_isolated;
+// Receivers that hang, drip, flood, send invalid responses, refuse, redirect, ask for a delay or
+// want no more events.
+mod misbehaving_receivers;
+// An admin tests a destination that writes to people. Nobody gets a message without a request.
+mod whatsapp_destination_test;
+// Secrets rotate; destinations are removed, added again and moved. No delivery is lost.
+mod destination_config_changes;
+// A damaged row affects only what needs it. The file of a stopped server is checked and compacted.
+mod data_file_check_and_compact;
+// `flowgate demo` passes its own verification.
 mod demo;
-// A form that its user has left is told of once, with its answers.
-mod draft_is_left;
-// SIGTERM under load loses nothing and takes less than ten seconds.
+// An abandoned draft causes one event with its answers.
+mod abandoned_draft;
+// SIGTERM under load loses nothing, and the server exits in less than ten seconds.
 mod drain_loses_nothing;
-// Encrypted flows as phones see them, and every vector.
+// Encrypted flows as phones use them, and every vector.
 mod encrypted_flow;
-// `examples/clinic` works from a fresh clone, and `flows check` says what would not.
+// `examples/clinic` works from a new clone, and `flows check` reports what would fail.
 mod example_clinic;
-// Which screen comes next and before, choices, texts, agents, what is full.
+// Next and previous screens, refreshes, texts, agents, and full slots.
 mod encrypted_screens;
-// Requests that were opened and do not fit, and forms that look like error notifications.
-mod does_not_fit;
-// Complaints of phones, events of Meta's monitoring, and the endpoint's own figures.
+// Decrypted requests that the config can't serve, and forms that look like error notifications.
+mod unserviceable_requests;
+// Error notifications of phones, events of Meta's monitoring, and the endpoint's own health.
 mod flow_health;
-// Destinations are told, paused, tested; what they refused is corrected.
-mod destinations_are_told;
+// Destinations get events, are paused and tested. Refused deliveries are corrected.
+mod destination_lifecycle;
 // Envelopes of all kinds, and floods of them.
-mod envelopes_of_all_kinds;
-// At the bound: 503, and nothing accepted is touched.
-mod full_queue_says_so;
-// Slow, big, odd and broken senders each get their own clear answer.
+mod envelope_variants;
+// At the limit of the write queue: 503, and accepted forms are not affected.
+mod full_write_queue_answers_503;
+// Slow, large, odd and broken senders each get a clear response.
 mod http_limits;
-// Two hundred want three places: three get them.
-mod last_slot_goes_to_three;
-// Killed while it delivers, ten times: sent again under the same id, signed anew.
-mod kills_while_delivering;
-// The public half of a key, uploaded to Meta and compared with what Meta holds.
-mod keys_at_meta;
-// Those who run the server are told when a flow or a destination is in trouble.
-mod told_of_trouble;
-// E-mails through a mail server that greets, refuses, lies and is slow to trust.
-mod mails;
-// Those who may be reached only through a proxy, and proxies that lead nowhere.
-mod through_a_proxy;
-// A thousand leads over equal agents; weights, limits, waiting, sticky customers.
-mod leads_are_shared;
-// Where the system allows few open files, commands and forms still get through.
-mod few_open_files;
-// What unofficial gateways bring: proof, once, texts as forms.
+// Two hundred customers want three places. Three of them get a place.
+mod slot_never_overbooked;
+// Ten kills during deliveries: unrecorded deliveries are sent again with the same ID and a new
+// signature.
+mod kills_during_delivery;
+// The public key of a flow, uploaded to Meta and compared with Meta's copy.
+mod public_key_upload_and_check;
+// Alerts for a flow or a destination in trouble.
+mod alerts_for_operators;
+// E-mails through a mail server that delays, refuses, sends wrong replies or has an untrusted
+// certificate.
+mod smtp_destination;
+// Destinations that are reachable only through a proxy, and proxies that fail.
+mod destination_proxy;
+// A thousand leads over equal agents; weights, limits, waiting leads, known customers.
+mod lead_assignment;
+// With a low limit of open files, commands and forms still work.
+mod open_file_limit;
+// Messages from unofficial gateways: authentication, duplicates, texts as forms.
+mod gateway_deliveries;
 mod gateway_messages;
-mod gateway_texts;
-// Sessions of unofficial gateways that drop, lie, fall silent and need somebody.
-mod gateways_are_looked_after;
-// A hundred users at once on ten places of an encrypted flow.
-mod hundred_users;
-// A fresh clone, `serve`, `try`, `status`.
-mod newcomer;
-// Where nothing can be booked any more, users read so.
-mod nothing_is_free;
-// One process on one file; the command line on a stopped one's; damage has its own exit code.
-mod one_process_one_file;
-// A destination is down for an hour and twenty thousand deliveries wait: all are taken once it is up.
-mod outage;
-// A time that can't be had is refused with a text.
-mod past_slot_is_refused;
-// The plain flow, to the byte.
-mod plain_answers_are_exact;
-// What was refused, and why: in the log and in `status`.
-mod refusals_are_told;
-// Reloads: keys, secrets, flows, and mistakes, without a lost request.
+// Sessions of unofficial gateways that disconnect, report a wrong state, fall silent or need a
+// person.
+mod gateway_session_monitor;
+// A hundred customers at once want ten places of an encrypted flow.
+mod concurrent_encrypted_bookings;
+// A new clone: `serve`, `try`, `status`.
+mod first_steps;
+// If nothing can be booked, customers see a text that explains it.
+mod no_free_slot;
+// One process per data file; commands on the file of a stopped server; a separate exit code for
+// damage.
+mod one_process_per_data_file;
+// A destination is down for an hour and twenty thousand deliveries wait. All are delivered when it
+// is up.
+mod destination_outage;
+// A time that can't be booked is refused with a text.
+mod unbookable_slot_refused;
+// The responses of the plain flow, byte by byte.
+mod plain_flow_responses;
+// Refused requests and their reasons, in the log and in `status`.
+mod refusals_reported;
+// Reloads of keys, secrets, flows and mistakes, without a lost request.
 mod reload;
-// A program of the owner behind an encrypted flow: what it is asked, and what becomes of its answers.
-mod program_behind_a_flow;
-// The same encrypted request gets the very same bytes again.
-mod same_bytes;
-// Where it fails: the fallback, the breaker, reloads, kills.
-mod program_fails;
-// Ten restarts behind a socket that stays open: no request is broken off, refused or lost.
+// An upstream behind an encrypted flow: its requests, and the effects of its responses.
+mod upstream_behind_flow;
+// The same encrypted request gets the same response bytes again.
+mod response_cache;
+// An upstream that fails: the fallback, the circuit breaker, reloads, kills.
+mod upstream_failures;
+// Ten restarts behind a socket that stays open: no request is broken, refused or lost.
 mod restart_behind_socket;
-// A customer with a new number keeps their agent, and what waits for them goes to the new one.
-mod new_number;
+// A customer with a new number stays with their agent. Waiting messages go to the new number.
+mod customer_number_change;
 // Fifty copies at once make one submission.
 mod same_token_at_once;
-// Tokens that Meta did not sign close the form.
-mod signed_tokens;
-// The token of a WhatsApp destination ends, and the admin is told what to type until all is sent.
-mod token_ends;
-// Messages through the Cloud API: sent once, stopped by what stops all, followed by their statuses.
+// A token without a valid signature of Meta closes the form.
+mod flow_token_signatures;
+// The token of a WhatsApp destination expires. The admin sees the next command until all messages
+// are sent.
+mod expired_access_token;
+// Messages through the Cloud API: sent once, stopped by errors of the account, followed by their
+// statuses.
 mod whatsapp_messages;
 // Meta's batches, vector by vector.
 mod webhook_batches;

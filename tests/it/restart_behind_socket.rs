@@ -1,4 +1,5 @@
-//! Restarts behind a listening socket that stays open meanwhile, as a service manager holds one: nobody notices them.
+//! Restarts behind a listening socket that stays open, as with a service manager. No sender notices
+//! them.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Mutex;
@@ -10,16 +11,16 @@ use crate::support::{Server, assert_each_once, eventually};
 
 const FLOW: &str = "[flows.form]\npath = \"/form\"\nencryption = \"none\"\n";
 
-/// What the senders met.
+/// Results of the senders.
 #[derive(Default)]
-struct Met {
+struct SenderResults {
     acknowledged: Mutex<Vec<String>>,
-    /// Whatever is no success: refused connections, requests broken off, other answers.
+    /// Everything except a success: refused connections, broken requests, other responses.
     trouble: Mutex<Vec<String>>,
 }
 
-/// Sends one form after the other over a connection that is kept as long as the server keeps it.
-fn send_until(enough: &AtomicBool, to: SocketAddr, sender: usize, met: &Met) {
+/// Sends one form after another on a connection that stays open until the server closes it.
+fn send_until(enough: &AtomicBool, to: SocketAddr, sender: usize, met: &SenderResults) {
     let trouble = |what: String| met.trouble.lock().unwrap().push(what);
     let mut kept: Option<Connection> = None;
     for number in 0.. {
@@ -41,20 +42,22 @@ fn send_until(enough: &AtomicBool, to: SocketAddr, sender: usize, met: &Met) {
                 kept = Some(connection).filter(|_| answer.header("connection") != Some("close"));
             }
             Ok(answer) => trouble(format!("answered {}: {}", answer.status, answer.text())),
-            Err(why) => trouble(format!("broken off, on a connection that was used before: {is_used}: {why}")),
+            Err(why) => trouble(format!(
+                "broken off, on a connection that was used before: {is_used}: {why}"
+            )),
         }
     }
 }
 
 #[test]
-fn ten_restarts_under_sixty_four_busy_connections_break_and_refuse_and_lose_nothing() {
+fn ten_restarts_under_load_lose_no_request() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let mut server = Server::stopped(FLOW);
     server.start_behind(&socket);
     assert_eq!(server.address(), address, "it says where it really listens");
 
-    let (met, enough) = (Met::default(), AtomicBool::new(false));
+    let (met, enough) = (SenderResults::default(), AtomicBool::new(false));
     let acknowledged = || met.acknowledged.lock().unwrap().len();
     std::thread::scope(|scope| {
         for sender in 0..64 {
@@ -75,18 +78,28 @@ fn ten_restarts_under_sixty_four_busy_connections_break_and_refuse_and_lose_noth
         enough.store(true, Ordering::SeqCst);
     });
     let trouble = met.trouble.into_inner().unwrap();
-    assert!(trouble.is_empty(), "{} times: {:?}", trouble.len(), trouble.iter().take(5).collect::<Vec<_>>());
-    assert_each_once(&server.submissions(), met.acknowledged.into_inner().unwrap());
+    assert!(
+        trouble.is_empty(),
+        "{} times: {:?}",
+        trouble.len(),
+        trouble.iter().take(5).collect::<Vec<_>>()
+    );
+    assert_each_once(
+        &server.submissions(),
+        met.acknowledged.into_inner().unwrap(),
+    );
 }
 
 #[test]
-fn who_connects_while_no_server_runs_is_answered_by_the_next_one() {
+fn connection_between_servers_is_answered_by_next() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut server = Server::stopped(FLOW);
     server.start_behind(&socket);
     server.stop();
     let mut waiting = Connection::open(socket.local_addr().unwrap()).unwrap();
-    waiting.send(&signed_post("/form", &Form::new("early").body())).unwrap();
+    waiting
+        .send(&signed_post("/form", &Form::new("early").body()))
+        .unwrap();
     server.start_behind(&socket);
     assert!(waiting.receive().unwrap().is_accepted());
     server.stop();

@@ -1,45 +1,98 @@
-//! Gateways, as an operator sees them on a stopped server's file.
+//! Tests requests about gateways on the file of a stopped server.
 
 use serde_json::json;
 
-use super::support::{Office, START};
-use crate::admin::Question;
-use crate::domain::gateway::{Entry, GatewayKind, Standing};
+use super::support::{AdminHarness, START};
+use crate::admin::AdminRequest;
+use crate::domain::gateway::{GatewayKind, HistoryEntry, SessionState};
 use crate::domain::ids::GatewayName;
-use crate::store::NoteGateway;
-use crate::store::tests::stray::SpoilGateway;
+use crate::store::RecordSessionState;
+use crate::store::tests::corruptions::SpoilGateway;
 
 fn name(text: &str) -> GatewayName {
     GatewayName::new(text).unwrap()
 }
 
-/// A gateway with two lines of history.
-fn note(office: &Office, gateway: &str) {
-    let entry = |note: &str| Entry { at: START, state: "close".into(), did: None, note: note.into() };
-    let standing = Standing::unasked(GatewayKind::Waha, START);
+/// Stores a gateway with two history entries.
+fn record_history(harness: &AdminHarness, gateway: &str) {
+    let entry = |detail: &str| HistoryEntry {
+        at: START,
+        state: "close".into(),
+        action: None,
+        detail: detail.into(),
+    };
+    let standing = SessionState::unprobed(GatewayKind::Waha, START);
     let entries = vec![entry("first"), entry("second")];
-    office.store.ask(NoteGateway { gateway: name(gateway), standing, entries, tell: Vec::new() }).unwrap();
+    harness
+        .store
+        .execute_blocking(RecordSessionState {
+            gateway: name(gateway),
+            state: standing,
+            history: entries,
+            alerts: Vec::new(),
+        })
+        .unwrap();
 }
 
 #[test]
-fn a_row_of_a_gateway_that_can_not_be_read_is_shown_as_that_and_hides_no_other() {
-    let office = Office::new();
+fn unreadable_gateway_row_hides_no_other() {
+    let harness = AdminHarness::new();
     for gateway in ["a", "b"] {
-        note(&office, gateway);
+        record_history(&harness, gateway);
     }
-    office.store.ask(SpoilGateway { gateway: name("a"), line: None }).unwrap();
-    office.store.ask(SpoilGateway { gateway: name("b"), line: Some(1) }).unwrap();
+    harness
+        .store
+        .execute_blocking(SpoilGateway {
+            gateway: name("a"),
+            line: None,
+        })
+        .unwrap();
+    harness
+        .store
+        .execute_blocking(SpoilGateway {
+            gateway: name("b"),
+            line: Some(1),
+        })
+        .unwrap();
 
-    let list = office.rows(Question::Gateways).unwrap();
-    assert_eq!((&list[0]["name"], &list[0]["state"]), (&json!("a"), &json!("unreadable")));
-    assert!(list[0]["error"].as_str().unwrap().contains("table gateways"), "{}", list[0]);
-    assert_eq!((&list[1]["name"], &list[1]["state"]), (&json!("b"), &json!("unasked")));
+    let list = harness.rows(AdminRequest::Gateways).unwrap();
+    assert_eq!(
+        (&list[0]["name"], &list[0]["state"]),
+        (&json!("a"), &json!("unreadable"))
+    );
+    assert!(
+        list[0]["error"]
+            .as_str()
+            .unwrap()
+            .contains("table gateway_sessions"),
+        "{}",
+        list[0]
+    );
+    assert_eq!(
+        (&list[1]["name"], &list[1]["state"]),
+        (&json!("b"), &json!("unknown"))
+    );
 
-    let one = office.row(Question::Gateway { name: name("a") });
-    assert_eq!((&one["state"], &one["history"][0]["note"]), (&json!("unreadable"), &json!("second")));
-    let other = office.row(Question::Gateway { name: name("b") });
-    assert_eq!((&other["state"], &other["history"][0]["note"]), (&json!("unasked"), &json!("second")));
+    let one = harness.row(AdminRequest::Gateway { name: name("a") });
+    assert_eq!(
+        (&one["state"], &one["history"][0]["detail"]),
+        (&json!("unreadable"), &json!("second"))
+    );
+    let other = harness.row(AdminRequest::Gateway { name: name("b") });
+    assert_eq!(
+        (&other["state"], &other["history"][0]["detail"]),
+        (&json!("unknown"), &json!("second"))
+    );
     let line = &other["history"][1];
-    assert_eq!((&line["number"], &line["state"]), (&json!(1), &json!("unreadable")));
-    assert!(line["error"].as_str().unwrap().contains("table gateway_history"), "{line}");
+    assert_eq!(
+        (&line["number"], &line["state"]),
+        (&json!(1), &json!("unreadable"))
+    );
+    assert!(
+        line["error"]
+            .as_str()
+            .unwrap()
+            .contains("table gateway_history"),
+        "{line}"
+    );
 }

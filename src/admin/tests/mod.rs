@@ -1,9 +1,9 @@
-//! The desk and the way to it: a real store, a clock that stands still.
+//! Tests requests with a real store and a manual clock, with and without the socket.
 
-mod changes;
+mod commands;
 mod deliveries;
 mod flows;
 mod gateways;
-mod lists;
-mod socket;
+mod queries;
 mod support;
+mod transport;

@@ -1,4 +1,4 @@
-//! A desk on a store of its own, and things that happen there.
+//! Test harness: an admin handler with a new store, and functions that change the store.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,23 +6,28 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::admin::{AdminError, AgentSettings, Desk, Live, Question};
+use crate::admin::{AdminError, AdminHandler, AdminRequest, AgentSettings, ServerHooks};
 use crate::clock::{Clock, ManualClock};
 use crate::config::Config;
-use crate::current::Current;
-use crate::domain::arrival::{Arrival, Asks, Form, Unreadable};
-use crate::domain::booking_rule::BookingRule;
-use crate::domain::delivery::Exchange;
-use crate::domain::gauge::Reading;
+use crate::domain::booking::slot_request::BookingSettings;
+use crate::domain::delivery::ResponseRecord;
+use crate::domain::event::subscriptions::Subscriptions;
+use crate::domain::health::refusal_counters::RefusalStats;
+use crate::domain::health::window::WindowStats;
 use crate::domain::ids::{AgentName, CalendarName, Customer, FlowName, JobId, TeamName};
 use crate::domain::job::Attempt;
-use crate::domain::refusals::Refused;
-use crate::domain::retry::Verdict;
-use crate::domain::routes::Routes;
+use crate::domain::job::retry::RetryDecision;
+use crate::domain::submission::inbound::{
+    Inbound, InboundSubmission, SlotSelector, UnparsableMessage,
+};
 use crate::domain::time::{Millis, Timestamp};
-use crate::gateways::Board;
+use crate::gateways::GatewayRegistry;
 use crate::intake::Catalog;
-use crate::store::{Accept, Accepted, Fail, Finish, LeadOrder, NoteDelivery, Store, StoreOptions};
+use crate::reloadable::Reloadable;
+use crate::store::{
+    AcceptInbound, AcceptOutcome, FailAttempt, FinishJob, NewLead, RecordAttempt, Store,
+    StoreOptions,
+};
 
 /// 2026-11-24T08:00:00Z, a Tuesday.
 pub const START: Timestamp = Timestamp::from_millis(1_795_507_200_000);
@@ -42,179 +47,256 @@ const CONFIG: &str = r#"
     private_keys = ["file:key.pem"]
     [calendars.chair]
     timezone = "UTC"
-    open = { tue = ["09:00-12:00"], wed = ["09:00-12:00"] }
-    slot = "1h"
+    hours = { tue = ["09:00-12:00"], wed = ["09:00-12:00"] }
+    slot_length = "1h"
     capacity = 1
-    ahead = "60d"
+    max_advance = "60d"
 "#;
 
-/// A desk, its store, and the folder that the file is in.
-pub struct Office {
+/// Admin handler with its store and the folder of the data file.
+pub struct AdminHarness {
     pub folder: tempfile::TempDir,
     pub clock: Arc<ManualClock>,
     pub store: Store,
-    pub desk: Desk,
+    pub handler: AdminHandler,
     pub config: Config,
 }
 
-impl Office {
-    /// On the file of a server that has ended.
+impl AdminHarness {
+    /// Creates a harness for the file of a stopped server.
     pub fn new() -> Self {
-        Self::with(None, Routes::default())
+        Self::build(None, Subscriptions::default())
     }
 
-    /// On the same, where flow `visit` delivers to `crm`.
-    pub fn telling() -> Self {
-        Self::with(None, config().routes)
+    /// Creates a harness for the file of a stopped server, in which flow `visit` delivers to `crm`.
+    pub fn with_deliveries() -> Self {
+        Self::build(None, config().subscriptions)
     }
 
-    /// In a running server.
-    pub fn running(jobs: Vec<JobId>) -> Self {
-        Self::live(jobs, BTreeMap::new())
+    /// Creates a harness for a running server with these jobs in flight.
+    pub fn with_running_jobs(jobs: Vec<JobId>) -> Self {
+        Self::with_server(jobs, BTreeMap::new())
     }
 
-    /// In a running server whose endpoints did so.
-    pub fn watched(readings: BTreeMap<FlowName, Reading>) -> Self {
-        Self::live(Vec::new(), readings)
+    /// Creates a harness for a running server with these endpoint statistics.
+    pub fn with_endpoint_health(endpoint_health: BTreeMap<FlowName, WindowStats>) -> Self {
+        Self::with_server(Vec::new(), endpoint_health)
     }
 
-    fn live(jobs: Vec<JobId>, readings: BTreeMap<FlowName, Reading>) -> Self {
-        let hints = vec!["this is a rehearsal".to_owned()];
-        let live = Live {
+    fn with_server(jobs: Vec<JobId>, endpoint_health: BTreeMap<FlowName, WindowStats>) -> Self {
+        let warnings = vec!["this is a rehearsal".to_owned()];
+        let server = ServerHooks {
             listen: "127.0.0.1:8080".parse().unwrap(),
-            running: Arc::new(move || jobs.clone()),
-            endpoints: Arc::new(move || readings.clone()),
-            refused: Arc::new(Refused::default),
-            gateways: Board::default(),
-            hints: Current::new(hints),
-            lanes: Arc::new(BTreeMap::new),
-            test: Arc::new(|name, _, _| Err(AdminError::no_destination(name))),
-            resume: Arc::new(|_| {}),
-            sign: Arc::new(|_| None),
-            public_key: Arc::new(|_| None),
-            reload: Arc::new(|| Err(AdminError::invalid("this config is wrong"))),
+            running_jobs: Arc::new(move || jobs.clone()),
+            endpoint_health: Arc::new(move || endpoint_health.clone()),
+            refusals: Arc::new(RefusalStats::default),
+            gateway_registry: GatewayRegistry::default(),
+            warnings: Reloadable::new(warnings),
+            destination_stats: Arc::new(BTreeMap::new),
+            test_destination: Arc::new(|name, _, _| Err(AdminError::destination_not_found(name))),
+            resume_destination: Arc::new(|_| {}),
+            sign_body: Arc::new(|_| None),
+            flow_public_key: Arc::new(|_| None),
+            reload_config: Arc::new(|| Err(AdminError::invalid("this config is wrong"))),
         };
-        Self::with(Some(live), Routes::default())
+        Self::build(Some(server), Subscriptions::default())
     }
 
-    fn with(live: Option<Live>, routes: Routes) -> Self {
+    fn build(server: Option<ServerHooks>, routes: Subscriptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(START));
         let as_clock: Arc<dyn Clock> = clock.clone();
         let mut options = StoreOptions::new(folder.path().join("data.redb"));
-        options.free_space_min = 0;
-        options.routes = Current::new(routes);
+        options.min_free_bytes = 0;
+        options.subscriptions = Reloadable::new(routes);
         let store = Store::start(options, Arc::clone(&as_clock)).unwrap();
         store.wait_open().unwrap();
         let config = config();
-        let desk = Desk::new(store.clone(), as_clock, Current::new(Catalog::from(&config)), live);
-        Self { folder, clock, store, desk, config }
+        let handler = AdminHandler::new(
+            store.clone(),
+            as_clock,
+            Reloadable::new(Catalog::from(&config)),
+            server,
+        );
+        Self {
+            folder,
+            clock,
+            store,
+            handler,
+            config,
+        }
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub fn socket_path(&self) -> PathBuf {
         self.folder.path().join("data.redb.sock")
     }
 
-    /// The rows of an answer.
-    pub fn rows(&self, question: Question) -> Result<Vec<Value>, AdminError> {
+    /// Returns the rows of a response.
+    pub fn rows(&self, request: AdminRequest) -> Result<Vec<Value>, AdminError> {
         let mut rows = Vec::new();
-        self.desk.answer(question, &mut |row| {
+        self.handler.handle(request, &mut |row| {
             rows.push(row);
             true
         })?;
         Ok(rows)
     }
 
-    /// The one row of an answer.
+    /// Returns the only row of a response.
     #[track_caller]
-    pub fn row(&self, question: Question) -> Value {
-        let mut rows = self.rows(question).unwrap();
+    pub fn row(&self, request: AdminRequest) -> Value {
+        let mut rows = self.rows(request).unwrap();
         assert_eq!(rows.len(), 1, "{rows:?}");
         rows.remove(0)
     }
 
-    /// Why there is no answer.
+    /// Returns the error of a request.
     #[track_caller]
-    pub fn refusal(&self, question: Question) -> AdminError {
-        self.rows(question).unwrap_err()
+    pub fn error(&self, request: AdminRequest) -> AdminError {
+        self.rows(request).unwrap_err()
     }
 
     pub fn add_agent(&self, name: &str, max: Option<u32>) {
-        let settings = AgentSettings { max, ..AgentSettings::default() };
-        self.row(Question::AddAgent { name: agent(name), team: team("sales"), settings });
+        let settings = AgentSettings {
+            max_leads: max,
+            ..AgentSettings::default()
+        };
+        self.row(AdminRequest::AddAgent {
+            name: agent(name),
+            team: team("sales"),
+            settings,
+        });
     }
 
-    /// A form that was accepted, and its job.
+    /// Accepts a form and returns its job.
     pub fn accept(&self, token: &str) -> JobId {
         self.accept_form(form(token, "{\"name\":\"Ann\"}"))
     }
 
-    /// A form for each number, in order.
+    /// Accepts one form for each number, in order.
     pub fn accept_many(&self, numbers: impl IntoIterator<Item = u64>) {
         for number in numbers {
             self.accept(&format!("t{number}"));
         }
     }
 
-    /// A form that took a slot of the calendar.
+    /// Accepts a form that books a slot of the calendar.
     pub fn book(&self, token: &str, date: &str, time: &str) -> JobId {
         let chair = CalendarName::new("chair").unwrap();
         let calendar = Arc::clone(&self.config.calendars[&chair]);
-        let rule = BookingRule { calendar: chair, date: "date".to_owned(), time: "time".to_owned() };
+        let slot_fields = BookingSettings {
+            calendar: chair,
+            date_field: "date".to_owned(),
+            time_field: "time".to_owned(),
+        };
         let fields = format!(r#"{{"date":"{date}","time":"{time}"}}"#);
-        self.accept_form(Form { asks: Some(Asks { rule, calendar }), ..form(token, &fields) })
+        self.accept_form(InboundSubmission {
+            slot_selector: Some(SlotSelector {
+                settings: slot_fields,
+                calendar,
+            }),
+            ..form(token, &fields)
+        })
     }
 
-    fn accept_form(&self, form: Form) -> JobId {
-        match self.store.ask(Accept { arrivals: vec![Arrival::Form(Box::new(form))] }).unwrap().remove(0) {
-            Accepted::New { job, .. } => job,
+    fn accept_form(&self, form: InboundSubmission) -> JobId {
+        match self
+            .store
+            .execute_blocking(AcceptInbound {
+                inbound: vec![Inbound::Submission(Box::new(form))],
+            })
+            .unwrap()
+            .remove(0)
+        {
+            AcceptOutcome::New { job_id: job, .. } => job,
             other => panic!("{other:?}"),
         }
     }
 
-    /// The job comes to its end, with a lead.
+    /// Finishes the job with a lead.
     pub fn finish(&self, job: JobId) {
-        let order = LeadOrder {
+        let new_lead = NewLead {
             flow: flow(),
             team: team("sales"),
-            sticky: false,
+            is_sticky: false,
             customer: Customer::from_text("1234567890"),
-            chosen: None,
+            chosen_agent: None,
         };
-        self.store.ask(Finish { job, attempt: attempt(None), lead: Some(order) }).unwrap();
-    }
-
-    /// An attempt of the job fails, and another one follows.
-    pub fn fail(&self, job: JobId, why: &str) {
-        let verdict = Verdict::Again { at: START };
-        self.store.ask(Fail { job, attempt: attempt(Some(why)), verdict }).unwrap();
-    }
-
-    /// The job becomes a dead letter.
-    pub fn bury(&self, job: JobId, why: &str) {
-        self.store.ask(Fail { job, attempt: attempt(Some(why)), verdict: Verdict::Dead }).unwrap();
-    }
-
-    /// A delivery was answered with `status`, and what follows from it.
-    pub fn answered(&self, job: JobId, status: u16, answer: &str, failed: Option<Verdict>) {
-        let exchange = Exchange { status: Some(status), answer: answer.into() };
-        let error = failed.map(|_| format!("answered {status}"));
         self.store
-            .ask(NoteDelivery { job, attempt: attempt(error.as_deref()), exchange, failed, disable: None, trace: None })
+            .execute_blocking(FinishJob {
+                job_id: job,
+                attempt: attempt(None),
+                lead: Some(new_lead),
+            })
             .unwrap();
     }
 
-    /// A message of which nothing can be made, which is a dead letter from the start.
-    pub fn unreadable(&self, payload: &str, reason: &str) -> JobId {
-        let unreadable = Unreadable {
+    /// Records a failed attempt of the job, which is then retried.
+    pub fn record_failure(&self, job: JobId, why: &str) {
+        let verdict = RetryDecision::RetryAt { at: START };
+        self.store
+            .execute_blocking(FailAttempt {
+                job_id: job,
+                attempt: attempt(Some(why)),
+                decision: verdict,
+            })
+            .unwrap();
+    }
+
+    /// Marks the job as a dead letter.
+    pub fn mark_dead(&self, job: JobId, reason: &str) {
+        self.store
+            .execute_blocking(FailAttempt {
+                job_id: job,
+                attempt: attempt(Some(reason)),
+                decision: RetryDecision::GiveUp,
+            })
+            .unwrap();
+    }
+
+    /// Records a response with `status` to a delivery. `failed` is the decision after a failure.
+    /// `None` means success.
+    pub fn record_response(
+        &self,
+        job: JobId,
+        status: u16,
+        response: &str,
+        failed: Option<RetryDecision>,
+    ) {
+        let exchange = ResponseRecord {
+            status: Some(status),
+            body_excerpt: response.into(),
+        };
+        let error = failed.map(|_| format!("responded with {status}"));
+        self.store
+            .execute_blocking(RecordAttempt {
+                job_id: job,
+                attempt: attempt(error.as_deref()),
+                response: exchange,
+                failure: failed,
+                disable_reason: None,
+                message_outcome: None,
+            })
+            .unwrap();
+    }
+
+    /// Accepts an unparsable message, which is a dead letter from the start.
+    pub fn accept_unparsable(&self, payload: &str, reason: &str) -> JobId {
+        let unreadable = UnparsableMessage {
             message_key: None,
-            elsewhere: Vec::new(),
-            join: None,
+            cross_flow_keys: Vec::new(),
+            late_arrival: None,
             reason: reason.to_owned(),
             payload: payload.to_owned(),
         };
-        match self.store.ask(Accept { arrivals: vec![Arrival::Unreadable(Box::new(unreadable))] }).unwrap().remove(0) {
-            Accepted::DeadLetter { job } => job,
+        match self
+            .store
+            .execute_blocking(AcceptInbound {
+                inbound: vec![Inbound::Unparsable(Box::new(unreadable))],
+            })
+            .unwrap()
+            .remove(0)
+        {
+            AcceptOutcome::DeadLetter { job_id: job } => job,
             other => panic!("{other:?}"),
         }
     }
@@ -237,9 +319,14 @@ pub fn agent(name: &str) -> AgentName {
 }
 
 fn attempt(error: Option<&str>) -> Attempt {
-    Attempt { number: 0, started_at: START, took: Millis::new(3), error: error.map(str::to_owned) }
+    Attempt {
+        number: 0,
+        started_at: START,
+        duration: Millis::new(3),
+        error: error.map(str::to_owned),
+    }
 }
 
-fn form(token: &str, data: &str) -> Form {
-    Form::plain(&flow(), token, data)
+fn form(token: &str, data: &str) -> InboundSubmission {
+    InboundSubmission::plain(&flow(), token, data)
 }

@@ -1,4 +1,4 @@
-//! What the storm sends, and when: the same numbers give the same storm.
+//! Workload of the demo: forms and their due times. The same numbers give the same workload.
 
 use std::time::Duration;
 
@@ -6,71 +6,85 @@ use serde_json::json;
 
 use crate::domain::time::Millis;
 
-/// Customers who want the last place at the same moment.
-pub const RIVALS: u32 = 200;
+/// Number of customers who request the last place of a slot at the same moment.
+pub const CONCURRENT_FORMS: u32 = 200;
 
-/// Places of the slot that they race for.
-pub const CAPACITY: u32 = 3;
+/// Number of places of the slot that the concurrent forms request.
+pub const SLOT_CAPACITY: u32 = 3;
 
-/// A storm: so many forms a second for so long, one in ten of them a duplicate.
+/// Workload with a constant rate of forms. One form in ten is a duplicate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plan {
-    /// Forms a second, duplicates included. At least 1.
+pub struct Workload {
+    /// Forms per second, duplicates included. At least 1.
     pub rate: u32,
-    /// How long, in whole seconds. At least 1.
+    /// Duration in whole seconds. At least 1.
     pub seconds: u32,
 }
 
-/// One form to send.
+/// A form to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Form {
-    /// Its flow token.
+pub struct WorkloadForm {
+    /// Flow token.
     pub token: String,
-    /// The path of its flow.
+    /// Path of the flow.
     pub path: &'static str,
-    /// The body to sign and post.
+    /// Body to sign and post.
     pub body: Vec<u8>,
 }
 
-impl Plan {
-    /// How many forms are sent, duplicates included.
+impl Workload {
+    /// Returns the number of forms, duplicates included.
     #[must_use]
-    pub const fn sends(self) -> u32 {
+    pub const fn form_count(self) -> u32 {
         self.rate.saturating_mul(self.seconds)
     }
 
-    /// How many different forms there are among them.
+    /// Returns the number of different forms.
     #[must_use]
-    pub const fn forms(self) -> u32 {
-        self.sends() - self.sends() / 10
+    pub const fn unique_forms(self) -> u32 {
+        self.form_count() - self.form_count() / 10
     }
 
-    /// When the form with this number is due, from the start of the storm.
+    /// Returns the due time of the form with this number, counted from the start of the load.
     #[must_use]
-    pub fn due(self, number: u32) -> Duration {
+    pub fn due_at(self, number: u32) -> Duration {
         Millis::from_secs(1).to_duration() * number / self.rate.max(1)
     }
 
-    /// The form with this number, counted from 0. Each tenth repeats one of the nine before it: which, wanders, so that
-    /// some are hard on the heels of the first and others come after its answer.
+    /// Returns the form with this number, counted from 0.
+    ///
+    /// Each tenth form repeats one of the nine forms before it. The distance varies: some
+    /// duplicates follow their form at once, others come after its response.
     #[must_use]
-    pub fn form(self, number: u32) -> Form {
-        let of = if number % 10 == 9 { number - 9 + (number / 10) % 9 } else { number };
-        Form::enquiry(&format!("storm-{of}"))
+    pub fn form_at(self, number: u32) -> WorkloadForm {
+        let of = if number % 10 == 9 {
+            number - 9 + (number / 10) % 9
+        } else {
+            number
+        };
+        WorkloadForm::enquiry(&format!("form-{of}"))
     }
 }
 
-impl Form {
-    /// A form that wants no slot.
+impl WorkloadForm {
+    /// Creates a form without a slot request.
     #[must_use]
     pub fn enquiry(token: &str) -> Self {
-        Self::new(token, "/enquiry", &json!({ "name": "Ann", "message": "Please call me back." }))
+        Self::new(
+            token,
+            "/enquiry",
+            &json!({ "name": "Ann", "message": "Please call me back." }),
+        )
     }
 
-    /// A form that wants this slot.
+    /// Creates a form that requests this slot.
     #[must_use]
     pub fn visit(token: &str, date: &str, time: &str) -> Self {
-        Self::new(token, "/visit", &json!({ "name": "Ann", "date": date, "time": time }))
+        Self::new(
+            token,
+            "/visit",
+            &json!({ "name": "Ann", "date": date, "time": time }),
+        )
     }
 
     fn new(token: &str, path: &'static str, data: &serde_json::Value) -> Self {
@@ -82,20 +96,30 @@ impl Form {
             "flow_token": token,
             "context": { "user_id": format!("user-of-{token}") },
         });
-        Self { token: token.to_owned(), path, body: body.to_string().into_bytes() }
+        Self {
+            token: token.to_owned(),
+            path,
+            body: body.to_string().into_bytes(),
+        }
     }
 }
 
-/// An agent of the demo: name, weight, most leads at once.
-pub type Seat = (&'static str, u32, Option<u32>);
+/// Agent of the demo: name, weight, and maximum number of open leads.
+pub type DemoAgent = (&'static str, u32, Option<u32>);
 
-/// The team: unequal on purpose, two of them soon at their limit.
+/// Returns the agents of the demo. Their weights differ, and two of them reach their limit soon.
 #[must_use]
-pub fn team(forms: u32) -> [Seat; 4] {
-    [("Ann", 1, None), ("Ben", 2, None), ("Cleo", 1, Some((forms / 10).max(1))), ("Dora", 3, Some((forms / 20).max(1)))]
+pub fn demo_agents(forms: u32) -> [DemoAgent; 4] {
+    [
+        ("Ann", 1, None),
+        ("Ben", 2, None),
+        ("Cleo", 1, Some((forms / 10).max(1))),
+        ("Dora", 3, Some((forms / 20).max(1))),
+    ]
 }
 
-/// The config of the demo's server. Its calendar is open on every day, so that there is a slot whenever the demo runs.
+/// Config of the demo's server. Its calendar is open every day, so that a slot exists whenever the
+/// demo runs.
 pub const CONFIG: &str = r#"# Made by `flowgate demo`.
 listen = "127.0.0.1:0"
 admin_listen = "127.0.0.1:0"
@@ -105,7 +129,7 @@ data = "flowgate.redb"
 app_secrets = ["file:secret"]
 
 [limits]
-free_space = "16MiB"
+min_free_space = "16MiB"
 
 [flows.enquiry]
 path = "/enquiry"
@@ -120,10 +144,10 @@ lead = { team = "sales" }
 
 [calendars.chair]
 timezone = "UTC"
-open = { mon = ["09:00-17:00"], tue = ["09:00-17:00"], wed = ["09:00-17:00"], thu = ["09:00-17:00"], fri = ["09:00-17:00"], sat = ["09:00-17:00"], sun = ["09:00-17:00"] }
-slot = "1h"
+hours = { mon = ["09:00-17:00"], tue = ["09:00-17:00"], wed = ["09:00-17:00"], thu = ["09:00-17:00"], fri = ["09:00-17:00"], sat = ["09:00-17:00"], sun = ["09:00-17:00"] }
+slot_length = "1h"
 capacity = 3
-ahead = "30d"
+max_advance = "30d"
 "#;
 
 #[cfg(test)]
@@ -133,24 +157,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_form_in_ten_is_a_duplicate_of_one_sent_before() {
-        let plan = Plan { rate: 100, seconds: 10 };
+    fn one_form_in_ten_is_a_duplicate() {
+        let workload = Workload {
+            rate: 100,
+            seconds: 10,
+        };
         let mut seen = BTreeSet::new();
-        let duplicates = (0..plan.sends()).filter(|&number| !seen.insert(plan.form(number).token)).count();
-        assert_eq!((plan.sends(), duplicates), (1000, 100));
-        assert_eq!(u32::try_from(seen.len()).unwrap(), plan.forms());
+        let duplicates = (0..workload.form_count())
+            .filter(|&number| !seen.insert(workload.form_at(number).token))
+            .count();
+        assert_eq!((workload.form_count(), duplicates), (1000, 100));
+        assert_eq!(u32::try_from(seen.len()).unwrap(), workload.unique_forms());
     }
 
     #[test]
-    fn forms_are_due_evenly_over_the_whole_time() {
-        let plan = Plan { rate: 500, seconds: 10 };
-        assert_eq!(plan.due(0), Duration::ZERO);
-        assert_eq!(plan.due(500), Duration::from_secs(1));
-        assert!(plan.due(plan.sends()) == Duration::from_secs(10));
+    fn forms_are_due_evenly() {
+        let workload = Workload {
+            rate: 500,
+            seconds: 10,
+        };
+        assert_eq!(workload.due_at(0), Duration::ZERO);
+        assert_eq!(workload.due_at(500), Duration::from_secs(1));
+        assert!(workload.due_at(workload.form_count()) == Duration::from_secs(10));
     }
 
     #[test]
-    fn the_config_has_the_capacity_that_the_race_is_for() {
-        assert!(CONFIG.contains(&format!("capacity = {CAPACITY}\n")));
+    fn config_has_slot_capacity() {
+        assert!(CONFIG.contains(&format!("capacity = {SLOT_CAPACITY}\n")));
     }
 }

@@ -1,43 +1,50 @@
-//! What each gateway calls its states, what they come to, and which call fits: the one table of these names.
+//! Table of the state names of each gateway, their meaning and the matching recovery action.
 //!
-//! `WASenderApi`: its API documentation, *Sessions*; WAHA: *Sessions*, `status`; Evolution API v2: `connectionState`. One and
-//! the same gateway writes them in upper and in lower case, so case does not count. A name that is not here is not guessed at.
+//! Sources: the API documentation of `WASenderApi`, *Sessions*; of WAHA, *Sessions*, `status`; of
+//! Evolution API v2, `connectionState`. The same gateway may write a name in upper or in lower
+//! case, so the comparison ignores case. The health of a name that is not in the table is
+//! `Unrecognized`.
 
-use super::{Call, Condition, GatewayKind};
+use super::{GatewayKind, RecoveryAction, SessionHealth};
 
-/// Characters of an unknown name that are kept.
-const NAME_MAX: usize = 64;
+/// Maximum number of characters stored of an unknown state name.
+const STATE_NAME_CHARS_MAX: usize = 64;
 
-/// State, what it comes to, and the call that may bring it back.
-type Row = (&'static str, Condition, Option<Call>);
+/// State name, its health, and the recovery action that may reconnect the session.
+type StateRow = (&'static str, SessionHealth, Option<RecoveryAction>);
 
-const WASENDER: &[Row] = &[
-    ("connected", Condition::Up, None),
-    ("connecting", Condition::Starting, None),
-    // Takes the session up again, or says that a code is needed.
-    ("disconnected", Condition::Down, Some(Call::Connect)),
-    ("need_scan", Condition::NeedsPerson, None),
-    ("need_passkey", Condition::NeedsPerson, None),
-    ("logged_out", Condition::NeedsPerson, None),
-    ("expired", Condition::NeedsPerson, None),
+const WASENDER: &[StateRow] = &[
+    ("connected", SessionHealth::Up, None),
+    ("connecting", SessionHealth::Starting, None),
+    // `connect` resumes the session, or reports that a code is needed.
+    (
+        "disconnected",
+        SessionHealth::Down,
+        Some(RecoveryAction::Connect),
+    ),
+    ("need_scan", SessionHealth::NeedsPerson, None),
+    ("need_passkey", SessionHealth::NeedsPerson, None),
+    ("logged_out", SessionHealth::NeedsPerson, None),
+    ("expired", SessionHealth::NeedsPerson, None),
 ];
 
-const WAHA: &[Row] = &[
-    ("WORKING", Condition::Up, None),
-    ("STARTING", Condition::Starting, None),
-    ("FAILED", Condition::Down, Some(Call::Restart)),
-    ("STOPPED", Condition::Down, Some(Call::Start)),
-    ("SCAN_QR_CODE", Condition::NeedsPerson, None),
+const WAHA: &[StateRow] = &[
+    ("WORKING", SessionHealth::Up, None),
+    ("STARTING", SessionHealth::Starting, None),
+    ("FAILED", SessionHealth::Down, Some(RecoveryAction::Restart)),
+    ("STOPPED", SessionHealth::Down, Some(RecoveryAction::Start)),
+    ("SCAN_QR_CODE", SessionHealth::NeedsPerson, None),
 ];
 
-const EVOLUTION: &[Row] = &[
-    ("open", Condition::Up, None),
-    ("connecting", Condition::Starting, None),
-    // A restart is refused here; a connect takes the session up again, or answers with a code.
-    ("close", Condition::Down, Some(Call::Connect)),
+const EVOLUTION: &[StateRow] = &[
+    ("open", SessionHealth::Up, None),
+    ("connecting", SessionHealth::Starting, None),
+    // Evolution API refuses `restart` in this state. `connect` resumes the session, or returns a
+    // code.
+    ("close", SessionHealth::Down, Some(RecoveryAction::Connect)),
 ];
 
-const fn rows(kind: GatewayKind) -> &'static [Row] {
+const fn state_table(kind: GatewayKind) -> &'static [StateRow] {
     match kind {
         GatewayKind::Wasender => WASENDER,
         GatewayKind::Waha => WAHA,
@@ -45,72 +52,84 @@ const fn rows(kind: GatewayKind) -> &'static [Row] {
     }
 }
 
-fn row(kind: GatewayKind, state: &str) -> Option<&'static Row> {
-    rows(kind).iter().find(|(name, ..)| name.eq_ignore_ascii_case(state.trim()))
+fn find_row(kind: GatewayKind, state: &str) -> Option<&'static StateRow> {
+    state_table(kind)
+        .iter()
+        .find(|(name, ..)| name.eq_ignore_ascii_case(state.trim()))
 }
 
-/// What the state that a gateway names comes to, and its name as the table writes it.
+/// Returns the health of a state that a gateway reports, and the state's name as the table writes
+/// it.
 #[must_use]
-pub fn read(kind: GatewayKind, state: &str) -> (Condition, Box<str>) {
-    match row(kind, state) {
+pub fn parse_state(kind: GatewayKind, state: &str) -> (SessionHealth, Box<str>) {
+    match find_row(kind, state) {
         Some((name, condition, _)) => (*condition, (*name).into()),
-        None => (Condition::Strange, state.chars().filter(|c| !c.is_control()).take(NAME_MAX).collect()),
+        None => (
+            SessionHealth::Unrecognized,
+            state
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(STATE_NAME_CHARS_MAX)
+                .collect(),
+        ),
     }
 }
 
-/// The call that fits a session which is down.
+/// Returns the recovery action for a session that is down.
 #[must_use]
-pub fn cure(kind: GatewayKind, state: &str) -> Option<Call> {
-    row(kind, state).and_then(|(.., call)| *call)
+pub fn recovery_action(kind: GatewayKind, state: &str) -> Option<RecoveryAction> {
+    find_row(kind, state).and_then(|(.., call)| *call)
 }
 
-/// The call that fits a session which has been starting for too long. `WASenderApi` restarts only what is connected.
+/// Returns the recovery action for a session that has been starting for too long. `WASenderApi`
+/// restarts connected sessions only.
 #[must_use]
-pub const fn push(kind: GatewayKind) -> Call {
+pub const fn action_when_stuck(kind: GatewayKind) -> RecoveryAction {
     match kind {
-        GatewayKind::Wasender => Call::Connect,
-        GatewayKind::Waha | GatewayKind::Evolution => Call::Restart,
+        GatewayKind::Wasender => RecoveryAction::Connect,
+        GatewayKind::Waha | GatewayKind::Evolution => RecoveryAction::Restart,
     }
 }
 
-/// Whether a session that says it is starting may be waiting for somebody to scan a code.
+/// Returns `true` if a session in the state `starting` may be waiting for a person to scan a code.
 #[must_use]
-pub const fn starting_may_wait(kind: GatewayKind) -> bool {
+pub const fn starting_may_need_scan(kind: GatewayKind) -> bool {
     matches!(kind, GatewayKind::Evolution)
 }
 
-/// The call to try after a restart was refused: the session was not as connected as it said.
+/// Returns the recovery action after a refused restart: the session was not really connected.
 #[must_use]
-pub const fn instead_of_restart(kind: GatewayKind) -> Call {
+pub const fn action_after_refused_restart(kind: GatewayKind) -> RecoveryAction {
     match kind {
-        GatewayKind::Wasender | GatewayKind::Evolution => Call::Connect,
-        GatewayKind::Waha => Call::Start,
+        GatewayKind::Wasender | GatewayKind::Evolution => RecoveryAction::Connect,
+        GatewayKind::Waha => RecoveryAction::Start,
     }
 }
 
-/// The call that fits when somebody asks for one, whatever the state: where a person is needed, the one that makes a new code.
+/// Returns the recovery action for an admin's request, in any state. If the session needs a person,
+/// this action creates a new code.
 #[must_use]
-pub fn on_demand(kind: GatewayKind, condition: Condition, state: &str) -> Call {
+pub fn manual_action(kind: GatewayKind, condition: SessionHealth, state: &str) -> RecoveryAction {
     match condition {
-        Condition::Up => Call::Restart,
-        Condition::Down => cure(kind, state).unwrap_or(push(kind)),
-        Condition::NeedsPerson => match kind {
-            GatewayKind::Wasender | GatewayKind::Evolution => Call::Connect,
-            GatewayKind::Waha => Call::Restart,
+        SessionHealth::Up => RecoveryAction::Restart,
+        SessionHealth::Down => recovery_action(kind, state).unwrap_or(action_when_stuck(kind)),
+        SessionHealth::NeedsPerson => match kind {
+            GatewayKind::Wasender | GatewayKind::Evolution => RecoveryAction::Connect,
+            GatewayKind::Waha => RecoveryAction::Restart,
         },
-        _ => push(kind),
+        _ => action_when_stuck(kind),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Call::{Connect, Restart, Start};
-    use Condition::{Down, NeedsPerson, Starting, Strange, Up};
     use GatewayKind::{Evolution, Waha, Wasender};
+    use RecoveryAction::{Connect, Restart, Start};
+    use SessionHealth::{Down, NeedsPerson, Starting, Unrecognized, Up};
 
     #[test]
-    fn every_state_has_its_meaning_and_its_call_in_upper_and_in_lower_case() {
+    fn state_lookup_ignores_case() {
         for (kind, state, condition, call) in [
             (Wasender, "connected", Up, None),
             (Wasender, "connecting", Starting, None),
@@ -128,24 +147,45 @@ mod tests {
             (Evolution, "connecting", Starting, None),
             (Evolution, "close", Down, Some(Connect)),
         ] {
-            for said in [state.to_owned(), state.to_uppercase(), state.to_lowercase(), format!(" {state}\n")] {
-                assert_eq!(read(kind, &said), (condition, state.into()), "{kind:?} {said}");
-                assert_eq!(cure(kind, &said), call, "{kind:?} {said}");
+            for spelling in [
+                state.to_owned(),
+                state.to_uppercase(),
+                state.to_lowercase(),
+                format!(" {state}\n"),
+            ] {
+                assert_eq!(
+                    parse_state(kind, &spelling),
+                    (condition, state.into()),
+                    "{kind:?} {spelling}"
+                );
+                assert_eq!(
+                    recovery_action(kind, &spelling),
+                    call,
+                    "{kind:?} {spelling}"
+                );
             }
         }
     }
 
     #[test]
-    fn a_state_of_no_table_is_strange_and_nothing_is_called() {
-        for (kind, state) in [(Wasender, "error"), (Waha, "open"), (Evolution, "WORKING"), (Waha, "")] {
-            assert_eq!(read(kind, state), (Strange, state.into()));
-            assert_eq!(cure(kind, state), None);
+    fn unknown_state_is_unrecognized_without_action() {
+        for (kind, state) in [
+            (Wasender, "error"),
+            (Waha, "open"),
+            (Evolution, "WORKING"),
+            (Waha, ""),
+        ] {
+            assert_eq!(parse_state(kind, state), (Unrecognized, state.into()));
+            assert_eq!(recovery_action(kind, state), None);
         }
-        assert_eq!(read(Waha, &"x\n".repeat(500)).1.len(), NAME_MAX);
+        assert_eq!(
+            parse_state(Waha, &"x\n".repeat(500)).1.len(),
+            STATE_NAME_CHARS_MAX
+        );
     }
 
     #[test]
-    fn what_is_called_on_demand_is_what_the_gateway_takes_in_that_state() {
+    fn manual_action_fits_state() {
         for (kind, condition, state, call) in [
             (Wasender, Up, "connected", Restart),
             (Wasender, Down, "disconnected", Connect),
@@ -160,12 +200,19 @@ mod tests {
             (Evolution, NeedsPerson, "close", Connect),
             (Evolution, Starting, "connecting", Restart),
         ] {
-            assert_eq!(on_demand(kind, condition, state), call, "{kind:?} {state}");
+            assert_eq!(
+                manual_action(kind, condition, state),
+                call,
+                "{kind:?} {state}"
+            );
         }
     }
 
     #[test]
-    fn where_a_restart_was_refused_the_other_way_in_is_tried() {
-        assert_eq!([Wasender, Waha, Evolution].map(instead_of_restart), [Connect, Start, Connect]);
+    fn action_after_refused_restart_by_kind() {
+        assert_eq!(
+            [Wasender, Waha, Evolution].map(action_after_refused_restart),
+            [Connect, Start, Connect]
+        );
     }
 }

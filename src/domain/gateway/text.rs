@@ -1,43 +1,48 @@
-//! Texts that a gateway is asked to send: whom to, what its request says, and what its answer means.
+//! Builds the request that sends a text through a gateway, and interprets the response.
 //!
-//! The paths and names of each kind stand here and nowhere else. Sending is `crate::courier`'s. A gateway has no id that would
-//! make a second try harmless, and no status that would tell: what broke off is tried again, so that a text may arrive twice
-//! rather than never.
+//! The paths and field names of each gateway are defined only here. Gateways offer no idempotency
+//! key and no delivery status. Attempts with an unknown outcome are therefore retried: a text may
+//! arrive twice, but is not lost. See [`crate::delivery`] for sending.
 
 use serde_json::{Map, Value, json};
 
-use super::{GatewayKind, encoded};
-use crate::domain::delivery::{Ending, Meaning};
-use crate::domain::message::{Recipient, TEXT_CHARS_MAX, Unsendable};
+use super::{GatewayKind, encode_session};
+use crate::domain::delivery::message::{MessageError, Recipient, TEXT_CHARS_MAX};
+use crate::domain::delivery::{AttemptEnd, Disposition};
 
-/// So many digits in a row are taken for somebody's number.
+/// Minimum number of consecutive digits that count as a phone number.
 const NUMBER_DIGITS_MIN: usize = 7;
 
-/// What lies between texts that go out as one.
-const BETWEEN: &str = "\n\n";
+/// Separator between texts that are sent as one message.
+const SEPARATOR: &str = "\n\n";
 
-/// Where texts are posted to, behind the address of the API.
+/// Returns the path of the request, relative to the base URL of the API.
 #[must_use]
-pub fn path(kind: GatewayKind, session: &str) -> String {
+pub fn send_path(kind: GatewayKind, session: &str) -> String {
     match kind {
         GatewayKind::Wasender => "/send-message".to_owned(),
         GatewayKind::Waha => "/api/sendText".to_owned(),
         GatewayKind::Evolution => {
-            format!("/message/sendText/{}", encoded(session))
+            format!("/message/sendText/{}", encode_session(session))
         }
     }
 }
 
-/// The body of the request that sends `text` to `recipient`.
+/// Returns the body of the request that sends `text` to `recipient`.
 ///
 /// # Errors
-/// [`Unsendable::NoGatewayId`], where a gateway knows no such address.
-pub fn body(kind: GatewayKind, session: &str, recipient: &Recipient, text: &str) -> Result<String, Unsendable> {
+/// [`MessageError::NoGatewayId`] if gateways do not know this kind of ID.
+pub fn send_body(
+    kind: GatewayKind,
+    session: &str,
+    recipient: &Recipient,
+    text: &str,
+) -> Result<String, MessageError> {
     let to = match recipient {
         Recipient::Phone(number) => number.trim_start_matches('+').to_owned(),
-        // What a gateway called somebody whose number it does not know.
+        // ID that a gateway uses for a customer without a known phone number.
         Recipient::Id(id) if id.ends_with("@lid") => id.to_string(),
-        Recipient::Id(_) => return Err(Unsendable::NoGatewayId),
+        Recipient::Id(_) => return Err(MessageError::NoGatewayId),
     };
     let is_number = matches!(recipient, Recipient::Phone(_));
     let body = match kind {
@@ -52,53 +57,67 @@ pub fn body(kind: GatewayKind, session: &str, recipient: &Recipient, text: &str)
     Ok(body.to_string())
 }
 
-/// As many of `texts` as fit into one message, from the first on, and how many those are. The first fits alone.
+/// Merges texts, from the first on, into one message of at most [`TEXT_CHARS_MAX`] characters.
+/// Returns the message and the number of merged texts. The first text must fit alone.
 #[must_use]
-pub fn merged<'t>(texts: impl IntoIterator<Item = &'t str>) -> (String, usize) {
-    let (mut whole, mut length, mut count) = (String::new(), 0, 0);
+pub fn merge_texts<'t>(texts: impl IntoIterator<Item = &'t str>) -> (String, usize) {
+    let (mut merged, mut length, mut count) = (String::new(), 0, 0);
     for text in texts {
-        let more = text.chars().count() + if count == 0 { 0 } else { BETWEEN.len() };
+        let more = text.chars().count() + if count == 0 { 0 } else { SEPARATOR.len() };
         if count > 0 && length + more > TEXT_CHARS_MAX {
             break;
         }
         if count > 0 {
-            whole.push_str(BETWEEN);
+            merged.push_str(SEPARATOR);
         }
-        whole.push_str(text);
+        merged.push_str(text);
         (length, count) = (length + more, count + 1);
     }
-    (whole, count)
+    (merged, count)
 }
 
-/// What a gateway's answer says against what it was asked to do. `None`: nothing.
+/// Returns the gateway's reason for a rejection. `None` if the response contains no rejection.
 #[must_use]
-pub fn objection(body: &Value) -> Option<String> {
-    let says_no = match body.get("success") {
+pub fn rejection(body: &Value) -> Option<String> {
+    let is_rejected = match body.get("success") {
         Some(Value::Bool(is_taken)) => !is_taken,
-        _ => body.get("error").is_some_and(is_said),
+        _ => body.get("error").is_some_and(has_content),
     };
-    says_no.then(|| words(body).unwrap_or_default().to_owned())
+    is_rejected.then(|| error_text(body).unwrap_or_default().to_owned())
 }
 
-/// Returns true if the body of a 2xx answer confirms a text. All three kinds answer with a JSON object; a login page of a proxy
-/// confirms nothing. WAHA may also answer 201 with an empty body: its engine WEBJS can send a text and return no record of the
-/// message (`devlikeapro/waha`, issues 1083 and 1087).
+/// Returns `true` if the body of a 2xx response confirms a text. All three kinds respond with a
+/// JSON object; a login page of a proxy confirms nothing.
+///
+/// WAHA may also respond 201 with an empty body. Its engine WEBJS can send a text and return no
+/// record of the message (`devlikeapro/waha`, issues 1083 and 1087).
 #[must_use]
 pub fn is_confirmation(kind: GatewayKind, body: &[u8]) -> bool {
     let is_empty = body.trim_ascii().is_empty();
-    (is_empty && kind == GatewayKind::Waha) || serde_json::from_slice::<Map<String, Value>>(body).is_ok()
+    (is_empty && kind == GatewayKind::Waha)
+        || serde_json::from_slice::<Map<String, Value>>(body).is_ok()
 }
 
-/// A gateway's own words about what went wrong.
+/// Returns the gateway's own description of the error.
 #[must_use]
-pub fn words(body: &Value) -> Option<&str> {
-    // From the most telling place to the least: Evolution API has the status' name in the last.
-    let places = ["/message", "/response/message", "/response/message/0", "/error/message", "/error"];
-    places.iter().filter_map(|place| body.pointer(place)?.as_str()).find(|words| !words.is_empty())
+pub fn error_text(body: &Value) -> Option<&str> {
+    // Ordered from the most to the least specific place: Evolution API has the name of the status
+    // in the last.
+    let pointers = [
+        "/message",
+        "/response/message",
+        "/response/message/0",
+        "/error/message",
+        "/error",
+    ];
+    pointers
+        .iter()
+        .filter_map(|pointer| body.pointer(pointer)?.as_str())
+        .find(|words| !words.is_empty())
 }
 
-/// Whether something stands there: fields that say nothing come as null, as false or empty.
-fn is_said(value: &Value) -> bool {
+/// Returns `true` if the value has content. Empty fields come as null, as `false`, as 0 or empty.
+fn has_content(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
         Value::Bool(true) => true,
@@ -109,46 +128,73 @@ fn is_said(value: &Value) -> bool {
     }
 }
 
-/// What an attempt's end means, with what the answer says against it. A 2xx answer that is no confirmation is a failure: see
-/// [`is_confirmation`].
+/// Decides the disposition from the end of an attempt and the gateway's rejection. A 2xx response
+/// without a confirmation is a failure. See [`is_confirmation`].
 ///
-/// A status in the 400s may speak of the message, or of the session that is to carry it: of a session that is not connected all
-/// three kinds say so in words (WAHA: 422 "Session status is not as expected", Evolution API: 400 "Connection Closed"). Only
-/// what speaks of the message is given up.
+/// A 4xx status can concern the message or the session. All three gateways name a session that is
+/// not connected in the error text. Examples are WAHA's 422 "Session status is not as expected" and
+/// Evolution API's 400 "Connection Closed". Only an error that concerns the message is final.
 #[must_use]
-pub fn meaning(ending: Ending, objection: Option<&str>, is_confirmation: bool) -> Meaning {
-    let again = |retry_after, is_failure| Meaning::Again { retry_after, holds_lane: false, is_failure };
-    let Ending::Answered { status, retry_after } = ending else { return again(None, true) };
+pub fn disposition(
+    attempt_end: AttemptEnd,
+    rejection_text: Option<&str>,
+    is_confirmation: bool,
+) -> Disposition {
+    let retry = |retry_after, is_failure| Disposition::Retry {
+        retry_after,
+        pauses_destination: false,
+        is_failure,
+    };
+    let AttemptEnd::Responded {
+        status,
+        retry_after,
+    } = attempt_end
+    else {
+        return retry(None, true);
+    };
     match status {
-        200..=299 if objection.is_none() && is_confirmation => Meaning::Delivered,
-        401..=403 => Meaning::Stopped,
-        408 | 409 | 423 | 425 => again(retry_after, false),
-        429 => Meaning::Again { retry_after, holds_lane: true, is_failure: false },
-        404 => again(retry_after, true),
-        400..=499 if !objection.is_some_and(speaks_of_session) => Meaning::Refused,
-        _ => again(retry_after, true),
+        200..=299 if rejection_text.is_none() && is_confirmation => Disposition::Delivered,
+        401..=403 => Disposition::Block,
+        408 | 409 | 423 | 425 => retry(retry_after, false),
+        429 => Disposition::Retry {
+            retry_after,
+            pauses_destination: true,
+            is_failure: false,
+        },
+        404 => retry(retry_after, true),
+        400..=499 if !rejection_text.is_some_and(is_session_error) => Disposition::Refused,
+        _ => retry(retry_after, true),
     }
 }
 
-/// A gateway's words without phone numbers: they may say whom a text was for, and go into logs and alerts.
+/// Replaces phone numbers in a gateway's error text by `…`. Such texts go into logs and alerts, and
+/// may contain the number of the recipient.
 #[must_use]
-pub fn without_numbers(words: &str) -> String {
-    let mut kept = String::new();
+pub fn redact_numbers(words: &str) -> String {
+    let mut redacted = String::new();
     let mut rest = words;
     while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
         let (before, from) = rest.split_at(at);
-        let end = from.find(|c: char| !c.is_ascii_digit()).unwrap_or(from.len());
+        let end = from
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(from.len());
         let (digits, after) = from.split_at(end);
-        kept.push_str(before);
-        kept.push_str(if digits.len() < NUMBER_DIGITS_MIN { digits } else { "…" });
+        redacted.push_str(before);
+        redacted.push_str(if digits.len() < NUMBER_DIGITS_MIN {
+            digits
+        } else {
+            "…"
+        });
         rest = after;
     }
-    kept + rest
+    redacted + rest
 }
 
-fn speaks_of_session(words: &str) -> bool {
+fn is_session_error(words: &str) -> bool {
     let words = words.to_lowercase();
-    ["session", "connect", "instance"].iter().any(|word| words.contains(word))
+    ["session", "connect", "instance"]
+        .iter()
+        .any(|word| words.contains(word))
 }
 
 #[cfg(test)]
@@ -157,7 +203,7 @@ mod tests {
     use crate::domain::time::Millis;
 
     #[test]
-    fn each_kind_is_asked_in_its_own_words() {
+    fn send_request_matches_gateway_kind() {
         let ann = Recipient::Phone("+4915112345678".into());
         let hidden = Recipient::Id("99887766554433@lid".into());
         for (kind, path_of, number, id) in [
@@ -180,101 +226,205 @@ mod tests {
                 r#"{"number":"99887766554433@lid","text":"a \"b\""}"#,
             ),
         ] {
-            assert_eq!(path(kind, "my shop"), path_of);
-            assert_eq!(body(kind, "my shop", &ann, "a \"b\"").unwrap(), number);
-            assert_eq!(body(kind, "my shop", &hidden, "a \"b\"").unwrap(), id);
+            assert_eq!(send_path(kind, "my shop"), path_of);
+            assert_eq!(send_body(kind, "my shop", &ann, "a \"b\"").unwrap(), number);
+            assert_eq!(send_body(kind, "my shop", &hidden, "a \"b\"").unwrap(), id);
             let scoped = Recipient::Id("DE.123".into());
-            assert_eq!(body(kind, "my shop", &scoped, "a"), Err(Unsendable::NoGatewayId));
+            assert_eq!(
+                send_body(kind, "my shop", &scoped, "a"),
+                Err(MessageError::NoGatewayId)
+            );
         }
     }
 
     #[test]
-    fn texts_become_one_message_as_far_as_they_fit() {
-        assert_eq!(merged(["a"]), ("a".to_owned(), 1));
-        assert_eq!(merged(["a", "b", "c"]), ("a\n\nb\n\nc".to_owned(), 3));
+    fn merged_texts_stay_within_limit() {
+        assert_eq!(merge_texts(["a"]), ("a".to_owned(), 1));
+        assert_eq!(merge_texts(["a", "b", "c"]), ("a\n\nb\n\nc".to_owned(), 3));
         let long = "é".repeat(2047);
-        let (whole, count) = merged([long.as_str(), &long, "c"]);
-        assert_eq!((whole.chars().count(), count), (4096, 2), "no character more fits");
-        assert_eq!(merged([long.as_str(), &"é".repeat(2048), "c"]).1, 1, "those behind wait for their turn");
-        assert_eq!(merged([]), (String::new(), 0));
+        let (whole, count) = merge_texts([long.as_str(), &long, "c"]);
+        assert_eq!(
+            (whole.chars().count(), count),
+            (4096, 2),
+            "no character more fits"
+        );
+        assert_eq!(
+            merge_texts([long.as_str(), &"é".repeat(2048), "c"]).1,
+            1,
+            "those behind wait for their turn"
+        );
+        assert_eq!(merge_texts([]), (String::new(), 0));
     }
 
     #[test]
-    fn an_answer_says_yes_only_where_nothing_in_it_says_no() {
-        let said = |body: Value| objection(&body);
-        assert_eq!(said(json!({"success": true, "data": {"msgId": 7}})), None);
-        assert_eq!(said(json!({"key": {"id": "3EB0"}, "status": "PENDING"})), None);
-        for nothing in [json!(null), json!(false), json!(""), json!(0), json!([]), json!({})] {
-            assert_eq!(said(json!({"error": nothing, "message": "hi"})), None, "{nothing}");
+    fn response_with_error_field_is_rejection() {
+        let rejection_of = |body: Value| rejection(&body);
+        assert_eq!(
+            rejection_of(json!({"success": true, "data": {"msgId": 7}})),
+            None
+        );
+        assert_eq!(
+            rejection_of(json!({"key": {"id": "3EB0"}, "status": "PENDING"})),
+            None
+        );
+        for empty in [
+            json!(null),
+            json!(false),
+            json!(""),
+            json!(0),
+            json!([]),
+            json!({}),
+        ] {
+            assert_eq!(
+                rejection_of(json!({"error": empty, "message": "hi"})),
+                None,
+                "{empty}"
+            );
         }
         assert_eq!(
-            said(json!({"success": true, "error": "none"})),
+            rejection_of(json!({"success": true, "error": "none"})),
             None,
             "a yes is a yes: sent again, it would be there twice"
         );
-        assert_eq!(said(json!({"success": false, "error": "not connected"})).unwrap(), "not connected");
-        assert_eq!(said(json!({"success": false})).unwrap(), "");
-        let closed =
-            json!({"status": 400, "error": "Bad Request", "response": {"message": ["Error: Connection Closed"]}});
-        assert_eq!(said(closed).unwrap(), "Error: Connection Closed");
+        assert_eq!(
+            rejection_of(json!({"success": false, "error": "not connected"})).unwrap(),
+            "not connected"
+        );
+        assert_eq!(rejection_of(json!({"success": false})).unwrap(), "");
+        let closed = json!({"status": 400, "error": "Bad Request", "response": {"message": ["Error: Connection Closed"]}});
+        assert_eq!(rejection_of(closed).unwrap(), "Error: Connection Closed");
     }
 
     #[test]
-    fn what_each_kind_answers_is_a_confirmation_and_a_page_is_none() {
+    fn confirmation_is_json_object_or_empty_waha_body() {
         for (kind, body) in [
-            (GatewayKind::Wasender, r#"{"success":true,"data":{"msgId":7,"status":"in_progress"}}"#),
-            (GatewayKind::Waha, r#"{"id":"true_1@c.us_3EB0","timestamp":1800000000}"#),
-            (GatewayKind::Waha, r#"{"key":{"id":"3EB0","fromMe":true},"status":"PENDING"}"#),
+            (
+                GatewayKind::Wasender,
+                r#"{"success":true,"data":{"msgId":7,"status":"in_progress"}}"#,
+            ),
+            (
+                GatewayKind::Waha,
+                r#"{"id":"true_1@c.us_3EB0","timestamp":1800000000}"#,
+            ),
+            (
+                GatewayKind::Waha,
+                r#"{"key":{"id":"3EB0","fromMe":true},"status":"PENDING"}"#,
+            ),
             (GatewayKind::Waha, ""),
             (GatewayKind::Waha, "\r\n"),
-            (GatewayKind::Evolution, r#"{"key":{"id":"3EB0","fromMe":true},"status":"PENDING"}"#),
+            (
+                GatewayKind::Evolution,
+                r#"{"key":{"id":"3EB0","fromMe":true},"status":"PENDING"}"#,
+            ),
         ] {
             assert!(is_confirmation(kind, body.as_bytes()), "{kind:?}: {body:?}");
         }
         for kind in GatewayKind::ALL {
-            for body in ["<html>Log in</html>", "OK", "[]", "null", "\"sent\"", r#"{"success":tr"#] {
-                assert!(!is_confirmation(kind, body.as_bytes()), "{kind:?}: {body:?}");
+            for body in [
+                "<html>Log in</html>",
+                "OK",
+                "[]",
+                "null",
+                "\"sent\"",
+                r#"{"success":tr"#,
+            ] {
+                assert!(
+                    !is_confirmation(kind, body.as_bytes()),
+                    "{kind:?}: {body:?}"
+                );
             }
-            assert_eq!(is_confirmation(kind, b""), kind == GatewayKind::Waha, "{kind:?}");
+            assert_eq!(
+                is_confirmation(kind, b""),
+                kind == GatewayKind::Waha,
+                "{kind:?}"
+            );
         }
     }
 
     #[test]
-    fn words_name_nobody() {
-        let told = without_numbers("no chat 4915112345678@c.us, code 131026, 2 tries");
-        assert_eq!(told, "no chat …@c.us, code 131026, 2 tries");
-        assert_eq!(without_numbers("no session"), "no session");
+    fn error_text_has_no_phone_numbers() {
+        let redacted = redact_numbers("no chat 4915112345678@c.us, code 131026, 2 tries");
+        assert_eq!(redacted, "no chat …@c.us, code 131026, 2 tries");
+        assert_eq!(redact_numbers("no session"), "no session");
     }
 
     #[test]
-    fn the_status_and_the_words_say_what_follows() {
-        let asked = Some(Millis::from_secs(7));
-        let meant = |status, words| meaning(Ending::Answered { status, retry_after: asked }, words, true);
-        let again = |is_failure| Meaning::Again { retry_after: asked, holds_lane: false, is_failure };
-        assert_eq!(meant(200, None), Meaning::Delivered);
-        assert_eq!(meant(201, None), Meaning::Delivered);
-        assert_eq!(meant(200, Some("")), again(true), "it says no, whatever the status says");
-        let page = meaning(Ending::Answered { status: 200, retry_after: asked }, None, false);
-        assert_eq!(page, again(true), "nobody said yes");
+    fn disposition_depends_on_status_and_error_text() {
+        let requested_delay = Some(Millis::from_secs(7));
+        let disposition_of = |status, words| {
+            disposition(
+                AttemptEnd::Responded {
+                    status,
+                    retry_after: requested_delay,
+                },
+                words,
+                true,
+            )
+        };
+        let retry = |is_failure| Disposition::Retry {
+            retry_after: requested_delay,
+            pauses_destination: false,
+            is_failure,
+        };
+        assert_eq!(disposition_of(200, None), Disposition::Delivered);
+        assert_eq!(disposition_of(201, None), Disposition::Delivered);
+        assert_eq!(
+            disposition_of(200, Some("")),
+            retry(true),
+            "it says no, whatever the status says"
+        );
+        let page = disposition(
+            AttemptEnd::Responded {
+                status: 200,
+                retry_after: requested_delay,
+            },
+            None,
+            false,
+        );
+        assert_eq!(page, retry(true), "nothing confirms the text");
         for status in [401, 402, 403] {
-            assert_eq!(meant(status, Some("")), Meaning::Stopped, "{status}");
+            assert_eq!(
+                disposition_of(status, Some("")),
+                Disposition::Block,
+                "{status}"
+            );
         }
-        let busy = Meaning::Again { retry_after: asked, holds_lane: true, is_failure: false };
-        assert_eq!(meant(429, Some("Too many")), busy);
+        let busy = Disposition::Retry {
+            retry_after: requested_delay,
+            pauses_destination: true,
+            is_failure: false,
+        };
+        assert_eq!(disposition_of(429, Some("Too many")), busy);
         for status in [400, 405, 413, 422] {
-            assert_eq!(meant(status, Some("The number is not on WhatsApp")), Meaning::Refused, "{status}");
-            assert_eq!(meant(status, None), Meaning::Refused, "{status}");
+            assert_eq!(
+                disposition_of(status, Some("The number is not on WhatsApp")),
+                Disposition::Refused,
+                "{status}"
+            );
+            assert_eq!(
+                disposition_of(status, None),
+                Disposition::Refused,
+                "{status}"
+            );
         }
-        for words in ["Session status is not as expected", "Error: Connection Closed", "The instance does not exist"] {
-            assert_eq!(meant(422, Some(words)), again(true), "{words}");
+        for words in [
+            "Session status is not as expected",
+            "Error: Connection Closed",
+            "The instance does not exist",
+        ] {
+            assert_eq!(disposition_of(422, Some(words)), retry(true), "{words}");
         }
         for status in [302, 404, 500, 503] {
-            assert_eq!(meant(status, None), again(true), "{status}");
+            assert_eq!(disposition_of(status, None), retry(true), "{status}");
         }
-        assert_eq!(meant(409, None), again(false));
-        for ending in [Ending::NotSent, Ending::Unknown] {
-            let expected = Meaning::Again { retry_after: None, holds_lane: false, is_failure: true };
-            assert_eq!(meaning(ending, None, false), expected);
+        assert_eq!(disposition_of(409, None), retry(false));
+        for attempt_end in [AttemptEnd::NotSent, AttemptEnd::Unknown] {
+            let expected = Disposition::Retry {
+                retry_after: None,
+                pauses_destination: false,
+                is_failure: true,
+            };
+            assert_eq!(disposition(attempt_end, None, false), expected);
         }
     }
 }

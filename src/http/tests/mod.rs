@@ -1,7 +1,8 @@
-//! The listener over real sockets: what it says at each bound, and that it always says something.
+//! Tests the HTTP server over real sockets: its response at each limit, and that it always
+//! responds.
 
-mod budget;
-mod ends;
-mod refusals;
+mod body_memory;
+mod connections;
+mod errors;
 mod support;
-mod upstream;
+mod upstream_client;

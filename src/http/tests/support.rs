@@ -1,4 +1,4 @@
-//! A server in this process, with a store of its own, and a sender that says what no library would.
+//! Test server in this process with its own store, and a raw client that can send any bytes.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -17,157 +17,209 @@ use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::current::Current;
-use crate::gateways::Board;
-use crate::http::{AdminServer, App, Limits, Reserved, Trust, Watch};
-use crate::intake::{Catalog, Signers};
+use crate::gateways::GatewayRegistry;
+use crate::http::{
+    AppState, BoundSocket, HealthMonitor, HttpLimits, InboundCredentials, MetricsServer,
+};
+use crate::intake::{Catalog, SignatureVerifier};
+use crate::reloadable::Reloadable;
 use crate::store::{Store, StoreOptions, StoredSubmission};
 
 const SECRET: &str = "an app secret";
-/// Longer than any deadline that a test waits for.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Timeout of the tests, longer than any deadline that a test waits for.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// One flow without declared screens, short deadlines, small bodies.
+/// Config with one flow without declared screens, short deadlines and small bodies.
 pub(super) const STRICT: &str = r#"
 [limits]
-flow_body = "2KiB"
-body = "64KiB"
+max_flow_body = "2KiB"
+max_webhook_body = "64KiB"
 header_timeout = "200ms"
-idle = "2s"
+idle_timeout = "2s"
 drain_timeout = "0s"
 
 [flows.form]
 path = "/form"
 "#;
 
-/// A server that runs until it is dropped.
-pub(super) struct Running {
+/// Server that runs until it is dropped.
+pub(super) struct TestServer {
     address: SocketAddr,
     admin_address: SocketAddr,
     pub(super) store: Store,
     stop: Option<oneshot::Sender<()>>,
-    ended: Option<JoinHandle<()>>,
+    task: Option<JoinHandle<()>>,
     runtime: Runtime,
     _folder: TempDir,
 }
 
-impl Running {
-    /// Starts a server with `config` and a fresh store.
+impl TestServer {
+    /// Starts a server with `config` and an empty store.
     pub(super) fn start(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let mut options = StoreOptions::new(folder.path().join("data.redb"));
-        options.free_space_min = 1;
+        options.min_free_bytes = 1;
         let store = Store::start(options, Arc::clone(&clock)).unwrap();
         store.wait_open().unwrap();
         let config = Config::parse(Path::new("config.toml"), config).unwrap();
-        let trust = Trust {
-            signers: Signers::new(["a newer one", SECRET]),
+        let credentials = InboundCredentials {
+            signature_verifier: SignatureVerifier::new(["a newer one", SECRET]),
             has_app_secret: true,
-            verify_token: config.verify_token().unwrap(),
-            keys: BTreeMap::new(),
+            verify_token: config.resolve_verify_token().unwrap(),
+            private_keys: BTreeMap::new(),
             upstreams: BTreeMap::new(),
-            doors: BTreeMap::new(),
+            gateway_webhooks: BTreeMap::new(),
         };
-        let (catalog, limits) = (Catalog::from(&config), Limits::from(&config));
-        let app = Current::new(
-            App::new(catalog, trust, limits, store.clone(), clock, (Watch::default(), Board::default())).unwrap(),
+        let (catalog, limits) = (Catalog::from(&config), HttpLimits::from(&config));
+        let app = Reloadable::new(
+            AppState::new(
+                catalog,
+                credentials,
+                limits,
+                store.clone(),
+                clock,
+                (HealthMonitor::default(), GatewayRegistry::default()),
+            )
+            .unwrap(),
         );
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let anywhere = ([127, 0, 0, 1], 0).into();
-        let [server, admin] = [0; 2].map(|_| runtime.block_on(async { Reserved::at(anywhere)?.listen() }).unwrap());
+        let [server, admin] = [0; 2].map(|_| {
+            runtime
+                .block_on(async { BoundSocket::bind(anywhere)?.listen() })
+                .unwrap()
+        });
         let (address, admin_address) = (server.local_addr(), admin.local_addr());
-        let admin = AdminServer::new(admin);
+        let admin = MetricsServer::new(admin);
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async {
             let _ = stopped.await;
         };
-        let ended = runtime.spawn(server.run(app, stopped, PATIENCE));
-        runtime.spawn(admin.run(Arc::new(|| "flowgate_up 1\n".to_owned()), std::future::pending()));
-        Self { address, admin_address, store, stop: Some(stop), ended: Some(ended), runtime, _folder: folder }
+        let task = runtime.spawn(server.run(app, stopped, TIMEOUT));
+        runtime.spawn(admin.run(
+            Arc::new(|| "flowgate_up 1\n".to_owned()),
+            std::future::pending(),
+        ));
+        Self {
+            address,
+            admin_address,
+            store,
+            stop: Some(stop),
+            task: Some(task),
+            runtime,
+            _folder: folder,
+        }
     }
 
-    pub(super) fn connect(&self) -> Wire {
-        Wire::to(self.address)
+    pub(super) fn connect(&self) -> RawConnection {
+        RawConnection::connect(self.address)
     }
 
-    /// One request on a connection of its own.
-    pub(super) fn ask(&self, request: &[u8]) -> Answer {
-        self.connect().ask(request)
+    /// Sends one request on a new connection.
+    pub(super) fn send_request(&self, request: &[u8]) -> RawResponse {
+        self.connect().exchange(request)
     }
 
-    /// The same where operators look.
-    pub(super) fn ask_admin(&self, request: &[u8]) -> Answer {
-        Wire::to(self.admin_address).ask(request)
+    /// Sends one request to the metrics server on a new connection.
+    pub(super) fn send_admin_request(&self, request: &[u8]) -> RawResponse {
+        RawConnection::connect(self.admin_address).exchange(request)
     }
 
-    /// Asks the server to end, without waiting for it.
+    /// Starts the shutdown of the server without waiting.
     pub(super) fn stop(&mut self) {
         drop(self.stop.take());
     }
 
-    /// Waits until nobody is let in any more.
+    /// Waits until new connections are refused.
     pub(super) fn wait_refused(&self) {
         while TcpStream::connect(self.address).is_ok() {}
     }
 
-    /// Waits until the server has ended.
+    /// Waits until the server has stopped.
     pub(super) fn wait(&mut self) {
-        self.runtime.block_on(self.ended.take().unwrap()).unwrap();
+        self.runtime.block_on(self.task.take().unwrap()).unwrap();
     }
 
-    /// Submissions in the store.
+    /// Returns the number of submissions in the store.
     pub(super) fn submissions(&self) -> usize {
-        self.store.read().unwrap().list_all::<StoredSubmission>().unwrap().len()
+        self.store
+            .read()
+            .unwrap()
+            .list_all_rows::<StoredSubmission>()
+            .unwrap()
+            .len()
     }
 }
 
-/// One connection.
-pub(super) struct Wire {
+/// Raw connection to the server.
+pub(super) struct RawConnection {
     socket: TcpStream,
-    rest: Vec<u8>,
+    buffer: Vec<u8>,
 }
 
-/// What came back.
+/// Received response.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct RawResponse {
     pub(super) status: u16,
-    /// In lower case.
+    /// Head in lower case.
     pub(super) head: String,
     pub(super) body: Vec<u8>,
 }
 
-impl Answer {
+impl RawResponse {
     pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|why| panic!("no JSON ({why}): {self:?}"))
     }
 
     pub(super) fn code(&self) -> String {
-        self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+        self.json()["error"]["code"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 
-    pub(super) fn closes(&self) -> bool {
+    pub(super) fn is_connection_close(&self) -> bool {
         self.head.contains("\r\nconnection: close\r\n")
     }
 
-    /// Fails unless this is an error in the shape that all of them have.
-    pub(super) fn must_be(&self, status: u16, code: &str) {
-        assert_eq!((self.status, self.code().as_str()), (status, code), "{self:?}");
-        assert!(self.json()["error"]["message"].as_str().is_some_and(|message| message.len() > 10), "{self:?}");
-        assert!(self.head.contains("\r\ncontent-type: application/json\r\n"), "{self:?}");
+    /// Asserts that this is an error in the format that all errors have.
+    pub(super) fn assert_error(&self, status: u16, code: &str) {
+        assert_eq!(
+            (self.status, self.code().as_str()),
+            (status, code),
+            "{self:?}"
+        );
+        assert!(
+            self.json()["error"]["message"]
+                .as_str()
+                .is_some_and(|message| message.len() > 10),
+            "{self:?}"
+        );
+        assert!(
+            self.head.contains("\r\ncontent-type: application/json\r\n"),
+            "{self:?}"
+        );
     }
 }
 
-impl Wire {
-    fn to(address: SocketAddr) -> Self {
+impl RawConnection {
+    fn connect(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).unwrap();
         socket.set_nodelay(true).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.set_write_timeout(Some(PATIENCE)).unwrap();
-        Self { socket, rest: Vec::new() }
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+        socket.set_write_timeout(Some(TIMEOUT)).unwrap();
+        Self {
+            socket,
+            buffer: Vec::new(),
+        }
     }
 
-    fn ask(&mut self, request: &[u8]) -> Answer {
+    fn exchange(&mut self, request: &[u8]) -> RawResponse {
         self.send(request);
         self.receive().unwrap()
     }
@@ -176,14 +228,19 @@ impl Wire {
         self.socket.write_all(bytes).unwrap();
     }
 
-    /// Sends as much as is taken; says how much.
-    pub(super) fn send_until_stuck(&mut self, bytes: &[u8], most: usize, patience: Duration) -> usize {
-        self.socket.set_write_timeout(Some(patience)).unwrap();
+    /// Sends `bytes` repeatedly until the server stops reading. Returns the number of bytes sent.
+    pub(super) fn send_until_stuck(
+        &mut self,
+        bytes: &[u8],
+        limit: usize,
+        write_timeout: Duration,
+    ) -> usize {
+        self.socket.set_write_timeout(Some(write_timeout)).unwrap();
         let mut sent = 0;
-        while sent < most {
+        while sent < limit {
             match self.socket.write(bytes) {
-                Ok(many) if many == bytes.len() => sent += many,
-                Ok(many) => return sent + many,
+                Ok(count) if count == bytes.len() => sent += count,
+                Ok(count) => return sent + count,
                 Err(_) => return sent,
             }
         }
@@ -194,45 +251,53 @@ impl Wire {
         self.socket.shutdown(Shutdown::Write).unwrap();
     }
 
-    /// One answer; the error says how the connection ended instead.
-    pub(super) fn receive(&mut self) -> Result<Answer, ErrorKind> {
-        self.receive_to(true)
+    /// Receives one response. The error is the reason why the connection closed instead.
+    pub(super) fn receive(&mut self) -> Result<RawResponse, ErrorKind> {
+        self.receive_response(true)
     }
 
-    /// One answer to a `HEAD`.
-    pub(super) fn receive_head(&mut self) -> Result<Answer, ErrorKind> {
-        self.receive_to(false)
+    /// Receives one response to a `HEAD` request.
+    pub(super) fn receive_head(&mut self) -> Result<RawResponse, ErrorKind> {
+        self.receive_response(false)
     }
 
-    fn receive_to(&mut self, with_body: bool) -> Result<Answer, ErrorKind> {
-        let end = loop {
-            match self.rest.windows(4).position(|four| four == b"\r\n\r\n") {
+    fn receive_response(&mut self, with_body: bool) -> Result<RawResponse, ErrorKind> {
+        let head_length = loop {
+            match self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
                 Some(at) => break at + 4,
                 None => self.read_more()?,
             }
         };
-        let head = String::from_utf8(self.rest.drain(..end).collect()).unwrap().to_ascii_lowercase();
+        let head = String::from_utf8(self.buffer.drain(..head_length).collect())
+            .unwrap()
+            .to_ascii_lowercase();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let length =
-            head.split("content-length: ").nth(1).map_or(0, |rest| rest.lines().next().unwrap().parse().unwrap());
+        let length = head
+            .split("content-length: ")
+            .nth(1)
+            .map_or(0, |tail| tail.lines().next().unwrap().parse().unwrap());
         let length: usize = if with_body { length } else { 0 };
-        while self.rest.len() < length {
+        while self.buffer.len() < length {
             self.read_more()?;
         }
-        Ok(Answer { status, head, body: self.rest.drain(..length).collect() })
+        Ok(RawResponse {
+            status,
+            head,
+            body: self.buffer.drain(..length).collect(),
+        })
     }
 
-    /// Waits for the end, which must come without another word.
-    pub(super) fn must_end(&mut self) {
+    /// Waits for the close of the connection. No more bytes may arrive before it.
+    pub(super) fn assert_closed(&mut self) {
         assert_eq!(self.read_more(), Err(ErrorKind::UnexpectedEof));
     }
 
     fn read_more(&mut self) -> Result<(), ErrorKind> {
-        let mut piece = [0; 16 * 1024];
-        match self.socket.read(&mut piece) {
+        let mut chunk = [0; 16 * 1024];
+        match self.socket.read(&mut chunk) {
             Ok(0) => Err(ErrorKind::UnexpectedEof),
-            Ok(many) => {
-                self.rest.extend_from_slice(&piece[..many]);
+            Ok(count) => {
+                self.buffer.extend_from_slice(&chunk[..count]);
                 Ok(())
             }
             Err(error) => Err(error.kind()),
@@ -243,24 +308,39 @@ impl Wire {
 pub(super) fn signature(body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
     mac.update(body);
-    mac.finalize().into_bytes().iter().fold("sha256=".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+    mac.finalize()
+        .into_bytes()
+        .iter()
+        .fold("sha256=".to_owned(), |text, byte| {
+            format!("{text}{byte:02x}")
+        })
 }
 
-/// A `POST` with these headers.
+/// Builds a `POST` with these headers.
 pub(super) fn post(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let mut head = format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n", body.len());
+    let mut head = format!(
+        "POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n",
+        body.len()
+    );
     for (name, value) in headers {
         head.extend([name, ": ", value, "\r\n"]);
     }
     [head.as_bytes(), b"\r\n", body].concat()
 }
 
-/// A `POST` as Meta sends it.
+/// Builds a signed `POST`, as Meta sends it.
 pub(super) fn signed(path: &str, body: &[u8]) -> Vec<u8> {
-    post(path, &[("content-type", "application/json"), ("x-hub-signature-256", &signature(body))], body)
+    post(
+        path,
+        &[
+            ("content-type", "application/json"),
+            ("x-hub-signature-256", &signature(body)),
+        ],
+        body,
+    )
 }
 
-/// A form with this token.
+/// Builds a form with this flow token.
 pub(super) fn form(token: &str) -> Vec<u8> {
     format!(r#"{{"version":"3.0","action":"data_exchange","screen":"S","data":{{"a":"b"}},"flow_token":"{token}"}}"#)
         .into_bytes()

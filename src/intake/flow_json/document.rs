@@ -1,119 +1,177 @@
-//! A Flow JSON taken apart: its screens, what is on them, and what they send, each with its place.
+//! Parses a Flow JSON into its screens, their components and their actions, each with its location.
 //!
-//! Tolerant of everything that it does not need: components and properties come and go with each version.
+//! The parser ignores everything that the checks do not need, because each version adds and removes
+//! components and properties.
 
 use serde_json::{Map, Value};
 
-use super::Report;
+use super::Findings;
 
-/// Ids that can't be screens of one's own (*Flow JSON*, screens).
-const RESERVED: &str = "SUCCESS";
+/// Reserved ID that a screen must not have (*Flow JSON*, screens).
+const RESERVED_ID: &str = "SUCCESS";
 
-/// What starts something when it is touched (*Flow JSON*, actions). Any component may have them, at any depth.
-const TOUCHED: [&str; 3] = ["on-click-action", "on-select-action", "on-unselect-action"];
+/// Keys of the actions that a tap on a component starts (*Flow JSON*, actions). Any component may
+/// have them, at any depth.
+const ACTION_KEYS: [&str; 3] = ["on-click-action", "on-select-action", "on-unselect-action"];
 
-/// One screen.
-pub(super) struct Screen<'a> {
-    /// `screens[2].DATE`.
-    pub(super) place: String,
+/// Screen of a Flow JSON.
+pub(super) struct FlowJsonScreen<'a> {
+    /// Location, such as `screens[2].DATE`.
+    pub(super) location: String,
     pub(super) id: &'a str,
-    /// All of it.
+    /// Complete JSON object of the screen.
     pub(super) body: &'a Map<String, Value>,
-    pub(super) lists: Vec<ChoiceList<'a>>,
-    pub(super) actions: Vec<Action<'a>>,
+    pub(super) choice_lists: Vec<ComponentChoices<'a>>,
+    pub(super) actions: Vec<ComponentAction<'a>>,
 }
 
-/// A component whose choices are given to its screen: `"data-source": "${data.NAME}"`.
-pub(super) struct ChoiceList<'a> {
-    pub(super) place: String,
-    /// `Dropdown`.
+/// Component whose choices come from the data of its screen: `"data-source": "${data.NAME}"`.
+pub(super) struct ComponentChoices<'a> {
+    pub(super) location: String,
+    /// Type of the component, such as `Dropdown`.
     pub(super) component: &'a str,
-    /// NAME.
+    /// NAME in `${data.NAME}`.
     pub(super) source: &'a str,
 }
 
-/// What happens when something is touched.
-pub(super) struct Action<'a> {
-    pub(super) place: String,
-    /// Whether it is a button or a link, not a choice that is made.
+/// Action of a component.
+pub(super) struct ComponentAction<'a> {
+    pub(super) location: String,
+    /// `true` for a button or a link. `false` for the selection of a choice.
     pub(super) on_click: bool,
-    /// `data_exchange`, `navigate`, `complete` and others.
+    /// Name of the action, such as `data_exchange`, `navigate` or `complete`.
     pub(super) name: &'a str,
-    /// What it sends or hands on.
+    /// Data that the action sends or passes to the next screen.
     pub(super) payload: Option<&'a Map<String, Value>>,
-    /// The screen that it navigates to.
+    /// ID of the screen that the action navigates to.
     pub(super) next: Option<&'a str>,
 }
 
-impl Screen<'_> {
-    /// Whether a flag is set.
-    pub(super) fn is(&self, flag: &str) -> bool {
+impl FlowJsonScreen<'_> {
+    /// Returns `true` if a flag of the screen is `true`.
+    pub(super) fn has_flag(&self, flag: &str) -> bool {
         self.body.get(flag) == Some(&Value::Bool(true))
     }
 
-    /// Its actions of this name.
-    pub(super) fn actions<'s>(&'s self, name: &'static str) -> impl Iterator<Item = &'s Action<'s>> {
-        self.actions.iter().filter(move |action| action.name == name)
+    /// Returns the actions with this name.
+    pub(super) fn actions<'s>(
+        &'s self,
+        name: &'static str,
+    ) -> impl Iterator<Item = &'s ComponentAction<'s>> {
+        self.actions
+            .iter()
+            .filter(move |action| action.name == name)
     }
 }
 
-/// The screens, in order. Those that are none, or are there twice, are reported and left out.
-pub(super) fn screens<'a>(root: &'a Map<String, Value>, report: &mut Report) -> Vec<Screen<'a>> {
-    let Some(items) = root.get("screens").and_then(Value::as_array).filter(|items| !items.is_empty()) else {
-        report.error("screens", "is missing or empty: this is no Flow JSON. Export it from Meta's Flow Builder");
+/// Returns the screens in order. Screens without an ID and screens with an ID that occurs twice are
+/// reported and skipped.
+pub(super) fn parse_screens<'a>(
+    root: &'a Map<String, Value>,
+    report: &mut Findings,
+) -> Vec<FlowJsonScreen<'a>> {
+    let Some(items) = root
+        .get("screens")
+        .and_then(Value::as_array)
+        .filter(|items| !items.is_empty())
+    else {
+        report.add_error(
+            "screens",
+            "is missing or empty: this is not a Flow JSON. Export it from Meta's Flow Builder",
+        );
         return Vec::new();
     };
-    let mut screens: Vec<Screen<'a>> = Vec::with_capacity(items.len());
+    let mut screens: Vec<FlowJsonScreen<'a>> = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
-        let place = format!("screens[{index}]");
+        let location = format!("screens[{index}]");
         let body = item.as_object();
         let Some((body, id)) = body.and_then(|body| Some((body, body.get("id")?.as_str()?))) else {
-            report.error(place, "has no `id`: the config knows screens by theirs");
+            report.add_error(
+                location,
+                "has no `id`: the config refers to screens by their `id`",
+            );
             continue;
         };
-        if id == RESERVED {
-            report.error(place, format!("its id is {id:?}, which Meta keeps for the end of a flow: rename it"));
+        if id == RESERVED_ID {
+            report.add_error(
+                location,
+                format!(
+                    "its id is {id:?}, which Meta reserves for the end of a flow: rename the screen"
+                ),
+            );
         } else if screens.iter().any(|known| known.id == id) {
-            report.error(place, format!("its id is {id:?}, as another screen's is: rename one"));
+            report.add_error(
+                location,
+                format!("its id is {id:?}, which another screen has too: rename one of them"),
+            );
         } else {
-            screens.push(screen(format!("{place}.{}", shown(id)), id, body));
+            screens.push(parse_screen(
+                format!("{location}.{}", printable(id)),
+                id,
+                body,
+            ));
         }
     }
     screens
 }
 
-/// A name as places show it: without what would steer a terminal.
-pub(super) fn shown(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+/// Returns a name for display in a location. Control characters are replaced, because they could
+/// control a terminal.
+pub(super) fn printable(name: &str) -> String {
+    name.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
 
-fn screen<'a>(place: String, id: &'a str, body: &'a Map<String, Value>) -> Screen<'a> {
-    let mut screen = Screen { place, id, body, lists: Vec::new(), actions: Vec::new() };
+fn parse_screen<'a>(
+    location: String,
+    id: &'a str,
+    body: &'a Map<String, Value>,
+) -> FlowJsonScreen<'a> {
+    let mut screen = FlowJsonScreen {
+        location,
+        id,
+        body,
+        choice_lists: Vec::new(),
+        actions: Vec::new(),
+    };
     if let Some(layout) = body.get("layout") {
-        let place = format!("{}.layout", screen.place);
-        walk(layout, &place, &mut screen);
+        let location = format!("{}.layout", screen.location);
+        collect_components(layout, &location, &mut screen);
     }
     screen
 }
 
-/// Looks everywhere below `value`: in `children`, in the branches of `If` and `Switch`, in choices with actions of their own.
-fn walk<'a>(value: &'a Value, place: &str, screen: &mut Screen<'a>) {
+/// Collects everything below `value`: components in `children`, in the branches of `If` and
+/// `Switch`, and choices with their own actions.
+fn collect_components<'a>(value: &'a Value, location: &str, screen: &mut FlowJsonScreen<'a>) {
     match value {
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                walk(item, &format!("{place}[{index}]"), screen);
+                collect_components(item, &format!("{location}[{index}]"), screen);
             }
         }
         Value::Object(fields) => {
             let text = |name: &str| fields.get(name).and_then(Value::as_str);
-            if let (Some(component), Some(source)) = (text("type"), text("data-source").and_then(bound)) {
-                screen.lists.push(ChoiceList { place: place.to_owned(), component, source });
+            if let (Some(component), Some(source)) =
+                (text("type"), text("data-source").and_then(data_binding))
+            {
+                screen.choice_lists.push(ComponentChoices {
+                    location: location.to_owned(),
+                    component,
+                    source,
+                });
             }
             for (name, below) in fields {
-                let place = format!("{place}.{}", shown(name));
-                match below.as_object().filter(|_| TOUCHED.contains(&name.as_str())) {
-                    Some(action) => screen.actions.extend(self::action(action, name, place)),
-                    None => walk(below, &place, screen),
+                let location = format!("{location}.{}", printable(name));
+                match below
+                    .as_object()
+                    .filter(|_| ACTION_KEYS.contains(&name.as_str()))
+                {
+                    Some(action) => screen
+                        .actions
+                        .extend(self::parse_action(action, name, location)),
+                    None => collect_components(below, &location, screen),
                 }
             }
         }
@@ -121,17 +179,24 @@ fn walk<'a>(value: &'a Value, place: &str, screen: &mut Screen<'a>) {
     }
 }
 
-fn action<'a>(action: &'a Map<String, Value>, on: &str, place: String) -> Option<Action<'a>> {
-    Some(Action {
-        place,
+fn parse_action<'a>(
+    action: &'a Map<String, Value>,
+    on: &str,
+    location: String,
+) -> Option<ComponentAction<'a>> {
+    Some(ComponentAction {
+        location,
         on_click: on == "on-click-action",
         name: action.get("name")?.as_str()?,
         payload: action.get("payload").and_then(Value::as_object),
-        next: action.get("next").and_then(|next| next.get("name")).and_then(Value::as_str),
+        next: action
+            .get("next")
+            .and_then(|next| next.get("name"))
+            .and_then(Value::as_str),
     })
 }
 
-/// NAME of `${data.NAME}`.
-fn bound(text: &str) -> Option<&str> {
+/// Returns NAME of `${data.NAME}`.
+fn data_binding(text: &str) -> Option<&str> {
     text.trim().strip_prefix("${data.")?.strip_suffix('}')
 }

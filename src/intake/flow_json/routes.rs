@@ -1,69 +1,106 @@
-//! `routing_model`: whether a phone lets us go where the config goes.
+//! Checks `routing_model`: a phone must allow all transitions of the config.
 //!
-//! A phone takes an answer's screen if it is the same one, or if there is a route between the two, in either direction; the
-//! first screen must have no route to it (the web client's check of answers: "Can't perform a transition…", "The first
-//! screen … already have incoming nodes"). Only forward routes may be written down (*Flow JSON*, routing rules).
+//! A phone accepts the screen of a response if the screen stays the same or if a route connects the
+//! two screens, in either direction. The first screen must have no route to it. Both rules come
+//! from the web client's check of answers: "Can't perform a transition…" and "The first screen …
+//! already have incoming nodes". Only forward routes may be declared (*Flow JSON*, routing rules).
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::document::{Screen, shown};
-use super::{Report, has_endpoint, named};
-use crate::domain::flow::{self, Flow};
+use super::document::{FlowJsonScreen, printable};
+use super::{Findings, find_screen, has_endpoint};
+use crate::domain::flow;
+use crate::domain::flow::Flow;
 
-const PLACE: &str = "routing_model";
+const LOCATION: &str = "routing_model";
 
-/// From where to where.
-type Routes<'a> = Vec<(&'a str, &'a str)>;
+/// Routes as pairs of source and target.
+type RouteList<'a> = Vec<(&'a str, &'a str)>;
 
-pub(super) fn check(root: &Map<String, Value>, screens: &[Screen<'_>], flow: &Flow, report: &mut Report) {
-    match root.get(PLACE) {
+pub(super) fn check(
+    root: &Map<String, Value>,
+    screens: &[FlowJsonScreen<'_>],
+    flow: &Flow,
+    report: &mut Findings,
+) {
+    match root.get(LOCATION) {
         Some(Value::Object(model)) => {
-            let routes = read(model, screens, report);
-            directions(&routes, report);
-            // A program goes its own ways.
-            if !flow.has_program {
-                first(&routes, screens, flow, report);
-                ways(&routes, screens, flow, report);
+            let routes = parse_routes(model, screens, report);
+            check_directions(&routes, report);
+            // The upstream chooses its own transitions.
+            if !flow.has_upstream {
+                check_first_screen(&routes, screens, flow, report);
+                check_transitions(&routes, screens, flow, report);
             }
-            back_to_choice(&routes, screens, flow, report);
+            check_return_to_slot_screen(&routes, screens, flow, report);
         }
-        Some(_) => report.error(PLACE, "must be an object: each screen with the list of those that may follow"),
+        Some(_) => report.add_error(
+            LOCATION,
+            "must be an object that maps each screen to a list of its next screens",
+        ),
         None if has_endpoint(root, flow) => {
-            report.error(PLACE, format!("is missing: Meta wants one where phones ask an endpoint{}", suggestion(flow)));
+            report.add_error(
+                LOCATION,
+                format!(
+                    "is missing: Meta requires it for a flow with an endpoint{}",
+                    suggested_model(flow)
+                ),
+            );
         }
         None => {}
     }
 }
 
-/// The model that the config's own ways make.
-fn suggestion(flow: &Flow) -> String {
-    if flow.has_program {
+/// Suggests the routing model that matches the transitions of the config.
+fn suggested_model(flow: &Flow) -> String {
+    if flow.has_upstream {
         return String::new();
     }
-    let names = |screen| flow.ways(screen).into_iter().map(|next| next.name.as_str()).collect::<Vec<_>>();
-    let model: Map<String, Value> =
-        flow.screens.iter().map(|screen| (screen.name.clone(), json!(names(screen)))).collect();
-    if model.is_empty() { String::new() } else { format!(". By the config it is {}", Value::Object(model)) }
+    let names = |screen| {
+        flow.next_screens(screen)
+            .into_iter()
+            .map(|next| next.name.as_str())
+            .collect::<Vec<_>>()
+    };
+    let model: Map<String, Value> = flow
+        .screens
+        .iter()
+        .map(|screen| (screen.name.clone(), json!(names(screen))))
+        .collect();
+    if model.is_empty() {
+        String::new()
+    } else {
+        format!(". For this config it is {}", Value::Object(model))
+    }
 }
 
-/// All routes between screens that are there.
-fn read<'a>(model: &'a Map<String, Value>, screens: &[Screen<'_>], report: &mut Report) -> Routes<'a> {
+/// Parses all routes between existing screens.
+fn parse_routes<'a>(
+    model: &'a Map<String, Value>,
+    screens: &[FlowJsonScreen<'_>],
+    report: &mut Findings,
+) -> RouteList<'a> {
     let mut routes = Vec::new();
     for (from, list) in model {
-        let place = format!("{PLACE}.{}", shown(from));
-        if named(screens, from).is_none() {
-            report.error(&place, "is a route from a screen that is not there");
+        let location = format!("{LOCATION}.{}", printable(from));
+        if find_screen(screens, from).is_none() {
+            report.add_error(&location, "is a route from a screen that does not exist");
         }
-        let texts = list.as_array().and_then(|items| items.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
+        let texts = list
+            .as_array()
+            .and_then(|items| items.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
         let Some(targets) = texts else {
-            report.error(&place, "must be a list of the screens that may follow");
+            report.add_error(&location, "must be a list of the next screens");
             continue;
         };
         for to in targets {
-            if named(screens, to).is_none() {
-                report.error(&place, format!("names {to:?}, and there is no such screen"));
+            if find_screen(screens, to).is_none() {
+                report.add_error(
+                    &location,
+                    format!("names {to:?}, but there is no such screen"),
+                );
             } else {
                 routes.push((from.as_str(), to));
             }
@@ -72,87 +109,161 @@ fn read<'a>(model: &'a Map<String, Value>, screens: &[Screen<'_>], report: &mut 
     routes
 }
 
-/// No route to the same screen, and none against another one.
-fn directions(routes: &Routes<'_>, report: &mut Report) {
+/// Reports routes from a screen to itself, and routes in both directions.
+fn check_directions(routes: &RouteList<'_>, report: &mut Findings) {
     for (number, (from, to)) in routes.iter().enumerate() {
-        let place = format!("{PLACE}.{from}");
+        let location = format!("{LOCATION}.{from}");
         if from == to {
-            report
-                .error(place, format!("leads to {to} itself: take it out, the same screen can always be shown again"));
-        } else if routes.iter().take(number).any(|earlier| earlier == &(*to, *from)) {
-            let why = "Meta refuses routes backwards, as a route can be gone both ways";
-            report.error(place, format!("leads to {to}, and {to} leads here: take one out, {why}"));
+            report.add_error(
+                location,
+                format!("leads to {to} itself: remove it, a screen can always be shown again without a route"),
+            );
+        } else if routes
+            .iter()
+            .take(number)
+            .any(|earlier| earlier == &(*to, *from))
+        {
+            let why = "Meta refuses routes backwards, because each route works in both directions";
+            report.add_error(
+                location,
+                format!("leads to {to}, and {to} leads here: remove one of the two, {why}"),
+            );
         }
     }
 }
 
-/// The flow opens with the config's first screen, and leads from there to all others. (To those of the config it leads if
-/// each way that the config goes has its route, which is looked at by itself.)
-fn first(routes: &Routes<'_>, screens: &[Screen<'_>], flow: &Flow, report: &mut Report) {
-    let Some(first) = flow.screens.first().map(|first| first.name.as_str()).or(screens.first().map(|screen| screen.id))
+/// Checks that the flow opens with the first screen of the config and leads from there to all other
+/// screens. The screens of the config are reachable if each transition has its route, which is a
+/// separate check.
+fn check_first_screen(
+    routes: &RouteList<'_>,
+    screens: &[FlowJsonScreen<'_>],
+    flow: &Flow,
+    report: &mut Findings,
+) {
+    let Some(first) = flow
+        .screens
+        .first()
+        .map(|first| first.name.as_str())
+        .or(screens.first().map(|screen| screen.id))
     else {
         return;
     };
-    for (from, _) in routes.iter().filter(|(from, to)| *to == first && from != to) {
-        let why = "which the flow opens with: a phone opens no screen that something leads to";
-        report.error(format!("{PLACE}.{from}"), format!("leads to {first}, {why}"));
+    for (from, _) in routes
+        .iter()
+        .filter(|(from, to)| *to == first && from != to)
+    {
+        let why = "the first screen of the flow: a phone can't open a flow if a route leads to its first screen";
+        report.add_error(
+            format!("{LOCATION}.{from}"),
+            format!("leads to {first}, {why}"),
+        );
     }
-    let both = routes.iter().flat_map(|(from, to)| [(*from, *to), (*to, *from)]).collect();
-    let (forwards, connected) = (reached(routes, first), reached(&both, first));
-    let others = screens.iter().filter(|screen| flow.screen(screen.id).is_none());
+    let both = routes
+        .iter()
+        .flat_map(|(from, to)| [(*from, *to), (*to, *from)])
+        .collect();
+    let (forwards, connected) = (reachable(routes, first), reachable(&both, first));
+    let others = screens
+        .iter()
+        .filter(|screen| flow.find_screen(screen.id).is_none());
     for screen in others.filter(|screen| !forwards.contains(screen.id)) {
         if connected.contains(screen.id) {
-            report.note(&screen.place, format!("can't be reached from {first}, which the flow opens with"));
+            report.add_warning(
+                &screen.location,
+                format!("can't be reached from {first}, the first screen of the flow"),
+            );
         } else {
-            report
-                .error(&screen.place, format!("no route leads here from {first}: add one to {PLACE}, or take it out"));
+            report.add_error(
+                &screen.location,
+                format!(
+                    "no route leads here from {first}: add one to {LOCATION}, or remove this screen"
+                ),
+            );
         }
     }
 }
 
-/// All that can be reached from `start`, itself included.
-fn reached<'a>(routes: &Routes<'a>, start: &'a str) -> BTreeSet<&'a str> {
+/// Returns all screens that are reachable from `start`, including `start`.
+fn reachable<'a>(routes: &RouteList<'a>, start: &'a str) -> BTreeSet<&'a str> {
     let mut found = BTreeSet::from([start]);
     let mut to_do = vec![start];
     while let Some(here) = to_do.pop() {
-        let next = routes.iter().filter(|(from, _)| *from == here).map(|(_, to)| *to);
+        let next = routes
+            .iter()
+            .filter(|(from, _)| *from == here)
+            .map(|(_, to)| *to);
         to_do.extend(next.filter(|to| found.insert(to)));
     }
     found
 }
 
-/// Each way that the config goes.
-fn ways(routes: &Routes<'_>, screens: &[Screen<'_>], flow: &Flow, report: &mut Report) {
+/// Checks that each transition of the config has a route.
+fn check_transitions(
+    routes: &RouteList<'_>,
+    screens: &[FlowJsonScreen<'_>],
+    flow: &Flow,
+    report: &mut Findings,
+) {
     for screen in &flow.screens {
-        for next in flow.ways(screen) {
-            let there = named(screens, &screen.name).is_some() && named(screens, &next.name).is_some();
-            if there && !can_go(routes, &screen.name, &next.name) {
-                let what =
-                    format!("lacks {:?}, which follows in the config: a phone would refuse that screen", next.name);
-                report.error(format!("{PLACE}.{}", screen.name), what);
+        for next in flow.next_screens(screen) {
+            let both_exist = find_screen(screens, &screen.name).is_some()
+                && find_screen(screens, &next.name).is_some();
+            if both_exist && !has_route(routes, &screen.name, &next.name) {
+                let what = format!(
+                    "lacks {:?}, a next screen in the config: without this route, a phone refuses that screen",
+                    next.name
+                );
+                report.add_error(format!("{LOCATION}.{}", screen.name), what);
             }
         }
     }
 }
 
-/// A slot that has gone meanwhile leads back to where it is chosen.
-fn back_to_choice(routes: &Routes<'_>, screens: &[Screen<'_>], flow: &Flow, report: &mut Report) {
-    let Some(choice) = flow.screen_of_choice().filter(|choice| named(screens, &choice.name).is_some()) else { return };
-    let last = flow.screens.iter().filter(|screen| screen.is_final && named(screens, &screen.name).is_some());
-    // That a way of the config lacks its route is said there.
-    let is_way = |last: &flow::Screen| !flow.has_program && flow.ways(choice).iter().any(|next| next.name == last.name);
-    for last in last.filter(|last| !is_way(last)).filter(|last| !can_go(routes, &last.name, &choice.name)) {
-        report.error(
-            format!("{PLACE}.{}", choice.name),
+/// Checks the route back to the slot screen: a response returns the customer to it if the slot was
+/// lost.
+fn check_return_to_slot_screen(
+    routes: &RouteList<'_>,
+    screens: &[FlowJsonScreen<'_>],
+    flow: &Flow,
+    report: &mut Findings,
+) {
+    let Some(slot_screen) = flow
+        .slot_screen()
+        .filter(|choice| find_screen(screens, &choice.name).is_some())
+    else {
+        return;
+    };
+    let last = flow
+        .screens
+        .iter()
+        .filter(|screen| screen.is_final && find_screen(screens, &screen.name).is_some());
+    // Another check reports a transition of the config without a route.
+    let is_transition = |last: &flow::Screen| {
+        !flow.has_upstream
+            && flow
+                .next_screens(slot_screen)
+                .iter()
+                .any(|next| next.name == last.name)
+    };
+    for last in last
+        .filter(|last| !is_transition(last))
+        .filter(|last| !has_route(routes, &last.name, &slot_screen.name))
+    {
+        report.add_error(
+            format!("{LOCATION}.{}", slot_screen.name),
             format!(
-                "lacks {:?}: a slot that is gone by then leads from there back to {}, and a phone goes back only where a \
-                 route leads forward",
-                last.name, choice.name
+                "lacks {:?}: if the slot is no longer free, flowgate goes from there back to {}, and a phone goes back only if a \
+                 route leads forward there",
+                last.name, slot_screen.name
             ),
         );
     }
 }
 
-fn can_go(routes: &Routes<'_>, from: &str, to: &str) -> bool {
-    from == to || routes.iter().any(|route| route == &(from, to) || route == &(to, from))
+fn has_route(routes: &RouteList<'_>, from: &str, to: &str) -> bool {
+    from == to
+        || routes
+            .iter()
+            .any(|route| route == &(from, to) || route == &(to, from))
 }

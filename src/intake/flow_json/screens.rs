@@ -1,157 +1,237 @@
-//! The screens themselves: the same ones on both sides, the same end, and every field that the config waits for sent.
+//! Checks the screens: both sides must have the same screens and the same final screen, and every
+//! field that the config requires must be sent.
 
 use serde_json::Map;
 
-use super::document::{Action, ChoiceList, Screen};
-use super::{Report, complaints, named, selects};
-use crate::domain::flow::{self, Flow, Select};
-use crate::domain::screen_data::Given;
+use super::document::{ComponentAction, ComponentChoices, FlowJsonScreen};
+use super::{Findings, find_screen, on_select_lint, reserved_names_lint};
+use crate::domain::flow;
+use crate::domain::flow::screen_data::DataSource;
+use crate::domain::flow::{Flow, RefreshTrigger};
 
-/// What asks us (*Flow JSON*, actions).
-pub(super) const ASKS: &str = "data_exchange";
+/// Action that sends a request to flowgate (*Flow JSON*, actions).
+pub(super) const DATA_EXCHANGE: &str = "data_exchange";
 
-/// What ends the form without asking us.
-pub(super) const ENDS: &str = "complete";
+/// Action that completes the form without a request to flowgate.
+pub(super) const COMPLETE: &str = "complete";
 
-pub(super) fn check(screens: &[Screen<'_>], flow: &Flow, report: &mut Report) {
-    if flow.screens.is_empty() && !flow.has_program {
-        undeclared(screens, report);
+pub(super) fn check(screens: &[FlowJsonScreen<'_>], flow: &Flow, report: &mut Findings) {
+    if flow.screens.is_empty() && !flow.has_upstream {
+        check_undeclared(screens, report);
     }
-    for declared in flow.screens.iter().filter(|declared| named(screens, &declared.name).is_none()) {
-        let what = format!("{:?} of the config is not among them: capitals and underscores count", declared.name);
-        report.error("screens", what);
+    for declared in flow
+        .screens
+        .iter()
+        .filter(|declared| find_screen(screens, &declared.name).is_none())
+    {
+        let what = format!(
+            "{:?} of the config is missing: the names must be the same, including upper case and underscores",
+            declared.name
+        );
+        report.add_error("screens", what);
     }
     for screen in screens {
-        match flow.screen(screen.id) {
+        match flow.find_screen(screen.id) {
             Some(declared) => {
-                end(screen, declared, flow, report);
-                fields(screen, declared, flow, report);
-                selects::check(screen, declared, report);
-                choices(screen, declared, report);
+                check_end(screen, declared, flow, report);
+                check_fields(screen, declared, flow, report);
+                on_select_lint::check(screen, declared, report);
+                check_choice_lists(screen, declared, report);
             }
-            None if !flow.screens.is_empty() => unknown(screen, flow, report),
+            None if !flow.screens.is_empty() => check_unknown(screen, flow, report),
             None => {}
         }
-        if screen.is("refresh_on_back") {
-            let before = flow.before(screen.id, &Map::new()).filter(|_| !flow.has_program);
-            let shows = before.map_or("the screen that your program says", |before| before.name.as_str());
-            report.note(
-                format!("{}.refresh_on_back", screen.place),
-                format!("going back from here asks flowgate, which shows {shows} anew"),
+        if screen.has_flag("refresh_on_back") {
+            let before = flow
+                .previous_screen(screen.id, &Map::new())
+                .filter(|_| !flow.has_upstream);
+            let shows = before.map_or("the screen that your upstream names", |before| {
+                before.name.as_str()
+            });
+            report.add_warning(
+                format!("{}.refresh_on_back", screen.location),
+                format!(
+                    "going back from here sends a request to flowgate, which shows {shows} again"
+                ),
             );
         }
     }
-    slot(screens, flow, report);
+    check_slot(screens, flow, report);
 }
 
-/// The config has no screens, and so everything that comes is a whole form.
-fn undeclared(screens: &[Screen<'_>], report: &mut Report) {
-    report.note("screens", "the config's flow declares none: whatever is sent completes the form");
-    let choices = screens.iter().flat_map(|screen| screen.actions(ASKS)).filter(|asks| !asks.on_click);
+/// Checks a flow without screens in the config. Then every request is a complete form.
+fn check_undeclared(screens: &[FlowJsonScreen<'_>], report: &mut Findings) {
+    report.add_warning(
+        "screens",
+        "the config declares no screens for this flow: every request completes the form",
+    );
+    let choices = screens
+        .iter()
+        .flat_map(|screen| screen.actions(DATA_EXCHANGE))
+        .filter(|action| !action.on_click);
     for choice in choices {
-        let what =
-            "completes the form as soon as something is chosen: declare the screens in the config, with `select`";
-        report.error(&choice.place, what);
+        let what = "completes the form at the first selection: declare the screens in the config, with `refresh_on`";
+        report.add_error(&choice.location, what);
     }
 }
 
-/// A screen that the config does not have.
-fn unknown(screen: &Screen<'_>, flow: &Flow, report: &mut Report) {
-    match screen.actions(ASKS).next() {
-        Some(_) if flow.has_program => {
-            report.note(&screen.place, "the config does not have it: what it sends goes to your program unchecked");
+/// Reports a screen that the config does not have.
+fn check_unknown(screen: &FlowJsonScreen<'_>, flow: &Flow, report: &mut Findings) {
+    match screen.actions(DATA_EXCHANGE).next() {
+        Some(_) if flow.has_upstream => {
+            report.add_warning(&screen.location, "the config does not declare this screen: its data goes to your upstream without validation");
         }
-        Some(asks) => report.error(
-            &asks.place,
-            format!("asks flowgate, and the config has no screen {:?}: add it there, or navigate from here", screen.id),
+        Some(action) => report.add_error(
+            &action.location,
+            format!("sends a request to flowgate, but the config has no screen {:?}: add it to the config, or use `navigate` here", screen.id),
         ),
-        None => report.note(&screen.place, "the config does not have it; it asks nothing, so that is fine"),
+        None => report.add_warning(&screen.location, "the config does not declare this screen, which is allowed because the screen sends no request"),
     }
 }
 
-/// Whether the form ends here on both sides or on neither, and through us. Where it ends is for a program to say.
-fn end(screen: &Screen<'_>, declared: &flow::Screen, flow: &Flow, report: &mut Report) {
-    let is_final = declared.is_final && !flow.has_program;
-    match (declared.is_final, screen.is("terminal")) {
-        _ if flow.has_program => {}
-        (true, false) => report.error(
-            format!("{}.terminal", screen.place),
-            "the config completes the form here (`final = true`): write \"terminal\": true",
+/// Checks that this screen completes the form on both sides or on neither side, with a request to
+/// flowgate. An upstream decides by itself which screen completes the form.
+fn check_end(
+    screen: &FlowJsonScreen<'_>,
+    declared: &flow::Screen,
+    flow: &Flow,
+    report: &mut Findings,
+) {
+    let is_final = declared.is_final && !flow.has_upstream;
+    match (declared.is_final, screen.has_flag("terminal")) {
+        _ if flow.has_upstream => {}
+        (true, false) => report.add_error(
+            format!("{}.terminal", screen.location),
+            "the config completes the form here (`final = true`): set \"terminal\": true",
         ),
-        (false, true) => report.error(
-            format!("{}.terminal", screen.place),
-            "is true, and the config goes on from here: write `final = true` in the config, or take it out",
+        (false, true) => report.add_error(
+            format!("{}.terminal", screen.location),
+            "is true, but the screen is not final in the config: set `final = true` in the config, or remove it here",
         ),
         _ => {}
     }
-    let by_webhook = "the form ends here without asking flowgate, and comes by Meta's webhook alone";
-    if let Some(ends) = screen.actions(ENDS).next() {
-        report.note(&ends.place, format!("{by_webhook}: no slot can be refused. `{ASKS}` would ask"));
-    } else if screen.actions(ASKS).next().is_none() {
+    let by_webhook =
+        "the form ends here without a request to its endpoint, and arrives only by Meta's webhook";
+    if let Some(action) = screen.actions(COMPLETE).next() {
+        report.add_warning(
+            &action.location,
+            format!("{by_webhook}: no slot can be refused. `{DATA_EXCHANGE}` would send it to the endpoint"),
+        );
+    } else if screen.actions(DATA_EXCHANGE).next().is_none() {
         if is_final {
-            report.error(&screen.place, format!("nothing here sends the form: its button needs the action `{ASKS}`"));
+            report.add_error(
+                &screen.location,
+                format!(
+                    "nothing here sends the form: its button needs the action `{DATA_EXCHANGE}`"
+                ),
+            );
         } else {
-            let what = "nothing here asks flowgate: its fields come only if a later screen sends them along";
-            report.note(&screen.place, what);
+            let what = "nothing here sends a request to flowgate: its fields arrive only if a later screen sends them";
+            report.add_warning(&screen.location, what);
         }
     }
 }
 
-/// Whether what is sent is what the config waits for.
-fn fields(screen: &Screen<'_>, declared: &flow::Screen, flow: &Flow, report: &mut Report) {
-    // A choice on the way has part of the fields; what a button sends has all.
-    let has_button = screen.actions(ASKS).any(|asks| asks.on_click);
-    let is_sending = |asks: &&Action<'_>| (asks.on_click || !has_button) && !selects::is_choice(asks, declared);
-    let sends: Vec<&Action<'_>> = screen.actions(ASKS).filter(is_sending).collect();
-    for field in declared.fields.iter().filter(|field| field.required && !sends.is_empty()) {
-        if !sends.iter().any(|asks| sent(asks, &field.name)) {
-            let place = sends.first().map_or(&screen.place, |asks| &asks.place);
+/// Checks that the screen sends the fields that the config expects.
+fn check_fields(
+    screen: &FlowJsonScreen<'_>,
+    declared: &flow::Screen,
+    flow: &Flow,
+    report: &mut Findings,
+) {
+    // A refresh sends some of the fields. A button sends all fields.
+    let has_button = screen.actions(DATA_EXCHANGE).any(|action| action.on_click);
+    let is_sending = |action: &&ComponentAction<'_>| {
+        (action.on_click || !has_button) && !on_select_lint::is_refresh(action, declared)
+    };
+    let submitting_actions: Vec<&ComponentAction<'_>> =
+        screen.actions(DATA_EXCHANGE).filter(is_sending).collect();
+    for field in declared
+        .fields
+        .iter()
+        .filter(|field| field.is_required && !submitting_actions.is_empty())
+    {
+        if !submitting_actions
+            .iter()
+            .any(|action| payload_has(action, &field.name))
+        {
+            let location = submitting_actions
+                .first()
+                .map_or(&screen.location, |action| &action.location);
             let name = &field.name;
-            let what = format!("lacks {name:?}, which the config requires here: add \"{name}\": \"${{form.{name}}}\"");
-            report.error(format!("{place}.payload"), what);
+            let what = format!(
+                "lacks {name:?}, which the config requires here: add \"{name}\": \"${{form.{name}}}\""
+            );
+            report.add_error(format!("{location}.payload"), what);
         }
     }
-    let is_mark = |name: &String| matches!(&declared.select, Select::Marked(marks) if marks.contains_key(name));
-    for asks in screen.actions(ASKS) {
-        for name in asks.payload.into_iter().flat_map(|payload| payload.keys()).filter(|name| !is_mark(name)) {
-            if !complaints::is_theirs(name, flow)
-                && !flow.screens.iter().flat_map(|screen| &screen.fields).any(|field| field.name == *name)
+    let is_refresh_field = |name: &String| matches!(&declared.refresh_on, RefreshTrigger::FieldValues(values_by_field) if values_by_field.contains_key(name));
+    for asks in screen.actions(DATA_EXCHANGE) {
+        for name in asks
+            .payload
+            .into_iter()
+            .flat_map(|payload| payload.keys())
+            .filter(|name| !is_refresh_field(name))
+        {
+            if !reserved_names_lint::is_reserved_name(name, flow)
+                && !flow
+                    .screens
+                    .iter()
+                    .flat_map(|screen| &screen.fields)
+                    .any(|field| field.name == *name)
             {
-                let what = format!("sends {name:?}, which the config does not know: it is kept as it comes, unchecked");
-                report.note(format!("{}.payload", asks.place), what);
+                let what = format!(
+                    "sends {name:?}, which the config does not declare: it is stored without validation"
+                );
+                report.add_warning(format!("{}.payload", asks.location), what);
             }
         }
     }
 }
 
-/// Whether the choices that the config gives are no more than the component takes.
-fn choices(screen: &Screen<'_>, declared: &flow::Screen, report: &mut Report) {
-    for ChoiceList { place, component, source } in &screen.lists {
-        let given = declared.data.iter().find(|(name, _)| name == source).and_then(|(_, given)| most_choices(given));
-        if let (Some(given), Some(most)) = (given, takes(component))
-            && given > most
+/// Checks that the config provides no more choices than the component accepts.
+fn check_choice_lists(screen: &FlowJsonScreen<'_>, declared: &flow::Screen, report: &mut Findings) {
+    for ComponentChoices {
+        location: place,
+        component,
+        source,
+    } in &screen.choice_lists
+    {
+        let configured = declared
+            .data_sources
+            .iter()
+            .find(|(name, _)| name == source)
+            .and_then(|(_, source)| max_choices(source));
+        if let (Some(configured), Some(limit)) = (configured, component_limit(component))
+            && configured > limit
         {
             let what = format!(
-                "a {component} takes {most} choices, and `{source}` can have {given}: use a Dropdown, or write `most = {most}` in the config"
+                "a {component} takes {limit} choices, and `{source}` can have {configured}: use a Dropdown, or write `limit = {limit}` in the config"
             );
-            report.error(format!("{place}.data-source"), what);
+            report.add_error(format!("{place}.data-source"), what);
         }
     }
 }
 
-/// How many choices the config gives at most.
-const fn most_choices(given: &Given) -> Option<usize> {
+/// Returns the maximum number of choices that the config provides.
+const fn max_choices(given: &DataSource) -> Option<usize> {
     match given {
-        Given::Slots { choices, .. } | Given::Dates { choices, .. } | Given::Agents { choices, .. } => {
-            Some(choices.most)
+        DataSource::Slots {
+            options: choices, ..
         }
-        Given::Constant(_) | Given::Answer(_) | Given::Agent { .. } => None,
+        | DataSource::Dates {
+            options: choices, ..
+        }
+        | DataSource::Agents {
+            options: choices, ..
+        } => Some(choices.limit),
+        DataSource::Constant(_) | DataSource::Answer(_) | DataSource::Agent { .. } => None,
     }
 }
 
-/// How many choices a component takes (*Flow JSON*, components, limits); a dropdown with images takes half as many, and
-/// ours have none.
-fn takes(component: &str) -> Option<usize> {
+/// Returns the maximum number of choices of a component (*Flow JSON*, components, limits). A
+/// dropdown with images accepts half as many, but the choices of flowgate have no images.
+fn component_limit(component: &str) -> Option<usize> {
     match component {
         "Dropdown" => Some(200),
         "RadioButtonsGroup" | "CheckboxGroup" | "ChipsSelector" => Some(20),
@@ -159,21 +239,36 @@ fn takes(component: &str) -> Option<usize> {
     }
 }
 
-/// Whether anything sends the slot that the flow books.
-fn slot(screens: &[Screen<'_>], flow: &Flow, report: &mut Report) {
-    let Some(rule) = &flow.booking else { return };
-    let sends = |name: &str| screens.iter().any(|screen| sends(screen, name));
-    if !sends(&rule.date) && !sends(&rule.time) {
-        let wanted = if rule.date == rule.time { String::new() } else { format!(", nor {:?}", rule.date) };
-        report.error("screens", format!("no payload sends {:?}{wanted}: the flow books a slot by it", rule.time));
+/// Checks that at least one screen sends the slot that the flow books.
+fn check_slot(screens: &[FlowJsonScreen<'_>], flow: &Flow, report: &mut Findings) {
+    let Some(booking) = &flow.booking else { return };
+    let is_sent = |name: &str| screens.iter().any(|screen| screen_sends(screen, name));
+    if !is_sent(&booking.date_field) && !is_sent(&booking.time_field) {
+        let wanted = if booking.date_field == booking.time_field {
+            String::new()
+        } else {
+            format!(", nor {:?}", booking.date_field)
+        };
+        report.add_error(
+            "screens",
+            format!(
+                "no payload sends {:?}{wanted}, which the booking of the flow needs",
+                booking.time_field
+            ),
+        );
     }
 }
 
-/// Whether this screen sends a field of this name.
-pub(super) fn sends(screen: &Screen<'_>, name: &str) -> bool {
-    screen.actions.iter().any(|action| [ASKS, ENDS].contains(&action.name) && sent(action, name))
+/// Returns `true` if this screen sends a field with this name.
+pub(super) fn screen_sends(screen: &FlowJsonScreen<'_>, name: &str) -> bool {
+    screen
+        .actions
+        .iter()
+        .any(|action| [DATA_EXCHANGE, COMPLETE].contains(&action.name) && payload_has(action, name))
 }
 
-pub(super) fn sent(action: &Action<'_>, name: &str) -> bool {
-    action.payload.is_some_and(|payload| payload.contains_key(name))
+pub(super) fn payload_has(action: &ComponentAction<'_>, name: &str) -> bool {
+    action
+        .payload
+        .is_some_and(|payload| payload.contains_key(name))
 }

@@ -1,98 +1,118 @@
-//! What snapshots show of the outbox: lanes, deliveries, what came back, and what stands still.
+//! Snapshot functions for the outbox: due deliveries, delivery rows, responses and suspensions.
 
 use std::collections::BTreeMap;
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
-use crate::domain::delivery::{Delivery, Event, Exchange, Standstill};
+use crate::domain::delivery::receipt::Receipt;
+use crate::domain::delivery::{Delivery, Event, ResponseRecord, Suspension};
 use crate::domain::ids::{Customer, DestinationName, JobId, SubmissionId};
 use crate::domain::job::{DeadLetter, Job, JobState};
-use crate::domain::receipt::Receipt;
 use crate::domain::time::{Millis, Timestamp};
 
 use super::{ByAttempt, Snapshot};
-use crate::store::accept::StoredSubmission;
-use crate::store::tables::{DELIVERIES, EVENTS, EXCHANGES, LANES, QUEUES, RECEIPTS, RENAMED, REVIVED, STANDSTILLS};
-use crate::store::tallies::Tally;
-use crate::store::{RowProblem, StoreError, codec, customers};
+use crate::store::engine::redb::tables::{
+    DELIVERIES, DELIVERIES_DUE, DELIVERY_RESPONSES, EVENTS, ORDERED_QUEUE, RECEIPTS,
+    RENAMED_CUSTOMERS, RETRIED_DEAD_LETTERS, SUSPENSIONS,
+};
+use crate::store::rows::codec;
+use crate::store::rows::tallies::Tally;
+use crate::store::tx::accept::StoredSubmission;
+use crate::store::tx::customer_changes;
+use crate::store::{RowProblem, StoreError};
 
-/// A delivery, with all that is needed to make an attempt.
+/// Pending delivery, with all the data that an attempt needs.
 #[derive(Clone, Debug)]
-pub struct Outgoing {
-    /// Its number.
+pub struct PendingDelivery {
+    /// Job ID of the delivery.
     pub id: JobId,
-    /// Its job.
+    /// Job of the delivery.
     pub job: Job,
-    /// Whom it tells.
+    /// Delivery row, with the destination.
     pub delivery: Delivery,
-    /// What of.
+    /// Event of the delivery.
     pub event: Event,
-    /// What is sent: the event's body, or what an admin put in its place.
+    /// Body to send: the body of the event, or the correction of an admin.
     pub body: Box<str>,
-    /// What is known of the message that it became, if there may be one.
+    /// Receipt of the message that the delivery became. `None` if no message can exist yet.
     pub receipt: Option<Receipt>,
-    /// Who filled in the form, as far as that is known by now. `None` if the reader did not ask for the customer.
+    /// Customer who filled in the form, as far as known at the time of the read. `None` if the
+    /// reader did not request the customer.
     pub customer: Option<Customer>,
 }
 
-/// What waits for one destination.
+/// Waiting deliveries of one destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Waiting {
-    /// Deliveries.
+pub struct QueueStats {
+    /// Number of waiting deliveries.
     pub count: u64,
-    /// When the one that is due soonest is due.
-    pub first_due: Option<Timestamp>,
+    /// Due time of the first delivery. `None` if no delivery is scheduled.
+    pub first_due_at: Option<Timestamp>,
 }
 
 impl Snapshot {
-    /// Deliveries to `destination` that are due by `until`, soonest first, `limit` at the most.
+    /// Lists at most `limit` deliveries to `destination` that are due at or before `until`, soonest
+    /// first.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn lane(
+    pub fn due_deliveries(
         &self,
         destination: &DestinationName,
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<JobId>, StoreError> {
-        self.reading(|txn| {
-            let table = txn.open_table(LANES)?;
+        self.with_read_txn(|txn| {
+            let table = txn.open_table(DELIVERIES_DUE)?;
             let name = destination.as_str();
             let due = table.range((name, 0, 0)..=(name, until.as_millis(), u64::MAX))?;
-            due.take(limit).map(|row| Ok(JobId::new(row?.0.value().2))).collect()
+            due.take(limit)
+                .map(|row| Ok(JobId::new(row?.0.value().2)))
+                .collect()
         })
     }
 
-    /// When the next delivery to `destination` is due that is not due by `after`.
+    /// Returns the due time of the first delivery to `destination` that is due later than `after`.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn lane_next(&self, destination: &DestinationName, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        self.lane_next_from(destination, after.plus(Millis::new(1)))
+    pub fn next_delivery_due(
+        &self,
+        destination: &DestinationName,
+        after: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.next_delivery_due_from(destination, after.plus(Millis::new(1)))
     }
 
-    fn lane_next_from(&self, destination: &DestinationName, from: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        self.reading(|txn| {
-            let table = txn.open_table(LANES)?;
+    fn next_delivery_due_from(
+        &self,
+        destination: &DestinationName,
+        from: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.with_read_txn(|txn| {
+            let table = txn.open_table(DELIVERIES_DUE)?;
             let name = destination.as_str();
             let from = (name, from.as_millis(), 0);
-            let next = table.range(from..=(name, u64::MAX, u64::MAX))?.next().transpose()?;
+            let next = table
+                .range(from..=(name, u64::MAX, u64::MAX))?
+                .next()
+                .transpose()?;
             Ok(next.map(|(key, _)| Timestamp::from_millis(key.value().1)))
         })
     }
 
-    /// Deliveries to `destination` that are due behind `after`, soonest first, `limit` at the most.
+    /// Lists at most `limit` deliveries to `destination` behind position `after`, soonest first.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn lane_behind(
+    pub fn deliveries_after(
         &self,
         destination: &DestinationName,
         after: (Timestamp, JobId),
         limit: usize,
     ) -> Result<Vec<(Timestamp, JobId)>, StoreError> {
-        self.reading(|txn| {
-            let table = txn.open_table(LANES)?;
+        self.with_read_txn(|txn| {
+            let table = txn.open_table(DELIVERIES_DUE)?;
             let name = destination.as_str();
             let (at, id) = (after.0.as_millis(), after.1.get());
             let later = table.range((name, at, id)..=(name, u64::MAX, u64::MAX))?;
@@ -100,38 +120,59 @@ impl Snapshot {
                 let (_, at, id) = row?.0.value();
                 Ok((Timestamp::from_millis(at), JobId::new(id)))
             });
-            later.filter(|row| row.as_ref().is_ok_and(|row| *row != after) || row.is_err()).take(limit).collect()
+            later
+                .filter(|row| row.as_ref().is_ok_and(|row| *row != after) || row.is_err())
+                .take(limit)
+                .collect()
         })
     }
 
-    /// Destinations that deliveries wait for, whether the config knows them or not, by name. Those that wait for their turn
-    /// count. Costs a look-up for each destination, however many deliveries wait.
+    /// Returns the queue statistics of each destination with waiting deliveries, by name. A
+    /// destination does not need to be in the config.
+    ///
+    /// The counts include deliveries in ordered queues. The cost is one look-up per destination,
+    /// however many deliveries wait.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn lanes(&self) -> Result<BTreeMap<DestinationName, Waiting>, StoreError> {
-        let mut lanes = BTreeMap::new();
-        for (name, count) in self.tally(Tally::Deliveries)? {
-            let Ok(name) = DestinationName::new(&name) else { continue };
-            let first_due = self.lane_next_from(&name, Timestamp::ZERO)?;
-            lanes.insert(name, Waiting { count, first_due });
+    pub fn delivery_queues(&self) -> Result<BTreeMap<DestinationName, QueueStats>, StoreError> {
+        let mut queues = BTreeMap::new();
+        for (name, count) in self.read_tally(Tally::Deliveries)? {
+            let Ok(name) = DestinationName::new(&name) else {
+                continue;
+            };
+            let first_due_at = self.next_delivery_due_from(&name, Timestamp::ZERO)?;
+            queues.insert(
+                name,
+                QueueStats {
+                    count,
+                    first_due_at,
+                },
+            );
         }
-        Ok(lanes)
+        Ok(queues)
     }
 
-    /// All deliveries that wait for `destination`, those that wait for their turn among them, newest first.
+    /// Lists all waiting deliveries to `destination`, newest first, including those in ordered
+    /// queues.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn waiting_for(&self, destination: &DestinationName) -> Result<Vec<JobId>, StoreError> {
+    pub fn waiting_deliveries(
+        &self,
+        destination: &DestinationName,
+    ) -> Result<Vec<JobId>, StoreError> {
         let name = destination.as_str();
-        let mut waiting = self.reading(|txn| {
-            let (lanes, queues) = (txn.open_table(LANES)?, txn.open_table(QUEUES)?);
+        let mut waiting = self.with_read_txn(|txn| {
+            let (scheduled, queued) = (
+                txn.open_table(DELIVERIES_DUE)?,
+                txn.open_table(ORDERED_QUEUE)?,
+            );
             let mut waiting = Vec::new();
-            for row in lanes.range((name, 0, 0)..=(name, u64::MAX, u64::MAX))? {
+            for row in scheduled.range((name, 0, 0)..=(name, u64::MAX, u64::MAX))? {
                 waiting.push(JobId::new(row?.0.value().2));
             }
-            for row in queues.range((name, &[0; 16], 0)..=(name, &[u8::MAX; 16], u64::MAX))? {
+            for row in queued.range((name, &[0; 16], 0)..=(name, &[u8::MAX; 16], u64::MAX))? {
                 waiting.push(JobId::new(row?.0.value().2));
             }
             Ok(waiting)
@@ -140,104 +181,144 @@ impl Snapshot {
         Ok(waiting)
     }
 
-    /// What the job `id` delivers.
+    /// Returns the delivery of job `id`.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn delivery(&self, id: JobId) -> Result<Option<Delivery>, StoreError> {
-        self.row(DELIVERIES, id.get())
+        self.get_row(DELIVERIES, id.get())
     }
 
-    /// The event whose first delivery is `id`.
+    /// Returns the event whose first delivery is `id`.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn event(&self, id: JobId) -> Result<Option<Event>, StoreError> {
-        self.row(EVENTS, id.get())
+        self.get_row(EVENTS, id.get())
     }
 
-    /// What an admin put in the place of the body of delivery `id`, whatever became of it since.
+    /// Returns the body with which an admin replaced the body of delivery `id`, in any state of the
+    /// delivery.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn correction(&self, id: JobId) -> Result<Option<String>, StoreError> {
-        let letter: Option<DeadLetter> = match self.dead(id)? {
-            None => self.row(REVIVED, id.get())?,
-            dead => dead,
+    pub fn corrected_body(&self, id: JobId) -> Result<Option<String>, StoreError> {
+        let dead_letter: Option<DeadLetter> = match self.dead_letter(id)? {
+            None => self.get_row(RETRIED_DEAD_LETTERS, id.get())?,
+            current => current,
         };
-        Ok(letter.and_then(|letter| letter.corrected))
+        Ok(dead_letter.and_then(|dead_letter| dead_letter.corrected_payload))
     }
 
-    /// The delivery of the job `id`, without the customer; `None` if the delivery does not wait any more. Reads no
-    /// row of the submission: a damaged one fails no delivery that does not need the customer.
+    /// Returns the pending delivery of job `id` without the customer. Returns `None` if the
+    /// delivery does not wait any more.
+    ///
+    /// Reads no row of the submission. So a damaged submission does not affect deliveries that do
+    /// not need the customer.
     ///
     /// # Errors
-    /// As [`Snapshot::submission`]; also where a part of it is missing.
-    pub fn outgoing(&self, id: JobId) -> Result<Option<Outgoing>, StoreError> {
-        let Some(job) = self.job(id)?.filter(|job| job.state == JobState::Scheduled) else { return Ok(None) };
+    /// As [`Snapshot::submission`], or if a row of the delivery is missing.
+    pub fn pending_delivery(&self, id: JobId) -> Result<Option<PendingDelivery>, StoreError> {
+        let Some(job) = self.job(id)?.filter(|job| job.state == JobState::Scheduled) else {
+            return Ok(None);
+        };
         let missing = || StoreError::row::<Delivery>(&id.to_string(), RowProblem::Missing);
         let delivery = self.delivery(id)?.ok_or_else(missing)?;
-        let event = self.event(delivery.event)?.ok_or_else(missing)?;
-        let corrected = self.message(id)?;
+        let event = self.event(delivery.event_id)?.ok_or_else(missing)?;
+        let corrected = self.retried_payload(id)?;
         let body = corrected.map_or_else(|| event.body.clone(), Box::from);
-        let receipt = self.delivery_status(id)?;
-        Ok(Some(Outgoing { id, job, delivery, event, body, receipt, customer: None }))
+        let receipt = self.receipt(id)?;
+        Ok(Some(PendingDelivery {
+            id,
+            job,
+            delivery,
+            event,
+            body,
+            receipt,
+            customer: None,
+        }))
     }
 
-    /// The delivery of the job `id`, with the customer; `None` if the delivery does not wait any more.
+    /// Returns the pending delivery of job `id` with the customer. Returns `None` if the delivery
+    /// does not wait any more.
     ///
     /// # Errors
-    /// As [`Snapshot::outgoing`].
-    pub fn outgoing_with_customer(&self, id: JobId) -> Result<Option<Outgoing>, StoreError> {
-        let Some(outgoing) = self.outgoing(id)? else { return Ok(None) };
-        let customer = outgoing.job.submission.map(|submission| self.customer(submission)).transpose()?.flatten();
-        Ok(Some(Outgoing { customer, ..outgoing }))
+    /// As [`Snapshot::pending_delivery`].
+    pub fn outgoing_with_customer(&self, id: JobId) -> Result<Option<PendingDelivery>, StoreError> {
+        let Some(outgoing) = self.pending_delivery(id)? else {
+            return Ok(None);
+        };
+        let customer = outgoing
+            .job
+            .submission_id
+            .map(|submission| self.submission_customer(submission))
+            .transpose()?
+            .flatten();
+        Ok(Some(PendingDelivery {
+            customer,
+            ..outgoing
+        }))
     }
 
-    /// What is known of the message that the delivery `id` became: how far Meta's statuses say it has come.
+    /// Returns the receipt of delivery `id`: the progress of its message by Meta's statuses.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn delivery_status(&self, id: JobId) -> Result<Option<Receipt>, StoreError> {
-        self.row(RECEIPTS, id.get())
+    pub fn receipt(&self, id: JobId) -> Result<Option<Receipt>, StoreError> {
+        self.get_row(RECEIPTS, id.get())
     }
 
-    /// The customer of `id` by their new names; `None` if no customer has changed theirs.
+    /// Returns the customer of submission `id` under their current names. Returns `None` if no
+    /// customer has changed their names.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn renamed_customer(&self, id: SubmissionId) -> Result<Option<Customer>, StoreError> {
-        if self.reading(|txn| Ok(txn.open_table(RENAMED)?.is_empty()?))? {
+        if self.with_read_txn(|txn| Ok(txn.open_table(RENAMED_CUSTOMERS)?.is_empty()?))? {
             return Ok(None);
         }
-        self.customer(id)
+        self.submission_customer(id)
     }
 
-    /// Who filled in a form: as it said itself or, where it did not, as the first later arrival says that does; by the names that
-    /// this customer has now.
-    fn customer(&self, id: SubmissionId) -> Result<Option<Customer>, StoreError> {
-        let Some(row) = self.submission(id)? else { return Ok(None) };
+    /// Returns the customer of a submission under their current names.
+    ///
+    /// The first late arrival that names a customer decides if the form names none.
+    fn submission_customer(&self, id: SubmissionId) -> Result<Option<Customer>, StoreError> {
+        let Some(row) = self.submission(id)? else {
+            return Ok(None);
+        };
         let first = row.submission.customer.clone();
-        let told = if first.is_unknown() {
-            self.joins(id)?.into_iter().map(|join| join.customer).find(|customer| !customer.is_unknown())
+        let named = if first.is_unknown() {
+            self.late_arrivals(id)?
+                .into_iter()
+                .map(|late_arrival| late_arrival.customer)
+                .find(|customer| !customer.is_unknown())
         } else {
             Some(first)
         };
-        told.map(|told| self.current_customer(&row, told)).transpose()
+        named
+            .map(|named| self.current_customer(&row, named))
+            .transpose()
     }
 
-    fn current_customer(&self, row: &StoredSubmission, known: Customer) -> Result<Customer, StoreError> {
-        self.reading(|txn| customers::follow_in(&txn.open_table(RENAMED)?, known, row))
+    fn current_customer(
+        &self,
+        row: &StoredSubmission,
+        known: Customer,
+    ) -> Result<Customer, StoreError> {
+        self.with_read_txn(|txn| {
+            customer_changes::resolve_customer(&txn.open_table(RENAMED_CUSTOMERS)?, known, row)
+        })
     }
 
-    /// The stored responses to attempts of the job `id`, by attempt. A row that can't be read keeps nobody from the
-    /// others.
+    /// Lists the stored responses to the attempts of job `id`, by attempt number. An unreadable row
+    /// does not affect the other rows.
     ///
     /// # Errors
-    /// [`StoreError`] if the table can't be walked.
-    pub fn exchanges(&self, id: JobId) -> Result<ByAttempt<Exchange>, StoreError> {
-        self.reading(|txn| {
-            let table = txn.open_table(EXCHANGES)?;
+    /// [`StoreError`] if the table is unreadable.
+    pub fn delivery_responses(&self, id: JobId) -> Result<ByAttempt<ResponseRecord>, StoreError> {
+        self.with_read_txn(|txn| {
+            let table = txn.open_table(DELIVERY_RESPONSES)?;
             let rows = table.range((id.get(), 0)..=(id.get(), u32::MAX))?;
             rows.map(|row| {
                 let (key, bytes) = row?;
@@ -247,49 +328,59 @@ impl Snapshot {
         })
     }
 
-    /// What came back from the last attempt of the job `id`; `None`: there was none, or it is not kept any more.
+    /// Returns the response to the last attempt of job `id`. Returns `None` if no response exists,
+    /// or if the response is not stored any more.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn last_exchange(&self, id: JobId) -> Result<Option<Exchange>, StoreError> {
-        self.reading(|txn| {
-            let table = txn.open_table(EXCHANGES)?;
-            let last = table.range((id.get(), 0)..=(id.get(), u32::MAX))?.next_back().transpose()?;
-            last.map(|(key, bytes)| codec::decode(key.value(), bytes.value())).transpose()
+    pub fn last_delivery_response(&self, id: JobId) -> Result<Option<ResponseRecord>, StoreError> {
+        self.with_read_txn(|txn| {
+            let table = txn.open_table(DELIVERY_RESPONSES)?;
+            let last = table
+                .range((id.get(), 0)..=(id.get(), u32::MAX))?
+                .next_back()
+                .transpose()?;
+            last.map(|(key, bytes)| codec::decode(key.value(), bytes.value()))
+                .transpose()
         })
     }
 
-    /// Destinations that something stands against, by name. One whose row can't be read is shown as left alone because of
-    /// that.
+    /// Lists the suspended destinations by name. A destination with an unreadable row is listed as
+    /// disabled, with the error as the reason.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn standstills(&self) -> Result<Vec<(DestinationName, Standstill)>, StoreError> {
-        self.reading(|txn| {
-            let table = txn.open_table(STANDSTILLS)?;
+    pub fn suspensions(&self) -> Result<Vec<(DestinationName, Suspension)>, StoreError> {
+        self.with_read_txn(|txn| {
+            let table = txn.open_table(SUSPENSIONS)?;
             let rows = table.iter()?.map(|row| {
                 let (key, bytes) = row?;
-                let name = DestinationName::new(key.value())
-                    .map_err(|_| StoreError::row::<Standstill>(key.value(), RowProblem::Fields))?;
-                let standstill = codec::decode(&name, bytes.value()).unwrap_or_else(|error| Standstill {
-                    paused_at: None,
-                    disabled: Some((Timestamp::ZERO, error.to_string().into())),
-                });
-                Ok((name, standstill))
+                let name = DestinationName::new(key.value()).map_err(|_| {
+                    StoreError::row::<Suspension>(key.value(), RowProblem::InvalidFields)
+                })?;
+                let suspension =
+                    codec::decode(&name, bytes.value()).unwrap_or_else(|error| Suspension {
+                        paused_at: None,
+                        disabled: Some((Timestamp::ZERO, error.to_string().into())),
+                    });
+                Ok((name, suspension))
             });
             rows.collect()
         })
     }
 
-    /// What stands against telling `destination`.
+    /// Returns the suspension of `destination`. The default value means no suspension.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn standstill(&self, destination: &DestinationName) -> Result<Standstill, StoreError> {
-        self.reading(|txn| {
-            let table = txn.open_table(STANDSTILLS)?;
+    pub fn suspension(&self, destination: &DestinationName) -> Result<Suspension, StoreError> {
+        self.with_read_txn(|txn| {
+            let table = txn.open_table(SUSPENSIONS)?;
             let row = table.get(destination.as_str())?;
-            Ok(row.map(|row| codec::decode(destination, row.value())).transpose()?.unwrap_or_default())
+            Ok(row
+                .map(|row| codec::decode(destination, row.value()))
+                .transpose()?
+                .unwrap_or_default())
         })
     }
 }

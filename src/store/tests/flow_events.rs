@@ -1,89 +1,156 @@
-//! What is said of flows: kept once, in order, within bounds, and no longer than it may.
+//! Tests of flow errors and health events: stored once, in order, within limits, until their
+//! retention is over.
 
-use crate::domain::complaint::Complaint;
-use crate::domain::draft::Patience;
-use crate::domain::health_event::HealthEvent;
+use crate::domain::health::meta_event::HealthEvent;
 use crate::domain::ids::MessageId;
 use crate::domain::submission::IdempotencyKey;
+use crate::domain::submission::draft::AbandonTimeouts;
+use crate::domain::submission::flow_error::FlowError;
 use crate::domain::time::{Millis, Timestamp};
-use crate::store::{KeepComplaint, Place, Receive, Sweep};
+use crate::store::{IngestWebhook, PurgeCursor, PurgeSlice, RecordFlowError};
 
-use super::support::{Bench, START, flow, rows};
+use super::support::{START, StoreBench, flow, rows};
 
 const DAY: u64 = 24 * 60 * 60 * 1000;
 
-fn complain(bench: &Bench, error: &str) {
-    let complaint = Complaint::new(flow(), None, None, error, "");
-    let request = IdempotencyKey::of_message(&MessageId::new(error).unwrap());
-    bench.store.ask(KeepComplaint { complaint, request }).unwrap();
+fn record_flow_error(bench: &StoreBench, error: &str) {
+    let flow_error = FlowError::new(flow(), None, None, error, "");
+    let request = IdempotencyKey::for_message(&MessageId::new(error).unwrap());
+    bench
+        .store
+        .execute_blocking(RecordFlowError {
+            flow_error,
+            encrypted_request_key: request,
+        })
+        .unwrap();
 }
 
-fn errors(bench: &Bench) -> Vec<String> {
-    let complaints = rows::<Complaint>(&bench.store.read().unwrap());
-    complaints.into_iter().map(|(_, complaint)| complaint.error.into()).collect()
+fn stored_errors(bench: &StoreBench) -> Vec<String> {
+    let flow_errors = rows::<FlowError>(&bench.store.read().unwrap());
+    flow_errors
+        .into_iter()
+        .map(|(_, flow_error)| flow_error.code.into())
+        .collect()
 }
 
-fn event(sent: Option<u64>, value: &str) -> HealthEvent {
-    HealthEvent::new(sent.map(Timestamp::from_millis), "ENDPOINT_LATENCY", "17", value)
+fn health_event(sent: Option<u64>, value: &str) -> HealthEvent {
+    HealthEvent::new(
+        sent.map(Timestamp::from_millis),
+        "ENDPOINT_LATENCY",
+        "17",
+        value,
+    )
 }
 
-/// Those of the events that were new.
-fn receive(bench: &Bench, events: &[HealthEvent]) -> Vec<String> {
-    let receive = Receive { events: events.to_vec(), ..Receive::default() };
-    bench.store.ask(receive).unwrap().events.into_iter().map(|event| event.value.into()).collect()
+/// Ingests events and returns those that were new.
+fn ingest_events(bench: &StoreBench, events: &[HealthEvent]) -> Vec<String> {
+    let webhook = IngestWebhook {
+        health_events: events.to_vec(),
+        ..IngestWebhook::default()
+    };
+    bench
+        .store
+        .execute_blocking(webhook)
+        .unwrap()
+        .new_health_events
+        .into_iter()
+        .map(|event| event.payload.into())
+        .collect()
 }
 
-fn values(bench: &Bench) -> Vec<String> {
+fn stored_values(bench: &StoreBench) -> Vec<String> {
     let events = bench.store.read().unwrap().health_events().unwrap();
-    events.into_iter().map(|(_, event)| event.unwrap().value.into()).collect()
+    events
+        .into_iter()
+        .map(|(_, event)| event.unwrap().payload.into())
+        .collect()
 }
 
-/// Sweeps a whole round.
-fn sweep(bench: &Bench, submissions: u64, attempts: u64) {
-    let mut from = Some(Place::Keys);
-    while let Some(place) = from {
+/// Purges one whole round.
+fn purge(bench: &StoreBench, submissions: u64, attempts: u64) {
+    let mut from = Some(PurgeCursor::Keys);
+    while let Some(cursor) = from {
         let (submissions, attempts) = (Millis::new(submissions), Millis::new(attempts));
         from = bench
             .store
-            .ask(Sweep { from: place, most: 2, submissions, attempts, patience: Patience::default() })
+            .execute_blocking(PurgeSlice {
+                cursor,
+                max_rows: 2,
+                submission_retention: submissions,
+                attempt_retention: attempts,
+                abandon_timeouts: AbandonTimeouts::default(),
+            })
             .unwrap()
             .next;
     }
 }
 
 #[test]
-fn complaints_are_kept_in_order_with_their_time_over_a_restart() {
-    let bench = Bench::new();
-    complain(&bench, "first");
+fn flow_errors_survive_restart_in_order() {
+    let bench = StoreBench::new();
+    record_flow_error(&bench, "first");
     bench.clock.advance(Millis::new(5));
-    complain(&bench, "second");
+    record_flow_error(&bench, "second");
     let bench = bench.reopen();
-    assert_eq!(errors(&bench), ["second", "first"]);
+    assert_eq!(stored_errors(&bench), ["second", "first"]);
     let read = bench.store.read().unwrap();
-    assert_eq!(read.list::<Complaint>(Some(2), 9).unwrap()[0].1.as_ref().unwrap().at, START);
-    assert_eq!(read.complaints_since(START.plus(Millis::new(1)), 9).unwrap().len(), 1);
+    assert_eq!(
+        read.list_rows::<FlowError>(Some(2), 9).unwrap()[0]
+            .1
+            .as_ref()
+            .unwrap()
+            .received_at,
+        START
+    );
+    assert_eq!(
+        read.flow_errors_since(START.plus(Millis::new(1)), 9)
+            .unwrap()
+            .len(),
+        1
+    );
     drop(read);
-    bench.check();
+    bench.assert_invariants();
 }
 
 #[test]
-fn an_event_that_comes_again_is_kept_once_with_its_batch_or_alone() {
-    let bench = Bench::new();
-    assert_eq!(receive(&bench, &[event(Some(1), "1"), event(Some(1), "1"), event(Some(1), "2")]), ["1", "2"]);
+fn repeated_health_event_is_stored_once() {
+    let bench = StoreBench::new();
+    assert_eq!(
+        ingest_events(
+            &bench,
+            &[
+                health_event(Some(1), "1"),
+                health_event(Some(1), "1"),
+                health_event(Some(1), "2")
+            ]
+        ),
+        ["1", "2"]
+    );
     let bench = bench.reopen();
-    assert_eq!(receive(&bench, &[event(Some(1), "2"), event(Some(2), "2")]), ["2"], "one at another time is another");
-    assert_eq!(values(&bench), ["2", "2", "1"]);
-    bench.check();
+    assert_eq!(
+        ingest_events(
+            &bench,
+            &[health_event(Some(1), "2"), health_event(Some(2), "2")]
+        ),
+        ["2"],
+        "one at another time is another"
+    );
+    assert_eq!(stored_values(&bench), ["2", "2", "1"]);
+    bench.assert_invariants();
 }
 
 #[test]
-fn an_event_without_a_time_may_happen_again_once_meta_no_longer_repeats_it() {
-    let bench = Bench::new();
+fn untimed_health_event_is_new_after_the_resend_window() {
+    let bench = StoreBench::new();
     for (day, expected) in [(0, 1), (7, 0), (8, 1)] {
         bench.clock.jump_to(START.plus(Millis::new(day * DAY)));
-        assert_eq!(receive(&bench, &[event(None, "{}")]).len(), expected, "on day {day}");
         assert_eq!(
-            receive(&bench, &[event(Some(1), "{}")]).len(),
+            ingest_events(&bench, &[health_event(None, "{}")]).len(),
+            expected,
+            "on day {day}"
+        );
+        assert_eq!(
+            ingest_events(&bench, &[health_event(Some(1), "{}")]).len(),
             usize::from(day == 0),
             "with its time, on day {day}"
         );
@@ -91,26 +158,34 @@ fn an_event_without_a_time_may_happen_again_once_meta_no_longer_repeats_it() {
 }
 
 #[test]
-fn the_oldest_make_room_when_there_are_too_many() {
-    let bench = Bench::new();
-    let many: Vec<HealthEvent> = (0..10_003).map(|number| event(Some(number), &number.to_string())).collect();
-    assert_eq!(receive(&bench, &many).len(), 10_003);
-    bench.check();
-    assert_eq!(receive(&bench, &many[9_003..]).len(), 0);
-    assert_eq!(values(&bench)[..2], ["10002", "10001"]);
+fn oldest_health_events_are_evicted_at_the_bound() {
+    let bench = StoreBench::new();
+    let many: Vec<HealthEvent> = (0..10_003)
+        .map(|number| health_event(Some(number), &number.to_string()))
+        .collect();
+    assert_eq!(ingest_events(&bench, &many).len(), 10_003);
+    bench.assert_invariants();
+    assert_eq!(ingest_events(&bench, &many[9_003..]).len(), 0);
+    assert_eq!(stored_values(&bench)[..2], ["10002", "10001"]);
 }
 
 #[test]
-fn a_sweep_takes_both_when_their_time_has_come() {
-    let bench = Bench::new();
+fn purge_removes_expired_flow_errors_and_health_events() {
+    let bench = StoreBench::new();
     for number in 0..5 {
-        complain(&bench, &number.to_string());
-        receive(&bench, &[event(Some(number), &number.to_string())]);
+        record_flow_error(&bench, &number.to_string());
+        ingest_events(&bench, &[health_event(Some(number), &number.to_string())]);
         bench.clock.advance(Millis::new(DAY));
     }
-    sweep(&bench, 90 * DAY, 2 * DAY);
-    assert_eq!((errors(&bench).len(), values(&bench).len()), (2, 5));
-    sweep(&bench, 3 * DAY, 2 * DAY);
-    assert_eq!((errors(&bench).len(), values(&bench).len()), (2, 3));
-    bench.check();
+    purge(&bench, 90 * DAY, 2 * DAY);
+    assert_eq!(
+        (stored_errors(&bench).len(), stored_values(&bench).len()),
+        (2, 5)
+    );
+    purge(&bench, 3 * DAY, 2 * DAY);
+    assert_eq!(
+        (stored_errors(&bench).len(), stored_values(&bench).len()),
+        (2, 3)
+    );
+    bench.assert_invariants();
 }

@@ -1,89 +1,158 @@
-//! Gateways: history within bounds, alerts with the standing, messages once.
+//! Tests of gateway sessions: history within limits, alerts with the state, each message once.
 
 use std::collections::BTreeSet;
 
-use crate::current::Current;
 use crate::domain::event::EventKind;
-use crate::domain::gateway::{Alert, Entry, GatewayKind, Standing};
+use crate::domain::event::subscriptions::{Subscription, Subscriptions};
+use crate::domain::gateway::{GatewayAlert, GatewayKind, HistoryEntry, SessionState};
 use crate::domain::ids::{DestinationName, GatewayName};
-use crate::domain::routes::{Route, Routes};
 use crate::domain::submission::IdempotencyKey;
-use crate::store::{Accepted, Hear, Heard, NoteGateway};
+use crate::reloadable::Reloadable;
+use crate::store::{AcceptOutcome, IngestGatewayMessages, IngestedMessages, RecordSessionState};
 
-use super::support::{Bench, START, form};
+use super::support::{START, StoreBench, form};
 
-fn name(text: &str) -> GatewayName {
+fn gateway_name(text: &str) -> GatewayName {
     GatewayName::new(text).unwrap()
 }
 
-fn note(bench: &Bench, gateway: &str, entries: usize, tell: Option<Alert>) {
-    let entry = |number| Entry { at: START, state: "close".into(), did: None, note: format!("{number}").into() };
-    let note = NoteGateway {
-        gateway: name(gateway),
-        standing: Standing::unasked(GatewayKind::Evolution, START),
-        entries: (0..entries).map(entry).collect(),
-        tell: tell.into_iter().collect(),
+fn record_state(bench: &StoreBench, gateway: &str, entries: usize, alert: Option<GatewayAlert>) {
+    let entry = |number| HistoryEntry {
+        at: START,
+        state: "close".into(),
+        action: None,
+        detail: format!("{number}").into(),
     };
-    bench.store.ask(note).unwrap();
+    let record = RecordSessionState {
+        gateway: gateway_name(gateway),
+        state: SessionState::unprobed(GatewayKind::Evolution, START),
+        history: (0..entries).map(entry).collect(),
+        alerts: alert.into_iter().collect(),
+    };
+    bench.store.execute_blocking(record).unwrap();
 }
 
-fn history(bench: &Bench, gateway: &str) -> Vec<String> {
+fn history(bench: &StoreBench, gateway: &str) -> Vec<String> {
     let read = bench.store.read().unwrap();
-    read.gateway_history(&name(gateway), 10_000)
+    read.gateway_history(&gateway_name(gateway), 10_000)
         .unwrap()
         .into_iter()
-        .map(|(_, entry)| entry.unwrap().note.into())
+        .map(|(_, entry)| entry.unwrap().detail.into())
         .collect()
 }
 
-fn hear(bench: &Bench, gateway: &str, form_id: Option<&str>, others: &[&str]) -> Heard {
-    let key = |id: &str| IdempotencyKey::of_gateway_message(&name(gateway), id);
-    let text = |id| crate::domain::arrival::Form { form_key: None, message_key: Some(key(id)), ..form(id, "{}") };
+fn ingest(
+    bench: &StoreBench,
+    gateway: &str,
+    form_id: Option<&str>,
+    others: &[&str],
+) -> IngestedMessages {
+    let key = |id: &str| IdempotencyKey::for_gateway_message(&gateway_name(gateway), id);
+    let text = |id| crate::domain::submission::inbound::InboundSubmission {
+        form_key: None,
+        message_key: Some(key(id)),
+        ..form(id, "{}")
+    };
     let forms = form_id.map(text).into_iter().collect();
-    bench.store.ask(Hear { gateway: name(gateway), forms, others: others.iter().map(|id| key(id)).collect() }).unwrap()
+    bench
+        .store
+        .execute_blocking(IngestGatewayMessages {
+            gateway: gateway_name(gateway),
+            submissions: forms,
+            other_keys: others.iter().map(|id| key(id)).collect(),
+        })
+        .unwrap()
 }
 
 #[test]
-fn a_history_keeps_its_newest_thousand_lines_and_each_gateway_has_its_own() {
-    let bench = Bench::new();
-    note(&bench, "a", 1500, None);
-    note(&bench, "b", 3, None);
-    note(&bench, "a", 1, None);
+fn gateway_history_is_bounded_per_gateway() {
+    let bench = StoreBench::new();
+    record_state(&bench, "a", 1500, None);
+    record_state(&bench, "b", 3, None);
+    record_state(&bench, "a", 1, None);
     let a = history(&bench, "a");
-    assert_eq!((a.len(), a[0].as_str(), a[1].as_str(), a[999].as_str()), (1000, "0", "1499", "501"));
+    assert_eq!(
+        (a.len(), a[0].as_str(), a[1].as_str(), a[999].as_str()),
+        (1000, "0", "1499", "501")
+    );
     assert_eq!(history(&bench, "b"), ["2", "1", "0"]);
-    bench.check();
+    bench.assert_invariants();
     let bench = bench.reopen();
-    let names: Vec<_> = bench.store.read().unwrap().gateways().unwrap().into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names, [name("a"), name("b")]);
+    let names: Vec<_> = bench
+        .store
+        .read()
+        .unwrap()
+        .session_states()
+        .unwrap()
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(names, [gateway_name("a"), gateway_name("b")]);
 }
 
 #[test]
-fn an_alert_is_told_with_the_standing_that_it_is_about() {
+fn gateway_alert_carries_its_session_state() {
     let to = DestinationName::new("ops").unwrap();
     let events = BTreeSet::from([EventKind::GatewayDown]);
-    let alerts = vec![Route { to: to.clone(), events }];
-    let bench = Bench::with(|options| options.routes = Current::new(Routes { alerts, ..Routes::default() }));
-    note(&bench, "a", 0, Some(Alert::NeedsPerson));
-    note(&bench, "a", 0, Some(Alert::Down));
+    let alerts = vec![Subscription {
+        destination: to.clone(),
+        events,
+    }];
+    let bench = StoreBench::with_options(|options| {
+        options.subscriptions = Reloadable::new(Subscriptions {
+            alerts,
+            ..Subscriptions::default()
+        });
+    });
+    record_state(&bench, "a", 0, Some(GatewayAlert::NeedsPerson));
+    record_state(&bench, "a", 0, Some(GatewayAlert::Down));
     let read = bench.store.read().unwrap();
-    let due = read.lane(&to, START, 10).unwrap();
-    assert_eq!(due.len(), 1, "of the other kind it is not told");
-    let body = read.outgoing(due[0]).unwrap().unwrap().body;
-    assert!(body.contains(r#""type":"gateway.down""#) && body.contains(r#""name":"a","kind":"evolution""#), "{body}");
+    let due = read.due_deliveries(&to, START, 10).unwrap();
+    assert_eq!(due.len(), 1, "no delivery for the other kind");
+    let body = read.pending_delivery(due[0]).unwrap().unwrap().body;
+    assert!(
+        body.contains(r#""type":"gateway.down""#)
+            && body.contains(r#""name":"a","kind":"evolution""#),
+        "{body}"
+    );
 }
 
 #[test]
-fn a_message_is_known_by_its_gateway_and_its_id() {
-    let bench = Bench::new();
-    let heard = hear(&bench, "a", Some("f"), &["m", "n", "m"]);
-    assert!(matches!(heard.forms[..], [Accepted::New { .. }]));
-    assert_eq!(heard.new, 2);
-    let heard = hear(&bench, "a", Some("f"), &["m"]);
-    assert!(matches!(heard.forms[..], [Accepted::Duplicate { of: Some(_) }]));
-    assert_eq!(heard.new, 0);
-    assert!(matches!(hear(&bench, "b", Some("f"), &[]).forms[..], [Accepted::New { .. }]), "another gateway's");
-    assert_eq!(bench.store.read().unwrap().gateway_heard(&name("a")).unwrap(), Some(START));
-    assert_eq!(bench.store.read().unwrap().gateway_heard(&name("c")).unwrap(), None);
-    bench.check();
+fn gateway_message_is_deduplicated_by_gateway_and_id() {
+    let bench = StoreBench::new();
+    let ingested = ingest(&bench, "a", Some("f"), &["m", "n", "m"]);
+    assert!(matches!(ingested.outcomes[..], [AcceptOutcome::New { .. }]));
+    assert_eq!(ingested.new_messages, 2);
+    let ingested = ingest(&bench, "a", Some("f"), &["m"]);
+    assert!(matches!(
+        ingested.outcomes[..],
+        [AcceptOutcome::Duplicate { original: Some(_) }]
+    ));
+    assert_eq!(ingested.new_messages, 0);
+    assert!(
+        matches!(
+            ingest(&bench, "b", Some("f"), &[]).outcomes[..],
+            [AcceptOutcome::New { .. }]
+        ),
+        "another gateway's"
+    );
+    assert_eq!(
+        bench
+            .store
+            .read()
+            .unwrap()
+            .gateway_last_seen(&gateway_name("a"))
+            .unwrap(),
+        Some(START)
+    );
+    assert_eq!(
+        bench
+            .store
+            .read()
+            .unwrap()
+            .gateway_last_seen(&gateway_name("c"))
+            .unwrap(),
+        None
+    );
+    bench.assert_invariants();
 }

@@ -1,30 +1,30 @@
-//! The store from outside its rooms: what it promises, on real files and on disks that fail.
+//! Tests of the store as a whole: its guarantees on real files and on failing disks.
 
-mod answers;
-mod check_beside;
-mod customers;
+mod booking_cost;
+mod bookings_model;
+pub(crate) mod corruptions;
+mod customer_changes;
 mod damage;
-mod disks;
+mod disk_faults;
 mod drafts;
-mod faults;
-mod figures;
+mod event_schemas;
 mod flow_events;
 mod gateways;
-mod late;
-mod many_bookings;
-mod model;
+mod guarantees;
+mod integrity_beside_server;
+mod jobs_and_leads_model;
+mod late_arrivals;
+mod ordered_deliveries;
 mod outbox;
-mod outbox_broken;
+mod outbox_integrity;
 mod outbox_model;
-mod outbox_shapes;
+mod response_cache;
+mod shared_tokens;
+mod tallies;
+mod test_disks;
 
-mod places;
-mod promises;
-mod queues;
+mod many_customers_per_token;
 mod receipts;
-mod renamed_customers;
 mod retention;
-pub(crate) mod stray;
 pub(crate) mod support;
-mod tokens_of_many;
 mod waiting_leads;

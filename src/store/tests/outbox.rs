@@ -1,30 +1,33 @@
-//! What the outside is told and when, and what time takes away of it: by stories. `outbox_model` asks for everything else.
+//! Tests of single cases of the outbox: the events emitted, their time, and the rows that retention
+//! removes. The model test in `outbox_model` covers everything else.
 
 use crate::clock::Clock;
-use crate::domain::draft::Draft;
-use crate::domain::health_event::HealthEvent;
+use crate::domain::health::assessment;
+use crate::domain::health::assessment::Assessment;
+use crate::domain::health::meta_event::HealthEvent;
 use crate::domain::ids::{AgentName, Customer, FlowName, FlowToken, JobId};
-use crate::domain::job::{JobEvent, JobState, NotAllowed};
-use crate::domain::retry::Verdict;
+use crate::domain::job::retry::RetryDecision;
+use crate::domain::job::{IllegalTransition, JobEvent, JobState};
 use crate::domain::submission::IdempotencyKey;
+use crate::domain::submission::draft::Draft;
 use crate::domain::time::Millis;
-use crate::domain::verdict::{self, Judgement};
 use crate::store::{
-    AgentChange, ChangeAgent, Discard, GiveUpDeliveries, JobChanged, KeepDraft, NoteHealth, PauseDestination, Place,
-    Queue, Receive, Revive, SettleDeliveries, Sweep,
+    AgentChange, ChangeAgent, DeadLetterOutcome, DeferOrExpire, DiscardDeadLetter,
+    DiscardDeliveries, IngestWebhook, PauseDestination, PurgeCursor, PurgeSlice, RecordHealth,
+    RetentionQueue, RetryDeadLetter, SaveDraft,
 };
 
-use super::support::{Bench, START, destination, flow, form};
+use super::support::{START, StoreBench, destination, flow, form};
 
 const MINUTE: Millis = Millis::from_secs(60);
 const DAY: Millis = Millis::from_secs(24 * 60 * 60);
 const MONTH: Millis = Millis::from_secs(30 * 24 * 60 * 60);
 
-fn key(token: &str) -> IdempotencyKey {
-    IdempotencyKey::of_token(&flow(), &FlowToken::new(token).unwrap())
+fn draft_key(token: &str) -> IdempotencyKey {
+    IdempotencyKey::for_token(&flow(), &FlowToken::new(token).unwrap())
 }
 
-fn keep(bench: &Bench, token: &str, data: &str) {
+fn save_draft(bench: &StoreBench, token: &str, data: &str) {
     let draft = Draft {
         flow: flow(),
         flow_token: FlowToken::new(token).ok(),
@@ -33,364 +36,601 @@ fn keep(bench: &Bench, token: &str, data: &str) {
         data: data.into(),
         updated_at: START,
     };
-    bench.store.ask(KeepDraft { key: key(token), draft, request: None, for_good: false }).unwrap();
+    bench
+        .store
+        .execute_blocking(SaveDraft {
+            key: draft_key(token),
+            draft,
+            encrypted_request_key: None,
+            reject_resubmission: false,
+        })
+        .unwrap();
 }
 
-/// A round of the sweeper, for which users have half an hour.
-fn look(bench: &Bench) {
-    bench.sweep(3, MONTH, DAY, Millis::from_secs(30 * 60));
+/// Purges one round with an abandon timeout of half an hour.
+fn purge_round(bench: &StoreBench) {
+    bench.purge(3, MONTH, DAY, Millis::from_secs(30 * 60));
 }
 
-fn body(bench: &Bench, kind: &str) -> serde_json::Value {
-    let event = bench.events().into_iter().rfind(|event| event.kind.as_str() == kind).unwrap();
+fn last_event_body(bench: &StoreBench, kind: &str) -> serde_json::Value {
+    let event = bench
+        .events()
+        .into_iter()
+        .rfind(|event| event.kind.as_str() == kind)
+        .unwrap();
     serde_json::from_str(&event.body).unwrap()
 }
 
 #[test]
-fn leads_of_an_agent_who_goes_are_told_once_as_what_they_are_in_the_end() {
-    let bench = Bench::new();
+fn leads_of_removed_agent_emit_one_event_each() {
+    let bench = StoreBench::new();
     bench.add_agent("ann", None);
     for token in ["a", "b"] {
-        bench.finish(bench.accept_new(token));
+        bench.finish_job(bench.accept_new(token));
     }
     bench.add_agent("bob", Some(1));
-    bench.tell(&["crm"], &[]);
+    bench.subscribe(&["crm"], &[]);
     let name = AgentName::new("ann").unwrap();
-    bench.store.ask(ChangeAgent { name, change: AgentChange::Remove }).unwrap();
-    assert_eq!(bench.told(), ["lead.assigned", "lead.waiting"]);
-    assert_eq!(body(&bench, "lead.assigned")["data"]["lead"]["agent"], "bob");
-    assert_eq!(body(&bench, "lead.waiting")["data"]["submission"]["flow_token"], "b");
-    bench.check();
+    bench
+        .store
+        .execute_blocking(ChangeAgent {
+            name,
+            change: AgentChange::Remove,
+        })
+        .unwrap();
+    assert_eq!(bench.event_kinds(), ["lead.assigned", "lead.waiting"]);
+    assert_eq!(
+        last_event_body(&bench, "lead.assigned")["data"]["lead"]["agent"],
+        "bob"
+    );
+    assert_eq!(
+        last_event_body(&bench, "lead.waiting")["data"]["submission"]["flow_token"],
+        "b"
+    );
+    bench.assert_invariants();
 }
 
 #[test]
-fn a_lead_that_nobody_can_take_is_told_to_wait_when_it_is_made_and_not_again() {
-    let bench = Bench::telling();
-    bench.finish(bench.accept_new("a"));
-    assert_eq!(bench.told(), ["submission.accepted", "lead.waiting"]);
+fn waiting_lead_emits_its_event_once() {
+    let bench = StoreBench::with_subscribers();
+    bench.finish_job(bench.accept_new("a"));
+    assert_eq!(bench.event_kinds(), ["submission.accepted", "lead.waiting"]);
     bench.add_agent("ann", None);
-    assert_eq!(bench.told(), ["submission.accepted", "lead.waiting", "lead.assigned"]);
+    assert_eq!(
+        bench.event_kinds(),
+        ["submission.accepted", "lead.waiting", "lead.assigned"]
+    );
 }
 
 #[test]
-fn a_form_that_its_user_left_is_told_once_also_over_a_restart_and_again_when_they_went_on() {
-    let bench = Bench::telling();
-    keep(&bench, "t", r#"{"name":"Ann"}"#);
+fn abandoned_draft_emits_once_until_it_goes_on() {
+    let bench = StoreBench::with_subscribers();
+    save_draft(&bench, "t", r#"{"name":"Ann"}"#);
     bench.clock.advance(Millis::from_secs(30 * 60 - 1));
-    look(&bench);
-    assert_eq!(bench.told(), [""; 0], "it may go on");
+    purge_round(&bench);
+    assert_eq!(bench.event_kinds(), [""; 0], "it may go on");
     bench.clock.advance(Millis::from_secs(1));
-    look(&bench);
-    look(&bench);
+    purge_round(&bench);
+    purge_round(&bench);
     let bench = bench.reopen();
-    look(&bench);
-    assert_eq!(bench.told(), ["draft.abandoned"]);
-    assert_eq!(body(&bench, "draft.abandoned")["data"]["draft"]["answers"]["name"], "Ann");
-    keep(&bench, "t", r#"{"name":"Anna"}"#);
-    look(&bench);
-    assert_eq!(bench.told().len(), 1, "they came back");
+    purge_round(&bench);
+    assert_eq!(bench.event_kinds(), ["draft.abandoned"]);
+    assert_eq!(
+        last_event_body(&bench, "draft.abandoned")["data"]["draft"]["answers"]["name"],
+        "Ann"
+    );
+    save_draft(&bench, "t", r#"{"name":"Anna"}"#);
+    purge_round(&bench);
+    assert_eq!(bench.event_kinds().len(), 1, "they came back");
     bench.clock.advance(DAY);
-    look(&bench);
-    look(&bench);
-    assert_eq!(bench.told().len(), 2);
-    assert_eq!(body(&bench, "draft.abandoned")["data"]["draft"]["answers"]["name"], "Anna");
-    bench.check();
+    purge_round(&bench);
+    purge_round(&bench);
+    assert_eq!(bench.event_kinds().len(), 2);
+    assert_eq!(
+        last_event_body(&bench, "draft.abandoned")["data"]["draft"]["answers"]["name"],
+        "Anna"
+    );
+    bench.assert_invariants();
 }
 
 #[test]
-fn a_form_that_is_finished_after_all_leaves_no_mark() {
-    let bench = Bench::telling();
-    keep(&bench, "t", "{}");
+fn submitted_draft_clears_its_abandoned_mark() {
+    let bench = StoreBench::with_subscribers();
+    save_draft(&bench, "t", "{}");
     bench.clock.advance(DAY);
-    look(&bench);
+    purge_round(&bench);
     let mut last = form("t", "{}");
-    last.draft_key = Some(key("t"));
+    last.draft_key = Some(draft_key("t"));
     bench.accept(last);
-    look(&bench);
-    assert_eq!(bench.told(), ["draft.abandoned", "submission.accepted"]);
-    bench.check();
+    purge_round(&bench);
+    assert_eq!(
+        bench.event_kinds(),
+        ["draft.abandoned", "submission.accepted"]
+    );
+    bench.assert_invariants();
 }
 
 #[test]
-fn forms_left_while_the_server_was_down_for_long_are_told_before_they_are_taken_away() {
-    let bench = Bench::telling();
-    keep(&bench, "t", "{}");
+fn draft_abandoned_during_downtime_emits_before_purge() {
+    let bench = StoreBench::with_subscribers();
+    save_draft(&bench, "t", "{}");
     bench.clock.advance(MONTH);
     bench.clock.advance(MINUTE);
-    look(&bench);
-    assert_eq!(bench.told(), ["draft.abandoned"]);
+    purge_round(&bench);
+    assert_eq!(bench.event_kinds(), ["draft.abandoned"]);
     assert_eq!(bench.store.read().unwrap().counts().unwrap().drafts, 0);
-    look(&bench);
-    assert_eq!(bench.told().len(), 1);
-    bench.check();
+    purge_round(&bench);
+    assert_eq!(bench.event_kinds().len(), 1);
+    bench.assert_invariants();
 }
 
 #[test]
-fn many_left_forms_and_large_ones_are_told_a_slice_at_a_time() {
-    let bench = Bench::telling();
-    bench.tell(&["crm"], &[]);
+fn abandoned_drafts_are_emitted_in_bounded_slices() {
+    let bench = StoreBench::with_subscribers();
+    bench.subscribe(&["crm"], &[]);
     for token in 0..70 {
-        keep(&bench, &token.to_string(), "{}");
+        save_draft(&bench, &token.to_string(), "{}");
     }
     bench.clock.advance(DAY);
-    let patience = [(flow(), MINUTE)].into_iter().collect();
-    let slice =
-        Sweep { from: Place::Queue(Queue::LeftDrafts), most: 1000, submissions: MONTH, attempts: DAY, patience };
-    assert!(matches!(bench.store.ask(slice).unwrap().next, Some(Place::Queue(Queue::LeftDrafts))));
-    assert_eq!(bench.told().len(), 64, "one slice");
-    look(&bench);
-    assert_eq!(bench.told().len(), 70);
+    let abandon_timeouts = [(flow(), MINUTE)].into_iter().collect();
+    let slice = PurgeSlice {
+        cursor: PurgeCursor::Queue(RetentionQueue::AbandonedDrafts),
+        max_rows: 1000,
+        submission_retention: MONTH,
+        attempt_retention: DAY,
+        abandon_timeouts,
+    };
+    assert!(matches!(
+        bench.store.execute_blocking(slice).unwrap().next,
+        Some(PurgeCursor::Queue(RetentionQueue::AbandonedDrafts))
+    ));
+    assert_eq!(bench.event_kinds().len(), 64, "one slice");
+    purge_round(&bench);
+    assert_eq!(bench.event_kinds().len(), 70);
 
     let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(600 << 10));
     for token in ["u", "v", "w"] {
-        keep(&bench, token, &large);
+        save_draft(&bench, token, &large);
     }
     bench.clock.advance(DAY);
-    let patience = [(flow(), MINUTE)].into_iter().collect();
-    let slice =
-        Sweep { from: Place::Queue(Queue::LeftDrafts), most: 1000, submissions: MONTH, attempts: DAY, patience };
-    bench.store.ask(slice).unwrap();
-    assert_eq!(bench.told().len(), 72);
-    look(&bench);
-    assert_eq!(bench.told().len(), 73);
+    let abandon_timeouts = [(flow(), MINUTE)].into_iter().collect();
+    let slice = PurgeSlice {
+        cursor: PurgeCursor::Queue(RetentionQueue::AbandonedDrafts),
+        max_rows: 1000,
+        submission_retention: MONTH,
+        attempt_retention: DAY,
+        abandon_timeouts,
+    };
+    bench.store.execute_blocking(slice).unwrap();
+    assert_eq!(bench.event_kinds().len(), 72);
+    purge_round(&bench);
+    assert_eq!(bench.event_kinds().len(), 73);
 }
 
 #[test]
-fn what_nobody_was_to_be_told_of_is_not_made_up_for() {
-    let bench = Bench::new();
-    keep(&bench, "t", "{}");
+fn event_without_subscriber_is_not_emitted_later() {
+    let bench = StoreBench::new();
+    save_draft(&bench, "t", "{}");
     bench.clock.advance(DAY);
-    look(&bench);
-    bench.tell(&["crm"], &[]);
-    look(&bench);
-    assert_eq!(bench.told(), [""; 0]);
+    purge_round(&bench);
+    bench.subscribe(&["crm"], &[]);
+    purge_round(&bench);
+    assert_eq!(bench.event_kinds(), [""; 0]);
 }
 
-fn meta(at: u64, name: &str, value: &serde_json::Value) -> HealthEvent {
-    HealthEvent::new(Some(START.plus(Millis::from_secs(at))), name, "17", &value.to_string())
+fn meta_event(at: u64, name: &str, value: &serde_json::Value) -> HealthEvent {
+    HealthEvent::new(
+        Some(START.plus(Millis::from_secs(at))),
+        name,
+        "17",
+        &value.to_string(),
+    )
 }
 
-fn latency(at: u64, state: &str, threshold: u32) -> HealthEvent {
-    let value = serde_json::json!({"alert_state": state, "threshold": threshold, "message": "slow"});
-    meta(at, "ENDPOINT_LATENCY", &value)
+fn latency_event(at: u64, state: &str, threshold: u32) -> HealthEvent {
+    let value =
+        serde_json::json!({"alert_state": state, "threshold": threshold, "message": "slow"});
+    meta_event(at, "ENDPOINT_LATENCY", &value)
 }
 
-fn receive(bench: &Bench, events: &[HealthEvent]) {
-    let receive = Receive { events: events.to_vec(), ..Receive::default() };
-    bench.store.ask(receive).unwrap();
-}
-
-#[test]
-fn what_meta_warns_of_is_told_once_and_only_while_it_stands() {
-    let bench = Bench::telling();
-    receive(&bench, &[latency(1, "ACTIVATED", 1000)]);
-    receive(&bench, &[latency(1, "ACTIVATED", 1000)]);
-    assert_eq!(bench.told(), ["flow.unhealthy"]);
-    let health = &body(&bench, "flow.unhealthy")["data"]["health"];
-    assert_eq!((&health["source"], &health["meta_flow_id"]), (&"meta".into(), &"17".into()));
-    assert_eq!((&health["threshold"], &health["findings"][0]), (&1000.0.into(), &"slow".into()));
-    receive(&bench, &[latency(3, "DEACTIVATED", 1000)]);
-    receive(&bench, &[latency(2, "ACTIVATED", 5000)]);
-    assert_eq!(bench.told().len(), 1, "it came late, and is over");
-    receive(&bench, &[latency(4, "ACTIVATED", 1000), latency(5, "ACTIVATED", 5000)]);
-    assert_eq!(bench.told().len(), 2, "the worse of the two");
-    let status = |at, to: &str| meta(at, "FLOW_STATUS_CHANGE", &serde_json::json!({"new_status": to}));
-    receive(&bench, &[status(6, "THROTTLED")]);
-    receive(&bench, &[status(7, "PUBLISHED")]);
-    assert_eq!(bench.told().len(), 3);
-    bench.check();
-}
-
-fn figures(bench: &Bench, verdict: verdict::Verdict) {
-    let judgement = Judgement { verdict, findings: vec!["slow".to_owned()], advice: "look".to_owned() };
-    bench.store.ask(NoteHealth { flow: flow(), judgement }).unwrap();
+fn ingest_events(bench: &StoreBench, events: &[HealthEvent]) {
+    let webhook = IngestWebhook {
+        health_events: events.to_vec(),
+        ..IngestWebhook::default()
+    };
+    bench.store.execute_blocking(webhook).unwrap();
 }
 
 #[test]
-fn trouble_in_the_figures_is_told_when_it_begins_and_again_only_after_it_was_over() {
-    use verdict::Verdict::{Alert, Ok, Watch};
-    let bench = Bench::telling();
-    for verdict in [Ok, Watch, Alert, Alert, Watch, Alert] {
-        figures(&bench, verdict);
+fn meta_health_event_emits_once_while_active() {
+    let bench = StoreBench::with_subscribers();
+    ingest_events(&bench, &[latency_event(1, "ACTIVATED", 1000)]);
+    ingest_events(&bench, &[latency_event(1, "ACTIVATED", 1000)]);
+    assert_eq!(bench.event_kinds(), ["flow.unhealthy"]);
+    let health = &last_event_body(&bench, "flow.unhealthy")["data"]["health"];
+    assert_eq!(
+        (&health["source"], &health["meta_flow_id"]),
+        (&"meta".into(), &"17".into())
+    );
+    assert_eq!(
+        (&health["threshold"], &health["findings"][0]),
+        (&1000.0.into(), &"slow".into())
+    );
+    ingest_events(&bench, &[latency_event(3, "DEACTIVATED", 1000)]);
+    ingest_events(&bench, &[latency_event(2, "ACTIVATED", 5000)]);
+    assert_eq!(bench.event_kinds().len(), 1, "it came late, and is over");
+    ingest_events(
+        &bench,
+        &[
+            latency_event(4, "ACTIVATED", 1000),
+            latency_event(5, "ACTIVATED", 5000),
+        ],
+    );
+    assert_eq!(bench.event_kinds().len(), 2, "the worse of the two");
+    let status = |at, to: &str| {
+        meta_event(
+            at,
+            "FLOW_STATUS_CHANGE",
+            &serde_json::json!({"new_status": to}),
+        )
+    };
+    ingest_events(&bench, &[status(6, "THROTTLED")]);
+    ingest_events(&bench, &[status(7, "PUBLISHED")]);
+    assert_eq!(bench.event_kinds().len(), 3);
+    bench.assert_invariants();
+}
+
+fn record_health(bench: &StoreBench, verdict: assessment::Severity) {
+    let judgement = Assessment {
+        severity: verdict,
+        findings: vec!["slow".to_owned()],
+        suggestion: "look".to_owned(),
+    };
+    bench
+        .store
+        .execute_blocking(RecordHealth {
+            flow: flow(),
+            assessment: judgement,
+        })
+        .unwrap();
+}
+
+#[test]
+fn unhealthy_flow_emits_once_per_episode() {
+    use crate::domain::health::assessment::Severity::{Alert, Ok, Warning};
+    let bench = StoreBench::with_subscribers();
+    for verdict in [Ok, Warning, Alert, Alert, Warning, Alert] {
+        record_health(&bench, verdict);
     }
-    assert_eq!(bench.told(), ["flow.unhealthy"]);
-    assert_eq!(body(&bench, "flow.unhealthy")["data"]["flow"], flow().as_str());
+    assert_eq!(bench.event_kinds(), ["flow.unhealthy"]);
+    assert_eq!(
+        last_event_body(&bench, "flow.unhealthy")["data"]["flow"],
+        flow().as_str()
+    );
     let bench = bench.reopen();
-    figures(&bench, Alert);
-    assert_eq!(bench.told().len(), 1);
-    figures(&bench, Ok);
-    figures(&bench, Alert);
-    assert_eq!(bench.told().len(), 2);
+    record_health(&bench, Alert);
+    assert_eq!(bench.event_kinds().len(), 1);
+    record_health(&bench, Ok);
+    record_health(&bench, Alert);
+    assert_eq!(bench.event_kinds().len(), 2);
 }
 
-/// In a minute.
-fn later(bench: &Bench) -> Verdict {
-    Verdict::Again { at: bench.clock.now().plus(MINUTE) }
+/// Retry decision: due in one minute.
+fn retry_in_a_minute(bench: &StoreBench) -> RetryDecision {
+    RetryDecision::RetryAt {
+        at: bench.clock.now().plus(MINUTE),
+    }
 }
 
 #[test]
-fn a_destination_that_wants_no_more_is_told_of_once_to_itself_when_it_is_back() {
-    let bench = Bench::new();
-    bench.tell(&["crm"], &["crm", "ops"]);
+fn disabled_destination_emits_one_alert() {
+    let bench = StoreBench::new();
+    bench.subscribe(&["crm"], &["crm", "ops"]);
     for token in ["a", "b"] {
         bench.accept_new(token);
     }
     for (job, ..) in bench.deliveries() {
-        bench.note(job, Some(later(&bench)), Some("it answered 410 Gone"));
+        bench.record_attempt(
+            job,
+            Some(retry_in_a_minute(&bench)),
+            Some("the destination responded with 410 Gone"),
+        );
     }
-    assert_eq!(bench.told(), ["submission.accepted", "submission.accepted", "destination.stopped"]);
-    let stopped = &body(&bench, "destination.stopped")["data"]["destination"];
-    assert_eq!(stopped, &serde_json::json!({"name": "crm", "reason": "it answered 410 Gone"}));
-    let waits = |bench: &Bench| {
+    assert_eq!(
+        bench.event_kinds(),
+        [
+            "submission.accepted",
+            "submission.accepted",
+            "destination.stopped"
+        ]
+    );
+    let stopped = &last_event_body(&bench, "destination.stopped")["data"]["destination"];
+    assert_eq!(
+        stopped,
+        &serde_json::json!({"name": "crm", "reason": "the destination responded with 410 Gone"})
+    );
+    let waiting_count = |bench: &StoreBench| {
         let until = bench.clock.now().plus(DAY);
-        bench.store.read().unwrap().lane(&destination("crm"), until, 10).unwrap().len()
+        bench
+            .store
+            .read()
+            .unwrap()
+            .due_deliveries(&destination("crm"), until, 10)
+            .unwrap()
+            .len()
     };
-    assert_eq!(waits(&bench), 3, "the alert of its own waits with the rest");
-    bench.store.ask(PauseDestination { destination: destination("crm"), paused: false }).unwrap();
-    bench.note(bench.deliveries()[0].0, Some(later(&bench)), Some("it answered 410 Gone"));
-    assert_eq!(bench.told().len(), 4, "it stopped anew");
-    bench.check();
+    assert_eq!(
+        waiting_count(&bench),
+        3,
+        "the alert of its own waits with the rest"
+    );
+    bench
+        .store
+        .execute_blocking(PauseDestination {
+            destination: destination("crm"),
+            is_paused: false,
+        })
+        .unwrap();
+    bench.record_attempt(
+        bench.deliveries()[0].0,
+        Some(retry_in_a_minute(&bench)),
+        Some("the destination responded with 410 Gone"),
+    );
+    assert_eq!(bench.event_kinds().len(), 4, "it stopped anew");
+    bench.assert_invariants();
 }
 
-fn at(bench: &Bench, place: usize) -> JobId {
-    bench.deliveries()[place].0
+fn delivery_at(bench: &StoreBench, index: usize) -> JobId {
+    bench.deliveries()[index].0
 }
 
 #[test]
-fn time_takes_what_was_delivered_or_given_up_and_the_event_with_the_last_of_its_deliveries() {
-    let bench = Bench::telling();
+fn purge_removes_finished_deliveries_then_their_event() {
+    let bench = StoreBench::with_subscribers();
     for token in ["a", "b"] {
         bench.accept_new(token);
     }
-    let [done, dead, given_up, waits] = [at(&bench, 0), at(&bench, 1), at(&bench, 2), at(&bench, 3)];
-    bench.note(done, None, None);
-    bench.note(dead, Some(Verdict::Dead), None);
-    bench.note(given_up, Some(Verdict::Dead), None);
-    assert_eq!(bench.store.ask(Discard { job: given_up }).unwrap(), JobChanged::Now(JobState::Discarded));
-    // Nobody is told of dead letters any more: the two that were are delivered.
-    bench.tell(&[], &[]);
+    let [done, dead, discarded, waits] = [
+        delivery_at(&bench, 0),
+        delivery_at(&bench, 1),
+        delivery_at(&bench, 2),
+        delivery_at(&bench, 3),
+    ];
+    bench.record_attempt(done, None, None);
+    bench.record_attempt(dead, Some(RetryDecision::GiveUp), None);
+    bench.record_attempt(discarded, Some(RetryDecision::GiveUp), None);
+    assert_eq!(
+        bench
+            .store
+            .execute_blocking(DiscardDeadLetter { job_id: discarded })
+            .unwrap(),
+        DeadLetterOutcome::Updated(JobState::Discarded)
+    );
+    // From here on, no destination is subscribed to dead letters. The two earlier alerts get
+    // delivered.
+    bench.subscribe(&[], &[]);
     for (job, ..) in bench.deliveries().into_iter().skip(4) {
-        bench.note(job, None, None);
+        bench.record_attempt(job, None, None);
     }
     bench.clock.advance(MONTH);
-    bench.sweep(1, MONTH, DAY, DAY);
+    bench.purge(1, MONTH, DAY, DAY);
     let left: Vec<JobId> = bench.deliveries().into_iter().map(|(id, ..)| id).collect();
     assert_eq!(left.len(), 6, "not a moment earlier");
     bench.clock.advance(Millis::new(1));
-    bench.sweep(1, MONTH, DAY, DAY);
+    bench.purge(1, MONTH, DAY, DAY);
     let left: Vec<JobId> = bench.deliveries().into_iter().map(|(id, ..)| id).collect();
-    assert_eq!(left, [dead, waits], "a dead letter stays, and so does what waits");
-    assert_eq!(bench.told(), ["submission.accepted", "submission.accepted"]);
-    bench.check();
-    bench.note(waits, None, None);
+    assert_eq!(
+        left,
+        [dead, waits],
+        "a dead letter stays, and so does what waits"
+    );
+    assert_eq!(
+        bench.event_kinds(),
+        ["submission.accepted", "submission.accepted"]
+    );
+    bench.assert_invariants();
+    bench.record_attempt(waits, None, None);
     bench.clock.advance(MONTH);
     bench.clock.advance(DAY);
-    bench.sweep(1, MONTH, DAY, DAY);
-    assert_eq!(bench.told(), ["submission.accepted"], "the event of the other delivery is told to the end");
-    assert!(bench.store.read().unwrap().event(given_up).unwrap().is_none());
-    bench.check();
+    bench.purge(1, MONTH, DAY, DAY);
+    assert_eq!(
+        bench.event_kinds(),
+        ["submission.accepted"],
+        "the other delivery of the event completes"
+    );
+    assert!(
+        bench
+            .store
+            .read()
+            .unwrap()
+            .event(discarded)
+            .unwrap()
+            .is_none()
+    );
+    bench.assert_invariants();
 }
 
 #[test]
-fn what_waited_and_was_given_up_goes_with_its_event_and_nothing_else_can_be_given_up_like_that() {
-    let bench = Bench::new();
-    bench.tell(&["crm"], &[]);
+fn only_scheduled_deliveries_can_be_discarded() {
+    let bench = StoreBench::new();
+    bench.subscribe(&["crm"], &[]);
     for token in ["a", "b", "c"] {
         bench.accept_new(token);
     }
-    let [waits, done, dead] = [at(&bench, 0), at(&bench, 1), at(&bench, 2)];
-    bench.note(done, None, None);
-    bench.note(dead, Some(Verdict::Dead), None);
+    let [waits, done, dead] = [
+        delivery_at(&bench, 0),
+        delivery_at(&bench, 1),
+        delivery_at(&bench, 2),
+    ];
+    bench.record_attempt(done, None, None);
+    bench.record_attempt(dead, Some(RetryDecision::GiveUp), None);
     let processes = JobId::new(waits.get() - 1);
-    let given_up = bench.store.ask(GiveUpDeliveries { jobs: vec![waits, done, dead, processes, JobId::new(999)] });
-    let refused = |state| JobChanged::Refused(NotAllowed { state, event: JobEvent::GiveUp });
-    let (unknown, refused) = (JobChanged::Unknown, [refused(JobState::Done), refused(JobState::Dead)]);
-    let [is_done, is_dead] = refused;
-    let now = JobChanged::Now(JobState::Discarded);
-    assert_eq!(given_up.unwrap(), [now, is_done, is_dead, unknown.clone(), unknown]);
-    assert!(bench.store.read().unwrap().waiting_for(&destination("crm")).unwrap().is_empty());
-    bench.check();
-    // Its attempt was under way: what comes of it is too late.
-    bench.note(waits, None, None);
-    assert_eq!(bench.store.read().unwrap().job(waits).unwrap().unwrap().state, JobState::Discarded);
-    bench.clock.advance(MONTH);
-    bench.clock.advance(Millis::new(1));
-    bench.sweep(1, MONTH, DAY, DAY);
-    assert!(bench.store.read().unwrap().event(waits).unwrap().is_none(), "the body is gone");
-    assert!(bench.store.read().unwrap().event(dead).unwrap().is_some());
-    bench.check();
-}
-
-#[test]
-fn what_came_back_from_failed_attempts_goes_before_the_delivery_and_not_while_it_is_needed() {
-    let bench = Bench::new();
-    bench.tell(&["crm"], &[]);
-    bench.accept_new("a");
-    let job = at(&bench, 0);
-    let kept = |bench: &Bench| {
-        let exchanges = bench.store.read().unwrap().exchanges(job).unwrap();
-        exchanges.into_iter().map(|(number, _)| number).collect::<Vec<_>>()
+    let discarded = bench.store.execute_blocking(DiscardDeliveries {
+        job_ids: vec![waits, done, dead, processes, JobId::new(999)],
+    });
+    let refused = |state| {
+        DeadLetterOutcome::Refused(IllegalTransition {
+            state,
+            event: JobEvent::DiscardScheduled,
+        })
     };
-    bench.note(job, Some(later(&bench)), None);
-    bench.note(job, Some(Verdict::Dead), None);
-    bench.clock.advance(DAY);
-    bench.clock.advance(DAY);
-    bench.sweep(1, MONTH, DAY, DAY);
-    assert_eq!(kept(&bench), [1, 2], "a dead letter shows why it died");
-    bench.store.ask(Revive { job, payload: None }).unwrap();
-    bench.note(job, None, None);
-    bench.clock.advance(DAY);
-    bench.sweep(1, MONTH, DAY, DAY);
-    assert_eq!(kept(&bench), [1, 2, 3], "not a moment earlier");
-    bench.clock.advance(Millis::new(1));
-    bench.sweep(1, MONTH, DAY, DAY);
-    assert_eq!(kept(&bench), [3], "the answer that ended it stays as long as the delivery");
-    bench.check();
+    let (unknown, refused) = (
+        DeadLetterOutcome::NotFound,
+        [refused(JobState::Done), refused(JobState::Dead)],
+    );
+    let [is_done, is_dead] = refused;
+    let now = DeadLetterOutcome::Updated(JobState::Discarded);
+    assert_eq!(
+        discarded.unwrap(),
+        [now, is_done, is_dead, unknown.clone(), unknown]
+    );
+    assert!(
+        bench
+            .store
+            .read()
+            .unwrap()
+            .waiting_deliveries(&destination("crm"))
+            .unwrap()
+            .is_empty()
+    );
+    bench.assert_invariants();
+    // The attempt was in flight when the delivery was discarded. Its result comes too late.
+    bench.record_attempt(waits, None, None);
+    assert_eq!(
+        bench
+            .store
+            .read()
+            .unwrap()
+            .job(waits)
+            .unwrap()
+            .unwrap()
+            .state,
+        JobState::Discarded
+    );
     bench.clock.advance(MONTH);
-    bench.sweep(1, MONTH, DAY, DAY);
-    assert_eq!(kept(&bench), [0; 0]);
-    bench.check();
+    bench.clock.advance(Millis::new(1));
+    bench.purge(1, MONTH, DAY, DAY);
+    assert!(
+        bench.store.read().unwrap().event(waits).unwrap().is_none(),
+        "the body is gone"
+    );
+    assert!(bench.store.read().unwrap().event(dead).unwrap().is_some());
+    bench.assert_invariants();
 }
 
 #[test]
-fn a_delivery_that_expired_and_was_run_again_is_kept_from_its_last_end() {
-    let bench = Bench::new();
-    bench.tell(&["crm"], &[]);
+fn failed_responses_are_purged_before_their_delivery() {
+    let bench = StoreBench::new();
+    bench.subscribe(&["crm"], &[]);
     bench.accept_new("a");
-    let job = at(&bench, 0);
+    let job = delivery_at(&bench, 0);
+    let stored_numbers = |bench: &StoreBench| {
+        let exchanges = bench.store.read().unwrap().delivery_responses(job).unwrap();
+        exchanges
+            .into_iter()
+            .map(|(number, _)| number)
+            .collect::<Vec<_>>()
+    };
+    bench.record_attempt(job, Some(retry_in_a_minute(&bench)), None);
+    bench.record_attempt(job, Some(RetryDecision::GiveUp), None);
+    bench.clock.advance(DAY);
+    bench.clock.advance(DAY);
+    bench.purge(1, MONTH, DAY, DAY);
+    assert_eq!(
+        stored_numbers(&bench),
+        [1, 2],
+        "a dead letter shows why it died"
+    );
+    bench
+        .store
+        .execute_blocking(RetryDeadLetter {
+            job_id: job,
+            payload: None,
+        })
+        .unwrap();
+    bench.record_attempt(job, None, None);
+    bench.clock.advance(DAY);
+    bench.purge(1, MONTH, DAY, DAY);
+    assert_eq!(stored_numbers(&bench), [1, 2, 3], "not a moment earlier");
+    bench.clock.advance(Millis::new(1));
+    bench.purge(1, MONTH, DAY, DAY);
+    assert_eq!(
+        stored_numbers(&bench),
+        [3],
+        "the answer that ended it stays as long as the delivery"
+    );
+    bench.assert_invariants();
+    bench.clock.advance(MONTH);
+    bench.purge(1, MONTH, DAY, DAY);
+    assert_eq!(stored_numbers(&bench), [0; 0]);
+    bench.assert_invariants();
+}
+
+#[test]
+fn retention_of_rerun_delivery_counts_from_last_end() {
+    let bench = StoreBench::new();
+    bench.subscribe(&["crm"], &[]);
+    bench.accept_new("a");
+    let job = delivery_at(&bench, 0);
     let expired = vec![(job, "too late".to_owned())];
-    bench.store.ask(SettleDeliveries { expired, ..SettleDeliveries::default() }).unwrap();
+    bench
+        .store
+        .execute_blocking(DeferOrExpire {
+            expired,
+            ..DeferOrExpire::default()
+        })
+        .unwrap();
     for _ in 0..20 {
         bench.clock.advance(DAY);
     }
-    bench.store.ask(Revive { job, payload: None }).unwrap();
-    bench.note(job, None, None);
-    let attempts = |bench: &Bench| bench.store.read().unwrap().attempts(job).unwrap().len();
+    bench
+        .store
+        .execute_blocking(RetryDeadLetter {
+            job_id: job,
+            payload: None,
+        })
+        .unwrap();
+    bench.record_attempt(job, None, None);
+    let attempts = |bench: &StoreBench| bench.store.read().unwrap().attempts(job).unwrap().len();
     let before = attempts(&bench);
     bench.clock.advance(DAY);
-    bench.sweep(1, MONTH, DAY, DAY);
+    bench.purge(1, MONTH, DAY, DAY);
     assert_eq!(attempts(&bench), before, "not a moment earlier");
     bench.clock.advance(Millis::new(MONTH.get() - DAY.get()));
-    bench.sweep(1, MONTH, DAY, DAY);
+    bench.purge(1, MONTH, DAY, DAY);
     assert!(attempts(&bench) < before);
-    assert_eq!(bench.deliveries().len(), 1, "the first end was 50 days ago, the last one 30");
-    bench.check();
+    assert_eq!(
+        bench.deliveries().len(),
+        1,
+        "the first end was 50 days ago, the last one 30"
+    );
+    bench.assert_invariants();
     bench.clock.advance(Millis::new(1));
-    bench.sweep(1, MONTH, DAY, DAY);
+    bench.purge(1, MONTH, DAY, DAY);
     assert_eq!(bench.deliveries().len(), 0);
     let read = bench.store.read().unwrap();
-    let last_ends = read.reading(|txn| Ok(txn.open_table(crate::store::tables::LAST_ENDS)?)).unwrap();
+    let last_ends = read
+        .with_read_txn(|txn| Ok(txn.open_table(crate::store::engine::redb::tables::LAST_ENDS)?))
+        .unwrap();
     assert_eq!(redb::ReadableTableMetadata::len(&last_ends).unwrap(), 0);
-    bench.check();
+    bench.assert_invariants();
 }
 
 #[test]
-fn a_flow_that_the_config_no_longer_has_tells_nothing() {
-    let bench = Bench::telling();
-    keep(&bench, "t", "{}");
+fn draft_of_removed_flow_emits_nothing() {
+    let bench = StoreBench::with_subscribers();
+    save_draft(&bench, "t", "{}");
     bench.clock.advance(DAY);
-    let patience = [(FlowName::new("other").unwrap(), MINUTE)].into_iter().collect();
-    let slice = Sweep { from: Place::Queue(Queue::LeftDrafts), most: 10, submissions: MONTH, attempts: DAY, patience };
-    bench.store.ask(slice).unwrap();
-    assert_eq!(bench.told(), [""; 0]);
+    let abandon_timeouts = [(FlowName::new("other").unwrap(), MINUTE)]
+        .into_iter()
+        .collect();
+    let slice = PurgeSlice {
+        cursor: PurgeCursor::Queue(RetentionQueue::AbandonedDrafts),
+        max_rows: 10,
+        submission_retention: MONTH,
+        attempt_retention: DAY,
+        abandon_timeouts,
+    };
+    bench.store.execute_blocking(slice).unwrap();
+    assert_eq!(bench.event_kinds(), [""; 0]);
 }

@@ -1,4 +1,4 @@
-//! A store on a file of its own, and things to put into it.
+//! Test harness: a store on a temporary file, and functions that add data.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -7,49 +7,58 @@ use std::sync::Arc;
 use redb::ReadableTable;
 
 use crate::clock::{Clock, ManualClock};
-use crate::current::Current;
-use crate::domain::arrival::{Arrival, Form, Unreadable};
-use crate::domain::delivery::{Delivery, Event, Exchange};
-use crate::domain::draft::Patience;
+use crate::domain::delivery::{Delivery, Event, ResponseRecord};
 use crate::domain::event::EventKind;
-use crate::domain::ids::{AgentName, Customer, DestinationName, FlowName, JobId, MessageId, TeamName};
+use crate::domain::event::subscriptions::{Subscription, Subscriptions};
+use crate::domain::ids::{
+    AgentName, Customer, DestinationName, FlowName, JobId, MessageId, TeamName,
+};
+use crate::domain::job::retry::RetryDecision;
 use crate::domain::job::{Attempt, Job, JobKind};
-use crate::domain::retry::Verdict;
-use crate::domain::routes::{Route, Routes};
-use crate::domain::submission::{Channel, IdempotencyKey};
+use crate::domain::submission::draft::AbandonTimeouts;
+use crate::domain::submission::inbound::{Inbound, InboundSubmission, UnparsableMessage};
+use crate::domain::submission::{IdempotencyKey, SubmissionChannel};
 use crate::domain::time::{Millis, Timestamp};
-use crate::store::tables::{CUSTOMERS, RETENTION};
+use crate::reloadable::Reloadable;
+use crate::store::engine::redb::tables::{CUSTOMER_AGENTS, RETENTION};
 use crate::store::{
-    Accept, Accepted, AddAgent, Finish, Finished, LeadOrder, Listed, NoteDelivery, Place, Queue, Snapshot, Store,
-    StoreOptions, Sweep,
+    AcceptInbound, AcceptOutcome, AddAgent, FinishJob, FinishOutcome, ListedRow, NewLead,
+    PurgeCursor, PurgeSlice, RecordAttempt, RetentionQueue, Snapshot, Store, StoreOptions,
 };
 
 /// 2026-11-24T08:00:00Z.
 pub const START: Timestamp = Timestamp::from_millis(1_795_507_200_000);
 
-/// A store on a file of its own. Every event of [`flow`] is told to `crm` and `sheet`, every alert to `ops`, where
-/// [`Bench::telling`] says so.
-pub struct Bench {
+/// Store on a temporary file.
+///
+/// With [`StoreBench::with_subscribers`], `crm` and `sheet` are subscribed to all events of
+/// [`flow`], and `ops` to all alerts.
+pub struct StoreBench {
     pub folder: tempfile::TempDir,
     pub clock: Arc<ManualClock>,
     pub store: Store,
-    pub routes: Current<Routes>,
+    pub subscriptions: Reloadable<Subscriptions>,
 }
 
-impl Bench {
+impl StoreBench {
     pub fn new() -> Self {
-        Self::with(|_| {})
+        Self::with_options(|_| {})
     }
 
-    pub fn with(change: impl FnOnce(&mut StoreOptions)) -> Self {
+    pub fn with_options(change: impl FnOnce(&mut StoreOptions)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(START));
-        let routes = Current::new(Routes::default());
-        let store = open(folder.path().join("data.redb"), &clock, |options| {
-            options.routes = routes.clone();
+        let subscriptions = Reloadable::new(Subscriptions::default());
+        let store = open_store(folder.path().join("data.redb"), &clock, |options| {
+            options.subscriptions = subscriptions.clone();
             change(options);
         });
-        Self { folder, clock, store, routes }
+        Self {
+            folder,
+            clock,
+            store,
+            subscriptions,
+        }
     }
 
     pub fn path(&self) -> PathBuf {
@@ -59,148 +68,245 @@ impl Bench {
     /// Closes the file and opens it again.
     pub fn reopen(self) -> Self {
         self.store.close().unwrap();
-        let store = open(self.path(), &self.clock, |options| options.routes = self.routes.clone());
+        let store = open_store(self.path(), &self.clock, |options| {
+            options.subscriptions = self.subscriptions.clone();
+        });
         Self { store, ..self }
     }
 
-    /// One that tells the outside everything.
-    pub fn telling() -> Self {
+    /// Store with subscribers of all events and alerts.
+    pub fn with_subscribers() -> Self {
         let bench = Self::new();
-        bench.tell(&["crm", "sheet"], &["ops"]);
+        bench.subscribe(&["crm", "sheet"], &["ops"]);
         bench
     }
 
-    /// Tells every event of [`flow`] to `events` from now on, and every alert to `alerts`.
-    pub fn tell(&self, events: &[&str], alerts: &[&str]) {
-        let route = |to: &&str| Route { to: destination(to), events: EventKind::ALL.into_iter().collect() };
+    /// Subscribes `events` to all events of [`flow`], and `alerts` to all alerts.
+    pub fn subscribe(&self, events: &[&str], alerts: &[&str]) {
+        let route = |to: &&str| Subscription {
+            destination: destination(to),
+            events: EventKind::ALL.into_iter().collect(),
+        };
         let flows = BTreeMap::from([(flow(), events.iter().map(route).collect())]);
-        self.routes.set(Routes { flows, alerts: alerts.iter().map(route).collect(), ..Routes::default() });
+        self.subscriptions.store(Subscriptions {
+            flows,
+            alerts: alerts.iter().map(route).collect(),
+            ..Subscriptions::default()
+        });
     }
 
-    /// All deliveries that are kept, in order.
+    /// Lists all stored deliveries in order.
     pub fn deliveries(&self) -> Vec<(JobId, Job, Delivery)> {
         let read = self.store.read().unwrap();
-        let jobs = rows::<Job>(&read).into_iter().filter(|(_, job)| job.kind == JobKind::Deliver);
-        let mut found: Vec<_> = jobs.map(|(id, job)| (id, job, read.delivery(id).unwrap().unwrap())).collect();
+        let jobs = rows::<Job>(&read)
+            .into_iter()
+            .filter(|(_, job)| job.kind == JobKind::Deliver);
+        let mut found: Vec<_> = jobs
+            .map(|(id, job)| (id, job, read.delivery(id).unwrap().unwrap()))
+            .collect();
         found.sort_by_key(|(id, ..)| *id);
         found
     }
 
-    /// All events that are kept, in the order in which they became true.
+    /// Lists all stored events in the order in which they became true.
     pub fn events(&self) -> Vec<Event> {
         let read = self.store.read().unwrap();
-        let ids: BTreeSet<JobId> = self.deliveries().into_iter().map(|(_, _, delivery)| delivery.event).collect();
-        ids.into_iter().map(|id| read.event(id).unwrap().unwrap()).collect()
+        let ids: BTreeSet<JobId> = self
+            .deliveries()
+            .into_iter()
+            .map(|(_, _, delivery)| delivery.event_id)
+            .collect();
+        ids.into_iter()
+            .map(|id| read.event(id).unwrap().unwrap())
+            .collect()
     }
 
-    /// What the outside was told, in order.
-    pub fn told(&self) -> Vec<&'static str> {
-        self.events().iter().map(|event| event.kind.as_str()).collect()
+    /// Lists the kinds of all stored events in order.
+    pub fn event_kinds(&self) -> Vec<&'static str> {
+        self.events()
+            .iter()
+            .map(|event| event.kind.as_str())
+            .collect()
     }
 
-    /// One attempt to deliver was made now and came to `failed`, or to a success.
-    pub fn note(&self, job: JobId, failed: Option<Verdict>, disable: Option<&str>) -> Finished {
-        let status = if failed.is_none() { 200 } else { 500 };
-        let note = NoteDelivery {
-            job,
-            attempt: Attempt { started_at: self.clock.now(), ..attempt(failed.map(|_| "answered 500")) },
-            exchange: Exchange { status: Some(status), answer: "so it is".into() },
-            failed,
-            disable: disable.map(Into::into),
-            trace: None,
+    /// Records an attempt of a delivery that is made now, with `failure` or as a success.
+    pub fn record_attempt(
+        &self,
+        job: JobId,
+        failure: Option<RetryDecision>,
+        disable_reason: Option<&str>,
+    ) -> FinishOutcome {
+        let status = if failure.is_none() { 200 } else { 500 };
+        let record = RecordAttempt {
+            job_id: job,
+            attempt: Attempt {
+                started_at: self.clock.now(),
+                ..attempt(failure.map(|_| "responded with 500"))
+            },
+            response: ResponseRecord {
+                status: Some(status),
+                body_excerpt: "so it is".into(),
+            },
+            failure,
+            disable_reason: disable_reason.map(Into::into),
+            message_outcome: None,
         };
-        self.store.ask(note).unwrap()
+        self.store.execute_blocking(record).unwrap()
     }
 
-    /// Sweeps a whole round, in slices of `most`.
-    pub fn sweep(&self, most: usize, submissions: Millis, attempts: Millis, patience: Millis) {
-        let patience: Patience = [(flow(), patience)].into_iter().collect();
-        let mut from = Some(Place::Keys);
-        while let Some(place) = from {
-            let slice = Sweep { from: place, most, submissions, attempts, patience: patience.clone() };
-            from = self.store.ask(slice).unwrap().next;
+    /// Purges one whole round, in slices of `max_rows`.
+    pub fn purge(
+        &self,
+        max_rows: usize,
+        submission_retention: Millis,
+        attempt_retention: Millis,
+        abandon_after: Millis,
+    ) {
+        let abandon_after: AbandonTimeouts = [(flow(), abandon_after)].into_iter().collect();
+        let mut from = Some(PurgeCursor::Keys);
+        while let Some(cursor) = from {
+            let slice = PurgeSlice {
+                cursor,
+                max_rows,
+                submission_retention,
+                attempt_retention,
+                abandon_timeouts: abandon_after.clone(),
+            };
+            from = self.store.execute_blocking(slice).unwrap().next;
         }
     }
 
-    pub fn accept(&self, form: Form) -> Accepted {
-        let arrivals = vec![Arrival::Form(Box::new(form))];
-        self.store.ask(Accept { arrivals }).unwrap().remove(0)
+    pub fn accept(&self, form: InboundSubmission) -> AcceptOutcome {
+        let arrivals = vec![Inbound::Submission(Box::new(form))];
+        self.store
+            .execute_blocking(AcceptInbound { inbound: arrivals })
+            .unwrap()
+            .remove(0)
     }
 
-    /// A message of which nothing can be made.
-    pub fn accept_unreadable(&self, message: &str) -> Accepted {
-        let unreadable = Unreadable {
-            message_key: Some(IdempotencyKey::of_message(&MessageId::new(message).unwrap())),
-            elsewhere: Vec::new(),
-            join: None,
+    /// Accepts a message that is not parsable.
+    pub fn accept_unparsable(&self, message: &str) -> AcceptOutcome {
+        let unreadable = UnparsableMessage {
+            message_key: Some(IdempotencyKey::for_message(
+                &MessageId::new(message).unwrap(),
+            )),
+            cross_flow_keys: Vec::new(),
+            late_arrival: None,
             reason: "it makes no sense".to_owned(),
             payload: "{}".to_owned(),
         };
-        let arrivals = vec![Arrival::Unreadable(Box::new(unreadable))];
-        self.store.ask(Accept { arrivals }).unwrap().remove(0)
+        let arrivals = vec![Inbound::Unparsable(Box::new(unreadable))];
+        self.store
+            .execute_blocking(AcceptInbound { inbound: arrivals })
+            .unwrap()
+            .remove(0)
     }
 
     pub fn accept_new(&self, token: &str) -> JobId {
         match self.accept(form(token, "{}")) {
-            Accepted::New { job, .. } => job,
+            AcceptOutcome::New { job_id: job, .. } => job,
             other => panic!("{token}: {other:?}"),
         }
     }
 
-    pub fn finish(&self, job: JobId) -> Finished {
-        let order = LeadOrder { flow: flow(), team: team(), sticky: true, customer: Customer::default(), chosen: None };
-        self.store.ask(Finish { job, attempt: attempt(None), lead: Some(order) }).unwrap()
+    pub fn finish_job(&self, job: JobId) -> FinishOutcome {
+        let order = NewLead {
+            flow: flow(),
+            team: team(),
+            is_sticky: true,
+            customer: Customer::default(),
+            chosen_agent: None,
+        };
+        self.store
+            .execute_blocking(FinishJob {
+                job_id: job,
+                attempt: attempt(None),
+                lead: Some(order),
+            })
+            .unwrap()
     }
 
     pub fn add_agent(&self, name: &str, max: Option<u32>) {
         let name = AgentName::new(name).unwrap();
-        self.store.ask(AddAgent { name, team: team(), weight: 1, max, max_per_day: None }).unwrap();
+        self.store
+            .execute_blocking(AddAgent {
+                name,
+                team: team(),
+                weight: 1,
+                max_leads: max,
+                max_leads_per_day: None,
+            })
+            .unwrap();
     }
 
-    /// Every invariant holds.
+    /// Asserts that every invariant holds.
     #[track_caller]
-    pub fn check(&self) {
-        let report = crate::store::check(&self.store).unwrap();
-        assert_eq!(report.findings, []);
-        self.check_queues();
+    pub fn assert_invariants(&self) {
+        let report = crate::store::check_integrity(&self.store).unwrap();
+        assert_eq!(report.violations, []);
+        self.assert_retention_queues();
     }
 
-    /// Every row that retention may remove stands in its queue: no row is kept for ever.
+    /// Asserts that every row that retention may remove is in its queue. So no row is stored
+    /// forever.
     #[track_caller]
-    fn check_queues(&self) {
+    fn assert_retention_queues(&self) {
         let read = self.store.read().unwrap();
-        let entries = read.reading(|txn| Ok(txn.open_table(RETENTION)?)).unwrap();
-        let queued: BTreeSet<(u8, u128)> =
-            entries.iter().unwrap().map(|entry| entry.unwrap().0.value()).map(|(queue, _, row)| (queue, row)).collect();
-        let stands = |queue: Queue, row: u128| assert!(queued.contains(&(queue.code(), row)), "{queue:?} {row}");
+        let entries = read
+            .with_read_txn(|txn| Ok(txn.open_table(RETENTION)?))
+            .unwrap();
+        let queued: BTreeSet<(u8, u128)> = entries
+            .iter()
+            .unwrap()
+            .map(|entry| entry.unwrap().0.value())
+            .map(|(queue, _, row)| (queue, row))
+            .collect();
+        let assert_queued = |queue: RetentionQueue, row: u128| {
+            assert!(queued.contains(&(queue.code(), row)), "{queue:?} {row}");
+        };
         for (id, job) in rows::<Job>(&read) {
-            match job.submission.filter(|_| job.kind == JobKind::Process) {
-                _ if !job.state.is_over() => {}
-                Some(submission) => stands(Queue::Submissions, submission.get().into()),
-                None => stands(Queue::Jobs, id.get().into()),
+            match job.submission_id.filter(|_| job.kind == JobKind::Process) {
+                _ if !job.state.is_terminal() => {}
+                Some(submission) => {
+                    assert_queued(RetentionQueue::Submissions, submission.get().into());
+                }
+                None => assert_queued(RetentionQueue::Jobs, id.get().into()),
             }
         }
         for (_, key) in read.drafts(None, |_| true).unwrap().0 {
-            stands(Queue::Drafts, u128::from_be_bytes(*key.as_bytes()));
+            assert_queued(RetentionQueue::Drafts, u128::from_be_bytes(*key.as_bytes()));
         }
-        for row in read.reading(|txn| Ok(txn.open_table(CUSTOMERS)?)).unwrap().iter().unwrap() {
+        for row in read
+            .with_read_txn(|txn| Ok(txn.open_table(CUSTOMER_AGENTS)?))
+            .unwrap()
+            .iter()
+            .unwrap()
+        {
             let (key, row) = row.unwrap();
-            // One whom nothing names yet goes with their submission.
+            // The row of a customer without a name is removed with the submission.
             if row.value().0 != 0 {
-                stands(Queue::Customers, u128::from_be_bytes(*key.value()));
+                assert_queued(RetentionQueue::Customers, u128::from_be_bytes(*key.value()));
             }
         }
     }
 }
 
-/// All rows of a kind, newest first. Each of them can be read.
-pub fn rows<L: Listed>(read: &Snapshot) -> Vec<(L::Id, L)> {
-    let rows = read.list_all::<L>().unwrap().into_iter();
-    rows.map(|(number, row)| (L::id(number), row.unwrap())).collect()
+/// Lists all rows of a kind, newest first. Each row must be readable.
+pub fn rows<L: ListedRow>(read: &Snapshot) -> Vec<(L::Id, L)> {
+    let rows = read.list_all_rows::<L>().unwrap().into_iter();
+    rows.map(|(number, row)| (L::id(number), row.unwrap()))
+        .collect()
 }
 
-pub fn open(path: PathBuf, clock: &Arc<ManualClock>, change: impl FnOnce(&mut StoreOptions)) -> Store {
-    let mut options = StoreOptions { free_space_min: 0, ..StoreOptions::new(path) };
+pub fn open_store(
+    path: PathBuf,
+    clock: &Arc<ManualClock>,
+    change: impl FnOnce(&mut StoreOptions),
+) -> Store {
+    let mut options = StoreOptions {
+        min_free_bytes: 0,
+        ..StoreOptions::new(path)
+    };
     change(&mut options);
     let clock: Arc<dyn crate::clock::Clock> = clock.clone();
     let store = Store::start(options, clock).unwrap();
@@ -208,9 +314,9 @@ pub fn open(path: PathBuf, clock: &Arc<ManualClock>, change: impl FnOnce(&mut St
     store
 }
 
-/// Opens the file only to read it.
-pub fn open_to_look(path: PathBuf, clock: &Arc<ManualClock>) -> Store {
-    open(path, clock, |options| options.read_only = true)
+/// Opens the file read-only.
+pub fn open_read_only(path: PathBuf, clock: &Arc<ManualClock>) -> Store {
+    open_store(path, clock, |options| options.is_read_only = true)
 }
 
 pub fn flow() -> FlowName {
@@ -226,21 +332,26 @@ pub fn team() -> TeamName {
 }
 
 pub fn attempt(error: Option<&str>) -> Attempt {
-    Attempt { number: 0, started_at: START, took: Millis::new(1), error: error.map(str::to_owned) }
+    Attempt {
+        number: 0,
+        started_at: START,
+        duration: Millis::new(1),
+        error: error.map(str::to_owned),
+    }
 }
 
-/// A plain form with a token.
-pub fn form(token: &str, data: &str) -> Form {
-    Form::plain(&flow(), token, data)
+/// Plain form with a token.
+pub fn form(token: &str, data: &str) -> InboundSubmission {
+    InboundSubmission::plain(&flow(), token, data)
 }
 
-/// The same form, come by webhook.
-pub fn by_webhook(token: &str, message: &str, data: &str) -> Form {
+/// Form with the same token, received by webhook.
+pub fn webhook_form(token: &str, message: &str, data: &str) -> InboundSubmission {
     let mut form = form(token, data);
     let message = MessageId::new(message).unwrap();
-    form.message_key = Some(IdempotencyKey::of_message(&message));
+    form.message_key = Some(IdempotencyKey::for_message(&message));
     form.submission.message_id = Some(message);
-    form.submission.channel = Channel::Webhook;
-    form.answerable = false;
+    form.submission.channel = SubmissionChannel::Webhook;
+    form.allows_new_choice = false;
     form
 }

@@ -1,8 +1,8 @@
-//! What a customer fills in, as a plain flow sends it.
+//! Builds the form of a customer as a plain flow sends it.
 
 use serde_json::{Value, json};
 
-/// One form, ready to be sent.
+/// Form that is ready to send.
 #[derive(Debug, Clone)]
 pub struct Form {
     token: String,
@@ -12,36 +12,41 @@ pub struct Form {
 }
 
 impl Form {
-    /// A form under `token`, with one answer.
+    /// Creates a form with `token` and one answer.
     pub fn new(token: impl Into<String>) -> Self {
         let token = token.into();
-        Self { user: format!("user-of-{token}"), token, screen: "FORM".to_owned(), data: json!({ "name": "Ann" }) }
+        Self {
+            user: format!("user-of-{token}"),
+            token,
+            screen: "FORM".to_owned(),
+            data: json!({ "name": "Ann" }),
+        }
     }
 
-    /// From another screen.
+    /// Sets the screen.
     pub fn on_screen(mut self, screen: &str) -> Self {
         screen.clone_into(&mut self.screen);
         self
     }
 
-    /// With one more answer.
+    /// Adds an answer.
     pub fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
         self.data[field] = value.into();
         self
     }
 
-    /// That asks for a slot, in the fields that the stories' flows read it from.
-    pub fn wishing(self, date: &str, time: &str) -> Self {
+    /// Adds a slot request in the fields that the test flows read.
+    pub fn with_slot_request(self, date: &str, time: &str) -> Self {
         self.with("date", date).with("time", time)
     }
 
-    /// From this customer.
+    /// Sets the customer.
     pub fn by(mut self, user: &str) -> Self {
         user.clone_into(&mut self.user);
         self
     }
 
-    /// The body to send.
+    /// Returns the request body.
     pub fn body(&self) -> Vec<u8> {
         json!({
             "version": "3.0",

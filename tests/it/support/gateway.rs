@@ -1,5 +1,5 @@
-//! Unofficial gateways that behave as theirs do, traps included: what they say of their session, and how it really is, are two
-//! things; a 200 may be a refusal.
+//! Fake unofficial gateways that behave like the real ones, including their traps. The reported
+//! session state and the real state may differ, and a 200 may be a refusal.
 
 use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,11 +14,11 @@ use super::Server;
 use super::http::{Answer, post};
 use super::request::Request;
 
-/// The session's key, or that of the API.
+/// Key of the session, or of the API.
 pub const KEY: &str = "session-key-9f2c";
-/// What manages sessions.
+/// Token that manages sessions.
 pub const TOKEN: &str = "personal-token-71d0";
-/// What webhooks prove themselves with.
+/// Secret that authenticates webhooks.
 pub const SECRET: &str = "webhook-secret-5a3e";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Kind {
         }
     }
 
-    /// What it calls a session that is connected, dropped, and without a phone.
+    /// Returns the names of three session states: connected, disconnected, and without a phone.
     pub fn words(self) -> [&'static str; 3] {
         match self {
             Self::Wasender => ["connected", "disconnected", "need_scan"],
@@ -49,32 +49,32 @@ impl Kind {
     }
 }
 
-/// How its session is.
+/// State of the session.
 #[derive(Debug)]
 struct State {
-    /// What it says of it.
+    /// Reported state.
     says: String,
-    /// Whether it is connected.
+    /// `true` if the session is really connected.
     is_connected: bool,
-    /// Whether the phone has forgotten it: nothing but a scanned code helps.
-    is_forgotten: bool,
-    /// How often it was asked.
+    /// `true` if the phone has removed the session. Only a scanned code helps then.
+    is_unpaired: bool,
+    /// Number of state requests.
     looks: usize,
-    /// The calls that were made: `POST /whatsapp-sessions/17/connect`.
+    /// Other calls, such as `POST /whatsapp-sessions/17/connect`.
     calls: Vec<String>,
-    /// What was sent: to whom, and the text.
+    /// Sent messages: recipient and text.
     sent: Vec<(String, String)>,
-    /// How many messages it takes in each span of so many seconds.
+    /// Rate limit. `None`: no limit.
     window: Option<Window>,
-    /// How often it was given one too many.
+    /// Number of messages that exceeded the rate limit.
     too_many: usize,
-    /// Its session starts, whatever is called, and is never up.
+    /// `true` if the session is starting and no call connects it.
     is_stuck: bool,
-    /// Whom it finds nobody behind.
+    /// Number without a WhatsApp account.
     unknown: Option<String>,
 }
 
-/// What a hosted gateway allows: so many messages until a time, by the wall clock's seconds.
+/// Rate limit of a hosted gateway: a number of messages per window, by the wall clock in seconds.
 #[derive(Debug)]
 struct Window {
     most: u64,
@@ -84,7 +84,7 @@ struct Window {
 }
 
 impl Window {
-    /// Begins anew where its time is over.
+    /// Starts a new window if the current window is over.
     fn look(&mut self) {
         let now = Timestamp::now().as_second();
         if now >= self.until {
@@ -92,14 +92,18 @@ impl Window {
         }
     }
 
-    /// What it says of itself in each answer.
+    /// Returns the rate limit headers of each response.
     fn headers(&self) -> String {
-        let Self { most, left, until, .. } = self;
-        format!("x-ratelimit-limit: {most}\r\nx-ratelimit-remaining: {left}\r\nx-ratelimit-reset: {until}\r\n")
+        let Self {
+            most, left, until, ..
+        } = self;
+        format!(
+            "x-ratelimit-limit: {most}\r\nx-ratelimit-remaining: {left}\r\nx-ratelimit-reset: {until}\r\n"
+        )
     }
 }
 
-/// Runs until the test ends, each connection in a thread of its own.
+/// Fake gateway. It runs until the test process exits, with one thread per connection.
 pub struct Gateway {
     pub kind: Kind,
     address: SocketAddr,
@@ -107,7 +111,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// One whose session is connected.
+    /// Starts a gateway with a connected session.
     pub fn start(kind: Kind) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -115,7 +119,7 @@ impl Gateway {
         let state = State {
             says,
             is_connected: true,
-            is_forgotten: false,
+            is_unpaired: false,
             looks: 0,
             calls: Vec::new(),
             sent: Vec::new(),
@@ -132,17 +136,23 @@ impl Gateway {
                 std::thread::spawn(move || talk(kind, &socket, &state));
             }
         });
-        Self { kind, address, state }
+        Self {
+            kind,
+            address,
+            state,
+        }
     }
 
-    /// The config of it, as gateway `shop`. `more` goes into its table.
+    /// Returns the config of the gateway as `shop`. `more` contains further keys of its table.
     pub fn config(&self, more: &str) -> String {
         let keys = match self.kind {
             Kind::Wasender => format!(
                 "session = \"17\"\nsession_key = \"text:{KEY}\"\naccess_token = \"text:{TOKEN}\"\nwebhook_secret = \"text:{SECRET}\""
             ),
             Kind::Waha => {
-                format!("session = \"shop\"\napi_key = \"text:{KEY}\"\nwebhook_secret = \"text:{SECRET}\"")
+                format!(
+                    "session = \"shop\"\napi_key = \"text:{KEY}\"\nwebhook_secret = \"text:{SECRET}\""
+                )
             }
             Kind::Evolution => format!("session = \"shop\"\napi_key = \"text:{KEY}\""),
         };
@@ -152,58 +162,68 @@ impl Gateway {
         )
     }
 
-    /// Its session drops.
+    /// Disconnects the session.
     pub fn drop_session(&self) {
         let mut state = self.state.lock().unwrap();
         (state.says, state.is_connected) = (self.kind.words()[1].to_owned(), false);
     }
 
-    /// The phone forgets it.
-    pub fn forget(&self) {
+    /// Removes the session from the phone.
+    pub fn unpair(&self) {
         let mut state = self.state.lock().unwrap();
-        (state.says, state.is_connected, state.is_forgotten) = (self.kind.words()[1].to_owned(), false, true);
+        (state.says, state.is_connected, state.is_unpaired) =
+            (self.kind.words()[1].to_owned(), false, true);
     }
 
-    /// Somebody scans the code.
+    /// Scans the code.
     pub fn scan(&self) {
         let mut state = self.state.lock().unwrap();
         (state.says, state.is_connected) = (self.kind.words()[0].to_owned(), true);
-        (state.is_forgotten, state.is_stuck) = (false, false);
+        (state.is_unpaired, state.is_stuck) = (false, false);
     }
 
-    /// Its session starts from now on, and is never up, whatever is called.
-    pub fn stick(&self) {
+    /// Sets the session to starting. No call connects the session.
+    pub fn stick_in_starting_state(&self) {
         let mut state = self.state.lock().unwrap();
-        let says = if self.kind == Kind::Waha { "STARTING" } else { "connecting" };
+        let says = if self.kind == Kind::Waha {
+            "STARTING"
+        } else {
+            "connecting"
+        };
         (state.says, state.is_connected, state.is_stuck) = (says.to_owned(), false, true);
     }
 
-    /// It goes on saying that it is connected, and is not.
-    pub fn lie(&self) {
+    /// Disconnects the session, but the reported state stays connected.
+    pub fn disconnect_silently(&self) {
         self.state.lock().unwrap().is_connected = false;
     }
 
-    /// From now on it takes so many messages in so many seconds.
+    /// Sets a rate limit: `most` messages per `seconds`.
     pub fn allow(&self, most: u64, seconds: i64) {
-        self.state.lock().unwrap().window = Some(Window { most, seconds, left: most, until: 0 });
+        self.state.lock().unwrap().window = Some(Window {
+            most,
+            seconds,
+            left: most,
+            until: 0,
+        });
     }
 
-    /// Nobody has this number.
-    pub fn knows_not(&self, number: &str) {
+    /// Sets the number that has no WhatsApp account.
+    pub fn set_unknown_number(&self, number: &str) {
         self.state.lock().unwrap().unknown = Some(number.to_owned());
     }
 
-    /// What was sent: to whom, as it is asked, and the text.
+    /// Returns the sent messages: recipient as in the request, and text.
     pub fn sent(&self) -> Vec<(String, String)> {
         self.state.lock().unwrap().sent.clone()
     }
 
-    /// How often it was given a message more than it takes.
+    /// Returns the number of messages that exceeded the rate limit.
     pub fn too_many(&self) -> usize {
         self.state.lock().unwrap().too_many
     }
 
-    /// From now on this is what it says.
+    /// Sets the reported state.
     pub fn say(&self, word: &str) {
         word.clone_into(&mut self.state.lock().unwrap().says);
     }
@@ -216,14 +236,26 @@ impl Gateway {
         self.state.lock().unwrap().looks
     }
 
-    /// The last words of the paths that were called.
+    /// Returns the names of the calls, from their paths.
     pub fn calls(&self) -> Vec<String> {
         let state = self.state.lock().unwrap();
-        let parts = state.calls.iter().map(|call| call.split('/').collect::<Vec<_>>());
-        parts.map(|parts| parts[if self.kind == Kind::Evolution { 2 } else { parts.len() - 1 }].to_owned()).collect()
+        let parts = state
+            .calls
+            .iter()
+            .map(|call| call.split('/').collect::<Vec<_>>());
+        parts
+            .map(|parts| {
+                parts[if self.kind == Kind::Evolution {
+                    2
+                } else {
+                    parts.len() - 1
+                }]
+                .to_owned()
+            })
+            .collect()
     }
 
-    /// An event of its webhook, with the proof that it has.
+    /// Sends an event of the webhook with its authentication.
     pub fn send(&self, server: &Server, event: &Value) -> Answer {
         let mut event = event.clone();
         match self.kind {
@@ -239,10 +271,13 @@ impl Gateway {
         };
         let mut headers = vec![("content-type", "application/json")];
         headers.extend(proof.iter().map(|(name, value)| (*name, value.as_str())));
-        server.connect().exchange(&post("/gateways/shop", &headers, &body)).unwrap()
+        server
+            .connect()
+            .exchange(&post("/gateways/shop", &headers, &body))
+            .unwrap()
     }
 
-    /// A text message, as it tells of one.
+    /// Returns a text message event in the format of the gateway kind.
     pub fn message(&self, id: &str, from_me: bool, text: &str) -> Value {
         let key = json!({"id": id, "fromMe": from_me, "remoteJid": "4915112345678@s.whatsapp.net"});
         match self.kind {
@@ -258,23 +293,28 @@ impl Gateway {
         }
     }
 
-    /// That its session is in this state now, as it tells of it.
+    /// Returns a session state event in the format of the gateway kind.
     pub fn status(&self, word: &str) -> Value {
         match self.kind {
             Kind::Wasender => json!({"event": "session.status", "data": {"status": word}}),
             Kind::Waha => {
                 json!({"event": "session.status", "session": "shop", "payload": {"name": "shop", "status": word}})
             }
-            Kind::Evolution => json!({"event": "connection.update", "instance": "shop", "data": {"state": word}}),
+            Kind::Evolution => {
+                json!({"event": "connection.update", "instance": "shop", "data": {"state": word}})
+            }
         }
     }
 }
 
-/// HMAC-SHA512 in hex.
+/// Returns the HMAC-SHA512 in hex.
 pub fn hmac(secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha512>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(body);
-    mac.finalize().into_bytes().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    mac.finalize()
+        .into_bytes()
+        .iter()
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 fn talk(kind: Kind, socket: &TcpStream, state: &Mutex<State>) {
@@ -283,14 +323,25 @@ fn talk(kind: Kind, socket: &TcpStream, state: &Mutex<State>) {
         let (status, body, more) = {
             let mut state = state.lock().unwrap();
             let (status, body) = answer(kind, &request, &mut state);
-            (status, body.to_string(), state.window.as_ref().map(Window::headers).unwrap_or_default())
+            (
+                status,
+                body.to_string(),
+                state
+                    .window
+                    .as_ref()
+                    .map(Window::headers)
+                    .unwrap_or_default(),
+            )
         };
         let head = format!(
             "HTTP/1.1 {status} So\r\ncontent-type: application/json\r\n{more}content-length: {}\r\n\r\n",
             body.len()
         );
-        // Whoever asked may have gone.
-        if to.write_all(&[head.as_bytes(), body.as_bytes()].concat()).is_err() {
+        // The client may be gone.
+        if to
+            .write_all(&[head.as_bytes(), body.as_bytes()].concat())
+            .is_err()
+        {
             return;
         }
     }
@@ -300,7 +351,9 @@ fn answer(kind: Kind, request: &Request, state: &mut State) -> (u16, Value) {
     let line = format!("{} {}", request.method, request.path);
     let line = line.as_str();
     let (name, key) = match (kind, line) {
-        (Kind::Wasender, "GET /status" | "POST /send-message") => ("authorization", format!("Bearer {KEY}")),
+        (Kind::Wasender, "GET /status" | "POST /send-message") => {
+            ("authorization", format!("Bearer {KEY}"))
+        }
         (Kind::Wasender, _) => ("authorization", format!("Bearer {TOKEN}")),
         (Kind::Waha, _) => ("x-api-key", KEY.to_owned()),
         (Kind::Evolution, _) => ("apikey", KEY.to_owned()),
@@ -319,7 +372,10 @@ fn answer(kind: Kind, request: &Request, state: &mut State) -> (u16, Value) {
         }
         "GET /instance/connectionState/shop" => {
             state.looks += 1;
-            return (200, json!({"instance": {"instanceName": "shop", "state": state.says}}));
+            return (
+                200,
+                json!({"instance": {"instanceName": "shop", "state": state.says}}),
+            );
         }
         "POST /send-message" | "POST /api/sendText" | "POST /message/sendText/shop" => {
             return send(kind, &request.json(), state);
@@ -336,10 +392,16 @@ fn answer(kind: Kind, request: &Request, state: &mut State) -> (u16, Value) {
             return (200, json!({"success": false, "error": not_connected}));
         }
         "POST /instance/restart/shop" if !state.is_connected => {
-            return (200, json!({"error": true, "message": "Error restarting: connection closed"}));
+            return (
+                200,
+                json!({"error": true, "message": "Error restarting: connection closed"}),
+            );
         }
         "POST /api/sessions/shop/start" if state.says != "STOPPED" => {
-            return (422, json!({"message": "Session 'shop' is already started.", "statusCode": 422}));
+            return (
+                422,
+                json!({"message": "Session 'shop' is already started.", "statusCode": 422}),
+            );
         }
         "POST /whatsapp-sessions/17/connect"
         | "POST /whatsapp-sessions/17/restart"
@@ -349,44 +411,68 @@ fn answer(kind: Kind, request: &Request, state: &mut State) -> (u16, Value) {
         | "GET /instance/connect/shop" => {}
         _ => return (404, json!({"message": "no such path"})),
     }
-    let word = if state.is_forgotten { forgotten } else { up };
-    (state.says, state.is_connected) = (word.to_owned(), !state.is_forgotten);
-    match (kind, state.is_forgotten) {
-        (Kind::Wasender, _) if line.ends_with("restart") => {
-            (200, json!({"success": true, "data": {"message": "restarted"}}))
-        }
-        // Here in upper case.
-        (Kind::Wasender, true) => (200, json!({"success": true, "data": {"status": "NEED_SCAN", "qrCode": "2@abc"}})),
-        (Kind::Wasender, false) => (200, json!({"success": true, "data": {"status": "CONNECTED"}})),
+    let word = if state.is_unpaired { forgotten } else { up };
+    (state.says, state.is_connected) = (word.to_owned(), !state.is_unpaired);
+    match (kind, state.is_unpaired) {
+        (Kind::Wasender, _) if line.ends_with("restart") => (
+            200,
+            json!({"success": true, "data": {"message": "restarted"}}),
+        ),
+        // Upper case in this response only.
+        (Kind::Wasender, true) => (
+            200,
+            json!({"success": true, "data": {"status": "NEED_SCAN", "qrCode": "2@abc"}}),
+        ),
+        (Kind::Wasender, false) => (
+            200,
+            json!({"success": true, "data": {"status": "CONNECTED"}}),
+        ),
         (Kind::Waha, _) => (201, json!({"name": "shop", "status": "STARTING"})),
-        (Kind::Evolution, true) => {
-            (200, json!({"pairingCode": null, "code": "2@abc", "base64": "data:image/png;base64,aa", "count": 1}))
-        }
-        (Kind::Evolution, false) => (200, json!({"instance": {"instanceName": "shop", "state": "open"}})),
+        (Kind::Evolution, true) => (
+            200,
+            json!({"pairingCode": null, "code": "2@abc", "base64": "data:image/png;base64,aa", "count": 1}),
+        ),
+        (Kind::Evolution, false) => (
+            200,
+            json!({"instance": {"instanceName": "shop", "state": "open"}}),
+        ),
     }
 }
 
-/// Takes a text, or says in its own words why not.
+/// Accepts a text, or returns the refusal of the gateway kind.
 fn send(kind: Kind, asked: &Value, state: &mut State) -> (u16, Value) {
     if let Some(window) = &mut state.window {
         window.look();
         if window.left == 0 {
             state.too_many += 1;
             let wait = window.until - Timestamp::now().as_second();
-            return (429, json!({"success": false, "message": "Too many requests", "retry_after": wait}));
+            return (
+                429,
+                json!({"success": false, "message": "Too many requests", "retry_after": wait}),
+            );
         }
         window.left -= 1;
     }
     if !state.is_connected {
         return match kind {
-            Kind::Wasender => (200, json!({"success": false, "error": "WhatsApp session is not connected."})),
+            Kind::Wasender => (
+                200,
+                json!({"success": false, "error": "WhatsApp session is not connected."}),
+            ),
             Kind::Waha => {
-                let error = "Session status is not as expected. Try again later or restart the session";
-                (422, json!({"error": error, "session": "shop", "status": "FAILED", "expected": ["WORKING"]}))
+                let error =
+                    "Session status is not as expected. Try again later or restart the session";
+                (
+                    422,
+                    json!({"error": error, "session": "shop", "status": "FAILED", "expected": ["WORKING"]}),
+                )
             }
             Kind::Evolution => {
                 let response = json!({"message": ["Error: Connection Closed"]});
-                (400, json!({"status": 400, "error": "Bad Request", "response": response}))
+                (
+                    400,
+                    json!({"status": 400, "error": "Bad Request", "response": response}),
+                )
             }
         };
     }
@@ -398,21 +484,46 @@ fn send(kind: Kind, asked: &Value, state: &mut State) -> (u16, Value) {
         }
         Kind::Evolution => (&asked["number"], &asked["text"]),
     };
-    let (to, text) = (to.as_str().unwrap().to_owned(), text.as_str().unwrap().to_owned());
-    if state.unknown.as_ref().is_some_and(|number| to.contains(number)) {
+    let (to, text) = (
+        to.as_str().unwrap().to_owned(),
+        text.as_str().unwrap().to_owned(),
+    );
+    if state
+        .unknown
+        .as_ref()
+        .is_some_and(|number| to.contains(number))
+    {
         return match kind {
-            Kind::Wasender => (422, json!({"success": false, "message": "The recipient has no WhatsApp account"})),
-            Kind::Waha => (400, json!({"statusCode": 400, "error": "Bad Request", "message": "no such chat"})),
+            Kind::Wasender => (
+                422,
+                json!({"success": false, "message": "The recipient has no WhatsApp account"}),
+            ),
+            Kind::Waha => (
+                400,
+                json!({"statusCode": 400, "error": "Bad Request", "message": "no such chat"}),
+            ),
             Kind::Evolution => {
                 let response = json!({"message": [{"jid": to, "exists": false, "number": to}]});
-                (400, json!({"status": 400, "error": "Bad Request", "response": response}))
+                (
+                    400,
+                    json!({"status": 400, "error": "Bad Request", "response": response}),
+                )
             }
         };
     }
     state.sent.push((to, text));
     match kind {
-        Kind::Wasender => (200, json!({"success": true, "data": {"msgId": state.sent.len(), "status": "in_progress"}})),
-        Kind::Waha => (201, json!({"id": {"_serialized": "true_1@c.us_3EB0"}, "timestamp": 1_800_000_000})),
-        Kind::Evolution => (201, json!({"key": {"id": "3EB0", "fromMe": true}, "status": "PENDING"})),
+        Kind::Wasender => (
+            200,
+            json!({"success": true, "data": {"msgId": state.sent.len(), "status": "in_progress"}}),
+        ),
+        Kind::Waha => (
+            201,
+            json!({"id": {"_serialized": "true_1@c.us_3EB0"}, "timestamp": 1_800_000_000}),
+        ),
+        Kind::Evolution => (
+            201,
+            json!({"key": {"id": "3EB0", "fromMe": true}, "status": "PENDING"}),
+        ),
     }
 }

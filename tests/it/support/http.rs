@@ -1,4 +1,5 @@
-//! The sender's side of HTTP/1.1, byte by byte over a plain socket, so that stories can also say what no library would.
+//! HTTP/1.1 client on a plain socket. Tests can send any bytes, also bytes that no library would
+//! send.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -8,24 +9,27 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
 
-/// The app secret of every server that a story starts.
+/// App secret of every test server.
 pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-/// How long a story waits for an answer. Longer than any deadline that a server of ours has.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Maximum wait for a response. Longer than all deadlines of the server.
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// What came back.
+/// Response.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
-    /// Names in lower case, in the order in which they came.
+    /// Header names in lower case, in the received order.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
 impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn text(&self) -> &str {
@@ -36,78 +40,100 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|why| panic!("no JSON ({why}): {self:?}"))
     }
 
-    /// The code of an error body.
+    /// Returns the code of an error body.
     pub fn code(&self) -> String {
-        self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+        self.json()["error"]["code"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 
-    /// Whether it is the answer to a submission that was accepted, as its sender must see it.
+    /// Returns `true` if the response accepts a submission.
     pub fn is_accepted(&self) -> bool {
         self.status == 200 && self.json()["screen"] == "SUCCESS_SCREEN"
     }
 
-    /// Whether it is the answer to a submission that was there already.
+    /// Returns `true` if the response reports a duplicate.
     pub fn is_duplicate(&self) -> bool {
         self.status == 200 && self.json()["status"] == "already_processed"
     }
 }
 
-/// `X-Hub-Signature-256` over `body`.
+/// Returns `X-Hub-Signature-256` for `body`.
 pub fn signature(secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(body);
-    mac.finalize().into_bytes().iter().fold("sha256=".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+    mac.finalize()
+        .into_bytes()
+        .iter()
+        .fold("sha256=".to_owned(), |text, byte| {
+            format!("{text}{byte:02x}")
+        })
 }
 
-/// The bytes of a request with a JSON body, signed.
+/// Returns the bytes of a signed request with a JSON body.
 pub fn signed_post(path: &str, body: &[u8]) -> Vec<u8> {
     let signature = signature(SECRET, body);
-    post(path, &[("content-type", "application/json"), ("x-hub-signature-256", &signature)], body)
+    post(
+        path,
+        &[
+            ("content-type", "application/json"),
+            ("x-hub-signature-256", &signature),
+        ],
+        body,
+    )
 }
 
-/// The bytes of a `POST` with exactly these headers, and those that every `POST` needs.
+/// Returns the bytes of a `POST` with exactly these headers and the headers that every `POST`
+/// needs.
 pub fn post(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let mut head = format!("POST {path} HTTP/1.1\r\nhost: flowgate.test\r\ncontent-length: {}\r\n", body.len());
+    let mut head = format!(
+        "POST {path} HTTP/1.1\r\nhost: flowgate.test\r\ncontent-length: {}\r\n",
+        body.len()
+    );
     for (name, value) in headers {
         head.extend([name, ": ", value, "\r\n"]);
     }
     [head.as_bytes(), b"\r\n", body].concat()
 }
 
-/// One connection, kept alive.
+/// Keep-alive connection.
 #[derive(Debug)]
 pub struct Connection {
     socket: TcpStream,
-    /// Bytes that came behind the answer that was read last.
+    /// Received bytes after the last parsed response.
     rest: Vec<u8>,
 }
 
 impl Connection {
-    /// Connects.
+    /// Opens a connection.
     ///
     /// # Errors
-    /// Nobody listens there (any more).
+    /// Returns an error if no server listens at the address.
     pub fn open(to: SocketAddr) -> std::io::Result<Self> {
         let socket = TcpStream::connect(to)?;
         socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self { socket, rest: Vec::new() })
+        socket.set_read_timeout(Some(MAX_WAIT))?;
+        Ok(Self {
+            socket,
+            rest: Vec::new(),
+        })
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes without changes.
     ///
     /// # Errors
-    /// The other side is gone.
+    /// Returns an error if the server is gone.
     pub fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.socket.write_all(bytes)
     }
 
-    /// Says that nothing more will be sent.
+    /// Closes the sending side of the connection.
     pub fn finish_sending(&self) {
         self.socket.shutdown(Shutdown::Write).unwrap();
     }
 
-    /// Whether something has come back that was not read yet.
+    /// Returns `true` if received bytes are waiting.
     pub fn is_answered(&self) -> bool {
         self.socket.set_nonblocking(true).unwrap();
         let waiting = self.socket.peek(&mut [0]);
@@ -115,10 +141,11 @@ impl Connection {
         waiting.is_ok()
     }
 
-    /// Reads one answer.
+    /// Reads one response.
     ///
     /// # Errors
-    /// The connection ended before it was whole ([`ErrorKind::UnexpectedEof`]), or broke.
+    /// Returns [`ErrorKind::UnexpectedEof`] if the connection closed before the response was
+    /// complete. Returns another error if the connection broke.
     pub fn receive(&mut self) -> std::io::Result<Answer> {
         let head_end = loop {
             if let Some(at) = self.rest.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -129,12 +156,23 @@ impl Connection {
         let head: Vec<u8> = self.rest.drain(..head_end + 4).collect();
         let head = String::from_utf8(head).unwrap();
         let mut lines = head.trim_end().split("\r\n");
-        let status: u16 = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let status: u16 = lines
+            .next()
+            .unwrap()
+            .split(' ')
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
         let headers: Vec<(String, String)> = lines
             .map(|line| line.split_once(':').unwrap())
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
-        let mut answer = Answer { status, headers, body: Vec::new() };
+        let mut answer = Answer {
+            status,
+            headers,
+            body: Vec::new(),
+        };
         let length: usize = match answer.header("content-length") {
             Some(length) => length.parse().unwrap(),
             None if status == 100 => 0,
@@ -147,20 +185,24 @@ impl Connection {
         Ok(answer)
     }
 
-    /// Sends a request and reads its answer.
+    /// Sends a request and reads its response.
     ///
     /// # Errors
-    /// As [`Connection::send`] and [`Connection::receive`].
+    /// The errors of [`Connection::send`] and [`Connection::receive`].
     pub fn exchange(&mut self, request: &[u8]) -> std::io::Result<Answer> {
         self.send(request)?;
         self.receive()
     }
 
-    /// Waits until the other side closes, and says whether it sent nothing more before.
+    /// Waits until the server closes the connection. Returns `true` if the server sent nothing
+    /// more.
     pub fn closes_silently(&mut self) -> bool {
         match self.read_more() {
             Ok(()) => false,
-            Err(why) => matches!(why.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset),
+            Err(why) => matches!(
+                why.kind(),
+                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
+            ),
         }
     }
 

@@ -1,5 +1,5 @@
-//! A mail server as stories want it: it speaks what a client of ours needs of SMTP (RFC 5321), STARTTLS and AUTH included, and
-//! says something else wherever a story has something else in mind. What it was told is recorded.
+//! Fake mail server. It implements the part of SMTP (RFC 5321) that our client needs, including
+//! STARTTLS and AUTH. A test can replace any reply. The server records its input.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,78 +12,95 @@ use rustls::{ServerConnection, StreamOwned};
 use super::eventually;
 use super::graph::localhost;
 
-/// The one who may send.
+/// User who may send.
 pub const USER: &str = "flowgate@shop.example";
-/// Their password.
+/// Password of the user.
 pub const PASSWORD: &str = "hush hush, it's mail";
 
-/// Stands for a client that has connected, and is greeted.
+/// Text of the line that stands for a new connection before the greeting.
 pub const GREETING: &str = "GREETING";
 
-/// How its connections are kept from others.
+/// Encryption of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tls {
-    /// Not at all.
+    /// No encryption.
     Never,
-    /// From `STARTTLS` on.
+    /// Encryption after `STARTTLS`.
     Starttls,
-    /// From the beginning.
+    /// Encryption from the start of the connection.
     Implicit,
 }
 
-/// One line that a client said.
+/// Line of a client.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// As it came, without its end. `.` stands for a whole mail.
+    /// Text of the line without its line break. `.` stands for a whole mail.
     pub text: String,
-    /// Whether nobody else could read it.
+    /// `true` if the connection was encrypted.
     pub is_private: bool,
-    /// How many lines with this verb had come before, over all connections.
+    /// Number of earlier lines with the same verb, over all connections.
     pub before: usize,
 }
 
 impl Line {
-    /// `MAIL`, `RCPT` …
+    /// Returns the verb: `MAIL`, `RCPT` …
     pub fn verb(&self) -> String {
-        self.text.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase()
+        self.text
+            .split([' ', ':'])
+            .next()
+            .unwrap_or_default()
+            .to_ascii_uppercase()
     }
 }
 
-/// One mail that it took.
+/// Accepted mail.
 #[derive(Clone, Debug)]
-pub struct Taken {
-    /// Lines of its head, unfolded.
+pub struct AcceptedMail {
+    /// Header lines, unfolded.
     pub head: Vec<String>,
-    /// Its text, decoded.
+    /// Decoded text.
     pub text: String,
 }
 
-impl Taken {
+impl AcceptedMail {
     fn read(mail: &str) -> Self {
         let (head, text) = mail.split_once("\r\n\r\n").unwrap_or((mail, ""));
-        let head: Vec<String> = head.replace("\r\n ", " ").split("\r\n").map(str::to_owned).collect();
-        let encoding = head.iter().find_map(|line| line.strip_prefix("Content-Transfer-Encoding: "));
+        let head: Vec<String> = head
+            .replace("\r\n ", " ")
+            .split("\r\n")
+            .map(str::to_owned)
+            .collect();
+        let encoding = head
+            .iter()
+            .find_map(|line| line.strip_prefix("Content-Transfer-Encoding: "));
         let text = match encoding {
             Some("quoted-printable") => unquoted(text),
-            Some("base64") => String::from_utf8(STANDARD.decode(text.replace("\r\n", "")).unwrap()).unwrap(),
+            Some("base64") => {
+                String::from_utf8(STANDARD.decode(text.replace("\r\n", "")).unwrap()).unwrap()
+            }
             _ => text.to_owned(),
         };
         Self { head, text }
     }
 
-    /// A header's value, which must be there once.
+    /// Returns the value of a header, which must occur exactly once.
     pub fn header(&self, name: &str) -> &str {
         let start = format!("{name}: ");
-        let found: Vec<&str> = self.head.iter().filter_map(|line| line.strip_prefix(&start)).collect();
+        let found: Vec<&str> = self
+            .head
+            .iter()
+            .filter_map(|line| line.strip_prefix(&start))
+            .collect();
         assert_eq!(found.len(), 1, "{name}: {:?}", self.head);
         found[0]
     }
 }
 
-/// What it says to a line instead of what it would; an empty text: it closes.
-pub type Says = Box<dyn Fn(&Line) -> Option<String> + Send + Sync>;
+/// Replacement for the default reply to a line. `None`: default reply. Empty text: the server
+/// closes the connection.
+pub type ReplyFn = Box<dyn Fn(&Line) -> Option<String> + Send + Sync>;
 
-/// The server. Its threads end with the tests.
+/// Fake mail server. Its threads run until the test process exits.
 pub struct MailServer {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -91,19 +108,22 @@ pub struct MailServer {
 
 struct Shared {
     tls: Tls,
-    says: Mutex<Arc<Says>>,
+    says: Mutex<Arc<ReplyFn>>,
     lines: Mutex<Vec<Line>>,
-    taken: Mutex<Vec<Taken>>,
+    taken: Mutex<Vec<AcceptedMail>>,
 }
 
 impl MailServer {
-    /// One that takes all mails of [`USER`].
+    /// Starts a server that accepts all mails of [`USER`].
     pub fn well(tls: Tls) -> Self {
-        Self::saying(tls, |_| None)
+        Self::with_replies(tls, |_| None)
     }
 
-    /// One that says what `says` gives it to say.
-    pub fn saying(tls: Tls, says: impl Fn(&Line) -> Option<String> + Send + Sync + 'static) -> Self {
+    /// Starts a server whose replies come from `says`.
+    pub fn with_replies(
+        tls: Tls,
+        says: impl Fn(&Line) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
@@ -116,19 +136,21 @@ impl MailServer {
         std::thread::spawn(move || {
             for socket in listener.incoming().map_while(Result::ok) {
                 let shared = Arc::clone(&own);
-                // A client that leaves, or trusts nobody, is what some stories are about.
+                // Some tests close the connection early or do not trust the certificate, so the
+                // result is ignored.
                 std::thread::spawn(move || shared.serve(socket));
             }
         });
         Self { address, shared }
     }
 
-    /// Says what `says` gives it to say from now on.
+    /// Replaces the source of the replies.
     pub fn becomes(&self, says: impl Fn(&Line) -> Option<String> + Send + Sync + 'static) {
         *self.shared.says.lock().unwrap() = Arc::new(Box::new(says));
     }
 
-    /// Its table in the config, as `name`: at `localhost`, with a user. `more`: further keys.
+    /// Returns the config table of the destination `name`, at `localhost` with a user. `more`
+    /// contains further keys.
     pub fn table(&self, name: &str, more: &str) -> String {
         let tls = match self.shared.tls {
             Tls::Never => "none",
@@ -143,29 +165,41 @@ impl MailServer {
         )
     }
 
-    /// Its port.
+    /// Returns the port.
     pub const fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// All that it was told so far.
+    /// Returns all lines of clients so far.
     pub fn lines(&self) -> Vec<Line> {
-        self.shared.lines.lock().unwrap().iter().filter(|line| line.text != GREETING).cloned().collect()
+        self.shared
+            .lines
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|line| line.text != GREETING)
+            .cloned()
+            .collect()
     }
 
-    /// How often it was told this.
+    /// Returns the number of lines with this verb.
     pub fn times(&self, verb: &str) -> usize {
-        self.lines().iter().filter(|line| line.verb() == verb).count()
+        self.lines()
+            .iter()
+            .filter(|line| line.verb() == verb)
+            .count()
     }
 
-    /// The mails that it took so far.
-    pub fn taken(&self) -> Vec<Taken> {
+    /// Returns the accepted mails so far.
+    pub fn taken(&self) -> Vec<AcceptedMail> {
         self.shared.taken.lock().unwrap().clone()
     }
 
-    /// Waits until it has taken so many mails.
-    pub fn until_taken(&self, mails: usize) -> Vec<Taken> {
-        eventually(&format!("the mail server took {mails} mails"), || (self.taken().len() >= mails).then_some(()));
+    /// Waits for this number of accepted mails.
+    pub fn wait_for_accepted(&self, mails: usize) -> Vec<AcceptedMail> {
+        eventually(&format!("the mail server took {mails} mails"), || {
+            (self.taken().len() >= mails).then_some(())
+        });
         self.taken()
     }
 }
@@ -173,31 +207,41 @@ impl MailServer {
 impl Shared {
     fn serve(&self, socket: TcpStream) -> io::Result<()> {
         socket.set_nodelay(true)?;
-        let private = |socket| StreamOwned::new(ServerConnection::new(localhost()).unwrap(), socket);
+        let private =
+            |socket| StreamOwned::new(ServerConnection::new(localhost()).unwrap(), socket);
         match self.tls {
-            Tls::Implicit => self.converse(private(socket), true, true).map(|_| ()),
-            Tls::Never => self.converse(socket, true, false).map(|_| ()),
+            Tls::Implicit => self.serve_session(private(socket), true, true).map(|_| ()),
+            Tls::Never => self.serve_session(socket, true, false).map(|_| ()),
             Tls::Starttls => {
-                if self.converse(socket.try_clone()?, true, false)? {
-                    self.converse(private(socket), false, true)?;
+                if self.serve_session(socket.try_clone()?, true, false)? {
+                    self.serve_session(private(socket), false, true)?;
                 }
                 Ok(())
             }
         }
     }
 
-    /// Answers until the client leaves; true where TLS begins.
-    fn converse(&self, stream: impl Read + Write, greets: bool, is_private: bool) -> io::Result<bool> {
+    /// Answers until the client closes the connection. Returns `true` if TLS starts.
+    fn serve_session(
+        &self,
+        stream: impl Read + Write,
+        greets: bool,
+        is_private: bool,
+    ) -> io::Result<bool> {
         let mut stream = BufReader::new(stream);
         if greets {
-            let greeting = Line { text: GREETING.to_owned(), is_private, before: self.before(GREETING) };
+            let greeting = Line {
+                text: GREETING.to_owned(),
+                is_private,
+                before: self.before(GREETING),
+            };
             self.lines.lock().unwrap().push(greeting.clone());
             if !self.say(&mut stream, &greeting, "220 mail.test ESMTP ready")? {
                 return Ok(false);
             }
         }
         loop {
-            let line = self.hear(&mut stream, is_private)?;
+            let line = self.receive_line(&mut stream, is_private)?;
             let usual = self.usual(&line);
             if !self.say(&mut stream, &line, &usual)? {
                 return Ok(false);
@@ -207,21 +251,35 @@ impl Shared {
                 "STARTTLS" if said.starts_with("220") => return Ok(true),
                 "QUIT" => return Ok(false),
                 "AUTH" if said.starts_with("334") => {
-                    let user = self.hear(&mut stream, is_private)?.text;
-                    stream.get_mut().write_all(format!("334 {}\r\n", STANDARD.encode("Password:")).as_bytes())?;
+                    let user = self.receive_line(&mut stream, is_private)?.text;
+                    stream.get_mut().write_all(
+                        format!("334 {}\r\n", STANDARD.encode("Password:")).as_bytes(),
+                    )?;
                     stream.get_mut().flush()?;
-                    let password = self.hear(&mut stream, is_private)?.text;
-                    let fits = (user, password) == (STANDARD.encode(USER), STANDARD.encode(PASSWORD));
-                    let said = if fits { "235 2.7.0 welcome\r\n" } else { "535 5.7.8 no\r\n" };
+                    let password = self.receive_line(&mut stream, is_private)?.text;
+                    let fits =
+                        (user, password) == (STANDARD.encode(USER), STANDARD.encode(PASSWORD));
+                    let said = if fits {
+                        "235 2.7.0 welcome\r\n"
+                    } else {
+                        "535 5.7.8 no\r\n"
+                    };
                     stream.get_mut().write_all(said.as_bytes())?;
                     stream.get_mut().flush()?;
                 }
                 "DATA" if said.starts_with("354") => {
-                    let mail = whole_mail(&mut stream)?;
-                    let end = Line { text: ".".to_owned(), is_private, before: self.before(".") };
+                    let mail = read_mail(&mut stream)?;
+                    let end = Line {
+                        text: ".".to_owned(),
+                        is_private,
+                        before: self.before("."),
+                    };
                     self.lines.lock().unwrap().push(end.clone());
-                    if self.reply(&end, "250 2.0.0 queued as 77").starts_with("250") {
-                        // Recorded before it is said.
+                    if self
+                        .reply(&end, "250 2.0.0 queued as 77")
+                        .starts_with("250")
+                    {
+                        // The mail is recorded before the reply is sent.
                         self.taken.lock().unwrap().push(mail);
                     }
                     if !self.say(&mut stream, &end, "250 2.0.0 queued as 77")? {
@@ -233,19 +291,28 @@ impl Shared {
         }
     }
 
-    fn hear(&self, stream: &mut impl BufRead, is_private: bool) -> io::Result<Line> {
+    fn receive_line(&self, stream: &mut impl BufRead, is_private: bool) -> io::Result<Line> {
         let mut text = String::new();
         if stream.read_line(&mut text)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let mut line = Line { text: text.trim_end_matches(['\r', '\n']).to_owned(), is_private, before: 0 };
+        let mut line = Line {
+            text: text.trim_end_matches(['\r', '\n']).to_owned(),
+            is_private,
+            before: 0,
+        };
         line.before = self.before(&line.verb());
         self.lines.lock().unwrap().push(line.clone());
         Ok(line)
     }
 
     fn before(&self, verb: &str) -> usize {
-        self.lines.lock().unwrap().iter().filter(|line| line.verb() == verb).count()
+        self.lines
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|line| line.verb() == verb)
+            .count()
     }
 
     fn reply(&self, line: &Line, usual: &str) -> String {
@@ -253,13 +320,20 @@ impl Shared {
         says(line).unwrap_or_else(|| usual.to_owned())
     }
 
-    /// False: it closes instead.
-    fn say(&self, stream: &mut BufReader<impl Read + Write>, line: &Line, usual: &str) -> io::Result<bool> {
+    /// Sends the reply. Returns `false` if the server closes the connection instead.
+    fn say(
+        &self,
+        stream: &mut BufReader<impl Read + Write>,
+        line: &Line,
+        usual: &str,
+    ) -> io::Result<bool> {
         let said = self.reply(line, usual);
         if said.is_empty() {
             return Ok(false);
         }
-        stream.get_mut().write_all(format!("{said}\r\n").as_bytes())?;
+        stream
+            .get_mut()
+            .write_all(format!("{said}\r\n").as_bytes())?;
         stream.get_mut().flush()?;
         Ok(true)
     }
@@ -272,7 +346,13 @@ impl Shared {
             "EHLO" => "250-mail.test\r\n250 AUTH PLAIN LOGIN".to_owned(),
             "STARTTLS" => "220 2.0.0 go on".to_owned(),
             "AUTH" if line.text == "AUTH LOGIN" => format!("334 {}", STANDARD.encode("Username:")),
-            "AUTH" if line.text == format!("AUTH PLAIN {}", STANDARD.encode(format!("\0{USER}\0{PASSWORD}"))) => {
+            "AUTH"
+                if line.text
+                    == format!(
+                        "AUTH PLAIN {}",
+                        STANDARD.encode(format!("\0{USER}\0{PASSWORD}"))
+                    ) =>
+            {
                 "235 2.7.0 welcome".to_owned()
             }
             "AUTH" => "535 5.7.8 bad credentials".to_owned(),
@@ -284,8 +364,9 @@ impl Shared {
     }
 }
 
-/// Reads a mail up to the line that is a single dot; a dot in front of others is one too many (RFC 5321, 4.5.2).
-fn whole_mail(stream: &mut impl BufRead) -> io::Result<Taken> {
+/// Reads a mail up to the line with a single dot. Removes the dot that the client adds to lines
+/// with a leading dot (RFC 5321, 4.5.2).
+fn read_mail(stream: &mut impl BufRead) -> io::Result<AcceptedMail> {
     let mut mail = String::new();
     loop {
         let mut line = String::new();
@@ -297,10 +378,10 @@ fn whole_mail(stream: &mut impl BufRead) -> io::Result<Taken> {
         }
         mail.push_str(line.strip_prefix('.').unwrap_or(&line));
     }
-    Ok(Taken::read(&mail))
+    Ok(AcceptedMail::read(&mail))
 }
 
-/// Of a text in quoted-printable (RFC 2045, 6.7).
+/// Decodes quoted-printable text (RFC 2045, 6.7).
 fn unquoted(text: &str) -> String {
     let mut parts = text.split('=');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();

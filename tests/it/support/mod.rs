@@ -1,8 +1,10 @@
-//! What the stories stand on: a server of their own, a sender, the command line, and patience.
+//! Test support: a server per test, a sender, the command line, and waits with a deadline.
 //!
-//! Each [`Server`] is the real executable in a folder of its own, on ports that the kernel picks. Nothing here looks
-//! into the data file: what a story knows, it knows through HTTP, the command line, or the exit code.
+//! Each [`Server`] is the real executable in its own folder, on ports that the kernel selects.
+//! Nothing here reads the data file. A test gets its facts through HTTP, the command line or the
+//! exit code.
 
+pub mod fake_services;
 pub mod form;
 pub mod gateway;
 pub mod graph;
@@ -10,12 +12,11 @@ pub mod http;
 pub mod load;
 pub mod mail;
 pub mod phone;
-pub mod program;
 pub mod proxy;
 pub mod reply;
 pub mod request;
+pub mod upstream;
 pub mod user;
-pub mod world;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -33,25 +34,29 @@ use tempfile::TempDir;
 use form::Form;
 use http::{Answer, Connection, signed_post};
 
-/// How long a story waits for what must come. Generous: a busy machine is no failure.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Maximum wait for an expected condition. The value is generous, because a busy machine must not
+/// fail a test.
+const MAX_WAIT: Duration = Duration::from_mins(1);
 
-/// Asks again and again until there is something, and gives it back.
+/// Calls `look` until it returns a value, and returns the value.
 ///
 /// # Panics
-/// When there is still nothing after a minute.
+/// Panics if there is no value after a minute.
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + MAX_WAIT;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain until {what}");
+        assert!(
+            Instant::now() < deadline,
+            "waited {MAX_WAIT:?} in vain until {what}"
+        );
         std::thread::park_timeout(Duration::from_millis(20));
     }
 }
 
-/// The head of every story's config: ports that are free, a data file, the secret that [`http::SECRET`] is.
+/// Head of the config of every test: free ports, a data file, and the app secret [`http::SECRET`].
 const CONFIG_HEAD: &str = r#"
 listen = "127.0.0.1:0"
 admin_listen = "127.0.0.1:0"
@@ -62,7 +67,7 @@ app_secrets = ["text:0123456789abcdef0123456789abcdef"]
 verify_token = "text:let me in"
 "#;
 
-/// A flow that takes anything and makes a lead of it.
+/// Flow that accepts any answers and creates a lead.
 pub const PLAIN_FLOW: &str = r#"
 [flows.form]
 path = "/form"
@@ -70,7 +75,8 @@ encryption = "none"
 lead = { team = "sales" }
 "#;
 
-/// A flow that books a place of calendar `chair`, and the calendar: always open, three places, an hour each.
+/// Flow that books a place in calendar `chair`, and the calendar. The calendar is always open and
+/// has three places per slot of one hour.
 pub const BOOKING_FLOW: &str = r#"
 [flows.visit]
 path = "/visit"
@@ -80,13 +86,13 @@ lead = { team = "sales" }
 
 [calendars.chair]
 timezone = "Europe/Berlin"
-open = { mon = ["09:00-17:00"], tue = ["09:00-17:00"], wed = ["09:00-17:00"], thu = ["09:00-17:00"], fri = ["09:00-17:00"], sat = ["09:00-17:00"], sun = ["09:00-17:00"] }
-slot = "1h"
+hours = { mon = ["09:00-17:00"], tue = ["09:00-17:00"], wed = ["09:00-17:00"], thu = ["09:00-17:00"], fri = ["09:00-17:00"], sat = ["09:00-17:00"], sun = ["09:00-17:00"] }
+slot_length = "1h"
 capacity = 3
-ahead = "60d"
+max_advance = "60d"
 "#;
 
-/// A command of the executable under test, that sees nothing of this machine's own settings.
+/// Returns a command of the executable under test without the environment settings of this machine.
 pub fn flowgate(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flowgate"));
     command.current_dir(folder).stdin(Stdio::null());
@@ -106,25 +112,25 @@ pub fn flowgate(folder: &Path) -> Command {
     command
 }
 
-/// What a command of the command line left behind.
+/// Result of a command.
 #[derive(Debug)]
-pub struct Said {
+pub struct CommandOutput {
     pub code: i32,
     pub out: String,
     pub err: String,
 }
 
-/// Runs a command to its end in `folder`.
-pub fn run(folder: &Path, args: &[&str]) -> Said {
+/// Runs a command in `folder` and waits until it exits.
+pub fn run(folder: &Path, args: &[&str]) -> CommandOutput {
     let output = flowgate(folder).args(args).output().unwrap();
-    Said {
+    CommandOutput {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8(output.stdout).unwrap(),
         err: String::from_utf8(output.stderr).unwrap(),
     }
 }
 
-/// A real server in a folder of its own.
+/// Real server in its own folder.
 pub struct Server {
     folder: TempDir,
     running: Option<Running>,
@@ -137,7 +143,7 @@ struct Running {
     greeting: String,
 }
 
-/// A process that never outlives its story.
+/// Process that never outlives its test.
 pub struct Process(pub Child);
 
 impl Drop for Process {
@@ -148,30 +154,39 @@ impl Drop for Process {
 }
 
 impl Server {
-    /// Starts a server on the common config and these further tables of it.
+    /// Starts a server with the common config and these additional tables.
     pub fn start(tables: &str) -> Self {
         let mut server = Self::stopped(tables);
         server.start_again();
         server
     }
 
-    /// A server that is yet to be started.
+    /// Creates a server that is not started yet.
     pub fn stopped(tables: &str) -> Self {
-        let server = Self { folder: tempfile::tempdir().unwrap(), running: None };
+        let server = Self {
+            folder: tempfile::tempdir().unwrap(),
+            running: None,
+        };
         server.configure(tables);
         server
     }
 
-    /// Writes the config anew. A running server does not see it before it is started again.
+    /// Writes a new config. A running server reads the config only at its next start.
     pub fn configure(&self, tables: &str) {
-        fs::write(self.folder().join("config.toml"), format!("{CONFIG_HEAD}{tables}")).unwrap();
+        fs::write(
+            self.folder().join("config.toml"),
+            format!("{CONFIG_HEAD}{tables}"),
+        )
+        .unwrap();
     }
 
-    /// Puts free ports into a config that names others.
+    /// Replaces the fixed ports of the config with free ports.
     pub fn on_free_ports(&self) {
         let file = self.folder().join("config.toml");
         let named = fs::read_to_string(&file).unwrap();
-        let free = named.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:8081", "127.0.0.1:0");
+        let free = named
+            .replace("127.0.0.1:8080", "127.0.0.1:0")
+            .replace("127.0.0.1:8081", "127.0.0.1:0");
         assert_ne!(named, free, "the config names its ports");
         fs::write(file, free).unwrap();
     }
@@ -181,39 +196,62 @@ impl Server {
         self.start_as(flowgate(self.folder()).arg("serve"));
     }
 
-    /// Starts the server with these variables in its environment, and waits until it is ready.
+    /// Starts the server with these environment variables and waits until it is ready.
     pub fn start_with(&mut self, variables: &[(&str, &str)]) {
-        self.start_as(flowgate(self.folder()).arg("serve").envs(variables.iter().copied()));
+        self.start_as(
+            flowgate(self.folder())
+                .arg("serve")
+                .envs(variables.iter().copied()),
+        );
     }
 
-    /// Starts the server with these options, and waits until it is ready.
+    /// Starts the server with these options and waits until it is ready.
     pub fn start_with_args(&mut self, args: &[&str]) {
         self.start_as(flowgate(self.folder()).arg("serve").args(args));
     }
 
-    /// Starts the server where the system allows it no more than `files` open files.
+    /// Starts the server with a system limit of `files` open files.
     pub fn start_with_few_files(&mut self, files: u32) {
         let mut shell = Command::new("sh");
-        let line = format!("ulimit -n {files} && exec {} serve", env!("CARGO_BIN_EXE_flowgate"));
-        self.start_as(shell.current_dir(self.folder()).stdin(Stdio::null()).args(["-c", &line]));
+        let line = format!(
+            "ulimit -n {files} && exec {} serve",
+            env!("CARGO_BIN_EXE_flowgate")
+        );
+        self.start_as(
+            shell
+                .current_dir(self.folder())
+                .stdin(Stdio::null())
+                .args(["-c", &line]),
+        );
     }
 
-    /// Starts the server behind `socket`, as a service manager hands it over, and waits until it is ready.
+    /// Starts the server behind `socket`, which it inherits as from a service manager, and waits
+    /// until it is ready.
     pub fn start_behind(&mut self, socket: &TcpListener) {
         let mut shell = Command::new("sh");
         let hand_over = "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1";
         let line = format!("{hand_over}; exec {} serve", env!("CARGO_BIN_EXE_flowgate"));
         let socket = OwnedFd::from(socket.try_clone().unwrap());
-        self.start_as(shell.current_dir(self.folder()).stdin(socket).args(["-c", &line]));
+        self.start_as(
+            shell
+                .current_dir(self.folder())
+                .stdin(socket)
+                .args(["-c", &line]),
+        );
     }
 
     fn start_as(&mut self, command: &mut Command) {
         assert!(self.running.is_none(), "it runs already");
-        let log = File::options().create(true).append(true).open(self.folder().join("log")).unwrap();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder().join("log"))
+            .unwrap();
         let mut process = Process(command.stdout(Stdio::piped()).stderr(log).spawn().unwrap());
         let out = process.0.stdout.take().unwrap();
         let (tell, told) = mpsc::channel();
-        // Reads on after the ready line too: a full pipe would hold the server up.
+        // This thread also reads after the ready line. Without this, a full pipe would block the
+        // server.
         std::thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
                 let _ = tell.send(line);
@@ -221,7 +259,7 @@ impl Server {
         });
         let mut greeting = String::new();
         let (listen, admin) = loop {
-            match told.recv_timeout(PATIENCE) {
+            match told.recv_timeout(MAX_WAIT) {
                 Ok(line) => {
                     greeting.extend([&line, "\n"]);
                     if let Some(addresses) = ready_line(&line) {
@@ -231,65 +269,85 @@ impl Server {
                 Err(why) => panic!("no ready line ({why}); its log:\n{}", self.log()),
             }
         };
-        self.running = Some(Running { process, listen, admin, greeting });
+        self.running = Some(Running {
+            process,
+            listen,
+            admin,
+            greeting,
+        });
     }
 
-    /// Its folder, with `config.toml` in it.
+    /// Returns the folder of the server, which contains `config.toml`.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// What it logged so far.
+    /// Returns the log of the server.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder().join("log")).unwrap_or_default()
     }
 
-    /// Where it listens.
+    /// Returns the address of the server.
     pub fn address(&self) -> SocketAddr {
         self.running().listen
     }
 
-    /// Where its admin listener is.
+    /// Returns the address of the admin listener.
     pub fn admin_address(&self) -> SocketAddr {
         self.running().admin
     }
 
-    /// A new connection to it.
+    /// Opens a new connection to the server.
     pub fn connect(&self) -> Connection {
         Connection::open(self.address()).unwrap()
     }
 
-    /// Sends a form and gives its answer.
+    /// Sends a form and returns the response.
     pub fn post(&self, path: &str, form: &Form) -> Answer {
-        self.connect().exchange(&signed_post(path, &form.body())).unwrap()
+        self.connect()
+            .exchange(&signed_post(path, &form.body()))
+            .unwrap()
     }
 
-    /// A `GET`.
+    /// Sends a `GET` request.
     pub fn get(&self, path: &str) -> Answer {
         get(self.address(), path)
     }
 
-    /// Runs a command against it.
-    pub fn cli(&self, args: &[&str]) -> Said {
+    /// Runs a command against the server.
+    pub fn cli(&self, args: &[&str]) -> CommandOutput {
         run(self.folder(), args)
     }
 
-    /// Runs a command whose reader has left before it says anything; gives its exit code and its standard error.
-    pub fn unread(&self, args: &[&str]) -> (Option<i32>, String) {
+    /// Runs a command whose output pipe is closed before the first output. Returns its exit code
+    /// and its standard error.
+    pub fn run_with_closed_stdout(&self, args: &[&str]) -> (Option<i32>, String) {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let output = flowgate(self.folder()).args(args).stdout(writer).stderr(Stdio::piped()).output().unwrap();
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        let output = flowgate(self.folder())
+            .args(args)
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     }
 
-    /// Runs a command that must succeed, with `--json`, and gives what it printed, one value a line.
+    /// Runs a command with `--json`, which must succeed, and returns its output, one value per
+    /// line.
     pub fn rows(&self, args: &[&str]) -> Vec<Value> {
         let said = self.cli(&[args, &["--json"]].concat());
         assert_eq!(said.code, 0, "{args:?}: {said:?}\n{}", self.log());
-        said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        said.out
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
-    /// The same of a command that prints one object.
+    /// Runs a command that prints one object, and returns the object.
     pub fn row(&self, args: &[&str]) -> Value {
         let mut rows = self.rows(args);
         assert_eq!(rows.len(), 1, "{args:?}: {rows:?}");
@@ -301,23 +359,37 @@ impl Server {
         self.rows(&[&["agents", "add", name, "--team", "sales"], more].concat());
     }
 
-    /// All submissions, newest first.
+    /// Returns all submissions, newest first.
     pub fn submissions(&self) -> Vec<Value> {
         self.rows(&["submissions", "list", "--limit", "0"])
     }
 
-    /// One slot of calendar `chair`.
+    /// Returns one slot of calendar `chair`.
     pub fn slot(&self, date: &str, time: &str) -> Value {
-        let slots = self.rows(&["slots", "list", "--calendar", "chair", "--from", date, "--to", date, "--limit", "0"]);
-        slots.into_iter().find(|slot| slot["time"] == time).expect("a slot at this time")
+        let slots = self.rows(&[
+            "slots",
+            "list",
+            "--calendar",
+            "chair",
+            "--from",
+            date,
+            "--to",
+            date,
+            "--limit",
+            "0",
+        ]);
+        slots
+            .into_iter()
+            .find(|slot| slot["time"] == time)
+            .expect("a slot at this time")
     }
 
-    /// What it printed until it was ready.
+    /// Returns the output of the server up to the ready line.
     pub fn greeting(&self) -> &str {
         &self.running().greeting
     }
 
-    /// Waits until no job is scheduled any more, and gives the status.
+    /// Waits until no job is scheduled or running, and returns the status.
     pub fn settled(&self) -> Value {
         eventually("no job is scheduled any more", || {
             Some(self.row(&["status"]))
@@ -325,37 +397,45 @@ impl Server {
         })
     }
 
-    /// Kills it as a power cut would, and waits until it is gone.
+    /// Kills the server as a power failure would, and waits until the process is gone.
     pub fn kill9(&mut self) {
         self.running = None;
     }
 
-    /// Asks it to end.
-    pub fn ask_to_end(&self) {
+    /// Sends SIGTERM to the server.
+    pub fn send_sigterm(&self) {
         self.signal(Signal::TERM);
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the server.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.running().process.0), signal).unwrap();
     }
 
-    /// A figure of its process, from `/proc/PID/status`: `Threads`, or kilobytes of memory.
-    pub fn process_figure(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.running().process.0.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.unwrap().split_whitespace().next().unwrap().parse().unwrap()
+    /// Returns a value of `/proc/PID/status`: `Threads`, or an amount of memory in kilobytes.
+    pub fn process_status_value(&self, name: &str) -> u64 {
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.running().process.0.id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap()
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
     }
 
-    /// Waits until it has ended.
+    /// Waits until the server has exited.
     pub fn wait(&mut self) -> ExitStatus {
         let mut running = self.running.take().unwrap();
         eventually("the server ends", || running.process.0.try_wait().unwrap())
     }
 
-    /// Asks it to end, and waits until it has: it must do so in good order.
+    /// Sends SIGTERM and waits until the server has exited. The exit code must be 0.
     pub fn stop(&mut self) {
-        self.ask_to_end();
+        self.send_sigterm();
         let status = self.wait();
         assert_eq!(status.code(), Some(0), "{}", self.log());
     }
@@ -365,7 +445,7 @@ impl Server {
     }
 }
 
-/// A story that fails shows what its server said.
+/// Prints the log of the server if the test fails.
 impl Drop for Server {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -374,13 +454,17 @@ impl Drop for Server {
     }
 }
 
-/// A `GET` at any address.
+/// Sends a `GET` request to any address.
 pub fn get(address: SocketAddr, path: &str) -> Answer {
     let request = format!("GET {path} HTTP/1.1\r\nhost: flowgate.test\r\n\r\n");
-    Connection::open(address).unwrap().exchange(request.as_bytes()).unwrap()
+    Connection::open(address)
+        .unwrap()
+        .exchange(request.as_bytes())
+        .unwrap()
 }
 
-/// Runs `action` for each of `0..many` in a thread of its own, all released at one moment; gives the results in order.
+/// Runs `action` for each of `0..many` in its own thread. All threads start at the same moment.
+/// Returns the results in order.
 pub fn all_at_once<T: Send>(many: usize, action: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let gate = std::sync::Barrier::new(many);
     std::thread::scope(|scope| {
@@ -393,13 +477,18 @@ pub fn all_at_once<T: Send>(many: usize, action: impl Fn(usize) -> T + Sync) -> 
                 })
             })
             .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
     })
 }
 
-/// `ready: http://A admin http://B`.
+/// Parses `ready: http://A admin http://B`.
 fn ready_line(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let (listen, admin) = line.strip_prefix("ready: http://")?.split_once(" admin http://")?;
+    let (listen, admin) = line
+        .strip_prefix("ready: http://")?
+        .split_once(" admin http://")?;
     Some((listen.parse().ok()?, admin.parse().ok()?))
 }
 
@@ -408,17 +497,28 @@ fn tail(text: &str, lines: usize) -> String {
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
-/// The date so many days from today, `2026-11-24`, by the calendars' clock.
+/// Returns the UTC date this many days from today, such as `2026-11-24`.
 pub fn in_days(days: i64) -> String {
-    let today = jiff::ZonedDateTime::now().with_time_zone(jiff::tz::TimeZone::UTC).date();
-    today.checked_add(jiff::Span::new().days(days)).unwrap().to_string()
+    let today = jiff::ZonedDateTime::now()
+        .with_time_zone(jiff::tz::TimeZone::UTC)
+        .date();
+    today
+        .checked_add(jiff::Span::new().days(days))
+        .unwrap()
+        .to_string()
 }
 
-/// Checks that each of `tokens` is there exactly once, and nothing else is.
+/// Asserts that each of `tokens` exists exactly once, and that no other token exists.
 pub fn assert_each_once(submissions: &[Value], tokens: impl IntoIterator<Item: AsRef<str>>) {
-    let mut found: Vec<&str> = submissions.iter().filter_map(|row| row["flow_token"].as_str()).collect();
+    let mut found: Vec<&str> = submissions
+        .iter()
+        .filter_map(|row| row["flow_token"].as_str())
+        .collect();
     found.sort_unstable();
-    let mut wanted: Vec<String> = tokens.into_iter().map(|token| token.as_ref().to_owned()).collect();
+    let mut wanted: Vec<String> = tokens
+        .into_iter()
+        .map(|token| token.as_ref().to_owned())
+        .collect();
     wanted.sort_unstable();
     assert_eq!(found, wanted);
 }

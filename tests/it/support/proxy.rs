@@ -1,19 +1,20 @@
-//! A proxy as stories want it: it notes whom it is asked to lead to (CONNECT), and leads everybody to one place, or says no.
+//! Fake proxy. It records the requested hosts (CONNECT) and connects every client to one address,
+//! or refuses.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// One request for a way.
+/// Request for a connection.
 #[derive(Clone, Debug)]
-pub struct Asked {
-    /// `CONNECT crm.test:443 HTTP/1.1`, if it is one.
+pub struct RecordedRequest {
+    /// Request line, such as `CONNECT crm.test:443 HTTP/1.1`.
     pub line: String,
-    /// The other lines of its head.
+    /// Header lines.
     pub head: Vec<String>,
 }
 
-/// The proxy. Its threads end with the tests.
+/// Fake proxy. Its threads run until the test process exits.
 pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -21,39 +22,42 @@ pub struct Proxy {
 
 #[derive(Default)]
 struct Shared {
-    asked: Mutex<Vec<Asked>>,
-    /// What it says instead of leading anywhere.
+    asked: Mutex<Vec<RecordedRequest>>,
+    /// Refusal that replaces the connection. `None`: the proxy connects.
     refusal: Mutex<Option<&'static str>>,
 }
 
 impl Proxy {
-    /// One that leads to `place`, whatever it is asked for.
-    pub fn leading_to(place: SocketAddr) -> Self {
+    /// Starts a proxy that connects every request to `place`.
+    pub fn connecting_to(place: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let proxy = Self { address: listener.local_addr().unwrap(), shared: Arc::default() };
+        let proxy = Self {
+            address: listener.local_addr().unwrap(),
+            shared: Arc::default(),
+        };
         let shared = Arc::clone(&proxy.shared);
         std::thread::spawn(move || {
             for socket in listener.incoming().map_while(Result::ok) {
                 let shared = Arc::clone(&shared);
-                // Whoever leaves early ends it.
+                // A client that closes early is not an error.
                 std::thread::spawn(move || shared.serve(&socket, place));
             }
         });
         proxy
     }
 
-    /// Says this from now on, a status and its name; nothing: leads on again.
+    /// Sets the refusal: a status and its name. `None`: the proxy connects again.
     pub fn refuses(&self, refusal: Option<&'static str>) {
         *self.shared.refusal.lock().unwrap() = refusal;
     }
 
-    /// Where it is.
+    /// Returns the address.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// All that it was asked so far.
-    pub fn asked(&self) -> Vec<Asked> {
+    /// Returns all requests so far.
+    pub fn asked(&self) -> Vec<RecordedRequest> {
         self.shared.asked.lock().unwrap().clone()
     }
 }
@@ -68,11 +72,15 @@ impl Shared {
         if head.is_empty() {
             return Ok(());
         }
-        self.asked.lock().unwrap().push(Asked { line: head.remove(0), head });
+        self.asked.lock().unwrap().push(RecordedRequest {
+            line: head.remove(0),
+            head,
+        });
         let refusal = *self.refusal.lock().unwrap();
         if let Some(refusal) = refusal {
             let mut socket = socket;
-            return socket.write_all(format!("HTTP/1.1 {refusal}\r\ncontent-length: 0\r\n\r\n").as_bytes());
+            return socket
+                .write_all(format!("HTTP/1.1 {refusal}\r\ncontent-length: 0\r\n\r\n").as_bytes());
         }
         let there = TcpStream::connect(place)?;
         let mut to_client = socket;

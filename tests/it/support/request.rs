@@ -1,23 +1,24 @@
-//! One request as a receiver of a story gets it, read off a plain socket.
+//! Reads HTTP requests from a plain socket for the fake servers.
 //!
-//! What is answered is the receiver's: [`super::program`] for a program behind a flow, [`super::world`] for a destination, [`super::gateway`] for a gateway.
+//! See [`super::upstream`] for the fake upstream, [`super::fake_services`] for destinations, and
+//! [`super::gateway`] for gateways.
 
 use std::io::BufRead;
 
 use serde_json::Value;
 
-/// One request as it came.
+/// Request as received.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub method: String,
     pub path: String,
-    /// Names in lower case.
+    /// Header names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
 impl Request {
-    /// One request; `None` where the connection ends.
+    /// Reads one request. Returns `None` if the connection is closed.
     pub fn read(from: &mut impl BufRead) -> Option<Self> {
         let mut lines = Vec::new();
         loop {
@@ -35,11 +36,18 @@ impl Request {
             .filter_map(|line| line.trim_end().split_once(": "))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
-        let length =
-            headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, value)| value.parse().unwrap());
+        let length = headers
+            .iter()
+            .find(|(name, _)| name == "content-length")
+            .map_or(0, |(_, value)| value.parse().unwrap());
         let mut body = vec![0; length];
         from.read_exact(&mut body).ok()?;
-        Some(Self { method, path, headers, body })
+        Some(Self {
+            method,
+            path,
+            headers,
+            body,
+        })
     }
 
     pub fn header(&self, name: &str) -> &str {

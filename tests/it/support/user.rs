@@ -1,4 +1,4 @@
-//! A user of an encrypted flow: a token, a phone, and what they do on the screens.
+//! Simulates a customer of an encrypted flow: a token, a phone, and actions on the screens.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Server;
 use super::phone::{self, PRIVATE_KEY, Sealed};
 
-/// Starts a server whose encrypted flows have the key `key.pem`, which is the one that phones know.
+/// Starts a server whose encrypted flows have the key `key.pem`. Phones know its public key.
 pub fn server(tables: &str) -> Server {
     let mut server = Server::stopped(tables);
     fs::write(server.folder().join("key.pem"), PRIVATE_KEY).unwrap();
@@ -15,7 +15,7 @@ pub fn server(tables: &str) -> Server {
     server
 }
 
-/// Somebody who fills in the flow at `path` under `token`.
+/// Customer who fills in the flow at `path` with `token`.
 #[derive(Clone, Copy)]
 pub struct User<'a> {
     pub server: &'a Server,
@@ -36,17 +36,16 @@ impl User<'_> {
 
     /// Goes back from a screen.
     pub fn leaves(&self, screen: &str) -> Value {
-        let request =
-            json!({"version": "3.0", "action": "BACK", "screen": screen, "data": {}, "flow_token": self.token});
+        let request = json!({"version": "3.0", "action": "BACK", "screen": screen, "data": {}, "flow_token": self.token});
         self.ask(&phone::seal(&request))
     }
 
-    /// The opening of the form, not yet sent.
+    /// Returns the request that opens the form, not sent yet.
     pub fn init(&self) -> Sealed {
         phone::seal(&json!({"version": "3.0", "action": "INIT", "flow_token": self.token}))
     }
 
-    /// A screen that is ready to be sent.
+    /// Returns the request that sends a screen, not sent yet.
     pub fn answers(&self, screen: &str, data: &Value) -> Sealed {
         let action = "data_exchange";
         phone::seal(
@@ -54,9 +53,12 @@ impl User<'_> {
         )
     }
 
-    /// The draft of their form.
+    /// Returns the draft of the form.
     pub fn draft(&self) -> Option<Value> {
-        self.server.rows(&["drafts", "list", "--limit", "0"]).into_iter().find(|row| row["flow_token"] == self.token)
+        self.server
+            .rows(&["drafts", "list", "--limit", "0"])
+            .into_iter()
+            .find(|row| row["flow_token"] == self.token)
     }
 
     fn ask(&self, request: &Sealed) -> Value {
@@ -64,13 +66,16 @@ impl User<'_> {
     }
 }
 
-/// The usual end of the form of this token.
+/// Returns the default completion of a form with this token.
 pub fn success(token: &str) -> Value {
     json!({"screen": "SUCCESS", "data": {"extension_message_response": {"params": {"flow_token": token}}}})
 }
 
-/// The ids of a choice list.
+/// Returns the IDs of a choice list.
 pub fn ids(list: &Value) -> Vec<String> {
     let choices = list.as_array().unwrap_or_else(|| panic!("no list: {list}"));
-    choices.iter().map(|choice| choice["id"].as_str().unwrap().to_owned()).collect()
+    choices
+        .iter()
+        .map(|choice| choice["id"].as_str().unwrap().to_owned())
+        .collect()
 }

@@ -1,38 +1,57 @@
-//! What the last screen sends along for forms without a token of their own.
+//! Tests the cross-screen fields that the final screen sends for forms without a token of their
+//! own.
 
 use super::*;
 
 const PAYLOAD: &str = "/screens/2/layout/children/4/on-click-action/payload";
-const PLACE: &str = "note screens[2].DETAILS.layout.children[4].on-click-action.payload: lacks";
+const LOCATION: &str =
+    "warning screens[2].DETAILS.layout.children[4].on-click-action.payload: lacks";
 
-/// The clinic that shows an agent on this screen, who is to get the lead, and sends nothing along.
-fn shows_agent(screen: usize) -> Vec<String> {
+/// Returns the findings if this screen shows the agent who will get the lead, and the final screen
+/// does not send the agent.
+fn findings_with_shown_agent(screen: usize) -> Vec<String> {
     let config = CONFIG.replace("sticky = true", "agent = \"adviser\"");
     let head = ["data = { welcome = {", "data = {}", "data = { day = {"][screen];
-    let config = flow(&config.replace(head, &head.replacen('{', "{ adviser = { agent = \"reception\" },", 1)));
+    let config = flow(&config.replace(
+        head,
+        &head.replacen('{', "{ adviser = { agent = \"reception\" },", 1),
+    ));
     let mut flow_json: Value = serde_json::from_str(FLOW_JSON).unwrap();
     flow_json["screens"][screen]["data"]["adviser"] = json!({"type": "string"});
-    said(&flow_json, &config)
+    findings(&flow_json, &config)
 }
 
 #[test]
-fn the_slot_of_an_earlier_screen_is_sent_along_or_each_message_needs_a_token() {
+fn slot_of_earlier_screen_must_be_resent() {
     let without = json!({"name": "${form.name}", "email": "${form.email}"});
-    let lacks = format!("{PLACE} \"slot\", which is asked for on APPOINTMENT…\"${{screen.APPOINTMENT.form.slot}}\"");
-    assert_said(&with(PAYLOAD, without.clone()), &[&lacks]);
-    // By webhook the form comes without its earlier screens, too.
-    let ends = changed(|flow_json| {
+    let lacks = format!(
+        "{LOCATION} \"slot\", a field of screen APPOINTMENT…\"${{screen.APPOINTMENT.form.slot}}\""
+    );
+    assert_findings(&findings_with(PAYLOAD, without.clone()), &[&lacks]);
+    // A form that arrives by webhook also lacks its earlier screens.
+    let after_complete = findings_after_change(|flow_json| {
         let action = json!({"name": "complete", "payload": without});
-        *flow_json.pointer_mut("/screens/2/layout/children/4/on-click-action").unwrap() = action;
+        *flow_json
+            .pointer_mut("/screens/2/layout/children/4/on-click-action")
+            .unwrap() = action;
     });
-    assert!(ends.iter().any(|line| line.starts_with(&format!("{PLACE} \"slot\""))), "{ends:?}");
+    assert!(
+        after_complete
+            .iter()
+            .any(|line| line.starts_with(&format!("{LOCATION} \"slot\""))),
+        "{after_complete:?}"
+    );
 }
 
 #[test]
-fn the_agent_who_was_shown_is_sent_along_or_each_message_needs_a_token() {
-    for (screen, value) in [(0, "${screen.SERVICE.data.adviser}"), (2, "${data.adviser}")] {
-        let said = shows_agent(screen);
-        let lacks = format!("{PLACE} \"adviser\", the agent who is shown on …\"adviser\": \"{value}\"");
-        assert_said(&said, &[&lacks]);
+fn shown_agent_must_be_resent() {
+    for (screen, value) in [
+        (0, "${screen.SERVICE.data.adviser}"),
+        (2, "${data.adviser}"),
+    ] {
+        let findings = findings_with_shown_agent(screen);
+        let lacks =
+            format!("{LOCATION} \"adviser\", the agent shown on screen …\"adviser\": \"{value}\"");
+        assert_findings(&findings, &[&lacks]);
     }
 }

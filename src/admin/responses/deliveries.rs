@@ -1,0 +1,89 @@
+//! Defines the rows of deliveries, and the responses to their attempts.
+
+use serde::Serialize;
+
+use crate::domain::delivery::{Delivery, Event, ResponseRecord};
+use crate::domain::event::EventKind;
+use crate::domain::ids::{DestinationName, FlowName, JobId, SubmissionId};
+use crate::domain::job::{Attempt, Job};
+use crate::domain::time::Timestamp;
+use crate::store::StoreError;
+
+use super::JobRow;
+
+/// Delivery.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct DeliveryRow {
+    pub(crate) id: JobId,
+    destination: DestinationName,
+    event: EventKind,
+    flow: Option<FlowName>,
+    submission_id: Option<SubmissionId>,
+    /// State, as in [`JobRow`].
+    pub(crate) state: String,
+    attempts: u32,
+    /// HTTP status of the last attempt. `None` if there was no response.
+    status: Option<u16>,
+    due_at: Timestamp,
+    last_error: Option<String>,
+    created_at: Timestamp,
+}
+
+impl DeliveryRow {
+    /// Creates the row of a delivery. `running` is `true` if the delivery is in flight.
+    pub(crate) fn new(
+        (id, job, running): (JobId, &Job, bool),
+        delivery: &Delivery,
+        event: &Event,
+        last: Option<&ResponseRecord>,
+    ) -> Self {
+        let job = JobRow::new(id, job, running);
+        Self {
+            id,
+            destination: delivery.destination.clone(),
+            event: event.kind,
+            flow: event.flow.clone(),
+            submission_id: job.submission_id,
+            state: job.state,
+            attempts: job.attempts,
+            status: last.and_then(|last| last.status),
+            due_at: job.due_at,
+            last_error: job.last_error,
+            created_at: job.created_at,
+        }
+    }
+}
+
+/// Attempt of a delivery.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct DeliveryAttemptRow {
+    number: u32,
+    started_at: Timestamp,
+    duration_ms: u64,
+    status: Option<u16>,
+    error: Option<String>,
+    /// Beginning of the response body.
+    response: Option<Box<str>>,
+    /// Reason why the stored response is unreadable. `None` if it is readable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_error: Option<String>,
+}
+
+impl DeliveryAttemptRow {
+    pub(crate) fn new(
+        attempt: Attempt,
+        response: Option<Result<&ResponseRecord, &StoreError>>,
+    ) -> Self {
+        let response_error = response.and_then(Result::err).map(ToString::to_string);
+        let response = response.and_then(Result::ok);
+        Self {
+            number: attempt.number,
+            started_at: attempt.started_at,
+            duration_ms: attempt.duration.get(),
+            status: response.and_then(|response| response.status),
+            error: attempt.error,
+            response: response.map(|response| response.body_excerpt.clone()),
+            response_error,
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Defines the JSON rows of responses, one object per row. Scripts read them: existing field names
+//! must not change, but new fields may be added.
+
+mod bookings;
+mod deliveries;
+mod destinations;
+mod flows;
+mod gateways;
+mod jobs;
+mod leads;
+mod reload;
+mod status;
+mod submissions;
+mod unreadable;
+
+use serde_json::Value;
+
+pub(in crate::admin) use bookings::{BookingRow, SlotRow};
+pub(in crate::admin) use deliveries::{DeliveryAttemptRow, DeliveryRow};
+pub use destinations::{DestinationRow, DestinationStatsRow, DestinationTestRow, HeaderRow};
+pub(in crate::admin) use flows::{EndpointHealthRow, FlowErrorRow, FlowRow, MetaEventRow};
+pub(in crate::admin) use gateways::{GatewayRow, HistoryRow, RestartRow, suggestion_for};
+pub(in crate::admin) use jobs::{AttemptRow, MessageStatusRow};
+pub use jobs::{DeadLetterRow, JobRow};
+pub use leads::LeadRow;
+pub(in crate::admin) use leads::{AgentRow, CandidateRow};
+pub use reload::ReloadRow;
+pub use status::{JobCounts, LeadCounts, StatusRow, WriterStatus};
+pub use submissions::SubmissionRow;
+pub(in crate::admin) use submissions::{DraftRow, LateArrivalRow};
+pub(in crate::admin) use unreadable::{QueryRow, RowKey, UnreadableRow};
+
+/// Maximum nesting depth of a JSON value in a row. JSON parsers stop at about 100 levels, ours at
+/// 128. The row around the value adds levels.
+const DEPTH_MAX: u32 = 64;
+
+/// Parses a stored JSON text. Returns the text itself if it is not JSON (an unparsable message), or
+/// nested so deeply that readers of the row could not parse it.
+pub(in crate::admin) fn stored_json(text: &str) -> Value {
+    let value = serde_json::from_str(text)
+        .ok()
+        .filter(|value| is_nested_within(value, DEPTH_MAX));
+    value.unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+/// Returns `true` if a value has at most `levels` levels.
+fn is_nested_within(value: &Value, levels: u32) -> bool {
+    let Some(below) = levels.checked_sub(1) else {
+        return false;
+    };
+    match value {
+        Value::Array(items) => items.iter().all(|item| is_nested_within(item, below)),
+        Value::Object(fields) => fields.values().all(|field| is_nested_within(field, below)),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deeply_nested_json_is_shown_as_text() {
+        let nested = |deep: usize| format!("{}1{}", "[".repeat(deep), "]".repeat(deep));
+        assert!(stored_json(&nested(63)).is_array());
+        for text in [nested(64), nested(1000), "{".to_owned()] {
+            assert_eq!(stored_json(&text), Value::String(text.clone()));
+        }
+    }
+}

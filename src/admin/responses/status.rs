@@ -1,0 +1,75 @@
+//! Defines the row of `flowgate status`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::WriterStats;
+
+/// Status of the server or file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StatusRow {
+    /// Health of the store: `ready`, `low_space`, `no_space`, `failed` or `closed`. `stopped` if no
+    /// server runs on the file.
+    pub health: String,
+    /// Address on which the server accepts submissions. `None` if no server runs on the file.
+    pub listen: Option<SocketAddr>,
+    /// Number of stored submissions.
+    pub submissions: u64,
+    /// Number of drafts.
+    pub drafts: u64,
+    /// Number of jobs by state.
+    pub jobs: JobCounts,
+    /// Time since the earliest due job became due, in seconds. `None` if no job is due.
+    pub oldest_due_seconds: Option<u64>,
+    /// Number of open leads.
+    pub leads: LeadCounts,
+    /// Number of places that active bookings take.
+    pub bookings: u64,
+    /// Write queue, and statistics of the writer since the start.
+    pub writer: WriterStatus,
+    /// Disk space of the file, in bytes.
+    pub file_bytes: u64,
+    /// Free disk space in bytes. `None` if the system does not report it.
+    pub free_bytes: Option<u64>,
+    /// Number of refused requests since the start of the server, by error code of the response.
+    /// Empty if no server runs.
+    pub refused: BTreeMap<String, u64>,
+    /// Problems, each with a command to type.
+    pub warnings: Vec<String>,
+}
+
+/// Number of jobs by state.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct JobCounts {
+    /// Number of waiting jobs.
+    pub scheduled: u64,
+    /// Number of jobs in flight.
+    pub running: u64,
+    /// Number of finished jobs, including discarded and expired ones.
+    pub done: u64,
+    /// Number of dead letters.
+    pub dead: u64,
+}
+
+/// Number of open leads.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct LeadCounts {
+    /// Number of open leads, with or without an agent.
+    pub open: u64,
+    /// Number of open leads without an agent.
+    pub unassigned: u64,
+}
+
+/// Writer and its queue.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct WriterStatus {
+    /// Number of queued submissions.
+    pub queued: usize,
+    /// Capacity of the queue, in submissions.
+    pub capacity: usize,
+    /// Statistics of the writer.
+    #[serde(flatten)]
+    pub stats: WriterStats,
+}

@@ -1,0 +1,334 @@
+//! Tests the socket: permissions, exclusive use by one server, and limits.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::support::AdminHarness;
+use crate::admin::protocol::REQUEST_BYTES_MAX;
+use crate::admin::transport::server::{SOCKET_LIMITS, SocketLimits};
+use crate::admin::{
+    AdminClient, AdminError, AdminRequest, ErrorCode, HandlerSource, ListFilter, SocketServer,
+    socket_path,
+};
+use crate::clock::{Clock, SystemClock};
+
+fn handler_source(harness: &AdminHarness) -> Arc<HandlerSource> {
+    let handler = harness.handler.clone();
+    Arc::new(move || Ok(handler.clone()))
+}
+
+fn start_server(harness: &AdminHarness) -> SocketServer {
+    SocketServer::start(harness.socket_path(), handler_source(harness)).unwrap()
+}
+
+fn send_request(path: &Path, request: &AdminRequest) -> Result<Vec<Value>, AdminError> {
+    let mut rows = Vec::new();
+    AdminClient::connect(path)?
+        .expect("somebody listens")
+        .send(request, &mut |row| {
+            rows.push(row);
+            true
+        })?;
+    Ok(rows)
+}
+
+/// Sends bytes unchanged, and returns the first line of the response.
+fn send_bytes(path: &Path, bytes: &[u8]) -> String {
+    let mut stream = UnixStream::connect(path).unwrap();
+    // A server that closes the connection early has already sent its error.
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    line
+}
+
+/// Repeats an attempt until it returns a value, for at most ten seconds.
+fn eventually<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
+    let clock = SystemClock::new();
+    while clock.elapsed() < Duration::from_secs(10) {
+        if let Some(found) = attempt() {
+            return found;
+        }
+        std::thread::yield_now();
+    }
+    panic!("not within ten seconds");
+}
+
+#[test]
+fn socket_response_equals_handler_response() {
+    let harness = AdminHarness::new();
+    let server = start_server(&harness);
+    for token in ["a", "b", "c"] {
+        let job = harness.accept(token);
+        harness.finish(job);
+    }
+    for request in [
+        AdminRequest::Status,
+        AdminRequest::Submissions(ListFilter::default()),
+        AdminRequest::CheckIntegrity,
+    ] {
+        let mut direct = harness.rows(request.clone()).unwrap();
+        let mut through = send_request(&harness.socket_path(), &request).unwrap();
+        for rows in [&mut direct, &mut through] {
+            // Other programs use the disk too, so the free space can differ.
+            rows.iter_mut()
+                .filter_map(Value::as_object_mut)
+                .for_each(|row| drop(row.remove("free_bytes")));
+        }
+        assert_eq!(direct, through);
+    }
+    let missing = AdminRequest::Job {
+        id: crate::domain::ids::JobId::new(999),
+    };
+    assert_eq!(
+        send_request(&harness.socket_path(), &missing).unwrap_err(),
+        harness.error(missing)
+    );
+    drop(server);
+}
+
+#[test]
+fn socket_is_private_and_removed_on_drop() {
+    let harness = AdminHarness::new();
+    let server = start_server(&harness);
+    assert_eq!(
+        fs::metadata(harness.socket_path())
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777,
+        0o600
+    );
+    drop(server);
+    assert!(!harness.socket_path().exists());
+    assert!(
+        AdminClient::connect(&harness.socket_path())
+            .unwrap()
+            .is_none(),
+        "nobody listens"
+    );
+}
+
+#[test]
+fn server_stops_after_socket_file_removed() {
+    let harness = AdminHarness::new();
+    let server = start_server(&harness);
+    fs::remove_file(harness.socket_path()).unwrap();
+    drop(server);
+}
+
+#[test]
+fn starting_server_reports_busy() {
+    let harness = AdminHarness::new();
+    let handler = Arc::new(OnceLock::new());
+    let found = Arc::clone(&handler);
+    let handler_source = move || found.get().cloned().ok_or_else(|| AdminError::starting(40));
+    let _server = SocketServer::start(harness.socket_path(), Arc::new(handler_source)).unwrap();
+    let starting = send_request(&harness.socket_path(), &AdminRequest::Status).unwrap_err();
+    let message = "the server is starting (verifying the data file, 40 %)";
+    assert_eq!(
+        (starting.code, &*starting.message),
+        (ErrorCode::Busy, message)
+    );
+    assert!(handler.set(harness.handler.clone()).is_ok());
+    assert!(send_request(&harness.socket_path(), &AdminRequest::Status).is_ok());
+}
+
+#[test]
+fn stale_socket_is_replaced() {
+    let harness = AdminHarness::new();
+    drop(UnixListener::bind(harness.socket_path()).unwrap());
+    assert!(
+        harness.socket_path().exists()
+            && AdminClient::connect(&harness.socket_path())
+                .unwrap()
+                .is_none()
+    );
+    let server = start_server(&harness);
+    assert!(send_request(&harness.socket_path(), &AdminRequest::Status).is_ok());
+    drop(server);
+}
+
+#[test]
+fn occupied_path_is_not_overwritten() {
+    let harness = AdminHarness::new();
+    let start = || {
+        SocketServer::start(harness.socket_path(), handler_source(&harness))
+            .map(drop)
+            .unwrap_err()
+            .to_string()
+    };
+    let alive = UnixListener::bind(harness.socket_path()).unwrap();
+    assert!(
+        start().ends_with("exists: another server uses it; stop that server first"),
+        "{}",
+        start()
+    );
+    drop(alive);
+    fs::remove_file(harness.socket_path()).unwrap();
+
+    fs::write(harness.socket_path(), "my novel").unwrap();
+    assert!(
+        start().ends_with("exists: it is not a socket; move it to another place"),
+        "{}",
+        start()
+    );
+    assert_eq!(
+        fs::read_to_string(harness.socket_path()).unwrap(),
+        "my novel"
+    );
+}
+
+#[test]
+fn long_path_error_suggests_shorter_one() {
+    let harness = AdminHarness::new();
+    let path = socket_path(&harness.folder.path().join("x".repeat(120)));
+    let error = SocketServer::start(path.clone(), handler_source(&harness))
+        .map(drop)
+        .unwrap_err();
+    assert!(
+        error.to_string().ends_with(
+            "is too long for a socket path (maximum 107 bytes): set `data` to a shorter path"
+        ),
+        "{error}"
+    );
+    assert!(
+        AdminClient::connect(&path).unwrap().is_none(),
+        "no server can listen there"
+    );
+}
+
+#[test]
+fn missing_folder_error_names_path() {
+    let harness = AdminHarness::new();
+    let path = PathBuf::from("no-such-folder/data.redb.sock");
+    let error = SocketServer::start(path, handler_source(&harness))
+        .map(drop)
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("no-such-folder/data.redb.sock: "),
+        "{error}"
+    );
+}
+
+#[test]
+fn malformed_request_gets_error() {
+    let harness = AdminHarness::new();
+    let server = start_server(&harness);
+    for nonsense in [
+        &b"GET / HTTP/1.1\r\n"[..],
+        b"\xff\xfe\n",
+        b"{\"request\":\"dance\"}\n",
+        b"",
+    ] {
+        let line = send_bytes(&harness.socket_path(), nonsense);
+        assert!(
+            line.starts_with(r#"{"error":{"code":"invalid","message":"unknown request"#),
+            "{line}"
+        );
+    }
+    drop(server);
+}
+
+#[test]
+fn oversized_request_is_refused_by_both_sides() {
+    let harness = AdminHarness::new();
+    let server = start_server(&harness);
+    let line = send_bytes(
+        &harness.socket_path(),
+        &vec![b' '; REQUEST_BYTES_MAX + 4096],
+    );
+    assert!(
+        line.contains("the request is too long: maximum 8 MiB"),
+        "{line}"
+    );
+
+    let selector = crate::admin::JobSelector::One {
+        id: crate::domain::ids::JobId::new(1),
+        payload: Some("x".repeat(REQUEST_BYTES_MAX)),
+    };
+    let refused = send_request(
+        &harness.socket_path(),
+        &AdminRequest::RetryDeadLetters(selector),
+    )
+    .unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Invalid);
+    drop(server);
+}
+
+#[test]
+fn connections_above_limit_are_refused() {
+    let harness = AdminHarness::new();
+    let limits = SocketLimits {
+        max_connections: 1,
+        ..SOCKET_LIMITS
+    };
+    let server =
+        SocketServer::start_within(limits, harness.socket_path(), handler_source(&harness))
+            .unwrap();
+    let mut first = UnixStream::connect(harness.socket_path()).unwrap();
+    // The server accepts connections in order, so the first connection occupies the only handler.
+    let refused = send_request(&harness.socket_path(), &AdminRequest::Status).unwrap_err();
+    assert_eq!(
+        (refused.code, &*refused.message),
+        (
+            ErrorCode::Unreachable,
+            "too many commands at once: try again in a moment"
+        )
+    );
+
+    first.write_all(b"{\"request\":\"status\"}\n").unwrap();
+    let mut response = String::new();
+    first.read_to_string(&mut response).unwrap();
+    assert!(response.ends_with("{\"done\":true}\n"), "{response}");
+    drop(server);
+}
+
+#[test]
+fn silent_and_stalled_clients_are_disconnected() {
+    let harness = AdminHarness::new();
+    // The response is larger than all buffers between server and client.
+    for number in 0..600 {
+        harness.accept(&format!("{number}{}", "x".repeat(2000)));
+    }
+    let timeout = Duration::from_millis(50);
+    let limits = SocketLimits {
+        max_connections: 1,
+        request_timeout: timeout,
+        response_timeout: timeout,
+    };
+    let server =
+        SocketServer::start_within(limits, harness.socket_path(), handler_source(&harness))
+            .unwrap();
+
+    let mut silent = UnixStream::connect(harness.socket_path()).unwrap();
+    assert_eq!(silent.read(&mut [0]).unwrap(), 0, "hung up");
+    let mut stalled = eventually(|| {
+        let mut stalled = UnixStream::connect(harness.socket_path()).unwrap();
+        stalled
+            .write_all(b"{\"request\":\"submissions\",\"limit\":0}\n")
+            .ok()?;
+        let mut start = [0; 5];
+        stalled.read_exact(&mut start).ok()?;
+        (&start == b"{\"row").then_some(stalled)
+    });
+    // Only one handler is allowed. It is free again only after the server has closed the stalled
+    // connection.
+    eventually(|| send_request(&harness.socket_path(), &AdminRequest::Status).ok());
+
+    let mut received = Vec::new();
+    stalled.read_to_end(&mut received).unwrap();
+    assert!(!received.ends_with(b"{\"done\":true}\n"), "it was cut off");
+    drop(server);
+}

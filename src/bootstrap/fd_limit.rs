@@ -1,0 +1,179 @@
+//! Raises the limit of open files and lowers the maximum number of connections to the file
+//! descriptors that exist.
+//!
+//! Each connection needs one file descriptor, and the system limits their number. A server that
+//! uses its last descriptor for a connection could no longer be reached by an admin. So some
+//! descriptors are reserved for the data file, the admin listener and commands. If flows have an
+//! upstream, each connection may need a second descriptor for a request to the upstream. Each
+//! delivery in flight also needs one.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::http::UpstreamClient;
+
+/// Descriptors reserved for everything but connections: commands (32), the admin listener (64), the
+/// data file, the listeners and the async runtime.
+const RESERVED_DESCRIPTORS: u64 = 128;
+
+/// Numbers that determine how many descriptors are needed.
+#[derive(Clone, Copy)]
+struct FdBudget {
+    /// Maximum number of connections.
+    connections: u64,
+    /// Number of flows with an upstream.
+    upstreams: u64,
+    /// Maximum number of deliveries and gateway requests in flight.
+    outbound: u64,
+}
+
+/// Raises the limit of open files to what `connections` need with this number of upstreams and
+/// outbound requests. If the system allows fewer files, lowers `connections` and returns a warning.
+pub(crate) fn fit_connections(
+    connections: &mut usize,
+    upstreams: usize,
+    outbound: usize,
+) -> Option<String> {
+    let configured = *connections;
+    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    let budget = FdBudget {
+        connections: count(configured),
+        upstreams: count(upstreams),
+        outbound: count(outbound),
+    };
+    // A reload may add the first upstream.
+    let allowed = raise_limit(
+        FdBudget {
+            upstreams: budget.upstreams.max(1),
+            ..budget
+        }
+        .required(),
+    );
+    let available = usize::try_from(budget.max_connections(allowed)).unwrap_or(usize::MAX);
+    if available >= configured {
+        return None;
+    }
+    *connections = available;
+    let why = if upstreams > 0 {
+        " A request that waits for an upstream uses a second file."
+    } else {
+        ""
+    };
+    Some(format!(
+        "the system allows {allowed} open files: the server accepts at most {available} connections, not {configured} \
+         (limits.max_connections); raise the limit with `ulimit -n`, or LimitNOFILE in a systemd unit.{why}"
+    ))
+}
+
+impl FdBudget {
+    fn required(self) -> u64 {
+        self.connections
+            .saturating_mul(self.per_connection())
+            .saturating_add(self.reserved())
+    }
+
+    /// Returns the number of descriptors of one connection.
+    const fn per_connection(self) -> u64 {
+        if self.upstreams > 0 { 2 } else { 1 }
+    }
+
+    /// Returns the number of descriptors that connections do not use. Idle connections to upstreams
+    /// count here.
+    const fn reserved(self) -> u64 {
+        RESERVED_DESCRIPTORS
+            .saturating_add(self.upstreams.saturating_mul(UpstreamClient::IDLE_MAX))
+            .saturating_add(self.outbound)
+    }
+
+    /// Returns the maximum number of connections for `allowed` descriptors, at least 1. If there
+    /// are very few descriptors, connections get half of them.
+    fn max_connections(self, allowed: u64) -> u64 {
+        let allowed = allowed.min(self.required());
+        (allowed.saturating_sub(self.reserved()).max(allowed / 2) / self.per_connection()).max(1)
+    }
+}
+
+/// Raises the soft limit of open files to at most `required` and returns the limit that now
+/// applies.
+fn raise_limit(required: u64) -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let now = limit.current.unwrap_or(u64::MAX);
+    if now >= required {
+        return now;
+    }
+    let new_limit = limit.maximum.unwrap_or(u64::MAX).min(required);
+    match setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(new_limit),
+            maximum: limit.maximum,
+        },
+    ) {
+        Ok(()) => new_limit,
+        Err(_) => now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn budget_for(connections: u64, upstreams: u64) -> FdBudget {
+        FdBudget {
+            connections,
+            upstreams,
+            outbound: 0,
+        }
+    }
+
+    #[test]
+    fn enough_descriptors_leave_configured_limit() {
+        assert_eq!(budget_for(10_000, 0).max_connections(1 << 20), 10_000);
+        assert_eq!(
+            budget_for(10_000, 0).max_connections(10_000 + RESERVED_DESCRIPTORS),
+            10_000
+        );
+    }
+
+    #[test]
+    fn descriptors_are_reserved_for_commands() {
+        assert_eq!(
+            budget_for(10_000, 0).max_connections(1024),
+            1024 - RESERVED_DESCRIPTORS
+        );
+        assert_eq!(budget_for(10_000, 0).max_connections(64), 32);
+        assert_eq!(
+            budget_for(1, 0).max_connections(0),
+            1,
+            "a server without any could not have started"
+        );
+    }
+
+    #[test]
+    fn deliveries_reserve_descriptors() {
+        let budget = FdBudget {
+            outbound: 300,
+            ..budget_for(10_000, 0)
+        };
+        assert_eq!(
+            (budget.required(), budget.max_connections(1024)),
+            (
+                10_000 + RESERVED_DESCRIPTORS + 300,
+                1024 - RESERVED_DESCRIPTORS - 300
+            )
+        );
+    }
+
+    #[test]
+    fn connection_to_upstream_flow_needs_two_descriptors() {
+        let reserved = RESERVED_DESCRIPTORS + 2 * UpstreamClient::IDLE_MAX;
+        assert_eq!(
+            budget_for(10_000, 2).max_connections(20_000 + reserved),
+            10_000
+        );
+        assert_eq!(
+            budget_for(10_000, 2).max_connections(10_000 + reserved),
+            5000
+        );
+        assert_eq!(budget_for(10_000, 2).max_connections(64), 16);
+    }
+}

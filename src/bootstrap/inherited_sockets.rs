@@ -1,0 +1,105 @@
+//! Accepts listening sockets from a service manager (`sd_listen_fds(3)`). The manager holds the
+//! sockets open across restarts, so connections wait in the system's queue while no server runs.
+
+use std::env;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use listenfd::ListenFd;
+
+/// Sockets from the environment that are not yet assigned to a role.
+///
+/// The process takes them before it has threads, because this changes the environment. Without the
+/// change, programs that are started later would treat the sockets as their own.
+pub(crate) struct InheritedSockets {
+    sockets: ListenFd,
+    /// Names of the sockets in the service manager, in the same order.
+    names: Vec<String>,
+}
+
+/// Sockets by role.
+#[derive(Debug, Default)]
+pub(crate) struct AssignedSockets {
+    /// Socket of the HTTP listener. `None` if the service manager passed none.
+    pub(crate) http: Option<TcpListener>,
+    /// Socket of the admin listener. `None` if the service manager passed none.
+    pub(crate) admin: Option<TcpListener>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SocketRole {
+    Http,
+    Admin,
+}
+
+impl InheritedSockets {
+    pub(crate) fn take_from_environment() -> Self {
+        let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+        Self {
+            sockets: ListenFd::from_env(),
+            names: names.split(':').map(str::to_owned).collect(),
+        }
+    }
+
+    /// Assigns each socket to a role. `admin_listen` is the admin address of the config.
+    ///
+    /// # Errors
+    /// Returns an error if a socket is no TCP socket, or if two sockets have the same role.
+    pub(crate) fn assign(mut self, admin_listen: SocketAddr) -> io::Result<AssignedSockets> {
+        let mut assigned = AssignedSockets::default();
+        for index in 0..self.sockets.len() {
+            let Some(socket) = self.sockets.take_tcp_listener(index)? else {
+                continue;
+            };
+            let name = self.names.get(index).map(String::as_str);
+            let slot = match role(name, socket.local_addr()?, admin_listen) {
+                SocketRole::Http => &mut assigned.http,
+                SocketRole::Admin => &mut assigned.admin,
+            };
+            if slot.replace(socket).is_some() {
+                return Err(io::Error::other(
+                    "two sockets have the same role: name them with FileDescriptorName=http and FileDescriptorName=admin",
+                ));
+            }
+        }
+        Ok(assigned)
+    }
+}
+
+impl AssignedSockets {
+    /// Returns the addresses of the sockets for the HTTP listener and the admin listener. `None`
+    /// stands for a socket that was not passed.
+    pub(crate) fn addresses(&self) -> io::Result<[Option<SocketAddr>; 2]> {
+        let address =
+            |socket: &Option<TcpListener>| socket.as_ref().map(TcpListener::local_addr).transpose();
+        Ok([address(&self.http)?, address(&self.admin)?])
+    }
+}
+
+/// Returns the role by the name of the socket, or by its address if the name is unknown. The
+/// default is HTTP.
+fn role(name: Option<&str>, address: SocketAddr, admin_listen: SocketAddr) -> SocketRole {
+    match name {
+        Some("http") => SocketRole::Http,
+        Some("admin") => SocketRole::Admin,
+        _ if address == admin_listen => SocketRole::Admin,
+        _ => SocketRole::Http,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn socket_role_follows_name_then_address() {
+        let [one, other] =
+            ["127.0.0.1:8081", "0.0.0.0:443"].map(|address| address.parse().unwrap());
+        assert_eq!(role(Some("admin"), other, one), SocketRole::Admin);
+        assert_eq!(role(Some("http"), one, one), SocketRole::Http);
+        for name in [None, Some(""), Some("flowgate.socket")] {
+            assert_eq!(role(name, one, one), SocketRole::Admin, "{name:?}");
+            assert_eq!(role(name, other, one), SocketRole::Http, "{name:?}");
+        }
+    }
+}

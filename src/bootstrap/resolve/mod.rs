@@ -1,0 +1,9 @@
+//! Resolves the secrets that the config names into ready credentials and clients.
+//!
+//! See [`crate::config`] for where a secret may be.
+
+pub mod app_secrets;
+pub(crate) mod destinations;
+pub mod flow_keys;
+pub(crate) mod gateways;
+pub mod upstreams;

@@ -1,0 +1,239 @@
+//! Reads `[destinations.NAME]` with `kind = "gateway"`: text messages through an unofficial
+//! gateway, to customers or to agents.
+//!
+//! ```toml
+//! [destinations.notes]
+//! kind = "gateway"
+//! gateway = "main"
+//! to = "agent"
+//! agents = { Ann = "+491511234567" }
+//! messages = { "lead.assigned" = { text = "{submission.answers.name}, {booking.date}" } }
+//! ```
+//!
+//! See [`crate::config::gateways`] for the gateway, and [`crate::domain::gateway::text`] for the
+//! content of the requests.
+
+use std::collections::BTreeMap;
+
+use hyper::Uri;
+
+use super::whatsapp::{read_customer_wait, read_recipient_kind, read_texts};
+use crate::config::gateways::Gateway;
+use crate::config::reader::TableReader;
+use crate::config::secrets::SecretRef;
+use crate::config::suggest::suggestion;
+use crate::domain::delivery::message::{PlaceholderText, RecipientKind};
+use crate::domain::event::EventKind;
+use crate::domain::gateway::{GatewayKind, text};
+use crate::domain::ids::GatewayName;
+use crate::domain::rate_limiter::{Rate, RateLimit};
+use crate::domain::time::Millis;
+
+/// Maximum rate until the gateway's responses report a quota: one message in 5 seconds.
+/// `WASenderApi` allows this rate with its account protection (*Understanding rate limits*). Faster
+/// senders risk a ban of their number.
+const INITIAL_RATE: Rate = Rate {
+    count: 12,
+    per: Millis::from_secs(60),
+};
+
+/// Maximum rate that a reported quota may set: the rate of a paid plan of `WASenderApi`.
+const MAX_RATE: Rate = Rate {
+    count: 256,
+    per: Millis::from_secs(60),
+};
+
+/// Settings of text messages through a gateway: sender, recipients and texts.
+#[derive(Clone, Debug)]
+pub struct GatewayDestination {
+    /// Name of the gateway.
+    pub gateway: GatewayName,
+    /// Kind of the gateway.
+    pub kind: GatewayKind,
+    /// Session of the gateway.
+    pub session: String,
+    /// URL that texts are posted to.
+    pub url: Uri,
+    /// Location of the key that authenticates requests: the session's key or the API's key.
+    pub key: SecretRef,
+    /// Rate limit of the gateway, for all destinations together.
+    pub limit: RateLimit,
+    /// `true` if the host may be on this machine or in a private network.
+    pub allow_private: bool,
+    /// Kind of recipient.
+    pub to: RecipientKind,
+    /// Texts by kind of event. Events without a text are not sent.
+    pub messages: BTreeMap<EventKind, PlaceholderText>,
+    /// Time to wait for the identity of an unknown customer. See
+    /// [`crate::config::WhatsappSettings::customer_wait`].
+    pub customer_wait: Millis,
+}
+
+impl GatewayDestination {
+    pub(in crate::config) fn read(
+        table: &TableReader<'_>,
+        gateways: &BTreeMap<GatewayName, Gateway>,
+    ) -> Option<Self> {
+        let gateway = table.require("gateway").and_then(|item| {
+            let name = item.text()?;
+            let found = gateways.iter().find(|(known, _)| known.as_str() == name);
+            if found.is_none() {
+                let known = gateways.keys().map(GatewayName::as_str);
+                item.error(format!(
+                    "there is no gateway {name:?}{}",
+                    suggestion(name, known)
+                ));
+            }
+            found
+        });
+        if let Some(rate) = table.get("rate") {
+            rate.error("belongs to the gateway: set it in [gateways.NAME], because all destinations of a gateway share its rate");
+        }
+        if let Some(allow) = table.get("allow_private") {
+            allow.error("belongs to the gateway: set it in [gateways.NAME]");
+        }
+        let to = read_recipient_kind(table);
+        let messages = table
+            .require("messages")
+            .map(|item| read_texts(&item, to.as_ref()));
+        let customer_wait = read_customer_wait(table);
+        let (name, gateway) = gateway?;
+        let settings = &gateway.settings;
+        Some(Self {
+            gateway: name.clone(),
+            kind: settings.kind,
+            session: settings.session.clone(),
+            url: format!(
+                "{}{}",
+                settings.url,
+                text::send_path(settings.kind, &settings.session)
+            )
+            .parse()
+            .ok()?,
+            key: gateway.keys.key.clone(),
+            limit: settings.rate.map_or(
+                RateLimit::Adaptive {
+                    initial: INITIAL_RATE,
+                    max: MAX_RATE,
+                },
+                RateLimit::Configured,
+            ),
+            allow_private: settings.allow_private,
+            to: to?,
+            messages: messages?,
+            customer_wait,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DestinationKind;
+    use crate::config::tests::{error_of, parse_valid};
+
+    const HEAD: &str = "[gateways.main]\nkind = \"waha\"\nurl = \"http://localhost:3000/waha/\"\nallow_private = true\n\
+         api_key = \"env:K\"\nwebhook_secret = \"env:W\"\n[destinations.notes]\nkind = \"gateway\"";
+
+    const FINE: &str = "gateway = \"main\"\nto = \"customer\"\nmessages = { \"booking.confirmed\" = { text = \"{booking.date}\" } }";
+
+    fn gateway_destination(tables: &str) -> (crate::config::Destination, GatewayDestination) {
+        let destination = parse_valid(tables)
+            .destinations
+            .into_values()
+            .next()
+            .unwrap();
+        let DestinationKind::Gateway(settings) = destination.kind.clone() else {
+            panic!("{destination:?}")
+        };
+        (destination, settings)
+    }
+
+    #[test]
+    fn gateway_settings_apply_to_destination() {
+        let (destination, settings) = gateway_destination(&format!("{HEAD}\n{FINE}"));
+        assert_eq!(settings.url, "http://localhost:3000/waha/api/sendText");
+        assert_eq!(
+            (settings.session.as_str(), destination.allow_private),
+            ("default", true)
+        );
+        assert_eq!(
+            settings.limit,
+            RateLimit::Adaptive {
+                initial: INITIAL_RATE,
+                max: MAX_RATE
+            }
+        );
+        assert_eq!(
+            settings.messages.keys().copied().collect::<Vec<_>>(),
+            [EventKind::BookingConfirmed]
+        );
+        assert_eq!(destination.max_age, Some(Millis::from_secs(24 * 3600)));
+        let faster = HEAD.replace("api_key", "rate = \"256/m\"\napi_key");
+        let (_, settings) = gateway_destination(&format!("{faster}\n{FINE}"));
+        assert_eq!(
+            settings.limit,
+            RateLimit::Configured(Rate::parse("256/m").unwrap())
+        );
+    }
+
+    #[test]
+    fn gateway_destination_errors_have_location() {
+        let with_line = |line: &str| format!("{FINE}\n{line}");
+        for (typed, why) in [
+            ("to = \"customer\"".to_owned(), "`gateway` is missing"),
+            (
+                FINE.replace("main", "man"),
+                "there is no gateway \"man\": did you mean `main`?",
+            ),
+            (
+                with_line("rate = \"1/s\""),
+                "destinations.notes.rate: belongs to the gateway",
+            ),
+            (
+                with_line("allow_private = true"),
+                "destinations.notes.allow_private: belongs to the gateway",
+            ),
+            (
+                with_line("proxy = \"http://a:1\""),
+                "destinations.notes.proxy: is supported only for webhooks and WhatsApp: a gateway is probed",
+            ),
+            (
+                with_line("proxy_auth = \"env:A\""),
+                "destinations.notes.proxy_auth: is supported only for webhooks and WhatsApp: a gateway",
+            ),
+            (
+                with_line("phone_number_id = \"1\""),
+                "unknown key `phone_number_id`",
+            ),
+            (
+                with_line("status_wait = \"1m\""),
+                "unknown key `status_wait`",
+            ),
+            (
+                with_line("max_age = \"100ms\""),
+                "destinations.notes.max_age: must be from 1s to 30d",
+            ),
+            (
+                FINE.replace(
+                    "text = \"{booking.date}\"",
+                    "template = { name = \"a\", language = \"en\" }",
+                ),
+                "is allowed only with `kind = \"whatsapp\"`",
+            ),
+            (
+                FINE.replace("{booking.date}", "{lead.id}"),
+                "booking.confirmed has no \"lead\"",
+            ),
+            (FINE.replace("customer", "agent"), "`agents` is missing"),
+        ] {
+            let error = error_of(&format!("{HEAD}\n{typed}"));
+            assert!(error.contains(why), "{typed}\n{error}");
+        }
+        let alerts = error_of(&format!("alerts = [\"notes\"]\n{HEAD}\n{FINE}"));
+        assert!(
+            alerts.contains("alerts: \"notes\" sends to customers or agents"),
+            "{alerts}"
+        );
+    }
+}

@@ -1,0 +1,174 @@
+//! Reads `proxy` and `proxy_auth` of a destination: the proxy for its requests.
+//!
+//! ```toml
+//! [destinations.crm]
+//! proxy = "http://proxy.example:3128"
+//! proxy_auth = "env:PROXY_AUTH"          # "user:password"
+//! ```
+//!
+//! Environment variables such as `HTTPS_PROXY` are ignored: only the config decides about
+//! connections. See [`crate::net`] for connections through a proxy.
+
+use std::path::Path;
+
+use hyper::Uri;
+
+use crate::config::reader::TableReader;
+use crate::config::secrets::SecretRef;
+use crate::config::settings::read_secret;
+
+/// Settings of a proxy.
+#[derive(Clone, Debug)]
+pub struct ProxySettings {
+    /// URL of the proxy: `http://HOST:PORT` or `socks5://HOST:PORT`. The host may be on this
+    /// machine or in a private network.
+    pub url: Uri,
+    /// Location of `user:password`. `None`: the proxy requires no authentication.
+    pub auth: Option<SecretRef>,
+}
+
+impl ProxySettings {
+    pub(in crate::config) fn read(table: &TableReader<'_>, folder: &Path) -> Option<Self> {
+        let (proxy, auth) = (table.get("proxy"), table.get("proxy_auth"));
+        let Some(proxy) = proxy else {
+            if let Some(auth) = auth {
+                auth.error("has no effect without `proxy`: set both");
+            }
+            return None;
+        };
+        let auth = auth.and_then(|item| read_secret(&item, folder));
+        Some(Self {
+            url: proxy.parse(parse_proxy_url)?,
+            auth,
+        })
+    }
+
+    /// Reports the proxy keys of a destination that can't use a proxy. `why` is the reason in the
+    /// message.
+    pub(in crate::config) fn reject_proxy(table: &TableReader<'_>, why: &str) {
+        for item in ["proxy", "proxy_auth"]
+            .into_iter()
+            .filter_map(|key| table.get(key))
+        {
+            item.error(format!(
+                "is supported only for webhooks and WhatsApp: {why}"
+            ));
+        }
+    }
+
+    /// Returns the host and port of the proxy.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.url
+            .authority()
+            .map_or("", |authority| authority.as_str())
+    }
+
+    /// Returns the warning about the proxy, if there is one.
+    pub(in crate::config) fn warning(&self) -> Option<String> {
+        self.auth
+            .as_ref()
+            .and_then(SecretRef::warning)
+            .map(|warning| format!("proxy_auth: {warning}"))
+    }
+}
+
+/// Parses the URL of a proxy. Error messages never have the URL, because a URL may contain a
+/// password.
+fn parse_proxy_url(text: &str) -> Result<Uri, &'static str> {
+    let uri: Uri = text.parse().map_err(|_| NOT_A_PROXY_ERROR)?;
+    let authority = uri.authority().ok_or(NOT_A_PROXY_ERROR)?;
+    if !matches!(uri.scheme_str(), Some("http" | "socks5")) {
+        return Err("must begin with \"http://\" or \"socks5://\"");
+    }
+    if authority.as_str().contains('@') {
+        return Err(
+            "must not contain a user or a password: put them into `proxy_auth`, as \"env:NAME\"",
+        );
+    }
+    if authority.port_u16().is_none_or(|port| port == 0) {
+        return Err("needs its port, from 1 to 65535, as in \"http://proxy.example:3128\"");
+    }
+    if uri
+        .path_and_query()
+        .is_some_and(|path| path.as_str() != "/")
+        || text.contains('#')
+    {
+        return Err("must end after the port: a proxy address has no path");
+    }
+    Ok(uri)
+}
+
+const NOT_A_PROXY_ERROR: &str =
+    "is not a valid proxy address: write one like \"http://proxy.example:3128\"";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::{error_of, parse_valid};
+
+    const HEAD: &str = "[destinations.crm]\nurl = \"https://crm.example\"";
+
+    fn proxy_from(more: &str) -> Option<ProxySettings> {
+        parse_valid(&format!("{HEAD}\n{more}"))
+            .destinations
+            .into_values()
+            .next()
+            .unwrap()
+            .proxy
+    }
+
+    #[test]
+    fn proxy_is_used_only_when_configured() {
+        assert!(proxy_from("").is_none());
+        let proxy =
+            proxy_from("proxy = \"http://127.0.0.1:3128\"\nproxy_auth = \"env:PROXY\"").unwrap();
+        assert_eq!(
+            (proxy.host(), proxy.auth.as_ref().unwrap().location()),
+            ("127.0.0.1:3128", "env:PROXY".to_owned())
+        );
+        assert_eq!(
+            proxy_from("proxy = \"socks5://[::1]:1080\"")
+                .unwrap()
+                .url
+                .scheme_str(),
+            Some("socks5")
+        );
+    }
+
+    #[test]
+    fn proxy_errors_have_location_and_hide_password() {
+        for (bad, why) in [
+            ("", "is not a valid proxy address"),
+            ("proxy.example", "must begin with"),
+            ("/a", "is not a valid proxy address"),
+            ("https://proxy.example:3128", "must begin with"),
+            ("http://ann:hush@proxy.example:3128", "`proxy_auth`"),
+            ("http://proxy.example", "needs its port"),
+            ("http://proxy.example:0", "needs its port"),
+            ("http://proxy.example:3128/a", "no path"),
+            ("http://proxy.example:3128/#a", "no path"),
+        ] {
+            let error = error_of(&format!("{HEAD}\nproxy = \"{bad}\""));
+            assert!(
+                error.contains("3:9: destinations.crm.proxy: ") && error.contains(why),
+                "{bad}: {error}"
+            );
+            assert!(!error.contains("hush"), "{error}");
+        }
+        let error = error_of(&format!("{HEAD}\nproxy_auth = \"env:A\""));
+        assert!(
+            error.contains(
+                "3:14: destinations.crm.proxy_auth: has no effect without `proxy`: set both"
+            ),
+            "{error}"
+        );
+        let error = error_of(&format!(
+            "{HEAD}\nproxy = \"http://a:1\"\nproxy_auth = \"ann:hush\""
+        ));
+        assert!(
+            error.contains("destinations.crm.proxy_auth") && !error.contains("hush"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,307 @@
+//! Reads `[destinations.NAME]` of kind `webhook` (default): the URL and its checks, the signing
+//! secrets, and the headers.
+//!
+//! See [`crate::config::destination`] for the settings of all kinds, and
+//! [`super::payload`] for the body. See [`crate::config::flow::matcher`] for
+//! Meta's webhook, which is incoming.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use hyper::Uri;
+use hyper::header::{self, HeaderName};
+
+use super::payload;
+use crate::config::reader::TableReader;
+use crate::config::reader::value::ValueReader;
+use crate::config::secrets::SecretRef;
+use crate::config::settings::read_secret;
+use crate::domain::delivery::payload::PayloadFormat;
+use crate::domain::ip_range::{is_loopback_host, is_public, literal_ip};
+
+/// Maximum number of secrets. Each secret makes its own signature, and a rotation needs no more.
+const SECRETS_MAX: usize = 4;
+/// Maximum number of additional headers.
+const HEADERS_MAX: usize = 16;
+
+/// Settings of a *Standard Webhooks* receiver.
+#[derive(Clone, Debug)]
+pub struct WebhookSettings {
+    /// URL of the receiver.
+    pub url: WebhookUrl,
+    /// Format of the payload. Default: the event format of `docs/events`.
+    pub payload: PayloadFormat,
+    /// Secrets for the signatures, newest first. A message has one signature for each secret.
+    /// Empty: messages are not signed.
+    pub secrets: Vec<SecretRef>,
+    /// Additional headers, such as `authorization`, with the locations of their values.
+    pub headers: BTreeMap<String, SecretRef>,
+}
+
+/// URL of a webhook: `https://`, or `http://` for private networks.
+#[derive(Clone, Debug)]
+pub enum WebhookUrl {
+    /// URL in the config itself.
+    Plain(Uri),
+    /// Location of a secret URL. Everybody who knows the URL of a chat's webhook can write to the
+    /// chat.
+    Secret(SecretRef),
+}
+
+impl WebhookSettings {
+    pub(in crate::config) fn read(
+        table: &TableReader<'_>,
+        allow_private: bool,
+        folder: &Path,
+    ) -> Option<Self> {
+        let url = table
+            .require("url")
+            .and_then(|item| read_url(&item, allow_private, folder));
+        let (secrets, headers, body) = (
+            read_secrets(table, folder),
+            read_headers(table, folder),
+            payload::read(table, folder),
+        );
+        Some(Self {
+            url: url?,
+            payload: body,
+            secrets,
+            headers,
+        })
+    }
+
+    /// Returns the warnings about the webhook, one sentence each.
+    pub(in crate::config) fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        // A chat service authenticates the sender by the URL.
+        let is_authenticated_by_url = matches!(self.url, WebhookUrl::Secret(_))
+            || matches!(self.payload, PayloadFormat::Slack | PayloadFormat::Discord);
+        if self.secrets.is_empty() && !is_authenticated_by_url {
+            warnings.push(
+                "`secrets` is not set, so its requests are not signed: the receiver can't verify who sent them"
+                    .to_owned(),
+            );
+        }
+        for secret in &self.secrets {
+            warnings.extend(
+                secret
+                    .warning()
+                    .map(|warning| format!("secrets: {warning}")),
+            );
+        }
+        for (header, secret) in &self.headers {
+            warnings.extend(
+                secret
+                    .warning()
+                    .map(|warning| format!("headers.{header}: {warning}")),
+            );
+        }
+        if self.headers.contains_key("accept-encoding") {
+            warnings.push(
+                "headers.accept-encoding: a compressed response can't be read: remove this header"
+                    .to_owned(),
+            );
+        }
+        if let WebhookUrl::Secret(secret) = &self.url {
+            warnings.extend(secret.warning().map(|warning| format!("url: {warning}")));
+        }
+        if let WebhookUrl::Plain(url) = &self.url
+            && url.scheme_str() == Some("http")
+            && !url.host().is_some_and(is_loopback_host)
+        {
+            warnings
+                .push("its url begins with http://: customer data is sent unencrypted".to_owned());
+        }
+        warnings
+    }
+}
+
+fn read_secrets(table: &TableReader<'_>, folder: &Path) -> Vec<SecretRef> {
+    let Some(item) = table.get("secrets") else {
+        return Vec::new();
+    };
+    let items = item.non_empty_list().unwrap_or_default();
+    if items.len() > SECRETS_MAX {
+        item.error(format!(
+            "has {} secrets, the maximum is {SECRETS_MAX}",
+            items.len()
+        ));
+    }
+    items
+        .iter()
+        .filter_map(|item| read_secret(item, folder))
+        .collect()
+}
+
+fn read_headers(table: &TableReader<'_>, folder: &Path) -> BTreeMap<String, SecretRef> {
+    let Some(item) = table.get("headers") else {
+        return BTreeMap::new();
+    };
+    let read = item.read_named_table(|table| {
+        let items = table.entries();
+        if items.len() > HEADERS_MAX {
+            item.error(format!(
+                "has {} headers, the maximum is {HEADERS_MAX}",
+                items.len()
+            ));
+        }
+        let read = |item: &ValueReader<'_>| {
+            Some((
+                item.parse_key(parse_header_name)?,
+                read_secret(item, folder)?,
+            ))
+        };
+        items.iter().filter_map(read).collect()
+    });
+    read.unwrap_or_default()
+}
+
+fn parse_header_name(text: &str) -> Result<String, &'static str> {
+    let name: HeaderName = text.parse().map_err(|_| "is not a valid header name")?;
+    let reserved = [
+        header::HOST,
+        header::CONTENT_TYPE,
+        header::CONTENT_LENGTH,
+        header::CONNECTION,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        header::TE,
+        header::TRAILER,
+        header::EXPECT,
+    ];
+    if reserved.contains(&name) || name.as_str().starts_with("webhook-") {
+        return Err("is a header that flowgate sets itself");
+    }
+    Ok(name.as_str().to_owned())
+}
+
+/// Reads a URL, or the location of a secret URL.
+fn read_url(item: &ValueReader<'_>, allow_private: bool, folder: &Path) -> Option<WebhookUrl> {
+    let text = item.text()?;
+    if ["env:", "file:", "text:"]
+        .iter()
+        .any(|prefix| text.starts_with(prefix))
+    {
+        return read_secret(item, folder).map(WebhookUrl::Secret);
+    }
+    item.parse(|text| parse_webhook_url(text, allow_private))
+        .map(WebhookUrl::Plain)
+}
+
+/// Parses a URL for POST requests. Error messages never have the URL, because a URL may contain a
+/// token.
+///
+/// # Errors
+/// Description of the problem.
+pub fn parse_webhook_url(text: &str, allow_private: bool) -> Result<Uri, &'static str> {
+    let Some((uri, authority)) = text
+        .parse::<Uri>()
+        .ok()
+        .and_then(|uri| uri.authority().cloned().map(|authority| (uri, authority)))
+    else {
+        return Err("is not a valid URL: write one like \"https://crm.example/hooks/flowgate\"");
+    };
+    let host = authority.host();
+    if !matches!(uri.scheme_str(), Some("https" | "http")) {
+        return Err("must begin with \"https://\"");
+    }
+    if authority.as_str().contains('@') {
+        return Err(
+            "must not contain a user or a password: put them into `headers`, as authorization = \"env:NAME\"",
+        );
+    }
+    if text.contains('#') {
+        return Err("must not contain '#': the part after it is never sent");
+    }
+    if authority.as_str() != host && authority.port_u16().is_none_or(|port| port == 0) {
+        return Err("has an invalid port: use a port from 1 to 65535");
+    }
+    if is_private_host(host) && !allow_private {
+        return Err(PRIVATE_HOST_ERROR);
+    }
+    Ok(uri)
+}
+
+/// Returns `true` if the text of the host shows that the host is on this machine or in a private
+/// network. No name is resolved.
+pub(in crate::config) fn is_private_host(host: &str) -> bool {
+    is_loopback_host(host) || literal_ip(host).is_some_and(|address| !is_public(address))
+}
+
+/// Error for a private host without `allow_private`.
+pub(in crate::config) const PRIVATE_HOST_ERROR: &str =
+    "is a local or private address: if that is intended, set `allow_private = true`";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::destination::tests::webhook_destination;
+    use crate::config::tests::error_of;
+
+    #[test]
+    fn private_host_needs_allow_private() {
+        for (bad, why) in [
+            ("", "is not a valid URL"),
+            ("/hook", "is not a valid URL"),
+            ("crm.example/hook", "is not a valid URL"),
+            ("ftp://crm.example", "must begin with"),
+            ("https://ann:hush@crm.example/", "a user"),
+            ("https://crm.example/#a", "not contain '#'"),
+            ("https://crm.example:0/", "an invalid port"),
+            ("https://crm.example:/", "an invalid port"),
+            ("http://localhost/", "allow_private"),
+            ("https://127.0.0.1/", "allow_private"),
+            ("https://[::1]/", "allow_private"),
+            ("https://192.168.1.9/", "allow_private"),
+            ("https://169.254.169.254/latest", "allow_private"),
+            ("https://[::ffff:10.0.0.1]/", "allow_private"),
+        ] {
+            let error = parse_webhook_url(bad, false).unwrap_err();
+            assert!(
+                error.contains(why) && !error.contains("hush"),
+                "{bad}: {error}"
+            );
+        }
+        for good in [
+            "http://localhost/",
+            "https://127.0.0.1:1/",
+            "https://[::1]/",
+        ] {
+            assert!(parse_webhook_url(good, true).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn secret_url_is_shown_by_location() {
+        let (team, webhook) =
+            webhook_destination("url = \"env:SLACK_WEBHOOK_URL\"\npayload = \"slack\"");
+        assert!(matches!(webhook.url, WebhookUrl::Secret(SecretRef::Env(_))));
+        assert_eq!(
+            (team.host().as_str(), team.kind.url()),
+            ("env:SLACK_WEBHOOK_URL", None)
+        );
+        assert_eq!(
+            team.warnings(),
+            ["url: the environment variable SLACK_WEBHOOK_URL is not set"]
+        );
+        let hidden = error_of("[destinations.team]\nurl = \"env:https://hush.example\"");
+        assert!(
+            hidden.contains("destinations.team.url: \"env:\" needs the name")
+                && !hidden.contains("hush"),
+            "{hidden}"
+        );
+        assert!(
+            webhook_destination("url = \"https://crm.example\"")
+                .0
+                .warnings()[0]
+                .contains("are not signed")
+        );
+        assert!(
+            webhook_destination("url = \"https://chat.example\"\npayload = \"discord\"")
+                .0
+                .warnings()
+                .is_empty(),
+            "it knows by the URL"
+        );
+    }
+}

@@ -1,0 +1,496 @@
+//! Reads `[destinations.NAME]` with `kind = "whatsapp"`: messages through Meta's Cloud API, to
+//! customers or to agents.
+//!
+//! ```toml
+//! [destinations.thanks]
+//! kind = "whatsapp"
+//! phone_number_id = "106540352242922"
+//! to = "customer"
+//! messages = { "booking.confirmed" = { text = "See you on {booking.date} at {booking.time}." } }
+//! ```
+//!
+//! See [`crate::domain::delivery::message`] for the content of a message.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use hyper::Uri;
+
+use crate::config::event_fields::check_placeholders;
+use crate::config::reader::TableReader;
+use crate::config::reader::value::ValueReader;
+use crate::config::secrets::SecretRef;
+use crate::config::settings::{MetaSettings, read_secret};
+use crate::config::suggest::suggestion;
+use crate::domain::delivery::message::{MessageContent, PlaceholderText, RecipientKind};
+use crate::domain::event::EventKind;
+use crate::domain::ids::AgentName;
+use crate::domain::phone_number::PhoneNumber;
+use crate::domain::rate_limiter::Rate;
+use crate::domain::time::Millis;
+
+/// Maximum number of parameters of a template. No template has more placeholders.
+const PARAMETERS_MAX: usize = 64;
+
+/// Fields of the sending phone number to request (*WhatsApp Business Account > Phone Number*).
+const NUMBER_FIELDS: &str = "display_phone_number,verified_name,quality_rating";
+
+/// Settings of messages through the Cloud API: sender, recipients and contents.
+#[derive(Clone, Debug)]
+pub struct WhatsappSettings {
+    /// URL that messages are posted to.
+    pub url: Uri,
+    /// URL of the sending number at Meta: the data that customers see, and the quality rating.
+    pub number_url: Uri,
+    /// Meta's ID of the sending phone number.
+    pub phone_number_id: String,
+    /// Maximum send rate of the phone number, for all destinations together: the rate of the
+    /// fastest of them. `None`: no limit.
+    pub number_rate: Option<Rate>,
+    /// Access token for the Graph API. Default: `meta.access_token`.
+    pub access_token: SecretRef,
+    /// Kind of recipient.
+    pub to: RecipientKind,
+    /// Contents by kind of event. Events without a content are not sent.
+    pub messages: BTreeMap<EventKind, MessageContent>,
+    /// Time to wait for a status of the message after an attempt with an unknown outcome. The next
+    /// attempt follows. The Cloud API has no idempotency key, so an immediate attempt could send
+    /// the message twice. Statuses arrive within seconds if Meta's webhooks are on time. Default 5
+    /// min, maximum 1 h.
+    pub status_wait: Millis,
+    /// Time to wait for the identity of an unknown customer. In an encrypted flow, only the message
+    /// that follows the form identifies the customer. The message arrives within seconds or never.
+    /// Default 1 h, maximum 1 d.
+    pub customer_wait: Millis,
+}
+
+impl WhatsappSettings {
+    pub(in crate::config) fn read(
+        table: &TableReader<'_>,
+        meta: &MetaSettings,
+        folder: &Path,
+    ) -> Option<Self> {
+        let number = table
+            .require("phone_number_id")
+            .and_then(|item| item.parse(parse_phone_number_id));
+        let access_token = table
+            .get("access_token")
+            .and_then(|item| read_secret(&item, folder));
+        let to = read_recipient_kind(table);
+        let messages = table
+            .require("messages")
+            .map(|item| read_messages(&item, to.as_ref(), read_content));
+        let status_wait = table.duration(
+            "status_wait",
+            Millis::from_secs(5 * 60),
+            Millis::new(100)..=Millis::from_secs(3600),
+        );
+        let customer_wait = read_customer_wait(table);
+        let phone_number_id = number?;
+        let number_url = format!("{}/{}/{phone_number_id}", meta.graph_url, meta.api_version);
+        Some(Self {
+            url: format!("{number_url}/messages").parse().ok()?,
+            number_url: format!("{number_url}?fields={NUMBER_FIELDS}")
+                .parse()
+                .ok()?,
+            phone_number_id,
+            number_rate: None,
+            access_token: access_token.unwrap_or_else(|| meta.access_token.clone()),
+            to: to?,
+            messages: messages?,
+            status_wait,
+            customer_wait,
+        })
+    }
+
+    /// Returns the kinds of events that the destination sends.
+    #[must_use]
+    pub fn supported_events(&self) -> BTreeSet<EventKind> {
+        self.messages.keys().copied().collect()
+    }
+}
+
+fn parse_phone_number_id(text: &str) -> Result<String, String> {
+    if (5..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{text:?} is not a phone number ID: copy the ID from WhatsApp Manager, about 15 digits (it is not the phone number)"
+    ))
+}
+
+pub(in crate::config) fn read_customer_wait(table: &TableReader<'_>) -> Millis {
+    table.duration(
+        "customer_wait",
+        Millis::from_secs(3600),
+        Millis::new(100)..=Millis::from_secs(24 * 3600),
+    )
+}
+
+pub(in crate::config) fn read_recipient_kind(table: &TableReader<'_>) -> Option<RecipientKind> {
+    let to = table
+        .require("to")
+        .and_then(|item| item.one_of(&["customer", "agent"]));
+    let agents = table.get("agents");
+    if to? == "customer" {
+        if let Some(agents) = agents {
+            agents.error("is allowed only with `to = \"agent\"`");
+        }
+        return Some(RecipientKind::Customer);
+    }
+    let Some(agents) = agents else {
+        table.error(
+            "`agents` is missing: set the phone numbers of the agents, like agents = { Ann = \"+491511234567\" }",
+        );
+        return None;
+    };
+    let numbers = agents.read_named_table(|table| {
+        let read = |item: &ValueReader<'_>| {
+            Some((
+                item.parse_key(AgentName::new)?,
+                item.parse(PhoneNumber::parse)?.into(),
+            ))
+        };
+        table.entries().iter().filter_map(read).collect()
+    });
+    numbers.map(RecipientKind::Agent)
+}
+
+/// Reads the messages by kind of event. `read` reads the content of each message.
+fn read_messages<T>(
+    item: &ValueReader<'_>,
+    to: Option<&RecipientKind>,
+    read: impl Fn(&TableReader<'_>, Option<EventKind>) -> Option<T>,
+) -> BTreeMap<EventKind, T> {
+    let all = item.read_named_table(|table| {
+        let items = table.entries();
+        if items.is_empty() {
+            item.error("is empty: add at least one event with its message");
+        }
+        items
+            .iter()
+            .filter_map(|item| read_message(item, to, &read))
+            .collect()
+    });
+    all.unwrap_or_default()
+}
+
+/// Reads the messages by kind of event, where each message must be a text.
+pub(in crate::config) fn read_texts(
+    item: &ValueReader<'_>,
+    to: Option<&RecipientKind>,
+) -> BTreeMap<EventKind, PlaceholderText> {
+    read_messages(item, to, |table, kind| {
+        if let Some(template) = table.get("template") {
+            template
+                .error("is allowed only with `kind = \"whatsapp\"`: a gateway sends only texts");
+        }
+        table
+            .require("text")
+            .and_then(|item| read_placeholder_text(&item, kind))
+    })
+}
+
+fn read_content(table: &TableReader<'_>, kind: Option<EventKind>) -> Option<MessageContent> {
+    let text = table
+        .get("text")
+        .map(|item| read_placeholder_text(&item, kind).map(MessageContent::Text));
+    let template = table.get("template").map(|item| read_template(&item, kind));
+    if text.is_some() == template.is_some() {
+        table.error("needs either `text` or `template`");
+        return None;
+    }
+    text.or(template)?
+}
+
+fn read_message<T>(
+    item: &ValueReader<'_>,
+    to: Option<&RecipientKind>,
+    read: impl Fn(&TableReader<'_>, Option<EventKind>) -> Option<T>,
+) -> Option<(EventKind, T)> {
+    let known = EventKind::ALL
+        .into_iter()
+        .filter(|kind| to.is_none_or(|to| to.is_in_event(*kind)));
+    let kind = EventKind::from_name(item.key);
+    let fits = kind.filter(|kind| to.is_none_or(|to| to.is_in_event(*kind)));
+    if kind.is_none() {
+        let suggestion = suggestion(item.key, known.map(EventKind::as_str));
+        item.key_error(format!(
+            "{}: there is no event {:?}{suggestion}",
+            item.path, item.key
+        ));
+    } else if fits.is_none() {
+        let names: Vec<&str> = known.map(EventKind::as_str).collect();
+        item.key_error(format!(
+            "{}: this event has no recipient: use one of {}",
+            item.path,
+            names.join(", ")
+        ));
+    }
+    let content = item.read_table(|table| read(table, fits))?;
+    Some((fits?, content?))
+}
+
+fn read_template(item: &ValueReader<'_>, kind: Option<EventKind>) -> Option<MessageContent> {
+    item.read_table(|table| {
+        let name = table
+            .require("name")
+            .and_then(|item| item.parse(parse_template_name));
+        let language = table
+            .require("language")
+            .and_then(|item| item.parse(parse_language));
+        let parameters = table.get("parameters").map(|item| {
+            let items = item.list().unwrap_or_default();
+            if items.len() > PARAMETERS_MAX {
+                item.error(format!(
+                    "has {} parameters, the maximum is {PARAMETERS_MAX}",
+                    items.len()
+                ));
+            }
+            items
+                .iter()
+                .filter_map(|item| read_placeholder_text(item, kind))
+                .collect()
+        });
+        Some(MessageContent::Template {
+            name: name?,
+            language: language?,
+            parameters: parameters.unwrap_or_default(),
+        })
+    })?
+}
+
+fn parse_template_name(text: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if (1..=512).contains(&text.len()) && text.bytes().all(fits) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{text:?} is not a template name: it may have only lower case letters, digits and '_'"
+    ))
+}
+
+fn parse_language(text: &str) -> Result<String, String> {
+    let (language, region) = text
+        .split_once('_')
+        .map_or((text, None), |(language, region)| (language, Some(region)));
+    let fits =
+        (2..=3).contains(&language.len()) && language.bytes().all(|byte| byte.is_ascii_lowercase());
+    if fits && region.is_none_or(|region| (2..=4).contains(&region.len()) && region.is_ascii()) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{text:?} is not a language of a template: write one like \"en\" or \"en_US\""
+    ))
+}
+
+/// Reads a text whose placeholders an event of this kind can fill.
+fn read_placeholder_text(
+    item: &ValueReader<'_>,
+    kind: Option<EventKind>,
+) -> Option<PlaceholderText> {
+    let pattern = item.parse(PlaceholderText::parse)?;
+    check_placeholders(item, &pattern, kind?);
+    Some(pattern)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DestinationKind;
+    use crate::config::tests::{assert_refused, parse_valid};
+
+    const HEAD: &str =
+        "[destinations.wa]\nkind = \"whatsapp\"\nphone_number_id = \"106540352242922\"";
+
+    fn whatsapp_destination(table: &str) -> (crate::config::Destination, WhatsappSettings) {
+        let destination = parse_valid(&format!("{HEAD}\n{table}"))
+            .destinations
+            .into_values()
+            .next()
+            .unwrap();
+        let DestinationKind::Whatsapp(settings) = destination.kind.clone() else {
+            panic!("{destination:?}")
+        };
+        (destination, settings)
+    }
+
+    #[test]
+    fn whatsapp_messages_are_read() {
+        let (destination, settings) = whatsapp_destination(
+            "to = \"customer\"\n[destinations.wa.messages]\n\"booking.confirmed\" = { text = \"See you on {booking.date}\" }\n\
+             \"submission.accepted\" = { template = { name = \"thanks\", language = \"en_US\", parameters = [\"{submission.answers.name}\"] } }",
+        );
+        assert_eq!(
+            settings.url,
+            "https://graph.facebook.com/v26.0/106540352242922/messages"
+        );
+        assert_eq!(settings.to, RecipientKind::Customer);
+        let names: Vec<_> = settings
+            .supported_events()
+            .into_iter()
+            .map(EventKind::as_str)
+            .collect();
+        assert_eq!(names, ["submission.accepted", "booking.confirmed"]);
+        assert!(!destination.allow_private);
+        assert_eq!(
+            (settings.status_wait.get(), settings.customer_wait.get()),
+            (300_000, 3_600_000)
+        );
+        assert_eq!(destination.rate.unwrap().to_string(), "20/s");
+        let SecretRef::Env(name) = settings.access_token else {
+            panic!()
+        };
+        assert_eq!(name, "META_ACCESS_TOKEN");
+    }
+
+    #[test]
+    fn agent_numbers_are_read() {
+        let (_, settings) = whatsapp_destination(
+            "access_token = \"text:t\"\nto = \"agent\"\nagents = { Ann = \"+491511234567\" }\n\
+             messages = { \"lead.assigned\" = { text = \"{lead.id}\" } }",
+        );
+        let RecipientKind::Agent(numbers) = settings.to else {
+            panic!()
+        };
+        assert_eq!(
+            numbers
+                .into_iter()
+                .map(|(name, number)| format!("{name} {number}"))
+                .collect::<Vec<_>>(),
+            ["Ann +491511234567"]
+        );
+    }
+
+    #[test]
+    fn loopback_graph_url_implies_allow_private() {
+        let head = "[meta]\ngraph_url = \"http://localhost:9\"";
+        let tables = format!(
+            "{head}\n{HEAD}\nto = \"customer\"\nmessages = {{ \"lead.waiting\" = {{ text = \"a\" }} }}"
+        );
+        assert!(
+            parse_valid(&tables)
+                .destinations
+                .into_values()
+                .next()
+                .unwrap()
+                .allow_private
+        );
+    }
+
+    #[test]
+    fn subscription_is_restricted_to_messages() {
+        let flow = "[flows.form]\npath = \"/form\"\nencryption = \"none\"\nscreens = [{ name = \"A\", final = true }]";
+        let config = parse_valid(&format!(
+            "{flow}\ndeliver = [\"wa\"]\n{HEAD}\nto = \"customer\"\nmessages = {{ \"lead.waiting\" = {{ text = \"a\" }} }}"
+        ));
+        let events: Vec<_> = config
+            .subscriptions
+            .flows
+            .values()
+            .flatten()
+            .flat_map(|route| route.events.clone())
+            .collect();
+        assert_eq!(events, [EventKind::LeadWaiting]);
+    }
+
+    #[test]
+    fn whatsapp_errors_have_location() {
+        let fine = "messages = { \"lead.assigned\" = { text = \"a\" } }";
+        let message = |event: &str, content: &str| {
+            format!("to = \"customer\"\nmessages = {{ \"{event}\" = {content} }}")
+        };
+        let long = "x".repeat(4097);
+        for (typed, why) in [
+            (
+                format!("to = \"customers\"\n{fine}"),
+                "is not a valid value: did you mean `customer`?",
+            ),
+            (
+                format!("to = \"customer\"\nstatus_wait = \"2h\"\n{fine}"),
+                "status_wait: must be from 100ms to 1h",
+            ),
+            (format!("to = \"agent\"\n{fine}"), "`agents` is missing"),
+            (
+                format!("to = \"customer\"\nagents = {{}}\n{fine}"),
+                "is allowed only with `to = \"agent\"`",
+            ),
+            (
+                format!("to = \"agent\"\nagents = {{ Ann = \"no\" }}\n{fine}"),
+                "agents.Ann: is not a phone number",
+            ),
+            (
+                "to = \"customer\"\nmessages = {}".to_owned(),
+                "messages: is empty",
+            ),
+            ("to = \"customer\"".to_owned(), "`messages` is missing"),
+            (
+                message("booking.confirm", "{ text = \"a\" }"),
+                "did you mean `booking.confirmed`?",
+            ),
+            (
+                message("job.dead", "{ text = \"a\" }"),
+                "this event has no recipient",
+            ),
+            (
+                message("lead.assigned", "{}"),
+                "needs either `text` or `template`",
+            ),
+            (
+                message("lead.assigned", "{ text = \"{boking.date}\" }"),
+                "lead.assigned has no \"boking\": did you mean `booking`?",
+            ),
+            (
+                message("submission.accepted", "{ text = \"{lead.agent}\" }"),
+                "submission.accepted has no \"lead\"",
+            ),
+            (
+                message("lead.assigned", &format!("{{ text = \"{long}\" }}")),
+                "has 4097 characters",
+            ),
+            (
+                message("lead.assigned", "{ text = \"a\", more = 1 }"),
+                "unknown key `more`",
+            ),
+            (
+                message(
+                    "lead.assigned",
+                    "{ template = { name = \"A b\", language = \"en\" } }",
+                ),
+                "is not a template name",
+            ),
+            (
+                message(
+                    "lead.assigned",
+                    "{ template = { name = \"a\", language = \"English\" } }",
+                ),
+                "is not a language",
+            ),
+            (
+                format!("to = \"customer\"\n{fine}\nurl = \"https://crm.example\""),
+                "unknown key `url`",
+            ),
+            (
+                format!("to = \"customer\"\n{fine}\nsecrets = [\"env:A\"]"),
+                "unknown key `secrets`",
+            ),
+        ] {
+            let error = crate::config::tests::error_of(&format!("{HEAD}\n{typed}"));
+            assert!(error.contains(why), "{typed}\n{error}");
+        }
+        assert_refused(
+            "[destinations.wa]",
+            &[(
+                "kind = \"whatsap\"",
+                "2:8: destinations.wa.kind: \"whatsap\" is not a valid value: did you mean `whatsapp`?",
+            )],
+        );
+        let alerts = crate::config::tests::error_of(&format!(
+            "alerts = [\"wa\"]\n{HEAD}\nto = \"customer\"\n{fine}"
+        ));
+        assert!(
+            alerts.contains("alerts: \"wa\" sends to customers or agents"),
+            "{alerts}"
+        );
+    }
+}

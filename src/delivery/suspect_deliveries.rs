@@ -1,0 +1,172 @@
+//! Handles deliveries that may have been in flight when the process died.
+//!
+//! A delivery may crash the process while its body is built. Without this module, the process would
+//! crash at each start, and nothing would ever be delivered again.
+//!
+//! Each suspect is marked in the file before its body is built. The mark is removed before the
+//! delivery is sent. This time is short, and only one suspect at a time is marked. So a crash finds
+//! exactly one mark, whatever else is in flight and however slowly a destination responds. After
+//! three marks, a delivery becomes a dead letter. See [`crate::store::MarkSuspect`].
+//!
+//! Merged deliveries would be marked together, and three crashes would make all of them dead
+//! letters. Therefore a group with a suspect is sent one by one until it has no suspect. See
+//! [`SuspectDeliveries::batch_size`].
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::domain::ids::JobId;
+use crate::store::{ClearSuspect, MarkSuspect, Store, StoreError, SuspectAction};
+
+#[derive(Clone)]
+pub(crate) struct SuspectDeliveries(Arc<SuspectState>);
+
+struct SuspectState {
+    jobs: Mutex<HashSet<JobId>>,
+    /// Mutex for the only suspect that is marked at a time.
+    exclusive: tokio::sync::Mutex<()>,
+}
+
+impl SuspectDeliveries {
+    /// Loads the suspects of `store`, which must be open.
+    pub(crate) fn load(store: &Store) -> Self {
+        let jobs: HashSet<JobId> = store.suspect_deliveries().into_iter().collect();
+        if !jobs.is_empty() {
+            tracing::warn!(
+                deliveries.suspect = jobs.len(),
+                "unclean shutdown: deliveries that may have been in flight are prepared one at a time"
+            );
+        }
+        Self(Arc::new(SuspectState {
+            jobs: Mutex::new(jobs),
+            exclusive: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// Returns the number of `jobs`, from the first, that one body is built for. Returns 1 if one
+    /// of them is a suspect, otherwise all.
+    pub(crate) fn batch_size(&self, jobs: &[JobId]) -> usize {
+        let known = self.lock();
+        if jobs.iter().any(|job| known.contains(job)) {
+            1
+        } else {
+            jobs.len()
+        }
+    }
+
+    /// Runs `work`, which builds a body for `job`, and for others if none of them is a suspect. A
+    /// suspect is marked while `work` runs. Returns `None` without running `work` if `job` is a
+    /// dead letter or finished.
+    pub(crate) async fn mark_while<T>(
+        &self,
+        store: &Store,
+        job: JobId,
+        operation: impl Future<Output = T>,
+    ) -> Result<Option<T>, StoreError> {
+        if !self.lock().contains(&job) {
+            return Ok(Some(operation.await));
+        }
+        let _guard = self.0.exclusive.lock().await;
+        let marked = store.execute(MarkSuspect { job_id: job }).await?;
+        if marked == SuspectAction::Buried {
+            tracing::error!(
+                job.id = job.get(),
+                "a delivery crashed the process too often and is a dead letter now"
+            );
+        }
+        if marked != SuspectAction::Run {
+            self.lock().remove(&job);
+            return Ok(None);
+        }
+        let done = operation.await;
+        store.execute(ClearSuspect { job_id: job }).await?;
+        self.lock().remove(&job);
+        Ok(Some(done))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<JobId>> {
+        // Each change is one removal. A panic leaves no partial change.
+        self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::job::JobState;
+    use crate::store::tests::support::{StoreBench, open_store};
+
+    /// Returns the reopened store of a process that died while two deliveries of one form were due.
+    fn crashed() -> (tempfile::TempDir, Store) {
+        let bench = StoreBench::with_subscribers();
+        bench.accept_new("a");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("crashed.redb");
+        std::fs::copy(bench.path(), &path).unwrap();
+        let store = open_store(path, &bench.clock, |_| {});
+        (folder, store)
+    }
+
+    #[test]
+    fn suspect_is_marked_only_while_body_is_built() {
+        let (_folder, store) = crashed();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let suspects = SuspectDeliveries::load(&store);
+        let [crm, sheet] = [0, 1].map(|index| store.suspect_deliveries()[index]);
+        let crashes = |job| store.read().unwrap().job(job).unwrap().unwrap().crashes;
+
+        let marked = runtime.block_on(suspects.mark_while(&store, crm, async { crashes(crm) }));
+        assert_eq!(marked.unwrap(), Some(1));
+        assert_eq!(crashes(crm), 0);
+        let again = runtime.block_on(suspects.mark_while(&store, crm, async { crashes(crm) }));
+        assert_eq!(again.unwrap(), Some(0), "it is no suspect any more");
+
+        for _ in 0..3 {
+            store
+                .execute_blocking(MarkSuspect { job_id: sheet })
+                .unwrap();
+        }
+        let dead = runtime
+            .block_on(suspects.mark_while(&store, sheet, async { panic!("it is made once more") }));
+        assert_eq!(dead.unwrap(), None::<()>);
+        assert_eq!(
+            store.read().unwrap().job(sheet).unwrap().unwrap().state,
+            JobState::Dead
+        );
+    }
+
+    #[test]
+    fn group_with_suspect_is_sent_one_by_one() {
+        let (_folder, store) = crashed();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let suspects = SuspectDeliveries::load(&store);
+        let [crm, sheet] = [0, 1].map(|index| store.suspect_deliveries()[index]);
+        let later = JobId::new(999);
+        let batch = [crm, sheet, later];
+        let crashes = |job| store.read().unwrap().job(job).unwrap().unwrap().crashes;
+
+        assert_eq!(suspects.batch_size(&batch), 1);
+        let marks =
+            runtime.block_on(suspects.mark_while(&store, crm, async { [crm, sheet].map(crashes) }));
+        assert_eq!(marks.unwrap(), Some([1, 0]));
+        assert_eq!(
+            suspects.batch_size(&batch),
+            1,
+            "another of it is a suspect still"
+        );
+        assert_eq!(suspects.batch_size(&[later, sheet]), 1);
+        runtime
+            .block_on(suspects.mark_while(&store, sheet, async {}))
+            .unwrap();
+        assert_eq!(
+            (suspects.batch_size(&batch), suspects.batch_size(&[])),
+            (3, 0)
+        );
+    }
+}

@@ -1,0 +1,506 @@
+//! Tests that nothing stops a worker forever.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::support::{DeliveryHarness, closed_address};
+use crate::clock::Clock;
+use crate::delivery::attempt::AttemptOutcome;
+use crate::delivery::destination_worker::DestinationWorker;
+use crate::delivery::{DeliveryStats, DeliveryTarget, DestinationCredentials, WorkerConfig};
+use crate::domain::ids::JobId;
+use crate::domain::job::JobState;
+use crate::domain::time::Millis;
+use crate::store::tests::corruptions::{RemoveJobRow, ScheduleMissingJob};
+use crate::store::{RetryDeadLetter, StoreError};
+use crate::webhook_signature::SigningKey;
+
+/// Worker whose steps the test runs.
+struct WorkerHarness {
+    harness: DeliveryHarness,
+    stats: DeliveryStats,
+    worker: DestinationWorker,
+    attempts: JoinSet<Result<AttemptOutcome, StoreError>>,
+}
+
+impl WorkerHarness {
+    fn new(address: SocketAddr, more: &str) -> Self {
+        let harness = DeliveryHarness::new(address, more);
+        let stats = DeliveryStats::default();
+        let worker = new_worker(&harness, &stats);
+        Self {
+            harness,
+            stats,
+            worker,
+            attempts: JoinSet::new(),
+        }
+    }
+
+    /// Replaces the worker with a new one, as after a restart.
+    fn replace_worker(&mut self) {
+        self.attempts.abort_all();
+        self.stats = DeliveryStats::default();
+        self.worker = new_worker(&self.harness, &self.stats);
+    }
+
+    /// Advances the clock by `length` and runs a step. Returns the number of deliveries in flight
+    /// and the pause of the worker.
+    fn step_after(&mut self, length: Duration) -> (usize, Duration) {
+        self.harness
+            .clock
+            .advance(Millis::new(u64::try_from(length.as_millis()).unwrap()));
+        let pause = self.worker.step(&mut self.attempts);
+        (self.stats.in_flight().len(), pause)
+    }
+
+    /// Waits for the end of one attempt and reports it to the worker.
+    async fn finish_one(&mut self) {
+        let ended = self.attempts.join_next_with_id().await.unwrap();
+        self.worker.finish_attempt(ended);
+    }
+}
+
+fn new_worker(harness: &DeliveryHarness, stats: &DeliveryStats) -> DestinationWorker {
+    new_worker_with_config(harness, stats).1
+}
+
+/// Returns a worker with the sender of its config.
+fn new_worker_with_config(
+    harness: &DeliveryHarness,
+    stats: &DeliveryStats,
+) -> (watch::Sender<WorkerConfig>, DestinationWorker) {
+    let target = harness.targets().remove(&DeliveryHarness::crm()).unwrap();
+    let (config_tx, config_rx) = watch::channel(WorkerConfig {
+        target,
+        resume_count: 0,
+    });
+    let (_, wakeups) = watch::channel(0);
+    (
+        config_tx,
+        DestinationWorker::new(
+            DeliveryHarness::crm(),
+            config_rx,
+            harness.context(),
+            stats.clone(),
+            wakeups,
+        ),
+    )
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+
+#[tokio::test]
+async fn panicked_probe_releases_permit() {
+    let mut worker_harness = WorkerHarness::new(
+        closed_address(),
+        "breaker = { failure_threshold = 1, open_for = \"10s\" }\nretry = { initial_delay = \"1s\" }",
+    );
+    worker_harness.harness.accept("one");
+    assert_eq!(worker_harness.step_after(Duration::ZERO).0, 1);
+    worker_harness.finish_one().await;
+    assert_eq!(
+        worker_harness.step_after(9 * SECOND).0,
+        0,
+        "its breaker is open"
+    );
+
+    worker_harness.harness.entropy.fail_once();
+    assert_eq!(worker_harness.step_after(2 * SECOND).0, 1, "the probe");
+    worker_harness.finish_one().await;
+    assert_eq!(
+        worker_harness.step_after(MINUTE).0,
+        1,
+        "its retry is the probe again"
+    );
+    worker_harness.finish_one().await;
+    assert_eq!(worker_harness.harness.waiting(), 1);
+    let (_, why) = worker_harness.stats.snapshot()[&DeliveryHarness::crm()]
+        .last_failure
+        .clone()
+        .unwrap();
+    assert!(why.contains("Connection refused"), "{why}");
+}
+
+#[tokio::test]
+async fn repeatedly_panicking_delivery_becomes_dead_letter() {
+    let more = "breaker = { failure_threshold = 100 }\nretry = { initial_delay = \"1s\", max_delay = \"1s\", max_attempts = 3 }";
+    let mut worker_harness = WorkerHarness::new(closed_address(), more);
+    worker_harness.harness.accept("one");
+    for attempts in 1..=3 {
+        worker_harness.harness.entropy.fail_once();
+        assert_eq!(worker_harness.step_after(10 * SECOND).0, 1, "{attempts}");
+        worker_harness.finish_one().await;
+        let job = worker_harness.harness.jobs().pop().unwrap();
+        assert_eq!(
+            (job.attempts, worker_harness.stats.in_flight().len()),
+            (attempts, 0)
+        );
+        assert!(job.last_error.unwrap().contains("panicked"));
+    }
+    assert_eq!(
+        worker_harness.harness.jobs().pop().unwrap().state,
+        JobState::Dead
+    );
+}
+
+#[tokio::test]
+async fn new_secret_or_resume_resets_breaker_and_pause() {
+    let retry_later =
+        b"HTTP/1.1 429 So\r\nretry-after: 3000\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    for (requests_pause, is_resumed) in [(false, false), (false, true), (true, false), (true, true)]
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = if requests_pause {
+            listener.local_addr().unwrap()
+        } else {
+            closed_address()
+        };
+        std::thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let _ = socket.read(&mut [0; 4096]);
+            socket.write_all(retry_later).unwrap();
+        });
+        let more = "breaker = { failure_threshold = 1, open_for = \"1h\" }\nretry = { initial_delay = \"1s\", max_delay = \"1s\" }";
+        let harness = DeliveryHarness::new(address, more);
+        let stats = DeliveryStats::default();
+        let (config_tx, worker) = new_worker_with_config(&harness, &stats);
+        let mut worker_harness = WorkerHarness {
+            harness,
+            stats,
+            worker,
+            attempts: JoinSet::new(),
+        };
+        worker_harness.harness.accept("one");
+        assert_eq!(worker_harness.step_after(Duration::ZERO).0, 1);
+        worker_harness.finish_one().await;
+        worker_harness.harness.accept("two");
+        assert_eq!(
+            worker_harness.step_after(2 * SECOND).0,
+            0,
+            "the destination is paused"
+        );
+        config_tx.send_modify(|config| {
+            if is_resumed {
+                config.resume_count += 1;
+            } else {
+                let key = SigningKey::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+                let mut target = DeliveryTarget::clone(&config.target);
+                let DestinationCredentials::Webhook { keys, .. } = &mut target.credentials else {
+                    panic!()
+                };
+                keys.push(key);
+                config.target = Arc::new(target);
+            }
+        });
+        worker_harness.worker.apply_config();
+        assert!(
+            worker_harness.step_after(Duration::ZERO).0 > 0,
+            "{requests_pause} {is_resumed}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn rate_limited_probe_keeps_breaker_permit_free() {
+    let more = "rate = \"1/h\"\nbreaker = { failure_threshold = 1, open_for = \"1s\" }\nretry = { initial_delay = \"1s\" }";
+    let mut worker_harness = WorkerHarness::new(closed_address(), more);
+    worker_harness.harness.accept("one");
+    assert_eq!(worker_harness.step_after(Duration::ZERO).0, 1);
+    worker_harness.finish_one().await;
+    for _ in 0..10 {
+        assert_eq!(
+            worker_harness.step_after(5 * MINUTE).0,
+            0,
+            "the breaker would let it go, the rate does not"
+        );
+    }
+    assert_eq!(worker_harness.step_after(10 * MINUTE).0, 1);
+}
+
+#[tokio::test]
+async fn open_breaker_consumes_no_rate() {
+    let more = "rate = \"1/h\"\nbreaker = { failure_threshold = 1, open_for = \"1h\" }\nretry = { initial_delay = \"1s\" }";
+    let mut worker_harness = WorkerHarness::new(closed_address(), more);
+    worker_harness.harness.accept("one");
+    assert_eq!(worker_harness.step_after(Duration::ZERO).0, 1);
+    // The pause starts when the failure is known.
+    worker_harness.harness.clock.advance(Millis::from_secs(60));
+    worker_harness.finish_one().await;
+    assert_eq!(
+        worker_harness.step_after(59 * MINUTE).0,
+        0,
+        "the rate would let it go, the breaker does not"
+    );
+    assert_eq!(
+        worker_harness.step_after(2 * MINUTE).0,
+        1,
+        "its breaker lets it go, and its rate had let nothing pass"
+    );
+}
+
+#[tokio::test]
+async fn idle_worker_polls_every_second() {
+    let mut worker_harness = WorkerHarness::new(
+        closed_address(),
+        "retry = { initial_delay = \"1h\", max_delay = \"1h\" }",
+    );
+    let (in_flight, pause) = worker_harness.step_after(Duration::ZERO);
+    assert!(
+        in_flight == 0 && pause <= SECOND && !pause.is_zero(),
+        "{pause:?}"
+    );
+    worker_harness.harness.accept("one");
+    assert_eq!(worker_harness.step_after(Duration::ZERO).0, 1);
+    worker_harness.finish_one().await;
+    let (in_flight, pause) = worker_harness.step_after(Duration::ZERO);
+    assert!(
+        in_flight == 0 && pause <= SECOND && !pause.is_zero(),
+        "{pause:?}"
+    );
+}
+
+#[tokio::test]
+async fn deliveries_from_future_clock_are_due_after_set_back() {
+    for attempts_before in [false, true] {
+        // The second worker starts after the clock was set back, as after a restart.
+        for is_new in [false, true] {
+            let mut worker_harness =
+                WorkerHarness::new(closed_address(), "retry = { initial_delay = \"1s\" }");
+            let right = worker_harness.harness.clock.now();
+            worker_harness
+                .harness
+                .clock
+                .jump_to(right.plus(Millis::from_secs(30 * 24 * 60 * 60)));
+            worker_harness.harness.accept("one");
+            if attempts_before {
+                assert_eq!(worker_harness.step_after(Duration::ZERO).0, 1);
+                worker_harness.finish_one().await;
+            }
+            worker_harness.step_after(Duration::ZERO);
+            worker_harness.harness.clock.jump_to(right);
+            if is_new {
+                worker_harness.replace_worker();
+            }
+            assert_eq!(
+                worker_harness.step_after(SECOND).0,
+                1,
+                "tried before: {attempts_before}, a new lane: {is_new}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn pending_retry_is_not_due_after_set_back() {
+    let mut worker_harness = WorkerHarness::new(
+        closed_address(),
+        "retry = { initial_delay = \"1h\", max_delay = \"1h\" }",
+    );
+    worker_harness.harness.accept("one");
+    assert_eq!(worker_harness.step_after(Duration::ZERO).0, 1);
+    worker_harness.finish_one().await;
+    let now = worker_harness.harness.clock.now();
+    worker_harness
+        .harness
+        .clock
+        .jump_to(now.minus(Millis::from_secs(60)));
+    assert_eq!(worker_harness.step_after(SECOND).0, 0);
+    worker_harness.replace_worker();
+    assert_eq!(worker_harness.step_after(SECOND).0, 0);
+}
+
+#[tokio::test]
+async fn stray_schedule_row_is_quarantined() {
+    let mut worker_harness = WorkerHarness::new(closed_address(), "");
+    let stray = ScheduleMissingJob {
+        destination: DeliveryHarness::crm(),
+        job: JobId::new(999),
+    };
+    worker_harness
+        .harness
+        .store
+        .execute_blocking(stray)
+        .unwrap();
+    assert_eq!(
+        worker_harness.step_after(Duration::ZERO).0,
+        1,
+        "it looks due"
+    );
+    worker_harness.finish_one().await;
+    let (in_flight, pause) = worker_harness.step_after(Duration::ZERO);
+    assert!(
+        in_flight == 0 && pause > SECOND / 2,
+        "the destination is paused for {pause:?}"
+    );
+    worker_harness.harness.accept("one");
+    assert_eq!(
+        worker_harness.step_after(Duration::ZERO).0,
+        1,
+        "and holds up nobody"
+    );
+}
+
+#[tokio::test]
+async fn expired_delivery_consumes_no_rate() {
+    let mut worker_harness = WorkerHarness::new(
+        closed_address(),
+        "max_age = \"1m\"\nrate = \"1/h\"\nretry = { initial_delay = \"1s\" }",
+    );
+    for token in ["one", "two", "three"] {
+        worker_harness.harness.accept(token);
+    }
+    worker_harness.harness.clock.advance(Millis::from_secs(60));
+    worker_harness.harness.accept("four");
+    assert_eq!(
+        worker_harness.step_after(Duration::ZERO).0,
+        1,
+        "the one that is not late goes at once"
+    );
+    worker_harness.worker.commit_deferred().await;
+    let expired = worker_harness
+        .harness
+        .jobs()
+        .into_iter()
+        .filter(|job| job.state == JobState::Expired);
+    let why: Vec<_> = expired
+        .map(|job| (job.attempts, job.last_error.unwrap()))
+        .collect();
+    assert_eq!(
+        why,
+        vec![(1, "not sent within the maximum age of 1m".to_owned()); 3]
+    );
+    assert_eq!(worker_harness.harness.waiting(), 1);
+}
+
+#[tokio::test]
+async fn delivery_expiring_while_rate_limited_consumes_no_rate() {
+    let mut worker_harness = WorkerHarness::new(
+        closed_address(),
+        "max_age = \"1m\"\nrate = \"1/m\"\nretry = { initial_delay = \"1h\", max_delay = \"1h\" }",
+    );
+    for token in ["one", "two", "three"] {
+        worker_harness.harness.accept(token);
+    }
+    assert_eq!(worker_harness.step_after(Duration::ZERO).0, 1);
+    worker_harness.finish_one().await;
+    worker_harness.harness.clock.advance(Millis::from_secs(60));
+    worker_harness.harness.accept("four");
+    assert_eq!(
+        worker_harness.step_after(Duration::ZERO).0,
+        1,
+        "a minute later it is not spent on those that are late"
+    );
+    worker_harness.worker.commit_deferred().await;
+    worker_harness.finish_one().await;
+    let expired = worker_harness
+        .harness
+        .jobs()
+        .iter()
+        .filter(|job| job.state == JobState::Expired)
+        .count();
+    assert_eq!(
+        (expired, worker_harness.harness.waiting()),
+        (2, 2),
+        "two that failed wait for their retry"
+    );
+}
+
+#[tokio::test]
+async fn clock_set_forward_expires_nothing() {
+    let mut worker_harness = WorkerHarness::new(closed_address(), "max_age = \"1h\"");
+    worker_harness.harness.accept("one");
+    let later = worker_harness
+        .harness
+        .clock
+        .now()
+        .plus(Millis::from_secs(3 * 24 * 60 * 60));
+    worker_harness.harness.clock.jump_to(later);
+    assert_eq!(
+        worker_harness.step_after(59 * MINUTE).0,
+        1,
+        "less than an hour has gone by, whatever the clock says"
+    );
+}
+
+#[tokio::test]
+async fn failed_expiry_blocks_no_other_delivery() {
+    let mut worker_harness = WorkerHarness::new(closed_address(), "max_age = \"1m\"");
+    for token in ["one", "two", "three"] {
+        worker_harness.harness.accept(token);
+    }
+    worker_harness.harness.clock.advance(Millis::from_secs(60));
+    assert_eq!(
+        worker_harness.step_after(Duration::ZERO).0,
+        0,
+        "all are late"
+    );
+    let ids = worker_harness.harness.job_ids();
+    worker_harness
+        .harness
+        .store
+        .execute_blocking(RemoveJobRow(ids[1]))
+        .unwrap();
+    worker_harness.worker.commit_deferred().await;
+    assert_eq!(
+        worker_harness
+            .harness
+            .jobs()
+            .iter()
+            .filter(|job| job.state == JobState::Expired)
+            .count(),
+        2
+    );
+}
+
+#[tokio::test]
+async fn sent_but_unrecorded_delivery_is_not_resent() {
+    let mut worker_harness = WorkerHarness::new(
+        closed_address(),
+        "retry = { initial_delay = \"1s\" }\nbreaker = { failure_threshold = 99 }",
+    );
+    worker_harness.harness.accept("one");
+    let delivery = worker_harness.harness.job_ids()[1];
+    assert_eq!(worker_harness.step_after(Duration::ZERO).0, 1);
+    // The attempt may read the delivery before or after its loss. The result is never recorded.
+    tokio::task::yield_now().await;
+    worker_harness
+        .harness
+        .store
+        .execute_blocking(RemoveJobRow(delivery))
+        .unwrap();
+    worker_harness.finish_one().await;
+    for _ in 0..3 {
+        assert_eq!(worker_harness.step_after(2 * MINUTE).0, 0);
+    }
+}
+
+#[tokio::test]
+async fn retried_dead_letter_ignores_max_age() {
+    let mut worker_harness = WorkerHarness::new(
+        closed_address(),
+        "max_age = \"1m\"\nretry = { max_attempts = 1 }",
+    );
+    worker_harness.harness.accept("one");
+    assert_eq!(worker_harness.step_after(Duration::ZERO).0, 1);
+    worker_harness.finish_one().await;
+    let dead = worker_harness.harness.job_ids()[1];
+    worker_harness
+        .harness
+        .clock
+        .advance(Millis::from_secs(3600));
+    worker_harness
+        .harness
+        .store
+        .execute_blocking(RetryDeadLetter {
+            job_id: dead,
+            payload: None,
+        })
+        .unwrap();
+    assert_eq!(worker_harness.step_after(Duration::ZERO).0, 1);
+}

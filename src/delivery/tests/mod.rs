@@ -1,0 +1,6 @@
+//! Tests of the delivery service on a real store, with a manual clock, an entropy source that can
+//! fail, and local receivers.
+
+mod destination_worker;
+mod service;
+mod support;

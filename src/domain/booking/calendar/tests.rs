@@ -1,0 +1,258 @@
+//! Tests of opening hours on normal days and on days of a clock change.
+
+use jiff::civil::{date, time};
+
+use super::*;
+
+pub fn calendar_spec(zone: &str, open: &[&str]) -> CalendarSpec {
+    let ranges: Vec<TimeRange> = open
+        .iter()
+        .map(|range| TimeRange::parse(range).unwrap())
+        .collect();
+    CalendarSpec {
+        name: CalendarName::new("chair").unwrap(),
+        time_zone: TimeZone::get(zone).unwrap(),
+        weekly_hours: std::array::from_fn(|_| ranges.clone()),
+        closed_dates: BTreeSet::new(),
+        special_hours: BTreeMap::new(),
+        slot_length: Millis::from_secs(30 * 60),
+        buffer: Millis::ZERO,
+        capacity: 1,
+        max_advance: Millis::from_secs(400 * 24 * 3600),
+        min_notice: Millis::ZERO,
+    }
+}
+
+fn berlin_calendar(open: &[&str]) -> Calendar {
+    Calendar::new(calendar_spec("Europe/Berlin", open)).unwrap()
+}
+
+/// 2026-01-01T00:00:00Z.
+const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+fn start_times(calendar: &Calendar, date: Date) -> Vec<String> {
+    calendar
+        .collect_available_starts(date, NOW)
+        .iter()
+        .map(Slot::clock_time)
+        .collect()
+}
+
+#[test]
+fn starts_fill_opening_hours() {
+    let calendar = berlin_calendar(&["13:00-14:15", "09:00-10:00"]);
+    assert_eq!(
+        start_times(&calendar, date(2026, 1, 5)),
+        ["09:00", "09:30", "13:00", "13:30"]
+    );
+}
+
+#[test]
+fn buffer_extends_occupied_interval() {
+    let calendar = Calendar::new(CalendarSpec {
+        buffer: Millis::from_secs(600),
+        ..calendar_spec("Europe/Berlin", &["09:00-10:30"])
+    })
+    .unwrap();
+    assert_eq!(start_times(&calendar, date(2026, 1, 5)), ["09:00", "09:40"]);
+    let slot = calendar
+        .slot_at(date(2026, 1, 5), time(9, 40, 0, 0), NOW)
+        .unwrap();
+    assert_eq!(
+        calendar.occupied_interval(&slot).end.since(slot.start),
+        Millis::from_secs(40 * 60)
+    );
+    assert_eq!(slot.end.since(slot.start), Millis::from_secs(30 * 60));
+}
+
+#[test]
+fn nonexistent_hour_has_no_starts() {
+    // Europe/Berlin, 2026-03-29: clocks go from 02:00 to 03:00.
+    let calendar = berlin_calendar(&["01:00-04:00"]);
+    assert_eq!(
+        start_times(&calendar, date(2026, 3, 29)),
+        ["01:00", "01:30", "03:00", "03:30"]
+    );
+    let missing = calendar.slot_at(date(2026, 3, 29), time(2, 30, 0, 0), NOW);
+    assert_eq!(missing, Err(SlotRefused::NotASlot));
+    let slots = calendar.collect_available_starts(date(2026, 3, 29), NOW);
+    assert_eq!(
+        slots[1].end, slots[2].start,
+        "half an hour after 01:30 it is 03:00"
+    );
+}
+
+#[test]
+fn repeated_hour_uses_first_occurrence() {
+    // Europe/Berlin, 2026-10-25: clocks go from 03:00 back to 02:00.
+    let calendar = berlin_calendar(&["01:00-04:00"]);
+    let slots = calendar.collect_available_starts(date(2026, 10, 25), NOW);
+    let times: Vec<_> = slots.iter().map(Slot::clock_time).collect();
+    assert_eq!(
+        times,
+        ["01:00", "01:30", "02:00", "02:30", "03:00", "03:30"]
+    );
+    assert_eq!(
+        slots[2].start.to_string(),
+        "2026-10-25T00:00:00.000Z",
+        "02:00 summer time"
+    );
+    assert_eq!(
+        slots[4].start.to_string(),
+        "2026-10-25T02:00:00.000Z",
+        "03:00 winter time"
+    );
+    assert!(
+        slots.windows(2).all(|pair| pair[0].end <= pair[1].start),
+        "no two of them overlap"
+    );
+}
+
+#[test]
+fn southern_hemisphere_clock_changes() {
+    // Australia/Sydney, 2026-10-04: clocks go from 02:00 to 03:00.
+    let sydney = Calendar::new(calendar_spec("Australia/Sydney", &["01:30-03:30"])).unwrap();
+    assert_eq!(start_times(&sydney, date(2026, 10, 4)), ["01:30", "03:00"]);
+    // Australia/Sydney, 2026-04-05: clocks go from 03:00 back to 02:00.
+    assert_eq!(
+        start_times(&sydney, date(2026, 4, 5)),
+        ["01:30", "02:00", "02:30", "03:00"]
+    );
+}
+
+#[test]
+fn special_hours_override_closed_dates_and_weekly_hours() {
+    let mut spec = calendar_spec("Europe/Berlin", &["09:00-10:00"]);
+    spec.closed_dates.insert(date(2026, 12, 25));
+    spec.closed_dates.insert(date(2026, 12, 26));
+    spec.special_hours.insert(
+        date(2026, 12, 26),
+        vec![TimeRange::parse("20:00-21:00").unwrap()],
+    );
+    let calendar = Calendar::new(spec).unwrap();
+    assert!(start_times(&calendar, date(2026, 12, 25)).is_empty());
+    assert_eq!(
+        start_times(&calendar, date(2026, 12, 26)),
+        ["20:00", "20:30"]
+    );
+    assert_eq!(
+        calendar.slot_at(date(2026, 12, 25), time(9, 0, 0, 0), NOW),
+        Err(SlotRefused::Closed)
+    );
+}
+
+#[test]
+fn start_respects_min_notice_and_max_advance() {
+    let hour = Millis::from_secs(3600);
+    let spec = CalendarSpec {
+        min_notice: hour,
+        max_advance: Millis::from_secs(7 * 24 * 3600),
+        ..calendar_spec("UTC", &["00:00-24:00"])
+    };
+    let calendar = Calendar::new(spec).unwrap();
+    let at = |day, hour, minute| {
+        calendar
+            .slot_at(date(2026, 1, day), time(hour, minute, 0, 0), NOW)
+            .map(|_| ())
+    };
+    assert_eq!(
+        calendar.slot_at(date(2025, 10, 15), time(14, 0, 0, 0), NOW),
+        Err(SlotRefused::Past)
+    );
+    assert_eq!(
+        at(1, 0, 0),
+        Err(SlotRefused::Past),
+        "what begins now has begun"
+    );
+    assert_eq!(at(1, 0, 30), Err(SlotRefused::TooSoon));
+    assert_eq!(at(1, 1, 0), Ok(()));
+    assert_eq!(at(8, 0, 0), Ok(()));
+    assert_eq!(at(8, 0, 30), Err(SlotRefused::TooFar));
+    assert_eq!(at(1, 1, 10), Err(SlotRefused::NotASlot));
+}
+
+#[test]
+fn past_time_outside_hours_is_past() {
+    let calendar = berlin_calendar(&["09:00-10:00"]);
+    assert_eq!(
+        calendar.slot_at(date(2025, 10, 15), time(14, 7, 0, 0), NOW),
+        Err(SlotRefused::Past)
+    );
+}
+
+#[test]
+fn available_starts_equal_bookable_times() {
+    let calendar = berlin_calendar(&["08:15-12:00", "13:00-17:45"]);
+    let mut day = date(2026, 3, 20);
+    for _ in 0..20 {
+        let offered = calendar.collect_available_starts(day, NOW);
+        for minute in 0..(24 * 60) {
+            let time = time_of_minute(minute).unwrap();
+            let can_be_booked = calendar.slot_at(day, time, NOW).is_ok();
+            assert_eq!(
+                offered.iter().any(|slot| slot.time == time),
+                can_be_booked,
+                "{day} {time}"
+            );
+        }
+        day = day.tomorrow().unwrap();
+    }
+}
+
+#[test]
+fn time_range_parsing_is_strict() {
+    for good in ["00:00-24:00", "09:00-09:01", "09:00 - 12:30"] {
+        assert!(TimeRange::parse(good).is_ok(), "{good}");
+    }
+    assert_eq!(
+        TimeRange::parse("9:00-12:00"),
+        Err(InvalidTimeRange("9:00-12:00".to_owned()))
+    );
+    for bad in [
+        "",
+        "09:00",
+        "09:00-",
+        "12:00-09:00",
+        "09:00-09:00",
+        "09:60-10:00",
+        "00:00-24:01",
+        "+9:00-10:00",
+    ] {
+        assert!(TimeRange::parse(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn invalid_calendar_error_names_day() {
+    let problem = |change: &dyn Fn(&mut CalendarSpec)| {
+        let mut spec = calendar_spec("UTC", &["09:00-12:00"]);
+        change(&mut spec);
+        Calendar::new(spec).unwrap_err().to_string()
+    };
+    assert!(
+        problem(&|spec| spec.weekly_hours[1].push(TimeRange::parse("11:00-13:00").unwrap()))
+            .contains("tue: 09:00-12:00")
+    );
+    assert!(
+        problem(&|spec| spec.slot_length = Millis::from_secs(4 * 3600))
+            .contains("mon: no slot of 240 minutes")
+    );
+    assert!(problem(&|spec| spec.slot_length = Millis::new(1)).contains("whole minutes"));
+    assert!(problem(&|spec| spec.capacity = 0).contains("at least 1"));
+    assert!(problem(&|spec| spec.weekly_hours = Default::default()).contains("never open"));
+    assert!(
+        problem(&|spec| spec.min_notice = Millis::from_secs(500 * 24 * 3600)).contains("notice")
+    );
+}
+
+#[test]
+fn slot_id_and_title() {
+    let calendar = berlin_calendar(&["09:00-10:00"]);
+    let slot = calendar
+        .slot_at(date(2027, 1, 4), time(9, 0, 0, 0), NOW)
+        .unwrap();
+    assert_eq!(
+        (slot.id().as_str(), slot.title().as_str()),
+        ("2027-01-04T09:00", "Mon 4 Jan, 09:00")
+    );
+}

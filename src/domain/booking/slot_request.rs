@@ -1,0 +1,113 @@
+//! Slot requests: finds the date and the time that a form requests in its fields.
+//!
+//! See [`crate::domain::booking`] for the decision if the slot is free.
+
+use jiff::civil::{Date, Time};
+use serde_json::{Map, Value};
+
+use crate::domain::flow::field::{
+    FieldError, ValidationError, is_present, read_date, read_slot_id, read_time,
+};
+use crate::domain::flow::screen_data::NO_CHOICE_ID;
+use crate::domain::ids::CalendarName;
+
+/// Settings for the booking that a form makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BookingSettings {
+    /// Calendar that is booked.
+    pub calendar: CalendarName,
+    /// Field with the date.
+    pub date_field: String,
+    /// Field with the time. The date and the time may be in the same field if it contains slot IDs
+    /// (`2027-01-04T09:00`).
+    pub time_field: String,
+}
+
+impl BookingSettings {
+    /// Returns the date and the time that a form requests. Returns `None` if both fields are
+    /// missing, null or empty.
+    ///
+    /// Either field may contain the ID of an offered slot (`2027-01-04T09:00`). A slot ID replaces
+    /// both the date and the time, because the customer chose the slot last.
+    ///
+    /// # Errors
+    /// [`FieldError`] if a field is not a date or time, or if only one of the fields is present.
+    pub fn requested_slot(
+        &self,
+        answers: &Map<String, Value>,
+    ) -> Result<Option<(Date, Time)>, FieldError> {
+        // The list item for "nothing is free" selects nothing.
+        let field_value = |name: &str| {
+            answers
+                .get(name)
+                .filter(|value| is_present(value) && *value != NO_CHOICE_ID)
+        };
+        let (date, time) = (field_value(&self.date_field), field_value(&self.time_field));
+        if let Some(slot) = time
+            .and_then(read_slot_id)
+            .or_else(|| date.and_then(read_slot_id))
+        {
+            return Ok(Some(slot));
+        }
+        let problem = |field: &String, error| FieldError {
+            field: field.clone(),
+            error,
+        };
+        match (date, time) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(problem(&self.date_field, ValidationError::Missing)),
+            (Some(_), None) => Err(problem(&self.time_field, ValidationError::Missing)),
+            (Some(date), Some(time)) => {
+                let date = read_date(date)
+                    .ok_or_else(|| problem(&self.date_field, ValidationError::NotDate))?;
+                let time = read_time(time)
+                    .ok_or_else(|| problem(&self.time_field, ValidationError::NotTime))?;
+                Ok(Some((date, time)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn requested_slot_is_date_and_time_or_slot_id() {
+        let settings = BookingSettings {
+            calendar: CalendarName::new("chair").unwrap(),
+            date_field: "date".to_owned(),
+            time_field: "time".to_owned(),
+        };
+        let requested = |data: Value| {
+            settings
+                .requested_slot(data.as_object().unwrap())
+                .map(|request| request.map(|(date, time)| date.to_datetime(time).to_string()))
+        };
+        let slot = Ok(Some("2027-01-04T09:00:00".to_owned()));
+        assert_eq!(
+            requested(json!({"date": "2027-01-04", "time": "09:00"})),
+            slot
+        );
+        assert_eq!(
+            requested(json!({"date": "2020-01-01", "time": "2027-01-04T09:00"})),
+            slot
+        );
+        assert_eq!(requested(json!({"date": "2027-01-04T09:00"})), slot);
+        assert_eq!(requested(json!({"date": null, "time": ""})), Ok(None));
+        assert_eq!(requested(json!({"date": "none", "time": "none"})), Ok(None));
+        let problem = |data| requested(data).unwrap_err().to_string();
+        assert_eq!(problem(json!({"date": "2027-01-04"})), "time: is missing");
+        assert_eq!(problem(json!({"time": "09:00"})), "date: is missing");
+        assert_eq!(
+            problem(json!({"date": "2027-02-30", "time": "09:00"})),
+            "date: is not a date like 2027-01-04"
+        );
+        assert_eq!(
+            problem(json!({"date": "2027-01-04", "time": 9})),
+            "time: is not a time like 09:00"
+        );
+    }
+}

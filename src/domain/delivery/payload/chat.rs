@@ -1,0 +1,275 @@
+//! Event summaries as chat messages: payloads for the incoming webhooks of Slack and Discord.
+//!
+//! The headline is bold, and each fact is a quoted line. Text of customers is escaped: the text
+//! can't mention people, can't show a link under another name and stays in its quote. No message is
+//! longer than the chat displays.
+
+use serde_json::json;
+
+use crate::domain::event::summary::{EventSummary, split_lines};
+
+/// Maximum characters of a Slack message. Slack recommends this maximum and truncates a text that
+/// is ten times as long (*chat.postMessage*, "Truncating content").
+const SLACK_CHARS: usize = 4000;
+
+/// Maximum characters of a Discord message (*Execute Webhook*, `content`).
+const DISCORD_CHARS: usize = 2000;
+
+/// Replacement for the part of a text that is over the limit.
+const TRUNCATION_MARK: &str = "…";
+
+/// Markup rules of a chat.
+struct ChatMarkup {
+    /// Mark before and after bold text.
+    bold: &'static str,
+    /// Returns the escaped form of a character that would be markup.
+    escape: fn(char) -> Option<&'static str>,
+    /// Maximum length of a message in UTF-16 code units. A count in UTF-16 is never lower than a
+    /// count in characters.
+    max_chars: usize,
+}
+
+/// Renders the payload for Slack. Escaping three characters (*Formatting text for app surfaces*)
+/// covers everything that mentions people or makes links: `<!channel>` remains text. Slack shows no
+/// previews of links in the text of customers.
+#[must_use]
+pub fn slack_payload(summary: &EventSummary) -> String {
+    let escape = |character| match character {
+        '&' => Some("&amp;"),
+        '<' => Some("&lt;"),
+        '>' => Some("&gt;"),
+        // Three backticks in a row would open a code block that closes in the quote of another
+        // fact. The character that separates the backticks has no width.
+        '`' => Some("`\u{200b}"),
+        _ => None,
+    };
+    let text = render_text(
+        summary,
+        &ChatMarkup {
+            bold: "*",
+            escape,
+            max_chars: SLACK_CHARS,
+        },
+    );
+    json!({"text": text, "unfurl_links": false, "unfurl_media": false}).to_string()
+}
+
+/// Renders the payload for Discord. Backslashes escape the markup. No text pings anybody, and links
+/// have no previews (*Message Resource*, `allowed_mentions`, and the flag `SUPPRESS_EMBEDS`).
+#[must_use]
+pub fn discord_payload(summary: &EventSummary) -> String {
+    let escape = |character| match character {
+        '\\' => Some("\\\\"),
+        '*' => Some("\\*"),
+        '_' => Some("\\_"),
+        '~' => Some("\\~"),
+        '`' => Some("\\`"),
+        '|' => Some("\\|"),
+        '<' => Some("\\<"),
+        '>' => Some("\\>"),
+        '[' => Some("\\["),
+        ']' => Some("\\]"),
+        '#' => Some("\\#"),
+        _ => None,
+    };
+    let text = render_text(
+        summary,
+        &ChatMarkup {
+            bold: "**",
+            escape,
+            max_chars: DISCORD_CHARS,
+        },
+    );
+    json!({"content": text, "allowed_mentions": {"parse": []}, "flags": 1 << 2}).to_string()
+}
+
+fn render_text(summary: &EventSummary, markup: &ChatMarkup) -> String {
+    let marks = 2 * markup.bold.len() + TRUNCATION_MARK.encode_utf16().count();
+    let mut output = BoundedText {
+        text: markup.bold.to_owned(),
+        remaining: markup.max_chars.saturating_sub(marks),
+        escape: markup.escape,
+    };
+    let mut fits = output.push_text(&summary.headline);
+    // The bold mark closes also after a truncated headline.
+    output
+        .text
+        .push_str(if fits { "" } else { TRUNCATION_MARK });
+    output.text.push_str(markup.bold);
+    for (name, fact) in &summary.facts {
+        if !fits {
+            break;
+        }
+        fits = output.push_markup("\n> ") && output.push_text(name) && output.push_markup(": ");
+        for (number, line) in split_lines(fact).enumerate() {
+            fits = fits && (number == 0 || output.push_markup("\n> ")) && output.push_text(line);
+        }
+        output
+            .text
+            .push_str(if fits { "" } else { TRUNCATION_MARK });
+    }
+    output.text
+}
+
+/// Text with a maximum length.
+struct BoundedText {
+    text: String,
+    remaining: usize,
+    escape: fn(char) -> Option<&'static str>,
+}
+
+impl BoundedText {
+    /// Appends `text` with markup escaped, as far as `text` fits. Returns `true` if all of `text`
+    /// fits.
+    fn push_text(&mut self, text: &str) -> bool {
+        let mut buffer = [0; 4];
+        text.chars().all(|character| {
+            let escaped = (self.escape)(character);
+            self.push_markup(escaped.unwrap_or_else(|| character.encode_utf8(&mut buffer)))
+        })
+    }
+
+    /// Appends `markup` if all of it fits. Returns `true` if `markup` fits.
+    fn push_markup(&mut self, markup: &str) -> bool {
+        let length = markup.encode_utf16().count();
+        let fits = length <= self.remaining;
+        if fits {
+            self.remaining -= length;
+            self.text.push_str(markup);
+        }
+        fits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn summary_with_fact(fact: &str) -> EventSummary {
+        EventSummary {
+            headline: "New form of visit".to_owned(),
+            facts: vec![("name".to_owned(), fact.to_owned())],
+        }
+    }
+
+    fn text_field(body: &str, field: &str) -> String {
+        serde_json::from_str::<Value>(body).unwrap()[field]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    #[test]
+    fn slack_payload_escapes_mentions_and_links() {
+        let body = slack_payload(&summary_with_fact(
+            "<!channel> <@U1> <https://evil.example|our site> & *Ann*",
+        ));
+        assert_eq!(
+            body,
+            r#"{"text":"*New form of visit*\n> name: &lt;!channel&gt; &lt;@U1&gt; &lt;https://evil.example|our site&gt; &amp; *Ann*","unfurl_links":false,"unfurl_media":false}"#
+        );
+    }
+
+    #[test]
+    fn discord_payload_escapes_markup_and_mentions() {
+        let body = discord_payload(&summary_with_fact(
+            "@everyone <@1> [our site](https://evil.example) # **Ann** ||x|| `y`",
+        ));
+        let expected = r"**New form of visit**
+> name: @everyone \<@1\> \[our site\](https://evil.example) \# \*\*Ann\*\* \|\|x\|\| \`y\`";
+        assert_eq!(text_field(&body, "content"), expected);
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(
+            (&body["allowed_mentions"], &body["flags"]),
+            (&json!({"parse": []}), &json!(4))
+        );
+    }
+
+    #[test]
+    fn slack_payload_breaks_code_fences() {
+        let facts = [("name", "```"), ("note", "``` *Lead 7 goes to Eve*")];
+        let facts = facts
+            .map(|(name, fact)| (name.to_owned(), fact.to_owned()))
+            .to_vec();
+        let body = slack_payload(&EventSummary {
+            headline: "New form of visit".to_owned(),
+            facts,
+        });
+        assert!(!text_field(&body, "text").contains("``"), "{body}");
+    }
+
+    #[test]
+    fn every_line_of_fact_is_quoted() {
+        for line_break in ["\n", "\r", "\u{2028}", "\u{85}"] {
+            let body = slack_payload(&summary_with_fact(&format!(
+                "Ann{line_break}*Lead 7 goes to Eve*"
+            )));
+            assert_eq!(
+                text_field(&body, "text"),
+                "*New form of visit*\n> name: Ann\n> *Lead 7 goes to Eve*"
+            );
+        }
+    }
+
+    #[test]
+    fn long_text_is_truncated_at_character_boundary() {
+        let long_fact = |character: &str| summary_with_fact(&character.repeat(5000));
+        // An escape sequence that does not fit completely is left out.
+        for (body, max_chars) in [
+            (
+                text_field(&slack_payload(&long_fact("&")), "text"),
+                SLACK_CHARS,
+            ),
+            (
+                text_field(&discord_payload(&long_fact("*")), "content"),
+                DISCORD_CHARS,
+            ),
+        ] {
+            let length = body.encode_utf16().count();
+            assert!(
+                length <= max_chars && length > max_chars - 8 && body.ends_with(TRUNCATION_MARK),
+                "{length}"
+            );
+        }
+        let body = text_field(&discord_payload(&long_fact("\u{1f980}")), "content");
+        assert!(body.encode_utf16().count() <= DISCORD_CHARS && body.ends_with("\u{1f980}…"));
+        let headline = EventSummary {
+            headline: "x".repeat(5000),
+            facts: vec![("a".to_owned(), "b".to_owned())],
+        };
+        let body = text_field(&discord_payload(&headline), "content");
+        assert_eq!(
+            (
+                body.len() - TRUNCATION_MARK.len() + 1,
+                &body[body.len() - 5..]
+            ),
+            (DISCORD_CHARS, "…**")
+        );
+        let exact = EventSummary {
+            headline: "x".repeat(DISCORD_CHARS - 5),
+            facts: vec![("a".to_owned(), "b".to_owned())],
+        };
+        let body = text_field(&discord_payload(&exact), "content");
+        assert!(body.ends_with("x**…"), "{}", &body[1990..]);
+    }
+
+    proptest! {
+        #[test]
+        fn escaped_fact_round_trips(fact in "[^\n\r\u{b}\u{c}\u{85}\u{200b}\u{2028}\u{2029}]{0,200}") {
+            let fact_of = |text: String| text.strip_prefix("New form of visit\n> name: ").map(str::to_owned);
+            let shown = text_field(&slack_payload(&summary_with_fact(&fact)), "text").replacen('*', "", 2);
+            let shown = shown.replace("`\u{200b}", "`").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+            prop_assert_eq!(fact_of(shown), Some(fact.clone()));
+            let mut unescaped = String::new();
+            let shown = text_field(&discord_payload(&summary_with_fact(&fact)), "content").replacen("**", "", 2);
+            let mut characters = shown.chars();
+            while let Some(character) = characters.next() {
+                unescaped.extend(if character == '\\' { characters.next() } else { Some(character) });
+            }
+            prop_assert_eq!(fact_of(unescaped), Some(fact));
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Applies Meta's statuses to a sent message: sent, delivered, read, or failed after acceptance.
+//!
+//! Statuses may come late, twice and out of order. The stage of a message never decreases. See
+//! [`super::cloud_error`] for what follows from a failure.
+
+use serde::{Deserialize, Serialize};
+
+use super::cloud_error::CloudError;
+use crate::domain::ids::JobId;
+use crate::domain::job::Attempt;
+use crate::domain::time::{Millis, Timestamp};
+
+/// Stage of a message, in ascending order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryStage {
+    /// Meta's servers have the message.
+    Sent,
+    /// The customer's phone has the message.
+    Delivered,
+    /// The customer has read the message.
+    Read,
+}
+
+impl DeliveryStage {
+    /// Returns the name that Meta and lists use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Delivered => "delivered",
+            Self::Read => "read",
+        }
+    }
+}
+
+/// Status of one message from Meta.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusUpdate {
+    /// Meta's ID of the message: `wamid.…`.
+    pub wamid: Box<str>,
+    /// Callback data that the message was sent with. `None` if the data is missing or not from
+    /// flowgate.
+    pub callback: Option<CallbackData>,
+    /// Content of the status.
+    pub status: StatusKind,
+    /// Time of the status according to Meta, in UTC.
+    pub occurred_at: Option<Timestamp>,
+}
+
+/// Content of a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusKind {
+    /// The message reached this stage.
+    Reached(DeliveryStage),
+    /// The message did not reach the recipient.
+    Failed(CloudError),
+}
+
+/// Data that each message carries as `biz_opaque_callback_data` and that its statuses return: job
+/// ID and webhook ID. The webhook ID distinguishes the messages of different data files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallbackData {
+    /// Job ID.
+    pub job_id: JobId,
+    /// Webhook ID of the delivery.
+    pub webhook_id: Box<str>,
+}
+
+impl CallbackData {
+    /// Parses the text that [`CallbackData::to_text`] wrote. `None` if the text is not from
+    /// flowgate.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (webhook_id, job_id) = text.rsplit_once('.')?;
+        let is_ours = webhook_id.starts_with("msg_");
+        is_ours.then_some(())?;
+        Some(Self {
+            job_id: JobId::new(job_id.parse().ok()?),
+            webhook_id: webhook_id.into(),
+        })
+    }
+
+    /// Returns the data as text, far below the 512 characters that Meta allows.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        format!("{}.{}", self.webhook_id, self.job_id)
+    }
+}
+
+/// Stored state of the message that a delivery sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Meta's ID of the message. `None` until Meta's response or a status names it.
+    pub wamid: Option<Box<str>>,
+    /// Highest stage that the message reached.
+    pub stage: Option<DeliveryStage>,
+    /// Error with which the message failed after Meta had accepted it.
+    pub error: Option<CloudError>,
+    /// Time of the last change by a status, in UTC.
+    pub updated_at: Option<Timestamp>,
+    /// Attempt that is in flight, or that ended without a clear result.
+    pub pending_attempt: Option<PendingAttempt>,
+}
+
+/// Attempt whose result is not known yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingAttempt {
+    /// Number of the attempt.
+    pub number: u32,
+    /// Start of the attempt, in UTC.
+    pub started_at: Timestamp,
+    /// Time until which a status may report the result, in UTC. After that, the delivery is
+    /// retried.
+    pub deadline: Timestamp,
+}
+
+/// Change that a status makes to a receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReceiptChange {
+    /// The status contains nothing new.
+    Unchanged,
+    /// The message exists, or has reached a higher stage.
+    Advanced,
+    /// The message failed.
+    Failed(CloudError),
+}
+
+impl PendingAttempt {
+    /// Returns the attempt for the history, with the error or `None`. The duration is 0, because
+    /// only the response of the attempt could show it.
+    #[must_use]
+    pub const fn to_attempt(self, error: Option<String>) -> Attempt {
+        Attempt {
+            number: self.number,
+            started_at: self.started_at,
+            duration: Millis::ZERO,
+            error,
+        }
+    }
+}
+
+impl Receipt {
+    /// Applies a status to the receipt.
+    pub fn apply_status(&mut self, update: &StatusUpdate) -> ReceiptChange {
+        let is_current_message = self
+            .wamid
+            .as_ref()
+            .is_none_or(|wamid| *wamid == update.wamid);
+        match update.status {
+            // The status concerns an earlier message of this delivery. Only the latest message
+            // counts.
+            StatusKind::Failed(_) if !is_current_message => return ReceiptChange::Unchanged,
+            // The status is a repetition, or contradicts the fact that the message reached the
+            // phone.
+            StatusKind::Failed(_)
+                if self.error.is_some() || self.stage >= Some(DeliveryStage::Delivered) =>
+            {
+                return ReceiptChange::Unchanged;
+            }
+            StatusKind::Failed(error) => self.error = Some(error),
+            // The failure overtook this status.
+            StatusKind::Reached(_) if is_current_message && self.error.is_some() => {
+                return ReceiptChange::Unchanged;
+            }
+            StatusKind::Reached(stage) if Some(stage) <= self.stage => {
+                return ReceiptChange::Unchanged;
+            }
+            StatusKind::Reached(stage) => self.stage = Some(stage),
+        }
+        self.wamid = Some(update.wamid.clone());
+        self.updated_at = update.occurred_at;
+        match update.status {
+            StatusKind::Failed(error) => ReceiptChange::Failed(error),
+            StatusKind::Reached(_) => ReceiptChange::Advanced,
+        }
+    }
+
+    /// Returns `true` if the message `wamid` has failed.
+    #[must_use]
+    pub fn has_failed(&self, wamid: &str) -> bool {
+        self.error.is_some() && self.wamid.as_deref() == Some(wamid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ERROR: CloudError = CloudError {
+        code: 131_026,
+        is_transient: false,
+    };
+
+    fn update(wamid: &str, status: StatusKind) -> StatusUpdate {
+        StatusUpdate {
+            wamid: wamid.into(),
+            callback: None,
+            status,
+            occurred_at: None,
+        }
+    }
+
+    fn stage_update(wamid: &str, stage: DeliveryStage) -> StatusUpdate {
+        update(wamid, StatusKind::Reached(stage))
+    }
+
+    #[test]
+    fn receipt_stage_never_decreases() {
+        let mut receipt = Receipt::default();
+        for (status, expected) in [
+            (DeliveryStage::Sent, ReceiptChange::Advanced),
+            (DeliveryStage::Read, ReceiptChange::Advanced),
+            (DeliveryStage::Delivered, ReceiptChange::Unchanged),
+            (DeliveryStage::Read, ReceiptChange::Unchanged),
+        ] {
+            assert_eq!(
+                receipt.apply_status(&stage_update("a", status)),
+                expected,
+                "{status:?}"
+            );
+        }
+        assert_eq!(receipt.stage, Some(DeliveryStage::Read));
+        assert_eq!(
+            receipt.apply_status(&update("a", StatusKind::Failed(ERROR))),
+            ReceiptChange::Unchanged,
+            "it was read"
+        );
+    }
+
+    #[test]
+    fn failure_is_applied_once() {
+        let mut receipt = Receipt::default();
+        assert_eq!(
+            receipt.apply_status(&update("a", StatusKind::Failed(ERROR))),
+            ReceiptChange::Failed(ERROR)
+        );
+        assert!(receipt.has_failed("a") && !receipt.has_failed("b"));
+        assert_eq!(
+            receipt.apply_status(&update("a", StatusKind::Failed(ERROR))),
+            ReceiptChange::Unchanged
+        );
+        assert_eq!(
+            receipt.apply_status(&stage_update("a", DeliveryStage::Sent)),
+            ReceiptChange::Unchanged
+        );
+    }
+
+    #[test]
+    fn failure_of_earlier_message_is_ignored() {
+        let mut receipt = Receipt {
+            wamid: Some("b".into()),
+            ..Receipt::default()
+        };
+        assert_eq!(
+            receipt.apply_status(&update("a", StatusKind::Failed(ERROR))),
+            ReceiptChange::Unchanged
+        );
+        assert_eq!(
+            receipt.apply_status(&stage_update("b", DeliveryStage::Sent)),
+            ReceiptChange::Advanced
+        );
+    }
+
+    #[test]
+    fn callback_data_round_trips() {
+        let ours = CallbackData {
+            job_id: JobId::new(42),
+            webhook_id: "msg_0a".into(),
+        };
+        assert_eq!(ours.to_text(), "msg_0a.42");
+        assert_eq!(CallbackData::parse(&ours.to_text()), Some(ours));
+        for other in ["", "42", "msg_0a", "msg_0a.", "msg_0a.x", "order.42"] {
+            assert_eq!(CallbackData::parse(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! Parts of the `data` of an event. Each event has the parts that it is about. The body omits
+//! absent parts. Within a part, an absent value is null.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::domain::booking::Booking;
+use crate::domain::gateway::SessionState as GatewayStanding;
+use crate::domain::health::assessment::Assessment;
+use crate::domain::health::meta_event::ActiveEvent;
+use crate::domain::health::number_traffic::NumberTraffic;
+use crate::domain::ids::{
+    AgentName, BookingId, CalendarName, Customer, DestinationName, FlowName, FlowToken,
+    GatewayName, JobId, LeadId, MessageId, SubmissionId, TeamName,
+};
+use crate::domain::submission::draft::Draft;
+use crate::domain::submission::{IdempotencyKey, Submission};
+use crate::domain::time::Timestamp;
+
+/// Data of an event.
+#[derive(Debug, Default, Serialize)]
+pub struct EventData<'a> {
+    /// Flow that the event is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow: Option<&'a FlowName>,
+    /// Completed form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub submission: Option<SubmissionData<'a>>,
+    /// Booking of the form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub booking: Option<BookingData<'a>>,
+    /// Reason why the requested slot was not booked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<&'a str>,
+    /// Lead of the form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lead: Option<LeadData<'a>>,
+    /// Draft that was abandoned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draft: Option<DraftData<'a>>,
+    /// Dead letter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobData<'a>>,
+    /// Health of the flow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthData<'a>>,
+    /// Phone number of the owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number: Option<NumberData<'a>>,
+    /// Suspended destination.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<DestinationData<'a>>,
+
+    /// Gateway whose session has a problem.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayData<'a>>,
+}
+
+impl EventData<'_> {
+    /// Returns the ordering key of the event. A destination can receive all events with the same
+    /// key in order. The key identifies one customer or, if the customer is unknown, one form.
+    /// Returns `None` if the event is not about a form.
+    #[must_use]
+    pub fn ordering_key(&self) -> Option<[u8; 16]> {
+        let (flow, submission) = (self.flow?, self.submission.as_ref()?);
+        let name = submission.customer.id.or(submission.customer.phone);
+        let unnamed_key = || IdempotencyKey::for_unnamed_customer(submission.id);
+        let key = name.map_or_else(unnamed_key, |name| IdempotencyKey::for_customer(flow, name));
+        Some(*key.as_bytes())
+    }
+}
+
+/// Customer of a form.
+#[derive(Debug, Serialize)]
+pub struct CustomerData<'a> {
+    /// Business-scoped ID, or the ID that the sender of a plain flow uses.
+    pub id: Option<&'a str>,
+    /// Phone number as received.
+    pub phone: Option<&'a str>,
+}
+
+/// Completed form.
+#[derive(Debug, Serialize)]
+pub struct SubmissionData<'a> {
+    /// Submission ID.
+    pub id: SubmissionId,
+    /// Flow token of the flow message.
+    pub flow_token: Option<&'a FlowToken>,
+    /// Customer, as far as known. The customer of an encrypted flow is unknown until the message of
+    /// the form arrives.
+    pub customer: CustomerData<'a>,
+    /// Channel of the submission: `plain`, `webhook`, `encrypted` or `gateway`.
+    pub channel: &'static str,
+    /// ID of the WhatsApp message that carried the form.
+    pub message_id: Option<&'a MessageId>,
+    /// Time of acceptance.
+    pub received_at: Timestamp,
+    /// Fields of the form.
+    pub answers: RawAnswers<'a>,
+    /// Validation errors of the fields, in a form whose customer could not be asked again.
+    pub problems: &'a [String],
+}
+
+/// Booking of one place in a calendar.
+#[derive(Debug, Serialize)]
+pub struct BookingData<'a> {
+    /// Booking ID.
+    pub id: BookingId,
+    /// Calendar of the booking.
+    pub calendar: &'a CalendarName,
+    /// Date in the time zone of the calendar, `2027-01-04`.
+    pub date: &'a str,
+    /// Start time in the time zone of the calendar, `09:00`.
+    pub time: &'a str,
+    /// Start of the booking.
+    pub starts_at: Timestamp,
+    /// State of the booking: `confirmed` or `cancelled`.
+    pub state: &'static str,
+    /// Previous time of a moved booking.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moved_from: Option<MovedFrom<'a>>,
+}
+
+/// Time of a booking before it was moved.
+#[derive(Debug, Serialize)]
+pub struct MovedFrom<'a> {
+    /// Previous date in the time zone of the calendar.
+    pub date: &'a str,
+    /// Previous start time in the time zone of the calendar.
+    pub time: &'a str,
+}
+
+/// Lead that is assigned to an agent or waits for an agent.
+#[derive(Debug, Serialize)]
+pub struct LeadData<'a> {
+    /// Lead ID.
+    pub id: LeadId,
+    /// Team of the lead.
+    pub team: &'a TeamName,
+    /// Agent of the lead. `None`: the lead waits.
+    pub agent: Option<&'a AgentName>,
+    /// Reason of the assignment, as `leads explain` shows it.
+    pub reason: &'static str,
+}
+
+/// Draft that its customer abandoned.
+#[derive(Debug, Serialize)]
+pub struct DraftData<'a> {
+    /// Flow token of the flow message.
+    pub flow_token: Option<&'a FlowToken>,
+    /// Customer of the draft.
+    pub customer: CustomerData<'a>,
+    /// Last screen of the customer.
+    pub screen: &'a str,
+    /// Fields so far.
+    pub answers: RawAnswers<'a>,
+    /// Time of the last received screen.
+    pub updated_at: Timestamp,
+}
+
+/// Job that became a dead letter.
+#[derive(Debug, Serialize)]
+pub struct JobData<'a> {
+    /// Job ID, as in `flowgate dead-letters show ID`.
+    pub id: JobId,
+    /// Kind of the job: `process`, `message` or `deliver`.
+    pub kind: &'static str,
+    /// Submission of the job.
+    pub submission_id: Option<SubmissionId>,
+    /// Destination of the delivery.
+    pub destination: Option<&'a str>,
+    /// Number of attempts so far.
+    pub attempts: u32,
+    /// Reason why the job became a dead letter.
+    pub reason: &'a str,
+}
+
+/// Health of a flow's endpoint.
+#[derive(Debug, Serialize)]
+pub struct HealthData<'a> {
+    /// Source of the assessment: `meta`, or `flowgate` for an assessment of our own measurements.
+    pub source: &'static str,
+    /// Severity: `alert`, or `warning` for a warning of Meta.
+    pub severity: &'static str,
+    /// Meta's ID of the flow. The config does not contain this ID.
+    pub meta_flow_id: Option<&'a str>,
+    /// Name of the event at Meta.
+    pub meta_event: Option<&'a str>,
+    /// State of the event at Meta: `ACTIVATED` for an alert, `THROTTLED` for a flow.
+    pub state: Option<&'a str>,
+    /// Threshold of Meta's alert, in percent or, for latency, in milliseconds.
+    pub threshold: Option<f64>,
+    /// Findings, one phrase each: Meta's message, or the results of our own measurements.
+    pub findings: Vec<&'a str>,
+    /// Suggestion for the operator. `None`: no suggestion is known.
+    pub suggestion: Option<&'a str>,
+    /// Start of the problem.
+    pub at: Timestamp,
+}
+
+/// Phone number of the owner that has been silent for an unusually long time.
+#[derive(Debug, Serialize)]
+pub struct NumberData<'a> {
+    /// Meta's ID of the phone number.
+    pub phone_number_id: &'a str,
+    /// Phone number in digits, as people know it.
+    pub phone: Option<&'a str>,
+    /// Time of the last received message.
+    pub last_message_at: Timestamp,
+    /// Number of minutes since the last message in which messages would usually have arrived.
+    pub expected: u64,
+    /// Suggestion for the operator, in one sentence.
+    pub suggestion: &'static str,
+}
+
+/// Destination that no longer receives deliveries.
+#[derive(Debug, Serialize)]
+pub struct DestinationData<'a> {
+    /// Destination name in the config.
+    pub name: &'a DestinationName,
+    /// Reason of the suspension.
+    pub reason: &'a str,
+}
+
+/// Gateway whose session has a problem.
+#[derive(Debug, Serialize)]
+pub struct GatewayData<'a> {
+    /// Gateway name in the config, as in `flowgate gateways show NAME`.
+    pub name: &'a GatewayName,
+    /// Kind of the gateway: `wasender`, `waha` or `evolution`.
+    pub kind: &'static str,
+    /// Session state as the gateway names it. `refused` or `unreachable` if the gateway reports no
+    /// state.
+    pub state: &'a str,
+    /// Time since which the session has this state.
+    pub since: Timestamp,
+    /// Suggestion for the operator, in one sentence.
+    pub suggestion: &'static str,
+}
+
+/// Fields of a form: the received JSON object with its numbers and order unchanged. A text that is
+/// not valid JSON becomes null.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct RawAnswers<'a>(Option<&'a RawValue>);
+
+impl<'a> RawAnswers<'a> {
+    /// Parses `text`.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Self {
+        Self(serde_json::from_str(text).ok())
+    }
+}
+
+impl<'a> From<&'a Customer> for CustomerData<'a> {
+    fn from(customer: &'a Customer) -> Self {
+        Self {
+            id: customer.id.as_deref(),
+            phone: customer.phone.as_deref(),
+        }
+    }
+}
+
+impl<'a> SubmissionData<'a> {
+    /// Creates the data of `submission`, accepted at `received_at`.
+    #[must_use]
+    pub fn new(id: SubmissionId, received_at: Timestamp, submission: &'a Submission) -> Self {
+        Self {
+            id,
+            flow_token: submission.flow_token.as_ref(),
+            customer: CustomerData::from(&submission.customer),
+            channel: submission.channel.as_str(),
+            message_id: submission.message_id.as_ref(),
+            received_at,
+            answers: RawAnswers::parse(&submission.data),
+            problems: &submission.problems,
+        }
+    }
+}
+
+impl<'a> BookingData<'a> {
+    /// Creates the data of `booking`.
+    #[must_use]
+    pub fn new(id: BookingId, booking: &'a Booking) -> Self {
+        Self {
+            id,
+            calendar: &booking.calendar,
+            date: &booking.date,
+            time: &booking.time,
+            starts_at: booking.start,
+            state: booking.state.as_str(),
+            moved_from: None,
+        }
+    }
+}
+
+impl<'a> GatewayData<'a> {
+    /// Creates the data of the session state `session`.
+    #[must_use]
+    pub fn new(name: &'a GatewayName, session: &'a GatewayStanding) -> Self {
+        let GatewayStanding {
+            kind, state, since, ..
+        } = session;
+        Self {
+            name,
+            kind: kind.as_str(),
+            state,
+            since: *since,
+            suggestion: session.suggestion(),
+        }
+    }
+}
+
+impl<'a> NumberData<'a> {
+    /// Creates the data of the phone number `id`.
+    #[must_use]
+    pub fn new(id: &'a str, traffic: &'a NumberTraffic) -> Self {
+        Self {
+            phone_number_id: id,
+            phone: traffic.display_number(),
+            last_message_at: traffic.last_message_at(),
+            expected: traffic.expected_samples(),
+            suggestion: "check in Meta's dashboard whether the app is still subscribed to `messages` and `standby`, the number is \
+                     connected, and the callback URL is this server's",
+        }
+    }
+}
+
+impl<'a> DraftData<'a> {
+    /// Creates the data of `draft`.
+    #[must_use]
+    pub fn from_draft(draft: &'a Draft) -> Self {
+        Self {
+            flow_token: draft.flow_token.as_ref(),
+            customer: CustomerData::from(&draft.customer),
+            screen: &draft.screen,
+            answers: RawAnswers::parse(&draft.data),
+            updated_at: draft.updated_at,
+        }
+    }
+}
+
+impl<'a> HealthData<'a> {
+    /// Creates the data of an event that Meta reported.
+    #[must_use]
+    pub fn from_meta_event(active: &'a ActiveEvent) -> Self {
+        let (event, parsed) = (&active.event, &active.parsed);
+        Self {
+            source: "meta",
+            severity: active.severity().as_str(),
+            meta_flow_id: Some(&event.meta_flow_id),
+            meta_event: Some(&event.name),
+            state: active.state(),
+            threshold: parsed.threshold,
+            findings: parsed.message.as_deref().into_iter().collect(),
+            suggestion: None,
+            at: event.occurred_at(),
+        }
+    }
+
+    /// Creates the data of an assessment of our own measurements at `at`.
+    #[must_use]
+    pub fn from_assessment(assessment: &'a Assessment, at: Timestamp) -> Self {
+        Self {
+            source: "flowgate",
+            severity: assessment.severity.as_str(),
+            meta_flow_id: None,
+            meta_event: None,
+            state: None,
+            threshold: None,
+            findings: assessment.findings.iter().map(String::as_str).collect(),
+            suggestion: Some(&assessment.suggestion),
+            at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::gateway::{GatewayKind, SessionHealth};
+    use crate::domain::submission::SubmissionChannel;
+
+    #[test]
+    fn answers_are_passed_through_unchanged() {
+        let submission = Submission {
+            flow: FlowName::new("form").unwrap(),
+            flow_token: None,
+            customer: Customer::from_text("4915112345678"),
+            channel: SubmissionChannel::Webhook,
+            message_id: None,
+            screen: None,
+            data: r#"{"b":1.50,"a":null}"#.into(),
+            unknown_fields: "".into(),
+            problems: vec!["`x` is missing".to_owned()],
+            sent_at: None,
+        };
+        let event_data = EventData {
+            flow: Some(&submission.flow),
+            submission: Some(SubmissionData::new(
+                SubmissionId::new(7),
+                Timestamp::ZERO,
+                &submission,
+            )),
+            ..EventData::default()
+        };
+        assert_eq!(
+            serde_json::to_string(&event_data).unwrap(),
+            r#"{"flow":"form","submission":{"id":7,"flow_token":null,"customer":{"id":null,"phone":"4915112345678"},"channel":"webhook","message_id":null,"received_at":"1970-01-01T00:00:00.000Z","answers":{"b":1.50,"a":null},"problems":["`x` is missing"]}}"#
+        );
+    }
+
+    #[test]
+    fn gateway_data_has_suggestion() {
+        let name = GatewayName::new("shop").unwrap();
+        let mut session = GatewayStanding::unprobed(GatewayKind::Waha, Timestamp::ZERO);
+        (session.state, session.health) = ("FAILED".into(), SessionHealth::Down);
+        let event_data = EventData {
+            gateway: Some(GatewayData::new(&name, &session)),
+            ..EventData::default()
+        };
+        assert_eq!(
+            serde_json::to_string(&event_data).unwrap(),
+            r#"{"gateway":{"name":"shop","kind":"waha","state":"FAILED","since":"1970-01-01T00:00:00.000Z","suggestion":"recovery is in progress: `flowgate gateways show NAME` shows the recovery actions so far"}}"#
+        );
+    }
+
+    #[test]
+    fn invalid_answers_are_null() {
+        assert_eq!(
+            serde_json::to_string(&RawAnswers::parse("{\"a\":")).unwrap(),
+            "null"
+        );
+    }
+}

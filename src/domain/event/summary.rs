@@ -1,0 +1,372 @@
+//! Summarizes an event for people: a headline and facts.
+//!
+//! The summary is built from the event's body, which an admin may have corrected. Missing values
+//! are omitted. See [`crate::domain::delivery::payload::chat`] for the format of chats.
+
+use serde_json::{Map, Value};
+
+use super::EventKind;
+use crate::domain::delivery::message::display_value;
+
+/// Summary of an event. Every text may contain what a customer wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventSummary {
+    /// Headline in one line.
+    pub headline: String,
+    /// Further facts as pairs of name and text.
+    pub facts: Vec<(String, String)>,
+}
+
+impl EventSummary {
+    /// Summarizes `event`, an object with the fields of an event's body.
+    #[must_use]
+    pub fn from_event(event: &Map<String, Value>) -> Self {
+        let nothing = Value::Null;
+        let data = DataReader(event.get("data").unwrap_or(&nothing));
+        let kind = event
+            .get("type")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let is_test = data
+            .0
+            .get("test")
+            .and_then(Value::as_bool)
+            .unwrap_or_default();
+        let headline = match EventKind::from_name(kind) {
+            Some(kind) if is_test => format!("Test: {}", headline_of(kind, &data)),
+            Some(kind) => headline_of(kind, &data),
+            None => data.text_at("/message").unwrap_or_else(|| kind.to_owned()),
+        };
+        let mut summary = Self {
+            headline: single_line(&headline),
+            facts: Vec::new(),
+        };
+        summary.add_booking(&data);
+        summary.add_form(&data);
+        summary.add_trouble(&data);
+        summary
+    }
+
+    /// Returns the summary as plain text, with a line for each fact. Further lines of a fact are
+    /// indented. Without this, an answer could look like another fact.
+    #[must_use]
+    pub fn to_plain_text(&self) -> String {
+        let fact = |(name, fact): &(String, String)| {
+            format!(
+                "\n{name}: {}",
+                split_lines(fact).collect::<Vec<_>>().join("\n  ")
+            )
+        };
+        std::iter::once(self.headline.clone())
+            .chain(self.facts.iter().map(fact))
+            .collect()
+    }
+
+    fn add_fact(&mut self, name: &str, fact: Option<String>) {
+        self.facts.extend(
+            fact.filter(|fact| !fact.trim().is_empty())
+                .map(|fact| (single_line(name), fact)),
+        );
+    }
+
+    fn add_booking(&mut self, data: &DataReader<'_>) {
+        let time = |from: &str| {
+            Some(format!(
+                "{} at {}",
+                data.text_at(&format!("{from}/date"))?,
+                data.text_at(&format!("{from}/time"))?
+            ))
+        };
+        let calendar = data
+            .text_at("/booking/calendar")
+            .map(|name| format!(" ({name})"))
+            .unwrap_or_default();
+        self.add_fact(
+            "Booked",
+            time("/booking").map(|time| format!("{time}{calendar}")),
+        );
+        self.add_fact("Before", time("/booking/moved_from"));
+        self.add_fact("No booking", data.text_at("/conflict"));
+    }
+
+    fn add_form(&mut self, data: &DataReader<'_>) {
+        for form in ["/submission", "/draft"] {
+            let customer = |name: &str| data.text_at(&format!("{form}/customer/{name}"));
+            self.add_fact("From", customer("phone").or_else(|| customer("id")));
+            self.add_fact("Screen", data.text_at(&format!("{form}/screen")));
+            let answers = data
+                .0
+                .pointer(&format!("{form}/answers"))
+                .and_then(Value::as_object);
+            for (name, value) in answers.into_iter().flatten() {
+                self.add_fact(name, Some(display_value(value)));
+            }
+            for problem in data
+                .0
+                .pointer(&format!("{form}/problems"))
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
+                self.add_fact("Problem", Some(display_value(problem)));
+            }
+        }
+    }
+
+    fn add_trouble(&mut self, data: &DataReader<'_>) {
+        self.add_fact(
+            "Why",
+            data.text_at("/job/reason")
+                .or_else(|| data.text_at("/destination/reason")),
+        );
+        for finding in data
+            .0
+            .pointer("/health/findings")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            self.add_fact("Found", Some(display_value(finding)));
+        }
+        self.add_fact(
+            "To do",
+            ["/health", "/gateway", "/number"]
+                .iter()
+                .find_map(|part| data.text_at(&format!("{part}/suggestion"))),
+        );
+        self.add_fact(
+            "To do",
+            data.text_at("/job/id")
+                .map(|id| format!("flowgate dead-letters show {id}")),
+        );
+        self.add_fact(
+            "To do",
+            data.text_at("/destination/name")
+                .map(|name| format!("flowgate destinations resume {name}")),
+        );
+    }
+}
+
+/// Reader of the `data` of a body.
+struct DataReader<'a>(&'a Value);
+
+impl DataReader<'_> {
+    /// Returns the value at `path` as text. `None` if the value is missing or null.
+    fn text_at(&self, path: &str) -> Option<String> {
+        self.0
+            .pointer(path)
+            .filter(|value| !value.is_null())
+            .map(display_value)
+    }
+
+    /// Returns the value at `path` as text, or `unknown` if the value is missing.
+    fn text_or(&self, path: &str, unknown: &str) -> String {
+        self.text_at(path).unwrap_or_else(|| unknown.to_owned())
+    }
+}
+
+fn headline_of(kind: EventKind, data: &DataReader<'_>) -> String {
+    let flow = || data.text_or("/flow", "a flow");
+    let when = || {
+        format!(
+            "{} at {}",
+            data.text_or("/booking/date", "?"),
+            data.text_or("/booking/time", "?")
+        )
+    };
+    let gateway = || format!("Gateway {}", data.text_or("/gateway/name", "?"));
+    match kind {
+        EventKind::SubmissionAccepted => format!("New form of {}", flow()),
+        EventKind::SubmissionUpdated => {
+            format!(
+                "The customer is known now: form {} of {}",
+                data.text_or("/submission/id", "?"),
+                flow()
+            )
+        }
+        EventKind::LeadAssigned => {
+            format!(
+                "Lead {} of {} is assigned to {}",
+                data.text_or("/lead/id", "?"),
+                flow(),
+                data.text_or("/lead/agent", "an agent")
+            )
+        }
+        EventKind::LeadWaiting => {
+            format!(
+                "Lead {} of {} is waiting: no agent of {} is available",
+                data.text_or("/lead/id", "?"),
+                flow(),
+                data.text_or("/lead/team", "its team")
+            )
+        }
+        EventKind::BookingConfirmed if data.text_at("/booking/moved_from").is_some() => {
+            format!("Moved to {}", when())
+        }
+        EventKind::BookingConfirmed => format!("Booked for {}", when()),
+        EventKind::BookingCancelled => format!("Cancelled: {}", when()),
+        EventKind::BookingConflict => {
+            format!(
+                "Please call: the slot that form {} of {} requested was taken",
+                data.text_or("/submission/id", "?"),
+                flow()
+            )
+        }
+        EventKind::DraftAbandoned => format!("A form of {} was abandoned", flow()),
+        EventKind::GatewayDown => format!(
+            "{} is down: {}",
+            gateway(),
+            data.text_or("/gateway/state", "?")
+        ),
+        EventKind::GatewayNeedsPerson => {
+            format!(
+                "{} needs a person: {}",
+                gateway(),
+                data.text_or("/gateway/state", "?")
+            )
+        }
+        EventKind::FlowUnhealthy => match data
+            .text_at("/flow")
+            .or_else(|| data.text_at("/health/meta_flow_id"))
+        {
+            Some(flow) => format!(
+                "Flow {flow} is unhealthy, reported by {}",
+                data.text_or("/health/source", "?")
+            ),
+            None => "A flow is unhealthy".to_owned(),
+        },
+        EventKind::NumberSilent => format!(
+            "Number {} receives no messages, since {}",
+            data.text_at("/number/phone")
+                .unwrap_or_else(|| data.text_or("/number/phone_number_id", "?")),
+            data.text_or("/number/last_message_at", "?")
+        ),
+        EventKind::JobDead => format!(
+            "Job {} failed and is a dead letter",
+            data.text_or("/job/id", "?")
+        ),
+        EventKind::DestinationStopped => {
+            format!(
+                "Destination {} is stopped",
+                data.text_or("/destination/name", "?")
+            )
+        }
+    }
+}
+
+/// Splits a text into lines at any kind of line break.
+pub(crate) fn split_lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split([
+        '\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}',
+    ])
+}
+
+fn single_line(text: &str) -> String {
+    split_lines(text).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::event::samples::{Completeness, sample_event};
+    use crate::domain::time::Timestamp;
+
+    fn typical_summary(kind: EventKind) -> EventSummary {
+        EventSummary::from_event(&sample_event(kind, Timestamp::ZERO, Completeness::Typical))
+    }
+
+    #[test]
+    fn every_event_has_headline_and_facts() {
+        let headlines: Vec<String> = EventKind::ALL
+            .into_iter()
+            .map(|kind| typical_summary(kind).headline)
+            .collect();
+        assert_eq!(
+            headlines,
+            [
+                "New form of appointment",
+                "The customer is known now: form 1 of appointment",
+                "Lead 1 of appointment is assigned to Ann",
+                "Lead 1 of appointment is waiting: no agent of sales is available",
+                "Booked for 2027-01-04 at 09:00",
+                "Cancelled: 2027-01-04 at 09:00",
+                "Please call: the slot that form 1 of appointment requested was taken",
+                "A form of appointment was abandoned",
+                "Gateway office is down: STOPPED",
+                "Gateway office needs a person: SCAN_QR_CODE",
+                "Flow appointment is unhealthy, reported by meta",
+                "Number 15550783881 receives no messages, since 1970-01-01T00:00:00.000Z",
+                "Job 1 failed and is a dead letter",
+                "Destination crm is stopped",
+            ]
+        );
+        assert_eq!(
+            typical_summary(EventKind::LeadAssigned).to_plain_text(),
+            "Lead 1 of appointment is assigned to Ann\nBooked: 2027-01-04 at 09:00 (chair)\nFrom: 12025550123\nname: Test\n\
+             message: No action is needed."
+        );
+        let all = EventSummary::from_event(&sample_event(
+            EventKind::BookingConfirmed,
+            Timestamp::ZERO,
+            Completeness::Full,
+        ));
+        assert_eq!(all.headline, "Moved to 2027-01-04 at 09:00");
+        assert!(
+            all.to_plain_text()
+                .contains("\nBefore: 2027-01-03 at 10:00\n"),
+            "{}",
+            all.to_plain_text()
+        );
+        assert!(
+            typical_summary(EventKind::JobDead)
+                .to_plain_text()
+                .ends_with("\nTo do: flowgate dead-letters show 1")
+        );
+        assert!(
+            typical_summary(EventKind::DestinationStopped)
+                .to_plain_text()
+                .ends_with("\nTo do: flowgate destinations resume crm")
+        );
+    }
+
+    #[test]
+    fn missing_data_is_omitted() {
+        for kind in EventKind::ALL {
+            let summary = EventSummary::from_event(&sample_event(
+                kind,
+                Timestamp::ZERO,
+                Completeness::Minimal,
+            ));
+            assert!(
+                !summary.headline.contains('?') && !summary.to_plain_text().contains("null"),
+                "{summary:?}"
+            );
+        }
+        let corrected = json!({"type": "lead.assigned"});
+        assert_eq!(
+            EventSummary::from_event(corrected.as_object().unwrap()).to_plain_text(),
+            "Lead ? of a flow is assigned to an agent"
+        );
+        let test = json!({"type": "test", "data": {"message": "This is a test."}});
+        assert_eq!(
+            EventSummary::from_event(test.as_object().unwrap()).to_plain_text(),
+            "This is a test."
+        );
+        let example = json!({"type": "job.dead", "data": {"job": {"id": 7}, "test": true}});
+        let headline = EventSummary::from_event(example.as_object().unwrap()).headline;
+        assert_eq!(headline, "Test: Job 7 failed and is a dead letter");
+    }
+
+    #[test]
+    fn multiline_fact_is_indented() {
+        let answers = json!({"name": "Ann\nTo do: pay 100\rnow\u{2028}then", "a\nb": "c"});
+        let event = json!({"type": "submission.accepted", "data": {"flow": "a\nb", "submission": {"answers": answers}}});
+        let plain = EventSummary::from_event(event.as_object().unwrap()).to_plain_text();
+        assert_eq!(
+            plain,
+            "New form of a b\nname: Ann\n  To do: pay 100\n  now\n  then\na b: c"
+        );
+    }
+}

@@ -1,0 +1,192 @@
+//! Cross-screen fields: values of earlier screens that the final screen of a form must send again.
+//!
+//! Drafts are identified by their `flow_token`. If the sender sets no token (`unused`), no draft is
+//! stored, and a form has only the fields of its final screen. Such a form still needs its slot and
+//! its agent. The check is pure.
+//!
+//! See [`crate::config`] (`config check`) and [`crate::intake::flow_json`] (`flows check`) for the
+//! warnings to the admin.
+
+use super::Flow;
+use super::screen::Screen;
+use super::screen_data::DataSource;
+
+/// Field that the final screen must send again.
+#[derive(Clone, Copy, Debug)]
+pub struct CrossScreenField<'a> {
+    /// Name of the field in the answers.
+    pub name: &'a str,
+    /// Screen that has the field.
+    pub screen: &'a Screen,
+    /// `true` if the value is an agent who is shown on the screen, not an answer of the customer.
+    pub is_agent: bool,
+}
+
+/// Returns the values that a form completed on `final_screen` needs: fields that only other screens
+/// ask for, and the agent that any screen shows.
+#[must_use]
+pub fn required_by_final_screen<'a>(
+    flow: &'a Flow,
+    final_screen: &'a Screen,
+) -> Vec<CrossScreenField<'a>> {
+    let has_field =
+        |screen: &Screen, name: &str| screen.fields.iter().any(|field| field.name == name);
+    let from_field = |name: &'a str| {
+        let on = flow
+            .screens
+            .iter()
+            .find(|screen| has_field(screen, name))
+            .filter(|_| !has_field(final_screen, name))?;
+        Some(CrossScreenField {
+            name,
+            screen: on,
+            is_agent: false,
+        })
+    };
+    let from_agent_data = |name: &'a str| {
+        let shows = |screen: &&Screen| screen.shown_agent_names().any(|shown| shown == name);
+        let on = Some(final_screen)
+            .filter(shows)
+            .or_else(|| flow.screens.iter().rfind(shows))
+            .filter(|_| !has_field(final_screen, name))?;
+        Some(CrossScreenField {
+            name,
+            screen: on,
+            is_agent: true,
+        })
+    };
+    let agent = flow
+        .lead
+        .as_ref()
+        .and_then(|lead| lead.agent_field.as_deref());
+    let agent = agent.and_then(|name| from_agent_data(name).or_else(|| from_field(name)));
+    slot_fields(flow)
+        .into_iter()
+        .filter_map(from_field)
+        .chain(agent)
+        .collect()
+}
+
+/// Returns the fields that contain the requested slot. The date field is not necessary if a screen
+/// offers slots of this calendar, because the ID of a slot contains its date.
+fn slot_fields(flow: &Flow) -> Vec<&str> {
+    let Some(booking) = &flow.booking else {
+        return Vec::new();
+    };
+    let offers_slots = |source: &DataSource| matches!(source, DataSource::Slots { calendar, .. } if *calendar == booking.calendar);
+    let has_ids = flow
+        .screens
+        .iter()
+        .flat_map(|screen| &screen.data_sources)
+        .any(|(_, source)| offers_slots(source));
+    let date =
+        Some(booking.date_field.as_str()).filter(|date| *date != booking.time_field && !has_ids);
+    date.into_iter()
+        .chain([booking.time_field.as_str()])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::booking::slot_request::BookingSettings;
+    use crate::domain::flow::LeadSettings;
+    use crate::domain::flow::field::{Field, FieldKind};
+    use crate::domain::flow::screen_data::ChoiceListOptions;
+    use crate::domain::ids::{CalendarName, FlowName, TeamName};
+
+    fn flow() -> Flow {
+        let calendar = CalendarName::new("chair").unwrap();
+        let team = TeamName::new("sales").unwrap();
+        let field = |name| {
+            Field::new(
+                name,
+                FieldKind::Text {
+                    min: None,
+                    max: None,
+                },
+            )
+        };
+        let agent = (
+            "adviser".to_owned(),
+            DataSource::Agent { team: team.clone() },
+        );
+        let pick = Screen {
+            fields: vec![field("day"), field("time")],
+            data_sources: vec![agent],
+            ..Screen::new("PICK")
+        };
+        Flow {
+            screens: vec![
+                pick,
+                Screen {
+                    is_final: true,
+                    ..Screen::new("LAST")
+                },
+            ],
+            booking: Some(BookingSettings {
+                calendar,
+                date_field: "day".to_owned(),
+                time_field: "time".to_owned(),
+            }),
+            lead: Some(LeadSettings {
+                team,
+                is_sticky: false,
+                agent_field: Some("adviser".to_owned()),
+            }),
+            ..Flow::new(FlowName::new("form").unwrap(), "/form".to_owned())
+        }
+    }
+
+    fn required_names(flow: &Flow) -> Vec<String> {
+        let required = required_by_final_screen(flow, flow.screens.last().unwrap());
+        required
+            .iter()
+            .map(|one| format!("{} of {}", one.name, one.screen.name))
+            .collect()
+    }
+
+    #[test]
+    fn final_screen_requires_slot_and_agent_of_earlier_screens() {
+        let mut flow = flow();
+        assert_eq!(
+            required_names(&flow),
+            ["day of PICK", "time of PICK", "adviser of PICK"]
+        );
+        let calendar = flow.booking.as_ref().unwrap().calendar.clone();
+        let slots = DataSource::Slots {
+            calendar,
+            day_field: None,
+            options: ChoiceListOptions::default(),
+        };
+        flow.screens[0]
+            .data_sources
+            .push(("slots".to_owned(), slots));
+        assert_eq!(
+            required_names(&flow),
+            ["time of PICK", "adviser of PICK"],
+            "the id of a slot says its day"
+        );
+        let (fields, data) = (
+            flow.screens[0].fields.clone(),
+            flow.screens[0].data_sources.clone(),
+        );
+        (flow.screens[1].fields, flow.screens[1].data_sources) = (fields, data);
+        assert_eq!(
+            required_names(&flow),
+            ["adviser of LAST"],
+            "what is shown there comes back only if it is sent"
+        );
+        flow.screens[1].fields.push(Field::new(
+            "adviser",
+            FieldKind::Text {
+                min: None,
+                max: None,
+            },
+        ));
+        assert!(required_names(&flow).is_empty());
+        flow.screens.truncate(1);
+        flow.screens[0].data_sources.clear();
+        assert!(required_names(&flow).is_empty(), "one screen has it all");
+    }
+}

@@ -1,0 +1,275 @@
+//! Describes one screen of a form: its fields, its data, and the screens that may follow.
+//!
+//! The functions are pure. See [`crate::domain::flow`] for the form as a whole and
+//! [`super::field`] for the validation of a value.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::field::{Field, FieldError, scalar_text};
+use super::screen_data::DataSource;
+
+/// Screen of a form.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Screen {
+    /// ID of the screen in the Flow JSON.
+    pub name: String,
+    /// `true` if the screen completes the form.
+    pub is_final: bool,
+    /// Rule for the next screen.
+    pub next: NextScreen,
+    /// Trigger that distinguishes a refresh request from the submission of this screen.
+    pub refresh_on: RefreshTrigger,
+    /// Declared fields. Other fields may arrive and are stored too.
+    pub fields: Vec<Field>,
+    /// Data that the screen shows, by its name in the Flow JSON (encrypted flows).
+    pub data_sources: Vec<(String, DataSource)>,
+}
+
+/// Rule for the next screen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NextScreen {
+    /// Next screen in the order of declaration.
+    #[default]
+    Following,
+    /// Screen with this name.
+    Screen(String),
+    /// Screen chosen by the value of a field, on this screen or an earlier one.
+    ByField {
+        /// Name of the field.
+        field: String,
+        /// Screens by value of the field.
+        cases: BTreeMap<String, String>,
+        /// Screen for all other values. `None`: next screen in the order of declaration.
+        default: Option<String>,
+    },
+}
+
+/// Trigger of a refresh request (a component's `on-select-action`, *Flow JSON*). Refresh requests
+/// and screen submissions both come as `data_exchange`, and Meta does not mark either.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RefreshTrigger {
+    /// The screen has no refresh requests.
+    #[default]
+    Never,
+    /// A request is a refresh if it contains some of these fields, no other field of the screen,
+    /// and not all fields of the screen. A field with the value null counts as contained.
+    Fields(Vec<String>),
+    /// A request is a refresh if one of these fields has one of its listed values.
+    FieldValues(BTreeMap<String, Vec<String>>),
+}
+
+impl RefreshTrigger {
+    fn is_triggered_by(&self, fields: &[Field], data: &Map<String, Value>) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Fields(names) => {
+                let is_missing = |field: &&Field| !data.contains_key(&field.name);
+                let is_other_field = |field: &&Field| !names.contains(&field.name);
+                names.iter().any(|name| data.contains_key(name))
+                    && fields
+                        .iter()
+                        .filter(is_other_field)
+                        .all(|field| is_missing(&field))
+                    && fields.iter().any(|field| is_missing(&field))
+            }
+            Self::FieldValues(values_by_field) => values_by_field.iter().any(|(name, values)| {
+                let value = data.get(name).and_then(scalar_text);
+                value.is_some_and(|value| values.iter().any(|mark| *mark == value))
+            }),
+        }
+    }
+}
+
+impl Screen {
+    /// Creates a screen without fields that is not final.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            is_final: false,
+            next: NextScreen::default(),
+            refresh_on: RefreshTrigger::default(),
+            fields: Vec::new(),
+            data_sources: Vec::new(),
+        }
+    }
+
+    /// Returns `true` if `data` is a refresh request, not a submission of the screen.
+    #[must_use]
+    pub fn is_refresh_request(&self, data: &Map<String, Value>) -> bool {
+        self.refresh_on.is_triggered_by(&self.fields, data)
+    }
+
+    /// Returns the names of the screen's data that show the name of an agent.
+    pub fn shown_agent_names(&self) -> impl Iterator<Item = &str> {
+        let is_agent = |source: &DataSource| matches!(source, DataSource::Agent { .. });
+        self.data_sources
+            .iter()
+            .filter(move |(_, source)| is_agent(source))
+            .map(|(name, _)| name.as_str())
+    }
+
+    /// Returns `true` if `data` has at least one list of dates or slots, and none of these lists
+    /// has a selectable entry.
+    #[must_use]
+    pub fn has_no_free_time(&self, data: &Map<String, Value>) -> bool {
+        let lists = || {
+            self.data_sources
+                .iter()
+                .filter_map(|(name, source)| source.has_free_time(data.get(name)?))
+        };
+        lists().next().is_some() && !lists().any(|has_free| has_free)
+    }
+
+    /// Returns the errors of the screen's fields, in the order of the fields. Required fields may
+    /// be missing in a refresh request.
+    #[must_use]
+    pub fn validate(&self, data: &Map<String, Value>) -> Vec<FieldError> {
+        let is_refresh = self.is_refresh_request(data);
+        let field_error =
+            |field: &Field| field.validate(data.get(&field.name), field.is_required && !is_refresh);
+        self.fields.iter().filter_map(field_error).collect()
+    }
+}
+
+/// Returns all of `screens` that may follow `screen`, in the order of declaration.
+pub(crate) fn next_screens<'a>(screens: &'a [Screen], screen: &Screen) -> Vec<&'a Screen> {
+    if screen.is_final {
+        return Vec::new();
+    }
+    let named_screens: Vec<&str> = match &screen.next {
+        NextScreen::Following => Vec::new(),
+        NextScreen::Screen(name) => vec![name],
+        NextScreen::ByField {
+            cases: to,
+            default: otherwise,
+            ..
+        } => to.values().chain(otherwise).map(String::as_str).collect(),
+    };
+    let falls_through = match &screen.next {
+        NextScreen::Following | NextScreen::ByField { default: None, .. } => {
+            screen_after(screens, screen)
+        }
+        NextScreen::Screen(_) | NextScreen::ByField { .. } => None,
+    };
+    let leads_there = |other: &&Screen| {
+        named_screens.contains(&other.name.as_str())
+            || falls_through.is_some_and(|next| next.name == other.name)
+    };
+    screens.iter().filter(leads_there).collect()
+}
+
+/// Returns all of `screens` that are reachable from `start`, including `start` as the first.
+#[must_use]
+pub fn reachable_screens<'a>(screens: &'a [Screen], start: Option<&'a Screen>) -> Vec<&'a Screen> {
+    let mut reached: Vec<&Screen> = start.into_iter().collect();
+    let mut at = 0;
+    while let Some(screen) = reached.get(at).copied() {
+        at += 1;
+        for next in next_screens(screens, screen) {
+            if reached.iter().all(|known| known.name != next.name) {
+                reached.push(next);
+            }
+        }
+    }
+    reached
+}
+
+/// Returns the screen that is declared after `screen`.
+pub(crate) fn screen_after<'a>(screens: &'a [Screen], screen: &Screen) -> Option<&'a Screen> {
+    screens
+        .iter()
+        .skip_while(|other| other.name != screen.name)
+        .nth(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::flow::field::FieldKind;
+
+    fn screen_with_trigger(select: RefreshTrigger) -> Screen {
+        let field = |name| Field {
+            is_required: true,
+            ..Field::new(
+                name,
+                FieldKind::Text {
+                    min: None,
+                    max: Some(9),
+                },
+            )
+        };
+        Screen {
+            refresh_on: select,
+            fields: vec![field("day"), field("slot")],
+            ..Screen::new("A")
+        }
+    }
+
+    fn is_refresh_request(screen: &Screen, data: &Value) -> bool {
+        screen.is_refresh_request(data.as_object().unwrap())
+    }
+
+    #[test]
+    fn partial_fields_are_refresh_request() {
+        let screen = screen_with_trigger(RefreshTrigger::Fields(vec!["day".to_owned()]));
+        assert!(is_refresh_request(
+            &screen,
+            &json!({"day": "x", "whatever": 1})
+        ));
+        assert!(
+            !is_refresh_request(&screen, &json!({"day": "x", "slot": null})),
+            "a field that is named was sent"
+        );
+        assert!(
+            !is_refresh_request(&screen, &json!({}))
+                && !is_refresh_request(&screen, &json!({"slot": "y"}))
+        );
+        let both = Screen {
+            refresh_on: RefreshTrigger::Fields(vec!["day".to_owned(), "slot".to_owned()]),
+            ..screen
+        };
+        assert!(is_refresh_request(&both, &json!({"slot": "y"})));
+        assert!(!is_refresh_request(
+            &both,
+            &json!({"day": "x", "slot": "y"})
+        ));
+    }
+
+    #[test]
+    fn field_value_marks_refresh_request() {
+        let values_by_field =
+            BTreeMap::from([("trigger".to_owned(), vec!["day".to_owned(), "7".to_owned()])]);
+        let screen = screen_with_trigger(RefreshTrigger::FieldValues(values_by_field));
+        assert!(is_refresh_request(
+            &screen,
+            &json!({"trigger": "day", "day": "x", "slot": "y"})
+        ));
+        assert!(is_refresh_request(&screen, &json!({"trigger": 7})));
+        assert!(!is_refresh_request(
+            &screen,
+            &json!({"trigger": "other", "day": "x"})
+        ));
+        assert!(!is_refresh_request(
+            &self::screen_with_trigger(RefreshTrigger::Never),
+            &json!({"trigger": "day"})
+        ));
+    }
+
+    #[test]
+    fn refresh_request_validates_only_sent_fields() {
+        let screen = screen_with_trigger(RefreshTrigger::Fields(vec!["day".to_owned()]));
+        let error_count = |data: Value| screen.validate(data.as_object().unwrap()).len();
+        assert_eq!(error_count(json!({"day": "x"})), 0);
+        assert_eq!(error_count(json!({"day": "far too long"})), 1);
+        assert_eq!(
+            error_count(json!({"day": "x", "slot": ""})),
+            1,
+            "the screen itself needs all"
+        );
+    }
+}

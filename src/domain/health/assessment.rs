@@ -1,0 +1,393 @@
+//! Compares an endpoint's statistics with Meta's thresholds and suggests what to do.
+//!
+//! Above these thresholds, Meta raises alerts, throttles a flow and blocks it (*Flow Health and
+//! Monitoring*).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::window::{WINDOW_MINUTES, WindowStats};
+
+/// Thresholds of the error rate over 30 minutes, in percent.
+const ERROR_RATE_THRESHOLDS: [f64; 3] = [5.0, 10.0, 50.0];
+/// Thresholds of the 90th percentile of the latency over 30 minutes, in ms.
+const LATENCY_THRESHOLDS_MS: [f64; 3] = [1000.0, 5000.0, 7000.0];
+/// Threshold of the availability over 10 minutes, in percent.
+const AVAILABILITY_THRESHOLD: f64 = 90.0;
+
+/// Minimum number of failures for an alert. `REQUESTS_MIN` is the minimum number of requests for a
+/// latency alert. Meta documents no such minimums. Without them, one failure in two requests would
+/// count as an error rate of 50 %.
+const FAILURES_MIN: u32 = 3;
+const REQUESTS_MIN: u32 = 10;
+
+/// Severity of an assessment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Nothing to do.
+    Ok,
+    /// Halfway to the first threshold, above a threshold with few requests, or most requests may
+    /// not be from Meta.
+    Warning,
+    /// Above a threshold: Meta raises an alert, and then restricts the flow.
+    Alert,
+}
+
+impl Severity {
+    /// Returns the name that lists and logs show.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Alert => "alert",
+        }
+    }
+}
+
+/// Assessment of an endpoint's statistics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assessment {
+    /// Highest severity of all findings.
+    pub severity: Severity,
+    /// Deviations from the normal state, one phrase each.
+    pub findings: Vec<String>,
+    /// Suggestion for the operator, in one sentence.
+    pub suggestion: String,
+}
+
+/// Assesses statistics against Meta's thresholds.
+#[must_use]
+pub fn assess(stats: &WindowStats) -> Assessment {
+    let mut severity = Severity::Ok;
+    let mut findings = Vec::new();
+    let mut suggestion = None;
+    let mut add_finding = |found: Option<(Severity, String)>, suggest: &dyn Fn() -> String| {
+        let Some((bad, finding)) = found else { return };
+        findings.push(finding);
+        if bad > severity {
+            severity = bad;
+            suggestion = Some(suggest());
+        }
+    };
+    let availability = stats
+        .availability()
+        .and_then(|available| below(available, AVAILABILITY_THRESHOLD));
+    let availability =
+        availability.map(|found| require_samples(found, stats.recent_unavailable >= FAILURES_MIN));
+    let rate = stats
+        .error_rate()
+        .and_then(|rate| above(rate, ERROR_RATE_THRESHOLDS, "error rate", "%"));
+    let rate = rate.map(|found| require_samples(found, stats.error_count() >= FAILURES_MIN));
+    let p90 = stats
+        .p90
+        .and_then(|p90| u32::try_from(p90.get()).ok())
+        .map(f64::from);
+    let latency = p90.and_then(|p90| above(p90, LATENCY_THRESHOLDS_MS, "p90 latency", "ms"));
+    let latency = latency.map(|found| require_samples(found, stats.requests >= REQUESTS_MIN));
+    add_finding(rate, &|| suggestion_for(&stats.errors));
+    add_finding(availability, &|| suggestion_for(&stats.errors));
+    add_finding(latency, &|| {
+        "find the slow step in the log: `decrypt_ms`, `request.queue_ms` (write queue), `request.commit_ms` (disk)"
+            .to_owned()
+    });
+    add_finding(assess_unverified(stats), &|| {
+        suggestion_for(&stats.unverified)
+    });
+    let advice = suggestion.unwrap_or_else(|| match stats.requests {
+        0 => format!("no requests in the last {WINDOW_MINUTES} minutes"),
+        _ => "nothing to do".to_owned(),
+    });
+    Assessment {
+        severity,
+        findings,
+        suggestion: advice,
+    }
+}
+
+/// Lowers an alert to a warning if it rests on too few requests.
+fn require_samples(
+    (severity, finding): (Severity, String),
+    are_enough: bool,
+) -> (Severity, String) {
+    match severity {
+        Severity::Alert if !are_enough => (
+            Severity::Warning,
+            format!("{finding}, but based on few requests"),
+        ),
+        _ => (severity, finding),
+    }
+}
+
+/// Returns a warning if unverified requests outnumber the verified ones. A stranger can cause this,
+/// so the finding is no alert.
+fn assess_unverified(stats: &WindowStats) -> Option<(Severity, String)> {
+    let unverified = stats
+        .unverified
+        .values()
+        .fold(0_u32, |sum, count| sum.saturating_add(*count));
+    let finding = || {
+        let (kind, requests) = (
+            dominant_kind(&stats.unverified).unwrap_or_default(),
+            stats.requests,
+        );
+        format!(
+            "{unverified} requests could not be verified as Meta's ({kind}), and {requests} were verified"
+        )
+    };
+    (unverified > stats.requests).then(|| (Severity::Warning, finding()))
+}
+
+/// Returns a finding if `value` is above a threshold, or halfway to the first one.
+fn above(value: f64, thresholds: [f64; 3], what: &str, unit: &str) -> Option<(Severity, String)> {
+    let [first, ..] = thresholds;
+    let crossed = thresholds
+        .into_iter()
+        .rfind(|threshold| value >= *threshold);
+    let value_text = format_number(value);
+    match crossed {
+        Some(threshold) => Some((
+            Severity::Alert,
+            format!(
+                "{what} of {value_text} {unit} is over Meta's threshold of {} {unit}",
+                format_number(threshold)
+            ),
+        )),
+        None if value * 2.0 >= first => Some((
+            Severity::Warning,
+            format!(
+                "{what} of {value_text} {unit} is more than half of Meta's threshold of {} {unit}",
+                format_number(first)
+            ),
+        )),
+        None => None,
+    }
+}
+
+/// Returns a finding if `available` is below the threshold, or halfway to it.
+fn below(available: f64, threshold: f64) -> Option<(Severity, String)> {
+    let (severity, relation) = match available {
+        low if low < threshold => (Severity::Alert, "below"),
+        low if (100.0 - low) * 2.0 >= 100.0 - threshold => (Severity::Warning, "close to"),
+        _ => return None,
+    };
+    let (available, threshold) = (format_number(available), format_number(threshold));
+    Some((
+        severity,
+        format!("availability of {available} % is {relation} Meta's threshold of {threshold} %"),
+    ))
+}
+
+/// Formats a number with one decimal, unless that decimal is 0.
+fn format_number(value: f64) -> String {
+    let text = format!("{value:.1}");
+    text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
+}
+
+/// Returns the suggestion for the most frequent kind of error.
+fn suggestion_for(errors: &BTreeMap<&'static str, u32>) -> String {
+    let Some(kind) = dominant_kind(errors) else {
+        return "see `flowgate status`".to_owned();
+    };
+    match kind {
+        "bad_signature" => {
+            "put the secret of the Meta app that is connected to the flow into `meta.app_secrets`: the signatures are invalid"
+                .to_owned()
+        }
+        "cannot_decrypt" => "`flowgate keys check` shows for which phone number Meta has a different key, and \
+                             `flowgate keys upload` uploads the right one"
+            .to_owned(),
+        "timeout" | "client_disconnected" => {
+            "find what delays the responses: `flowgate status` shows the writer, the log `decrypt_ms` and `request.commit_ms`"
+                .to_owned()
+        }
+        "busy" => "too many requests at once: `flowgate status` shows the queues, `limits` in the config sets their size".to_owned(),
+        "not_ready" | "disk_full" => "check the disk: `flowgate status` shows the problem".to_owned(),
+        kind => format!("see in the log what is wrong with the requests: outcome={kind}"),
+    }
+}
+
+/// Returns the most frequent kind.
+fn dominant_kind(kinds: &BTreeMap<&'static str, u32>) -> Option<&'static str> {
+    kinds
+        .iter()
+        .max_by_key(|(_, count)| **count)
+        .map(|(kind, _)| *kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::Millis;
+
+    fn stats_of(requests: u32, errors: &[(&'static str, u32)], p90: u64) -> WindowStats {
+        WindowStats {
+            requests,
+            errors: errors.iter().copied().collect::<BTreeMap<_, _>>(),
+            p50: Some(Millis::new(1)),
+            p90: Some(Millis::new(p90)),
+            recent_requests: requests,
+            recent_unavailable: 0,
+            unverified: BTreeMap::new(),
+        }
+    }
+
+    fn assess_findings(stats: &WindowStats) -> (Severity, String) {
+        let assessment = assess(stats);
+        (assessment.severity, assessment.findings.join("; "))
+    }
+
+    #[test]
+    fn severity_follows_meta_thresholds() {
+        use Severity::{Alert, Ok, Warning};
+        for (failed, expected) in [
+            (0, Ok),
+            (24, Ok),
+            (25, Warning),
+            (49, Warning),
+            (50, Alert),
+            (500, Alert),
+        ] {
+            assert_eq!(
+                assess_findings(&stats_of(1000, &[("busy", failed)], 1)).0,
+                expected,
+                "{failed} of 1000 fail"
+            );
+        }
+        for (p90, expected) in [
+            (499, Ok),
+            (500, Warning),
+            (999, Warning),
+            (1000, Alert),
+            (8000, Alert),
+        ] {
+            assert_eq!(
+                assess_findings(&stats_of(10, &[], p90)).0,
+                expected,
+                "p90 of {p90} ms"
+            );
+        }
+        for (unavailable, expected) in [(4, Ok), (5, Warning), (10, Warning), (11, Alert)] {
+            assert_eq!(
+                assess_findings(&WindowStats {
+                    recent_unavailable: unavailable,
+                    ..stats_of(100, &[], 1)
+                })
+                .0,
+                expected,
+                "{unavailable} of 100"
+            );
+        }
+        assert_eq!(
+            assess_findings(&WindowStats::default()),
+            (Ok, String::new())
+        );
+    }
+
+    #[test]
+    fn finding_names_crossed_threshold() {
+        assert_eq!(
+            assess_findings(&stats_of(24, &[("busy", 3)], 1)).1,
+            "error rate of 12.5 % is over Meta's threshold of 10 %"
+        );
+        assert_eq!(
+            assess_findings(&stats_of(10, &[], 5100)).1,
+            "p90 latency of 5100 ms is over Meta's threshold of 5000 ms"
+        );
+        let gone = WindowStats {
+            recent_unavailable: 3,
+            ..stats_of(12, &[], 1)
+        };
+        assert_eq!(
+            assess_findings(&gone).1,
+            "availability of 75 % is below Meta's threshold of 90 %"
+        );
+    }
+
+    #[test]
+    fn few_requests_raise_no_alert() {
+        let few = "error rate of 100 % is over Meta's threshold of 50 %, but based on few requests";
+        assert_eq!(
+            assess_findings(&stats_of(1, &[("cannot_decrypt", 1)], 1)),
+            (Severity::Warning, few.to_owned())
+        );
+        assert_eq!(
+            assess_findings(&stats_of(2, &[("cannot_decrypt", 2)], 1)).0,
+            Severity::Warning
+        );
+        assert_eq!(
+            assess_findings(&stats_of(3, &[("cannot_decrypt", 3)], 1)).0,
+            Severity::Alert
+        );
+        for (requests, expected) in [
+            (1, Severity::Warning),
+            (9, Severity::Warning),
+            (10, Severity::Alert),
+        ] {
+            assert_eq!(
+                assess_findings(&stats_of(requests, &[], 1500)).0,
+                expected,
+                "of {requests}"
+            );
+        }
+        for (unavailable, expected) in [
+            (1, Severity::Warning),
+            (2, Severity::Warning),
+            (3, Severity::Alert),
+        ] {
+            assert_eq!(
+                assess_findings(&WindowStats {
+                    recent_unavailable: unavailable,
+                    ..stats_of(3, &[], 1)
+                })
+                .0,
+                expected,
+                "{unavailable} of 3"
+            );
+        }
+    }
+
+    #[test]
+    fn unverified_requests_raise_warning_at_worst() {
+        let stats_with_unverified = |requests, many| WindowStats {
+            unverified: BTreeMap::from([("bad_signature", many), ("cannot_decrypt", 1)]),
+            ..stats_of(requests, &[], 1)
+        };
+        let assessment = assess(&stats_with_unverified(3, 1000));
+        assert_eq!(assessment.severity, Severity::Warning);
+        let finding =
+            "1001 requests could not be verified as Meta's (bad_signature), and 3 were verified";
+        assert_eq!(assessment.findings, [finding]);
+        assert!(
+            assessment.suggestion.contains("meta.app_secrets"),
+            "{}",
+            assessment.suggestion
+        );
+        assert_eq!(
+            assess_findings(&stats_with_unverified(10, 9)).0,
+            Severity::Ok,
+            "Meta's own are as many"
+        );
+    }
+
+    #[test]
+    fn suggestion_addresses_worst_finding() {
+        let suggestion = |reading: &WindowStats| assess(reading).suggestion;
+        let signatures = stats_of(10, &[("bad_signature", 7), ("cannot_decrypt", 1)], 600);
+        assert!(suggestion(&signatures).contains("meta.app_secrets"));
+        assert!(
+            suggestion(&stats_of(10, &[("cannot_decrypt", 7)], 1)).contains("flowgate keys check")
+        );
+        assert!(
+            suggestion(&stats_of(10, &[("something_new", 7)], 1)).contains("outcome=something_new")
+        );
+        assert!(suggestion(&stats_of(10, &[], 1500)).contains("commit_ms"));
+        assert_eq!(suggestion(&stats_of(10, &[], 1)), "nothing to do");
+        assert_eq!(
+            suggestion(&WindowStats::default()),
+            "no requests in the last 30 minutes"
+        );
+    }
+}

@@ -1,0 +1,373 @@
+//! Parses the events of Meta's flow monitoring: status changes, alerts and warnings.
+//!
+//! An event is stored as the received text. Parsing is lenient, because Meta may add events and
+//! fields (*Flows Webhooks*, *Flow Health and Monitoring*). See [`active_events`] for the events
+//! that still hold.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::assessment::Severity;
+use crate::domain::submission::IdempotencyKey;
+use crate::domain::submission::flow_error::truncate_text;
+use crate::domain::time::Timestamp;
+
+/// Maximum size of an event's text, in bytes. Meta's own events have a few hundred bytes.
+const PAYLOAD_BYTES_MAX: usize = 64 << 10;
+/// Maximum size of an event's names, in bytes.
+const NAME_BYTES_MAX: usize = 256;
+
+/// Events that Meta's documentation names. Metrics count each of them, and all others together.
+const KNOWN_EVENTS: [&str; 6] = [
+    "FLOW_STATUS_CHANGE",
+    "CLIENT_ERROR_RATE",
+    "ENDPOINT_ERROR_RATE",
+    "ENDPOINT_LATENCY",
+    AVAILABILITY_EVENT,
+    "FLOW_VERSION_EXPIRY_WARNING",
+];
+const AVAILABILITY_EVENT: &str = "ENDPOINT_AVAILABILITY";
+
+/// Event as received.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthEvent {
+    /// Time when the event was received, in UTC.
+    pub received_at: Timestamp,
+    /// Time when Meta created the event, in UTC. `None` if the event has no such time.
+    pub sent_at: Option<Timestamp>,
+    /// Name of the event. Empty if the event has no name.
+    pub name: Box<str>,
+    /// Meta's ID of the flow, which no config contains. Empty if the event names no flow.
+    pub meta_flow_id: Box<str>,
+    /// Whole event as JSON text. An event larger than 64 KiB is replaced by a note with its size.
+    pub payload: Box<str>,
+    /// Fingerprint of the event. The same event has the same fingerprint when Meta sends it again.
+    pub fingerprint: [u8; 16],
+}
+
+/// Fields that flowgate reads from an event.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ParsedEvent {
+    /// State of an alert in upper case, for example `ACTIVATED` or `DEACTIVATED`.
+    pub alert_state: Option<String>,
+    /// Threshold of the alert, in percent or, for latency, in milliseconds.
+    pub threshold: Option<f64>,
+    /// New status of the flow, in upper case.
+    pub new_status: Option<String>,
+    /// Meta's message about the event.
+    pub message: Option<String>,
+}
+
+/// Event that still describes the current state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActiveEvent {
+    /// Event as received.
+    pub event: HealthEvent,
+    /// Fields read from the event.
+    pub parsed: ParsedEvent,
+}
+
+impl HealthEvent {
+    /// Creates an event from its name, the flow's ID at Meta and the whole payload. The transaction
+    /// that stores the event sets `received_at`.
+    #[must_use]
+    pub fn new(sent_at: Option<Timestamp>, name: &str, meta_flow_id: &str, payload: &str) -> Self {
+        let sent_ms = sent_at
+            .map(|at| at.as_millis().to_string())
+            .unwrap_or_default();
+        let fingerprint =
+            *IdempotencyKey::for_health_event([meta_flow_id, name, &sent_ms, payload]).as_bytes();
+        let stored_payload = if payload.len() <= PAYLOAD_BYTES_MAX {
+            payload.into()
+        } else {
+            format!(
+                r#"{{"not_stored":"the event has {} bytes, the maximum is {PAYLOAD_BYTES_MAX}"}}"#,
+                payload.len()
+            )
+            .into()
+        };
+        Self {
+            received_at: Timestamp::ZERO,
+            sent_at,
+            name: truncate_text(name, NAME_BYTES_MAX),
+            meta_flow_id: truncate_text(meta_flow_id, NAME_BYTES_MAX),
+            payload: stored_payload,
+            fingerprint,
+        }
+    }
+
+    /// Returns the time of the event: Meta's time, or the time of arrival if Meta's is missing.
+    #[must_use]
+    pub fn occurred_at(&self) -> Timestamp {
+        self.sent_at.unwrap_or(self.received_at)
+    }
+
+    /// Returns the event's label for metrics. Unknown names get a common label, so that a sender
+    /// can't create new labels.
+    #[must_use]
+    pub fn metric_label(&self) -> &'static str {
+        KNOWN_EVENTS
+            .into_iter()
+            .find(|known| *known == &*self.name)
+            .unwrap_or("other")
+    }
+
+    /// Parses the fields of the event.
+    #[must_use]
+    pub fn parse(&self) -> ParsedEvent {
+        let fields: Map<String, Value> = serde_json::from_str(&self.payload).unwrap_or_default();
+        let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
+        let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.parse().ok());
+        ParsedEvent {
+            alert_state: text("alert_state").map(|state| state.to_uppercase()),
+            threshold: fields
+                .get("threshold")
+                .and_then(number)
+                .filter(|threshold| threshold.is_finite()),
+            new_status: text("new_status").map(|status| status.to_uppercase()),
+            // Warnings have their message in a separate field.
+            message: text("warning").or_else(|| text("message")),
+        }
+    }
+}
+
+impl ActiveEvent {
+    /// Parses the event.
+    #[must_use]
+    pub fn new(event: HealthEvent) -> Self {
+        let parsed = event.parse();
+        Self { event, parsed }
+    }
+
+    /// Returns the state that the event reports: that of an alert, or that of the flow.
+    #[must_use]
+    pub fn state(&self) -> Option<&str> {
+        self.parsed
+            .alert_state
+            .as_deref()
+            .or(self.parsed.new_status.as_deref())
+    }
+
+    /// Returns `true` if the event is an alert that Meta raised.
+    #[must_use]
+    pub fn is_alert(&self) -> bool {
+        self.parsed.alert_state.as_deref() == Some("ACTIVATED")
+    }
+
+    /// Returns `true` if Meta restricts the flow. `THROTTLED` allows ten new messages an hour;
+    /// `BLOCKED` allows none, and customers can't open the flow.
+    #[must_use]
+    pub fn is_restricted(&self) -> bool {
+        matches!(
+            self.parsed.new_status.as_deref(),
+            Some("THROTTLED" | "BLOCKED")
+        )
+    }
+
+    /// Returns the severity of the event.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        if self.is_alert() || self.is_restricted() {
+            Severity::Alert
+        } else if self.event.name.ends_with("WARNING") {
+            Severity::Warning
+        } else {
+            Severity::Ok
+        }
+    }
+}
+
+/// Returns the events that still hold, from `events` in any order. For each flow and kind of event
+/// this is the last event. For alerts, this is the last one that was raised and not lifted. The
+/// result is ordered by flow, then by kind.
+#[must_use]
+pub fn active_events(mut events: Vec<HealthEvent>) -> Vec<ActiveEvent> {
+    // Meta resends events for days, so the last to arrive need not be the last that happened.
+    events.sort_by_key(HealthEvent::occurred_at);
+    let mut active_by_kind: BTreeMap<(Box<str>, Box<str>), Vec<ActiveEvent>> = BTreeMap::new();
+    for event in events.into_iter().map(ActiveEvent::new) {
+        let active = active_by_kind
+            .entry((event.event.meta_flow_id.clone(), event.event.name.clone()))
+            .or_default();
+        match event.parsed.alert_state.as_deref() {
+            Some("DEACTIVATED") => active.retain(|raised| remains_active(raised, &event)),
+            // Each threshold has its own alert: Meta raises 5 % and 10 % one after the other.
+            Some(_) => {
+                active.retain(|raised| raised.parsed.threshold != event.parsed.threshold);
+                active.push(event);
+            }
+            None => *active = vec![event],
+        }
+    }
+    active_by_kind
+        .into_values()
+        .filter_map(|mut active| active.pop())
+        .collect()
+}
+
+/// Returns `true` if the alert `raised` still holds after the alert `ended` was lifted. A rate or
+/// latency below one threshold is also below every higher threshold.
+fn remains_active(raised: &ActiveEvent, ended: &ActiveEvent) -> bool {
+    match (raised.parsed.threshold, ended.parsed.threshold) {
+        (Some(raised_threshold), Some(cleared_threshold))
+            if &*ended.event.name != AVAILABILITY_EVENT =>
+        {
+            raised_threshold < cleared_threshold
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn event_named(at: u64, flow: &str, name: &str, fields: &Value) -> HealthEvent {
+        HealthEvent::new(
+            Some(Timestamp::from_millis(at)),
+            name,
+            flow,
+            &fields.to_string(),
+        )
+    }
+
+    fn error_rate_alert(at: u64, state: &str, threshold: impl Into<Value>) -> HealthEvent {
+        event_named(
+            at,
+            "1",
+            "ENDPOINT_ERROR_RATE",
+            &json!({"alert_state": state, "threshold": threshold.into()}),
+        )
+    }
+
+    fn active_thresholds(events: &[HealthEvent]) -> Vec<Option<f64>> {
+        active_events(events.to_vec())
+            .iter()
+            .map(|stand| stand.parsed.threshold)
+            .collect()
+    }
+
+    #[test]
+    fn alert_is_active_until_deactivated() {
+        let raised = error_rate_alert(1, "ACTIVATED", 5);
+        let cleared = error_rate_alert(3, "deactivated", 5);
+        assert_eq!(
+            active_thresholds(std::slice::from_ref(&raised)),
+            [Some(5.0)]
+        );
+        assert_eq!(active_thresholds(&[raised.clone(), cleared.clone()]), []);
+        assert_eq!(
+            active_thresholds(&[cleared.clone(), raised.clone()]),
+            [],
+            "the older one came late"
+        );
+        assert_eq!(
+            active_thresholds(&[raised, cleared, error_rate_alert(4, "ACTIVATED", "10.5")]),
+            [Some(10.5)]
+        );
+    }
+
+    #[test]
+    fn deactivation_clears_higher_thresholds() {
+        let raised = [
+            error_rate_alert(1, "ACTIVATED", 5),
+            error_rate_alert(2, "ACTIVATED", 10),
+            error_rate_alert(3, "ACTIVATED", 50),
+        ];
+        assert_eq!(active_thresholds(&raised), [Some(50.0)]);
+        assert_eq!(
+            active_thresholds(&[&raised[..], &[error_rate_alert(4, "DEACTIVATED", 50)]].concat()),
+            [Some(10.0)]
+        );
+        assert_eq!(
+            active_thresholds(&[&raised[..], &[error_rate_alert(4, "DEACTIVATED", 5)]].concat()),
+            []
+        );
+    }
+
+    #[test]
+    fn latest_flow_status_is_active_and_restriction_is_alert() {
+        let status = |at, flow, to: &str| {
+            event_named(at, flow, "FLOW_STATUS_CHANGE", &json!({"new_status": to}))
+        };
+        let active = active_events(vec![
+            status(1, "1", "THROTTLED"),
+            status(3, "1", "PUBLISHED"),
+            status(2, "2", "Blocked"),
+        ]);
+        let outcomes: Vec<_> = active
+            .iter()
+            .map(|stand| (stand.parsed.new_status.as_deref(), stand.severity()))
+            .collect();
+        assert_eq!(
+            outcomes,
+            [
+                (Some("PUBLISHED"), Severity::Ok),
+                (Some("BLOCKED"), Severity::Alert)
+            ]
+        );
+    }
+
+    #[test]
+    fn unknown_event_is_stored_and_shown() {
+        let unknown = event_named(
+            1,
+            "",
+            "FLOW_HICCUP",
+            &json!({"message": "hic", "threshold": [], "more": {}}),
+        );
+        assert_eq!(unknown.metric_label(), "other");
+        let active = active_events(vec![
+            unknown,
+            event_named(
+                2,
+                "1",
+                "FLOW_VERSION_EXPIRY_WARNING",
+                &json!({"warning": "soon"}),
+            ),
+        ]);
+        assert_eq!(
+            (active[0].parsed.message.as_deref(), active[0].severity()),
+            (Some("hic"), Severity::Ok)
+        );
+        assert_eq!(
+            (active[1].parsed.message.as_deref(), active[1].severity()),
+            (Some("soon"), Severity::Warning)
+        );
+    }
+
+    #[test]
+    fn fingerprint_is_stable_and_large_payload_is_replaced() {
+        let one = error_rate_alert(1, "ACTIVATED", 5);
+        assert_eq!(
+            one.fingerprint,
+            error_rate_alert(1, "ACTIVATED", 5).fingerprint
+        );
+        assert_ne!(
+            one.fingerprint,
+            error_rate_alert(2, "ACTIVATED", 5).fingerprint
+        );
+        let large = |end| {
+            event_named(
+                1,
+                "1",
+                "X",
+                &json!({"message": "x".repeat(PAYLOAD_BYTES_MAX), "end": end}),
+            )
+        };
+        let (a, b) = (large("a"), large("b"));
+        assert!(
+            a.payload.len() < 200 && a.payload.contains("65560 bytes"),
+            "{}",
+            a.payload
+        );
+        assert_ne!(
+            a.fingerprint, b.fingerprint,
+            "total number, not the number of stored events"
+        );
+    }
+}

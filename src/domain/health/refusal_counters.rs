@@ -1,0 +1,210 @@
+//! Counts refused requests since the start by reason, and consecutive requests with a wrong
+//! signature.
+//!
+//! A wrong app secret refuses every form, and no other figure shows it: disk and queue look normal.
+//! A stranger can cause the same with invalid signatures. The first valid signature therefore
+//! resets the count.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// Minimum number of consecutive requests with a wrong signature before the app secret is
+/// suspected.
+pub const SIGNATURE_FAILURES_MIN: u64 = 5;
+/// Window in which capacity refusals are counted, in minutes.
+const WINDOW_MINUTES: u64 = 60;
+
+/// Suggestion for a wrong app secret. [`is_app_secret_warning`] recognizes the warning by this
+/// text.
+pub const APP_SECRET_WARNING: &str = "compare the app secret in the config (meta.app_secrets) with the one in Meta's dashboard \
+     (App settings → Basic) of the app that sends";
+
+/// Counters of refused requests.
+#[derive(Debug, Default)]
+pub struct RefusalCounters {
+    by_reason: BTreeMap<&'static str, u64>,
+    /// Number of consecutive signed requests with a wrong signature.
+    signature_failures: u64,
+    /// Valid forms and webhooks that the server refused: minute, reason and count, oldest first.
+    capacity_refusals: VecDeque<(u64, &'static str, u64)>,
+}
+
+/// Values of the counters at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RefusalStats {
+    /// Number of refused requests since the start, by reason.
+    pub by_reason: BTreeMap<&'static str, u64>,
+    /// Number of consecutive signed requests with a wrong signature, up to the latest. 0 below the
+    /// minimum for a warning.
+    pub signature_failures: u64,
+    /// Number of forms and webhooks refused in the last hour for lack of capacity, by reason.
+    pub capacity_refusals: BTreeMap<&'static str, u64>,
+}
+
+impl RefusalCounters {
+    /// Counts one refused request.
+    pub fn record_refusal(&mut self, reason: &'static str) {
+        add_to(self.by_reason.entry(reason).or_default(), 1);
+    }
+
+    /// Counts a form or a webhook that the server could not accept at `now`. `now` is read from a
+    /// monotonic clock.
+    pub fn record_capacity_refusal(&mut self, now: Duration, reason: &'static str) {
+        let minute = minute_index(now);
+        self.capacity_refusals
+            .retain(|(then, ..)| is_recent(*then, minute));
+        match self
+            .capacity_refusals
+            .iter_mut()
+            .find(|(then, of, _)| (*then, *of) == (minute, reason))
+        {
+            Some((.., total)) => add_to(total, 1),
+            None => self.capacity_refusals.push_back((minute, reason, 1)),
+        }
+    }
+
+    /// Records the verification of a well-formed signature. Returns `true` if the number of
+    /// consecutive failures has just reached the minimum for a warning.
+    pub fn record_signature_check(&mut self, fits: bool) -> bool {
+        self.signature_failures = if fits {
+            0
+        } else {
+            self.signature_failures.saturating_add(1)
+        };
+        self.signature_failures == SIGNATURE_FAILURES_MIN
+    }
+
+    /// Returns the counters at `now`.
+    #[must_use]
+    pub fn stats(&self, now: Duration) -> RefusalStats {
+        let mut capacity_refusals = BTreeMap::new();
+        for (_, reason, total) in self
+            .capacity_refusals
+            .iter()
+            .filter(|(then, ..)| is_recent(*then, minute_index(now)))
+        {
+            add_to(capacity_refusals.entry(*reason).or_default(), *total);
+        }
+        let signature_failures = if self.signature_failures < SIGNATURE_FAILURES_MIN {
+            0
+        } else {
+            self.signature_failures
+        };
+        RefusalStats {
+            by_reason: self.by_reason.clone(),
+            signature_failures,
+            capacity_refusals,
+        }
+    }
+}
+
+impl RefusalStats {
+    /// Returns warnings for the operator, one sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.signature_failures > 0 {
+            warnings.push(format!(
+                "the last {} signed requests were all refused (bad_signature): {APP_SECRET_WARNING}",
+                self.signature_failures
+            ));
+        }
+        let total: u64 = self.capacity_refusals.values().sum();
+        if total > 0 {
+            let subject = if total == 1 {
+                "form or webhook was"
+            } else {
+                "forms and webhooks were"
+            };
+            warnings.push(format!(
+                "{total} {subject} refused in the last hour: {}",
+                format_counts(&self.capacity_refusals)
+            ));
+        }
+        warnings
+    }
+}
+
+/// Returns `true` if `warning` is the warning of [`RefusalStats::warnings`] about the app secret.
+#[must_use]
+pub fn is_app_secret_warning(warning: &str) -> bool {
+    warning.contains(APP_SECRET_WARNING)
+}
+
+/// Formats counts by reason, such as `3 bad_signature, 1 busy`.
+#[must_use]
+pub fn format_counts<R: std::fmt::Display>(counts: &BTreeMap<R, u64>) -> String {
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(reason, many)| format!("{many} {reason}"))
+        .collect();
+    counts.join(", ")
+}
+
+fn add_to(sum: &mut u64, amount: u64) {
+    *sum = sum.saturating_add(amount);
+}
+
+const fn minute_index(now: Duration) -> u64 {
+    now.as_secs() / 60
+}
+
+const fn is_recent(minute: u64, now: u64) -> bool {
+    minute.saturating_add(WINDOW_MINUTES) > now
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_app_secret_is_reported_after_five_failures() {
+        let mut counters = RefusalCounters::default();
+        let mut record = |fits| counters.record_signature_check(fits);
+        assert_eq!(
+            [false; 7].map(&mut record),
+            [false, false, false, false, true, false, false],
+            "one warning"
+        );
+        assert_eq!(counters.stats(Duration::ZERO).signature_failures, 7);
+        assert!(
+            counters.stats(Duration::ZERO).warnings()[0].starts_with("the last 7 signed requests")
+        );
+        counters.record_signature_check(true);
+        assert_eq!(
+            counters.stats(Duration::ZERO).warnings(),
+            Vec::<String>::new()
+        );
+        let results = [false; 5].map(|fits| counters.record_signature_check(fits));
+        assert_eq!(
+            results,
+            [false, false, false, false, true],
+            "a later failure warns again"
+        );
+    }
+
+    #[test]
+    fn capacity_refusals_are_reported_for_an_hour() {
+        let minute = |minutes| Duration::from_mins(minutes);
+        let mut counters = RefusalCounters::default();
+        for (at, reason) in [(0, "busy"), (0, "busy"), (30, "disk_full"), (30, "busy")] {
+            counters.record_capacity_refusal(minute(at), reason);
+        }
+        let warnings_at = |at| counters.stats(minute(at)).warnings();
+        assert_eq!(
+            warnings_at(59),
+            ["4 forms and webhooks were refused in the last hour: 3 busy, 1 disk_full"]
+        );
+        assert_eq!(
+            warnings_at(60),
+            ["2 forms and webhooks were refused in the last hour: 1 busy, 1 disk_full"]
+        );
+        assert_eq!(warnings_at(90), Vec::<String>::new());
+        counters.record_capacity_refusal(minute(200), "busy");
+        assert_eq!(
+            counters.capacity_refusals.len(),
+            1,
+            "what is over takes no memory"
+        );
+    }
+}

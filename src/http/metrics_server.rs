@@ -1,0 +1,64 @@
+//! Serves metrics for Prometheus. The address is on loopback unless the config sets another.
+
+use std::future::{Future, ready};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+
+use super::listener::{ConnectionLimits, HttpServer};
+use super::response;
+use super::response::{HttpError, HttpResponse};
+
+/// Few scrapers connect.
+const CONNECTION_LIMITS: ConnectionLimits = ConnectionLimits {
+    max_connections: 64,
+    idle_timeout: Duration::from_mins(1),
+    head_timeout: Duration::from_secs(10),
+    drain_timeout: Duration::ZERO,
+    grace_period: Duration::from_millis(500),
+};
+
+/// HTTP server for operators.
+#[derive(Debug)]
+pub struct MetricsServer(HttpServer);
+
+impl MetricsServer {
+    /// Creates a server that uses the listener `server`.
+    #[must_use]
+    pub const fn new(server: HttpServer) -> Self {
+        Self(server)
+    }
+
+    /// Serves the text from `render` at `/metrics` until `stop` resolves.
+    pub async fn run(
+        self,
+        render: Arc<dyn Fn() -> String + Send + Sync>,
+        stop: impl Future<Output = ()>,
+    ) {
+        let handler = move |_, request: Request<Incoming>| ready(route_request(&request, &*render));
+        self.0.serve_with(handler, CONNECTION_LIMITS, stop).await;
+    }
+}
+
+fn route_request(
+    request: &Request<Incoming>,
+    render: &(dyn Fn() -> String + Send + Sync),
+) -> HttpResponse {
+    match (request.uri().path(), request.method()) {
+        // Media type of the text format (*Prometheus*, "Exposition formats").
+        ("/metrics", &Method::GET) => {
+            let mut response = response::text_response(StatusCode::OK, render());
+            let media_type =
+                hyper::header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+            response
+                .headers_mut()
+                .insert(hyper::header::CONTENT_TYPE, media_type);
+            response
+        }
+        ("/healthz", &Method::GET) => response::text_response(StatusCode::OK, "alive\n"),
+        ("/metrics" | "/healthz", _) => HttpError::MethodNotAllowed("GET").to_response(),
+        _ => HttpError::NotFound.to_response(),
+    }
+}

@@ -1,0 +1,531 @@
+//! Tests the upstream client against a healthy and a failing upstream.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+
+use crate::clock::ManualClock;
+use crate::config::{Config, SecretRef, UpstreamSettings};
+use crate::domain::ids::FlowName;
+use crate::domain::time::{Millis, Timestamp};
+use crate::http::{UpstreamClient, UpstreamError};
+use crate::webhook_signature;
+use crate::webhook_signature::SigningKey;
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+/// Timeout longer than any step of these tests.
+const LONG_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Reaction of the upstream to a request.
+enum ProgramAction {
+    Respond(String),
+    RespondAndClose(String),
+    /// Sends one part, and the other part after this pause. The clock skips the pause.
+    RespondInParts([String; 2], Duration),
+    Hang,
+}
+
+/// Function that returns the reaction. It is the same for every request.
+type ActionFn = fn() -> ProgramAction;
+
+/// Request as the upstream received it.
+#[derive(Clone, Debug)]
+struct ReceivedRequest {
+    /// Head in lower case.
+    head: String,
+    body: Vec<u8>,
+    /// Index of the connection of the request, from 0.
+    connection: usize,
+}
+
+impl ReceivedRequest {
+    fn header(&self, name: &str) -> &str {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines
+            .find(|(known, _)| *known == name)
+            .unwrap_or_else(|| panic!("no {name} in {}", self.head))
+            .1
+    }
+}
+
+/// Upstream for tests. Handles each request with the configured reaction.
+#[derive(Clone)]
+struct TestProgram {
+    address: SocketAddr,
+    requests: Arc<Mutex<Vec<ReceivedRequest>>>,
+    action: Arc<Mutex<Box<dyn Fn() -> ProgramAction + Send>>>,
+}
+
+impl TestProgram {
+    async fn start(action: impl Fn() -> ProgramAction + Send + 'static) -> Self {
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), action)
+    }
+
+    fn on(listener: TcpListener, action: impl Fn() -> ProgramAction + Send + 'static) -> Self {
+        let action: Box<dyn Fn() -> ProgramAction + Send> = Box::new(action);
+        let program = Self {
+            address: listener.local_addr().unwrap(),
+            requests: Arc::default(),
+            action: Arc::new(Mutex::new(action)),
+        };
+        let running = program.clone();
+        tokio::spawn(async move {
+            for connection in 0.. {
+                let (socket, _) = listener.accept().await.unwrap();
+                tokio::spawn(running.clone().serve_connection(socket, connection));
+            }
+        });
+        program
+    }
+
+    fn set_action(&self, action: impl Fn() -> ProgramAction + Send + 'static) {
+        *self.action.lock().unwrap() = Box::new(action);
+    }
+
+    fn requests(&self) -> Vec<ReceivedRequest> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    async fn serve_connection(self, mut socket: TcpStream, connection: usize) {
+        while let Some((head, body)) = read_request(&mut socket).await {
+            self.requests.lock().unwrap().push(ReceivedRequest {
+                head,
+                body,
+                connection,
+            });
+            let action = (self.action.lock().unwrap())();
+            match action {
+                ProgramAction::Respond(text) => socket.write_all(text.as_bytes()).await.unwrap(),
+                ProgramAction::RespondAndClose(text) => {
+                    // The client may have closed the connection after too many bytes.
+                    let _ = socket.write_all(text.as_bytes()).await;
+                    return;
+                }
+                ProgramAction::RespondInParts([first, second], pause) => {
+                    socket.write_all(first.as_bytes()).await.unwrap();
+                    tokio::time::pause();
+                    tokio::time::sleep(pause).await;
+                    tokio::time::resume();
+                    // The client may have closed the connection at its timeout.
+                    let _ = socket.write_all(second.as_bytes()).await;
+                }
+                ProgramAction::Hang => std::future::pending().await,
+            }
+        }
+    }
+}
+
+async fn read_request(socket: &mut TcpStream) -> Option<(String, Vec<u8>)> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+    let length = head
+        .split("content-length: ")
+        .nth(1)?
+        .lines()
+        .next()?
+        .parse()
+        .ok()?;
+    let mut body = vec![0; length];
+    socket.read_exact(&mut body).await.ok()?;
+    Some((head, body))
+}
+
+fn http(status: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn success() -> ProgramAction {
+    ProgramAction::Respond(http("200 OK", r#"{"screen":"NEXT","data":{"a":[1]}}"#))
+}
+
+fn server_error() -> ProgramAction {
+    ProgramAction::Respond(http("500 Internal Server Error", "Ann's form made a mess"))
+}
+
+/// Returns the settings from a config: a breaker that opens for ten seconds after two failures.
+fn settings(url: &str) -> UpstreamSettings {
+    let config = Config::parse(
+        std::path::Path::new("config.toml"),
+        &format!(
+            "[flows.form]\nencryption = \"required\"\nprivate_keys = [\"file:key\"]\n[flows.form.upstream]\n\
+             url = \"{url}\"\nsecret = \"text:{SECRET}\"\nbreaker = {{ failure_threshold = 2, open_for = \"10s\" }}"
+        ),
+    );
+    config.unwrap().upstreams.into_values().next().unwrap()
+}
+
+fn upstream_with(settings: &UpstreamSettings) -> (UpstreamClient, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::at(NOW));
+    let SecretRef::Text(secret) = &settings.secret else {
+        panic!("{settings:?}")
+    };
+    let key = SigningKey::parse(secret.expose()).unwrap();
+    (
+        UpstreamClient::new(
+            FlowName::new("form").unwrap(),
+            settings.clone(),
+            key,
+            clock.clone(),
+        ),
+        clock,
+    )
+}
+
+fn upstream(program: &TestProgram) -> (UpstreamClient, Arc<ManualClock>) {
+    upstream_with(&settings(&format!("http://{}/flow?a=b", program.address)))
+}
+
+async fn query(upstream: &UpstreamClient) -> Result<Value, UpstreamError> {
+    let request = json!({"action": "data_exchange", "screen": "FIRST", "data": {"name": "Ann"}});
+    upstream
+        .query(
+            request.to_string().into(),
+            "r1",
+            Instant::now() + LONG_TIMEOUT,
+        )
+        .await
+        .map(Value::Object)
+}
+
+#[tokio::test]
+async fn request_is_signed_and_response_returned() {
+    let program = TestProgram::start(success).await;
+    let (upstream, _) = upstream(&program);
+    for _ in 0..2 {
+        assert_eq!(
+            query(&upstream).await.unwrap(),
+            json!({"screen": "NEXT", "data": {"a": [1]}})
+        );
+    }
+    let requests = program.requests();
+    assert_eq!(requests.len(), 2);
+    assert_eq!(
+        (requests[0].connection, requests[1].connection),
+        (0, 0),
+        "the connection is kept"
+    );
+    let request = &requests[0];
+    assert!(
+        request.head.starts_with("post /flow?a=b http/1.1\r\n"),
+        "{}",
+        request.head
+    );
+    assert_eq!(request.header("host"), program.address.to_string());
+    assert_eq!(request.header("content-type"), "application/json");
+    let body: Value = serde_json::from_slice(&request.body).unwrap();
+    assert_eq!(
+        body,
+        json!({"action": "data_exchange", "screen": "FIRST", "data": {"name": "Ann"}})
+    );
+    let key = SigningKey::parse(SECRET).unwrap();
+    for (name, value) in webhook_signature::signature_headers(&[key], "r1", NOW, &request.body) {
+        assert_eq!(request.header(name), value.to_ascii_lowercase());
+    }
+}
+
+#[tokio::test]
+async fn localhost_reaches_ipv4_and_ipv6() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        // A machine may have no IPv6.
+        let Ok(listener) = TcpListener::bind(address).await else {
+            continue;
+        };
+        let program = TestProgram::on(listener, success);
+        let (by_name, _) = upstream_with(&settings(&format!(
+            "http://localhost:{}",
+            program.address.port()
+        )));
+        assert!(query(&by_name).await.is_ok(), "{address}");
+        assert!(
+            program.requests()[0]
+                .head
+                .starts_with("post / http/1.1\r\n")
+        );
+    }
+}
+
+#[tokio::test]
+async fn malformed_response_error_quotes_no_content() {
+    let cases: [(ActionFn, &str); 12] = [
+        (
+            server_error,
+            "responded with status 500 Internal Server Error, not 200",
+        ),
+        (
+            || ProgramAction::Respond(http("302 Found\r\nlocation: http://127.0.0.1:1/", "")),
+            "responded with status 302 Found, not 200",
+        ),
+        (
+            || ProgramAction::Respond(http("201 Created", r#"{"screen":"Ann"}"#)),
+            "responded with status 201 Created, not 200",
+        ),
+        (
+            || ProgramAction::Respond(http("200 OK", "{\n\"Ann\"")),
+            "responded with invalid JSON (line 2, column 5)",
+        ),
+        (
+            || ProgramAction::Respond(http("200 OK", "")),
+            "responded with invalid JSON (line 1, column 0)",
+        ),
+        (
+            || ProgramAction::Respond(http("200 OK", r#"["Ann"]"#)),
+            "sent a response that is not a JSON object",
+        ),
+        (
+            || ProgramAction::Respond(http("200 OK", r#"{"data":{"Ann":1}}"#)),
+            "sent a response that has no `screen`",
+        ),
+        (
+            || ProgramAction::Respond(http("200 OK", r#"{"screen":"","Ann":1}"#)),
+            "sent a response that has no `screen`",
+        ),
+        (
+            || ProgramAction::Respond(http("200 OK", r#"{"screen":"A","data":"Ann"}"#)),
+            "sent a response that has a `data` that is not an object",
+        ),
+        (
+            || {
+                ProgramAction::Respond(http(
+                    "200 OK",
+                    r#"{"screen":"A","data":{"error_message":["Ann"]}}"#,
+                ))
+            },
+            "sent a response that has an `error_message` that is not a text",
+        ),
+        (
+            || ProgramAction::RespondAndClose(http("200 OK", &" ".repeat((1 << 20) + 1))),
+            "responded with more than 1048576 bytes",
+        ),
+        (
+            || {
+                ProgramAction::RespondAndClose(
+                    "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"Ann\":".to_owned(),
+                )
+            },
+            "closed the connection too early, or does not speak HTTP/1.1: the response body is incomplete",
+        ),
+    ];
+    let program = TestProgram::start(success).await;
+    for (action, what) in cases {
+        let (upstream, _) = upstream(&program);
+        program.set_action(action);
+        let message = query(&upstream).await.unwrap_err().to_string();
+        assert_eq!(message, format!("the upstream of this flow {what}"));
+    }
+    let (upstream, _) = upstream(&program);
+    program.set_action(|| ProgramAction::RespondAndClose("what?\r\n\r\n".to_owned()));
+    assert!(matches!(
+        query(&upstream).await,
+        Err(UpstreamError::Disconnected(_))
+    ));
+    program.set_action(|| {
+        let body = r#"{"screen":"A"}"#;
+        ProgramAction::Respond(http(
+            "200 OK",
+            &(body.to_owned() + &" ".repeat((1 << 20) - body.len())),
+        ))
+    });
+    assert!(query(&upstream).await.is_ok(), "as large as may be");
+}
+
+#[tokio::test]
+async fn closed_port_is_unreachable() {
+    let free = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let (upstream, _) = upstream_with(&settings(&format!("http://{free}")));
+    let error = query(&upstream).await.unwrap_err();
+    assert!(
+        matches!(&error, UpstreamError::Unreachable(why) if why.contains("refused")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn invalid_header_id_is_not_sent() {
+    let program = TestProgram::start(success).await;
+    let (upstream, _) = upstream(&program);
+    let error = upstream
+        .query(Bytes::from("{}"), "a\nb", Instant::now() + LONG_TIMEOUT)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, UpstreamError::InvalidRequest(_)), "{error}");
+    assert!(program.requests().is_empty());
+}
+
+#[tokio::test]
+async fn query_respects_timeout_and_deadline() {
+    let program = TestProgram::start(|| ProgramAction::Hang).await;
+    let mut settings = settings(&format!("http://{}", program.address));
+    settings.timeout = Millis::new(20);
+    let (impatient, _) = upstream_with(&settings);
+    assert_eq!(
+        query(&impatient).await.unwrap_err().to_string(),
+        "the upstream of this flow did not respond within 20 ms"
+    );
+
+    settings.timeout = Millis::from_secs(8);
+    let (hurried, _) = upstream_with(&settings);
+    for _ in 0..5 {
+        let soon = Instant::now() + Duration::from_millis(20);
+        let error = hurried
+            .query(Bytes::from("{}"), "r1", soon)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, UpstreamError::Timeout(_)),
+            "who had no time has not failed: {error}"
+        );
+    }
+
+    // A head, and then an incomplete body.
+    program.set_action(|| {
+        ProgramAction::Respond("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{".to_owned())
+    });
+    assert!(
+        matches!(query(&impatient).await, Err(UpstreamError::Timeout(waited)) if waited.as_millis() == 20)
+    );
+    assert!(
+        matches!(query(&impatient).await, Err(UpstreamError::BreakerOpen)),
+        "twice late is twice failed"
+    );
+}
+
+#[tokio::test]
+async fn large_response_may_be_slow() {
+    let program = TestProgram::start(|| {
+        let response = http(
+            "200 OK",
+            &(r#"{"screen":"A"}"#.to_owned() + &" ".repeat(200_000)),
+        );
+        let (first, second) = response.split_at(150_000);
+        ProgramAction::RespondInParts(
+            [first.to_owned(), second.to_owned()],
+            Duration::from_secs(7),
+        )
+    })
+    .await;
+    let mut settings = settings(&format!("http://{}", program.address));
+    // Longer than any config allows: skipped time and a busy machine must not use up the timeout.
+    settings.timeout = Millis::new(60_000);
+    let (upstream, _) = upstream_with(&settings);
+    assert_eq!(query(&upstream).await.unwrap(), json!({"screen": "A"}));
+}
+
+#[tokio::test]
+async fn breaker_opens_and_closes_after_probe() {
+    let program = TestProgram::start(server_error).await;
+    let (upstream, clock) = upstream(&program);
+    for _ in 0..2 {
+        assert!(matches!(
+            query(&upstream).await,
+            Err(UpstreamError::Status(_))
+        ));
+    }
+    for _ in 0..3 {
+        assert!(matches!(
+            query(&upstream).await,
+            Err(UpstreamError::BreakerOpen)
+        ));
+    }
+    assert_eq!(program.requests().len(), 2);
+
+    clock.advance(Millis::from_secs(10));
+    assert!(
+        matches!(query(&upstream).await, Err(UpstreamError::Status(_))),
+        "one tries it"
+    );
+    assert!(
+        matches!(query(&upstream).await, Err(UpstreamError::BreakerOpen)),
+        "and it has failed again"
+    );
+
+    clock.advance(Millis::from_secs(10));
+    program.set_action(success);
+    for _ in 0..3 {
+        assert!(query(&upstream).await.is_ok());
+    }
+    assert_eq!(program.requests().len(), 6);
+}
+
+#[tokio::test]
+async fn cancelled_probe_releases_permit() {
+    let program = TestProgram::start(server_error).await;
+    let (upstream, clock) = upstream(&program);
+    for _ in 0..2 {
+        assert!(query(&upstream).await.is_err());
+    }
+    program.set_action(|| ProgramAction::Hang);
+    clock.advance(Millis::from_secs(10));
+    {
+        let mut probe = Box::pin(query(&upstream));
+        let received = async {
+            while program.requests().len() < 3 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            ended = &mut probe => panic!("{ended:?}"),
+            () = received => {}
+        }
+        assert!(
+            matches!(query(&upstream).await, Err(UpstreamError::BreakerOpen)),
+            "one at a time"
+        );
+    }
+    program.set_action(success);
+    assert!(query(&upstream).await.is_ok());
+}
+
+#[tokio::test]
+async fn client_errors_do_not_open_breaker() {
+    let program = TestProgram::start(|| ProgramAction::Respond(http("400 Bad Request", ""))).await;
+    let (upstream, _) = upstream(&program);
+    for _ in 0..5 {
+        assert!(matches!(
+            query(&upstream).await,
+            Err(UpstreamError::Status(_))
+        ));
+    }
+    program.set_action(|| ProgramAction::Respond(http("429 Too Many Requests", "")));
+    for _ in 0..2 {
+        assert!(matches!(
+            query(&upstream).await,
+            Err(UpstreamError::Status(_))
+        ));
+    }
+    assert!(
+        matches!(query(&upstream).await, Err(UpstreamError::BreakerOpen)),
+        "the upstream asked for a pause"
+    );
+}
+
+#[tokio::test]
+async fn concurrent_queries_succeed() {
+    let program = TestProgram::start(success).await;
+    let (upstream, _) = upstream(&program);
+    let upstream = Arc::new(upstream);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let upstream = Arc::clone(&upstream);
+        tasks.spawn(async move { query(&upstream).await.unwrap() });
+    }
+    assert_eq!(tasks.join_all().await.len(), 100);
+    assert_eq!(program.requests().len(), 100);
+}

@@ -1,0 +1,301 @@
+//! Tests which jobs the dispatcher dispatches, when, and how they finish.
+
+use std::time::Duration;
+
+use super::support::{JobHarness, START, carry};
+use crate::domain::ids::JobId;
+use crate::domain::job::retry::RetryDecision;
+use crate::domain::job::{Attempt, Job, JobState};
+use crate::domain::time::Millis;
+use crate::jobs::lease::{JobTask, LeaseResult};
+use crate::store::{FailAttempt, RetryDeadLetters, RowProblem, StoreError};
+
+const SECOND: Millis = Millis::from_secs(1);
+const HOUR: Millis = Millis::from_secs(3600);
+
+fn ids(tasks: &[JobTask]) -> Vec<JobId> {
+    tasks.iter().map(|task| task.lease.job_id()).collect()
+}
+
+#[test]
+fn job_is_dispatched_once_and_completes() {
+    let mut harness = JobHarness::new();
+    let job = harness.accept("a");
+    let tasks = harness.dispatch();
+    assert_eq!(ids(&tasks), [job]);
+    assert_eq!(harness.dispatcher.in_flight().ids(), [job]);
+    harness.clock.advance(SECOND);
+    assert!(
+        harness.dispatch().is_empty(),
+        "it is out, though the file says that it is due"
+    );
+    harness.run(tasks);
+    assert!(harness.dispatch().is_empty());
+    assert_eq!(harness.dispatcher.in_flight().len(), 0);
+    assert_eq!(harness.job(job).state, JobState::Done);
+}
+
+#[test]
+fn in_flight_jobs_are_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = JobHarness::at(folder, "data.redb", 2, carry);
+    let jobs: Vec<JobId> = ["a", "b", "c", "d", "e"]
+        .map(|token| harness.accept(token))
+        .to_vec();
+    let tasks = harness.dispatch();
+    assert_eq!(ids(&tasks), jobs[..2]);
+    assert!(harness.dispatch().is_empty());
+    harness.run(tasks);
+    assert_eq!(harness.run_due(), jobs[2..4]);
+    assert_eq!(harness.run_due(), jobs[4..]);
+}
+
+#[test]
+fn jobs_beyond_one_page_are_dispatched_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = JobHarness::at(folder, "data.redb", 1024, carry);
+    let jobs: Vec<JobId> = (0..600)
+        .map(|number| harness.accept(&number.to_string()))
+        .collect();
+    let tasks = harness.dispatch();
+    assert_eq!(ids(&tasks), jobs);
+    let later = harness.accept("later");
+    harness.run(tasks);
+    assert_eq!(harness.run_due(), [later]);
+}
+
+#[test]
+fn pause_ends_when_next_job_is_due() {
+    let mut harness = JobHarness::with(|_, _| panic!("no"));
+    harness.accept("a");
+    harness.run_due();
+    let due = harness
+        .store
+        .read()
+        .unwrap()
+        .first_due_at()
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        harness.dispatcher.step(),
+        Duration::from_secs(1),
+        "it is due in seconds, but a look costs little"
+    );
+    harness
+        .clock
+        .advance(Millis::new(due.since(START).get() - 1));
+    assert_eq!(harness.dispatcher.step(), Duration::from_millis(1));
+}
+
+#[test]
+fn dropped_task_leaves_job_due() {
+    let mut harness = JobHarness::new();
+    let job = harness.accept("a");
+    drop(harness.dispatch());
+    harness.dispatcher.step();
+    assert_eq!(harness.dispatcher.in_flight().len(), 0);
+    harness.clock.advance(SECOND);
+    assert_eq!(harness.run_due(), [job]);
+}
+
+#[test]
+fn while_the_file_is_closed_nothing_is_handed_out_and_nothing_is_lost() {
+    let mut harness = JobHarness::new();
+    let job = harness.accept("a");
+    for task in harness.dispatch() {
+        task.lease
+            .finish(LeaseResult::CommitFailed(StoreError::NoSpace));
+    }
+    assert_eq!(harness.dispatcher.step(), Duration::from_secs(1));
+    assert!(
+        harness.dispatch().is_empty(),
+        "a store that has no room is asked again in a second, not at once"
+    );
+    harness.clock.advance(SECOND);
+    assert_eq!(harness.run_due(), [job]);
+    harness.store.close().unwrap();
+    harness.clock.advance(SECOND);
+    assert_eq!(harness.dispatcher.step(), Duration::from_secs(1));
+}
+
+#[test]
+fn job_that_cannot_be_written_is_quarantined_alone() {
+    let mut harness = JobHarness::new();
+    let (bad, good) = (harness.accept("bad"), harness.accept("good"));
+    let mut tasks = harness.dispatch();
+    let damaged = StoreError::Row {
+        table: "leads",
+        key: "1".to_owned(),
+        problem: RowProblem::Checksum,
+    };
+    tasks
+        .remove(0)
+        .lease
+        .finish(LeaseResult::CommitFailed(damaged));
+    assert_eq!(harness.run(tasks), [good]);
+    harness.dispatcher.step();
+    harness.clock.advance(Millis::from_secs(59));
+    assert!(harness.run_due().is_empty());
+    harness.clock.advance(SECOND);
+    assert_eq!(harness.run_due(), [bad]);
+}
+
+#[test]
+fn jobs_from_a_clock_that_ran_ahead_run_once_it_is_set_back() {
+    let mut harness = JobHarness::new();
+    harness.clock.jump_to(START.plus(HOUR));
+    let ahead = harness.accept("ahead");
+    harness.clock.jump_to(START);
+    assert_eq!(harness.run_due(), [ahead]);
+}
+
+#[test]
+fn future_retry_keeps_its_time_after_clock_step_back() {
+    let mut harness = JobHarness::with(|_, _| panic!("no"));
+    let job = harness.accept("a");
+    harness.run_due();
+    harness.clock.jump_to(START.minus(HOUR));
+    assert!(harness.run_due().is_empty());
+    // The due time is now later than any retry could be.
+    harness
+        .clock
+        .jump_to(START.minus(Millis::from_secs(25 * 3600)));
+    assert_eq!(harness.run_due(), [job]);
+}
+
+#[test]
+fn dead_letters_that_run_again_at_a_rate_keep_their_times_over_a_crash_and_a_clock_that_is_set_back()
+ {
+    let harness = JobHarness::new();
+    let letters = ["a", "b", "c"].map(|token| harness.accept(token));
+    for job in letters {
+        let attempt = Attempt {
+            number: 0,
+            started_at: START,
+            duration: Millis::ZERO,
+            error: Some("no".to_owned()),
+        };
+        harness
+            .store
+            .execute_blocking(FailAttempt {
+                job_id: job,
+                attempt,
+                decision: RetryDecision::GiveUp,
+            })
+            .unwrap();
+    }
+    let due = letters
+        .into_iter()
+        .zip(0..)
+        .map(|(job, hour)| (job, START.plus(Millis::new(hour * HOUR.get()))));
+    harness
+        .store
+        .execute_blocking(RetryDeadLetters {
+            jobs: due.collect(),
+        })
+        .unwrap();
+
+    let path = harness.folder.path();
+    std::fs::copy(path.join("data.redb"), path.join("crashed.redb")).unwrap();
+    let JobHarness { folder, store, .. } = harness;
+    store.close().unwrap();
+    let mut harness = JobHarness::at(folder, "crashed.redb", 100, carry);
+    assert_eq!(harness.run_due(), letters[..1], "a suspect");
+    assert!(harness.run_due().is_empty());
+    harness.clock.advance(HOUR);
+    assert_eq!(harness.run_due(), letters[1..2]);
+    harness.clock.jump_to(START.plus(Millis::from_secs(60)));
+    assert!(harness.run_due().is_empty());
+    harness.clock.advance(Millis::new(2 * HOUR.get()));
+    assert_eq!(harness.run_due(), letters[2..]);
+}
+
+/// Creates a harness whose store opens the file of a killed process.
+fn after_a_crash(harness: JobHarness) -> JobHarness {
+    let path = harness.folder.path();
+    std::fs::copy(path.join("data.redb"), path.join("crashed.redb")).unwrap();
+    let run = |id: JobId, job: &Job| {
+        assert_eq!(job.crashes, 1, "the mark is on disk before the job runs");
+        carry(id, job)
+    };
+    let JobHarness { folder, store, .. } = harness;
+    store.close().unwrap();
+    JobHarness::at(folder, "crashed.redb", 100, run)
+}
+
+#[test]
+fn suspects_run_alone_and_marked_after_crash() {
+    let harness = JobHarness::new();
+    let jobs = [
+        harness.accept("a"),
+        harness.accept("b"),
+        harness.accept("c"),
+    ];
+    let mut harness = after_a_crash(harness);
+    for job in jobs {
+        let tasks = harness.dispatch();
+        assert_eq!(ids(&tasks), [job]);
+        assert!(tasks[0].is_suspect);
+        let late = harness.accept(&format!("late {job}"));
+        harness.clock.advance(SECOND);
+        assert!(
+            harness.dispatch().is_empty(),
+            "{late} waits while a suspect runs"
+        );
+        harness.run(tasks);
+        assert_eq!(
+            (harness.job(job).state, harness.job(job).crashes),
+            (JobState::Done, 0)
+        );
+    }
+    let tasks = harness.dispatch();
+    assert_eq!(tasks.len(), 3, "now the others");
+    assert!(tasks.iter().all(|task| !task.is_suspect));
+}
+
+#[test]
+fn unmarked_suspect_stays_suspect() {
+    let harness = JobHarness::new();
+    let job = harness.accept("a");
+    let mut harness = after_a_crash(harness);
+    for task in harness.dispatch() {
+        task.lease
+            .finish(LeaseResult::MarkFailed(StoreError::NoSpace));
+    }
+    harness.dispatcher.step();
+    harness.clock.advance(SECOND);
+    let tasks = harness.dispatch();
+    assert!(tasks[0].is_suspect);
+    assert_eq!(harness.run(tasks), [job]);
+}
+
+#[test]
+fn suspect_that_ran_is_cleared_even_if_outcome_is_lost() {
+    let harness = JobHarness::new();
+    let job = harness.accept("a");
+    let mut harness = after_a_crash(harness);
+    for task in harness.dispatch() {
+        task.lease
+            .finish(LeaseResult::CommitFailed(StoreError::NoSpace));
+    }
+    harness.dispatcher.step();
+    harness.clock.advance(SECOND);
+    let tasks = harness.dispatch();
+    assert_eq!(ids(&tasks), [job]);
+    assert!(
+        !tasks[0].is_suspect,
+        "the process lives: no full disk may count as a crash"
+    );
+}
+
+#[test]
+fn clean_shutdown_leaves_no_suspects() {
+    let harness = JobHarness::new();
+    let job = harness.accept("a");
+    let JobHarness { folder, store, .. } = harness;
+    store.close().unwrap();
+    let mut harness = JobHarness::at(folder, "data.redb", 100, carry);
+    let tasks = harness.dispatch();
+    assert_eq!(ids(&tasks), [job]);
+    assert!(!tasks[0].is_suspect);
+}

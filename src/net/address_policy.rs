@@ -1,0 +1,164 @@
+//! Decides which IP addresses may be connected to: any, only public, or only private ones.
+//!
+//! The checked address is the connected one. An attack by DNS rebinding (another address at the
+//! next lookup) has no effect.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use hyper::Uri;
+use tokio::net::lookup_host;
+
+use crate::domain::ip_range::{is_public, literal_ip};
+
+/// Allowed addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressPolicy {
+    /// Any address.
+    Any,
+    /// Only public addresses: none of this machine, of private networks, or reserved.
+    PublicOnly,
+    /// Only addresses that are not public. Their traffic has no protection other than staying
+    /// local.
+    PrivateOnly,
+}
+
+impl AddressPolicy {
+    /// Returns `true` if `address` may be connected to.
+    pub(crate) fn allows(self, address: IpAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::PublicOnly => is_public(address),
+            Self::PrivateOnly => !is_public(address),
+        }
+    }
+
+    /// Returns the reason why a denied address is not connected to.
+    pub(crate) const fn denial_reason(self) -> &'static str {
+        match self {
+            Self::PrivateOnly => "its address is public, which requires TLS",
+            Self::Any | Self::PublicOnly => PRIVATE_ADDRESS_ERROR,
+        }
+    }
+
+    /// Returns `true` if the host is a literal address that is denied. Literal addresses are
+    /// connected to without a lookup.
+    pub(crate) fn denies_literal_host(self, uri: &Uri) -> bool {
+        uri.host()
+            .and_then(literal_ip)
+            .is_some_and(|address| !self.allows(address))
+    }
+}
+
+/// Resolves names as the system does, and returns the allowed addresses.
+#[derive(Clone, Debug)]
+pub(crate) struct PolicyResolver {
+    policy: AddressPolicy,
+    /// Addresses of every name.
+    #[cfg(test)]
+    pub(crate) fixed_addresses: Vec<IpAddr>,
+}
+
+impl PolicyResolver {
+    pub(crate) const fn new(policy: AddressPolicy) -> Self {
+        Self {
+            policy,
+            #[cfg(test)]
+            fixed_addresses: Vec::new(),
+        }
+    }
+
+    /// Resolves `host`, a name or a literal address, with `port`.
+    ///
+    /// # Errors
+    /// Returns an error if the name is unknown or all its addresses are denied.
+    pub(crate) async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let all = self.lookup(host, port).await?;
+        let allowed: Vec<SocketAddr> = all
+            .iter()
+            .copied()
+            .filter(|address| self.policy.allows(address.ip()))
+            .collect();
+        if allowed.is_empty() && !all.is_empty() {
+            return Err(io::Error::other(self.policy.denial_reason()));
+        }
+        Ok(allowed)
+    }
+
+    async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        #[cfg(test)]
+        if !self.fixed_addresses.is_empty() {
+            return Ok(self
+                .fixed_addresses
+                .iter()
+                .map(|address| SocketAddr::new(*address, port))
+                .collect());
+        }
+        if let Some(address) = literal_ip(host) {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        Ok(lookup_host((host, port)).await?.collect())
+    }
+}
+
+/// Reason why a private address is not connected to.
+pub(crate) const PRIVATE_ADDRESS_ERROR: &str =
+    "its address is local or private: if that is intended, set `allow_private = true`";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn resolve_localhost(policy: AddressPolicy) -> io::Result<Vec<SocketAddr>> {
+        PolicyResolver::new(policy).resolve("localhost", 9).await
+    }
+
+    #[tokio::test]
+    async fn local_name_is_resolved_only_if_allowed() {
+        assert!(
+            resolve_localhost(AddressPolicy::Any)
+                .await
+                .unwrap()
+                .iter()
+                .all(|address| address.ip().is_loopback())
+        );
+        assert_eq!(
+            resolve_localhost(AddressPolicy::PublicOnly)
+                .await
+                .unwrap_err()
+                .to_string(),
+            PRIVATE_ADDRESS_ERROR
+        );
+        assert!(
+            resolve_localhost(AddressPolicy::PrivateOnly)
+                .await
+                .unwrap()
+                .iter()
+                .all(|address| address.ip().is_loopback())
+        );
+        assert!(
+            !AddressPolicy::PrivateOnly.allows("1.1.1.1".parse().unwrap())
+                && AddressPolicy::PrivateOnly.allows("10.0.0.1".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn literal_address_is_checked_without_lookup() {
+        for (url, forbidden) in [
+            ("http://127.0.0.1:9/", true),
+            ("https://[::1]/", true),
+            ("https://[::ffff:192.168.0.1]/", true),
+            ("https://1.1.1.1/", false),
+            ("https://[2606:4700::1111]/", false),
+            ("https://crm.example/", false),
+        ] {
+            let url: Uri = url.parse().unwrap();
+            assert_eq!(
+                AddressPolicy::PublicOnly.denies_literal_host(&url),
+                forbidden,
+                "{url}"
+            );
+            assert!(!AddressPolicy::Any.denies_literal_host(&url));
+        }
+    }
+}

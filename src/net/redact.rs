@@ -1,0 +1,53 @@
+//! Redacts a token in texts of a response. Meta repeats a malformed token, completely or in part.
+
+/// Minimum number of characters that count as the beginning of a token.
+const TOKEN_PREFIX_CHARS: usize = 8;
+
+/// Returns `text` without `token` and without words that begin like it.
+#[must_use]
+pub fn redact_token(text: &str, token: &str) -> String {
+    let mut text = if token.is_empty() {
+        text.to_owned()
+    } else {
+        text.replace(token, "…")
+    };
+    let prefix: String = token.chars().take(TOKEN_PREFIX_CHARS).collect();
+    if prefix.chars().count() == TOKEN_PREFIX_CHARS {
+        while let Some((before, after)) = text.split_once(&prefix) {
+            let is_delimiter = |c: char| c.is_whitespace() || c == '"';
+            let tail = after
+                .find(is_delimiter)
+                .and_then(|index| after.get(index..))
+                .unwrap_or_default();
+            text = format!("{before}…{tail}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeated_token_is_redacted() {
+        let token = "EAAGm0PX4ZCpsBAKZCx";
+        assert_eq!(
+            redact_token(&format!("Malformed access token {token}"), token),
+            "Malformed access token …"
+        );
+        assert_eq!(
+            redact_token("Malformed EAAGm0PX4ZC... and EAAGm0PX again", token),
+            "Malformed … and … again"
+        );
+        assert_eq!(
+            redact_token(r#"{"message":"no EAAGm0PX4","code":190}"#, token),
+            r#"{"message":"no …","code":190}"#
+        );
+        assert_eq!(
+            redact_token("a two-word token was a two", "a two-word token"),
+            "… was a two"
+        );
+        assert_eq!(redact_token("as it is", ""), "as it is");
+    }
+}

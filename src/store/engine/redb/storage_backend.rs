@@ -1,0 +1,318 @@
+//! Wraps the storage backend between redb and the disk, and records the first fault of the disk.
+//!
+//! redb reports only that an operation failed. The kind of the operation decides the reaction. A
+//! write without space can be repeated once there is space. After a failed sync, the kernel may
+//! show bytes that never reached the disk. Then the process can trust nothing that it reads.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use redb::{BackendError, StorageBackend};
+
+use crate::store::StoreError;
+use crate::store::state::OpenProgress;
+
+/// Kind of a disk fault, as far as the reaction depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum DiskFault {
+    /// A write or an extension of the file found no space. The writer opens the file again and
+    /// continues.
+    NoSpace,
+    /// Any other fault: the disk can't be trusted.
+    Untrusted,
+}
+
+/// Recorder of the first fault since the file was opened.
+#[derive(Clone, Debug, Default)]
+pub(in crate::store) struct FaultRecorder(Arc<OnceLock<(DiskFault, String)>>);
+
+impl FaultRecorder {
+    /// Returns the cause of a failed engine operation: the first fault, or `error` from the engine
+    /// if no fault was recorded.
+    pub(in crate::store) fn cause_of(&self, error: StoreError) -> StoreError {
+        match self.0.get() {
+            Some((DiskFault::NoSpace, _)) => StoreError::NoSpace,
+            Some((DiskFault::Untrusted, reason)) => StoreError::Untrusted(reason.clone()),
+            None => error,
+        }
+    }
+
+    fn record(&self, operation: &str, error: &io::Error, can_be_no_space: bool) {
+        let no_space = can_be_no_space
+            && matches!(
+                error.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            );
+        let fault = if no_space {
+            DiskFault::NoSpace
+        } else {
+            DiskFault::Untrusted
+        };
+        // Only the first fault shows the cause. Later faults are consequences.
+        let _ = self.0.set((fault, format!("{operation}: {error}")));
+    }
+}
+
+/// A backend that records its faults, and reports when the file is locked.
+#[derive(Debug)]
+pub(in crate::store) struct RecordingBackend {
+    backend: Box<dyn StorageBackend>,
+    faults: FaultRecorder,
+    progress: Option<OpenProgress>,
+}
+
+impl RecordingBackend {
+    pub(in crate::store) fn new(
+        backend: Box<dyn StorageBackend>,
+        faults: FaultRecorder,
+        progress: Option<OpenProgress>,
+    ) -> Self {
+        Self {
+            backend,
+            faults,
+            progress,
+        }
+    }
+}
+
+impl StorageBackend for RecordingBackend {
+    fn len(&self) -> Result<u64, io::Error> {
+        self.backend
+            .len()
+            .inspect_err(|error| self.faults.record("length", error, false))
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        // redb locks the file before its first read. The first read is that of the header.
+        if let Some(progress) = self.progress.as_ref().filter(|_| offset == 0) {
+            progress.mark_locked();
+        }
+        self.backend
+            .read(offset, out)
+            .inspect_err(|error| self.faults.record("read", error, false))
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.backend
+            .set_len(len)
+            .inspect_err(|error| self.faults.record("set length", error, true))
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        self.backend
+            .sync_data()
+            .inspect_err(|error| self.faults.record("sync", error, false))
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.backend
+            .write(offset, data)
+            .inspect_err(|error| self.faults.record("write", error, true))
+    }
+
+    fn close(&self) -> Result<(), io::Error> {
+        self.backend.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.backend.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        self.backend.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.backend.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.backend.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.backend.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.backend.query_lock_range(start, end)
+    }
+}
+
+/// Size of the blocks in which an [`OverlayBackend`] stores written bytes.
+const BLOCK_BYTES: u64 = 4096;
+
+/// A backend that reads from the disk and stores all writes in memory. redb also writes when it
+/// opens a file only to read. With this backend, a file that needs a repair can be read without a
+/// change of the file, and while the disk is full.
+#[derive(Debug)]
+pub(in crate::store) struct OverlayBackend {
+    backend: Box<dyn StorageBackend>,
+    /// `true` if redb locks the file. `false` if another part of this process locks the file.
+    locks_file: bool,
+    overlay: Mutex<Overlay>,
+}
+
+#[derive(Debug)]
+struct Overlay {
+    len: u64,
+    /// Offset from which on the bytes are no longer those of the disk.
+    backend_len: u64,
+    blocks: BTreeMap<u64, Box<[u8]>>,
+}
+
+impl OverlayBackend {
+    /// Creates an overlay of the given backend in its current state.
+    pub(in crate::store) fn new(
+        backend: Box<dyn StorageBackend>,
+        locks_file: bool,
+    ) -> io::Result<Self> {
+        let len = backend.len()?;
+        Ok(Self {
+            backend,
+            locks_file,
+            overlay: Mutex::new(Overlay {
+                len,
+                backend_len: len,
+                blocks: BTreeMap::new(),
+            }),
+        })
+    }
+
+    /// Reads the block that begins at offset `at`.
+    fn read_block(&self, overlay: &Overlay, at: u64) -> io::Result<Box<[u8]>> {
+        if let Some(block) = overlay.blocks.get(&at) {
+            return Ok(block.clone());
+        }
+        let mut block =
+            vec![0; usize::try_from(BLOCK_BYTES).unwrap_or_default()].into_boxed_slice();
+        let backend_bytes =
+            usize::try_from(overlay.backend_len.saturating_sub(at).min(BLOCK_BYTES))
+                .unwrap_or_default();
+        if let Some(backend_bytes) = block.get_mut(..backend_bytes) {
+            self.backend.read(at, backend_bytes)?;
+        }
+        Ok(block)
+    }
+
+    /// Returns the backend that locks the file, if redb must lock the file.
+    fn locking_backend(&self) -> Result<&dyn StorageBackend, BackendError> {
+        if self.locks_file {
+            Ok(&*self.backend)
+        } else {
+            Err(BackendError::Unsupported)
+        }
+    }
+
+    /// Calls a function for each block that overlaps `length` bytes from `offset` on. The arguments
+    /// are the offset of the block, the range within the block, and the range within the `length`
+    /// bytes.
+    fn for_each_block(
+        offset: u64,
+        length: usize,
+        mut apply: impl FnMut(u64, std::ops::Range<usize>, std::ops::Range<usize>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut done = 0;
+        while done < length {
+            let at = offset.saturating_add(u64::try_from(done).unwrap_or(u64::MAX));
+            let begin = at - at % BLOCK_BYTES;
+            let within = usize::try_from(at - begin).unwrap_or_default();
+            let size = usize::try_from(BLOCK_BYTES).unwrap_or_default();
+            let count = (size - within).min(length - done);
+            apply(begin, within..within + count, done..done + count)?;
+            done += count;
+        }
+        Ok(())
+    }
+}
+
+fn unexpected_eof() -> io::Error {
+    io::ErrorKind::UnexpectedEof.into()
+}
+
+impl StorageBackend for OverlayBackend {
+    fn len(&self) -> Result<u64, io::Error> {
+        Ok(self
+            .overlay
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        let overlay = self.overlay.lock().unwrap_or_else(PoisonError::into_inner);
+        Self::for_each_block(offset, out.len(), |begin, within, of_out| {
+            let block = self.read_block(&overlay, begin)?;
+            let (from, to) = (
+                block.get(within).ok_or_else(unexpected_eof)?,
+                out.get_mut(of_out).ok_or_else(unexpected_eof)?,
+            );
+            to.copy_from_slice(from);
+            Ok(())
+        })
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        let mut overlay = self.overlay.lock().unwrap_or_else(PoisonError::into_inner);
+        overlay.backend_len = overlay.backend_len.min(len);
+        overlay.blocks.retain(|at, _| *at < len);
+        overlay.len = len;
+        Ok(())
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        let mut overlay = self.overlay.lock().unwrap_or_else(PoisonError::into_inner);
+        Self::for_each_block(offset, data.len(), |begin, within, of_data| {
+            let mut block = self.read_block(&overlay, begin)?;
+            let (to, from) = (
+                block.get_mut(within).ok_or_else(unexpected_eof)?,
+                data.get(of_data).ok_or_else(unexpected_eof)?,
+            );
+            to.copy_from_slice(from);
+            overlay.blocks.insert(begin, block);
+            Ok(())
+        })
+    }
+
+    fn close(&self) -> Result<(), io::Error> {
+        self.backend.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.locking_backend()?.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        self.locking_backend()?.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.locking_backend()?.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.locking_backend()?.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.locking_backend()?.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.locking_backend()?.query_lock_range(start, end)
+    }
+}

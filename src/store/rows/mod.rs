@@ -1,0 +1,7 @@
+//! Rows of the tables: encoding, tallies and the retention queues.
+//!
+//! See [`crate::store::tx`] for the transactions that change rows.
+
+pub(in crate::store) mod codec;
+pub(in crate::store) mod retention_queue;
+pub(in crate::store) mod tallies;

@@ -1,0 +1,202 @@
+//! Retention queues: rows that may be removed, in order of the expiry clock, one queue per kind of
+//! row.
+//!
+//! A row enters its queue when its retention starts. The retention of a submission or a delivery
+//! starts when its job finishes. The retention of a draft or a customer starts when the row is
+//! created. The purge reads only entries that are old enough, so the cost of a round depends on the
+//! rows removed.
+//!
+//! The wall clock has no influence. So a wrong wall clock neither removes a row too early nor
+//! stores a row for years.
+//!
+//! See [`crate::store::tx::retention`] for the removal.
+
+use redb::ReadableTable;
+
+use crate::domain::ids::JobId;
+use crate::domain::job::{Job, JobKind};
+use crate::domain::time::Timestamp;
+
+use crate::store::StoreError;
+use crate::store::writer::write_context::WriteContext;
+
+/// Kind of row that retention removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetentionQueue {
+    /// Submissions by ID. The entry is made when the job of the submission finishes.
+    Submissions,
+    /// Jobs that parse messages or deliver events, by ID. The entry is made when the job finishes.
+    Jobs,
+    /// Failed attempts by the ID of their job. The entry is made when the job finishes.
+    Attempts,
+    /// Drafts by key, to be marked as abandoned. The entry is made at the last screen.
+    AbandonedDrafts,
+    /// Drafts by key, to be removed. The entry is made at the last screen.
+    Drafts,
+    /// Customers by key. The entry is made at the last lead.
+    Customers,
+    /// Flow errors by number.
+    FlowErrors,
+    /// Meta's health events by number.
+    HealthEvents,
+}
+
+/// Queue entry: the reading of the expiry clock, and the ID or key of the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) struct RetentionEntry {
+    pub(in crate::store) stamp: Timestamp,
+    pub(in crate::store) row: u128,
+}
+
+impl RetentionQueue {
+    /// All queues in the order of a retention round.
+    pub const ALL: [Self; 8] = [
+        Self::Submissions,
+        Self::Jobs,
+        Self::Attempts,
+        Self::AbandonedDrafts,
+        Self::Drafts,
+        Self::Customers,
+        Self::FlowErrors,
+        Self::HealthEvents,
+    ];
+
+    /// Returns the next queue of a retention round. Returns `None` after the last queue.
+    pub(in crate::store) fn next_queue(self) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|queue| queue.code() > self.code())
+    }
+
+    /// First part of the queue's keys in the file.
+    pub(in crate::store) const fn code(self) -> u8 {
+        match self {
+            Self::Submissions => 1,
+            Self::Jobs => 2,
+            Self::Attempts => 3,
+            Self::AbandonedDrafts => 4,
+            Self::Drafts => 5,
+            Self::Customers => 6,
+            Self::FlowErrors => 7,
+            Self::HealthEvents => 8,
+        }
+    }
+}
+
+/// Adds a row to `queue` with the current reading of the expiry clock.
+pub(in crate::store) fn enqueue_row(
+    ctx: &mut WriteContext<'_, '_>,
+    queue: RetentionQueue,
+    row: u128,
+) -> Result<(), StoreError> {
+    let stamp = ctx.expiry_now;
+    insert_entry(ctx, queue, RetentionEntry { stamp, row })
+}
+
+/// Converts a hashed key to the row number of an entry.
+pub(in crate::store) const fn row_of_key(key: &[u8; 16]) -> u128 {
+    u128::from_be_bytes(*key)
+}
+
+/// Adds the rows of a job that has just finished to the queues.
+pub(in crate::store) fn enqueue_finished_job(
+    ctx: &mut WriteContext<'_, '_>,
+    id: JobId,
+    job: &Job,
+) -> Result<(), StoreError> {
+    match (job.kind, job.submission_id) {
+        (JobKind::Process, Some(submission)) => {
+            enqueue_row(ctx, RetentionQueue::Submissions, submission.get().into())?;
+        }
+        (JobKind::Process, None) => {}
+        (JobKind::Message | JobKind::Deliver, _) => {
+            enqueue_row(ctx, RetentionQueue::Jobs, id.get().into())?;
+        }
+    }
+    if ctx.tables.last_ends.get(id.get())?.is_some() {
+        ctx.tables
+            .last_ends
+            .insert(id.get(), ctx.expiry_now.as_millis())?;
+    }
+    if job.attempts > u32::from(job.success.is_some()) {
+        enqueue_row(ctx, RetentionQueue::Attempts, id.get().into())?;
+    }
+    Ok(())
+}
+
+/// Records that a finished job runs again.
+///
+/// The entries of its first finish stay in the queues. [`ended_later`] distinguishes the entries of
+/// the first finish from those of the last.
+pub(in crate::store) fn job_runs_again(
+    ctx: &mut WriteContext<'_, '_>,
+    id: JobId,
+) -> Result<(), StoreError> {
+    ctx.tables.last_ends.insert(id.get(), 0)?;
+    Ok(())
+}
+
+/// Returns `true` if the job finished again after the finish that made `entry`. The last finish has
+/// separate entries.
+pub(in crate::store) fn ended_later(
+    ctx: &WriteContext<'_, '_>,
+    id: JobId,
+    entry: RetentionEntry,
+) -> Result<bool, StoreError> {
+    Ok(ctx
+        .tables
+        .last_ends
+        .get(id.get())?
+        .is_some_and(|end| entry.stamp.as_millis() < end.value()))
+}
+
+/// Lists at most `max_entries` entries of `queue` up to `until`, oldest first.
+pub(in crate::store) fn list_oldest(
+    ctx: &WriteContext<'_, '_>,
+    queue: RetentionQueue,
+    until: Timestamp,
+    max_entries: usize,
+) -> Result<Vec<RetentionEntry>, StoreError> {
+    let range = (queue.code(), 0, 0)..=(queue.code(), until.as_millis(), u128::MAX);
+    let entries = ctx
+        .tables
+        .retention
+        .range(range)?
+        .take(max_entries)
+        .map(|entry| {
+            let (_, stamp, row) = entry?.0.value();
+            Ok(RetentionEntry {
+                stamp: Timestamp::from_millis(stamp),
+                row,
+            })
+        });
+    entries.collect()
+}
+
+/// Removes an entry from `queue`.
+pub(in crate::store) fn remove_entry(
+    batch: &mut WriteContext<'_, '_>,
+    queue: RetentionQueue,
+    entry: RetentionEntry,
+) -> Result<(), StoreError> {
+    batch
+        .tables
+        .retention
+        .remove((queue.code(), entry.stamp.as_millis(), entry.row))?;
+    batch.is_dirty = true;
+    Ok(())
+}
+
+/// Adds an entry to `queue`.
+pub(in crate::store) fn insert_entry(
+    batch: &mut WriteContext<'_, '_>,
+    queue: RetentionQueue,
+    entry: RetentionEntry,
+) -> Result<(), StoreError> {
+    batch
+        .tables
+        .retention
+        .insert((queue.code(), entry.stamp.as_millis(), entry.row), ())?;
+    batch.is_dirty = true;
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! Tallies: stored numbers of rows by name, so that a metric or a count needs no scan.
+//!
+//! Each transaction records its changes in the write context. The writer stores the changed tallies
+//! in the commit of the batch. So an aborted batch discards its changes, and a snapshot shows
+//! tallies and rows of the same commit. The command `check` counts the rows again.
+
+use std::collections::BTreeMap;
+
+use redb::ReadableTable;
+
+use crate::store::StoreError;
+use crate::store::engine::redb::tables::Tables;
+
+/// Kind of rows counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::store) enum Tally {
+    /// Number of waiting deliveries by destination, both scheduled and in ordered queues.
+    Deliveries,
+    /// Number of waiting leads by team.
+    Leads,
+    /// Number of agents by team, without removed agents.
+    Agents,
+    /// Number of confirmed bookings by calendar.
+    Bookings,
+}
+
+impl Tally {
+    /// Name of the tally in the file.
+    pub(in crate::store) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deliveries => "deliveries",
+            Self::Leads => "leads",
+            Self::Agents => "agents",
+            Self::Bookings => "bookings",
+        }
+    }
+}
+
+/// Changes of tallies in one batch.
+#[derive(Debug, Default)]
+pub(in crate::store) struct TallyChanges(BTreeMap<Tally, BTreeMap<String, i64>>);
+
+impl TallyChanges {
+    /// Adds 1 to a tally.
+    pub(in crate::store) fn increment(&mut self, tally: Tally, name: &str) {
+        self.adjust(tally, name, 1);
+    }
+
+    /// Subtracts 1 from a tally.
+    pub(in crate::store) fn decrement(&mut self, tally: Tally, name: &str) {
+        self.adjust(tally, name, -1);
+    }
+
+    fn adjust(&mut self, tally: Tally, name: &str, by: i64) {
+        let sums = self.0.entry(tally).or_default();
+        match sums.get_mut(name) {
+            Some(sum) => *sum = sum.saturating_add(by),
+            None => {
+                sums.insert(name.to_owned(), by);
+            }
+        }
+    }
+
+    /// Writes the changed tallies. A tally of 0 has no row.
+    pub(in crate::store) fn write_sums(self, tables: &mut Tables<'_>) -> Result<(), StoreError> {
+        for (tally, sums) in self.0 {
+            for (name, by) in sums.into_iter().filter(|(_, by)| *by != 0) {
+                let key = (tally.as_str(), name.as_str());
+                let before = tables.tallies.get(key)?.map_or(0, |sum| sum.value());
+                match before.saturating_add_signed(by) {
+                    0 => drop(tables.tallies.remove(key)?),
+                    sum => drop(tables.tallies.insert(key, sum)?),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lists all counts of `tally`, by name.
+pub(in crate::store) fn read_sums(
+    table: &impl ReadableTable<(&'static str, &'static str), u64>,
+    tally: Tally,
+) -> Result<Vec<(String, u64)>, StoreError> {
+    let mut sums = Vec::new();
+    for row in table.range((tally.as_str(), "")..)? {
+        let (key, sum) = row?;
+        let (counted, name) = key.value();
+        if counted != tally.as_str() {
+            break;
+        }
+        sums.push((name.to_owned(), sum.value()));
+    }
+    Ok(sums)
+}

@@ -1,0 +1,342 @@
+//! State that the writer thread and the handles share: health, the open file, and counters.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use redb::Database;
+
+use crate::domain::ids::JobId;
+
+use super::StoreError;
+use super::engine::redb::storage_backend::FaultRecorder;
+
+/// Health of the store.
+#[derive(Clone, Debug)]
+pub enum StoreHealth {
+    /// Another process has the file open.
+    WaitingForLock,
+    /// This process has the lock, and opens or verifies the file.
+    Opening,
+    /// The store accepts transactions.
+    Ready,
+    /// The disk is nearly full. The store accepts no new submissions, so that the stored ones can
+    /// be processed.
+    LowSpace,
+    /// The disk is full. The store opens the file again as soon as disk space is free.
+    NoSpace,
+    /// The store has failed with this error.
+    Failed(StoreError),
+    /// The store is closed.
+    Closed,
+}
+
+/// Counters of the writer since start.
+#[derive(Debug, Default)]
+pub struct WriterCounters {
+    commits: AtomicU64,
+    changes: AtomicU64,
+    last_batch: AtomicU64,
+    last_commit_us: AtomicU64,
+    slowest_commit_us: AtomicU64,
+    keys: AtomicU64,
+}
+
+/// Values of the writer's counters at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct WriterStats {
+    /// Number of batches committed.
+    pub commits: u64,
+    /// Number of changes committed.
+    pub changes: u64,
+    /// Number of changes in the last batch.
+    pub last_batch: u64,
+    /// Duration of the last batch, in microseconds.
+    pub last_commit_us: u64,
+    /// Duration of the slowest batch, in microseconds.
+    pub slowest_commit_us: u64,
+    /// Number of idempotency keys in memory.
+    pub keys: u64,
+}
+
+impl WriterCounters {
+    pub(super) fn record_batch(&self, changes: usize, took: Duration, keys: usize) {
+        let changes = u64::try_from(changes).unwrap_or(u64::MAX);
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.changes.fetch_add(changes, Ordering::Relaxed);
+        self.last_batch.store(changes, Ordering::Relaxed);
+        self.last_commit_us.store(us, Ordering::Relaxed);
+        self.slowest_commit_us.fetch_max(us, Ordering::Relaxed);
+        self.keys
+            .store(u64::try_from(keys).unwrap_or(u64::MAX), Ordering::Relaxed);
+        metrics::histogram!("flowgate_commit_duration_seconds").record(took.as_secs_f64());
+        metrics::histogram!("flowgate_commit_batch_size")
+            .record(u32::try_from(changes).unwrap_or(u32::MAX));
+        metrics::gauge!("flowgate_idempotency_keys").set(u32::try_from(keys).unwrap_or(u32::MAX));
+    }
+
+    pub(super) fn record_idle(&self) {
+        self.last_batch.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn load_stats(&self) -> WriterStats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        WriterStats {
+            commits: get(&self.commits),
+            changes: get(&self.changes),
+            last_batch: get(&self.last_batch),
+            last_commit_us: get(&self.last_commit_us),
+            slowest_commit_us: get(&self.slowest_commit_us),
+            keys: get(&self.keys),
+        }
+    }
+}
+
+/// Progress of a start: the lock of the file, and the verified fraction.
+#[derive(Clone)]
+pub(super) struct OpenProgress(Arc<StoreState>);
+
+impl OpenProgress {
+    pub(super) const fn new(shared: Arc<StoreState>) -> Self {
+        Self(shared)
+    }
+
+    /// Records that no other process has the file open.
+    pub(super) fn mark_locked(&self) {
+        let mut health = lock(&self.0.health);
+        // The writer may open the file again later, after a full disk.
+        if matches!(*health, StoreHealth::WaitingForLock) {
+            *health = StoreHealth::Opening;
+            self.0.health_changed.notify_all();
+        }
+    }
+
+    /// Records the verified fraction, from 0 to 1, and logs each tenth once.
+    pub(super) fn report_verified(&self, fraction: f64) {
+        let tenths = (1..=10u8)
+            .rev()
+            .find(|tenths| fraction * 10.0 >= f64::from(*tenths))
+            .unwrap_or(0);
+        if self.0.verified_tenths.fetch_max(tenths, Ordering::Relaxed) < tenths {
+            tracing::info!(
+                store.progress_percent = u32::from(tenths) * 10,
+                "verifying the data file"
+            );
+        }
+    }
+}
+
+impl std::fmt::Debug for OpenProgress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "OpenProgress({} %)", self.0.verified_percent())
+    }
+}
+
+/// Open file for readers.
+#[derive(Clone)]
+pub(super) struct ReadSource {
+    pub(super) database: Arc<Database>,
+    pub(super) faults: FaultRecorder,
+    /// `true` if the file is closed because the disk is full. Then `database` shows the last commit
+    /// before that.
+    pub(super) is_before_full_disk: bool,
+}
+
+/// State that the writer thread and the handles share.
+pub(super) struct StoreState {
+    health: Mutex<StoreHealth>,
+    /// Verified tenths of the file at start. Reported only for large files.
+    verified_tenths: AtomicU8,
+    health_changed: Condvar,
+    read_source: RwLock<Option<ReadSource>>,
+    /// Number of unreadable rows that the last opening of the file skipped.
+    unreadable_rows: AtomicU64,
+    suspect_jobs: Mutex<Vec<JobId>>,
+    suspect_deliveries: Mutex<Vec<JobId>>,
+    job_due_tx: Mutex<Option<Sender<()>>>,
+    delivery_due_callback: Mutex<Option<Box<dyn Fn() + Send>>>,
+    failure_txs: Mutex<Vec<Sender<StoreError>>>,
+    pub(super) counters: WriterCounters,
+}
+
+impl StoreState {
+    pub(super) fn new() -> Self {
+        Self {
+            health: Mutex::new(StoreHealth::WaitingForLock),
+            verified_tenths: AtomicU8::new(0),
+            health_changed: Condvar::new(),
+            read_source: RwLock::new(None),
+            unreadable_rows: AtomicU64::new(0),
+            suspect_jobs: Mutex::default(),
+            suspect_deliveries: Mutex::default(),
+            job_due_tx: Mutex::default(),
+            delivery_due_callback: Mutex::default(),
+            failure_txs: Mutex::default(),
+            counters: WriterCounters::default(),
+        }
+    }
+
+    pub(super) fn health(&self) -> StoreHealth {
+        lock(&self.health).clone()
+    }
+
+    /// Sets the health. A failed store stays failed.
+    pub(super) fn set_health(&self, health: StoreHealth) {
+        let mut current = lock(&self.health);
+        if !matches!(*current, StoreHealth::Failed(_)) {
+            *current = health;
+        }
+        self.health_changed.notify_all();
+    }
+
+    /// Records that the store fails with `error`.
+    pub(super) fn fail(&self, error: &StoreError) {
+        self.unpublish();
+        self.set_health(StoreHealth::Failed(error.clone()));
+        for failure_tx in lock(&self.failure_txs).drain(..) {
+            let _ = failure_tx.try_send(error.clone());
+        }
+    }
+
+    /// Returns the error with which the store failed.
+    pub(super) fn failure(&self) -> Option<StoreError> {
+        match &*lock(&self.health) {
+            StoreHealth::Failed(error) => Some(error.clone()),
+            _ => None,
+        }
+    }
+
+    /// Verified percentage of the file at start. Reported only for large files.
+    pub(super) fn verified_percent(&self) -> u8 {
+        self.verified_tenths
+            .load(Ordering::Relaxed)
+            .saturating_mul(10)
+    }
+
+    /// Waits until no other process has the file open, or until opening fails.
+    pub(super) fn wait_exclusive(&self) -> Result<(), StoreError> {
+        self.wait_while(|health| matches!(health, StoreHealth::WaitingForLock))
+    }
+
+    /// Waits until the file is open, or until opening fails.
+    pub(super) fn wait_open(&self) -> Result<(), StoreError> {
+        self.wait_while(|health| {
+            matches!(health, StoreHealth::WaitingForLock | StoreHealth::Opening)
+        })
+    }
+
+    fn wait_while(&self, is_pending: impl Fn(&StoreHealth) -> bool) -> Result<(), StoreError> {
+        let mut health = lock(&self.health);
+        loop {
+            match &*health {
+                current if is_pending(current) => {
+                    health = self
+                        .health_changed
+                        .wait(health)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+                StoreHealth::WaitingForLock
+                | StoreHealth::Opening
+                | StoreHealth::Ready
+                | StoreHealth::LowSpace => {
+                    return Ok(());
+                }
+                StoreHealth::NoSpace => return Err(StoreError::NoSpace),
+                StoreHealth::Failed(error) => return Err(error.clone()),
+                StoreHealth::Closed => return Err(StoreError::NotOpen),
+            }
+        }
+    }
+
+    /// Publishes the open file for readers. After a failure of the store, readers find no file.
+    pub(super) fn publish(&self, source: ReadSource) {
+        let mut published = self
+            .read_source
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *published = self.failure().is_none().then_some(source);
+    }
+
+    /// Removes the open file: no new reader can start.
+    pub(super) fn unpublish(&self) {
+        *self
+            .read_source
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(super) fn read_source(&self) -> Option<ReadSource> {
+        self.read_source
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn record_unreadable_rows(&self, rows: u64) {
+        self.unreadable_rows.store(rows, Ordering::Relaxed);
+    }
+
+    pub(super) fn unreadable_rows(&self) -> u64 {
+        self.unreadable_rows.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn record_suspects(&self, jobs: Vec<JobId>, deliveries: Vec<JobId>) {
+        *lock(&self.suspect_jobs) = jobs;
+        *lock(&self.suspect_deliveries) = deliveries;
+    }
+
+    pub(super) fn suspect_deliveries(&self) -> Vec<JobId> {
+        lock(&self.suspect_deliveries).clone()
+    }
+
+    pub(super) fn suspect_jobs(&self) -> Vec<JobId> {
+        lock(&self.suspect_jobs).clone()
+    }
+
+    pub(super) fn on_job_due(&self, job_due_tx: Sender<()>) {
+        *lock(&self.job_due_tx) = Some(job_due_tx);
+    }
+
+    pub(super) fn on_delivery_due(&self, callback: impl Fn() + Send + 'static) {
+        *lock(&self.delivery_due_callback) = Some(Box::new(callback));
+    }
+
+    pub(super) fn on_failure(&self, failure_tx: Sender<StoreError>) {
+        let mut failure_txs = lock(&self.failure_txs);
+        match self.failure() {
+            Some(error) => {
+                let _ = failure_tx.try_send(error);
+            }
+            None => failure_txs.push(failure_tx),
+        }
+    }
+
+    /// Wakes the dispatcher because a job was scheduled. A full channel already contains a wake-up.
+    pub(super) fn wake_dispatcher(&self) {
+        if let Some(job_due_tx) = &*lock(&self.job_due_tx) {
+            let _ = job_due_tx.try_send(());
+        }
+    }
+
+    /// Wakes the delivery service because a delivery is due or a destination may continue.
+    pub(super) fn wake_deliveries(&self) {
+        if let Some(callback) = &*lock(&self.delivery_due_callback) {
+            callback();
+        }
+    }
+}
+
+/// Locks a mutex, even if a thread panicked while holding it. All values are set in one step, so a
+/// panic leaves no partial value.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Free bytes for this process on the disk of `path`. `None` if the system can't report them.
+pub(super) fn free_space(path: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}

@@ -1,0 +1,223 @@
+//! Tests of power cuts, full disks, failing syncs and damaged bytes.
+//!
+//! Each acknowledged row is in the file, or the store reports the file as damaged. No other result
+//! is allowed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use crate::clock::ManualClock;
+use crate::domain::event::subscriptions::Subscriptions;
+use crate::reloadable::Reloadable;
+use crate::store::{
+    AcceptOutcome, Store, StoreError, StoreHealth, StoreOptions, StoredSubmission, check_integrity,
+};
+
+use super::support::{START, StoreBench, form, open_store};
+use super::test_disks::{DiskRecording, FailingDisk, FaultSwitches, RecordingDisk};
+
+#[test]
+fn every_crash_image_contains_acknowledged_submissions() {
+    let recording = Arc::new(DiskRecording::default());
+    let bench = StoreBench::with_options(|options| {
+        let recording = Arc::clone(&recording);
+        options.backend_factory =
+            Arc::new(move |file| RecordingDisk::open(file, Arc::clone(&recording)));
+    });
+    // The store creates the file under a temporary name. The test can open only images from after
+    // the rename.
+    recording.images.lock().unwrap().clear();
+    bench.add_agent("ann", None);
+    for n in 0..12 {
+        let job = bench.accept_new(&format!("t{n}"));
+        recording.acknowledged.fetch_add(1, Ordering::SeqCst);
+        if n % 3 == 0 {
+            bench.finish_job(job);
+        }
+    }
+    bench.store.close().unwrap();
+    let images = std::mem::take(&mut *recording.images.lock().unwrap());
+    assert!(images.len() > 24, "{} images", images.len());
+    for (index, image) in images.into_iter().enumerate() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image.redb");
+        std::fs::write(&path, &image.bytes).unwrap();
+        let store = open_store(path, &Arc::new(ManualClock::at(START)), |_| {});
+        let routes = Reloadable::new(Subscriptions::default());
+        let bench = StoreBench {
+            folder,
+            clock: Arc::new(ManualClock::at(START)),
+            store,
+            subscriptions: routes,
+        };
+        bench.assert_invariants();
+        let counts = bench.store.read().unwrap().counts().unwrap();
+        assert!(
+            counts.submissions >= image.acknowledged,
+            "image {index}: {counts:?}, {} acked",
+            image.acknowledged
+        );
+        for n in 0..image.acknowledged {
+            let again = bench.accept(form(&format!("t{n}"), "{}"));
+            assert!(
+                matches!(again, AcceptOutcome::Duplicate { .. }),
+                "image {index}, t{n}: {again:?}"
+            );
+        }
+    }
+}
+
+pub(super) fn open_on_failing_disk() -> (StoreBench, Arc<FaultSwitches>) {
+    let switches = Arc::new(FaultSwitches::default());
+    let bench = StoreBench::with_options(|options| {
+        let switches = Arc::clone(&switches);
+        options.backend_factory =
+            Arc::new(move |file| Ok(FailingDisk::open(file, Arc::clone(&switches))));
+    });
+    (bench, switches)
+}
+
+/// Waits until `condition` holds. Meanwhile the clock of the store advances.
+pub(super) fn wait_until(bench: &StoreBench, condition: impl Fn(&Store) -> bool) {
+    for _ in 0..2000 {
+        if condition(&bench.store) {
+            return;
+        }
+        bench.clock.advance(crate::domain::time::Millis::new(50));
+        thread::park_timeout(Duration::from_millis(5));
+    }
+    panic!("still {:?}", bench.store.health());
+}
+
+#[test]
+fn full_disk_recovers_when_space_is_freed() {
+    let (bench, switches) = open_on_failing_disk();
+    bench.accept_new("before");
+    switches.no_space.store(true, Ordering::SeqCst);
+    let arrivals = vec![crate::domain::submission::inbound::Inbound::Submission(
+        Box::new(form("during", "{}")),
+    )];
+    let refused = bench
+        .store
+        .execute_blocking(crate::store::AcceptInbound { inbound: arrivals });
+    assert!(matches!(refused, Err(StoreError::NoSpace)), "{refused:?}");
+    // Each attempt to open the file again hides the last commit for a moment.
+    let shown = std::cell::RefCell::new(None);
+    wait_until(&bench, |store| {
+        let is_full = matches!(store.health(), StoreHealth::NoSpace);
+        shown.replace(store.read_last().ok().filter(|_| is_full));
+        shown.borrow().is_some()
+    });
+    // Stored rows are readable, but no worker may process them.
+    let last = shown.take().unwrap();
+    assert_eq!(last.counts().unwrap().submissions, 1);
+    assert_eq!(last.list_all_rows::<StoredSubmission>().unwrap().len(), 1);
+    assert!(matches!(
+        bench.store.read().map(|_| ()),
+        Err(StoreError::NotOpen)
+    ));
+    assert!(matches!(
+        bench.store.read_with(|read| read.counts()),
+        Err(StoreError::NotOpen)
+    ));
+    switches.no_space.store(false, Ordering::SeqCst);
+    wait_until(&bench, |store| matches!(store.health(), StoreHealth::Ready));
+    // From here on, the store reuses pages of this snapshot. The snapshot is not readable any more,
+    // and this must not count as damage.
+    assert!(!matches!(
+        last.list_all_rows::<StoredSubmission>(),
+        Err(StoreError::Damaged(_) | StoreError::Engine(_))
+    ));
+    assert!(matches!(
+        bench.accept(form("before", "{}")),
+        AcceptOutcome::Duplicate { .. }
+    ));
+    bench.accept_new("after");
+    bench.assert_invariants();
+}
+
+#[test]
+fn close_on_full_disk_preserves_acknowledged_submissions() {
+    for refused_first in [false, true] {
+        let (bench, switches) = open_on_failing_disk();
+        bench.accept_new("before");
+        switches.no_space.store(true, Ordering::SeqCst);
+        if refused_first {
+            let arrivals = vec![crate::domain::submission::inbound::Inbound::Submission(
+                Box::new(form("during", "{}")),
+            )];
+            assert!(matches!(
+                bench
+                    .store
+                    .execute_blocking(crate::store::AcceptInbound { inbound: arrivals }),
+                Err(StoreError::NoSpace)
+            ));
+        }
+        bench.store.close().unwrap();
+        switches.no_space.store(false, Ordering::SeqCst);
+        let bench = bench.reopen();
+        assert!(matches!(
+            bench.accept(form("before", "{}")),
+            AcceptOutcome::Duplicate { .. }
+        ));
+        bench.assert_invariants();
+    }
+}
+
+#[test]
+fn failed_sync_fails_the_store_even_if_reported_as_no_space() {
+    let (bench, switches) = open_on_failing_disk();
+    let failure = bench.store.failure_receiver();
+    switches.sync_fails.store(true, Ordering::SeqCst);
+    let arrivals = vec![crate::domain::submission::inbound::Inbound::Submission(
+        Box::new(form("t", "{}")),
+    )];
+    let refused = bench
+        .store
+        .execute_blocking(crate::store::AcceptInbound { inbound: arrivals });
+    assert!(
+        matches!(refused, Err(StoreError::Untrusted(_))),
+        "{refused:?}"
+    );
+    assert!(matches!(
+        failure.recv_timeout(Duration::from_secs(10)),
+        Ok(StoreError::Untrusted(_))
+    ));
+    assert!(bench.store.close().is_err());
+}
+
+#[test]
+fn flipped_bit_is_reported_or_harmless() {
+    let bench = StoreBench::new();
+    for n in 0..200 {
+        bench.accept_new(&format!("t{n}"));
+    }
+    bench.store.close().unwrap();
+    let whole = std::fs::read(bench.path()).unwrap();
+    let mut reported = 0;
+    for step in 0..60 {
+        let mut bytes = whole.clone();
+        let at = step * bytes.len() / 60 + 33;
+        bytes[at] ^= 0x10;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("damaged.redb");
+        std::fs::write(&path, &bytes).unwrap();
+        let options = StoreOptions {
+            min_free_bytes: 0,
+            ..StoreOptions::new(path)
+        };
+        let store = Store::start(options, Arc::new(ManualClock::at(START))).unwrap();
+        match store.wait_open() {
+            Err(StoreError::Damaged(_) | StoreError::NotADataFile { .. }) => reported += 1,
+            Err(other) => panic!("byte {at}: {other}"),
+            Ok(()) => {
+                let read = store.read().unwrap();
+                assert_eq!(check_integrity(&store).unwrap().violations, [], "byte {at}");
+                assert_eq!(read.counts().unwrap().submissions, 200, "byte {at}");
+            }
+        }
+    }
+    assert!(reported > 0, "no flipped bit hit a page in use");
+}

@@ -1,0 +1,343 @@
+//! Tests that compare emitted events with `docs/events/`.
+//!
+//! The folder has a schema for each kind of event. Its README has an example of each, which must
+//! equal the body that the steps of this test produce.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jsonschema::Validator;
+use serde_json::{Value, json};
+
+use crate::domain::booking::calendar::{Calendar, CalendarSpec, TimeRange};
+use crate::domain::booking::slot_request::BookingSettings;
+use crate::domain::event::EventKind;
+use crate::domain::gateway::{GatewayAlert, GatewayKind, SessionHealth, SessionState};
+use crate::domain::health::assessment::{Assessment, Severity};
+use crate::domain::health::meta_event::HealthEvent;
+use crate::domain::health::number_traffic::tests::{ObservedNumber, office_hours};
+use crate::domain::ids::{BookingId, CalendarName, Customer, FlowToken, GatewayName};
+use crate::domain::job::retry::RetryDecision as Next;
+use crate::domain::submission::draft::Draft;
+use crate::domain::submission::inbound::{InboundSubmission, SlotSelector};
+use crate::domain::submission::{IdempotencyKey, SubmissionChannel};
+use crate::domain::time::Millis;
+use crate::store::{
+    AcceptOutcome, CancelBooking, FailAttempt, IngestWebhook, MoveBooking, RecordHealth,
+    RecordSessionState, RecordTraffic, SaveDraft,
+};
+
+use super::support::{START, StoreBench, attempt, flow, form, webhook_form};
+
+fn schema_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/events")
+}
+
+/// Schema of one kind, with the parts that all schemas share.
+fn schema(kind: &str) -> Validator {
+    let file = schema_folder().join(format!("{kind}.schema.json"));
+    let text =
+        fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let schema: Value = serde_json::from_str(&text).unwrap();
+    let options = jsonschema::options().with_base_uri(format!("file://{}", file.display()));
+    options
+        .should_validate_formats(true)
+        .build(&schema)
+        .unwrap_or_else(|error| panic!("{kind}: {error}"))
+}
+
+fn chair_calendar() -> Arc<Calendar> {
+    let calendar = Calendar::new(CalendarSpec {
+        name: CalendarName::new("chair").unwrap(),
+        time_zone: jiff::tz::TimeZone::get("Europe/Berlin").unwrap(),
+        weekly_hours: std::array::from_fn(|_| vec![TimeRange::parse("09:00-12:00").unwrap()]),
+        closed_dates: BTreeSet::new(),
+        special_hours: BTreeMap::new(),
+        slot_length: Millis::from_secs(3600),
+        buffer: Millis::ZERO,
+        capacity: 1,
+        max_advance: Millis::from_secs(60 * 24 * 3600),
+        min_notice: Millis::ZERO,
+    });
+    Arc::new(calendar.unwrap())
+}
+
+/// Form that requests nine o'clock on the next day, whether the slot is available or not.
+fn booking_form(calendar: &Arc<Calendar>, token: &str) -> InboundSubmission {
+    let settings = BookingSettings {
+        calendar: calendar.name().clone(),
+        date_field: "date".to_owned(),
+        time_field: "time".to_owned(),
+    };
+    let slot_selector = Some(SlotSelector {
+        settings,
+        calendar: Arc::clone(calendar),
+    });
+    let data = r#"{"name":"Ann","date":"2026-11-25","time":"09:00"}"#;
+    let mut form = InboundSubmission {
+        slot_selector,
+        allows_new_choice: false,
+        ..form(token, data)
+    };
+    form.submission.channel = SubmissionChannel::Encrypted;
+    form.submission.customer = Customer::default();
+    form
+}
+
+/// Performs all steps that emit events. Each kind of event is emitted once before any kind is
+/// emitted again.
+fn emit_every_event() -> Vec<(EventKind, Value)> {
+    let (bench, calendar) = (StoreBench::new(), chair_calendar());
+    bench.subscribe(&["crm"], &["ops"]);
+    // A form with a booking. Its customer becomes known later. Its lead waits and then gets an
+    // agent. The booking is moved and then cancelled.
+    let AcceptOutcome::New {
+        job_id: job,
+        booking_id: Some(booking),
+        ..
+    } = bench.accept(booking_form(&calendar, "wa-7f3a"))
+    else {
+        panic!()
+    };
+    let mut message = webhook_form("wa-7f3a", "wamid.HBgL", r#"{"name":"Ann"}"#);
+    message.submission.customer = Customer::from_text("4915112345678");
+    bench.accept(message);
+    bench.finish_job(job);
+    bench.add_agent("maria", None);
+    move_booking(&bench, &calendar, booking);
+    bench
+        .store
+        .execute_blocking(CancelBooking {
+            booking_id: booking,
+        })
+        .unwrap();
+    // A form with a booking, and a form with a conflict over the same slot.
+    bench.accept(booking_form(&calendar, "wa-81bc"));
+    let AcceptOutcome::New { job_id: job, .. } = bench.accept(booking_form(&calendar, "wa-9d02"))
+    else {
+        panic!()
+    };
+    // An abandoned draft.
+    let token = FlowToken::new("wa-c4e1").unwrap();
+    let draft = Draft {
+        flow: flow(),
+        flow_token: Some(token.clone()),
+        customer: Customer::default(),
+        screen: "DATE".into(),
+        data: r#"{"name":"Tom","service":"cut"}"#.into(),
+        updated_at: START,
+    };
+    let key = IdempotencyKey::for_token(&flow(), &token);
+    bench
+        .store
+        .execute_blocking(SaveDraft {
+            key,
+            draft,
+            encrypted_request_key: None,
+            reject_resubmission: false,
+        })
+        .unwrap();
+    let day = Millis::from_secs(24 * 60 * 60);
+    bench.clock.advance(day);
+    bench.purge(100, Millis::new(90 * day.get()), day, day);
+    record_unhealthy(&bench);
+    // A delivery that becomes a dead letter, a destination that disables itself, and a form and a
+    // message that become dead letters.
+    let deliveries = bench.deliveries();
+    bench.record_attempt(deliveries[0].0, Some(Next::GiveUp), None);
+    bench.record_attempt(
+        deliveries[1].0,
+        Some(Next::GiveUp),
+        Some("the destination responded with 410 Gone"),
+    );
+    bench
+        .store
+        .execute_blocking(FailAttempt {
+            job_id: job,
+            attempt: attempt(Some("no")),
+            decision: Next::GiveUp,
+        })
+        .unwrap();
+    bench.accept_unparsable("wamid.odd");
+    record_session_alert(&bench, "STOPPED", SessionHealth::Down, GatewayAlert::Down);
+    record_session_alert(
+        &bench,
+        "SCAN_QR_CODE",
+        SessionHealth::NeedsPerson,
+        GatewayAlert::NeedsPerson,
+    );
+    bench.assert_invariants();
+    let events = bench.events().into_iter();
+    events
+        .map(|event| (event.kind, serde_json::from_str(&event.body).unwrap()))
+        .collect()
+}
+
+fn move_booking(bench: &StoreBench, calendar_of_booking: &Arc<Calendar>, booking: BookingId) {
+    let calendar = Arc::clone(calendar_of_booking);
+    let (date, time) = (
+        jiff::civil::date(2026, 11, 26),
+        jiff::civil::time(10, 0, 0, 0),
+    );
+    bench
+        .store
+        .execute_blocking(MoveBooking {
+            booking_id: booking,
+            calendar,
+            date,
+            time,
+        })
+        .unwrap();
+}
+
+/// Records a changed state of a gateway session.
+fn record_session_alert(
+    bench: &StoreBench,
+    state: &str,
+    condition: SessionHealth,
+    alert: GatewayAlert,
+) {
+    let initial = SessionState::unprobed(GatewayKind::Waha, START);
+    let session_state = SessionState {
+        state: state.into(),
+        health: condition,
+        ..initial
+    };
+    let gateway = GatewayName::new("office").unwrap();
+    bench
+        .store
+        .execute_blocking(RecordSessionState {
+            gateway,
+            state: session_state,
+            history: Vec::new(),
+            alerts: vec![alert],
+        })
+        .unwrap();
+}
+
+/// Records a health alert of the endpoint by our own measurement, and one by Meta.
+fn record_unhealthy(bench: &StoreBench) {
+    let assessment = Assessment {
+        severity: Severity::Alert,
+        findings: vec!["error rate of 12.5 % is over Meta's threshold of 10 %".to_owned()],
+        suggestion: "`flowgate keys check` shows for which phone number Meta has a different key"
+            .to_owned(),
+    };
+    bench
+        .store
+        .execute_blocking(RecordHealth {
+            flow: flow(),
+            assessment,
+        })
+        .unwrap();
+    let mut number = ObservedNumber::new();
+    number.observe(4 * 7 * 24 * 60, office_hours);
+    number.observe(10 * 60, |_| false);
+    bench
+        .store
+        .execute_blocking(RecordTraffic {
+            numbers: vec![("106540352242922".into(), number.traffic)],
+            removed: Vec::new(),
+        })
+        .unwrap();
+    let meta_event =
+        |name, value: Value| HealthEvent::new(Some(START), name, "17", &value.to_string());
+    let events = vec![
+        meta_event(
+            "ENDPOINT_LATENCY",
+            json!({"alert_state": "ACTIVATED", "threshold": 5000, "message": "It is slow"}),
+        ),
+        meta_event("FLOW_STATUS_CHANGE", json!({"new_status": "BLOCKED"})),
+        meta_event(
+            "FLOW_VERSION_EXPIRY_WARNING",
+            json!({"warning": "version 3.0 expires soon"}),
+        ),
+    ];
+    bench
+        .store
+        .execute_blocking(IngestWebhook {
+            health_events: events,
+            ..IngestWebhook::default()
+        })
+        .unwrap();
+}
+
+#[test]
+fn emitted_events_match_their_schemas() {
+    let events = emit_every_event();
+    for (kind, body) in &events {
+        let schema = schema(kind.as_str());
+        let wrong: Vec<_> = schema
+            .iter_errors(body)
+            .map(|e| format!("{}: {e}", e.instance_path()))
+            .collect();
+        assert_eq!(wrong, [""; 0], "{kind}: {body}");
+        // The schema must require at least one part of the data.
+        let parts: Vec<String> = body["data"].as_object().unwrap().keys().cloned().collect();
+        let is_needed = |part: &String| {
+            let mut less = body.clone();
+            less["data"].as_object_mut().unwrap().remove(part);
+            !schema.is_valid(&less)
+        };
+        assert!(
+            parts.iter().any(is_needed),
+            "{kind} needs none of {parts:?}"
+        );
+    }
+    let emitted: BTreeSet<_> = events.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(emitted, EventKind::ALL.into(), "each kind was emitted");
+}
+
+#[test]
+fn every_event_kind_has_one_schema() {
+    let mut described: BTreeSet<String> = fs::read_dir(schema_folder())
+        .unwrap()
+        .filter_map(|entry| {
+            entry
+                .unwrap()
+                .file_name()
+                .to_str()?
+                .strip_suffix(".schema.json")
+                .map(str::to_owned)
+        })
+        .collect();
+    assert!(described.remove("parts"));
+    let kinds: BTreeSet<String> = EventKind::ALL
+        .into_iter()
+        .map(|kind| kind.as_str().to_owned())
+        .collect();
+    assert_eq!(described, kinds);
+    for kind in kinds {
+        let other = json!({"type": "other.kind", "timestamp": "2026-11-24T08:00:00.000Z", "version": 1, "data": {}});
+        assert!(
+            !schema(&kind).is_valid(&other),
+            "{kind} differs from the others"
+        );
+    }
+}
+
+#[test]
+fn readme_examples_match_emitted_events() {
+    let readme = fs::read_to_string(schema_folder().join("README.md")).unwrap();
+    let (mut shown, mut missing) = (BTreeSet::new(), Vec::new());
+    for (kind, body) in emit_every_event() {
+        assert!(
+            readme.contains(&format!("\n### `{kind}`\n")),
+            "{kind} has no chapter"
+        );
+        let example = format!(
+            "```json\n{}\n```",
+            serde_json::to_string_pretty(&body).unwrap()
+        );
+        if shown.insert(kind) && !readme.contains(&example) {
+            missing.push(format!("EXAMPLE {kind}\n{example}"));
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "docs/events/README.md does not show what is sent:\n{}",
+        missing.join("\n")
+    );
+}

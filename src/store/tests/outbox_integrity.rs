@@ -1,0 +1,183 @@
+//! Tests of the integrity check on files with a single error in the outbox: the check names the
+//! error.
+
+use redb::{Database, ReadableTable, WriteTransaction};
+
+use crate::domain::job::retry::RetryDecision;
+use crate::domain::time::Millis;
+use crate::store::engine::redb::tables::{
+    ABANDONED_DRAFTS, DELIVERIES, DELIVERIES_DUE, DELIVERY_RESPONSES, EVENTS, JOBS, RowTable,
+    SUSPENSIONS,
+};
+use crate::store::rows::codec;
+
+use super::support::StoreBench;
+
+/// Returns the violations that the check finds after `damage` was applied to the file.
+///
+/// The file has an event with two deliveries. The first delivery failed once, the second is done.
+fn violations_after(damage: impl FnOnce(&WriteTransaction)) -> Vec<&'static str> {
+    let bench = StoreBench::with_subscribers();
+    bench.accept_new("a");
+    let ids: Vec<_> = bench.deliveries().into_iter().map(|(id, ..)| id).collect();
+    let at = super::support::START.plus(Millis::from_secs(60));
+    bench.record_attempt(ids[0], Some(RetryDecision::RetryAt { at }), None);
+    bench.record_attempt(ids[1], None, None);
+    bench.assert_invariants();
+    bench.store.close().unwrap();
+    let database = Database::open(bench.path()).unwrap();
+    let txn = database.begin_write().unwrap();
+    damage(&txn);
+    txn.commit().unwrap();
+    drop(database);
+    let store = super::support::open_read_only(bench.path(), &bench.clock);
+    crate::store::check_integrity(&store)
+        .unwrap()
+        .violations
+        .into_iter()
+        .map(|violation| violation.invariant)
+        .collect()
+}
+
+fn remove_row(txn: &WriteTransaction, table: RowTable, key: u64) {
+    assert!(
+        txn.open_table(table)
+            .unwrap()
+            .remove(key)
+            .unwrap()
+            .is_some()
+    );
+}
+
+/// Job IDs of the two deliveries.
+const SCHEDULED: u64 = 2;
+const DONE: u64 = 3;
+
+#[test]
+fn intact_outbox_has_no_violation() {
+    assert_eq!(violations_after(|_| {}), [""; 0]);
+}
+
+#[test]
+fn delivery_missing_from_its_schedule_is_reported() {
+    let due_while_waiting = "a delivery is in its destination's schedule exactly while it is scheduled and not in an ordered queue";
+    let waiting_only = "delivery schedules and ordered queues hold scheduled deliveries only";
+    let sums = "a tally equals the number of its rows";
+    let missing = violations_after(|txn| {
+        txn.open_table(DELIVERIES_DUE)
+            .unwrap()
+            .retain(|_, ()| false)
+            .unwrap();
+    });
+    assert_eq!(missing, [due_while_waiting, sums]);
+    let surplus = violations_after(|txn| {
+        txn.open_table(DELIVERIES_DUE)
+            .unwrap()
+            .insert(("crm", 5, 99), ())
+            .unwrap();
+    });
+    assert_eq!(surplus, [waiting_only, sums]);
+    let misplaced = violations_after(|txn| {
+        let mut table = txn.open_table(DELIVERIES_DUE).unwrap();
+        let (due, id) = {
+            let row = table.first().unwrap().unwrap();
+            let (_, due, id) = row.0.value();
+            (due, id)
+        };
+        table.remove(("crm", due, id)).unwrap();
+        table.insert(("sheet", due, id), ()).unwrap();
+    });
+    assert_eq!(misplaced, [due_while_waiting, waiting_only, sums]);
+}
+
+#[test]
+fn delivery_without_job_or_event_is_reported() {
+    assert_eq!(
+        violations_after(|txn| remove_row(txn, DELIVERIES, DONE)),
+        [
+            "a delivery job has its delivery",
+            "a delivery response belongs to an attempt of a delivery",
+        ]
+    );
+    assert_eq!(
+        violations_after(|txn| remove_row(txn, JOBS, DONE)),
+        [
+            "a delivery has its delivery job",
+            "a delivery response belongs to an attempt of a delivery",
+        ]
+    );
+    assert_eq!(
+        violations_after(|txn| remove_row(txn, EVENTS, SCHEDULED)),
+        ["a delivery belongs to the deliveries of its event"; 2]
+    );
+}
+
+#[test]
+fn event_without_delivery_is_reported() {
+    let violations = violations_after(|txn| {
+        let row = txn
+            .open_table(EVENTS)
+            .unwrap()
+            .get(SCHEDULED)
+            .unwrap()
+            .unwrap()
+            .value()
+            .to_vec();
+        txn.open_table(EVENTS)
+            .unwrap()
+            .insert(77, row.as_slice())
+            .unwrap();
+    });
+    assert_eq!(violations, ["an event has at least one delivery"]);
+}
+
+#[test]
+fn response_without_attempt_is_reported() {
+    for key in [(SCHEDULED, 2), (SCHEDULED, 0), (1, 1)] {
+        let violations = violations_after(|txn| {
+            let mut table = txn.open_table(DELIVERY_RESPONSES).unwrap();
+            let row = table.get((SCHEDULED, 1)).unwrap().unwrap().value().to_vec();
+            table.insert(key, row.as_slice()).unwrap();
+        });
+        assert_eq!(
+            violations,
+            ["a delivery response belongs to an attempt of a delivery"],
+            "{key:?}"
+        );
+    }
+}
+
+#[test]
+fn orphan_suspension_and_abandoned_mark_are_reported() {
+    let suspension = violations_after(|txn| {
+        let inactive = codec::encode(&crate::domain::delivery::Suspension::default()).unwrap();
+        txn.open_table(SUSPENSIONS)
+            .unwrap()
+            .insert("crm", inactive.as_slice())
+            .unwrap();
+    });
+    assert_eq!(
+        suspension,
+        ["a suspension is active and names a valid destination"]
+    );
+    let draft = violations_after(|txn| {
+        txn.open_table(ABANDONED_DRAFTS)
+            .unwrap()
+            .insert(&[7; 16], 5)
+            .unwrap();
+    });
+    assert_eq!(draft, ["an abandoned mark has its draft"]);
+}
+
+#[test]
+fn altered_outbox_row_is_reported() {
+    for table in [DELIVERIES, EVENTS] {
+        let altered = violations_after(|txn| {
+            txn.open_table(table)
+                .unwrap()
+                .insert(SCHEDULED, [1, 2, 3].as_slice())
+                .unwrap();
+        });
+        assert!(altered.contains(&"every row can be read"), "{altered:?}");
+    }
+}

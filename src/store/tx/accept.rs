@@ -1,0 +1,494 @@
+//! Accepts submissions: one transaction decides the duplicate, the slot and the job of each
+//! submission.
+//!
+//! A webhook body may contain a thousand messages. A single [`AcceptInbound`] accepts all of them.
+//!
+//! See [`crate::domain::submission`] for the idempotency keys, and [`crate::store::writer::dedup`]
+//! for the dedup index.
+//! See [`super::duplicates`] for duplicates, and [`crate::domain::booking`] for free
+//! slots.
+
+use std::sync::Arc;
+
+use jiff::civil::{Date, Time};
+use redb::ReadableTable;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::booking::calendar::{Calendar, Slot, SlotRefused};
+use crate::domain::flow::field::FieldError;
+use crate::domain::ids::{BookingId, JobId, SubmissionId};
+use crate::domain::job::{DeadLetter, Job, JobKind, JobState};
+use crate::domain::submission::draft;
+use crate::domain::submission::inbound::{Inbound, InboundSubmission, UnparsableMessage};
+use crate::domain::submission::{IdempotencyKey, Submission, SubmissionChannel};
+use crate::domain::time::Timestamp;
+
+use super::duplicates;
+use super::duplicates::{DuplicateCheck, NewSubmissionKeys};
+use super::late_arrivals::Joining;
+use super::{bookings, completions, drafts, events, jobs, late_arrivals, response_cache, schedule};
+use crate::store::rows::codec;
+use crate::store::writer::dedup::{DedupMatch, DedupWindow, KeyLog};
+use crate::store::writer::write_context::{Transaction, WriteContext};
+use crate::store::{RowProblem, StoreError};
+
+/// Accepts the inbound items of one request.
+#[derive(Debug, Default)]
+pub struct AcceptInbound {
+    /// Inbound items, in the order of the request body.
+    pub inbound: Vec<Inbound>,
+}
+
+/// Outcome of one inbound item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AcceptOutcome {
+    /// The store accepted the submission.
+    New {
+        /// Submission ID.
+        submission_id: SubmissionId,
+        /// ID of the job that processes the submission.
+        job_id: JobId,
+        /// ID of the booking. `None` if the submission got no slot.
+        booking_id: Option<BookingId>,
+    },
+    /// The item arrived before and is already stored.
+    Duplicate {
+        /// ID of the original submission. `None` if the message became no submission.
+        original: Option<SubmissionId>,
+    },
+    /// The slot is not available, and nothing was stored. The customer must choose another slot.
+    SlotRefused {
+        /// Reason of the refusal.
+        reason: SlotRefused,
+        /// Requested date.
+        date: Date,
+        /// Requested time.
+        time: Time,
+    },
+    /// The fields do not name a valid slot, and nothing was stored. The customer must correct the
+    /// fields.
+    InvalidSlotFields {
+        /// Error in the fields of the form, which include the fields of its earlier screens.
+        error: FieldError,
+    },
+    /// The message was stored as a dead letter.
+    DeadLetter {
+        /// Job ID.
+        job_id: JobId,
+    },
+    /// Nothing was stored: several customers use the flow token, and the form does not name its
+    /// customer. The form must come again as a form without a token.
+    TokenShared,
+    /// Nothing was stored: the encrypted request already has a response. The same response is sent
+    /// again.
+    Replayed,
+}
+
+/// A stored submission.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredSubmission {
+    /// Time when the submission was accepted, in UTC.
+    pub received_at: Timestamp,
+    /// Expiry clock when the submission was accepted.
+    pub stamp: Timestamp,
+    /// ID of the job that processes the submission.
+    pub job_id: JobId,
+    /// ID of the booking. `None` if the submission got no slot.
+    pub booking_id: Option<BookingId>,
+    /// Conflict: the reason why the submission did not get its slot although nobody could be asked
+    /// again. `None` if there is no conflict.
+    pub conflict: Option<String>,
+    /// Submission data as received, with the fields of the earlier screens.
+    pub submission: Submission,
+}
+
+impl Transaction for AcceptInbound {
+    type Outcome = Vec<AcceptOutcome>;
+
+    fn weight(&self) -> usize {
+        self.inbound.len()
+    }
+
+    fn bytes(&self) -> usize {
+        let bytes = |item: &Inbound| match item {
+            Inbound::Submission(form) => {
+                let Submission {
+                    data,
+                    unknown_fields: extra,
+                    ..
+                } = &form.submission;
+                data.len().saturating_add(extra.len()).saturating_add(
+                    form.custom_completion
+                        .as_ref()
+                        .map_or(0, |completion| completion.len()),
+                )
+            }
+            Inbound::Unparsable(message) => message.payload.len(),
+        };
+        self.inbound.iter().map(bytes).sum()
+    }
+
+    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<Self::Outcome, StoreError> {
+        self.inbound
+            .iter()
+            .map(|item| match item {
+                Inbound::Submission(form) => accept_submission(ctx, form, None),
+                Inbound::Unparsable(message) => store_unparsable(ctx, message),
+            })
+            .collect()
+    }
+}
+
+/// Accepts one form. If an admin retries a message, the job ID is that of the message. The job then
+/// finishes together with the form.
+fn accept_submission(
+    ctx: &mut WriteContext<'_, '_>,
+    form: &InboundSubmission,
+    message_job: Option<JobId>,
+) -> Result<AcceptOutcome, StoreError> {
+    let decision = decide(ctx, form, message_job)?;
+    carry_out(ctx, form, decision)
+}
+
+/// A decision on a form, made before anything is written.
+pub(in crate::store) enum Decision {
+    /// The form changes nothing.
+    Nothing(AcceptOutcome),
+    /// Several customers use the flow token, and this key is not yet marked as shared.
+    Share(IdempotencyKey),
+    /// The form is a copy of a stored submission.
+    Join(Box<Joining>),
+    /// The form is accepted.
+    Take(Box<AcceptPlan>),
+}
+
+/// Decides on one form. Only reads: if a row is damaged, the function fails before the first write.
+/// The job ID is that of a retried message, as in `accept_submission`.
+pub(in crate::store) fn decide(
+    ctx: &WriteContext<'_, '_>,
+    form: &InboundSubmission,
+    carrier: Option<JobId>,
+) -> Result<Decision, StoreError> {
+    if response_cache::is_replayed_request(ctx, form.encrypted_request_key)? {
+        return Ok(Decision::Nothing(AcceptOutcome::Replayed));
+    }
+    let known = match find_message(ctx, form.message_key) {
+        // An admin retries the message. Without this, a damaged key would make every retry of the
+        // dead letter fail.
+        Err(error) if carrier.is_some() && error.affects_one_row() => None,
+        known => known?,
+    };
+    match known {
+        None => {}
+        // A gateway reports one message in several events. The first event may lack the part that
+        // makes the message a form.
+        Some(DedupMatch::NoSubmission) if form.submission.channel == SubmissionChannel::Gateway => {
+        }
+        Some(found) => return Ok(Decision::Nothing(duplicate_outcome(found))),
+    }
+    let new_keys = match duplicates::check_duplicate(ctx, form)? {
+        DuplicateCheck::Copy(id) => {
+            return late_arrivals::decide(ctx, id, &form.submission, form.message_key)
+                .map(Box::new)
+                .map(Decision::Join);
+        }
+        // The form that comes again without its token gets a reference. The reference is used only
+        // if the token has this mark.
+        DuplicateCheck::Shared => {
+            return Ok(match form.form_key {
+                Some(key) if !duplicates::is_shared_key(ctx, key)? => Decision::Share(key),
+                _ => Decision::Nothing(AcceptOutcome::TokenShared),
+            });
+        }
+        DuplicateCheck::New(new_keys) => new_keys,
+    };
+    let mut merged = form.submission.clone();
+    let draft = match form.draft_key {
+        Some(key) => {
+            drafts::find_customer_draft(ctx, key, &merged.customer, new_keys.shared_key.is_some())?
+        }
+        None => None,
+    };
+    if let Some((_, earlier)) = &draft {
+        merged.data = draft::merge_answers(&earlier.data, &merged.data);
+    }
+    let unclaimed = match &new_keys.other_customer {
+        Some(beside) => late_arrivals::unclaimed(ctx, beside, &merged, form.draft_key.is_some())?,
+        None => None,
+    };
+    if let Some(unclaimed) = &unclaimed {
+        merged.data = draft::merge_answers(&unclaimed.data, &merged.data);
+        merged.problems.extend(unclaimed.warning.map(str::to_owned));
+    }
+    let slot_decision = match form
+        .slot_selector
+        .as_ref()
+        .map(|selector| selector.slot_request(&merged.data, form.allows_new_choice))
+    {
+        None | Some(Ok(None)) => SlotDecision::NotRequested,
+        Some(Err(error)) if form.allows_new_choice => {
+            return Ok(Decision::Nothing(AcceptOutcome::InvalidSlotFields {
+                error,
+            }));
+        }
+        Some(Err(error)) => {
+            merged.problems.push(error.to_string());
+            SlotDecision::NotRequested
+        }
+        Some(Ok(Some(request))) => match bookings::find_slot(ctx, &request, None)? {
+            Ok(slot) => SlotDecision::Available(request.calendar, slot),
+            Err(reason) if form.allows_new_choice => {
+                return Ok(Decision::Nothing(AcceptOutcome::SlotRefused {
+                    reason,
+                    date: request.date,
+                    time: request.time,
+                }));
+            }
+            Err(reason) => SlotDecision::Unavailable(reason),
+        },
+    };
+    let unclaimed_row = unclaimed.and_then(|unclaimed| unclaimed.row_key);
+    Ok(Decision::Take(Box::new(AcceptPlan {
+        merged,
+        slot_decision,
+        new_keys,
+        draft_key: draft.map(|(key, _)| key),
+        unclaimed_row,
+    })))
+}
+
+/// Writes the decision on a form.
+pub(in crate::store) fn carry_out(
+    batch: &mut WriteContext<'_, '_>,
+    form: &InboundSubmission,
+    decision: Decision,
+) -> Result<AcceptOutcome, StoreError> {
+    match decision {
+        Decision::Nothing(accepted) => Ok(accepted),
+        Decision::Share(key) => {
+            share(batch, key)?;
+            Ok(AcceptOutcome::TokenShared)
+        }
+        Decision::Join(joining) => late_arrivals::write(batch, *joining),
+        Decision::Take(plan) => write_accepted(batch, form, *plan),
+    }
+}
+
+/// Marks a token as used by several customers.
+fn share(batch: &mut WriteContext<'_, '_>, key: IdempotencyKey) -> Result<(), StoreError> {
+    insert_key(batch, KeyLog::Token, key.for_shared_token(), None)?;
+    drafts::remove_unnamed_draft(batch, key)
+}
+
+/// Data of a form that is accepted.
+pub(in crate::store) struct AcceptPlan {
+    /// Submission, merged with the fields of its earlier screens.
+    merged: Submission,
+    slot_decision: SlotDecision,
+    new_keys: NewSubmissionKeys,
+    /// Key of the draft with the earlier screens. `None` if there is no draft.
+    draft_key: Option<IdempotencyKey>,
+    /// Key of the late-arrival row that stores the answers of this form beside another customer's
+    /// submission. `None` if there is no such row.
+    unclaimed_row: Option<(u64, u64)>,
+}
+
+/// Decision on the slot that a form requests.
+enum SlotDecision {
+    /// The form requests no slot.
+    NotRequested,
+    /// The slot is available.
+    Available(Arc<Calendar>, Slot),
+    /// The slot is not available, and nobody can be asked again.
+    Unavailable(SlotRefused),
+}
+
+/// Writes a form that is accepted.
+fn write_accepted(
+    ctx: &mut WriteContext<'_, '_>,
+    form: &InboundSubmission,
+    taken: AcceptPlan,
+) -> Result<AcceptOutcome, StoreError> {
+    let AcceptPlan {
+        merged,
+        slot_decision,
+        new_keys,
+        draft_key,
+        unclaimed_row: copy,
+    } = taken;
+    let submission = ctx.state.counters.next_submission();
+    let (booking, conflict) = match slot_decision {
+        SlotDecision::Available(calendar, slot) => (
+            Some(bookings::create_booking(ctx, &calendar, &slot, submission)?),
+            None,
+        ),
+        SlotDecision::Unavailable(reason) => (None, Some(reason.to_string())),
+        SlotDecision::NotRequested => (None, None),
+    };
+    let job = schedule_new_job(ctx, JobKind::Process, submission)?;
+    let row = StoredSubmission {
+        received_at: ctx.now,
+        stamp: ctx.expiry_now,
+        job_id: job,
+        booking_id: booking,
+        conflict,
+        submission: merged,
+    };
+    if let Some(key) = draft_key {
+        // The submission now contains the answers of the draft.
+        drafts::remove_draft(ctx, key.as_bytes())?;
+    }
+    if let Some(key) = copy {
+        ctx.tables.late_arrivals.remove(key)?;
+    }
+    ctx.tables
+        .submissions
+        .insert(submission.get(), codec::encode(&row)?.as_slice())?;
+    if let Some(key) = new_keys.shared_key {
+        share(ctx, key)?;
+    }
+    for key in new_keys.form_keys {
+        let row = insert_key(ctx, KeyLog::Token, key, Some(submission))?;
+        if let Some(completion) = &form.custom_completion {
+            // The completion is stored in the same commit. Without this, a repeated press or a
+            // crash could find the form without its completion.
+            completions::put_completion(ctx, row, completion)?;
+        }
+    }
+    if let Some(key) = form.message_key {
+        insert_key(ctx, KeyLog::Message, key, Some(submission))?;
+    }
+    ctx.is_dirty = true;
+    events::emit_submission_accepted(ctx, submission, &row)?;
+    Ok(AcceptOutcome::New {
+        submission_id: submission,
+        job_id: job,
+        booking_id: booking,
+    })
+}
+
+/// Stores a message that can't be parsed as a dead letter, once. If the message comes again and can
+/// be parsed, it is accepted. A later retry of the dead letter is then a duplicate.
+fn store_unparsable(
+    ctx: &mut WriteContext<'_, '_>,
+    message: &UnparsableMessage,
+) -> Result<AcceptOutcome, StoreError> {
+    let letter_key = message.message_key.map(IdempotencyKey::of_letter);
+    for key in [message.message_key, letter_key] {
+        if let Some(found) = find_message(ctx, key)? {
+            return Ok(duplicate_outcome(found));
+        }
+    }
+    // Meta sends a message again for days. Without a message ID, a repetition can't be recognized
+    // for that long, so the window of forms applies.
+    let window = if message.message_key.is_some() {
+        DedupWindow::Message
+    } else {
+        DedupWindow::Form
+    };
+    if let Some(later) = &message.late_arrival
+        && let Some(id) = duplicates::find_awaiting_message(
+            ctx,
+            window,
+            &message.cross_flow_keys,
+            &later.customer,
+        )?
+    {
+        let joining = late_arrivals::decide(ctx, id, later, message.message_key)?;
+        return late_arrivals::write(ctx, joining);
+    }
+    let job = ctx.state.counters.next_job();
+    let row = Job {
+        state: JobState::Dead,
+        last_error: Some(message.reason.clone()),
+        ..Job::new(JobKind::Message, None, ctx.now)
+    };
+    let dead_letter = DeadLetter {
+        died_at: ctx.now,
+        reason: message.reason.clone(),
+        payload: message.payload.clone(),
+        corrected_payload: None,
+    };
+    ctx.tables
+        .jobs
+        .insert(job.get(), codec::encode(&row)?.as_slice())?;
+    ctx.tables
+        .dead_letters
+        .insert(job.get(), codec::encode(&dead_letter)?.as_slice())?;
+    if let Some(key) = letter_key {
+        insert_key(ctx, KeyLog::Message, key, None)?;
+    }
+    ctx.is_dirty = true;
+    jobs::emit_dead_letter_event(ctx, job, &row, &message.reason)?;
+    Ok(AcceptOutcome::DeadLetter { job_id: job })
+}
+
+/// Creates a job that is due at once.
+fn schedule_new_job(
+    batch: &mut WriteContext<'_, '_>,
+    kind: JobKind,
+    submission: SubmissionId,
+) -> Result<JobId, StoreError> {
+    let id = batch.state.counters.next_job();
+    let job = Job::new(kind, Some(submission), batch.now);
+    schedule::put_job(batch, id, &job)?;
+    schedule::schedule_job(batch, None, job.due_at, id)?;
+    Ok(id)
+}
+
+/// Finds the result of an earlier message with this key. Returns `None` if the key is `None` or not
+/// known.
+pub(in crate::store) fn find_message(
+    batch: &WriteContext<'_, '_>,
+    key: Option<IdempotencyKey>,
+) -> Result<Option<DedupMatch>, StoreError> {
+    match key {
+        Some(key) => batch.state.dedup.find(
+            batch.tables,
+            &batch.state.counters,
+            DedupWindow::Message,
+            &key,
+            batch.expiry_now,
+        ),
+        None => Ok(None),
+    }
+}
+
+pub(in crate::store) fn insert_key(
+    batch: &mut WriteContext<'_, '_>,
+    log: KeyLog,
+    key: IdempotencyKey,
+    submission: Option<SubmissionId>,
+) -> Result<u64, StoreError> {
+    batch.is_dirty = true;
+    let memory = &mut *batch.state;
+    memory.dedup.insert(
+        batch.tables,
+        &mut memory.counters,
+        log,
+        key,
+        submission,
+        batch.expiry_now,
+    )
+}
+
+pub(in crate::store) const fn duplicate_outcome(found: DedupMatch) -> AcceptOutcome {
+    match found {
+        DedupMatch::Submission(id) => AcceptOutcome::Duplicate { original: Some(id) },
+        DedupMatch::NoSubmission => AcceptOutcome::Duplicate { original: None },
+    }
+}
+
+/// Returns the submission with this ID.
+pub(in crate::store) fn get_submission(
+    batch: &WriteContext<'_, '_>,
+    id: SubmissionId,
+) -> Result<StoredSubmission, StoreError> {
+    match batch.tables.submissions.get(id.get())? {
+        Some(row) => codec::decode(id, row.value()),
+        None => Err(StoreError::row::<StoredSubmission>(
+            &id.to_string(),
+            RowProblem::Missing,
+        )),
+    }
+}

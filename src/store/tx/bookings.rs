@@ -1,0 +1,277 @@
+//! Books slots of calendars in the transaction that accepts a submission. An admin can cancel or
+//! move a booking.
+//!
+//! This file looks up the occupied slots. See [`crate::domain::booking::calendar`] for the times
+//! that a calendar offers. See [`crate::domain::booking`] for the decision whether a slot is free.
+
+use std::sync::Arc;
+
+use jiff::civil;
+use redb::ReadableTable;
+
+use crate::domain::booking;
+use crate::domain::booking::calendar::{Calendar, Slot, SlotRefused};
+use crate::domain::booking::{Booking, BookingState, Interval, Occupancy, OccupiedInterval};
+use crate::domain::ids::{BookingId, CalendarName, SubmissionId};
+use crate::domain::submission::inbound::SlotRequest;
+use crate::domain::time::{Millis, Timestamp};
+
+use super::events;
+use crate::store::StoreError;
+use crate::store::rows::codec;
+use crate::store::rows::tallies::Tally;
+use crate::store::writer::write_context::{Transaction, WriteContext};
+
+/// Cancels a booking and releases its slot.
+#[derive(Debug)]
+pub struct CancelBooking {
+    /// Booking ID.
+    pub booking_id: BookingId,
+}
+
+/// Moves a booking to another time in one transaction. The old slot is released if and only if the
+/// new slot is occupied.
+#[derive(Debug)]
+pub struct MoveBooking {
+    /// Booking ID.
+    pub booking_id: BookingId,
+    /// Calendar of the booking, from the current config.
+    pub calendar: Arc<Calendar>,
+    /// New date.
+    pub date: civil::Date,
+    /// New time of day.
+    pub time: civil::Time,
+}
+
+/// Outcome of an admin's command about a booking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BookingOutcome {
+    /// The booking was changed.
+    Updated(Booking),
+    /// The slot at the new time is not available.
+    SlotRefused(SlotRefused),
+    /// The booking was cancelled before.
+    AlreadyCancelled,
+    /// The booking is in another calendar.
+    OtherCalendar(CalendarName),
+    /// No booking has this ID.
+    NotFound,
+}
+
+impl Transaction for CancelBooking {
+    type Outcome = BookingOutcome;
+
+    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<BookingOutcome, StoreError> {
+        let Some(mut booking) = find_booking(ctx, self.booking_id)? else {
+            return Ok(BookingOutcome::NotFound);
+        };
+        if booking.state == BookingState::Cancelled {
+            return Ok(BookingOutcome::AlreadyCancelled);
+        }
+        release_slot(ctx, &booking)?;
+        booking.state = BookingState::Cancelled;
+        booking.cancelled_at = Some(ctx.now);
+        put_booking(ctx, self.booking_id, &booking)?;
+        events::emit_booking_event(ctx, self.booking_id, &booking, &booking)?;
+        Ok(BookingOutcome::Updated(booking))
+    }
+}
+
+impl Transaction for MoveBooking {
+    type Outcome = BookingOutcome;
+
+    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<BookingOutcome, StoreError> {
+        let Some(mut booking) = find_booking(ctx, self.booking_id)? else {
+            return Ok(BookingOutcome::NotFound);
+        };
+        if booking.state == BookingState::Cancelled {
+            return Ok(BookingOutcome::AlreadyCancelled);
+        }
+        if booking.calendar != *self.calendar.name() {
+            return Ok(BookingOutcome::OtherCalendar(booking.calendar));
+        }
+        let request = SlotRequest {
+            calendar: Arc::clone(&self.calendar),
+            date: self.date,
+            time: self.time,
+        };
+        let slot = match find_slot(ctx, &request, Some(&booking))? {
+            Ok(slot) => slot,
+            Err(reason) => return Ok(BookingOutcome::SlotRefused(reason)),
+        };
+        release_slot(ctx, &booking)?;
+        let previous = booking.clone();
+        booking = booking.moved_to(&self.calendar, &slot);
+        occupy_slot(ctx, &booking)?;
+        put_booking(ctx, self.booking_id, &booking)?;
+        events::emit_booking_event(ctx, self.booking_id, &booking, &previous)?;
+        Ok(BookingOutcome::Updated(booking))
+    }
+}
+
+/// Finds the requested slot, if it is available. A given booking that is about to move does not
+/// count against the capacity.
+pub(in crate::store) fn find_slot(
+    ctx: &WriteContext<'_, '_>,
+    request: &SlotRequest,
+    except: Option<&Booking>,
+) -> Result<Result<Slot, SlotRefused>, StoreError> {
+    let slot = match request
+        .calendar
+        .slot_at(request.date, request.time, ctx.now)
+    {
+        Ok(slot) => slot,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let mut occupied = list_occupied(
+        &ctx.tables.occupied_slots,
+        request.calendar.name(),
+        request.calendar.occupied_interval(&slot),
+    )?;
+    if let Some(Booking { start, end, .. }) = except
+        && let Some(current) = occupied.iter_mut().find(|occupied| {
+            occupied.interval
+                == Interval {
+                    start: *start,
+                    end: *end,
+                }
+        })
+    {
+        current.bookings = current.bookings.saturating_sub(1);
+    }
+    Ok(booking::reserve(
+        &request.calendar,
+        slot,
+        &Occupancy::sum(occupied),
+    ))
+}
+
+/// Creates the booking of `slot` for `submission`.
+pub(in crate::store) fn create_booking(
+    ctx: &mut WriteContext<'_, '_>,
+    calendar: &Calendar,
+    slot: &Slot,
+    submission: SubmissionId,
+) -> Result<BookingId, StoreError> {
+    let id = ctx.state.counters.next_booking();
+    let booking = Booking::new(calendar, slot, submission, ctx.now);
+    occupy_slot(ctx, &booking)?;
+    put_booking(ctx, id, &booking)?;
+    Ok(id)
+}
+
+/// Removes a booking, and releases its slot if the booking is confirmed.
+pub(in crate::store) fn remove_booking(
+    ctx: &mut WriteContext<'_, '_>,
+    id: BookingId,
+    booking: &Booking,
+) -> Result<(), StoreError> {
+    ctx.tables.bookings.remove(id.get())?;
+    if booking.state == BookingState::Confirmed {
+        release_slot(ctx, booking)?;
+    }
+    Ok(())
+}
+
+/// Returns the occupied times of `calendar` that overlap `window`. Reads one row for each time and
+/// one row for each length of booking, however many bookings exist.
+pub(in crate::store) fn list_occupied(
+    table: &impl ReadableTable<(&'static str, u64, u64), u64>,
+    calendar: &CalendarName,
+    window: Interval,
+) -> Result<Vec<OccupiedInterval>, StoreError> {
+    let name = calendar.as_str();
+    let mut occupied = Vec::new();
+    let mut next_length = Some(0);
+    while let Some(from) = next_length {
+        let mut rows = table.range((name, from, 0)..=(name, u64::MAX, u64::MAX))?;
+        let Some(length) = rows.next().transpose()?.map(|(key, _)| key.value().1) else {
+            break;
+        };
+        // A booking of this length that starts earlier is over before the window begins.
+        let first = window
+            .start
+            .as_millis()
+            .saturating_add(1)
+            .saturating_sub(length);
+        for row in table.range((name, length, first)..(name, length, window.end.as_millis()))? {
+            let (key, count) = row?;
+            let start = Timestamp::from_millis(key.value().2);
+            let time = Interval {
+                start,
+                end: start.plus(Millis::new(length)),
+            };
+            occupied.push(OccupiedInterval {
+                interval: time,
+                bookings: u32::try_from(count.value()).unwrap_or(u32::MAX),
+            });
+        }
+        next_length = length.checked_add(1);
+    }
+    Ok(occupied)
+}
+
+/// Returns the key under which bookings of the same time are counted.
+fn occupancy_key(booking: &Booking) -> (&str, u64, u64) {
+    (
+        booking.calendar.as_str(),
+        booking.end.since(booking.start).get(),
+        booking.start.as_millis(),
+    )
+}
+
+fn occupy_slot(ctx: &mut WriteContext<'_, '_>, booking: &Booking) -> Result<(), StoreError> {
+    let count = ctx
+        .tables
+        .occupied_slots
+        .get(occupancy_key(booking))?
+        .map_or(0, |count| count.value());
+    ctx.tables
+        .occupied_slots
+        .insert(occupancy_key(booking), count.saturating_add(1))?;
+    ctx.tallies
+        .increment(Tally::Bookings, booking.calendar.as_str());
+    Ok(())
+}
+
+fn release_slot(ctx: &mut WriteContext<'_, '_>, booking: &Booking) -> Result<(), StoreError> {
+    let count = ctx
+        .tables
+        .occupied_slots
+        .get(occupancy_key(booking))?
+        .map_or(0, |count| count.value());
+    match count {
+        0 => return Ok(()),
+        1 => {
+            ctx.tables.occupied_slots.remove(occupancy_key(booking))?;
+        }
+        count => {
+            ctx.tables
+                .occupied_slots
+                .insert(occupancy_key(booking), count.saturating_sub(1))?;
+        }
+    }
+    ctx.tallies
+        .decrement(Tally::Bookings, booking.calendar.as_str());
+    Ok(())
+}
+
+fn put_booking(
+    ctx: &mut WriteContext<'_, '_>,
+    id: BookingId,
+    booking: &Booking,
+) -> Result<(), StoreError> {
+    ctx.tables
+        .bookings
+        .insert(id.get(), codec::encode(booking)?.as_slice())?;
+    ctx.is_dirty = true;
+    Ok(())
+}
+
+fn find_booking(ctx: &WriteContext<'_, '_>, id: BookingId) -> Result<Option<Booking>, StoreError> {
+    ctx.tables
+        .bookings
+        .get(id.get())?
+        .map(|row| codec::decode(id, row.value()))
+        .transpose()
+}

@@ -1,0 +1,129 @@
+//! Finds forms that were submitted before: the key of a known form, and its completion.
+//!
+//! Only a custom completion is stored. The row number is that of the form's key in `token_log`, and
+//! the row lives as long as the key identifies the form. So a repeated press that finds the form
+//! also finds its completion. See [`crate::store::writer::dedup`] for the lifetime of a key.
+
+use redb::ReadableTable;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ids::Customer;
+use crate::domain::submission::IdempotencyKey;
+
+use super::duplicates;
+use crate::store::StoreError;
+use crate::store::rows::codec;
+use crate::store::writer::dedup::{DedupWindow, KeyLogRow};
+use crate::store::writer::write_context::{Transaction, WriteContext};
+
+/// Finds the key under which a customer's form is known, among several keys and the keys derived
+/// from them.
+#[derive(Debug)]
+pub struct FindSubmissionKey {
+    /// Keys of forms, in the order of the look-up.
+    pub keys: Vec<IdempotencyKey>,
+    /// Customer of the form.
+    pub customer: Customer,
+    /// As in [`crate::domain::submission::inbound::InboundSubmission::reject_resubmission`].
+    pub reject_resubmission: bool,
+}
+
+/// Returns the custom completion of a form that was submitted before.
+#[derive(Debug)]
+pub struct GetCompletion {
+    /// Idempotency key of the form.
+    pub key: IdempotencyKey,
+}
+
+/// A row of table `completions`.
+#[derive(Serialize, Deserialize)]
+pub(in crate::store) struct Completion {
+    /// Completion as JSON text.
+    text: Box<str>,
+}
+
+impl codec::Row for Completion {
+    const TABLE: &'static str = "completions";
+}
+
+impl Transaction for FindSubmissionKey {
+    type Outcome = Option<IdempotencyKey>;
+
+    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<Option<IdempotencyKey>, StoreError> {
+        duplicates::find_submission_key(
+            ctx,
+            DedupWindow::for_submission(self.reject_resubmission),
+            &self.keys,
+            &self.customer,
+        )
+    }
+}
+
+impl Transaction for GetCompletion {
+    type Outcome = Option<Box<str>>;
+
+    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<Option<Box<str>>, StoreError> {
+        let state = &*ctx.state;
+        let row = state.dedup.find_log_row(
+            ctx.tables,
+            &state.counters,
+            DedupWindow::Form,
+            &self.key,
+            ctx.expiry_now,
+        )?;
+        let Some(row) = row else { return Ok(None) };
+        match ctx.tables.completions.get(row)? {
+            Some(bytes) => codec::decode::<Completion>(row, bytes.value())
+                .map(|completion| Some(completion.text)),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Maximum size of a stored completion in bytes: clients show nothing of the completion. For a form
+/// with a larger completion, a repetition gets a plain success.
+const COMPLETION_BYTES_MAX: usize = 64 << 10;
+
+/// Stores the completion of the form whose key has this row number in `token_log`.
+pub(in crate::store) fn put_completion(
+    ctx: &mut WriteContext<'_, '_>,
+    row: u64,
+    text: &str,
+) -> Result<(), StoreError> {
+    if text.len() > COMPLETION_BYTES_MAX {
+        return Ok(());
+    }
+    ctx.tables.completions.insert(
+        row,
+        codec::encode(&Completion { text: text.into() })?.as_slice(),
+    )?;
+    Ok(())
+}
+
+/// Removes completions of expired forms, up to a maximum number. Returns the number of removed
+/// completions.
+pub(in crate::store) fn purge_completions(
+    ctx: &mut WriteContext<'_, '_>,
+    max_rows: usize,
+) -> Result<usize, StoreError> {
+    let mut removed = 0;
+    while removed < max_rows && is_oldest_expired(ctx)? {
+        ctx.tables.completions.pop_first()?;
+        removed += 1;
+    }
+    Ok(removed)
+}
+
+fn is_oldest_expired(ctx: &WriteContext<'_, '_>) -> Result<bool, StoreError> {
+    let Some((number, _)) = ctx.tables.completions.first()? else {
+        return Ok(false);
+    };
+    let Some(row) = ctx.tables.token_log.get(number.value())? else {
+        return Ok(true);
+    };
+    // If the key is unreadable, no look-up can find the completion.
+    let Ok(key) = codec::decode::<KeyLogRow>(number.value(), row.value()) else {
+        return Ok(true);
+    };
+    Ok(ctx.age(key.at) >= ctx.state.dedup.window_length(DedupWindow::Form))
+}

@@ -1,0 +1,340 @@
+//! Moves the data of a customer whose phone number or ID has changed from the old names to the new
+//! ones.
+//!
+//! Submissions stay unchanged, and no index finds them by customer. So a change is stored under
+//! each name that it replaces. Every look-up of a submission's customer follows the change.
+//! Bookings, waiting messages and later events have the new names at once. Agents, drafts and
+//! ordered queues are stored under a customer's name and move in the same transaction.
+//!
+//! See [`crate::domain::customer_change`] for the decision which change counts for which customer.
+
+use redb::{ReadableTable, ReadableTableMetadata};
+
+use crate::domain::customer_change::{CustomerChange, resolve_current};
+use crate::domain::delivery::Delivery;
+use crate::domain::ids::{
+    AgentId, Customer, DestinationName, FlowName, JobId, LeadId, SubmissionId,
+};
+use crate::domain::submission::IdempotencyKey;
+use crate::domain::submission::draft;
+use crate::domain::submission::draft::Draft;
+use crate::domain::time::{Millis, Timestamp};
+
+use super::accept;
+use super::accept::StoredSubmission;
+use super::{deliveries, drafts, leads};
+use crate::store::StoreError;
+use crate::store::rows::codec;
+use crate::store::writer::dedup::KeyLog;
+use crate::store::writer::write_context::WriteContext;
+
+/// Maximum number of deliveries that move from one ordered queue to another. If more deliveries
+/// wait, all of them stay in the old queue.
+const MOVED_DELIVERIES_MAX: usize = 1000;
+/// Maximum number of changes that one round of retention reads. A few rounds read the whole table,
+/// whatever its size.
+const PURGE_ROWS_MAX: usize = 64;
+/// Maximum delay of a message: Meta sends a message again for seven days (*Create a webhook
+/// endpoint*).
+const MESSAGE_DELAY_MAX: Millis = Millis::from_secs(8 * 24 * 60 * 60);
+
+/// Applies a change in the flows under which the customer may be known. A repeated change, or a
+/// change of an unknown customer, has no visible effect.
+pub(in crate::store) fn apply_customer_change(
+    ctx: &mut WriteContext<'_, '_>,
+    change: &CustomerChange,
+    flows: &[FlowName],
+) -> Result<(), StoreError> {
+    if accept::find_message(ctx, change.message_key)?.is_some() {
+        return Ok(());
+    }
+    let at = change.changed_at.unwrap_or(ctx.now);
+    let row = codec::encode(change.current())?;
+    for name in change.replaced_names() {
+        let key = IdempotencyKey::for_former_name(name);
+        ctx.tables
+            .renamed_customers
+            .insert((key.as_bytes(), at.as_millis()), row.as_slice())?;
+    }
+    for flow in flows {
+        move_assigned_agent(ctx, change, flow)?;
+        for name in change.replaced_names() {
+            move_draft(ctx, change, flow, name)?;
+            move_ordered_queues(ctx, change, flow, name)?;
+        }
+    }
+    if let Some(key) = change.message_key {
+        accept::insert_key(ctx, KeyLog::Message, key, None)?;
+    }
+    ctx.is_dirty = true;
+    Ok(())
+}
+
+/// Returns the current names of the customer of `submission`.
+pub(in crate::store) fn current_customer(
+    ctx: &WriteContext<'_, '_>,
+    submission: SubmissionId,
+    known: Customer,
+) -> Result<Customer, StoreError> {
+    if known.is_unknown() || ctx.tables.renamed_customers.is_empty()? {
+        return Ok(known);
+    }
+    let row = ctx.tables.submissions.get(submission.get())?;
+    let row = row.and_then(|row| codec::decode::<StoredSubmission>(submission, row.value()).ok());
+    row.map_or(Ok(known.clone()), |row| {
+        resolve_customer(&ctx.tables.renamed_customers, known, &row)
+    })
+}
+
+/// Returns the current names of the customer of the submission in `row`, by the changes in `table`.
+/// The given customer is from the row or from a late arrival.
+pub(in crate::store) fn resolve_customer(
+    table: &impl ReadableTable<(&'static [u8; 16], u64), &'static [u8]>,
+    known: Customer,
+    row: &StoredSubmission,
+) -> Result<Customer, StoreError> {
+    resolve_current(
+        known,
+        row.submission.sent_at.unwrap_or(row.received_at),
+        |name, from| {
+            let key = IdempotencyKey::for_former_name(name);
+            let mut rows =
+                table.range((key.as_bytes(), from.as_millis())..=(key.as_bytes(), u64::MAX))?;
+            let Some((key, bytes)) = rows.next().transpose()? else {
+                return Ok(None);
+            };
+            let at = Timestamp::from_millis(key.value().1);
+            match codec::decode(at, bytes.value()) {
+                Ok(customer) => Ok(Some((at, customer))),
+                // The customer has the same names as before, and the form is processed.
+                Err(error) => {
+                    tracing::error!(error = %error, "customer change is unreadable: run `flowgate check`");
+                    Ok(None)
+                }
+            }
+        },
+    )
+}
+
+/// Purges changes that are older than all submissions. Reads a few changes, from another start
+/// position in each round. Returns the number of purged changes.
+pub(in crate::store) fn purge_customer_changes(
+    ctx: &mut WriteContext<'_, '_>,
+) -> Result<usize, StoreError> {
+    if ctx.tables.renamed_customers.is_empty()? {
+        return Ok(0);
+    }
+    let oldest = match ctx.tables.submissions.first()? {
+        // If the oldest submission is unreadable, its age is unknown and nothing is purged.
+        Some((id, row)) => match codec::decode::<StoredSubmission>(id.value(), row.value()) {
+            Ok(row) => row.received_at,
+            Err(_) => return Ok(0),
+        },
+        None => ctx.now.min(ctx.counted()),
+    };
+    let before = oldest.minus(MESSAGE_DELAY_MAX).as_millis();
+    let start = IdempotencyKey::for_former_name(&ctx.expiry_now.to_string());
+    let mut expired = Vec::new();
+    {
+        let from_start = ctx
+            .tables
+            .renamed_customers
+            .range((start.as_bytes(), 0)..)?;
+        let before_start = ctx
+            .tables
+            .renamed_customers
+            .range(..(start.as_bytes(), 0))?;
+        for row in from_start.chain(before_start).take(PURGE_ROWS_MAX) {
+            let (key, _) = row?;
+            if key.value().1 < before {
+                expired.push((*key.value().0, key.value().1));
+            }
+        }
+    }
+    for (key, at) in &expired {
+        ctx.tables.renamed_customers.remove((key, *at))?;
+    }
+    Ok(expired.len())
+}
+
+/// Moves the assignment of the customer's last agent from any old name to the new names.
+fn move_assigned_agent(
+    ctx: &mut WriteContext<'_, '_>,
+    change: &CustomerChange,
+    flow: &FlowName,
+) -> Result<(), StoreError> {
+    let key = |name: &str| IdempotencyKey::for_customer(flow, name);
+    let mut assignments = Vec::new();
+    for name in change.replaced_names() {
+        assignments.extend(
+            ctx.tables
+                .customer_agents
+                .remove(key(name).as_bytes())?
+                .map(|row| row.value()),
+        );
+    }
+    if assignments.is_empty() {
+        return Ok(());
+    }
+    let new = change.current();
+    for name in [&new.id, &new.phone].into_iter().flatten() {
+        assignments.extend(
+            ctx.tables
+                .customer_agents
+                .get(key(name).as_bytes())?
+                .map(|row| row.value()),
+        );
+    }
+    let Some((agent, lead, _)) = assignments.into_iter().max_by_key(|(_, lead, _)| *lead) else {
+        return Ok(());
+    };
+    leads::record_customer_agent(ctx, flow, new, AgentId::new(agent), LeadId::new(lead))
+}
+
+/// Moves a draft that is stored under the customer's name. A draft with a flow token stays under
+/// its token.
+fn move_draft(
+    ctx: &mut WriteContext<'_, '_>,
+    change: &CustomerChange,
+    flow: &FlowName,
+    name: &str,
+) -> Result<(), StoreError> {
+    let key = |name: &str| IdempotencyKey::for_draft_of_customer(flow, name);
+    let from = key(name);
+    // Two spellings of one number have the same key.
+    let Some(to) = change.current().name().map(key).filter(|to| *to != from) else {
+        return Ok(());
+    };
+    let Some(mut moved) = find_readable_draft(ctx, from)? else {
+        return Ok(());
+    };
+    let was_abandoned = drafts::is_marked_abandoned(ctx, from.as_bytes())?;
+    let other = find_readable_draft(ctx, to)?;
+    let is_abandoned = was_abandoned && other.is_none();
+    if let Some(other) = other {
+        let (older, newer) = if other.updated_at < moved.updated_at {
+            (&other, &moved)
+        } else {
+            (&moved, &other)
+        };
+        let data = draft::merge_answers(&older.data, &newer.data);
+        moved = Draft {
+            data,
+            ..newer.clone()
+        };
+    }
+    moved.customer = change.current().clone();
+    let abandoned_at = moved.updated_at;
+    drafts::remove_draft(ctx, from.as_bytes())?;
+    drafts::put_draft(ctx, to, moved)?;
+    if is_abandoned {
+        ctx.tables
+            .abandoned_drafts
+            .insert(to.as_bytes(), abandoned_at.as_millis())?;
+    }
+    Ok(())
+}
+
+/// Finds a draft. Returns `None` if the draft is unreadable: such a draft is not moved.
+fn find_readable_draft(
+    ctx: &WriteContext<'_, '_>,
+    key: IdempotencyKey,
+) -> Result<Option<Draft>, StoreError> {
+    match drafts::find_draft(ctx, key) {
+        Err(error) if error.affects_one_row() => {
+            log_unmoved_row(&error);
+            Ok(None)
+        }
+        found => found,
+    }
+}
+
+/// Moves the ordered deliveries of the customer, so that they wait for each other under the new
+/// name.
+fn move_ordered_queues(
+    ctx: &mut WriteContext<'_, '_>,
+    change: &CustomerChange,
+    flow: &FlowName,
+    name: &str,
+) -> Result<(), StoreError> {
+    let key = |name: &str| IdempotencyKey::for_customer(flow, name);
+    let Some(to) = change.current().name().map(key) else {
+        return Ok(());
+    };
+    let subscriptions = std::sync::Arc::clone(&ctx.subscriptions);
+    for destination in &subscriptions.ordered_destinations {
+        move_ordered_queue(ctx, destination, key(name).as_bytes(), to.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn move_ordered_queue(
+    ctx: &mut WriteContext<'_, '_>,
+    destination: &DestinationName,
+    from: &[u8; 16],
+    to: &[u8; 16],
+) -> Result<(), StoreError> {
+    let name = destination.as_str();
+    let Some(head) = ctx
+        .tables
+        .ordered_heads
+        .get((name, from))?
+        .map(|head| head.value())
+    else {
+        return Ok(());
+    };
+    let rows = ctx
+        .tables
+        .ordered_queue
+        .range((name, from, 0)..=(name, from, u64::MAX))?
+        .take(MOVED_DELIVERIES_MAX + 1);
+    let queued = rows
+        .map(|row| Ok(row?.0.value().2))
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    if queued.len() > MOVED_DELIVERIES_MAX {
+        return Ok(());
+    }
+    // A head delivery stays the head. If both names have a head, the old head is sent under the old
+    // name.
+    let has_head = ctx.tables.ordered_heads.get((name, to))?.is_some();
+    let moved_ids: Vec<u64> = queued
+        .iter()
+        .copied()
+        .chain((!has_head).then_some(head))
+        .collect();
+    let mut rows: Vec<(JobId, Delivery)> = Vec::new();
+    for id in moved_ids.into_iter().map(JobId::new) {
+        match deliveries::get_delivery(ctx, id) {
+            Ok(delivery) => rows.push((
+                id,
+                Delivery {
+                    ordering_key: Some(*to),
+                    ..delivery
+                },
+            )),
+            Err(error) if error.affects_one_row() => {
+                log_unmoved_row(&error);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    for (id, delivery) in rows {
+        ctx.tables
+            .deliveries
+            .insert(id.get(), codec::encode(&delivery)?.as_slice())?;
+    }
+    for id in queued {
+        ctx.tables.ordered_queue.remove((name, from, id))?;
+        ctx.tables.ordered_queue.insert((name, to, id), ())?;
+    }
+    if !has_head {
+        ctx.tables.ordered_heads.remove((name, from))?;
+        ctx.tables.ordered_heads.insert((name, to), head)?;
+    }
+    Ok(())
+}
+
+fn log_unmoved_row(error: &StoreError) {
+    tracing::error!(error = %error, "row of a renamed customer is unreadable: it stays under the old number");
+}

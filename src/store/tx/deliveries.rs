@@ -1,0 +1,352 @@
+//! Records the attempts of deliveries with their responses, and the suspension of destinations.
+//!
+//! See [`crate::domain::delivery`] for the meaning of a response, and [`crate::domain::job::retry`]
+//! for the time of the next attempt.
+
+use redb::ReadableTable;
+
+use crate::domain::delivery::{Delivery, Event, ResponseRecord, Suspension};
+use crate::domain::ids::{DestinationName, JobId, SubmissionId};
+use crate::domain::job::retry::RetryDecision;
+use crate::domain::job::{Attempt, Job, JobEvent};
+use crate::domain::time::Millis;
+
+use super::jobs;
+use super::jobs::FinishOutcome;
+use super::receipts;
+use super::receipts::{DeferDelivery, MessageOutcome, Superseded};
+use super::{events, schedule};
+use crate::store::rows::codec;
+use crate::store::writer::write_context::{Transaction, WriteContext};
+use crate::store::{RowProblem, StoreError};
+
+/// Records one attempt of a delivery and its consequences.
+#[derive(Clone, Debug)]
+pub struct RecordAttempt {
+    /// ID of the delivery job.
+    pub job_id: JobId,
+    /// Start, duration and error of the attempt. The transaction sets the attempt number.
+    pub attempt: Attempt,
+    /// Response of the destination.
+    pub response: ResponseRecord,
+    /// Decision after a failed attempt. `None` if the attempt delivered the event.
+    pub failure: Option<RetryDecision>,
+    /// Reason why the destination must be disabled. `None` if the destination stays active.
+    pub disable_reason: Option<Box<str>>,
+    /// Outcome of the sent message. `None` if the channel gets no later status of its messages.
+    pub message_outcome: Option<MessageOutcome>,
+}
+
+/// Records one attempt that sent several deliveries in one request. All attempts are recorded, or
+/// none.
+#[derive(Debug)]
+pub struct RecordAttempts {
+    /// Attempts, one for each delivery.
+    pub attempts: Vec<RecordAttempt>,
+}
+
+/// Defers or expires due deliveries that must not be sent now.
+#[derive(Clone, Debug, Default)]
+pub struct DeferOrExpire {
+    /// Deliveries that wait without an attempt.
+    pub deferred: Vec<DeferDelivery>,
+    /// Job IDs of deliveries that waited too long, with the reason. These deliveries are closed.
+    pub expired: Vec<(JobId, String)>,
+}
+
+/// Pauses or resumes a destination. A resume lifts every suspension of the destination. No delivery
+/// is lost during a pause.
+#[derive(Debug)]
+pub struct PauseDestination {
+    /// Destination name.
+    pub destination: DestinationName,
+    /// `true` to pause the destination, `false` to resume it.
+    pub is_paused: bool,
+}
+
+impl Transaction for RecordAttempt {
+    type Outcome = FinishOutcome;
+
+    fn bytes(&self) -> usize {
+        self.response.body_excerpt.len()
+    }
+
+    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<FinishOutcome, StoreError> {
+        let mut job = jobs::get_job(ctx, self.job_id)?;
+        let event = match self.failure {
+            None => JobEvent::Finish,
+            Some(RetryDecision::RetryAt { .. }) => JobEvent::Retry,
+            Some(RetryDecision::GiveUp) => JobEvent::MarkDead,
+        };
+        let Ok(state) = job.state.transition(event) else {
+            return Ok(FinishOutcome::AlreadyFinished);
+        };
+        if let Some(message_outcome) = &self.message_outcome
+            && receipts::record_message_outcome(ctx, self.job_id, message_outcome)?
+                == Superseded::Yes
+        {
+            return Ok(FinishOutcome::AlreadyFinished);
+        }
+        let number = job.attempts.saturating_add(1);
+        ctx.tables.delivery_responses.insert(
+            (self.job_id.get(), number),
+            codec::encode(&self.response)?.as_slice(),
+        )?;
+        if let Some(reason) = &self.disable_reason {
+            disable_destination(ctx, self.job_id, reason)?;
+        }
+        if let Some(decision) = self.failure {
+            jobs::record_failed_attempt(
+                ctx,
+                self.job_id,
+                &mut job,
+                state,
+                &self.attempt,
+                decision,
+            )?;
+        } else {
+            jobs::record_success(&mut job, &self.attempt);
+            schedule::move_job(ctx, self.job_id, &mut job, state, ctx.now)?;
+        }
+        Ok(FinishOutcome::Done {
+            submission_id: job.submission_id,
+            lead_id: None,
+            agent: None,
+        })
+    }
+}
+
+impl DeferOrExpire {
+    /// Returns `true` if the transaction changes nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.deferred.is_empty() && self.expired.is_empty()
+    }
+
+    /// Returns the job IDs of all deliveries in the transaction.
+    #[must_use]
+    pub fn job_ids(&self) -> Vec<JobId> {
+        self.deferred
+            .iter()
+            .map(|deferral| deferral.job_id)
+            .chain(self.expired.iter().map(|(job, _)| *job))
+            .collect()
+    }
+
+    /// Splits the transaction into one transaction for each delivery.
+    pub fn split(self) -> impl Iterator<Item = Self> {
+        let deferred = self.deferred.into_iter().map(|deferral| Self {
+            deferred: vec![deferral],
+            ..Self::default()
+        });
+        deferred.chain(self.expired.into_iter().map(|expired| Self {
+            expired: vec![expired],
+            ..Self::default()
+        }))
+    }
+}
+
+impl Transaction for RecordAttempts {
+    type Outcome = ();
+
+    fn weight(&self) -> usize {
+        self.attempts.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.attempts.iter().map(Transaction::bytes).sum()
+    }
+
+    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+        self.attempts
+            .iter()
+            .try_for_each(|attempt| attempt.apply(ctx).map(|_| ()))
+    }
+}
+
+impl Transaction for DeferOrExpire {
+    type Outcome = ();
+
+    fn weight(&self) -> usize {
+        self.deferred.len() + self.expired.len()
+    }
+
+    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+        self.deferred
+            .iter()
+            .try_for_each(|deferral| deferral.apply(ctx))?;
+        self.expired
+            .iter()
+            .try_for_each(|(job, reason)| expire_delivery(ctx, *job, reason))
+    }
+}
+
+impl Transaction for PauseDestination {
+    type Outcome = Suspension;
+
+    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<Suspension, StoreError> {
+        let suspension = if self.is_paused {
+            let previous = find_suspension(ctx, &self.destination)?;
+            Suspension {
+                paused_at: previous.paused_at.or(Some(ctx.now)),
+                ..previous
+            }
+        } else {
+            // The stored row is not read, so a resume also replaces an unreadable row.
+            Suspension::default()
+        };
+        put_suspension(ctx, &self.destination, &suspension)?;
+        ctx.has_new_deliveries = true;
+        Ok(suspension)
+    }
+}
+
+/// Closes a delivery that waited too long.
+fn expire_delivery(
+    ctx: &mut WriteContext<'_, '_>,
+    id: JobId,
+    reason: &str,
+) -> Result<(), StoreError> {
+    let mut job = jobs::get_job(ctx, id)?;
+    let Ok(state) = job.state.transition(JobEvent::Expire) else {
+        return Ok(());
+    };
+    let earlier_error = job
+        .last_error
+        .take()
+        .map(|error| format!("; earlier error: {error}"))
+        .unwrap_or_default();
+    // The expiry counts as an attempt. So a delivery that an admin retries differs from a delivery
+    // that never ran.
+    let number = job.attempts.saturating_add(1);
+    let error = Some(format!("{reason}{earlier_error}"));
+    let attempt = Attempt {
+        number,
+        started_at: ctx.now,
+        duration: Millis::ZERO,
+        error,
+    };
+    jobs::record_final_attempt(ctx, id, &mut job, state, &attempt)
+}
+
+/// Disables the destination of the delivery `job`, and emits the event of the suspension once.
+pub(in crate::store) fn disable_destination(
+    ctx: &mut WriteContext<'_, '_>,
+    job: JobId,
+    reason: &str,
+) -> Result<(), StoreError> {
+    let destination = get_delivery(ctx, job)?.destination;
+    let mut suspension = find_suspension(ctx, &destination)?;
+    if suspension.disabled.is_none() {
+        suspension.disabled = Some((ctx.now, reason.into()));
+        put_suspension(ctx, &destination, &suspension)?;
+        events::emit_destination_stopped(ctx, &destination, reason)?;
+    }
+    Ok(())
+}
+
+fn find_suspension(
+    ctx: &WriteContext<'_, '_>,
+    destination: &DestinationName,
+) -> Result<Suspension, StoreError> {
+    let row = ctx.tables.suspensions.get(destination.as_str())?;
+    Ok(row
+        .map(|row| codec::decode(destination, row.value()))
+        .transpose()?
+        .unwrap_or_default())
+}
+
+fn put_suspension(
+    ctx: &mut WriteContext<'_, '_>,
+    destination: &DestinationName,
+    suspension: &Suspension,
+) -> Result<(), StoreError> {
+    if suspension.is_lifted() {
+        ctx.tables.suspensions.remove(destination.as_str())?;
+    } else {
+        ctx.tables
+            .suspensions
+            .insert(destination.as_str(), codec::encode(suspension)?.as_slice())?;
+    }
+    ctx.is_dirty = true;
+    Ok(())
+}
+
+/// Returns the delivery of the job with this ID.
+pub(in crate::store) fn get_delivery(
+    ctx: &WriteContext<'_, '_>,
+    id: JobId,
+) -> Result<Delivery, StoreError> {
+    match ctx.tables.deliveries.get(id.get())? {
+        Some(row) => codec::decode(id, row.value()),
+        None => Err(StoreError::row::<Delivery>(
+            &id.to_string(),
+            RowProblem::Missing,
+        )),
+    }
+}
+
+/// Returns the event whose first delivery has this ID.
+pub(in crate::store) fn get_event(
+    ctx: &WriteContext<'_, '_>,
+    id: JobId,
+) -> Result<Event, StoreError> {
+    match ctx.tables.events.get(id.get())? {
+        Some(row) => codec::decode(id, row.value()),
+        None => Err(StoreError::row::<Event>(
+            &id.to_string(),
+            RowProblem::Missing,
+        )),
+    }
+}
+
+/// Data of a finished delivery that is needed for its removal. See [`remove_delivery`].
+pub(in crate::store) struct PurgeableDelivery {
+    event_id: JobId,
+    /// Number of deliveries that the event had when it was written.
+    delivery_count: u32,
+    submission_id: Option<SubmissionId>,
+    wamid: Option<Box<str>>,
+}
+
+/// Reads the data that [`remove_delivery`] needs. Adds the size of the rows to `bytes`.
+pub(in crate::store) fn read_purgeable(
+    ctx: &WriteContext<'_, '_>,
+    id: JobId,
+    job: &Job,
+    bytes: &mut usize,
+) -> Result<PurgeableDelivery, StoreError> {
+    let event = get_delivery(ctx, id)?.event_id;
+    let row = self::get_event(ctx, event)?;
+    *bytes = bytes.saturating_add(row.body.len());
+    let wamid = receipts::find_wamid(ctx, id)?;
+    Ok(PurgeableDelivery {
+        event_id: event,
+        delivery_count: row.delivery_count,
+        submission_id: job.submission_id,
+        wamid,
+    })
+}
+
+/// Removes the rows of a finished delivery. Also removes the event if no other delivery needs it.
+/// The caller removes the row of the job.
+pub(in crate::store) fn remove_delivery(
+    ctx: &mut WriteContext<'_, '_>,
+    id: JobId,
+    delivery: &PurgeableDelivery,
+) -> Result<(), StoreError> {
+    ctx.tables.deliveries.remove(id.get())?;
+    ctx.tables.retried_dead_letters.remove(id.get())?;
+    receipts::remove_receipt(ctx, id, delivery.wamid.as_deref(), delivery.submission_id)?;
+    ctx.tables
+        .delivery_responses
+        .retain_in((id.get(), 0)..=(id.get(), u32::MAX), |_, _| false)?;
+    let event_id = delivery.event_id.get();
+    for delivery_id in event_id..event_id.saturating_add(u64::from(delivery.delivery_count)) {
+        if ctx.tables.deliveries.get(delivery_id)?.is_some() {
+            return Ok(());
+        }
+    }
+    ctx.tables.events.remove(event_id)?;
+    Ok(())
+}

@@ -1,0 +1,302 @@
+//! Stores drafts: the fields of each screen of a form that is not completed. For each field, the
+//! last value wins.
+//!
+//! The submission that completes a form removes its draft. See [`super::accept`]. See
+//! [`crate::domain::submission::draft`] for the merge of fields and for the time after which a
+//! draft is abandoned. See [`super::retention`] for the time of that check.
+
+use redb::ReadableTable;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ids::{Customer, CustomerMatch};
+use crate::domain::submission::IdempotencyKey;
+use crate::domain::submission::draft;
+use crate::domain::submission::draft::Draft;
+use crate::domain::time::Timestamp;
+
+use super::{duplicates, events, response_cache};
+use crate::store::StoreError;
+use crate::store::rows::codec;
+use crate::store::rows::codec::Row;
+use crate::store::rows::retention_queue;
+use crate::store::rows::retention_queue::RetentionQueue;
+use crate::store::writer::dedup::DedupWindow;
+use crate::store::writer::write_context::{Transaction, WriteContext};
+
+/// Maximum size of one draft in bytes. Without this limit, a faulty client could fill the disk.
+const DRAFT_BYTES_MAX: usize = 1 << 20;
+
+/// Outcome of the fields of a screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DraftOutcome {
+    /// The fields are stored.
+    Saved,
+    /// The form was submitted before, so the fields are not stored.
+    AlreadySubmitted,
+    /// The fields are not stored: several customers use the flow token, and the screen does not
+    /// name its customer.
+    TokenShared,
+    /// Nothing was stored: the encrypted request already has a response. The same response is sent
+    /// again.
+    Replayed,
+    /// The draft would exceed the maximum size. The stored draft stays unchanged.
+    TooLarge,
+}
+
+/// Saves the fields of a screen that is not the last, or the agent that a screen shows.
+#[derive(Debug)]
+pub struct SaveDraft {
+    /// Key of the form. See [`IdempotencyKey::for_draft`].
+    pub key: IdempotencyKey,
+    /// Fields and their origin. The transaction sets the time of the draft.
+    pub draft: Draft,
+    /// Key of the encrypted request that contained the fields. `None` if the request was not
+    /// encrypted.
+    pub encrypted_request_key: Option<IdempotencyKey>,
+    /// As in [`crate::domain::submission::inbound::InboundSubmission::reject_resubmission`].
+    pub reject_resubmission: bool,
+}
+
+/// Records the current screen of a draft after the customer opened the form again or went back.
+#[derive(Debug)]
+pub struct RecordScreen {
+    /// Key of the form.
+    pub key: IdempotencyKey,
+    /// Screen name.
+    pub screen: Box<str>,
+    /// Key of the encrypted request for the screen.
+    pub encrypted_request_key: IdempotencyKey,
+}
+
+/// A row of table `drafts`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::store) struct StoredDraft {
+    /// Expiry clock when the last screen arrived.
+    pub(in crate::store) stamp: Timestamp,
+    pub(in crate::store) draft: Draft,
+}
+
+impl Row for StoredDraft {
+    const TABLE: &'static str = "drafts";
+}
+
+/// Returns the draft with this key.
+pub(in crate::store) fn find_draft(
+    ctx: &WriteContext<'_, '_>,
+    key: IdempotencyKey,
+) -> Result<Option<Draft>, StoreError> {
+    Ok(find_stored_draft(ctx, key.as_bytes(), &mut 0)?.map(|stored| stored.draft))
+}
+
+/// Returns the row with this key, and adds its size to `bytes`.
+pub(in crate::store) fn find_stored_draft(
+    ctx: &WriteContext<'_, '_>,
+    key: &[u8; 16],
+    bytes: &mut usize,
+) -> Result<Option<StoredDraft>, StoreError> {
+    let Some(row) = ctx.tables.drafts.get(key)? else {
+        return Ok(None);
+    };
+    *bytes = bytes.saturating_add(row.value().len());
+    codec::decode(IdempotencyKey::from_bytes(*key), row.value()).map(Some)
+}
+
+/// Writes a draft whose customer has just sent or opened a screen.
+pub(in crate::store) fn put_draft(
+    ctx: &mut WriteContext<'_, '_>,
+    key: IdempotencyKey,
+    draft: Draft,
+) -> Result<(), StoreError> {
+    let row = codec::encode(&StoredDraft {
+        stamp: ctx.expiry_now,
+        draft,
+    })?;
+    let is_new = ctx
+        .tables
+        .drafts
+        .insert(key.as_bytes(), row.as_slice())?
+        .is_none();
+    let was_abandoned = ctx
+        .tables
+        .abandoned_drafts
+        .remove(key.as_bytes())?
+        .is_some();
+    ctx.is_dirty = true;
+    // An existing entry moves to the time of the row when retention reads the entry.
+    if is_new {
+        retention_queue::enqueue_row(
+            ctx,
+            RetentionQueue::Drafts,
+            retention_queue::row_of_key(key.as_bytes()),
+        )?;
+    }
+    if is_new || was_abandoned {
+        retention_queue::enqueue_row(
+            ctx,
+            RetentionQueue::AbandonedDrafts,
+            retention_queue::row_of_key(key.as_bytes()),
+        )?;
+    }
+    Ok(())
+}
+
+/// Removes a draft and its mark of abandonment.
+pub(in crate::store) fn remove_draft(
+    ctx: &mut WriteContext<'_, '_>,
+    key: &[u8; 16],
+) -> Result<(), StoreError> {
+    ctx.tables.drafts.remove(key)?;
+    ctx.tables.abandoned_drafts.remove(key)?;
+    Ok(())
+}
+
+/// Returns the draft of `customer` with this key, and the key of the draft. Never returns the draft
+/// of another customer. A draft without a customer is returned only if the key is not shared by
+/// several customers.
+pub(in crate::store) fn find_customer_draft(
+    ctx: &WriteContext<'_, '_>,
+    key: IdempotencyKey,
+    customer: &Customer,
+    is_shared: bool,
+) -> Result<Option<(IdempotencyKey, Draft)>, StoreError> {
+    find_customer_draft_with(key, customer, is_shared, |key| find_draft(ctx, key))
+}
+
+/// Returns the draft of `customer` as [`find_customer_draft`] does, with any look-up function.
+pub(in crate::store) fn find_customer_draft_with(
+    key: IdempotencyKey,
+    customer: &Customer,
+    is_shared: bool,
+    lookup: impl Fn(IdempotencyKey) -> Result<Option<Draft>, StoreError>,
+) -> Result<Option<(IdempotencyKey, Draft)>, StoreError> {
+    for customer_key in key.for_customer_names(customer) {
+        if let Some(draft) = lookup(customer_key)? {
+            return Ok(Some((customer_key, draft)));
+        }
+    }
+    let found = match lookup(key) {
+        // Many customers use this token. Without this, the damaged draft of one customer would
+        // refuse the forms of all others.
+        Err(error) if error.affects_one_row() && is_shared && !customer.is_unknown() => None,
+        found => found?,
+    };
+    let found = found.filter(|draft| match draft.customer.compare(customer) {
+        CustomerMatch::Same => true,
+        CustomerMatch::Different => false,
+        CustomerMatch::Unknown => !is_shared,
+    });
+    Ok(found.map(|draft| (key, draft)))
+}
+
+/// Removes the draft under a shared key, unless the draft names its customer. Also removes an
+/// unreadable draft.
+pub(in crate::store) fn remove_unnamed_draft(
+    ctx: &mut WriteContext<'_, '_>,
+    key: IdempotencyKey,
+) -> Result<(), StoreError> {
+    match find_draft(ctx, key) {
+        Ok(Some(draft)) if draft.customer.is_unknown() => remove_draft(ctx, key.as_bytes()),
+        // Without this, one damaged draft would refuse the forms of all customers of the token.
+        Err(error) if error.affects_one_row() => {
+            tracing::error!(%error, "unreadable draft of a shared flow token removed");
+            remove_draft(ctx, key.as_bytes())
+        }
+        found => found.map(|_| ()),
+    }
+}
+
+/// Returns `true` if the draft is marked as abandoned. A new screen of its customer removes the
+/// mark.
+pub(in crate::store) fn is_marked_abandoned(
+    ctx: &WriteContext<'_, '_>,
+    key: &[u8; 16],
+) -> Result<bool, StoreError> {
+    Ok(ctx.tables.abandoned_drafts.get(key)?.is_some())
+}
+
+/// Marks a draft as abandoned and emits the event. The mark is also set if no destination
+/// subscribes to the event. So a destination that subscribes later does not get earlier events.
+pub(in crate::store) fn mark_abandoned(
+    ctx: &mut WriteContext<'_, '_>,
+    key: &[u8; 16],
+    draft: &Draft,
+) -> Result<(), StoreError> {
+    ctx.tables
+        .abandoned_drafts
+        .insert(key, draft.updated_at.as_millis())?;
+    ctx.is_dirty = true;
+    events::emit_draft_abandoned(ctx, draft)
+}
+
+impl Transaction for RecordScreen {
+    type Outcome = ();
+
+    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+        if response_cache::is_replayed_request(ctx, Some(self.encrypted_request_key))? {
+            return Ok(());
+        }
+        let Some(draft) = find_draft(ctx, self.key)? else {
+            return Ok(());
+        };
+        let draft = Draft {
+            screen: self.screen.clone(),
+            updated_at: ctx.now,
+            ..draft
+        };
+        put_draft(ctx, self.key, draft)
+    }
+}
+
+impl Transaction for SaveDraft {
+    type Outcome = DraftOutcome;
+
+    fn bytes(&self) -> usize {
+        self.draft.data.len()
+    }
+
+    fn apply(&self, batch: &mut WriteContext<'_, '_>) -> Result<DraftOutcome, StoreError> {
+        if response_cache::is_replayed_request(batch, self.encrypted_request_key)? {
+            return Ok(DraftOutcome::Replayed);
+        }
+        let customer = &self.draft.customer;
+        let is_shared = duplicates::is_shared_key(batch, self.key)?;
+        if is_shared && customer.is_unknown() {
+            return Ok(DraftOutcome::TokenShared);
+        }
+        if duplicates::find_submission_key(
+            batch,
+            DedupWindow::for_submission(self.reject_resubmission),
+            &[self.key],
+            customer,
+        )?
+        .is_some()
+        {
+            return Ok(DraftOutcome::AlreadySubmitted);
+        }
+        let mut draft = self.draft.clone();
+        draft.updated_at = batch.now;
+        let earlier = find_customer_draft(batch, self.key, customer, is_shared)?;
+        let key = match &earlier {
+            Some((key, _)) => *key,
+            // Another customer's draft has the key itself.
+            None if is_shared || find_draft(batch, self.key)?.is_some() => self
+                .key
+                .for_customer_names(customer)
+                .next()
+                .unwrap_or(self.key),
+            None => self.key,
+        };
+        if let Some((_, earlier)) = earlier {
+            draft.data = draft::merge_answers(&earlier.data, &draft.data);
+            // A request that opens a form or goes back does not name the customer.
+            if draft.customer.name().is_none() {
+                draft.customer = earlier.customer;
+            }
+        }
+        if draft.data.len() > DRAFT_BYTES_MAX {
+            return Ok(DraftOutcome::TooLarge);
+        }
+        put_draft(batch, key, draft)?;
+        Ok(DraftOutcome::Saved)
+    }
+}

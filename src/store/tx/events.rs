@@ -1,0 +1,288 @@
+//! Builds the data of events: the parts of a submission with its booking and lead, of a draft, a
+//! flow's health or a destination.
+//!
+//! The transaction that makes an event true calls these functions. If no destination subscribes to
+//! an event, nothing is looked up.
+//!
+//! See [`super::outbox`] for the deliveries of an event.
+
+use redb::ReadableTable;
+
+use crate::domain::booking::{Booking, BookingState};
+use crate::domain::event::EventKind;
+use crate::domain::event::data::{
+    BookingData, DestinationData, DraftData, EventData, HealthData, LeadData, MovedFrom,
+    NumberData, SubmissionData,
+};
+use crate::domain::health::number_traffic::NumberTraffic;
+use crate::domain::ids::{BookingId, DestinationName, FlowName, LeadId, SubmissionId};
+use crate::domain::lead::Lead;
+use crate::domain::submission::Submission;
+use crate::domain::submission::draft::Draft;
+
+use super::accept;
+use super::accept::StoredSubmission;
+use super::{late_arrivals, outbox};
+use crate::store::StoreError;
+use crate::store::rows::codec;
+use crate::store::writer::write_context::WriteContext;
+
+/// Emits the events of an accepted form: accepted, and booked or in conflict.
+pub(in crate::store) fn emit_submission_accepted(
+    ctx: &mut WriteContext<'_, '_>,
+    id: SubmissionId,
+    submission: &StoredSubmission,
+) -> Result<(), StoreError> {
+    let booked = submission.booking_id.map(|_| EventKind::BookingConfirmed);
+    let conflict = submission
+        .conflict
+        .as_ref()
+        .map(|_| EventKind::BookingConflict);
+    let kinds = [Some(EventKind::SubmissionAccepted), booked, conflict];
+    emit_submission_events(ctx, kinds.into_iter().flatten(), id, submission)
+}
+
+/// Emits the update of a submission whose customer became known by a late arrival.
+pub(in crate::store) fn emit_submission_updated(
+    ctx: &mut WriteContext<'_, '_>,
+    id: SubmissionId,
+    submission: &StoredSubmission,
+) -> Result<(), StoreError> {
+    emit_submission_events(ctx, [EventKind::SubmissionUpdated], id, submission)
+}
+
+/// Emits the assignment of a lead, or the wait of a lead without an agent.
+pub(in crate::store) fn emit_lead_event(
+    ctx: &mut WriteContext<'_, '_>,
+    id: LeadId,
+    lead: &Lead,
+) -> Result<(), StoreError> {
+    let kind = if lead.agent.is_some() {
+        EventKind::LeadAssigned
+    } else {
+        EventKind::LeadWaiting
+    };
+    let Some(pending) = outbox::prepare_event(ctx, kind, Some(&lead.flow)) else {
+        return Ok(());
+    };
+    let context = SubmissionContext::load(
+        ctx,
+        lead.submission_id,
+        accept::get_submission(ctx, lead.submission_id)?,
+    )?;
+    let agent = lead
+        .agent
+        .and_then(|agent| ctx.state.agent_pool.agent(agent))
+        .map(|agent| agent.name.clone());
+    let data = LeadData {
+        id,
+        team: &lead.team,
+        agent: agent.as_ref(),
+        reason: lead.assignment.reason.as_str(),
+    };
+    pending.write_deliveries(
+        ctx,
+        Some(lead.submission_id),
+        &EventData {
+            lead: Some(data),
+            ..context.event_data()
+        },
+    )
+}
+
+/// Emits the cancellation of a booking, or the move of a booking from its previous time.
+pub(in crate::store) fn emit_booking_event(
+    ctx: &mut WriteContext<'_, '_>,
+    id: BookingId,
+    booking: &Booking,
+    before: &Booking,
+) -> Result<(), StoreError> {
+    let (kind, moved_from) = match booking.state {
+        BookingState::Cancelled => (EventKind::BookingCancelled, None),
+        BookingState::Confirmed => (
+            EventKind::BookingConfirmed,
+            Some(MovedFrom {
+                date: &before.date,
+                time: &before.time,
+            }),
+        ),
+    };
+    let submission = accept::get_submission(ctx, booking.submission_id)?;
+    let Some(pending) = outbox::prepare_event(ctx, kind, Some(&submission.submission.flow)) else {
+        return Ok(());
+    };
+    let context = SubmissionContext::load(ctx, booking.submission_id, submission)?;
+    let data = BookingData {
+        moved_from,
+        ..BookingData::new(id, booking)
+    };
+    pending.write_deliveries(
+        ctx,
+        Some(booking.submission_id),
+        &EventData {
+            booking: Some(data),
+            ..context.event_data()
+        },
+    )
+}
+
+/// Emits the abandonment of a draft.
+pub(in crate::store) fn emit_draft_abandoned(
+    ctx: &mut WriteContext<'_, '_>,
+    draft: &Draft,
+) -> Result<(), StoreError> {
+    let Some(pending) = outbox::prepare_event(ctx, EventKind::DraftAbandoned, Some(&draft.flow))
+    else {
+        return Ok(());
+    };
+    let data = EventData {
+        flow: Some(&draft.flow),
+        draft: Some(DraftData::from_draft(draft)),
+        ..EventData::default()
+    };
+    pending.write_deliveries(ctx, None, &data)
+}
+
+/// Emits trouble of a flow's endpoint, as reported by Meta or by flowgate's own measurements.
+/// Meta's reports name no flow of the config.
+pub(in crate::store) fn emit_flow_unhealthy(
+    ctx: &mut WriteContext<'_, '_>,
+    flow: Option<&FlowName>,
+    health: HealthData<'_>,
+) -> Result<(), StoreError> {
+    let Some(pending) = outbox::prepare_event(ctx, EventKind::FlowUnhealthy, flow) else {
+        return Ok(());
+    };
+    pending.write_deliveries(
+        ctx,
+        None,
+        &EventData {
+            flow,
+            health: Some(health),
+            ..EventData::default()
+        },
+    )
+}
+
+/// Emits the unusually long silence of one of the business's phone numbers.
+pub(in crate::store) fn emit_number_silent(
+    ctx: &mut WriteContext<'_, '_>,
+    id: &str,
+    traffic: &NumberTraffic,
+) -> Result<(), StoreError> {
+    let Some(pending) = outbox::prepare_event(ctx, EventKind::NumberSilent, None) else {
+        return Ok(());
+    };
+    pending.write_deliveries(
+        ctx,
+        None,
+        &EventData {
+            number: Some(NumberData::new(id, traffic)),
+            ..EventData::default()
+        },
+    )
+}
+
+/// Emits the suspension of a destination. If alerts go to the same destination, the delivery waits
+/// in its queue like all others.
+pub(in crate::store) fn emit_destination_stopped(
+    ctx: &mut WriteContext<'_, '_>,
+    destination: &DestinationName,
+    reason: &str,
+) -> Result<(), StoreError> {
+    let Some(pending) = outbox::prepare_event(ctx, EventKind::DestinationStopped, None) else {
+        return Ok(());
+    };
+    let data = DestinationData {
+        name: destination,
+        reason,
+    };
+    pending.write_deliveries(
+        ctx,
+        None,
+        &EventData {
+            destination: Some(data),
+            ..EventData::default()
+        },
+    )
+}
+
+/// Emits an event of each kind with all known data of the submission.
+fn emit_submission_events(
+    ctx: &mut WriteContext<'_, '_>,
+    kinds: impl IntoIterator<Item = EventKind>,
+    id: SubmissionId,
+    submission: &StoredSubmission,
+) -> Result<(), StoreError> {
+    let flow = &submission.submission.flow;
+    let pending: Vec<_> = kinds
+        .into_iter()
+        .filter_map(|kind| outbox::prepare_event(ctx, kind, Some(flow)))
+        .collect();
+    if pending.is_empty() {
+        return Ok(());
+    }
+    let context = SubmissionContext::load(ctx, id, submission.clone())?;
+    pending
+        .into_iter()
+        .try_for_each(|pending| pending.write_deliveries(ctx, Some(id), &context.event_data()))
+}
+
+/// A submission with its booking, and with its customer as far as known now.
+struct SubmissionContext {
+    id: SubmissionId,
+    row: StoredSubmission,
+    booking: Option<(BookingId, Booking)>,
+}
+
+impl SubmissionContext {
+    fn load(
+        ctx: &WriteContext<'_, '_>,
+        id: SubmissionId,
+        mut row: StoredSubmission,
+    ) -> Result<Self, StoreError> {
+        fill_in_customer(ctx, id, &mut row.submission)?;
+        let booking = match row.booking_id {
+            Some(id) => {
+                let found = ctx.tables.bookings.get(id.get())?;
+                found
+                    .map(|found| Ok::<_, StoreError>((id, codec::decode(id, found.value())?)))
+                    .transpose()?
+            }
+            None => None,
+        };
+        Ok(Self { id, row, booking })
+    }
+
+    fn event_data(&self) -> EventData<'_> {
+        EventData {
+            flow: Some(&self.row.submission.flow),
+            submission: Some(SubmissionData::new(
+                self.id,
+                self.row.received_at,
+                &self.row.submission,
+            )),
+            booking: self
+                .booking
+                .as_ref()
+                .map(|(id, booking)| BookingData::new(*id, booking)),
+            conflict: self.row.conflict.as_deref(),
+            ..EventData::default()
+        }
+    }
+}
+
+/// Fills in the customer, and the ID of the message that carried the form, from late arrivals.
+fn fill_in_customer(
+    ctx: &WriteContext<'_, '_>,
+    id: SubmissionId,
+    submission: &mut Submission,
+) -> Result<(), StoreError> {
+    submission.customer = late_arrivals::customer_of_submission(ctx, id, &submission.customer)?;
+    if submission.message_id.is_none() {
+        submission.message_id = late_arrivals::list_for_submission(ctx, id)?
+            .into_iter()
+            .find_map(|late_arrival| late_arrival.message_id);
+    }
+    Ok(())
+}

@@ -1,0 +1,309 @@
+//! Stores events about flows: flow errors from clients, health events from Meta's monitoring, and
+//! flowgate's own assessment of endpoints.
+//!
+//! Flow errors and health events are stored for operators, up to a maximum number. If Meta or the
+//! assessment reports trouble, destinations get an event.
+//!
+//! See [`crate::domain::submission::flow_error`] and [`crate::domain::health`] for the content. See
+//! [`super::retention`] for the removal.
+
+use std::collections::HashSet;
+
+use redb::{ReadableTable, ReadableTableMetadata, Table};
+
+use crate::domain::customer_change::CustomerChange;
+use crate::domain::delivery::receipt::StatusUpdate;
+use crate::domain::event::EventKind;
+use crate::domain::event::data::HealthData;
+use crate::domain::health::assessment::{Assessment, Severity};
+use crate::domain::health::meta_event::{HealthEvent, active_events};
+use crate::domain::ids::FlowName;
+use crate::domain::submission::IdempotencyKey;
+use crate::domain::submission::flow_error::FlowError;
+use crate::domain::time::{Millis, Timestamp};
+
+use super::accept::{AcceptInbound, AcceptOutcome};
+use super::{customer_changes, events, receipts, response_cache};
+use crate::store::StoreError;
+use crate::store::read::{DecodedRows, Snapshot};
+use crate::store::rows::codec;
+use crate::store::rows::codec::Row;
+use crate::store::rows::retention_queue;
+use crate::store::rows::retention_queue::RetentionQueue;
+use crate::store::writer::write_context::{Transaction, WriteContext};
+
+/// Maximum number of rows of each kind. Beyond it, the oldest rows are removed.
+pub(in crate::store) const EVENT_ROWS_MAX: u64 = 10_000;
+/// Number of newest events among which a repeated event is looked up.
+const RECENT_EVENTS_MAX: usize = 1000;
+/// Time during which an event without its own time is the same as an equal event. Meta sends an
+/// event again for seven days (*Create a webhook endpoint*).
+const RESEND_WINDOW: Millis = Millis::from_secs(8 * 24 * 60 * 60);
+
+/// Stores an error between a customer's WhatsApp client and a flow.
+#[derive(Debug)]
+pub struct RecordFlowError {
+    /// Flow error. The transaction sets the time of the error.
+    pub flow_error: FlowError,
+    /// Key of the encrypted request that reported the error. If the same bytes come again after
+    /// their response was stored, the error is not stored again.
+    pub encrypted_request_key: IdempotencyKey,
+}
+
+/// Stores everything in one webhook body.
+#[derive(Debug, Default)]
+pub struct IngestWebhook {
+    /// Messages of the body.
+    pub messages: AcceptInbound,
+    /// Health events from Meta's monitoring. The transaction sets the time of their receipt.
+    pub health_events: Vec<HealthEvent>,
+    /// Statuses of messages that flowgate may have sent.
+    pub statuses: Vec<StatusUpdate>,
+    /// Customers with a new phone number or ID.
+    pub customer_changes: Vec<CustomerChange>,
+    /// Flows of the config under which these customers may be known. Needed only if there are
+    /// customer changes.
+    pub flows: Vec<FlowName>,
+}
+
+/// Records flowgate's own assessment of a flow's endpoint. An event is emitted when trouble begins.
+/// No further event is emitted until the endpoint was healthy again.
+#[derive(Debug)]
+pub struct RecordHealth {
+    /// Flow name.
+    pub flow: FlowName,
+    /// Assessment of the endpoint.
+    pub assessment: Assessment,
+}
+
+/// Outcome of a webhook body.
+#[derive(Debug)]
+pub struct IngestedWebhook {
+    /// Outcomes of the messages, in order.
+    pub messages: Vec<AcceptOutcome>,
+    /// Health events that were not stored before.
+    pub new_health_events: Vec<HealthEvent>,
+}
+
+impl Transaction for RecordFlowError {
+    type Outcome = ();
+
+    fn bytes(&self) -> usize {
+        self.flow_error.message.len()
+    }
+
+    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+        if response_cache::is_replayed_request(ctx, Some(self.encrypted_request_key))? {
+            return Ok(());
+        }
+        let flow_error = FlowError {
+            received_at: ctx.now,
+            ..self.flow_error.clone()
+        };
+        let number = append_bounded(&mut ctx.tables.flow_errors, &flow_error)?;
+        retention_queue::enqueue_row(ctx, RetentionQueue::FlowErrors, number.into())
+    }
+}
+
+impl Transaction for RecordHealth {
+    type Outcome = ();
+
+    fn bytes(&self) -> usize {
+        self.assessment.findings.iter().map(String::len).sum()
+    }
+
+    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+        let flow = self.flow.as_str();
+        let was_unhealthy = ctx.tables.unhealthy_flows.get(flow)?.is_some();
+        match (self.assessment.severity, was_unhealthy) {
+            (Severity::Alert, false) => {
+                ctx.tables
+                    .unhealthy_flows
+                    .insert(flow, ctx.now.as_millis())?;
+                ctx.is_dirty = true;
+                let health = HealthData::from_assessment(&self.assessment, ctx.now);
+                events::emit_flow_unhealthy(ctx, Some(&self.flow), health)
+            }
+            (Severity::Ok, true) => {
+                ctx.tables.unhealthy_flows.remove(flow)?;
+                ctx.is_dirty = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl IngestWebhook {
+    /// Returns `true` if there is nothing to store.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.messages.inbound.is_empty()
+            && self.health_events.is_empty()
+            && self.statuses.is_empty()
+            && self.customer_changes.is_empty()
+    }
+}
+
+impl Transaction for IngestWebhook {
+    type Outcome = IngestedWebhook;
+
+    fn weight(&self) -> usize {
+        let others = self
+            .health_events
+            .len()
+            .saturating_add(self.statuses.len())
+            .saturating_add(self.customer_changes.len());
+        self.messages.weight().saturating_add(others)
+    }
+
+    fn bytes(&self) -> usize {
+        let events: usize = self
+            .health_events
+            .iter()
+            .map(|event| event.payload.len())
+            .sum();
+        self.messages.bytes().saturating_add(events)
+    }
+
+    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<IngestedWebhook, StoreError> {
+        let new_health_events = store_health_events(ctx, &self.health_events)?;
+        for status in &self.statuses {
+            receipts::apply_status(ctx, status)?;
+        }
+        let messages = self.messages.apply(ctx)?;
+        for change in &self.customer_changes {
+            customer_changes::apply_customer_change(ctx, change, &self.flows)?;
+        }
+        Ok(IngestedWebhook {
+            messages,
+            new_health_events,
+        })
+    }
+}
+
+/// Stores the events that are new, and returns them.
+fn store_health_events(
+    ctx: &mut WriteContext<'_, '_>,
+    events: &[HealthEvent],
+) -> Result<Vec<HealthEvent>, StoreError> {
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    let recent = list_recent_events(ctx)?;
+    let is_known = |event: &&HealthEvent| {
+        event.sent_at.is_some() || ctx.now.since(event.received_at) < RESEND_WINDOW
+    };
+    let mut known: HashSet<[u8; 16]> = recent
+        .iter()
+        .filter(is_known)
+        .map(|event| event.fingerprint)
+        .collect();
+    let mut new_events = Vec::new();
+    for event in events
+        .iter()
+        .filter(|event| known.insert(event.fingerprint))
+    {
+        let event = HealthEvent {
+            received_at: ctx.now,
+            ..event.clone()
+        };
+        let number = append_bounded(&mut ctx.tables.health_events, &event)?;
+        retention_queue::enqueue_row(ctx, RetentionQueue::HealthEvents, number.into())?;
+        new_events.push(event);
+    }
+    emit_new_unhealthy(ctx, recent, &new_events)?;
+    Ok(new_events)
+}
+
+/// Emits the new events that report trouble and are still active. A late event may have been
+/// withdrawn since.
+fn emit_new_unhealthy(
+    ctx: &mut WriteContext<'_, '_>,
+    recent: Vec<HealthEvent>,
+    new_events: &[HealthEvent],
+) -> Result<(), StoreError> {
+    if new_events.is_empty()
+        || ctx
+            .subscriptions
+            .subscribers(EventKind::FlowUnhealthy, None)
+            .next()
+            .is_none()
+    {
+        return Ok(());
+    }
+    let known_events = recent
+        .into_iter()
+        .chain(new_events.iter().cloned())
+        .collect();
+    for active in active_events(known_events) {
+        if active.severity() != Severity::Ok && new_events.contains(&active.event) {
+            events::emit_flow_unhealthy(ctx, None, HealthData::from_meta_event(&active))?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the newest events, oldest first.
+fn list_recent_events(ctx: &WriteContext<'_, '_>) -> Result<Vec<HealthEvent>, StoreError> {
+    let mut events = Vec::new();
+    for row in ctx
+        .tables
+        .health_events
+        .iter()?
+        .rev()
+        .take(RECENT_EVENTS_MAX)
+    {
+        let (number, bytes) = row?;
+        // The integrity check reports an unreadable row. Without this, such a row would block the
+        // forms of a webhook.
+        events.extend(codec::decode::<HealthEvent>(number.value(), bytes.value()));
+    }
+    // `active_events` uses the order of events with equal times.
+    events.reverse();
+    Ok(events)
+}
+
+/// Appends a row, and removes the oldest rows beyond the maximum. Returns the number of the row.
+fn append_bounded<R: Row>(
+    table: &mut Table<'_, u64, &'static [u8]>,
+    row: &R,
+) -> Result<u64, StoreError> {
+    let number = table
+        .last()?
+        .map_or(0, |(number, _)| number.value())
+        .saturating_add(1);
+    table.insert(number, codec::encode(row)?.as_slice())?;
+    while table.len()? > EVENT_ROWS_MAX {
+        table.pop_first()?;
+    }
+    Ok(number)
+}
+
+impl Snapshot {
+    /// Returns the flow errors since this time, newest first, at most `limit`. Unreadable rows
+    /// among them are included.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table can't be read.
+    pub fn flow_errors_since(
+        &self,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<DecodedRows<FlowError>, StoreError> {
+        let newest = self.list_rows::<FlowError>(None, limit)?.into_iter();
+        let is_recent = |flow_error: &FlowError| flow_error.received_at >= since;
+        Ok(newest
+            .take_while(|(_, row)| row.as_ref().ok().is_none_or(is_recent))
+            .collect())
+    }
+
+    /// Returns the newest events of Meta's monitoring, newest first: at most 1000, fewer if the
+    /// events are large.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table can't be read.
+    pub fn health_events(&self) -> Result<DecodedRows<HealthEvent>, StoreError> {
+        self.list_rows(None, RECENT_EVENTS_MAX)
+    }
+}

@@ -1,0 +1,362 @@
+//! Records late arrivals: items that belong to a stored submission.
+//!
+//! A late arrival is the message that follows a form from the flow's endpoint, or a copy with other
+//! answers. Late arrivals are stored in their own table. The submission itself stays unchanged.
+//!
+//! See [`super::duplicates`] for the decision whether an arrival is the same form.
+
+use redb::ReadableTable;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ids::{Customer, MessageId, SubmissionId};
+use crate::domain::submission::{IdempotencyKey, Submission, SubmissionChannel};
+use crate::domain::time::Timestamp;
+
+use super::accept;
+use super::accept::{AcceptOutcome, StoredSubmission};
+use super::duplicates::OtherCustomerSubmission;
+use super::{customer_changes, events, leads, receipts};
+use crate::store::StoreError;
+use crate::store::rows::codec;
+use crate::store::writer::dedup::KeyLog;
+use crate::store::writer::write_context::WriteContext;
+
+/// Maximum number of late arrivals stored for one customer of a submission.
+///
+/// Without this limit, a faulty sender could fill the disk. The first message that follows a form
+/// is always stored.
+pub(in crate::store) const LATE_ARRIVALS_MAX: usize = 16;
+
+/// Late arrival for a stored submission.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateArrival {
+    /// Time of the arrival.
+    pub at: Timestamp,
+    /// Channel of the arrival.
+    pub channel: SubmissionChannel,
+    /// ID of the message that contained the form. `None` if no message contained the form.
+    pub message_id: Option<MessageId>,
+    /// Customer of the arrival.
+    pub customer: Customer,
+    /// Answers as JSON text. `None` if the answers equal the stored ones.
+    pub differing_data: Option<Box<str>>,
+}
+
+impl LateArrival {
+    /// Returns the answers of a customer whom no arrival has named yet. Returns `None` if the late
+    /// arrival is no such copy.
+    pub(in crate::store) fn find_unclaimed_answers(&self) -> Option<&str> {
+        self.differing_data
+            .as_deref()
+            .filter(|_| self.customer.is_unknown() && self.message_id.is_none())
+    }
+
+    /// Returns `true` if the arrival names the customer of the submission, or is a message.
+    fn claims(&self) -> bool {
+        self.channel.is_message() || !self.customer.is_unknown()
+    }
+}
+
+/// Decision about a late arrival, made before the first write.
+pub(in crate::store) struct Joining {
+    id: SubmissionId,
+    message_key: Option<IdempotencyKey>,
+    /// Row to store. `None` if the arrival adds nothing.
+    arrival: Option<StoredArrival>,
+}
+
+/// Late arrival to be stored, with its row number.
+struct StoredArrival {
+    number: u64,
+    late_arrival: LateArrival,
+    /// The submission, if this arrival is the first that names its customer.
+    names: Option<StoredSubmission>,
+}
+
+/// Decides which part of a late arrival is stored for submission `id`. Reads only.
+pub(in crate::store) fn decide(
+    ctx: &WriteContext<'_, '_>,
+    id: SubmissionId,
+    later: &Submission,
+    message_key: Option<IdempotencyKey>,
+) -> Result<Joining, StoreError> {
+    // The retention of submissions may be shorter than the retention of keys.
+    let arrival = match find_submission(ctx, id)? {
+        Some(stored) => keep(ctx, id, stored, later, message_key)?,
+        None => None,
+    };
+    Ok(Joining {
+        id,
+        message_key,
+        arrival,
+    })
+}
+
+/// Stores a late arrival.
+pub(in crate::store) fn write(
+    ctx: &mut WriteContext<'_, '_>,
+    joining: Joining,
+) -> Result<AcceptOutcome, StoreError> {
+    let Joining {
+        id,
+        message_key,
+        arrival,
+    } = joining;
+    if let Some(StoredArrival {
+        number,
+        late_arrival,
+        names,
+    }) = arrival
+    {
+        ctx.tables
+            .late_arrivals
+            .insert((id.get(), number), codec::encode(&late_arrival)?.as_slice())?;
+        ctx.is_dirty = true;
+        if let Some(first) = names {
+            name_customer(ctx, id, &first, &late_arrival.customer)?;
+        }
+    }
+    if let Some(key) = message_key {
+        accept::insert_key(ctx, KeyLog::Message, key, Some(id))?;
+    }
+    Ok(AcceptOutcome::Duplicate { original: Some(id) })
+}
+
+/// Answers that an unnamed customer gave at the flow's endpoint, under a key that another customer
+/// also used.
+#[derive(Debug)]
+pub(in crate::store) struct UnclaimedAnswers {
+    /// Answers as JSON text.
+    pub(in crate::store) data: Box<str>,
+    /// Key of the late arrival row with the answers, stored for the submission of the other
+    /// customer.
+    pub(in crate::store) row_key: Option<(u64, u64)>,
+    /// Reason why the answers may be incomplete or may belong to another customer.
+    pub(in crate::store) warning: Option<&'static str>,
+}
+
+const AMBIGUOUS_ANSWERS: &str =
+    "several customers submitted this flow_token: these answers may belong to another customer";
+const MISSING_ANSWERS: &str = "another customer submitted this flow_token before: the answers of this customer were not stored";
+
+/// Returns the stored answers that belong to `later`, a message that contains only the answers of
+/// the last screen.
+///
+/// `has_drafts` is `true` if the flow has several screens.
+pub(in crate::store) fn unclaimed(
+    ctx: &WriteContext<'_, '_>,
+    other: &OtherCustomerSubmission,
+    later: &Submission,
+    has_drafts: bool,
+) -> Result<Option<UnclaimedAnswers>, StoreError> {
+    let first = &other.first.submission;
+    if !later.channel.is_message() || first.channel.is_message() || !first.customer.is_unknown() {
+        return Ok(None);
+    }
+    if other.has_same_answers {
+        return Ok(Some(UnclaimedAnswers {
+            data: first.data.clone(),
+            row_key: None,
+            warning: None,
+        }));
+    }
+    let rows = list_rows(ctx, other.id)?;
+    // Before the first claim, the store could not know whether the claiming customer sent the first
+    // form or a copy.
+    let claimed = rows
+        .iter()
+        .find(|(_, late_arrival)| late_arrival.claims())
+        .map(|(number, _)| *number);
+    let copies = rows.iter().filter_map(|(number, late_arrival)| {
+        Some((*number, late_arrival.find_unclaimed_answers()?))
+    });
+    let copies: Vec<(u64, &str)> = copies.collect();
+    if let Some(&(number, data)) = copies
+        .iter()
+        .find(|(_, data)| agrees_with(data, &later.data))
+    {
+        let is_ambiguous = copies.len() > 1 || claimed.is_some_and(|claimed| number < claimed);
+        let warning = is_ambiguous.then_some(AMBIGUOUS_ANSWERS);
+        return Ok(Some(UnclaimedAnswers {
+            data: data.into(),
+            row_key: Some((other.id.get(), number)),
+            warning,
+        }));
+    }
+    // A copy that equals the first form leaves no row. On a flow of several screens, every copy has
+    // a row, because its last screen alone has fewer fields than the first form. So a customer
+    // without a row saw no more than the first screen.
+    let (data, warning) = if has_drafts {
+        ("{}".into(), Some(MISSING_ANSWERS))
+    } else {
+        (
+            first.data.clone(),
+            (!copies.is_empty()).then_some(AMBIGUOUS_ANSWERS),
+        )
+    };
+    Ok(Some(UnclaimedAnswers {
+        data,
+        row_key: None,
+        warning,
+    }))
+}
+
+/// Lists the late arrivals of submission `id` in order of arrival.
+pub(in crate::store) fn list_for_submission(
+    ctx: &WriteContext<'_, '_>,
+    id: SubmissionId,
+) -> Result<Vec<LateArrival>, StoreError> {
+    Ok(list_rows(ctx, id)?
+        .into_iter()
+        .map(|(_, late_arrival)| late_arrival)
+        .collect())
+}
+
+fn list_rows(
+    batch: &WriteContext<'_, '_>,
+    id: SubmissionId,
+) -> Result<Vec<(u64, LateArrival)>, StoreError> {
+    let rows = batch
+        .tables
+        .late_arrivals
+        .range((id.get(), 0)..=(id.get(), u64::MAX))?;
+    rows.map(|row| {
+        let (key, bytes) = row?;
+        Ok((key.value().1, codec::decode(key.value(), bytes.value())?))
+    })
+    .collect()
+}
+
+/// Returns the customer of a submission under their current names.
+///
+/// The first late arrival that names a customer decides if the form names none.
+pub(in crate::store) fn customer_of_submission(
+    ctx: &WriteContext<'_, '_>,
+    id: SubmissionId,
+    first: &Customer,
+) -> Result<Customer, StoreError> {
+    if !first.is_unknown() {
+        return customer_changes::current_customer(ctx, id, first.clone());
+    }
+    let named = list_for_submission(ctx, id)?
+        .into_iter()
+        .map(|join| join.customer)
+        .find(|customer| !customer.is_unknown());
+    customer_changes::current_customer(ctx, id, named.unwrap_or_default())
+}
+
+/// Returns the part of a late arrival that must be stored. Returns `None` if the arrival adds
+/// nothing new, or if the maximum number of late arrivals is reached.
+fn keep(
+    batch: &WriteContext<'_, '_>,
+    id: SubmissionId,
+    first: StoredSubmission,
+    later: &Submission,
+    message_key: Option<IdempotencyKey>,
+) -> Result<Option<StoredArrival>, StoreError> {
+    let differs = !is_same_json(&first.submission.data, &later.data);
+    if !differs && message_key.is_none() {
+        return Ok(None);
+    }
+    let earlier = list_rows(batch, id)?;
+    let number = earlier
+        .last()
+        .map_or(0, |(number, _)| *number)
+        .saturating_add(1);
+    let earlier: Vec<LateArrival> = earlier.into_iter().map(|(_, join)| join).collect();
+    let late_arrival = LateArrival {
+        at: batch.now,
+        channel: later.channel,
+        message_id: later.message_id.clone(),
+        customer: later.customer.clone(),
+        differing_data: differs.then(|| later.data.clone()),
+    };
+    if earlier.iter().any(|known| {
+        known.differing_data == late_arrival.differing_data
+            && known.message_id == late_arrival.message_id
+    }) {
+        return Ok(None);
+    }
+    let is_first_message =
+        late_arrival.message_id.is_some() && earlier.iter().all(|known| known.message_id.is_none());
+    // All late arrivals that name a customer name the same one.
+    let of_same = earlier
+        .iter()
+        .filter(|known| known.customer.is_unknown() == late_arrival.customer.is_unknown());
+    if of_same.count() >= LATE_ARRIVALS_MAX && !is_first_message {
+        tracing::warn!(
+            submission.id = id.get(),
+            maximum = LATE_ARRIVALS_MAX,
+            "late arrival acknowledged but not stored: the submission already has the maximum"
+        );
+        return Ok(None);
+    }
+    let is_known = |customer: &Customer| !customer.is_unknown();
+    let was_known =
+        is_known(&first.submission.customer) || earlier.iter().any(|join| is_known(&join.customer));
+    let names = (!was_known && is_known(&late_arrival.customer)).then_some(first);
+    Ok(Some(StoredArrival {
+        number,
+        late_arrival,
+        names,
+    }))
+}
+
+/// Applies the name of the customer of submission `id` to the lead, the waiting messages and the
+/// events.
+///
+/// The arrival is stored even if a row of the lead, the messages or the events is unreadable.
+/// Without this, the damaged lead of a submission would cause the refusal of the message that
+/// follows. None of the three updates can meet a damaged row after its first write.
+fn name_customer(
+    ctx: &mut WriteContext<'_, '_>,
+    id: SubmissionId,
+    first: &StoredSubmission,
+    customer: &Customer,
+) -> Result<(), StoreError> {
+    let named = leads::on_customer_named(ctx, id, &first.submission.flow, customer);
+    unless_damaged(id, named)?;
+    let released = receipts::release_awaiting_customer(ctx, id);
+    unless_damaged(id, released)?;
+    let emitted = events::emit_submission_updated(ctx, id, first);
+    unless_damaged(id, emitted)
+}
+
+fn unless_damaged(id: SubmissionId, done: Result<(), StoreError>) -> Result<(), StoreError> {
+    match done {
+        Err(error) if error.affects_one_row() => {
+            tracing::error!(%error, submission.id = id.get(), "the customer of a submission was not stored in a damaged row");
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+/// Returns submission `id`. Returns `None` if retention has removed the submission.
+pub(in crate::store) fn find_submission(
+    batch: &WriteContext<'_, '_>,
+    id: SubmissionId,
+) -> Result<Option<StoredSubmission>, StoreError> {
+    batch
+        .tables
+        .submissions
+        .get(id.get())?
+        .map(|row| codec::decode(id, row.value()))
+        .transpose()
+}
+
+/// Returns `true` if two texts are the same JSON value. The order of fields does not matter.
+fn is_same_json(one: &str, other: &str) -> bool {
+    let value = |text| serde_json::from_str::<serde_json::Value>(text).ok();
+    one == other || value(one).is_some_and(|one| Some(one) == value(other))
+}
+
+/// Returns `true` if the fields that both texts contain are equal.
+pub(in crate::store) fn agrees_with(one: &str, other: &str) -> bool {
+    let object = |text| {
+        serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).unwrap_or_default()
+    };
+    let (one, other) = (object(one), object(other));
+    one.iter()
+        .all(|(name, value)| other.get(name).is_none_or(|other| other == value))
+}

@@ -1,0 +1,91 @@
+//! Outbox: writes each event and one delivery for each subscribed destination.
+//!
+//! The transaction that makes the event true also writes the deliveries. Either both are on disk or
+//! neither is.
+//!
+//! See [`crate::domain::event::subscriptions`] for the subscribed destinations,
+//! [`crate::domain::event`] for the body, and [`super::deliveries`] for the attempts.
+
+use crate::domain::delivery::{Delivery, Event, webhook_id};
+use crate::domain::event::data::EventData;
+use crate::domain::event::subscriptions::Subscriber;
+use crate::domain::event::{EventKind, render_body};
+use crate::domain::ids::{FlowName, SubmissionId};
+use crate::domain::job::{Job, JobKind};
+
+use super::schedule;
+use crate::store::StoreError;
+use crate::store::rows::codec;
+use crate::store::writer::write_context::WriteContext;
+
+/// Event with at least one subscriber, not yet written.
+pub(in crate::store) struct PendingEvent {
+    kind: EventKind,
+    flow: Option<FlowName>,
+    subscribers: Vec<Subscriber>,
+}
+
+/// Returns the pending event of `kind` with its subscribers. Returns `None` if no destination is
+/// subscribed. In this case, the caller does not need to look up any data.
+pub(in crate::store) fn prepare_event(
+    ctx: &WriteContext<'_, '_>,
+    kind: EventKind,
+    flow: Option<&FlowName>,
+) -> Option<PendingEvent> {
+    let subscribers: Vec<_> = ctx.subscriptions.subscribers(kind, flow).collect();
+    (!subscribers.is_empty()).then(|| PendingEvent {
+        kind,
+        flow: flow.cloned(),
+        subscribers,
+    })
+}
+
+impl PendingEvent {
+    /// Writes the event and its deliveries. The deliveries are due at once.
+    pub(in crate::store) fn write_deliveries(
+        self,
+        ctx: &mut WriteContext<'_, '_>,
+        submission: Option<SubmissionId>,
+        data: &EventData<'_>,
+    ) -> Result<(), StoreError> {
+        let Self {
+            kind,
+            flow,
+            subscribers,
+        } = self;
+        let body = render_body(kind, ctx.now, data);
+        let mut event = None;
+        for Subscriber {
+            destination: to,
+            is_ordered: ordered,
+        } in &subscribers
+        {
+            let id = ctx.state.counters.next_job();
+            let delivery = Delivery {
+                webhook_id: webhook_id(id, ctx.now, to, &body),
+                destination: to.clone(),
+                ordering_key: data.ordering_key().filter(|_| *ordered),
+                event_id: *event.get_or_insert(id),
+            };
+            let job = Job::new(JobKind::Deliver, submission, ctx.now);
+            ctx.tables
+                .deliveries
+                .insert(id.get(), codec::encode(&delivery)?.as_slice())?;
+            schedule::put_job(ctx, id, &job)?;
+            schedule::enqueue_delivery(ctx, &delivery, job.due_at, id)?;
+        }
+        let Some(event) = event else { return Ok(()) };
+        let deliveries = u32::try_from(subscribers.len()).unwrap_or(u32::MAX);
+        let row = Event {
+            kind,
+            occurred_at: ctx.now,
+            flow,
+            body,
+            delivery_count: deliveries,
+        };
+        ctx.tables
+            .events
+            .insert(event.get(), codec::encode(&row)?.as_slice())?;
+        Ok(())
+    }
+}

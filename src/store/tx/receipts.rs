@@ -1,0 +1,367 @@
+//! Receipts of the messages that deliveries became.
+//!
+//! A receipt stores attempts with an unknown outcome and the progress by Meta's statuses. The
+//! module also stores which deliveries wait for their customer.
+//!
+//! The store records that a message may exist before the message is sent. If the connection or the
+//! process breaks, the attempt waits for a status instead of an immediate retry. Without this, a
+//! message could be sent twice.
+//!
+//! See [`crate::domain::delivery::receipt`] and [`crate::domain::delivery::cloud_error`] for the
+//! meaning of a status.
+
+use redb::ReadableTable;
+
+use crate::domain::delivery::cloud_error;
+use crate::domain::delivery::cloud_error::CloudError;
+use crate::domain::delivery::receipt::{PendingAttempt, Receipt, ReceiptChange, StatusUpdate};
+use crate::domain::ids::{JobId, SubmissionId};
+use crate::domain::job::retry::RetryDecision;
+use crate::domain::job::{Job, JobEvent, JobState};
+use crate::domain::time::Timestamp;
+
+use super::{deliveries, jobs, late_arrivals, schedule};
+use crate::store::StoreError;
+use crate::store::rows::codec;
+use crate::store::writer::write_context::{Transaction, WriteContext};
+
+/// Records that a message of a delivery may exist from now on.
+#[derive(Debug)]
+pub struct BeginDelivery {
+    /// Job ID of the delivery.
+    pub job_id: JobId,
+    /// Pending attempt, with the time until which the delivery waits for a status if no response
+    /// arrives.
+    pub pending_attempt: PendingAttempt,
+}
+
+/// Defers a delivery without an attempt.
+#[derive(Clone, Debug)]
+pub struct DeferDelivery {
+    /// Job ID of the delivery.
+    pub job_id: JobId,
+    /// Latest time at which the delivery is due.
+    pub due_at: Timestamp,
+    /// Reason for which the delivery waits.
+    pub reason: DeferReason,
+}
+
+/// Reason for which a delivery waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeferReason {
+    /// A status must show whether the message exists.
+    AwaitingStatus,
+    /// The customer of this submission must become known, because the delivery needs the customer.
+    AwaitingCustomer(SubmissionId),
+}
+
+/// Result of an attempt for its message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MessageOutcome {
+    /// The message exists. The value is Meta's message ID.
+    Accepted(Box<str>),
+    /// No message exists.
+    NoMessage,
+    /// A message may exist: the record of [`BeginDelivery`] stays.
+    Unknown,
+}
+
+/// Shows whether a status of an attempt arrived before the response to the attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Superseded {
+    Yes,
+    No,
+}
+
+impl Transaction for BeginDelivery {
+    /// `true` if the delivery still waits and may be sent.
+    type Outcome = bool;
+
+    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<bool, StoreError> {
+        let is_scheduled = schedule::find_job(ctx, self.job_id)?
+            .is_some_and(|job| job.state == JobState::Scheduled);
+        if is_scheduled {
+            let receipt = find_receipt(ctx, self.job_id)?.unwrap_or_default();
+            put_receipt(
+                ctx,
+                self.job_id,
+                &Receipt {
+                    pending_attempt: Some(self.pending_attempt),
+                    ..receipt
+                },
+            )?;
+        }
+        Ok(is_scheduled)
+    }
+}
+
+impl Transaction for DeferDelivery {
+    type Outcome = ();
+
+    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+        let mut job = jobs::get_job(ctx, self.job_id)?;
+        if job.state != JobState::Scheduled {
+            return Ok(());
+        }
+        match self.reason {
+            // The customer became known while this transaction was in the queue.
+            DeferReason::AwaitingCustomer(submission) if is_customer_known(ctx, submission)? => {
+                return Ok(());
+            }
+            DeferReason::AwaitingCustomer(submission) => {
+                ctx.tables
+                    .awaiting_customer
+                    .insert((submission.get(), self.job_id.get()), ())?;
+            }
+            DeferReason::AwaitingStatus => {}
+        }
+        schedule::move_job(ctx, self.job_id, &mut job, JobState::Scheduled, self.due_at)
+    }
+}
+
+/// Records the message outcome of an attempt. If a status arrived before, its effect stays.
+pub(in crate::store) fn record_message_outcome(
+    ctx: &mut WriteContext<'_, '_>,
+    id: JobId,
+    outcome: &MessageOutcome,
+) -> Result<Superseded, StoreError> {
+    let known = find_receipt(ctx, id)?.unwrap_or_default();
+    let receipt = match outcome {
+        MessageOutcome::Accepted(wamid) if known.has_failed(wamid) => return Ok(Superseded::Yes),
+        MessageOutcome::Accepted(wamid) => {
+            index_wamid(ctx, id, known.wamid.as_deref(), wamid)?;
+            let previous = if known.wamid.as_ref() == Some(wamid) {
+                known
+            } else {
+                Receipt::default()
+            };
+            Receipt {
+                wamid: Some(wamid.clone()),
+                pending_attempt: None,
+                ..previous
+            }
+        }
+        MessageOutcome::NoMessage => Receipt {
+            pending_attempt: None,
+            ..known
+        },
+        MessageOutcome::Unknown => return Ok(Superseded::No),
+    };
+    put_receipt(ctx, id, &receipt)?;
+    Ok(Superseded::No)
+}
+
+/// Applies a status and its consequences. A status of an unknown message changes nothing.
+pub(in crate::store) fn apply_status(
+    ctx: &mut WriteContext<'_, '_>,
+    update: &StatusUpdate,
+) -> Result<(), StoreError> {
+    let Some(id) = find_delivery_of_status(ctx, update)? else {
+        return Ok(());
+    };
+    let mut receipt = find_receipt(ctx, id)?.unwrap_or_default();
+    let (pending_attempt, previous_wamid) = (receipt.pending_attempt, receipt.wamid.clone());
+    let change = receipt.apply_status(update);
+    if change == ReceiptChange::Unchanged {
+        return Ok(());
+    }
+    receipt.pending_attempt = None;
+    put_receipt(ctx, id, &receipt)?;
+    index_wamid(ctx, id, previous_wamid.as_deref(), &update.wamid)?;
+    let job = jobs::get_job(ctx, id)?;
+    match (change, pending_attempt) {
+        (ReceiptChange::Failed(error), _) => {
+            fail_after_acceptance(ctx, id, job, pending_attempt, error)
+        }
+        (_, Some(pending_attempt)) => confirm(ctx, id, job, pending_attempt),
+        // No attempt was pending: the message was accepted already, or an admin must judge the dead
+        // letter.
+        _ => Ok(()),
+    }
+}
+
+/// Confirms that the message exists: the pending attempt was successful.
+fn confirm(
+    ctx: &mut WriteContext<'_, '_>,
+    id: JobId,
+    mut job: Job,
+    pending_attempt: PendingAttempt,
+) -> Result<(), StoreError> {
+    let Ok(state) = job.state.transition(JobEvent::Finish) else {
+        return Ok(());
+    };
+    if pending_attempt.number > job.attempts {
+        jobs::record_success(&mut job, &pending_attempt.to_attempt(None));
+        ctx.tables.retried_dead_letters.remove(id.get())?;
+        return schedule::move_job(ctx, id, &mut job, state, ctx.now);
+    }
+    jobs::confirm_late(ctx, id, &mut job, state, &pending_attempt.to_attempt(None))
+}
+
+/// Handles the failure of a message that was accepted before, or whose outcome was unknown.
+fn fail_after_acceptance(
+    ctx: &mut WriteContext<'_, '_>,
+    id: JobId,
+    mut job: Job,
+    pending_attempt: Option<PendingAttempt>,
+    error: CloudError,
+) -> Result<(), StoreError> {
+    if !matches!(job.state, JobState::Done | JobState::Scheduled) {
+        return Ok(());
+    }
+    let reason = format!("failed after acceptance: {}", error.summary());
+    // The response to this attempt has not arrived yet. The response will find that the status was
+    // faster.
+    let uncounted = pending_attempt.filter(|pending_attempt| pending_attempt.number > job.attempts);
+    let attempts = job
+        .attempts_since_manual_retry
+        .saturating_add(u32::from(uncounted.is_some()));
+    let (decision, event) = match cloud_error::retry_after_failed_status(error, attempts) {
+        Some(pause) => (
+            RetryDecision::RetryAt {
+                at: ctx.now.plus(pause),
+            },
+            JobEvent::Retry,
+        ),
+        None => (RetryDecision::GiveUp, JobEvent::MarkDead),
+    };
+    match (uncounted, job.state.transition(event)) {
+        (Some(pending_attempt), Ok(state)) => jobs::record_failed_attempt(
+            ctx,
+            id,
+            &mut job,
+            state,
+            &pending_attempt.to_attempt(Some(reason)),
+            decision,
+        )?,
+        _ => jobs::reopen(ctx, id, &mut job, &reason, decision)?,
+    }
+    if error.blocks_destination() {
+        deliveries::disable_destination(ctx, id, &error.summary())
+    } else {
+        Ok(())
+    }
+}
+
+/// Finds the delivery of a status.
+fn find_delivery_of_status(
+    ctx: &WriteContext<'_, '_>,
+    update: &StatusUpdate,
+) -> Result<Option<JobId>, StoreError> {
+    let Some(callback) = &update.callback else {
+        return Ok(ctx
+            .tables
+            .wamids
+            .get(&*update.wamid)?
+            .map(|id| JobId::new(id.value())));
+    };
+    if ctx.tables.deliveries.get(callback.job_id.get())?.is_none() {
+        return Ok(None);
+    }
+    let delivery = deliveries::get_delivery(ctx, callback.job_id)?;
+    Ok((delivery.webhook_id == callback.webhook_id).then_some(callback.job_id))
+}
+
+/// Makes the deliveries due that waited for the customer of `submission`, who is known now.
+pub(in crate::store) fn release_awaiting_customer(
+    ctx: &mut WriteContext<'_, '_>,
+    submission: SubmissionId,
+) -> Result<(), StoreError> {
+    let range = (submission.get(), 0)..=(submission.get(), u64::MAX);
+    let mut waiting = Vec::new();
+    for row in ctx.tables.awaiting_customer.range(range.clone())? {
+        waiting.push(JobId::new(row?.0.value().1));
+    }
+    ctx.tables
+        .awaiting_customer
+        .retain_in(range, |_, ()| false)?;
+    for id in waiting {
+        let Some(mut job) = schedule::find_job(ctx, id)? else {
+            continue;
+        };
+        if job.state == JobState::Scheduled {
+            schedule::move_job(ctx, id, &mut job, JobState::Scheduled, ctx.now)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the receipt of a delivery, the index row of `wamid`, and the row that waits for the
+/// customer of `submission`.
+pub(in crate::store) fn remove_receipt(
+    ctx: &mut WriteContext<'_, '_>,
+    id: JobId,
+    wamid: Option<&str>,
+    submission: Option<SubmissionId>,
+) -> Result<(), StoreError> {
+    ctx.tables.receipts.remove(id.get())?;
+    if let Some(wamid) = wamid {
+        ctx.tables.wamids.remove(wamid)?;
+    }
+    if let Some(submission) = submission {
+        ctx.tables
+            .awaiting_customer
+            .remove((submission.get(), id.get()))?;
+    }
+    Ok(())
+}
+
+/// Returns Meta's ID of the message that delivery `id` became.
+pub(in crate::store) fn find_wamid(
+    ctx: &WriteContext<'_, '_>,
+    id: JobId,
+) -> Result<Option<Box<str>>, StoreError> {
+    Ok(find_receipt(ctx, id)?.and_then(|receipt| receipt.wamid))
+}
+
+fn is_customer_known(
+    ctx: &WriteContext<'_, '_>,
+    submission: SubmissionId,
+) -> Result<bool, StoreError> {
+    let row = super::accept::get_submission(ctx, submission)?;
+    Ok(
+        !late_arrivals::customer_of_submission(ctx, submission, &row.submission.customer)?
+            .is_unknown(),
+    )
+}
+
+/// Indexes delivery `id` by its message ID and removes the index row of message ID `previous`.
+///
+/// Each status of a message calls this function. The row is in a separate page, so the function
+/// writes the row only for the first status.
+fn index_wamid(
+    ctx: &mut WriteContext<'_, '_>,
+    id: JobId,
+    previous: Option<&str>,
+    wamid: &str,
+) -> Result<(), StoreError> {
+    match previous {
+        Some(previous) if previous == wamid => return Ok(()),
+        Some(previous) => {
+            ctx.tables.wamids.remove(previous)?;
+        }
+        None => {}
+    }
+    ctx.tables.wamids.insert(wamid, id.get())?;
+    Ok(())
+}
+
+fn find_receipt(ctx: &WriteContext<'_, '_>, id: JobId) -> Result<Option<Receipt>, StoreError> {
+    ctx.tables
+        .receipts
+        .get(id.get())?
+        .map(|row| codec::decode(id, row.value()))
+        .transpose()
+}
+
+fn put_receipt(
+    ctx: &mut WriteContext<'_, '_>,
+    id: JobId,
+    receipt: &Receipt,
+) -> Result<(), StoreError> {
+    ctx.tables
+        .receipts
+        .insert(id.get(), codec::encode(receipt)?.as_slice())?;
+    ctx.is_dirty = true;
+    Ok(())
+}

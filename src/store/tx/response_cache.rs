@@ -1,0 +1,226 @@
+//! Stores the responses to encrypted requests: a repeated request gets the same bytes. Without
+//! this, one key and IV could encrypt two different texts.
+//!
+//! Two facts are stored, each for its own time:
+//!
+//! - The fact that a request was answered stays on disk until four million newer requests were
+//!   answered. The number is `max_encrypted_requests` of the options. The time does not matter. An
+//!   attacker who recorded a signed body can send it as long as its flow has the private key. That
+//!   is long after the flow token in it has expired. Beyond the limit, a repeated request would be
+//!   answered anew. See `docs/flows.md` for the remedy.
+//! - The response itself is stored within a limit of bytes. Beyond the limit, the oldest responses
+//!   are evicted. A request whose response was evicted gets an error, never another response.
+//!
+//! Only the envelope identifies a request, whatever flow the request is sent to. See
+//! [`crate::store::writer::dedup`] for the keys of forms.
+
+use redb::{ReadableTable, ReadableTableMetadata};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::submission::IdempotencyKey;
+
+use crate::store::StoreError;
+use crate::store::rows::codec;
+use crate::store::writer::write_context::{Transaction, WriteContext};
+
+/// Maximum size of all stored responses in bytes: about a hundred thousand typical responses.
+pub(in crate::store) const CACHE_BYTES_MAX: u64 = 64 << 20;
+
+/// Maximum number of requests evicted for each new request beyond the limit. The value is more than
+/// 1, so that a file shrinks to a lowered limit. The value is small, so that no commit is delayed.
+const EVICTIONS_PER_REQUEST: usize = 2;
+
+/// A response as sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CachedResponse {
+    /// HTTP status.
+    pub status: u16,
+    /// HTTP body: Base64 text.
+    pub body: Box<str>,
+}
+
+/// Stores the response to a request before the response is sent, unless the request was answered
+/// before.
+#[derive(Debug)]
+pub struct StoreResponse {
+    /// Key of the encrypted request.
+    pub encrypted_request_key: IdempotencyKey,
+    /// Response to store and send.
+    pub response: CachedResponse,
+}
+
+/// Returns the stored response to a request.
+#[derive(Debug)]
+pub struct GetResponse {
+    /// Key of the encrypted request.
+    pub encrypted_request_key: IdempotencyKey,
+}
+
+/// Outcome of [`StoreResponse`]: the response to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CacheOutcome {
+    /// The given response was stored and must be sent.
+    Stored,
+    /// An earlier response to the same request exists and must be sent instead.
+    Existing(CachedResponse),
+    /// The request was answered before, and its response was evicted. No response may be sent.
+    Evicted,
+}
+
+impl Transaction for StoreResponse {
+    type Outcome = CacheOutcome;
+
+    fn bytes(&self) -> usize {
+        self.response.body.len()
+    }
+
+    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<CacheOutcome, StoreError> {
+        match find_response(ctx, self.encrypted_request_key)? {
+            Some(existing) => Ok(existing),
+            None => store_response(ctx, self.encrypted_request_key, &self.response)
+                .map(|()| CacheOutcome::Stored),
+        }
+    }
+}
+
+impl Transaction for GetResponse {
+    type Outcome = Option<CachedResponse>;
+
+    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<Option<CachedResponse>, StoreError> {
+        Ok(match find_response(ctx, self.encrypted_request_key)? {
+            Some(CacheOutcome::Existing(response)) => Some(response),
+            _ => None,
+        })
+    }
+}
+
+/// Returns `true` if the request was answered. Returns `false` if there is no request key.
+pub(in crate::store) fn is_replayed_request(
+    ctx: &WriteContext<'_, '_>,
+    request: Option<IdempotencyKey>,
+) -> Result<bool, StoreError> {
+    Ok(match request {
+        Some(request) => find_request_number(ctx, request)?.is_some(),
+        None => false,
+    })
+}
+
+/// Returns the total size in bytes of all responses in the table.
+pub(in crate::store) fn total_bytes(
+    table: &impl ReadableTable<u64, &'static [u8]>,
+) -> Result<u64, StoreError> {
+    table.iter()?.try_fold(0, |sum: u64, row| {
+        Ok(sum.saturating_add(byte_length(row?.1.value())))
+    })
+}
+
+fn find_response(
+    ctx: &WriteContext<'_, '_>,
+    request: IdempotencyKey,
+) -> Result<Option<CacheOutcome>, StoreError> {
+    let Some(number) = find_request_number(ctx, request)? else {
+        return Ok(None);
+    };
+    Ok(Some(match ctx.tables.cached_responses.get(number)? {
+        Some(bytes) => CacheOutcome::Existing(codec::decode(number, bytes.value())?),
+        None => CacheOutcome::Evicted,
+    }))
+}
+
+/// Returns the number under which an answered request is recorded.
+fn find_request_number(
+    ctx: &WriteContext<'_, '_>,
+    request: IdempotencyKey,
+) -> Result<Option<u64>, StoreError> {
+    Ok(ctx
+        .tables
+        .encrypted_requests
+        .get(request.as_bytes())?
+        .map(|number| number.value()))
+}
+
+/// Stores the response to a request that has no response yet.
+fn store_response(
+    ctx: &mut WriteContext<'_, '_>,
+    request: IdempotencyKey,
+    response: &CachedResponse,
+) -> Result<(), StoreError> {
+    let bytes = codec::encode(response)?;
+    ctx.is_dirty = true;
+    let number = record_request(ctx, request)?;
+    ctx.tables
+        .cached_responses
+        .insert(number, bytes.as_slice())?;
+    ctx.state.cached_response_bytes = ctx
+        .state
+        .cached_response_bytes
+        .saturating_add(byte_length(&bytes));
+    while ctx.state.cached_response_bytes > CACHE_BYTES_MAX
+        && ctx.tables.cached_responses.len()? > 1
+    {
+        evict_oldest_response(ctx)?;
+    }
+    Ok(())
+}
+
+/// Records that a request was answered, and evicts the oldest requests beyond the limit. Returns
+/// the number of the request.
+fn record_request(
+    ctx: &mut WriteContext<'_, '_>,
+    request: IdempotencyKey,
+) -> Result<u64, StoreError> {
+    let last = ctx
+        .tables
+        .encrypted_request_log
+        .last()?
+        .map_or(0, |(number, _)| number.value());
+    let number = last.saturating_add(1);
+    ctx.tables
+        .encrypted_request_log
+        .insert(number, request.as_bytes())?;
+    ctx.tables
+        .encrypted_requests
+        .insert(request.as_bytes(), number)?;
+    for _ in 0..EVICTIONS_PER_REQUEST {
+        if ctx.tables.encrypted_request_log.len()? <= ctx.state.max_encrypted_requests {
+            break;
+        }
+        evict_oldest_request(ctx)?;
+    }
+    Ok(number)
+}
+
+fn evict_oldest_request(ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+    let Some((number, request)) = ctx
+        .tables
+        .encrypted_request_log
+        .pop_first()?
+        .map(|row| (row.0.value(), *row.1.value()))
+    else {
+        return Ok(());
+    };
+    ctx.tables.encrypted_requests.remove(&request)?;
+    while ctx
+        .tables
+        .cached_responses
+        .first()?
+        .is_some_and(|(of, _)| of.value() <= number)
+    {
+        evict_oldest_response(ctx)?;
+    }
+    Ok(())
+}
+
+fn evict_oldest_response(ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+    if let Some((_, bytes)) = ctx.tables.cached_responses.pop_first()? {
+        ctx.state.cached_response_bytes = ctx
+            .state
+            .cached_response_bytes
+            .saturating_sub(byte_length(bytes.value()));
+    }
+    Ok(())
+}
+
+fn byte_length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,437 @@
+//! Finds duplicates: stores every idempotency key that has not expired.
+//!
+//! Two append-only tables, `token_log` and `message_log`, store the keys in order of acceptance. A
+//! map in the writer's memory answers look-ups. The writer rebuilds the map from the tables at
+//! start. A key enters the map only after the commit that stores the key. If the map exceeds its
+//! limit, the oldest keys move to the table `evicted_keys`. Look-ups in this table are slower but
+//! exact.
+//!
+//! See `crate::domain::submission` for the keys of an arrival, and [`crate::store::tx::accept`] for
+//! the handling of a duplicate.
+
+use std::collections::HashMap;
+
+use redb::ReadableTable;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ids::SubmissionId;
+use crate::domain::submission::IdempotencyKey;
+use crate::domain::time::{Millis, Timestamp};
+
+use super::counters::Counters;
+use super::write_context::SkippedRows;
+use crate::store::StoreError;
+use crate::store::engine::redb::tables::Tables;
+use crate::store::rows::codec;
+use crate::store::tx::retention::PurgeResult;
+
+/// Key log that contains a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum KeyLog {
+    /// Log of the keys of forms.
+    Token,
+    /// Log of the keys of messages.
+    Message,
+}
+
+/// Period in which a look-up finds a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum DedupWindow {
+    /// Period in which the key of a form identifies the same form: `retention.idempotency_ttl`.
+    Form,
+    /// Period in which a message may still arrive: `retention.message_id_ttl`.
+    ///
+    /// Keys of forms are stored for this period, too, because the message that follows a form from
+    /// the flow's endpoint may be late.
+    Message,
+}
+
+impl DedupWindow {
+    /// Returns the dedup window for the forms of a flow.
+    ///
+    /// See `InboundSubmission::reject_resubmission` for the parameter.
+    pub(in crate::store) const fn for_submission(reject_resubmission: bool) -> Self {
+        if reject_resubmission {
+            Self::Message
+        } else {
+            Self::Form
+        }
+    }
+}
+
+impl KeyLog {
+    pub(in crate::store) const BOTH: [Self; 2] = [Self::Token, Self::Message];
+}
+
+/// Row of a key log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::store) struct KeyLogRow {
+    pub(in crate::store) key: [u8; 16],
+    /// Time of acceptance, by the expiry clock.
+    pub(in crate::store) at: Timestamp,
+    /// Submission ID. 0 if the key has no submission: a message without a form, a dead letter, or
+    /// the mark of a shared token.
+    pub(in crate::store) submission: u64,
+}
+
+/// Entry of the dedup index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct IndexEntry {
+    /// Row number in the key log.
+    row: u64,
+    at: Timestamp,
+    submission: u64,
+}
+
+/// Row of the table `evicted_keys`.
+#[derive(Serialize, Deserialize)]
+pub(in crate::store) struct EvictedKey {
+    /// Row number in the key log.
+    pub(in crate::store) row: u64,
+    at: Timestamp,
+    submission: u64,
+}
+
+impl codec::Row for EvictedKey {
+    const TABLE: &'static str = "evicted_keys";
+}
+
+/// Result of a look-up that found the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum DedupMatch {
+    /// Submission of the key.
+    Submission(SubmissionId),
+    /// The key has no submission: a message without a form, a dead letter, or the mark of a shared
+    /// token.
+    NoSubmission,
+}
+
+/// Dedup index: the idempotency keys in the writer's memory.
+#[derive(Debug)]
+pub(in crate::store) struct DedupIndex {
+    /// Lengths of [`DedupWindow::Form`] and [`DedupWindow::Message`], in this order.
+    windows: [Millis; 2],
+    max_entries: usize,
+    committed: HashMap<IdempotencyKey, IndexEntry>,
+    /// Keys inserted by the open batch.
+    uncommitted: HashMap<IdempotencyKey, IndexEntry>,
+    /// Keys to remove from memory after the commit of the open batch, with their row numbers.
+    evicting: Vec<(IdempotencyKey, u64)>,
+}
+
+impl DedupIndex {
+    /// Rebuilds the index from the key logs.
+    pub(in crate::store) fn load(
+        windows: [Millis; 2],
+        max_entries: usize,
+        counters: &Counters,
+        logs: [&impl ReadableTable<u64, &'static [u8]>; 2],
+        skipped: &mut SkippedRows,
+    ) -> Result<Self, StoreError> {
+        let mut committed = HashMap::new();
+        for (log, evicted) in logs.into_iter().zip(counters.evicted_up_to) {
+            for row in log.range(evicted.saturating_add(1)..)? {
+                let (number, bytes) = row?;
+                // The key exists only in this row. So a copy of its submission or message may be
+                // accepted once more.
+                let row = skipped
+                    .skip_unreadable(codec::decode::<KeyLogRow>(number.value(), bytes.value()))?;
+                let Some(row) = row else { continue };
+                let entry = IndexEntry {
+                    row: number.value(),
+                    at: row.at,
+                    submission: row.submission,
+                };
+                committed.insert(IdempotencyKey::from_bytes(row.key), entry);
+            }
+        }
+        Ok(Self {
+            windows,
+            max_entries,
+            committed,
+            uncommitted: HashMap::new(),
+            evicting: Vec::new(),
+        })
+    }
+
+    /// Number of keys in memory.
+    pub(in crate::store) fn len(&self) -> usize {
+        self.committed.len()
+    }
+
+    /// Returns the match of `key` if the key was accepted within `window`.
+    ///
+    /// A key with a time in the future counts as accepted. Clocks can jump, and a duplicate is
+    /// worse than a key that is stored too long.
+    pub(in crate::store) fn find(
+        &self,
+        tables: &Tables<'_>,
+        counters: &Counters,
+        window: DedupWindow,
+        key: &IdempotencyKey,
+        now: Timestamp,
+    ) -> Result<Option<DedupMatch>, StoreError> {
+        let entry = self.find_entry(tables, counters, window, key, now)?;
+        Ok(entry.map(|entry| match entry.submission {
+            0 => DedupMatch::NoSubmission,
+            number => DedupMatch::Submission(SubmissionId::new(number)),
+        }))
+    }
+
+    /// Returns the log row number of a key that `find` would find.
+    pub(in crate::store) fn find_log_row(
+        &self,
+        tables: &Tables<'_>,
+        counters: &Counters,
+        window: DedupWindow,
+        key: &IdempotencyKey,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        Ok(self
+            .find_entry(tables, counters, window, key, now)?
+            .map(|entry| entry.row))
+    }
+
+    fn find_entry(
+        &self,
+        tables: &Tables<'_>,
+        counters: &Counters,
+        window: DedupWindow,
+        key: &IdempotencyKey,
+        now: Timestamp,
+    ) -> Result<Option<IndexEntry>, StoreError> {
+        let entry = match self
+            .uncommitted
+            .get(key)
+            .or_else(|| self.committed.get(key))
+        {
+            Some(entry) => Some(*entry),
+            None if counters.evicted_up_to == [0; 2] => None,
+            None => match tables.evicted_keys.get(key.as_bytes())? {
+                Some(row) => {
+                    let EvictedKey {
+                        row,
+                        at,
+                        submission,
+                    } = codec::decode(key, row.value())?;
+                    Some(IndexEntry {
+                        row,
+                        at,
+                        submission,
+                    })
+                }
+                None => None,
+            },
+        };
+        Ok(entry.filter(|entry| counters.closings.age(entry.at, now) < self.window_length(window)))
+    }
+
+    /// Writes a key to its log and returns the row number.
+    ///
+    /// Later transactions of the same batch find the key at once. The key becomes permanent with
+    /// the commit.
+    pub(in crate::store) fn insert(
+        &mut self,
+        tables: &mut Tables<'_>,
+        counters: &mut Counters,
+        log: KeyLog,
+        key: IdempotencyKey,
+        submission: Option<SubmissionId>,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let submission = submission.map_or(0, SubmissionId::get);
+        let [tokens, messages] = &mut counters.log_rows;
+        let (table, last) = match log {
+            KeyLog::Token => (&mut tables.token_log, tokens),
+            KeyLog::Message => (&mut tables.message_log, messages),
+        };
+        *last = last.saturating_add(1);
+        table.insert(
+            *last,
+            codec::encode(&KeyLogRow {
+                key: *key.as_bytes(),
+                at: now,
+                submission,
+            })?
+            .as_slice(),
+        )?;
+        self.uncommitted.insert(
+            key,
+            IndexEntry {
+                row: *last,
+                at: now,
+                submission,
+            },
+        );
+        Ok(*last)
+    }
+
+    /// Removes at most `max_rows` expired rows from the front of the logs. Returns the number of
+    /// rows removed.
+    ///
+    /// An unreadable row is removed together with the first expired row behind it, because rows are
+    /// ordered by time.
+    pub(in crate::store) fn remove_expired(
+        &mut self,
+        tables: &mut Tables<'_>,
+        counters: &Counters,
+        now: Timestamp,
+        max_rows: usize,
+        purged: &mut PurgeResult,
+    ) -> Result<usize, StoreError> {
+        let mut removed = 0;
+        for (log, evicted) in KeyLog::BOTH.into_iter().zip(counters.evicted_up_to) {
+            let retention = self.log_retention(log);
+            while removed < max_rows {
+                let table = match log {
+                    KeyLog::Token => &mut tables.token_log,
+                    KeyLog::Message => &mut tables.message_log,
+                };
+                let mut damaged = Vec::new();
+                let Some((number, row)) =
+                    find_first_readable(table, 0, |number, error| damaged.push((number, error)))?
+                else {
+                    break;
+                };
+                if counters.closings.age(row.at, now) < retention {
+                    break;
+                }
+                for (number, error) in damaged {
+                    table.remove(number)?;
+                    purged.record_unreadable(&error);
+                    removed += 1;
+                }
+                table.remove(number)?;
+                let key = IdempotencyKey::from_bytes(row.key);
+                if number <= evicted {
+                    remove_evicted_key(tables, &key, number)?;
+                } else {
+                    self.evicting.push((key, number));
+                }
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Number of keys that the open batch has inserted.
+    pub(in crate::store) fn uncommitted_len(&self) -> usize {
+        self.uncommitted.len()
+    }
+
+    /// Moves the oldest keys out of memory if the index exceeds its limit. Moves at most
+    /// `max_moved` keys and returns the number of keys moved.
+    pub(in crate::store) fn evict_oldest(
+        &mut self,
+        tables: &mut Tables<'_>,
+        counters: &mut Counters,
+        max_moved: usize,
+    ) -> Result<usize, StoreError> {
+        let evicting = self.evicting.len();
+        let excess = self
+            .committed
+            .len()
+            .saturating_sub(evicting)
+            .saturating_sub(self.max_entries)
+            .min(max_moved);
+        for moved in 0..excess {
+            let [tokens, messages] = counters.evicted_up_to;
+            // An unreadable row contains no usable key and is skipped.
+            let token = find_first_readable(&tables.token_log, tokens, |_, _| {})?;
+            let message = find_first_readable(&tables.message_log, messages, |_, _| {})?;
+            let older_token = match (&token, &message) {
+                (Some((_, token)), Some((_, message))) => token.at <= message.at,
+                (token, _) => token.is_some(),
+            };
+            let Some((number, row)) = (if older_token { token } else { message }) else {
+                return Ok(moved);
+            };
+            let [tokens, messages] = &mut counters.evicted_up_to;
+            *(if older_token { tokens } else { messages }) = number;
+            let key = IdempotencyKey::from_bytes(row.key);
+            let old = EvictedKey {
+                row: number,
+                at: row.at,
+                submission: row.submission,
+            };
+            tables
+                .evicted_keys
+                .insert(key.as_bytes(), codec::encode(&old)?.as_slice())?;
+            self.evicting.push((key, number));
+        }
+        Ok(excess)
+    }
+
+    /// Makes the keys of the committed batch permanent in the index.
+    pub(in crate::store) fn apply_commit(&mut self) {
+        for (key, row) in self.evicting.drain(..) {
+            if self
+                .committed
+                .get(&key)
+                .is_some_and(|entry| entry.row == row)
+            {
+                self.committed.remove(&key);
+            }
+        }
+        self.committed.extend(self.uncommitted.drain());
+    }
+
+    /// Discards the keys of the aborted batch.
+    pub(in crate::store) fn roll_back(&mut self) {
+        self.uncommitted.clear();
+        self.evicting.clear();
+    }
+
+    pub(in crate::store) const fn window_length(&self, window: DedupWindow) -> Millis {
+        let [form, message] = self.windows;
+        match window {
+            DedupWindow::Form => form,
+            DedupWindow::Message => message,
+        }
+    }
+
+    /// Retention of the rows of a log.
+    fn log_retention(&self, log: KeyLog) -> Millis {
+        let [form, message] = self.windows;
+        match log {
+            KeyLog::Token => form.max(message),
+            KeyLog::Message => message,
+        }
+    }
+}
+
+/// Returns the first readable row of a log behind `after`. Passes each unreadable row before it to
+/// `damaged`.
+fn find_first_readable(
+    table: &redb::Table<'_, u64, &'static [u8]>,
+    after: u64,
+    mut damaged: impl FnMut(u64, StoreError),
+) -> Result<Option<(u64, KeyLogRow)>, StoreError> {
+    for row in table.range(after.saturating_add(1)..)? {
+        let (number, bytes) = row?;
+        match codec::decode(number.value(), bytes.value()) {
+            Ok(row) => return Ok(Some((number.value(), row))),
+            Err(error) => damaged(number.value(), error),
+        }
+    }
+    Ok(None)
+}
+
+/// Removes a key from `evicted_keys`, unless a later row has replaced the entry. Also removes an
+/// unreadable entry, because no look-up can use it.
+fn remove_evicted_key(
+    tables: &mut Tables<'_>,
+    key: &IdempotencyKey,
+    number: u64,
+) -> Result<(), StoreError> {
+    let is_same_row = match tables.evicted_keys.get(key.as_bytes())? {
+        Some(row) => {
+            codec::decode::<EvictedKey>(key, row.value()).map_or(true, |old| old.row == number)
+        }
+        None => false,
+    };
+    if is_same_row {
+        tables.evicted_keys.remove(key.as_bytes())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,578 @@
+//! The single writer thread: reads the queues, applies and commits transactions, and then replies.
+//!
+//! The writer replaces row locks. The writer decides about the last slot, the least loaded agent
+//! and the duplicate token, one transaction after the other.
+//!
+//! See [`self::write_queue`] for the contents of a batch and [`super::tx`]
+//! for the transactions. The starter of the store decides what the process does after a failure.
+
+pub(in crate::store) mod counters;
+pub(in crate::store) mod dedup;
+pub(in crate::store) mod queued_transaction;
+pub(in crate::store) mod write_context;
+pub(in crate::store) mod write_queue;
+use std::cell::Cell;
+use std::mem;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
+
+use crate::clock::Clock;
+use crate::domain::ids::JobId;
+use crate::domain::time::{Millis, Timestamp};
+use crate::panic::catch_panic;
+
+use super::StoreError;
+use super::engine::redb::format;
+use super::engine::redb::format::OpenedFile;
+use super::engine::redb::storage_backend::FaultRecorder;
+use super::engine::redb::tables::{DELIVERIES_DUE, DUE, Tables};
+use super::options::StoreOptions;
+use super::rows::tallies::TallyChanges;
+use super::state::{OpenProgress, ReadSource, StoreHealth, StoreState};
+use counters::ExpiryClock;
+use queued_transaction::WriteRequest;
+use write_context::{WriteContext, WriterState};
+use write_queue::{IDLE_TIMEOUT, WriteQueues, WriterAction};
+
+/// Initial and maximum pause between attempts to open the file again after a full disk.
+const REOPEN_PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(15)];
+/// Pause between attempts to open a file that another process has open.
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Minimum downtime by the wall clock that the log reports.
+const DOWNTIME_LOG_MIN: Millis = Millis::from_secs(60 * 60);
+
+/// Minimum free space, in bytes, for a new attempt to open the file after a full disk.
+///
+/// Opening a large file takes long. With less free space, the attempt would fail.
+const REOPEN_FREE_BYTES_MIN: u64 = 1 << 20;
+
+/// Writer thread.
+pub(super) struct Writer {
+    pub(super) options: StoreOptions,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) shared: Arc<StoreState>,
+    pub(super) queues: WriteQueues,
+    /// Expiry clock since the first opening of the file. The clock continues while the file is
+    /// closed because of a full disk.
+    pub(super) expiry_clock: Cell<Option<ExpiryClock>>,
+}
+
+/// Open file with its state.
+struct OpenFile {
+    database: Arc<Database>,
+    faults: FaultRecorder,
+    state: WriterState,
+    /// `true` if the file would need a repair after a crash of the process now.
+    needs_repair: bool,
+    /// Process clock at the last check of the free space.
+    space_checked_at: Duration,
+}
+
+/// Result of a batch.
+enum BatchOutcome {
+    /// The batch is on disk, or changed nothing.
+    Committed,
+    /// The transaction at this index failed. The others can be committed.
+    Excluding(usize, StoreError),
+}
+
+impl Writer {
+    /// Runs until a stop signal, or until the file or the disk is no longer trustworthy.
+    ///
+    /// Any panic counts as the latter, because redb panics on invalid pages.
+    pub(super) fn run(&self) {
+        let serve = || {
+            if self.options.is_read_only {
+                self.serve_read_only();
+            } else {
+                self.serve_read_write();
+            }
+        };
+        if let Err(panic) = catch_panic(serve) {
+            self.shared.fail(&StoreError::Damaged(panic));
+        }
+    }
+
+    /// Lets readers use the file without changing it.
+    fn serve_read_only(&self) {
+        let lock_deadline = self
+            .clock
+            .elapsed()
+            .saturating_add(self.options.lock_timeout);
+        loop {
+            match format::open_read_only(&self.options, true) {
+                Ok(readable) => {
+                    self.shared.publish(readable);
+                    self.shared.set_health(StoreHealth::Ready);
+                    while !self
+                        .queues
+                        .refuse_during(IDLE_TIMEOUT, &StoreError::NotOpen)
+                    {}
+                    self.shared.unpublish();
+                    return self.shared.set_health(StoreHealth::Closed);
+                }
+                Err(StoreError::InUse(_)) if self.clock.elapsed() < lock_deadline => {
+                    if self
+                        .queues
+                        .refuse_during(LOCK_RETRY_INTERVAL, &StoreError::NotOpen)
+                    {
+                        return self.shared.set_health(StoreHealth::Closed);
+                    }
+                }
+                Err(error) => return self.shared.fail(&error),
+            }
+        }
+    }
+
+    /// Opens the file and runs transactions. Opens the file again after a full disk.
+    fn serve_read_write(&self) {
+        let mut first = true;
+        let mut pause = REOPEN_PAUSES[0];
+        let lock_deadline = self
+            .clock
+            .elapsed()
+            .saturating_add(self.options.lock_timeout);
+        let mut is_logged = false;
+        loop {
+            match self.open_file(first) {
+                Ok(open) => {
+                    (first, pause) = (false, REOPEN_PAUSES[0]);
+                    match self.process_queues(open) {
+                        Ok(()) => return self.shared.set_health(StoreHealth::Closed),
+                        Err(StoreError::NoSpace) => {
+                            tracing::error!(
+                                "the disk is full: new submissions get 503 until space is freed"
+                            );
+                        }
+                        Err(error) => return self.shared.fail(&error),
+                    }
+                }
+                Err(StoreError::InUse(_)) if first && self.clock.elapsed() < lock_deadline => {
+                    if !mem::replace(&mut is_logged, true) {
+                        let seconds = self.options.lock_timeout.as_secs();
+                        tracing::warn!(
+                            "another flowgate command or server has the data file open: waiting up to {seconds} s"
+                        );
+                    }
+                    if self
+                        .queues
+                        .refuse_during(LOCK_RETRY_INTERVAL, &StoreError::NotOpen)
+                    {
+                        return self.shared.set_health(StoreHealth::Closed);
+                    }
+                    continue;
+                }
+                // A reader may still use the old file for a moment.
+                Err(StoreError::NoSpace | StoreError::InUse(_)) if !first => {}
+                Err(error) => return self.shared.fail(&error),
+            }
+            self.shared.set_health(StoreHealth::NoSpace);
+            self.publish_last_commit();
+            loop {
+                if self.queues.refuse_during(pause, &StoreError::NoSpace) {
+                    self.shared.unpublish();
+                    return self.shared.set_health(StoreHealth::Closed);
+                }
+                let [_, longest] = REOPEN_PAUSES;
+                pause = pause.saturating_mul(2).min(longest);
+                if super::state::free_space(&self.options.path)
+                    .is_none_or(|free| free >= REOPEN_FREE_BYTES_MIN)
+                {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Lets readers use the last commit until the file is open again.
+    fn publish_last_commit(&self) {
+        if self
+            .shared
+            .read_source()
+            .is_some_and(|readable| readable.is_before_full_disk)
+        {
+            return;
+        }
+        self.shared.unpublish();
+        match format::open_read_only(&self.options, false) {
+            Ok(readable) => self.shared.publish(readable),
+            Err(error) => {
+                tracing::warn!(error = %error, "the data file cannot be read until disk space is freed");
+            }
+        }
+    }
+
+    /// Opens the file and rebuilds the writer state.
+    fn open_file(&self, first: bool) -> Result<OpenFile, StoreError> {
+        let started = self.clock.elapsed();
+        let now = self.clock.now();
+        let progress = OpenProgress::new(Arc::clone(&self.shared));
+        let OpenedFile {
+            database,
+            faults,
+            mut counters,
+        } = format::open_or_create(&self.options, now, &progress)?;
+        let unclean = !counters.is_clean;
+        let clock = self.expiry_clock.take().unwrap_or_else(|| {
+            // The verification of the file may have taken long, so both clocks are read now.
+            let clock = ExpiryClock::resume(&counters, self.clock.now(), self.clock.elapsed());
+            if clock.uncounted_downtime() >= DOWNTIME_LOG_MIN {
+                tracing::info!(
+                    retention.behind_ms = clock.uncounted_downtime().get(),
+                    "long downtime by the wall clock: older rows count it toward retention and expiry over the next hours"
+                );
+            }
+            clock
+        });
+        self.expiry_clock.set(Some(clock));
+        counters.is_clean &= !self.options.is_serving;
+        let database = Arc::new(database);
+        let state = {
+            let txn = database.begin_read()?;
+            if first && unclean {
+                let now = now.as_millis();
+                let jobs = find_suspect_jobs(&txn.open_table(DUE)?, &self.options, now)?;
+                self.shared.record_suspects(
+                    jobs,
+                    find_suspect_deliveries(&txn.open_table(DELIVERIES_DUE)?, now)?,
+                );
+            }
+            WriterState::load(&self.options, counters, &txn, now)?
+        };
+        self.shared.record_unreadable_rows(state.unreadable_rows);
+        let key_count = state.dedup.len();
+        let mut open = OpenFile {
+            database,
+            faults,
+            state,
+            needs_repair: true,
+            space_checked_at: Duration::ZERO,
+        };
+        // The read-only view for a full disk shares the file. The first commit starts to reuse the
+        // pages of the view.
+        self.shared.unpublish();
+        if self.options.is_serving {
+            // From here on, a shutdown is unclean until `close` records a clean one.
+            self.commit_batch(&mut open, &mut [], true)?;
+        }
+        self.shared.publish(ReadSource {
+            database: Arc::clone(&open.database),
+            faults: open.faults.clone(),
+            is_before_full_disk: false,
+        });
+        self.check_free_space(&mut open);
+        let took = self.clock.elapsed().saturating_sub(started);
+        if first && unclean {
+            tracing::warn!(
+                "unclean shutdown: the whole file was verified, and interrupted jobs run again"
+            );
+        }
+        tracing::info!(
+            store.keys = key_count,
+            store.open_ms = millis(took),
+            "data file open"
+        );
+        Ok(open)
+    }
+
+    /// Runs transactions until a stop signal.
+    fn process_queues(&self, mut open: OpenFile) -> Result<(), StoreError> {
+        loop {
+            let next = self.queues.next_action();
+            // A reader has found damage.
+            if let Some(error) = self.shared.failure() {
+                return Err(error);
+            }
+            let stopping = match next {
+                WriterAction::Batch(batch) => {
+                    self.run_batch(&mut open, batch)?;
+                    false
+                }
+                WriterAction::Idle => {
+                    self.on_idle(&mut open)?;
+                    false
+                }
+                WriterAction::Stop => true,
+            };
+            if stopping {
+                return self.shut_down(open);
+            }
+            if self.clock.elapsed().saturating_sub(open.space_checked_at) >= IDLE_TIMEOUT {
+                self.check_free_space(&mut open);
+            }
+        }
+    }
+
+    /// Applies and commits `batch` without its failing transactions, and replies to all of them.
+    fn run_batch(
+        &self,
+        open: &mut OpenFile,
+        mut batch: Vec<Box<dyn WriteRequest>>,
+    ) -> Result<(), StoreError> {
+        let began = self.clock.elapsed();
+        loop {
+            match self.commit_batch(open, &mut batch, false) {
+                Ok(BatchOutcome::Committed) => {
+                    let ended = self.clock.elapsed();
+                    self.shared.counters.record_batch(
+                        batch.len(),
+                        ended.saturating_sub(began),
+                        open.state.dedup.len(),
+                    );
+                    for request in batch {
+                        request.reply_outcome(began, ended);
+                    }
+                    return Ok(());
+                }
+                Ok(BatchOutcome::Excluding(index, error)) => {
+                    tracing::error!(error = %error, "transaction failed; the rest of its batch is committed without it");
+                    batch.remove(index).reply_error(error);
+                }
+                Err(error) => {
+                    // No caller gets a confirmation. If the commit became durable nevertheless, the
+                    // next try of the sender finds the stored rows.
+                    for request in batch {
+                        request.reply_error(error.clone());
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Commits `requests` in one redb transaction. With `is_forced`, commits even if nothing
+    /// changed.
+    fn commit_batch(
+        &self,
+        open: &mut OpenFile,
+        requests: &mut [Box<dyn WriteRequest>],
+        is_forced: bool,
+    ) -> Result<BatchOutcome, StoreError> {
+        let faults = open.faults.clone();
+        // A panic in redb means that its pages are invalid. The writer must not confirm anything
+        // after it.
+        match catch_panic(|| self.commit_batch_unguarded(open, requests, is_forced)) {
+            Ok(Ok(ended)) => Ok(ended),
+            Ok(Err(error)) => Err(faults.cause_of(error)),
+            Err(panic) => Err(StoreError::Damaged(panic)),
+        }
+    }
+
+    fn commit_batch_unguarded(
+        &self,
+        open: &mut OpenFile,
+        requests: &mut [Box<dyn WriteRequest>],
+        is_forced: bool,
+    ) -> Result<BatchOutcome, StoreError> {
+        let mut txn = open.database.begin_write()?;
+        txn.set_durability(Durability::Immediate)
+            .map_err(|error| StoreError::Engine(error.to_string()))?;
+        let (is_dirty, has_new_jobs, has_new_deliveries) = {
+            let mut tables = Tables::open(&txn)?;
+            let now = self.clock.now();
+            let clock = self.advance_expiry_clock(&open.state, now);
+            let state = &mut open.state;
+            let wall_was_set = state.begin(&clock);
+            let subscriptions = self.options.subscriptions.load();
+            let mut ctx = WriteContext {
+                tables: &mut tables,
+                state,
+                now,
+                expiry_now: clock.reading(),
+                is_dirty: is_forced || wall_was_set,
+                has_new_jobs: false,
+                has_new_deliveries: false,
+                tallies: TallyChanges::default(),
+                subscriptions,
+            };
+            let mut failed = None;
+            for (index, request) in requests.iter_mut().enumerate() {
+                if let Err(error) = request.apply(&mut ctx) {
+                    failed = Some((index, error));
+                    break;
+                }
+            }
+            if let Some((index, error)) = failed {
+                drop(tables);
+                return abort_batch(open, txn, index, error);
+            }
+            if ctx.is_dirty {
+                ctx.finalize()?;
+            }
+            (ctx.is_dirty, ctx.has_new_jobs, ctx.has_new_deliveries)
+        };
+        if !is_dirty {
+            txn.abort()?;
+            return Ok(BatchOutcome::Committed);
+        }
+        txn.commit()?;
+        open.state.apply_commit();
+        open.needs_repair = true;
+        if has_new_jobs {
+            self.shared.wake_dispatcher();
+        }
+        if has_new_deliveries {
+            self.shared.wake_deliveries();
+        }
+        Ok(BatchOutcome::Committed)
+    }
+
+    /// Advances the expiry clock and returns a copy.
+    fn advance_expiry_clock(&self, state: &WriterState, now: Timestamp) -> ExpiryClock {
+        let elapsed = self.clock.elapsed();
+        let mut clock = self
+            .expiry_clock
+            .take()
+            .unwrap_or_else(|| ExpiryClock::resume(&state.counters, now, elapsed));
+        clock.advance(now, elapsed);
+        self.expiry_clock.set(Some(clock.clone()));
+        clock
+    }
+
+    /// Handles an idle period: leaves the file in a state that opens at once even after a crash.
+    fn on_idle(&self, open: &mut OpenFile) -> Result<(), StoreError> {
+        self.shared.counters.record_idle();
+        if !mem::take(&mut open.needs_repair) {
+            return Ok(());
+        }
+        let prepare_quick_repair = || -> Result<(), StoreError> {
+            let mut txn = open.database.begin_write()?;
+            txn.set_durability(Durability::Immediate)
+                .map_err(|error| StoreError::Engine(error.to_string()))?;
+            txn.set_quick_repair(true);
+            Ok(txn.commit()?)
+        };
+        prepare_quick_repair().map_err(|error| open.faults.cause_of(error))
+    }
+
+    /// Commits the transactions that still wait, records a clean shutdown, and closes the file.
+    ///
+    /// A full disk is no error here: the acknowledged transactions are on disk, and the next start
+    /// verifies the whole file.
+    fn shut_down(&self, mut open: OpenFile) -> Result<(), StoreError> {
+        self.shared.set_health(StoreHealth::Closed);
+        let drained = self.drain_queues(&mut open);
+        self.shared.unpublish();
+        let OpenFile {
+            mut database,
+            faults,
+            ..
+        } = open;
+        // Readers are short-lived. The last reader releases the file.
+        let closed = loop {
+            match Arc::try_unwrap(database) {
+                Ok(database) => {
+                    break format::close_database(database).map_err(|error| faults.cause_of(error));
+                }
+                Err(still_shared) => {
+                    database = still_shared;
+                    std::thread::yield_now();
+                }
+            }
+        };
+        match drained.and(closed) {
+            Err(StoreError::NoSpace) => {
+                tracing::warn!(
+                    "no disk space for a clean close: the next start verifies the whole file"
+                );
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Commits the transactions that still wait, and records a clean shutdown.
+    fn drain_queues(&self, open: &mut OpenFile) -> Result<(), StoreError> {
+        while let Some(batch) = self.queues.drain_batch() {
+            self.run_batch(open, batch)?;
+        }
+        if self.options.is_serving {
+            open.state.counters.is_clean = true;
+            self.commit_batch(open, &mut [], true)?;
+        }
+        Ok(())
+    }
+
+    fn check_free_space(&self, open: &mut OpenFile) {
+        open.space_checked_at = self.clock.elapsed();
+        let free = super::state::free_space(&self.options.path);
+        self.shared.set_health(match free {
+            Some(free) if free < self.options.min_free_bytes => StoreHealth::LowSpace,
+            _ => StoreHealth::Ready,
+        });
+    }
+}
+
+/// Aborts a redb transaction in which the transaction at `index` failed.
+fn abort_batch(
+    open: &mut OpenFile,
+    txn: WriteTransaction,
+    index: usize,
+    error: StoreError,
+) -> Result<BatchOutcome, StoreError> {
+    txn.abort()?;
+    if !error.affects_one_row() {
+        return Err(error);
+    }
+    // The writer state must also lose the changes of the aborted batch.
+    open.state.roll_back();
+    Ok(BatchOutcome::Excluding(index, error))
+}
+
+/// Jobs that may have been in flight when the process died.
+///
+/// The dispatcher hands out jobs in the order of the schedule, so these jobs are among the first.
+fn find_suspect_jobs(
+    due: &impl ReadableTable<(u64, u64), ()>,
+    options: &StoreOptions,
+    now_ms: u64,
+) -> Result<Vec<JobId>, StoreError> {
+    let first = due
+        .range(..=(now_ms, u64::MAX))?
+        .take(options.max_jobs_in_flight);
+    first.map(|row| Ok(JobId::new(row?.0.value().1))).collect()
+}
+
+/// Maximum number of suspect deliveries per destination.
+///
+/// At most 256 deliveries of a destination are in flight at once, running or being recorded. The
+/// rest is a reserve.
+const SUSPECTS_PER_DESTINATION: usize = 320;
+
+/// Deliveries that may have been in flight when the process died: the first ones of each
+/// destination.
+fn find_suspect_deliveries(
+    deliveries_due: &impl ReadableTable<(&'static str, u64, u64), ()>,
+    now_ms: u64,
+) -> Result<Vec<JobId>, StoreError> {
+    let mut suspects = Vec::new();
+    let mut destination = deliveries_due
+        .first()?
+        .map(|(key, _)| key.value().0.to_owned());
+    while let Some(name) = destination {
+        for row in deliveries_due
+            .range((&*name, 0, 0)..=(&*name, now_ms, u64::MAX))?
+            .take(SUSPECTS_PER_DESTINATION)
+        {
+            suspects.push(JobId::new(row?.0.value().2));
+        }
+        let after = (
+            Bound::Excluded((&*name, u64::MAX, u64::MAX)),
+            Bound::Unbounded,
+        );
+        let next = deliveries_due
+            .range::<(&str, u64, u64)>(after)?
+            .next()
+            .transpose()?;
+        destination = next.map(|(key, _)| key.value().0.to_owned());
+    }
+    Ok(suspects)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

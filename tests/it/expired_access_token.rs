@@ -1,0 +1,169 @@
+//! The access token of a WhatsApp destination expires. The admin gets one alert, and a hint with
+//! the next command at each step. Waiting messages are sent, each message once.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::{Value, json};
+
+use crate::support::fake_services::{FakeReceiver, add_top_level_keys};
+use crate::support::form::Form;
+use crate::support::graph::{Graph, json as answer, taken};
+use crate::support::{Server, eventually};
+
+const OLD: &str = "EAAGold0PX4ZCpsBAKZCx";
+const NEW: &str = "EAAGnew7QY5ADqtCBLADy";
+
+const FLOW: &str = r#"
+[flows.form]
+path = "/form"
+encryption = "none"
+deliver = ["thanks"]
+
+[destinations.thanks]
+kind = "whatsapp"
+phone_number_id = "106540352242922"
+access_token = "file:token"
+to = "customer"
+messages = { "submission.accepted" = { text = "Thank you, {submission.answers.name}." } }
+"#;
+
+/// Accepts messages with the new token, and answers requests about the number.
+fn meta() -> Graph {
+    Graph::answering(|asked| match asked.header("authorization") {
+        Some(bearer) if bearer.ends_with(NEW) && asked.line.starts_with("GET ") => answer(
+            200,
+            &json!({"display_phone_number": "+1 555 0100", "id": "106540352242922"}),
+        ),
+        Some(bearer) if bearer.ends_with(NEW) => {
+            taken(&format!("wamid.{}", asked.json()["to"].as_str().unwrap()))
+        }
+        _ => answer(
+            401,
+            &json!({"error": {"message": format!("Error validating access token {OLD}"), "code": 190}}),
+        ),
+    })
+}
+
+/// Writes this token into the file that the config names.
+fn put(server: &Server, token: &str) {
+    let file = server.folder().join("token");
+    fs::write(&file, token).unwrap();
+    fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
+}
+
+fn destination(server: &Server) -> Value {
+    server
+        .rows(&["destinations"])
+        .into_iter()
+        .find(|row| row["name"] == "thanks")
+        .unwrap()
+}
+
+fn hint(server: &Server) -> String {
+    let status = server.row(&["status"]);
+    let hints = status["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|hint| hint.as_str().unwrap());
+    hints.filter(|hint| hint.contains("thanks")).collect()
+}
+
+#[test]
+fn waiting_messages_are_sent_once_after_token_replacement() {
+    let (graph, ops) = (meta(), FakeReceiver::well());
+    let mut server = Server::stopped(&format!("{}{FLOW}{}", graph.meta(), ops.table("ops", "")));
+    add_top_level_keys(&server, "alerts = [\"ops\"]");
+    put(&server, OLD);
+    server.start_again();
+    let books = |number: u32| {
+        let form = Form::new(format!("form-{number}")).by(&format!("+49151{number:07}"));
+        assert!(server.post("/form", &form).is_accepted());
+    };
+    books(0);
+    eventually("it is stopped", || {
+        (destination(&server)["state"] == "disabled").then_some(())
+    });
+    (1..20).for_each(books);
+    eventually("all forms are carried", || {
+        (destination(&server)["waiting"] == 20).then_some(())
+    });
+
+    // All places where an admin looks show the necessary steps.
+    let said = hint(&server);
+    for part in [
+        "20 deliveries queued",
+        "error 190",
+        "create a new one",
+        "`flowgate reload`",
+        "`flowgate destinations resume thanks`",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let row = destination(&server);
+    assert!(
+        row["disabled_reason"]
+            .as_str()
+            .unwrap()
+            .contains("error 190: the access token"),
+        "{row}"
+    );
+    let alert = ops.wait_for_accepted(1).into_values().next().unwrap()[0].json();
+    assert_eq!(
+        (&alert["type"], &alert["data"]["destination"]["name"]),
+        (&json!("destination.stopped"), &json!("thanks"))
+    );
+    let test = server.cli(&["destinations", "test", "thanks"]);
+    assert!(test.code == 1 && test.err.contains("error 190"), "{test:?}");
+
+    // A resume that comes too early loses nothing.
+    server.rows(&["destinations", "resume", "thanks"]);
+    ops.wait_for_accepted(2);
+    eventually("it is stopped again", || {
+        (destination(&server)["state"] == "disabled").then_some(())
+    });
+    assert_eq!(destination(&server)["waiting"], 20);
+
+    put(&server, NEW);
+    server.rows(&["reload"]);
+    let test = server.row(&["destinations", "test", "thanks"]);
+    assert!(
+        test["detail"]
+            .as_str()
+            .unwrap()
+            .contains("no message was sent"),
+        "{test}"
+    );
+    assert_eq!(
+        destination(&server)["state"],
+        "disabled",
+        "that is for the admin to say"
+    );
+    graph.asked();
+    server.rows(&["destinations", "resume", "thanks"]);
+    server.settled();
+    let mut told: Vec<String> = graph
+        .asked()
+        .iter()
+        .map(|asked| asked.json()["to"].as_str().unwrap().to_owned())
+        .collect();
+    told.sort_unstable();
+    assert_eq!(
+        told,
+        (0..20)
+            .map(|number| format!("+49151{number:07}"))
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(
+        (destination(&server)["state"].as_str(), hint(&server)),
+        (Some("ok"), String::new())
+    );
+    assert!(server.rows(&["dead"]).is_empty());
+    assert_eq!(
+        ops.accepted_count(),
+        2,
+        "one alert for each time that it was stopped"
+    );
+    assert!(!server.log().contains(OLD) && !server.log().contains(NEW));
+}
