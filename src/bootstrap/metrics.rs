@@ -4,8 +4,10 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
@@ -73,13 +75,10 @@ impl MetricsRenderer {
             .unwrap_or_default()
     }
 
-    /// Sets the gauges of all destinations. A destination that left the list gets 0 waiting
+    /// Sets the gauges of all destinations. A destination that is no longer listed gets 0 waiting
     /// deliveries and no open breaker.
     fn set_destination_gauges(&self, views: &[DestinationRow]) {
-        let mut shown = self
-            .shown_destinations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut shown = self.shown_destinations.lock();
         let now: BTreeSet<DestinationName> = views.iter().map(|view| view.name.clone()).collect();
         for gone in shown.difference(&now) {
             set_destination_gauge(gone, 0, false);

@@ -8,7 +8,9 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use tokio::signal::unix::Signal;
 
@@ -42,9 +44,9 @@ pub(crate) struct ReloadTargets {
 /// Reloads the config of a running server.
 pub(crate) struct Reloader {
     args: ServeArgs,
-    /// Config of the start.
+    /// Config at the start of the server.
     start_config: Config,
-    /// Warning of the start that no reload removes.
+    /// Warning from the start of the server. No reload removes this warning.
     permanent_warning: Option<String>,
     targets: ReloadTargets,
     clock: Arc<dyn Clock>,
@@ -111,7 +113,7 @@ impl Reloader {
     /// # Errors
     /// Returns all problems of the new config, one a line. The active config stays unchanged.
     pub(crate) fn reload(&self) -> Result<ReloadRow, AdminError> {
-        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut active = self.active.lock();
         let reloaded_at = self.clock.now();
         let candidate = self.load_candidate(&active.components).map_err(|error| {
             let why = error.to_string();

@@ -44,7 +44,9 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -68,7 +70,7 @@ use eligibility::ProcessStart;
 use shared_rate_limit::SharedLimiters;
 use suspect_deliveries::SuspectDeliveries;
 
-/// Shared dependencies of all workers.
+/// Dependencies that all workers share.
 #[derive(Clone)]
 pub(crate) struct DeliveryContext {
     pub(crate) store: Store,
@@ -85,7 +87,7 @@ pub struct DeliveryService {
     context: DeliveryContext,
     runtime: Handle,
     stats: DeliveryStats,
-    /// Counter of the writer's wakeups.
+    /// Number of times that the writer has woken the workers.
     wakeups: watch::Receiver<u64>,
     workers: Mutex<Tasks<DestinationName, watch::Sender<WorkerConfig>>>,
 }
@@ -94,7 +96,7 @@ pub struct DeliveryService {
 #[derive(Clone, Debug)]
 struct WorkerConfig {
     target: Arc<DeliveryTarget>,
-    /// Number of resumes by an admin. After a resume, the worker forgets earlier failures.
+    /// Number of resumes by an admin. After a resume, the worker resets the breaker and the pause.
     resume_count: u64,
 }
 
@@ -134,7 +136,7 @@ impl DeliveryService {
     /// Applies a new config. Starts workers for new destinations and updates the workers of the
     /// others. Stops the workers of removed destinations. Their pending deliveries stay stored.
     pub fn reconcile(&self, targets: &DeliveryTargets) {
-        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut workers = self.workers.lock();
         if workers.is_stopped() {
             return;
         }
@@ -171,7 +173,7 @@ impl DeliveryService {
     /// Returns the current target of `name`, or `None` if it has no worker.
     #[must_use]
     pub fn target(&self, name: &DestinationName) -> Option<Arc<DeliveryTarget>> {
-        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let workers = self.workers.lock();
         workers
             .get(name)
             .map(|worker| Arc::clone(&worker.borrow().target))
@@ -180,7 +182,7 @@ impl DeliveryService {
     /// Resumes `name` for an admin. Its deliveries start at once: the worker resets the breaker and
     /// the pause that the destination asked for.
     pub fn resume(&self, name: &DestinationName) {
-        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let workers = self.workers.lock();
         if let Some(worker) = workers.get(name) {
             worker.send_modify(|config| config.resume_count = config.resume_count.wrapping_add(1));
         }
@@ -197,11 +199,7 @@ impl DeliveryService {
     pub async fn stop(&self, deadline: Duration) {
         // A later reload must start no worker. Without this, deliveries in flight would be sent
         // again.
-        let workers = self
-            .workers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .stop();
+        let workers = self.workers.lock().stop();
         if !tasks::finish(workers, deadline).await {
             tracing::warn!(
                 "some deliveries did not finish in time: they are sent again at the next start"

@@ -6,22 +6,24 @@
 //! button waits for the message. An agent can wait.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::config::{Destination, DestinationKind, DestinationLimits};
 use crate::domain::delivery::message::RecipientKind;
 use crate::domain::ids::GatewayName;
 use crate::domain::rate_limiter::{RateLimiter, RemoteQuota};
 
-/// Time for which a reservation outlives the expected retry of a priority message.
+/// Time that a reservation lasts beyond the expected retry of a priority message.
 const RESERVATION: Duration = Duration::from_secs(1);
 
 /// Delay before a message without priority tries again.
 const YIELD_DELAY: Duration = Duration::from_millis(50);
 
-/// All shared limiters. They are few and are never removed, so the state of a rate survives a
-/// reload.
+/// All shared limiters. The limiters are never removed, so the state of a rate survives a reload.
+/// Their number is small.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SharedLimiters(Arc<Mutex<BTreeMap<LimiterKey, Arc<Mutex<LimiterState>>>>>);
 
@@ -32,7 +34,7 @@ enum LimiterKey {
     Gateway(GatewayName),
 }
 
-/// Rate limiter of one destination, with its part in the shared limiter.
+/// Rate limiter of one destination: its own rate, and the rate that it shares.
 #[derive(Debug)]
 pub(crate) struct SharedLimiter {
     /// Limiter for the destination's own rate.
@@ -66,7 +68,7 @@ impl SharedLimiters {
             DestinationKind::Webhook(_) | DestinationKind::Smtp(_) => None,
         };
         let state = key.clone().map_or_else(Arc::default, |key| {
-            let mut limiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut limiters = self.0.lock();
             Arc::clone(limiters.entry(key).or_default())
         });
         let has_priority = matches!(
@@ -88,7 +90,8 @@ impl SharedLimiter {
         self.key == other.key && self.has_priority == other.has_priority
     }
 
-    /// Allows one message at `now`, or returns the wait for the own rate or the shared rate.
+    /// Allows one message at `now`. Returns the time to wait if the own rate or the shared rate
+    /// does not allow a message.
     pub(crate) fn try_acquire(
         &mut self,
         rates: DestinationLimits,
@@ -98,7 +101,7 @@ impl SharedLimiter {
         if !own_wait.is_zero() {
             return Err(own_wait);
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         if !self.has_priority && now < state.reserved_until {
             return Err(YIELD_DELAY);
         }
@@ -111,8 +114,8 @@ impl SharedLimiter {
             self.own_limiter.record_acquired(rates.own, now);
         }
         if self.has_priority {
-            // The worker tries again in time. The reservation expires soon if it does not, for
-            // example because the destination was paused.
+            // Usually the worker tries again before this time. If the worker does not, for example
+            // because the destination was paused, the reservation expires soon.
             let next_try = now.saturating_add(wait).saturating_add(RESERVATION);
             state.reserved_until = if wait.is_zero() {
                 Duration::ZERO
@@ -125,32 +128,27 @@ impl SharedLimiter {
 
     /// Pauses all destinations that share the limiter.
     pub(crate) fn pause(&self, until: Duration) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.paused_until = state.paused_until.max(until);
     }
 
-    /// Lifts the pause and drops the announced quota. The account may have changed, or an admin may
-    /// know better.
+    /// Lifts the pause and drops the announced quota. The account may have changed, or an admin
+    /// resumed the destination.
     pub(crate) fn resume(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.paused_until = Duration::ZERO;
         state.limiter.forget_quota();
     }
 
     /// Applies the quota that a response announced.
     pub(crate) fn apply_quota(&self, quota: RemoteQuota, now: Duration) {
-        self.lock().limiter.apply_quota(quota, now);
+        self.state.lock().limiter.apply_quota(quota, now);
     }
 
-    /// Forgets the last messages, because the rate has changed.
+    /// Clears the record of recent messages, because the rate has changed.
     pub(crate) fn reset(&mut self) {
         self.own_limiter.reset();
-        self.lock().limiter.reset();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, LimiterState> {
-        // Each update only sets numbers. After a panic, the worst case is old numbers.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().limiter.reset();
     }
 }
 

@@ -1,9 +1,11 @@
-//! Statistics of the destination workers. Each worker updates its own statistics, and any part of
-//! the program can read them.
+//! Holds the statistics of the destination workers. Each worker updates its own statistics, and any
+//! thread can read all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::domain::ids::{DestinationName, JobId};
 use crate::domain::time::Timestamp;
@@ -11,7 +13,7 @@ use crate::domain::time::Timestamp;
 /// Statistics of one destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DestinationStats {
-    /// Deliveries in flight.
+    /// Job IDs of the deliveries in flight.
     pub in_flight: BTreeSet<JobId>,
     /// End of the current pause of the open breaker, by the process clock. `None`: closed.
     pub open_until: Option<Duration>,
@@ -39,13 +41,14 @@ impl DeliveryStats {
     /// Returns the current statistics of all destinations.
     #[must_use]
     pub fn snapshot(&self) -> BTreeMap<DestinationName, DestinationStats> {
-        self.lock().clone()
+        self.0.lock().clone()
     }
 
-    /// Returns all deliveries in flight.
+    /// Returns the job IDs of all deliveries in flight.
     #[must_use]
     pub fn in_flight(&self) -> Vec<JobId> {
-        self.lock()
+        self.0
+            .lock()
             .values()
             .flat_map(|stats| stats.in_flight.iter().copied())
             .collect()
@@ -53,7 +56,7 @@ impl DeliveryStats {
 
     /// Adds `name` to the statistics.
     pub(crate) fn register(&self, name: &DestinationName) {
-        self.lock().entry(name.clone()).or_default();
+        self.0.lock().entry(name.clone()).or_default();
     }
 
     /// Updates the statistics of `name`. Does nothing after the removal of `name`, because its last
@@ -63,18 +66,13 @@ impl DeliveryStats {
         name: &DestinationName,
         change: impl FnOnce(&mut DestinationStats),
     ) {
-        if let Some(stats) = self.lock().get_mut(name) {
+        if let Some(stats) = self.0.lock().get_mut(name) {
             change(stats);
         }
     }
 
     /// Removes all destinations that are not `wanted`.
     pub(crate) fn retain(&self, wanted: impl Fn(&DestinationName) -> bool) {
-        self.lock().retain(|name, _| wanted(name));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<DestinationName, DestinationStats>> {
-        // Each update only sets numbers. After a panic, the worst case is an old number.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().retain(|name, _| wanted(name));
     }
 }

@@ -13,7 +13,9 @@
 //! [`SuspectDeliveries::batch_size`].
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::domain::ids::JobId;
 use crate::store::{ClearSuspect, MarkSuspect, Store, StoreError, SuspectAction};
@@ -23,7 +25,7 @@ pub(crate) struct SuspectDeliveries(Arc<SuspectState>);
 
 struct SuspectState {
     jobs: Mutex<HashSet<JobId>>,
-    /// Mutex for the only suspect that is marked at a time.
+    /// Mutex that allows only one marked suspect at a time.
     exclusive: tokio::sync::Mutex<()>,
 }
 
@@ -43,10 +45,10 @@ impl SuspectDeliveries {
         }))
     }
 
-    /// Returns the number of `jobs`, from the first, that one body is built for. Returns 1 if one
-    /// of them is a suspect, otherwise all.
+    /// Returns the number of `jobs`, from the first, that may be merged into one body. Returns 1 if
+    /// one of the jobs is a suspect, otherwise the number of all jobs.
     pub(crate) fn batch_size(&self, jobs: &[JobId]) -> usize {
-        let known = self.lock();
+        let known = self.0.jobs.lock();
         if jobs.iter().any(|job| known.contains(job)) {
             1
         } else {
@@ -54,16 +56,16 @@ impl SuspectDeliveries {
         }
     }
 
-    /// Runs `work`, which builds a body for `job`, and for others if none of them is a suspect. A
-    /// suspect is marked while `work` runs. Returns `None` without running `work` if `job` is a
-    /// dead letter or finished.
+    /// Runs `operation`, which builds a body for `job`, and for other jobs if no suspect is among
+    /// them. A suspect is marked while `operation` runs. Returns `None` without running `operation`
+    /// if `job` is finished or a dead letter.
     pub(crate) async fn mark_while<T>(
         &self,
         store: &Store,
         job: JobId,
         operation: impl Future<Output = T>,
     ) -> Result<Option<T>, StoreError> {
-        if !self.lock().contains(&job) {
+        if !self.0.jobs.lock().contains(&job) {
             return Ok(Some(operation.await));
         }
         let _guard = self.0.exclusive.lock().await;
@@ -75,18 +77,13 @@ impl SuspectDeliveries {
             );
         }
         if marked != SuspectAction::Run {
-            self.lock().remove(&job);
+            self.0.jobs.lock().remove(&job);
             return Ok(None);
         }
         let done = operation.await;
         store.execute(ClearSuspect { job_id: job }).await?;
-        self.lock().remove(&job);
+        self.0.jobs.lock().remove(&job);
         Ok(Some(done))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashSet<JobId>> {
-        // Each change is one removal. A panic leaves no partial change.
-        self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

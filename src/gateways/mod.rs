@@ -25,7 +25,9 @@ mod registry;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -61,7 +63,7 @@ pub struct GatewayMonitors {
     monitors: Mutex<Tasks<GatewayName, MonitorHandle>>,
 }
 
-/// Handle of a monitor: the parts of the config that it gets.
+/// Handle of a monitor, with the channel that sends the monitor a new config.
 struct MonitorHandle {
     kind: GatewayKind,
     /// Sends the gateway's current settings and secrets to the monitor.
@@ -99,7 +101,7 @@ impl GatewayMonitors {
     /// Applies a new config: stops monitors of removed gateways, starts monitors of new ones, and
     /// updates the others. A gateway whose kind has changed counts as a different gateway.
     pub fn reconcile(&self, credentials: &GatewayCredentialsByName) {
-        let mut monitors = self.monitors.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut monitors = self.monitors.lock();
         if monitors.is_stopped() {
             return;
         }
@@ -144,11 +146,7 @@ impl GatewayMonitors {
     pub async fn stop(&self, deadline: Duration) {
         // A reload from now on must not start a monitor, because nothing would wait for its
         // requests.
-        let monitors = self
-            .monitors
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .stop();
+        let monitors = self.monitors.lock().stop();
         if !tasks::finish(monitors, deadline).await {
             tracing::warn!(
                 "some gateways did not respond in time: they are probed again at the next start"

@@ -3,9 +3,11 @@
 //! See [`super::monitor`] for the receiver of both.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use tokio::sync::mpsc;
 use tokio::sync::watch;
@@ -14,12 +16,12 @@ use crate::domain::gateway::{RecoveryAction, SessionState};
 use crate::domain::ids::GatewayName;
 use crate::domain::time::Timestamp;
 
-/// Time that an admin waits for a restart. It allows for one probe and one action, each with the
-/// longest timeout of a gateway, after a request that is already in flight.
+/// Maximum time that an admin waits for a restart. The time is sufficient for a request in flight,
+/// one probe and one action, each with the maximum timeout of a gateway.
 const RESTART_TIMEOUT: Duration = Duration::from_secs(200);
 
-/// Updates from the gateway's webhook. The counters show an update even if the same state arrives
-/// twice between two reads.
+/// Updates from the gateway's webhook. The counters also show an update that repeats the same
+/// state.
 #[derive(Clone, Debug, Default)]
 pub(super) struct WebhookUpdates {
     /// State name in the latest update.
@@ -40,7 +42,7 @@ pub(super) struct RestartRequest {
 pub struct RestartResult {
     /// Recovery action that was performed. `None` if the probe before it failed.
     pub action: Option<RecoveryAction>,
-    /// Description of the result.
+    /// Description of the result, for the admin.
     pub detail: String,
     /// Session state after the action.
     pub session: SessionState,
@@ -74,7 +76,7 @@ struct MonitorEntry {
 pub struct GatewayRegistry(Arc<Mutex<BTreeMap<GatewayName, MonitorEntry>>>);
 
 impl GatewayRegistry {
-    /// Reports a state that the gateway's webhook named.
+    /// Reports a session state that the gateway sent to the webhook.
     pub fn report_state(&self, name: &GatewayName, state: String) {
         self.send_update(name, |updates| {
             updates.last_state = state;
@@ -97,6 +99,7 @@ impl GatewayRegistry {
     pub fn request_restart(&self, name: &GatewayName) -> Result<RestartResult, RestartError> {
         let (reply_tx, result) = sync_channel(1);
         let restart_requests = self
+            .0
             .lock()
             .get(name)
             .map(|gateway| gateway.restart_requests.clone())
@@ -115,7 +118,8 @@ impl GatewayRegistry {
     /// probe.
     #[must_use]
     pub fn last_probes(&self) -> BTreeMap<GatewayName, Option<Timestamp>> {
-        self.lock()
+        self.0
+            .lock()
             .iter()
             .map(|(name, gateway)| (name.clone(), gateway.probed_at))
             .collect()
@@ -125,7 +129,7 @@ impl GatewayRegistry {
     pub(super) fn register(&self, name: &GatewayName) -> MonitorChannels {
         let (updates_tx, updates_rx) = watch::channel(WebhookUpdates::default());
         let (requests_tx, requests_rx) = mpsc::channel(1);
-        self.lock().insert(
+        self.0.lock().insert(
             name.clone(),
             MonitorEntry {
                 updates: updates_tx,
@@ -141,25 +145,20 @@ impl GatewayRegistry {
 
     /// Records the time of a probe.
     pub(super) fn record_probe(&self, name: &GatewayName, at: Timestamp) {
-        if let Some(gateway) = self.lock().get_mut(name) {
+        if let Some(gateway) = self.0.lock().get_mut(name) {
             gateway.probed_at = Some(at);
         }
     }
 
     /// Removes the gateways for which `wanted` returns `false`.
     pub(super) fn retain(&self, wanted: impl Fn(&GatewayName) -> bool) {
-        self.lock().retain(|name, _| wanted(name));
+        self.0.lock().retain(|name, _| wanted(name));
     }
 
     fn send_update(&self, name: &GatewayName, change: impl FnOnce(&mut WebhookUpdates)) {
-        if let Some(gateway) = self.lock().get(name) {
+        if let Some(gateway) = self.0.lock().get(name) {
             gateway.updates.send_modify(change);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<GatewayName, MonitorEntry>> {
-        // Each change is a single assignment, so a panic leaves no partial change.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

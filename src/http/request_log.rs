@@ -4,9 +4,11 @@
 //! request, and the log line shows it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use hyper::Method;
 use metrics::{Counter, Histogram};
@@ -89,7 +91,7 @@ impl RequestMetrics {
     }
 
     fn count_request(&self, route: RouteKind, outcome: &'static str) {
-        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut requests = self.requests.lock();
         let counter = requests.entry((route, outcome)).or_insert_with(
             || metrics::counter!("flowgate_requests_total", "route" => route.as_str(), "outcome" => outcome),
         );
@@ -98,10 +100,7 @@ impl RequestMetrics {
 
     /// Returns `true` if the log may have a warning for `reason` at `now`, and records the warning.
     fn may_warn(&self, now: Duration, reason: &'static str) -> bool {
-        let mut warned = self
-            .warned_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut warned = self.warned_at.lock();
         let is_due = warned
             .get(reason)
             .is_none_or(|last| now.saturating_sub(*last) >= WARN_INTERVAL);

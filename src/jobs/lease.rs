@@ -5,7 +5,9 @@
 //! therefore reports its result exactly once, even after a panic, a shutdown or a closed store.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crossbeam_channel::Sender;
 
@@ -32,8 +34,7 @@ pub(crate) struct JobLease {
 /// Result of a job in flight.
 #[derive(Debug)]
 pub(crate) enum LeaseResult {
-    /// There is nothing to report: the job did not run, had finished before, or its failure is
-    /// committed.
+    /// Nothing to report: the job did not run, had finished before, or its failure is committed.
     Released,
     /// The job succeeded, and the outcome is committed.
     Done(FinishOutcome),
@@ -81,24 +82,19 @@ pub(crate) struct InFlightJobs(Arc<Mutex<BTreeSet<JobId>>>);
 
 impl InFlightJobs {
     pub(crate) fn len(&self) -> usize {
-        self.lock().len()
+        self.0.lock().len()
     }
 
     pub(crate) fn ids(&self) -> Vec<JobId> {
-        self.lock().iter().copied().collect()
+        self.0.lock().iter().copied().collect()
     }
 
     /// Adds a job. Returns `false` if the job was in flight already.
     pub(crate) fn insert(&self, job: JobId) -> bool {
-        self.lock().insert(job)
+        self.0.lock().insert(job)
     }
 
     pub(crate) fn remove(&self, job: JobId) {
-        self.lock().remove(&job);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<JobId>> {
-        // Each change is a single call, so a panic leaves no partial change.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().remove(&job);
     }
 }

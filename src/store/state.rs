@@ -1,9 +1,11 @@
 //! State that the writer thread and the handles share: health, the open file, and counters.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, RwLock};
 
 use crossbeam_channel::Sender;
 use redb::Database;
@@ -106,7 +108,7 @@ impl OpenProgress {
 
     /// Records that no other process has the file open.
     pub(super) fn mark_locked(&self) {
-        let mut health = lock(&self.0.health);
+        let mut health = self.0.health.lock();
         // The writer may open the file again later, after a full disk.
         if matches!(*health, StoreHealth::WaitingForLock) {
             *health = StoreHealth::Opening;
@@ -180,12 +182,12 @@ impl StoreState {
     }
 
     pub(super) fn health(&self) -> StoreHealth {
-        lock(&self.health).clone()
+        self.health.lock().clone()
     }
 
     /// Sets the health. A failed store stays failed.
     pub(super) fn set_health(&self, health: StoreHealth) {
-        let mut current = lock(&self.health);
+        let mut current = self.health.lock();
         if !matches!(*current, StoreHealth::Failed(_)) {
             *current = health;
         }
@@ -196,14 +198,14 @@ impl StoreState {
     pub(super) fn fail(&self, error: &StoreError) {
         self.unpublish();
         self.set_health(StoreHealth::Failed(error.clone()));
-        for failure_tx in lock(&self.failure_txs).drain(..) {
+        for failure_tx in self.failure_txs.lock().drain(..) {
             let _ = failure_tx.try_send(error.clone());
         }
     }
 
     /// Returns the error with which the store failed.
     pub(super) fn failure(&self) -> Option<StoreError> {
-        match &*lock(&self.health) {
+        match &*self.health.lock() {
             StoreHealth::Failed(error) => Some(error.clone()),
             _ => None,
         }
@@ -229,14 +231,11 @@ impl StoreState {
     }
 
     fn wait_while(&self, is_pending: impl Fn(&StoreHealth) -> bool) -> Result<(), StoreError> {
-        let mut health = lock(&self.health);
+        let mut health = self.health.lock();
         loop {
             match &*health {
                 current if is_pending(current) => {
-                    health = self
-                        .health_changed
-                        .wait(health)
-                        .unwrap_or_else(PoisonError::into_inner);
+                    self.health_changed.wait(&mut health);
                 }
                 StoreHealth::WaitingForLock
                 | StoreHealth::Opening
@@ -253,26 +252,17 @@ impl StoreState {
 
     /// Publishes the open file for readers. After a failure of the store, readers find no file.
     pub(super) fn publish(&self, source: ReadSource) {
-        let mut published = self
-            .read_source
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut published = self.read_source.write();
         *published = self.failure().is_none().then_some(source);
     }
 
     /// Removes the open file: no new reader can start.
     pub(super) fn unpublish(&self) {
-        *self
-            .read_source
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = None;
+        *self.read_source.write() = None;
     }
 
     pub(super) fn read_source(&self) -> Option<ReadSource> {
-        self.read_source
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.read_source.read().clone()
     }
 
     pub(super) fn record_unreadable_rows(&self, rows: u64) {
@@ -284,28 +274,28 @@ impl StoreState {
     }
 
     pub(super) fn record_suspects(&self, jobs: Vec<JobId>, deliveries: Vec<JobId>) {
-        *lock(&self.suspect_jobs) = jobs;
-        *lock(&self.suspect_deliveries) = deliveries;
+        *self.suspect_jobs.lock() = jobs;
+        *self.suspect_deliveries.lock() = deliveries;
     }
 
     pub(super) fn suspect_deliveries(&self) -> Vec<JobId> {
-        lock(&self.suspect_deliveries).clone()
+        self.suspect_deliveries.lock().clone()
     }
 
     pub(super) fn suspect_jobs(&self) -> Vec<JobId> {
-        lock(&self.suspect_jobs).clone()
+        self.suspect_jobs.lock().clone()
     }
 
     pub(super) fn on_job_due(&self, job_due_tx: Sender<()>) {
-        *lock(&self.job_due_tx) = Some(job_due_tx);
+        *self.job_due_tx.lock() = Some(job_due_tx);
     }
 
     pub(super) fn on_delivery_due(&self, callback: impl Fn() + Send + 'static) {
-        *lock(&self.delivery_due_callback) = Some(Box::new(callback));
+        *self.delivery_due_callback.lock() = Some(Box::new(callback));
     }
 
     pub(super) fn on_failure(&self, failure_tx: Sender<StoreError>) {
-        let mut failure_txs = lock(&self.failure_txs);
+        let mut failure_txs = self.failure_txs.lock();
         match self.failure() {
             Some(error) => {
                 let _ = failure_tx.try_send(error);
@@ -316,23 +306,17 @@ impl StoreState {
 
     /// Wakes the dispatcher because a job was scheduled. A full channel already contains a wake-up.
     pub(super) fn wake_dispatcher(&self) {
-        if let Some(job_due_tx) = &*lock(&self.job_due_tx) {
+        if let Some(job_due_tx) = &*self.job_due_tx.lock() {
             let _ = job_due_tx.try_send(());
         }
     }
 
     /// Wakes the delivery service because a delivery is due or a destination may continue.
     pub(super) fn wake_deliveries(&self) {
-        if let Some(callback) = &*lock(&self.delivery_due_callback) {
+        if let Some(callback) = &*self.delivery_due_callback.lock() {
             callback();
         }
     }
-}
-
-/// Locks a mutex, even if a thread panicked while holding it. All values are set in one step, so a
-/// panic leaves no partial value.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Free bytes for this process on the disk of `path`. `None` if the system can't report them.

@@ -2,8 +2,10 @@
 //! until a response arrives. Meta and impatient customers repeat forms in the same manner.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -182,23 +184,17 @@ impl LoadGenerator {
 
     /// Returns an idle connection to the current address of the server, if there is one.
     fn idle_connection(&self, address: SocketAddr) -> Option<MetaClient> {
-        let mut idle = self
-            .idle_connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle_connections.lock();
         idle.retain(|client| client.address() == address);
         idle.pop()
     }
 
     fn return_connection(&self, client: MetaClient) {
-        self.idle_connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(client);
+        self.idle_connections.lock().push(client);
     }
 
     fn with_log<T>(&self, action: impl FnOnce(&mut SendLog) -> T) -> T {
-        action(&mut self.log.lock().unwrap_or_else(PoisonError::into_inner))
+        action(&mut self.log.lock())
     }
 }
 

@@ -8,8 +8,10 @@
 //! See [`crate::domain::health::window`] for the statistics.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::domain::health::refusal_counters::{RefusalCounters, RefusalStats};
 use crate::domain::health::window::{HealthWindow, RequestSample, WindowStats};
@@ -74,40 +76,24 @@ impl HealthMonitor {
     /// Locks the refusal counts. The lock is held for one count or one read of an hour:
     /// microseconds.
     pub(in crate::http) fn lock_refusals(&self) -> MutexGuard<'_, RefusalCounters> {
-        self.0
-            .refusals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0.refusals.lock()
     }
 
     /// Records the numbers that received messages: Meta's ID of each number, with the phone number.
     pub(in crate::http) fn record_numbers(&self, numbers: BTreeMap<Box<str>, Box<str>>) {
         if !numbers.is_empty() {
-            self.0
-                .numbers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .extend(numbers);
+            self.0.numbers.lock().extend(numbers);
         }
     }
 
     /// Returns the numbers that have received messages since the last call.
     pub(in crate::http) fn take_numbers(&self) -> BTreeMap<Box<str>, Box<str>> {
-        std::mem::take(
-            &mut self
-                .0
-                .numbers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        std::mem::take(&mut self.0.numbers.lock())
     }
 
     /// Locks the windows. The lock is held for one count or one read of thirty minutes:
     /// microseconds.
     fn lock_windows(&self) -> MutexGuard<'_, BTreeMap<FlowName, HealthWindow>> {
-        self.0
-            .windows
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0.windows.lock()
     }
 }

@@ -7,7 +7,9 @@
 //! See `crate::store::tx::response_cache` for the stored responses.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use tokio::sync::{Mutex as Baton, OwnedMutexGuard};
 use tokio::time::{Instant, timeout_at};
@@ -35,7 +37,7 @@ impl KeyedLock {
         deadline: Instant,
     ) -> Option<KeyedGuard<'_>> {
         let mutex = {
-            let mut mutexes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut mutexes = self.0.lock();
             Arc::clone(mutexes.entry(key).or_default())
         };
         let mut guard = KeyedGuard {
@@ -51,7 +53,7 @@ impl KeyedLock {
 
 impl Drop for KeyedGuard<'_> {
     fn drop(&mut self) {
-        let mut mutexes = self.lock.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut mutexes = self.lock.0.lock();
         (self.guard, self.mutex) = (None, None);
         // Every waiting copy holds a reference, too.
         if mutexes
@@ -83,6 +85,6 @@ mod tests {
         let (second, ()) = tokio::join!(lock.lock(ONE, later), async { drop(first) });
         assert!(second.is_some());
         drop(second);
-        assert!(lock.0.lock().unwrap().is_empty(), "nothing is left behind");
+        assert!(lock.0.lock().is_empty(), "nothing is left behind");
     }
 }

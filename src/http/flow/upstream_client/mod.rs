@@ -17,9 +17,11 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::future::{Ready, ready};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -223,7 +225,7 @@ impl UpstreamClient {
     }
 
     fn breaker(&self) -> MutexGuard<'_, CircuitBreaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+        self.breaker.lock()
     }
 }
 

@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
 
 use redb::{BackendError, StorageBackend};
 
@@ -238,15 +240,11 @@ fn unexpected_eof() -> io::Error {
 
 impl StorageBackend for OverlayBackend {
     fn len(&self) -> Result<u64, io::Error> {
-        Ok(self
-            .overlay
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len)
+        Ok(self.overlay.lock().len)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        let overlay = self.overlay.lock().unwrap_or_else(PoisonError::into_inner);
+        let overlay = self.overlay.lock();
         Self::for_each_block(offset, out.len(), |begin, within, of_out| {
             let block = self.read_block(&overlay, begin)?;
             let (from, to) = (
@@ -259,7 +257,7 @@ impl StorageBackend for OverlayBackend {
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        let mut overlay = self.overlay.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut overlay = self.overlay.lock();
         overlay.backend_len = overlay.backend_len.min(len);
         overlay.blocks.retain(|at, _| *at < len);
         overlay.len = len;
@@ -271,7 +269,7 @@ impl StorageBackend for OverlayBackend {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        let mut overlay = self.overlay.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut overlay = self.overlay.lock();
         Self::for_each_block(offset, data.len(), |begin, within, of_data| {
             let mut block = self.read_block(&overlay, begin)?;
             let (to, from) = (
