@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
 
-/// Runs `work` and catches a panic. A panic in `work` must not leave data half changed that is used
-/// later.
+/// Runs `work` and catches a panic. `work` must not share data that a panic could leave half
+/// changed.
 ///
 /// # Errors
 /// Text of the panic.

@@ -1,4 +1,4 @@
-//! A value that a config reload replaces at run time. `load` returns an `Arc` to the current
+//! Holds a value that a config reload replaces at run time. `load` returns an `Arc` to the current
 //! version.
 //!
 //! Work that began with an older version finishes with that version. Reading takes no lock.

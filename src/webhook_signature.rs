@@ -23,7 +23,7 @@ const SECRET_PREFIX: &str = "whsec_";
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningKey(Zeroizing<Vec<u8>>);
 
-/// Error for a text that is not a signing secret. The message never has the text.
+/// Error for a text that is not a signing secret. The message never contains the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSigningKey {
     /// The text is not base64.

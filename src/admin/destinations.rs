@@ -176,8 +176,8 @@ pub(super) fn set_paused(
     if let Some(live) = handler.server.as_ref().filter(|_| !paused) {
         (live.resume_destination)(name);
     }
-    // A destination that is not in the config and has no waiting deliveries leaves the list with
-    // its suspension. The row then comes from the state before the change.
+    // After its suspension ends, a destination is not listed if it is not in the config and has no
+    // waiting deliveries. The row then comes from the state before the change.
     let now = find(destination_rows(handler, &handler.snapshot()?)?);
     send_row(
         sink,

@@ -87,7 +87,7 @@ pub struct AdminHandler {
     pub(super) server: Option<ServerHooks>,
 }
 
-/// Receives the rows of a response. Returns `false` if the reader has gone.
+/// Receives the rows of a response. Returns `false` if the reader has disconnected.
 pub(super) type RowSink<'a> = dyn FnMut(Value) -> bool + 'a;
 
 impl AdminHandler {
@@ -436,7 +436,7 @@ fn unreadable_rows_warning(rows: u64) -> Option<String> {
     })
 }
 
-/// Formats a count with its noun and verb.
+/// Formats a count with the text for one or the text for several.
 pub(super) fn pluralize(count: u64, singular: &str, plural: &str) -> String {
     format!("{count} {}", if count == 1 { singular } else { plural })
 }

@@ -1,4 +1,4 @@
-//! Creates warnings about our phone numbers.
+//! Creates warnings about phone numbers of the business that have been silent for unusually long.
 
 use super::handler::AdminHandler;
 use crate::store::{Snapshot, StoreError};

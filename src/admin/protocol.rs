@@ -1,4 +1,5 @@
-//! Defines the requests of an operator and the errors. Responses consist of rows.
+//! Defines the requests that an operator sends to a server, the lines of a response, and the
+//! errors.
 //!
 //! On the socket, a request is one line of JSON. The response is `{"row":…}` for each row, then
 //! `{"done":true}` or `{"error":{"code":…,"message":…}}`.
@@ -91,7 +92,7 @@ pub enum AdminRequest {
         name: DestinationName,
     },
     /// Sends a test to a destination: one row, and an error if the destination rejected the test.
-    /// The store records nothing of the test.
+    /// The store records nothing about the test.
     TestDestination {
         /// Destination name.
         name: DestinationName,
@@ -138,7 +139,7 @@ pub enum AdminRequest {
     SetAgent {
         /// Agent name.
         name: AgentName,
-        /// New team.
+        /// New team of the agent. `None`: unchanged.
         team: Option<TeamName>,
         /// Weight and limits.
         settings: AgentSettings,
@@ -183,7 +184,7 @@ pub enum AdminRequest {
     MoveBooking {
         /// Booking ID.
         id: BookingId,
-        /// New date.
+        /// New date, in the time zone of the calendar.
         date: Date,
         /// New time, in the time zone of the calendar.
         time: Time,
@@ -273,7 +274,7 @@ impl ListFilter {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobSelector {
-    /// Single job.
+    /// Single job, selected by its ID.
     One {
         /// Job ID.
         id: JobId,
@@ -318,7 +319,7 @@ pub enum ErrorCode {
     Unreachable,
     /// The server is starting, or another process uses the file. A later attempt may succeed.
     Busy,
-    /// The disk can't be trusted.
+    /// The disk failed, and its content is unknown.
     Untrusted,
     /// The file is damaged.
     Damaged,

@@ -57,7 +57,7 @@ impl Banner {
         for warning in &self.warnings {
             tracing::warn!("{warning}");
         }
-        // Nobody needs to read standard output, so a write error is ignored.
+        // The server also runs if no program reads standard output, so a write error is ignored.
         let _ = self.write(&mut io::stdout().lock());
     }
 

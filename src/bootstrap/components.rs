@@ -27,7 +27,7 @@ use crate::http::{AppState, HealthMonitor, HttpLimits, InboundCredentials};
 use crate::intake::{Catalog, PrivateKey, SignatureVerifier};
 use crate::store::{RecordAppSecret, Store};
 
-/// Cause why the server can't run with a valid config.
+/// Reason why the server can't run with a valid config.
 #[derive(Debug, thiserror::Error)]
 pub enum StartupError {
     /// A flow accepts forms without a signature, and the server listens for other machines. Any of
@@ -75,7 +75,7 @@ impl StartupError {
     }
 }
 
-/// All causes why the server can't run with a config. The list is never empty.
+/// All reasons why the server can't run with a config. The list is never empty.
 #[derive(Debug)]
 pub struct StartupErrors(Vec<StartupError>);
 
@@ -106,7 +106,7 @@ impl ResolvedConfig {
     fn resolve(
         config: &Config,
         clock: &Arc<dyn Clock>,
-        previous: &Previous,
+        previous: &PreviousComponents,
     ) -> (Self, Vec<StartupError>) {
         let locations = config
             .meta
@@ -137,10 +137,10 @@ impl ResolvedConfig {
     }
 }
 
-/// Returns all causes why the server can't run with `config` without further options. Creates
-/// nothing. Variables of this process may differ from those of the server.
+/// Returns all reasons why the server can't run with `config` and without further options. Creates
+/// no files. Variables of this process may differ from those of the server.
 pub fn find_startup_errors(config: &Config, clock: &Arc<dyn Clock>) -> Option<StartupErrors> {
-    let (_, missing) = ResolvedConfig::resolve(config, clock, &Previous::default());
+    let (_, missing) = ResolvedConfig::resolve(config, clock, &PreviousComponents::default());
     let errors: Vec<StartupError> = unsigned_flow_errors(config, &[config.listen], false)
         .chain(missing)
         .collect();
@@ -151,7 +151,7 @@ pub fn find_startup_errors(config: &Config, clock: &Arc<dyn Clock>) -> Option<St
     }
 }
 
-/// A config with everything that it names.
+/// Config with the secrets, keys, clients and destinations that were resolved from it.
 pub(crate) struct Components {
     pub(crate) config: Config,
     secrets: AppSecrets,
@@ -164,16 +164,16 @@ pub(crate) struct Components {
 
 /// Components of an earlier config. A reload reuses those whose settings did not change.
 #[derive(Default)]
-pub(crate) struct Previous {
+pub(crate) struct PreviousComponents {
     pub(crate) upstreams: UpstreamClients,
     pub(crate) targets: DeliveryTargets,
     pub(crate) gateway_credentials: GatewayCredentialsByName,
 }
 
 impl Components {
-    /// Resolves everything that `config` names. `secrets` returns the app secrets. `listens` has
-    /// the addresses at which the server listens or will listen. `previous` has the components to
-    /// reuse.
+    /// Resolves everything that `config` names. `secrets` returns the app secrets. `listens`
+    /// contains the addresses on which the server listens or will listen. `previous` contains the
+    /// components to reuse.
     ///
     /// # Errors
     /// Returns [`StartupErrors`] with all causes.
@@ -182,7 +182,7 @@ impl Components {
         listens: &[SocketAddr],
         args: &ServeArgs,
         clock: &Arc<dyn Clock>,
-        previous: &Previous,
+        previous: &PreviousComponents,
         secrets: impl FnOnce(&Config) -> Result<AppSecrets, AppSecretError>,
     ) -> Result<Self, StartupErrors> {
         let mut errors: Vec<StartupError> =
@@ -353,9 +353,9 @@ impl Components {
     }
 
     /// Returns the components that a reload may reuse.
-    pub(crate) fn previous(&self) -> Previous {
+    pub(crate) fn previous(&self) -> PreviousComponents {
         let (upstreams, targets) = (self.upstreams.clone(), self.targets.clone());
-        Previous {
+        PreviousComponents {
             upstreams,
             targets,
             gateway_credentials: self.gateway_credentials.clone(),

@@ -1,5 +1,5 @@
-//! Functions for the admin handler of a running server: delivery statistics and tests of
-//! destinations.
+//! Provides the functions with which the admin handler of a running server reads delivery
+//! statistics and tests destinations.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

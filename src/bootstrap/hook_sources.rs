@@ -1,6 +1,6 @@
-//! Functions through which the admin handler reads and changes the running server.
+//! Creates the functions through which the admin handler reads and changes the running server.
 //!
-//! See [`crate::admin::ServerHooks`] for what each of them does.
+//! See [`crate::admin::ServerHooks`] for the purpose of each function.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

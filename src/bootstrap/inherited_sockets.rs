@@ -1,4 +1,4 @@
-//! Accepts listening sockets from a service manager (`sd_listen_fds(3)`). The manager holds the
+//! Receives listening sockets from a service manager (`sd_listen_fds(3)`). The manager holds the
 //! sockets open across restarts, so connections wait in the system's queue while no server runs.
 
 use std::env;
@@ -9,15 +9,15 @@ use listenfd::ListenFd;
 
 /// Sockets from the environment that are not yet assigned to a role.
 ///
-/// The process takes them before it has threads, because this changes the environment. Without the
-/// change, programs that are started later would treat the sockets as their own.
+/// The process reads the sockets before it starts threads, because reading removes them from the
+/// environment. Otherwise, programs that are started later would treat the sockets as their own.
 pub(crate) struct InheritedSockets {
     sockets: ListenFd,
     /// Names of the sockets in the service manager, in the same order.
     names: Vec<String>,
 }
 
-/// Sockets by role.
+/// Inherited sockets, each assigned to its role.
 #[derive(Debug, Default)]
 pub(crate) struct AssignedSockets {
     /// Socket of the HTTP listener. `None` if the service manager passed none.

@@ -24,7 +24,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::banner::Banner;
 pub use super::banner::addresses_in;
-use super::components::{Components, Previous};
+use super::components::{Components, PreviousComponents};
 pub use super::components::{StartupError, StartupErrors, find_startup_errors};
 use super::delivery_hooks::DeliveryHooks;
 use super::hook_sources::HookSources;
@@ -176,7 +176,7 @@ pub fn run(
         &[listen],
         args,
         &clock,
-        &Previous::default(),
+        &PreviousComponents::default(),
         secrets,
     )?;
     let (connections, permanent_warning) = super::components::fit_connections(&components.config);
@@ -223,7 +223,7 @@ pub fn run(
     )
 }
 
-/// Everything that the server needs before its parts start.
+/// Values that the server prepares before its parts start.
 struct ServerSetup<'a> {
     args: &'a ServeArgs,
     /// Bound HTTP address.

@@ -1,4 +1,4 @@
-//! Store options that follow from the config.
+//! Derives the options of the store from the config.
 //!
 //! See [`crate::store`] for their effect.
 

@@ -1,5 +1,5 @@
-//! Parsers and shared options of the command line. Each parser returns an error that shows the
-//! expected format.
+//! Contains parsers and shared options of the command line. Each parser returns an error that shows
+//! the expected format.
 
 use jiff::civil::{Date, Time};
 

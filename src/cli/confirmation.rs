@@ -21,7 +21,7 @@ pub struct Confirmation {
     /// counts. A count of 0 needs no confirmation.
     pub trigger: (&'static str, &'static str),
     /// `true` if a script must pass `--yes`. If `false`, the command prints the consequence and
-    /// runs where there is no terminal.
+    /// runs if there is no terminal.
     pub requires_yes_flag: bool,
 }
 
@@ -77,7 +77,7 @@ impl Confirmation {
             if self.requires_yes_flag {
                 return Err(ConfirmationError::NoTerminal(warning));
             }
-            // A script also runs if nobody reads its standard error.
+            // The command also runs if no program reads its standard error.
             let _ = writeln!(output, "{warning}");
             return Ok(());
         }

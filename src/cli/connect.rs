@@ -82,8 +82,8 @@ pub(super) fn send_to_server(
     )
 }
 
-/// Returns the warning of the running server that its app secret looks wrong. Only the server sees
-/// the signatures of requests.
+/// Returns the warning of the running server that its app secret looks wrong. Only the server
+/// receives the signatures of requests.
 ///
 /// Returns `None` if no server runs for the data file `data`, if the server does not respond, or if
 /// it has no such warning.

@@ -1,4 +1,5 @@
-//! Output of a command whose reader may leave before the command has finished (`| head`).
+//! Writes the output of a command whose reader may close the pipe before the command has finished
+//! (`| head`).
 
 use std::io::{self, Write};
 
@@ -6,8 +7,8 @@ use std::io::{self, Write};
 /// later bytes.
 ///
 /// Writing to it never fails. A command therefore does all of its work and returns its own result.
-/// Without this, it would stop at its first line for a reader that has left, and the error of the
-/// output would hide the result.
+/// Without this, the command would stop at its first line after the reader has closed the pipe. The
+/// error of the output would then hide the result.
 #[derive(Debug)]
 pub struct DeferredErrorWriter<W> {
     inner: W,
@@ -58,7 +59,7 @@ impl<W: Write> Write for DeferredErrorWriter<W> {
 pub(super) mod tests {
     use super::*;
 
-    /// A pipe whose reader leaves after this number of writes.
+    /// A pipe that its reader closes after this number of writes.
     pub struct ClosingPipe(pub usize);
 
     impl Write for ClosingPipe {

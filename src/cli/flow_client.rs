@@ -1,5 +1,5 @@
-//! Simulated WhatsApp client of an encrypted flow: opens the flow, answers each screen and returns
-//! the last response.
+//! Simulates a WhatsApp client of an encrypted flow: opens the flow, answers each screen and
+//! returns the last response.
 //!
 //! Each request is encrypted for the newest key of the flow. See [`super::sample_form`] for
 //! the answers on a screen.

@@ -1,4 +1,4 @@
-//! Client of Meta's Graph API for the public key of a phone number: upload and query.
+//! Calls Meta's Graph API to upload and query the public key of a phone number.
 //!
 //! Paths, fields and codes follow *Business Encryption API* and *Cloud API error codes*. See
 //! [`crate::net`] for the HTTP client and [`super::commands::keys`] for the choice of keys and

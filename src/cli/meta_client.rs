@@ -1,4 +1,4 @@
-//! HTTP client that signs like Meta. `try` and `demo` send their requests with it.
+//! Sends HTTP requests that are signed like Meta's. The commands `try` and `demo` use this client.
 //!
 //! The client uses plain HTTP/1.1, like the reverse proxy in front of a server. Callers decide
 //! about retries.

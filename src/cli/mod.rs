@@ -92,7 +92,8 @@ enum Command {
     Submissions(commands::submissions::SubmissionsCommand),
     Drafts(commands::drafts::DraftsCommand),
     Jobs(commands::jobs::JobsCommand),
-    Dead(commands::dead_letters::DeadLettersCommand),
+    #[command(name = "dead-letters", visible_alias = "dead")]
+    DeadLetters(commands::dead_letters::DeadLettersCommand),
     Deliveries(commands::deliveries::DeliveriesCommand),
     Destinations(commands::destinations::DestinationsCommand),
     Leads(commands::leads::LeadsCommand),
@@ -125,8 +126,8 @@ enum ConfigSubcommand {
     Check,
 }
 
-/// Cause of a failed command. The module where an error arises words its message. This file maps
-/// each error to an exit code.
+/// Cause of a failed command. The module that causes an error also writes its message. This file
+/// maps each error to an exit code.
 #[derive(Debug, thiserror::Error)]
 enum CliError {
     #[error(transparent)]
@@ -247,7 +248,8 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Returns `true` if the command succeeded and only its reader has left (`| head`).
+/// Returns `true` if the command succeeded and only the reader of its output has closed the pipe
+/// (`| head`).
 ///
 /// A broken pipe of the command's own work, for example of a confirmation, does not count.
 fn is_closed_pipe(error: &CliError) -> bool {
@@ -298,7 +300,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Submissions(args) => args.into_call(now),
         Command::Drafts(args) => args.into_call(now),
         Command::Jobs(jobs) => jobs.into_call(now),
-        Command::Dead(args) => {
+        Command::DeadLetters(args) => {
             if let Some(confirmation) = args.confirmation(now) {
                 require_confirmation(config.as_deref(), &confirmation)?;
             }
@@ -383,7 +385,7 @@ fn print_rows(
 }
 
 /// Sends `request` and writes each row as JSON or, for people, with `write`. The command reads the
-/// whole response, even if the reader of its output has left.
+/// whole response, even if the reader of its output has closed the pipe.
 fn print_response(
     named: Option<&Path>,
     request: &AdminRequest,
@@ -538,17 +540,19 @@ mod tests {
     #[test]
     fn dead_letter_selection_must_be_explicit() {
         let parsed = |line: &str| Cli::try_parse_from(line.split(' ').map(OsString::from)).is_ok();
-        assert!(parsed("flowgate dead retry 7"));
-        assert!(parsed("flowgate dead retry --all --flow visit --dry-run"));
-        assert!(!parsed("flowgate dead retry"));
-        assert!(!parsed("flowgate dead retry 7 --all"));
-        assert!(!parsed("flowgate dead discard 7 --dry-run"));
-        assert!(!parsed("flowgate dead discard 7 --yes"));
-        assert!(parsed("flowgate dead discard --all --yes"));
+        assert!(parsed("flowgate dead-letters retry 7") && parsed("flowgate dead retry 7"));
         assert!(parsed(
-            "flowgate dead retry --all --destination crm --event lead.assigned --rate 10/s"
+            "flowgate dead-letters retry --all --flow visit --dry-run"
         ));
-        assert!(!parsed("flowgate dead retry 7 --rate 10/s"));
-        assert!(!parsed("flowgate dead retry --all --payload {}"));
+        assert!(!parsed("flowgate dead-letters retry"));
+        assert!(!parsed("flowgate dead-letters retry 7 --all"));
+        assert!(!parsed("flowgate dead-letters discard 7 --dry-run"));
+        assert!(!parsed("flowgate dead-letters discard 7 --yes"));
+        assert!(parsed("flowgate dead-letters discard --all --yes"));
+        assert!(parsed(
+            "flowgate dead-letters retry --all --destination crm --event lead.assigned --rate 10/s"
+        ));
+        assert!(!parsed("flowgate dead-letters retry 7 --rate 10/s"));
+        assert!(!parsed("flowgate dead-letters retry --all --payload {}"));
     }
 }

@@ -64,8 +64,8 @@ impl<W: Write> OutputWriter<W> {
         }
     }
 
-    /// Writes or buffers one row. Returns `false` if the reader of a list has left, so that the
-    /// caller can stop.
+    /// Writes or buffers one row. Returns `false` if the reader of a list has closed the pipe, so
+    /// that the caller can stop.
     ///
     /// For a single object the method always returns `true`, because an error may follow the row.
     /// JSON is written at once. A table is written by [`OutputWriter::finish`], because its column

@@ -48,7 +48,8 @@ impl Config {
         ] {
             *bytes = (*bytes).min(started.limits.max_body_memory);
         }
-        // A submission must stay at least as long as its keys, which stay as long as they did.
+        // A submission must be stored at least as long as its keys. The storage time of keys
+        // changes only with a restart.
         self.retention.submissions = self
             .retention
             .submissions

@@ -1,4 +1,4 @@
-//! Errors of the config, with messages for the person who wrote it.
+//! Defines the errors of the config, with messages for the person who wrote it.
 
 use std::fmt;
 use std::io;

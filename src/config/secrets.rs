@@ -21,13 +21,13 @@ const FILE_TEXT_MAX: usize = 64 * 1024;
 /// Permission bit that lets users other than the owner and the group read the file.
 const WORLD_READABLE: u32 = 0o004;
 
-/// Value that is never shown: `Debug` prints `…`. The value is wiped from memory when it is
+/// Secret value that is never shown: `Debug` prints `…`. The value is wiped from memory when it is
 /// dropped. The comparison of two secrets only finds changes, and does not run in constant time.
 #[derive(Clone, PartialEq)]
 pub struct Secret<T: Zeroize = String>(Zeroizing<T>);
 
 impl<T: Zeroize> Secret<T> {
-    /// Hides `value`.
+    /// Wraps `value`, so that it is never shown.
     pub fn new(value: T) -> Self {
         Self(Zeroizing::new(value))
     }
@@ -55,8 +55,8 @@ pub enum SecretRef {
     Text(Secret),
 }
 
-/// Error for a text that is not the location of a secret. The message never has the text, because
-/// the text may be the secret.
+/// Error for a text that is not the location of a secret. The message never contains the text,
+/// because the text may be the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSecretRef {
     /// The text has no known prefix.

@@ -69,7 +69,7 @@ pub struct LimitSettings {
     pub request_timeout: Millis,
     /// Maximum time that a connection may stay open between requests. Default 150 s.
     pub idle_timeout: Millis,
-    /// Time in which open connections may still send a request after the server was asked to end.
+    /// Time in which open connections may still send a request after the server got a stop signal.
     /// Default 2 s. Maximum 5 s, because the shutdown takes at most 10 s.
     pub drain_timeout: Millis,
     /// Maximum number of connections at the same time. Default 10,000.

@@ -104,7 +104,7 @@ pub struct DestinationSummary {
     pub host: String,
     /// `true` if deliveries are signed. Only deliveries to webhooks can be signed.
     pub signed: bool,
-    /// Mailboxes that get the emails. Empty for other kinds than `smtp`.
+    /// Mailboxes that get the e-mails. Empty for other kinds than `smtp`.
     pub to: Vec<String>,
     /// Host and port of the proxy. `None`: direct connections.
     pub proxy: Option<String>,
@@ -205,7 +205,7 @@ impl Config {
     }
 
     /// Returns the warnings about settings that are valid but risky, one sentence each. The
-    /// warnings never have a secret.
+    /// warnings never contain a secret.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.secret_warnings();
@@ -308,7 +308,7 @@ impl Config {
         warnings
     }
 
-    /// Returns the warnings about alerts that nobody gets.
+    /// Returns the warnings about alerts that no destination gets.
     fn missing_alert_warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if !self.destinations.is_empty() && self.subscriptions.alerts.is_empty() {

@@ -62,7 +62,7 @@ pub fn format_size(bytes: u64) -> String {
 
 /// Formats bytes for display, in MiB rounded up to one decimal place: `12.3 MiB`.
 #[must_use]
-pub fn show_mebibytes(bytes: u64) -> String {
+pub fn format_mebibytes(bytes: u64) -> String {
     let tenths = bytes.saturating_mul(10).div_ceil(1 << 20);
     format!("{}.{} MiB", tenths / 10, tenths % 10)
 }
@@ -117,7 +117,7 @@ mod tests {
             (1 << 20, "1.0 MiB"),
             ((12 << 20) + 300_000, "12.3 MiB"),
         ] {
-            assert_eq!(show_mebibytes(bytes), text);
+            assert_eq!(format_mebibytes(bytes), text);
         }
     }
 

@@ -34,8 +34,8 @@ pub(crate) struct DeliveryAttempt {
     pub(crate) context: DeliveryContext,
     /// IDs of the deliveries. Never empty.
     pub(crate) jobs: Vec<JobId>,
-    /// Channel to the worker. It gets the ID of this task after the delivery is accepted, before
-    /// the result is recorded.
+    /// Channel to the worker. The attempt sends the ID of its task after the receiver has accepted
+    /// the delivery, before the result is recorded.
     pub(crate) accepted_tx: mpsc::UnboundedSender<Id>,
 }
 
@@ -46,14 +46,14 @@ pub(crate) enum AttemptOutcome {
     /// Nothing was sent: each delivery is finished, deferred, rejected or expired. Contains the
     /// expired deliveries with the reasons.
     Skipped(Vec<(JobId, String)>),
-    /// The deliveries were sent, but a damaged row prevents their record. Another attempt would not
-    /// help.
+    /// The deliveries were sent, but a damaged row prevents the record of the result. Another
+    /// attempt would fail in the same manner.
     SentNotRecorded(Vec<JobId>, StoreError),
     /// The deliveries were sent, and the attempt is recorded.
     Recorded(RecordedAttempt),
 }
 
-/// Recorded attempt.
+/// Recorded attempt, as the worker needs it for its breaker, limiter and log.
 pub(crate) struct RecordedAttempt {
     /// Number of deliveries in the attempt.
     pub(crate) count: usize,
@@ -65,11 +65,12 @@ pub(crate) struct RecordedAttempt {
     pub(crate) quota: Option<RemoteQuota>,
 }
 
-/// Prepared attempt.
+/// Result of the preparation of an attempt.
 enum PreparedAttempt {
     /// Payload to send, with the deliveries that it contains.
     Send(Vec<PendingDelivery>, String),
-    /// Nothing to send now, which is recorded. Contains the expired deliveries with the reasons.
+    /// No delivery can be sent now, and the reasons are recorded. Contains the expired deliveries
+    /// with their reasons.
     Skip(Vec<(JobId, String)>),
 }
 
@@ -92,8 +93,8 @@ impl DeliveryAttempt {
         }
     }
 
-    /// Records that the attempt panicked. The panic hook has logged the panic. The progress of the
-    /// attempt is unknown.
+    /// Records that the attempt panicked. The panic hook has logged the panic. It is unknown
+    /// whether the attempt has sent anything.
     async fn record_panic(
         &self,
         at: Timestamp,
@@ -191,8 +192,8 @@ impl DeliveryAttempt {
         }))
     }
 
-    /// Records the result, for as long as the store is closed. Without this, the delivery would be
-    /// sent again and might arrive twice.
+    /// Records the result. While the store is closed, retries the commit. Without this, the
+    /// delivery would be sent again and could arrive twice.
     ///
     /// # Errors
     /// Returns the deliveries that can't be recorded, with the reason.
@@ -273,7 +274,7 @@ impl DeliveryAttempt {
             DestinationKind::Webhook(_) | DestinationKind::Smtp(_) => {
                 Ok(PreparedAttempt::Send(now, body))
             }
-            // First it is recorded that the message may have been sent.
+            // Before the send, the store records that a message may exist.
             DestinationKind::Whatsapp(_) => {
                 let pending_attempt = whatsapp::pending_attempt(settings, first, reading.now);
                 let waits = self

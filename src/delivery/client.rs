@@ -2,8 +2,9 @@
 //!
 //! Webhooks get messages signed as in *Standard Webhooks*. The Graph API and gateways get the
 //! payloads of their channels. Each attempt has a new signature, because receivers refuse a
-//! signature that is minutes old. The ID stays the same. Errors contain nothing that was sent, and
-//! only the host of the URL. Without this, an error could contain a token.
+//! signature that is minutes old. The message ID is the same in all attempts. Errors contain
+//! nothing that was sent, and only the host of the URL. Without this, an error could contain a
+//! token.
 //!
 //! See [`super::channel::whatsapp`] and [`super::channel::gateway`] for
 //! payloads.
@@ -41,7 +42,7 @@ const REASON_CHARS_MAX: usize = 160;
 
 const PRODUCT_TOKEN: &str = concat!("flowgate/", env!("CARGO_PKG_VERSION"));
 
-/// Client for all destinations. It reuses connections.
+/// Client for all destinations. The client reuses connections.
 #[derive(Clone, Debug)]
 pub struct DeliveryClient {
     clients: HttpClients,
@@ -52,7 +53,7 @@ pub struct DeliveryClient {
 /// Result of sending a message.
 #[derive(Clone, Debug)]
 pub struct SendOutcome {
-    /// End of the attempt.
+    /// End of the attempt: a response with its status, or the kind of failure.
     pub attempt_end: AttemptEnd,
     /// Stored part of the response.
     pub response_record: ResponseRecord,
@@ -88,7 +89,7 @@ impl DeliveryClient {
         }
     }
 
-    /// Sends `body` with the ID `id` to `recipient` at `now`. For a mail server, `body` is the
+    /// Sends `body` with the ID `id` to `target` at `now`. For a mail server, `body` is the
     /// complete e-mail.
     pub async fn send(
         &self,
@@ -112,8 +113,8 @@ impl DeliveryClient {
             .await
     }
 
-    /// Sends a GET request to `url` at `now`, with these headers and the timeout of `recipient`.
-    /// The destination gets no message.
+    /// Sends a GET request to `url` at `now`, with these headers and the timeout of `target`. The
+    /// destination gets no message.
     pub async fn get(
         &self,
         target: &DeliveryTarget,
@@ -246,7 +247,7 @@ impl SendOutcome {
             && !is_json_object(&body_prefix)
             && !matches!(outcome.provider_response, ProviderResponse::None)
         {
-            // The missing part of the response may mean the opposite.
+            // The missing part of the response could change the meaning of the response.
             outcome.error = Some(format!(
                 "{}, but the response is incomplete",
                 outcome.reason()
@@ -367,7 +368,7 @@ fn build_request(
     Ok(request)
 }
 
-/// Returns the headers of `body` with the ID `id` to `recipient` at `now`. Headers with secrets are
+/// Returns the headers of `body` with the ID `id` to `target` at `now`. Headers with secrets are
 /// marked as sensitive.
 ///
 /// # Errors
@@ -416,9 +417,9 @@ pub fn request_headers(
 
 /// Returns `true` if `bytes` are one complete JSON object.
 ///
-/// Nothing can follow its last brace. So the response is complete even if the connection closes
-/// without `close_notify` or stays open until the deadline. Other JSON values may be the beginning
-/// of a longer one.
+/// Nothing can follow the last brace of an object. So the response is complete even if the
+/// connection closes without the TLS alert `close_notify`, or stays open until the deadline. Other
+/// JSON values may be the beginning of a longer one.
 fn is_json_object(bytes: &[u8]) -> bool {
     bytes.trim_ascii_start().starts_with(b"{")
         && serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
@@ -430,7 +431,7 @@ fn secret_part(value: &HeaderValue) -> &str {
     text.split_once(' ').map_or(text, |(_, secret)| secret)
 }
 
-/// Removes the secret header values from a response. Some servers repeat what they received.
+/// Removes the secret header values from a response. Some servers repeat the received headers.
 fn redact_headers(text: &str, headers: &[(HeaderName, HeaderValue)]) -> String {
     let secrets = headers.iter().filter(|(_, value)| value.is_sensitive());
     let secrets =
@@ -439,7 +440,8 @@ fn redact_headers(text: &str, headers: &[(HeaderName, HeaderValue)]) -> String {
     secrets.fold(text.to_owned(), |text, secret| redact_token(&text, secret))
 }
 
-/// Formats the message of a gateway for a reason. It follows the status.
+/// Shortens the error message of a gateway for a reason. The reason shows the message after the
+/// status.
 fn truncate_reason(text: &str) -> String {
     let truncated: String = text
         .chars()
@@ -550,7 +552,7 @@ mod tests {
             meaning(&gateway, 200, r#"{"success":true}"#, false),
             Disposition::Delivered
         );
-        // The missing rest may mean the opposite.
+        // The missing rest could change the meaning of the response.
         for cut in [
             "",
             "{",

@@ -1,6 +1,6 @@
-//! Finds deliveries that a fast wall clock scheduled too late, after the clock was set back. They
-//! are due now. Without this, they would wait until the clock reaches the same time again, possibly
-//! for days.
+//! Finds deliveries that were scheduled too late because the wall clock was ahead and was set back
+//! since. These deliveries are due now. Without this, they would wait until the clock reaches the
+//! same time again, possibly for days.
 //!
 //! See [`super::destination_worker`] for the start of deliveries, and
 //! [`super::ready_queue`] for the quarantine.
@@ -17,7 +17,7 @@ const CHUNK_ROWS: usize = 256;
 /// Minimum lag of the wall clock that counts as set back.
 const SET_BACK_MIN: Millis = Millis::from_secs(1);
 
-/// Scan of the schedule. It restarts each time the clock is set back.
+/// Scan of the later part of the schedule. The scan restarts each time the wall clock is set back.
 pub(crate) struct SkewScanner {
     /// Last reading of the wall clock and the process clock.
     last_reading: (Timestamp, Duration),
@@ -35,6 +35,7 @@ impl SkewScanner {
     }
 
     /// Compares the readings of the wall clock and the process clock with the last readings.
+    /// Restarts the scan if the wall clock was set back.
     pub(crate) fn observe(&mut self, now: Timestamp, elapsed: Duration) {
         let since_last = u64::try_from(elapsed.saturating_sub(self.last_reading.1).as_millis())
             .unwrap_or(u64::MAX);
@@ -44,7 +45,7 @@ impl SkewScanner {
         self.last_reading = (now, elapsed);
     }
 
-    /// Restarts the scan. A delivery that was found may not have been sent.
+    /// Restarts the scan, for example because a delivery that the scan found was not sent.
     pub(crate) const fn restart(&mut self, now: Timestamp) {
         self.cursor = Some((now, JobId::new(u64::MAX)));
     }
@@ -72,7 +73,7 @@ impl SkewScanner {
         } else {
             later.last().copied()
         };
-        // The attempt reports a delivery that can't be read.
+        // The attempt reports an unreadable delivery.
         let is_due =
             |id| matches!(snapshot.job(id), Ok(Some(job)) if job.has_future_skew(now, longest));
         Ok(later

@@ -2,9 +2,8 @@
 //! concurrency, rate and circuit breaker of the destination.
 //!
 //! A concurrency slot is free as soon as the receiver has accepted the delivery. The commit of the
-//! result runs in parallel. Without this, the disk would limit the throughput: with eight
-//! deliveries in flight and a commit of four milliseconds, two thousand a second for any
-//! destination.
+//! result runs in parallel. Without this, the disk would limit the throughput. For example, eight
+//! deliveries in flight and commits of 4 ms would allow at most 2000 deliveries per second.
 //!
 //! See [`super::ready_queue`] for the due deliveries.
 
@@ -34,7 +33,8 @@ pub(crate) const COMMITTING_MAX: usize = 64;
 /// Maximum time between two reads of the schedule.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Maximum pause at the request of a destination. After a longer one, the worker tries again.
+/// Maximum pause at the request of a destination. If the destination asks for a longer pause, the
+/// worker tries again after this time.
 const PAUSE_MAX: Duration = Duration::from_hours(1);
 
 pub(crate) struct DestinationWorker {
@@ -103,8 +103,8 @@ impl DestinationWorker {
     pub(crate) async fn run(mut self) {
         let mut attempts = JoinSet::new();
         loop {
-            // The config may have changed while this worker waited for the end of an earlier one.
-            // The destination may also be removed.
+            // While this worker waited for the end of an earlier one, the config may have changed,
+            // or the destination may have been removed.
             match self.config_rx.has_changed() {
                 Ok(false) => {}
                 Ok(true) => self.apply_config(),
@@ -165,7 +165,8 @@ impl DestinationWorker {
                     Err(error) => return self.log_read_error(&error),
                 }
             }
-            // The breaker is open or its probe is in flight. Either event stops the pause.
+            // The breaker is open or its probe is in flight. The pause ends with the open period or
+            // with the probe.
             let Some(permit) = self.breaker.try_acquire(now) else {
                 return self.breaker_pause(now);
             };
@@ -230,7 +231,7 @@ impl DestinationWorker {
     }
 
     fn log_read_error(&self, error: &StoreError) -> Duration {
-        // A closed store logs its reason itself.
+        // The store has already logged why it is unavailable.
         if !error.is_unavailable() {
             tracing::error!(destination.name = self.name.as_str(), error = %error, "the deliveries of a destination can't be read");
         }
@@ -269,8 +270,8 @@ impl DestinationWorker {
         self.stats.update(&self.name, |stats| {
             stats.in_flight.retain(|job| !jobs.contains(job));
         });
-        // The panic itself could not be recorded either. The delivery is still due and is
-        // quarantined for a while.
+        // The record of the panic failed, too. The delivery is still due, so it is quarantined for
+        // a while.
         let Some(result) = result else {
             self.breaker.cancel(permit);
             self.ready_queue.quarantine(&jobs, QUARANTINE, true);
@@ -295,7 +296,8 @@ impl DestinationWorker {
             Ok(AttemptOutcome::Skipped(expired)) => {
                 self.breaker.cancel(permit);
                 self.log_expired(&expired);
-                // A row that is still marked as due must not cause a busy loop.
+                // The row may still be due. Without the quarantine, the worker would read the row
+                // in a busy loop.
                 self.ready_queue.quarantine(&jobs, POLL_INTERVAL, false);
             }
             Ok(AttemptOutcome::Recorded(RecordedAttempt {

@@ -19,10 +19,10 @@ use super::channel::{gateway, smtp, whatsapp};
 /// Point in time by two clocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClockReading {
-    /// Wall clock.
+    /// Time by the wall clock, in UTC.
     pub(crate) now: Timestamp,
-    /// Wall clock, limited by the process clock since the start. A wall clock that was set forward
-    /// does not age a delivery.
+    /// Time by the wall clock, but at most the start of the process plus the time by the process
+    /// clock. A wall clock that was set ahead does not make a delivery older.
     pub(crate) monotonic_now: Timestamp,
 }
 
@@ -53,7 +53,7 @@ impl ProcessStart {
         }
     }
 
-    /// Reads the clocks now.
+    /// Returns the current time by both clocks.
     pub(crate) fn read_clock(self, clock: &dyn Clock) -> ClockReading {
         let now = clock.now();
         let since_start = clock.elapsed().saturating_sub(self.elapsed).as_millis();
@@ -67,8 +67,8 @@ impl ProcessStart {
     }
 }
 
-/// Reads the pending delivery of `job` to `to`. Returns `None` if it is not pending any more. The
-/// customer is only read if `to` writes to customers.
+/// Reads the pending delivery of `job` to `destination`. Returns `None` if the delivery is not
+/// pending any more. The customer is only read if `destination` sends messages to customers.
 ///
 /// # Errors
 /// Same as [`Snapshot::pending_delivery`].
@@ -78,18 +78,19 @@ pub(crate) fn read(
     job: JobId,
 ) -> Result<Option<PendingDelivery>, StoreError> {
     match destination.kind.recipient_kind() {
-        Some(RecipientKind::Customer) => snapshot.outgoing_with_customer(job),
+        Some(RecipientKind::Customer) => snapshot.pending_delivery_with_customer(job),
         Some(RecipientKind::Agent(_)) | None => snapshot.pending_delivery(job),
     }
 }
 
-/// Decides whether `outgoing` is sent.
+/// Decides whether `pending` is sent, deferred or expired.
 pub(crate) fn check_eligibility(
     destination: &Destination,
     pending: &PendingDelivery,
     reading: ClockReading,
 ) -> Eligibility {
-    // The message may already have been sent. A status will soon show it.
+    // An earlier attempt may have sent the message. A status from Meta may soon confirm the
+    // message.
     if let Some(at) = whatsapp::status_deadline(pending, reading.now) {
         return Eligibility::Defer {
             at,
@@ -124,7 +125,7 @@ pub(crate) fn check_eligibility(
     }
 }
 
-/// Builds the payload of `outgoing` at `now`.
+/// Builds the payload of `pending` at `now`.
 ///
 /// # Errors
 /// Returns the reason why the payload can't be built.
@@ -152,8 +153,8 @@ pub(crate) fn render_payload(
     }
 }
 
-/// Returns the recipient if all deliveries for this recipient are merged: an agent, through a
-/// gateway. Each message to a customer has its own subject and is sent alone.
+/// Returns the recipient if deliveries for this recipient are merged: an agent who gets texts
+/// through a gateway. Messages to customers are never merged.
 pub(crate) fn merge_key(destination: &Destination, pending: &PendingDelivery) -> Option<Recipient> {
     match &destination.kind {
         DestinationKind::Gateway(settings) if matches!(settings.to, RecipientKind::Agent(_)) => {
@@ -213,7 +214,7 @@ mod tests {
     use crate::domain::ids::{DestinationName, JobId, SubmissionId};
     use crate::domain::job::{Job, JobKind};
 
-    /// 2026-11-24T08:00:00Z.
+    /// Time of the tests: 2026-11-24T08:00:00Z.
     const AT: Timestamp = Timestamp::from_millis(1_795_507_200_000);
 
     fn destination(table: &str) -> Destination {

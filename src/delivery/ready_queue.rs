@@ -29,8 +29,8 @@ const CHUNK_ROWS: usize = 256;
 /// rows is damaged.
 pub(crate) const QUARANTINE: Duration = Duration::from_mins(1);
 
-/// Maximum age of prefetched deliveries whose content is checked. After it they are read again: a
-/// delivery may have expired, or more deliveries for its recipient may be due.
+/// Maximum age of prefetched deliveries whose content is checked. Older deliveries are read again:
+/// a delivery may have expired, or more deliveries for its recipient may be due.
 const PREFETCH_TTL: Duration = Duration::from_secs(10);
 
 pub(crate) struct ReadyQueue {
@@ -48,14 +48,14 @@ pub(crate) struct ReadyQueue {
     skew_scanner: SkewScanner,
 }
 
-/// Delivery that can start.
+/// Delivery that can be sent now.
 struct ReadyDelivery {
     job: JobId,
-    /// Recipient, if all deliveries for this recipient are merged. `None`: sent alone.
+    /// Recipient, if deliveries for this recipient are merged. `None`: the delivery is sent alone.
     merge_key: Option<Recipient>,
 }
 
-/// Quarantined delivery.
+/// Quarantine of one delivery.
 struct Quarantined {
     /// End of the quarantine, by the process clock.
     until: Duration,
@@ -84,12 +84,13 @@ impl ReadyQueue {
         self.ready.is_empty()
     }
 
-    /// Returns `true` if [`ReadyQueue::commit_deferred`] has work.
+    /// Returns `true` if deliveries wait for [`ReadyQueue::commit_deferred`].
     pub(crate) fn has_deferrals(&self) -> bool {
         !self.deferrals.is_empty()
     }
 
-    /// Removes the next delivery from the queue, together with all that are merged with it.
+    /// Removes the next delivery from the queue, together with all deliveries that are merged with
+    /// it.
     pub(crate) fn take_next_batch(&mut self) -> Option<Vec<JobId>> {
         let ReadyDelivery { job, merge_key } = self.ready.pop_front()?;
         let mut jobs = vec![job];
@@ -122,7 +123,8 @@ impl ReadyQueue {
         }
     }
 
-    /// Drops the prefetched deliveries. They are read again later.
+    /// Drops the prefetched deliveries. The next [`ReadyQueue::prefetch`] reads the deliveries
+    /// again.
     pub(crate) fn clear(&mut self) {
         self.ready.clear();
         self.skew_scanner.restart(self.clock.now());
@@ -175,7 +177,7 @@ impl ReadyQueue {
     }
 
     /// Adds the deliveries to be sent to the queue. Deferred and expired deliveries are collected
-    /// separately, so that they use up nothing of the destination's rate.
+    /// separately, because they must not use up the destination's rate.
     fn classify(&mut self, settings: &Destination, due: Vec<JobId>) -> Result<(), StoreError> {
         if !settings.needs_content_check() {
             self.ready.extend(due.into_iter().map(|job| ReadyDelivery {
@@ -191,7 +193,7 @@ impl ReadyQueue {
         );
         self.store.read_with(|snapshot| {
             for job in due {
-                // The attempt reports a delivery that can't be read.
+                // The attempt reports an unreadable delivery.
                 let Ok(Some(pending)) = eligibility::read(&snapshot, settings, job) else {
                     ready.push_back(ReadyDelivery {
                         job,

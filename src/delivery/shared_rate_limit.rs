@@ -137,7 +137,7 @@ impl SharedLimiter {
     pub(crate) fn resume(&self) {
         let mut state = self.state.lock();
         state.paused_until = Duration::ZERO;
-        state.limiter.forget_quota();
+        state.limiter.clear_quota();
     }
 
     /// Applies the quota that a response announced.

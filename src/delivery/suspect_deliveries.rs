@@ -70,7 +70,7 @@ impl SuspectDeliveries {
         }
         let _guard = self.0.exclusive.lock().await;
         let marked = store.execute(MarkSuspect { job_id: job }).await?;
-        if marked == SuspectAction::Buried {
+        if marked == SuspectAction::DeadLettered {
             tracing::error!(
                 job.id = job.get(),
                 "a delivery crashed the process too often and is a dead letter now"

@@ -1,4 +1,4 @@
-//! A destination with its secrets, ready for sending.
+//! Defines a destination together with its secrets, as the delivery client needs it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,10 +27,10 @@ pub struct DeliveryTarget {
     pub proxy: Option<Proxy>,
 }
 
-/// Credentials by which a destination recognizes the sender.
+/// Credentials with which flowgate authenticates to a destination.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DestinationCredentials {
-    /// Webhook.
+    /// Credentials for a webhook.
     Webhook {
         /// URL of the webhook.
         endpoint: WebhookEndpoint,
@@ -39,19 +39,19 @@ pub enum DestinationCredentials {
         /// Configured headers. Sensitive ones are marked as such.
         headers: Vec<(HeaderName, HeaderValue)>,
     },
-    /// Graph API.
+    /// Credentials for the Graph API.
     Whatsapp {
-        /// `Bearer …`, marked as sensitive.
+        /// Value of the `Authorization` header, `Bearer` and the token, marked as sensitive.
         bearer: HeaderValue,
     },
-    /// Unofficial gateway.
+    /// Credentials for an unofficial gateway.
     Gateway {
-        /// Kind of gateway. It decides the header of the key and the format of responses.
+        /// Kind of gateway. The kind decides the header of the key and the format of responses.
         kind: GatewayKind,
         /// API key as the value of its header, marked as sensitive.
         key: HeaderValue,
     },
-    /// Mail server.
+    /// Credentials for a mail server.
     Smtp {
         /// Password of the user. `None`: no login.
         password: Option<Secret>,
@@ -138,8 +138,8 @@ impl DeliveryTarget {
             .unwrap_or_default()
     }
 
-    /// Returns `true` if both send in the same manner and hide the same headers. The place where
-    /// the config gets a secret from makes no difference.
+    /// Returns `true` if both have the same settings, secret values and hidden headers. The sources
+    /// of the secrets, such as a file or a variable, do not matter.
     #[must_use]
     pub fn has_same_config(&self, other: &Self) -> bool {
         let (one, two) = (&self.settings, &other.settings);

@@ -1,5 +1,5 @@
-//! Circuit breaker: stops calls to a remote service after consecutive failures, then probes the
-//! service with a single call.
+//! Implements a circuit breaker, which stops calls to a remote service after consecutive failures.
+//! After a pause, the breaker probes the service with a single call.
 //!
 //! ```text
 //!             failures in a row              pause is over

@@ -1,5 +1,5 @@
-//! Changes of a customer's phone number or business-scoped ID, and the lookup of the current
-//! customer.
+//! Defines changes of a customer's phone number or business-scoped ID, and looks up the current
+//! names of a customer.
 //!
 //! Meta reports each change once, in a system message (*System messages*). Data that was stored
 //! before the change contains the old names. The store records each change under the names that it
@@ -25,7 +25,7 @@ impl CustomerChange {
     /// Creates the change from `old` to `new`, each with the names that Meta reported. Returns
     /// `None` if nothing changes.
     ///
-    /// An ID without a new value stays. A number without a new value is dropped. The customer then
+    /// An ID without a new value stays. A number without a new value is removed. The customer then
     /// has another number that Meta may not share, and another person may soon have the old number.
     /// A change that does not affect the number must contain the number in `new`.
     #[must_use]
@@ -159,7 +159,7 @@ mod tests {
             ("1", 10, customer("", "2")),
             ("2", 20, customer("DE.3", "3")),
             ("3", 30, customer("", "1")),
-            // Another person has number 1 in the meantime, and later gives it up again.
+            // Another person has number 1 in the meantime, and later gets another number.
             ("1", 25, customer("", "9")),
         ] {
             changes.insert((name, at(when)), to);

@@ -1,7 +1,7 @@
 //! Defines a separate type for each kind of ID and name, so that the compiler refuses to mix them.
 //!
 //! The store assigns numeric IDs in ascending order and never reuses them. Names come from the
-//! config, from Meta or from an admin, and are checked when they enter.
+//! config, from Meta or from an admin, and are checked when the program receives them.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Classification of IP addresses: public on the internet, or reserved for a special purpose.
+//! Classifies IP addresses: public on the internet, or reserved for a special purpose.
 //!
 //! The ranges are those of IANA's *IPv4 and IPv6 Special-Purpose Address Registries*. An IPv6
 //! address that embeds an IPv4 address is classified by its IPv4 address.

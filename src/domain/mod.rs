@@ -1,5 +1,5 @@
-//! Business rules of the server: pure functions and plain types, without I/O, clock, threads or
-//! types of the store.
+//! Contains the business rules of the server: pure functions and plain types, without I/O, clock,
+//! threads or types of the store.
 //!
 //! Every function takes its inputs as arguments: the time as a [`time::Timestamp`],
 //! randomness as a number, stored data as values. The caller reads before the call and writes after

@@ -2,9 +2,10 @@
 //! receiver's responses report.
 //!
 //! The algorithm is the generic cell rate algorithm (ITU-T I.371, "virtual scheduling"). It stores
-//! one number: the time at which the next delivery would be due if all came evenly. A delivery may
-//! come up to a tenth of a second early, so that timer resolution costs no throughput. A reported
-//! quota is spread evenly over its period. The functions are pure: the caller passes elapsed time.
+//! one number: the time at which the next delivery would be due if all deliveries were spread
+//! evenly. A delivery may come up to a tenth of a second early, so that timer resolution costs no
+//! throughput. A reported quota is spread evenly over its period. The functions are pure: the
+//! caller passes elapsed time.
 
 use std::fmt;
 use std::time::Duration;
@@ -60,7 +61,7 @@ impl Rate {
     }
 
     /// Returns the time between the first delivery and the delivery with this index, from 0, if all
-    /// come evenly.
+    /// deliveries are spread evenly.
     #[must_use]
     pub fn offset_of(self, index: u64) -> Millis {
         Millis::new(index.saturating_mul(self.per.get()) / u64::from(self.count.max(1)))
@@ -133,7 +134,8 @@ const QUOTA_WINDOW_MAX: Millis = Millis::from_secs(3600);
 /// Rate limiter of a destination.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RateLimiter {
-    /// Time at which the next delivery is due if all come evenly, by the process clock.
+    /// Time at which the next delivery is due if all deliveries are spread evenly, by the process
+    /// clock.
     due: Duration,
     /// The same time by the initial rate, used while there is no quota.
     initial_due: Duration,
@@ -141,7 +143,7 @@ pub struct RateLimiter {
     quota: Option<ActiveQuota>,
 }
 
-/// Quota in use.
+/// Quota that limits the deliveries until it expires.
 #[derive(Clone, Copy, Debug)]
 struct ActiveQuota {
     remaining: u32,
@@ -174,7 +176,7 @@ impl RateLimiter {
         by_rate.max(by_quota)
     }
 
-    /// Records a delivery that has waited as long as [`RateLimiter::wait_time`] demands.
+    /// Records a delivery that has waited as long as [`RateLimiter::wait_time`] requires.
     pub fn record_acquired(&mut self, limit: RateLimit, now: Duration) {
         self.quota = self.active_quota(now);
         let after = |due: Duration, rate: Rate| due.max(now).saturating_add(rate.interval());
@@ -200,7 +202,7 @@ impl RateLimiter {
 
     /// Clears the quota of the last response. Without this, a receiver that allows more by now
     /// would get nothing until the old quota ends, up to an hour.
-    pub const fn forget_quota(&mut self) {
+    pub const fn clear_quota(&mut self) {
         self.quota = None;
     }
 

@@ -1,4 +1,4 @@
-//! Holds the settings of a gateway together with its secrets.
+//! Defines the settings of a gateway together with its secrets.
 //!
 //! See `crate::bootstrap::resolve::gateways` for reading the secrets.
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-use crate::domain::gateway::session::{ActionResult, Effects, Probe, Session, SessionTick};
+use crate::domain::gateway::session::{ActionResult, Probe, Session, SessionEffects, SessionTick};
 use crate::domain::gateway::{GatewayAlert, RecoveryAction, SessionHealth, SessionState};
 use crate::domain::ids::GatewayName;
 use crate::domain::time::Millis;
@@ -80,8 +80,8 @@ impl SessionMonitor {
     /// Monitors the session until the gateway is removed from the config or the server stops.
     pub(super) async fn run(mut self) {
         loop {
-            // A monitor that waited for the end of an earlier one may be obsolete by now. It must
-            // send no request.
+            // The gateway may have been removed while this monitor waited for the end of an earlier
+            // one. In this case, the monitor must send no request.
             if self.credentials_rx.has_changed().is_err() {
                 return self.set_up_gauge(f64::NAN);
             }
@@ -112,7 +112,8 @@ impl SessionMonitor {
         }
     }
 
-    /// Probes the session. Returns `None` if the gateway refused the request (rate limit): try again later.
+    /// Probes the session. Returns `None` if the gateway refused the request because of a rate
+    /// limit. The next probe is then later.
     async fn probe(&mut self) -> Option<Probe> {
         let health = self.context.api.probe(&self.credentials).await;
         self.registry
@@ -174,7 +175,7 @@ impl SessionMonitor {
             Probe::State(_) => None,
         };
         // The automatic action for this state is skipped: the code below performs one action.
-        let effects = Effects {
+        let effects = SessionEffects {
             action: None,
             ..self.session.on_probe(probe, &self.clock_reading())
         };
@@ -187,7 +188,7 @@ impl SessionMonitor {
     }
 
     /// Stores the effects of an input, then performs their recovery action.
-    async fn apply(&mut self, mut effects: Effects) {
+    async fn apply(&mut self, mut effects: SessionEffects) {
         let action = effects.action.take();
         self.commit_effects(effects).await;
         if let Some(action) = action {
@@ -224,7 +225,7 @@ impl SessionMonitor {
     }
 
     /// Stores new effects, together with earlier ones that could not be committed.
-    async fn commit_effects(&mut self, effects: Effects) {
+    async fn commit_effects(&mut self, effects: SessionEffects) {
         self.log_effects(&effects);
         let session_state = self.session.state().clone();
         self.set_up_gauge(if session_state.health == SessionHealth::Up {
@@ -251,7 +252,7 @@ impl SessionMonitor {
         record.history.extend(effects.history);
         record.alerts.extend(effects.alert);
         if let Err(error) = self.context.store.execute(record.clone()).await {
-            // A store that is unavailable for a while logs the reason itself.
+            // The store has already logged why it is unavailable.
             if !error.is_unavailable() {
                 tracing::error!(gateway = self.name.as_str(), error = %error, "the session state can't be stored");
             }
@@ -259,13 +260,14 @@ impl SessionMonitor {
         }
     }
 
-    /// Sets the gauge of the gateway. A gateway that is removed from the config gets NaN, so that
-    /// no alert rule reports it as down forever.
+    /// Sets the metric of the gateway: 1 if the session works, 0 if not. A gateway that is removed
+    /// from the config gets NaN. Without this, an alert rule would report the gateway as down
+    /// forever.
     fn set_up_gauge(&self, up: f64) {
         metrics::gauge!("flowgate_gateway_up", "gateway" => self.name.as_str().to_owned()).set(up);
     }
 
-    fn log_effects(&self, effects: &Effects) {
+    fn log_effects(&self, effects: &SessionEffects) {
         let SessionState {
             state,
             health: condition,

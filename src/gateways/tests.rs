@@ -14,8 +14,9 @@ use crate::store::tests::support::StoreBench;
 
 const TIME_LIMIT: Duration = Duration::from_mins(1);
 
-/// Starts a WAHA gateway. Session `shop` responds only after a permission, other sessions at once.
-/// The receiver gets the session of each request.
+/// Starts a WAHA gateway. The gateway responds to a request for session `shop` only after a message
+/// on the sender, and to other sessions at once. The receiver gets the session name of each
+/// request.
 fn waha() -> (SocketAddr, Receiver<String>, Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -39,7 +40,7 @@ fn waha() -> (SocketAddr, Receiver<String>, Sender<()>) {
                     }
                     if is_held {
                         // At the end of the test, the closed channel permits all requests.
-                        let _ = respond_rx.lock().unwrap().recv();
+                        let _ = respond_rx.lock().recv();
                     }
                     let body = r#"{"status":"WORKING"}"#;
                     let head = format!("HTTP/1.1 200 So\r\ncontent-length: {}\r\n\r\n", body.len());

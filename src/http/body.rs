@@ -149,8 +149,8 @@ impl BudgetPermit {
         Ok(())
     }
 
-    /// Returns `true` if the body is below its minimum rate. `came` is the number of bytes that
-    /// arrived in the last [`RATE_WINDOW`].
+    /// Returns `true` if the body is below its minimum rate. `window_bytes` is the number of bytes
+    /// that arrived in the last [`RATE_WINDOW`].
     fn is_below_min_rate(&self, window_bytes: u64) -> bool {
         let rate = self.budget.required_rate();
         self.kind != BodyKind::UpstreamResponse

@@ -70,7 +70,7 @@ fn count_messages(gateway: &str, kind: &'static str, count: usize) {
     }
 }
 
-/// Records in the request log and in the log what a form text became.
+/// Writes the outcome of a form text to the request log and to the log.
 fn record_accepted(accepted: &AcceptOutcome, log: &mut RequestLog<'_>) {
     match accepted {
         AcceptOutcome::New {
@@ -86,7 +86,8 @@ fn record_accepted(accepted: &AcceptOutcome, log: &mut RequestLog<'_>) {
             );
         }
         AcceptOutcome::Duplicate { original: of } => log.submission_id = *of,
-        // Only items that someone awaits a response for, or unreadable items, have these results.
+        // Only items whose sender waits for a response, or items that can't be parsed, have these
+        // results.
         AcceptOutcome::DeadLetter { .. }
         | AcceptOutcome::TokenShared
         | AcceptOutcome::Replayed

@@ -148,12 +148,12 @@ impl HttpServer {
     /// Serves until `stop` resolves, then drains.
     ///
     /// During the drain, the server accepts no new connections. Each open connection may send one
-    /// more request. Its response has `Connection: close`, so that no request meets a closing
-    /// connection. Connections that stay quiet for `limits.drain_timeout` are closed. All are
-    /// closed after `grace`.
+    /// more request. Its response has `Connection: close`, so that the client sends no request on a
+    /// closing connection. Connections that stay quiet for `limits.drain_timeout` are closed. All
+    /// are closed after `grace`.
     ///
-    /// The state that is current when a request starts handles it. The limits of connections are
-    /// those of the first state.
+    /// The server handles each request with the state that is current when the request starts. The
+    /// limits of connections are those of the first state.
     pub async fn run(
         self,
         app: Reloadable<AppState>,

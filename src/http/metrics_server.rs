@@ -11,7 +11,7 @@ use super::listener::{ConnectionLimits, HttpServer};
 use super::response;
 use super::response::{HttpError, HttpResponse};
 
-/// Few scrapers connect.
+/// Limits of connections. They are low, because few scrapers connect.
 const CONNECTION_LIMITS: ConnectionLimits = ConnectionLimits {
     max_connections: 64,
     idle_timeout: Duration::from_mins(1),

@@ -8,9 +8,9 @@
 //!          ─▶ flow::data_exchange ─▶ flow::screens ─▶ encrypted response
 //! ```
 //!
-//! Everything is bounded: connections, heads, bodies, the memory of all bodies, and time. At a
-//! bound the client gets a clear response. Only `response` chooses status codes. No input gets a
-//! 500, and no connection is closed without a response.
+//! Everything is bounded: connections, heads, bodies, the memory of all bodies, and time. A client
+//! that exceeds a bound gets a clear response. Only `response` chooses status codes. No input
+//! causes a status 500, and no connection is closed without a response.
 //!
 //! See [`crate::intake`] for parsing and [`crate::store`] for the decisions about a submission.
 

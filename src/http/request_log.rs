@@ -98,7 +98,8 @@ impl RequestMetrics {
         counter.increment(1);
     }
 
-    /// Returns `true` if the log may have a warning for `reason` at `now`, and records the warning.
+    /// Returns `true` if the log may contain a new warning for `reason` at `now`, and records the
+    /// warning.
     fn may_warn(&self, now: Duration, reason: &'static str) -> bool {
         let mut warned = self.warned_at.lock();
         let is_due = warned
@@ -150,7 +151,7 @@ pub(super) struct RequestLog<'a> {
     pub(super) submission_id: Option<SubmissionId>,
     /// ID of the job that processes the submission.
     pub(super) job_id: Option<JobId>,
-    /// Outcome label.
+    /// Label of the outcome, for the log and the metrics.
     pub(super) outcome: &'static str,
     /// Reason for an error response. The text quotes no answer of a form.
     error: Option<String>,

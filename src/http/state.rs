@@ -271,7 +271,8 @@ impl AppState {
         }
     }
 
-    /// Reads a JSON body that is signed according to `rule`. Checks that need no body run first.
+    /// Reads a JSON body that is signed according to the policy `signature`. Checks that need no
+    /// body run first.
     pub(super) async fn read_signed_body(
         &self,
         signature: SignaturePolicy,
@@ -348,7 +349,8 @@ impl AppState {
         Ok((bytes, deadline))
     }
 
-    /// Signs `body` as Meta does, with the newest secret. The server's owner sends samples with it.
+    /// Signs `body` as Meta does, with the newest secret. Commands use this signature to send
+    /// sample forms.
     #[must_use]
     pub fn sign(&self, body: &[u8]) -> Option<String> {
         self.credentials.signature_verifier.sign(body)

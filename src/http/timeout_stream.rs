@@ -62,7 +62,7 @@ impl ConnectionPhase {
     }
 }
 
-/// Socket with timeouts.
+/// Socket of a connection, with timeouts.
 pub(super) struct TimeoutStream<S> {
     socket: S,
     phase: Arc<ConnectionPhase>,

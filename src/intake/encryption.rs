@@ -44,7 +44,7 @@ pub struct DecryptError;
 
 /// Decrypted request.
 pub struct DecryptedRequest {
-    /// Decrypted text.
+    /// Decrypted text of the request.
     pub plaintext: String,
     /// Key that encrypts the response.
     pub response_key: ResponseKey,
@@ -57,7 +57,7 @@ pub struct ResponseKey {
 }
 
 impl Envelope {
-    /// Parses a body. `Ok(Err(…))`: the body has all fields, but no ciphertext can be in them.
+    /// Parses a body. `Ok(Err(…))`: the body has all fields, but they can't contain a ciphertext.
     ///
     /// # Errors
     /// [`IntakeError`] if the body is not a JSON object with the three string fields.
@@ -94,8 +94,8 @@ impl Envelope {
     /// Returns the idempotency key under which the response is stored. The key depends on the
     /// contents of the three parts, not on the formatting of their JSON.
     ///
-    /// Nobody can change a part without knowledge of the AES key. OAEP gives no second wrapping of
-    /// the AES key, and GCM gives no second ciphertext. A sender that uses one key and IV for two
+    /// Without knowledge of the AES key, nobody can change a part: OAEP gives no second wrapping of
+    /// the key, and GCM gives no second ciphertext. A sender that uses one key and IV for two
     /// requests has exposed both texts before any response.
     #[must_use]
     pub fn idempotency_key(&self) -> IdempotencyKey {
@@ -144,7 +144,7 @@ impl Envelope {
 }
 
 impl ResponseKey {
-    /// Returns the response body: `answer` encrypted with the same key and the IV with every bit
+    /// Returns the response body: `response` encrypted with the same key and the IV with every bit
     /// inverted, in base64.
     ///
     /// # Errors
@@ -158,17 +158,17 @@ impl ResponseKey {
     }
 }
 
-/// Client side: an encrypted request as a phone creates it, with the key that decrypts the
-/// response.
+/// Encrypted request as a phone creates it, with the key that decrypts the response. Only clients
+/// use this type.
 pub struct EncryptedRequest {
     key: Zeroizing<[u8; AES_KEY_BYTES]>,
     iv: [u8; IV_BYTES],
-    /// Body to post.
+    /// Body of the POST request.
     pub body: String,
 }
 
 impl EncryptedRequest {
-    /// Encrypts `text` for the owner of `recipient`. `chance` contains the AES key, then the IV,
+    /// Encrypts `text` for the owner of `public_key`. `random` contains the AES key, then the IV,
     /// and must be new random bytes for every request.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Parses JSON objects without a change of their values: each field stays the text that arrived.
+//! Parses JSON objects into fields whose values stay the received text, unchanged.
 
 use std::borrow::Cow;
 use std::fmt;

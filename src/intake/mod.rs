@@ -1,8 +1,8 @@
 //! Authenticates requests and parses their bytes into inbound items: submissions, and messages that
 //! can't be parsed.
 //!
-//! The modules here use no sockets and no store. They never change the values that a sender sent: a
-//! field stays the text that arrived.
+//! The modules here use no sockets and no store. They never change the values that a sender sent:
+//! each field stays the received text.
 //!
 //! See [`crate::http`], which reads a body within its limits, and [`crate::store`], which decides
 //! on inbound items.

@@ -167,7 +167,7 @@ impl PrivateKey {
     }
 }
 
-/// Public key of a flow, which phones have.
+/// Public key of a flow. Phones encrypt requests with it.
 pub struct PublicKey(OaepPublicEncryptingKey);
 
 impl std::fmt::Debug for PublicKey {

@@ -83,7 +83,7 @@ impl SignatureVerifier {
         }))
     }
 
-    /// Compares `claim` with the signature of `body` under each secret. All secrets are tried, in
+    /// Compares `header` with the signature of `body` under each secret. All secrets are tried, in
     /// constant time.
     ///
     /// # Errors

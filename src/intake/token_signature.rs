@@ -39,7 +39,7 @@ pub enum BadTokenSignature {
 /// proves nothing and counts as missing.
 ///
 /// # Errors
-/// [`BadTokenSignature`] if the policy `rule` refuses the request.
+/// [`BadTokenSignature`] if `policy` refuses the request.
 pub fn verify(
     policy: TokenSignaturePolicy,
     verifier: &SignatureVerifier,
@@ -76,7 +76,7 @@ pub fn verify(
     }
 }
 
-/// Returns the payload of a JWT that one of `signers` signed.
+/// Returns the payload of a JWT that was signed with one of the secrets of `verifier`.
 fn verified_payload(verifier: &SignatureVerifier, jwt: &str) -> Result<String, BadTokenSignature> {
     let malformed = BadTokenSignature::Malformed;
     let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed);

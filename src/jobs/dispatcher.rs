@@ -24,9 +24,9 @@ use crate::store::{FinishOutcome, Snapshot, Store, StoreError};
 use super::lease::{InFlightJobs, JobLease, JobTask, LeaseResult};
 use super::settings::JobSettings;
 
-/// Interval at which the dispatcher reads the schedule from its start. In between, it continues
-/// from the last position. That misses jobs scheduled before this position: a retry after a very
-/// short delay, or a job left due by a failed commit.
+/// Interval at which the dispatcher reads the schedule from its start. Between two of these reads,
+/// the dispatcher continues from its last position and misses jobs before this position: a retry
+/// after a very short delay, or a job that a failed commit left due.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Time for which a job is quarantined because one of its rows is damaged, although the file is
@@ -42,7 +42,7 @@ const CLOCK_STEP_BACK: Millis = Millis::from_secs(1);
 /// Position in the schedule: due time and ID of a job.
 type SchedulePosition = (Timestamp, JobId);
 
-/// Dispatches jobs.
+/// Sends due jobs to the workers, and handles their results.
 pub(crate) struct Dispatcher {
     store: Store,
     clock: Arc<dyn Clock>,
@@ -67,15 +67,16 @@ pub(crate) struct Dispatcher {
     /// clock.
     paused_until: Duration,
     suspects: VecDeque<JobId>,
-    /// Suspect in flight.
+    /// Suspect in flight. `None`: no suspect is in flight.
     running_suspect: Option<JobId>,
     /// Readings of the wall clock and the process clock at the last step.
     last_clocks: (Timestamp, Duration),
 }
 
 impl Dispatcher {
-    /// Creates a dispatcher for the jobs of `store`, which must be open, and the channel from which
-    /// workers receive them. The number is the maximum of jobs in flight, and at least 1.
+    /// Creates a dispatcher for the jobs of `store`, which must be open. Also returns the channel
+    /// from which workers receive the jobs. `max_in_flight` is the maximum number of jobs in
+    /// flight; 0 counts as 1.
     pub(crate) fn new(
         store: Store,
         clock: Arc<dyn Clock>,
@@ -254,8 +255,8 @@ impl Dispatcher {
             return false;
         }
         let hold = JobLease::new(job, self.result_sender.clone());
-        // The channel has a place for each job in flight. Without workers the task is dropped,
-        // which returns the job.
+        // The channel has a place for each job in flight. If no worker exists, the channel drops
+        // the task. The dropped lease then releases the job.
         let _ = self.tasks.try_send(JobTask {
             lease: hold,
             is_suspect,
@@ -285,7 +286,8 @@ impl Dispatcher {
     fn postpone(&mut self, job: JobId, error: &StoreError) {
         if error.is_unavailable() {
             self.paused_until = self.clock.elapsed().saturating_add(RESCAN_INTERVAL);
-            // Only the search of the later schedule may find this job.
+            // The due time of this job may be later, from a clock that was ahead. Only the search
+            // of the later schedule finds such a job again.
             self.skew_cursor = Some(after_due(self.last_clocks.0));
             return;
         }
@@ -296,8 +298,9 @@ impl Dispatcher {
         }
     }
 
-    /// Reads both clocks and returns the wall-clock time. Restarts the reading of the schedule
-    /// after each interval, and starts a search of its later part after the clock was set back.
+    /// Reads both clocks and returns the wall-clock time. Restarts the read of the schedule after
+    /// each [`RESCAN_INTERVAL`]. Starts a search of the later part of the schedule if the wall
+    /// clock was set back.
     fn read_clocks(&mut self) -> Timestamp {
         let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
         let went_by = u64::try_from(elapsed.saturating_sub(self.last_clocks.1).as_millis())

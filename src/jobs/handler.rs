@@ -2,7 +2,8 @@
 //! outcome.
 //!
 //! Fields and drafts were checked when the form arrived. A job only decides which team gets the
-//! lead. An unparsable message is parsed again in the same manner as at its arrival.
+//! lead. The job of an unparsable message parses the message again, in the same manner as at its
+//! arrival.
 //!
 //! See [`crate::intake`] for parsing.
 

@@ -24,7 +24,8 @@ use super::retention_task::RetentionTask;
 use super::settings::JobSettings;
 use super::worker::{JobHandler, Worker};
 
-/// Threads of the job system. They run until this is dropped or [`JobSystem::stop`] is called.
+/// Threads of the job system. The threads run until the value is dropped or [`JobSystem::stop`] is
+/// called.
 #[derive(Debug)]
 pub struct JobSystem {
     in_flight: InFlightJobs,

@@ -38,10 +38,10 @@ const SLICE_ROWS: [usize; 2] = [8, 1000];
 const SLICE_TIME: Duration = Duration::from_millis(8);
 
 /// Interval at which waiting leads are assigned. A closed lead or a new limit of an agent does not
-/// depend on it, because those transactions assign waiting leads themselves.
+/// depend on this interval: these transactions assign waiting leads themselves.
 const ASSIGN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Calls the store to purge rows and to assign waiting leads.
+/// Periodic task that purges rows and assigns waiting leads.
 pub(crate) struct RetentionTask {
     store: Store,
     clock: Arc<dyn Clock>,
@@ -127,9 +127,10 @@ impl RetentionTask {
     }
 
     /// Assigns waiting leads, and hands over the leads of removed agents. Returns the number of
-    /// these leads. There may be more unless the number is 0.
+    /// leads moved. If the number is not 0, more leads may remain.
     fn assign_waiting_leads(&self) -> Result<usize, StoreError> {
-        // Usually there are no such leads. The writer then need not wake up.
+        // Usually there are no such leads. Without this check, the writer would wake up every
+        // second.
         let counts = self.store.read_with(|snapshot| snapshot.counts())?;
         if counts.leads_unassigned == 0 && counts.pending_handovers == 0 {
             return Ok(0);
@@ -175,7 +176,7 @@ impl RetentionTask {
 
 /// Returns the size of the next slice, after a slice of at most `rows` rows that took `took`.
 fn next_slice_rows(rows: usize, took: Duration) -> usize {
-    // Growth in small steps: a slice of twice the rows could take twice the time.
+    // The size grows in small steps, because a slice of twice the rows could need twice the time.
     let rows = if took > SLICE_TIME {
         rows / 2
     } else {
@@ -184,8 +185,8 @@ fn next_slice_rows(rows: usize, took: Duration) -> usize {
     rows.clamp(SLICE_ROWS[0], SLICE_ROWS[1])
 }
 
-/// Logs a failure and returns `pause`. A store that is unavailable logs the reason itself, so the
-/// failure is then logged only at debug level.
+/// Logs a failure and returns `pause`. If the store is unavailable, the failure is logged at debug
+/// level, because the store has already logged the reason.
 fn log_failure(what: &'static str, error: &StoreError, pause: Duration) -> Duration {
     if error.is_unavailable() {
         tracing::debug!(error = %error, "{what}");

@@ -57,8 +57,8 @@ struct AttemptStart {
 }
 
 impl Worker {
-    /// Runs jobs until the dispatcher has ended. After shutdown begins, dispatched jobs that have
-    /// not started stay due.
+    /// Runs jobs until the dispatcher has ended. Dispatched jobs that have not started when the
+    /// shutdown begins stay due.
     pub(crate) fn run(&self) {
         for task in &self.tasks {
             if self.stop.try_recv() != Err(TryRecvError::Disconnected) {
@@ -109,7 +109,7 @@ impl Worker {
         match self.store.execute_blocking(MarkSuspect { job_id: job }) {
             Ok(SuspectAction::Run) => Ok(()),
             Ok(SuspectAction::AlreadyFinished) => Err(LeaseResult::Released),
-            Ok(SuspectAction::Buried) => {
+            Ok(SuspectAction::DeadLettered) => {
                 tracing::error!(
                     job.id = job.get(),
                     "a job crashed the process too often and is a dead letter now"

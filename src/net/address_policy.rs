@@ -1,7 +1,7 @@
 //! Decides which IP addresses may be connected to: any, only public, or only private ones.
 //!
-//! The checked address is the connected one. An attack by DNS rebinding (another address at the
-//! next lookup) has no effect.
+//! The process connects to the very address that was checked. A DNS rebinding attack (another
+//! address at the next lookup) therefore has no effect.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -11,15 +11,15 @@ use tokio::net::lookup_host;
 
 use crate::domain::ip_range::{is_public, literal_ip};
 
-/// Allowed addresses.
+/// Policy for the IP addresses that may be connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressPolicy {
-    /// Any address.
+    /// Any address is allowed.
     Any,
-    /// Only public addresses: none of this machine, of private networks, or reserved.
+    /// Only public addresses are allowed: no loopback, private or reserved addresses.
     PublicOnly,
-    /// Only addresses that are not public. Their traffic has no protection other than staying
-    /// local.
+    /// Only addresses that are not public are allowed, because the traffic is not encrypted and
+    /// must stay local.
     PrivateOnly,
 }
 
@@ -33,7 +33,7 @@ impl AddressPolicy {
         }
     }
 
-    /// Returns the reason why a denied address is not connected to.
+    /// Returns the error text for a denied address.
     pub(crate) const fn denial_reason(self) -> &'static str {
         match self {
             Self::PrivateOnly => "its address is public, which requires TLS",
@@ -54,7 +54,7 @@ impl AddressPolicy {
 #[derive(Clone, Debug)]
 pub(crate) struct PolicyResolver {
     policy: AddressPolicy,
-    /// Addresses of every name.
+    /// Addresses that every lookup returns. Empty: normal lookups.
     #[cfg(test)]
     pub(crate) fixed_addresses: Vec<IpAddr>,
 }
@@ -101,7 +101,7 @@ impl PolicyResolver {
     }
 }
 
-/// Reason why a private address is not connected to.
+/// Error text for a private address that the policy denies.
 pub(crate) const PRIVATE_ADDRESS_ERROR: &str =
     "its address is local or private: if that is intended, set `allow_private = true`";
 

@@ -2,9 +2,8 @@
 //! the environment are not used.
 //!
 //! A proxy connects to a host and a port and then carries octets (RFC 9110, 9.3.6; RFC 1928). TLS
-//! runs between this process and the destination. The proxy looks up the name, so the proxy also
-//! decides about the address. No byte of a request is sent before the proxy has confirmed the
-//! tunnel.
+//! runs between this process and the destination. The proxy resolves the host name, so the proxy
+//! chooses the address. No byte of a request is sent before the proxy has confirmed the tunnel.
 
 use std::error::Error;
 use std::fmt;
@@ -72,8 +71,8 @@ impl Proxy {
         })
     }
 
-    /// Returns the client that uses this proxy. `reach` limits the literal addresses of
-    /// destinations.
+    /// Returns the client that uses this proxy. `address_policy` limits destinations that are
+    /// literal IP addresses.
     #[must_use]
     pub fn client(&self, tls: &TlsConfig, address_policy: AddressPolicy) -> &HttpClient {
         self.client
@@ -95,7 +94,7 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// Connector to a destination.
+/// Connector to a destination, directly or through its proxy.
 #[derive(Clone)]
 pub(crate) struct Connector {
     resolver: PolicyResolver,
@@ -178,7 +177,7 @@ impl Proxy {
         let (mut requests, connection) = http1::handshake::<_, Empty<Bytes>>(socket)
             .await
             .map_err(|error| broke(&error))?;
-        // The task stops when the tunnel begins or `asking` is dropped.
+        // The task stops when the tunnel begins or `requests` is dropped.
         tokio::spawn(connection.with_upgrades());
         let mut request = Request::connect(authority(to)).header(HOST, authority(to));
         if let Some(auth) = self.basic_auth() {
@@ -208,7 +207,8 @@ impl Proxy {
             .await
             .map_err(|error| broke(&error))?;
         match tunnel.downcast::<TokioSocket>() {
-            // The destination has not received anything yet.
+            // The destination has not received a byte yet. With TLS or HTTP, the destination must
+            // then not have sent any bytes.
             Ok(parts) if parts.read_buf.is_empty() => Ok(parts.io),
             _ => Err(format!(
                 "sent unexpected data before the tunnel to {} was used",
@@ -311,8 +311,8 @@ mod tests {
         response_bytes_max: 1000,
     };
 
-    /// Starts a proxy for one connection. For each turn, it reads a number of bytes and sends the
-    /// response. The receiver gets the bytes that were read.
+    /// Starts a proxy for one connection. For each exchange, the proxy reads a number of bytes and
+    /// sends the response. The receiver gets the bytes that the proxy read.
     fn test_proxy(exchanges: Vec<(usize, &'static [u8])>) -> (SocketAddr, mpsc::Receiver<Vec<u8>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -322,7 +322,7 @@ mod tests {
             for (wanted, response) in exchanges {
                 let mut read = Vec::new();
                 let mut chunk = [0; 1024];
-                // A number of bytes, or a complete head if the number is 0.
+                // The proxy reads `wanted` bytes, or a complete HTTP head if `wanted` is 0.
                 while if wanted == 0 {
                     !read.ends_with(b"\r\n\r\n")
                 } else {

@@ -1,8 +1,8 @@
 //! Connects to the first address of a host that responds (RFC 8305, 5).
 //!
-//! A host may have addresses that never respond, for example without an IPv6 route. Without this,
-//! the first of them would use up the whole timeout. HTTP requests and e-mails connect through this
-//! module. The caller sets the deadline.
+//! A host may have addresses that never respond, for example without an IPv6 route. If addresses
+//! were tried one after the other, the first of these would use up the whole timeout. HTTP requests
+//! and e-mails connect through this module. The caller sets the deadline.
 //!
 //! See [`super::address_policy`] for the allowed addresses.
 
@@ -18,7 +18,7 @@ use tokio::time::sleep;
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Connects to the first of `addresses` that responds. The next address is tried after a delay, or
-/// when one refuses.
+/// as soon as an address refuses.
 ///
 /// # Errors
 /// Returns the error of the last address that refused, after all have refused.
@@ -53,7 +53,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// Returns an address that never responds, because the queue of its listener is full. The
-    /// caller must hold the second value for as long.
+    /// address stays unresponsive until the caller drops the second value.
     pub(crate) fn unresponsive_address() -> (SocketAddr, impl Sized) {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -113,7 +113,7 @@ pub(crate) mod tests {
             connect_first(&[]).await.unwrap_err().to_string(),
             "the name resolves to no address"
         );
-        // The call continues while one address may still respond.
+        // The call does not end while one address may still respond.
         let (unresponsive, _listener) = unresponsive_address();
         assert!(
             timeout(

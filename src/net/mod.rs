@@ -44,8 +44,8 @@ const BODY_GRACE: Duration = Duration::from_secs(1);
 
 /// Maximum time that an idle connection stays open.
 ///
-/// Servers close idle connections, some after 5 s. A request that meets the close may have been
-/// processed, and the result is unknown.
+/// Servers close idle connections, some after 5 s. If a request crosses such a close, it is unknown
+/// whether the server processed the request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Limits of one request.
@@ -90,7 +90,8 @@ pub struct ResponsePrefix {
     pub is_complete: bool,
 }
 
-/// Reason for a missing response. The text has the destination's host, and never the sent data.
+/// Reason for a missing response. The text contains the destination's host, but never the sent
+/// data.
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
     /// This machine has no root certificates. Nothing was sent.
@@ -150,7 +151,7 @@ pub struct HttpClients {
     any_client: HttpClient,
     /// Client for all other receivers, which must have public addresses.
     public_client: HttpClient,
-    trust: TlsConfig,
+    tls_config: TlsConfig,
 }
 
 impl HttpClients {
@@ -165,17 +166,17 @@ impl HttpClients {
         Ok(Self {
             any_client,
             public_client,
-            trust: tls,
+            tls_config: tls,
         })
     }
 
-    /// Returns the client for a receiver. Its address may be private if `allow_private`.
-    /// Connections use `proxy` if there is one.
+    /// Returns the client for a receiver. The address of the receiver may be private if
+    /// `allow_private` is `true`. Connections use `proxy` if there is one.
     #[must_use]
     pub fn client<'c>(&'c self, allow_private: bool, proxy: Option<&'c Proxy>) -> &'c HttpClient {
         match (proxy, allow_private) {
-            (Some(proxy), true) => proxy.client(&self.trust, AddressPolicy::Any),
-            (Some(proxy), false) => proxy.client(&self.trust, AddressPolicy::PublicOnly),
+            (Some(proxy), true) => proxy.client(&self.tls_config, AddressPolicy::Any),
+            (Some(proxy), false) => proxy.client(&self.tls_config, AddressPolicy::PublicOnly),
             (None, true) => &self.any_client,
             (None, false) => &self.public_client,
         }
@@ -184,7 +185,7 @@ impl HttpClients {
     /// Returns the TLS config with the root certificates that this machine trusts.
     #[must_use]
     pub const fn trust(&self) -> &TlsConfig {
-        &self.trust
+        &self.tls_config
     }
 }
 
@@ -197,8 +198,8 @@ impl fmt::Debug for HttpClient {
 }
 
 impl HttpClient {
-    /// Creates a client for addresses of `reach`, with the root certificates that this machine
-    /// trusts.
+    /// Creates a client for the addresses that `address_policy` allows, with the root certificates
+    /// that this machine trusts.
     ///
     /// # Errors
     /// [`NetError::Tls`] if TLS can't be set up.
@@ -246,8 +247,8 @@ impl HttpClient {
 
     /// Sends one request within `deadline`, and returns the status and the beginning of the body.
     ///
-    /// At most `keep` bytes of the body are returned. If the status decides, an error in the rest
-    /// of the body is ignored.
+    /// Returns at most `max_body_prefix` bytes of the body. If the status decides, an error in the
+    /// rest of the body is ignored.
     ///
     /// # Errors
     /// Same as [`HttpClient::request`], if no status arrived.
@@ -270,8 +271,8 @@ impl HttpClient {
             DecidedBy::Body => cutoff,
         };
         let mut prefix = BytesMut::new();
-        // The bytes that arrived until then are used. A connection is reused after a complete
-        // response.
+        // The bytes that arrived before the cutoff are used. Only a connection whose response is
+        // complete is reused.
         let is_whole = timeout_at(cutoff, read_prefix(body, max_body_prefix, &mut prefix))
             .await
             .unwrap_or_default();
@@ -351,8 +352,9 @@ impl HttpClient {
     }
 }
 
-/// Returns the error for a passed deadline. `connection` shows the connection of the request, new
-/// or reused. No byte of the request is sent before the proxy's tunnel and TLS are ready.
+/// Returns the error for a passed deadline. `connection` shows whether the request had a
+/// connection. No byte of the request is sent before the connection is ready, including the proxy's
+/// tunnel and TLS.
 fn timeout_error(connection: &CaptureConnection, host: String, deadline: Duration) -> NetError {
     if connection.connection_metadata().is_some() {
         return NetError::Timeout { host, deadline };
@@ -363,7 +365,7 @@ fn timeout_error(connection: &CaptureConnection, host: String, deadline: Duratio
     }
 }
 
-/// Reads at most `most` bytes of `body` into `read`. Returns `true` if the body is complete.
+/// Reads at most `max` bytes of `body` into `prefix`. Returns `true` if the body is complete.
 async fn read_prefix(mut body: Incoming, max: usize, prefix: &mut BytesMut) -> bool {
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return false };
@@ -379,7 +381,7 @@ async fn read_prefix(mut body: Incoming, max: usize, prefix: &mut BytesMut) -> b
     true
 }
 
-/// Returns the root cause of an error, such as "connection refused". The outer layers only have
+/// Returns the root cause of an error, such as "connection refused". The outer errors say only
 /// "client error".
 fn root_cause(error: &(dyn Error + 'static)) -> String {
     let mut root_cause = error;

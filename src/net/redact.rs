@@ -1,9 +1,10 @@
-//! Redacts a token in texts of a response. Meta repeats a malformed token, completely or in part.
+//! Removes a token from the texts of a response. Meta's errors may repeat a malformed token,
+//! completely or in part.
 
 /// Minimum number of characters that count as the beginning of a token.
 const TOKEN_PREFIX_CHARS: usize = 8;
 
-/// Returns `text` without `token` and without words that begin like it.
+/// Returns `text` without `token`, and without words that begin like `token`.
 #[must_use]
 pub fn redact_token(text: &str, token: &str) -> String {
     let mut text = if token.is_empty() {

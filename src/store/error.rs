@@ -73,7 +73,7 @@ pub enum StoreError {
     /// An operation of the file system failed.
     #[error("{operation} {}: {error}", path.display())]
     File {
-        /// Failed operation.
+        /// Name of the failed operation.
         operation: &'static str,
         /// Path of the file.
         path: PathBuf,
@@ -117,7 +117,7 @@ impl StoreError {
         }
     }
 
-    /// Returns `true` if the error affects only the transaction that met it, and the file itself is
+    /// Returns `true` if the error affects only the transaction that failed. The file itself is
     /// intact.
     #[must_use]
     pub const fn affects_one_row(&self) -> bool {

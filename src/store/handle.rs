@@ -1,4 +1,5 @@
-//! Provides the handle to the store: submits transactions, takes snapshots, closes the store.
+//! Defines the handle to the store, which starts and closes the store, submits transactions and
+//! returns snapshots.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -224,8 +225,9 @@ impl Store {
     }
 
     /// Returns a snapshot like [`Store::read`]. While the disk is full and nothing can change,
-    /// returns the last commit before the disk was full. Use the result only to show data: a caller
-    /// who acts on it would repeat the same action again and again.
+    /// returns the last commit before the disk was full. Use the result only to show data. The
+    /// results of actions can't be stored meanwhile, so a caller would repeat the same action again
+    /// and again.
     ///
     /// # Errors
     /// As [`Store::read`].
@@ -233,7 +235,7 @@ impl Store {
         Snapshot::begin(&self.shared)
     }
 
-    /// Calls a function with a snapshot of the last commit.
+    /// Calls a function with a snapshot of the last commit, and returns its result.
     ///
     /// # Errors
     /// As [`Store::read`], and the errors of the function.

@@ -1,16 +1,18 @@
-//! The data of flowgate on disk: one file, one writer thread, named transactions and short reads.
+//! Stores all data of flowgate on disk: one file, one writer thread, named transactions and short
+//! reads.
 //!
-//! No other module knows the storage engine, redb.
+//! No module outside the store uses the storage engine, redb.
 //!
 //! # Guarantees
 //! - A reply means that the transaction is committed with immediate durability. Each batch is one
 //!   redb transaction with a maximum number of changes and bytes.
 //! - A transaction decides fully before its first write. So a refused transaction leaves no trace
 //!   in the batch that it shares.
-//! - Half a batch can't be undone. A transaction that fails after its first write aborts the whole
-//!   batch. The writer then runs the batch again without this transaction.
+//! - A part of a batch can't be undone. A transaction that fails after its first write aborts the
+//!   whole batch. The writer then runs the batch again without this transaction.
 //! - A failed commit fails every reply of its batch, so no caller gets a confirmation. The commit
-//!   may have become durable nevertheless. So the next try of a sender may find its own first try.
+//!   may have become durable nevertheless. So a sender that tries again may find the rows of its
+//!   first try.
 //! - After a full disk, the writer opens the file again, with growing pauses. After any other
 //!   commit failure, the process must stop ([`StoreError::is_fatal`]).
 //! - The file is the only source of truth. The writer's state in memory is derived from the file
@@ -28,7 +30,7 @@
 //! | `rows::retention_queue` | rows that may be removed, oldest first |
 //! | `rows::tallies` | stored numbers of rows for metrics and counts |
 //! | `writer` | batches, commits, and the replies after a commit |
-//! | `writer::counters`, `closings` | next IDs, and the expiry clock for keys and retention |
+//! | `writer::counters`, `downtime` | next IDs, and the expiry clock for keys and retention |
 //! | `writer::dedup` | the dedup index |
 //! | `tx` | named transactions: each reads, decides and then writes |
 //! | `tx::duplicates` | detection of duplicates |
@@ -43,7 +45,7 @@
 //! redb is pinned to 4.6.0. Earlier versions lost or damaged data in ways that were repaired since.
 //! Version 5 changes functions that the store uses.
 
-mod closings;
+mod downtime;
 pub(crate) mod engine;
 mod error;
 mod handle;

@@ -1,4 +1,4 @@
-//! Options that the store gets at start.
+//! Defines the options with which the store starts.
 
 use std::fs::File;
 use std::io;
@@ -18,7 +18,7 @@ use super::engine::redb::format;
 /// failing backends.
 type BackendFactory = dyn Fn(File) -> io::Result<Box<dyn StorageBackend>> + Send + Sync;
 
-/// Options of the store.
+/// Options with which the store starts.
 #[derive(Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct StoreOptions {
@@ -59,7 +59,7 @@ pub struct StoreOptions {
     /// Maximum time to wait until another process closes the file. After this time, opening fails
     /// with [`super::StoreError::InUse`].
     pub lock_timeout: Duration,
-    /// `true` if the store refuses a file whose server has used the real app secret.
+    /// `true` if the store refuses to open a file whose server has used the real app secret.
     ///
     /// See [`super::RecordAppSecret`].
     pub refuses_known_secret: bool,

@@ -1,4 +1,5 @@
-//! State that the writer thread and the handles share: health, the open file, and counters.
+//! Defines the state that the writer thread and the handles share: health, the open file, and
+//! counters.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::domain::ids::JobId;
 use super::StoreError;
 use super::engine::redb::storage_backend::FaultRecorder;
 
-/// Health of the store.
+/// Health of the store, as health checks and metrics show it.
 #[derive(Clone, Debug)]
 pub enum StoreHealth {
     /// Another process has the file open.
@@ -137,7 +138,7 @@ impl std::fmt::Debug for OpenProgress {
     }
 }
 
-/// Open file for readers.
+/// Open file from which readers take snapshots.
 #[derive(Clone)]
 pub(super) struct ReadSource {
     pub(super) database: Arc<Database>,
@@ -150,7 +151,7 @@ pub(super) struct ReadSource {
 /// State that the writer thread and the handles share.
 pub(super) struct StoreState {
     health: Mutex<StoreHealth>,
-    /// Verified tenths of the file at start. Reported only for large files.
+    /// Verified part of the file at start, in tenths. 0 for small files.
     verified_tenths: AtomicU8,
     health_changed: Condvar,
     read_source: RwLock<Option<ReadSource>>,
@@ -211,7 +212,7 @@ impl StoreState {
         }
     }
 
-    /// Verified percentage of the file at start. Reported only for large files.
+    /// Returns the verified part of the file at start, in percent. The value is 0 for small files.
     pub(super) fn verified_percent(&self) -> u8 {
         self.verified_tenths
             .load(Ordering::Relaxed)
@@ -319,7 +320,8 @@ impl StoreState {
     }
 }
 
-/// Free bytes for this process on the disk of `path`. `None` if the system can't report them.
+/// Returns the free space for this process on the disk of `path`, in bytes. Returns `None` if the
+/// system can't report the free space.
 pub(super) fn free_space(path: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(path).ok()?;
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))

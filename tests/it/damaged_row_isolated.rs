@@ -89,10 +89,10 @@ fn message_with_damaged_key_alone_becomes_dead_letter() {
 
     let messages = [message("first"), without_token(0), message("last")];
     assert_eq!(deliver(&server, &messages, &[]), 200, "{}", server.log());
-    let dead = server.rows(&["dead", "list"]);
+    let dead = server.rows(&["dead-letters", "list"]);
     assert_eq!(dead.len(), 1, "{dead:?}");
     let id = dead[0]["id"].to_string();
-    let letter = server.row(&["dead", "show", &id]);
+    let letter = server.row(&["dead-letters", "show", &id]);
     assert!(
         letter["last_error"]
             .as_str()
@@ -104,9 +104,9 @@ fn message_with_damaged_key_alone_becomes_dead_letter() {
     assert_eq!(server.row(&["status"])["submissions"], 10);
 
     // The server can't detect whether the message is a copy, so an admin decides.
-    server.rows(&["dead", "retry", &id]);
+    server.rows(&["dead-letters", "retry", &id]);
     server.settled();
-    assert!(server.rows(&["dead", "list"]).is_empty());
+    assert!(server.rows(&["dead-letters", "list"]).is_empty());
     assert_eq!(server.row(&["status"])["submissions"], 11);
 }
 
@@ -129,9 +129,9 @@ fn item_needing_damaged_row_alone_becomes_dead_letter() {
     for _ in 0..2 {
         assert_eq!(deliver(&server, &messages, &[]), 200, "{}", server.log());
     }
-    let dead = server.rows(&["dead", "list"]);
+    let dead = server.rows(&["dead-letters", "list"]);
     assert_eq!(dead.len(), 1, "{dead:?}");
-    let letter = server.row(&["dead", "show", &dead[0]["id"].to_string()]);
+    let letter = server.row(&["dead-letters", "show", &dead[0]["id"].to_string()]);
     assert!(
         letter["last_error"]
             .as_str()

@@ -23,7 +23,7 @@ fn server(crm: &FakeReceiver, ops: &FakeReceiver) -> Server {
 }
 
 fn dead(server: &Server) -> Vec<Value> {
-    server.rows(&["dead", "list", "--limit", "0"])
+    server.rows(&["dead-letters", "list", "--limit", "0"])
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn dead_delivery_sends_one_alert() {
         assert!(told[0].is_signed_with(SECRET));
         let (alert, letter) = (
             told[0].json(),
-            server.row(&["dead", "show", &letters[0]["id"].to_string()]),
+            server.row(&["dead-letters", "show", &letters[0]["id"].to_string()]),
         );
         assert_eq!(
             (&alert["type"], &alert["data"]["flow"]),
@@ -102,7 +102,7 @@ fn dead_alert_sends_no_further_alert() {
     // When the destination has recovered, the dead letters can be sent.
     ops.recover();
     for letter in dead(&server) {
-        server.rows(&["dead", "retry", &letter["id"].to_string()]);
+        server.rows(&["dead-letters", "retry", &letter["id"].to_string()]);
     }
     server.settled();
     // The deliveries became dead letters again and caused new alerts. The five old alerts were

@@ -30,7 +30,7 @@ fn with_dead_letter() -> (Server, Value) {
         server.configure(&format!("{OTHER_FLOW}{FAST_RETRY}"));
         server.start_again();
         server.settled();
-        if let Some(dead) = server.rows(&["dead", "list"]).pop() {
+        if let Some(dead) = server.rows(&["dead-letters", "list"]).pop() {
             return (server, dead);
         }
         server.stop();
@@ -49,7 +49,7 @@ fn dead_letter_runs_after_its_flow_returns() {
         (&"dead".into(), &3.into()),
         "{dead}"
     );
-    let job = server.row(&["dead", "show", &id]);
+    let job = server.row(&["dead-letters", "show", &id]);
     assert!(
         job["last_error"].as_str().unwrap().contains("form"),
         "names the flow: {job}"
@@ -69,7 +69,7 @@ fn dead_letter_runs_after_its_flow_returns() {
     server.configure(&format!("{PLAIN_FLOW}{FAST_RETRY}"));
     server.start_again();
     server.add_agent("Ann", &[]);
-    server.rows(&["dead", "retry", &id]);
+    server.rows(&["dead-letters", "retry", &id]);
 
     eventually("the job is done", || {
         (server.row(&["jobs", "show", &id])["state"] == "done").then_some(())
@@ -80,7 +80,7 @@ fn dead_letter_runs_after_its_flow_returns() {
         (&"done".into(), &"Ann".into()),
         "{submission}"
     );
-    assert!(server.rows(&["dead", "list"]).is_empty());
+    assert!(server.rows(&["dead-letters", "list"]).is_empty());
 }
 
 #[test]
@@ -102,13 +102,13 @@ fn rate_limited_retries_stay_scheduled_after_crash() {
             .status,
         200
     );
-    assert_eq!(server.rows(&["dead", "list"]).len(), 3);
+    assert_eq!(server.rows(&["dead-letters", "list"]).len(), 3);
 
     assert_eq!(
-        server.row(&["dead", "retry", "--all", "--rate", "1/h"])["changed"],
+        server.row(&["dead-letters", "retry", "--all", "--rate", "1/h"])["changed"],
         3
     );
-    let first_is_dead_again = |server: &Server| server.rows(&["dead", "list"]).len() == 1;
+    let first_is_dead_again = |server: &Server| server.rows(&["dead-letters", "list"]).len() == 1;
     for crashed in [false, true] {
         if crashed {
             server.kill9();
@@ -153,11 +153,11 @@ fn rate_limited_retries_stay_scheduled_after_crash() {
 fn dead_letter_can_be_discarded() {
     let (server, dead) = with_dead_letter();
     let id = dead["id"].to_string();
-    server.rows(&["dead", "discard", &id]);
-    assert!(server.rows(&["dead", "list"]).is_empty());
+    server.rows(&["dead-letters", "discard", &id]);
+    assert!(server.rows(&["dead-letters", "list"]).is_empty());
     assert_eq!(server.row(&["jobs", "show", &id])["state"], "discarded");
     assert_eq!(
-        server.cli(&["dead", "retry", &id]).code,
+        server.cli(&["dead-letters", "retry", &id]).code,
         3,
         "it is no dead letter any more"
     );
@@ -166,25 +166,25 @@ fn dead_letter_can_be_discarded() {
 #[test]
 fn discard_all_requires_yes_option() {
     let (server, _) = with_dead_letter();
-    let said = server.cli(&["dead", "discard", "--all"]);
+    let said = server.cli(&["dead-letters", "discard", "--all"]);
     assert_eq!(said.code, 2, "{said:?}");
     assert!(
         said.err.contains("discard 1 dead letters") && said.err.contains("--yes"),
         "{}",
         said.err
     );
-    assert_eq!(server.rows(&["dead"]).len(), 1);
+    assert_eq!(server.rows(&["dead-letters"]).len(), 1);
     assert_eq!(
-        server.row(&["dead", "discard", "--all", "--dry-run"])["would_change"],
+        server.row(&["dead-letters", "discard", "--all", "--dry-run"])["would_change"],
         1
     );
     assert_eq!(
-        server.row(&["dead", "discard", "--all", "--yes"])["changed"],
+        server.row(&["dead-letters", "discard", "--all", "--yes"])["changed"],
         1
     );
-    assert_eq!(server.rows(&["dead"]).len(), 0);
+    assert_eq!(server.rows(&["dead-letters"]).len(), 0);
     assert_eq!(
-        server.cli(&["dead", "discard", "--all"]).code,
+        server.cli(&["dead-letters", "discard", "--all"]).code,
         0,
         "there is nothing to ask about"
     );

@@ -149,7 +149,7 @@ fn readded_destination_gets_its_waiting_deliveries() {
         told, expected,
         "and not what came while nobody delivered there"
     );
-    assert!(server.rows(&["dead", "list"]).is_empty());
+    assert!(server.rows(&["dead-letters", "list"]).is_empty());
 }
 
 #[test]

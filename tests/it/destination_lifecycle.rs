@@ -310,7 +310,7 @@ fn corrected_delivery_is_resent_with_same_id() {
     assert!(server.post("/form", &Form::new("a")).is_accepted());
     let refused = delivery(&server, "dead");
     let id = refused["id"].to_string();
-    let letter = server.row(&["dead", "list", "--destination", "crm"]);
+    let letter = server.row(&["dead-letters", "list", "--destination", "crm"]);
     assert_eq!(
         (&letter["id"], &letter["event"], &letter["reason"]),
         (
@@ -336,7 +336,7 @@ fn corrected_delivery_is_resent_with_same_id() {
         corrected.to_string(),
     )
     .unwrap();
-    server.rows(&["dead", "retry", &id, "--payload", "corrected.json"]);
+    server.rows(&["dead-letters", "retry", &id, "--payload", "corrected.json"]);
     let done = delivery(&server, "done");
     assert_eq!(
         (&done["id"], &done["webhook_id"]),

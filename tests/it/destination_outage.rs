@@ -81,7 +81,7 @@ fn twenty_thousand_waiting_deliveries_survive_outage() {
             .values()
             .all(|copies| copies[0].is_signed_with(SECRET))
     );
-    assert!(server.rows(&["dead", "list"]).is_empty());
+    assert!(server.rows(&["dead-letters", "list"]).is_empty());
     assert_eq!(server.cli(&["check"]).code, 0);
 }
 

@@ -159,7 +159,7 @@ fn waiting_messages_are_sent_once_after_token_replacement() {
         (destination(&server)["state"].as_str(), hint(&server)),
         (Some("ok"), String::new())
     );
-    assert!(server.rows(&["dead"]).is_empty());
+    assert!(server.rows(&["dead-letters"]).is_empty());
     assert_eq!(
         ops.accepted_count(),
         2,

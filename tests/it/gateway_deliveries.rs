@@ -403,7 +403,7 @@ fn late_message_expires_unsent() {
     );
 
     let id = rows[1]["id"].to_string();
-    server.row(&["dead", "retry", &id]);
+    server.row(&["dead-letters", "retry", &id]);
     wait_until_all_are(&server, "thanks", 2, "done");
     assert!(
         shop.sent()[1].1.contains("09:00"),

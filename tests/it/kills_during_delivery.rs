@@ -55,7 +55,7 @@ fn ten_kills_lose_no_delivery_nor_change_ids() {
         kept,
         "each form is told, and nothing that is no form"
     );
-    assert!(server.rows(&["dead", "list"]).is_empty());
+    assert!(server.rows(&["dead-letters", "list"]).is_empty());
     assert_eq!(server.cli(&["check"]).code, 0);
 }
 

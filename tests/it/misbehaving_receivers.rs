@@ -239,12 +239,12 @@ fn refusal_becomes_dead_letter_without_following_redirect() {
     send(&server, "refused");
     server.settled();
 
-    let dead = server.rows(&["dead", "list", "--limit", "0"]);
+    let dead = server.rows(&["dead-letters", "list", "--limit", "0"]);
     assert_eq!(dead.len(), worlds.len(), "{dead:?}");
     let said = worlds[0].1.asked()[0].json();
     for letter in dead {
         assert_eq!(letter["attempts"], 1, "{letter}");
-        let letter = server.row(&["dead", "show", &letter["id"].to_string()]);
+        let letter = server.row(&["dead-letters", "show", &letter["id"].to_string()]);
         assert!(
             letter["last_error"]
                 .as_str()
@@ -380,7 +380,7 @@ fn rejected_credentials_disable_destination_with_one_alert() {
         crm.recover();
         let hints = server.row(&["status"])["warnings"].to_string();
         assert!(hints.contains("destinations resume crm"), "{hints}");
-        assert!(server.rows(&["dead", "list"]).is_empty());
+        assert!(server.rows(&["dead-letters", "list"]).is_empty());
         assert_eq!(crm.request_count(), 1);
         assert_eq!(server.cli(&["destinations", "resume", "crm"]).code, 0);
         assert_eq!(crm.wait_for_accepted(11).len(), 11);
@@ -433,5 +433,5 @@ fn status_410_disables_destination_and_loses_nothing() {
             (waiting == 22).then_some(())
         },
     );
-    assert!(server.rows(&["dead", "list"]).is_empty());
+    assert!(server.rows(&["dead-letters", "list"]).is_empty());
 }

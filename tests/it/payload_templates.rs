@@ -55,7 +55,7 @@ fn send(server: &Server, form: &Form) {
 
 fn dead_letter(server: &Server) -> Value {
     eventually("there is a dead letter", || {
-        server.rows(&["dead", "list"]).into_iter().next()
+        server.rows(&["dead-letters", "list"]).into_iter().next()
     })
 }
 
@@ -78,7 +78,7 @@ fn chat_message_escapes_customer_text() {
         json!({"text": expected, "unfurl_links": false, "unfurl_media": false})
     );
     server.settled();
-    assert!(server.rows(&["dead", "list"]).is_empty());
+    assert!(server.rows(&["dead-letters", "list"]).is_empty());
 
     let discord = FakeReceiver::well();
     let server = start_with_chat(&discord, "discord");
@@ -135,7 +135,7 @@ fn chat_url_is_never_shown() {
     );
     for args in [
         &["status", "--json"][..],
-        &["dead", "show", &id],
+        &["dead-letters", "show", &id],
         &["destinations", "--json"],
         &["deliveries", "--json"],
     ] {
@@ -266,7 +266,7 @@ fn event_that_fails_template_is_deliverable_after_fix() {
         reloaded.out.contains("destinations.crm changed"),
         "only the template's file has changed: {reloaded:?}"
     );
-    server.rows(&["dead", "retry", &id]);
+    server.rows(&["dead-letters", "retry", &id]);
     let asked = crm.wait_for_requests(1).remove(0);
     assert_eq!(
         (asked.json(), asked.id()),
@@ -292,7 +292,13 @@ fn corrected_event_is_rendered_by_template() {
     let id = dead_letter(&server)["id"].to_string();
     let mut corrected = server.row(&["deliveries", "show", &id])["body"].clone();
     corrected["data"]["submission"]["answers"]["name"] = json!("Anna");
-    server.rows(&["dead", "retry", &id, "--payload", &corrected.to_string()]);
+    server.rows(&[
+        "dead-letters",
+        "retry",
+        &id,
+        "--payload",
+        &corrected.to_string(),
+    ]);
     let asked = crm.wait_for_requests(2);
     assert_eq!(
         asked[1].json(),
@@ -305,9 +311,9 @@ fn corrected_event_is_rendered_by_template() {
     crm.becomes(|_| Behavior::say(422));
     send(&server, &Form::new("b"));
     let id = dead_letter(&server)["id"].to_string();
-    server.rows(&["dead", "retry", &id, "--payload", "[1]"]);
+    server.rows(&["dead-letters", "retry", &id, "--payload", "[1]"]);
     eventually("it is a dead letter again", || {
-        let letter = server.rows(&["dead", "list"]).into_iter().next()?;
+        let letter = server.rows(&["dead-letters", "list"]).into_iter().next()?;
         (letter["reason"] == "the event is not a JSON object").then_some(())
     });
 }

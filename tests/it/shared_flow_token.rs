@@ -38,7 +38,7 @@ fn assert_one_submission_each(server: &Server, customers: usize) -> BTreeMap<Str
         .map(|lead| lead["submission_id"].as_u64().unwrap())
         .collect();
     assert_eq!((leads.len(), of.len()), (customers, customers));
-    assert!(server.rows(&["dead", "list"]).is_empty());
+    assert!(server.rows(&["dead-letters", "list"]).is_empty());
     server.row(&["check"]);
     rows.into_iter()
         .map(|row| (row["customer"].as_str().unwrap().to_owned(), row))

@@ -177,7 +177,7 @@ fn default_mail_text_lists_all_event_fields() {
             form.text
         );
     }
-    let letter = server.rows(&["dead", "list"])[0]["id"].to_string();
+    let letter = server.rows(&["dead-letters", "list"])[0]["id"].to_string();
     assert_eq!(
         alert.header("Subject"),
         format!("Job {letter} has become a dead letter")
@@ -229,7 +229,7 @@ fn permanent_refusal_is_dead_letter_for_all_recipients() {
 
         // After the cause is fixed, the refused mail can be sent with the same ID.
         mail.becomes(|_| None);
-        server.rows(&["dead", "retry", &dead["id"].to_string()]);
+        server.rows(&["dead-letters", "retry", &dead["id"].to_string()]);
         let taken = mail.wait_for_accepted(1);
         assert!(
             taken[0]
@@ -276,7 +276,7 @@ fn stopped(server: &Server, ops: &FakeReceiver) -> String {
             .find(|row| row["name"] == "inbox")?;
         (inbox["waiting"] == 6 && inbox["in_flight"] == 0).then_some(())
     });
-    assert!(server.rows(&["dead", "list"]).is_empty());
+    assert!(server.rows(&["dead-letters", "list"]).is_empty());
     assert_eq!(ops.request_count(), 1);
     alert["data"]["destination"]["reason"]
         .as_str()

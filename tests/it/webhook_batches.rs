@@ -136,14 +136,14 @@ fn every_vector_is_processed_exactly_once() {
                 .unwrap();
             assert_eq!(&row["customer"], user, "{name}");
         }
-        let dead = server.rows(&["dead", "list"]);
+        let dead = server.rows(&["dead-letters", "list"]);
         assert_eq!(
             dead.len(),
             names(&case["expect"]["refused"]).len(),
             "{name}: {dead:?}"
         );
         for row in dead {
-            let whole = server.row(&["dead", "show", &row["id"].to_string()]);
+            let whole = server.row(&["dead-letters", "show", &row["id"].to_string()]);
             assert!(
                 names(&case["expect"]["refused"])
                     .iter()
@@ -286,7 +286,7 @@ fn flow_matchers_select_flow_and_preserve_unmatched_forms() {
             r#""t-b" "by_token""#
         ]
     );
-    let dead = server.row(&["dead", "list"]);
+    let dead = server.row(&["dead-letters", "list"]);
     assert!(dead["payload"].to_string().contains(r#"\"d\""#), "{dead}");
 
     // After a flow matcher is added, the dead letter runs like any other message.
@@ -294,7 +294,7 @@ fn flow_matchers_select_flow_and_preserve_unmatched_forms() {
     server.stop();
     server.configure(&(rules.concat() + &flow("by_rest", "phone_number_ids = [\"2\"]")));
     server.start_again();
-    server.rows(&["dead", "retry", &dead["id"].to_string()]);
+    server.rows(&["dead-letters", "retry", &dead["id"].to_string()]);
     server.settled();
     assert!(
         server
@@ -376,7 +376,7 @@ fn standby_forms_are_accepted_and_unknown_fields_preserved() {
         tokens(),
         BTreeSet::from([r#""t-1""#.to_owned(), r#""t-2""#.to_owned()])
     );
-    let letters = server.rows(&["dead", "list"]);
+    let letters = server.rows(&["dead-letters", "list"]);
     let [letter] = letters.as_slice() else {
         panic!("kept once: {letters:?}")
     };
@@ -388,10 +388,10 @@ fn standby_forms_are_accepted_and_unknown_fields_preserved() {
         "{letter}"
     );
 
-    server.rows(&["dead", "retry", &letter["id"].to_string()]);
+    server.rows(&["dead-letters", "retry", &letter["id"].to_string()]);
     server.settled();
     assert!(tokens().contains(r#""t-3""#));
-    assert!(server.rows(&["dead", "list"]).is_empty());
+    assert!(server.rows(&["dead-letters", "list"]).is_empty());
 }
 
 #[test]
@@ -422,7 +422,10 @@ fn dead_letter_of_later_accepted_message_is_duplicate() {
     for number in [1, 2, 1, 2] {
         comes("new_field", number);
     }
-    assert_eq!((server.rows(&["dead", "list"]).len(), ids().len()), (2, 0));
+    assert_eq!(
+        (server.rows(&["dead-letters", "list"]).len(), ids().len()),
+        (2, 0)
+    );
     for _ in 0..2 {
         comes("messages", 1);
         comes("standby", 2);
@@ -430,14 +433,14 @@ fn dead_letter_of_later_accepted_message_is_duplicate() {
     let both = BTreeSet::from(["\"wamid.1\"".to_owned(), "\"wamid.2\"".to_owned()]);
     assert_eq!((server.submissions().len(), ids()), (2, both));
 
-    server.rows(&["dead", "retry", "--all"]);
+    server.rows(&["dead-letters", "retry", "--all"]);
     server.settled();
     comes("new_field", 1);
     comes("messages", 3);
     comes("new_field", 3);
     server.settled();
     assert_eq!(server.submissions().len(), 3);
-    assert!(server.rows(&["dead", "list"]).is_empty());
+    assert!(server.rows(&["dead-letters", "list"]).is_empty());
     server.row(&["check"]);
 }
 

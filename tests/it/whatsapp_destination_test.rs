@@ -203,7 +203,7 @@ fn marked_test_message_creates_no_delivery() {
             .status,
         200
     );
-    assert!(server.rows(&["dead"]).is_empty());
+    assert!(server.rows(&["dead-letters"]).is_empty());
 }
 
 #[test]

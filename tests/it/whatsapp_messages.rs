@@ -186,7 +186,7 @@ fn expired_token_disables_destination_with_one_alert() {
         "nothing more is asked, and nobody is alarmed again"
     );
     assert!(!server.log().contains(TOKEN));
-    assert!(server.rows(&["dead", "list"]).is_empty());
+    assert!(server.rows(&["dead-letters", "list"]).is_empty());
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn late_response_body_is_read_completely() {
             .contains("error 190"),
         "{stopped}"
     );
-    assert!(server.rows(&["dead", "list"]).is_empty());
+    assert!(server.rows(&["dead-letters", "list"]).is_empty());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Handles the request `deliveries`: the receivers, events and responses of deliveries.
+//! Handles the request `deliveries`: lists deliveries, and shows one with its event and responses.
 
 use crate::domain::delivery::{Delivery, Event};
 use crate::domain::ids::JobId;

@@ -108,7 +108,7 @@ pub(crate) fn list_dead_letters(
     sink: &mut RowSink<'_>,
 ) -> Result<(), AdminError> {
     let mut sink = LimitedSink::new(filter.max_rows(), sink);
-    walk_dead_letters(handler, filter, |view| sink.send(view))
+    scan_dead_letters(handler, filter, |view| sink.send(view))
 }
 
 /// Calls a function for each dead letter that matches the filter, newest first, until the function
@@ -118,7 +118,7 @@ pub(crate) fn for_each_dead_letter(
     filter: &ListFilter,
     mut visit: impl FnMut(DeadLetterRow) -> Result<bool, AdminError>,
 ) -> Result<(), AdminError> {
-    walk_dead_letters(handler, filter, |dead_letter| match dead_letter {
+    scan_dead_letters(handler, filter, |dead_letter| match dead_letter {
         QueryRow::Row(view) => visit(view),
         QueryRow::Unreadable(UnreadableRow { key, error, .. }) => {
             tracing::warn!(job.id = %key, error, "unreadable dead letter skipped: run `flowgate check`");
@@ -127,7 +127,7 @@ pub(crate) fn for_each_dead_letter(
     })
 }
 
-fn walk_dead_letters(
+fn scan_dead_letters(
     handler: &AdminHandler,
     filter: &ListFilter,
     visit: impl FnMut(QueryRow<DeadLetterRow>) -> Result<bool, AdminError>,

@@ -114,7 +114,7 @@ impl<'a, 'b> LimitedSink<'a, 'b> {
         }
     }
 
-    /// Sends one row. Returns `false` if the limit is reached or nobody reads.
+    /// Sends one row. Returns `false` if the limit is reached or the reader has disconnected.
     fn send(&mut self, row: impl Serialize) -> Result<bool, AdminError> {
         let value = to_json(row)?;
         self.remaining = self.remaining.saturating_sub(1);

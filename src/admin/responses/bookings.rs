@@ -7,7 +7,7 @@ use crate::domain::booking::{Booking, Occupancy};
 use crate::domain::ids::{BookingId, SubmissionId};
 use crate::domain::time::Timestamp;
 
-/// Booking.
+/// Response row of a booking.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct BookingRow {
     id: BookingId,
@@ -40,7 +40,7 @@ impl BookingRow {
     }
 }
 
-/// Bookable slot.
+/// Response row of a bookable slot.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct SlotRow {
     calendar: String,

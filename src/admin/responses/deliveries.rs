@@ -11,7 +11,7 @@ use crate::store::StoreError;
 
 use super::JobRow;
 
-/// Delivery.
+/// Response row of a delivery.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct DeliveryRow {
     pub(crate) id: JobId,
@@ -54,7 +54,7 @@ impl DeliveryRow {
     }
 }
 
-/// Attempt of a delivery.
+/// Response row of one attempt of a delivery.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct DeliveryAttemptRow {
     number: u32,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::domain::ids::DestinationName;
 use crate::domain::time::Timestamp;
 
-/// Destination.
+/// Response row of a destination.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DestinationRow {
     /// Destination name.
@@ -77,7 +77,7 @@ pub struct DestinationTestRow {
     /// `true` if the destination accepted the test. `None` if the test sent nothing and only
     /// queried the destination.
     pub delivered: Option<bool>,
-    /// Status of the response. `None` if there was no response.
+    /// HTTP status or SMTP code of the response. `None` if there was no response.
     pub status: Option<u16>,
     /// Duration of the exchange, in milliseconds.
     pub duration_ms: u64,

@@ -14,7 +14,7 @@ use crate::domain::ids::{FlowName, FlowToken};
 use crate::domain::submission::flow_error::FlowError;
 use crate::domain::time::{Millis, Timestamp};
 
-/// Flow of the config.
+/// Response row of a flow of the config.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct FlowRow {
     name: FlowName,
@@ -144,8 +144,7 @@ fn rounded(percent: f64) -> f64 {
 /// Active event of Meta's monitoring.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct MetaEventRow {
-    /// Always `meta`, which distinguishes these rows from
-    /// [`EndpointHealthRow`].
+    /// Always `meta`, which distinguishes these rows from [`EndpointHealthRow`].
     source: &'static str,
     /// Meta's ID of the flow.
     flow_id: Box<str>,

@@ -13,7 +13,7 @@ use crate::domain::time::Timestamp;
 
 use super::stored_json;
 
-/// Job.
+/// Response row of a job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JobRow {
     /// Job ID.
@@ -59,7 +59,7 @@ impl JobRow {
     }
 }
 
-/// Attempt of a job.
+/// Response row of one attempt of a job.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct AttemptRow {
     number: u32,

@@ -6,7 +6,7 @@ use crate::domain::ids::{AgentId, LeadId, SubmissionId};
 use crate::domain::lead::{Agent, CandidateOutcome, Lead};
 use crate::domain::time::Timestamp;
 
-/// Lead.
+/// Response row of a lead.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LeadRow {
     /// Lead ID.
@@ -65,7 +65,7 @@ struct AbsenceRow {
     to: Timestamp,
 }
 
-/// Agent.
+/// Response row of an agent.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct AgentRow {
     id: AgentId,

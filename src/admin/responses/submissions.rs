@@ -11,7 +11,7 @@ use crate::store::{LateArrival, StoredSubmission};
 
 use super::stored_json;
 
-/// Submission.
+/// Response row of a submission.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SubmissionRow {
     /// Submission ID.
@@ -120,7 +120,7 @@ impl From<LateArrival> for LateArrivalRow {
     }
 }
 
-/// Draft.
+/// Response row of a draft.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct DraftRow {
     flow: String,

@@ -12,13 +12,13 @@ use crate::store::StoreError;
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum QueryRow<T> {
-    /// Readable row.
+    /// Response row of a readable stored row.
     Row(T),
     /// The row, or another row that belongs to it, is unreadable.
     Unreadable(UnreadableRow),
 }
 
-/// Unreadable row.
+/// Response row for an unreadable stored row.
 #[derive(Debug, Serialize)]
 pub(crate) struct UnreadableRow {
     #[serde(flatten)]

@@ -13,7 +13,7 @@ use crate::domain::rate_limiter::Rate;
 use crate::domain::time::Millis;
 use crate::intake::Catalog;
 use crate::reloadable::Reloadable;
-use crate::store::tests::corruptions::{CorruptRow, SpoilAttempt};
+use crate::store::tests::corruptions::{CorruptAttempt, CorruptRow};
 
 fn crm() -> DestinationName {
     DestinationName::new("crm").unwrap()
@@ -124,7 +124,7 @@ fn unreadable_attempt_or_response_hides_no_other() {
     }
     harness
         .store
-        .execute_blocking(SpoilAttempt {
+        .execute_blocking(CorruptAttempt {
             table: "attempts",
             job: id,
             number: 1,
@@ -132,7 +132,7 @@ fn unreadable_attempt_or_response_hides_no_other() {
         .unwrap();
     harness
         .store
-        .execute_blocking(SpoilAttempt {
+        .execute_blocking(CorruptAttempt {
             table: "exchanges",
             job: id,
             number: 2,

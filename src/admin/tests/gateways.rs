@@ -7,7 +7,7 @@ use crate::admin::AdminRequest;
 use crate::domain::gateway::{GatewayKind, HistoryEntry, SessionState};
 use crate::domain::ids::GatewayName;
 use crate::store::RecordSessionState;
-use crate::store::tests::corruptions::SpoilGateway;
+use crate::store::tests::corruptions::CorruptGateway;
 
 fn name(text: &str) -> GatewayName {
     GatewayName::new(text).unwrap()
@@ -42,14 +42,14 @@ fn unreadable_gateway_row_hides_no_other() {
     }
     harness
         .store
-        .execute_blocking(SpoilGateway {
+        .execute_blocking(CorruptGateway {
             gateway: name("a"),
             line: None,
         })
         .unwrap();
     harness
         .store
-        .execute_blocking(SpoilGateway {
+        .execute_blocking(CorruptGateway {
             gateway: name("b"),
             line: Some(1),
         })

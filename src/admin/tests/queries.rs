@@ -6,7 +6,7 @@ use super::support::{AdminHarness, START, agent, flow};
 use crate::admin::{AdminRequest, ErrorCode, JobSelector, ListFilter};
 use crate::domain::ids::{FlowName, JobId, LeadId, SubmissionId};
 use crate::domain::time::Millis;
-use crate::store::tests::corruptions::{CorruptRow, SpoilAttempt};
+use crate::store::tests::corruptions::{CorruptAttempt, CorruptRow};
 
 fn ids(rows: &[Value]) -> Vec<u64> {
     rows.iter().map(|row| row["id"].as_u64().unwrap()).collect()
@@ -380,7 +380,7 @@ fn unreadable_attempt_hides_no_other() {
     harness.mark_dead(job, "second");
     harness
         .store
-        .execute_blocking(SpoilAttempt {
+        .execute_blocking(CorruptAttempt {
             table: "attempts",
             job,
             number: 1,

@@ -1,4 +1,5 @@
-//! Test harness: an admin handler with a new store, and functions that change the store.
+//! Provides the test harness: an admin handler with a new store, and functions that change the
+//! store.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ use crate::store::{
     StoreOptions,
 };
 
-/// 2026-11-24T08:00:00Z, a Tuesday.
+/// Start time of the manual clock: 2026-11-24T08:00:00Z, a Tuesday.
 pub const START: Timestamp = Timestamp::from_millis(1_795_507_200_000);
 
 const CONFIG: &str = r#"

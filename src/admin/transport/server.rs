@@ -196,7 +196,8 @@ fn serve(
         match listener.accept() {
             Ok((stream, _)) => spawn_handler(stream, handler_source, limits, &active),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // The process has probably no free descriptors: wait until other threads close theirs.
+            // The process has probably no free file descriptors. The pause lets other threads close
+            // theirs.
             Err(_) => thread::park_timeout(Duration::from_millis(100)),
         }
     }
@@ -230,8 +231,8 @@ fn spawn_handler(
     }
 }
 
-/// Lowers the priority of the calling thread. Without this, a long command (`check`) would compete with customers' forms for the
-/// processor.
+/// Lowers the priority of the calling thread. Without this, a long command (`check`) would compete
+/// with customers' forms for the processor.
 fn lower_priority() {
     // Linux sets the priority of one thread. Elsewhere the call would slow down the whole process.
     #[cfg(target_os = "linux")]

@@ -55,7 +55,7 @@ pub(crate) struct DestinationTest {
 /// Returns the event whose sample is sent if the admin names none. Prefers an event that has a
 /// template and that the destination is subscribed to.
 ///
-/// Returns `None` if the payload is no template, because a plain test is enough.
+/// Returns `None` if the payload is not a template, because a plain test is enough.
 pub(crate) fn default_event(
     settings: &Destination,
     routes: &Subscriptions,
@@ -132,7 +132,7 @@ impl DestinationTest {
     ) -> Result<DestinationTestRow, AdminError> {
         let (result_tx, result_rx) = std::sync::mpsc::channel();
         runtime.spawn(async move {
-            // The caller may have left.
+            // The caller may no longer wait for the result.
             let _ = result_tx.send(self.run(&client, &*clock).await);
         });
         result_rx

@@ -1,5 +1,5 @@
-//! Test of a destination that sends e-mail: sends one mail to the mailboxes of the config and shows
-//! the response of the mail server.
+//! Tests a destination that sends e-mails: sends one e-mail to the mailboxes of the config and
+//! shows the response of the mail server.
 
 use lettre::error::Error;
 use serde_json::Value;
@@ -15,7 +15,7 @@ use crate::domain::delivery::{Disposition, test_webhook_id};
 use crate::domain::time::Timestamp;
 
 impl DestinationTest {
-    /// Sends one mail, with a sample of the event if one is given.
+    /// Sends one e-mail, with a sample of the event if one is given.
     pub(crate) async fn send_mail(
         &self,
         settings: &SmtpSettings,
@@ -39,7 +39,7 @@ impl DestinationTest {
     }
 }
 
-/// Returns the headers of the mail, one for each line, and its text as a reader sees it.
+/// Returns the headers of the e-mail, one for each line, and its text as a mail reader shows it.
 fn mail_preview(
     settings: &SmtpSettings,
     id: &str,

@@ -1,8 +1,8 @@
-//! Test of a destination that writes to people by WhatsApp: sends one text to the number of the
+//! Tests a destination that writes to people by WhatsApp: sends one text to the number of the
 //! admin.
 //!
 //! Without a number, the test queries the sending phone number at Meta. The query proves that the
-//! token, the phone number ID and the network work, and nobody gets a message. Responses of Meta
+//! token, the phone number ID and the network work, and no person gets a message. Responses of Meta
 //! are shown without the token, as for deliveries.
 
 use hyper::header::CONTENT_TYPE;

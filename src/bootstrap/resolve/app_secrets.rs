@@ -1,5 +1,5 @@
-//! App secrets that verify signatures: those of the config, or a development secret if the config
-//! has none.
+//! Resolves the app secrets that verify signatures: those of the config, or a development secret if
+//! the config has none.
 //!
 //! A server never runs without a secret. The development secret is stored beside the data file and
 //! only its owner can read it. New users can try everything with it before they have an app at

@@ -45,7 +45,7 @@ pub enum DestinationError {
         /// Location of the secret in the config.
         location: String,
     },
-    /// The secret is no valid URL for a webhook.
+    /// The secret is not a valid URL of a webhook.
     #[error("destination {destination}: url: the value of {location} {why}")]
     InvalidUrl {
         /// Destination name.
@@ -55,7 +55,7 @@ pub enum DestinationError {
         /// Cause of the error. The text does not repeat the URL.
         why: &'static str,
     },
-    /// The secret is no valid signing secret.
+    /// The secret is not a valid signing secret.
     #[error("destination {destination}: the secret in {location} can't be used: {source}")]
     InvalidSigningKey {
         /// Destination name.

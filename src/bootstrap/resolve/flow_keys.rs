@@ -31,7 +31,7 @@ pub enum FlowKeyError {
         /// Location of the secret in the config.
         location: String,
     },
-    /// The text is no valid private key.
+    /// The text is not a valid private key.
     #[error("flow {flow}: the private key in {location} can't be used: {source}")]
     Invalid {
         /// Flow name.

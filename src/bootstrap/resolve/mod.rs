@@ -1,6 +1,6 @@
 //! Resolves the secrets that the config names into ready credentials and clients.
 //!
-//! See [`crate::config`] for where a secret may be.
+//! See [`crate::config`] for the allowed locations of a secret.
 
 pub mod app_secrets;
 pub(crate) mod destinations;

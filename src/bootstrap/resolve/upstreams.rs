@@ -35,7 +35,7 @@ pub enum UpstreamSecretError {
         /// Location of the secret in the config.
         location: String,
     },
-    /// The text is no valid signing secret.
+    /// The text is not a valid signing secret.
     #[error("flow {flow}: the secret for its upstream in {location} can't be used: {source}")]
     Invalid {
         /// Flow name.

@@ -1,4 +1,5 @@
-//! `flowgate agents`: sales agents, with their weights and limits.
+//! Defines the command `flowgate agents`, which lists and changes sales agents, their weights and
+//! their limits.
 
 use clap::{Args, Subcommand};
 use jiff::civil::Date;

@@ -1,4 +1,4 @@
-//! `flowgate bookings`: bookings of slots.
+//! Defines the command `flowgate bookings`, which lists, cancels and moves bookings of slots.
 
 use clap::{Args, Subcommand};
 use jiff::civil::{Date, Time};

@@ -1,4 +1,4 @@
-//! `flowgate check`: output of the integrity check.
+//! Formats the output of `flowgate check`, the integrity check.
 
 use serde_json::Value;
 

@@ -8,7 +8,7 @@ use crate::admin::AdminError;
 use crate::bootstrap::store_options::store_options;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::config::units::show_mebibytes;
+use crate::config::units::format_mebibytes;
 use crate::store::CompactedSizes;
 use crate::store::compact;
 
@@ -38,8 +38,8 @@ pub(crate) fn run(
             output,
             "{}: {} before, {} now",
             config.data.display(),
-            show_mebibytes(before),
-            show_mebibytes(after)
+            format_mebibytes(before),
+            format_mebibytes(after)
         )
     })
 }

@@ -1,4 +1,5 @@
-//! `flowgate dead-letters`: failed jobs that stay stored until an admin retries or discards them.
+//! Defines the command `flowgate dead-letters`, which lists, retries and discards failed jobs. They
+//! stay stored until an admin retries or discards them.
 
 use clap::{ArgGroup, Args, Subcommand};
 

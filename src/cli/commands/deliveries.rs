@@ -1,4 +1,5 @@
-//! `flowgate deliveries`: events that are sent to destinations, and the responses.
+//! Defines the command `flowgate deliveries`, which lists, shows and discards deliveries of events,
+//! and shows the responses of destinations.
 
 use clap::{ArgGroup, Args, Subcommand};
 

@@ -1,5 +1,5 @@
-//! `flowgate destinations`: destinations of events, their state, and the commands to pause, resume
-//! and test them.
+//! Defines the command `flowgate destinations`, which lists destinations of events with their
+//! state, and pauses, resumes and tests them.
 
 use clap::{Args, Subcommand};
 

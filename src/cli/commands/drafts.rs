@@ -1,4 +1,5 @@
-//! `flowgate drafts`: forms that customers began and did not complete.
+//! Defines the command `flowgate drafts`, which lists forms that customers began and did not
+//! complete.
 
 use clap::{Args, Subcommand};
 

@@ -1,5 +1,5 @@
-//! `flowgate gateways`: unofficial gateways, the state of their sessions, and a command that
-//! repairs a session.
+//! Defines the command `flowgate gateways`, which lists unofficial gateways with the state of their
+//! sessions, and repairs a session.
 
 use clap::{Args, Subcommand};
 

@@ -1,4 +1,4 @@
-//! `flowgate jobs`: background jobs.
+//! Defines the command `flowgate jobs`, which lists and shows background jobs.
 
 use clap::{Args, Subcommand};
 

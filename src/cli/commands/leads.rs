@@ -1,4 +1,5 @@
-//! `flowgate leads`: leads, their agents, and the reasons of the assignments.
+//! Defines the command `flowgate leads`, which lists, assigns and closes leads, and shows the
+//! reasons of the assignments.
 
 use clap::{Args, Subcommand};
 

@@ -1,5 +1,5 @@
-//! Subcommands of the command line, one file each: arguments, the admin request that they become,
-//! and its output format.
+//! Defines the subcommands of the command line, one file each: the arguments, the admin request
+//! that they become, and the output format of the response.
 
 pub mod agents;
 pub mod bookings;

@@ -1,4 +1,4 @@
-//! `flowgate reload`: output of a config reload.
+//! Formats the output of `flowgate reload`: the changes that the reload made.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,5 @@
-//! `flowgate slots`: slots that can be booked, and their free places.
+//! Defines the command `flowgate slots`, which lists slots that can be booked, with the number of
+//! booked places.
 
 use clap::{Args, Subcommand};
 use jiff::civil::Date;

@@ -1,9 +1,9 @@
-//! `flowgate status`: output of the server status.
+//! Formats the output of `flowgate status`.
 
 use std::io::{self, Write};
 
 use crate::admin::StatusRow;
-use crate::config::units::show_mebibytes;
+use crate::config::units::format_mebibytes;
 use crate::domain::health::refusal_counters::format_counts;
 
 /// Writes a status to `output`, one line for each topic and one for each warning.
@@ -24,7 +24,7 @@ pub fn write_status(status: &StatusRow, output: &mut impl Write) -> io::Result<(
     };
     let (jobs, leads, writer) = (status.jobs, status.leads, status.writer);
     let free = status.free_bytes.map_or_else(String::new, |free| {
-        format!(", {} free on its disk", show_mebibytes(free))
+        format!(", {} free on its disk", format_mebibytes(free))
     });
     let lines = [
         ("server", server),
@@ -69,7 +69,7 @@ pub fn write_status(status: &StatusRow, output: &mut impl Write) -> io::Result<(
         ),
         (
             "file",
-            format!("{}{free}", show_mebibytes(status.file_bytes)),
+            format!("{}{free}", format_mebibytes(status.file_bytes)),
         ),
     ];
     for (name, text) in lines {

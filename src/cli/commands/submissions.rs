@@ -1,4 +1,4 @@
-//! `flowgate submissions`: accepted submissions.
+//! Defines the command `flowgate submissions`, which lists and shows accepted submissions.
 
 use clap::{Args, Subcommand};
 

@@ -27,7 +27,7 @@ use crate::intake::{InvalidKey, PublicKey};
 /// Maximum time to wait for the job of the submission.
 const JOB_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Number of days in which the command looks for a free slot.
+/// Number of days in which the command searches for a free slot.
 const DAYS_AHEAD: i64 = 365;
 
 /// Arguments of `try`.
@@ -244,7 +244,7 @@ fn write_summary(
 /// Signs a body like Meta.
 type SignFn<'a> = dyn Fn(&str) -> Result<String, AdminError> + 'a;
 
-/// Sends the whole form at once, to a plain flow.
+/// Sends the whole form in one request, to a plain flow.
 fn send_plain(
     to: SocketAddr,
     sign: &SignFn<'_>,

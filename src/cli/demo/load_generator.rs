@@ -1,5 +1,6 @@
-//! Load generator: sends each form when it is due, independent of earlier forms, and repeats it
-//! until a response arrives. Meta and impatient customers repeat forms in the same manner.
+//! Generates the load of the demo: sends each form when it is due, independent of earlier forms,
+//! and repeats it until a response arrives. Meta and impatient customers repeat forms in the same
+//! manner.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ const UNANSWERED_AFTER: Duration = Duration::from_mins(1);
 pub struct SendLog {
     /// Flow token and outcome of each form, in the order of the responses.
     pub outcomes: Vec<(String, FormOutcome)>,
-    /// Counts and delays.
+    /// Statistics of the requests: counts and delays.
     pub stats: SendStats,
 }
 

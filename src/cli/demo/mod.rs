@@ -77,10 +77,10 @@ pub enum DemoError {
         why: String,
     },
     /// Jobs were not finished within the maximum time.
-    #[error("{left} jobs were not finished {} s after the last response", SETTLE_TIMEOUT.as_secs())]
-    JobsLeft {
+    #[error("{count} jobs were not finished {} s after the last response", SETTLE_TIMEOUT.as_secs())]
+    JobsUnfinished {
         /// Number of unfinished jobs.
-        left: u64,
+        count: u64,
     },
 }
 
@@ -300,7 +300,9 @@ fn wait_for_jobs(server: &DemoServer, clock: &dyn Clock) -> Result<(), DemoError
             .sum();
         match left {
             0 => return Ok(()),
-            left if clock.elapsed() > deadline => return Err(DemoError::JobsLeft { left }),
+            left if clock.elapsed() > deadline => {
+                return Err(DemoError::JobsUnfinished { count: left });
+            }
             // Starting the command takes longer than a useful pause, so the loop has none.
             _ => {}
         }
@@ -316,8 +318,8 @@ fn progress_bar(workload: Workload) -> ProgressBar {
         .unwrap_or(bar)
 }
 
-/// Prints a line to standard output. An error is ignored, because it only means that nobody reads
-/// the output.
+/// Prints a line to standard output. An error is ignored, because it only means that no program
+/// reads the output.
 fn print_line(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }

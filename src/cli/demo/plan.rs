@@ -1,4 +1,5 @@
-//! Workload of the demo: forms and their due times. The same numbers give the same workload.
+//! Defines the workload of the demo: forms and their due times. The same numbers give the same
+//! workload.
 
 use std::time::Duration;
 

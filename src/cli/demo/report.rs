@@ -1,4 +1,5 @@
-//! Report of the demo: what was sent and answered, how fast, and the result of the verification.
+//! Formats the report of the demo: numbers of forms and responses, their speed, and the result of
+//! the verification.
 
 use std::fmt;
 use std::time::Duration;

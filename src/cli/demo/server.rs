@@ -1,5 +1,5 @@
-//! Server of the demo: the same executable, in its own process and folder, so that the demo can
-//! kill it.
+//! Starts the server of the demo: the same executable, in its own process and folder, so that the
+//! demo can kill it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};

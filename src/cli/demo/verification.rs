@@ -1,5 +1,5 @@
-//! Verifies the result of the demo: compares the responses to the forms with the stored state.
-//! Pure, so that tests can make it fail.
+//! Verifies the result of the demo: compares the responses to the forms with the stored state. The
+//! functions are pure, so that tests can pass a wrong state to them.
 //!
 //! See [`crate::cli::demo`] for the source of the state and [`super::report`] for the
 //! output.
@@ -278,8 +278,8 @@ fn check_leads(observed: &ObservedState, discrepancies: &mut Vec<Discrepancy>) {
     check_shares(&observed.agents, discrepancies);
 }
 
-/// Checks that no agent with capacity had a lower load when another agent got its last lead. Nobody
-/// closes leads in the demo, so the final numbers prove this.
+/// Checks that no agent with capacity had a lower load when another agent got its last lead. The
+/// demo closes no leads, so the final numbers prove this.
 fn check_shares(agents: &[AgentRecord], discrepancies: &mut Vec<Discrepancy>) {
     for more in agents {
         for less in agents.iter().filter(|less| !less.is_full()) {

@@ -1,5 +1,5 @@
 //! Generates a form with valid sample values. `try` sends it, with the given fields in place of
-//! samples. Pure.
+//! samples. The functions are pure.
 
 mod value;
 

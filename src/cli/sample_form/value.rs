@@ -1,5 +1,5 @@
 //! Generates a sample value for a field: the default value of its kind, or a text that matches its
-//! pattern. Pure.
+//! pattern. The functions are pure.
 
 use regex_syntax::hir::{Class, Hir, HirKind};
 use serde_json::{Value, json};

@@ -64,7 +64,7 @@ pub struct Destination {
     /// `true` if the host may be on this machine or in a private network.
     pub allow_private: bool,
     /// `true` if the events of one customer are delivered one at a time, in the order in which they
-    /// became true. Default `false`.
+    /// happened. Default `false`.
     pub is_ordered: bool,
     /// Maximum age of an event. Older events are not sent, because late messages would do harm.
     /// Default: one day for messages to people (WhatsApp and gateway). Default for other kinds:
@@ -92,7 +92,7 @@ pub enum DestinationKind {
     Whatsapp(WhatsappSettings),
     /// Text messages through an unofficial gateway.
     Gateway(GatewayDestination),
-    /// Emails through a mail server.
+    /// E-mails through a mail server.
     Smtp(SmtpSettings),
 }
 

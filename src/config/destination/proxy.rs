@@ -73,7 +73,7 @@ impl ProxySettings {
     }
 }
 
-/// Parses the URL of a proxy. Error messages never have the URL, because a URL may contain a
+/// Parses the URL of a proxy. Error messages never contain the URL, because a URL may contain a
 /// password.
 fn parse_proxy_url(text: &str) -> Result<Uri, &'static str> {
     let uri: Uri = text.parse().map_err(|_| NOT_A_PROXY_ERROR)?;

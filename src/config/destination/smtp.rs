@@ -1,4 +1,4 @@
-//! Reads `[destinations.NAME]` with `kind = "smtp"`: emails through a mail server of the owner or
+//! Reads `[destinations.NAME]` with `kind = "smtp"`: e-mails through a mail server of the owner or
 //! of their provider.
 //!
 //! ```toml
@@ -12,7 +12,7 @@
 //! messages = { "lead.assigned" = { subject = "New lead: {submission.answers.name}" } }
 //! ```
 //!
-//! See [`crate::domain::delivery::email`] for the content of an email, and [`crate::delivery`] for
+//! See [`crate::domain::delivery::email`] for the content of an e-mail, and [`crate::delivery`] for
 //! its bytes and transport.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,13 +34,13 @@ use crate::domain::event::EventKind;
 use crate::domain::ip_range::{is_loopback_host, is_public, literal_ip};
 use crate::domain::time::Millis;
 
-/// Default number of emails in flight. Each needs a connection, and servers allow few connections
-/// from one client.
+/// Default number of e-mails in flight. Each e-mail needs a connection, and servers allow few
+/// connections from one client.
 pub(in crate::config) const CONCURRENCY: usize = 2;
-/// Default maximum time for one SMTP exchange. Servers filter an email before they accept it. A
-/// client that does not wait for the response sends the email twice.
+/// Default maximum time for one SMTP exchange. Servers filter an e-mail before they accept it. A
+/// client that does not wait for the response sends the e-mail twice.
 pub(in crate::config) const TIMEOUT: Millis = Millis::from_secs(60);
-/// Maximum of `timeout`: the time that a client should wait for the end of an email (RFC 5321,
+/// Maximum of `timeout`: the time that a client should wait for the end of an e-mail (RFC 5321,
 /// 4.5.3.2.6).
 pub(in crate::config) const TIMEOUT_MAX: Millis = Millis::from_secs(10 * 60);
 
@@ -66,9 +66,9 @@ pub struct SmtpSettings {
     pub tls: SmtpTls,
     /// Login at the mail server. Default: `None`, no login.
     pub login: Option<SmtpLogin>,
-    /// Sender of the emails.
+    /// Sender of the e-mails.
     pub from: Mailbox,
-    /// Recipients, 1 to 20. Each email goes to all of them or to none.
+    /// Recipients, 1 to 20. Each e-mail goes to all of them or to none.
     pub to: Vec<Mailbox>,
     /// Mailbox for replies. Default: `None`, replies go to `from`.
     pub reply_to: Option<Mailbox>,

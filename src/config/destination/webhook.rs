@@ -188,8 +188,8 @@ fn read_url(item: &ValueReader<'_>, allow_private: bool, folder: &Path) -> Optio
         .map(WebhookUrl::Plain)
 }
 
-/// Parses a URL for POST requests. Error messages never have the URL, because a URL may contain a
-/// token.
+/// Parses a URL for POST requests. Error messages never contain the URL, because a URL may contain
+/// a token.
 ///
 /// # Errors
 /// Description of the problem.

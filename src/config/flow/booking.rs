@@ -1,7 +1,7 @@
 //! Reads `booking` of a flow: an existing calendar, and fields whose types can contain a date and a
 //! time.
 //!
-//! See [`crate::domain::booking::slot_request`] for the slot that an answer asks for.
+//! See [`crate::domain::booking::slot_request`] for the slot that the answers request.
 
 use crate::config::reader::TableReader;
 use crate::config::suggest::suggestion;

@@ -151,8 +151,8 @@ fn read_breaker(table: &TableReader<'_>) -> BreakerPolicy {
     }
 }
 
-/// Parses the URL of an upstream on this machine. Error messages never have the URL, because a URL
-/// may contain a password.
+/// Parses the URL of an upstream on this machine. Error messages never contain the URL, because a
+/// URL may contain a password.
 fn parse_upstream_url(text: &str) -> Result<Uri, &'static str> {
     let Some((uri, authority)) = text
         .parse::<Uri>()

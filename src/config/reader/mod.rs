@@ -111,7 +111,7 @@ pub(super) struct TableReader<'d> {
 }
 
 impl<'d> TableReader<'d> {
-    /// Reads the whole file with `read`, then rejects the keys that `read` did not ask for.
+    /// Reads the whole file with `read`, then rejects the keys that `read` did not use.
     pub(super) fn read_root<R>(
         diagnostics: &'d Diagnostics<'d>,
         root: &'d Spanned<DeTable<'d>>,

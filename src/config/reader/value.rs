@@ -218,7 +218,7 @@ impl<'d> ValueReader<'d> {
         Some(items)
     }
 
-    /// Reads the table with `read`, then rejects the keys that `read` did not ask for.
+    /// Reads the table with `read`, then rejects the keys that `read` did not use.
     pub(in crate::config) fn read_table<R>(
         &self,
         read: impl FnOnce(&TableReader<'d>) -> R,

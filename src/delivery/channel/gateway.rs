@@ -19,13 +19,13 @@ use crate::store::PendingDelivery;
 use crate::delivery::client::parse_http_date;
 use crate::delivery::eligibility::event_data;
 
-/// Text with its recipient.
+/// Text of a message with its recipient.
 struct TextMessage {
     to: Recipient,
     text: String,
 }
 
-/// Builds the request that sends only `outgoing`.
+/// Builds the request that sends only the text of `pending`.
 ///
 /// # Errors
 /// [`MessageError`] if the text can't be built.
@@ -37,8 +37,8 @@ pub(crate) fn build_request(
     text::send_body(settings.kind, &settings.session, &message.to, &message.text)
 }
 
-/// Merges the texts of `outgoing` into one request, as far as they fit. Returns the request with
-/// the number of merged deliveries, from the first. Returns `None` if the first can't be sent.
+/// Merges the texts of `pending` into one request, from the first, as far as the texts fit. Returns
+/// the request and the number of merged deliveries. Returns `None` if the first text can't be sent.
 pub(crate) fn merge_requests(
     settings: &GatewayDestination,
     pending: &[PendingDelivery],

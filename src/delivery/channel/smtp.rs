@@ -3,7 +3,8 @@
 //!
 //! All attempts of a delivery have one `Message-ID`, made from its `webhook-id`. Servers and mail
 //! programs that store IDs drop the second copy. `Date` is the time of the attempt. The complete
-//! e-mail is built before it is sent, so a suspect is marked while its e-mail is built.
+//! e-mail is built before its first byte is sent. A suspect is therefore marked only while its
+//! e-mail is built.
 //!
 //! See [`crate::domain::delivery::email`] for the texts, [`crate::domain::delivery::smtp_reply`]
 //! for replies, and [`crate::delivery::suspect_deliveries`] for the mark.
@@ -161,7 +162,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, DestinationKind};
 
-    /// 2026-11-24T08:00:00Z.
+    /// Time of the tests: 2026-11-24T08:00:00Z.
     const NOW: Timestamp = Timestamp::from_millis(1_795_507_200_000);
 
     fn formatted(more: &str, body: &str) -> String {

@@ -1,7 +1,8 @@
-//! Builds messages to Meta's Cloud API, decides about another attempt, and parses the responses.
+//! Builds messages to Meta's Cloud API and parses the responses. Decides how long an attempt
+//! without a response waits for a status.
 //!
-//! The text of Meta's errors may repeat the token or the recipient. Logs and lists therefore have
-//! texts of this program.
+//! The text of Meta's errors may repeat the token or the recipient. Logs and lists therefore
+//! contain texts of this program instead.
 //!
 //! See [`crate::domain::delivery::cloud_error`] for error codes and
 //! [`crate::domain::delivery::message`] for the content of messages.
@@ -21,8 +22,8 @@ use crate::store::PendingDelivery;
 
 use crate::delivery::eligibility::event_data;
 
-/// Maximum number of bytes that are read of a response. Enough for any error with details, and for
-/// a gateway's complete record of a message.
+/// Maximum number of bytes that are read of a response. The limit is sufficient for any error with
+/// details, and for a gateway's complete record of a message.
 pub(crate) const RESPONSE_BYTES_MAX: usize = 256 << 10;
 
 /// Returns the time until which a status may show the result of a pending attempt. Returns `None`
@@ -32,7 +33,7 @@ pub(crate) fn status_deadline(pending: &PendingDelivery, now: Timestamp) -> Opti
     is_status_pending(attempt, now).then_some(attempt.deadline)
 }
 
-/// Builds the request for `outgoing`.
+/// Builds the request for `pending`.
 ///
 /// # Errors
 /// Returns the reason why the request can't be built.
@@ -53,8 +54,8 @@ pub(crate) fn build_request(
     render_message(settings, pending).map_err(|why| why.to_string())
 }
 
-/// Returns the pending attempt that starts at `now`. Without a response, a status may still show
-/// its result.
+/// Returns the pending attempt that starts at `now`. If no response arrives, a status may still
+/// show the result of the attempt.
 pub(crate) fn pending_attempt(
     destination: &Destination,
     pending: &PendingDelivery,

@@ -1,4 +1,4 @@
-//! Tests that nothing stops a worker forever.
+//! Tests of a destination worker: no failure, pause or clock change stops the worker forever.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};

@@ -97,7 +97,8 @@ async fn reconcile_after_stop_starts_no_worker() {
     drop(respond_tx);
 }
 
-/// Transaction that blocks the writer until its release. No result is recorded meanwhile.
+/// Transaction that blocks the writer until the test releases it. Meanwhile the writer records no
+/// result.
 struct BlockedTransaction(Receiver<()>);
 
 impl Transaction for BlockedTransaction {

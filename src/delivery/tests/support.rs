@@ -1,4 +1,5 @@
-//! Store whose forms are delivered to one destination, with everything that a worker needs.
+//! Test harness: a store whose forms are delivered to one destination, with the dependencies of a
+//! worker.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::net::HttpClients;
 use crate::store::tests::support::rows;
 use crate::store::{AcceptInbound, Store, StoreOptions};
 
-/// 2026-11-24T08:00:00Z.
+/// Start time of the manual clock: 2026-11-24T08:00:00Z.
 const START: Timestamp = Timestamp::from_millis(1_795_507_200_000);
 
 /// Constant entropy that fails once if a test asks for it. Its caller then panics.
@@ -55,8 +56,8 @@ pub struct DeliveryHarness {
 }
 
 impl DeliveryHarness {
-    /// Creates a store. Forms of flow `form` are delivered to `crm` at `address`. `more` is added
-    /// to the table of `crm`.
+    /// Creates a store. Forms of flow `form` are delivered to `crm` at `address`. The text `more`
+    /// is added to the table of `crm`.
     pub fn new(address: SocketAddr, more: &str) -> Self {
         let text = format!(
             "[flows.form]\ndeliver = [{{ to = \"crm\", events = [\"submission.accepted\"] }}]\n\

@@ -1,4 +1,4 @@
-//! Bookings of slots: counts occupied places over time and decides if one more booking fits.
+//! Counts the occupied places of slots over time, and decides if one more booking fits.
 //!
 //! All bookings that overlap count together, not only bookings with the same start. Old bookings
 //! therefore still count after the slots of a calendar become longer. All functions are pure: the

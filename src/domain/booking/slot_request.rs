@@ -1,4 +1,4 @@
-//! Slot requests: finds the date and the time that a form requests in its fields.
+//! Finds the slot request of a form: the date and the time that its fields request.
 //!
 //! See [`crate::domain::booking`] for the decision if the slot is free.
 

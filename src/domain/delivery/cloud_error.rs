@@ -1,4 +1,4 @@
-//! Meaning of an error response of Meta's Cloud API to a message that was sent.
+//! Decides the disposition after an error response of Meta's Cloud API to a message.
 //!
 //! The meaning depends on `error.code`, not on the HTTP status, because rate limits have status 400
 //! as well as 429. The table follows *Cloud API error codes* and lists the action of the sender. A

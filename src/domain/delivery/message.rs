@@ -2,9 +2,9 @@
 //! `data`, and their recipients.
 //!
 //! A placeholder is a dotted path in braces, `{booking.date}`. `{{` and `}}` are literal braces.
-//! Texts and numbers are inserted unchanged, lists with commas. A missing or null value leaves
-//! nothing in a text, so that customers do not read of missing data. A template parameter can't be
-//! empty (*Cloud API*, error 131008), so there a missing value is an error that names the
+//! Texts and numbers are inserted unchanged, lists with commas. In a text, nothing replaces a
+//! missing or null value, so customers read no note about missing data. A template parameter can't
+//! be empty (*Cloud API*, error 131008), so there a missing value is an error that names the
 //! parameter. Customers' answers are shortened where necessary: a text is truncated; a parameter is
 //! truncated and put on one line.
 
@@ -36,7 +36,7 @@ enum Segment {
 /// Error for an invalid text with placeholders.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPlaceholderText {
-    /// The text is empty, and a message can't be.
+    /// The text is empty. A message must not be empty.
     #[error("is empty")]
     Empty,
     /// The text has more characters than the maximum. Values: actual and maximum number of
@@ -208,7 +208,7 @@ pub enum MessageError {
     /// The event names no agent.
     #[error("the event names no agent")]
     NoAgent,
-    /// The config has no number of the agent.
+    /// The config has no phone number for the agent.
     #[error("agent {0} has no phone number: add it to `agents` of the destination")]
     NoAgentNumber(String),
     /// The body is not valid JSON.

@@ -1,4 +1,5 @@
-//! Delivery of one event to one destination: its stored rows, and the disposition after an attempt.
+//! Defines the delivery of one event to one destination: its stored rows, and the disposition after
+//! an attempt.
 //!
 //! A delivery is a job.
 //!
@@ -21,8 +22,8 @@ use super::time::{Millis, Timestamp};
 /// Maximum bytes of a response that are stored.
 pub const RESPONSE_EXCERPT_BYTES: usize = 2 << 10;
 
-/// Event as stored in the file. The transaction that makes the event true writes the event once, if
-/// any destination subscribes to it.
+/// Event as stored in the file. The transaction that causes the event writes it once, if any
+/// destination subscribes to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// Kind of the event.
@@ -162,8 +163,9 @@ impl AttemptEnd {
                     pauses_destination: retry_after.is_some(),
                     is_failure: true,
                 },
-                // Too early, too slow, a lock or a conflict at the receiver: all may be temporary.
-                // A redirect to a maintenance page may also be temporary.
+                // These statuses mean too early, too slow, a lock or a conflict at the receiver.
+                // All of them may be temporary. A redirect to a maintenance page may also be
+                // temporary.
                 302 | 303 | 307 | 408 | 409 | 423 | 425 => retry(retry_after, false),
                 300..=499 => Disposition::Refused,
                 _ => retry(retry_after, true),

@@ -1,7 +1,7 @@
 //! Applies Meta's statuses to a sent message: sent, delivered, read, or failed after acceptance.
 //!
 //! Statuses may come late, twice and out of order. The stage of a message never decreases. See
-//! [`super::cloud_error`] for what follows from a failure.
+//! [`super::cloud_error`] for the consequences of a failure.
 
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +57,7 @@ pub enum StatusKind {
     Failed(CloudError),
 }
 
-/// Data that each message carries as `biz_opaque_callback_data` and that its statuses return: job
+/// Data that each message contains as `biz_opaque_callback_data` and that its statuses return: job
 /// ID and webhook ID. The webhook ID distinguishes the messages of different data files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallbackData {
@@ -159,7 +159,7 @@ impl Receipt {
                 return ReceiptChange::Unchanged;
             }
             StatusKind::Failed(error) => self.error = Some(error),
-            // The failure overtook this status.
+            // The failure arrived before this status.
             StatusKind::Reached(_) if is_current_message && self.error.is_some() => {
                 return ReceiptChange::Unchanged;
             }

@@ -1,10 +1,10 @@
-//! Decides what follows from an SMTP server's reply to an e-mail.
+//! Decides the disposition after an SMTP server's reply to an e-mail.
 //!
 //! The decision depends on the stage of the dialogue and on the code of the reply (RFC 5321, 4.2
 //! and 4.3.2; for authentication RFC 4954, 6). An enhanced code (RFC 3463) refines the decision.
 //!
 //! A reply before the recipient was named concerns the server or flowgate's credentials, so the
-//! e-mail is not given up. A permanent error about a recipient or a text is final.
+//! delivery is not refused. A permanent error about a recipient or a text is final.
 
 use super::Disposition;
 
@@ -17,7 +17,7 @@ pub enum SmtpStage {
     Greeting,
     /// `STARTTLS`, or TLS from the start.
     Tls,
-    /// Authentication.
+    /// Authentication of the client: `AUTH`.
     Auth,
     /// Sender address: `MAIL`.
     MailFrom,
@@ -138,7 +138,8 @@ impl SmtpEnd {
                 SmtpStage::Tls | SmtpStage::Auth | SmtpStage::MailFrom => Disposition::Block,
                 SmtpStage::RcptTo | SmtpStage::Data | SmtpStage::Content => Disposition::Refused,
             },
-            // Unexpected success or intermediate reply: client and server are out of step.
+            // Unexpected success or intermediate reply: client and server are no longer
+            // synchronized.
             _ => retry(false, true),
         }
     }

@@ -1,11 +1,11 @@
-//! Parts of the `data` of an event. Each event has the parts that it is about. The body omits
+//! Defines the parts of an event's `data`. Each kind of event has its own parts. The body omits
 //! absent parts. Within a part, an absent value is null.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::domain::booking::Booking;
-use crate::domain::gateway::SessionState as GatewayStanding;
+use crate::domain::gateway::SessionState as GatewaySessionState;
 use crate::domain::health::assessment::Assessment;
 use crate::domain::health::meta_event::ActiveEvent;
 use crate::domain::health::number_traffic::NumberTraffic;
@@ -91,7 +91,7 @@ pub struct SubmissionData<'a> {
     pub customer: CustomerData<'a>,
     /// Channel of the submission: `plain`, `webhook`, `encrypted` or `gateway`.
     pub channel: &'static str,
-    /// ID of the WhatsApp message that carried the form.
+    /// ID of the WhatsApp message that contained the form.
     pub message_id: Option<&'a MessageId>,
     /// Time of acceptance.
     pub received_at: Timestamp,
@@ -152,7 +152,7 @@ pub struct DraftData<'a> {
     pub customer: CustomerData<'a>,
     /// Last screen of the customer.
     pub screen: &'a str,
-    /// Fields so far.
+    /// Fields that the customer has sent so far.
     pub answers: RawAnswers<'a>,
     /// Time of the last received screen.
     pub updated_at: Timestamp,
@@ -203,7 +203,7 @@ pub struct HealthData<'a> {
 pub struct NumberData<'a> {
     /// Meta's ID of the phone number.
     pub phone_number_id: &'a str,
-    /// Phone number in digits, as people know it.
+    /// Phone number in digits, as people dial it.
     pub phone: Option<&'a str>,
     /// Time of the last received message.
     pub last_message_at: Timestamp,
@@ -297,8 +297,8 @@ impl<'a> BookingData<'a> {
 impl<'a> GatewayData<'a> {
     /// Creates the data of the session state `session`.
     #[must_use]
-    pub fn new(name: &'a GatewayName, session: &'a GatewayStanding) -> Self {
-        let GatewayStanding {
+    pub fn new(name: &'a GatewayName, session: &'a GatewaySessionState) -> Self {
+        let GatewaySessionState {
             kind, state, since, ..
         } = session;
         Self {
@@ -413,7 +413,7 @@ mod tests {
     #[test]
     fn gateway_data_has_suggestion() {
         let name = GatewayName::new("shop").unwrap();
-        let mut session = GatewayStanding::unprobed(GatewayKind::Waha, Timestamp::ZERO);
+        let mut session = GatewaySessionState::unprobed(GatewayKind::Waha, Timestamp::ZERO);
         (session.state, session.health) = ("FAILED".into(), SessionHealth::Down);
         let event_data = EventData {
             gateway: Some(GatewayData::new(&name, &session)),

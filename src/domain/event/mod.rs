@@ -1,8 +1,8 @@
-//! Events that destinations can receive: the kinds of events and the event body.
+//! Defines the events that destinations can receive: the kinds of events and the event body.
 //!
 //! A body follows *Standard Webhooks* (`type`, `timestamp`, `data`) and adds the version of its
-//! shape. The body is written once, when the event becomes true, and is the same in all attempts. A
-//! late delivery therefore describes the state at the time of the event.
+//! shape. The body is written once, when the event happens, and is the same in all attempts. A late
+//! delivery therefore describes the state at the time of the event.
 //!
 //! See [`self::data`] for the parts of `data`,
 //! [`self::subscriptions`] for the destinations of an event, and `docs/events/` for
@@ -145,7 +145,7 @@ impl TryFrom<String> for EventKind {
     }
 }
 
-/// Renders the body of an event of `kind` that became true at `at`, as JSON text.
+/// Renders the body of an event of `kind` that happened at `at`, as JSON text.
 #[must_use]
 pub fn render_body(kind: EventKind, at: Timestamp, data: &EventData<'_>) -> Box<str> {
     #[derive(Serialize)]

@@ -1,5 +1,5 @@
-//! Sample events of each kind, for checks of templates and tests of a destination. Nothing in a
-//! sample has happened.
+//! Creates sample events of each kind, for checks of templates and tests of a destination. Nothing
+//! in a sample has really happened.
 //!
 //! A test compares the samples with the schemas in `docs/events`.
 
@@ -20,7 +20,7 @@ pub enum Completeness {
     Full,
 }
 
-/// Returns the fields of the body of a sample event of `kind` that became true at `at`.
+/// Returns the fields of the body of a sample event of `kind` that happened at `at`.
 #[must_use]
 pub fn sample_event(
     kind: EventKind,

@@ -1,4 +1,5 @@
-//! Cross-screen fields: values of earlier screens that the final screen of a form must send again.
+//! Finds cross-screen fields: values of earlier screens that the final screen of a form must send
+//! again.
 //!
 //! Drafts are identified by their `flow_token`. If the sender sets no token (`unused`), no draft is
 //! stored, and a form has only the fields of its final screen. Such a form still needs its slot and
@@ -23,7 +24,7 @@ pub struct CrossScreenField<'a> {
 }
 
 /// Returns the values that a form completed on `final_screen` needs: fields that only other screens
-/// ask for, and the agent that any screen shows.
+/// contain, and the agent that any screen shows.
 #[must_use]
 pub fn required_by_final_screen<'a>(
     flow: &'a Flow,

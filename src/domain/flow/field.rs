@@ -1,9 +1,9 @@
-//! Fields of a form: the kinds of values, and the validation of one value.
+//! Defines the fields of a form: the kinds of values, and the validation of one value.
 //!
 //! WhatsApp components may send strings, numbers, booleans, arrays or objects. The validation
-//! therefore looks at the content of a value, not at its JSON type (`"42"` is an integer). The
-//! sender receives validation errors. An error never repeats the value, because the value may be
-//! personal and the error is written to logs.
+//! therefore checks the content of a value, not its JSON type (`"42"` is an integer). The sender
+//! receives validation errors. An error never repeats the value, because the value may be personal
+//! and the error is written to logs.
 //!
 //! See [`crate::domain::flow`] for the fields of a form and for missing fields.
 
@@ -49,7 +49,7 @@ pub enum FieldKind {
     },
     /// E-mail address, checked loosely: at most 254 characters (RFC 5321), no spaces or control
     /// characters, one `@` with text on both sides. A domain without a dot is valid, a quoted local
-    /// part with an `@` is not. Only a sent message could prove more.
+    /// part with an `@` is not. Only a sent e-mail could prove that the address works.
     Email,
     /// Phone number: 5 to 15 digits (the maximum of E.164), an optional leading `+`, and the usual
     /// separators.

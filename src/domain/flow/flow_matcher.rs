@@ -1,5 +1,5 @@
-//! Flow matcher: finds the flow of a completed form that arrives at `/webhook`, because Meta's
-//! message does not name the flow.
+//! Finds the flow of a completed form that arrives at `/webhook`, because Meta's message does not
+//! name the flow.
 //!
 //! See [`crate::intake`] for parsing the message.
 

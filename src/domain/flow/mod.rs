@@ -1,5 +1,5 @@
-//! Flow as the config declares it: its screens, their order, the required fields and the flow
-//! matcher.
+//! Defines a flow as the config declares it: its screens, their order, the required fields and the
+//! flow matcher.
 //!
 //! All functions are pure. Unknown fields of a form are allowed.
 //!
@@ -76,14 +76,14 @@ pub enum SignaturePolicy {
     /// Requests must have a valid signature.
     #[default]
     Required,
-    /// Requests need no signature. Anybody who can reach the path can send forms.
+    /// Requests need no signature. Everyone who can reach the path can send forms.
     None,
 }
 
 /// Encryption of the requests and responses of a flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EncryptionMode {
-    /// Plain JSON.
+    /// Requests and responses are plain JSON.
     #[default]
     None,
     /// Encrypted requests and responses, as Meta uses them for the endpoint of a published flow.

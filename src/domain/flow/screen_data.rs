@@ -401,7 +401,7 @@ mod tests {
     use crate::domain::booking::calendar::tests::calendar_spec;
     use crate::domain::flow::customer_texts::Language;
 
-    /// Thursday, 2026-01-01T00:00Z.
+    /// Time of the tests: Thursday, 2026-01-01T00:00Z.
     const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
     struct TestContext {

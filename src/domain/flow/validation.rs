@@ -1,4 +1,4 @@
-//! Validation errors of form fields.
+//! Defines the validation errors of form fields.
 //!
 //! See [`super::field`] for the validation of a value.
 

@@ -135,7 +135,7 @@ impl GatewayKind {
         }
     }
 
-    /// Returns the header that carries the API key, and the prefix of its value.
+    /// Returns the header that contains the API key, and the prefix of its value.
     #[must_use]
     pub const fn key_header(self) -> (&'static str, &'static str) {
         match self {

@@ -1,4 +1,5 @@
-//! Table of the state names of each gateway, their meaning and the matching recovery action.
+//! Contains the table of the state names of each gateway, their meaning and the matching recovery
+//! action.
 //!
 //! Sources: the API documentation of `WASenderApi`, *Sessions*; of WAHA, *Sessions*, `status`; of
 //! Evolution API v2, `connectionState`. The same gateway may write a name in upper or in lower

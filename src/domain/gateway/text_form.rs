@@ -1,5 +1,5 @@
 //! Parses forms from text messages. Gateways do not support WhatsApp Flows, so customers send a
-//! text of an agreed form instead.
+//! text in an agreed format instead.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,4 @@
-//! Compares an endpoint's statistics with Meta's thresholds and suggests what to do.
+//! Compares an endpoint's statistics with Meta's thresholds and suggests an action.
 //!
 //! Above these thresholds, Meta raises alerts, throttles a flow and blocks it (*Flow Health and
 //! Monitoring*).
@@ -26,7 +26,7 @@ const REQUESTS_MIN: u32 = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Nothing to do.
+    /// Normal state. No action is necessary.
     Ok,
     /// Halfway to the first threshold, above a threshold with few requests, or most requests may
     /// not be from Meta.
@@ -107,7 +107,7 @@ pub fn assess(stats: &WindowStats) -> Assessment {
     }
 }
 
-/// Lowers an alert to a warning if it rests on too few requests.
+/// Lowers an alert to a warning if it is based on too few requests.
 fn require_samples(
     (severity, finding): (Severity, String),
     are_enough: bool,

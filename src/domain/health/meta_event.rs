@@ -2,7 +2,7 @@
 //!
 //! An event is stored as the received text. Parsing is lenient, because Meta may add events and
 //! fields (*Flows Webhooks*, *Flow Health and Monitoring*). See [`active_events`] for the events
-//! that still hold.
+//! that are still active.
 
 use std::collections::BTreeMap;
 
@@ -179,9 +179,9 @@ impl ActiveEvent {
     }
 }
 
-/// Returns the events that still hold, from `events` in any order. For each flow and kind of event
-/// this is the last event. For alerts, this is the last one that was raised and not lifted. The
-/// result is ordered by flow, then by kind.
+/// Returns the events that are still active, from `events` in any order. For each flow and kind of
+/// event this is the last event. For alerts, this is the last one that was raised and not lifted.
+/// The result is ordered by flow, then by kind.
 #[must_use]
 pub fn active_events(mut events: Vec<HealthEvent>) -> Vec<ActiveEvent> {
     // Meta resends events for days, so the last to arrive need not be the last that happened.
@@ -207,8 +207,8 @@ pub fn active_events(mut events: Vec<HealthEvent>) -> Vec<ActiveEvent> {
         .collect()
 }
 
-/// Returns `true` if the alert `raised` still holds after the alert `ended` was lifted. A rate or
-/// latency below one threshold is also below every higher threshold.
+/// Returns `true` if the alert `raised` is still active after the alert `ended` was lifted. A rate
+/// or latency below one threshold is also below every higher threshold.
 fn remains_active(raised: &ActiveEvent, ended: &ActiveEvent) -> bool {
     match (raised.parsed.threshold, ended.parsed.threshold) {
         (Some(raised_threshold), Some(cleared_threshold))

@@ -1,4 +1,5 @@
-//! Health of endpoints, numbers and requests: windows of samples and their assessment.
+//! Measures the health of endpoints, phone numbers and requests in windows of samples, and assesses
+//! it.
 
 pub mod assessment;
 pub mod meta_event;

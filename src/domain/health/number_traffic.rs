@@ -1,10 +1,10 @@
 //! Learns the usual number of messages of a phone number by hour of the week, and detects unusually
 //! long silence.
 //!
-//! The unit is a sample: one minute with or without messages. Ten texts that a customer sends at
-//! once count once, and so does a queue of Meta's that empties after an outage. Only observed time
-//! counts. The wall clock only selects the hour of the week. Neither a clock jump nor a stop of the
-//! server therefore counts as silence.
+//! The unit is a sample: one minute with or without messages. Ten texts that a customer sends in
+//! one minute count once. Many messages that Meta sends together after an outage also count once.
+//! Only observed time counts. The wall clock only selects the hour of the week. Neither a clock
+//! jump nor a stop of the server therefore counts as silence.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +29,7 @@ const TRAINED_HOURS_MIN: u32 = 300;
 const WEEKLY_MIN: u64 = 10 * SCALE;
 /// Minimum number of samples with messages that were expected since the last message before a
 /// silence is unusual. If messages came independently, such a silence would occur by chance once in
-/// 500 million times. Real messages come in bunches, and this threshold leaves room for that.
+/// 500 million times. Real messages come in groups, so this threshold has a large margin.
 const EXPECTED_MIN: u64 = 20 * SCALE;
 /// Minimum length of an unusual silence, even for a busy number.
 const SILENCE_MIN: Millis = HOUR;
@@ -195,7 +195,7 @@ const fn hour_of(now: Timestamp) -> u64 {
 pub(crate) mod tests {
     use super::*;
 
-    /// 2026-10-22T00:00:00Z, a Thursday.
+    /// Start time of the tests: 2026-10-22T00:00:00Z, a Thursday.
     pub(crate) const START: Timestamp = Timestamp::from_millis(1_792_627_200_000);
     const DAY: u64 = 24 * 60;
 

@@ -1,9 +1,9 @@
 //! Counts refused requests since the start by reason, and consecutive requests with a wrong
 //! signature.
 //!
-//! A wrong app secret refuses every form, and no other figure shows it: disk and queue look normal.
-//! A stranger can cause the same with invalid signatures. The first valid signature therefore
-//! resets the count.
+//! With a wrong app secret, the server refuses every form. No other number shows this: disk and
+//! queue look normal. A stranger can cause the same with invalid signatures. The first valid
+//! signature therefore resets the count.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

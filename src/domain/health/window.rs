@@ -123,7 +123,7 @@ impl HealthWindow {
         {
             self.minutes.pop_front();
         }
-        // At the turn of a minute, a thread may record its sample a moment late. The later minute
+        // At the end of a minute, a thread may record its sample a moment late. The later minute
         // gets that sample.
         if self.minutes.back().is_none_or(|last| last.index < index) {
             self.minutes.push_back(Minute::new(index));

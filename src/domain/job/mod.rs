@@ -1,7 +1,7 @@
 //! Defines background jobs: their states, and the one table of state transitions.
 //!
-//! No row stores that a job is running: only the dispatcher knows. After a crash, a job that was
-//! running is still due. See [`self::retry`] for the time of the next attempt and
+//! No row records that a job is running. Only the dispatcher has this information. After a crash, a
+//! job that was running is still due. See [`self::retry`] for the time of the next attempt and
 //! [`crate::jobs`] for running jobs.
 
 pub mod retry;
@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::ids::{LeadId, SubmissionId};
 use super::time::{Millis, Timestamp};
 
-/// Maximum time over which dead letters are spread when an admin retries them at a rate. A clock
-/// that ran ahead wrote any due time after that.
+/// Maximum time over which dead letters are spread when an admin retries them at a rate. A due time
+/// after that comes from a clock that ran ahead.
 pub const RETRY_SPREAD_MAX: Millis = Millis::from_secs(7 * 24 * 60 * 60);
 
 /// Kind of work that a job does.

@@ -55,7 +55,7 @@ impl RetryDecision {
 }
 
 impl RetryPolicy {
-    /// Decides what follows after `failed_attempts` failed attempts, including this one.
+    /// Decides the next step after `failed_attempts` failed attempts, including this one.
     ///
     /// The delay doubles with each failure and has "equal jitter" (Marc Brooker, *Exponential
     /// Backoff And Jitter*, AWS Architecture Blog, 2015): half of the delay is fixed, half is
@@ -89,8 +89,8 @@ impl RetryPolicy {
         }
     }
 
-    /// Returns the longest delay that [`RetryPolicy::decide`] can give. A clock that has been set
-    /// back since wrote any later due time. Such a job must not wait for that time.
+    /// Returns the longest delay that [`RetryPolicy::decide`] can give. A later due time comes from
+    /// a clock that ran ahead and was set back since. Such a job must not wait for that time.
     #[must_use]
     pub fn longest_delay(&self) -> Millis {
         self.max_delay.max(RETRY_AFTER_MAX)

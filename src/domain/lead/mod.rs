@@ -246,7 +246,7 @@ impl Eq for LeadLoad {}
 pub struct Assignment {
     /// Agent who got the lead. `None` if no agent can accept the lead now.
     pub agent: Option<AgentId>,
-    /// Rule that decided.
+    /// Rule that decided the assignment.
     pub reason: AssignmentReason,
     /// Agents who were considered, the chosen one first, at most [`CANDIDATES_MAX`]. For larger
     /// teams, only the chosen agent and the next best are listed. Without this limit, an assignment

@@ -1,8 +1,8 @@
-//! Drafts: the answers of a form that is not completed.
+//! Defines drafts: the answers of a form that is not completed.
 //!
 //! The fields of each screen are merged over the fields of earlier screens, and the last answer
-//! wins. A null field overrides an earlier answer. The completed submission takes over the fields
-//! of the draft.
+//! wins. A null field overrides an earlier answer. The completed submission includes the fields of
+//! the draft.
 //!
 //! See [`crate::store`] for the storage of drafts.
 

@@ -1,5 +1,5 @@
-//! Flow errors: error notifications of clients about our last response, and requests that the
-//! config can't serve. Flow errors are stored for the operator and never become submissions.
+//! Defines flow errors: error notifications of clients about our last response, and requests that
+//! the config can't serve. Flow errors are stored for the operator and never become submissions.
 //!
 //! See [`crate::intake::flow_endpoint`] for the difference between a flow error and a form, and
 //! [`crate::store`] for the number of stored flow errors and their retention.

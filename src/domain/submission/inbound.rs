@@ -1,5 +1,5 @@
-//! Items that intake parses from a request and that the store decides on: completed forms, and
-//! messages that can't be parsed.
+//! Defines the items that intake parses from a request and about which the store decides: completed
+//! forms, and messages that can't be parsed.
 
 use std::sync::Arc;
 
@@ -33,12 +33,11 @@ pub struct InboundSubmission {
     /// from the endpoint of a flow have a key of their answers and, if known, their customer.
     /// `None`: a message without a usable token.
     pub form_key: Option<IdempotencyKey>,
-    /// Idempotency key of the message that carried the form. `None`: the message has no ID, or the
-    /// form came through the endpoint of its flow.
+    /// Idempotency key of the message that contained the form. `None`: the message has no ID, or
+    /// the form came through the endpoint of its flow.
     pub message_key: Option<IdempotencyKey>,
-    /// Second key under which the same form may be known: the key of the previous time span for
-    /// repeated presses. Without this key, a repeated press after the change of the span would be a
-    /// new form.
+    /// Second key under which the same form may be stored: the key of the previous time window for
+    /// repeated presses. Without this key, a second press in the next window would be a new form.
     pub previous_press_key: Option<IdempotencyKey>,
     /// Key by which a message refers to a form that the customer completed at the endpoint of its
     /// flow without a usable token.
@@ -52,7 +51,7 @@ pub struct InboundSubmission {
     /// Selector for the slot request in the fields of this form and of its earlier screens. `None`:
     /// the flow books nothing.
     pub slot_selector: Option<SlotSelector>,
-    /// Idempotency key of the encrypted request that carried the form. `None`: no encrypted
+    /// Idempotency key of the encrypted request that contained the form. `None`: no encrypted
     /// request.
     pub encrypted_request_key: Option<IdempotencyKey>,
     /// Completion of the form as JSON text, if it differs from the default completion. The store
@@ -76,7 +75,7 @@ pub struct SlotSelector {
     pub calendar: Arc<Calendar>,
 }
 
-/// Slot that a form asks for.
+/// Slot that a form requests.
 #[derive(Clone, Debug)]
 pub struct SlotRequest {
     /// Calendar of the requested slot.
@@ -118,7 +117,7 @@ impl SlotSelector {
 /// A message that is stored although it can't be parsed.
 #[derive(Clone, Debug)]
 pub struct UnparsableMessage {
-    /// Idempotency key of the message. `None`: the message has no id.
+    /// Idempotency key of the message. `None`: the message has no ID.
     pub message_key: Option<IdempotencyKey>,
     /// Keys under which flows would know the token of the message. Empty: the token can't be read.
     pub cross_flow_keys: Vec<IdempotencyKey>,

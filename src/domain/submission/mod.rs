@@ -14,7 +14,7 @@ use super::ids::{
 };
 use super::time::Timestamp;
 
-/// Channel through which a submission came.
+/// Channel through which a submission arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SubmissionChannel {
@@ -29,7 +29,7 @@ pub enum SubmissionChannel {
 }
 
 impl SubmissionChannel {
-    /// Returns `true` for channels that carry messages.
+    /// Returns `true` if a submission of this channel arrives in a message.
     #[must_use]
     pub const fn is_message(self) -> bool {
         matches!(self, Self::Webhook | Self::Gateway)
@@ -56,9 +56,9 @@ pub struct Submission {
     pub flow_token: Option<FlowToken>,
     /// Customer who filled in the form.
     pub customer: Customer,
-    /// Channel through which the form came.
+    /// Channel through which the form arrived.
     pub channel: SubmissionChannel,
-    /// Message that carried the form (webhook).
+    /// ID of the message that contained the form (webhook).
     pub message_id: Option<MessageId>,
     /// Screen from which the form was sent (plain).
     pub screen: Option<Box<str>>,
@@ -91,7 +91,7 @@ impl Submission {
 pub struct IdempotencyKey([u8; 16]);
 
 impl IdempotencyKey {
-    /// Field in which the completion of a form without a usable token carries its key. The message
+    /// Field in which the completion of a form without a usable token contains its key. The message
     /// that follows by webhook is recognized as the same form by this field.
     pub const REFERENCE_FIELD: &'static str = "flowgate_ref";
 
@@ -112,7 +112,7 @@ impl IdempotencyKey {
     /// message would count as a duplicate of its dead letter if it arrives later in a readable
     /// form.
     #[must_use]
-    pub fn of_letter(self) -> Self {
+    pub fn for_dead_letter(self) -> Self {
         Self::hash_parts("dead letter", &[&self.to_string()])
     }
 

@@ -21,16 +21,16 @@ use crate::net::{FullResponse, HttpClients, RequestLimits};
 use super::GatewayCredentials;
 
 const PRODUCT_TOKEN: &str = concat!("flowgate/", env!("CARGO_PKG_VERSION"));
-/// Maximum size of a response body in bytes. Codes to scan arrive as images.
+/// Maximum size of a response body in bytes. A response may contain a QR code as an image.
 const RESPONSE_BYTES_MAX: usize = 1 << 20;
 /// Maximum number of characters of a gateway's error text.
 const REASON_CHARS_MAX: usize = 160;
 /// Maximum pause that a gateway may ask for.
 const RETRY_AFTER_MAX: Millis = Millis::from_secs(60 * 60);
 
-/// Result of a request for the session state.
+/// Result of a probe.
 pub(super) enum ProbeResult {
-    /// The probe is complete.
+    /// The gateway responded, or the request failed: the result counts as a probe.
     Probed(Probe),
     /// The gateway limits the rate of requests. The next probe must wait for this time.
     RateLimited(Millis),
@@ -66,7 +66,7 @@ impl GatewayApi {
         }
     }
 
-    /// Performs a recovery action.
+    /// Sends the request of a recovery action to the gateway, and returns the result.
     pub(super) async fn perform_action(
         &self,
         credentials: &GatewayCredentials,
@@ -118,8 +118,8 @@ impl GatewayApi {
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .header(header, key)
             .body(Full::new(body))
-            // All parts were checked when the config was read. An invalid request is still reported
-            // like any other failure.
+            // The config reader has checked all parts. If a part is invalid nevertheless, the error
+            // is reported like any other failure.
             .map_err(|error| format!("can't build the request: {error}"))?;
         let client = self
             .clients

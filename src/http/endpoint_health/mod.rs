@@ -1,4 +1,4 @@
-//! Health of flow endpoints and phone numbers: measurement, probes and alerts.
+//! Measures the health of flow endpoints and phone numbers, and raises alerts.
 //!
 //! See [`crate::domain::health`] for the assessment.
 

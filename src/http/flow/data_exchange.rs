@@ -129,7 +129,7 @@ pub(in crate::http) async fn handle_request(
         }
     };
     match result {
-        // The answer does not even fit the screen that it was given on.
+        // The answer is not valid for the screen on which the customer gave it.
         Err(HttpError::Intake(IntakeError::ValidationFailed {
             screen,
             error: problem,

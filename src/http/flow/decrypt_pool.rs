@@ -67,8 +67,8 @@ impl DecryptPool {
         }
     }
 
-    /// Decrypts `envelope` with the first of `keys` that matches. `rule` is the signature rule of
-    /// its flow.
+    /// Decrypts `envelope` with the first of `keys` that matches. `signature` is the signature
+    /// policy of its flow.
     pub(in crate::http) async fn decrypt(
         &self,
         envelope: Envelope,

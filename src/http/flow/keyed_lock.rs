@@ -11,26 +11,26 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use tokio::sync::{Mutex as Baton, OwnedMutexGuard};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::{Instant, timeout_at};
 
 use crate::domain::submission::IdempotencyKey;
 
 /// Locks of the requests in flight, by the key of the request.
 #[derive(Debug, Default)]
-pub(in crate::http) struct KeyedLock(Mutex<HashMap<IdempotencyKey, Arc<Baton<()>>>>);
+pub(in crate::http) struct KeyedLock(Mutex<HashMap<IdempotencyKey, Arc<AsyncMutex<()>>>>);
 
 /// Lock of one copy, held or awaited. The lock is released on drop.
 #[derive(Debug)]
 pub(in crate::http) struct KeyedGuard<'a> {
     lock: &'a KeyedLock,
     key: IdempotencyKey,
-    mutex: Option<Arc<Baton<()>>>,
+    mutex: Option<Arc<AsyncMutex<()>>>,
     guard: Option<OwnedMutexGuard<()>>,
 }
 
 impl KeyedLock {
-    /// Waits for the lock of `request`. Returns `None` at the deadline.
+    /// Waits for the lock of the request with this `key`. Returns `None` at the deadline.
     pub(in crate::http) async fn lock(
         &self,
         key: IdempotencyKey,

@@ -1,6 +1,7 @@
-//! Endpoints of flows: plain and encrypted forms, and flows that an upstream serves.
+//! Handles requests to the endpoints of flows: plain and encrypted forms, and flows that an
+//! upstream serves.
 //!
-//! See [`crate::intake`] for parsing, [`crate::domain::flow`] for the rules of a flow.
+//! See [`crate::intake`] for parsing and [`crate::domain::flow`] for the rules of a flow.
 
 pub(in crate::http) mod data_exchange;
 pub(in crate::http) mod decrypt_pool;

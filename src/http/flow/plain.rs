@@ -198,7 +198,7 @@ pub(in crate::http) async fn try_execute<T: Transaction>(
     let permit = log.body_permit.clone();
     app.store.try_submit(transaction, move |outcome, timing| {
         drop(permit);
-        // The client may have disconnected. The stored data stays stored.
+        // The client may have disconnected. The data stays stored in this case.
         let _ = result_tx.send((outcome, timing));
     })?;
     // After a timeout the transaction may still be committed. No success was acknowledged, so the

@@ -79,7 +79,7 @@ pub(in crate::http) fn render_screen(
         .data_sources
         .iter()
         .map(|(key, source)| Ok((key.clone(), source.render(key, &context)?)));
-    // A value that can't be looked up fails the screen. It is never shown as free.
+    // The request fails if the look-up of a value fails. Such a value is never shown as free.
     let data = values
         .collect::<Result<Map<_, _>, StoreError>>()
         .map_err(|_| HttpError::CommitFailed)?;

@@ -1,4 +1,4 @@
-//! Handles requests of an encrypted flow whose screens an upstream decides.
+//! Handles requests to an encrypted flow in which an upstream chooses the screens.
 //!
 //! The upstream's response goes back encrypted. This process still stores, deduplicates and
 //! processes the forms. A form that the upstream completes with success is accepted like any other
@@ -102,8 +102,8 @@ impl DataExchange<'_, '_> {
         Ok(rejected.unwrap_or_else(|| new_reply(response)))
     }
 
-    /// Saves the answers, whatever the upstream responds. The draft records the screen that the
-    /// customer sees next. Returns a replacement response if the answers were not saved and the
+    /// Saves the answers, independent of the upstream's response. The draft records the screen that
+    /// the customer sees next. Returns a replacement response if the answers were not saved and the
     /// flow can't continue.
     async fn save_answers(
         &mut self,
@@ -174,7 +174,7 @@ impl DataExchange<'_, '_> {
 }
 
 /// Warns that an upstream has completed a form that can't be accepted. The customer gets the screen
-/// that asks for the missing answer, whatever the upstream responds.
+/// that asks for the missing answer, independent of the upstream's response.
 pub(in crate::http) fn warn_invalid_completion(flow: &Flow, problem: &FieldError) {
     let (flow, field) = (&flow.name, &problem.field);
     tracing::warn!(%flow, field, "the upstream of a flow completed a form that can't be accepted: this field contains no valid slot");

@@ -1,4 +1,5 @@
-//! Test server in this process with its own store, and a raw client that can send any bytes.
+//! Provides a test server in this process with its own store, and a raw client that can send any
+//! bytes.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};

@@ -136,7 +136,7 @@ pub(super) async fn handle_post(
     ))
 }
 
-/// Records in the request log and in the log what each message of a batch became.
+/// Writes the outcome of each message of a batch to the request log and to the log.
 fn record_accepted(accepted: &AcceptOutcome, log: &mut RequestLog<'_>) {
     match accepted {
         AcceptOutcome::New {
@@ -163,7 +163,7 @@ fn record_accepted(accepted: &AcceptOutcome, log: &mut RequestLog<'_>) {
                 "a message can't be parsed and is a dead letter now: see `flowgate dead-letters list`"
             );
         }
-        // Only items that someone awaits a response for have these results.
+        // Only items whose sender waits for a response have these results.
         AcceptOutcome::TokenShared
         | AcceptOutcome::Replayed
         | AcceptOutcome::SlotRefused { .. }

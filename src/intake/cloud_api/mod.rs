@@ -206,7 +206,7 @@ impl WebhookBatch {
     }
 
     /// Handles an update of another webhook field. Updates of templates, accounts, history and
-    /// others arrive as soon as somebody subscribes to their field.
+    /// others arrive as soon as an admin subscribes the app to their field.
     ///
     /// Messages in such an update become dead letters. Meta has moved messages of customers to a
     /// new field before, and a form may be among them.
@@ -271,7 +271,7 @@ impl WebhookBatch {
     }
 }
 
-/// Classified message.
+/// Message of a batch, classified by its content.
 enum MessageKind {
     Submission(Box<InboundSubmission>),
     Unparsable(Box<UnparsableMessage>),
@@ -456,7 +456,7 @@ impl<'a> MessageContext<'a> {
         };
         let other_flows = catalog.flows.values().filter(|other| {
             // A flow whose matcher excludes the message may still expect its own message with the
-            // same token. Its key must not claim the form of another flow.
+            // same token. Its key must not match the form of another flow.
             flow.is_none_or(|flow| flow.name != other.name)
                 && !other.matcher.excludes(&input, flow.is_some())
         });

@@ -11,8 +11,8 @@ use super::{JsonFields, from_unix_seconds};
 /// Maximum bytes of a wamid. A longer text is not from Meta and must not become a table key.
 const WAMID_BYTES_MAX: usize = 512;
 
-/// Parses a status. Returns `None` if the status is of no use or its message can't be from
-/// flowgate. A message with callback data of another program belongs to that program, because
+/// Parses a status. Returns `None` if flowgate does not use the status, or if its message can't be
+/// from flowgate. A message with callback data of another program belongs to that program, because
 /// several programs may use one number.
 pub(super) fn parse_status(status: &RawValue) -> Option<StatusUpdate> {
     let fields = JsonFields::parse(status.get()).ok()?;

@@ -1,4 +1,4 @@
-//! Tests of Meta's batches: the vectors, and cases that the vectors do not cover.
+//! Tests the parsing of Meta's batches: the vectors, and cases that the vectors do not cover.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -69,7 +69,7 @@ pub(super) fn parse_flow_error(
 }
 
 /// Creates the flow error for a decrypted request that can't be served. `error` is the error code,
-/// and `why` describes the necessary change.
+/// and `reason` describes the necessary change.
 #[must_use]
 pub fn unserviceable_request(flow: &Flow, body: &[u8], error: &str, reason: &str) -> FlowError {
     let fields = parse_object(body).unwrap_or_default();

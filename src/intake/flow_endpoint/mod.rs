@@ -60,7 +60,7 @@ pub struct ScreenSubmission<'a> {
     screen: Option<String>,
     token: Option<FlowToken>,
     customer: Customer,
-    /// Fields of the screen as the text that arrived. `answers` has the parsed values.
+    /// Fields of the screen as received text. `answers` contains the parsed values.
     raw_data: Box<str>,
     answers: Map<String, Value>,
     unknown_fields: Box<str>,
@@ -220,8 +220,8 @@ impl<'a> ScreenSubmission<'a> {
         }
     }
 
-    /// Returns the draft to store: the answers of this screen and the fields `more`. `on` is the
-    /// screen that the customer sees next.
+    /// Returns the draft to store: the answers of this screen and the fields `extra_answers`.
+    /// `current_screen` is the screen that the customer sees next.
     ///
     /// # Errors
     /// [`IntakeError::InvalidField`] if neither a token nor a customer identifies the form.

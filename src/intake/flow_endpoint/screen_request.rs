@@ -47,8 +47,8 @@ impl ScreenRequest<'_> {
         IdempotencyKey::for_draft(&self.flow.name, self.token.as_ref(), &Customer::default())
     }
 
-    /// Returns the draft for a customer who has seen the values `shown` and has not answered yet.
-    /// Returns `None` if no token identifies the form.
+    /// Returns the draft for a customer who has seen the values `shown_data` and has not answered
+    /// yet. Returns `None` if no token identifies the form.
     #[must_use]
     pub fn draft(
         &self,

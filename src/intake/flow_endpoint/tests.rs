@@ -1,4 +1,4 @@
-//! Tests of valid and invalid bodies of a flow.
+//! Tests the parsing of valid and invalid request bodies of a flow.
 
 use super::*;
 use crate::domain::flow::{EncryptionMode, Screen};

@@ -31,7 +31,7 @@ const CHOICE_OR_FULL: &[(&str, &str)] = &[
 
 /// JSON shape of a value.
 enum Shape<'a> {
-    /// String.
+    /// JSON string.
     Text,
     /// List of objects with these properties, each with its type.
     Choices(&'static [(&'static str, &'static str)]),

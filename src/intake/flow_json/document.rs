@@ -30,7 +30,7 @@ pub(super) struct ComponentChoices<'a> {
     pub(super) location: String,
     /// Type of the component, such as `Dropdown`.
     pub(super) component: &'a str,
-    /// NAME in `${data.NAME}`.
+    /// Name of the screen data that has the choices: NAME in `${data.NAME}`.
     pub(super) source: &'a str,
 }
 
@@ -196,7 +196,7 @@ fn parse_action<'a>(
     })
 }
 
-/// Returns NAME of `${data.NAME}`.
+/// Returns the name in a binding `${data.NAME}`.
 fn data_binding(text: &str) -> Option<&str> {
     text.trim().strip_prefix("${data.")?.strip_suffix('}')
 }

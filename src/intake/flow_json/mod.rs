@@ -77,7 +77,7 @@ pub fn check(text: &str, flow: &Flow) -> Result<Vec<LintFinding>, FlowJsonError>
     Ok(findings.0)
 }
 
-/// Findings so far.
+/// Findings of the checks so far.
 #[derive(Default)]
 struct Findings(Vec<LintFinding>);
 

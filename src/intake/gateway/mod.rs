@@ -1,7 +1,7 @@
 //! Authenticates and parses the webhooks of unofficial gateways.
 //!
-//! Each gateway kind authenticates in its own form. `WASenderApi` sends the secret itself in a
-//! header (*`WASenderApi` webhooks*). WAHA sends an HMAC of the body. Evolution API sends its key
+//! Each gateway kind authenticates in a different manner. `WASenderApi` sends the secret itself in
+//! a header (*`WASenderApi` webhooks*). WAHA sends an HMAC of the body. Evolution API sends its key
 //! in the body. The kinds use different names for the same data.
 //!
 //! Unknown content is not an error, because gateways send many events, and each version adds new

@@ -1,5 +1,4 @@
-//! Tests of the webhooks of each gateway kind, as documented, and of requests that are not
-//! authenticated.
+//! Tests the webhooks of each gateway kind, as documented, and requests that are not authenticated.
 
 use serde_json::json;
 

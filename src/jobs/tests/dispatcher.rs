@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::support::{JobHarness, START, carry};
+use super::support::{JobHarness, START, lead_outcome};
 use crate::domain::ids::JobId;
 use crate::domain::job::retry::RetryDecision;
 use crate::domain::job::{Attempt, Job, JobState};
@@ -38,7 +38,7 @@ fn job_is_dispatched_once_and_completes() {
 #[test]
 fn in_flight_jobs_are_bounded() {
     let folder = tempfile::tempdir().unwrap();
-    let mut harness = JobHarness::at(folder, "data.redb", 2, carry);
+    let mut harness = JobHarness::at(folder, "data.redb", 2, lead_outcome);
     let jobs: Vec<JobId> = ["a", "b", "c", "d", "e"]
         .map(|token| harness.accept(token))
         .to_vec();
@@ -53,7 +53,7 @@ fn in_flight_jobs_are_bounded() {
 #[test]
 fn jobs_beyond_one_page_are_dispatched_in_order() {
     let folder = tempfile::tempdir().unwrap();
-    let mut harness = JobHarness::at(folder, "data.redb", 1024, carry);
+    let mut harness = JobHarness::at(folder, "data.redb", 1024, lead_outcome);
     let jobs: Vec<JobId> = (0..600)
         .map(|number| harness.accept(&number.to_string()))
         .collect();
@@ -199,7 +199,7 @@ fn dead_letters_that_run_again_at_a_rate_keep_their_times_over_a_crash_and_a_clo
     std::fs::copy(path.join("data.redb"), path.join("crashed.redb")).unwrap();
     let JobHarness { folder, store, .. } = harness;
     store.close().unwrap();
-    let mut harness = JobHarness::at(folder, "crashed.redb", 100, carry);
+    let mut harness = JobHarness::at(folder, "crashed.redb", 100, lead_outcome);
     assert_eq!(harness.run_due(), letters[..1], "a suspect");
     assert!(harness.run_due().is_empty());
     harness.clock.advance(HOUR);
@@ -216,7 +216,7 @@ fn after_a_crash(harness: JobHarness) -> JobHarness {
     std::fs::copy(path.join("data.redb"), path.join("crashed.redb")).unwrap();
     let run = |id: JobId, job: &Job| {
         assert_eq!(job.crashes, 1, "the mark is on disk before the job runs");
-        carry(id, job)
+        lead_outcome(id, job)
     };
     let JobHarness { folder, store, .. } = harness;
     store.close().unwrap();
@@ -294,7 +294,7 @@ fn clean_shutdown_leaves_no_suspects() {
     let job = harness.accept("a");
     let JobHarness { folder, store, .. } = harness;
     store.close().unwrap();
-    let mut harness = JobHarness::at(folder, "data.redb", 100, carry);
+    let mut harness = JobHarness::at(folder, "data.redb", 100, lead_outcome);
     let tasks = harness.dispatch();
     assert_eq!(ids(&tasks), [job]);
     assert!(!tasks[0].is_suspect);

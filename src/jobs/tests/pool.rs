@@ -65,9 +65,10 @@ impl RunningServer {
         );
     }
 
-    /// Waits until `is_so` returns `true`, for at most ten seconds. Returns the snapshot.
+    /// Waits until `is_so` returns `true` for a snapshot, at most ten seconds. Returns this
+    /// snapshot.
     #[track_caller]
-    fn once(&self, is_so: impl Fn(&Snapshot) -> bool) -> Snapshot {
+    fn wait_for(&self, is_so: impl Fn(&Snapshot) -> bool) -> Snapshot {
         for _ in 0..2000 {
             let snapshot = self.store.read().unwrap();
             if is_so(&snapshot) {
@@ -91,7 +92,7 @@ fn every_submission_becomes_one_lead_shared_among_agents() {
     for round in 0..30 {
         shop.accept((0..10).map(|number| format!("{round}-{number}")));
     }
-    let snapshot = shop.once(|snapshot| snapshot.counts().unwrap().jobs_scheduled == 0);
+    let snapshot = shop.wait_for(|snapshot| snapshot.counts().unwrap().jobs_scheduled == 0);
     let leads = rows::<Lead>(&snapshot);
     assert_eq!(leads.len(), 300);
     assert!(leads.iter().all(|(_, lead)| lead.state == LeadState::Open));

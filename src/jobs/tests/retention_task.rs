@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::support::{JobHarness, START, add_agent, carry, config, flow};
+use super::support::{JobHarness, START, add_agent, config, flow, lead_outcome};
 use crate::clock::Clock;
 use crate::config::RetentionSettings;
 use crate::domain::event::EventKind;
@@ -96,7 +96,7 @@ fn rounds_start_one_minute_apart() {
 
 #[test]
 fn waiting_lead_goes_to_agent_back_from_absence() {
-    let mut harness = JobHarness::with(carry);
+    let mut harness = JobHarness::with(lead_outcome);
     add_agent(&harness.store, "ann");
     let name = AgentName::new("ann").unwrap();
     let absence = Absence {

@@ -24,7 +24,7 @@ use crate::store::{
     StoreOptions,
 };
 
-/// 2026-11-24T08:00:00Z.
+/// Start time of the manual clock: 2026-11-24T08:00:00Z.
 pub const START: Timestamp = Timestamp::from_millis(1_795_507_200_000);
 
 pub const POLICY: RetryPolicy = RetryPolicy {
@@ -46,7 +46,7 @@ impl JobHandler for StubHandler {
 
 /// Default outcome of a job in tests: a lead.
 #[expect(clippy::unnecessary_wraps, reason = "a handler may fail")]
-pub fn carry(_: JobId, _: &Job) -> Result<JobOutcome, JobError> {
+pub fn lead_outcome(_: JobId, _: &Job) -> Result<JobOutcome, JobError> {
     let lead = NewLead {
         flow: flow(),
         team: team(),
@@ -70,7 +70,7 @@ pub struct JobHarness {
 
 impl JobHarness {
     pub fn new() -> Self {
-        Self::with(carry)
+        Self::with(lead_outcome)
     }
 
     pub fn with(run: Run) -> Self {

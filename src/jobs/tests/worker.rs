@@ -74,7 +74,7 @@ fn failing_job_is_retried_then_dead() {
 fn panic_counts_as_failed_attempt() {
     let mut harness = JobHarness::with(|id, job| {
         assert!(id.get() != 1, "job {id} is a bad one");
-        super::support::carry(id, job)
+        super::support::lead_outcome(id, job)
     });
     let (bad, good) = (harness.accept("bad"), harness.accept("good"));
     assert_eq!(harness.run_due(), [bad, good]);

@@ -58,7 +58,7 @@ const CAUSE_CHARS_MAX: usize = 160;
 pub struct SmtpServer<'a> {
     /// Name or address of the server. Its certificate must have the name.
     pub host: &'a str,
-    /// Port of the server.
+    /// TCP port of the server.
     pub port: u16,
     /// Encryption of the connection.
     pub tls: SmtpTls,
@@ -71,11 +71,11 @@ pub struct SmtpServer<'a> {
 /// Result of sending an e-mail.
 #[derive(Clone, Debug)]
 pub struct SmtpOutcome {
-    /// End of the exchange.
+    /// End of the exchange, with the stage that the exchange had reached.
     pub result: SmtpEnd,
     /// Text of the last reply, without the password.
     pub transcript: String,
-    /// Reason of a missing reply. `None`: there was a reply.
+    /// Reason of a missing reply. `None`: the server replied.
     pub error: Option<String>,
 }
 
@@ -519,7 +519,7 @@ mod tests {
                 AddressPolicy::PublicOnly,
                 "allow_private",
             ),
-            // This address is unassigned. A connection attempt would last until the deadline.
+            // No host has this address, so a connection attempt would last until the deadline.
             (
                 "192.0.0.0",
                 SmtpTls::Implicit,

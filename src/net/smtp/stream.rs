@@ -1,5 +1,5 @@
-//! Socket of an e-mail connection for `lettre`, plain or under TLS. The number of received bytes is
-//! limited.
+//! Provides `lettre` with the socket of an e-mail connection, plain or under TLS. Limits the number
+//! of received bytes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,14 +20,14 @@ const BYTES_MAX: usize = 256 << 10;
 #[derive(Debug)]
 pub(crate) struct SmtpStream {
     socket: SmtpSocket,
-    /// Bytes that are read again before the socket is read.
+    /// Bytes that the stream returns before it reads the socket.
     replay: Bytes,
     /// Number of bytes that may still be read.
     remaining_bytes: usize,
 }
 
 impl SmtpStream {
-    /// Creates a stream that first returns the bytes of `again`, then reads from `socket`.
+    /// Creates a stream that first returns the bytes of `replay`, then reads from `socket`.
     pub(crate) const fn new(socket: SmtpSocket, replay: Bytes) -> Self {
         Self {
             socket,

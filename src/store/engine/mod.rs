@@ -1,3 +1,3 @@
-//! Engines that hold the data. Today there is one: a redb file.
+//! Engines that store the data on disk. The only engine is a redb file.
 
 pub(in crate::store) mod redb;

@@ -68,16 +68,16 @@ const PAUSE_MAX: Duration = Duration::from_millis(20);
 /// Violation of an invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvariantViolation {
-    /// The violated invariant.
+    /// Text of the violated invariant.
     pub invariant: &'static str,
     /// Location of the violation: the row or table.
     pub location: String,
 }
 
-/// Result of a check.
+/// Result of an integrity check.
 #[derive(Clone, Debug, Default)]
 pub struct IntegrityReport {
-    /// Number of rows read.
+    /// Number of rows that the check has read.
     pub rows_read: u64,
     /// Violations, at most 1000.
     pub violations: Vec<InvariantViolation>,

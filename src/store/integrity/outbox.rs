@@ -1,5 +1,6 @@
-//! Checks the outbox: a delivery is in the schedule of its destination exactly while the delivery
-//! waits. Nothing remains of an event after the removal of its last delivery.
+//! Checks the outbox: events, deliveries and receipts. A delivery must be in the schedule of its
+//! destination exactly while the delivery waits. No row of an event may remain after the removal of
+//! its last delivery.
 
 use crate::domain::delivery::receipt::Receipt;
 use crate::domain::delivery::{Delivery, Event, ResponseRecord, Suspension};

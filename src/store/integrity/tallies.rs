@@ -23,7 +23,8 @@ type Sums = BTreeMap<String, u64>;
 /// in one snapshot.
 const RECOUNT_ROWS_MAX: u64 = 10_000;
 
-/// Recounts all tallies and occupied slots, unless that would take long and a server runs.
+/// Recounts all tallies and occupied slots. Beside a running server, recounts only if the tables
+/// are small (at most [`RECOUNT_ROWS_MAX`] rows).
 ///
 /// The check of a table reports its unreadable rows. If a table has an unreadable row, the sums of
 /// that table are not checked.

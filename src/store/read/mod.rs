@@ -1,9 +1,9 @@
-//! Snapshots: the contents of the file at the last commit, for the dispatcher, the workers, admins
-//! and health checks.
+//! Reads the file in snapshots, for the dispatcher, the workers, admins and health checks. A
+//! snapshot shows the contents of the file at one commit.
 //!
 //! A snapshot must be short-lived, because redb can't reuse any page while the snapshot exists.
-//! Lists come in pages, so that a long walk can release its snapshot between two pages. Every read
-//! goes through `Snapshot::with_read_txn`. This module decides nothing.
+//! Lists come in pages, so that a long read can release its snapshot between two pages. Every read
+//! goes through `Snapshot::with_read_txn`. This module contains no decisions.
 
 mod outbox;
 
@@ -69,7 +69,7 @@ pub struct Snapshot {
 pub trait ListedRow: Row {
     /// ID type of the row.
     type Id: Copy;
-    /// Table of the row.
+    /// Table in which the row is stored.
     const ROWS: RowTable;
     /// Converts a row number to the ID type.
     fn id(number: u64) -> Self::Id;
@@ -109,13 +109,13 @@ pub type ByAttempt<R> = Vec<(u32, Result<R, StoreError>)>;
 /// Numbers of stored rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreCounts {
-    /// Number of submissions.
+    /// Number of stored submissions.
     pub submissions: u64,
     /// Number of jobs that wait or run.
     pub jobs_scheduled: u64,
     /// Number of finished jobs, including discarded and expired ones.
     pub jobs_done: u64,
-    /// Number of dead letters.
+    /// Number of stored dead letters.
     pub jobs_dead: u64,
     /// Number of open leads, including waiting ones.
     pub leads_open: u64,
@@ -127,7 +127,7 @@ pub struct StoreCounts {
     pub bookings: u64,
     /// Number of confirmed bookings.
     pub bookings_confirmed: u64,
-    /// Number of drafts.
+    /// Number of stored drafts.
     pub drafts: u64,
 }
 
@@ -172,7 +172,7 @@ impl Snapshot {
     /// Returns a submission. Returns `None` if no submission has this ID.
     ///
     /// # Errors
-    /// [`StoreError::Row`] if the row is unreadable. The same holds for the functions below.
+    /// [`StoreError::Row`] if the row is unreadable.
     pub fn submission(&self, id: SubmissionId) -> Result<Option<StoredSubmission>, StoreError> {
         self.get_row(SUBMISSIONS, id.get())
     }
@@ -551,7 +551,7 @@ fn damaged_pages<T>(panic: String) -> Result<T, StoreError> {
 
 /// Converts an error of a reader, and stops the store if the store can't continue.
 ///
-/// An invalid page or an unreadable disk is worse than a single failed read.
+/// An invalid page or an unreadable disk affects all reads, not only the failed one.
 fn handle_read_error(
     error: StoreError,
     shared: &StoreState,

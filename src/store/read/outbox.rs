@@ -26,7 +26,7 @@ use crate::store::{RowProblem, StoreError};
 pub struct PendingDelivery {
     /// Job ID of the delivery.
     pub id: JobId,
-    /// Job of the delivery.
+    /// Job of the delivery, with its state and due time.
     pub job: Job,
     /// Delivery row, with the destination.
     pub delivery: Delivery,
@@ -244,7 +244,10 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::pending_delivery`].
-    pub fn outgoing_with_customer(&self, id: JobId) -> Result<Option<PendingDelivery>, StoreError> {
+    pub fn pending_delivery_with_customer(
+        &self,
+        id: JobId,
+    ) -> Result<Option<PendingDelivery>, StoreError> {
         let Some(outgoing) = self.pending_delivery(id)? else {
             return Ok(None);
         };

@@ -6,8 +6,8 @@
 //! redb checks no page on ordinary reads. The checksum in each row detects damage that occurs while
 //! the program runs. Decoding returns errors and never panics.
 //!
-//! Each change of the fields of a row type needs the next version, and a reader of the old version
-//! in this file.
+//! A change of the fields of a row type needs a new version number, and a decoder of the old
+//! version in this file.
 
 use serde::{Serialize, de::DeserializeOwned};
 

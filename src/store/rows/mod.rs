@@ -1,4 +1,4 @@
-//! Rows of the tables: encoding, tallies and the retention queues.
+//! Encodes the rows of the tables, and maintains the tallies and the retention queues.
 //!
 //! See [`crate::store::tx`] for the transactions that change rows.
 

@@ -1,13 +1,13 @@
-//! Retention queues: rows that may be removed, in order of the expiry clock, one queue per kind of
-//! row.
+//! Maintains the retention queues: rows that may be removed, in order of the expiry clock, one
+//! queue per kind of row.
 //!
 //! A row enters its queue when its retention starts. The retention of a submission or a delivery
 //! starts when its job finishes. The retention of a draft or a customer starts when the row is
-//! created. The purge reads only entries that are old enough, so the cost of a round depends on the
-//! rows removed.
+//! created. The purge reads only entries that are old enough. So the cost of a round depends only
+//! on the number of rows to remove.
 //!
-//! The wall clock has no influence. So a wrong wall clock neither removes a row too early nor
-//! stores a row for years.
+//! The wall clock has no influence. Without this, a wrong wall clock could cause the removal of a
+//! row too early, or years too late.
 //!
 //! See [`crate::store::tx::retention`] for the removal.
 
@@ -20,7 +20,7 @@ use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::writer::write_context::WriteContext;
 
-/// Kind of row that retention removes.
+/// Retention queue of one kind of row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetentionQueue {
     /// Submissions by ID. The entry is made when the job of the submission finishes.
@@ -68,7 +68,7 @@ impl RetentionQueue {
             .find(|queue| queue.code() > self.code())
     }
 
-    /// First part of the queue's keys in the file.
+    /// Number of the queue in the file: the first part of the keys of its entries.
     pub(in crate::store) const fn code(self) -> u8 {
         match self {
             Self::Submissions => 1,

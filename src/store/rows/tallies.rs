@@ -1,8 +1,9 @@
-//! Tallies: stored numbers of rows by name, so that a metric or a count needs no scan.
+//! Maintains the tallies: stored numbers of rows by name, so that a metric or a count needs no
+//! scan.
 //!
 //! Each transaction records its changes in the write context. The writer stores the changed tallies
 //! in the commit of the batch. So an aborted batch discards its changes, and a snapshot shows
-//! tallies and rows of the same commit. The command `check` counts the rows again.
+//! tallies and rows of the same commit. The command `flowgate check` counts the rows again.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use redb::ReadableTable;
 use crate::store::StoreError;
 use crate::store::engine::redb::tables::Tables;
 
-/// Kind of rows counted.
+/// Kind of rows that a tally counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::store) enum Tally {
     /// Number of waiting deliveries by destination, both scheduled and in ordered queues.

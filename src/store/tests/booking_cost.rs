@@ -1,4 +1,5 @@
-//! Tests of many overlapping bookings: the cost of a decision depends on times, not on bookings.
+//! Tests of many overlapping bookings: the cost of a decision depends on the number of different
+//! times, not on the number of bookings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

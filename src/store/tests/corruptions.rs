@@ -84,13 +84,13 @@ impl Transaction for CorruptRow {
 
 /// Corrupts the bytes of the row of one attempt.
 #[derive(Debug)]
-pub struct SpoilAttempt {
+pub struct CorruptAttempt {
     pub table: &'static str,
     pub job: JobId,
     pub number: u32,
 }
 
-impl Transaction for SpoilAttempt {
+impl Transaction for CorruptAttempt {
     type Outcome = ();
 
     fn apply(&self, batch: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
@@ -108,12 +108,12 @@ impl Transaction for SpoilAttempt {
 
 /// Corrupts the bytes of the state of a gateway session, or of one entry of its history.
 #[derive(Debug)]
-pub struct SpoilGateway {
+pub struct CorruptGateway {
     pub gateway: GatewayName,
     pub line: Option<u64>,
 }
 
-impl Transaction for SpoilGateway {
+impl Transaction for CorruptGateway {
     type Outcome = ();
 
     fn apply(&self, batch: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {

@@ -1,5 +1,5 @@
-//! Tests of customers who change their number or ID: their stored rows move with them, and no
-//! others do.
+//! Tests of customers who change their number or ID: exactly the rows of this customer move to the
+//! new name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -257,7 +257,7 @@ fn pending_delivery_and_later_events_use_the_new_number() {
             .store
             .read()
             .unwrap()
-            .outgoing_with_customer(id)
+            .pending_delivery_with_customer(id)
             .unwrap()
             .unwrap();
         assert_eq!(outgoing.customer, Some(new.clone()));

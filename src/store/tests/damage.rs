@@ -90,7 +90,8 @@ fn unreadable_rows_block_nothing_else() {
     );
 }
 
-/// Opens the file at `path` and waits until opening has succeeded or failed.
+/// Opens the file that `options` name. Waits until the file is open or the open has failed, at most
+/// one minute.
 fn open_within_deadline(options: StoreOptions) -> (Store, Result<(), StoreError>) {
     let store = Store::start(options, Arc::new(ManualClock::at(START))).unwrap();
     let (opened_tx, opened_rx) = crossbeam_channel::bounded(1);
@@ -314,7 +315,7 @@ fn delivery_crashing_the_process_three_times_is_dead_letter() {
     }
     assert_eq!(
         store.execute_blocking(MarkSuspect { job_id: job }).unwrap(),
-        SuspectAction::Buried
+        SuspectAction::DeadLettered
     );
     let read = store.read().unwrap();
     assert_eq!(read.job(job).unwrap().unwrap().state, JobState::Dead);

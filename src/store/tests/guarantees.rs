@@ -19,7 +19,8 @@ use crate::store::{
 use super::support::{START, StoreBench, attempt, form, open_store, rows, webhook_form};
 
 const DAY: Millis = Millis::from_secs(24 * 60 * 60);
-/// Default of `message_id_ttl`. Forms that a message may follow are found for the same time.
+/// Default of `retention.message_id_ttl`. Forms that a message may follow are found for the same
+/// time.
 const MESSAGE_ID_TTL: Millis = Millis::from_secs(8 * 24 * 60 * 60);
 
 #[test]
@@ -481,7 +482,7 @@ fn job_crashing_the_process_three_times_is_dead_letter() {
             .store
             .execute_blocking(MarkSuspect { job_id: job })
             .unwrap(),
-        SuspectAction::Buried
+        SuspectAction::DeadLettered
     );
     assert_eq!(
         bench

@@ -1,6 +1,7 @@
-//! Test of an integrity check beside a working server.
+//! Test of an integrity check that runs beside a server under load.
 //!
-//! No snapshot of the check lives long, so the file does not grow more than without the check.
+//! Each snapshot of the check is short-lived. So the file does not grow more than without the
+//! check.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

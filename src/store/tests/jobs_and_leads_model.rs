@@ -398,7 +398,7 @@ fn apply_job_step(bench: &StoreBench, model: &mut Model, step: &Step) {
             let crashes = model.crashes.entry(job.get()).or_default();
             let expected = match (is_scheduled, *crashes) {
                 (false, _) => SuspectAction::AlreadyFinished,
-                (true, 3..) => SuspectAction::Buried,
+                (true, 3..) => SuspectAction::DeadLettered,
                 (true, _) => SuspectAction::Run,
             };
             assert_eq!(
@@ -406,7 +406,7 @@ fn apply_job_step(bench: &StoreBench, model: &mut Model, step: &Step) {
                 expected
             );
             *crashes += u8::from(expected == SuspectAction::Run);
-            if expected == SuspectAction::Buried {
+            if expected == SuspectAction::DeadLettered {
                 model.jobs.insert(job.get(), JobState::Dead);
             }
         }

@@ -14,7 +14,7 @@ use super::support::{StoreBench, attempt, form, open_store, webhook_form};
 
 const HOUR: u64 = 60 * 60 * 1000;
 const DAY: u64 = 24 * HOUR;
-/// Default of `message_id_ttl`.
+/// Default of `retention.message_id_ttl`, in milliseconds.
 const MESSAGE_ID_TTL: u64 = 8 * DAY;
 
 const DUPLICATE_OF_FIRST: AcceptOutcome = AcceptOutcome::Duplicate {

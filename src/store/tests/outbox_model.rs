@@ -34,7 +34,7 @@ const SUBSCRIBERS: [(&[&str], &[&str]); 4] = [
     (&["sheet"], &[]),
 ];
 
-/// Result of an attempt.
+/// Result of an attempt in the test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum AttemptResult {
     Delivered,
@@ -83,7 +83,7 @@ struct ExpectedDelivery {
     message_id: Box<str>,
     state: JobState,
     due_at: Timestamp,
-    /// Time of the finish.
+    /// Time at which the delivery finished.
     ended_at: Timestamp,
     attempts: u32,
     /// Attempt number → `true` if the attempt failed. Contains each attempt with a stored response.

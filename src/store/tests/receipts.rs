@@ -1,5 +1,4 @@
-//! Tests of deliveries that wait for information about their message: a status, the customer, or
-//! none.
+//! Tests of receipts: deliveries that wait for a status of their message, or for their customer.
 
 use std::collections::BTreeSet;
 
@@ -40,7 +39,7 @@ fn destination_name(text: &str) -> DestinationName {
     DestinationName::new(text).unwrap()
 }
 
-/// Store in which `wa` is subscribed to accepted submissions, and `ops` to alerts.
+/// Starts a store in which `wa` is subscribed to accepted submissions, and `ops` to alerts.
 fn start_bench() -> StoreBench {
     let bench = StoreBench::with_options(|options| {
         let route = |to: &str, events: BTreeSet<EventKind>| Subscription {
@@ -447,7 +446,7 @@ fn delivery_is_deferred_until_its_customer_is_known() {
         .store
         .read()
         .unwrap()
-        .outgoing_with_customer(id)
+        .pending_delivery_with_customer(id)
         .unwrap()
         .unwrap();
     assert_eq!(
@@ -475,7 +474,7 @@ fn delivery_without_customer_needs_no_submission_row() {
         .unwrap();
     let read = bench.store.read().unwrap();
     assert!(read.pending_delivery(id).unwrap().is_some());
-    assert!(read.outgoing_with_customer(id).is_err());
+    assert!(read.pending_delivery_with_customer(id).is_err());
 }
 
 #[test]

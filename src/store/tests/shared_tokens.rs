@@ -217,7 +217,7 @@ fn each_differing_copy_is_assigned_to_one_customer() {
             .all(|late_arrival| late_arrival.message_id.is_some()),
         "each copy is used once: {late_arrivals:?}"
     );
-    // From here on, the store knows that several customers use the token.
+    // From here on, the token is marked as shared.
     assert_eq!(
         bench.accept(unnamed("t", r#"{"plan":"d"}"#)),
         AcceptOutcome::TokenShared

@@ -26,7 +26,7 @@ use crate::store::{
     PurgeCursor, PurgeSlice, RecordAttempt, RetentionQueue, Snapshot, Store, StoreOptions,
 };
 
-/// 2026-11-24T08:00:00Z.
+/// Start time of the manual clock: 2026-11-24T08:00:00Z.
 pub const START: Timestamp = Timestamp::from_millis(1_795_507_200_000);
 
 /// Store on a temporary file.
@@ -314,7 +314,7 @@ pub fn open_store(
     store
 }
 
-/// Opens the file read-only.
+/// Opens the file at `path` read-only.
 pub fn open_read_only(path: PathBuf, clock: &Arc<ManualClock>) -> Store {
     open_store(path, clock, |options| options.is_read_only = true)
 }

@@ -129,7 +129,7 @@ pub struct FaultSwitches {
     pub sync_panics: AtomicBool,
     /// `true` if each read returns zeros.
     pub reads_zeros: AtomicBool,
-    /// Number of reads.
+    /// Number of reads so far.
     pub read_count: AtomicU64,
 }
 

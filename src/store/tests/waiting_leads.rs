@@ -124,7 +124,7 @@ fn waiting_leads_of_known_customers_are_assigned_in_bounded_steps() {
     let customer = |n: usize| format!("4915100{:05}", n % CUSTOMERS);
     bench.add_agent("bob", None);
     create_leads(&bench, CUSTOMERS, &team(), customer);
-    // Ann has fewer leads than Bob, and no customer knows her.
+    // Ann has fewer leads than Bob, and no customer had a lead with Ann before.
     bench.add_agent("ann", None);
     let from = bench.clock.now();
     for agent in ["ann", "bob"] {

@@ -25,7 +25,7 @@ use crate::domain::time::Timestamp;
 
 use super::duplicates;
 use super::duplicates::{DuplicateCheck, NewSubmissionKeys};
-use super::late_arrivals::Joining;
+use super::late_arrivals::LateArrivalPlan;
 use super::{bookings, completions, drafts, events, jobs, late_arrivals, response_cache, schedule};
 use crate::store::rows::codec;
 use crate::store::writer::dedup::{DedupMatch, DedupWindow, KeyLog};
@@ -84,7 +84,7 @@ pub enum AcceptOutcome {
     Replayed,
 }
 
-/// A stored submission.
+/// Submission as stored, with its job and booking.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredSubmission {
     /// Time when the submission was accepted, in UTC.
@@ -95,8 +95,8 @@ pub struct StoredSubmission {
     pub job_id: JobId,
     /// ID of the booking. `None` if the submission got no slot.
     pub booking_id: Option<BookingId>,
-    /// Conflict: the reason why the submission did not get its slot although nobody could be asked
-    /// again. `None` if there is no conflict.
+    /// Conflict: the reason why the submission did not get its slot although the customer could not
+    /// be asked again. `None` if there is no conflict.
     pub conflict: Option<String>,
     /// Submission data as received, with the fields of the earlier screens.
     pub submission: Submission,
@@ -139,38 +139,38 @@ impl Transaction for AcceptInbound {
     }
 }
 
-/// Accepts one form. If an admin retries a message, the job ID is that of the message. The job then
-/// finishes together with the form.
+/// Accepts one form. If an admin retries a message, `message_job` is the job of the message. This
+/// job then finishes together with the form.
 fn accept_submission(
     ctx: &mut WriteContext<'_, '_>,
     form: &InboundSubmission,
     message_job: Option<JobId>,
 ) -> Result<AcceptOutcome, StoreError> {
     let decision = decide(ctx, form, message_job)?;
-    carry_out(ctx, form, decision)
+    write_decision(ctx, form, decision)
 }
 
-/// A decision on a form, made before anything is written.
+/// Decision on a form, made before the first write.
 pub(in crate::store) enum Decision {
-    /// The form changes nothing.
-    Nothing(AcceptOutcome),
-    /// Several customers use the flow token, and this key is not yet marked as shared.
-    Share(IdempotencyKey),
+    /// The form changes no row: the outcome is known already.
+    Unchanged(AcceptOutcome),
+    /// Several customers use the flow token. The key of the token is not yet marked as shared.
+    MarkShared(IdempotencyKey),
     /// The form is a copy of a stored submission.
-    Join(Box<Joining>),
-    /// The form is accepted.
-    Take(Box<AcceptPlan>),
+    AddLateArrival(Box<LateArrivalPlan>),
+    /// The form is accepted as a new submission.
+    Accept(Box<AcceptPlan>),
 }
 
 /// Decides on one form. Only reads: if a row is damaged, the function fails before the first write.
-/// The job ID is that of a retried message, as in `accept_submission`.
+/// `carrier` is the job of a retried message, like `message_job` in `accept_submission`.
 pub(in crate::store) fn decide(
     ctx: &WriteContext<'_, '_>,
     form: &InboundSubmission,
     carrier: Option<JobId>,
 ) -> Result<Decision, StoreError> {
     if response_cache::is_replayed_request(ctx, form.encrypted_request_key)? {
-        return Ok(Decision::Nothing(AcceptOutcome::Replayed));
+        return Ok(Decision::Unchanged(AcceptOutcome::Replayed));
     }
     let known = match find_message(ctx, form.message_key) {
         // An admin retries the message. Without this, a damaged key would make every retry of the
@@ -184,20 +184,20 @@ pub(in crate::store) fn decide(
         // makes the message a form.
         Some(DedupMatch::NoSubmission) if form.submission.channel == SubmissionChannel::Gateway => {
         }
-        Some(found) => return Ok(Decision::Nothing(duplicate_outcome(found))),
+        Some(found) => return Ok(Decision::Unchanged(duplicate_outcome(found))),
     }
     let new_keys = match duplicates::check_duplicate(ctx, form)? {
         DuplicateCheck::Copy(id) => {
             return late_arrivals::decide(ctx, id, &form.submission, form.message_key)
                 .map(Box::new)
-                .map(Decision::Join);
+                .map(Decision::AddLateArrival);
         }
-        // The form that comes again without its token gets a reference. The reference is used only
-        // if the token has this mark.
+        // The customer then sends the form again without the token, and the form gets a reference.
+        // The duplicate check uses the reference only if the token is marked as shared.
         DuplicateCheck::Shared => {
             return Ok(match form.form_key {
-                Some(key) if !duplicates::is_shared_key(ctx, key)? => Decision::Share(key),
-                _ => Decision::Nothing(AcceptOutcome::TokenShared),
+                Some(key) if !duplicates::is_shared_key(ctx, key)? => Decision::MarkShared(key),
+                _ => Decision::Unchanged(AcceptOutcome::TokenShared),
             });
         }
         DuplicateCheck::New(new_keys) => new_keys,
@@ -227,7 +227,7 @@ pub(in crate::store) fn decide(
     {
         None | Some(Ok(None)) => SlotDecision::NotRequested,
         Some(Err(error)) if form.allows_new_choice => {
-            return Ok(Decision::Nothing(AcceptOutcome::InvalidSlotFields {
+            return Ok(Decision::Unchanged(AcceptOutcome::InvalidSlotFields {
                 error,
             }));
         }
@@ -238,7 +238,7 @@ pub(in crate::store) fn decide(
         Some(Ok(Some(request))) => match bookings::find_slot(ctx, &request, None)? {
             Ok(slot) => SlotDecision::Available(request.calendar, slot),
             Err(reason) if form.allows_new_choice => {
-                return Ok(Decision::Nothing(AcceptOutcome::SlotRefused {
+                return Ok(Decision::Unchanged(AcceptOutcome::SlotRefused {
                     reason,
                     date: request.date,
                     time: request.time,
@@ -248,7 +248,7 @@ pub(in crate::store) fn decide(
         },
     };
     let unclaimed_row = unclaimed.and_then(|unclaimed| unclaimed.row_key);
-    Ok(Decision::Take(Box::new(AcceptPlan {
+    Ok(Decision::Accept(Box::new(AcceptPlan {
         merged,
         slot_decision,
         new_keys,
@@ -258,24 +258,27 @@ pub(in crate::store) fn decide(
 }
 
 /// Writes the decision on a form.
-pub(in crate::store) fn carry_out(
+pub(in crate::store) fn write_decision(
     batch: &mut WriteContext<'_, '_>,
     form: &InboundSubmission,
     decision: Decision,
 ) -> Result<AcceptOutcome, StoreError> {
     match decision {
-        Decision::Nothing(accepted) => Ok(accepted),
-        Decision::Share(key) => {
-            share(batch, key)?;
+        Decision::Unchanged(accepted) => Ok(accepted),
+        Decision::MarkShared(key) => {
+            mark_token_shared(batch, key)?;
             Ok(AcceptOutcome::TokenShared)
         }
-        Decision::Join(joining) => late_arrivals::write(batch, *joining),
-        Decision::Take(plan) => write_accepted(batch, form, *plan),
+        Decision::AddLateArrival(joining) => late_arrivals::write(batch, *joining),
+        Decision::Accept(plan) => write_accepted(batch, form, *plan),
     }
 }
 
 /// Marks a token as used by several customers.
-fn share(batch: &mut WriteContext<'_, '_>, key: IdempotencyKey) -> Result<(), StoreError> {
+fn mark_token_shared(
+    batch: &mut WriteContext<'_, '_>,
+    key: IdempotencyKey,
+) -> Result<(), StoreError> {
     insert_key(batch, KeyLog::Token, key.for_shared_token(), None)?;
     drafts::remove_unnamed_draft(batch, key)
 }
@@ -297,9 +300,9 @@ pub(in crate::store) struct AcceptPlan {
 enum SlotDecision {
     /// The form requests no slot.
     NotRequested,
-    /// The slot is available.
+    /// The slot is available and becomes occupied.
     Available(Arc<Calendar>, Slot),
-    /// The slot is not available, and nobody can be asked again.
+    /// The slot is not available, and the customer can't be asked again.
     Unavailable(SlotRefused),
 }
 
@@ -345,7 +348,7 @@ fn write_accepted(
         .submissions
         .insert(submission.get(), codec::encode(&row)?.as_slice())?;
     if let Some(key) = new_keys.shared_key {
-        share(ctx, key)?;
+        mark_token_shared(ctx, key)?;
     }
     for key in new_keys.form_keys {
         let row = insert_key(ctx, KeyLog::Token, key, Some(submission))?;
@@ -373,7 +376,7 @@ fn store_unparsable(
     ctx: &mut WriteContext<'_, '_>,
     message: &UnparsableMessage,
 ) -> Result<AcceptOutcome, StoreError> {
-    let letter_key = message.message_key.map(IdempotencyKey::of_letter);
+    let letter_key = message.message_key.map(IdempotencyKey::for_dead_letter);
     for key in [message.message_key, letter_key] {
         if let Some(found) = find_message(ctx, key)? {
             return Ok(duplicate_outcome(found));

@@ -1,8 +1,9 @@
 //! Finds forms that were submitted before: the key of a known form, and its completion.
 //!
 //! Only a custom completion is stored. The row number is that of the form's key in `token_log`, and
-//! the row lives as long as the key identifies the form. So a repeated press that finds the form
-//! also finds its completion. See [`crate::store::writer::dedup`] for the lifetime of a key.
+//! the row lives as long as the key identifies the form. So a repeated press of the button that
+//! finds the form also finds its completion. See [`crate::store::writer::dedup`] for the lifetime
+//! of a key.
 
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
@@ -16,15 +17,16 @@ use crate::store::rows::codec;
 use crate::store::writer::dedup::{DedupWindow, KeyLogRow};
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
-/// Finds the key under which a customer's form is known, among several keys and the keys derived
-/// from them.
+/// Finds the key under which the form of a customer is stored, among several keys and the keys
+/// derived from them.
 #[derive(Debug)]
 pub struct FindSubmissionKey {
     /// Keys of forms, in the order of the look-up.
     pub keys: Vec<IdempotencyKey>,
     /// Customer of the form.
     pub customer: Customer,
-    /// As in [`crate::domain::submission::inbound::InboundSubmission::reject_resubmission`].
+    /// Same as [`crate::domain::submission::inbound::InboundSubmission::reject_resubmission`]:
+    /// decides the dedup window of the form.
     pub reject_resubmission: bool,
 }
 
@@ -80,8 +82,9 @@ impl Transaction for GetCompletion {
     }
 }
 
-/// Maximum size of a stored completion in bytes: clients show nothing of the completion. For a form
-/// with a larger completion, a repetition gets a plain success.
+/// Maximum size of a stored completion in bytes. A larger completion is not stored, and a repeated
+/// form then gets a plain success. This is sufficient, because clients show no part of a
+/// completion.
 const COMPLETION_BYTES_MAX: usize = 64 << 10;
 
 /// Stores the completion of the form whose key has this row number in `token_log`.

@@ -31,8 +31,7 @@ use crate::store::writer::write_context::WriteContext;
 /// Maximum number of deliveries that move from one ordered queue to another. If more deliveries
 /// wait, all of them stay in the old queue.
 const MOVED_DELIVERIES_MAX: usize = 1000;
-/// Maximum number of changes that one round of retention reads. A few rounds read the whole table,
-/// whatever its size.
+/// Maximum number of changes that one round of retention reads. A few rounds read the whole table.
 const PURGE_ROWS_MAX: usize = 64;
 /// Maximum delay of a message: Meta sends a message again for seven days (*Create a webhook
 /// endpoint*).
@@ -130,7 +129,7 @@ pub(in crate::store) fn purge_customer_changes(
             Ok(row) => row.received_at,
             Err(_) => return Ok(0),
         },
-        None => ctx.now.min(ctx.counted()),
+        None => ctx.now.min(ctx.oldest_rows_clock()),
     };
     let before = oldest.minus(MESSAGE_DELAY_MAX).as_millis();
     let start = IdempotencyKey::for_former_name(&ctx.expiry_now.to_string());

@@ -26,7 +26,7 @@ use crate::store::writer::write_context::{Transaction, WriteContext};
 /// Maximum size of one draft in bytes. Without this limit, a faulty client could fill the disk.
 const DRAFT_BYTES_MAX: usize = 1 << 20;
 
-/// Outcome of the fields of a screen.
+/// Outcome of [`SaveDraft`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DraftOutcome {
     /// The fields are stored.
@@ -53,7 +53,8 @@ pub struct SaveDraft {
     /// Key of the encrypted request that contained the fields. `None` if the request was not
     /// encrypted.
     pub encrypted_request_key: Option<IdempotencyKey>,
-    /// As in [`crate::domain::submission::inbound::InboundSubmission::reject_resubmission`].
+    /// Same as [`crate::domain::submission::inbound::InboundSubmission::reject_resubmission`]:
+    /// decides the dedup window of the form.
     pub reject_resubmission: bool,
 }
 

@@ -25,9 +25,9 @@ use crate::store::writer::write_context::WriteContext;
 /// Result of the duplicate check of an arriving form.
 #[derive(Debug)]
 pub(in crate::store) enum DuplicateCheck {
-    /// New form.
+    /// The form is new.
     New(NewSubmissionKeys),
-    /// Copy of this submission.
+    /// The form is a copy of this submission.
     Copy(SubmissionId),
     /// Several customers use the token of the form, and the form does not name its customer.
     Shared,
@@ -48,7 +48,12 @@ impl NewSubmissionKeys {
     /// Makes the keys specific to this customer, because another customer's form has `key`.
     ///
     /// `is_shared` is `true` if several customers use the token.
-    fn set_apart(&mut self, form: &InboundSubmission, key: IdempotencyKey, is_shared: bool) {
+    fn use_customer_keys(
+        &mut self,
+        form: &InboundSubmission,
+        key: IdempotencyKey,
+        is_shared: bool,
+    ) {
         let lasting = form.form_key.unwrap_or(key);
         self.form_keys = lasting
             .for_customer_names(&form.submission.customer)
@@ -62,8 +67,8 @@ impl NewSubmissionKeys {
 pub(in crate::store) struct OtherCustomerSubmission {
     pub(in crate::store) id: SubmissionId,
     pub(in crate::store) first: StoredSubmission,
-    /// `true` if equal keys imply equal answers. A reference is derived from the answers, a token
-    /// is not.
+    /// `true` if the equal key is a reference, so the answers are equal, too. A reference is
+    /// derived from the answers, a token is not.
     pub(in crate::store) has_same_answers: bool,
 }
 
@@ -204,7 +209,7 @@ pub(in crate::store) fn check_duplicate(
         return Ok(DuplicateCheck::Shared);
     }
     // The token of one customer identifies a form better than the reference, because only the
-    // message itself vouches for the reference.
+    // sender of the message confirms the reference.
     let reference = form
         .message_reference
         .filter(|_| is_shared || form.form_key.is_none());
@@ -238,16 +243,16 @@ pub(in crate::store) fn check_duplicate(
             // Retention removed the submission. Without this, forms and messages of other customers
             // would be acknowledged and lost.
             Ok(None) if is_one_of_many || form.message_key.is_some() => {
-                new_keys.set_apart(form, key, is_shared);
+                new_keys.use_customer_keys(form, key, is_shared);
                 continue;
             }
-            // Within the dedup window, the key still identifies the same form.
+            // The key is within the dedup window and still identifies the removed submission.
             Ok(None) => return Ok(DuplicateCheck::Copy(id)),
             // The damaged row of one customer must not cause the refusal of all other customers'
             // forms.
             Err(error) if error.affects_one_row() && is_one_of_many => {
                 tracing::error!(%error, submission.id = id.get(), "stored submission is unreadable: the new one is accepted as another customer's");
-                new_keys.set_apart(form, key, is_shared);
+                new_keys.use_customer_keys(form, key, is_shared);
                 continue;
             }
             Err(error) => return Err(error),
@@ -255,7 +260,7 @@ pub(in crate::store) fn check_duplicate(
         match stored.compare_arrival(form) {
             CustomerMatch::Different if new_keys.other_customer.is_none() => {
                 let has_same_answers = reference == Some(key);
-                new_keys.set_apart(form, key, form.form_key == Some(key));
+                new_keys.use_customer_keys(form, key, form.form_key == Some(key));
                 new_keys.other_customer = Some(Box::new(OtherCustomerSubmission {
                     id,
                     first: stored.first,
@@ -351,7 +356,7 @@ pub(in crate::store) fn is_shared_key(
     ctx: &WriteContext<'_, '_>,
     key: IdempotencyKey,
 ) -> Result<bool, StoreError> {
-    Ok(hit(ctx, DedupWindow::Message, key.for_shared_token())?.is_some())
+    Ok(find_form_match(ctx, DedupWindow::Message, key.for_shared_token())?.is_some())
 }
 
 /// Submissions that a look-up skips because their rows are unreadable.
@@ -402,18 +407,18 @@ fn find_submission_id(
     window: DedupWindow,
     key: IdempotencyKey,
 ) -> Result<Option<SubmissionId>, StoreError> {
-    match hit(ctx, window, key)? {
+    match find_form_match(ctx, window, key)? {
         Some(DedupMatch::Submission(id)) => Ok(Some(id)),
         // A row without a submission does not identify a form, even if a look-up of forms finds it.
         Some(DedupMatch::NoSubmission) | None => Ok(None),
     }
 }
 
-/// Returns the match of a form's key within `window`.
+/// Returns the match of a form's key within the dedup window `span`.
 ///
 /// [`DedupWindow::Message`] includes [`DedupWindow::Form`]: the config may set
 /// `retention.idempotency_ttl` to a longer time than `retention.message_id_ttl`.
-fn hit(
+fn find_form_match(
     batch: &WriteContext<'_, '_>,
     span: DedupWindow,
     key: IdempotencyKey,

@@ -1,8 +1,8 @@
-//! Builds the data of events: the parts of a submission with its booking and lead, of a draft, a
-//! flow's health or a destination.
+//! Emits events: builds the data of each event from a submission with its booking and lead, a
+//! draft, the health of a flow, or a destination.
 //!
 //! The transaction that makes an event true calls these functions. If no destination subscribes to
-//! an event, nothing is looked up.
+//! an event, the function reads no rows.
 //!
 //! See [`super::outbox`] for the deliveries of an event.
 
@@ -143,8 +143,8 @@ pub(in crate::store) fn emit_draft_abandoned(
     pending.write_deliveries(ctx, None, &data)
 }
 
-/// Emits trouble of a flow's endpoint, as reported by Meta or by flowgate's own measurements.
-/// Meta's reports name no flow of the config.
+/// Emits the event of an unhealthy flow, as reported by Meta or measured by flowgate. Meta's
+/// reports name no flow of the config.
 pub(in crate::store) fn emit_flow_unhealthy(
     ctx: &mut WriteContext<'_, '_>,
     flow: Option<&FlowName>,
@@ -164,7 +164,7 @@ pub(in crate::store) fn emit_flow_unhealthy(
     )
 }
 
-/// Emits the unusually long silence of one of the business's phone numbers.
+/// Emits the event of a phone number of the business that is silent for an unusually long time.
 pub(in crate::store) fn emit_number_silent(
     ctx: &mut WriteContext<'_, '_>,
     id: &str,
@@ -272,7 +272,7 @@ impl SubmissionContext {
     }
 }
 
-/// Fills in the customer, and the ID of the message that carried the form, from late arrivals.
+/// Fills in the customer, and the ID of the message that contained the form, from late arrivals.
 fn fill_in_customer(
     ctx: &WriteContext<'_, '_>,
     id: SubmissionId,

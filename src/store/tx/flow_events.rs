@@ -2,7 +2,7 @@
 //! flowgate's own assessment of endpoints.
 //!
 //! Flow errors and health events are stored for operators, up to a maximum number. If Meta or the
-//! assessment reports trouble, destinations get an event.
+//! assessment reports an unhealthy flow, destinations get an event.
 //!
 //! See [`crate::domain::submission::flow_error`] and [`crate::domain::health`] for the content. See
 //! [`super::retention`] for the removal.
@@ -36,8 +36,8 @@ use crate::store::writer::write_context::{Transaction, WriteContext};
 pub(in crate::store) const EVENT_ROWS_MAX: u64 = 10_000;
 /// Number of newest events among which a repeated event is looked up.
 const RECENT_EVENTS_MAX: usize = 1000;
-/// Time during which an event without its own time is the same as an equal event. Meta sends an
-/// event again for seven days (*Create a webhook endpoint*).
+/// Time during which an equal event without a time of its own counts as the same event. Meta sends
+/// an event again for seven days (*Create a webhook endpoint*).
 const RESEND_WINDOW: Millis = Millis::from_secs(8 * 24 * 60 * 60);
 
 /// Stores an error between a customer's WhatsApp client and a flow.
@@ -50,7 +50,7 @@ pub struct RecordFlowError {
     pub encrypted_request_key: IdempotencyKey,
 }
 
-/// Stores everything in one webhook body.
+/// Stores all items of one webhook body: messages, health events, statuses and customer changes.
 #[derive(Debug, Default)]
 pub struct IngestWebhook {
     /// Messages of the body.
@@ -66,8 +66,8 @@ pub struct IngestWebhook {
     pub flows: Vec<FlowName>,
 }
 
-/// Records flowgate's own assessment of a flow's endpoint. An event is emitted when trouble begins.
-/// No further event is emitted until the endpoint was healthy again.
+/// Records flowgate's own assessment of a flow's endpoint. Emits an event when the endpoint becomes
+/// unhealthy. Emits no further event until the endpoint was healthy again.
 #[derive(Debug)]
 pub struct RecordHealth {
     /// Flow name.
@@ -216,8 +216,8 @@ fn store_health_events(
     Ok(new_events)
 }
 
-/// Emits the new events that report trouble and are still active. A late event may have been
-/// withdrawn since.
+/// Emits the new events that report an unhealthy flow and are still active. A newer event may
+/// already have ended the problem of an event that arrives late.
 fn emit_new_unhealthy(
     ctx: &mut WriteContext<'_, '_>,
     recent: Vec<HealthEvent>,

@@ -35,7 +35,7 @@ pub type FoundGateways = Vec<(GatewayName, Result<SessionState, StoreError>)>;
 pub struct RecordSessionState {
     /// Gateway name.
     pub gateway: GatewayName,
-    /// Session state.
+    /// Session state to store.
     pub state: SessionState,
     /// New history entries, in order.
     pub history: Vec<HistoryEntry>,
@@ -160,8 +160,8 @@ impl Transaction for IngestGatewayMessages {
 }
 
 impl Snapshot {
-    /// Returns the session states of all gateways that were ever probed, by name. An unreadable row
-    /// is returned as an error beside the other states.
+    /// Returns the session states of all gateways that were ever probed, by name. For an unreadable
+    /// row, the list contains an error.
     ///
     /// # Errors
     /// [`StoreError`] if the table can't be read.
@@ -172,7 +172,7 @@ impl Snapshot {
             for row in table.iter()? {
                 let (name, bytes) = row?;
                 let state = codec::decode(name.value(), bytes.value());
-                // Names come from configs, so each name was valid.
+                // The names come from configs, so each name is valid.
                 states.extend(
                     GatewayName::new(name.value())
                         .ok()
@@ -197,8 +197,8 @@ impl Snapshot {
         })
     }
 
-    /// Returns the history of `gateway`, newest first, at most `limit` rows. An unreadable row is
-    /// returned as an error beside the other rows.
+    /// Returns the history of `gateway`, newest first, at most `limit` rows. For an unreadable row,
+    /// the list contains an error.
     ///
     /// # Errors
     /// [`StoreError`] if the table can't be read.

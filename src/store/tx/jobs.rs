@@ -1,5 +1,4 @@
-//! Transactions that record the results of job attempts: finished, failed, moved to the dead
-//! letters.
+//! Transactions that record the results of job attempts: finished, failed, or dead letter.
 //!
 //! A job needs no write to start.
 //!
@@ -98,10 +97,10 @@ pub struct ClearSuspect {
 /// Action for a suspect job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SuspectAction {
-    /// Run the job alone.
+    /// The worker must run the job alone.
     Run,
     /// The job has crashed the process too often and is a dead letter now.
-    Buried,
+    DeadLettered,
     /// The job has finished already.
     AlreadyFinished,
 }
@@ -148,14 +147,14 @@ impl Transaction for FinishMessageJob {
             }
             decision => decision?,
         };
-        let submission = match accept::carry_out(ctx, &self.form, decision)? {
+        let submission = match accept::write_decision(ctx, &self.form, decision)? {
             AcceptOutcome::New {
                 submission_id: submission,
                 ..
             } => Some(submission),
             AcceptOutcome::Duplicate { original } => original,
-            // No customer waits for a response here. An unavailable slot is a conflict, and the
-            // message counts as read.
+            // No customer waits for a response here. An unavailable slot is a conflict. The message
+            // counts as parsed.
             AcceptOutcome::SlotRefused { .. }
             | AcceptOutcome::InvalidSlotFields { .. }
             | AcceptOutcome::DeadLetter { .. }
@@ -250,7 +249,9 @@ pub(in crate::store) fn record_failed_attempt(
     )?;
     match decision {
         RetryDecision::RetryAt { at } => move_job(ctx, id, job, state, at),
-        RetryDecision::GiveUp => bury(ctx, id, job, &attempt.error.unwrap_or_default()),
+        RetryDecision::GiveUp => {
+            create_dead_letter(ctx, id, job, &attempt.error.unwrap_or_default())
+        }
     }
 }
 
@@ -285,8 +286,8 @@ impl Transaction for MarkSuspect {
             let reason =
                 format!("the process crashed {CRASHES_MAX} times while only this job was running");
             job.last_error = Some(reason.clone());
-            bury(ctx, self.job_id, &mut job, &reason)?;
-            return Ok(SuspectAction::Buried);
+            create_dead_letter(ctx, self.job_id, &mut job, &reason)?;
+            return Ok(SuspectAction::DeadLettered);
         }
         job.crashes += 1;
         put_job(ctx, self.job_id, &job)?;
@@ -305,7 +306,8 @@ impl Transaction for ClearSuspect {
     }
 }
 
-/// Reopens a job whose success was refuted later, or fails a job that waited for a status.
+/// Reopens a job whose recorded success turned out to be a failure, or fails a job that waited for
+/// a status.
 ///
 /// The job gets a retry at a given time or becomes a dead letter. The function counts no attempt,
 /// because none took place.
@@ -332,7 +334,7 @@ pub(in crate::store) fn reopen(
     job.last_error = Some(reason.to_owned());
     match decision {
         RetryDecision::RetryAt { at } => move_job(ctx, id, job, JobState::Scheduled, at),
-        RetryDecision::GiveUp => bury(ctx, id, job, reason),
+        RetryDecision::GiveUp => create_dead_letter(ctx, id, job, reason),
     }
 }
 
@@ -360,7 +362,7 @@ pub(in crate::store) fn confirm_late(
 /// Returns the submission of job `id`. Returns `None` if the row of the submission is unreadable.
 ///
 /// Without this, a job with a damaged submission could not become a dead letter.
-fn readable(
+fn find_readable_submission(
     batch: &WriteContext<'_, '_>,
     id: JobId,
     submission: SubmissionId,
@@ -375,7 +377,7 @@ fn readable(
 }
 
 /// Makes a job a dead letter that stores the payload of the job, as far as the payload is readable.
-fn bury(
+fn create_dead_letter(
     ctx: &mut WriteContext<'_, '_>,
     id: JobId,
     job: &mut Job,
@@ -390,7 +392,7 @@ fn bury(
         // An admin retried the dead letter and the job failed again.
         Some(row) => codec::decode::<DeadLetter>(id, row)
             .map(|dead_letter| (dead_letter.payload, dead_letter.corrected_payload)),
-        None => payload(ctx, id, job).map(|payload| (payload, None)),
+        None => build_payload(ctx, id, job).map(|payload| (payload, None)),
     };
     let row = match (found, retried) {
         (Ok((payload, corrected)), _) => codec::encode(&DeadLetter {
@@ -413,11 +415,11 @@ fn bury(
 }
 
 /// Payload of a job that becomes a dead letter for the first time.
-fn payload(ctx: &WriteContext<'_, '_>, id: JobId, job: &Job) -> Result<String, StoreError> {
+fn build_payload(ctx: &WriteContext<'_, '_>, id: JobId, job: &Job) -> Result<String, StoreError> {
     match (job.kind, job.submission_id) {
         (JobKind::Process, submission) => {
             let submission = submission
-                .map(|submission| readable(ctx, id, submission))
+                .map(|submission| find_readable_submission(ctx, id, submission))
                 .transpose()?
                 .flatten();
             Ok(submission.map_or_else(String::new, |submission| submission.submission.data.into()))
@@ -462,9 +464,8 @@ pub(in crate::store) fn emit_dead_letter_event(
     };
     let flow = match (event, job.submission_id) {
         (Some(event), _) => event.flow,
-        (None, Some(submission)) => {
-            readable(ctx, id, submission)?.map(|submission| submission.submission.flow)
-        }
+        (None, Some(submission)) => find_readable_submission(ctx, id, submission)?
+            .map(|submission| submission.submission.flow),
         (None, None) => None,
     };
     let data = JobData {
@@ -488,8 +489,8 @@ pub(in crate::store) fn emit_dead_letter_event(
     )
 }
 
-/// Counts an attempt and resets the number of crashes: the attempt finished and the process is
-/// alive.
+/// Counts an attempt. Resets the number of crashes, because the attempt has finished without a
+/// crash.
 const fn count_attempt(job: &mut Job) {
     job.attempts = job.attempts.saturating_add(1);
     job.attempts_since_manual_retry = job.attempts_since_manual_retry.saturating_add(1);

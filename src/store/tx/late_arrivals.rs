@@ -32,7 +32,7 @@ pub(in crate::store) const LATE_ARRIVALS_MAX: usize = 16;
 pub struct LateArrival {
     /// Time of the arrival.
     pub at: Timestamp,
-    /// Channel of the arrival.
+    /// Channel through which the arrival came.
     pub channel: SubmissionChannel,
     /// ID of the message that contained the form. `None` if no message contained the form.
     pub message_id: Option<MessageId>,
@@ -43,8 +43,8 @@ pub struct LateArrival {
 }
 
 impl LateArrival {
-    /// Returns the answers of a customer whom no arrival has named yet. Returns `None` if the late
-    /// arrival is no such copy.
+    /// Returns the answers if this arrival is a copy from a customer whom no arrival has named yet.
+    /// Otherwise returns `None`.
     pub(in crate::store) fn find_unclaimed_answers(&self) -> Option<&str> {
         self.differing_data
             .as_deref()
@@ -57,11 +57,11 @@ impl LateArrival {
     }
 }
 
-/// Decision about a late arrival, made before the first write.
-pub(in crate::store) struct Joining {
+/// Decision about a late arrival: the rows to write.
+pub(in crate::store) struct LateArrivalPlan {
     id: SubmissionId,
     message_key: Option<IdempotencyKey>,
-    /// Row to store. `None` if the arrival adds nothing.
+    /// Row to store. `None` if the arrival contains nothing new.
     arrival: Option<StoredArrival>,
 }
 
@@ -70,7 +70,7 @@ struct StoredArrival {
     number: u64,
     late_arrival: LateArrival,
     /// The submission, if this arrival is the first that names its customer.
-    names: Option<StoredSubmission>,
+    newly_named_submission: Option<StoredSubmission>,
 }
 
 /// Decides which part of a late arrival is stored for submission `id`. Reads only.
@@ -79,13 +79,13 @@ pub(in crate::store) fn decide(
     id: SubmissionId,
     later: &Submission,
     message_key: Option<IdempotencyKey>,
-) -> Result<Joining, StoreError> {
+) -> Result<LateArrivalPlan, StoreError> {
     // The retention of submissions may be shorter than the retention of keys.
     let arrival = match find_submission(ctx, id)? {
-        Some(stored) => keep(ctx, id, stored, later, message_key)?,
+        Some(stored) => build_stored_arrival(ctx, id, stored, later, message_key)?,
         None => None,
     };
-    Ok(Joining {
+    Ok(LateArrivalPlan {
         id,
         message_key,
         arrival,
@@ -95,9 +95,9 @@ pub(in crate::store) fn decide(
 /// Stores a late arrival.
 pub(in crate::store) fn write(
     ctx: &mut WriteContext<'_, '_>,
-    joining: Joining,
+    joining: LateArrivalPlan,
 ) -> Result<AcceptOutcome, StoreError> {
-    let Joining {
+    let LateArrivalPlan {
         id,
         message_key,
         arrival,
@@ -105,7 +105,7 @@ pub(in crate::store) fn write(
     if let Some(StoredArrival {
         number,
         late_arrival,
-        names,
+        newly_named_submission: names,
     }) = arrival
     {
         ctx.tables
@@ -247,7 +247,7 @@ pub(in crate::store) fn customer_of_submission(
 
 /// Returns the part of a late arrival that must be stored. Returns `None` if the arrival adds
 /// nothing new, or if the maximum number of late arrivals is reached.
-fn keep(
+fn build_stored_arrival(
     batch: &WriteContext<'_, '_>,
     id: SubmissionId,
     first: StoredSubmission,
@@ -298,7 +298,7 @@ fn keep(
     Ok(Some(StoredArrival {
         number,
         late_arrival,
-        names,
+        newly_named_submission: names,
     }))
 }
 

@@ -30,7 +30,7 @@ const REASSIGN_WINDOW: Millis = Millis::from_secs(10 * 60);
 /// [`AssignWaitingLeads`] continues.
 pub(in crate::store) const MOVED_LEADS_MAX: usize = 256;
 
-/// Data from which a lead is created.
+/// Data from which the store creates a lead.
 #[derive(Clone, Debug)]
 pub struct NewLead {
     /// Flow of the submission.

@@ -1,4 +1,4 @@
-//! Outbox: writes each event and one delivery for each subscribed destination.
+//! Writes the outbox: each event, and one delivery for each subscribed destination.
 //!
 //! The transaction that makes the event true also writes the deliveries. Either both are on disk or
 //! neither is.

@@ -1,7 +1,7 @@
-//! Phone numbers of the business and their usual traffic.
+//! Stores the traffic of the business's phone numbers, and emits an event for a silent number.
 //!
-//! When a number becomes unusually silent, the store emits an event. The store emits no further
-//! event until messages have arrived again.
+//! A number is silent if it receives no messages for an unusually long time. The store emits one
+//! event, and no further event until messages have arrived again.
 //!
 //! See [`crate::domain::health::number_traffic`] for the definition of usual traffic, and
 //! `crate::http` for the times of the samples.

@@ -1,4 +1,4 @@
-//! Receipts of the messages that deliveries became.
+//! Stores the receipts of sent messages, and applies Meta's statuses to deliveries.
 //!
 //! A receipt stores attempts with an unknown outcome and the progress by Meta's statuses. The
 //! module also stores which deliveries wait for their customer.
@@ -66,7 +66,8 @@ pub enum MessageOutcome {
     Unknown,
 }
 
-/// Shows whether a status of an attempt arrived before the response to the attempt.
+/// Result of [`record_message_outcome`]: `Yes` if a status of the attempt arrived before the
+/// response and has decided the outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Superseded {
     Yes,
@@ -210,8 +211,8 @@ fn fail_after_acceptance(
         return Ok(());
     }
     let reason = format!("failed after acceptance: {}", error.summary());
-    // The response to this attempt has not arrived yet. The response will find that the status was
-    // faster.
+    // The response to this attempt has not arrived yet. When it arrives, `record_message_outcome`
+    // finds that the message has failed.
     let uncounted = pending_attempt.filter(|pending_attempt| pending_attempt.number > job.attempts);
     let attempts = job
         .attempts_since_manual_retry

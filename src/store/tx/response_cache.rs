@@ -11,8 +11,8 @@
 //! - The response itself is stored within a limit of bytes. Beyond the limit, the oldest responses
 //!   are evicted. A request whose response was evicted gets an error, never another response.
 //!
-//! Only the envelope identifies a request, whatever flow the request is sent to. See
-//! [`crate::store::writer::dedup`] for the keys of forms.
+//! Only the envelope identifies a request. The flow to which the request is sent does not matter.
+//! See [`crate::store::writer::dedup`] for the keys of forms.
 
 use redb::{ReadableTable, ReadableTableMetadata};
 use serde::{Deserialize, Serialize};
@@ -30,10 +30,10 @@ pub(in crate::store) const CACHE_BYTES_MAX: u64 = 64 << 20;
 /// 1, so that a file shrinks to a lowered limit. The value is small, so that no commit is delayed.
 const EVICTIONS_PER_REQUEST: usize = 2;
 
-/// A response as sent.
+/// Response in the form in which it is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CachedResponse {
-    /// HTTP status.
+    /// HTTP status code.
     pub status: u16,
     /// HTTP body: Base64 text.
     pub body: Box<str>,

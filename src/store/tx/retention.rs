@@ -1,5 +1,5 @@
-//! Retention: removes expired idempotency keys with their completions, and rows past their
-//! retention. The module also emits the events of abandoned drafts.
+//! Removes expired idempotency keys with their completions, and rows past their retention. The
+//! module also emits the events of abandoned drafts.
 //!
 //! The work is divided into slices. Limits on rows and bytes keep each slice short, so that no
 //! other commit is delayed.
@@ -10,9 +10,8 @@
 //! - a submission whose booking is upcoming
 //! - a dead letter
 //!
-//! The transaction checks a row that must stay or is unreadable again after a day, and
-//! continues with the other rows. The retention task decides when
-//! a slice runs.
+//! A row that must stay, or that is unreadable, is checked again after a day. The transaction
+//! continues with the other rows. The retention task decides when a slice runs.
 
 use redb::{ReadableTable, Table};
 
@@ -30,7 +29,7 @@ use super::drafts;
 use super::drafts::StoredDraft;
 use super::{bookings, completions, customer_changes, leads};
 use crate::store::StoreError;
-use crate::store::closings::minus;
+use crate::store::downtime::minus;
 use crate::store::rows::codec;
 use crate::store::rows::codec::Row;
 use crate::store::rows::retention_queue;
@@ -73,12 +72,12 @@ pub enum PurgeCursor {
     Queue(RetentionQueue),
 }
 
-/// Result of a slice.
+/// Result of one slice of a retention round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PurgeResult {
     /// Number of rows read: queue entries or keys.
     pub rows_read: usize,
-    /// Number of rows removed.
+    /// Number of rows that the slice removed.
     pub rows_removed: usize,
     /// Number of unreadable rows past their retention. Such rows stay, except rows of key logs.
     pub unreadable_rows: usize,
@@ -92,9 +91,10 @@ pub struct PurgeResult {
 ///
 /// The decision is made before the first write, so that the removal needs no further readable row.
 enum PurgeDecision {
-    /// Drops the entry: the row is gone, or gets a new entry later.
+    /// Drops the entry: the row does not exist any more, or gets a new entry later.
     DropEntry,
-    /// Checks the row again when the entry has reached this age.
+    /// The row stays and gets a new entry with this stamp. A later slice reads the new entry when
+    /// its retention has passed.
     Postpone(Timestamp),
     /// Removes a submission and its dependent rows.
     Submission(PurgeableSubmission),
@@ -192,7 +192,7 @@ impl PurgeSlice {
         // A draft is abandoned as soon as its timeout has passed. A row is removed only after its
         // retention has passed.
         let boundary = Millis::new(u64::from(queue != RetentionQueue::AbandonedDrafts));
-        let until = ctx.latest(retention).minus(boundary);
+        let until = ctx.latest_stamp_of_age(retention).minus(boundary);
         let recheck_at = until.plus(retention.clamp(Millis::new(1), RECHECK_INTERVAL));
         let max_rows = if queue == RetentionQueue::AbandonedDrafts {
             self.max_rows.min(ABANDONED_DRAFTS_MAX)
@@ -225,7 +225,8 @@ impl PurgeSlice {
         Ok(result)
     }
 
-    /// Retention of the rows of `queue`. `None` if the slice can skip the queue.
+    /// Returns the retention of the rows of `queue`. Returns `None` if the slice can skip the
+    /// queue.
     fn retention_of(&self, queue: RetentionQueue) -> Option<Millis> {
         match queue {
             RetentionQueue::Submissions
@@ -388,8 +389,8 @@ fn decide_submission(
 
 /// Returns `true` if the appointment may still be in the future.
 ///
-/// A wall clock that is wrongly ahead does not put the appointment in the past. The time between
-/// the receipt of the form and the end of the booking must also have elapsed.
+/// The wall clock alone does not decide, because it may be wrongly ahead. The time between the
+/// receipt of the form and the end of the booking must also have elapsed by the expiry clock.
 fn is_upcoming(batch: &WriteContext<'_, '_>, row: &StoredSubmission, booking: &Booking) -> bool {
     booking.state != BookingState::Cancelled
         && (booking.end >= batch.now || batch.age(row.stamp) < booking.end.since(row.received_at))

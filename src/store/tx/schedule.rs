@@ -1,4 +1,4 @@
-//! Schedule: the due times of jobs and deliveries.
+//! Maintains the schedule: the due times of jobs and deliveries.
 //!
 //! Internal jobs are in one table. The deliveries of each destination are in a separate
 //! schedule, so that a failing destination does not delay the others.

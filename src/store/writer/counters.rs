@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::ids::{AgentId, BookingId, JobId, LeadId, SubmissionId};
 use crate::domain::time::{Millis, Timestamp};
 
-use crate::store::closings::{Closings, minus, plus};
+use crate::store::downtime::{DowntimePeriods, minus, plus};
 
 /// Last IDs assigned, and the clocks. IDs begin at 1 and are never assigned twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,12 +26,12 @@ pub(in crate::store) struct Counters {
     /// Expiry clock at this commit. See [`ExpiryClock`].
     expiry_reading: Timestamp,
     /// Periods of downtime that earlier rows do not fully count. See [`ExpiryClock`].
-    pub(in crate::store) closings: Closings,
+    pub(in crate::store) downtime: DowntimePeriods,
     /// Time by which the wall clock was set back and has not been set ahead again since.
     set_back: Millis,
     /// `true` if a start found the wall clock set back. The length of the downtime before that
     /// start is unknown.
-    hides_closing: bool,
+    has_unknown_downtime: bool,
     /// Wall clock at this commit, in UTC, if the wall clock was ever set.
     wall_clock: Timestamp,
     /// `true` if this commit is the last one of a clean shutdown.
@@ -50,9 +50,9 @@ impl Counters {
             log_rows: [0; 2],
             evicted_up_to: [0; 2],
             expiry_reading: now,
-            closings: Closings::default(),
+            downtime: DowntimePeriods::default(),
             set_back: Millis::ZERO,
-            hides_closing: false,
+            has_unknown_downtime: false,
             wall_clock: now,
             is_clean: true,
         }
@@ -81,8 +81,8 @@ impl Counters {
     /// Records the readings of the clocks.
     pub(in crate::store) fn record_clocks(&mut self, clock: &ExpiryClock) {
         self.expiry_reading = clock.reading;
-        self.closings.clone_from(&clock.closings);
-        (self.set_back, self.hides_closing) = (clock.set_back, clock.hides_closing);
+        self.downtime.clone_from(&clock.closings);
+        (self.set_back, self.has_unknown_downtime) = (clock.set_back, clock.hides_closing);
         self.wall_clock = clock.wall();
     }
 
@@ -99,7 +99,7 @@ impl Counters {
 
 /// The expiry clock: a clock of elapsed time. Idempotency keys expire by this clock, and retention
 /// purges rows by it. The expiry clock never goes back. While the process runs, the expiry clock
-/// follows the process clock, whatever the wall clock does.
+/// follows the process clock and ignores changes of the wall clock.
 ///
 /// Only the wall clock knows how long the file was closed, and the wall clock may be wrong.
 /// Therefore:
@@ -110,7 +110,7 @@ impl Counters {
 ///   ages are right within a day.
 /// - Example: a server starts with a wall clock that is a year ahead, and the wall clock is
 ///   corrected after a minute. Earlier rows then get older by nine minutes, and later rows get
-///   older only by the minute. See [`Closings`].
+///   older only by the minute. See [`DowntimePeriods`].
 /// - If the wall clock is set back, the expiry clock takes back the downtime that rows have not
 ///   counted yet. The expiry clock records the rest of the setting. The wall clock may be behind
 ///   from then on, and its correction must not count as downtime.
@@ -131,7 +131,7 @@ pub(in crate::store) struct ExpiryClock {
     /// Process clock at the same moment.
     process_elapsed: Duration,
     /// Periods of downtime, as in [`Counters`].
-    closings: Closings,
+    closings: DowntimePeriods,
     /// Time by which the wall clock was set back, as in [`Counters`].
     set_back: Millis,
     /// Mark of a start with the wall clock set back, as in [`Counters`].
@@ -167,9 +167,9 @@ impl ExpiryClock {
         let mut clock = Self {
             reading: counters.expiry_reading,
             process_elapsed: elapsed,
-            closings: counters.closings.clone(),
+            closings: counters.downtime.clone(),
             set_back: counters.set_back,
-            hides_closing: counters.hides_closing,
+            hides_closing: counters.has_unknown_downtime,
             set_ahead: Millis::ZERO,
             last_compared: (counters.wall_clock, elapsed),
         };
@@ -178,10 +178,10 @@ impl ExpiryClock {
             if is_plausible(counters.wall_clock) {
                 let set_back = counters.wall_clock.since(wall);
                 if set_back >= CLOCK_SET_MIN {
-                    clock.note_set_back(set_back);
+                    clock.record_set_back(set_back);
                     clock.hides_closing = true;
                 } else if wall > counters.wall_clock {
-                    clock.note_closed(wall.since(counters.wall_clock));
+                    clock.record_downtime(wall.since(counters.wall_clock));
                 }
             }
         }
@@ -204,7 +204,7 @@ impl ExpiryClock {
         self.handle_clock_change(wall, elapsed);
         let elapsed_since = millis(elapsed.saturating_sub(self.process_elapsed));
         self.closings
-            .count(Millis::new(elapsed_since.get().saturating_mul(SPEED)));
+            .count_down(Millis::new(elapsed_since.get().saturating_mul(SPEED)));
         self.reading = self.reading.plus(elapsed_since);
         // The rest below a millisecond remains for the next call.
         self.process_elapsed = self
@@ -232,20 +232,20 @@ impl ExpiryClock {
         }
         self.last_compared = (wall, elapsed);
         if is_plausible(expected) {
-            self.note_set_back(expected.since(wall));
-            self.note_set_ahead(wall.since(expected));
+            self.record_set_back(expected.since(wall));
+            self.record_set_ahead(wall.since(expected));
         }
     }
 
     /// Records a downtime of this length by the wall clock.
-    fn note_closed(&mut self, length: Millis) {
+    fn record_downtime(&mut self, length: Millis) {
         if length < self.set_back {
             return;
         }
         let mut downtime = minus(length, std::mem::take(&mut self.set_back));
         let taken_back = self.closings.void();
         if downtime >= taken_back {
-            self.closings.give_back();
+            self.closings.restore_void();
             downtime = minus(downtime, taken_back);
         }
         // The rest may be older than the start that found the wall clock set back. Rows written
@@ -258,15 +258,15 @@ impl ExpiryClock {
     }
 
     /// Records that the wall clock was set back by `length`.
-    fn note_set_back(&mut self, length: Millis) {
+    fn record_set_back(&mut self, length: Millis) {
         let corrects = length.min(self.set_ahead);
         self.set_ahead = minus(self.set_ahead, corrects);
-        let rest = self.closings.take_back(minus(length, corrects));
+        let rest = self.closings.void_pending(minus(length, corrects));
         self.set_back = plus(self.set_back, rest);
     }
 
     /// Records that the wall clock was set ahead by `length` while the process ran.
-    fn note_set_ahead(&mut self, length: Millis) {
+    fn record_set_ahead(&mut self, length: Millis) {
         let corrects = length.min(self.set_back);
         self.set_back = minus(self.set_back, corrects);
         self.set_ahead = plus(self.set_ahead, minus(length, corrects));
@@ -287,7 +287,8 @@ fn millis(duration: Duration) -> Millis {
 }
 
 const fn increment(counter: &mut u64) -> u64 {
-    // At a million submissions a second, 2⁶⁴ submissions take half a million years.
+    // The counter never reaches its maximum: at a million submissions per second, that would need
+    // half a million years.
     *counter = counter.saturating_add(1);
     *counter
 }
@@ -298,7 +299,7 @@ mod tests {
 
     use super::*;
 
-    /// A server with its clocks and the true time. Times are in hours.
+    /// Simulated server with its clocks and the true time. Times are in hours.
     struct Server {
         hours: u64,
         /// Hours by which the wall clock is ahead of the true time.
@@ -308,7 +309,7 @@ mod tests {
         counters: Counters,
     }
 
-    /// A row: its stamp, and the true time of its write.
+    /// Simulated row: its stamp, and the true time of its write.
     #[derive(Clone, Copy, Debug)]
     struct Row {
         at: Timestamp,
@@ -358,7 +359,7 @@ mod tests {
             self.read();
         }
 
-        /// Sets the wall clock.
+        /// Sets the wall clock to `ahead` hours ahead of the true time.
         fn set(&mut self, ahead: i64) {
             self.ahead = ahead;
             self.read();
@@ -446,7 +447,7 @@ mod tests {
         server.live(20);
         server.has_age(before, 7 * 24 + 30);
         server.has_age(after, 30);
-        assert_eq!(server.clock.closings, Closings::default());
+        assert_eq!(server.clock.closings, DowntimePeriods::default());
     }
 
     #[test]
@@ -611,7 +612,7 @@ mod tests {
         assert_eq!(clock.advance(START, Duration::from_secs(1)), at(1_000));
         assert_eq!((clock.set_ahead, clock.wall()), (Millis::ZERO, START));
 
-        // A server whose clock was set starts once without a set clock. The next start knows the
+        // A server whose clock was set starts once without a set clock. The next start counts the
         // whole time between.
         let mut counters = Counters::new(START);
         let mut clock = ExpiryClock::resume(&counters, at(0), epoch);

@@ -1,4 +1,4 @@
-//! Finds duplicates: stores every idempotency key that has not expired.
+//! Stores every idempotency key that has not expired, to find duplicates.
 //!
 //! Two append-only tables, `token_log` and `message_log`, store the keys in order of acceptance. A
 //! map in the writer's memory answers look-ups. The writer rebuilds the map from the tables at
@@ -99,7 +99,7 @@ impl codec::Row for EvictedKey {
 /// Result of a look-up that found the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum DedupMatch {
-    /// Submission of the key.
+    /// The key belongs to this submission.
     Submission(SubmissionId),
     /// The key has no submission: a message without a form, a dead letter, or the mark of a shared
     /// token.
@@ -154,7 +154,7 @@ impl DedupIndex {
         })
     }
 
-    /// Number of keys in memory.
+    /// Returns the number of keys in memory.
     pub(in crate::store) fn len(&self) -> usize {
         self.committed.len()
     }
@@ -178,7 +178,7 @@ impl DedupIndex {
         }))
     }
 
-    /// Returns the log row number of a key that `find` would find.
+    /// Returns the row number in the key log of a key that `find` would find.
     pub(in crate::store) fn find_log_row(
         &self,
         tables: &Tables<'_>,
@@ -223,7 +223,7 @@ impl DedupIndex {
                 None => None,
             },
         };
-        Ok(entry.filter(|entry| counters.closings.age(entry.at, now) < self.window_length(window)))
+        Ok(entry.filter(|entry| counters.downtime.age(entry.at, now) < self.window_length(window)))
     }
 
     /// Writes a key to its log and returns the row number.
@@ -293,7 +293,7 @@ impl DedupIndex {
                 else {
                     break;
                 };
-                if counters.closings.age(row.at, now) < retention {
+                if counters.downtime.age(row.at, now) < retention {
                     break;
                 }
                 for (number, error) in damaged {
@@ -314,7 +314,7 @@ impl DedupIndex {
         Ok(removed)
     }
 
-    /// Number of keys that the open batch has inserted.
+    /// Returns the number of keys that the open batch has inserted.
     pub(in crate::store) fn uncommitted_len(&self) -> usize {
         self.uncommitted.len()
     }
@@ -390,7 +390,7 @@ impl DedupIndex {
         }
     }
 
-    /// Retention of the rows of a log.
+    /// Returns the retention of the rows of a log.
     fn log_retention(&self, log: KeyLog) -> Millis {
         let [form, message] = self.windows;
         match log {

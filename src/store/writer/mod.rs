@@ -1,10 +1,10 @@
 //! The single writer thread: reads the queues, applies and commits transactions, and then replies.
 //!
-//! The writer replaces row locks. The writer decides about the last slot, the least loaded agent
-//! and the duplicate token, one transaction after the other.
+//! The writer replaces row locks. Transactions run one after the other, so two of them can't book
+//! the last slot or accept the same token.
 //!
-//! See [`self::write_queue`] for the contents of a batch and [`super::tx`]
-//! for the transactions. The starter of the store decides what the process does after a failure.
+//! See [`self::write_queue`] for the contents of a batch and [`super::tx`] for the transactions.
+//! The code that starts the store decides what the process does after a failure.
 
 pub(in crate::store) mod counters;
 pub(in crate::store) mod dedup;
@@ -50,7 +50,7 @@ const DOWNTIME_LOG_MIN: Millis = Millis::from_secs(60 * 60);
 /// Opening a large file takes long. With less free space, the attempt would fail.
 const REOPEN_FREE_BYTES_MIN: u64 = 1 << 20;
 
-/// Writer thread.
+/// Writer: the state of the writer thread.
 pub(super) struct Writer {
     pub(super) options: StoreOptions,
     pub(super) clock: Arc<dyn Clock>,
@@ -72,7 +72,7 @@ struct OpenFile {
     space_checked_at: Duration,
 }
 
-/// Result of a batch.
+/// Result of an attempt to commit a batch.
 enum BatchOutcome {
     /// The batch is on disk, or changed nothing.
     Committed,
@@ -81,7 +81,7 @@ enum BatchOutcome {
 }
 
 impl Writer {
-    /// Runs until a stop signal, or until the file or the disk is no longer trustworthy.
+    /// Runs until a stop signal, or until the file or the disk can't be trusted any more.
     ///
     /// Any panic counts as the latter, because redb panics on invalid pages.
     pub(super) fn run(&self) {
@@ -97,7 +97,7 @@ impl Writer {
         }
     }
 
-    /// Lets readers use the file without changing it.
+    /// Opens the file read-only and publishes it for readers until a stop signal.
     fn serve_read_only(&self) {
         let lock_deadline = self
             .clock
@@ -188,7 +188,7 @@ impl Writer {
         }
     }
 
-    /// Lets readers use the last commit until the file is open again.
+    /// Publishes the last commit for readers until the file is open again.
     fn publish_last_commit(&self) {
         if self
             .shared
@@ -256,7 +256,7 @@ impl Writer {
         // pages of the view.
         self.shared.unpublish();
         if self.options.is_serving {
-            // From here on, a shutdown is unclean until `close` records a clean one.
+            // From here on, a shutdown is unclean until `shut_down` records a clean one.
             self.commit_batch(&mut open, &mut [], true)?;
         }
         self.shared.publish(ReadSource {
@@ -353,8 +353,8 @@ impl Writer {
         is_forced: bool,
     ) -> Result<BatchOutcome, StoreError> {
         let faults = open.faults.clone();
-        // A panic in redb means that its pages are invalid. The writer must not confirm anything
-        // after it.
+        // A panic in redb means that its pages are invalid. The writer must not confirm any
+        // transaction after such a panic.
         match catch_panic(|| self.commit_batch_unguarded(open, requests, is_forced)) {
             Ok(Ok(ended)) => Ok(ended),
             Ok(Err(error)) => Err(faults.cause_of(error)),
@@ -523,7 +523,7 @@ fn abort_batch(
     Ok(BatchOutcome::Excluding(index, error))
 }
 
-/// Jobs that may have been in flight when the process died.
+/// Returns the jobs that may have been in flight when the process died.
 ///
 /// The dispatcher hands out jobs in the order of the schedule, so these jobs are among the first.
 fn find_suspect_jobs(
@@ -543,8 +543,8 @@ fn find_suspect_jobs(
 /// rest is a reserve.
 const SUSPECTS_PER_DESTINATION: usize = 320;
 
-/// Deliveries that may have been in flight when the process died: the first ones of each
-/// destination.
+/// Returns the deliveries that may have been in flight when the process died: the first ones of
+/// each destination.
 fn find_suspect_deliveries(
     deliveries_due: &impl ReadableTable<(&'static str, u64, u64), ()>,
     now_ms: u64,

@@ -1,4 +1,4 @@
-//! Transaction in the write queue, with the callback that gets its result.
+//! Pairs a transaction in the write queue with the callback that gets its result.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Provides transactions with their write context, and holds the writer state in memory.
+//! Defines the write context that a transaction gets, and the writer state in memory.
 //!
 //! A [`Transaction`] decides fully before its first write. So a refusal (an outcome, not an error)
 //! leaves no trace in the batch that it shares. If a transaction fails halfway, the writer aborts
@@ -191,7 +191,7 @@ fn load_agents(
     Ok(agents)
 }
 
-/// An open transaction of the engine, with everything that a [`Transaction`] needs.
+/// Open transaction of the engine, with the data that a [`Transaction`] needs.
 pub struct WriteContext<'a, 'txn> {
     pub(in crate::store) tables: &'a mut Tables<'txn>,
     pub(in crate::store) state: &'a mut WriterState,
@@ -200,7 +200,7 @@ pub struct WriteContext<'a, 'txn> {
     /// Expiry clock at the beginning of the batch: the stamp of rows that the batch writes. See
     /// [`ExpiryClock`].
     pub(in crate::store) expiry_now: Timestamp,
-    /// `true` if the batch wrote anything.
+    /// `true` if the batch has written a row.
     pub(in crate::store) is_dirty: bool,
     /// `true` if the batch scheduled a job. The writer then wakes the dispatcher.
     pub(in crate::store) has_new_jobs: bool,
@@ -216,19 +216,19 @@ pub struct WriteContext<'a, 'txn> {
 impl WriteContext<'_, '_> {
     /// Returns the age of a row with this stamp.
     pub(in crate::store) fn age(&self, at: Timestamp) -> Millis {
-        self.state.counters.closings.age(at, self.expiry_now)
+        self.state.counters.downtime.age(at, self.expiry_now)
     }
 
     /// Returns a stamp: all rows with this or an earlier stamp have at least the given age.
-    pub(in crate::store) fn latest(&self, age: Millis) -> Timestamp {
-        self.state.counters.closings.latest(age, self.expiry_now)
+    pub(in crate::store) fn latest_stamp_of_age(&self, age: Millis) -> Timestamp {
+        self.state.counters.downtime.latest(age, self.expiry_now)
     }
 
     /// Returns the expiry clock as the oldest rows count it. A wall clock that is ahead does not
     /// put this time ahead.
-    pub(in crate::store) fn counted(&self) -> Timestamp {
+    pub(in crate::store) fn oldest_rows_clock(&self) -> Timestamp {
         self.expiry_now
-            .minus(self.state.counters.closings.uncounted())
+            .minus(self.state.counters.downtime.uncounted())
     }
 
     /// Writes the rows of every commit: the changed agents, the tallies and the counters.

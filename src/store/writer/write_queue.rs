@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Select, select_biased};
 use super::queued_transaction::WriteRequest;
 use crate::store::StoreError;
 
-/// Time without a transaction after which the writer does its maintenance of the file.
+/// Time without a transaction after which the writer handles an idle period. See `Writer::on_idle`.
 pub(in crate::store) const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum time that an internal transaction waits for a submission to share a commit.
 const COALESCE_WAIT: Duration = Duration::from_millis(2);
@@ -19,7 +19,7 @@ const COALESCE_WAIT: Duration = Duration::from_millis(2);
 /// it.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
-/// Receivers of waiting transactions.
+/// Receiving ends of the write queues, with the stop signal.
 pub(in crate::store) struct WriteQueues {
     /// Intake queue: transactions from outside, such as submissions.
     pub(in crate::store) intake: Receiver<Box<dyn WriteRequest>>,
@@ -33,11 +33,11 @@ pub(in crate::store) struct WriteQueues {
 
 /// Next action of the writer.
 pub(in crate::store) enum WriterAction {
-    /// Commits these transactions.
+    /// Commits these transactions in one batch.
     Batch(Vec<Box<dyn WriteRequest>>),
     /// No transaction arrived for a while.
     Idle,
-    /// Stops the writer.
+    /// Stops the writer: shutdown.
     Stop,
 }
 
@@ -99,7 +99,8 @@ impl WriteQueues {
         }
     }
 
-    /// Lets a single internal transaction wait for a submission to share its commit.
+    /// Waits a short time for a submission, so that the first internal transaction shares its
+    /// commit.
     ///
     /// No customer waits for the internal transaction. A separate commit would delay the next
     /// submission.
@@ -107,7 +108,7 @@ impl WriteQueues {
         if self.internal.len() < self.max_batch / 2 {
             let mut intake = Select::new();
             intake.recv(&self.intake);
-            // The next batch takes the transaction that arrives.
+            // The next batch receives the submission from the queue.
             let _ = intake.ready_timeout(COALESCE_WAIT);
         }
     }

@@ -1,4 +1,5 @@
-//! `flowgate flows`: flows of the config, their errors, and the health of their endpoints.
+//! Defines the command `flowgate flows`, which lists the flows of the config, their errors and the
+//! health of their endpoints.
 
 mod check;
 

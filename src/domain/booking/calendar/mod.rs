@@ -1,4 +1,5 @@
-//! Calendar: a resource with opening hours, and the slots that it offers.
+//! Defines calendars, which are resources with opening hours, and computes the slots that they
+//! offer.
 //!
 //! [`Calendar::slot_at`] alone decides if a start exists and can be booked now. Lists of slots use
 //! the same function. Opening hours are wall-clock times in the time zone of the calendar. On the

@@ -1,4 +1,4 @@
-//! Tests of opening hours on normal days and on days of a clock change.
+//! Tests opening hours on normal days and on days of a clock change.
 
 use jiff::civil::{date, time};
 
@@ -27,7 +27,7 @@ fn berlin_calendar(open: &[&str]) -> Calendar {
     Calendar::new(calendar_spec("Europe/Berlin", open)).unwrap()
 }
 
-/// 2026-01-01T00:00:00Z.
+/// Time of the tests: 2026-01-01T00:00:00Z.
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
 fn start_times(calendar: &Calendar, date: Date) -> Vec<String> {

@@ -1,4 +1,5 @@
-//! Event summaries as chat messages: payloads for the incoming webhooks of Slack and Discord.
+//! Renders event summaries as chat messages: payloads for the incoming webhooks of Slack and
+//! Discord.
 //!
 //! The headline is bold, and each fact is a quoted line. Text of customers is escaped: the text
 //! can't mention people, can't show a link under another name and stays in its quote. No message is
@@ -54,8 +55,8 @@ pub fn slack_payload(summary: &EventSummary) -> String {
     json!({"text": text, "unfurl_links": false, "unfurl_media": false}).to_string()
 }
 
-/// Renders the payload for Discord. Backslashes escape the markup. No text pings anybody, and links
-/// have no previews (*Message Resource*, `allowed_mentions`, and the flag `SUPPRESS_EMBEDS`).
+/// Renders the payload for Discord. Backslashes escape the markup. No text notifies a person, and
+/// links have no previews (*Message Resource*, `allowed_mentions`, and the flag `SUPPRESS_EMBEDS`).
 #[must_use]
 pub fn discord_payload(summary: &EventSummary) -> String {
     let escape = |character| match character {
@@ -91,7 +92,7 @@ fn render_text(summary: &EventSummary, markup: &ChatMarkup) -> String {
         escape: markup.escape,
     };
     let mut fits = output.push_text(&summary.headline);
-    // The bold mark closes also after a truncated headline.
+    // A truncated headline also gets the closing bold mark.
     output
         .text
         .push_str(if fits { "" } else { TRUNCATION_MARK });

@@ -1,5 +1,5 @@
-//! Payload of a webhook: the event itself, a chat message, or the output of a template of the
-//! owner.
+//! Renders the payload of a webhook: the event itself, a chat message, or the output of a template
+//! of the owner.
 //!
 //! The payload is rendered again for each attempt and is the same each time. The event body is
 //! written once.

@@ -1,8 +1,8 @@
-//! State machine of one gateway session: probes, action results and activity in; recovery actions,
-//! history and alerts out.
+//! Implements the state machine of one gateway session. Its inputs are probes, results of recovery
+//! actions and activity. Its outputs are recovery actions, history entries and alerts.
 //!
 //! The state machine is pure. Pauses and inactivity are measured by elapsed time. History and
-//! alerts carry wall-clock time. Rules:
+//! alerts use wall-clock time. Rules:
 //! - A session that is down is reconnected at once, then after pauses that double, up to an hour. A
 //!   session that was up only for a moment does not reset the pauses.
 //! - If a person is needed, there are no recovery actions until the session is up or an admin
@@ -102,7 +102,7 @@ impl ActionResult {
 
 /// Effects of one input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Effects {
+pub struct SessionEffects {
     /// Recovery action to perform.
     pub action: Option<RecoveryAction>,
     /// Entries to add to the history.
@@ -164,9 +164,9 @@ impl Session {
     }
 
     /// Handles the result of a probe, or a state that the gateway reported by webhook.
-    pub fn on_probe(&mut self, probe: Probe, now: &SessionTick) -> Effects {
+    pub fn on_probe(&mut self, probe: Probe, now: &SessionTick) -> SessionEffects {
         let before = self.state.clone();
-        let mut effects = Effects::default();
+        let mut effects = SessionEffects::default();
         match probe {
             Probe::State(word) => {
                 self.unanswered_probes = 0;
@@ -213,9 +213,9 @@ impl Session {
         action: RecoveryAction,
         result: ActionResult,
         now: &SessionTick,
-    ) -> Effects {
+    ) -> SessionEffects {
         let before = self.state.clone();
-        let mut effects = Effects::default();
+        let mut effects = SessionEffects::default();
         let detail = result.describe(self.policy.kind);
         self.restart_refused =
             action == RecoveryAction::Restart && matches!(result, ActionResult::Failed(_));
@@ -255,8 +255,8 @@ impl Session {
     }
 
     /// Handles an event from WhatsApp: the session is not silent.
-    pub fn on_activity(&mut self, now: &SessionTick) -> Effects {
-        let mut effects = Effects::default();
+    pub fn on_activity(&mut self, now: &SessionTick) -> SessionEffects {
+        let mut effects = SessionEffects::default();
         (self.last_activity, self.restart_refused) = (now.elapsed, false);
         if self.state.silence_restarts > 0 {
             self.state.silence_restarts = 0;
@@ -277,7 +277,7 @@ impl Session {
         state: Box<str>,
         why: &str,
         now: &SessionTick,
-        effects: &mut Effects,
+        effects: &mut SessionEffects,
     ) {
         match health {
             SessionHealth::NeedsPerson => self.state.awaits_person = true,
@@ -317,7 +317,11 @@ impl Session {
     }
 
     /// Returns the recovery action that is due now. `None` if no action is due.
-    fn due_action(&mut self, now: &SessionTick, effects: &mut Effects) -> Option<RecoveryAction> {
+    fn due_action(
+        &mut self,
+        now: &SessionTick,
+        effects: &mut SessionEffects,
+    ) -> Option<RecoveryAction> {
         let kind = self.policy.kind;
         if now.elapsed < self.next_action_at || self.state.awaits_person {
             return None;
@@ -398,7 +402,7 @@ impl Session {
 
     /// Raises the alert that the current health demands, unless the alert was raised before. Clears
     /// the alert after recovery.
-    fn update_alert(&mut self, now: &SessionTick, effects: &mut Effects) {
+    fn update_alert(&mut self, now: &SessionTick, effects: &mut SessionEffects) {
         let sent = self.state.alert;
         let due = match self.state.health {
             SessionHealth::Up if self.state.silence_restarts > 1 => Some(GatewayAlert::Down),

@@ -1,4 +1,4 @@
-//! Tests for sessions that disconnect, report wrong states, stay silent or need a person.
+//! Tests sessions that disconnect, report wrong states, stay silent or need a person.
 
 use super::*;
 
@@ -29,7 +29,7 @@ fn probe_of(word: &str) -> Probe {
     Probe::State(word.to_owned())
 }
 
-fn details(step: &Effects) -> Vec<&str> {
+fn details(step: &SessionEffects) -> Vec<&str> {
     step.history.iter().map(|entry| &*entry.detail).collect()
 }
 
@@ -151,7 +151,7 @@ fn state_that_needs_person_is_alerted() {
         );
         assert_eq!(
             session.on_probe(probe_of(word), &at(60)),
-            Effects::default(),
+            SessionEffects::default(),
             "{word}"
         );
         assert_ne!(session.state().suggestion(), "");
@@ -186,13 +186,16 @@ fn unreachable_gateway_is_alerted_after_three_probes() {
     for second in [60, 120] {
         assert_eq!(
             session.on_probe(unanswered(), &at(second)),
-            Effects::default()
+            SessionEffects::default()
         );
     }
     let step = session.on_probe(unanswered(), &at(180));
     assert_eq!((step.action, step.alert), (None, Some(GatewayAlert::Down)));
     assert_eq!(details(&step), ["can't reach waha:3000"]);
-    assert_eq!(session.on_probe(unanswered(), &at(240)), Effects::default());
+    assert_eq!(
+        session.on_probe(unanswered(), &at(240)),
+        SessionEffects::default()
+    );
     assert!(
         session
             .on_probe(probe_of("WORKING"), &at(300))
@@ -203,7 +206,7 @@ fn unreachable_gateway_is_alerted_after_three_probes() {
     session.on_probe(unanswered(), &at(480));
     assert_eq!(
         session.on_probe(unanswered(), &at(540)),
-        Effects::default(),
+        SessionEffects::default(),
         "not in a row"
     );
 }
@@ -400,7 +403,7 @@ fn process_restart_repeats_no_alert() {
     let mut restarted = Session::new(policy, session.state().clone(), Duration::ZERO);
     assert_eq!(
         restarted.on_probe(probe_of("need_scan"), &at(5)),
-        Effects::default()
+        SessionEffects::default()
     );
     assert_eq!(
         restarted.on_probe(probe_of("disconnected"), &at(65)).action,

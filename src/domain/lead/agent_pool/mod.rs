@@ -1,7 +1,7 @@
-//! Orders all agents by who gets the next lead.
+//! Chooses the agent for each new lead, with an index of all agents in order of load.
 //!
-//! Choosing an agent is one look-up in an ordered index, for any number of agents. The writer holds
-//! one pool in memory. Once per batch, the writer stores the agents that changed
+//! The choice of an agent is one look-up in an ordered index, for any number of agents. The writer
+//! holds one pool in memory. Once per batch, the writer stores the agents that changed
 //! ([`AgentPool::changed_agents`]). The rows are the source of truth: after a restart,
 //! [`AgentPool::new`] builds the same pool from the rows.
 //!
@@ -226,7 +226,7 @@ impl AgentPool {
         while let Some((at, id)) = self.upcoming_changes.first().copied()
             && at <= now
         {
-            // The agent's next change lies after `now`, so the loop ends.
+            // The agent's next change is after `now`, so the loop ends.
             self.reindex(id);
         }
     }

@@ -1,5 +1,5 @@
-//! Tests for each rule of the agent pool, and for the pool against a model that scans all agents
-//! each time.
+//! Tests each rule of the agent pool, and compares the pool with a model that scans all agents each
+//! time.
 
 use proptest::prelude::*;
 

@@ -104,8 +104,8 @@ impl UpstreamClient {
         }
     }
 
-    /// Returns `true` if the client has these settings and this signing key. The place where the
-    /// config gets the secret from makes no difference.
+    /// Returns `true` if the client has these settings and this signing key. The location of the
+    /// secret in the config is not compared.
     #[must_use]
     pub fn has_same_config(&self, settings: &UpstreamSettings, key: &SigningKey) -> bool {
         let UpstreamSettings {
@@ -120,7 +120,7 @@ impl UpstreamClient {
         same && *fallback == settings.fallback && self.key == *key
     }
 
-    /// Returns what customers see if the upstream gives no response.
+    /// Returns the screen and the message for customers if the upstream gives no response.
     #[must_use]
     pub const fn fallback(&self) -> &UpstreamFallback {
         &self.settings.fallback
@@ -243,7 +243,8 @@ struct InFlightRequest<'a> {
 }
 
 impl InFlightRequest<'_> {
-    /// Records the result. `had_its_time` is `true` if the full configured timeout was available.
+    /// Records the result. `had_full_timeout` is `true` if the full configured timeout was
+    /// available.
     fn finish(
         mut self,
         response: &Result<Map<String, Value>, UpstreamError>,
@@ -295,7 +296,8 @@ impl Drop for InFlightRequest<'_> {
     }
 }
 
-/// Returns the innermost cause: the message of the system or hyper, without the layers around it.
+/// Returns the innermost cause: the message of the system or hyper, without the errors that contain
+/// it.
 fn cause(error: &(dyn Error + 'static)) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
@@ -306,8 +308,8 @@ fn cause(error: &(dyn Error + 'static)) -> String {
 
 /// Resolver that maps every name to this machine.
 ///
-/// The config allows no name other than `localhost`, which is this machine (RFC 6761, 6.3),
-/// whatever a DNS resolver would answer.
+/// The config allows no name other than `localhost`, which is this machine (RFC 6761, 6.3), even if
+/// a DNS resolver would return another address.
 #[derive(Clone, Copy, Debug)]
 struct LoopbackResolver;
 

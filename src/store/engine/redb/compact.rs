@@ -59,7 +59,7 @@ pub fn compact(options: &StoreOptions, now: Timestamp) -> Result<CompactedSizes,
         }
         _ => {}
     }
-    // One round may free space for another round.
+    // A round may free space that the next round needs.
     let result = catch_panic(|| repeat_until_done(|| database.compact()))
         .unwrap_or_else(|panic| Err(StoreError::Damaged(panic)));
     result
@@ -88,7 +88,7 @@ fn repeat_until_done(
 /// the file length.
 pub(in crate::store) fn allocated_bytes(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
-    // `st_blocks` counts units of 512 bytes, whatever the block size of the file system is
-    // (stat(2)).
+    // The system call counts units of 512 bytes for any block size of the file system (`st_blocks`
+    // in stat(2)).
     std::fs::metadata(path).map_or(0, |metadata| metadata.blocks().saturating_mul(512))
 }

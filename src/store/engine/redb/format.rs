@@ -32,8 +32,8 @@ use crate::store::{RowProblem, StoreError};
 
 /// Format version that this program writes, and the only one that it reads.
 const FORMAT_VERSION: u32 = 1;
-/// Minimum file size in bytes for a progress log of the verification: about a quarter of a second
-/// of work.
+/// Minimum file size, in bytes, from which on the progress of the verification is logged. The
+/// verification of this size lasts about a quarter of a second.
 const PROGRESS_LOG_BYTES_MIN: u64 = 256 << 20;
 const MARKER: &[u8] = b"flowgate data file";
 /// Key of the row that every commit rewrites.
@@ -41,14 +41,14 @@ pub(in crate::store) const COUNTERS: &str = "counters";
 /// Key of the row that marks a file whose server had the secret of the Meta app.
 const APP_SECRET: &str = "app_secret";
 
-/// An open file.
+/// Open data file with its counters.
 pub(in crate::store) struct OpenedFile {
     pub(in crate::store) database: Database,
     pub(in crate::store) faults: FaultRecorder,
     pub(in crate::store) counters: Counters,
 }
 
-/// Opens the file, and creates a missing file if the process serves. Verifies the file as the
+/// Opens the file. Creates a missing file if the process is a server. Verifies the file as the
 /// options require.
 ///
 /// # Errors
@@ -95,8 +95,8 @@ pub(in crate::store) fn close_database(database: Database) -> Result<(), StoreEr
 }
 
 /// Opens the file only to read it. redb may write during the open, to repair a file that was not
-/// closed. These writes stay in memory. If `locks` is `true`, a file that another process has open
-/// is refused.
+/// closed. These writes stay in memory. If `locks` is `true`, returns an error if another process
+/// has the file open.
 ///
 /// # Errors
 /// As [`open_or_create`].
@@ -184,7 +184,7 @@ fn open_database(
 ) -> Result<(Database, FaultRecorder), StoreError> {
     let faults = FaultRecorder::default();
     let backend = RecordingBackend::new(backend, faults.clone(), progress.cloned());
-    // The verification of a small file finishes before anybody could read its progress.
+    // The verification of a small file is too short for progress reports.
     let is_large = fs::metadata(path).is_ok_and(|metadata| metadata.len() > PROGRESS_LOG_BYTES_MIN);
     let progress = progress.cloned().filter(|_| is_large);
     // redb may panic on damaged pages instead of returning an error.
@@ -357,7 +357,7 @@ fn file_error(operation: &'static str, path: &Path, error: &io::Error) -> StoreE
     }
 }
 
-/// Creates the storage backend of `serve`, which is the file itself.
+/// Creates the default storage backend, which reads and writes the file itself.
 ///
 /// # Errors
 /// The errors of redb's own backend.

@@ -1,8 +1,9 @@
-//! Wraps the storage backend between redb and the disk, and records the first fault of the disk.
+//! Storage backends between redb and the disk: one records the first disk fault, one stores all
+//! writes in memory.
 //!
 //! redb reports only that an operation failed. The kind of the operation decides the reaction. A
 //! write without space can be repeated once there is space. After a failed sync, the kernel may
-//! show bytes that never reached the disk. Then the process can trust nothing that it reads.
+//! show bytes that never reached the disk. Then the process can't trust any byte that it reads.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -87,7 +88,8 @@ impl StorageBackend for RecordingBackend {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        // redb locks the file before its first read. The first read is that of the header.
+        // redb first locks the file and then reads the header at offset 0. So a read at offset 0
+        // shows that the file is locked.
         if let Some(progress) = self.progress.as_ref().filter(|_| offset == 0) {
             progress.mark_locked();
         }
@@ -156,7 +158,8 @@ const BLOCK_BYTES: u64 = 4096;
 #[derive(Debug)]
 pub(in crate::store) struct OverlayBackend {
     backend: Box<dyn StorageBackend>,
-    /// `true` if redb locks the file. `false` if another part of this process locks the file.
+    /// `true` if redb locks the file. `false` if another open handle of this process has locked the
+    /// file.
     locks_file: bool,
     overlay: Mutex<Overlay>,
 }
@@ -164,7 +167,8 @@ pub(in crate::store) struct OverlayBackend {
 #[derive(Debug)]
 struct Overlay {
     len: u64,
-    /// Offset from which on the bytes are no longer those of the disk.
+    /// Length of the part that still comes from the disk, in bytes. Later bytes are in `blocks` or
+    /// zero.
     backend_len: u64,
     blocks: BTreeMap<u64, Box<[u8]>>,
 }
@@ -212,9 +216,9 @@ impl OverlayBackend {
         }
     }
 
-    /// Calls a function for each block that overlaps `length` bytes from `offset` on. The arguments
-    /// are the offset of the block, the range within the block, and the range within the `length`
-    /// bytes.
+    /// Calls `apply` for each block that overlaps the `length` bytes from `offset` on. The
+    /// arguments of `apply` are the offset of the block, the range within the block, and the range
+    /// within the `length` bytes.
     fn for_each_block(
         offset: u64,
         length: usize,

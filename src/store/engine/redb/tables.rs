@@ -140,10 +140,10 @@ pub(in crate::store) const WAITING_LEADS: TableDefinition<'static, (&str, u64), 
 /// Removed agents with open leads that are not handed over yet, by ID.
 pub(in crate::store) const PENDING_HANDOVERS: TableDefinition<'static, u64, ()> =
     TableDefinition::new("pending_handovers");
-/// Last agent of each customer. Value: (agent ID, lead ID, expiry clock of the last lead in ms).
+/// Last agent of each customer. Value: (agent ID, lead ID, expiry clock at the last lead in ms).
 ///
 /// The key of a customer without a name is derived from their submission, and the agent ID is 0.
-/// Random pages: only flows with `sticky`.
+/// Random pages: only flows with `lead.sticky`.
 pub(in crate::store) const CUSTOMER_AGENTS: TableDefinition<'static, &[u8; 16], (u64, u64, u64)> =
     TableDefinition::new("customer_agents");
 

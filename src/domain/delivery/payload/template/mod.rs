@@ -145,8 +145,8 @@ impl Template {
         )
     }
 
-    /// Assembles the payload from the rendered spans. Each value is written as its position
-    /// demands.
+    /// Assembles the payload from the rendered spans. Each value is written in the format that its
+    /// position requires.
     fn assemble(&self, output: &str, spans: &[OutputSpan]) -> Result<String, TemplateError> {
         let (mut body, mut cursor, mut fragments) = (
             String::with_capacity(output.len()),

@@ -11,49 +11,49 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::time::{Millis, Timestamp};
 
-/// Maximum number of separate periods.
+/// Maximum number of separate periods. Beyond it, two periods are merged.
 const MAX: usize = 16;
 
 /// Periods of downtime that earlier rows do not fully count, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Closings(Vec<Closing>);
+pub(super) struct DowntimePeriods(Vec<DowntimePeriod>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Closing {
+struct DowntimePeriod {
     /// Expiry clock when the file was closed: rows with later stamps were written after the period.
     at: Timestamp,
     /// Part of the period that earlier rows will count.
-    owed: Millis,
+    pending: Millis,
     /// Part of the period that earlier rows do not count, because the wall clock was set back by
     /// this length.
-    void: Millis,
+    ignored: Millis,
 }
 
-impl Closing {
+impl DowntimePeriod {
     const fn uncounted(&self) -> Millis {
-        plus(self.owed, self.void)
+        plus(self.pending, self.ignored)
     }
 }
 
-impl Closings {
+impl DowntimePeriods {
     /// Adds a period of `length` that began when the expiry clock showed `at`.
     pub(super) fn add(&mut self, at: Timestamp, length: Millis) {
         if length == Millis::ZERO {
             return;
         }
-        self.0.push(Closing {
+        self.0.push(DowntimePeriod {
             at,
-            owed: length,
-            void: Millis::ZERO,
+            pending: length,
+            ignored: Millis::ZERO,
         });
         if self.0.len() > MAX {
-            self.join_two();
+            self.merge_smallest();
         }
     }
 
     /// Merges the smallest period, except the newest, into the next one. Rows written between the
     /// two periods then count the smaller period later. The merge makes no row older.
-    fn join_two(&mut self) {
+    fn merge_smallest(&mut self) {
         let Some(last) = self.0.len().checked_sub(1) else {
             return;
         };
@@ -63,8 +63,8 @@ impl Closings {
         };
         let older = self.0.remove(place);
         if let Some(newer) = self.0.get_mut(place) {
-            newer.owed = plus(newer.owed, older.owed);
-            newer.void = plus(newer.void, older.void);
+            newer.pending = plus(newer.pending, older.pending);
+            newer.ignored = plus(newer.ignored, older.ignored);
         }
     }
 
@@ -72,42 +72,43 @@ impl Closings {
     pub(super) fn owed(&self) -> Millis {
         self.0
             .iter()
-            .fold(Millis::ZERO, |sum, closing| plus(sum, closing.owed))
+            .fold(Millis::ZERO, |sum, closing| plus(sum, closing.pending))
     }
 
-    /// Lets earlier rows count `length` of the owed downtime, oldest periods first.
-    pub(super) fn count(&mut self, length: Millis) {
+    /// Counts `length` of the owed downtime for earlier rows, oldest periods first.
+    pub(super) fn count_down(&mut self, length: Millis) {
         let mut left = length;
         for closing in &mut self.0 {
-            let counted = left.min(closing.owed);
-            (left, closing.owed) = (minus(left, counted), minus(closing.owed, counted));
+            let counted = left.min(closing.pending);
+            (left, closing.pending) = (minus(left, counted), minus(closing.pending, counted));
         }
         self.0.retain(|closing| closing.uncounted() > Millis::ZERO);
     }
 
     /// Moves `length` from the owed to the void parts, newest periods first, because the newest
     /// periods affect the most rows. Returns the rest of `length`.
-    pub(super) fn take_back(&mut self, length: Millis) -> Millis {
+    pub(super) fn void_pending(&mut self, length: Millis) -> Millis {
         let mut left = length;
         for closing in self.0.iter_mut().rev() {
-            let taken = left.min(closing.owed);
+            let taken = left.min(closing.pending);
             left = minus(left, taken);
-            (closing.owed, closing.void) = (minus(closing.owed, taken), plus(closing.void, taken));
+            (closing.pending, closing.ignored) =
+                (minus(closing.pending, taken), plus(closing.ignored, taken));
         }
         left
     }
 
-    /// Returns the sum of the void parts. See [`Self::take_back`].
+    /// Returns the sum of the void parts. See [`Self::void_pending`].
     pub(super) fn void(&self) -> Millis {
         self.0
             .iter()
-            .fold(Millis::ZERO, |sum, closing| plus(sum, closing.void))
+            .fold(Millis::ZERO, |sum, closing| plus(sum, closing.ignored))
     }
 
-    /// Makes all void parts owed again.
-    pub(super) fn give_back(&mut self) {
+    /// Moves all void parts back to the owed parts.
+    pub(super) fn restore_void(&mut self) {
         for closing in &mut self.0 {
-            closing.owed = plus(closing.owed, std::mem::take(&mut closing.void));
+            closing.pending = plus(closing.pending, std::mem::take(&mut closing.ignored));
         }
     }
 
@@ -118,8 +119,8 @@ impl Closings {
         minus(now.since(at), uncounted)
     }
 
-    /// Returns a stamp: all rows with this or an earlier stamp have at least this `age` at `now`.
-    /// The result is the latest such stamp, unless two periods were merged.
+    /// Returns a stamp such that all rows with this stamp or an earlier one have at least this
+    /// `age` at `now`. The result is the latest such stamp, unless two periods were merged.
     pub(super) fn latest(&self, age: Millis, now: Timestamp) -> Timestamp {
         let mut uncounted = self.uncounted();
         for closing in &self.0 {
@@ -140,12 +141,12 @@ impl Closings {
     }
 }
 
-/// Returns the sum of two lengths.
+/// Returns the sum of two durations.
 pub(super) const fn plus(one: Millis, other: Millis) -> Millis {
     Millis::new(one.get().saturating_add(other.get()))
 }
 
-/// Returns the first length minus the second, or zero if the second is longer.
+/// Returns the first duration minus the second, or zero if the second is longer.
 pub(super) const fn minus(one: Millis, other: Millis) -> Millis {
     Millis::new(one.get().saturating_sub(other.get()))
 }
@@ -160,78 +161,80 @@ mod tests {
 
     const LONG: Millis = Millis::from_secs(1_000_000);
 
-    /// A file that was closed at 100 for 1,000 ms and at 1,200 for 10,000 ms. Then 100 ms passed.
-    fn two() -> Closings {
-        let mut closings = Closings::default();
-        closings.add(at(100), Millis::new(1_000));
-        closings.add(at(1_200), Millis::new(10_000));
-        closings
+    /// Returns the periods of a file that was closed at 100 for 1,000 ms and at 1,200 for 10,000
+    /// ms. At [`NOW`], 100 ms have passed since.
+    fn two() -> DowntimePeriods {
+        let mut periods = DowntimePeriods::default();
+        periods.add(at(100), Millis::new(1_000));
+        periods.add(at(1_200), Millis::new(10_000));
+        periods
     }
 
     const NOW: Timestamp = Timestamp::from_millis(11_300);
 
-    /// Ages at [`NOW`] of rows written before both periods, between them, and after both.
-    fn ages(closings: &Closings) -> [u64; 3] {
-        [50, 1_150, 11_250].map(|stamp| closings.age(at(stamp), NOW).get())
+    /// Returns the ages at [`NOW`] of rows written before both periods, between the periods, and
+    /// after both.
+    fn ages(periods: &DowntimePeriods) -> [u64; 3] {
+        [50, 1_150, 11_250].map(|stamp| periods.age(at(stamp), NOW).get())
     }
 
     #[test]
     fn row_age_includes_later_downtime_as_counted() {
-        let mut closings = two();
-        assert_eq!(ages(&closings), [250, 150, 50]);
+        let mut periods = two();
+        assert_eq!(ages(&periods), [250, 150, 50]);
         assert_eq!(
-            closings.age(at(100), NOW),
+            periods.age(at(100), NOW),
             Millis::new(200),
             "a row of the moment of closing is from before"
         );
-        closings.count(Millis::new(1_500));
-        assert_eq!(ages(&closings), [1_750, 650, 50]);
-        assert_eq!(closings.owed(), Millis::new(9_500));
-        closings.count(LONG);
-        assert_eq!(ages(&closings), [11_250, 10_150, 50]);
-        assert_eq!(closings, Closings::default());
+        periods.count_down(Millis::new(1_500));
+        assert_eq!(ages(&periods), [1_750, 650, 50]);
+        assert_eq!(periods.owed(), Millis::new(9_500));
+        periods.count_down(LONG);
+        assert_eq!(ages(&periods), [11_250, 10_150, 50]);
+        assert_eq!(periods, DowntimePeriods::default());
     }
 
     #[test]
     fn revoked_downtime_counts_only_if_restored() {
-        let mut closings = two();
-        assert_eq!(closings.take_back(Millis::new(10_400)), Millis::ZERO);
-        assert_eq!(ages(&closings), [250, 150, 50]);
-        closings.count(LONG);
-        assert_eq!(ages(&closings), [850, 150, 50]);
+        let mut periods = two();
+        assert_eq!(periods.void_pending(Millis::new(10_400)), Millis::ZERO);
+        assert_eq!(ages(&periods), [250, 150, 50]);
+        periods.count_down(LONG);
+        assert_eq!(ages(&periods), [850, 150, 50]);
         assert_eq!(
-            closings.take_back(Millis::new(7)),
+            periods.void_pending(Millis::new(7)),
             Millis::new(7),
             "nothing is owed"
         );
-        assert_eq!(closings.void(), Millis::new(10_400));
-        closings.give_back();
-        closings.count(Millis::new(5_000));
-        assert_eq!(ages(&closings), [5_850, 4_750, 50]);
+        assert_eq!(periods.void(), Millis::new(10_400));
+        periods.restore_void();
+        periods.count_down(Millis::new(5_000));
+        assert_eq!(ages(&periods), [5_850, 4_750, 50]);
     }
 
     #[test]
     fn latest_stamp_separates_rows_by_age() {
-        let mut closings = two();
+        let mut periods = two();
         for _ in 0..60 {
             for age in (0..12_000).step_by(130) {
-                let latest = closings.latest(Millis::new(age), NOW);
+                let latest = periods.latest(Millis::new(age), NOW);
                 for stamp in (10..=100).chain(1_100..=1_200).chain(11_200..=11_300) {
-                    let is_old = closings.age(at(stamp), NOW) >= Millis::new(age);
+                    let is_old = periods.age(at(stamp), NOW) >= Millis::new(age);
                     assert_eq!(
                         at(stamp) <= latest,
                         is_old,
-                        "age {age}, stamp {stamp}, {closings:?}"
+                        "age {age}, stamp {stamp}, {periods:?}"
                     );
                 }
             }
-            closings.count(Millis::new(200));
+            periods.count_down(Millis::new(200));
         }
     }
 
     #[test]
     fn many_periods_are_joined_and_make_no_row_older() {
-        let mut joined = Closings::default();
+        let mut joined = DowntimePeriods::default();
         let (mut all, mut now) = (Vec::new(), 0);
         for period in 0..100_u64 {
             let length = 1_000 + period * 7 % 40;
@@ -257,7 +260,7 @@ mod tests {
                 .filter(|stamp| joined.age(at(**stamp), at(now)).get() < age);
             assert!(young.clone().all(|stamp| at(*stamp) > latest), "{age}");
         }
-        joined.count(LONG);
-        assert_eq!(joined, Closings::default());
+        joined.count_down(LONG);
+        assert_eq!(joined, DowntimePeriods::default());
     }
 }
