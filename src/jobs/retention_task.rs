@@ -35,7 +35,7 @@ const SLICE_PAUSE: [Duration; 2] = [Duration::from_millis(5), Duration::from_mil
 const SLICE_ROWS: [usize; 2] = [8, 1000];
 
 /// Target duration of a slice with its commit: about the duration of a commit under load.
-const SLICE_TIME: Duration = Duration::from_millis(8);
+const SLICE_TIME: Duration = Duration::from_millis(5);
 
 /// Interval at which waiting leads are assigned. A closed lead or a new limit of an agent does not
 /// depend on this interval: these transactions assign waiting leads themselves.
@@ -209,8 +209,8 @@ mod tests {
                 .take(5)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(sizes(9), [32, 16, 8, 8, 8]);
-        assert_eq!(sizes(8), [80, 100, 125, 156, 195]);
+        assert_eq!(sizes(6), [32, 16, 8, 8, 8]);
+        assert_eq!(sizes(5), [80, 100, 125, 156, 195]);
         assert_eq!(next_slice_rows(900, SLICE_TIME), 1000);
     }
 }
