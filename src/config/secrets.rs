@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::{Zeroize, Zeroizing};
 
-/// Maximum number of bytes that are read from a secret file.
+/// Maximum size of a secret file, in bytes. A larger file is refused.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 const FILE_TEXT_MAX: usize = 64 * 1024;
 
@@ -234,7 +234,10 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>, SecretError> {
     // The whole capacity is allocated at once: a buffer that grows would leave copies of the secret
     // in memory.
     let mut text = Zeroizing::new(String::with_capacity(FILE_TEXT_MAX));
-    match File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text)) {
+    match File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text))
+    {
+        // A truncated secret would be a wrong secret.
+        Ok(bytes) if bytes > FILE_TEXT_MAX => Err(read_error(io::ErrorKind::FileTooLarge.into())),
         Ok(_) => Ok(text),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             Err(SecretError::NotText(path.to_owned()))
@@ -330,6 +333,18 @@ mod tests {
             assert_eq!(secret.warning_in(with(value)).as_deref(), Some(expected));
         }
         assert_eq!(secret.warning_in(with("BEGIN\nhush\nEND\n")), None, "a key");
+    }
+
+    #[test]
+    fn oversized_secret_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let secret = SecretRef::File(path.clone());
+        fs::write(&path, "x".repeat(FILE_TEXT_MAX)).unwrap();
+        assert_eq!(resolved_value(&secret).unwrap().len(), FILE_TEXT_MAX);
+        fs::write(&path, "x".repeat(FILE_TEXT_MAX + 1)).unwrap();
+        let error = secret.resolve().unwrap_err().to_string();
+        assert!(error.contains("too large"), "{error}");
     }
 
     #[test]
