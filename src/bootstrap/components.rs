@@ -8,14 +8,10 @@ use std::sync::Arc;
 
 use super::fd_limit;
 use super::resolve::app_secrets::{AppSecretError, AppSecrets};
-use super::resolve::destinations;
-use super::resolve::destinations::DestinationError;
-use super::resolve::flow_keys;
-use super::resolve::flow_keys::{FlowKeyError, FlowPrivateKeys};
-use super::resolve::gateways;
-use super::resolve::gateways::GatewayError;
-use super::resolve::upstreams;
-use super::resolve::upstreams::{UpstreamClients, UpstreamSecretError};
+use super::resolve::destinations::{self, DestinationError};
+use super::resolve::flow_keys::{self, FlowKeyError, FlowPrivateKeys};
+use super::resolve::gateways::{self, GatewayError};
+use super::resolve::upstreams::{self, UpstreamClients, UpstreamSecretError};
 use super::serve::{ServeArgs, ServeError};
 use crate::clock::Clock;
 use crate::config::{Config, Secret, SecretError};

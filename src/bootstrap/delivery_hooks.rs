@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::destination_test;
-use super::destination_test::DestinationTest;
+use super::destination_test::{self, DestinationTest};
 use crate::admin::{AdminError, DestinationStatsRow, DestinationTestRow};
 use crate::clock::Clock;
 use crate::delivery::{DeliveryService, DestinationStats};

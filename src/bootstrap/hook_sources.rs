@@ -34,23 +34,22 @@ impl HookSources<'_> {
     /// Returns the functions for the admin handler.
     pub(super) fn server_hooks(self) -> ServerHooks {
         let (health_monitor, clock) = (self.health_monitor, self.clock);
-        let [in_flight, stats, test, resume] = [(); 4].map(|()| self.delivery_hooks.clone());
+        let delivery_service = &self.delivery_hooks.delivery_service;
+        let (stats, resume) = (delivery_service.stats(), Arc::clone(delivery_service));
+        let (destinations, tests) = (self.delivery_hooks.clone(), self.delivery_hooks.clone());
         let jobs = self.job_system.watch_in_flight();
         let (sign_app, key_app) = (self.app.clone(), self.app.clone());
         let reloader = Arc::clone(self.reloader);
         ServerHooks {
             listen: self.listen,
-            running_jobs: Arc::new(move || {
-                let deliveries = in_flight.delivery_service.stats().in_flight();
-                jobs().into_iter().chain(deliveries).collect()
-            }),
+            running_jobs: Arc::new(move || jobs().into_iter().chain(stats.in_flight()).collect()),
             endpoint_health: read_now(health_monitor, clock, HealthMonitor::window_stats),
             refusals: read_now(health_monitor, clock, HealthMonitor::refusal_stats),
             gateway_registry: self.gateway_registry,
             warnings: self.warnings,
-            destination_stats: Arc::new(move || stats.destination_stats()),
-            test_destination: Arc::new(move |name, to, event| test.send_test(name, to, event)),
-            resume_destination: Arc::new(move |name| resume.delivery_service.resume(name)),
+            destination_stats: Arc::new(move || destinations.destination_stats()),
+            test_destination: Arc::new(move |name, to, event| tests.send_test(name, to, event)),
+            resume_destination: Arc::new(move |name| resume.resume(name)),
             sign_body: Arc::new(move |body| sign_app.load().sign(body)),
             flow_public_key: Arc::new(move |flow| key_app.load().public_key(flow)),
             reload_config: Arc::new(move || reloader.reload()),

@@ -14,8 +14,7 @@ use parking_lot::Mutex;
 
 use tokio::signal::unix::Signal;
 
-use super::components;
-use super::components::Components;
+use super::components::{self, Components};
 use super::serve::{ServeArgs, ServeError};
 use crate::admin::{AdminError, ReloadRow};
 use crate::clock::Clock;

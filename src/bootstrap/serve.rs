@@ -46,8 +46,7 @@ use crate::jobs::{JobSettings, JobSystem, JobSystemError};
 use crate::net::{HttpClients, NetError};
 use crate::reloadable::Reloadable;
 use crate::store::{Store, StoreError};
-use crate::telemetry;
-use crate::telemetry::LogGuard;
+use crate::telemetry::{self, LogGuard};
 
 /// Maximum time at the stop for requests in flight and for those that open connections still send.
 /// With the other limits the stop takes less than the guaranteed ten seconds.

@@ -9,8 +9,7 @@ use std::io::{self, Write};
 use serde_json::{Map, Value, json};
 
 use super::meta_client::{FlowResponse, MetaClient, MetaClientError, TOKEN_INVALID_STATUS};
-use super::sample_form;
-use super::sample_form::SlotChoice;
+use super::sample_form::{self, SlotChoice};
 use crate::admin::AdminError;
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::domain::flow::Flow;

@@ -23,8 +23,7 @@ use crate::store::{
 
 use super::channel::{gateway, whatsapp};
 use super::client::{ProviderResponse, SendOutcome};
-use super::eligibility;
-use super::eligibility::{ClockReading, Eligibility};
+use super::eligibility::{self, ClockReading, Eligibility};
 use super::{DeliveryContext, DeliveryTarget};
 
 /// Attempt of one delivery, or of several deliveries that are merged.

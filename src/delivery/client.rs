@@ -29,8 +29,7 @@ use crate::net::{DecidedBy, HttpClients, NetError, ResponsePrefix, SmtpClient, r
 use crate::webhook_signature;
 
 use super::channel::smtp;
-use super::channel::whatsapp;
-use super::channel::whatsapp::CloudApiResponse;
+use super::channel::whatsapp::{self, CloudApiResponse};
 use super::{DeliveryTarget, DestinationCredentials, GatewayResponse};
 
 /// Minimum length of a secret header value that is removed from responses, in bytes. A shorter

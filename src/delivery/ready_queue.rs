@@ -19,8 +19,7 @@ use crate::store::{DeferDelivery, DeferOrExpire, Store, StoreError};
 use super::DeliveryContext;
 use super::clock_skew::SkewScanner;
 use super::destination_worker::POLL_INTERVAL;
-use super::eligibility;
-use super::eligibility::{Eligibility, ProcessStart};
+use super::eligibility::{self, Eligibility, ProcessStart};
 
 /// Maximum number of deliveries read from the schedule at once.
 const CHUNK_ROWS: usize = 256;

@@ -41,8 +41,7 @@ use crate::domain::gateway::GatewayKind;
 use crate::domain::ids::GatewayName;
 use crate::net::HttpClients;
 use crate::store::Store;
-use crate::tasks;
-use crate::tasks::Tasks;
+use crate::tasks::{self, Tasks};
 use api::GatewayApi;
 use monitor::SessionMonitor;
 

@@ -11,8 +11,7 @@ use crate::intake::GatewayWebhook;
 use crate::store::{AcceptOutcome, IngestGatewayMessages};
 
 use super::request_log::RequestLog;
-use super::response;
-use super::response::{HttpError, HttpResponse};
+use super::response::{self, HttpError, HttpResponse};
 use super::state::AppState;
 
 pub(super) async fn handle_post(

@@ -7,8 +7,7 @@ use serde_json::json;
 use crate::store::StoreHealth;
 
 use super::request_log::RequestLog;
-use super::response;
-use super::response::HttpResponse;
+use super::response::{self, HttpResponse};
 use super::state::AppState;
 
 /// Returns 200, because the process is alive.

@@ -8,8 +8,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 
 use super::listener::{ConnectionLimits, HttpServer};
-use super::response;
-use super::response::{HttpError, HttpResponse};
+use super::response::{self, HttpError, HttpResponse};
 
 /// Limits of connections. They are low, because few scrapers connect.
 const CONNECTION_LIMITS: ConnectionLimits = ConnectionLimits {

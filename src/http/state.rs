@@ -22,8 +22,7 @@ use crate::intake::{
 };
 use crate::store::Store;
 
-use super::body;
-use super::body::{BodyBudget, BodyKind};
+use super::body::{self, BodyBudget, BodyKind};
 use super::endpoint_health::monitor::HealthMonitor;
 use super::flow::decrypt_pool::DecryptPool;
 use super::flow::keyed_lock::KeyedLock;

@@ -5,8 +5,7 @@ use clap::{ArgGroup, Args, Subcommand};
 
 use super::AdminCall;
 use crate::admin::{AdminRequest, JobSelector, ListFilter};
-use crate::cli::args;
-use crate::cli::args::{DeliveryFilter, FlowFilter, ListOptions, Since};
+use crate::cli::args::{self, DeliveryFilter, FlowFilter, ListOptions, Since};
 use crate::cli::confirmation::Confirmation;
 use crate::cli::output::OutputFormat;
 use crate::domain::event::EventKind;

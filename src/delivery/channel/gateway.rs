@@ -8,8 +8,7 @@ use hyper::header::{DATE, HeaderMap};
 use serde_json::Value;
 
 use crate::config::GatewayDestination;
-use crate::domain::delivery::message;
-use crate::domain::delivery::message::{MessageError, Recipient};
+use crate::domain::delivery::message::{self, MessageError, Recipient};
 use crate::domain::gateway::{GatewayKind, text};
 use crate::domain::rate_limiter::RemoteQuota;
 use crate::domain::time::{Millis, Timestamp};

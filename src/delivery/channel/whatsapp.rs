@@ -11,8 +11,7 @@ use serde_json::Value;
 
 use crate::config::{Destination, DestinationKind, WhatsappSettings};
 use crate::domain::delivery::cloud_error::CloudError;
-use crate::domain::delivery::message;
-use crate::domain::delivery::message::MessageError;
+use crate::domain::delivery::message::{self, MessageError};
 use crate::domain::delivery::receipt::{CallbackData, PendingAttempt};
 use crate::domain::delivery::{RESPONSE_EXCERPT_BYTES, ResponseRecord};
 use crate::domain::job::retry::RetryPolicy;

@@ -25,16 +25,14 @@ use crate::store::{
     RecordScreen, SaveDraft,
 };
 
-use super::plain;
-use super::plain::execute;
+use super::plain::{self, execute};
 use super::screens::{
     draft_answers, error_screen, merged_answers, nearest_free_slots, render_screen,
     render_slot_choice, screen_json, shown_agents, slot_error_text, success_screen, with_error,
 };
 use super::{errors, upstream_exchange};
 use crate::http::request_log::RequestLog;
-use crate::http::response;
-use crate::http::response::HttpError;
+use crate::http::response::{self, HttpError};
 use crate::http::state::{AppState, FlowRoute};
 
 /// Status for an invalid flow token (*Error Codes*, Flows). The client closes the flow and disables

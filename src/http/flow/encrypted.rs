@@ -29,12 +29,10 @@ use crate::intake::encryption::{DecryptedRequest, Envelope};
 use crate::intake::{BadSignature, PrivateKey};
 use crate::store::{CacheOutcome, CachedResponse, StoreResponse};
 
-use super::data_exchange;
-use super::data_exchange::ExchangeReply;
+use super::data_exchange::{self, ExchangeReply};
 use super::plain::execute;
 use crate::http::request_log::{Attribution, RequestLog};
-use crate::http::response;
-use crate::http::response::{HttpError, HttpResponse};
+use crate::http::response::{self, HttpError, HttpResponse};
 use crate::http::state::{AppState, FlowRoute};
 
 pub(in crate::http) async fn handle_post(

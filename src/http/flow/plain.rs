@@ -22,8 +22,7 @@ use crate::store::{
 use super::encrypted;
 use super::screens::{draft_answers, merged_answers, nearest_free_slots};
 use crate::http::request_log::RequestLog;
-use crate::http::response;
-use crate::http::response::{HttpError, HttpResponse};
+use crate::http::response::{self, HttpError, HttpResponse};
 use crate::http::state::{AppState, FlowRoute};
 
 pub(in crate::http) async fn handle_post(

@@ -15,8 +15,7 @@ use crate::config::{Config, SecretRef, UpstreamSettings};
 use crate::domain::ids::FlowName;
 use crate::domain::time::{Millis, Timestamp};
 use crate::http::{UpstreamClient, UpstreamError};
-use crate::webhook_signature;
-use crate::webhook_signature::SigningKey;
+use crate::webhook_signature::{self, SigningKey};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);

@@ -18,8 +18,7 @@ use crate::intake::cloud_api;
 use crate::store::{AcceptInbound, AcceptOutcome, IngestWebhook};
 
 use super::request_log::RequestLog;
-use super::response;
-use super::response::{HttpError, HttpResponse};
+use super::response::{self, HttpError, HttpResponse};
 use super::state::AppState;
 
 /// Handles `GET /webhook`, by which Meta verifies the owner of the URL (*Webhooks*, "Verification

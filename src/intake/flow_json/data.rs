@@ -10,10 +10,9 @@ use serde_json::{Map, Value};
 use super::Findings;
 use super::document::{FlowJsonScreen, printable};
 use super::screens::screen_sends;
-use crate::domain::flow;
-use crate::domain::flow::Flow;
 use crate::domain::flow::field::FieldKind;
 use crate::domain::flow::screen_data::DataSource;
+use crate::domain::flow::{self, Flow};
 
 /// Name that any response may contain without a declaration.
 const ALWAYS_ALLOWED: &str = "error_message";

@@ -10,8 +10,7 @@ use serde_json::{Map, Value};
 use super::Findings;
 use super::document::{ComponentAction, FlowJsonScreen};
 use super::screens::DATA_EXCHANGE;
-use crate::domain::flow;
-use crate::domain::flow::RefreshTrigger;
+use crate::domain::flow::{self, RefreshTrigger};
 
 pub(super) fn check(screen: &FlowJsonScreen<'_>, declared: &flow::Screen, report: &mut Findings) {
     let data_exchanges = || screen.actions(DATA_EXCHANGE);

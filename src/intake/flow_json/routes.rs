@@ -11,8 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::document::{FlowJsonScreen, printable};
 use super::{Findings, find_screen, has_endpoint};
-use crate::domain::flow;
-use crate::domain::flow::Flow;
+use crate::domain::flow::{self, Flow};
 
 const LOCATION: &str = "routing_model";
 

@@ -5,9 +5,8 @@ use serde_json::Map;
 
 use super::document::{ComponentAction, ComponentChoices, FlowJsonScreen};
 use super::{Findings, find_screen, on_select_lint, reserved_names_lint};
-use crate::domain::flow;
 use crate::domain::flow::screen_data::DataSource;
-use crate::domain::flow::{Flow, RefreshTrigger};
+use crate::domain::flow::{self, Flow, RefreshTrigger};
 
 /// Action that sends a request to flowgate (*Flow JSON*, actions).
 pub(super) const DATA_EXCHANGE: &str = "data_exchange";

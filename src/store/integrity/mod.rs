@@ -42,8 +42,7 @@ use super::engine::redb::tables::{
     LEADS, MESSAGE_LOG, META, OPEN_LEADS, PENDING_HANDOVERS, PHONE_NUMBERS, RENAMED_CUSTOMERS,
     RETRIED_DEAD_LETTERS, RowTable, SUBMISSIONS, TOKEN_LOG, UNHEALTHY_FLOWS, WAITING_LEADS,
 };
-use super::rows::codec;
-use super::rows::codec::Row;
+use super::rows::codec::{self, Row};
 use super::tx::accept::StoredSubmission;
 use super::tx::completions::Completion;
 use super::tx::drafts::StoredDraft;

@@ -10,8 +10,7 @@ use crate::store::engine::redb::tables::{
     AGENTS, BOOKINGS, DELIVERIES_DUE, OCCUPIED_SLOTS, ORDERED_QUEUE, TALLIES, WAITING_LEADS,
 };
 use crate::store::rows::codec;
-use crate::store::rows::tallies;
-use crate::store::rows::tallies::Tally;
+use crate::store::rows::tallies::{self, Tally};
 use crate::store::{Store, StoreError};
 
 use super::IntegrityReport;

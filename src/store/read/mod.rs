@@ -34,10 +34,8 @@ use super::engine::redb::tables::{
     HEALTH_EVENTS, JOBS, LATE_ARRIVALS, LEADS, OCCUPIED_SLOTS, OPEN_LEADS, ORDERED_QUEUE,
     PENDING_HANDOVERS, RETRIED_DEAD_LETTERS, RowTable, SUBMISSIONS, TALLIES, WAITING_LEADS,
 };
-use super::rows::codec;
-use super::rows::codec::Row;
-use super::rows::tallies;
-use super::rows::tallies::Tally;
+use super::rows::codec::{self, Row};
+use super::rows::tallies::{self, Tally};
 use super::state::{ReadSource, StoreState};
 use super::tx::accept::StoredSubmission;
 use super::tx::drafts::StoredDraft;

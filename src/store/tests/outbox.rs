@@ -2,8 +2,7 @@
 //! removes. The model test in `outbox_model` covers everything else.
 
 use crate::clock::Clock;
-use crate::domain::health::assessment;
-use crate::domain::health::assessment::Assessment;
+use crate::domain::health::assessment::{self, Assessment};
 use crate::domain::health::meta_event::HealthEvent;
 use crate::domain::ids::{AgentName, Customer, FlowName, FlowToken, JobId};
 use crate::domain::job::retry::RetryDecision;

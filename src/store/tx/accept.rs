@@ -23,8 +23,7 @@ use crate::domain::submission::inbound::{Inbound, InboundSubmission, UnparsableM
 use crate::domain::submission::{IdempotencyKey, Submission, SubmissionChannel};
 use crate::domain::time::Timestamp;
 
-use super::duplicates;
-use super::duplicates::{DuplicateCheck, NewSubmissionKeys};
+use super::duplicates::{self, DuplicateCheck, NewSubmissionKeys};
 use super::late_arrivals::LateArrivalPlan;
 use super::{bookings, completions, drafts, events, jobs, late_arrivals, response_cache, schedule};
 use crate::store::rows::codec;

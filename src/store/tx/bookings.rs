@@ -9,9 +9,8 @@ use std::sync::Arc;
 use jiff::civil;
 use redb::ReadableTable;
 
-use crate::domain::booking;
 use crate::domain::booking::calendar::{Calendar, Slot, SlotRefused};
-use crate::domain::booking::{Booking, BookingState, Interval, Occupancy, OccupiedInterval};
+use crate::domain::booking::{self, Booking, BookingState, Interval, Occupancy, OccupiedInterval};
 use crate::domain::ids::{BookingId, CalendarName, SubmissionId};
 use crate::domain::submission::inbound::SlotRequest;
 use crate::domain::time::{Millis, Timestamp};

@@ -16,12 +16,10 @@ use crate::domain::ids::{
     AgentId, Customer, DestinationName, FlowName, JobId, LeadId, SubmissionId,
 };
 use crate::domain::submission::IdempotencyKey;
-use crate::domain::submission::draft;
-use crate::domain::submission::draft::Draft;
+use crate::domain::submission::draft::{self, Draft};
 use crate::domain::time::{Millis, Timestamp};
 
-use super::accept;
-use super::accept::StoredSubmission;
+use super::accept::{self, StoredSubmission};
 use super::{deliveries, drafts, leads};
 use crate::store::StoreError;
 use crate::store::rows::codec;

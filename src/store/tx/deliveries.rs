@@ -11,10 +11,8 @@ use crate::domain::job::retry::RetryDecision;
 use crate::domain::job::{Attempt, Job, JobEvent};
 use crate::domain::time::Millis;
 
-use super::jobs;
-use super::jobs::FinishOutcome;
-use super::receipts;
-use super::receipts::{DeferDelivery, MessageOutcome, Superseded};
+use super::jobs::{self, FinishOutcome};
+use super::receipts::{self, DeferDelivery, MessageOutcome, Superseded};
 use super::{events, schedule};
 use crate::store::rows::codec;
 use crate::store::writer::write_context::{Transaction, WriteContext};

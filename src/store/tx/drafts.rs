@@ -10,16 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{Customer, CustomerMatch};
 use crate::domain::submission::IdempotencyKey;
-use crate::domain::submission::draft;
-use crate::domain::submission::draft::Draft;
+use crate::domain::submission::draft::{self, Draft};
 use crate::domain::time::Timestamp;
 
 use super::{duplicates, events, response_cache};
 use crate::store::StoreError;
-use crate::store::rows::codec;
-use crate::store::rows::codec::Row;
-use crate::store::rows::retention_queue;
-use crate::store::rows::retention_queue::RetentionQueue;
+use crate::store::rows::codec::{self, Row};
+use crate::store::rows::retention_queue::{self, RetentionQueue};
 use crate::store::writer::dedup::DedupWindow;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 

@@ -16,8 +16,7 @@ use crate::domain::submission::inbound::InboundSubmission;
 use crate::domain::submission::{IdempotencyKey, SubmissionChannel};
 
 use super::accept::StoredSubmission;
-use super::late_arrivals;
-use super::late_arrivals::{LATE_ARRIVALS_MAX, LateArrival};
+use super::late_arrivals::{self, LATE_ARRIVALS_MAX, LateArrival};
 use crate::store::StoreError;
 use crate::store::writer::dedup::{DedupMatch, DedupWindow};
 use crate::store::writer::write_context::WriteContext;

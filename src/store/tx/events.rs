@@ -20,8 +20,7 @@ use crate::domain::lead::Lead;
 use crate::domain::submission::Submission;
 use crate::domain::submission::draft::Draft;
 
-use super::accept;
-use super::accept::StoredSubmission;
+use super::accept::{self, StoredSubmission};
 use super::{late_arrivals, outbox};
 use crate::store::StoreError;
 use crate::store::rows::codec;

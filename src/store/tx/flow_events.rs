@@ -26,10 +26,8 @@ use super::accept::{AcceptInbound, AcceptOutcome};
 use super::{customer_changes, events, receipts, response_cache};
 use crate::store::StoreError;
 use crate::store::read::{DecodedRows, Snapshot};
-use crate::store::rows::codec;
-use crate::store::rows::codec::Row;
-use crate::store::rows::retention_queue;
-use crate::store::rows::retention_queue::RetentionQueue;
+use crate::store::rows::codec::{self, Row};
+use crate::store::rows::retention_queue::{self, RetentionQueue};
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
 /// Maximum number of rows of each kind. Beyond it, the oldest rows are removed.

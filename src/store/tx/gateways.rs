@@ -14,8 +14,7 @@ use crate::domain::submission::IdempotencyKey;
 use crate::domain::submission::inbound::{Inbound, InboundSubmission};
 use crate::domain::time::Timestamp;
 
-use super::accept;
-use super::accept::{AcceptInbound, AcceptOutcome};
+use super::accept::{self, AcceptInbound, AcceptOutcome};
 use super::outbox;
 use crate::store::StoreError;
 use crate::store::engine::redb::tables::{GATEWAY_HISTORY, GATEWAY_LAST_SEEN, GATEWAY_SESSIONS};

@@ -13,10 +13,8 @@ use crate::domain::job::retry::RetryDecision;
 use crate::domain::job::{Attempt, DeadLetter, Job, JobEvent, JobKind, JobState};
 use crate::domain::submission::inbound::InboundSubmission;
 
-use super::accept;
-use super::accept::{AcceptOutcome, StoredSubmission};
-use super::leads;
-use super::leads::NewLead;
+use super::accept::{self, AcceptOutcome, StoredSubmission};
+use super::leads::{self, NewLead};
 use super::schedule::{find_job, move_job, put_job};
 use super::{deliveries, outbox};
 use crate::store::rows::codec;
@@ -388,26 +386,28 @@ fn create_dead_letter(
         .retried_dead_letters
         .remove(id.get())?
         .map(|row| row.value().to_vec());
-    let found = match &retried {
+    let row = match retried {
         // An admin retried the dead letter and the job failed again.
-        Some(row) => codec::decode::<DeadLetter>(id, row)
-            .map(|dead_letter| (dead_letter.payload, dead_letter.corrected_payload)),
-        None => build_payload(ctx, id, job).map(|payload| (payload, None)),
-    };
-    let row = match (found, retried) {
-        (Ok((payload, corrected)), _) => codec::encode(&DeadLetter {
+        Some(row) => match codec::decode::<DeadLetter>(id, &row) {
+            Ok(retried) => codec::encode(&DeadLetter {
+                died_at: ctx.now,
+                reason: reason.to_owned(),
+                ..retried
+            })?,
+            // The damaged row stays unchanged, so that `check` reports the row. Without this, the
+            // job would run every minute.
+            Err(error) if error.affects_one_row() => {
+                tracing::error!(%error, job.id = id.get(), "dead letter is unreadable: its damaged row stays unchanged");
+                row
+            }
+            Err(error) => return Err(error),
+        },
+        None => codec::encode(&DeadLetter {
             died_at: ctx.now,
             reason: reason.to_owned(),
-            payload,
-            corrected_payload: corrected,
+            payload: build_payload(ctx, id, job)?,
+            corrected_payload: None,
         })?,
-        // The damaged row stays unchanged, so that `check` reports the row. Without this, the job
-        // would run every minute.
-        (Err(error), Some(damaged)) if error.affects_one_row() => {
-            tracing::error!(%error, job.id = id.get(), "dead letter is unreadable: its damaged row stays unchanged");
-            damaged
-        }
-        (Err(error), _) => return Err(error),
     };
     ctx.tables.dead_letters.insert(id.get(), row.as_slice())?;
     move_job(ctx, id, job, JobState::Dead, ctx.now)?;

@@ -12,8 +12,7 @@ use crate::domain::ids::{Customer, MessageId, SubmissionId};
 use crate::domain::submission::{IdempotencyKey, Submission, SubmissionChannel};
 use crate::domain::time::Timestamp;
 
-use super::accept;
-use super::accept::{AcceptOutcome, StoredSubmission};
+use super::accept::{self, AcceptOutcome, StoredSubmission};
 use super::duplicates::OtherCustomerSubmission;
 use super::{customer_changes, events, leads, receipts};
 use crate::store::StoreError;
@@ -80,7 +79,7 @@ pub(in crate::store) fn decide(
     later: &Submission,
     message_key: Option<IdempotencyKey>,
 ) -> Result<LateArrivalPlan, StoreError> {
-    // The retention of submissions may be shorter than the retention of keys.
+    // The retention of submissions may be shorter than that of message IDs.
     let arrival = match find_submission(ctx, id)? {
         Some(stored) => build_stored_arrival(ctx, id, stored, later, message_key)?,
         None => None,

@@ -14,8 +14,7 @@ use crate::domain::time::Millis;
 
 use super::{accept, events, late_arrivals};
 use crate::store::rows::codec;
-use crate::store::rows::retention_queue;
-use crate::store::rows::retention_queue::RetentionQueue;
+use crate::store::rows::retention_queue::{self, RetentionQueue};
 use crate::store::rows::tallies::Tally;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 use crate::store::{RowProblem, StoreError};

@@ -12,8 +12,7 @@
 
 use redb::ReadableTable;
 
-use crate::domain::delivery::cloud_error;
-use crate::domain::delivery::cloud_error::CloudError;
+use crate::domain::delivery::cloud_error::{self, CloudError};
 use crate::domain::delivery::receipt::{PendingAttempt, Receipt, ReceiptChange, StatusUpdate};
 use crate::domain::ids::{JobId, SubmissionId};
 use crate::domain::job::retry::RetryDecision;

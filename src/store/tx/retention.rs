@@ -23,17 +23,13 @@ use crate::domain::submission::draft::AbandonTimeouts;
 use crate::domain::time::{Millis, Timestamp};
 
 use super::accept::StoredSubmission;
-use super::deliveries;
-use super::deliveries::PurgeableDelivery;
-use super::drafts;
-use super::drafts::StoredDraft;
+use super::deliveries::{self, PurgeableDelivery};
+use super::drafts::{self, StoredDraft};
 use super::{bookings, completions, customer_changes, leads};
 use crate::store::StoreError;
 use crate::store::downtime::minus;
-use crate::store::rows::codec;
-use crate::store::rows::codec::Row;
-use crate::store::rows::retention_queue;
-use crate::store::rows::retention_queue::{RetentionEntry, RetentionQueue};
+use crate::store::rows::codec::{self, Row};
+use crate::store::rows::retention_queue::{self, RetentionEntry, RetentionQueue};
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
 /// Bytes of rows that a slice may read. The slice stops after the row that reaches this limit.

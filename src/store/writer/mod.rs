@@ -25,8 +25,7 @@ use crate::domain::time::{Millis, Timestamp};
 use crate::panic::catch_panic;
 
 use super::StoreError;
-use super::engine::redb::format;
-use super::engine::redb::format::OpenedFile;
+use super::engine::redb::format::{self, OpenedFile};
 use super::engine::redb::storage_backend::FaultRecorder;
 use super::engine::redb::tables::{DELIVERIES_DUE, DUE, Tables};
 use super::options::StoreOptions;

@@ -14,8 +14,7 @@ use crate::cli::flow_arg::{FlowArgError, resolve_flow};
 use crate::config::{Config, ConfigError};
 use crate::domain::flow::Flow;
 use crate::domain::ids::FlowName;
-use crate::intake::flow_json;
-use crate::intake::flow_json::{FlowJsonError, LintSeverity};
+use crate::intake::flow_json::{self, FlowJsonError, LintSeverity};
 
 /// Maximum size of a Flow JSON in bytes. Meta accepts no larger one (*Flow JSON*, limitations).
 const FILE_BYTES_MAX: u64 = 10 * 1024 * 1024;

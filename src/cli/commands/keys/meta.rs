@@ -10,8 +10,7 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
-use super::compare;
-use super::compare::{KeyComparison, KeyMatch};
+use super::compare::{self, KeyComparison, KeyMatch};
 use crate::bootstrap::resolve::flow_keys::FlowPrivateKeys;
 use crate::cli::graph_api::{GraphApi, GraphApiError};
 use crate::config::{Config, SecretError};

@@ -15,8 +15,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::bootstrap::private_file;
-use crate::bootstrap::resolve::flow_keys;
-use crate::bootstrap::resolve::flow_keys::{FlowKeyError, FlowPrivateKeys};
+use crate::bootstrap::resolve::flow_keys::{self, FlowKeyError, FlowPrivateKeys};
 use crate::cli::graph_api::encryption_key_url;
 use crate::config::{Config, ConfigError};
 use crate::domain::ids::FlowName;

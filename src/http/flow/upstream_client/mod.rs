@@ -39,11 +39,9 @@ use crate::clock::Clock;
 use crate::config::{UpstreamFallback, UpstreamSettings};
 use crate::domain::circuit_breaker::{BreakerChange, CallPermit, CircuitBreaker};
 use crate::domain::ids::FlowName;
-use crate::webhook_signature;
-use crate::webhook_signature::SigningKey;
+use crate::webhook_signature::{self, SigningKey};
 
-use crate::http::body;
-use crate::http::body::{BodyBudget, BodyError, BodyKind};
+use crate::http::body::{self, BodyBudget, BodyError, BodyKind};
 use response::BreakerSignal;
 pub use response::UpstreamError;
 

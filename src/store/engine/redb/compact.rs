@@ -7,8 +7,7 @@ use std::sync::Arc;
 use crate::domain::time::Timestamp;
 use crate::panic::catch_panic;
 
-use super::format;
-use super::format::OpenedFile;
+use super::format::{self, OpenedFile};
 use crate::store::StoreError;
 use crate::store::options::StoreOptions;
 use crate::store::state::{OpenProgress, StoreState};
