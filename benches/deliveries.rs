@@ -75,7 +75,7 @@ fn main() {
 fn config(sink: &Sink) -> String {
     let mut config = CONFIG.to_owned();
     for (path, destinations, at_once) in CASES {
-        let mut told = Vec::new();
+        let mut received = Vec::new();
         for number in 0..destinations {
             writeln!(
                 config,
@@ -84,14 +84,14 @@ fn config(sink: &Sink) -> String {
                 sink.address
             )
             .unwrap();
-            told.push(format!(
+            received.push(format!(
                 "{{ to = \"{path}-{number}\", events = [\"submission.accepted\"] }}"
             ));
         }
         writeln!(
             config,
             "[flows.{path}]\npath = \"/{path}\"\ndeliver = [{}]",
-            told.join(", ")
+            received.join(", ")
         )
         .unwrap();
     }

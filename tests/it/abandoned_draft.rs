@@ -48,7 +48,7 @@ fn schema(kind: &str) -> Validator {
 }
 
 /// Returns the events of this kind, without copies.
-fn told(crm: &FakeReceiver, kind: &str) -> Vec<RecordedRequest> {
+fn events_of_kind(crm: &FakeReceiver, kind: &str) -> Vec<RecordedRequest> {
     let taken = crm.taken().into_values().map(|mut copies| copies.remove(0));
     taken.filter(|asked| asked.json()["type"] == kind).collect()
 }
@@ -99,7 +99,7 @@ fn with_old_draft() -> (Server, FakeReceiver) {
 #[test]
 fn abandoned_draft_sends_one_event_with_answers() {
     let (mut server, crm) = with_old_draft();
-    let left = told(&crm, "draft.abandoned").remove(0);
+    let left = events_of_kind(&crm, "draft.abandoned").remove(0);
     assert!(left.is_signed_with(SECRET));
     let body = left.json();
     let wrong: Vec<String> = schema("draft.abandoned")
@@ -132,7 +132,7 @@ fn abandoned_draft_sends_one_event_with_answers() {
     eventually("nothing waits", || {
         (server.row(&["destinations"])["waiting"] == 0).then_some(())
     });
-    assert_eq!(told(&crm, "draft.abandoned").len(), 1);
+    assert_eq!(events_of_kind(&crm, "draft.abandoned").len(), 1);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn abandoned_draft_can_be_completed() {
     );
     assert!(finished.is_accepted(), "{finished:?}");
     let accepted = eventually("the form is told", || {
-        told(&crm, "submission.accepted").pop()
+        events_of_kind(&crm, "submission.accepted").pop()
     })
     .json();
     let answers = &accepted["data"]["submission"]["answers"];

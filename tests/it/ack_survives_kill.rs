@@ -24,15 +24,15 @@ fn acknowledged_forms_survive_ten_kills_exactly_once() {
         acknowledged.extend(poured.acknowledged);
 
         server.start_again();
-        let kept = submissions_per_token(&server);
+        let stored = submissions_per_token(&server);
         for token in &acknowledged {
             assert_eq!(
-                kept.get(token),
+                stored.get(token),
                 Some(&1),
                 "round {round}: {token}, acknowledged"
             );
         }
-        for (token, times) in &kept {
+        for (token, times) in &stored {
             assert!(
                 *times == 1 && sent.contains(token),
                 "round {round}: {token} is there {times} times"
@@ -67,11 +67,11 @@ fn acknowledged_forms_survive_ten_kills_exactly_once() {
 }
 
 fn submissions_per_token(server: &Server) -> BTreeMap<String, usize> {
-    let mut kept = BTreeMap::new();
+    let mut stored = BTreeMap::new();
     for submission in server.submissions() {
-        *kept
+        *stored
             .entry(submission["flow_token"].as_str().unwrap().to_owned())
             .or_default() += 1;
     }
-    kept
+    stored
 }

@@ -117,8 +117,8 @@ fn failing_flow_sends_one_alert() {
     }
     alerts(&ops, "flow.unhealthy", 2);
     server.settled();
-    let told = alerts(&ops, "flow.unhealthy", 2);
-    let sources: Vec<_> = told
+    let received = alerts(&ops, "flow.unhealthy", 2);
+    let sources: Vec<_> = received
         .iter()
         .map(|body| &body["data"]["health"]["source"])
         .collect();
@@ -127,7 +127,7 @@ fn failing_flow_sends_one_alert() {
         ["flowgate", "meta"],
         "it was never well in between"
     );
-    assert_eq!(told[1]["data"]["health"]["state"], "BLOCKED");
+    assert_eq!(received[1]["data"]["health"]["state"], "BLOCKED");
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn status_410_of_destination_sends_alert() {
     for token in ["a", "b"] {
         assert_eq!(server.post("/form", &Form::new(token)).status, 200);
     }
-    let told = alerts(&ops, "destination.stopped", 1);
+    let received = alerts(&ops, "destination.stopped", 1);
     let expected = json!({"name": "crm", "reason": "the destination responded with 410 Gone"});
-    assert_eq!(told[0]["data"], json!({"destination": expected}));
+    assert_eq!(received[0]["data"], json!({"destination": expected}));
 }

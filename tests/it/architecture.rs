@@ -295,7 +295,11 @@ fn words(identifier: &str) -> Vec<String> {
 #[test]
 fn identifiers_have_no_banned_words() {
     let mut wrong = Vec::new();
-    for (path, text) in files(&source("src")) {
+    for (path, text) in ["src", "tests", "benches"]
+        .map(source)
+        .iter()
+        .flat_map(|folder| files(folder))
+    {
         for identifier in identifiers(&text) {
             if words(&identifier)
                 .iter()

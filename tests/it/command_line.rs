@@ -162,12 +162,12 @@ fn exit_code_identifies_failure_kind() {
         (&["submissions", "list", "--state", "happy"], 2),
         (&["--config", "missing.toml", "status"], 2),
     ] {
-        let said = server.cli(args);
-        assert_eq!(said.code, code, "{args:?}: {said:?}");
+        let output = server.cli(args);
+        assert_eq!(output.code, code, "{args:?}: {output:?}");
         assert_eq!(
             code == 0,
-            said.err.is_empty(),
-            "a failure says why, on standard error: {said:?}"
+            output.err.is_empty(),
+            "a failure says why, on standard error: {output:?}"
         );
     }
     server.stop();
@@ -184,8 +184,8 @@ fn exit_code_identifies_failure_kind() {
 fn misspelled_key_is_refused_with_line_and_suggestion() {
     let server = Server::stopped(&PLAIN_FLOW.replace("path =", "paht ="));
     for args in [&["config", "check"][..], &["serve"]] {
-        let said = server.cli(args);
-        assert_eq!(said.code, 2, "{said:?}");
+        let output = server.cli(args);
+        assert_eq!(output.code, 2, "{output:?}");
         let line = std::fs::read_to_string(server.folder().join("config.toml")).unwrap();
         let line = line
             .lines()
@@ -193,14 +193,14 @@ fn misspelled_key_is_refused_with_line_and_suggestion() {
             .unwrap()
             + 1;
         assert!(
-            said.err.contains(&format!("config.toml:{line}:")),
+            output.err.contains(&format!("config.toml:{line}:")),
             "{}",
-            said.err
+            output.err
         );
         assert!(
-            said.err.contains("paht") && said.err.contains("`path`"),
+            output.err.contains("paht") && output.err.contains("`path`"),
             "{}",
-            said.err
+            output.err
         );
     }
 }
@@ -208,11 +208,11 @@ fn misspelled_key_is_refused_with_line_and_suggestion() {
 #[test]
 fn incomplete_flow_config_is_refused() {
     let delivers = PLAIN_FLOW.replace("lead =", "deliver = [\"crm\"]\nlead =");
-    let said = Server::stopped(&delivers).cli(&["config", "check"]);
-    assert_eq!(said.code, 2, "{said:?}");
-    let said =
+    let output = Server::stopped(&delivers).cli(&["config", "check"]);
+    assert_eq!(output.code, 2, "{output:?}");
+    let output =
         Server::stopped(&PLAIN_FLOW.replace("\"none\"", "\"required\"")).cli(&["config", "check"]);
-    assert_eq!(said.code, 2, "{said:?}");
+    assert_eq!(output.code, 2, "{output:?}");
 }
 
 #[test]
@@ -232,9 +232,9 @@ fn unsigned_flow_warns_and_stays_on_loopback() {
     assert!(server.connect().exchange(&unsigned).unwrap().is_accepted());
 
     let outside = Server::stopped(&flow);
-    let said = outside.cli(&["serve", "--listen", "0.0.0.0:0"]);
-    assert_eq!(said.code, 2, "{said:?}");
-    assert!(said.err.contains("--allow-unsigned"), "{}", said.err);
+    let output = outside.cli(&["serve", "--listen", "0.0.0.0:0"]);
+    assert_eq!(output.code, 2, "{output:?}");
+    assert!(output.err.contains("--allow-unsigned"), "{}", output.err);
 }
 
 #[test]
@@ -245,12 +245,12 @@ fn config_check_refuses_what_serve_refuses() {
     let config = std::fs::read_to_string(&file).unwrap();
     std::fs::write(file, config.replacen("127.0.0.1:0", "0.0.0.0:0", 1)).unwrap();
     for command in [&["config", "check"][..], &["serve"]] {
-        let said = server.cli(command);
-        assert_eq!(said.code, 2, "{command:?}: {said:?}");
+        let output = server.cli(command);
+        assert_eq!(output.code, 2, "{command:?}: {output:?}");
         assert!(
-            said.err.contains("flow form") && said.err.contains("--allow-unsigned"),
+            output.err.contains("flow form") && output.err.contains("--allow-unsigned"),
             "{command:?}: {}",
-            said.err
+            output.err
         );
     }
     server.start_with_args(&["--allow-unsigned"]);
@@ -287,8 +287,8 @@ fn closed_stdout_is_no_failure() {
         );
     }
     assert_eq!(server.submissions().len(), 2, "`try` has sent its forms");
-    let (code, said) = server.run_with_closed_stdout(&["jobs", "show", "999999"]);
-    assert_eq!(code, Some(3), "any other failure is one: {said}");
+    let (code, output) = server.run_with_closed_stdout(&["jobs", "show", "999999"]);
+    assert_eq!(code, Some(3), "any other failure is one: {output}");
 }
 
 #[test]
@@ -310,10 +310,10 @@ fn closed_stdout_does_not_change_exit_code() {
     ] {
         let args: Vec<&str> = command.split(' ').collect();
         assert_eq!(server.cli(&args).code, 1, "{command}");
-        let (code, said) = server.run_with_closed_stdout(&args);
+        let (code, output) = server.run_with_closed_stdout(&args);
         assert!(
-            code == Some(1) && said.contains(why),
-            "{command}: {code:?} {said}"
+            code == Some(1) && output.contains(why),
+            "{command}: {code:?} {output}"
         );
     }
     let server = Server::stopped(&format!(
@@ -321,10 +321,10 @@ fn closed_stdout_does_not_change_exit_code() {
         gone.replace("http://127.0.0.1:1/", "env:NOT_SET")
     ));
     for command in [&["config", "check"][..], &["config", "check", "--json"]] {
-        let (code, said) = server.run_with_closed_stdout(command);
+        let (code, output) = server.run_with_closed_stdout(command);
         assert!(
-            code == Some(2) && said.contains("NOT_SET"),
-            "{command:?}: {code:?} {said}"
+            code == Some(2) && output.contains("NOT_SET"),
+            "{command:?}: {code:?} {output}"
         );
     }
 }
@@ -341,12 +341,12 @@ fn config_check_lists_all_missing_secrets_at_once() {
         secrets = [\"env:NOTES_SECRET\"]
     ";
     let server = Server::stopped(&format!("{PLAIN_FLOW}{tables}"));
-    let said = server.cli(&["config", "check"]);
-    assert_eq!(said.code, 2, "{said:?}");
+    let output = server.cli(&["config", "check"]);
+    assert_eq!(output.code, 2, "{output:?}");
     assert!(
-        said.out.contains("flow form\n") && said.out.contains("destination crm"),
+        output.out.contains("flow form\n") && output.out.contains("destination crm"),
         "the summary: {}",
-        said.out
+        output.out
     );
     let names = [
         "CRM_URL",
@@ -356,12 +356,12 @@ fn config_check_lists_all_missing_secrets_at_once() {
         "NOTES_SECRET",
     ];
     for name in names {
-        assert!(said.err.contains(name), "{name}: {}", said.err);
+        assert!(output.err.contains(name), "{name}: {}", output.err);
     }
     assert!(
-        said.err.contains("set -a; . ENVFILE; set +a"),
+        output.err.contains("set -a; . ENVFILE; set +a"),
         "{}",
-        said.err
+        output.err
     );
     let serve = server.cli(&["serve"]);
     assert_eq!(serve.code, 2);
@@ -376,11 +376,14 @@ fn config_check_lists_all_missing_secrets_at_once() {
 fn completions_and_help_need_no_config() {
     let folder = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish"] {
-        let said = run(folder.path(), &["completions", shell]);
-        assert!(said.code == 0 && said.out.contains("flowgate"), "{said:?}");
+        let output = run(folder.path(), &["completions", shell]);
+        assert!(
+            output.code == 0 && output.out.contains("flowgate"),
+            "{output:?}"
+        );
     }
     let help = run(folder.path(), &["--help"]);
-    for noun in [
+    for command_name in [
         "serve",
         "try",
         "demo",
@@ -397,19 +400,24 @@ fn completions_and_help_need_no_config() {
         "flows",
         "check",
     ] {
-        assert!(help.out.contains(noun), "{noun} in {}", help.out);
+        assert!(
+            help.out.contains(command_name),
+            "{command_name} in {}",
+            help.out
+        );
     }
 }
 
 #[test]
 fn refused_list_prints_only_its_error() {
     let server = Server::start(PLAIN_FLOW);
-    let said = server.cli(&["submissions", "--state", "lost"]);
-    assert_eq!((said.code, said.out.as_str()), (2, ""));
+    let output = server.cli(&["submissions", "--state", "lost"]);
+    assert_eq!((output.code, output.out.as_str()), (2, ""));
     assert!(
-        said.err
+        output
+            .err
             .contains("unknown state \"lost\": use one of accepted"),
         "{}",
-        said.err
+        output.err
     );
 }

@@ -116,14 +116,14 @@ fn missing_counters_fail_every_command_as_damage() {
             &["compact"],
             &["check"],
         ] {
-            let said = server.cli(args);
-            assert_eq!(said.code, 6, "{args:?}: {said:?}");
+            let result = server.cli(args);
+            assert_eq!(result.code, 6, "{args:?}: {result:?}");
             let damage = format!("row counters of table meta {problem})");
             assert!(
-                said.err.contains(&damage) && said.err.contains("restore a backup"),
-                "{said:?}"
+                result.err.contains(&damage) && result.err.contains("restore a backup"),
+                "{result:?}"
             );
-            assert!(!said.err.contains("lists all such rows"), "{said:?}");
+            assert!(!result.err.contains("lists all such rows"), "{result:?}");
         }
         let found = server.cli(&["check"]).out;
         for part in [
@@ -167,11 +167,11 @@ fn compact_works_only_on_stopped_server() {
         0 < size("after_bytes") && size("after_bytes") <= size("before_bytes"),
         "{done}"
     );
-    let told = server.cli(&["compact"]);
+    let output = server.cli(&["compact"]);
     assert!(
-        told.out.contains(" MiB before, ") && told.out.ends_with(" MiB now\n"),
+        output.out.contains(" MiB before, ") && output.out.ends_with(" MiB now\n"),
         "{}",
-        told.out
+        output.out
     );
     assert_eq!(server.submissions().len(), 20);
     assert_eq!(server.cli(&["check"]).code, 0);

@@ -28,7 +28,10 @@ fn dead(server: &Server) -> Vec<Value> {
 
 #[test]
 fn dead_delivery_sends_one_alert() {
-    for (act, attempts) in [(Behavior::say(404), 1), (Behavior::say(500), 2)] {
+    for (act, attempts) in [
+        (Behavior::reply_with(404), 1),
+        (Behavior::reply_with(500), 2),
+    ] {
         let (crm, ops) = (
             FakeReceiver::with(move |_| act.clone()),
             FakeReceiver::well(),
@@ -40,18 +43,18 @@ fn dead_delivery_sends_one_alert() {
         server.start_again();
         server.settled();
 
-        let letters = dead(&server);
+        let dead_letters = dead(&server);
         assert_eq!(
-            (letters.len(), &letters[0]["attempts"]),
+            (dead_letters.len(), &dead_letters[0]["attempts"]),
             (1, &attempts.into()),
-            "{letters:?}"
+            "{dead_letters:?}"
         );
-        let told = ops.asked();
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].is_signed_with(SECRET));
+        let received = ops.asked();
+        assert_eq!(received.len(), 1, "{received:?}");
+        assert!(received[0].is_signed_with(SECRET));
         let (alert, letter) = (
-            told[0].json(),
-            server.row(&["dead-letters", "show", &letters[0]["id"].to_string()]),
+            received[0].json(),
+            server.row(&["dead-letters", "show", &dead_letters[0]["id"].to_string()]),
         );
         assert_eq!(
             (&alert["type"], &alert["data"]["flow"]),
@@ -80,8 +83,8 @@ fn dead_delivery_sends_one_alert() {
 #[test]
 fn dead_alert_sends_no_further_alert() {
     let (crm, ops) = (
-        FakeReceiver::with(|_| Behavior::say(404)),
-        FakeReceiver::with(|_| Behavior::say(404)),
+        FakeReceiver::with(|_| Behavior::reply_with(404)),
+        FakeReceiver::with(|_| Behavior::reply_with(404)),
     );
     let server = server(&crm, &ops);
     for number in 0..5 {

@@ -166,12 +166,12 @@ fn dead_letter_can_be_discarded() {
 #[test]
 fn discard_all_requires_yes_option() {
     let (server, _) = with_dead_letter();
-    let said = server.cli(&["dead-letters", "discard", "--all"]);
-    assert_eq!(said.code, 2, "{said:?}");
+    let output = server.cli(&["dead-letters", "discard", "--all"]);
+    assert_eq!(output.code, 2, "{output:?}");
     assert!(
-        said.err.contains("discard 1 dead letters") && said.err.contains("--yes"),
+        output.err.contains("discard 1 dead letters") && output.err.contains("--yes"),
         "{}",
-        said.err
+        output.err
     );
     assert_eq!(server.rows(&["dead-letters"]).len(), 1);
     assert_eq!(

@@ -6,15 +6,16 @@ use crate::support::run;
 #[test]
 fn short_demo_passes_its_verification() {
     let folder = tempfile::tempdir().unwrap();
-    let said = run(folder.path(), &["demo", "--rate", "200", "--seconds", "3"]);
-    assert_eq!(said.code, 0, "{}\n{}", said.out, said.err);
+    let output = run(folder.path(), &["demo", "--rate", "200", "--seconds", "3"]);
+    assert_eq!(output.code, 0, "{}\n{}", output.out, output.err);
     for line in ["lost: 0", "doubled: 0", "3 of 3 places"] {
-        assert!(said.out.contains(line), "{line} in:\n{}", said.out);
+        assert!(output.out.contains(line), "{line} in:\n{}", output.out);
     }
     assert!(
-        said.out
+        output
+            .out
             .contains("199 forms were refused and offered other slots"),
         "{}",
-        said.out
+        output.out
     );
 }

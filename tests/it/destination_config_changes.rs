@@ -15,8 +15,8 @@ fn send(server: &Server, token: &str) {
 
 fn reload(server: &Server, tables: &str) {
     server.configure(tables);
-    let said = server.cli(&["reload"]);
-    assert_eq!(said.code, 0, "{said:?}");
+    let output = server.cli(&["reload"]);
+    assert_eq!(output.code, 0, "{output:?}");
 }
 
 /// Waits until exactly this number of deliveries is unfinished. The result of a delivery may be
@@ -52,7 +52,7 @@ fn secret_rotation_signs_with_old_and_new_secret() {
     send(&server, "new");
     server.settled();
 
-    let said: Vec<_> = crm
+    let output: Vec<_> = crm
         .asked()
         .iter()
         .map(|asked| {
@@ -69,7 +69,7 @@ fn secret_rotation_signs_with_old_and_new_secret() {
         ("new", false, true),
     ];
     assert_eq!(
-        said,
+        output,
         expected.map(|(token, old, new)| (token.to_owned(), old, new))
     );
     assert_eq!(
@@ -83,7 +83,7 @@ fn secret_rotation_signs_with_old_and_new_secret() {
 
 #[test]
 fn waiting_delivery_is_signed_with_current_secret() {
-    let crm = FakeReceiver::with(|_| Behavior::say(500));
+    let crm = FakeReceiver::with(|_| Behavior::reply_with(500));
     let config = |secret: &str| {
         format!(
             "{}{}",
@@ -107,7 +107,7 @@ fn waiting_delivery_is_signed_with_current_secret() {
 #[test]
 fn readded_destination_gets_its_waiting_deliveries() {
     let (crm, other) = (
-        FakeReceiver::with(|_| Behavior::say(500)),
+        FakeReceiver::with(|_| Behavior::reply_with(500)),
         FakeReceiver::well(),
     );
     let both = format!(
@@ -137,16 +137,16 @@ fn readded_destination_gets_its_waiting_deliveries() {
 
     reload(&server, &both);
     server.settled();
-    let mut told: Vec<String> = crm
+    let mut received: Vec<String> = crm
         .taken()
         .values()
         .map(|copies| copies[0].token())
         .collect();
-    told.sort_unstable();
+    received.sort_unstable();
     let mut expected: Vec<String> = (0..30).map(|number| format!("before-{number}")).collect();
     expected.sort_unstable();
     assert_eq!(
-        told, expected,
+        received, expected,
         "and not what came while nobody delivered there"
     );
     assert!(server.rows(&["dead-letters", "list"]).is_empty());
@@ -193,16 +193,16 @@ fn private_address_requires_allow_private() {
             |more: &str| format!("\n[destinations.crm]\nurl = \"http://{host}/hook\"\n{more}\n");
         let server = Server::stopped(&format!("{PLAIN_FLOW}{}", table("")));
         for args in [&["config", "check"][..], &["serve"]] {
-            let said = run(server.folder(), args);
-            assert_eq!(said.code, 2, "{host}: {said:?}");
+            let output = run(server.folder(), args);
+            assert_eq!(output.code, 2, "{host}: {output:?}");
             assert!(
-                said.err.contains("destinations.crm.url")
-                    && said.err.contains("allow_private = true"),
-                "{said:?}"
+                output.err.contains("destinations.crm.url")
+                    && output.err.contains("allow_private = true"),
+                "{output:?}"
             );
         }
         server.configure(&format!("{PLAIN_FLOW}{}", table("allow_private = true")));
-        let said = server.cli(&["config", "check"]);
-        assert_eq!(said.code, 0, "{host}: {said:?}");
+        let output = server.cli(&["config", "check"]);
+        assert_eq!(output.code, 0, "{host}: {output:?}");
     }
 }

@@ -179,18 +179,18 @@ fn config_check_shows_proxy_and_validates_password() {
     };
     let server = Server::stopped(&config("no colon"));
     for args in [&["serve"][..], &["config", "check"]] {
-        let said = run(server.folder(), args);
-        assert!(said.code != 0, "{said:?}");
+        let output = run(server.folder(), args);
+        assert!(output.code != 0, "{output:?}");
         let why = "destination crm: proxy_auth: the value of text:… must be \"user:password\"";
         assert!(
-            said.err.contains(why) && !said.err.contains("no colon"),
-            "{said:?}"
+            output.err.contains(why) && !output.err.contains("no colon"),
+            "{output:?}"
         );
     }
     server.configure(&config("ann:hush"));
-    let said = run(server.folder(), &["config", "check"]);
+    let output = run(server.folder(), &["config", "check"]);
     assert!(
-        said.out.contains("  proxy         127.0.0.1:3128\n") && !said.out.contains("hush"),
-        "{said:?}"
+        output.out.contains("  proxy         127.0.0.1:3128\n") && !output.out.contains("hush"),
+        "{output:?}"
     );
 }

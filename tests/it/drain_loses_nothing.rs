@@ -29,20 +29,20 @@ fn sigterm_under_load_loses_nothing() {
     server.start_again();
     server.settled();
     let submissions = server.submissions();
-    let kept: Vec<&str> = submissions
+    let stored: Vec<&str> = submissions
         .iter()
         .filter_map(|row| row["flow_token"].as_str())
         .collect();
     for token in &poured.acknowledged {
         assert_eq!(
-            kept.iter().filter(|kept| *kept == token).count(),
+            stored.iter().filter(|stored| *stored == token).count(),
             1,
             "{token}"
         );
     }
     assert_eq!(
         server.rows(&["leads", "list", "--limit", "0"]).len(),
-        kept.len()
+        stored.len()
     );
     assert!(
         !server.log().contains("\"store.unclean\":true"),

@@ -355,8 +355,8 @@ fn screens_show_free_slots_and_earlier_answers() {
 fn try_completes_encrypted_form_screen_by_screen() {
     let server = server(&format!("{FLOW}{BOOKING}"));
     server.add_agent("Ann", &[]);
-    let said = server.cli(&["try", "--flow", "home"]);
-    assert_eq!(said.code, 0, "{said:?}");
+    let output = server.cli(&["try", "--flow", "home"]);
+    assert_eq!(output.code, 0, "{output:?}");
     for part in [
         "INIT",
         "LEAD_FORM",
@@ -364,7 +364,7 @@ fn try_completes_encrypted_form_screen_by_screen() {
         "SUCCESS",
         "Ann is its agent",
     ] {
-        assert!(said.out.contains(part), "{part} is not in {}", said.out);
+        assert!(output.out.contains(part), "{part} is not in {}", output.out);
     }
     let tried = server.row(&["try", "--flow", "visit", "--data", r#"{"name":"Bob"}"#]);
     assert_eq!(tried["response"]["body"]["screen"], "SUCCESS");
@@ -425,11 +425,11 @@ fn unusable_key_is_refused_before_listening() {
     let server = Server::stopped(FLOW);
     let refused = |why: &str| {
         for command in [&["serve"][..], &["config", "check"]] {
-            let said = server.cli(command);
-            assert_eq!(said.code, 2, "{said:?}");
+            let output = server.cli(command);
+            assert_eq!(output.code, 2, "{output:?}");
             assert!(
-                said.err.contains("flow home") && said.err.contains(why),
-                "{said:?}"
+                output.err.contains("flow home") && output.err.contains(why),
+                "{output:?}"
             );
         }
     };

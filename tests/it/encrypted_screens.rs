@@ -209,7 +209,7 @@ texts = { too_short = "{field} braucht {min} Buchstaben, bitte." }
         } },"#,
     );
     let ann = user(&server, "ann");
-    for (data, told) in [
+    for (data, message) in [
         (json!({}), "Bitte ausfüllen: Name."),
         (json!({"name": "  "}), "Bitte ausfüllen: Name."),
         (json!({"name": "Z"}), "Name braucht 2 Buchstaben, bitte."),
@@ -256,7 +256,7 @@ texts = { too_short = "{field} braucht {min} Buchstaben, bitte." }
         let answer = ann.sends("FORM", &data);
         assert_eq!(
             answer,
-            json!({"screen": "FORM", "data": {"error_message": told}}),
+            json!({"screen": "FORM", "data": {"error_message": message}}),
             "{data}"
         );
     }
@@ -275,14 +275,14 @@ fn try_generates_pattern_value_or_names_field() {
                note = { pattern = "a\\bb" },
            } },"#,
     );
-    let said = server.cli(&["try"]);
-    assert_eq!(said.code, 2, "{said:?}");
+    let output = server.cli(&["try"]);
+    assert_eq!(output.code, 2, "{output:?}");
     let hint =
         r#"field code, "(?:no word ends here\b.*){2}": pass a value with --data '{"code":"…"}'"#;
-    assert!(said.err.contains(hint), "{said:?}");
+    assert!(output.err.contains(hint), "{output:?}");
     assert!(
-        said.out.is_empty() && server.rows(&["drafts"]).is_empty(),
-        "{said:?}"
+        output.out.is_empty() && server.rows(&["drafts"]).is_empty(),
+        "{output:?}"
     );
 
     let code = "no word ends here, no word ends here";
@@ -340,8 +340,8 @@ fn full_slots_can_be_shown_and_lists_limited() {
     let refused = ann.sends("SLOT", &json!({"slot": format!("{day}T09:00")}));
     assert_eq!(refused["screen"], "SLOT");
     assert_eq!(enabled(&refused["data"]["slots"]), [false, true, false]);
-    let told = "Dieser Termin wurde gerade vergeben. Bitte wählen Sie einen anderen.";
-    assert_eq!(refused["data"]["error_message"], told);
+    let message = "Dieser Termin wurde gerade vergeben. Bitte wählen Sie einen anderen.";
+    assert_eq!(refused["data"]["error_message"], message);
 
     let bob = user(&server, "10:00");
     bob.sends("DAY", &json!({"day": day}));
@@ -368,7 +368,7 @@ fn full_slots_can_be_shown_and_lists_limited() {
     let back = ann.sends("SLOT", &json!({"slot": format!("{day}T10:00")}));
     assert_eq!(
         (&back["screen"], &back["data"]["error_message"]),
-        (&json!("DAY"), &json!(told)),
+        (&json!("DAY"), &json!(message)),
         "{back}"
     );
 }
@@ -475,10 +475,10 @@ fn chosen_agent_at_limit_is_skipped_with_reason() {
     let considered = second["candidates"].as_array().unwrap();
     let ben = considered.iter().find(|row| row["agent"] == "Ben").unwrap();
     assert_eq!(ben["outcome"], "full", "{second}");
-    let said = server.cli(&["leads", "show", &second["id"].to_string()]);
+    let output = server.cli(&["leads", "show", &second["id"].to_string()]);
     assert!(
-        said.code == 0 && said.out.contains("Ben") && said.out.contains("full"),
-        "{said:?}"
+        output.code == 0 && output.out.contains("Ben") && output.out.contains("full"),
+        "{output:?}"
     );
 }
 

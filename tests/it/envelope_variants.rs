@@ -137,8 +137,8 @@ fn assert_server_works(server: &Server) {
         &["leads", "list", "--limit", "0"],
     ] {
         server.rows(list);
-        let said = server.cli(list);
-        assert_eq!(said.code, 0, "{said:?}");
+        let output = server.cli(list);
+        assert_eq!(output.code, 0, "{output:?}");
     }
     assert!(!server.log().contains("panicked"), "{}", server.log());
 }

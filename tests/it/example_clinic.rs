@@ -41,8 +41,8 @@ fn clinic_accepts_form_from_new_clone() {
     server.on_free_ports();
     server.start_again();
     server.rows(&["agents", "add", "Ann", "--team", "reception"]);
-    let said = server.cli(&["try", "--flow", "clinic"]);
-    assert_eq!(said.code, 0, "{said:?}");
+    let output = server.cli(&["try", "--flow", "clinic"]);
+    assert_eq!(output.code, 0, "{output:?}");
     for part in [
         "\"screen\":\"SERVICE\"",
         "\"days\":[{",
@@ -52,15 +52,15 @@ fn clinic_accepts_form_from_new_clone() {
         "Ann is its agent",
         "visits,",
     ] {
-        assert!(said.out.contains(part), "{part} is not in {}", said.out);
+        assert!(output.out.contains(part), "{part} is not in {}", output.out);
     }
     let from_appointment =
         |line: &&str| line.starts_with("  request") && line.contains("APPOINTMENT");
     assert_eq!(
-        said.out.lines().filter(from_appointment).count(),
+        output.out.lines().filter(from_appointment).count(),
         2,
         "a day, then all of it: {}",
-        said.out
+        output.out
     );
     let submission = server.submissions().remove(0);
     assert_eq!(
@@ -203,8 +203,8 @@ fn lost_time_leads_back_to_free_times() {
     let name = json!({"name": "Ana", "email": null});
     let gone = sends(&server, "late", "DETAILS", &name);
     assert_eq!(gone["screen"], "APPOINTMENT");
-    let told = "Somebody was faster: that time is gone. Please choose another.";
-    assert_eq!(gone["data"]["error_message"], told);
+    let message = "Somebody was faster: that time is gone. Please choose another.";
+    assert_eq!(gone["data"]["error_message"], message);
     let times = &gone["data"]["times"];
     assert_eq!(
         (&times[0]["id"], &times[0]["enabled"]),
@@ -276,22 +276,24 @@ fn flows_check_reports_each_problem_with_place() {
     flow_json["screens"][2]["refresh_on_back"] = json!(true);
     fs::write(&file, flow_json.to_string()).unwrap();
 
-    let said = server.cli(&["flows", "check", "flow.json", "--flow", "clinic"]);
-    assert_eq!(said.code, 1, "{said:?}");
+    let output = server.cli(&["flows", "check", "flow.json", "--flow", "clinic"]);
+    assert_eq!(output.code, 1, "{output:?}");
     assert!(
-        said.out
+        output
+            .out
             .contains("error  routing_model.APPOINTMENT: lacks \"DETAILS\""),
         "{}",
-        said.out
+        output.out
     );
     assert!(
-        said.out
+        output
+            .out
             .contains("warning  screens[2].DETAILS.refresh_on_back: "),
         "{}",
-        said.out
+        output.out
     );
     assert_eq!(
-        said.err,
+        output.err,
         "error: flow.json does not fit flow clinic: 1 error\n"
     );
     let rows = server.cli(&["flows", "check", "flow.json", "--json"]);
@@ -312,12 +314,12 @@ fn flows_check_reports_each_problem_with_place() {
         (&["missing.json"], 4),
         (&["flow.json", "--config", "missing.toml"], 2),
     ] {
-        let said = server.cli(&[&["flows", "check"], args].concat());
+        let output = server.cli(&[&["flows", "check"], args].concat());
         assert_eq!(
-            (said.code, said.out.as_str()),
+            (output.code, output.out.as_str()),
             (code, ""),
-            "{args:?}: {said:?}"
+            "{args:?}: {output:?}"
         );
-        assert!(said.err.starts_with("error: "), "{said:?}");
+        assert!(output.err.starts_with("error: "), "{output:?}");
     }
 }

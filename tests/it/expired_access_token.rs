@@ -91,7 +91,7 @@ fn waiting_messages_are_sent_once_after_token_replacement() {
     });
 
     // All places where an admin looks show the necessary steps.
-    let said = hint(&server);
+    let output = hint(&server);
     for part in [
         "20 deliveries queued",
         "error 190",
@@ -99,7 +99,7 @@ fn waiting_messages_are_sent_once_after_token_replacement() {
         "`flowgate reload`",
         "`flowgate destinations resume thanks`",
     ] {
-        assert!(said.contains(part), "{part}: {said}");
+        assert!(output.contains(part), "{part}: {output}");
     }
     let row = destination(&server);
     assert!(
@@ -143,14 +143,14 @@ fn waiting_messages_are_sent_once_after_token_replacement() {
     graph.asked();
     server.rows(&["destinations", "resume", "thanks"]);
     server.settled();
-    let mut told: Vec<String> = graph
+    let mut sent: Vec<String> = graph
         .asked()
         .iter()
         .map(|asked| asked.json()["to"].as_str().unwrap().to_owned())
         .collect();
-    told.sort_unstable();
+    sent.sort_unstable();
     assert_eq!(
-        told,
+        sent,
         (0..20)
             .map(|number| format!("+49151{number:07}"))
             .collect::<Vec<_>>()

@@ -108,13 +108,13 @@ fn try_needs_no_secret_in_its_environment() {
 
 #[test]
 fn try_without_server_suggests_serve() {
-    let said = newcomer().cli(&["try"]);
-    assert_eq!(said.code, 4, "{said:?}");
-    assert!(said.err.contains("flowgate serve"), "{}", said.err);
+    let output = newcomer().cli(&["try"]);
+    assert_eq!(output.code, 4, "{output:?}");
+    assert!(output.err.contains("flowgate serve"), "{}", output.err);
 }
 
 #[test]
 fn shipped_config_is_valid() {
-    let said = newcomer().cli(&["config", "check"]);
-    assert_eq!(said.code, 0, "{said:?}");
+    let output = newcomer().cli(&["config", "check"]);
+    assert_eq!(output.code, 0, "{output:?}");
 }

@@ -47,7 +47,7 @@ fn send(server: &Server, path: &str, case: &Value) -> Answer {
 }
 
 /// Sends an event of Meta's monitoring about flow 17.
-fn say(server: &Server, time: u64, value: &Value) -> u16 {
+fn reply_with(server: &Server, time: u64, value: &Value) -> u16 {
     let change = json!({"field": "flows", "value": value});
     let body = json!({"object": "whatsapp_business_account", "entry": [{"id": "1", "time": time, "changes": [change]}]});
     server
@@ -75,7 +75,7 @@ fn hints(server: &Server) -> Vec<String> {
 }
 
 /// Returns the rows of Meta's events.
-fn said(server: &Server) -> Vec<Value> {
+fn meta_events(server: &Server) -> Vec<Value> {
     server
         .rows(&["flows", "health"])
         .into_iter()
@@ -103,7 +103,7 @@ fn error_notification_is_listed_and_is_no_form() {
     // The server is killed as soon as the notifications are acknowledged.
     server.kill9();
     let errors = server.rows(&["flows", "errors"]);
-    let told: Vec<_> = errors
+    let reported: Vec<_> = errors
         .iter()
         .map(|row| (&row["error"], &row["screen"], &row["message"]))
         .collect();
@@ -114,7 +114,7 @@ fn error_notification_is_listed_and_is_no_form() {
     );
     let cant_follow = json!("The endpoint answered with a screen that can't follow.");
     assert_eq!(
-        told,
+        reported,
         [
             missing,
             (
@@ -171,7 +171,7 @@ fn full_disk_refuses_notifications_and_answers_ping() {
         json!({"data": {"status": "active"}})
     );
     assert_eq!(
-        say(&server, 1, &latency("ACTIVATED")),
+        reply_with(&server, 1, &latency("ACTIVATED")),
         503,
         "Meta is to send it again"
     );
@@ -183,7 +183,7 @@ fn repeated_meta_health_event_is_stored_once() {
     let events = vectors(include_str!("../vectors/webhooks.json"), "health_events").remove(0);
     assert_eq!(send(&server, "/webhook", &events).status, 200);
     server.kill9();
-    let stopped = said(&server);
+    let stopped = meta_events(&server);
     server.start_again();
     assert_eq!(
         send(&server, "/webhook", &events).status,
@@ -196,9 +196,9 @@ fn repeated_meta_health_event_is_stored_once() {
         "nothing was new: {}",
         metrics.text()
     );
-    assert_eq!(said(&server), stopped);
+    assert_eq!(meta_events(&server), stopped);
 
-    let told: Vec<_> = stopped
+    let reported: Vec<_> = stopped
         .iter()
         .map(|row| {
             (
@@ -210,7 +210,7 @@ fn repeated_meta_health_event_is_stored_once() {
         .collect();
     let (raised, alert) = (json!("ACTIVATED"), json!("alert"));
     assert_eq!(
-        told,
+        reported,
         [
             ("CLIENT_ERROR_RATE", &raised, &alert),
             ("ENDPOINT_ERROR_RATE", &raised, &alert),
@@ -241,11 +241,11 @@ fn meta_alert_is_shown_until_deactivated() {
     let server = server(FLOW);
     let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap();
     for _ in 0..2 {
-        assert_eq!(say(&server, now, &latency("ACTIVATED")), 200);
+        assert_eq!(reply_with(&server, now, &latency("ACTIVATED")), 200);
     }
     let metrics = get(server.admin_address(), "/metrics");
-    let kept = "flowgate_flow_health_events_total{event=\"ENDPOINT_LATENCY\"} 1\n";
-    assert!(metrics.text().contains(kept), "{}", metrics.text());
+    let metric = "flowgate_flow_health_events_total{event=\"ENDPOINT_LATENCY\"} 1\n";
+    assert!(metrics.text().contains(metric), "{}", metrics.text());
     let hint = hints(&server);
     assert!(
         hint.len() == 1 && hint[0].contains("ENDPOINT_LATENCY"),
@@ -259,8 +259,8 @@ fn meta_alert_is_shown_until_deactivated() {
         "{}",
         shown.out
     );
-    assert_eq!(say(&server, now + 1, &latency("DEACTIVATED")), 200);
-    assert_eq!((hints(&server).len(), said(&server).len()), (0, 0));
+    assert_eq!(reply_with(&server, now + 1, &latency("DEACTIVATED")), 200);
+    assert_eq!((hints(&server).len(), meta_events(&server).len()), (0, 0));
 }
 
 #[test]
@@ -443,9 +443,9 @@ fn flows_are_listed_while_server_is_stopped() {
     );
     server.stop();
     assert_eq!(server.rows(&["flows"]), listed);
-    let said = server.cli(&["flows", "health"]);
+    let meta_events = server.cli(&["flows", "health"]);
     assert!(
-        said.code == 0 && said.out.contains("no server runs on this data file"),
-        "{said:?}"
+        meta_events.code == 0 && meta_events.out.contains("no server runs on this data file"),
+        "{meta_events:?}"
     );
 }

@@ -68,11 +68,11 @@ fn token_without_meta_signature_closes_form() {
     ] {
         let refused = form("t-3", &signature);
         let answer = refused.post(&server, path);
-        let told = refused.open_invalid_token(&answer);
+        let response = refused.open_invalid_token(&answer);
         assert_eq!(
-            told["error_msg"] == "Ask again, please.",
+            response["error_msg"] == "Ask again, please.",
             path == "/strict",
-            "{told}"
+            "{response}"
         );
         assert_eq!(
             refused.post(&server, path).text(),
@@ -101,8 +101,8 @@ path = "/silent"
 encryption = "required"
 private_keys = ["file:key.pem"]
 
-[flows.told]
-path = "/told"
+[flows.strict]
+path = "/strict"
 encryption = "required"
 private_keys = ["file:key.pem"]
 token_signature = "check"
@@ -120,7 +120,7 @@ fn unsigned_flow_checks_no_tokens_by_default() {
         "t-2",
         &jwt("secret of an app that nobody named here", "t-2").into(),
     );
-    bad.open_invalid_token(&bad.post(&server, "/told"));
+    bad.open_invalid_token(&bad.post(&server, "/strict"));
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn development_secret_checks_no_tokens_by_default() {
         success("t-1")
     );
     let bad = form("t-2", &jwt(SECRET, "t-2").into());
-    bad.open_invalid_token(&send("/told", &bad, development.trim()));
+    bad.open_invalid_token(&send("/strict", &bad, development.trim()));
 
     // The app secret is used as soon as it is set.
     fs::write(&file, &config).unwrap();

@@ -165,7 +165,7 @@ fn login_page_does_not_confirm_text() {
 
 #[test]
 fn refusal_in_late_body_is_recorded() {
-    let says_no = |asked: &RecordedRequest| {
+    let is_refusal = |asked: &RecordedRequest| {
         let is_text = asked.line.starts_with("POST /api/sendText");
         answer(
             200,
@@ -176,7 +176,7 @@ fn refusal_in_late_body_is_recorded() {
             },
         )
     };
-    let shop = Graph::answering_slowly(Duration::from_millis(1500), says_no);
+    let shop = Graph::answering_slowly(Duration::from_millis(1500), is_refusal);
     let server = serve("\"thanks\"", &[], &format!("{}{}", waha(&shop), thanks("")));
     books(&server, "one", &in_days(3), "09:00");
     let row = eventually("the attempt is noted", || {
@@ -255,11 +255,11 @@ fn waiting_leads_of_agent_become_one_message() {
     assert!(rows.iter().all(|row| row["attempts"] == 1), "{rows:?}");
     let sent = shop.sent();
     assert_eq!(sent.len(), 1, "{sent:?}");
-    let mut told: Vec<&str> = sent[0].1.split("\n\n").collect();
-    told.sort_unstable();
+    let mut sent_texts: Vec<&str> = sent[0].1.split("\n\n").collect();
+    sent_texts.sort_unstable();
     let mut expected: Vec<String> = (0..30).map(|number| format!("A lead: t{number}")).collect();
     expected.sort_unstable();
-    assert_eq!(told, expected);
+    assert_eq!(sent_texts, expected);
     assert_eq!(sent[0].0, "491700000001@c.us");
 }
 

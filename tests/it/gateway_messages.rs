@@ -132,17 +132,18 @@ fn unauthenticated_message_is_refused_without_logging_secrets() {
         for secret in [KEY, TOKEN, SECRET, "another-key-11aa"] {
             assert!(!log.contains(secret), "{secret}");
         }
-        let said = server.cli(&["config", "check"]);
+        let output = server.cli(&["config", "check"]);
         assert!(
-            said.out
+            output
+                .out
                 .contains(&format!("gateway shop ({})", kind.name())),
             "{}",
-            said.out
+            output.out
         );
         assert!(
-            said.out.contains("/gateways/shop") && !said.out.contains(KEY),
+            output.out.contains("/gateways/shop") && !output.out.contains(KEY),
             "{}",
-            said.out
+            output.out
         );
     }
 }

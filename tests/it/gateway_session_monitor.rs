@@ -34,7 +34,7 @@ fn ops() -> ScriptedServer {
 }
 
 /// Returns the alerts that `ops` received, without their times.
-fn told(ops: &ScriptedServer) -> Vec<(String, Value)> {
+fn alerts(ops: &ScriptedServer) -> Vec<(String, Value)> {
     let bodies = ops.asked().into_iter().map(|asked| asked.json());
     bodies
         .map(|body| {
@@ -47,7 +47,7 @@ fn told(ops: &ScriptedServer) -> Vec<(String, Value)> {
 }
 
 fn alert_kinds(ops: &ScriptedServer) -> Vec<String> {
-    told(ops).into_iter().map(|(kind, _)| kind).collect()
+    alerts(ops).into_iter().map(|(kind, _)| kind).collect()
 }
 
 fn gateway(server: &Server) -> Value {
@@ -95,9 +95,9 @@ fn dropped_session_is_reconnected_with_one_alert() {
         assert_eq!(shop.calls(), [call], "{kind:?}");
         eventually("ops is told", || (!ops.asked().is_empty()).then_some(()));
         wait_for_probes(&shop, 5);
-        let told = told(&ops);
-        assert_eq!(told.len(), 1, "{told:?}");
-        let (event, data) = &told[0];
+        let alerts = alerts(&ops);
+        assert_eq!(alerts.len(), 1, "{alerts:?}");
+        let (event, data) = &alerts[0];
         assert_eq!(event, "gateway.down");
         assert_eq!(
             (&data["name"], &data["kind"], &data["state"]),
@@ -152,7 +152,7 @@ fn stopped_waha_session_is_started() {
     let (shop, ops) = (Gateway::start(Kind::Waha), ops());
     let server = serve(&ops, &shop.config(FREQUENT_CHECK));
     shop.drop_session();
-    shop.say("STOPPED");
+    shop.reply_with("STOPPED");
     eventually("it is connected again", || {
         shop.is_connected().then_some(())
     });
@@ -174,7 +174,7 @@ fn session_that_needs_scan_gets_one_recovery_action() {
                 .then_some(())
         });
         // The session reports this state while the code waits, and after the code has expired.
-        shop.say(kind.words()[1]);
+        shop.reply_with(kind.words()[1]);
         wait_for_probes(&shop, 20);
         assert_eq!(shop.calls().len(), 1, "{kind:?}: {:?}", shop.calls());
         assert_eq!(alert_kinds(&ops), ["gateway.down", "gateway.needs_person"]);
@@ -232,7 +232,7 @@ fn silent_session_is_restarted_until_messages_arrive() {
         (shop.calls().len() == 2).then_some(())
     });
     eventually("ops is told", || (!ops.asked().is_empty()).then_some(()));
-    assert_eq!(told(&ops)[0].0, "gateway.down");
+    assert_eq!(alerts(&ops)[0].0, "gateway.down");
     assert_eq!(
         shop.send(&server, &shop.message("M1", false, "hello"))
             .status,
@@ -326,9 +326,9 @@ fn refused_key_and_unreachable_gateway_are_distinguished() {
     );
     server.row(&["reload"]);
     wait_for(&server, "health", "unreachable");
-    let said = server.cli(&["gateways", "restart", "shop"]);
-    assert_eq!(said.code, 1);
-    assert!(said.err.contains("no action was taken"), "{}", said.err);
+    let output = server.cli(&["gateways", "restart", "shop"]);
+    assert_eq!(output.code, 1);
+    assert!(output.err.contains("no action was taken"), "{}", output.err);
     let counted = crate::support::get(server.admin_address(), "/metrics");
     assert!(
         counted

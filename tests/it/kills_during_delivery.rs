@@ -16,7 +16,7 @@ fn ten_kills_lose_no_delivery_nor_change_ids() {
     let crm = FakeReceiver::with(|_| {
         // The delay ensures that some attempts are always between sending and recording.
         std::thread::park_timeout(Duration::from_millis(5));
-        Behavior::say(204)
+        Behavior::reply_with(204)
     });
     let mut server = Server::start(&format!("{}{}", flow(&["crm"]), crm.table("crm", RULE)));
     let mut acknowledged = BTreeSet::new();
@@ -32,13 +32,13 @@ fn ten_kills_lose_no_delivery_nor_change_ids() {
     }
     server.settled();
 
-    let kept: BTreeSet<String> = server
+    let stored: BTreeSet<String> = server
         .submissions()
         .iter()
         .map(|form| form["flow_token"].as_str().unwrap().to_owned())
         .collect();
     assert!(
-        acknowledged.is_subset(&kept),
+        acknowledged.is_subset(&stored),
         "lost before it could be told"
     );
     let mut ids: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -52,7 +52,7 @@ fn ten_kills_lose_no_delivery_nor_change_ids() {
     );
     assert_eq!(
         ids.into_keys().collect::<BTreeSet<_>>(),
-        kept,
+        stored,
         "each form is told, and nothing that is no form"
     );
     assert!(server.rows(&["dead-letters", "list"]).is_empty());

@@ -48,7 +48,7 @@ fn respond_in_order(acts: impl IntoIterator<Item = Behavior>) -> FakeReceiver {
         let number = asked.fetch_add(1, Ordering::SeqCst);
         acts.get(number)
             .cloned()
-            .unwrap_or_else(|| Behavior::say(204))
+            .unwrap_or_else(|| Behavior::reply_with(204))
     })
 }
 
@@ -127,7 +127,10 @@ fn success_status_is_final_whatever_body_follows() {
 #[test]
 fn surplus_response_is_not_used_for_next_delivery() {
     const TWO_AT_ONCE: &str = "HTTP/1.1 200 So\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 So\r\ncontent-length: 2\r\n\r\nok";
-    let world = respond_in_order([Behavior::RawAndStayOpen(TWO_AT_ONCE), Behavior::say(404)]);
+    let world = respond_in_order([
+        Behavior::RawAndStayOpen(TWO_AT_ONCE),
+        Behavior::reply_with(404),
+    ]);
     let server = start_server(&[("liar", &world)]);
     send(&server, "first");
     server.settled();
@@ -241,7 +244,7 @@ fn refusal_becomes_dead_letter_without_following_redirect() {
 
     let dead = server.rows(&["dead-letters", "list", "--limit", "0"]);
     assert_eq!(dead.len(), worlds.len(), "{dead:?}");
-    let said = worlds[0].1.asked()[0].json();
+    let output = worlds[0].1.asked()[0].json();
     for letter in dead {
         assert_eq!(letter["attempts"], 1, "{letter}");
         let letter = server.row(&["dead-letters", "show", &letter["id"].to_string()]);
@@ -254,7 +257,7 @@ fn refusal_becomes_dead_letter_without_following_redirect() {
         );
         assert_eq!(
             payload_of(&letter),
-            said,
+            output,
             "the body is there to be sent again"
         );
     }
@@ -281,12 +284,12 @@ fn temporary_failure_or_redirect_is_retried() {
     let away = Behavior::Respond(302, vec![("location", trap.url())], "");
     let troubles = [
         away,
-        Behavior::say(408),
-        Behavior::say(409),
-        Behavior::say(425),
-        Behavior::say(500),
-        Behavior::say(502),
-        Behavior::say(503),
+        Behavior::reply_with(408),
+        Behavior::reply_with(409),
+        Behavior::reply_with(425),
+        Behavior::reply_with(500),
+        Behavior::reply_with(502),
+        Behavior::reply_with(503),
     ];
     let count = troubles.len();
     let world = respond_in_order(troubles);
@@ -315,7 +318,7 @@ fn retry_after_delays_every_delivery_of_destination() {
             if is_first {
                 Behavior::Respond(status, vec![("retry-after", when)], "")
             } else {
-                Behavior::say(204)
+                Behavior::reply_with(204)
             }
         });
         let server = start_server(&[("busy", &world)]);
@@ -352,7 +355,7 @@ fn retry_after_delays_every_delivery_of_destination() {
 fn rejected_credentials_disable_destination_with_one_alert() {
     for status in [401, 403, 407] {
         let (crm, ops) = (
-            FakeReceiver::with(move |_| Behavior::say(status)),
+            FakeReceiver::with(move |_| Behavior::reply_with(status)),
             FakeReceiver::well(),
         );
         let tables = [
@@ -392,7 +395,7 @@ fn rejected_credentials_disable_destination_with_one_alert() {
 #[test]
 fn status_410_disables_destination_and_loses_nothing() {
     let (gone, witness) = (
-        FakeReceiver::with(|_| Behavior::say(410)),
+        FakeReceiver::with(|_| Behavior::reply_with(410)),
         FakeReceiver::well(),
     );
     // The destination allows only one attempt. The delivery that got the 410 also waits and is no

@@ -16,12 +16,12 @@ fn replace_in_config(server: &Server, from: &str, to: &str) {
 }
 
 fn assert_refused(server: &Server) {
-    let said = server.cli(&["serve"]);
-    assert_eq!(said.code, 2, "{said:?}");
+    let output = server.cli(&["serve"]);
+    assert_eq!(output.code, 2, "{output:?}");
     for needed in ["no app secret is set", "META_APP_SECRET", "--development"] {
-        assert!(said.err.contains(needed), "{needed}: {}", said.err);
+        assert!(output.err.contains(needed), "{needed}: {}", output.err);
     }
-    assert!(!said.out.contains("ready:"), "{}", said.out);
+    assert!(!output.out.contains("ready:"), "{}", output.out);
     assert!(!server.folder().join("flowgate.dev-secret").exists());
 }
 
@@ -54,8 +54,8 @@ fn development_option_allows_start_without_app_secret() {
     );
     assert_eq!(server.cli(&["try"]).code, 0);
     server.stop();
-    let said = server.cli(&["serve"]);
-    assert_eq!(said.code, 2, "it has to be said each time: {said:?}");
+    let output = server.cli(&["serve"]);
+    assert_eq!(output.code, 2, "it has to be said each time: {output:?}");
 }
 
 #[test]
@@ -76,8 +76,8 @@ fn failed_start_creates_no_development_secret() {
     let crm = "\n[destinations.crm]\nurl = \"https://crm.example/\"\nsecrets = [\"env:NO_SUCH_SECRET\"]\n";
     let server = Server::stopped(&format!("{PLAIN_FLOW}{crm}"));
     replace_in_config(&server, &format!("text:{SECRET}"), "env:META_APP_SECRET");
-    let said = server.cli(&["serve"]);
-    assert_eq!(said.code, 2, "{said:?}");
-    assert!(said.err.contains("NO_SUCH_SECRET"), "{}", said.err);
+    let output = server.cli(&["serve"]);
+    assert_eq!(output.code, 2, "{output:?}");
+    assert!(output.err.contains("NO_SUCH_SECRET"), "{}", output.err);
     assert!(!server.folder().join("flowgate.dev-secret").exists());
 }

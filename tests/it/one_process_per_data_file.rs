@@ -114,11 +114,11 @@ fn server_waits_for_command_with_open_file() {
     server.start_again();
     waiter.join().unwrap();
     assert!(server.post("/form", &Form::new("t")).is_accepted());
-    let said = server
+    let output = server
         .log()
         .matches("has the data file open: waiting")
         .count();
-    assert_eq!(said, 1, "it says so once: {}", server.log());
+    assert_eq!(output, 1, "it says so once: {}", server.log());
 }
 
 #[test]
@@ -133,15 +133,15 @@ fn command_waits_for_process_with_open_file() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut said = String::new();
+    let mut output = String::new();
     BufReader::new(status.stderr.take().unwrap())
-        .read_line(&mut said)
+        .read_line(&mut output)
         .unwrap();
     assert!(
-        said.starts_with("another flowgate command or server has"),
-        "{said}"
+        output.starts_with("another flowgate command or server has"),
+        "{output}"
     );
-    assert!(said.ends_with("open: waiting up to 30 s\n"), "{said}");
+    assert!(output.ends_with("open: waiting up to 30 s\n"), "{output}");
     drop(other);
     assert!(status.wait().unwrap().success());
 }
@@ -152,11 +152,11 @@ fn same_commands_work_on_file_of_stopped_server() {
     server.add_agent("Ann", &[]);
     assert!(server.post("/form", &Form::new("t")).is_accepted());
     server.settled();
-    let running =
-        ["submissions", "leads", "agents", "jobs"].map(|noun| server.rows(&[noun, "list"]));
+    let running = ["submissions", "leads", "agents", "jobs"]
+        .map(|command_name| server.rows(&[command_name, "list"]));
     server.stop();
-    let stopped =
-        ["submissions", "leads", "agents", "jobs"].map(|noun| server.rows(&[noun, "list"]));
+    let stopped = ["submissions", "leads", "agents", "jobs"]
+        .map(|command_name| server.rows(&[command_name, "list"]));
     assert_eq!(running, stopped);
     assert_eq!(server.cli(&["check"]).code, 0);
     server.rows(&["leads", "close", &running[1][0]["id"].to_string()]);
@@ -186,12 +186,12 @@ fn damaged_file_has_its_own_exit_code() {
         *byte ^= 0x5a;
     }
     fs::write(&path, &bytes).unwrap();
-    let said = server.cli(&["serve"]);
-    assert_eq!(said.code, 6, "{said:?}");
+    let output = server.cli(&["serve"]);
+    assert_eq!(output.code, 6, "{output:?}");
     assert!(
-        said.err.contains("damaged") && said.err.contains("backup"),
+        output.err.contains("damaged") && output.err.contains("backup"),
         "{}",
-        said.err
+        output.err
     );
     assert_eq!(
         fs::read(&path).unwrap().len(),
@@ -214,11 +214,11 @@ fn occupied_address_fails_before_file_is_opened() {
         );
         assert_ne!(changed, config);
         fs::write(file, changed).unwrap();
-        let said = server.cli(&["serve"]);
-        assert_eq!(said.code, 1, "{said:?}");
+        let output = server.cli(&["serve"]);
+        assert_eq!(output.code, 1, "{output:?}");
         assert!(
-            said.err.contains(&format!("can't listen on {address}")),
-            "{said:?}"
+            output.err.contains(&format!("can't listen on {address}")),
+            "{output:?}"
         );
         assert!(
             !server.folder().join("flowgate.redb").exists(),

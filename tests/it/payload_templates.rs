@@ -139,10 +139,10 @@ fn chat_url_is_never_shown() {
         &["destinations", "--json"],
         &["deliveries", "--json"],
     ] {
-        let said = server.cli(args);
+        let output = server.cli(args);
         assert!(
-            said.code == 0 && !format!("{said:?}").contains("hush"),
-            "{said:?}"
+            output.code == 0 && !format!("{output:?}").contains("hush"),
+            "{output:?}"
         );
     }
     assert!(!format!("{test:?}{check:?}{}", server.log()).contains("hush"));
@@ -278,7 +278,7 @@ fn event_that_fails_template_is_deliverable_after_fix() {
 #[test]
 fn corrected_event_is_rendered_by_template() {
     let crm = FakeReceiver::with(|asked| {
-        Behavior::say(if asked.json()["name"] == "Ann" {
+        Behavior::reply_with(if asked.json()["name"] == "Ann" {
             422
         } else {
             200
@@ -308,7 +308,7 @@ fn corrected_event_is_rendered_by_template() {
     server.settled();
 
     // A payload that is not an event can't be sent through a template.
-    crm.becomes(|_| Behavior::say(422));
+    crm.becomes(|_| Behavior::reply_with(422));
     send(&server, &Form::new("b"));
     let id = dead_letter(&server)["id"].to_string();
     server.rows(&["dead-letters", "retry", &id, "--payload", "[1]"]);
@@ -322,12 +322,12 @@ fn corrected_event_is_rendered_by_template() {
 fn destination_gets_only_events_with_templates() {
     let (crm, ops) = (
         FakeReceiver::well(),
-        FakeReceiver::with(|_| Behavior::say(400)),
+        FakeReceiver::with(|_| Behavior::reply_with(400)),
     );
     let by_event = "payload = { \"lead.waiting\" = { text = '{\"waits\": {{ data.lead.id }}}' }, \"job.dead\" = { text = '{{ summary }}' } }";
-    let told = PLAIN_FLOW.replacen("lead =", "deliver = [\"crm\", \"bad\"]\nlead =", 1);
+    let config = PLAIN_FLOW.replacen("lead =", "deliver = [\"crm\", \"bad\"]\nlead =", 1);
     let mut server = Server::stopped(&format!(
-        "{told}{}{}",
+        "{config}{}{}",
         crm.table("crm", by_event),
         ops.table("bad", "")
     ));
@@ -335,12 +335,12 @@ fn destination_gets_only_events_with_templates() {
     server.start_again();
     send(&server, &Form::new("a"));
     server.settled();
-    let said = eventually("both are told", || {
-        let said: Vec<Value> = crm.asked().iter().map(|asked| asked.json()).collect();
-        (said.len() >= 3).then_some(said)
+    let output = eventually("both are told", || {
+        let output: Vec<Value> = crm.asked().iter().map(|asked| asked.json()).collect();
+        (output.len() >= 3).then_some(output)
     });
-    assert!(said.contains(&json!({"waits": 1})), "{said:?}");
-    let alerts = said.iter().filter_map(Value::as_str);
+    assert!(output.contains(&json!({"waits": 1})), "{output:?}");
+    let alerts = output.iter().filter_map(Value::as_str);
     for alert in alerts {
         assert!(
             alert.contains("failed and is a dead letter\nWhy: responded with 400 Bad Request"),
@@ -392,18 +392,18 @@ fn destination_test_renders_template_and_shows_payload() {
         flow(&["crm"]),
         crm.table("crm", "payload = \"slack\"")
     ));
-    let said = test(&server, &[])["text"].as_str().unwrap().to_owned();
+    let output = test(&server, &[])["text"].as_str().unwrap().to_owned();
     assert_eq!(
-        said,
+        output,
         "*This is a test of destination crm. Nothing has happened, and no action is needed.*"
     );
-    let said = test(&server, &["--event", "lead.waiting"])["text"]
+    let output = test(&server, &["--event", "lead.waiting"])["text"]
         .as_str()
         .unwrap()
         .to_owned();
     assert!(
-        said.starts_with("*Test: Lead 1 of appointment is waiting"),
-        "{said}"
+        output.starts_with("*Test: Lead 1 of appointment is waiting"),
+        "{output}"
     );
     server.configure(&format!("{}{}", flow(&["crm"]), crm.table("crm", "")));
     let body = test(&server, &["--event", "lead.waiting"]);

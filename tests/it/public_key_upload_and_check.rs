@@ -40,16 +40,17 @@ fn folder_with(tables: &str) -> Server {
 
 /// Runs a command, and asserts that its output never contains the token.
 fn keys(server: &Server, args: &[&str]) -> CommandOutput {
-    let said = server.cli(&[&["keys"], args].concat());
+    let output = server.cli(&[&["keys"], args].concat());
     assert!(
-        !said.out.contains("EAAGm0PX") && !said.err.contains("EAAGm0PX"),
-        "{said:?}"
+        !output.out.contains("EAAGm0PX") && !output.err.contains("EAAGm0PX"),
+        "{output:?}"
     );
-    said
+    output
 }
 
-fn rows(said: &CommandOutput) -> Vec<Value> {
-    said.out
+fn rows(output: &CommandOutput) -> Vec<Value> {
+    output
+        .out
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
@@ -77,12 +78,13 @@ fn upload_sends_newest_key_for_each_number() {
         r#"phone_number_ids = ["1065", "2077"]"#,
     );
     let server = folder(&graph, &format!("{version}{flows}"));
-    let said = keys(&server, &["upload"]);
-    assert_eq!(said.code, 0, "{said:?}");
+    let output = keys(&server, &["upload"]);
+    assert_eq!(output.code, 0, "{output:?}");
     assert!(
-        said.out
+        output
+            .out
             .contains("phone number 1065: Meta has the newest key of flow home now"),
-        "{said:?}"
+        "{output:?}"
     );
 
     let asked = graph.asked();
@@ -112,20 +114,20 @@ fn upload_sends_newest_key_for_each_number() {
         );
         assert_eq!(percent_decode_str(key).decode_utf8().unwrap(), PUBLIC_KEY);
     }
-    let said = keys(&server, &["upload", "--json"]);
+    let output = keys(&server, &["upload", "--json"]);
     let row = json!({"flow": "home", "phone_number_id": "1065", "uploaded": true, "error": null});
-    assert_eq!(rows(&said)[0], row);
+    assert_eq!(rows(&output)[0], row);
 }
 
 #[test]
 fn upload_uses_given_or_configured_numbers() {
     let graph = Graph::answering(uploaded);
     let server = folder(&graph, &flow("home", "\"file:key.pem\"", ""));
-    let said = keys(&server, &["upload"]);
-    assert_eq!(said.code, 2, "{said:?}");
+    let output = keys(&server, &["upload"]);
+    assert_eq!(output.code, 2, "{output:?}");
     assert!(
-        said.err.contains("flow home") && said.err.contains("--flow home --phone-number-id ID"),
-        "{said:?}"
+        output.err.contains("flow home") && output.err.contains("--flow home --phone-number-id ID"),
+        "{output:?}"
     );
     assert!(graph.asked().is_empty());
 
@@ -147,11 +149,11 @@ fn upload_uses_given_or_configured_numbers() {
     assert_eq!(keys(&server, &["upload", "--flow", "away"]).code, 3);
 
     let plain = folder(&graph, "[flows.plain]\n");
-    let said = keys(&plain, &["upload"]);
-    assert_eq!(said.code, 2);
+    let output = keys(&plain, &["upload"]);
+    assert_eq!(output.code, 2);
     assert!(
-        said.err.contains("no flow of the config is encrypted"),
-        "{said:?}"
+        output.err.contains("no flow of the config is encrypted"),
+        "{output:?}"
     );
     assert!(graph.asked().is_empty());
 }
@@ -179,22 +181,24 @@ fn shared_number_gets_key_of_all_its_flows() {
     // Both flows have the key, but not as their newest key. Without `--flow`, the newest key is
     // ambiguous.
     let server = folder(&graph, &two(r#""file:other.pem", "file:key.pem""#));
-    let said = keys(&server, &["upload"]);
-    assert_eq!(said.code, 2);
+    let output = keys(&server, &["upload"]);
+    assert_eq!(output.code, 2);
     assert!(
-        said.err
+        output
+            .err
             .contains("flows home and visit have phone number 1065 in common"),
-        "{said:?}"
+        "{output:?}"
     );
     assert_eq!(keys(&server, &["upload", "--flow", "home"]).code, 0);
     assert_eq!(numbers(&graph.asked()), ["1065"]);
 
-    let said = keys(&server, &["upload", "--flow", "visit"]);
-    assert_eq!(said.code, 2);
+    let output = keys(&server, &["upload", "--flow", "visit"]);
+    assert_eq!(output.code, 2);
     assert!(
-        said.err
+        output
+            .err
             .contains("flow home, which does not have the newest key of flow visit"),
-        "{said:?}"
+        "{output:?}"
     );
     assert!(graph.asked().is_empty());
 }
@@ -232,7 +236,7 @@ fn key_check_fails_when_forms_would_fail() {
         &graph,
         &flow("home", r#""file:key.pem", "file:other.pem""#, ""),
     );
-    for (number, code, state, status, told) in [
+    for (number, code, state, status, delivered_to) in [
         (
             "1",
             0,
@@ -263,21 +267,22 @@ fn key_check_fails_when_forms_would_fail() {
             "Meta has no key; every form fails. Upload the key: flowgate keys upload --flow home",
         ),
     ] {
-        let said = keys(&server, &["check", "--phone-number-id", number]);
-        assert_eq!(said.code, code, "{said:?}");
+        let output = keys(&server, &["check", "--phone-number-id", number]);
+        assert_eq!(output.code, code, "{output:?}");
         assert!(
-            said.out
+            output
+                .out
                 .starts_with(&format!("flow home, phone number {number}: ")),
-            "{said:?}"
+            "{output:?}"
         );
-        assert!(said.out.contains(told), "{said:?}");
-        assert_eq!(code == 0, said.err.is_empty(), "{said:?}");
-        let said = keys(&server, &["check", "--phone-number-id", number, "--json"]);
-        assert_eq!(said.code, code, "{said:?}");
+        assert!(output.out.contains(delivered_to), "{output:?}");
+        assert_eq!(code == 0, output.err.is_empty(), "{output:?}");
+        let output = keys(&server, &["check", "--phone-number-id", number, "--json"]);
+        assert_eq!(output.code, code, "{output:?}");
         let row = json!({
             "flow": "home", "phone_number_id": number, "state": state, "signature_status": status, "error": null,
         });
-        assert_eq!(rows(&said), [row]);
+        assert_eq!(rows(&output), [row]);
     }
     assert_eq!(
         graph.asked()[0].header("authorization"),
@@ -295,9 +300,9 @@ fn key_check_compares_shared_number_with_each_flow() {
     ]
     .concat();
     let server = folder(&graph, &flows);
-    let said = keys(&server, &["check", "--json"]);
-    assert_eq!(said.code, 1);
-    let states: Vec<_> = rows(&said)
+    let output = keys(&server, &["check", "--json"]);
+    assert_eq!(output.code, 1);
+    let states: Vec<_> = rows(&output)
         .iter()
         .map(|row| (row["flow"].clone(), row["state"].clone()))
         .collect();
@@ -339,7 +344,7 @@ fn graph_api_error_is_explained_without_token() {
                 &[verb].into_iter().chain(typed).collect::<Vec<_>>(),
             )
         };
-        for (number, told) in [
+        for (number, delivered_to) in [
             (
                 "1",
                 "Meta says: Unsupported request\u{fffd}[2J (code 100): check that this is the phone number ID",
@@ -357,32 +362,34 @@ fn graph_api_error_is_explained_without_token() {
                 "this is not a response of the Graph API (HTTP 200): check meta.graph_url",
             ),
         ] {
-            let said = ask(&[number]);
-            assert_eq!(said.code, 1, "{said:?}");
+            let output = ask(&[number]);
+            assert_eq!(output.code, 1, "{output:?}");
             assert!(
-                said.err.contains(&format!("phone number {number}: {told}")),
-                "{said:?}"
+                output
+                    .err
+                    .contains(&format!("phone number {number}: {delivered_to}")),
+                "{output:?}"
             );
         }
         graph.asked();
-        let said = ask(&["1", "5"]);
-        assert_eq!(said.code, 1);
+        let output = ask(&["1", "5"]);
+        assert_eq!(output.code, 1);
         assert!(
-            said.out.contains("phone number 5"),
-            "the others are not held up: {said:?}"
+            output.out.contains("phone number 5"),
+            "the others are not held up: {output:?}"
         );
         graph.asked();
         assert_eq!(ask(&["2", "5"]).code, 1);
         assert_eq!(numbers(&graph.asked()), ["2"], "a bad token is bad for all");
     }
-    let said = keys(&server, &["check", "--phone-number-id", "2", "--json"]);
-    assert_eq!(rows(&said)[0]["state"], "unknown");
+    let output = keys(&server, &["check", "--phone-number-id", "2", "--json"]);
+    assert_eq!(rows(&output)[0]["state"], "unknown");
     assert!(
-        rows(&said)[0]["error"]
+        rows(&output)[0]["error"]
             .as_str()
             .unwrap()
             .contains("code 190"),
-        "{said:?}"
+        "{output:?}"
     );
 }
 
@@ -408,10 +415,10 @@ fn closed_stdout_changes_no_upload_or_check() {
             |verb| server.run_with_closed_stdout(&[&["keys", verb], more].concat());
         assert_eq!(run_with_closed_stdout("upload"), (Some(0), String::new()));
         assert_eq!(numbers(&graph.asked()), ["1065", "2077"]);
-        let (code, said) = run_with_closed_stdout("check");
+        let (code, output) = run_with_closed_stdout("check");
         assert!(
-            code == Some(1) && said.contains("for 2 of the phone numbers"),
-            "{code:?} {said}"
+            code == Some(1) && output.contains("for 2 of the phone numbers"),
+            "{code:?} {output}"
         );
         assert_eq!(numbers(&graph.asked()), ["1065", "2077"]);
     }
@@ -423,11 +430,11 @@ fn missing_access_token_is_named_before_any_request() {
     let flows = flow("home", "\"file:key.pem\"", r#"phone_number_ids = ["1065"]"#);
     let server = folder_with(&format!("{}{flows}", graph.meta()));
     for verb in ["upload", "check"] {
-        let said = keys(&server, &[verb]);
-        assert_eq!(said.code, 2, "{said:?}");
+        let output = keys(&server, &[verb]);
+        assert_eq!(output.code, 2, "{output:?}");
         assert!(
-            said.err.contains("env:META_ACCESS_TOKEN is not set"),
-            "{said:?}"
+            output.err.contains("env:META_ACCESS_TOKEN is not set"),
+            "{output:?}"
         );
     }
     let set = |token: &str| {
@@ -452,11 +459,11 @@ fn missing_access_token_is_named_before_any_request() {
         "access_token = \"file:token\"\n{}{flows}",
         graph.meta()
     ));
-    let said = keys(&server, &["upload"]);
-    assert_eq!(said.code, 2);
+    let output = keys(&server, &["upload"]);
+    assert_eq!(output.code, 2);
     assert!(
-        said.err.contains("can't read the secret in") && said.err.contains("token"),
-        "{said:?}"
+        output.err.contains("can't read the secret in") && output.err.contains("token"),
+        "{output:?}"
     );
     fs::write(server.folder().join("token"), format!("{TOKEN}\n")).unwrap();
     assert_eq!(keys(&server, &["upload"]).code, 0);
@@ -474,11 +481,11 @@ fn unreachable_endless_or_redirecting_graph_api_is_reported() {
         .local_addr()
         .unwrap();
     let nobody = format!("access_token = \"text:{TOKEN}\"\ngraph_url = \"http://{free}\"\n{flows}");
-    let said = keys(&folder_with(&nobody), &["check"]);
-    assert_eq!(said.code, 4, "{said:?}");
+    let output = keys(&folder_with(&nobody), &["check"]);
+    assert_eq!(output.code, 4, "{output:?}");
     assert!(
-        said.err.contains(&format!("can't reach {free}")) && !said.err.contains("2077"),
-        "{said:?}"
+        output.err.contains(&format!("can't reach {free}")) && !output.err.contains("2077"),
+        "{output:?}"
     );
 
     let breaks = Graph::answering(|_| Vec::new());
@@ -486,9 +493,12 @@ fn unreachable_endless_or_redirecting_graph_api_is_reported() {
 
     let endless =
         Graph::answering(|_| [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &vec![b' '; 1 << 20]].concat());
-    let said = keys(&folder(&endless, &flows), &["check"]);
-    assert_eq!(said.code, 1, "{said:?}");
-    assert!(said.err.contains("has more than 65536 bytes"), "{said:?}");
+    let output = keys(&folder(&endless, &flows), &["check"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(
+        output.err.contains("has more than 65536 bytes"),
+        "{output:?}"
+    );
 
     let thief = Graph::answering(uploaded);
     let location = format!(
@@ -498,12 +508,13 @@ fn unreachable_endless_or_redirecting_graph_api_is_reported() {
     let elsewhere = Graph::answering(move |_| {
         format!("HTTP/1.1 307 X\r\nconnection: close\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n").into_bytes()
     });
-    let said = keys(&folder(&elsewhere, &flows), &["upload"]);
-    assert_eq!(said.code, 1);
+    let output = keys(&folder(&elsewhere, &flows), &["upload"]);
+    assert_eq!(output.code, 1);
     assert!(
-        said.err
+        output
+            .err
             .contains("not a response of the Graph API (HTTP 307)"),
-        "{said:?}"
+        "{output:?}"
     );
     assert!(thief.asked().is_empty(), "the token goes nowhere else");
 }
@@ -515,8 +526,8 @@ fn only_trusted_tls_server_gets_access_token() {
         &graph,
         &flow("home", "\"file:key.pem\"", r#"phone_number_ids = ["1065"]"#),
     );
-    let said = keys(&server, &["upload"]);
-    assert_eq!(said.code, 4, "{said:?}");
+    let output = keys(&server, &["upload"]);
+    assert_eq!(output.code, 4, "{output:?}");
     assert!(graph.asked().is_empty());
 
     let trusting = flowgate(server.folder())
@@ -531,24 +542,24 @@ fn only_trusted_tls_server_gets_access_token() {
 #[test]
 fn new_key_prints_its_upload_command() {
     let alone = tempfile::tempdir().unwrap();
-    let said = run(alone.path(), &["keys", "new"]);
-    assert_eq!(said.code, 0, "{said:?}");
+    let output = run(alone.path(), &["keys", "new"]);
+    assert_eq!(output.code, 0, "{output:?}");
     let call = "curl -X POST https://graph.facebook.com/v26.0/PHONE_NUMBER_ID/whatsapp_business_encryption";
     assert!(
-        said.out.contains(call) && !said.out.contains("flowgate keys upload"),
-        "{said:?}"
+        output.out.contains(call) && !output.out.contains("flowgate keys upload"),
+        "{output:?}"
     );
 
     let server = folder_with("api_version = \"v25.0\"\naccess_token = \"text:hush\"\n");
-    let said = keys(&server, &["new"]);
-    assert_eq!(said.code, 0, "{said:?}");
+    let output = keys(&server, &["new"]);
+    assert_eq!(output.code, 0, "{output:?}");
     assert!(
-        said.out.contains(&call.replace("v26.0", "v25.0")),
-        "{said:?}"
+        output.out.contains(&call.replace("v26.0", "v25.0")),
+        "{output:?}"
     );
     assert!(
-        said.out.contains("flowgate keys upload") && !said.out.contains("hush"),
-        "{said:?}"
+        output.out.contains("flowgate keys upload") && !output.out.contains("hush"),
+        "{output:?}"
     );
 }
 
@@ -581,9 +592,9 @@ fn new_key_prints_config_line_to_paste() {
             "file:a \"quoted\".pem".to_owned(),
         ),
     ] {
-        let said = run(from, &["--config", config_arg, "keys", "new", file]);
-        assert_eq!(said.code, 0, "{said:?}");
-        let typed = said
+        let output = run(from, &["--config", config_arg, "keys", "new", file]);
+        assert_eq!(output.code, 0, "{output:?}");
+        let typed = output
             .out
             .lines()
             .find_map(|line| line.trim().strip_prefix("private_keys = "))
@@ -593,17 +604,17 @@ fn new_key_prints_config_line_to_paste() {
         // A new user pastes the printed lines into the table of the flow.
         let flow = format!("[flows.home]\nencryption = \"required\"\nprivate_keys = {typed}\n");
         fs::write(&config, format!("{text}{flow}")).unwrap();
-        let said = run(
+        let output = run(
             elsewhere.path(),
             &["--config", config_arg, "keys", "show", "--json"],
         );
-        assert_eq!((said.code, rows(&said).len()), (0, 1), "{said:?}");
+        assert_eq!((output.code, rows(&output).len()), (0, 1), "{output:?}");
     }
     let alone = tempfile::tempdir().unwrap();
-    let said = run(alone.path(), &["keys", "new", "--json"]);
+    let output = run(alone.path(), &["keys", "new", "--json"]);
     let place = format!("file:{}", alone.path().join("flow_key.pem").display());
     assert_eq!(
-        rows(&said)[0]["private_key"],
+        rows(&output)[0]["private_key"],
         place,
         "without a config, it holds for any"
     );
@@ -641,11 +652,11 @@ fn failed_key_write_leaves_no_file() {
         ("nowhere/key.pem", "No such file or directory"),
         ("flow_key.pem/key.pem", "Not a directory"),
     ] {
-        let said = run(folder.path(), &["keys", "new", name]);
-        assert_eq!(said.code, 1, "{said:?}");
+        let output = run(folder.path(), &["keys", "new", name]);
+        assert_eq!(output.code, 1, "{output:?}");
         assert!(
-            said.err.contains(&format!("can't write {name}: ")) && said.err.contains(why),
-            "{said:?}"
+            output.err.contains(&format!("can't write {name}: ")) && output.err.contains(why),
+            "{output:?}"
         );
     }
     assert_eq!(names(), ["flow_key.pem"]);

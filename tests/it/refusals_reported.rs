@@ -74,8 +74,8 @@ fn wrong_app_secret_warns_until_signature_matches() {
         hints(&server)
     );
     assert_eq!(server.row(&["status"])["refused"]["bad_signature"], 9);
-    let told = server.cli(&["status"]).out;
-    assert!(told.contains("9 bad_signature"), "{told}");
+    let logged = server.cli(&["status"]).out;
+    assert!(logged.contains("9 bad_signature"), "{logged}");
     let checks = |server: &Server| server.cli(&["config", "check"]).out;
     let warning = "the running server warns: the last 5 signed requests were all refused";
     assert!(checks(&server).contains(warning), "{}", checks(&server));
@@ -120,15 +120,15 @@ fn log_explains_refusals_and_warns_once_per_reason() {
             .is_accepted()
     );
 
-    let told = eventually("all five are in the log", || {
-        Some(refusals(&server)).filter(|told| told.len() == 5)
+    let logged = eventually("all five are in the log", || {
+        Some(refusals(&server)).filter(|logged| logged.len() == 5)
     });
-    let said: Vec<_> = told
+    let output: Vec<_> = logged
         .iter()
         .map(|(level, line)| (level.as_str(), line["http.status"].as_u64().unwrap()))
         .collect();
     assert_eq!(
-        said,
+        output,
         [
             ("WARN", 403),
             ("WARN", 415),
@@ -139,18 +139,18 @@ fn log_explains_refusals_and_warns_once_per_reason() {
         "one warning for each reason"
     );
     assert!(
-        told[0].1["error"]
+        logged[0].1["error"]
             .as_str()
             .unwrap()
             .contains("hub.verify_token differs from"),
-        "{told:?}"
+        "{logged:?}"
     );
     assert!(
-        told[4].1["error"]
+        logged[4].1["error"]
             .as_str()
             .unwrap()
             .contains("X-Hub-Signature-256 is missing"),
-        "{told:?}"
+        "{logged:?}"
     );
     eventually("what was taken has its status, too", || {
         server.log().contains("\"http.status\":200").then_some(())
@@ -169,13 +169,13 @@ fn log_explains_refusals_and_warns_once_per_reason() {
     let mut bare = bare;
     bare.start_again();
     assert_eq!(bare.get(&format!("/webhook?{query}")).status, 403);
-    let told = eventually("the refusal is in the log", || refusals(&bare).pop());
-    assert_eq!(told.0, "WARN");
+    let logged = eventually("the refusal is in the log", || refusals(&bare).pop());
+    assert_eq!(logged.0, "WARN");
     assert!(
-        told.1["error"]
+        logged.1["error"]
             .as_str()
             .unwrap()
             .contains("meta.verify_token has no value"),
-        "{told:?}"
+        "{logged:?}"
     );
 }

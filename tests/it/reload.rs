@@ -192,12 +192,12 @@ fn invalid_config_changes_nothing_and_is_reported() {
             server.log()
         );
     }
-    let said = server.cli(&["reload"]);
-    assert_eq!((said.code, said.out.as_str()), (2, ""));
+    let output = server.cli(&["reload"]);
+    assert_eq!((output.code, output.out.as_str()), (2, ""));
     assert!(
-        places.iter().all(|place| said.err.contains(place)),
+        places.iter().all(|place| output.err.contains(place)),
         "{}",
-        said.err
+        output.err
     );
     assert!(server.post("/form", &Form::new("a")).is_accepted());
 
@@ -254,8 +254,8 @@ fn all_config_problems_are_reported_at_once() {
             .as_bytes(),
     )
     .unwrap();
-    let said = server.cli(&["reload"]);
-    assert_eq!(said.code, 2, "{said:?}");
+    let output = server.cli(&["reload"]);
+    assert_eq!(output.code, 2, "{output:?}");
     for part in [
         "--allow-unsigned",
         "no-secret",
@@ -263,10 +263,10 @@ fn all_config_problems_are_reported_at_once() {
         "NO_SUCH_VARIABLE",
     ] {
         assert_eq!(
-            said.err.matches(part).count(),
+            output.err.matches(part).count(),
             1,
             "{part} once in {}",
-            said.err
+            output.err
         );
     }
     let unsigned = post(
@@ -419,12 +419,12 @@ fn development_secret_never_replaces_app_secret() {
     );
 
     edit(&server, &format!("text:{SECRET}"), "env:META_APP_SECRET");
-    let said = server.cli(&["reload"]);
-    assert_eq!(said.code, 2);
+    let output = server.cli(&["reload"]);
+    assert_eq!(output.code, 2);
     assert!(
-        said.err.contains("env:META_APP_SECRET") && said.err.contains("restart"),
+        output.err.contains("env:META_APP_SECRET") && output.err.contains("restart"),
         "{}",
-        said.err
+        output.err
     );
     assert!(server.post("/other", &Form::new("b")).is_accepted());
 }
@@ -432,9 +432,9 @@ fn development_secret_never_replaces_app_secret() {
 #[test]
 fn reload_names_settings_that_need_restart() {
     let mut server = Server::start(PLAIN_FLOW);
-    let said = server.cli(&["reload"]);
+    let output = server.cli(&["reload"]);
     assert_eq!(
-        (said.code, said.out.as_str()),
+        (output.code, output.out.as_str()),
         (
             0,
             "the config was reloaded: no active setting has changed\n"
@@ -473,9 +473,9 @@ fn reload_names_settings_that_need_restart() {
         "it still holds"
     );
     server.stop();
-    let said = server.cli(&["reload"]);
-    assert_eq!(said.code, 4, "{said:?}");
-    assert!(said.err.contains("flowgate serve"), "{}", said.err);
+    let output = server.cli(&["reload"]);
+    assert_eq!(output.code, 4, "{output:?}");
+    assert!(output.err.contains("flowgate serve"), "{}", output.err);
     server.start_again();
     assert!(
         !hints(&server).iter().any(|hint| hint == named),
@@ -630,9 +630,9 @@ fn reload_warns_once_about_new_unsigned_flow() {
     for _ in 0..2 {
         send_sighup(&server, "reloaded");
     }
-    let told = |line: &&str| line.contains("WARN") && line.contains("without a signature");
+    let is_warning = |line: &&str| line.contains("WARN") && line.contains("without a signature");
     assert_eq!(
-        server.log().lines().filter(told).count(),
+        server.log().lines().filter(is_warning).count(),
         1,
         "{}",
         server.log()

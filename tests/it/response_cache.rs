@@ -75,7 +75,7 @@ fn book(user: User<'_>, slot: &str) -> Value {
 fn every_response_kind_is_repeated_byte_for_byte() {
     let mut server = server(FLOW);
     let slot = format!("{}T09:00", in_days(3));
-    let kept = {
+    let recorded = {
         let (ann, bob) = (user(&server, "ann"), user(&server, "bob"));
         let init = RecordedExchange::of("INIT with slots", &server, ann.init());
         assert!(ids(&init.opened()["data"]["slots"]).contains(&slot));
@@ -136,7 +136,7 @@ fn every_response_kind_is_repeated_byte_for_byte() {
         vec![init, unfit, chosen, refused, end, press]
     };
     let again = |server: &Server| {
-        for response in &kept {
+        for response in &recorded {
             response.assert_same_response(server);
         }
     };
@@ -167,7 +167,7 @@ fn refused_token_leaves_first_completion_unchanged() {
         "resubmit = \"refuse\"\nlanguage = \"de\"\nscreens = [",
     ));
     let slot = format!("{}T09:00", in_days(3));
-    let kept = {
+    let recorded = {
         let ann = user(&server, "ann");
         ann.sends("CHOICE", &json!({"slot": slot}));
         let end = RecordedExchange::of(
@@ -176,8 +176,9 @@ fn refused_token_leaves_first_completion_unchanged() {
             ann.answers("CONFIRM", &json!({"name": "Ann"})),
         );
         assert_eq!(end.opened(), success("ann"));
-        let mut kept = vec![end];
-        let told = json!({"error_msg": "Sie haben dieses Formular bereits gesendet. Vielen Dank."});
+        let mut recorded = vec![end];
+        let repeated =
+            json!({"error_msg": "Sie haben dieses Formular bereits gesendet. Vielen Dank."});
         for (what, request) in [
             (
                 "another press",
@@ -192,16 +193,16 @@ fn refused_token_leaves_first_completion_unchanged() {
             let gone = RecordedExchange::of(what, &server, request);
             assert_eq!(
                 gone.request.open_invalid_token(&gone.answer),
-                told,
+                repeated,
                 "{what}"
             );
-            kept.push(gone);
+            recorded.push(gone);
         }
-        kept
+        recorded
     };
     for is_first in [true, false] {
-        for kept in &kept {
-            kept.assert_same_response(&server);
+        for recorded in &recorded {
+            recorded.assert_same_response(&server);
         }
         if is_first {
             server.kill9();
@@ -373,12 +374,12 @@ fn oversized_answers_are_reported_before_lost_slot() {
         assert_eq!(ann.sends("CHOICE", &part(number))["screen"], "CONFIRM");
     }
     assert_eq!(book(user(&server, "bob"), &slot), success("bob"));
-    let told = ann.sends("CONFIRM", &part(5));
+    let repeated = ann.sends("CONFIRM", &part(5));
     assert_eq!(
-        told["screen"], "CONFIRM",
-        "what was sent is not kept, so it is not left behind: {told}"
+        repeated["screen"], "CONFIRM",
+        "what was sent is not kept, so it is not left behind: {repeated}"
     );
-    assert!(told["data"]["error_message"].is_string(), "{told}");
+    assert!(repeated["data"]["error_message"].is_string(), "{repeated}");
     assert_eq!(
         ann.sends("CONFIRM", &json!({"name": "Ann"}))["screen"],
         "CHOICE"

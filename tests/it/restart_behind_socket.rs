@@ -22,13 +22,13 @@ struct SenderResults {
 /// Sends one form after another on a connection that stays open until the server closes it.
 fn send_until(enough: &AtomicBool, to: SocketAddr, sender: usize, met: &SenderResults) {
     let trouble = |what: String| met.trouble.lock().unwrap().push(what);
-    let mut kept: Option<Connection> = None;
+    let mut idle: Option<Connection> = None;
     for number in 0.. {
         if enough.load(Ordering::SeqCst) {
             return;
         }
-        let is_used = kept.is_some();
-        let mut connection = match kept.take().map_or_else(|| Connection::open(to), Ok) {
+        let is_used = idle.is_some();
+        let mut connection = match idle.take().map_or_else(|| Connection::open(to), Ok) {
             Ok(connection) => connection,
             Err(why) => {
                 trouble(format!("refused: {why}"));
@@ -39,7 +39,7 @@ fn send_until(enough: &AtomicBool, to: SocketAddr, sender: usize, met: &SenderRe
         match connection.exchange(&signed_post("/form", &Form::new(&token).body())) {
             Ok(answer) if answer.is_accepted() => {
                 met.acknowledged.lock().unwrap().push(token);
-                kept = Some(connection).filter(|_| answer.header("connection") != Some("close"));
+                idle = Some(connection).filter(|_| answer.header("connection") != Some("close"));
             }
             Ok(answer) => trouble(format!("answered {}: {}", answer.status, answer.text())),
             Err(why) => trouble(format!(

@@ -253,7 +253,7 @@ fn customer_identified_by_message_gets_previous_agent() {
     assert_ne!(fills_in("other", "10:00", "491522222222"), first);
     // The agent with the fewest leads had this lead until the message identified the customer.
     assert_eq!(fills_in("again", "11:00", "491511111111"), first);
-    let told = server.row(&["leads", "show", "3"]);
-    assert_eq!(told["reason"], "known_customer", "{told}");
+    let lead = server.row(&["leads", "show", "3"]);
+    assert_eq!(lead["reason"], "known_customer", "{lead}");
     server.row(&["check"]);
 }

@@ -305,7 +305,7 @@ fn flow_matcher_separates_same_token_of_two_flows() {
 }
 
 #[test]
-fn message_never_joins_submission_of_another_flow() {
+fn message_never_attaches_to_submission_of_another_flow() {
     let server = Server::start(&format!("{CLAIMING}{OTHER}"));
     let from = number(0);
     for path in ["/intake", "/other"] {

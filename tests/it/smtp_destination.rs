@@ -41,12 +41,12 @@ fn delivery(server: &Server, what: &str, wanted: impl Fn(&Value) -> bool) -> Val
 }
 
 /// Replies with `said` to the first line with this verb, and with the default otherwise.
-fn once(verb: &'static str, said: &'static str) -> impl Fn(&Line) -> Option<String> {
-    always(move |line| line.verb() == verb && line.before == 0, said)
+fn once(verb: &'static str, result: &'static str) -> impl Fn(&Line) -> Option<String> {
+    always(move |line| line.verb() == verb && line.before == 0, result)
 }
 
-fn always(when: impl Fn(&Line) -> bool, said: &'static str) -> impl Fn(&Line) -> Option<String> {
-    move |line| when(line).then(|| said.to_owned())
+fn always(when: impl Fn(&Line) -> bool, result: &'static str) -> impl Fn(&Line) -> Option<String> {
+    move |line| when(line).then(|| result.to_owned())
 }
 
 #[test]
@@ -107,10 +107,10 @@ fn retried_event_is_one_mail_with_one_id() {
             .collect();
         let both = ["RCPT TO:<ann@shop.example>", "RCPT TO:<bob@shop.example>"];
         assert_eq!(rcpt, [&both[..1], &both, &both].concat());
-        let is_kept =
+        let is_stored =
             |line: &Line| line.is_private || matches!(line.verb().as_str(), "EHLO" | "STARTTLS");
         assert!(
-            tls == Tls::Never || mail.lines().iter().all(is_kept),
+            tls == Tls::Never || mail.lines().iter().all(is_stored),
             "{:?}",
             mail.lines()
         );
@@ -151,7 +151,7 @@ fn copy_after_lost_reply_has_same_id() {
 fn default_mail_text_lists_all_event_fields() {
     let (mail, crm) = (
         MailServer::well(Tls::Starttls),
-        FakeReceiver::with(|_| Behavior::say(404)),
+        FakeReceiver::with(|_| Behavior::reply_with(404)),
     );
     let tables = format!(
         "{}{}{}",
@@ -191,7 +191,7 @@ fn default_mail_text_lists_all_event_fields() {
 
 #[test]
 fn permanent_refusal_is_dead_letter_for_all_recipients() {
-    for (verb, said, why) in [
+    for (verb, result, why) in [
         (
             "RCPT",
             "550 5.1.1 <bob@shop.example> no such user",
@@ -207,7 +207,10 @@ fn permanent_refusal_is_dead_letter_for_all_recipients() {
         let nth = usize::from(verb == "RCPT");
         let mail = MailServer::with_replies(
             Tls::Never,
-            always(move |line| line.verb() == verb && line.before == nth, said),
+            always(
+                move |line| line.verb() == verb && line.before == nth,
+                result,
+            ),
         );
         let server = start_server(&mail, "");
         send(&server, "refused");
@@ -219,7 +222,7 @@ fn permanent_refusal_is_dead_letter_for_all_recipients() {
             (&json!(1), &json!(why))
         );
         let answer = dead["attempt_history"][0]["response"].as_str().unwrap();
-        assert!(said.ends_with(answer) && !answer.is_empty(), "{answer}");
+        assert!(result.ends_with(answer) && !answer.is_empty(), "{answer}");
         assert!(mail.taken().is_empty());
         assert!(verb == "." || mail.times("DATA") == 0);
         assert!(
@@ -390,9 +393,9 @@ fn server_without_starttls_gets_no_password_or_mail() {
             "does not support AUTH PLAIN or LOGIN",
         ),
     ];
-    for (case, says, why) in cases {
+    for (case, shown_text, why) in cases {
         let (mail, ops) = (
-            MailServer::with_replies(Tls::Starttls, says),
+            MailServer::with_replies(Tls::Starttls, shown_text),
             FakeReceiver::well(),
         );
         let server = start_with_alerts(&mail, &ops, "");
@@ -628,15 +631,15 @@ fn destination_test_sends_marked_mail_and_shows_exchange() {
     );
 
     mail.becomes(always(|line| line.verb() == "AUTH", "535 5.7.8 no"));
-    let (code, shown, said) = test(&[]);
+    let (code, shown, result) = test(&[]);
     assert_ne!(code, Some(0));
     assert_eq!(
         (&shown["delivered"], &shown["status"]),
         (&json!(false), &json!(535))
     );
     assert!(
-        said.contains("inbox rejected the test: responded with 535 5.7.8 to AUTH"),
-        "{said}"
+        result.contains("inbox rejected the test: responded with 535 5.7.8 to AUTH"),
+        "{result}"
     );
 }
 
@@ -648,8 +651,11 @@ fn reload_changes_recipients_texts_and_password() {
     mail.wait_for_accepted(1);
     let reload = |table: &str| {
         server.configure(&format!("{}{table}", flow(&["inbox"])));
-        let said = server.cli(&["reload"]);
-        assert!(said.code == 0 && said.out.contains("inbox"), "{said:?}");
+        let result = server.cli(&["reload"]);
+        assert!(
+            result.code == 0 && result.out.contains("inbox"),
+            "{result:?}"
+        );
     };
     let table = mail
         .table("inbox", FAST_RETRY)
@@ -681,23 +687,25 @@ fn config_check_lists_recipients_without_password() {
         flow(&["inbox"]),
         MailServer::well(Tls::Starttls).table("inbox", "")
     ));
-    let said = run(server.folder(), &["config", "check"]);
-    assert_eq!(said.code, 0, "{said:?}");
+    let result = run(server.folder(), &["config", "check"]);
+    assert_eq!(result.code, 0, "{result:?}");
     assert!(
-        said.out
+        result
+            .out
             .contains("  mails go to   ann@shop.example, bob@shop.example\n"),
         "{}",
-        said.out
+        result.out
     );
     assert!(
-        said.out
+        result
+            .out
             .contains("warning: destination inbox: password: the secret is in the config itself"),
         "{}",
-        said.out
+        result.out
     );
     assert!(
-        !said.out.contains(PASSWORD) && !said.out.contains(USER),
+        !result.out.contains(PASSWORD) && !result.out.contains(USER),
         "{}",
-        said.out
+        result.out
     );
 }

@@ -86,10 +86,10 @@ fn unserviceable_request_is_answered_and_listed() {
         ]
     );
     let log = server.log();
-    let told = |line: &&str| {
+    let is_warning = |line: &&str| {
         line.contains("WARN") && line.contains("a request of this flow can't be served")
     };
-    assert_eq!(log.lines().filter(told).count(), cases.len(), "{log}");
+    assert_eq!(log.lines().filter(is_warning).count(), cases.len(), "{log}");
     assert!(log.contains(r#""outcome":"unknown_screen""#), "{log}");
     assert!(server.submissions().is_empty() && server.rows(&["drafts"]).is_empty());
     let health = server.row(&["flows", "health", "--flow", "home"]);

@@ -379,11 +379,11 @@ fn completion_without_slot_is_not_accepted() {
     );
     assert!(server.submissions().is_empty());
     assert_eq!(server.rows(&["drafts"])[0]["data"], json!({"name": "Ann"}));
-    let told = |line: &&str| {
+    let is_warning = |line: &&str| {
         line.contains("WARN") && line.contains("completed a form that can't be accepted")
     };
     assert_eq!(
-        server.log().lines().filter(told).count(),
+        server.log().lines().filter(is_warning).count(),
         1,
         "its owner is told: {}",
         server.log()
@@ -474,9 +474,9 @@ fn oversized_draft_is_refused_on_its_screen() {
         answers[5],
         json!({"screen": "NAME", "data": {"error_message": "Das ist zu viel."}})
     );
-    let kept = server.rows(&["drafts"]).remove(0);
+    let stored_draft = server.rows(&["drafts"]).remove(0);
     assert_eq!(
-        kept["data"].as_object().unwrap().len(),
+        stored_draft["data"].as_object().unwrap().len(),
         5,
         "what was there stays"
     );
@@ -528,13 +528,13 @@ fn unusable_upstream_secret_is_refused_before_listening() {
     let secret = server.folder().join("upstream.secret");
     let refused = |server: &Server, why: &str| {
         for command in [&["serve"][..], &["config", "check"]] {
-            let said = server.cli(command);
-            assert_eq!(said.code, 2, "{said:?}");
+            let output = server.cli(command);
+            assert_eq!(output.code, 2, "{output:?}");
             assert!(
-                said.err.contains("flow home") && said.err.contains(why),
-                "{said:?}"
+                output.err.contains("flow home") && output.err.contains(why),
+                "{output:?}"
             );
-            assert!(!said.err.contains("hush"), "{said:?}");
+            assert!(!output.err.contains("hush"), "{output:?}");
         }
     };
     refused(&server, "can't read the secret in");
@@ -549,10 +549,10 @@ fn unusable_upstream_secret_is_refused_before_listening() {
 
     server.configure(FLOW);
     fs::write(&secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
-    let said = server.cli(&["config", "check"]);
+    let output = server.cli(&["config", "check"]);
     assert!(
-        said.code == 0 && said.out.contains("upstream      http://127.0.0.1:9"),
-        "{said:?}"
+        output.code == 0 && output.out.contains("upstream      http://127.0.0.1:9"),
+        "{output:?}"
     );
     server.start_again();
 }

@@ -77,11 +77,11 @@ fn upstream_failure_shows_fallback_and_stores_answers() {
             .all(|draft| draft["data"]["name"] == draft["flow_token"]),
         "{drafts:?}"
     );
-    let told = |line: &&str| {
+    let is_warning = |line: &&str| {
         line.contains("WARN") && line.contains("the upstream of a flow gave no valid response")
     };
     assert_eq!(
-        server.log().lines().filter(told).count(),
+        server.log().lines().filter(is_warning).count(),
         acts.len() + 1,
         "{}",
         server.log()
@@ -147,14 +147,14 @@ fn circuit_breaker_opens_and_closes_after_recovery() {
         "nobody waits for it"
     );
     assert_eq!(program.asked().len(), 2);
-    let is_told = |level: &str, what: &str| {
+    let is_logged = |level: &str, what: &str| {
         server
             .log()
             .lines()
             .any(|line| line.contains(level) && line.contains(what))
     };
     assert!(
-        is_told("WARN", "circuit breaker of an upstream opened"),
+        is_logged("WARN", "circuit breaker of an upstream opened"),
         "{}",
         server.log()
     );
@@ -172,7 +172,7 @@ fn circuit_breaker_opens_and_closes_after_recovery() {
     });
     assert_eq!(send(&server, "g"), json!({"screen": "TIME"}));
     assert!(
-        is_told("INFO", "circuit breaker of an upstream closed"),
+        is_logged("INFO", "circuit breaker of an upstream closed"),
         "{}",
         server.log()
     );
@@ -235,7 +235,7 @@ fn kill_before_response_creates_one_submission() {
             }
             Behavior::show(&answer)
         });
-        let (asked, said) = (program.asked().len(), program.said());
+        let (asked, output) = (program.asked().len(), program.response_count());
         let mut phone = server.connect();
         let request = exchange("TIME", token, &json!({"time": "09:00"}));
         phone
@@ -246,7 +246,9 @@ fn kill_before_response_creates_one_submission() {
                 (program.asked().len() > asked).then_some(())
             });
         } else {
-            eventually("it has answered", || (program.said() > said).then_some(()));
+            eventually("it has answered", || {
+                (program.response_count() > output).then_some(())
+            });
         }
         server.kill9();
         drop(go);

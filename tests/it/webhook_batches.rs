@@ -376,9 +376,9 @@ fn standby_forms_are_accepted_and_unknown_fields_preserved() {
         tokens(),
         BTreeSet::from([r#""t-1""#.to_owned(), r#""t-2""#.to_owned()])
     );
-    let letters = server.rows(&["dead-letters", "list"]);
-    let [letter] = letters.as_slice() else {
-        panic!("kept once: {letters:?}")
+    let dead_letters = server.rows(&["dead-letters", "list"]);
+    let [letter] = dead_letters.as_slice() else {
+        panic!("kept once: {dead_letters:?}")
     };
     assert!(
         letter["last_error"]

@@ -32,18 +32,18 @@ fn number(id: &str) -> Vec<u8> {
 /// Runs the test, and returns its output and its one request.
 fn tests(server: &Server, graph: &Graph, more: &[&str]) -> (CommandOutput, RecordedRequest) {
     graph.asked();
-    let said = server.cli(&[&["destinations", "test", "thanks", "--json"], more].concat());
+    let output = server.cli(&[&["destinations", "test", "thanks", "--json"], more].concat());
     let mut asked = graph.asked();
-    assert_eq!(asked.len(), 1, "{said:?}");
+    assert_eq!(asked.len(), 1, "{output:?}");
     assert!(
-        !said.out.contains(TOKEN) && !said.err.contains(TOKEN),
-        "{said:?}"
+        !output.out.contains(TOKEN) && !output.err.contains(TOKEN),
+        "{output:?}"
     );
-    (said, asked.remove(0))
+    (output, asked.remove(0))
 }
 
-fn row(said: &CommandOutput) -> Value {
-    serde_json::from_str(&said.out).unwrap_or_else(|why| panic!("{why}: {said:?}"))
+fn row(output: &CommandOutput) -> Value {
+    serde_json::from_str(&output.out).unwrap_or_else(|why| panic!("{why}: {output:?}"))
 }
 
 fn header<'a>(test: &'a Value, name: &str) -> Option<&'a Value> {
@@ -62,9 +62,9 @@ fn destination_test_without_recipient_only_queries_number() {
         if !runs {
             server.stop();
         }
-        let (said, asked) = tests(&server, &graph, &[]);
-        let test = row(&said);
-        assert_eq!(said.code, 0, "{said:?}");
+        let (output, asked) = tests(&server, &graph, &[]);
+        let test = row(&output);
+        assert_eq!(output.code, 0, "{output:?}");
         let line =
             format!("GET /v26.0/{NUMBER}?fields=display_phone_number,verified_name,quality_rating");
         assert_eq!(
@@ -124,16 +124,16 @@ fn failed_test_shows_cause_and_whole_response() {
     ] {
         let graph = Graph::answering(move |_| bytes.clone());
         let server = start_server(&graph);
-        let (said, _) = tests(&server, &graph, &[]);
-        let test = row(&said);
+        let (output, _) = tests(&server, &graph, &[]);
+        let test = row(&output);
         assert_eq!(
-            (said.code, &test["delivered"]),
+            (output.code, &test["delivered"]),
             (1, &Value::Null),
-            "{said:?}"
+            "{output:?}"
         );
         assert!(
-            said.err.contains("thanks can't be reached: ") && said.err.contains(why),
-            "{why}: {said:?}"
+            output.err.contains("thanks can't be reached: ") && output.err.contains(why),
+            "{why}: {output:?}"
         );
         assert!(test["error"].as_str().unwrap().contains(why), "{test}");
         if why.contains("190") {
@@ -156,20 +156,20 @@ fn marked_test_message_creates_no_delivery() {
         if !runs {
             server.stop();
         }
-        let (said, asked) = tests(&server, &graph, &["--to", "+4915112345678"]);
-        let test = row(&said);
-        assert_eq!(said.code, 0, "{said:?}");
+        let (output, asked) = tests(&server, &graph, &["--to", "+4915112345678"]);
+        let test = row(&output);
+        assert_eq!(output.code, 0, "{output:?}");
         assert_eq!(
             asked.line,
             format!("POST /v26.0/{NUMBER}/messages HTTP/1.1")
         );
         assert_eq!(asked.json(), test["body"]);
-        let said_to_them =
+        let customer_text =
             "This is a test of destination thanks. Nothing has happened, and no action is needed.";
         assert_eq!(
             test["body"],
             json!({"messaging_product": "whatsapp", "recipient_type": "individual", "to": "+4915112345678",
-                "type": "text", "text": {"preview_url": false, "body": said_to_them}})
+                "type": "text", "text": {"preview_url": false, "body": customer_text}})
         );
         assert_eq!(
             (&test["delivered"], &test["status"]),
@@ -212,17 +212,18 @@ fn refused_test_message_shows_whole_response() {
         "error_data": {"messaging_product": "whatsapp", "details": "More than 24 hours have passed."}}});
     let graph = Graph::answering(move |_| answer(400, &late));
     let server = start_server(&graph);
-    let (said, _) = tests(&server, &graph, &["--to", "4915112345678"]);
-    let test = row(&said);
+    let (output, _) = tests(&server, &graph, &["--to", "4915112345678"]);
+    let test = row(&output);
     assert_eq!(
-        (said.code, &test["delivered"]),
+        (output.code, &test["delivered"]),
         (1, &json!(false)),
-        "{said:?}"
+        "{output:?}"
     );
     assert!(
-        said.err
+        output
+            .err
             .contains("thanks rejected the test: responded with 400 Bad Request, error 131047"),
-        "{said:?}"
+        "{output:?}"
     );
     assert!(
         test["response"]
@@ -239,9 +240,9 @@ fn options_of_destination_test_are_validated_per_kind() {
     let graph = Graph::answering(|_| taken("wamid.test"));
     let mut server = start_server(&graph);
     let refused = |server: &Server, args: &[&str], why: &str| {
-        let said = server.cli(&[&["destinations", "test"], args].concat());
-        assert_eq!(said.code, 2, "{said:?}");
-        assert!(said.err.contains(why), "{said:?}");
+        let output = server.cli(&[&["destinations", "test"], args].concat());
+        assert_eq!(output.code, 2, "{output:?}");
+        assert!(output.err.contains(why), "{output:?}");
     };
     refused(
         &server,

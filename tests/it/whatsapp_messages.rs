@@ -172,14 +172,15 @@ fn expired_token_disables_destination_with_one_alert() {
     assert_eq!(graph.asked().len(), 1);
 
     books(&server, "b");
-    let told = server.rows(&["jobs", "list", "--state", "scheduled"]);
+    let scheduled = server.rows(&["jobs", "list", "--state", "scheduled"]);
     eventually("the second form is processed", || {
         (server.row(&["status"])["jobs"]["running"] == 0).then_some(())
     });
     assert!(
-        told.iter()
+        scheduled
+            .iter()
             .all(|job| job["kind"] != "deliver" || job["attempts"].as_u64() <= Some(1)),
-        "{told:?}"
+        "{scheduled:?}"
     );
     assert!(
         graph.asked().is_empty() && ops.asked().is_empty(),
@@ -216,10 +217,10 @@ fn temporary_errors_are_retried_permanent_become_dead_letters() {
         let server = start_server(&graph, "");
         books(&server, "a");
         let job = delivery(&server, "it is dead", is("dead"));
-        let said = job["last_error"].as_str().unwrap();
+        let output = job["last_error"].as_str().unwrap();
         assert!(
-            said.contains(&format!("error {code}")) && said.contains(why),
-            "{said}"
+            output.contains(&format!("error {code}")) && output.contains(why),
+            "{output}"
         );
         assert_eq!(job["attempts"], 1);
     }

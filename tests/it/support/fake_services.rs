@@ -132,7 +132,7 @@ pub enum Behavior {
 
 impl Behavior {
     /// Returns a response with this status.
-    pub const fn say(status: u16) -> Self {
+    pub const fn reply_with(status: u16) -> Self {
         Self::Respond(status, Vec::new(), "")
     }
 }
@@ -171,7 +171,7 @@ struct Shared {
 impl FakeReceiver {
     /// Starts a receiver that accepts everything.
     pub fn well() -> Self {
-        Self::with(|_| Behavior::say(204))
+        Self::with(|_| Behavior::reply_with(204))
     }
 
     /// Starts a receiver with the behavior `act`.
@@ -191,7 +191,7 @@ impl FakeReceiver {
         let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
         bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
         let shared = Shared {
-            act: Mutex::new(Arc::new(|_| Behavior::say(204))),
+            act: Mutex::new(Arc::new(|_| Behavior::reply_with(204))),
             door: Mutex::new(ConnectionBehavior::Open),
             asked: Mutex::default(),
             ignored: Mutex::default(),
@@ -234,7 +234,7 @@ impl FakeReceiver {
 
     /// Accepts everything from now on. Closes the ignored connections.
     pub fn recover(&self) {
-        self.becomes(|_| Behavior::say(204));
+        self.becomes(|_| Behavior::reply_with(204));
         self.set_connection_behavior(ConnectionBehavior::Open);
         self.shared.ignored.lock().unwrap().clear();
     }

@@ -53,7 +53,7 @@ impl Kind {
 #[derive(Debug)]
 struct State {
     /// Reported state.
-    says: String,
+    shown_text: String,
     /// `true` if the session is really connected.
     is_connected: bool,
     /// `true` if the phone has removed the session. Only a scanned code helps then.
@@ -115,9 +115,9 @@ impl Gateway {
     pub fn start(kind: Kind) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let says = kind.words()[0].to_owned();
+        let shown_text = kind.words()[0].to_owned();
         let state = State {
-            says,
+            shown_text,
             is_connected: true,
             is_unpaired: false,
             looks: 0,
@@ -165,32 +165,33 @@ impl Gateway {
     /// Disconnects the session.
     pub fn drop_session(&self) {
         let mut state = self.state.lock().unwrap();
-        (state.says, state.is_connected) = (self.kind.words()[1].to_owned(), false);
+        (state.shown_text, state.is_connected) = (self.kind.words()[1].to_owned(), false);
     }
 
     /// Removes the session from the phone.
     pub fn unpair(&self) {
         let mut state = self.state.lock().unwrap();
-        (state.says, state.is_connected, state.is_unpaired) =
+        (state.shown_text, state.is_connected, state.is_unpaired) =
             (self.kind.words()[1].to_owned(), false, true);
     }
 
     /// Scans the code.
     pub fn scan(&self) {
         let mut state = self.state.lock().unwrap();
-        (state.says, state.is_connected) = (self.kind.words()[0].to_owned(), true);
+        (state.shown_text, state.is_connected) = (self.kind.words()[0].to_owned(), true);
         (state.is_unpaired, state.is_stuck) = (false, false);
     }
 
     /// Sets the session to starting. No call connects the session.
     pub fn stick_in_starting_state(&self) {
         let mut state = self.state.lock().unwrap();
-        let says = if self.kind == Kind::Waha {
+        let shown_text = if self.kind == Kind::Waha {
             "STARTING"
         } else {
             "connecting"
         };
-        (state.says, state.is_connected, state.is_stuck) = (says.to_owned(), false, true);
+        (state.shown_text, state.is_connected, state.is_stuck) =
+            (shown_text.to_owned(), false, true);
     }
 
     /// Disconnects the session, but the reported state stays connected.
@@ -224,8 +225,8 @@ impl Gateway {
     }
 
     /// Sets the reported state.
-    pub fn say(&self, word: &str) {
-        word.clone_into(&mut self.state.lock().unwrap().says);
+    pub fn reply_with(&self, word: &str) {
+        word.clone_into(&mut self.state.lock().unwrap().shown_text);
     }
 
     pub fn is_connected(&self) -> bool {
@@ -364,17 +365,17 @@ fn answer(kind: Kind, request: &Request, state: &mut State) -> (u16, Value) {
     match line {
         "GET /status" => {
             state.looks += 1;
-            return (200, json!({"status": state.says}));
+            return (200, json!({"status": state.shown_text}));
         }
         "GET /api/sessions/shop" => {
             state.looks += 1;
-            return (200, json!({"name": "shop", "status": state.says}));
+            return (200, json!({"name": "shop", "status": state.shown_text}));
         }
         "GET /instance/connectionState/shop" => {
             state.looks += 1;
             return (
                 200,
-                json!({"instance": {"instanceName": "shop", "state": state.says}}),
+                json!({"instance": {"instanceName": "shop", "state": state.shown_text}}),
             );
         }
         "POST /send-message" | "POST /api/sendText" | "POST /message/sendText/shop" => {
@@ -397,7 +398,7 @@ fn answer(kind: Kind, request: &Request, state: &mut State) -> (u16, Value) {
                 json!({"error": true, "message": "Error restarting: connection closed"}),
             );
         }
-        "POST /api/sessions/shop/start" if state.says != "STOPPED" => {
+        "POST /api/sessions/shop/start" if state.shown_text != "STOPPED" => {
             return (
                 422,
                 json!({"message": "Session 'shop' is already started.", "statusCode": 422}),
@@ -412,7 +413,7 @@ fn answer(kind: Kind, request: &Request, state: &mut State) -> (u16, Value) {
         _ => return (404, json!({"message": "no such path"})),
     }
     let word = if state.is_unpaired { forgotten } else { up };
-    (state.says, state.is_connected) = (word.to_owned(), !state.is_unpaired);
+    (state.shown_text, state.is_connected) = (word.to_owned(), !state.is_unpaired);
     match (kind, state.is_unpaired) {
         (Kind::Wasender, _) if line.ends_with("restart") => (
             200,

@@ -108,7 +108,7 @@ pub struct MailServer {
 
 struct Shared {
     tls: Tls,
-    says: Mutex<Arc<ReplyFn>>,
+    shown_text: Mutex<Arc<ReplyFn>>,
     lines: Mutex<Vec<Line>>,
     taken: Mutex<Vec<AcceptedMail>>,
 }
@@ -122,13 +122,13 @@ impl MailServer {
     /// Starts a server whose replies come from `says`.
     pub fn with_replies(
         tls: Tls,
-        says: impl Fn(&Line) -> Option<String> + Send + Sync + 'static,
+        shown_text: impl Fn(&Line) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             tls,
-            says: Mutex::new(Arc::new(Box::new(says))),
+            shown_text: Mutex::new(Arc::new(Box::new(shown_text))),
             lines: Mutex::default(),
             taken: Mutex::default(),
         });
@@ -145,8 +145,8 @@ impl MailServer {
     }
 
     /// Replaces the source of the replies.
-    pub fn becomes(&self, says: impl Fn(&Line) -> Option<String> + Send + Sync + 'static) {
-        *self.shared.says.lock().unwrap() = Arc::new(Box::new(says));
+    pub fn becomes(&self, shown_text: impl Fn(&Line) -> Option<String> + Send + Sync + 'static) {
+        *self.shared.shown_text.lock().unwrap() = Arc::new(Box::new(shown_text));
     }
 
     /// Returns the config table of the destination `name`, at `localhost` with a user. `more`
@@ -236,21 +236,21 @@ impl Shared {
                 before: self.before(GREETING),
             };
             self.lines.lock().unwrap().push(greeting.clone());
-            if !self.say(&mut stream, &greeting, "220 mail.test ESMTP ready")? {
+            if !self.reply_with(&mut stream, &greeting, "220 mail.test ESMTP ready")? {
                 return Ok(false);
             }
         }
         loop {
             let line = self.receive_line(&mut stream, is_private)?;
             let usual = self.usual(&line);
-            if !self.say(&mut stream, &line, &usual)? {
+            if !self.reply_with(&mut stream, &line, &usual)? {
                 return Ok(false);
             }
-            let said = self.reply(&line, &usual);
+            let output = self.reply(&line, &usual);
             match line.verb().as_str() {
-                "STARTTLS" if said.starts_with("220") => return Ok(true),
+                "STARTTLS" if output.starts_with("220") => return Ok(true),
                 "QUIT" => return Ok(false),
-                "AUTH" if said.starts_with("334") => {
+                "AUTH" if output.starts_with("334") => {
                     let user = self.receive_line(&mut stream, is_private)?.text;
                     stream.get_mut().write_all(
                         format!("334 {}\r\n", STANDARD.encode("Password:")).as_bytes(),
@@ -259,15 +259,15 @@ impl Shared {
                     let password = self.receive_line(&mut stream, is_private)?.text;
                     let fits =
                         (user, password) == (STANDARD.encode(USER), STANDARD.encode(PASSWORD));
-                    let said = if fits {
+                    let output = if fits {
                         "235 2.7.0 welcome\r\n"
                     } else {
                         "535 5.7.8 no\r\n"
                     };
-                    stream.get_mut().write_all(said.as_bytes())?;
+                    stream.get_mut().write_all(output.as_bytes())?;
                     stream.get_mut().flush()?;
                 }
-                "DATA" if said.starts_with("354") => {
+                "DATA" if output.starts_with("354") => {
                     let mail = read_mail(&mut stream)?;
                     let end = Line {
                         text: ".".to_owned(),
@@ -282,7 +282,7 @@ impl Shared {
                         // The mail is recorded before the reply is sent.
                         self.taken.lock().unwrap().push(mail);
                     }
-                    if !self.say(&mut stream, &end, "250 2.0.0 queued as 77")? {
+                    if !self.reply_with(&mut stream, &end, "250 2.0.0 queued as 77")? {
                         return Ok(false);
                     }
                 }
@@ -316,24 +316,24 @@ impl Shared {
     }
 
     fn reply(&self, line: &Line, usual: &str) -> String {
-        let says = Arc::clone(&self.says.lock().unwrap());
-        says(line).unwrap_or_else(|| usual.to_owned())
+        let shown_text = Arc::clone(&self.shown_text.lock().unwrap());
+        shown_text(line).unwrap_or_else(|| usual.to_owned())
     }
 
     /// Sends the reply. Returns `false` if the server closes the connection instead.
-    fn say(
+    fn reply_with(
         &self,
         stream: &mut BufReader<impl Read + Write>,
         line: &Line,
         usual: &str,
     ) -> io::Result<bool> {
-        let said = self.reply(line, usual);
-        if said.is_empty() {
+        let output = self.reply(line, usual);
+        if output.is_empty() {
             return Ok(false);
         }
         stream
             .get_mut()
-            .write_all(format!("{said}\r\n").as_bytes())?;
+            .write_all(format!("{output}\r\n").as_bytes())?;
         stream.get_mut().flush()?;
         Ok(true)
     }

@@ -249,17 +249,17 @@ impl Server {
             .unwrap();
         let mut process = Process(command.stdout(Stdio::piped()).stderr(log).spawn().unwrap());
         let out = process.0.stdout.take().unwrap();
-        let (tell, told) = mpsc::channel();
+        let (line_sender, delivered_to) = mpsc::channel();
         // This thread also reads after the ready line. Without this, a full pipe would block the
         // server.
         std::thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
-                let _ = tell.send(line);
+                let _ = line_sender.send(line);
             }
         });
         let mut greeting = String::new();
         let (listen, admin) = loop {
-            match told.recv_timeout(MAX_WAIT) {
+            match delivered_to.recv_timeout(MAX_WAIT) {
                 Ok(line) => {
                     greeting.extend([&line, "\n"]);
                     if let Some(addresses) = ready_line(&line) {
@@ -339,9 +339,10 @@ impl Server {
     /// Runs a command with `--json`, which must succeed, and returns its output, one value per
     /// line.
     pub fn rows(&self, args: &[&str]) -> Vec<Value> {
-        let said = self.cli(&[args, &["--json"]].concat());
-        assert_eq!(said.code, 0, "{args:?}: {said:?}\n{}", self.log());
-        said.out
+        let result = self.cli(&[args, &["--json"]].concat());
+        assert_eq!(result.code, 0, "{args:?}: {result:?}\n{}", self.log());
+        result
+            .out
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()

@@ -74,21 +74,21 @@ pub struct ScriptedServer {
 }
 
 struct Shared {
-    say: Mutex<Respond>,
+    reply_with: Mutex<Respond>,
     asked: Mutex<Vec<Request>>,
     /// Number of sent responses.
-    said: Mutex<usize>,
+    response_count: Mutex<usize>,
 }
 
 impl ScriptedServer {
     /// Starts an upstream with the behavior `say`.
-    pub fn start(say: impl Fn(&Request) -> Behavior + Send + Sync + 'static) -> Self {
+    pub fn start(reply_with: impl Fn(&Request) -> Behavior + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            say: Mutex::new(Arc::new(say)),
+            reply_with: Mutex::new(Arc::new(reply_with)),
             asked: Mutex::default(),
-            said: Mutex::default(),
+            response_count: Mutex::default(),
         });
         let running = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -101,8 +101,8 @@ impl ScriptedServer {
     }
 
     /// Replaces the behavior.
-    pub fn set_behavior(&self, say: impl Fn(&Request) -> Behavior + Send + Sync + 'static) {
-        *self.shared.say.lock().unwrap() = Arc::new(say);
+    pub fn set_behavior(&self, reply_with: impl Fn(&Request) -> Behavior + Send + Sync + 'static) {
+        *self.shared.reply_with.lock().unwrap() = Arc::new(reply_with);
     }
 
     pub fn url(&self) -> String {
@@ -115,8 +115,8 @@ impl ScriptedServer {
     }
 
     /// Returns the number of sent responses so far.
-    pub fn said(&self) -> usize {
-        *self.shared.said.lock().unwrap()
+    pub fn response_count(&self) -> usize {
+        *self.shared.response_count.lock().unwrap()
     }
 }
 
@@ -124,8 +124,8 @@ fn talk(socket: &TcpStream, shared: &Shared) {
     let (mut from, mut to) = (BufReader::new(socket), socket);
     while let Some(request) = Request::read(&mut from) {
         shared.asked.lock().unwrap().push(request.clone());
-        let say = Arc::clone(&shared.say.lock().unwrap());
-        match say(&request) {
+        let reply_with = Arc::clone(&shared.reply_with.lock().unwrap());
+        match reply_with(&request) {
             Behavior::Respond(status, body) => {
                 let head = format!(
                     "HTTP/1.1 {status} So\r\ncontent-length: {}\r\n\r\n",
@@ -138,7 +138,7 @@ fn talk(socket: &TcpStream, shared: &Shared) {
                 {
                     return;
                 }
-                *shared.said.lock().unwrap() += 1;
+                *shared.response_count.lock().unwrap() += 1;
             }
             Behavior::Break(text) => {
                 let _ = to.write_all(text.as_bytes());

@@ -28,11 +28,11 @@ pub(super) fn talk(socket: &TcpStream, shared: &Shared) {
         };
         // The status is recorded before it is sent, so that the record contains every answered
         // request.
-        let is_told = |status| shared.asked.lock().unwrap()[number].status = Some(status);
+        let is_logged = |status| shared.asked.lock().unwrap()[number].status = Some(status);
         // The client may be gone. A response that can't be sent is not an error here.
         match act {
             Behavior::Respond(status, headers, body) => {
-                is_told(status);
+                is_logged(status);
                 let mut head =
                     format!("HTTP/1.1 {status} So\r\ncontent-length: {}\r\n", body.len());
                 head.extend(
@@ -54,7 +54,7 @@ pub(super) fn talk(socket: &TcpStream, shared: &Shared) {
             Behavior::Hang => read_until_closed(&mut from),
             Behavior::DripHead => drip(to, b"HTTP/1.1 200 So\r\n", b"x: y\r\n"),
             Behavior::DripBody => {
-                is_told(200);
+                is_logged(200);
                 drip(
                     to,
                     b"HTTP/1.1 200 So\r\ncontent-length: 1000000\r\n\r\n",
@@ -62,7 +62,7 @@ pub(super) fn talk(socket: &TcpStream, shared: &Shared) {
                 );
             }
             Behavior::Flood => {
-                is_told(200);
+                is_logged(200);
                 let poured = flood(to);
                 let mut most = shared.poured.lock().unwrap();
                 *most = poured.max(*most);
