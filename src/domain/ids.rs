@@ -24,6 +24,11 @@ macro_rules! number {
         pub struct $name(u64);
 
         impl $name {
+            /// Smallest ID, as a bound of ranges. No row has this ID.
+            pub const MIN: Self = Self(0);
+            /// Largest ID, as a bound of ranges.
+            pub const MAX: Self = Self(u64::MAX);
+
             /// Creates the ID with this number.
             #[must_use]
             pub const fn new(number: u64) -> Self {

@@ -104,6 +104,8 @@ impl<'de> Deserialize<'de> for Timestamp {
 impl Millis {
     /// Duration of zero.
     pub const ZERO: Self = Self(0);
+    /// Longest duration.
+    pub const MAX: Self = Self(u64::MAX);
 
     /// Creates a duration of `ms` milliseconds.
     #[must_use]

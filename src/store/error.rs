@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use super::rows::codec::Row;
-
 /// Error of a store operation.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -83,7 +81,7 @@ pub enum StoreError {
     /// The file is not open: the store is starting, waiting for space, or closed.
     #[error("the data file is not open: try again in a moment")]
     NotOpen,
-    /// redb reported an error that no disk fault explains.
+    /// The engine reported an error that no disk fault explains.
     #[error("the store failed: {0}")]
     Engine(String),
 }
@@ -109,14 +107,6 @@ pub enum RowProblem {
 }
 
 impl StoreError {
-    pub(super) fn row<R: Row>(key: &str, problem: RowProblem) -> Self {
-        Self::Row {
-            table: R::TABLE,
-            key: key.to_owned(),
-            problem,
-        }
-    }
-
     /// Returns `true` if the error affects only the transaction that failed. The file itself is
     /// intact.
     #[must_use]
@@ -138,45 +128,5 @@ impl StoreError {
             self,
             Self::Damaged(_) | Self::Untrusted(_) | Self::Engine(_)
         )
-    }
-}
-
-impl From<redb::StorageError> for StoreError {
-    fn from(error: redb::StorageError) -> Self {
-        match error {
-            redb::StorageError::Corrupted(reason) => Self::Damaged(reason),
-            // The database was closed during a read.
-            redb::StorageError::DatabaseClosed => Self::NotOpen,
-            // `FaultRecorder` in `super::engine::redb::storage_backend` records the cause of
-            // an I/O error. The writer reads the cause there.
-            other => Self::Engine(other.to_string()),
-        }
-    }
-}
-
-impl From<redb::TableError> for StoreError {
-    fn from(error: redb::TableError) -> Self {
-        match error {
-            redb::TableError::Storage(storage) => storage.into(),
-            other => Self::Damaged(other.to_string()),
-        }
-    }
-}
-
-impl From<redb::TransactionError> for StoreError {
-    fn from(error: redb::TransactionError) -> Self {
-        match error {
-            redb::TransactionError::Storage(storage) => storage.into(),
-            other => Self::Engine(other.to_string()),
-        }
-    }
-}
-
-impl From<redb::CommitError> for StoreError {
-    fn from(error: redb::CommitError) -> Self {
-        match error {
-            redb::CommitError::Storage(storage) => storage.into(),
-            other => Self::Engine(other.to_string()),
-        }
     }
 }

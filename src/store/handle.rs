@@ -208,12 +208,12 @@ impl Store {
         outcome_rx.await.unwrap_or(Err(StoreError::NotOpen))
     }
 
-    /// Returns a snapshot of the last commit. Drop the snapshot soon: while it exists, redb can't
-    /// reuse any page of the file. An invalid page or an unreadable disk stops the store. See
+    /// Returns a snapshot of the last commit. Drop the snapshot soon: while it exists, the
+    /// engine can't reuse any page of the file. An invalid page or an unreadable disk stops the store. See
     /// [`Store::failure_receiver`].
     ///
     /// # Errors
-    /// [`StoreError::NotOpen`], or the error with which redb refused to begin the read.
+    /// [`StoreError::NotOpen`], or the error with which the engine refused to begin the read.
     pub fn read(&self) -> Result<Snapshot, StoreError> {
         self.read_last().and_then(|snapshot| {
             if snapshot.is_before_full_disk() {
@@ -243,7 +243,7 @@ impl Store {
         &self,
         read: impl FnOnce(Snapshot) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        // The snapshot catches a panic of redb. A panic of the caller's own function becomes an
+        // The snapshot catches a panic of the engine. A panic of the caller's own function becomes an
         // error, and the caller's thread continues.
         catch_panic(|| read(self.read()?)).unwrap_or_else(|panic| Err(StoreError::Engine(panic)))
     }
@@ -323,7 +323,7 @@ impl Store {
     /// than the file length.
     #[must_use]
     pub fn file_bytes(&self) -> u64 {
-        super::engine::redb::compact::allocated_bytes(&self.options.path)
+        super::compact::allocated_bytes(&self.options.path)
     }
 
     /// Returns the free disk space in bytes (`None` if unknown), and the minimum in bytes below

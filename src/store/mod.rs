@@ -1,11 +1,11 @@
 //! Stores all data of flowgate on disk: one file, one writer thread, named transactions and short
 //! reads.
 //!
-//! No module outside the store uses the storage engine, redb.
+//! Only [`engine`] names the storage engine, redb.
 //!
 //! # Guarantees
 //! - A reply means that the transaction is committed with immediate durability. Each batch is one
-//!   redb transaction with a maximum number of changes and bytes.
+//!   transaction of the engine with a maximum number of changes and bytes.
 //! - A transaction decides fully before its first write. So a refused transaction leaves no trace
 //!   in the batch that it shares.
 //! - A part of a batch can't be undone. A transaction that fails after its first write aborts the
@@ -23,14 +23,15 @@
 //! # Modules
 //! | module | responsibility |
 //! |---|---|
-//! | `engine::redb::tables` | all tables and their key layouts |
-//! | `engine::redb::format` | creation, opening and recognition of the data file |
-//! | `engine::redb::compact` | compaction of a stopped server's file |
+//! | `engine` | the storage engine: a redb database, its transactions and its tables |
+//! | `rows::schema` | all tables with the types of their keys and values |
 //! | `rows::codec` | rows to bytes and back, with a checksum |
-//! | `rows::retention_queue` | rows that may be removed, oldest first |
+//! | `rows::counters` | next IDs |
 //! | `rows::tallies` | stored numbers of rows for metrics and counts |
+//! | `data_file` | creation, opening and recognition of the data file |
+//! | `compact` | compaction of a stopped server's file |
+//! | `expiry_clock` | the clock by which keys expire and retention purges rows |
 //! | `writer` | batches, commits, and the replies after a commit |
-//! | `writer::counters`, `downtime` | next IDs, and the expiry clock for keys and retention |
 //! | `writer::dedup` | the dedup index |
 //! | `tx` | named transactions: each reads, decides and then writes |
 //! | `tx::duplicates` | detection of duplicates |
@@ -38,6 +39,7 @@
 //! | `tx::completions` | the response that ended a form, for the same form sent again |
 //! | `tx::outbox`, `tx::events` | events and the destinations that get them |
 //! | `tx::schedule` | due times of jobs and deliveries |
+//! | `tx::retention_queue` | rows that may be removed, oldest first |
 //! | `tx::customer_changes` | rows that move with a customer to a new number |
 //! | `read` | snapshots for all other modules |
 //! | `integrity` | invariants across tables |
@@ -45,9 +47,11 @@
 //! redb is pinned to 4.6.0. Earlier versions lost or damaged data in ways that were repaired since.
 //! Version 5 changes functions that the store uses.
 
-mod downtime;
+mod compact;
+mod data_file;
 pub(crate) mod engine;
 mod error;
+mod expiry_clock;
 mod handle;
 mod integrity;
 mod options;
@@ -60,24 +64,25 @@ mod writer;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use engine::redb::compact::{CompactedSizes, compact};
-pub use engine::redb::format::RecordAppSecret;
+pub use compact::{CompactedSizes, compact};
 pub use error::{RowProblem, StoreError};
 pub use handle::{Store, SubmitError};
 pub use integrity::{IntegrityReport, InvariantViolation, check_integrity};
 pub use options::StoreOptions;
 pub use read::{DecodedRows, ListedRow, PendingDelivery, QueueStats, Snapshot, StoreCounts};
-pub use rows::retention_queue::RetentionQueue;
+pub use rows::responses::CachedResponse;
+pub use rows::submissions::{LateArrival, StoredSubmission};
 pub use state::{StoreHealth, WriterStats};
-pub use tx::accept::{AcceptInbound, AcceptOutcome, StoredSubmission};
+pub use tx::accept::{AcceptInbound, AcceptOutcome};
 pub use tx::agents::{AddAgent, AgentChange, AgentOutcome, ChangeAgent};
+pub use tx::app_secret::RecordAppSecret;
 pub use tx::bookings::{BookingOutcome, CancelBooking, MoveBooking};
 pub use tx::completions::{FindSubmissionKey, GetCompletion};
 pub use tx::dead_letters::{
     BulkOutcome, DeadLetterOutcome, DiscardDeadLetter, DiscardDeadLetters, DiscardDeliveries,
     RetryDeadLetter, RetryDeadLetters,
 };
-pub use tx::deliveries::{DeferOrExpire, PauseDestination, RecordAttempt, RecordAttempts};
+pub use tx::deliveries::{DeferOrExpire, RecordAttempt, RecordAttempts};
 pub use tx::drafts::{DraftOutcome, RecordScreen, SaveDraft};
 pub use tx::flow_events::{IngestWebhook, IngestedWebhook, RecordFlowError, RecordHealth};
 pub use tx::gateways::{IngestGatewayMessages, IngestedMessages, RecordSessionState};
@@ -85,10 +90,11 @@ pub use tx::jobs::{
     ClearSuspect, FailAttempt, FinishJob, FinishMessageJob, FinishOutcome, MarkSuspect,
     SuspectAction,
 };
-pub use tx::late_arrivals::LateArrival;
 pub use tx::leads::{AssignLead, AssignWaitingLeads, CloseLead, LeadOutcome, NewLead};
 pub use tx::phone_numbers::RecordTraffic;
 pub use tx::receipts::{BeginDelivery, DeferDelivery, DeferReason, MessageOutcome};
-pub use tx::response_cache::{CacheOutcome, CachedResponse, GetResponse, StoreResponse};
+pub use tx::response_cache::{CacheOutcome, GetResponse, StoreResponse};
 pub use tx::retention::{PurgeCursor, PurgeResult, PurgeSlice};
+pub use tx::retention_queue::RetentionQueue;
+pub use tx::suspensions::PauseDestination;
 pub use writer::write_context::{Timing, Transaction, WriteContext};

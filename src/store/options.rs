@@ -1,22 +1,14 @@
 //! Defines the options with which the store starts.
 
-use std::fs::File;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-
-use redb::StorageBackend;
 
 use crate::domain::event::subscriptions::Subscriptions;
 use crate::domain::time::Millis;
 use crate::reloadable::Reloadable;
 
-use super::engine::redb::format;
-
-/// Function that turns an open file into the storage backend of redb. Tests use recording and
-/// failing backends.
-type BackendFactory = dyn Fn(File) -> io::Result<Box<dyn StorageBackend>> + Send + Sync;
+use super::engine::{self, BackendFactory};
 
 /// Options with which the store starts.
 #[derive(Clone)]
@@ -90,7 +82,7 @@ impl StoreOptions {
             lock_timeout: Duration::ZERO,
             refuses_known_secret: false,
             subscriptions: Reloadable::new(Subscriptions::default()),
-            backend_factory: Arc::new(format::file_backend),
+            backend_factory: Arc::new(engine::file_backend),
         }
     }
 }

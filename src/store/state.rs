@@ -9,12 +9,11 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use crossbeam_channel::Sender;
-use redb::Database;
 
 use crate::domain::ids::JobId;
 
 use super::StoreError;
-use super::engine::redb::storage_backend::FaultRecorder;
+use super::engine::{Database, OpenObserver};
 
 /// Health of the store, as health checks and metrics show it.
 #[derive(Clone, Debug)]
@@ -106,9 +105,10 @@ impl OpenProgress {
     pub(super) const fn new(shared: Arc<StoreState>) -> Self {
         Self(shared)
     }
+}
 
-    /// Records that no other process has the file open.
-    pub(super) fn mark_locked(&self) {
+impl OpenObserver for OpenProgress {
+    fn on_locked(&self) {
         let mut health = self.0.health.lock();
         // The writer may open the file again later, after a full disk.
         if matches!(*health, StoreHealth::WaitingForLock) {
@@ -117,8 +117,8 @@ impl OpenProgress {
         }
     }
 
-    /// Records the verified fraction, from 0 to 1, and logs each tenth once.
-    pub(super) fn report_verified(&self, fraction: f64) {
+    /// Records the verified fraction, and logs each tenth once.
+    fn on_verified(&self, fraction: f64) {
         let tenths = (1..=10u8)
             .rev()
             .find(|tenths| fraction * 10.0 >= f64::from(*tenths))
@@ -142,10 +142,19 @@ impl std::fmt::Debug for OpenProgress {
 #[derive(Clone)]
 pub(super) struct ReadSource {
     pub(super) database: Arc<Database>,
-    pub(super) faults: FaultRecorder,
     /// `true` if the file is closed because the disk is full. Then `database` shows the last commit
     /// before that.
     pub(super) is_before_full_disk: bool,
+}
+
+impl ReadSource {
+    /// Returns the source for a file that no transaction changes.
+    pub(super) fn before_full_disk(database: Database) -> Self {
+        Self {
+            database: Arc::new(database),
+            is_before_full_disk: true,
+        }
+    }
 }
 
 /// State that the writer thread and the handles share.

@@ -104,7 +104,7 @@ struct BlockedTransaction(Receiver<()>);
 impl Transaction for BlockedTransaction {
     type Outcome = ();
 
-    fn apply(&self, _: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+    fn apply(&self, _: &mut WriteContext<'_>) -> Result<(), StoreError> {
         let _ = self.0.recv();
         Ok(())
     }

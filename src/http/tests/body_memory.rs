@@ -14,7 +14,7 @@ struct StalledTransaction {
 impl Transaction for StalledTransaction {
     type Outcome = ();
 
-    fn apply(&self, _: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+    fn apply(&self, _: &mut WriteContext<'_>) -> Result<(), StoreError> {
         let _ = self.started.try_send(());
         let _ = self.released.recv();
         Ok(())

@@ -2,17 +2,17 @@
 //! destination exactly while the delivery waits. No row of an event may remain after the removal of
 //! its last delivery.
 
-use crate::domain::delivery::receipt::Receipt;
-use crate::domain::delivery::{Delivery, Event, ResponseRecord, Suspension};
-use crate::domain::ids::DestinationName;
+use crate::domain::delivery::{Delivery, Event};
+use crate::domain::ids::{DestinationName, JobId};
 use crate::domain::job::{Job, JobKind, JobState};
-use crate::store::engine::redb::tables::{
+use crate::store::engine::{Hash, Rows};
+use crate::store::rows::schema::{
     ABANDONED_DRAFTS, AWAITING_CUSTOMER, DELIVERIES, DELIVERIES_DUE, DELIVERY_RESPONSES, DRAFTS,
     EVENTS, JOBS, ORDERED_HEADS, ORDERED_QUEUE, RECEIPTS, SUSPENSIONS, WAMIDS,
 };
 use crate::store::{Store, StoreError};
 
-use super::{CheckedSlice, IntegrityReport, for_each_row};
+use super::slices::{CheckedSlice, IntegrityReport, for_each_row};
 
 /// Invariant of the schedule and the ordered queues.
 const WAITING_ONLY: &str = "delivery schedules and ordered queues hold scheduled deliveries only";
@@ -25,9 +25,9 @@ pub(in crate::store) fn check_outbox(
     check_delivery_schedule(store, report)?;
     check_deliveries(store, report)?;
     check_receipts(store, report)?;
-    for_each_row(store, report, SUSPENSIONS, |slice, name, bytes| {
-        let name = name.value();
-        let Some(suspension) = slice.decode_row::<Suspension>(name, bytes.value()) else {
+    for_each_row(store, report, SUSPENSIONS, |slice, row| {
+        let name = row.key();
+        let Some(suspension) = slice.decode(&row) else {
             return Ok(());
         };
         slice.require(
@@ -37,10 +37,10 @@ pub(in crate::store) fn check_outbox(
         );
         Ok(())
     })?;
-    for_each_row(store, report, ABANDONED_DRAFTS, |slice, key, _| {
-        let is_there = slice.has_row(DRAFTS, key.value())?;
+    for_each_row(store, report, ABANDONED_DRAFTS, |slice, row| {
+        let is_there = slice.has_row(DRAFTS, row.key())?;
         slice.require(is_there, "an abandoned mark has its draft", || {
-            format!("draft {:02x?}", key.value())
+            format!("draft {:02x?}", row.key())
         });
         Ok(())
     })
@@ -49,22 +49,22 @@ pub(in crate::store) fn check_outbox(
 /// Checks a delivery job and its entry in the schedule of its destination.
 pub(in crate::store) fn check_delivery_job(
     slice: &mut CheckedSlice<'_>,
-    id: u64,
+    id: JobId,
     job: &Job,
 ) -> Result<(), StoreError> {
     let location = || format!("job {id}, {}", job.state.as_str());
     let waits = job.state == JobState::Scheduled;
-    let Some(delivery) = slice.find_row::<Delivery>(DELIVERIES, id)? else {
+    let Some(delivery) = slice.find(DELIVERIES, id)? else {
         slice.require(false, "a delivery job has its delivery", location);
         return Ok(());
     };
     let name = delivery.destination.as_str();
-    let is_due = slice.has_row(DELIVERIES_DUE, (name, job.due_at.as_millis(), id))?;
+    let is_due = slice.has_row(DELIVERIES_DUE, (name, job.due_at, id))?;
     let (is_next, is_queued) = match &delivery.ordering_key {
         Some(queue) => {
-            let head = slice.open_table(ORDERED_HEADS)?.get((name, queue))?;
+            let head = slice.find(ORDERED_HEADS, (name, queue))?;
             (
-                head.is_some_and(|head| head.value() == id),
+                head == Some(id),
                 slice.has_row(ORDERED_QUEUE, (name, queue, id))?,
             )
         }
@@ -86,33 +86,33 @@ pub(in crate::store) fn check_delivery_job(
 /// Returns the job with this ID and its delivery, if the job is a waiting delivery job.
 fn find_waiting_delivery(
     slice: &CheckedSlice<'_>,
-    id: u64,
+    id: JobId,
 ) -> Result<Option<(Job, Delivery)>, StoreError> {
-    let job = slice.find_row::<Job>(JOBS, id)?;
+    let job = slice.find(JOBS, id)?;
     let job = job.filter(|job| job.kind == JobKind::Deliver && job.state == JobState::Scheduled);
-    Ok(job.zip(slice.find_row::<Delivery>(DELIVERIES, id)?))
+    Ok(job.zip(slice.find(DELIVERIES, id)?))
 }
 
 fn check_delivery_schedule(store: &Store, report: &mut IntegrityReport) -> Result<(), StoreError> {
-    for_each_row(store, report, DELIVERIES_DUE, |slice, key, _| {
-        let (name, due_at, id) = key.value();
+    for_each_row(store, report, DELIVERIES_DUE, |slice, row| {
+        let (name, due_at, id) = row.key();
         let holds = find_waiting_delivery(slice, id)?.is_some_and(|(job, delivery)| {
-            job.due_at.as_millis() == due_at && delivery.destination.as_str() == name
+            job.due_at == due_at && delivery.destination.as_str() == name
         });
         slice.require(holds, WAITING_ONLY, || {
             format!("schedule of {name}, job {id}")
         });
         Ok(())
     })?;
-    for_each_row(store, report, ORDERED_QUEUE, |slice, key, _| {
-        let (name, queue, id) = key.value();
+    for_each_row(store, report, ORDERED_QUEUE, |slice, row| {
+        let (name, queue, id) = row.key();
         let holds = find_waiting_delivery(slice, id)?
             .is_some_and(|(_, delivery)| is_in_queue(&delivery, name, queue));
         slice.require(holds, WAITING_ONLY, || format!("queue of {name}, job {id}"));
         Ok(())
     })?;
-    for_each_row(store, report, ORDERED_HEADS, |slice, key, id| {
-        let ((name, queue), id) = (key.value(), id.value());
+    for_each_row(store, report, ORDERED_HEADS, |slice, row| {
+        let ((name, queue), id) = (row.key(), row.value()?);
         let holds = find_waiting_delivery(slice, id)?
             .is_some_and(|(_, delivery)| is_in_queue(&delivery, name, queue));
         slice.require(
@@ -124,38 +124,39 @@ fn check_delivery_schedule(store: &Store, report: &mut IntegrityReport) -> Resul
     })
 }
 
-fn is_in_queue(delivery: &Delivery, name: &str, queue: &[u8; 16]) -> bool {
+fn is_in_queue(delivery: &Delivery, name: &str, queue: &Hash) -> bool {
     delivery.destination.as_str() == name && delivery.ordering_key.as_ref() == Some(queue)
 }
 
 fn check_deliveries(store: &Store, report: &mut IntegrityReport) -> Result<(), StoreError> {
-    for_each_row(store, report, DELIVERIES, |slice, id, bytes| {
-        let id = id.value();
-        let Some(delivery) = slice.decode_row::<Delivery>(id, bytes.value()) else {
+    for_each_row(store, report, DELIVERIES, |slice, row| {
+        let id = row.key();
+        let Some(delivery) = slice.decode(&row) else {
             return Ok(());
         };
         let location = || format!("delivery {id}, event {}", delivery.event_id);
-        let job = slice.find_row::<Job>(JOBS, id)?;
+        let job = slice.find(JOBS, id)?;
         slice.require(
             job.is_some_and(|job| job.kind == JobKind::Deliver),
             "a delivery has its delivery job",
             location,
         );
-        let event = slice.find_row::<Event>(EVENTS, delivery.event_id.get())?;
+        let event = slice.find(EVENTS, delivery.event_id)?;
         slice.require(
-            event.is_some_and(|event| delivery_ids(delivery.event_id.get(), &event).contains(&id)),
+            event.is_some_and(|event| delivery_ids(delivery.event_id, &event).contains(&id)),
             "a delivery belongs to the deliveries of its event",
             location,
         );
         Ok(())
     })?;
-    for_each_row(store, report, EVENTS, |slice, first, bytes| {
-        let first = first.value();
-        let Some(event) = slice.decode_row::<Event>(first, bytes.value()) else {
+    for_each_row(store, report, EVENTS, |slice, row| {
+        let first = row.key();
+        let Some(event) = slice.decode(&row) else {
             return Ok(());
         };
         let has_delivery = slice
-            .open_table(DELIVERIES)?
+            .txn
+            .open(DELIVERIES)?
             .range(delivery_ids(first, &event))?
             .next()
             .transpose()?
@@ -165,11 +166,11 @@ fn check_deliveries(store: &Store, report: &mut IntegrityReport) -> Result<(), S
         });
         Ok(())
     })?;
-    for_each_row(store, report, DELIVERY_RESPONSES, |slice, key, bytes| {
-        let (id, number) = key.value();
-        slice.decode_row::<ResponseRecord>((id, number), bytes.value());
+    for_each_row(store, report, DELIVERY_RESPONSES, |slice, row| {
+        let (id, number) = row.key();
+        slice.decode(&row);
         let is_there = slice.has_row(DELIVERIES, id)?;
-        let job = slice.find_row::<Job>(JOBS, id)?.filter(|_| is_there);
+        let job = slice.find(JOBS, id)?.filter(|_| is_there);
         slice.require(
             job.is_some_and(|job| (1..=job.attempts).contains(&number)),
             "a delivery response belongs to an attempt of a delivery",
@@ -181,34 +182,34 @@ fn check_deliveries(store: &Store, report: &mut IntegrityReport) -> Result<(), S
 
 /// Checks the receipts of sent messages.
 fn check_receipts(store: &Store, report: &mut IntegrityReport) -> Result<(), StoreError> {
-    for_each_row(store, report, RECEIPTS, |slice, id, bytes| {
-        let id = id.value();
-        slice.decode_row::<Receipt>(id, bytes.value());
-        let has_delivery = slice.find_row::<Delivery>(DELIVERIES, id)?.is_some();
+    for_each_row(store, report, RECEIPTS, |slice, row| {
+        let id = row.key();
+        slice.decode(&row);
+        let has_delivery = slice.find(DELIVERIES, id)?.is_some();
         slice.require(has_delivery, "a receipt has its delivery", || {
             format!("job {id}")
         });
         Ok(())
     })?;
-    for_each_row(store, report, WAMIDS, |slice, wamid, id| {
-        let receipt = slice.find_row::<Receipt>(RECEIPTS, id.value())?;
-        let names_it =
-            receipt.is_some_and(|receipt| receipt.wamid.as_deref() == Some(wamid.value()));
+    for_each_row(store, report, WAMIDS, |slice, row| {
+        let id = row.value()?;
+        let receipt = slice.find(RECEIPTS, id)?;
+        let names_it = receipt.is_some_and(|receipt| receipt.wamid.as_deref() == Some(row.key()));
         slice.require(
             names_it,
             "a message id leads to the receipt that names it",
-            || format!("job {}", id.value()),
+            || format!("job {id}"),
         );
         Ok(())
     })?;
-    for_each_row(store, report, AWAITING_CUSTOMER, |slice, key, _| {
-        let (submission, id) = key.value();
+    for_each_row(store, report, AWAITING_CUSTOMER, |slice, row| {
+        let (submission, id) = row.key();
         let job = slice
-            .find_row::<Job>(JOBS, id)?
+            .find(JOBS, id)?
             .filter(|job| job.kind == JobKind::Deliver);
         let is_its_own = job
             .and_then(|job| job.submission_id)
-            .is_some_and(|of| of.get() == submission);
+            .is_some_and(|of| of == submission);
         slice.require(
             is_its_own,
             "a delivery waits for the customer of its own submission",
@@ -220,6 +221,6 @@ fn check_receipts(store: &Store, report: &mut IntegrityReport) -> Result<(), Sto
 
 /// Returns the IDs of the deliveries that the event had when it was written. The ID of the first
 /// delivery is the event ID.
-fn delivery_ids(first: u64, event: &Event) -> std::ops::Range<u64> {
-    first..first.saturating_add(u64::from(event.delivery_count))
+fn delivery_ids(first: JobId, event: &Event) -> std::ops::Range<JobId> {
+    first..JobId::new(first.get().saturating_add(event.delivery_count.into()))
 }

@@ -2,18 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
-
-use crate::domain::booking::{Booking, BookingState};
-use crate::domain::lead::Agent;
-use crate::store::engine::redb::tables::{
+use crate::domain::booking::BookingState;
+use crate::domain::time::{Millis, Timestamp};
+use crate::store::engine::{ReadTxn, Rows};
+use crate::store::rows::schema::{
     AGENTS, BOOKINGS, DELIVERIES_DUE, OCCUPIED_SLOTS, ORDERED_QUEUE, TALLIES, WAITING_LEADS,
 };
-use crate::store::rows::codec;
 use crate::store::rows::tallies::{self, Tally};
 use crate::store::{Store, StoreError};
 
-use super::IntegrityReport;
+use super::slices::IntegrityReport;
 
 /// Number of rows by name.
 type Sums = BTreeMap<String, u64>;
@@ -37,11 +35,11 @@ pub(in crate::store) fn check_tallies(
     }
     store.read_last()?.with_read_txn(|txn| {
         let rows = [
-            txn.open_table(DELIVERIES_DUE)?.len()?,
-            txn.open_table(ORDERED_QUEUE)?.len()?,
-            txn.open_table(WAITING_LEADS)?.len()?,
-            txn.open_table(AGENTS)?.len()?,
-            txn.open_table(BOOKINGS)?.len()?,
+            txn.open(DELIVERIES_DUE)?.len()?,
+            txn.open(ORDERED_QUEUE)?.len()?,
+            txn.open(WAITING_LEADS)?.len()?,
+            txn.open(AGENTS)?.len()?,
+            txn.open(BOOKINGS)?.len()?,
         ];
         let is_large = rows.iter().sum::<u64>() > RECOUNT_ROWS_MAX;
         if is_large && !store.is_read_only() {
@@ -52,29 +50,28 @@ pub(in crate::store) fn check_tallies(
     })
 }
 
-fn recount_all(txn: &ReadTransaction, report: &mut IntegrityReport) -> Result<(), StoreError> {
+fn recount_all(txn: &ReadTxn, report: &mut IntegrityReport) -> Result<(), StoreError> {
     let mut deliveries = Sums::new();
-    for row in txn.open_table(DELIVERIES_DUE)?.iter()? {
-        increment(&mut deliveries, row?.0.value().0);
+    for row in txn.open(DELIVERIES_DUE)?.all_rows()? {
+        increment(&mut deliveries, row?.key().0);
     }
-    for row in txn.open_table(ORDERED_QUEUE)?.iter()? {
-        increment(&mut deliveries, row?.0.value().0);
+    for row in txn.open(ORDERED_QUEUE)?.all_rows()? {
+        increment(&mut deliveries, row?.key().0);
     }
     check_tally(txn, report, Tally::Deliveries, &deliveries)?;
     let mut leads = Sums::new();
-    for row in txn.open_table(WAITING_LEADS)?.iter()? {
-        increment(&mut leads, row?.0.value().0);
+    for row in txn.open(WAITING_LEADS)?.all_rows()? {
+        increment(&mut leads, row?.key().0);
     }
     check_tally(txn, report, Tally::Leads, &leads)?;
     recount_agents(txn, report)?;
     recount_bookings(txn, report)
 }
 
-fn recount_agents(txn: &ReadTransaction, report: &mut IntegrityReport) -> Result<(), StoreError> {
+fn recount_agents(txn: &ReadTxn, report: &mut IntegrityReport) -> Result<(), StoreError> {
     let mut agents = Sums::new();
-    for row in txn.open_table(AGENTS)?.iter()? {
-        let (id, bytes) = row?;
-        let Ok(agent) = codec::decode::<Agent>(id.value(), bytes.value()) else {
+    for row in txn.open(AGENTS)?.all_rows()? {
+        let Ok(agent) = row?.value() else {
             return Ok(());
         };
         if !agent.is_removed {
@@ -84,38 +81,37 @@ fn recount_agents(txn: &ReadTransaction, report: &mut IntegrityReport) -> Result
     check_tally(txn, report, Tally::Agents, &agents)
 }
 
-fn recount_bookings(txn: &ReadTransaction, report: &mut IntegrityReport) -> Result<(), StoreError> {
-    let mut slots: BTreeMap<(String, u64, u64), u64> = BTreeMap::new();
+fn recount_bookings(txn: &ReadTxn, report: &mut IntegrityReport) -> Result<(), StoreError> {
+    let mut slots: BTreeMap<(String, Millis, Timestamp), u64> = BTreeMap::new();
     let mut calendars = Sums::new();
-    for row in txn.open_table(BOOKINGS)?.iter()? {
-        let (id, bytes) = row?;
-        let Ok(booking) = codec::decode::<Booking>(id.value(), bytes.value()) else {
+    for row in txn.open(BOOKINGS)?.all_rows()? {
+        let Ok(booking) = row?.value() else {
             return Ok(());
         };
         if booking.state == BookingState::Confirmed {
             let name = booking.calendar.as_str();
             increment(&mut calendars, name);
-            let length = booking.end.since(booking.start).get();
+            let length = booking.end.since(booking.start);
             *slots
-                .entry((name.to_owned(), length, booking.start.as_millis()))
+                .entry((name.to_owned(), length, booking.start))
                 .or_default() += 1;
         }
     }
     check_tally(txn, report, Tally::Bookings, &calendars)?;
-    for row in txn.open_table(OCCUPIED_SLOTS)?.iter()? {
-        let (key, booked) = row?;
+    for row in txn.open(OCCUPIED_SLOTS)?.all_rows()? {
+        let row = row?;
         report.rows_read += 1;
-        let ((calendar, length, start), booked) = (key.value(), booked.value());
+        let ((calendar, length, start), booked) = (row.key(), row.value()?);
         let confirmed = slots
             .remove(&(calendar.to_owned(), length, start))
             .unwrap_or(0);
         report.require(booked == confirmed, "occupied slots equal the confirmed bookings", || {
-            format!("calendar {calendar}, start {start}, length {length} ms: occupied slots: {booked}, {confirmed} confirmed bookings")
+            format!("calendar {calendar}, start {start}, length {} ms: occupied slots: {booked}, {confirmed} confirmed bookings", length.get())
         });
     }
     for ((calendar, length, start), confirmed) in slots {
         report.require(false, "occupied slots equal the confirmed bookings", || {
-            format!("calendar {calendar}, start {start}, length {length} ms: occupied slots: 0, {confirmed} confirmed bookings")
+            format!("calendar {calendar}, start {start}, length {} ms: occupied slots: 0, {confirmed} confirmed bookings", length.get())
         });
     }
     Ok(())
@@ -131,12 +127,12 @@ fn increment(sums: &mut Sums, name: &str) {
 }
 
 fn check_tally(
-    txn: &ReadTransaction,
+    txn: &ReadTxn,
     report: &mut IntegrityReport,
     tally: Tally,
     counted: &Sums,
 ) -> Result<(), StoreError> {
-    let stored: Sums = tallies::read_sums(&txn.open_table(TALLIES)?, tally)?
+    let stored: Sums = tallies::read_sums(&txn.open(TALLIES)?, tally)?
         .into_iter()
         .collect();
     report.require(

@@ -1,8 +1,7 @@
 //! Snapshot functions for the outbox: due deliveries, delivery rows, responses and suspensions.
 
 use std::collections::BTreeMap;
-
-use redb::{ReadableTable, ReadableTableMetadata};
+use std::ops::Bound::{Excluded, Included};
 
 use crate::domain::delivery::receipt::Receipt;
 use crate::domain::delivery::{Delivery, Event, ResponseRecord, Suspension};
@@ -11,14 +10,13 @@ use crate::domain::job::{DeadLetter, Job, JobState};
 use crate::domain::time::{Millis, Timestamp};
 
 use super::{ByAttempt, Snapshot};
-use crate::store::engine::redb::tables::{
-    DELIVERIES, DELIVERIES_DUE, DELIVERY_RESPONSES, EVENTS, ORDERED_QUEUE, RECEIPTS,
+use crate::store::engine::Rows;
+use crate::store::rows::schema::{
+    DELIVERIES, DELIVERIES_DUE, DELIVERY_RESPONSES, EVENTS, LATE_ARRIVALS, ORDERED_QUEUE, RECEIPTS,
     RENAMED_CUSTOMERS, RETRIED_DEAD_LETTERS, SUSPENSIONS,
 };
-use crate::store::rows::codec;
+use crate::store::rows::submissions::{find_named_customer, resolve_customer};
 use crate::store::rows::tallies::Tally;
-use crate::store::tx::accept::StoredSubmission;
-use crate::store::tx::customer_changes;
 use crate::store::{RowProblem, StoreError};
 
 /// Pending delivery, with all the data that an attempt needs.
@@ -63,12 +61,11 @@ impl Snapshot {
         limit: usize,
     ) -> Result<Vec<JobId>, StoreError> {
         self.with_read_txn(|txn| {
-            let table = txn.open_table(DELIVERIES_DUE)?;
+            let table = txn.open(DELIVERIES_DUE)?;
             let name = destination.as_str();
-            let due = table.range((name, 0, 0)..=(name, until.as_millis(), u64::MAX))?;
-            due.take(limit)
-                .map(|row| Ok(JobId::new(row?.0.value().2)))
-                .collect()
+            let first = (name, Timestamp::ZERO, JobId::MIN);
+            let due = table.range(first..=(name, until, JobId::MAX))?;
+            due.take(limit).map(|row| Ok(row?.key().2)).collect()
         })
     }
 
@@ -90,14 +87,14 @@ impl Snapshot {
         from: Timestamp,
     ) -> Result<Option<Timestamp>, StoreError> {
         self.with_read_txn(|txn| {
-            let table = txn.open_table(DELIVERIES_DUE)?;
+            let table = txn.open(DELIVERIES_DUE)?;
             let name = destination.as_str();
-            let from = (name, from.as_millis(), 0);
+            let last = (name, Timestamp::MAX, JobId::MAX);
             let next = table
-                .range(from..=(name, u64::MAX, u64::MAX))?
+                .range((name, from, JobId::MIN)..=last)?
                 .next()
                 .transpose()?;
-            Ok(next.map(|(key, _)| Timestamp::from_millis(key.value().1)))
+            Ok(next.map(|row| row.key().1))
         })
     }
 
@@ -112,17 +109,19 @@ impl Snapshot {
         limit: usize,
     ) -> Result<Vec<(Timestamp, JobId)>, StoreError> {
         self.with_read_txn(|txn| {
-            let table = txn.open_table(DELIVERIES_DUE)?;
+            let table = txn.open(DELIVERIES_DUE)?;
             let name = destination.as_str();
-            let (at, id) = (after.0.as_millis(), after.1.get());
-            let later = table.range((name, at, id)..=(name, u64::MAX, u64::MAX))?;
-            let later = later.map(|row| {
-                let (_, at, id) = row?.0.value();
-                Ok((Timestamp::from_millis(at), JobId::new(id)))
-            });
+            let (at, id) = after;
+            let later = table.range((
+                Excluded((name, at, id)),
+                Included((name, Timestamp::MAX, JobId::MAX)),
+            ))?;
             later
-                .filter(|row| row.as_ref().is_ok_and(|row| *row != after) || row.is_err())
                 .take(limit)
+                .map(|row| {
+                    let (_, at, id) = row?.key();
+                    Ok((at, id))
+                })
                 .collect()
         })
     }
@@ -164,18 +163,15 @@ impl Snapshot {
     ) -> Result<Vec<JobId>, StoreError> {
         let name = destination.as_str();
         let mut waiting = self.with_read_txn(|txn| {
-            let (scheduled, queued) = (
-                txn.open_table(DELIVERIES_DUE)?,
-                txn.open_table(ORDERED_QUEUE)?,
-            );
-            let mut waiting = Vec::new();
-            for row in scheduled.range((name, 0, 0)..=(name, u64::MAX, u64::MAX))? {
-                waiting.push(JobId::new(row?.0.value().2));
-            }
-            for row in queued.range((name, &[0; 16], 0)..=(name, &[u8::MAX; 16], u64::MAX))? {
-                waiting.push(JobId::new(row?.0.value().2));
-            }
-            Ok(waiting)
+            let (scheduled, queued) = (txn.open(DELIVERIES_DUE)?, txn.open(ORDERED_QUEUE)?);
+            let scheduled = scheduled
+                .range((name, Timestamp::ZERO, JobId::MIN)..=(name, Timestamp::MAX, JobId::MAX))?;
+            let queued =
+                queued.range((name, &[0; 16], JobId::MIN)..=(name, &[u8::MAX; 16], JobId::MAX))?;
+            let scheduled = scheduled.map(|row| Ok(row?.key().2));
+            scheduled
+                .chain(queued.map(|row| Ok(row?.key().2)))
+                .collect::<Result<Vec<_>, StoreError>>()
         })?;
         waiting.sort_unstable_by(|one, other| other.cmp(one));
         Ok(waiting)
@@ -186,7 +182,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn delivery(&self, id: JobId) -> Result<Option<Delivery>, StoreError> {
-        self.get_row(DELIVERIES, id.get())
+        self.get_row(DELIVERIES, id)
     }
 
     /// Returns the event whose first delivery is `id`.
@@ -194,7 +190,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn event(&self, id: JobId) -> Result<Option<Event>, StoreError> {
-        self.get_row(EVENTS, id.get())
+        self.get_row(EVENTS, id)
     }
 
     /// Returns the body with which an admin replaced the body of delivery `id`, in any state of the
@@ -204,7 +200,7 @@ impl Snapshot {
     /// As [`Snapshot::submission`].
     pub fn corrected_body(&self, id: JobId) -> Result<Option<String>, StoreError> {
         let dead_letter: Option<DeadLetter> = match self.dead_letter(id)? {
-            None => self.get_row(RETRIED_DEAD_LETTERS, id.get())?,
+            None => self.get_row(RETRIED_DEAD_LETTERS, id)?,
             current => current,
         };
         Ok(dead_letter.and_then(|dead_letter| dead_letter.corrected_payload))
@@ -222,9 +218,11 @@ impl Snapshot {
         let Some(job) = self.job(id)?.filter(|job| job.state == JobState::Scheduled) else {
             return Ok(None);
         };
-        let missing = || StoreError::row::<Delivery>(&id.to_string(), RowProblem::Missing);
-        let delivery = self.delivery(id)?.ok_or_else(missing)?;
-        let event = self.event(delivery.event_id)?.ok_or_else(missing)?;
+        let (delivery, event) = self.with_read_txn(|txn| {
+            let delivery = txn.open(DELIVERIES)?.require(id)?;
+            let event = txn.open(EVENTS)?.require(delivery.event_id)?;
+            Ok((delivery, event))
+        })?;
         let corrected = self.retried_payload(id)?;
         let body = corrected.map_or_else(|| event.body.clone(), Box::from);
         let receipt = self.receipt(id)?;
@@ -268,7 +266,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn receipt(&self, id: JobId) -> Result<Option<Receipt>, StoreError> {
-        self.get_row(RECEIPTS, id.get())
+        self.get_row(RECEIPTS, id)
     }
 
     /// Returns the customer of submission `id` under their current names. Returns `None` if no
@@ -277,7 +275,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn renamed_customer(&self, id: SubmissionId) -> Result<Option<Customer>, StoreError> {
-        if self.with_read_txn(|txn| Ok(txn.open_table(RENAMED_CUSTOMERS)?.is_empty()?))? {
+        if self.with_read_txn(|txn| txn.open(RENAMED_CUSTOMERS)?.is_empty())? {
             return Ok(None);
         }
         self.submission_customer(id)
@@ -290,27 +288,12 @@ impl Snapshot {
         let Some(row) = self.submission(id)? else {
             return Ok(None);
         };
-        let first = row.submission.customer.clone();
-        let named = if first.is_unknown() {
-            self.late_arrivals(id)?
-                .into_iter()
-                .map(|late_arrival| late_arrival.customer)
-                .find(|customer| !customer.is_unknown())
-        } else {
-            Some(first)
-        };
-        named
-            .map(|named| self.current_customer(&row, named))
-            .transpose()
-    }
-
-    fn current_customer(
-        &self,
-        row: &StoredSubmission,
-        known: Customer,
-    ) -> Result<Customer, StoreError> {
         self.with_read_txn(|txn| {
-            customer_changes::resolve_customer(&txn.open_table(RENAMED_CUSTOMERS)?, known, row)
+            let first = &row.submission.customer;
+            let named = find_named_customer(&txn.open(LATE_ARRIVALS)?, id, first)?;
+            named
+                .map(|named| resolve_customer(&txn.open(RENAMED_CUSTOMERS)?, named, &row))
+                .transpose()
         })
     }
 
@@ -321,11 +304,11 @@ impl Snapshot {
     /// [`StoreError`] if the table is unreadable.
     pub fn delivery_responses(&self, id: JobId) -> Result<ByAttempt<ResponseRecord>, StoreError> {
         self.with_read_txn(|txn| {
-            let table = txn.open_table(DELIVERY_RESPONSES)?;
-            let rows = table.range((id.get(), 0)..=(id.get(), u32::MAX))?;
+            let table = txn.open(DELIVERY_RESPONSES)?;
+            let rows = table.range((id, 0)..=(id, u32::MAX))?;
             rows.map(|row| {
-                let (key, bytes) = row?;
-                Ok((key.value().1, codec::decode(key.value(), bytes.value())))
+                let row = row?;
+                Ok((row.key().1, row.value()))
             })
             .collect()
         })
@@ -338,13 +321,9 @@ impl Snapshot {
     /// As [`Snapshot::submission`].
     pub fn last_delivery_response(&self, id: JobId) -> Result<Option<ResponseRecord>, StoreError> {
         self.with_read_txn(|txn| {
-            let table = txn.open_table(DELIVERY_RESPONSES)?;
-            let last = table
-                .range((id.get(), 0)..=(id.get(), u32::MAX))?
-                .next_back()
-                .transpose()?;
-            last.map(|(key, bytes)| codec::decode(key.value(), bytes.value()))
-                .transpose()
+            let table = txn.open(DELIVERY_RESPONSES)?;
+            let last = table.range((id, 0)..=(id, u32::MAX))?.next_back();
+            last.map(|row| row?.value()).transpose()
         })
     }
 
@@ -355,17 +334,15 @@ impl Snapshot {
     /// As [`Snapshot::submission`].
     pub fn suspensions(&self) -> Result<Vec<(DestinationName, Suspension)>, StoreError> {
         self.with_read_txn(|txn| {
-            let table = txn.open_table(SUSPENSIONS)?;
-            let rows = table.iter()?.map(|row| {
-                let (key, bytes) = row?;
-                let name = DestinationName::new(key.value()).map_err(|_| {
-                    StoreError::row::<Suspension>(key.value(), RowProblem::InvalidFields)
-                })?;
-                let suspension =
-                    codec::decode(&name, bytes.value()).unwrap_or_else(|error| Suspension {
-                        paused_at: None,
-                        disabled: Some((Timestamp::ZERO, error.to_string().into())),
-                    });
+            let table = txn.open(SUSPENSIONS)?;
+            let rows = table.all_rows()?.map(|row| {
+                let row = row?;
+                let name = DestinationName::new(row.key())
+                    .map_err(|_| SUSPENSIONS.row_error(row.key(), RowProblem::InvalidFields))?;
+                let suspension = row.value().unwrap_or_else(|error| Suspension {
+                    paused_at: None,
+                    disabled: Some((Timestamp::ZERO, error.to_string().into())),
+                });
                 Ok((name, suspension))
             });
             rows.collect()
@@ -377,13 +354,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::submission`].
     pub fn suspension(&self, destination: &DestinationName) -> Result<Suspension, StoreError> {
-        self.with_read_txn(|txn| {
-            let table = txn.open_table(SUSPENSIONS)?;
-            let row = table.get(destination.as_str())?;
-            Ok(row
-                .map(|row| codec::decode(destination, row.value()))
-                .transpose()?
-                .unwrap_or_default())
-        })
+        let row = self.get_row(SUSPENSIONS, destination.as_str())?;
+        Ok(row.unwrap_or_default())
     }
 }

@@ -7,10 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use redb::ReadableTable;
-
+use super::schema::Tables;
 use crate::store::StoreError;
-use crate::store::engine::redb::tables::Tables;
+use crate::store::engine::{Rows, Text};
 
 /// Kind of rows that a tally counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,11 +66,11 @@ impl TallyChanges {
         for (tally, sums) in self.0 {
             for (name, by) in sums.into_iter().filter(|(_, by)| *by != 0) {
                 let key = (tally.as_str(), name.as_str());
-                let before = tables.tallies.get(key)?.map_or(0, |sum| sum.value());
+                let before = tables.tallies.get(key)?.unwrap_or(0);
                 match before.saturating_add_signed(by) {
-                    0 => drop(tables.tallies.remove(key)?),
-                    sum => drop(tables.tallies.insert(key, sum)?),
-                }
+                    0 => tables.tallies.remove(key)?,
+                    sum => tables.tallies.put(key, &sum)?,
+                };
             }
         }
         Ok(())
@@ -80,17 +79,17 @@ impl TallyChanges {
 
 /// Lists all counts of `tally`, by name.
 pub(in crate::store) fn read_sums(
-    table: &impl ReadableTable<(&'static str, &'static str), u64>,
+    table: &impl Rows<Key = (Text, Text), Value = u64>,
     tally: Tally,
 ) -> Result<Vec<(String, u64)>, StoreError> {
     let mut sums = Vec::new();
     for row in table.range((tally.as_str(), "")..)? {
-        let (key, sum) = row?;
-        let (counted, name) = key.value();
+        let row = row?;
+        let (counted, name) = row.key();
         if counted != tally.as_str() {
             break;
         }
-        sums.push((name.to_owned(), sum.value()));
+        sums.push((name.to_owned(), row.value()?));
     }
     Ok(sums)
 }

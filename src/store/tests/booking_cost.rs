@@ -99,7 +99,7 @@ struct ListOccupied(Arc<Calendar>);
 impl Transaction for ListOccupied {
     type Outcome = Vec<OccupiedInterval>;
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<Vec<OccupiedInterval>, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<Vec<OccupiedInterval>, StoreError> {
         bookings::list_occupied(
             &ctx.tables.occupied_slots,
             self.0.name(),

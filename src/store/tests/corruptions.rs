@@ -1,7 +1,7 @@
 //! Transactions that write inconsistent rows, as in a damaged file.
 
-use crate::domain::ids::{DestinationName, GatewayName, JobId};
-use crate::domain::job::Job;
+use crate::domain::ids::{AgentId, DestinationName, GatewayName, JobId, LeadId, SubmissionId};
+use crate::store::rows::schema::JOBS;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 use crate::store::{RowProblem, StoreError};
 
@@ -15,14 +15,9 @@ pub struct ScheduleMissingJob {
 impl Transaction for ScheduleMissingJob {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
-        let key = (
-            self.destination.as_str(),
-            ctx.now.as_millis(),
-            self.job.get(),
-        );
-        ctx.tables.deliveries_due.insert(key, ())?;
-        ctx.is_dirty = true;
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+        let key = (self.destination.as_str(), ctx.now, self.job);
+        ctx.tables.deliveries_due.add(key)?;
         Ok(())
     }
 }
@@ -34,9 +29,8 @@ pub struct RemoveJobRow(pub JobId);
 impl Transaction for RemoveJobRow {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
-        ctx.tables.jobs.remove(self.0.get())?;
-        ctx.is_dirty = true;
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+        ctx.tables.jobs.remove(self.0)?;
         Ok(())
     }
 }
@@ -48,9 +42,9 @@ pub struct FailAfter<T>(pub T);
 impl<T: Transaction> Transaction for FailAfter<T> {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
         self.0.apply(ctx)?;
-        Err(StoreError::row::<Job>("1", RowProblem::Missing))
+        Err(JOBS.row_error(JobId::new(1), RowProblem::Missing))
     }
 }
 
@@ -64,20 +58,18 @@ pub struct CorruptRow {
 impl Transaction for CorruptRow {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
-        let tables = &mut *ctx.tables;
-        let rows = match self.table {
-            "submissions" => &mut tables.submissions,
-            "jobs" => &mut tables.jobs,
-            "leads" => &mut tables.leads,
-            "agents" => &mut tables.agents,
-            "flow_errors" => &mut tables.flow_errors,
-            "health_events" => &mut tables.health_events,
-            "receipts" => &mut tables.receipts,
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+        let (tables, key, row) = (&mut ctx.tables, self.key, b"damaged");
+        match self.table {
+            "submissions" => tables.submissions.put_bytes(SubmissionId::new(key), row)?,
+            "jobs" => tables.jobs.put_bytes(JobId::new(key), row)?,
+            "leads" => tables.leads.put_bytes(LeadId::new(key), row)?,
+            "agents" => tables.agents.put_bytes(AgentId::new(key), row)?,
+            "flow_errors" => tables.flow_errors.put_bytes(key, row)?,
+            "health_events" => tables.health_events.put_bytes(key, row)?,
+            "receipts" => tables.receipts.put_bytes(JobId::new(key), row)?,
             other => panic!("no table {other}"),
         };
-        rows.insert(self.key, &b"damaged"[..])?;
-        ctx.is_dirty = true;
         Ok(())
     }
 }
@@ -93,15 +85,13 @@ pub struct CorruptAttempt {
 impl Transaction for CorruptAttempt {
     type Outcome = ();
 
-    fn apply(&self, batch: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
-        let tables = &mut *batch.tables;
-        let rows = match self.table {
-            "attempts" => &mut tables.attempts,
-            "exchanges" => &mut tables.delivery_responses,
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+        let key = (self.job, self.number);
+        match self.table {
+            "attempts" => ctx.tables.attempts.put_bytes(key, b"damaged")?,
+            "exchanges" => ctx.tables.delivery_responses.put_bytes(key, b"damaged")?,
             other => panic!("no table {other}"),
         };
-        rows.insert((self.job.get(), self.number), &b"damaged"[..])?;
-        batch.is_dirty = true;
         Ok(())
     }
 }
@@ -116,19 +106,15 @@ pub struct CorruptGateway {
 impl Transaction for CorruptGateway {
     type Outcome = ();
 
-    fn apply(&self, batch: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
         let name = self.gateway.as_str();
         match self.line {
-            Some(line) => batch
+            Some(line) => ctx
                 .tables
                 .gateway_history
-                .insert((name, line), &b"damaged"[..])?,
-            None => batch
-                .tables
-                .gateway_sessions
-                .insert(name, &b"damaged"[..])?,
+                .put_bytes((name, line), b"damaged")?,
+            None => ctx.tables.gateway_sessions.put_bytes(name, b"damaged")?,
         };
-        batch.is_dirty = true;
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use redb::{Database, ReadableTableMetadata};
+use redb::Database;
 
 use crate::domain::customer_change::CustomerChange;
 use crate::domain::event::EventKind;
@@ -14,7 +14,8 @@ use crate::domain::submission::draft::Draft;
 use crate::domain::submission::inbound::InboundSubmission;
 use crate::domain::submission::{IdempotencyKey, Submission};
 use crate::domain::time::{Millis, Timestamp};
-use crate::store::engine::redb::tables::{DRAFTS, RENAMED_CUSTOMERS};
+use crate::store::engine::Rows;
+use crate::store::rows::schema::{DRAFTS, RENAMED_CUSTOMERS};
 use crate::store::{AcceptOutcome, FinishJob, FinishOutcome, IngestWebhook, NewLead, SaveDraft};
 
 use super::support::{START, StoreBench, attempt, destination, flow, form, team};
@@ -364,12 +365,12 @@ fn unreadable_row_blocks_no_rename() {
     bench.store.close().unwrap();
     let database = Database::open(bench.path()).unwrap();
     let txn = database.begin_write().unwrap();
-    txn.open_table(DRAFTS)
+    txn.open_table(DRAFTS.definition())
         .unwrap()
         .insert(key.as_bytes(), b"damaged".as_slice())
         .unwrap();
     let name = IdempotencyKey::for_former_name("1");
-    txn.open_table(RENAMED_CUSTOMERS)
+    txn.open_table(RENAMED_CUSTOMERS.definition())
         .unwrap()
         .insert((name.as_bytes(), u64::MAX), b"damaged".as_slice())
         .unwrap();
@@ -409,7 +410,7 @@ fn renames_older_than_every_submission_are_purged() {
         }
         let read = bench.store.read().unwrap();
         let row_count = read
-            .with_read_txn(|txn| Ok(txn.open_table(RENAMED_CUSTOMERS)?.len()?))
+            .with_read_txn(|txn| txn.open(RENAMED_CUSTOMERS)?.len())
             .unwrap();
         assert_eq!(row_count, if has_submission { 200 } else { 0 });
     }

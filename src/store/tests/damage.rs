@@ -11,13 +11,13 @@ use redb::{Database, ReadableTable, TableDefinition};
 
 use crate::clock::ManualClock;
 use crate::domain::ids::SubmissionId;
-use crate::store::engine::redb::tables::{
-    AGENTS, BOOKINGS, MESSAGE_LOG, RETRIED_DEAD_LETTERS, RowTable, SUBMISSIONS, TOKEN_LOG,
+use crate::store::rows::schema::{
+    AGENTS, BOOKINGS, MESSAGE_LOG, RETRIED_DEAD_LETTERS, SUBMISSIONS, TOKEN_LOG,
 };
 use crate::store::writer::write_context::{Transaction, WriteContext};
 use crate::store::{
     AcceptOutcome, CachedResponse, RowProblem, Store, StoreError, StoreHealth, StoreOptions,
-    StoreResponse, StoredSubmission, check_integrity,
+    StoreResponse, check_integrity,
 };
 
 use super::disk_faults::{open_on_failing_disk, wait_until};
@@ -25,8 +25,7 @@ use super::support::{START, StoreBench, attempt, form, open_read_only, open_stor
 use super::test_disks::FailingDisk;
 
 /// Changes a byte of the row `key` without redb, as a bad disk does.
-pub(super) fn flip_row_byte(database: &Database, table: RowTable, key: u64) {
-    let table: TableDefinition<'_, u64, &[u8]> = table;
+pub(super) fn flip_row_byte(database: &Database, table: TableDefinition<'_, u64, &[u8]>, key: u64) {
     let txn = database.begin_write().unwrap();
     {
         let mut table = txn.open_table(table).unwrap();
@@ -51,8 +50,13 @@ fn unreadable_rows_block_nothing_else() {
     bench.store.close().unwrap();
     {
         let database = Database::open(bench.path()).unwrap();
-        for (table, key) in [(TOKEN_LOG, 1), (MESSAGE_LOG, 1), (AGENTS, 1), (BOOKINGS, 1)] {
-            flip_row_byte(&database, table, key);
+        for table in [
+            TOKEN_LOG.definition(),
+            MESSAGE_LOG.definition(),
+            AGENTS.definition(),
+            BOOKINGS.definition(),
+        ] {
+            flip_row_byte(&database, table, 1);
         }
     }
     let store = open_read_only(bench.path(), &bench.clock);
@@ -190,11 +194,8 @@ struct FailingTransaction;
 impl Transaction for FailingTransaction {
     type Outcome = ();
 
-    fn apply(&self, _: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
-        Err(StoreError::row::<StoredSubmission>(
-            "1",
-            RowProblem::Checksum,
-        ))
+    fn apply(&self, _: &mut WriteContext<'_>) -> Result<(), StoreError> {
+        Err(SUBMISSIONS.row_error(SubmissionId::new(1), RowProblem::Checksum))
     }
 }
 
@@ -332,7 +333,7 @@ fn delivery_crashing_the_process_three_times_is_dead_letter() {
 
 #[test]
 fn unreadable_dead_letter_blocks_no_bulk_retry_or_discard() {
-    use crate::store::engine::redb::tables::{DEAD_LETTERS, DELIVERIES};
+    use crate::store::rows::schema::{DEAD_LETTERS, DELIVERIES};
     use crate::store::{DiscardDeadLetters, RetryDeadLetters};
     let make_dead_letters = |bench: &StoreBench| -> Vec<_> {
         for token in ["a", "b", "c"] {
@@ -349,9 +350,9 @@ fn unreadable_dead_letter_blocks_no_bulk_retry_or_discard() {
         ids
     };
     for (table, is_retry) in [
-        (DEAD_LETTERS, true),
-        (DELIVERIES, true),
-        (DELIVERIES, false),
+        (DEAD_LETTERS.definition(), true),
+        (DELIVERIES.definition(), true),
+        (DELIVERIES.definition(), false),
     ] {
         let bench = StoreBench::new();
         bench.subscribe(&["crm"], &[]);
@@ -402,7 +403,7 @@ fn compaction_shrinks_the_file_and_preserves_rows() {
     {
         let database = Database::open(bench.path()).unwrap();
         let txn = database.begin_write().unwrap();
-        txn.open_table(crate::store::engine::redb::tables::SUBMISSIONS)
+        txn.open_table(crate::store::rows::schema::SUBMISSIONS.definition())
             .unwrap()
             .retain(|id, _| id > 250)
             .unwrap();
@@ -431,7 +432,11 @@ fn message_that_needs_damaged_row_is_dead_letter_again() {
         panic!("a dead letter")
     };
     bench.store.close().unwrap();
-    flip_row_byte(&Database::open(bench.path()).unwrap(), SUBMISSIONS, 1);
+    flip_row_byte(
+        &Database::open(bench.path()).unwrap(),
+        SUBMISSIONS.definition(),
+        1,
+    );
     let bench = bench.reopen();
     for number in 1..=2 {
         bench
@@ -485,7 +490,7 @@ fn damaged_retried_dead_letter_stays_as_damaged_row() {
     bench.store.close().unwrap();
     flip_row_byte(
         &Database::open(bench.path()).unwrap(),
-        RETRIED_DEAD_LETTERS,
+        RETRIED_DEAD_LETTERS.definition(),
         job.get(),
     );
     let bench = bench.reopen();
@@ -532,7 +537,11 @@ fn job_with_damaged_submission_becomes_dead_letter() {
     bench.subscribe(&[], &["ops"]);
     let job = bench.accept_new("t");
     bench.store.close().unwrap();
-    flip_row_byte(&Database::open(bench.path()).unwrap(), SUBMISSIONS, 1);
+    flip_row_byte(
+        &Database::open(bench.path()).unwrap(),
+        SUBMISSIONS.definition(),
+        1,
+    );
     let bench = bench.reopen();
     let reason = "row 1 of table submissions has a wrong checksum";
     bench

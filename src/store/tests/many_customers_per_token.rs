@@ -7,7 +7,7 @@ use crate::domain::ids::{Customer, FlowName, FlowToken, JobId, SubmissionId};
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::submission::draft::Draft;
 use crate::domain::time::Millis;
-use crate::store::engine::redb::tables::{DRAFTS, LEADS, SUBMISSIONS};
+use crate::store::rows::schema::{DRAFTS, LEADS, SUBMISSIONS};
 use crate::store::{AcceptOutcome, DraftOutcome, FindSubmissionKey, FinishJob, SaveDraft};
 
 use super::damage::flip_row_byte;
@@ -48,7 +48,11 @@ fn find(
 /// Closes the store, damages submission `id`, and opens the store again.
 fn with_damaged_submission(bench: StoreBench, id: u64) -> StoreBench {
     bench.store.close().unwrap();
-    flip_row_byte(&Database::open(bench.path()).unwrap(), SUBMISSIONS, id);
+    flip_row_byte(
+        &Database::open(bench.path()).unwrap(),
+        SUBMISSIONS.definition(),
+        id,
+    );
     bench.reopen()
 }
 
@@ -204,7 +208,7 @@ fn damaged_draft_rejects_no_other_customer_of_token() {
     {
         let database = Database::open(bench.path()).unwrap();
         let txn = database.begin_write().unwrap();
-        txn.open_table(DRAFTS)
+        txn.open_table(DRAFTS.definition())
             .unwrap()
             .insert(key.as_bytes(), b"damaged".as_slice())
             .unwrap();
@@ -253,7 +257,11 @@ fn message_is_stored_despite_damaged_lead() {
     new_submission(&bench.accept(unnamed("t", "{}")));
     bench.finish_job(JobId::new(1));
     bench.store.close().unwrap();
-    flip_row_byte(&Database::open(bench.path()).unwrap(), LEADS, 1);
+    flip_row_byte(
+        &Database::open(bench.path()).unwrap(),
+        LEADS.definition(),
+        1,
+    );
     let bench = bench.reopen();
     assert_eq!(bench.accept(message("t", 1, "a", "{}")), copy_of(1));
     assert_eq!(

@@ -10,6 +10,7 @@ use crate::domain::job::{IllegalTransition, JobEvent, JobState};
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::submission::draft::Draft;
 use crate::domain::time::Millis;
+use crate::store::engine::Rows;
 use crate::store::{
     AgentChange, ChangeAgent, DeadLetterOutcome, DeferOrExpire, DiscardDeadLetter,
     DiscardDeliveries, IngestWebhook, PauseDestination, PurgeCursor, PurgeSlice, RecordHealth,
@@ -609,9 +610,9 @@ fn retention_of_rerun_delivery_counts_from_last_end() {
     assert_eq!(bench.deliveries().len(), 0);
     let read = bench.store.read().unwrap();
     let last_ends = read
-        .with_read_txn(|txn| Ok(txn.open_table(crate::store::engine::redb::tables::LAST_ENDS)?))
+        .with_read_txn(|txn| txn.open(crate::store::rows::schema::LAST_ENDS))
         .unwrap();
-    assert_eq!(redb::ReadableTableMetadata::len(&last_ends).unwrap(), 0);
+    assert_eq!(last_ends.len().unwrap(), 0);
     bench.assert_invariants();
 }
 

@@ -3,13 +3,14 @@
 
 use redb::{Database, ReadableTable, WriteTransaction};
 
+use crate::domain::ids::JobId;
 use crate::domain::job::retry::RetryDecision;
 use crate::domain::time::Millis;
-use crate::store::engine::redb::tables::{
-    ABANDONED_DRAFTS, DELIVERIES, DELIVERIES_DUE, DELIVERY_RESPONSES, EVENTS, JOBS, RowTable,
-    SUSPENSIONS,
-};
+use crate::store::engine::{TableDef, TableValue};
 use crate::store::rows::codec;
+use crate::store::rows::schema::{
+    ABANDONED_DRAFTS, DELIVERIES, DELIVERIES_DUE, DELIVERY_RESPONSES, EVENTS, JOBS, SUSPENSIONS,
+};
 
 use super::support::StoreBench;
 
@@ -39,9 +40,9 @@ fn violations_after(damage: impl FnOnce(&WriteTransaction)) -> Vec<&'static str>
         .collect()
 }
 
-fn remove_row(txn: &WriteTransaction, table: RowTable, key: u64) {
+fn remove_row<V: TableValue>(txn: &WriteTransaction, table: TableDef<JobId, V>, key: u64) {
     assert!(
-        txn.open_table(table)
+        txn.open_table(table.definition())
             .unwrap()
             .remove(key)
             .unwrap()
@@ -64,21 +65,21 @@ fn delivery_missing_from_its_schedule_is_reported() {
     let waiting_only = "delivery schedules and ordered queues hold scheduled deliveries only";
     let sums = "a tally equals the number of its rows";
     let missing = violations_after(|txn| {
-        txn.open_table(DELIVERIES_DUE)
+        txn.open_table(DELIVERIES_DUE.definition())
             .unwrap()
             .retain(|_, ()| false)
             .unwrap();
     });
     assert_eq!(missing, [due_while_waiting, sums]);
     let surplus = violations_after(|txn| {
-        txn.open_table(DELIVERIES_DUE)
+        txn.open_table(DELIVERIES_DUE.definition())
             .unwrap()
             .insert(("crm", 5, 99), ())
             .unwrap();
     });
     assert_eq!(surplus, [waiting_only, sums]);
     let misplaced = violations_after(|txn| {
-        let mut table = txn.open_table(DELIVERIES_DUE).unwrap();
+        let mut table = txn.open_table(DELIVERIES_DUE.definition()).unwrap();
         let (due, id) = {
             let row = table.first().unwrap().unwrap();
             let (_, due, id) = row.0.value();
@@ -116,14 +117,14 @@ fn delivery_without_job_or_event_is_reported() {
 fn event_without_delivery_is_reported() {
     let violations = violations_after(|txn| {
         let row = txn
-            .open_table(EVENTS)
+            .open_table(EVENTS.definition())
             .unwrap()
             .get(SCHEDULED)
             .unwrap()
             .unwrap()
             .value()
             .to_vec();
-        txn.open_table(EVENTS)
+        txn.open_table(EVENTS.definition())
             .unwrap()
             .insert(77, row.as_slice())
             .unwrap();
@@ -135,7 +136,7 @@ fn event_without_delivery_is_reported() {
 fn response_without_attempt_is_reported() {
     for key in [(SCHEDULED, 2), (SCHEDULED, 0), (1, 1)] {
         let violations = violations_after(|txn| {
-            let mut table = txn.open_table(DELIVERY_RESPONSES).unwrap();
+            let mut table = txn.open_table(DELIVERY_RESPONSES.definition()).unwrap();
             let row = table.get((SCHEDULED, 1)).unwrap().unwrap().value().to_vec();
             table.insert(key, row.as_slice()).unwrap();
         });
@@ -151,7 +152,7 @@ fn response_without_attempt_is_reported() {
 fn orphan_suspension_and_abandoned_mark_are_reported() {
     let suspension = violations_after(|txn| {
         let inactive = codec::encode(&crate::domain::delivery::Suspension::default()).unwrap();
-        txn.open_table(SUSPENSIONS)
+        txn.open_table(SUSPENSIONS.definition())
             .unwrap()
             .insert("crm", inactive.as_slice())
             .unwrap();
@@ -161,7 +162,7 @@ fn orphan_suspension_and_abandoned_mark_are_reported() {
         ["a suspension is active and names a valid destination"]
     );
     let draft = violations_after(|txn| {
-        txn.open_table(ABANDONED_DRAFTS)
+        txn.open_table(ABANDONED_DRAFTS.definition())
             .unwrap()
             .insert(&[7; 16], 5)
             .unwrap();
@@ -171,7 +172,7 @@ fn orphan_suspension_and_abandoned_mark_are_reported() {
 
 #[test]
 fn altered_outbox_row_is_reported() {
-    for table in [DELIVERIES, EVENTS] {
+    for table in [DELIVERIES.definition(), EVENTS.definition()] {
         let altered = violations_after(|txn| {
             txn.open_table(table)
                 .unwrap()

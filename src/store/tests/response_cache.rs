@@ -3,12 +3,12 @@
 //! The cache stays within its limits and counts its bytes correctly. Completions are stored
 //! elsewhere and outlive the cached responses.
 
-use redb::ReadableTableMetadata;
+use crate::store::engine::Rows;
 
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::submission::draft::AbandonTimeouts;
 use crate::domain::time::Millis;
-use crate::store::engine::redb::tables::CACHED_RESPONSES;
+use crate::store::rows::schema::CACHED_RESPONSES;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 use crate::store::{
     CacheOutcome, CachedResponse, GetCompletion, GetResponse, PurgeCursor, PurgeSlice, StoreError,
@@ -62,12 +62,9 @@ struct StoreAndFail(StoreResponse);
 impl Transaction for StoreAndFail {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
         self.0.apply(ctx)?;
-        Err(StoreError::row::<CachedResponse>(
-            "it",
-            crate::store::RowProblem::Missing,
-        ))
+        Err(CACHED_RESPONSES.row_error(1, crate::store::RowProblem::Missing))
     }
 }
 
@@ -225,7 +222,7 @@ fn oldest_requests_are_evicted_with_their_responses() {
         .store
         .read()
         .unwrap()
-        .with_read_txn(|txn| Ok(txn.open_table(CACHED_RESPONSES)?.len()?))
+        .with_read_txn(|txn| txn.open(CACHED_RESPONSES)?.len())
         .unwrap();
     assert_eq!(row_count, 5, "what nobody can ask for is not kept");
     bench.assert_invariants();

@@ -11,6 +11,8 @@ use crate::domain::submission::IdempotencyKey;
 use crate::domain::submission::draft::{AbandonTimeouts, Draft};
 use crate::domain::submission::inbound::Inbound;
 use crate::domain::time::{Millis, Timestamp};
+use crate::store::engine::Rows;
+use crate::store::rows::schema::{CUSTOMER_AGENTS, RENAMED_CUSTOMERS};
 use crate::store::writer::write_context::{Transaction, WriteContext};
 use crate::store::{
     AcceptInbound, AcceptOutcome, CloseLead, FailAttempt, FinishJob, FinishOutcome, GetCompletion,
@@ -32,12 +34,11 @@ struct EditTables<F>(F);
 
 impl<F> Transaction for EditTables<F>
 where
-    F: Fn(&mut WriteContext<'_, '_>) -> Result<(), StoreError> + Send + 'static,
+    F: Fn(&mut WriteContext<'_>) -> Result<(), StoreError> + Send + 'static,
 {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
-        ctx.is_dirty = true;
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
         (self.0)(ctx)
     }
 }
@@ -48,7 +49,7 @@ struct FinishJobs(Vec<JobId>);
 impl Transaction for FinishJobs {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
         for job in &self.0 {
             FinishJob {
                 job_id: *job,
@@ -301,22 +302,18 @@ fn clock_correction_while_idle_survives_crash() {
 #[test]
 fn start_with_clock_ahead_keeps_customer_changes() {
     let bench = StoreBench::new();
-    let change = |ctx: &mut WriteContext<'_, '_>| {
+    let change = |ctx: &mut WriteContext<'_>| {
         ctx.tables
             .renamed_customers
-            .insert((&[7; 16], START.as_millis()), b"change".as_slice())?;
+            .put_bytes((&[7; 16], START), b"change")?;
         Ok(())
     };
     bench.store.execute_blocking(EditTables(change)).unwrap();
     let bench = restart_at(bench, START.plus(days(100)));
     purge_round(&bench);
     let read = bench.store.read().unwrap();
-    let table = read
-        .with_read_txn(|txn| {
-            Ok(txn.open_table(crate::store::engine::redb::tables::RENAMED_CUSTOMERS)?)
-        })
-        .unwrap();
-    assert_eq!(redb::ReadableTableMetadata::len(&table).unwrap(), 1);
+    let changes = read.with_read_txn(|txn| txn.open(RENAMED_CUSTOMERS)?.len());
+    assert_eq!(changes.unwrap(), 1);
 }
 
 #[test]
@@ -497,25 +494,17 @@ fn unreadable_row_stays_and_blocks_no_purge() {
     for draft in ["d1", "d2"] {
         save_draft(&bench, draft);
     }
-    let corrupt_rows = |ctx: &mut WriteContext<'_, '_>| {
-        let corrupt: &[u8] = b"spoilt";
-        let jobs = &ctx.tables.jobs;
-        let mut delivering = None;
-        for row in redb::ReadableTable::iter(jobs)? {
-            let id = row?.0.value();
-            if redb::ReadableTable::get(&ctx.tables.deliveries, id)?.is_some() {
-                delivering = Some(id);
-                break;
-            }
-        }
-        ctx.tables.submissions.insert(1, corrupt)?;
-        ctx.tables.leads.insert(2, corrupt)?;
-        ctx.tables.deliveries.insert(delivering.unwrap(), corrupt)?;
-        ctx.tables.token_log.insert(1, corrupt)?;
-        let first = redb::ReadableTable::first(&ctx.tables.drafts)?
-            .map(|(key, _)| *key.value())
-            .unwrap();
-        ctx.tables.drafts.insert(&first, corrupt)?;
+    let corrupt_rows = |ctx: &mut WriteContext<'_>| {
+        let corrupt = b"spoilt";
+        let delivery = ctx.tables.deliveries.first()?.unwrap().key();
+        ctx.tables
+            .submissions
+            .put_bytes(SubmissionId::new(1), corrupt)?;
+        ctx.tables.leads.put_bytes(LeadId::new(2), corrupt)?;
+        ctx.tables.deliveries.put_bytes(delivery, corrupt)?;
+        ctx.tables.token_log.put_bytes(1, corrupt)?;
+        let draft = *ctx.tables.drafts.first()?.unwrap().key();
+        ctx.tables.drafts.put_bytes(&draft, corrupt)?;
         Ok(())
     };
     bench
@@ -566,8 +555,8 @@ fn unreadable_key_blocks_no_eviction() {
     bench.accept_new("first");
     bench
         .store
-        .execute_blocking(EditTables(|batch: &mut WriteContext<'_, '_>| {
-            batch.tables.token_log.insert(1, b"spoilt".as_slice())?;
+        .execute_blocking(EditTables(|ctx: &mut WriteContext<'_>| {
+            ctx.tables.token_log.put_bytes(1, b"spoilt")?;
             Ok(())
         }))
         .unwrap();
@@ -782,12 +771,8 @@ fn customer_is_purged_after_the_submission_retention() {
     };
     let customer_count = || {
         let read = bench.store.read().unwrap();
-        let table = read
-            .with_read_txn(|txn| {
-                Ok(txn.open_table(crate::store::engine::redb::tables::CUSTOMER_AGENTS)?)
-            })
-            .unwrap();
-        redb::ReadableTableMetadata::len(&table).unwrap()
+        let customers = read.with_read_txn(|txn| txn.open(CUSTOMER_AGENTS)?.len());
+        customers.unwrap()
     };
     submit_and_close("once", "16505550001");
     submit_and_close("again", "16505550002");

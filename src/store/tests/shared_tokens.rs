@@ -8,7 +8,7 @@ use crate::domain::submission::draft::Draft;
 use crate::domain::submission::inbound::{Inbound, InboundSubmission, UnparsableMessage};
 use crate::domain::submission::{IdempotencyKey, SubmissionChannel};
 use crate::domain::time::Millis;
-use crate::store::engine::redb::tables::SUBMISSIONS;
+use crate::store::rows::schema::SUBMISSIONS;
 use crate::store::{AcceptInbound, AcceptOutcome, DraftOutcome, FindSubmissionKey, SaveDraft};
 
 use super::damage::flip_row_byte;
@@ -496,7 +496,11 @@ fn damaged_submission_refuses_no_other_customer_of_its_token() {
         new_submission(&bench.accept(message("t", number, "a", "{}")));
     }
     bench.store.close().unwrap();
-    flip_row_byte(&Database::open(bench.path()).unwrap(), SUBMISSIONS, 1);
+    flip_row_byte(
+        &Database::open(bench.path()).unwrap(),
+        SUBMISSIONS.definition(),
+        1,
+    );
     let bench = bench.reopen();
     assert_eq!(new_submission(&bench.accept(message("t", 3, "a", "{}"))), 3);
     for number in 2..=3 {

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use redb::ReadableTable;
+use crate::store::engine::Rows;
 
 use crate::clock::{Clock, ManualClock};
 use crate::domain::delivery::{Delivery, Event, ResponseRecord};
 use crate::domain::event::EventKind;
 use crate::domain::event::subscriptions::{Subscription, Subscriptions};
 use crate::domain::ids::{
-    AgentName, Customer, DestinationName, FlowName, JobId, MessageId, TeamName,
+    AgentId, AgentName, Customer, DestinationName, FlowName, JobId, MessageId, TeamName,
 };
 use crate::domain::job::retry::RetryDecision;
 use crate::domain::job::{Attempt, Job, JobKind};
@@ -20,7 +20,7 @@ use crate::domain::submission::inbound::{Inbound, InboundSubmission, UnparsableM
 use crate::domain::submission::{IdempotencyKey, SubmissionChannel};
 use crate::domain::time::{Millis, Timestamp};
 use crate::reloadable::Reloadable;
-use crate::store::engine::redb::tables::{CUSTOMER_AGENTS, RETENTION};
+use crate::store::rows::schema::{CUSTOMER_AGENTS, RETENTION};
 use crate::store::{
     AcceptInbound, AcceptOutcome, AddAgent, FinishJob, FinishOutcome, ListedRow, NewLead,
     PurgeCursor, PurgeSlice, RecordAttempt, RetentionQueue, Snapshot, Store, StoreOptions,
@@ -252,14 +252,14 @@ impl StoreBench {
     #[track_caller]
     fn assert_retention_queues(&self) {
         let read = self.store.read().unwrap();
-        let entries = read
-            .with_read_txn(|txn| Ok(txn.open_table(RETENTION)?))
-            .unwrap();
+        let entries = read.with_read_txn(|txn| txn.open(RETENTION)).unwrap();
         let queued: BTreeSet<(u8, u128)> = entries
-            .iter()
+            .all_rows()
             .unwrap()
-            .map(|entry| entry.unwrap().0.value())
-            .map(|(queue, _, row)| (queue, row))
+            .map(|entry| {
+                let (queue, _, row) = entry.unwrap().key();
+                (queue, row)
+            })
             .collect();
         let assert_queued = |queue: RetentionQueue, row: u128| {
             assert!(queued.contains(&(queue.code(), row)), "{queue:?} {row}");
@@ -277,15 +277,15 @@ impl StoreBench {
             assert_queued(RetentionQueue::Drafts, u128::from_be_bytes(*key.as_bytes()));
         }
         for row in read
-            .with_read_txn(|txn| Ok(txn.open_table(CUSTOMER_AGENTS)?))
+            .with_read_txn(|txn| txn.open(CUSTOMER_AGENTS))
             .unwrap()
-            .iter()
+            .all_rows()
             .unwrap()
         {
-            let (key, row) = row.unwrap();
+            let row = row.unwrap();
             // The row of a customer without a name is removed with the submission.
-            if row.value().0 != 0 {
-                assert_queued(RetentionQueue::Customers, u128::from_be_bytes(*key.value()));
+            if row.value().unwrap().0 != AgentId::MIN {
+                assert_queued(RetentionQueue::Customers, u128::from_be_bytes(*row.key()));
             }
         }
     }

@@ -6,9 +6,8 @@
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
-use crate::domain::ids::AgentName;
+use crate::domain::ids::{AgentId, AgentName};
 use crate::domain::lead::Agent;
-use crate::store::rows::codec;
 use crate::store::tx::schedule;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 use crate::store::{PauseDestination, StoreError};
@@ -25,7 +24,7 @@ struct ScheduleDeliveries(u64);
 impl Transaction for ScheduleDeliveries {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
         for _ in 0..self.0 {
             let id = ctx.state.counters.next_job();
             let name = ["crm", "sheet", "ops"][usize::try_from(id.get() % 3).unwrap()];
@@ -139,9 +138,8 @@ struct CorruptSuspension;
 impl Transaction for CorruptSuspension {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
-        ctx.tables.suspensions.insert("crm", &b"damaged"[..])?;
-        ctx.is_dirty = true;
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+        ctx.tables.suspensions.put_bytes("crm", b"damaged")?;
         Ok(())
     }
 }
@@ -189,13 +187,12 @@ struct InsertAgents(u64);
 impl Transaction for InsertAgents {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
         for number in 1..=self.0 {
             let name = AgentName::new(&format!("{number:060}")).unwrap();
-            let row = codec::encode(&Agent::new(name, team(), 1, ctx.now))?;
-            ctx.tables.agents.insert(number, row.as_slice())?;
+            let agent = Agent::new(name, team(), 1, ctx.now);
+            ctx.tables.agents.put(AgentId::new(number), &agent)?;
         }
-        ctx.is_dirty = true;
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use crate::domain::lead::{Absence, AssignmentReason, Lead};
 use crate::domain::submission::Submission;
 use crate::domain::submission::inbound::{Inbound, InboundSubmission};
 use crate::domain::time::Millis;
-use crate::store::tx::leads::MOVED_LEADS_MAX;
+use crate::store::tx::lead_queue::MOVED_LEADS_MAX;
 use crate::store::{
     AcceptInbound, AcceptOutcome, AddAgent, AgentChange, AssignWaitingLeads, ChangeAgent,
     CloseLead, FinishJob, NewLead,

@@ -11,8 +11,6 @@
 use std::sync::Arc;
 
 use jiff::civil::{Date, Time};
-use redb::ReadableTable;
-use serde::{Deserialize, Serialize};
 
 use crate::domain::booking::calendar::{Calendar, Slot, SlotRefused};
 use crate::domain::flow::field::FieldError;
@@ -21,15 +19,16 @@ use crate::domain::job::{DeadLetter, Job, JobKind, JobState};
 use crate::domain::submission::draft;
 use crate::domain::submission::inbound::{Inbound, InboundSubmission, UnparsableMessage};
 use crate::domain::submission::{IdempotencyKey, Submission, SubmissionChannel};
-use crate::domain::time::Timestamp;
 
 use super::duplicates::{self, DuplicateCheck, NewSubmissionKeys};
 use super::late_arrivals::LateArrivalPlan;
-use super::{bookings, completions, drafts, events, jobs, late_arrivals, response_cache, schedule};
-use crate::store::rows::codec;
+use super::{
+    attempts, bookings, completions, drafts, events, late_arrivals, response_cache, schedule,
+};
+use crate::store::StoreError;
+use crate::store::rows::submissions::StoredSubmission;
 use crate::store::writer::dedup::{DedupMatch, DedupWindow, KeyLog};
 use crate::store::writer::write_context::{Transaction, WriteContext};
-use crate::store::{RowProblem, StoreError};
 
 /// Accepts the inbound items of one request.
 #[derive(Debug, Default)]
@@ -83,24 +82,6 @@ pub enum AcceptOutcome {
     Replayed,
 }
 
-/// Submission as stored, with its job and booking.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredSubmission {
-    /// Time when the submission was accepted, in UTC.
-    pub received_at: Timestamp,
-    /// Expiry clock when the submission was accepted.
-    pub stamp: Timestamp,
-    /// ID of the job that processes the submission.
-    pub job_id: JobId,
-    /// ID of the booking. `None` if the submission got no slot.
-    pub booking_id: Option<BookingId>,
-    /// Conflict: the reason why the submission did not get its slot although the customer could not
-    /// be asked again. `None` if there is no conflict.
-    pub conflict: Option<String>,
-    /// Submission data as received, with the fields of the earlier screens.
-    pub submission: Submission,
-}
-
 impl Transaction for AcceptInbound {
     type Outcome = Vec<AcceptOutcome>;
 
@@ -127,7 +108,7 @@ impl Transaction for AcceptInbound {
         self.inbound.iter().map(bytes).sum()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<Self::Outcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<Self::Outcome, StoreError> {
         self.inbound
             .iter()
             .map(|item| match item {
@@ -141,7 +122,7 @@ impl Transaction for AcceptInbound {
 /// Accepts one form. If an admin retries a message, `message_job` is the job of the message. This
 /// job then finishes together with the form.
 fn accept_submission(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     form: &InboundSubmission,
     message_job: Option<JobId>,
 ) -> Result<AcceptOutcome, StoreError> {
@@ -164,7 +145,7 @@ pub(in crate::store) enum Decision {
 /// Decides on one form. Only reads: if a row is damaged, the function fails before the first write.
 /// `carrier` is the job of a retried message, like `message_job` in `accept_submission`.
 pub(in crate::store) fn decide(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     form: &InboundSubmission,
     carrier: Option<JobId>,
 ) -> Result<Decision, StoreError> {
@@ -258,28 +239,28 @@ pub(in crate::store) fn decide(
 
 /// Writes the decision on a form.
 pub(in crate::store) fn write_decision(
-    batch: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     form: &InboundSubmission,
     decision: Decision,
 ) -> Result<AcceptOutcome, StoreError> {
     match decision {
         Decision::Unchanged(accepted) => Ok(accepted),
         Decision::MarkShared(key) => {
-            mark_token_shared(batch, key)?;
+            mark_token_shared(ctx, key)?;
             Ok(AcceptOutcome::TokenShared)
         }
-        Decision::AddLateArrival(joining) => late_arrivals::write(batch, *joining),
-        Decision::Accept(plan) => write_accepted(batch, form, *plan),
+        Decision::AddLateArrival(plan) => {
+            let original = Some(late_arrivals::write(ctx, *plan)?);
+            Ok(AcceptOutcome::Duplicate { original })
+        }
+        Decision::Accept(plan) => write_accepted(ctx, form, *plan),
     }
 }
 
 /// Marks a token as used by several customers.
-fn mark_token_shared(
-    batch: &mut WriteContext<'_, '_>,
-    key: IdempotencyKey,
-) -> Result<(), StoreError> {
-    insert_key(batch, KeyLog::Token, key.for_shared_token(), None)?;
-    drafts::remove_unnamed_draft(batch, key)
+fn mark_token_shared(ctx: &mut WriteContext<'_>, key: IdempotencyKey) -> Result<(), StoreError> {
+    ctx.insert_key(KeyLog::Token, key.for_shared_token(), None)?;
+    drafts::remove_unnamed_draft(ctx, key)
 }
 
 /// Data of a form that is accepted.
@@ -292,7 +273,7 @@ pub(in crate::store) struct AcceptPlan {
     draft_key: Option<IdempotencyKey>,
     /// Key of the late-arrival row that stores the answers of this form beside another customer's
     /// submission. `None` if there is no such row.
-    unclaimed_row: Option<(u64, u64)>,
+    unclaimed_row: Option<(SubmissionId, u64)>,
 }
 
 /// Decision on the slot that a form requests.
@@ -307,7 +288,7 @@ enum SlotDecision {
 
 /// Writes a form that is accepted.
 fn write_accepted(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     form: &InboundSubmission,
     taken: AcceptPlan,
 ) -> Result<AcceptOutcome, StoreError> {
@@ -343,14 +324,12 @@ fn write_accepted(
     if let Some(key) = copy {
         ctx.tables.late_arrivals.remove(key)?;
     }
-    ctx.tables
-        .submissions
-        .insert(submission.get(), codec::encode(&row)?.as_slice())?;
+    ctx.tables.submissions.put(submission, &row)?;
     if let Some(key) = new_keys.shared_key {
         mark_token_shared(ctx, key)?;
     }
     for key in new_keys.form_keys {
-        let row = insert_key(ctx, KeyLog::Token, key, Some(submission))?;
+        let row = ctx.insert_key(KeyLog::Token, key, Some(submission))?;
         if let Some(completion) = &form.custom_completion {
             // The completion is stored in the same commit. Without this, a repeated press or a
             // crash could find the form without its completion.
@@ -358,9 +337,8 @@ fn write_accepted(
         }
     }
     if let Some(key) = form.message_key {
-        insert_key(ctx, KeyLog::Message, key, Some(submission))?;
+        ctx.insert_key(KeyLog::Message, key, Some(submission))?;
     }
-    ctx.is_dirty = true;
     events::emit_submission_accepted(ctx, submission, &row)?;
     Ok(AcceptOutcome::New {
         submission_id: submission,
@@ -372,7 +350,7 @@ fn write_accepted(
 /// Stores a message that can't be parsed as a dead letter, once. If the message comes again and can
 /// be parsed, it is accepted. A later retry of the dead letter is then a duplicate.
 fn store_unparsable(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     message: &UnparsableMessage,
 ) -> Result<AcceptOutcome, StoreError> {
     let letter_key = message.message_key.map(IdempotencyKey::for_dead_letter);
@@ -396,8 +374,9 @@ fn store_unparsable(
             &later.customer,
         )?
     {
-        let joining = late_arrivals::decide(ctx, id, later, message.message_key)?;
-        return late_arrivals::write(ctx, joining);
+        let plan = late_arrivals::decide(ctx, id, later, message.message_key)?;
+        let original = Some(late_arrivals::write(ctx, plan)?);
+        return Ok(AcceptOutcome::Duplicate { original });
     }
     let job = ctx.state.counters.next_job();
     let row = Job {
@@ -411,67 +390,26 @@ fn store_unparsable(
         payload: message.payload.clone(),
         corrected_payload: None,
     };
-    ctx.tables
-        .jobs
-        .insert(job.get(), codec::encode(&row)?.as_slice())?;
-    ctx.tables
-        .dead_letters
-        .insert(job.get(), codec::encode(&dead_letter)?.as_slice())?;
+    ctx.tables.jobs.put(job, &row)?;
+    ctx.tables.dead_letters.put(job, &dead_letter)?;
     if let Some(key) = letter_key {
-        insert_key(ctx, KeyLog::Message, key, None)?;
+        ctx.insert_key(KeyLog::Message, key, None)?;
     }
-    ctx.is_dirty = true;
-    jobs::emit_dead_letter_event(ctx, job, &row, &message.reason)?;
+    attempts::emit_dead_letter_event(ctx, job, &row, &message.reason)?;
     Ok(AcceptOutcome::DeadLetter { job_id: job })
 }
 
 /// Creates a job that is due at once.
 fn schedule_new_job(
-    batch: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     kind: JobKind,
     submission: SubmissionId,
 ) -> Result<JobId, StoreError> {
-    let id = batch.state.counters.next_job();
-    let job = Job::new(kind, Some(submission), batch.now);
-    schedule::put_job(batch, id, &job)?;
-    schedule::schedule_job(batch, None, job.due_at, id)?;
+    let id = ctx.state.counters.next_job();
+    let job = Job::new(kind, Some(submission), ctx.now);
+    ctx.tables.jobs.put(id, &job)?;
+    schedule::schedule_job(ctx, None, job.due_at, id)?;
     Ok(id)
-}
-
-/// Finds the result of an earlier message with this key. Returns `None` if the key is `None` or not
-/// known.
-pub(in crate::store) fn find_message(
-    batch: &WriteContext<'_, '_>,
-    key: Option<IdempotencyKey>,
-) -> Result<Option<DedupMatch>, StoreError> {
-    match key {
-        Some(key) => batch.state.dedup.find(
-            batch.tables,
-            &batch.state.counters,
-            DedupWindow::Message,
-            &key,
-            batch.expiry_now,
-        ),
-        None => Ok(None),
-    }
-}
-
-pub(in crate::store) fn insert_key(
-    batch: &mut WriteContext<'_, '_>,
-    log: KeyLog,
-    key: IdempotencyKey,
-    submission: Option<SubmissionId>,
-) -> Result<u64, StoreError> {
-    batch.is_dirty = true;
-    let memory = &mut *batch.state;
-    memory.dedup.insert(
-        batch.tables,
-        &mut memory.counters,
-        log,
-        key,
-        submission,
-        batch.expiry_now,
-    )
 }
 
 pub(in crate::store) const fn duplicate_outcome(found: DedupMatch) -> AcceptOutcome {
@@ -481,16 +419,14 @@ pub(in crate::store) const fn duplicate_outcome(found: DedupMatch) -> AcceptOutc
     }
 }
 
-/// Returns the submission with this ID.
-pub(in crate::store) fn get_submission(
-    batch: &WriteContext<'_, '_>,
-    id: SubmissionId,
-) -> Result<StoredSubmission, StoreError> {
-    match batch.tables.submissions.get(id.get())? {
-        Some(row) => codec::decode(id, row.value()),
-        None => Err(StoreError::row::<StoredSubmission>(
-            &id.to_string(),
-            RowProblem::Missing,
-        )),
+/// Finds the result of an earlier message with this key. Returns `None` if the key is `None` or not
+/// known.
+pub(in crate::store) fn find_message(
+    ctx: &WriteContext<'_>,
+    key: Option<IdempotencyKey>,
+) -> Result<Option<DedupMatch>, StoreError> {
+    match key {
+        Some(key) => ctx.find_key(DedupWindow::Message, key),
+        None => Ok(None),
     }
 }

@@ -7,7 +7,7 @@
 use crate::domain::ids::{AgentId, AgentName, TeamName};
 use crate::domain::lead::{Absence, Agent};
 
-use super::leads;
+use super::lead_queue;
 use crate::store::StoreError;
 use crate::store::rows::tallies::Tally;
 use crate::store::writer::write_context::{Transaction, WriteContext};
@@ -76,7 +76,7 @@ pub enum AgentOutcome {
 impl Transaction for AddAgent {
     type Outcome = AgentOutcome;
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<AgentOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<AgentOutcome, StoreError> {
         if ctx.state.agent_pool.find_by_name(&self.name).is_some() {
             return Ok(AgentOutcome::NameTaken);
         }
@@ -88,8 +88,8 @@ impl Transaction for AddAgent {
         };
         ctx.state.agent_pool.insert_agent(id, agent, ctx.now);
         ctx.tallies.increment(Tally::Agents, self.team.as_str());
-        ctx.is_dirty = true;
-        leads::assign_waiting(ctx, &self.team, leads::MOVED_LEADS_MAX)?;
+        ctx.must_commit = true;
+        lead_queue::assign_waiting(ctx, &self.team, lead_queue::MOVED_LEADS_MAX)?;
         Ok(updated_outcome(ctx, id))
     }
 }
@@ -97,7 +97,7 @@ impl Transaction for AddAgent {
 impl Transaction for ChangeAgent {
     type Outcome = AgentOutcome;
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<AgentOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<AgentOutcome, StoreError> {
         let Some(id) = ctx.state.agent_pool.find_by_name(&self.name) else {
             return Ok(AgentOutcome::NotFound);
         };
@@ -125,7 +125,7 @@ impl Transaction for ChangeAgent {
                 AgentChange::AddAbsence(absence) => agent.absences.push(*absence),
                 AgentChange::Remove => agent.is_removed = true,
             });
-        ctx.is_dirty = true;
+        ctx.must_commit = true;
         let new_team = ctx
             .state
             .agent_pool
@@ -141,23 +141,23 @@ impl Transaction for ChangeAgent {
             }
         }
         if matches!(self.change, AgentChange::Remove) {
-            leads::start_handover(ctx, id)?;
-            leads::assign_all_waiting(ctx)?;
+            lead_queue::start_handover(ctx, id)?;
+            lead_queue::assign_all_waiting(ctx)?;
             return Ok(updated_outcome(ctx, id));
         }
-        let mut remaining = leads::MOVED_LEADS_MAX;
+        let mut remaining = lead_queue::MOVED_LEADS_MAX;
         for team in old_team.iter().chain(
             new_team
                 .iter()
                 .filter(|team| Some(*team) != old_team.as_ref()),
         ) {
-            remaining = remaining.saturating_sub(leads::assign_waiting(ctx, team, remaining)?);
+            remaining = remaining.saturating_sub(lead_queue::assign_waiting(ctx, team, remaining)?);
         }
         Ok(updated_outcome(ctx, id))
     }
 }
 
-fn updated_outcome(ctx: &WriteContext<'_, '_>, id: AgentId) -> AgentOutcome {
+fn updated_outcome(ctx: &WriteContext<'_>, id: AgentId) -> AgentOutcome {
     ctx.state
         .agent_pool
         .agent(id)

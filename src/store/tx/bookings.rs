@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use jiff::civil;
-use redb::ReadableTable;
 
 use crate::domain::booking::calendar::{Calendar, Slot, SlotRefused};
 use crate::domain::booking::{self, Booking, BookingState, Interval, Occupancy, OccupiedInterval};
@@ -17,7 +16,7 @@ use crate::domain::time::{Millis, Timestamp};
 
 use super::events;
 use crate::store::StoreError;
-use crate::store::rows::codec;
+use crate::store::engine::{Rows, Text};
 use crate::store::rows::tallies::Tally;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
@@ -60,8 +59,8 @@ pub enum BookingOutcome {
 impl Transaction for CancelBooking {
     type Outcome = BookingOutcome;
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<BookingOutcome, StoreError> {
-        let Some(mut booking) = find_booking(ctx, self.booking_id)? else {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<BookingOutcome, StoreError> {
+        let Some(mut booking) = ctx.tables.bookings.get(self.booking_id)? else {
             return Ok(BookingOutcome::NotFound);
         };
         if booking.state == BookingState::Cancelled {
@@ -70,7 +69,7 @@ impl Transaction for CancelBooking {
         release_slot(ctx, &booking)?;
         booking.state = BookingState::Cancelled;
         booking.cancelled_at = Some(ctx.now);
-        put_booking(ctx, self.booking_id, &booking)?;
+        ctx.tables.bookings.put(self.booking_id, &booking)?;
         events::emit_booking_event(ctx, self.booking_id, &booking, &booking)?;
         Ok(BookingOutcome::Updated(booking))
     }
@@ -79,8 +78,8 @@ impl Transaction for CancelBooking {
 impl Transaction for MoveBooking {
     type Outcome = BookingOutcome;
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<BookingOutcome, StoreError> {
-        let Some(mut booking) = find_booking(ctx, self.booking_id)? else {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<BookingOutcome, StoreError> {
+        let Some(mut booking) = ctx.tables.bookings.get(self.booking_id)? else {
             return Ok(BookingOutcome::NotFound);
         };
         if booking.state == BookingState::Cancelled {
@@ -102,7 +101,7 @@ impl Transaction for MoveBooking {
         let previous = booking.clone();
         booking = booking.moved_to(&self.calendar, &slot);
         occupy_slot(ctx, &booking)?;
-        put_booking(ctx, self.booking_id, &booking)?;
+        ctx.tables.bookings.put(self.booking_id, &booking)?;
         events::emit_booking_event(ctx, self.booking_id, &booking, &previous)?;
         Ok(BookingOutcome::Updated(booking))
     }
@@ -111,7 +110,7 @@ impl Transaction for MoveBooking {
 /// Finds the requested slot, if it is available. A given booking that is about to move does not
 /// count against the capacity.
 pub(in crate::store) fn find_slot(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     request: &SlotRequest,
     except: Option<&Booking>,
 ) -> Result<Result<Slot, SlotRefused>, StoreError> {
@@ -147,7 +146,7 @@ pub(in crate::store) fn find_slot(
 
 /// Creates the booking of `slot` for `submission`.
 pub(in crate::store) fn create_booking(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     calendar: &Calendar,
     slot: &Slot,
     submission: SubmissionId,
@@ -155,17 +154,17 @@ pub(in crate::store) fn create_booking(
     let id = ctx.state.counters.next_booking();
     let booking = Booking::new(calendar, slot, submission, ctx.now);
     occupy_slot(ctx, &booking)?;
-    put_booking(ctx, id, &booking)?;
+    ctx.tables.bookings.put(id, &booking)?;
     Ok(id)
 }
 
 /// Removes a booking, and releases its slot if the booking is confirmed.
 pub(in crate::store) fn remove_booking(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     id: BookingId,
     booking: &Booking,
 ) -> Result<(), StoreError> {
-    ctx.tables.bookings.remove(id.get())?;
+    ctx.tables.bookings.remove(id)?;
     if booking.state == BookingState::Confirmed {
         release_slot(ctx, booking)?;
     }
@@ -175,102 +174,65 @@ pub(in crate::store) fn remove_booking(
 /// Returns the occupied times of `calendar` that overlap `window`. Reads one row for each time and
 /// one row for each length of booking, however many bookings exist.
 pub(in crate::store) fn list_occupied(
-    table: &impl ReadableTable<(&'static str, u64, u64), u64>,
+    table: &impl Rows<Key = (Text, Millis, Timestamp), Value = u64>,
     calendar: &CalendarName,
     window: Interval,
 ) -> Result<Vec<OccupiedInterval>, StoreError> {
     let name = calendar.as_str();
     let mut occupied = Vec::new();
-    let mut next_length = Some(0);
+    let mut next_length = Some(Millis::ZERO);
     while let Some(from) = next_length {
-        let mut rows = table.range((name, from, 0)..=(name, u64::MAX, u64::MAX))?;
-        let Some(length) = rows.next().transpose()?.map(|(key, _)| key.value().1) else {
+        let last = (name, Millis::MAX, Timestamp::MAX);
+        let mut rows = table.range((name, from, Timestamp::ZERO)..=last)?;
+        let Some(length) = rows.next().transpose()?.map(|row| row.key().1) else {
             break;
         };
         // A booking of this length that starts earlier is over before the window begins.
-        let first = window
-            .start
-            .as_millis()
-            .saturating_add(1)
-            .saturating_sub(length);
-        for row in table.range((name, length, first)..(name, length, window.end.as_millis()))? {
-            let (key, count) = row?;
-            let start = Timestamp::from_millis(key.value().2);
-            let time = Interval {
-                start,
-                end: start.plus(Millis::new(length)),
-            };
+        let first = window.start.plus(Millis::new(1)).minus(length);
+        for row in table.range((name, length, first)..(name, length, window.end))? {
+            let row = row?;
+            let start = row.key().2;
             occupied.push(OccupiedInterval {
-                interval: time,
-                bookings: u32::try_from(count.value()).unwrap_or(u32::MAX),
+                interval: Interval {
+                    start,
+                    end: start.plus(length),
+                },
+                bookings: u32::try_from(row.value()?).unwrap_or(u32::MAX),
             });
         }
-        next_length = length.checked_add(1);
+        next_length = length.get().checked_add(1).map(Millis::new);
     }
     Ok(occupied)
 }
 
 /// Returns the key under which bookings of the same time are counted.
-fn occupancy_key(booking: &Booking) -> (&str, u64, u64) {
+fn occupancy_key(booking: &Booking) -> (&str, Millis, Timestamp) {
     (
         booking.calendar.as_str(),
-        booking.end.since(booking.start).get(),
-        booking.start.as_millis(),
+        booking.end.since(booking.start),
+        booking.start,
     )
 }
 
-fn occupy_slot(ctx: &mut WriteContext<'_, '_>, booking: &Booking) -> Result<(), StoreError> {
-    let count = ctx
-        .tables
-        .occupied_slots
-        .get(occupancy_key(booking))?
-        .map_or(0, |count| count.value());
+fn occupy_slot(ctx: &mut WriteContext<'_>, booking: &Booking) -> Result<(), StoreError> {
+    let key = occupancy_key(booking);
+    let count = ctx.tables.occupied_slots.get(key)?.unwrap_or(0);
     ctx.tables
         .occupied_slots
-        .insert(occupancy_key(booking), count.saturating_add(1))?;
+        .put(key, &count.saturating_add(1))?;
     ctx.tallies
         .increment(Tally::Bookings, booking.calendar.as_str());
     Ok(())
 }
 
-fn release_slot(ctx: &mut WriteContext<'_, '_>, booking: &Booking) -> Result<(), StoreError> {
-    let count = ctx
-        .tables
-        .occupied_slots
-        .get(occupancy_key(booking))?
-        .map_or(0, |count| count.value());
-    match count {
+fn release_slot(ctx: &mut WriteContext<'_>, booking: &Booking) -> Result<(), StoreError> {
+    let key = occupancy_key(booking);
+    match ctx.tables.occupied_slots.get(key)?.unwrap_or(0) {
         0 => return Ok(()),
-        1 => {
-            ctx.tables.occupied_slots.remove(occupancy_key(booking))?;
-        }
-        count => {
-            ctx.tables
-                .occupied_slots
-                .insert(occupancy_key(booking), count.saturating_sub(1))?;
-        }
-    }
+        1 => ctx.tables.occupied_slots.remove(key)?,
+        count => ctx.tables.occupied_slots.put(key, &(count - 1))?,
+    };
     ctx.tallies
         .decrement(Tally::Bookings, booking.calendar.as_str());
     Ok(())
-}
-
-fn put_booking(
-    ctx: &mut WriteContext<'_, '_>,
-    id: BookingId,
-    booking: &Booking,
-) -> Result<(), StoreError> {
-    ctx.tables
-        .bookings
-        .insert(id.get(), codec::encode(booking)?.as_slice())?;
-    ctx.is_dirty = true;
-    Ok(())
-}
-
-fn find_booking(ctx: &WriteContext<'_, '_>, id: BookingId) -> Result<Option<Booking>, StoreError> {
-    ctx.tables
-        .bookings
-        .get(id.get())?
-        .map(|row| codec::decode(id, row.value()))
-        .transpose()
 }

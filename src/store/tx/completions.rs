@@ -5,16 +5,14 @@
 //! finds the form also finds its completion. See [`crate::store::writer::dedup`] for the lifetime
 //! of a key.
 
-use redb::ReadableTable;
-use serde::{Deserialize, Serialize};
-
 use crate::domain::ids::Customer;
 use crate::domain::submission::IdempotencyKey;
 
 use super::duplicates;
 use crate::store::StoreError;
-use crate::store::rows::codec;
-use crate::store::writer::dedup::{DedupWindow, KeyLogRow};
+use crate::store::engine::Rows;
+use crate::store::rows::responses::Completion;
+use crate::store::writer::dedup::DedupWindow;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
 /// Finds the key under which the form of a customer is stored, among several keys and the keys
@@ -37,21 +35,10 @@ pub struct GetCompletion {
     pub key: IdempotencyKey,
 }
 
-/// A row of table `completions`.
-#[derive(Serialize, Deserialize)]
-pub(in crate::store) struct Completion {
-    /// Completion as JSON text.
-    text: Box<str>,
-}
-
-impl codec::Row for Completion {
-    const TABLE: &'static str = "completions";
-}
-
 impl Transaction for FindSubmissionKey {
     type Outcome = Option<IdempotencyKey>;
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<Option<IdempotencyKey>, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<Option<IdempotencyKey>, StoreError> {
         duplicates::find_submission_key(
             ctx,
             DedupWindow::for_submission(self.reject_resubmission),
@@ -64,21 +51,18 @@ impl Transaction for FindSubmissionKey {
 impl Transaction for GetCompletion {
     type Outcome = Option<Box<str>>;
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<Option<Box<str>>, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<Option<Box<str>>, StoreError> {
         let state = &*ctx.state;
         let row = state.dedup.find_log_row(
-            ctx.tables,
+            &ctx.tables,
             &state.counters,
             DedupWindow::Form,
             &self.key,
             ctx.expiry_now,
         )?;
         let Some(row) = row else { return Ok(None) };
-        match ctx.tables.completions.get(row)? {
-            Some(bytes) => codec::decode::<Completion>(row, bytes.value())
-                .map(|completion| Some(completion.text)),
-            None => Ok(None),
-        }
+        let completion = ctx.tables.completions.get(row)?;
+        Ok(completion.map(|completion| completion.text))
     }
 }
 
@@ -89,24 +73,23 @@ const COMPLETION_BYTES_MAX: usize = 64 << 10;
 
 /// Stores the completion of the form whose key has this row number in `token_log`.
 pub(in crate::store) fn put_completion(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     row: u64,
     text: &str,
 ) -> Result<(), StoreError> {
     if text.len() > COMPLETION_BYTES_MAX {
         return Ok(());
     }
-    ctx.tables.completions.insert(
-        row,
-        codec::encode(&Completion { text: text.into() })?.as_slice(),
-    )?;
+    ctx.tables
+        .completions
+        .put(row, &Completion { text: text.into() })?;
     Ok(())
 }
 
 /// Removes completions of expired forms, up to a maximum number. Returns the number of removed
 /// completions.
 pub(in crate::store) fn purge_completions(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     max_rows: usize,
 ) -> Result<usize, StoreError> {
     let mut removed = 0;
@@ -117,16 +100,14 @@ pub(in crate::store) fn purge_completions(
     Ok(removed)
 }
 
-fn is_oldest_expired(ctx: &WriteContext<'_, '_>) -> Result<bool, StoreError> {
-    let Some((number, _)) = ctx.tables.completions.first()? else {
+fn is_oldest_expired(ctx: &WriteContext<'_>) -> Result<bool, StoreError> {
+    let Some(oldest) = ctx.tables.completions.first()? else {
         return Ok(false);
     };
-    let Some(row) = ctx.tables.token_log.get(number.value())? else {
-        return Ok(true);
-    };
-    // If the key is unreadable, no look-up can find the completion.
-    let Ok(key) = codec::decode::<KeyLogRow>(number.value(), row.value()) else {
-        return Ok(true);
-    };
-    Ok(ctx.age(key.at) >= ctx.state.dedup.window_length(DedupWindow::Form))
+    match ctx.tables.token_log.get(oldest.key()) {
+        Ok(Some(key)) => Ok(ctx.age(key.at) >= ctx.state.dedup.window_length(DedupWindow::Form)),
+        // If the key is missing or unreadable, no look-up can find the completion.
+        Err(error) if !error.affects_one_row() => Err(error),
+        _ => Ok(true),
+    }
 }

@@ -8,22 +8,17 @@
 //!
 //! See [`crate::domain::customer_change`] for the decision which change counts for which customer.
 
-use redb::{ReadableTable, ReadableTableMetadata};
-
-use crate::domain::customer_change::{CustomerChange, resolve_current};
+use crate::domain::customer_change::CustomerChange;
 use crate::domain::delivery::Delivery;
-use crate::domain::ids::{
-    AgentId, Customer, DestinationName, FlowName, JobId, LeadId, SubmissionId,
-};
+use crate::domain::ids::{DestinationName, FlowName, JobId};
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::submission::draft::{self, Draft};
 use crate::domain::time::{Millis, Timestamp};
 
-use super::accept::{self, StoredSubmission};
-use super::{deliveries, drafts, leads};
+use super::{customer_agents, drafts};
 use crate::store::StoreError;
-use crate::store::rows::codec;
-use crate::store::writer::dedup::KeyLog;
+use crate::store::engine::{Hash, Rows};
+use crate::store::writer::dedup::{DedupWindow, KeyLog};
 use crate::store::writer::write_context::WriteContext;
 
 /// Maximum number of deliveries that move from one ordered queue to another. If more deliveries
@@ -38,20 +33,21 @@ const MESSAGE_DELAY_MAX: Millis = Millis::from_secs(8 * 24 * 60 * 60);
 /// Applies a change in the flows under which the customer may be known. A repeated change, or a
 /// change of an unknown customer, has no visible effect.
 pub(in crate::store) fn apply_customer_change(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     change: &CustomerChange,
     flows: &[FlowName],
 ) -> Result<(), StoreError> {
-    if accept::find_message(ctx, change.message_key)?.is_some() {
+    if let Some(key) = change.message_key
+        && ctx.find_key(DedupWindow::Message, key)?.is_some()
+    {
         return Ok(());
     }
     let at = change.changed_at.unwrap_or(ctx.now);
-    let row = codec::encode(change.current())?;
     for name in change.replaced_names() {
         let key = IdempotencyKey::for_former_name(name);
         ctx.tables
             .renamed_customers
-            .insert((key.as_bytes(), at.as_millis()), row.as_slice())?;
+            .put((key.as_bytes(), at), change.current())?;
     }
     for flow in flows {
         move_assigned_agent(ctx, change, flow)?;
@@ -61,90 +57,44 @@ pub(in crate::store) fn apply_customer_change(
         }
     }
     if let Some(key) = change.message_key {
-        accept::insert_key(ctx, KeyLog::Message, key, None)?;
+        ctx.insert_key(KeyLog::Message, key, None)?;
     }
-    ctx.is_dirty = true;
     Ok(())
-}
-
-/// Returns the current names of the customer of `submission`.
-pub(in crate::store) fn current_customer(
-    ctx: &WriteContext<'_, '_>,
-    submission: SubmissionId,
-    known: Customer,
-) -> Result<Customer, StoreError> {
-    if known.is_unknown() || ctx.tables.renamed_customers.is_empty()? {
-        return Ok(known);
-    }
-    let row = ctx.tables.submissions.get(submission.get())?;
-    let row = row.and_then(|row| codec::decode::<StoredSubmission>(submission, row.value()).ok());
-    row.map_or(Ok(known.clone()), |row| {
-        resolve_customer(&ctx.tables.renamed_customers, known, &row)
-    })
-}
-
-/// Returns the current names of the customer of the submission in `row`, by the changes in `table`.
-/// The given customer is from the row or from a late arrival.
-pub(in crate::store) fn resolve_customer(
-    table: &impl ReadableTable<(&'static [u8; 16], u64), &'static [u8]>,
-    known: Customer,
-    row: &StoredSubmission,
-) -> Result<Customer, StoreError> {
-    resolve_current(
-        known,
-        row.submission.sent_at.unwrap_or(row.received_at),
-        |name, from| {
-            let key = IdempotencyKey::for_former_name(name);
-            let mut rows =
-                table.range((key.as_bytes(), from.as_millis())..=(key.as_bytes(), u64::MAX))?;
-            let Some((key, bytes)) = rows.next().transpose()? else {
-                return Ok(None);
-            };
-            let at = Timestamp::from_millis(key.value().1);
-            match codec::decode(at, bytes.value()) {
-                Ok(customer) => Ok(Some((at, customer))),
-                // The customer has the same names as before, and the form is processed.
-                Err(error) => {
-                    tracing::error!(error = %error, "customer change is unreadable: run `flowgate check`");
-                    Ok(None)
-                }
-            }
-        },
-    )
 }
 
 /// Purges changes that are older than all submissions. Reads a few changes, from another start
 /// position in each round. Returns the number of purged changes.
 pub(in crate::store) fn purge_customer_changes(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
 ) -> Result<usize, StoreError> {
     if ctx.tables.renamed_customers.is_empty()? {
         return Ok(0);
     }
     let oldest = match ctx.tables.submissions.first()? {
         // If the oldest submission is unreadable, its age is unknown and nothing is purged.
-        Some((id, row)) => match codec::decode::<StoredSubmission>(id.value(), row.value()) {
+        Some(row) => match row.value() {
             Ok(row) => row.received_at,
             Err(_) => return Ok(0),
         },
         None => ctx.now.min(ctx.oldest_rows_clock()),
     };
-    let before = oldest.minus(MESSAGE_DELAY_MAX).as_millis();
+    let before = oldest.minus(MESSAGE_DELAY_MAX);
     let start = IdempotencyKey::for_former_name(&ctx.expiry_now.to_string());
     let mut expired = Vec::new();
     {
         let from_start = ctx
             .tables
             .renamed_customers
-            .range((start.as_bytes(), 0)..)?;
+            .range((start.as_bytes(), Timestamp::ZERO)..)?;
         let before_start = ctx
             .tables
             .renamed_customers
-            .range(..(start.as_bytes(), 0))?;
+            .range(..(start.as_bytes(), Timestamp::ZERO))?;
         for row in from_start.chain(before_start).take(PURGE_ROWS_MAX) {
-            let (key, _) = row?;
-            if key.value().1 < before {
-                expired.push((*key.value().0, key.value().1));
+            let row = row?;
+            let (name, at) = row.key();
+            if at < before {
+                expired.push((*name, at));
             }
         }
     }
@@ -156,42 +106,32 @@ pub(in crate::store) fn purge_customer_changes(
 
 /// Moves the assignment of the customer's last agent from any old name to the new names.
 fn move_assigned_agent(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     change: &CustomerChange,
     flow: &FlowName,
 ) -> Result<(), StoreError> {
     let key = |name: &str| IdempotencyKey::for_customer(flow, name);
     let mut assignments = Vec::new();
     for name in change.replaced_names() {
-        assignments.extend(
-            ctx.tables
-                .customer_agents
-                .remove(key(name).as_bytes())?
-                .map(|row| row.value()),
-        );
+        assignments.extend(ctx.tables.customer_agents.take(key(name).as_bytes())?);
     }
     if assignments.is_empty() {
         return Ok(());
     }
     let new = change.current();
     for name in [&new.id, &new.phone].into_iter().flatten() {
-        assignments.extend(
-            ctx.tables
-                .customer_agents
-                .get(key(name).as_bytes())?
-                .map(|row| row.value()),
-        );
+        assignments.extend(ctx.tables.customer_agents.get(key(name).as_bytes())?);
     }
     let Some((agent, lead, _)) = assignments.into_iter().max_by_key(|(_, lead, _)| *lead) else {
         return Ok(());
     };
-    leads::record_customer_agent(ctx, flow, new, AgentId::new(agent), LeadId::new(lead))
+    customer_agents::record_customer_agent(ctx, flow, new, agent, lead)
 }
 
 /// Moves a draft that is stored under the customer's name. A draft with a flow token stays under
 /// its token.
 fn move_draft(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     change: &CustomerChange,
     flow: &FlowName,
     name: &str,
@@ -227,14 +167,14 @@ fn move_draft(
     if is_abandoned {
         ctx.tables
             .abandoned_drafts
-            .insert(to.as_bytes(), abandoned_at.as_millis())?;
+            .put(to.as_bytes(), &abandoned_at)?;
     }
     Ok(())
 }
 
 /// Finds a draft. Returns `None` if the draft is unreadable: such a draft is not moved.
 fn find_readable_draft(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     key: IdempotencyKey,
 ) -> Result<Option<Draft>, StoreError> {
     match drafts::find_draft(ctx, key) {
@@ -249,7 +189,7 @@ fn find_readable_draft(
 /// Moves the ordered deliveries of the customer, so that they wait for each other under the new
 /// name.
 fn move_ordered_queues(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     change: &CustomerChange,
     flow: &FlowName,
     name: &str,
@@ -266,42 +206,37 @@ fn move_ordered_queues(
 }
 
 fn move_ordered_queue(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     destination: &DestinationName,
-    from: &[u8; 16],
-    to: &[u8; 16],
+    from: &Hash,
+    to: &Hash,
 ) -> Result<(), StoreError> {
     let name = destination.as_str();
-    let Some(head) = ctx
-        .tables
-        .ordered_heads
-        .get((name, from))?
-        .map(|head| head.value())
-    else {
+    let Some(head) = ctx.tables.ordered_heads.get((name, from))? else {
         return Ok(());
     };
     let rows = ctx
         .tables
         .ordered_queue
-        .range((name, from, 0)..=(name, from, u64::MAX))?
+        .range((name, from, JobId::MIN)..=(name, from, JobId::MAX))?
         .take(MOVED_DELIVERIES_MAX + 1);
     let queued = rows
-        .map(|row| Ok(row?.0.value().2))
+        .map(|row| Ok(row?.key().2))
         .collect::<Result<Vec<_>, StoreError>>()?;
     if queued.len() > MOVED_DELIVERIES_MAX {
         return Ok(());
     }
     // A head delivery stays the head. If both names have a head, the old head is sent under the old
     // name.
-    let has_head = ctx.tables.ordered_heads.get((name, to))?.is_some();
-    let moved_ids: Vec<u64> = queued
+    let has_head = ctx.tables.ordered_heads.contains((name, to))?;
+    let moved_ids: Vec<JobId> = queued
         .iter()
         .copied()
         .chain((!has_head).then_some(head))
         .collect();
     let mut rows: Vec<(JobId, Delivery)> = Vec::new();
-    for id in moved_ids.into_iter().map(JobId::new) {
-        match deliveries::get_delivery(ctx, id) {
+    for id in moved_ids {
+        match ctx.tables.deliveries.require(id) {
             Ok(delivery) => rows.push((
                 id,
                 Delivery {
@@ -317,17 +252,15 @@ fn move_ordered_queue(
         }
     }
     for (id, delivery) in rows {
-        ctx.tables
-            .deliveries
-            .insert(id.get(), codec::encode(&delivery)?.as_slice())?;
+        ctx.tables.deliveries.put(id, &delivery)?;
     }
     for id in queued {
         ctx.tables.ordered_queue.remove((name, from, id))?;
-        ctx.tables.ordered_queue.insert((name, to, id), ())?;
+        ctx.tables.ordered_queue.add((name, to, id))?;
     }
     if !has_head {
         ctx.tables.ordered_heads.remove((name, from))?;
-        ctx.tables.ordered_heads.insert((name, to), head)?;
+        ctx.tables.ordered_heads.put((name, to), &head)?;
     }
     Ok(())
 }

@@ -6,17 +6,14 @@
 //!
 //! See [`crate::domain::job`] for the states in which a job may be retried or discarded.
 
-use redb::ReadableTable;
-
 use crate::domain::ids::JobId;
 use crate::domain::job::{DeadLetter, IllegalTransition, Job, JobEvent, JobKind, JobState};
 use crate::domain::time::Timestamp;
 
-use super::deliveries;
-use super::schedule::{find_job, move_job};
-use crate::store::rows::codec;
+use super::schedule::move_job;
+use crate::store::StoreError;
+use crate::store::engine::Rows;
 use crate::store::writer::write_context::{Transaction, WriteContext};
-use crate::store::{RowProblem, StoreError};
 
 /// Retries a dead letter.
 #[derive(Debug)]
@@ -107,7 +104,7 @@ impl Transaction for RetryDeadLetter {
         self.payload.as_ref().map_or(0, String::len)
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<DeadLetterOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<DeadLetterOutcome, StoreError> {
         let now = ctx.now;
         retry_dead_letter(ctx, self.job_id, self.payload.as_ref(), now)
     }
@@ -120,7 +117,7 @@ impl Transaction for RetryDeadLetters {
         self.jobs.len()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<BulkOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<BulkOutcome, StoreError> {
         let mut bulk = BulkOutcome::default();
         for (job, at) in &self.jobs {
             bulk.count_outcome(*job, retry_dead_letter(ctx, *job, None, *at))?;
@@ -132,7 +129,7 @@ impl Transaction for RetryDeadLetters {
 impl Transaction for DiscardDeadLetter {
     type Outcome = DeadLetterOutcome;
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<DeadLetterOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<DeadLetterOutcome, StoreError> {
         discard_dead_letter(ctx, self.job_id)
     }
 }
@@ -144,7 +141,7 @@ impl Transaction for DiscardDeadLetters {
         self.job_ids.len()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<BulkOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<BulkOutcome, StoreError> {
         let mut bulk = BulkOutcome::default();
         for job in &self.job_ids {
             bulk.count_outcome(*job, discard_dead_letter(ctx, *job))?;
@@ -161,7 +158,7 @@ impl Transaction for DiscardDeliveries {
         self.job_ids.len()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<Vec<DeadLetterOutcome>, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<Vec<DeadLetterOutcome>, StoreError> {
         self.job_ids
             .iter()
             .map(|job| discard_delivery(ctx, *job))
@@ -170,13 +167,13 @@ impl Transaction for DiscardDeliveries {
 }
 
 fn discard_delivery(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     id: JobId,
 ) -> Result<DeadLetterOutcome, StoreError> {
     // A delivery with an unreadable row stays unchanged and does not block other deliveries.
-    let found = find_job(ctx, id).and_then(|job| match job {
+    let found = ctx.tables.jobs.get(id).and_then(|job| match job {
         Some(job) if job.kind == JobKind::Deliver => {
-            deliveries::get_delivery(ctx, id).map(|_| Some(job))
+            ctx.tables.deliveries.require(id).map(|_| Some(job))
         }
         _ => Ok(None),
     });
@@ -199,7 +196,7 @@ fn discard_delivery(
 }
 
 fn retry_dead_letter(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     id: JobId,
     payload: Option<&String>,
     at: Timestamp,
@@ -214,20 +211,18 @@ fn retry_dead_letter(
     let mut dead_letter = if job.state == JobState::Expired {
         rebuild_dead_letter(ctx, id, &job)?
     } else {
-        get_dead_letter(ctx, id)?
+        ctx.tables.dead_letters.require(id)?
     };
     if job.kind == JobKind::Deliver {
-        deliveries::get_delivery(ctx, id)?;
+        ctx.tables.deliveries.require(id)?;
     }
     // All necessary rows are read. From here on, no error can affect only this dead letter.
-    ctx.tables.dead_letters.remove(id.get())?;
-    ctx.tables.retried_dead_letters.remove(id.get())?;
+    ctx.tables.dead_letters.remove(id)?;
+    ctx.tables.retried_dead_letters.remove(id)?;
     dead_letter.corrected_payload = payload.cloned().or(dead_letter.corrected_payload);
     // No other row stores the message, or the body that an admin corrected.
     if job.kind == JobKind::Message || dead_letter.corrected_payload.is_some() {
-        ctx.tables
-            .retried_dead_letters
-            .insert(id.get(), codec::encode(&dead_letter)?.as_slice())?;
+        ctx.tables.retried_dead_letters.put(id, &dead_letter)?;
     }
     job.attempts_since_manual_retry = 0;
     job.crashes = 0;
@@ -236,7 +231,7 @@ fn retry_dead_letter(
 }
 
 fn discard_dead_letter(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     id: JobId,
 ) -> Result<DeadLetterOutcome, StoreError> {
     let (mut job, state) = match check_transition(ctx, id, JobEvent::Discard)? {
@@ -244,21 +239,19 @@ fn discard_dead_letter(
         Err(refusal) => return Ok(refusal),
     };
     if job.kind == JobKind::Deliver {
-        deliveries::get_delivery(ctx, id)?;
+        ctx.tables.deliveries.require(id)?;
     }
     // An unreadable dead letter can still be discarded.
-    let dead_letter = ctx
-        .tables
-        .dead_letters
-        .remove(id.get())?
-        .and_then(|row| codec::decode::<DeadLetter>(id, row.value()).ok());
+    let dead_letter = match ctx.tables.dead_letters.get(id) {
+        Err(error) if error.affects_one_row() => None,
+        dead_letter => dead_letter?,
+    };
+    ctx.tables.dead_letters.remove(id)?;
     // The delivery shows the body that was sent last, as long as the delivery is stored.
     if let Some(dead_letter) = dead_letter.filter(|dead_letter| {
         job.kind == JobKind::Deliver && dead_letter.corrected_payload.is_some()
     }) {
-        ctx.tables
-            .retried_dead_letters
-            .insert(id.get(), codec::encode(&dead_letter)?.as_slice())?;
+        ctx.tables.retried_dead_letters.put(id, &dead_letter)?;
     }
     let now = ctx.now;
     move_job(ctx, id, &mut job, state, now)?;
@@ -267,11 +260,11 @@ fn discard_dead_letter(
 
 /// Returns job `id` and its state after `event`, or the reason why the change is not possible.
 fn check_transition(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     id: JobId,
     event: JobEvent,
 ) -> Result<Result<(Job, JobState), DeadLetterOutcome>, StoreError> {
-    let Some(job) = find_job(ctx, id)? else {
+    let Some(job) = ctx.tables.jobs.get(id)? else {
         return Ok(Err(DeadLetterOutcome::NotFound));
     };
     Ok(match job.state.transition(event) {
@@ -283,15 +276,15 @@ fn check_transition(
 /// Builds the dead letter of an expired delivery, which stores the correction of an admin and any
 /// earlier correction.
 fn rebuild_dead_letter(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     id: JobId,
     job: &Job,
 ) -> Result<DeadLetter, StoreError> {
-    if let Some(row) = ctx.tables.retried_dead_letters.get(id.get())? {
-        return codec::decode(id, row.value());
+    if let Some(retried) = ctx.tables.retried_dead_letters.get(id)? {
+        return Ok(retried);
     }
-    let event = deliveries::get_delivery(ctx, id)?.event_id;
-    let payload = deliveries::get_event(ctx, event)?.body.into();
+    let event = ctx.tables.deliveries.require(id)?.event_id;
+    let payload = ctx.tables.events.require(event)?.body.into();
     let reason = job.last_error.clone().unwrap_or_default();
     Ok(DeadLetter {
         died_at: job.due_at,
@@ -299,16 +292,6 @@ fn rebuild_dead_letter(
         payload,
         corrected_payload: None,
     })
-}
-
-fn get_dead_letter(ctx: &WriteContext<'_, '_>, id: JobId) -> Result<DeadLetter, StoreError> {
-    match ctx.tables.dead_letters.get(id.get())? {
-        Some(row) => codec::decode(id, row.value()),
-        None => Err(StoreError::row::<DeadLetter>(
-            &id.to_string(),
-            RowProblem::Missing,
-        )),
-    }
 }
 
 #[cfg(test)]

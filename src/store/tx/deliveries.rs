@@ -1,22 +1,20 @@
-//! Records the attempts of deliveries with their responses, and the suspension of destinations.
+//! Records the attempts of deliveries with their responses, and closes deliveries that waited too long.
 //!
 //! See [`crate::domain::delivery`] for the meaning of a response, and [`crate::domain::job::retry`]
 //! for the time of the next attempt.
 
-use redb::ReadableTable;
-
-use crate::domain::delivery::{Delivery, Event, ResponseRecord, Suspension};
-use crate::domain::ids::{DestinationName, JobId, SubmissionId};
+use crate::domain::delivery::ResponseRecord;
+use crate::domain::ids::{JobId, SubmissionId};
 use crate::domain::job::retry::RetryDecision;
 use crate::domain::job::{Attempt, Job, JobEvent};
 use crate::domain::time::Millis;
 
-use super::jobs::{self, FinishOutcome};
+use super::jobs::FinishOutcome;
 use super::receipts::{self, DeferDelivery, MessageOutcome, Superseded};
-use super::{events, schedule};
-use crate::store::rows::codec;
+use super::{attempts, schedule, suspensions};
+use crate::store::StoreError;
+use crate::store::engine::Rows;
 use crate::store::writer::write_context::{Transaction, WriteContext};
-use crate::store::{RowProblem, StoreError};
 
 /// Records one attempt of a delivery and its consequences.
 #[derive(Clone, Debug)]
@@ -52,16 +50,6 @@ pub struct DeferOrExpire {
     pub expired: Vec<(JobId, String)>,
 }
 
-/// Pauses or resumes a destination. A resume lifts every suspension of the destination. No delivery
-/// is lost during a pause.
-#[derive(Debug)]
-pub struct PauseDestination {
-    /// Destination name.
-    pub destination: DestinationName,
-    /// `true` to pause the destination, `false` to resume it.
-    pub is_paused: bool,
-}
-
 impl Transaction for RecordAttempt {
     type Outcome = FinishOutcome;
 
@@ -69,8 +57,8 @@ impl Transaction for RecordAttempt {
         self.response.body_excerpt.len()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<FinishOutcome, StoreError> {
-        let mut job = jobs::get_job(ctx, self.job_id)?;
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<FinishOutcome, StoreError> {
+        let mut job = ctx.tables.jobs.require(self.job_id)?;
         let event = match self.failure {
             None => JobEvent::Finish,
             Some(RetryDecision::RetryAt { .. }) => JobEvent::Retry,
@@ -86,15 +74,14 @@ impl Transaction for RecordAttempt {
             return Ok(FinishOutcome::AlreadyFinished);
         }
         let number = job.attempts.saturating_add(1);
-        ctx.tables.delivery_responses.insert(
-            (self.job_id.get(), number),
-            codec::encode(&self.response)?.as_slice(),
-        )?;
+        ctx.tables
+            .delivery_responses
+            .put((self.job_id, number), &self.response)?;
         if let Some(reason) = &self.disable_reason {
-            disable_destination(ctx, self.job_id, reason)?;
+            suspensions::disable_destination(ctx, self.job_id, reason)?;
         }
         if let Some(decision) = self.failure {
-            jobs::record_failed_attempt(
+            attempts::record_failed_attempt(
                 ctx,
                 self.job_id,
                 &mut job,
@@ -103,7 +90,7 @@ impl Transaction for RecordAttempt {
                 decision,
             )?;
         } else {
-            jobs::record_success(&mut job, &self.attempt);
+            attempts::record_success(&mut job, &self.attempt);
             schedule::move_job(ctx, self.job_id, &mut job, state, ctx.now)?;
         }
         Ok(FinishOutcome::Done {
@@ -155,7 +142,7 @@ impl Transaction for RecordAttempts {
         self.attempts.iter().map(Transaction::bytes).sum()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
         self.attempts
             .iter()
             .try_for_each(|attempt| attempt.apply(ctx).map(|_| ()))
@@ -169,7 +156,7 @@ impl Transaction for DeferOrExpire {
         self.deferred.len() + self.expired.len()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
         self.deferred
             .iter()
             .try_for_each(|deferral| deferral.apply(ctx))?;
@@ -179,33 +166,9 @@ impl Transaction for DeferOrExpire {
     }
 }
 
-impl Transaction for PauseDestination {
-    type Outcome = Suspension;
-
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<Suspension, StoreError> {
-        let suspension = if self.is_paused {
-            let previous = find_suspension(ctx, &self.destination)?;
-            Suspension {
-                paused_at: previous.paused_at.or(Some(ctx.now)),
-                ..previous
-            }
-        } else {
-            // The stored row is not read, so a resume also replaces an unreadable row.
-            Suspension::default()
-        };
-        put_suspension(ctx, &self.destination, &suspension)?;
-        ctx.has_new_deliveries = true;
-        Ok(suspension)
-    }
-}
-
 /// Closes a delivery that waited too long.
-fn expire_delivery(
-    ctx: &mut WriteContext<'_, '_>,
-    id: JobId,
-    reason: &str,
-) -> Result<(), StoreError> {
-    let mut job = jobs::get_job(ctx, id)?;
+fn expire_delivery(ctx: &mut WriteContext<'_>, id: JobId, reason: &str) -> Result<(), StoreError> {
+    let mut job = ctx.tables.jobs.require(id)?;
     let Ok(state) = job.state.transition(JobEvent::Expire) else {
         return Ok(());
     };
@@ -224,78 +187,7 @@ fn expire_delivery(
         duration: Millis::ZERO,
         error,
     };
-    jobs::record_final_attempt(ctx, id, &mut job, state, &attempt)
-}
-
-/// Disables the destination of the delivery `job`, and emits the event of the suspension once.
-pub(in crate::store) fn disable_destination(
-    ctx: &mut WriteContext<'_, '_>,
-    job: JobId,
-    reason: &str,
-) -> Result<(), StoreError> {
-    let destination = get_delivery(ctx, job)?.destination;
-    let mut suspension = find_suspension(ctx, &destination)?;
-    if suspension.disabled.is_none() {
-        suspension.disabled = Some((ctx.now, reason.into()));
-        put_suspension(ctx, &destination, &suspension)?;
-        events::emit_destination_stopped(ctx, &destination, reason)?;
-    }
-    Ok(())
-}
-
-fn find_suspension(
-    ctx: &WriteContext<'_, '_>,
-    destination: &DestinationName,
-) -> Result<Suspension, StoreError> {
-    let row = ctx.tables.suspensions.get(destination.as_str())?;
-    Ok(row
-        .map(|row| codec::decode(destination, row.value()))
-        .transpose()?
-        .unwrap_or_default())
-}
-
-fn put_suspension(
-    ctx: &mut WriteContext<'_, '_>,
-    destination: &DestinationName,
-    suspension: &Suspension,
-) -> Result<(), StoreError> {
-    if suspension.is_lifted() {
-        ctx.tables.suspensions.remove(destination.as_str())?;
-    } else {
-        ctx.tables
-            .suspensions
-            .insert(destination.as_str(), codec::encode(suspension)?.as_slice())?;
-    }
-    ctx.is_dirty = true;
-    Ok(())
-}
-
-/// Returns the delivery of the job with this ID.
-pub(in crate::store) fn get_delivery(
-    ctx: &WriteContext<'_, '_>,
-    id: JobId,
-) -> Result<Delivery, StoreError> {
-    match ctx.tables.deliveries.get(id.get())? {
-        Some(row) => codec::decode(id, row.value()),
-        None => Err(StoreError::row::<Delivery>(
-            &id.to_string(),
-            RowProblem::Missing,
-        )),
-    }
-}
-
-/// Returns the event whose first delivery has this ID.
-pub(in crate::store) fn get_event(
-    ctx: &WriteContext<'_, '_>,
-    id: JobId,
-) -> Result<Event, StoreError> {
-    match ctx.tables.events.get(id.get())? {
-        Some(row) => codec::decode(id, row.value()),
-        None => Err(StoreError::row::<Event>(
-            &id.to_string(),
-            RowProblem::Missing,
-        )),
-    }
+    attempts::record_final_attempt(ctx, id, &mut job, state, &attempt)
 }
 
 /// Data of a finished delivery that is needed for its removal. See [`remove_delivery`].
@@ -309,14 +201,14 @@ pub(in crate::store) struct PurgeableDelivery {
 
 /// Reads the data that [`remove_delivery`] needs. Adds the size of the rows to `bytes`.
 pub(in crate::store) fn read_purgeable(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     id: JobId,
     job: &Job,
-    bytes: &mut usize,
+    bytes: &mut u64,
 ) -> Result<PurgeableDelivery, StoreError> {
-    let event = get_delivery(ctx, id)?.event_id;
-    let row = self::get_event(ctx, event)?;
-    *bytes = bytes.saturating_add(row.body.len());
+    let event = ctx.tables.deliveries.require(id)?.event_id;
+    let row = ctx.tables.events.require(event)?;
+    *bytes = bytes.saturating_add(u64::try_from(row.body.len()).unwrap_or(u64::MAX));
     let wamid = receipts::find_wamid(ctx, id)?;
     Ok(PurgeableDelivery {
         event_id: event,
@@ -329,22 +221,22 @@ pub(in crate::store) fn read_purgeable(
 /// Removes the rows of a finished delivery. Also removes the event if no other delivery needs it.
 /// The caller removes the row of the job.
 pub(in crate::store) fn remove_delivery(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     id: JobId,
     delivery: &PurgeableDelivery,
 ) -> Result<(), StoreError> {
-    ctx.tables.deliveries.remove(id.get())?;
-    ctx.tables.retried_dead_letters.remove(id.get())?;
+    ctx.tables.deliveries.remove(id)?;
+    ctx.tables.retried_dead_letters.remove(id)?;
     receipts::remove_receipt(ctx, id, delivery.wamid.as_deref(), delivery.submission_id)?;
     ctx.tables
         .delivery_responses
-        .retain_in((id.get(), 0)..=(id.get(), u32::MAX), |_, _| false)?;
-    let event_id = delivery.event_id.get();
-    for delivery_id in event_id..event_id.saturating_add(u64::from(delivery.delivery_count)) {
-        if ctx.tables.deliveries.get(delivery_id)?.is_some() {
+        .remove_range((id, 0)..=(id, u32::MAX))?;
+    let first = delivery.event_id.get();
+    for delivery_id in first..first.saturating_add(u64::from(delivery.delivery_count)) {
+        if ctx.tables.deliveries.contains(JobId::new(delivery_id))? {
             return Ok(());
         }
     }
-    ctx.tables.events.remove(event_id)?;
+    ctx.tables.events.remove(delivery.event_id)?;
     Ok(())
 }

@@ -5,18 +5,15 @@
 //! [`crate::domain::submission::draft`] for the merge of fields and for the time after which a
 //! draft is abandoned. See [`super::retention`] for the time of that check.
 
-use redb::ReadableTable;
-use serde::{Deserialize, Serialize};
-
 use crate::domain::ids::{Customer, CustomerMatch};
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::submission::draft::{self, Draft};
-use crate::domain::time::Timestamp;
 
+use super::retention_queue::{self, RetentionQueue};
 use super::{duplicates, events, response_cache};
 use crate::store::StoreError;
-use crate::store::rows::codec::{self, Row};
-use crate::store::rows::retention_queue::{self, RetentionQueue};
+use crate::store::engine::{Hash, Rows};
+use crate::store::rows::drafts::StoredDraft;
 use crate::store::writer::dedup::DedupWindow;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
@@ -66,82 +63,42 @@ pub struct RecordScreen {
     pub encrypted_request_key: IdempotencyKey,
 }
 
-/// A row of table `drafts`.
-#[derive(Debug, Serialize, Deserialize)]
-pub(in crate::store) struct StoredDraft {
-    /// Expiry clock when the last screen arrived.
-    pub(in crate::store) stamp: Timestamp,
-    pub(in crate::store) draft: Draft,
-}
-
-impl Row for StoredDraft {
-    const TABLE: &'static str = "drafts";
-}
-
 /// Returns the draft with this key.
 pub(in crate::store) fn find_draft(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     key: IdempotencyKey,
 ) -> Result<Option<Draft>, StoreError> {
-    Ok(find_stored_draft(ctx, key.as_bytes(), &mut 0)?.map(|stored| stored.draft))
-}
-
-/// Returns the row with this key, and adds its size to `bytes`.
-pub(in crate::store) fn find_stored_draft(
-    ctx: &WriteContext<'_, '_>,
-    key: &[u8; 16],
-    bytes: &mut usize,
-) -> Result<Option<StoredDraft>, StoreError> {
-    let Some(row) = ctx.tables.drafts.get(key)? else {
-        return Ok(None);
-    };
-    *bytes = bytes.saturating_add(row.value().len());
-    codec::decode(IdempotencyKey::from_bytes(*key), row.value()).map(Some)
+    let stored = ctx.tables.drafts.get(key.as_bytes())?;
+    Ok(stored.map(|stored| stored.draft))
 }
 
 /// Writes a draft whose customer has just sent or opened a screen.
 pub(in crate::store) fn put_draft(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     key: IdempotencyKey,
     draft: Draft,
 ) -> Result<(), StoreError> {
-    let row = codec::encode(&StoredDraft {
+    let row = StoredDraft {
         stamp: ctx.expiry_now,
         draft,
-    })?;
-    let is_new = ctx
-        .tables
-        .drafts
-        .insert(key.as_bytes(), row.as_slice())?
-        .is_none();
-    let was_abandoned = ctx
-        .tables
-        .abandoned_drafts
-        .remove(key.as_bytes())?
-        .is_some();
-    ctx.is_dirty = true;
+    };
+    let is_new = ctx.tables.drafts.put(key.as_bytes(), &row)?;
+    let was_abandoned = ctx.tables.abandoned_drafts.remove(key.as_bytes())?;
+    let row = retention_queue::row_of_key(key.as_bytes());
     // An existing entry moves to the time of the row when retention reads the entry.
     if is_new {
-        retention_queue::enqueue_row(
-            ctx,
-            RetentionQueue::Drafts,
-            retention_queue::row_of_key(key.as_bytes()),
-        )?;
+        retention_queue::enqueue_row(ctx, RetentionQueue::Drafts, row)?;
     }
     if is_new || was_abandoned {
-        retention_queue::enqueue_row(
-            ctx,
-            RetentionQueue::AbandonedDrafts,
-            retention_queue::row_of_key(key.as_bytes()),
-        )?;
+        retention_queue::enqueue_row(ctx, RetentionQueue::AbandonedDrafts, row)?;
     }
     Ok(())
 }
 
 /// Removes a draft and its mark of abandonment.
 pub(in crate::store) fn remove_draft(
-    ctx: &mut WriteContext<'_, '_>,
-    key: &[u8; 16],
+    ctx: &mut WriteContext<'_>,
+    key: &Hash,
 ) -> Result<(), StoreError> {
     ctx.tables.drafts.remove(key)?;
     ctx.tables.abandoned_drafts.remove(key)?;
@@ -152,7 +109,7 @@ pub(in crate::store) fn remove_draft(
 /// of another customer. A draft without a customer is returned only if the key is not shared by
 /// several customers.
 pub(in crate::store) fn find_customer_draft(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     key: IdempotencyKey,
     customer: &Customer,
     is_shared: bool,
@@ -189,7 +146,7 @@ pub(in crate::store) fn find_customer_draft_with(
 /// Removes the draft under a shared key, unless the draft names its customer. Also removes an
 /// unreadable draft.
 pub(in crate::store) fn remove_unnamed_draft(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     key: IdempotencyKey,
 ) -> Result<(), StoreError> {
     match find_draft(ctx, key) {
@@ -206,30 +163,27 @@ pub(in crate::store) fn remove_unnamed_draft(
 /// Returns `true` if the draft is marked as abandoned. A new screen of its customer removes the
 /// mark.
 pub(in crate::store) fn is_marked_abandoned(
-    ctx: &WriteContext<'_, '_>,
-    key: &[u8; 16],
+    ctx: &WriteContext<'_>,
+    key: &Hash,
 ) -> Result<bool, StoreError> {
-    Ok(ctx.tables.abandoned_drafts.get(key)?.is_some())
+    ctx.tables.abandoned_drafts.contains(key)
 }
 
 /// Marks a draft as abandoned and emits the event. The mark is also set if no destination
 /// subscribes to the event. So a destination that subscribes later does not get earlier events.
 pub(in crate::store) fn mark_abandoned(
-    ctx: &mut WriteContext<'_, '_>,
-    key: &[u8; 16],
+    ctx: &mut WriteContext<'_>,
+    key: &Hash,
     draft: &Draft,
 ) -> Result<(), StoreError> {
-    ctx.tables
-        .abandoned_drafts
-        .insert(key, draft.updated_at.as_millis())?;
-    ctx.is_dirty = true;
+    ctx.tables.abandoned_drafts.put(key, &draft.updated_at)?;
     events::emit_draft_abandoned(ctx, draft)
 }
 
 impl Transaction for RecordScreen {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
         if response_cache::is_replayed_request(ctx, Some(self.encrypted_request_key))? {
             return Ok(());
         }
@@ -252,17 +206,17 @@ impl Transaction for SaveDraft {
         self.draft.data.len()
     }
 
-    fn apply(&self, batch: &mut WriteContext<'_, '_>) -> Result<DraftOutcome, StoreError> {
-        if response_cache::is_replayed_request(batch, self.encrypted_request_key)? {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<DraftOutcome, StoreError> {
+        if response_cache::is_replayed_request(ctx, self.encrypted_request_key)? {
             return Ok(DraftOutcome::Replayed);
         }
         let customer = &self.draft.customer;
-        let is_shared = duplicates::is_shared_key(batch, self.key)?;
+        let is_shared = duplicates::is_shared_key(ctx, self.key)?;
         if is_shared && customer.is_unknown() {
             return Ok(DraftOutcome::TokenShared);
         }
         if duplicates::find_submission_key(
-            batch,
+            ctx,
             DedupWindow::for_submission(self.reject_resubmission),
             &[self.key],
             customer,
@@ -272,12 +226,12 @@ impl Transaction for SaveDraft {
             return Ok(DraftOutcome::AlreadySubmitted);
         }
         let mut draft = self.draft.clone();
-        draft.updated_at = batch.now;
-        let earlier = find_customer_draft(batch, self.key, customer, is_shared)?;
+        draft.updated_at = ctx.now;
+        let earlier = find_customer_draft(ctx, self.key, customer, is_shared)?;
         let key = match &earlier {
             Some((key, _)) => *key,
             // Another customer's draft has the key itself.
-            None if is_shared || find_draft(batch, self.key)?.is_some() => self
+            None if is_shared || find_draft(ctx, self.key)?.is_some() => self
                 .key
                 .for_customer_names(customer)
                 .next()
@@ -294,7 +248,7 @@ impl Transaction for SaveDraft {
         if draft.data.len() > DRAFT_BYTES_MAX {
             return Ok(DraftOutcome::TooLarge);
         }
-        put_draft(batch, key, draft)?;
+        put_draft(ctx, key, draft)?;
         Ok(DraftOutcome::Saved)
     }
 }

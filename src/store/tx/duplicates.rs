@@ -15,11 +15,17 @@ use crate::domain::ids::{Customer, CustomerMatch, SubmissionId};
 use crate::domain::submission::inbound::InboundSubmission;
 use crate::domain::submission::{IdempotencyKey, SubmissionChannel};
 
-use super::accept::StoredSubmission;
-use super::late_arrivals::{self, LATE_ARRIVALS_MAX, LateArrival};
 use crate::store::StoreError;
+use crate::store::engine::Rows;
+use crate::store::rows::submissions::{LateArrival, StoredSubmission, list_late_arrivals};
 use crate::store::writer::dedup::{DedupMatch, DedupWindow};
 use crate::store::writer::write_context::WriteContext;
+
+/// Maximum number of late arrivals stored for one customer of a submission.
+///
+/// Without this limit, a faulty sender could fill the disk. The first message that follows a form
+/// is always stored.
+pub(in crate::store) const LATE_ARRIVALS_MAX: usize = 16;
 
 /// Result of the duplicate check of an arriving form.
 #[derive(Debug)]
@@ -81,14 +87,18 @@ struct SubmissionHistory {
 impl SubmissionHistory {
     /// Loads a submission with its late arrivals. Returns `None` if retention has removed the
     /// submission.
-    fn load(ctx: &WriteContext<'_, '_>, id: SubmissionId) -> Result<Option<Self>, StoreError> {
-        let Some(first) = late_arrivals::find_submission(ctx, id)? else {
+    fn load(ctx: &WriteContext<'_>, id: SubmissionId) -> Result<Option<Self>, StoreError> {
+        let Some(first) = ctx.tables.submissions.get(id)? else {
             return Ok(None);
         };
+        let late_arrivals = list_late_arrivals(&ctx.tables.late_arrivals, id)?
+            .into_iter()
+            .map(|(_, late_arrival)| late_arrival)
+            .collect();
         Ok(Some(Self {
             id,
             first,
-            late_arrivals: late_arrivals::list_for_submission(ctx, id)?,
+            late_arrivals,
         }))
     }
 
@@ -152,9 +162,7 @@ impl SubmissionHistory {
         let may_differ = form.message_key.is_some()
             && !first.channel.is_message()
             && first.customer.is_unknown();
-        may_differ
-            && !late_arrivals::agrees_with(&first.data, data)
-            && copies.any(|copy| late_arrivals::agrees_with(copy, data))
+        may_differ && !agrees_with(&first.data, data) && copies.any(|copy| agrees_with(copy, data))
     }
 
     /// Compares the customer of an arrival under the same key with the customer of this form.
@@ -195,7 +203,7 @@ impl SubmissionHistory {
 
 /// Checks whether `form` is a copy of a stored submission. Reads only.
 pub(in crate::store) fn check_duplicate(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     form: &InboundSubmission,
 ) -> Result<DuplicateCheck, StoreError> {
     let customer = &form.submission.customer;
@@ -292,7 +300,7 @@ pub(in crate::store) fn check_duplicate(
 /// Finds a submission under one of `keys` that ended at its flow's endpoint and still awaits its
 /// message. This message arrives by webhook, which names no flow.
 pub(in crate::store) fn find_awaiting_message(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     window: DedupWindow,
     keys: &[IdempotencyKey],
     customer: &Customer,
@@ -319,7 +327,7 @@ pub(in crate::store) fn find_awaiting_message(
 
 /// Finds the key of this customer's form, among `keys` or the keys derived from them.
 pub(in crate::store) fn find_submission_key(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     window: DedupWindow,
     keys: &[IdempotencyKey],
     customer: &Customer,
@@ -352,7 +360,7 @@ pub(in crate::store) fn find_submission_key(
 
 /// Returns `true` if several customers have submitted a form under `key`.
 pub(in crate::store) fn is_shared_key(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     key: IdempotencyKey,
 ) -> Result<bool, StoreError> {
     Ok(find_form_match(ctx, DedupWindow::Message, key.for_shared_token())?.is_some())
@@ -387,7 +395,7 @@ impl Skipped {
 /// Finds a submission under the key of one customer that still awaits its message. Returns `None`
 /// if `form` is not a message.
 fn find_awaiting_by_key(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     form: &InboundSubmission,
     key: IdempotencyKey,
 ) -> Result<Option<SubmissionId>, StoreError> {
@@ -402,7 +410,7 @@ fn find_awaiting_by_key(
 }
 
 fn find_submission_id(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     window: DedupWindow,
     key: IdempotencyKey,
 ) -> Result<Option<SubmissionId>, StoreError> {
@@ -418,21 +426,22 @@ fn find_submission_id(
 /// [`DedupWindow::Message`] includes [`DedupWindow::Form`]: the config may set
 /// `retention.idempotency_ttl` to a longer time than `retention.message_id_ttl`.
 fn find_form_match(
-    batch: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     span: DedupWindow,
     key: IdempotencyKey,
 ) -> Result<Option<DedupMatch>, StoreError> {
-    let find = |span| {
-        batch.state.dedup.find(
-            batch.tables,
-            &batch.state.counters,
-            span,
-            &key,
-            batch.expiry_now,
-        )
-    };
-    match (find(span)?, span) {
-        (None, DedupWindow::Message) => find(DedupWindow::Form),
+    match (ctx.find_key(span, key)?, span) {
+        (None, DedupWindow::Message) => ctx.find_key(DedupWindow::Form, key),
         (hit, _) => Ok(hit),
     }
+}
+
+/// Returns `true` if the fields that both texts contain are equal.
+pub(in crate::store) fn agrees_with(one: &str, other: &str) -> bool {
+    let object = |text| {
+        serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).unwrap_or_default()
+    };
+    let (one, other) = (object(one), object(other));
+    one.iter()
+        .all(|(name, value)| other.get(name).is_none_or(|other| other == value))
 }

@@ -6,8 +6,6 @@
 //!
 //! See [`super::outbox`] for the deliveries of an event.
 
-use redb::ReadableTable;
-
 use crate::domain::booking::{Booking, BookingState};
 use crate::domain::event::EventKind;
 use crate::domain::event::data::{
@@ -20,15 +18,15 @@ use crate::domain::lead::Lead;
 use crate::domain::submission::Submission;
 use crate::domain::submission::draft::Draft;
 
-use super::accept::{self, StoredSubmission};
-use super::{late_arrivals, outbox};
+use super::{customers, outbox};
 use crate::store::StoreError;
-use crate::store::rows::codec;
+use crate::store::engine::Rows;
+use crate::store::rows::submissions::{StoredSubmission, list_late_arrivals};
 use crate::store::writer::write_context::WriteContext;
 
 /// Emits the events of an accepted form: accepted, and booked or in conflict.
 pub(in crate::store) fn emit_submission_accepted(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     id: SubmissionId,
     submission: &StoredSubmission,
 ) -> Result<(), StoreError> {
@@ -43,7 +41,7 @@ pub(in crate::store) fn emit_submission_accepted(
 
 /// Emits the update of a submission whose customer became known by a late arrival.
 pub(in crate::store) fn emit_submission_updated(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     id: SubmissionId,
     submission: &StoredSubmission,
 ) -> Result<(), StoreError> {
@@ -52,7 +50,7 @@ pub(in crate::store) fn emit_submission_updated(
 
 /// Emits the assignment of a lead, or the wait of a lead without an agent.
 pub(in crate::store) fn emit_lead_event(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     id: LeadId,
     lead: &Lead,
 ) -> Result<(), StoreError> {
@@ -67,7 +65,7 @@ pub(in crate::store) fn emit_lead_event(
     let context = SubmissionContext::load(
         ctx,
         lead.submission_id,
-        accept::get_submission(ctx, lead.submission_id)?,
+        ctx.tables.submissions.require(lead.submission_id)?,
     )?;
     let agent = lead
         .agent
@@ -91,7 +89,7 @@ pub(in crate::store) fn emit_lead_event(
 
 /// Emits the cancellation of a booking, or the move of a booking from its previous time.
 pub(in crate::store) fn emit_booking_event(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     id: BookingId,
     booking: &Booking,
     before: &Booking,
@@ -106,7 +104,7 @@ pub(in crate::store) fn emit_booking_event(
             }),
         ),
     };
-    let submission = accept::get_submission(ctx, booking.submission_id)?;
+    let submission = ctx.tables.submissions.require(booking.submission_id)?;
     let Some(pending) = outbox::prepare_event(ctx, kind, Some(&submission.submission.flow)) else {
         return Ok(());
     };
@@ -127,7 +125,7 @@ pub(in crate::store) fn emit_booking_event(
 
 /// Emits the abandonment of a draft.
 pub(in crate::store) fn emit_draft_abandoned(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     draft: &Draft,
 ) -> Result<(), StoreError> {
     let Some(pending) = outbox::prepare_event(ctx, EventKind::DraftAbandoned, Some(&draft.flow))
@@ -145,7 +143,7 @@ pub(in crate::store) fn emit_draft_abandoned(
 /// Emits the event of an unhealthy flow, as reported by Meta or measured by flowgate. Meta's
 /// reports name no flow of the config.
 pub(in crate::store) fn emit_flow_unhealthy(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     flow: Option<&FlowName>,
     health: HealthData<'_>,
 ) -> Result<(), StoreError> {
@@ -165,7 +163,7 @@ pub(in crate::store) fn emit_flow_unhealthy(
 
 /// Emits the event of a phone number of the business that is silent for an unusually long time.
 pub(in crate::store) fn emit_number_silent(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     id: &str,
     traffic: &NumberTraffic,
 ) -> Result<(), StoreError> {
@@ -185,7 +183,7 @@ pub(in crate::store) fn emit_number_silent(
 /// Emits the suspension of a destination. If alerts go to the same destination, the delivery waits
 /// in its queue like all others.
 pub(in crate::store) fn emit_destination_stopped(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     destination: &DestinationName,
     reason: &str,
 ) -> Result<(), StoreError> {
@@ -208,7 +206,7 @@ pub(in crate::store) fn emit_destination_stopped(
 
 /// Emits an event of each kind with all known data of the submission.
 fn emit_submission_events(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     kinds: impl IntoIterator<Item = EventKind>,
     id: SubmissionId,
     submission: &StoredSubmission,
@@ -236,18 +234,13 @@ struct SubmissionContext {
 
 impl SubmissionContext {
     fn load(
-        ctx: &WriteContext<'_, '_>,
+        ctx: &WriteContext<'_>,
         id: SubmissionId,
         mut row: StoredSubmission,
     ) -> Result<Self, StoreError> {
         fill_in_customer(ctx, id, &mut row.submission)?;
         let booking = match row.booking_id {
-            Some(id) => {
-                let found = ctx.tables.bookings.get(id.get())?;
-                found
-                    .map(|found| Ok::<_, StoreError>((id, codec::decode(id, found.value())?)))
-                    .transpose()?
-            }
+            Some(id) => ctx.tables.bookings.get(id)?.map(|booking| (id, booking)),
             None => None,
         };
         Ok(Self { id, row, booking })
@@ -273,15 +266,15 @@ impl SubmissionContext {
 
 /// Fills in the customer, and the ID of the message that contained the form, from late arrivals.
 fn fill_in_customer(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     id: SubmissionId,
     submission: &mut Submission,
 ) -> Result<(), StoreError> {
-    submission.customer = late_arrivals::customer_of_submission(ctx, id, &submission.customer)?;
+    submission.customer = customers::customer_of_submission(ctx, id, &submission.customer)?;
     if submission.message_id.is_none() {
-        submission.message_id = late_arrivals::list_for_submission(ctx, id)?
+        submission.message_id = list_late_arrivals(&ctx.tables.late_arrivals, id)?
             .into_iter()
-            .find_map(|late_arrival| late_arrival.message_id);
+            .find_map(|(_, late_arrival)| late_arrival.message_id);
     }
     Ok(())
 }

@@ -9,8 +9,6 @@
 
 use std::collections::HashSet;
 
-use redb::{ReadableTable, ReadableTableMetadata, Table};
-
 use crate::domain::customer_change::CustomerChange;
 use crate::domain::delivery::receipt::StatusUpdate;
 use crate::domain::event::EventKind;
@@ -20,14 +18,13 @@ use crate::domain::health::meta_event::{HealthEvent, active_events};
 use crate::domain::ids::FlowName;
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::submission::flow_error::FlowError;
-use crate::domain::time::{Millis, Timestamp};
+use crate::domain::time::Millis;
 
 use super::accept::{AcceptInbound, AcceptOutcome};
+use super::retention_queue::{self, RetentionQueue};
 use super::{customer_changes, events, receipts, response_cache};
 use crate::store::StoreError;
-use crate::store::read::{DecodedRows, Snapshot};
-use crate::store::rows::codec::{self, Row};
-use crate::store::rows::retention_queue::{self, RetentionQueue};
+use crate::store::engine::{Rows, TableValue, WriteTable};
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
 /// Maximum number of rows of each kind. Beyond it, the oldest rows are removed.
@@ -90,7 +87,7 @@ impl Transaction for RecordFlowError {
         self.flow_error.message.len()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
         if response_cache::is_replayed_request(ctx, Some(self.encrypted_request_key))? {
             return Ok(());
         }
@@ -110,21 +107,17 @@ impl Transaction for RecordHealth {
         self.assessment.findings.iter().map(String::len).sum()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
         let flow = self.flow.as_str();
-        let was_unhealthy = ctx.tables.unhealthy_flows.get(flow)?.is_some();
+        let was_unhealthy = ctx.tables.unhealthy_flows.contains(flow)?;
         match (self.assessment.severity, was_unhealthy) {
             (Severity::Alert, false) => {
-                ctx.tables
-                    .unhealthy_flows
-                    .insert(flow, ctx.now.as_millis())?;
-                ctx.is_dirty = true;
+                ctx.tables.unhealthy_flows.put(flow, &ctx.now)?;
                 let health = HealthData::from_assessment(&self.assessment, ctx.now);
                 events::emit_flow_unhealthy(ctx, Some(&self.flow), health)
             }
             (Severity::Ok, true) => {
                 ctx.tables.unhealthy_flows.remove(flow)?;
-                ctx.is_dirty = true;
                 Ok(())
             }
             _ => Ok(()),
@@ -164,7 +157,7 @@ impl Transaction for IngestWebhook {
         self.messages.bytes().saturating_add(events)
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<IngestedWebhook, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<IngestedWebhook, StoreError> {
         let new_health_events = store_health_events(ctx, &self.health_events)?;
         for status in &self.statuses {
             receipts::apply_status(ctx, status)?;
@@ -182,7 +175,7 @@ impl Transaction for IngestWebhook {
 
 /// Stores the events that are new, and returns them.
 fn store_health_events(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     events: &[HealthEvent],
 ) -> Result<Vec<HealthEvent>, StoreError> {
     if events.is_empty() {
@@ -217,7 +210,7 @@ fn store_health_events(
 /// Emits the new events that report an unhealthy flow and are still active. A newer event may
 /// already have ended the problem of an event that arrives late.
 fn emit_new_unhealthy(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     recent: Vec<HealthEvent>,
     new_events: &[HealthEvent],
 ) -> Result<(), StoreError> {
@@ -243,19 +236,18 @@ fn emit_new_unhealthy(
 }
 
 /// Returns the newest events, oldest first.
-fn list_recent_events(ctx: &WriteContext<'_, '_>) -> Result<Vec<HealthEvent>, StoreError> {
+fn list_recent_events(ctx: &WriteContext<'_>) -> Result<Vec<HealthEvent>, StoreError> {
     let mut events = Vec::new();
     for row in ctx
         .tables
         .health_events
-        .iter()?
+        .all_rows()?
         .rev()
         .take(RECENT_EVENTS_MAX)
     {
-        let (number, bytes) = row?;
         // The integrity check reports an unreadable row. Without this, such a row would block the
         // forms of a webhook.
-        events.extend(codec::decode::<HealthEvent>(number.value(), bytes.value()));
+        events.extend(row?.value());
     }
     // `active_events` uses the order of events with equal times.
     events.reverse();
@@ -263,45 +255,15 @@ fn list_recent_events(ctx: &WriteContext<'_, '_>) -> Result<Vec<HealthEvent>, St
 }
 
 /// Appends a row, and removes the oldest rows beyond the maximum. Returns the number of the row.
-fn append_bounded<R: Row>(
-    table: &mut Table<'_, u64, &'static [u8]>,
-    row: &R,
+fn append_bounded<V: TableValue>(
+    table: &mut WriteTable<'_, u64, V>,
+    row: &V,
 ) -> Result<u64, StoreError> {
-    let number = table
-        .last()?
-        .map_or(0, |(number, _)| number.value())
-        .saturating_add(1);
-    table.insert(number, codec::encode(row)?.as_slice())?;
+    let last = table.last()?.map_or(0, |row| row.key());
+    let number = last.saturating_add(1);
+    table.put(number, row)?;
     while table.len()? > EVENT_ROWS_MAX {
         table.pop_first()?;
     }
     Ok(number)
-}
-
-impl Snapshot {
-    /// Returns the flow errors since this time, newest first, at most `limit`. Unreadable rows
-    /// among them are included.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the table can't be read.
-    pub fn flow_errors_since(
-        &self,
-        since: Timestamp,
-        limit: usize,
-    ) -> Result<DecodedRows<FlowError>, StoreError> {
-        let newest = self.list_rows::<FlowError>(None, limit)?.into_iter();
-        let is_recent = |flow_error: &FlowError| flow_error.received_at >= since;
-        Ok(newest
-            .take_while(|(_, row)| row.as_ref().ok().is_none_or(is_recent))
-            .collect())
-    }
-
-    /// Returns the newest events of Meta's monitoring, newest first: at most 1000, fewer if the
-    /// events are large.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the table can't be read.
-    pub fn health_events(&self) -> Result<DecodedRows<HealthEvent>, StoreError> {
-        self.list_rows(None, RECENT_EVENTS_MAX)
-    }
 }

@@ -6,20 +6,18 @@
 //! [`crate::domain::job`] for the table of state transitions, and [`crate::domain::job::retry`] for
 //! the time of the next attempt.
 
-use crate::domain::event::EventKind;
-use crate::domain::event::data::{EventData, JobData};
 use crate::domain::ids::{AgentName, JobId, LeadId, SubmissionId};
 use crate::domain::job::retry::RetryDecision;
-use crate::domain::job::{Attempt, DeadLetter, Job, JobEvent, JobKind, JobState};
+use crate::domain::job::{Attempt, Job, JobEvent, JobState};
 use crate::domain::submission::inbound::InboundSubmission;
 
-use super::accept::{self, AcceptOutcome, StoredSubmission};
+use super::accept::{self, AcceptOutcome};
+use super::attempts::{create_dead_letter, record_failed_attempt, record_success};
 use super::leads::{self, NewLead};
-use super::schedule::{find_job, move_job, put_job};
-use super::{deliveries, outbox};
-use crate::store::rows::codec;
+use super::schedule::move_job;
+use crate::store::StoreError;
+use crate::store::engine::Rows;
 use crate::store::writer::write_context::{Transaction, WriteContext};
-use crate::store::{RowProblem, StoreError};
 
 /// Maximum number of times that a job may crash the process before the job becomes a dead letter.
 const CRASHES_MAX: u8 = 3;
@@ -106,8 +104,8 @@ pub enum SuspectAction {
 impl Transaction for FinishJob {
     type Outcome = FinishOutcome;
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<FinishOutcome, StoreError> {
-        let mut job = get_job(ctx, self.job_id)?;
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<FinishOutcome, StoreError> {
+        let mut job = ctx.tables.jobs.require(self.job_id)?;
         let Ok(state) = job.state.transition(JobEvent::Finish) else {
             return Ok(FinishOutcome::AlreadyFinished);
         };
@@ -132,8 +130,8 @@ impl Transaction for FinishJob {
 impl Transaction for FinishMessageJob {
     type Outcome = FinishOutcome;
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<FinishOutcome, StoreError> {
-        let mut job = get_job(ctx, self.job_id)?;
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<FinishOutcome, StoreError> {
+        let mut job = ctx.tables.jobs.require(self.job_id)?;
         let Ok(state) = job.state.transition(JobEvent::Finish) else {
             return Ok(FinishOutcome::AlreadyFinished);
         };
@@ -161,7 +159,7 @@ impl Transaction for FinishMessageJob {
         };
         record_success(&mut job, &self.attempt);
         job.submission_id = submission;
-        ctx.tables.retried_dead_letters.remove(self.job_id.get())?;
+        ctx.tables.retried_dead_letters.remove(self.job_id)?;
         move_job(ctx, self.job_id, &mut job, state, ctx.now)?;
         Ok(FinishOutcome::Done {
             submission_id: submission,
@@ -175,7 +173,7 @@ impl FinishMessageJob {
     /// Makes the job a dead letter again, because a row that the message needs is unreadable.
     fn move_to_dead_letters(
         &self,
-        ctx: &mut WriteContext<'_, '_>,
+        ctx: &mut WriteContext<'_>,
         job: &mut Job,
         reason: String,
     ) -> Result<FinishOutcome, StoreError> {
@@ -201,8 +199,8 @@ impl FinishMessageJob {
 impl Transaction for FailAttempt {
     type Outcome = FinishOutcome;
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<FinishOutcome, StoreError> {
-        let mut job = get_job(ctx, self.job_id)?;
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<FinishOutcome, StoreError> {
+        let mut job = ctx.tables.jobs.require(self.job_id)?;
         let event = match self.decision {
             RetryDecision::RetryAt { .. } => JobEvent::Retry,
             RetryDecision::GiveUp => JobEvent::MarkDead,
@@ -226,55 +224,11 @@ impl Transaction for FailAttempt {
     }
 }
 
-/// Records a failed attempt of a job and changes the state of the job to `state`.
-pub(in crate::store) fn record_failed_attempt(
-    ctx: &mut WriteContext<'_, '_>,
-    id: JobId,
-    job: &mut Job,
-    state: JobState,
-    attempt: &Attempt,
-    decision: RetryDecision,
-) -> Result<(), StoreError> {
-    count_attempt(job);
-    let attempt = Attempt {
-        number: job.attempts,
-        ..attempt.clone()
-    };
-    job.last_error.clone_from(&attempt.error);
-    ctx.tables.attempts.insert(
-        (id.get(), attempt.number),
-        codec::encode(&attempt)?.as_slice(),
-    )?;
-    match decision {
-        RetryDecision::RetryAt { at } => move_job(ctx, id, job, state, at),
-        RetryDecision::GiveUp => {
-            create_dead_letter(ctx, id, job, &attempt.error.unwrap_or_default())
-        }
-    }
-}
-
-/// Records the last attempt of a job that gets no retry and does not become a dead letter.
-pub(in crate::store) fn record_final_attempt(
-    batch: &mut WriteContext<'_, '_>,
-    id: JobId,
-    job: &mut Job,
-    state: JobState,
-    attempt: &Attempt,
-) -> Result<(), StoreError> {
-    count_attempt(job);
-    job.last_error.clone_from(&attempt.error);
-    batch.tables.attempts.insert(
-        (id.get(), attempt.number),
-        codec::encode(attempt)?.as_slice(),
-    )?;
-    move_job(batch, id, job, state, batch.now)
-}
-
 impl Transaction for MarkSuspect {
     type Outcome = SuspectAction;
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<SuspectAction, StoreError> {
-        let Some(mut job) = find_job(ctx, self.job_id)? else {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<SuspectAction, StoreError> {
+        let Some(mut job) = ctx.tables.jobs.get(self.job_id)? else {
             return Ok(SuspectAction::AlreadyFinished);
         };
         if job.state != JobState::Scheduled {
@@ -288,7 +242,7 @@ impl Transaction for MarkSuspect {
             return Ok(SuspectAction::DeadLettered);
         }
         job.crashes += 1;
-        put_job(ctx, self.job_id, &job)?;
+        ctx.tables.jobs.put(self.job_id, &job)?;
         Ok(SuspectAction::Run)
     }
 }
@@ -296,221 +250,13 @@ impl Transaction for MarkSuspect {
 impl Transaction for ClearSuspect {
     type Outcome = ();
 
-    fn apply(&self, batch: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
-        match find_job(batch, self.job_id)? {
-            Some(job) if job.crashes > 0 => put_job(batch, self.job_id, &Job { crashes: 0, ..job }),
-            _ => Ok(()),
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+        if let Some(job) = ctx.tables.jobs.get(self.job_id)?
+            && job.crashes > 0
+        {
+            let job = Job { crashes: 0, ..job };
+            ctx.tables.jobs.put(self.job_id, &job)?;
         }
+        Ok(())
     }
-}
-
-/// Reopens a job whose recorded success turned out to be a failure, or fails a job that waited for
-/// a status.
-///
-/// The job gets a retry at a given time or becomes a dead letter. The function counts no attempt,
-/// because none took place.
-pub(in crate::store) fn reopen(
-    ctx: &mut WriteContext<'_, '_>,
-    id: JobId,
-    job: &mut Job,
-    reason: &str,
-    decision: RetryDecision,
-) -> Result<(), StoreError> {
-    if let Ok(state) = job.state.transition(JobEvent::Reopen) {
-        if let Some(success) = job.success.take() {
-            let attempt = Attempt {
-                error: Some(reason.to_owned()),
-                ..success
-            };
-            ctx.tables.attempts.insert(
-                (id.get(), attempt.number),
-                codec::encode(&attempt)?.as_slice(),
-            )?;
-        }
-        move_job(ctx, id, job, state, ctx.now)?;
-    }
-    job.last_error = Some(reason.to_owned());
-    match decision {
-        RetryDecision::RetryAt { at } => move_job(ctx, id, job, JobState::Scheduled, at),
-        RetryDecision::GiveUp => create_dead_letter(ctx, id, job, reason),
-    }
-}
-
-/// Finishes a job whose last attempt was recorded as failed but succeeded after all.
-///
-/// `fallback` is the attempt to store if the row of the recorded attempt is missing.
-pub(in crate::store) fn confirm_late(
-    batch: &mut WriteContext<'_, '_>,
-    id: JobId,
-    job: &mut Job,
-    state: JobState,
-    fallback: &Attempt,
-) -> Result<(), StoreError> {
-    let row = batch.tables.attempts.remove((id.get(), fallback.number))?;
-    let recorded = row.map(|row| codec::decode(id, row.value())).transpose()?;
-    job.success = Some(Attempt {
-        error: None,
-        ..recorded.unwrap_or_else(|| fallback.clone())
-    });
-    job.last_error = None;
-    batch.tables.retried_dead_letters.remove(id.get())?;
-    move_job(batch, id, job, state, batch.now)
-}
-
-/// Returns the submission of job `id`. Returns `None` if the row of the submission is unreadable.
-///
-/// Without this, a job with a damaged submission could not become a dead letter.
-fn find_readable_submission(
-    batch: &WriteContext<'_, '_>,
-    id: JobId,
-    submission: SubmissionId,
-) -> Result<Option<StoredSubmission>, StoreError> {
-    match accept::get_submission(batch, submission) {
-        Err(error) if error.affects_one_row() => {
-            tracing::error!(%error, job.id = id.get(), "submission of a dead letter is unreadable: its data is left out");
-            Ok(None)
-        }
-        submission => submission.map(Some),
-    }
-}
-
-/// Makes a job a dead letter that stores the payload of the job, as far as the payload is readable.
-fn create_dead_letter(
-    ctx: &mut WriteContext<'_, '_>,
-    id: JobId,
-    job: &mut Job,
-    reason: &str,
-) -> Result<(), StoreError> {
-    let retried = ctx
-        .tables
-        .retried_dead_letters
-        .remove(id.get())?
-        .map(|row| row.value().to_vec());
-    let row = match retried {
-        // An admin retried the dead letter and the job failed again.
-        Some(row) => match codec::decode::<DeadLetter>(id, &row) {
-            Ok(retried) => codec::encode(&DeadLetter {
-                died_at: ctx.now,
-                reason: reason.to_owned(),
-                ..retried
-            })?,
-            // The damaged row stays unchanged, so that `check` reports the row. Without this, the
-            // job would run every minute.
-            Err(error) if error.affects_one_row() => {
-                tracing::error!(%error, job.id = id.get(), "dead letter is unreadable: its damaged row stays unchanged");
-                row
-            }
-            Err(error) => return Err(error),
-        },
-        None => codec::encode(&DeadLetter {
-            died_at: ctx.now,
-            reason: reason.to_owned(),
-            payload: build_payload(ctx, id, job)?,
-            corrected_payload: None,
-        })?,
-    };
-    ctx.tables.dead_letters.insert(id.get(), row.as_slice())?;
-    move_job(ctx, id, job, JobState::Dead, ctx.now)?;
-    emit_dead_letter_event(ctx, id, job, reason)
-}
-
-/// Payload of a job that becomes a dead letter for the first time.
-fn build_payload(ctx: &WriteContext<'_, '_>, id: JobId, job: &Job) -> Result<String, StoreError> {
-    match (job.kind, job.submission_id) {
-        (JobKind::Process, submission) => {
-            let submission = submission
-                .map(|submission| find_readable_submission(ctx, id, submission))
-                .transpose()?
-                .flatten();
-            Ok(submission.map_or_else(String::new, |submission| submission.submission.data.into()))
-        }
-        (JobKind::Message, _) => Err(StoreError::row::<DeadLetter>(
-            &id.to_string(),
-            RowProblem::Missing,
-        )),
-        (JobKind::Deliver, _) => {
-            let event = deliveries::get_delivery(ctx, id)?.event_id;
-            Ok(deliveries::get_event(ctx, event)?.body.into())
-        }
-    }
-}
-
-/// Emits the alert that a job became a dead letter.
-///
-/// A failed delivery of such an alert emits no alert. Without this, each failed alert would cause
-/// another one.
-pub(in crate::store) fn emit_dead_letter_event(
-    ctx: &mut WriteContext<'_, '_>,
-    id: JobId,
-    job: &Job,
-    reason: &str,
-) -> Result<(), StoreError> {
-    let delivery = match job.kind {
-        JobKind::Deliver => Some(deliveries::get_delivery(ctx, id)?),
-        JobKind::Process | JobKind::Message => None,
-    };
-    let event = delivery
-        .as_ref()
-        .map(|delivery| deliveries::get_event(ctx, delivery.event_id))
-        .transpose()?;
-    if event
-        .as_ref()
-        .is_some_and(|event| event.kind == EventKind::JobDead)
-    {
-        return Ok(());
-    }
-    let Some(pending) = outbox::prepare_event(ctx, EventKind::JobDead, None) else {
-        return Ok(());
-    };
-    let flow = match (event, job.submission_id) {
-        (Some(event), _) => event.flow,
-        (None, Some(submission)) => find_readable_submission(ctx, id, submission)?
-            .map(|submission| submission.submission.flow),
-        (None, None) => None,
-    };
-    let data = JobData {
-        id,
-        kind: job.kind.as_str(),
-        submission_id: job.submission_id,
-        destination: delivery
-            .as_ref()
-            .map(|delivery| delivery.destination.as_str()),
-        attempts: job.attempts,
-        reason,
-    };
-    pending.write_deliveries(
-        ctx,
-        job.submission_id,
-        &EventData {
-            flow: flow.as_ref(),
-            job: Some(data),
-            ..EventData::default()
-        },
-    )
-}
-
-/// Counts an attempt. Resets the number of crashes, because the attempt has finished without a
-/// crash.
-const fn count_attempt(job: &mut Job) {
-    job.attempts = job.attempts.saturating_add(1);
-    job.attempts_since_manual_retry = job.attempts_since_manual_retry.saturating_add(1);
-    job.crashes = 0;
-}
-
-pub(in crate::store) fn record_success(job: &mut Job, attempt: &Attempt) {
-    count_attempt(job);
-    job.last_error = None;
-    job.success = Some(Attempt {
-        number: job.attempts,
-        error: None,
-        ..attempt.clone()
-    });
-}
-
-/// Returns the job with this ID, or an error if the row is missing or unreadable.
-pub(in crate::store) fn get_job(
-    batch: &WriteContext<'_, '_>,
-    id: JobId,
-) -> Result<Job, StoreError> {
-    find_job(batch, id)?.ok_or_else(|| StoreError::row::<Job>(&id.to_string(), RowProblem::Missing))
 }

@@ -5,56 +5,16 @@
 //!
 //! See [`super::duplicates`] for the decision whether an arrival is the same form.
 
-use redb::ReadableTable;
-use serde::{Deserialize, Serialize};
+use crate::domain::ids::{Customer, SubmissionId};
+use crate::domain::submission::{IdempotencyKey, Submission};
 
-use crate::domain::ids::{Customer, MessageId, SubmissionId};
-use crate::domain::submission::{IdempotencyKey, Submission, SubmissionChannel};
-use crate::domain::time::Timestamp;
-
-use super::accept::{self, AcceptOutcome, StoredSubmission};
-use super::duplicates::OtherCustomerSubmission;
-use super::{customer_changes, events, leads, receipts};
+use super::duplicates::{LATE_ARRIVALS_MAX, OtherCustomerSubmission, agrees_with};
+use super::{events, leads, receipts};
 use crate::store::StoreError;
-use crate::store::rows::codec;
+use crate::store::engine::Rows;
+use crate::store::rows::submissions::{LateArrival, StoredSubmission, list_late_arrivals};
 use crate::store::writer::dedup::KeyLog;
 use crate::store::writer::write_context::WriteContext;
-
-/// Maximum number of late arrivals stored for one customer of a submission.
-///
-/// Without this limit, a faulty sender could fill the disk. The first message that follows a form
-/// is always stored.
-pub(in crate::store) const LATE_ARRIVALS_MAX: usize = 16;
-
-/// Late arrival for a stored submission.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LateArrival {
-    /// Time of the arrival.
-    pub at: Timestamp,
-    /// Channel through which the arrival came.
-    pub channel: SubmissionChannel,
-    /// ID of the message that contained the form. `None` if no message contained the form.
-    pub message_id: Option<MessageId>,
-    /// Customer of the arrival.
-    pub customer: Customer,
-    /// Answers as JSON text. `None` if the answers equal the stored ones.
-    pub differing_data: Option<Box<str>>,
-}
-
-impl LateArrival {
-    /// Returns the answers if this arrival is a copy from a customer whom no arrival has named yet.
-    /// Otherwise returns `None`.
-    pub(in crate::store) fn find_unclaimed_answers(&self) -> Option<&str> {
-        self.differing_data
-            .as_deref()
-            .filter(|_| self.customer.is_unknown() && self.message_id.is_none())
-    }
-
-    /// Returns `true` if the arrival names the customer of the submission, or is a message.
-    fn claims(&self) -> bool {
-        self.channel.is_message() || !self.customer.is_unknown()
-    }
-}
 
 /// Decision about a late arrival: the rows to write.
 pub(in crate::store) struct LateArrivalPlan {
@@ -74,13 +34,13 @@ struct StoredArrival {
 
 /// Decides which part of a late arrival is stored for submission `id`. Reads only.
 pub(in crate::store) fn decide(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     id: SubmissionId,
     later: &Submission,
     message_key: Option<IdempotencyKey>,
 ) -> Result<LateArrivalPlan, StoreError> {
     // The retention of submissions may be shorter than that of message IDs.
-    let arrival = match find_submission(ctx, id)? {
+    let arrival = match ctx.tables.submissions.get(id)? {
         Some(stored) => build_stored_arrival(ctx, id, stored, later, message_key)?,
         None => None,
     };
@@ -91,34 +51,31 @@ pub(in crate::store) fn decide(
     })
 }
 
-/// Stores a late arrival.
+/// Stores a late arrival. Returns its submission.
 pub(in crate::store) fn write(
-    ctx: &mut WriteContext<'_, '_>,
-    joining: LateArrivalPlan,
-) -> Result<AcceptOutcome, StoreError> {
+    ctx: &mut WriteContext<'_>,
+    plan: LateArrivalPlan,
+) -> Result<SubmissionId, StoreError> {
     let LateArrivalPlan {
         id,
         message_key,
         arrival,
-    } = joining;
+    } = plan;
     if let Some(StoredArrival {
         number,
         late_arrival,
         newly_named_submission: names,
     }) = arrival
     {
-        ctx.tables
-            .late_arrivals
-            .insert((id.get(), number), codec::encode(&late_arrival)?.as_slice())?;
-        ctx.is_dirty = true;
+        ctx.tables.late_arrivals.put((id, number), &late_arrival)?;
         if let Some(first) = names {
             name_customer(ctx, id, &first, &late_arrival.customer)?;
         }
     }
     if let Some(key) = message_key {
-        accept::insert_key(ctx, KeyLog::Message, key, Some(id))?;
+        ctx.insert_key(KeyLog::Message, key, Some(id))?;
     }
-    Ok(AcceptOutcome::Duplicate { original: Some(id) })
+    Ok(id)
 }
 
 /// Answers that an unnamed customer gave at the flow's endpoint, under a key that another customer
@@ -129,7 +86,7 @@ pub(in crate::store) struct UnclaimedAnswers {
     pub(in crate::store) data: Box<str>,
     /// Key of the late arrival row with the answers, stored for the submission of the other
     /// customer.
-    pub(in crate::store) row_key: Option<(u64, u64)>,
+    pub(in crate::store) row_key: Option<(SubmissionId, u64)>,
     /// Reason why the answers may be incomplete or may belong to another customer.
     pub(in crate::store) warning: Option<&'static str>,
 }
@@ -143,7 +100,7 @@ const MISSING_ANSWERS: &str = "another customer submitted this flow_token before
 ///
 /// `has_drafts` is `true` if the flow has several screens.
 pub(in crate::store) fn unclaimed(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     other: &OtherCustomerSubmission,
     later: &Submission,
     has_drafts: bool,
@@ -159,7 +116,7 @@ pub(in crate::store) fn unclaimed(
             warning: None,
         }));
     }
-    let rows = list_rows(ctx, other.id)?;
+    let rows = list_late_arrivals(&ctx.tables.late_arrivals, other.id)?;
     // Before the first claim, the store could not know whether the claiming customer sent the first
     // form or a copy.
     let claimed = rows
@@ -178,7 +135,7 @@ pub(in crate::store) fn unclaimed(
         let warning = is_ambiguous.then_some(AMBIGUOUS_ANSWERS);
         return Ok(Some(UnclaimedAnswers {
             data: data.into(),
-            row_key: Some((other.id.get(), number)),
+            row_key: Some((other.id, number)),
             warning,
         }));
     }
@@ -200,54 +157,10 @@ pub(in crate::store) fn unclaimed(
     }))
 }
 
-/// Lists the late arrivals of submission `id` in order of arrival.
-pub(in crate::store) fn list_for_submission(
-    ctx: &WriteContext<'_, '_>,
-    id: SubmissionId,
-) -> Result<Vec<LateArrival>, StoreError> {
-    Ok(list_rows(ctx, id)?
-        .into_iter()
-        .map(|(_, late_arrival)| late_arrival)
-        .collect())
-}
-
-fn list_rows(
-    batch: &WriteContext<'_, '_>,
-    id: SubmissionId,
-) -> Result<Vec<(u64, LateArrival)>, StoreError> {
-    let rows = batch
-        .tables
-        .late_arrivals
-        .range((id.get(), 0)..=(id.get(), u64::MAX))?;
-    rows.map(|row| {
-        let (key, bytes) = row?;
-        Ok((key.value().1, codec::decode(key.value(), bytes.value())?))
-    })
-    .collect()
-}
-
-/// Returns the customer of a submission under their current names.
-///
-/// The first late arrival that names a customer decides if the form names none.
-pub(in crate::store) fn customer_of_submission(
-    ctx: &WriteContext<'_, '_>,
-    id: SubmissionId,
-    first: &Customer,
-) -> Result<Customer, StoreError> {
-    if !first.is_unknown() {
-        return customer_changes::current_customer(ctx, id, first.clone());
-    }
-    let named = list_for_submission(ctx, id)?
-        .into_iter()
-        .map(|join| join.customer)
-        .find(|customer| !customer.is_unknown());
-    customer_changes::current_customer(ctx, id, named.unwrap_or_default())
-}
-
 /// Returns the part of a late arrival that must be stored. Returns `None` if the arrival adds
 /// nothing new, or if the maximum number of late arrivals is reached.
 fn build_stored_arrival(
-    batch: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     id: SubmissionId,
     first: StoredSubmission,
     later: &Submission,
@@ -257,14 +170,14 @@ fn build_stored_arrival(
     if !differs && message_key.is_none() {
         return Ok(None);
     }
-    let earlier = list_rows(batch, id)?;
+    let earlier = list_late_arrivals(&ctx.tables.late_arrivals, id)?;
     let number = earlier
         .last()
         .map_or(0, |(number, _)| *number)
         .saturating_add(1);
     let earlier: Vec<LateArrival> = earlier.into_iter().map(|(_, join)| join).collect();
     let late_arrival = LateArrival {
-        at: batch.now,
+        at: ctx.now,
         channel: later.channel,
         message_id: later.message_id.clone(),
         customer: later.customer.clone(),
@@ -308,7 +221,7 @@ fn build_stored_arrival(
 /// Without this, the damaged lead of a submission would cause the refusal of the message that
 /// follows. None of the three updates can meet a damaged row after its first write.
 fn name_customer(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     id: SubmissionId,
     first: &StoredSubmission,
     customer: &Customer,
@@ -331,31 +244,8 @@ fn unless_damaged(id: SubmissionId, done: Result<(), StoreError>) -> Result<(), 
     }
 }
 
-/// Returns submission `id`. Returns `None` if retention has removed the submission.
-pub(in crate::store) fn find_submission(
-    batch: &WriteContext<'_, '_>,
-    id: SubmissionId,
-) -> Result<Option<StoredSubmission>, StoreError> {
-    batch
-        .tables
-        .submissions
-        .get(id.get())?
-        .map(|row| codec::decode(id, row.value()))
-        .transpose()
-}
-
 /// Returns `true` if two texts are the same JSON value. The order of fields does not matter.
 fn is_same_json(one: &str, other: &str) -> bool {
     let value = |text| serde_json::from_str::<serde_json::Value>(text).ok();
     one == other || value(one).is_some_and(|one| Some(one) == value(other))
-}
-
-/// Returns `true` if the fields that both texts contain are equal.
-pub(in crate::store) fn agrees_with(one: &str, other: &str) -> bool {
-    let object = |text| {
-        serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).unwrap_or_default()
-    };
-    let (one, other) = (object(one), object(other));
-    one.iter()
-        .all(|(name, value)| other.get(name).is_none_or(|other| other == value))
 }

@@ -15,7 +15,6 @@ use crate::domain::job::{Job, JobKind};
 
 use super::schedule;
 use crate::store::StoreError;
-use crate::store::rows::codec;
 use crate::store::writer::write_context::WriteContext;
 
 /// Event with at least one subscriber, not yet written.
@@ -28,7 +27,7 @@ pub(in crate::store) struct PendingEvent {
 /// Returns the pending event of `kind` with its subscribers. Returns `None` if no destination is
 /// subscribed. In this case, the caller does not need to look up any data.
 pub(in crate::store) fn prepare_event(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     kind: EventKind,
     flow: Option<&FlowName>,
 ) -> Option<PendingEvent> {
@@ -44,7 +43,7 @@ impl PendingEvent {
     /// Writes the event and its deliveries. The deliveries are due at once.
     pub(in crate::store) fn write_deliveries(
         self,
-        ctx: &mut WriteContext<'_, '_>,
+        ctx: &mut WriteContext<'_>,
         submission: Option<SubmissionId>,
         data: &EventData<'_>,
     ) -> Result<(), StoreError> {
@@ -68,10 +67,8 @@ impl PendingEvent {
                 event_id: *event.get_or_insert(id),
             };
             let job = Job::new(JobKind::Deliver, submission, ctx.now);
-            ctx.tables
-                .deliveries
-                .insert(id.get(), codec::encode(&delivery)?.as_slice())?;
-            schedule::put_job(ctx, id, &job)?;
+            ctx.tables.deliveries.put(id, &delivery)?;
+            ctx.tables.jobs.put(id, &job)?;
             schedule::enqueue_delivery(ctx, &delivery, job.due_at, id)?;
         }
         let Some(event) = event else { return Ok(()) };
@@ -83,9 +80,7 @@ impl PendingEvent {
             body,
             delivery_count: deliveries,
         };
-        ctx.tables
-            .events
-            .insert(event.get(), codec::encode(&row)?.as_slice())?;
+        ctx.tables.events.put(event, &row)?;
         Ok(())
     }
 }

@@ -6,15 +6,11 @@
 //! See [`crate::domain::health::number_traffic`] for the definition of usual traffic, and
 //! `crate::http` for the times of the samples.
 
-use redb::ReadableTable;
-
 use crate::domain::health::number_traffic::NumberTraffic;
 
 use super::events;
 use crate::store::StoreError;
-use crate::store::engine::redb::tables::PHONE_NUMBERS;
-use crate::store::read::Snapshot;
-use crate::store::rows::codec;
+use crate::store::engine::Rows;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
 /// Records the traffic of phone numbers, each by Meta's `phone_number_id`.
@@ -29,46 +25,22 @@ pub struct RecordTraffic {
 impl Transaction for RecordTraffic {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
         for (id, traffic) in &self.numbers {
-            let known = match ctx.tables.phone_numbers.get(&**id)? {
-                // An unreadable row is replaced.
-                Some(row) => codec::decode::<NumberTraffic>(id, row.value()).ok(),
-                None => None,
+            let was_silent = match ctx.tables.phone_numbers.get(id) {
+                Ok(known) => known.is_some_and(|known| known.is_silent()),
+                // The unreadable row is replaced.
+                Err(error) if error.affects_one_row() => false,
+                Err(error) => return Err(error),
             };
-            ctx.tables
-                .phone_numbers
-                .insert(&**id, codec::encode(traffic)?.as_slice())?;
-            if traffic.is_silent() && !known.is_some_and(|known| known.is_silent()) {
+            ctx.tables.phone_numbers.put(id, traffic)?;
+            if traffic.is_silent() && !was_silent {
                 events::emit_number_silent(ctx, id, traffic)?;
             }
         }
         for id in &self.removed {
-            ctx.tables.phone_numbers.remove(&**id)?;
+            ctx.tables.phone_numbers.remove(id)?;
         }
-        ctx.is_dirty = true;
         Ok(())
-    }
-}
-
-impl Snapshot {
-    /// Returns the phone numbers of the business with their traffic, by `phone_number_id`.
-    ///
-    /// Skips unreadable rows: the traffic of these numbers is measured anew.
-    ///
-    /// # Errors
-    /// As [`Snapshot::submission`].
-    pub fn phone_numbers(&self) -> Result<Vec<(Box<str>, NumberTraffic)>, StoreError> {
-        self.with_read_txn(|txn| {
-            let mut numbers = Vec::new();
-            for row in txn.open_table(PHONE_NUMBERS)?.iter()? {
-                let (id, bytes) = row?;
-                numbers.extend(
-                    codec::decode(id.value(), bytes.value())
-                        .map(|traffic| (id.value().into(), traffic)),
-                );
-            }
-            Ok(numbers)
-        })
     }
 }

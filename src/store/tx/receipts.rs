@@ -10,8 +10,6 @@
 //! See [`crate::domain::delivery::receipt`] and [`crate::domain::delivery::cloud_error`] for the
 //! meaning of a status.
 
-use redb::ReadableTable;
-
 use crate::domain::delivery::cloud_error::{self, CloudError};
 use crate::domain::delivery::receipt::{PendingAttempt, Receipt, ReceiptChange, StatusUpdate};
 use crate::domain::ids::{JobId, SubmissionId};
@@ -19,9 +17,9 @@ use crate::domain::job::retry::RetryDecision;
 use crate::domain::job::{Job, JobEvent, JobState};
 use crate::domain::time::Timestamp;
 
-use super::{deliveries, jobs, late_arrivals, schedule};
+use super::{attempts, customers, schedule, suspensions};
 use crate::store::StoreError;
-use crate::store::rows::codec;
+use crate::store::engine::Rows;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
 /// Records that a message of a delivery may exist from now on.
@@ -77,19 +75,19 @@ impl Transaction for BeginDelivery {
     /// `true` if the delivery still waits and may be sent.
     type Outcome = bool;
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<bool, StoreError> {
-        let is_scheduled = schedule::find_job(ctx, self.job_id)?
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<bool, StoreError> {
+        let is_scheduled = ctx
+            .tables
+            .jobs
+            .get(self.job_id)?
             .is_some_and(|job| job.state == JobState::Scheduled);
         if is_scheduled {
-            let receipt = find_receipt(ctx, self.job_id)?.unwrap_or_default();
-            put_receipt(
-                ctx,
-                self.job_id,
-                &Receipt {
-                    pending_attempt: Some(self.pending_attempt),
-                    ..receipt
-                },
-            )?;
+            let receipt = ctx.tables.receipts.get(self.job_id)?.unwrap_or_default();
+            let receipt = Receipt {
+                pending_attempt: Some(self.pending_attempt),
+                ..receipt
+            };
+            ctx.tables.receipts.put(self.job_id, &receipt)?;
         }
         Ok(is_scheduled)
     }
@@ -98,8 +96,8 @@ impl Transaction for BeginDelivery {
 impl Transaction for DeferDelivery {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
-        let mut job = jobs::get_job(ctx, self.job_id)?;
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+        let mut job = ctx.tables.jobs.require(self.job_id)?;
         if job.state != JobState::Scheduled {
             return Ok(());
         }
@@ -111,7 +109,7 @@ impl Transaction for DeferDelivery {
             DeferReason::AwaitingCustomer(submission) => {
                 ctx.tables
                     .awaiting_customer
-                    .insert((submission.get(), self.job_id.get()), ())?;
+                    .add((submission, self.job_id))?;
             }
             DeferReason::AwaitingStatus => {}
         }
@@ -121,11 +119,11 @@ impl Transaction for DeferDelivery {
 
 /// Records the message outcome of an attempt. If a status arrived before, its effect stays.
 pub(in crate::store) fn record_message_outcome(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     id: JobId,
     outcome: &MessageOutcome,
 ) -> Result<Superseded, StoreError> {
-    let known = find_receipt(ctx, id)?.unwrap_or_default();
+    let known = ctx.tables.receipts.get(id)?.unwrap_or_default();
     let receipt = match outcome {
         MessageOutcome::Accepted(wamid) if known.has_failed(wamid) => return Ok(Superseded::Yes),
         MessageOutcome::Accepted(wamid) => {
@@ -147,28 +145,28 @@ pub(in crate::store) fn record_message_outcome(
         },
         MessageOutcome::Unknown => return Ok(Superseded::No),
     };
-    put_receipt(ctx, id, &receipt)?;
+    ctx.tables.receipts.put(id, &receipt)?;
     Ok(Superseded::No)
 }
 
 /// Applies a status and its consequences. A status of an unknown message changes nothing.
 pub(in crate::store) fn apply_status(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     update: &StatusUpdate,
 ) -> Result<(), StoreError> {
     let Some(id) = find_delivery_of_status(ctx, update)? else {
         return Ok(());
     };
-    let mut receipt = find_receipt(ctx, id)?.unwrap_or_default();
+    let mut receipt = ctx.tables.receipts.get(id)?.unwrap_or_default();
     let (pending_attempt, previous_wamid) = (receipt.pending_attempt, receipt.wamid.clone());
     let change = receipt.apply_status(update);
     if change == ReceiptChange::Unchanged {
         return Ok(());
     }
     receipt.pending_attempt = None;
-    put_receipt(ctx, id, &receipt)?;
+    ctx.tables.receipts.put(id, &receipt)?;
     index_wamid(ctx, id, previous_wamid.as_deref(), &update.wamid)?;
-    let job = jobs::get_job(ctx, id)?;
+    let job = ctx.tables.jobs.require(id)?;
     match (change, pending_attempt) {
         (ReceiptChange::Failed(error), _) => {
             fail_after_acceptance(ctx, id, job, pending_attempt, error)
@@ -182,7 +180,7 @@ pub(in crate::store) fn apply_status(
 
 /// Confirms that the message exists: the pending attempt was successful.
 fn confirm(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     id: JobId,
     mut job: Job,
     pending_attempt: PendingAttempt,
@@ -191,16 +189,16 @@ fn confirm(
         return Ok(());
     };
     if pending_attempt.number > job.attempts {
-        jobs::record_success(&mut job, &pending_attempt.to_attempt(None));
-        ctx.tables.retried_dead_letters.remove(id.get())?;
+        attempts::record_success(&mut job, &pending_attempt.to_attempt(None));
+        ctx.tables.retried_dead_letters.remove(id)?;
         return schedule::move_job(ctx, id, &mut job, state, ctx.now);
     }
-    jobs::confirm_late(ctx, id, &mut job, state, &pending_attempt.to_attempt(None))
+    attempts::confirm_late(ctx, id, &mut job, state, &pending_attempt.to_attempt(None))
 }
 
 /// Handles the failure of a message that was accepted before, or whose outcome was unknown.
 fn fail_after_acceptance(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     id: JobId,
     mut job: Job,
     pending_attempt: Option<PendingAttempt>,
@@ -226,7 +224,7 @@ fn fail_after_acceptance(
         None => (RetryDecision::GiveUp, JobEvent::MarkDead),
     };
     match (uncounted, job.state.transition(event)) {
-        (Some(pending_attempt), Ok(state)) => jobs::record_failed_attempt(
+        (Some(pending_attempt), Ok(state)) => attempts::record_failed_attempt(
             ctx,
             id,
             &mut job,
@@ -234,10 +232,10 @@ fn fail_after_acceptance(
             &pending_attempt.to_attempt(Some(reason)),
             decision,
         )?,
-        _ => jobs::reopen(ctx, id, &mut job, &reason, decision)?,
+        _ => attempts::reopen(ctx, id, &mut job, &reason, decision)?,
     }
     if error.blocks_destination() {
-        deliveries::disable_destination(ctx, id, &error.summary())
+        suspensions::disable_destination(ctx, id, &error.summary())
     } else {
         Ok(())
     }
@@ -245,38 +243,31 @@ fn fail_after_acceptance(
 
 /// Finds the delivery of a status.
 fn find_delivery_of_status(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     update: &StatusUpdate,
 ) -> Result<Option<JobId>, StoreError> {
     let Some(callback) = &update.callback else {
-        return Ok(ctx
-            .tables
-            .wamids
-            .get(&*update.wamid)?
-            .map(|id| JobId::new(id.value())));
+        return ctx.tables.wamids.get(&update.wamid);
     };
-    if ctx.tables.deliveries.get(callback.job_id.get())?.is_none() {
-        return Ok(None);
-    }
-    let delivery = deliveries::get_delivery(ctx, callback.job_id)?;
-    Ok((delivery.webhook_id == callback.webhook_id).then_some(callback.job_id))
+    let delivery = ctx.tables.deliveries.get(callback.job_id)?;
+    Ok(delivery
+        .filter(|delivery| delivery.webhook_id == callback.webhook_id)
+        .map(|_| callback.job_id))
 }
 
 /// Makes the deliveries due that waited for the customer of `submission`, who is known now.
 pub(in crate::store) fn release_awaiting_customer(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     submission: SubmissionId,
 ) -> Result<(), StoreError> {
-    let range = (submission.get(), 0)..=(submission.get(), u64::MAX);
-    let mut waiting = Vec::new();
-    for row in ctx.tables.awaiting_customer.range(range.clone())? {
-        waiting.push(JobId::new(row?.0.value().1));
-    }
-    ctx.tables
-        .awaiting_customer
-        .retain_in(range, |_, ()| false)?;
+    let range = (submission, JobId::MIN)..=(submission, JobId::MAX);
+    let rows = ctx.tables.awaiting_customer.range(range.clone())?;
+    let waiting = rows
+        .map(|row| Ok(row?.key().1))
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    ctx.tables.awaiting_customer.remove_range(range)?;
     for id in waiting {
-        let Some(mut job) = schedule::find_job(ctx, id)? else {
+        let Some(mut job) = ctx.tables.jobs.get(id)? else {
             continue;
         };
         if job.state == JobState::Scheduled {
@@ -289,40 +280,37 @@ pub(in crate::store) fn release_awaiting_customer(
 /// Removes the receipt of a delivery, the index row of `wamid`, and the row that waits for the
 /// customer of `submission`.
 pub(in crate::store) fn remove_receipt(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     id: JobId,
     wamid: Option<&str>,
     submission: Option<SubmissionId>,
 ) -> Result<(), StoreError> {
-    ctx.tables.receipts.remove(id.get())?;
+    ctx.tables.receipts.remove(id)?;
     if let Some(wamid) = wamid {
         ctx.tables.wamids.remove(wamid)?;
     }
     if let Some(submission) = submission {
-        ctx.tables
-            .awaiting_customer
-            .remove((submission.get(), id.get()))?;
+        ctx.tables.awaiting_customer.remove((submission, id))?;
     }
     Ok(())
 }
 
 /// Returns Meta's ID of the message that delivery `id` became.
 pub(in crate::store) fn find_wamid(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     id: JobId,
 ) -> Result<Option<Box<str>>, StoreError> {
-    Ok(find_receipt(ctx, id)?.and_then(|receipt| receipt.wamid))
+    Ok(ctx
+        .tables
+        .receipts
+        .get(id)?
+        .and_then(|receipt| receipt.wamid))
 }
 
-fn is_customer_known(
-    ctx: &WriteContext<'_, '_>,
-    submission: SubmissionId,
-) -> Result<bool, StoreError> {
-    let row = super::accept::get_submission(ctx, submission)?;
-    Ok(
-        !late_arrivals::customer_of_submission(ctx, submission, &row.submission.customer)?
-            .is_unknown(),
-    )
+fn is_customer_known(ctx: &WriteContext<'_>, submission: SubmissionId) -> Result<bool, StoreError> {
+    let row = ctx.tables.submissions.require(submission)?;
+    let customer = customers::customer_of_submission(ctx, submission, &row.submission.customer)?;
+    Ok(!customer.is_unknown())
 }
 
 /// Indexes delivery `id` by its message ID and removes the index row of message ID `previous`.
@@ -330,7 +318,7 @@ fn is_customer_known(
 /// Each status of a message calls this function. The row is in a separate page, so the function
 /// writes the row only for the first status.
 fn index_wamid(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     id: JobId,
     previous: Option<&str>,
     wamid: &str,
@@ -342,26 +330,6 @@ fn index_wamid(
         }
         None => {}
     }
-    ctx.tables.wamids.insert(wamid, id.get())?;
-    Ok(())
-}
-
-fn find_receipt(ctx: &WriteContext<'_, '_>, id: JobId) -> Result<Option<Receipt>, StoreError> {
-    ctx.tables
-        .receipts
-        .get(id.get())?
-        .map(|row| codec::decode(id, row.value()))
-        .transpose()
-}
-
-fn put_receipt(
-    ctx: &mut WriteContext<'_, '_>,
-    id: JobId,
-    receipt: &Receipt,
-) -> Result<(), StoreError> {
-    ctx.tables
-        .receipts
-        .insert(id.get(), codec::encode(receipt)?.as_slice())?;
-    ctx.is_dirty = true;
+    ctx.tables.wamids.put(wamid, &id)?;
     Ok(())
 }

@@ -14,13 +14,11 @@
 //! Only the envelope identifies a request. The flow to which the request is sent does not matter.
 //! See [`crate::store::writer::dedup`] for the keys of forms.
 
-use redb::{ReadableTable, ReadableTableMetadata};
-use serde::{Deserialize, Serialize};
-
 use crate::domain::submission::IdempotencyKey;
 
 use crate::store::StoreError;
-use crate::store::rows::codec;
+use crate::store::engine::Rows;
+use crate::store::rows::responses::CachedResponse;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
 /// Maximum size of all stored responses in bytes: about a hundred thousand typical responses.
@@ -29,15 +27,6 @@ pub(in crate::store) const CACHE_BYTES_MAX: u64 = 64 << 20;
 /// Maximum number of requests evicted for each new request beyond the limit. The value is more than
 /// 1, so that a file shrinks to a lowered limit. The value is small, so that no commit is delayed.
 const EVICTIONS_PER_REQUEST: usize = 2;
-
-/// Response in the form in which it is sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CachedResponse {
-    /// HTTP status code.
-    pub status: u16,
-    /// HTTP body: Base64 text.
-    pub body: Box<str>,
-}
 
 /// Stores the response to a request before the response is sent, unless the request was answered
 /// before.
@@ -74,7 +63,7 @@ impl Transaction for StoreResponse {
         self.response.body.len()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<CacheOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<CacheOutcome, StoreError> {
         match find_response(ctx, self.encrypted_request_key)? {
             Some(existing) => Ok(existing),
             None => store_response(ctx, self.encrypted_request_key, &self.response)
@@ -86,7 +75,7 @@ impl Transaction for StoreResponse {
 impl Transaction for GetResponse {
     type Outcome = Option<CachedResponse>;
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<Option<CachedResponse>, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<Option<CachedResponse>, StoreError> {
         Ok(match find_response(ctx, self.encrypted_request_key)? {
             Some(CacheOutcome::Existing(response)) => Some(response),
             _ => None,
@@ -96,7 +85,7 @@ impl Transaction for GetResponse {
 
 /// Returns `true` if the request was answered. Returns `false` if there is no request key.
 pub(in crate::store) fn is_replayed_request(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     request: Option<IdempotencyKey>,
 ) -> Result<bool, StoreError> {
     Ok(match request {
@@ -105,56 +94,36 @@ pub(in crate::store) fn is_replayed_request(
     })
 }
 
-/// Returns the total size in bytes of all responses in the table.
-pub(in crate::store) fn total_bytes(
-    table: &impl ReadableTable<u64, &'static [u8]>,
-) -> Result<u64, StoreError> {
-    table.iter()?.try_fold(0, |sum: u64, row| {
-        Ok(sum.saturating_add(byte_length(row?.1.value())))
-    })
-}
-
 fn find_response(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     request: IdempotencyKey,
 ) -> Result<Option<CacheOutcome>, StoreError> {
     let Some(number) = find_request_number(ctx, request)? else {
         return Ok(None);
     };
-    Ok(Some(match ctx.tables.cached_responses.get(number)? {
-        Some(bytes) => CacheOutcome::Existing(codec::decode(number, bytes.value())?),
-        None => CacheOutcome::Evicted,
-    }))
+    let cached = ctx.tables.cached_responses.get(number)?;
+    Ok(Some(
+        cached.map_or(CacheOutcome::Evicted, CacheOutcome::Existing),
+    ))
 }
 
 /// Returns the number under which an answered request is recorded.
 fn find_request_number(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     request: IdempotencyKey,
 ) -> Result<Option<u64>, StoreError> {
-    Ok(ctx
-        .tables
-        .encrypted_requests
-        .get(request.as_bytes())?
-        .map(|number| number.value()))
+    ctx.tables.encrypted_requests.get(request.as_bytes())
 }
 
 /// Stores the response to a request that has no response yet.
 fn store_response(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     request: IdempotencyKey,
     response: &CachedResponse,
 ) -> Result<(), StoreError> {
-    let bytes = codec::encode(response)?;
-    ctx.is_dirty = true;
     let number = record_request(ctx, request)?;
-    ctx.tables
-        .cached_responses
-        .insert(number, bytes.as_slice())?;
-    ctx.state.cached_response_bytes = ctx
-        .state
-        .cached_response_bytes
-        .saturating_add(byte_length(&bytes));
+    let bytes = ctx.tables.cached_responses.put_sized(number, response)?;
+    ctx.state.cached_response_bytes = ctx.state.cached_response_bytes.saturating_add(bytes);
     while ctx.state.cached_response_bytes > CACHE_BYTES_MAX
         && ctx.tables.cached_responses.len()? > 1
     {
@@ -165,22 +134,19 @@ fn store_response(
 
 /// Records that a request was answered, and evicts the oldest requests beyond the limit. Returns
 /// the number of the request.
-fn record_request(
-    ctx: &mut WriteContext<'_, '_>,
-    request: IdempotencyKey,
-) -> Result<u64, StoreError> {
+fn record_request(ctx: &mut WriteContext<'_>, request: IdempotencyKey) -> Result<u64, StoreError> {
     let last = ctx
         .tables
         .encrypted_request_log
         .last()?
-        .map_or(0, |(number, _)| number.value());
+        .map_or(0, |row| row.key());
     let number = last.saturating_add(1);
     ctx.tables
         .encrypted_request_log
-        .insert(number, request.as_bytes())?;
+        .put(number, request.as_bytes())?;
     ctx.tables
         .encrypted_requests
-        .insert(request.as_bytes(), number)?;
+        .put(request.as_bytes(), &number)?;
     for _ in 0..EVICTIONS_PER_REQUEST {
         if ctx.tables.encrypted_request_log.len()? <= ctx.state.max_encrypted_requests {
             break;
@@ -190,37 +156,29 @@ fn record_request(
     Ok(number)
 }
 
-fn evict_oldest_request(ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
-    let Some((number, request)) = ctx
-        .tables
-        .encrypted_request_log
-        .pop_first()?
-        .map(|row| (row.0.value(), *row.1.value()))
-    else {
-        return Ok(());
+fn evict_oldest_request(ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    let (number, request) = match ctx.tables.encrypted_request_log.pop_first()? {
+        Some(oldest) => (oldest.key(), oldest.value()?),
+        None => return Ok(()),
     };
     ctx.tables.encrypted_requests.remove(&request)?;
     while ctx
         .tables
         .cached_responses
         .first()?
-        .is_some_and(|(of, _)| of.value() <= number)
+        .is_some_and(|row| row.key() <= number)
     {
         evict_oldest_response(ctx)?;
     }
     Ok(())
 }
 
-fn evict_oldest_response(ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
-    if let Some((_, bytes)) = ctx.tables.cached_responses.pop_first()? {
+fn evict_oldest_response(ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    if let Some(oldest) = ctx.tables.cached_responses.pop_first()? {
         ctx.state.cached_response_bytes = ctx
             .state
             .cached_response_bytes
-            .saturating_sub(byte_length(bytes.value()));
+            .saturating_sub(oldest.stored_bytes());
     }
     Ok(())
-}
-
-fn byte_length(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }

@@ -13,27 +13,25 @@
 //! A row that must stay, or that is unreadable, is checked again after a day. The transaction
 //! continues with the other rows. The retention task decides when a slice runs.
 
-use redb::{ReadableTable, Table};
-
 use crate::domain::booking::{Booking, BookingState};
 use crate::domain::ids::{BookingId, JobId, LeadId, SubmissionId};
-use crate::domain::job::{Job, JobKind};
-use crate::domain::lead::{Lead, LeadState};
+use crate::domain::job::JobKind;
+use crate::domain::lead::LeadState;
 use crate::domain::submission::draft::AbandonTimeouts;
 use crate::domain::time::{Millis, Timestamp};
 
-use super::accept::StoredSubmission;
 use super::deliveries::{self, PurgeableDelivery};
-use super::drafts::{self, StoredDraft};
-use super::{bookings, completions, customer_changes, leads};
+use super::retention_queue::{self, RetentionEntry, RetentionQueue};
+use super::{bookings, completions, customer_agents, customer_changes, drafts};
 use crate::store::StoreError;
-use crate::store::downtime::minus;
-use crate::store::rows::codec::{self, Row};
-use crate::store::rows::retention_queue::{self, RetentionEntry, RetentionQueue};
+use crate::store::engine::Rows;
+use crate::store::expiry_clock::downtime::minus;
+use crate::store::rows::drafts::StoredDraft;
+use crate::store::rows::submissions::StoredSubmission;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
 /// Bytes of rows that a slice may read. The slice stops after the row that reaches this limit.
-const SLICE_BYTES: usize = 1 << 20;
+const SLICE_BYTES: u64 = 1 << 20;
 
 /// Maximum number of abandoned drafts that a slice handles. Each of these drafts is written as a
 /// whole once more, into its event.
@@ -139,7 +137,7 @@ impl PurgeResult {
 impl Transaction for PurgeSlice {
     type Outcome = PurgeResult;
 
-    fn apply(&self, ctx: &mut WriteContext<'_, '_>) -> Result<PurgeResult, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<PurgeResult, StoreError> {
         match self.cursor {
             PurgeCursor::Keys => self.purge_keys(ctx),
             PurgeCursor::Queue(queue) => self.purge_queue(ctx, queue),
@@ -148,22 +146,22 @@ impl Transaction for PurgeSlice {
 }
 
 impl PurgeSlice {
-    fn purge_keys(&self, ctx: &mut WriteContext<'_, '_>) -> Result<PurgeResult, StoreError> {
+    fn purge_keys(&self, ctx: &mut WriteContext<'_>) -> Result<PurgeResult, StoreError> {
         let mut result = PurgeResult::new(Some(PurgeCursor::Queue(RetentionQueue::Submissions)));
         let state = &mut *ctx.state;
         let expired = state.dedup.remove_expired(
-            ctx.tables,
+            &mut ctx.tables,
             &state.counters,
             ctx.expiry_now,
             self.max_rows,
-            &mut result,
+            |error| result.record_unreadable(error),
         )?;
-        let evicted = state
-            .dedup
-            .evict_oldest(ctx.tables, &mut state.counters, self.max_rows)?;
+        let evicted =
+            state
+                .dedup
+                .evict_oldest(&mut ctx.tables, &mut state.counters, self.max_rows)?;
         let completions = completions::purge_completions(ctx, self.max_rows)?;
         let changes = customer_changes::purge_customer_changes(ctx)?;
-        ctx.is_dirty |= expired + evicted + completions + changes > 0;
         (result.rows_read, result.rows_removed) = (
             expired + evicted + completions + changes,
             expired + completions + changes,
@@ -176,7 +174,7 @@ impl PurgeSlice {
 
     fn purge_queue(
         &self,
-        ctx: &mut WriteContext<'_, '_>,
+        ctx: &mut WriteContext<'_>,
         queue: RetentionQueue,
     ) -> Result<PurgeResult, StoreError> {
         let next = queue.next_queue().map(PurgeCursor::Queue);
@@ -241,14 +239,14 @@ impl PurgeSlice {
     /// Adds the bytes that the function reads to `bytes`.
     fn decide_entry(
         &self,
-        ctx: &WriteContext<'_, '_>,
+        ctx: &WriteContext<'_>,
         queue: RetentionQueue,
         entry: RetentionEntry,
         until: Timestamp,
         recheck_at: Timestamp,
-        bytes: &mut usize,
+        bytes: &mut u64,
     ) -> Result<PurgeDecision, StoreError> {
-        let tables = &*ctx.tables;
+        let tables = &ctx.tables;
         let (id, key) = (
             u64::try_from(entry.row).unwrap_or_default(),
             entry.row.to_be_bytes(),
@@ -258,7 +256,7 @@ impl PurgeSlice {
                 decide_submission(ctx, SubmissionId::new(id), recheck_at, bytes)
             }
             RetentionQueue::Jobs => {
-                let Some(job) = read_row::<Job>(&tables.jobs, id, bytes)? else {
+                let Some(job) = tables.jobs.get_sized(JobId::new(id), bytes)? else {
                     return Ok(PurgeDecision::DropEntry);
                 };
                 Ok(match job.kind {
@@ -278,7 +276,7 @@ impl PurgeSlice {
                 })
             }
             RetentionQueue::Attempts => {
-                let job = read_row::<Job>(&tables.jobs, id, bytes)?;
+                let job = tables.jobs.get_sized(JobId::new(id), bytes)?;
                 let is_over = job.is_none_or(|job| job.state.is_terminal());
                 Ok(
                     if is_over && !retention_queue::ended_later(ctx, JobId::new(id), entry)? {
@@ -289,7 +287,7 @@ impl PurgeSlice {
                 )
             }
             RetentionQueue::AbandonedDrafts => {
-                let Some(draft) = drafts::find_stored_draft(ctx, &key, bytes)? else {
+                let Some(draft) = tables.drafts.get_sized(&key, bytes)? else {
                     return Ok(PurgeDecision::DropEntry);
                 };
                 if drafts::is_marked_abandoned(ctx, &key)? {
@@ -307,66 +305,48 @@ impl PurgeSlice {
                     PurgeDecision::Postpone(until.plus(left))
                 })
             }
-            RetentionQueue::Drafts => Ok(match drafts::find_stored_draft(ctx, &key, bytes)? {
+            RetentionQueue::Drafts => Ok(match tables.drafts.get_sized(&key, bytes)? {
                 None => PurgeDecision::DropEntry,
                 Some(draft) if draft.stamp > until => PurgeDecision::Postpone(draft.stamp),
                 Some(_) => PurgeDecision::Draft,
             }),
-            RetentionQueue::Customers => Ok(
-                match tables
-                    .customer_agents
-                    .get(&key)?
-                    .map(|row| Timestamp::from_millis(row.value().2))
-                {
-                    None => PurgeDecision::DropEntry,
-                    Some(stamp) if stamp > until => PurgeDecision::Postpone(stamp),
-                    Some(_) => PurgeDecision::Customer,
-                },
-            ),
+            RetentionQueue::Customers => Ok(match tables.customer_agents.get(&key)? {
+                None => PurgeDecision::DropEntry,
+                Some((_, _, stamp)) if stamp > until => PurgeDecision::Postpone(stamp),
+                Some(_) => PurgeDecision::Customer,
+            }),
             RetentionQueue::FlowErrors => Ok(PurgeDecision::FlowError),
             RetentionQueue::HealthEvents => Ok(PurgeDecision::HealthEvent),
         }
     }
 }
 
-/// Reads the row with this ID and adds its size to `bytes`.
-pub(in crate::store) fn read_row<R: Row>(
-    table: &Table<'_, u64, &'static [u8]>,
-    id: u64,
-    bytes: &mut usize,
-) -> Result<Option<R>, StoreError> {
-    let Some(row) = table.get(id)? else {
-        return Ok(None);
-    };
-    *bytes += row.value().len();
-    codec::decode(id, row.value()).map(Some)
-}
-
 /// Decides whether a submission is still needed and which rows are removed with the submission.
 fn decide_submission(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     id: SubmissionId,
     recheck_at: Timestamp,
-    bytes: &mut usize,
+    bytes: &mut u64,
 ) -> Result<PurgeDecision, StoreError> {
-    let tables = &*ctx.tables;
-    let Some(row) = read_row::<StoredSubmission>(&tables.submissions, id.get(), bytes)? else {
+    let tables = &ctx.tables;
+    let Some(row) = tables.submissions.get_sized(id, bytes)? else {
         return Ok(PurgeDecision::DropEntry);
     };
-    let job = read_row::<Job>(&tables.jobs, row.job_id.get(), bytes)?;
+    let job = tables.jobs.get_sized(row.job_id, bytes)?;
     if job.as_ref().is_some_and(|job| !job.state.is_terminal()) {
         return Ok(PurgeDecision::DropEntry);
     }
     let lead = job.and_then(|job| job.lead_id);
     if let Some(lead) = lead
-        && let Some(lead) = read_row::<Lead>(&tables.leads, lead.get(), bytes)?
+        && let Some(lead) = tables.leads.get_sized(lead, bytes)?
         && lead.state == LeadState::Open
     {
         return Ok(PurgeDecision::Postpone(recheck_at));
     }
     let booking = match row.booking_id {
         Some(id) => {
-            read_row::<Booking>(&tables.bookings, id.get(), bytes)?.map(|booking| (id, booking))
+            let booking = tables.bookings.get_sized(id, bytes)?;
+            booking.map(|booking| (id, booking))
         }
         None => None,
     };
@@ -387,14 +367,14 @@ fn decide_submission(
 ///
 /// The wall clock alone does not decide, because it may be wrongly ahead. The time between the
 /// receipt of the form and the end of the booking must also have elapsed by the expiry clock.
-fn is_upcoming(batch: &WriteContext<'_, '_>, row: &StoredSubmission, booking: &Booking) -> bool {
+fn is_upcoming(ctx: &WriteContext<'_>, row: &StoredSubmission, booking: &Booking) -> bool {
     booking.state != BookingState::Cancelled
-        && (booking.end >= batch.now || batch.age(row.stamp) < booking.end.since(row.received_at))
+        && (booking.end >= ctx.now || ctx.age(row.stamp) < booking.end.since(row.received_at))
 }
 
 /// Applies the decision about `row` of `queue`. Returns the number of rows removed.
 fn apply_decision(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     queue: RetentionQueue,
     row: u128,
     decision: PurgeDecision,
@@ -410,13 +390,14 @@ fn apply_decision(
             drafts::mark_abandoned(ctx, &key, &draft.draft)?;
             return Ok(0);
         }
-        PurgeDecision::Attempts => return remove_failed_attempts(ctx, id),
+        PurgeDecision::Attempts => return remove_failed_attempts(ctx, JobId::new(id)),
         PurgeDecision::Submission(purgeable) => {
             remove_submission(ctx, SubmissionId::new(id), &purgeable)?;
         }
-        PurgeDecision::Job => remove_job(ctx, id)?,
+        PurgeDecision::Job => remove_job(ctx, JobId::new(id))?,
         PurgeDecision::Delivery(purgeable) => {
-            deliveries::remove_delivery(ctx, JobId::new(id), &purgeable)?;
+            let id = JobId::new(id);
+            deliveries::remove_delivery(ctx, id, &purgeable)?;
             remove_job(ctx, id)?;
         }
         PurgeDecision::Draft => drafts::remove_draft(ctx, &key)?,
@@ -435,18 +416,18 @@ fn apply_decision(
 
 /// Removes a submission and its dependent rows.
 fn remove_submission(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     id: SubmissionId,
     purgeable: &PurgeableSubmission,
 ) -> Result<(), StoreError> {
-    ctx.tables.submissions.remove(id.get())?;
+    ctx.tables.submissions.remove(id)?;
     ctx.tables
         .late_arrivals
-        .retain_in((id.get(), 0)..=(id.get(), u64::MAX), |_, _| false)?;
-    remove_job(ctx, purgeable.job_id.get())?;
-    leads::drop_unknown_customer(ctx, id)?;
+        .remove_range((id, 0)..=(id, u64::MAX))?;
+    remove_job(ctx, purgeable.job_id)?;
+    customer_agents::drop_unknown_customer(ctx, id)?;
     if let Some(lead) = purgeable.lead_id {
-        ctx.tables.leads.remove(lead.get())?;
+        ctx.tables.leads.remove(lead)?;
     }
     if let Some((id, booking)) = &purgeable.booking {
         bookings::remove_booking(ctx, *id, booking)?;
@@ -454,25 +435,25 @@ fn remove_submission(
     Ok(())
 }
 
-fn remove_job(batch: &mut WriteContext<'_, '_>, job: u64) -> Result<(), StoreError> {
-    batch.tables.jobs.remove(job)?;
-    batch.tables.last_ends.remove(job)?;
-    Ok(batch
-        .tables
+fn remove_job(ctx: &mut WriteContext<'_>, job: JobId) -> Result<(), StoreError> {
+    ctx.tables.jobs.remove(job)?;
+    ctx.tables.last_ends.remove(job)?;
+    ctx.tables
         .attempts
-        .retain_in((job, 0)..=(job, u32::MAX), |_, _| false)?)
+        .remove_range((job, 0)..=(job, u32::MAX))?;
+    Ok(())
 }
 
 /// Removes the failed attempts of a job with their responses. The response to the last attempt
 /// stays.
-fn remove_failed_attempts(batch: &mut WriteContext<'_, '_>, job: u64) -> Result<usize, StoreError> {
-    let rows = batch.tables.attempts.range((job, 0)..=(job, u32::MAX))?;
+fn remove_failed_attempts(ctx: &mut WriteContext<'_>, job: JobId) -> Result<usize, StoreError> {
+    let rows = ctx.tables.attempts.range((job, 0)..=(job, u32::MAX))?;
     let keys = rows
-        .map(|row| Ok(row?.0.value()))
+        .map(|row| Ok(row?.key()))
         .collect::<Result<Vec<_>, StoreError>>()?;
     for key in &keys {
-        batch.tables.attempts.remove(key)?;
-        batch.tables.delivery_responses.remove(key)?;
+        ctx.tables.attempts.remove(*key)?;
+        ctx.tables.delivery_responses.remove(*key)?;
     }
     Ok(keys.len())
 }

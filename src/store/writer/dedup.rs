@@ -11,19 +11,16 @@
 
 use std::collections::HashMap;
 
-use redb::ReadableTable;
-use serde::{Deserialize, Serialize};
-
 use crate::domain::ids::SubmissionId;
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
 
-use super::counters::Counters;
-use super::write_context::SkippedRows;
+use super::skipped_rows::SkippedRows;
 use crate::store::StoreError;
-use crate::store::engine::redb::tables::Tables;
-use crate::store::rows::codec;
-use crate::store::tx::retention::PurgeResult;
+use crate::store::engine::Rows;
+use crate::store::rows::counters::Counters;
+use crate::store::rows::keys::{EvictedKey, KeyLogRow};
+use crate::store::rows::schema::Tables;
 
 /// Key log that contains a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,39 +60,6 @@ impl KeyLog {
     pub(in crate::store) const BOTH: [Self; 2] = [Self::Token, Self::Message];
 }
 
-/// Row of a key log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::store) struct KeyLogRow {
-    pub(in crate::store) key: [u8; 16],
-    /// Time of acceptance, by the expiry clock.
-    pub(in crate::store) at: Timestamp,
-    /// Submission ID. 0 if the key has no submission: a message without a form, a dead letter, or
-    /// the mark of a shared token.
-    pub(in crate::store) submission: u64,
-}
-
-/// Entry of the dedup index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct IndexEntry {
-    /// Row number in the key log.
-    row: u64,
-    at: Timestamp,
-    submission: u64,
-}
-
-/// Row of the table `evicted_keys`.
-#[derive(Serialize, Deserialize)]
-pub(in crate::store) struct EvictedKey {
-    /// Row number in the key log.
-    pub(in crate::store) row: u64,
-    at: Timestamp,
-    submission: u64,
-}
-
-impl codec::Row for EvictedKey {
-    const TABLE: &'static str = "evicted_keys";
-}
-
 /// Result of a look-up that found the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum DedupMatch {
@@ -112,9 +76,9 @@ pub(in crate::store) struct DedupIndex {
     /// Lengths of [`DedupWindow::Form`] and [`DedupWindow::Message`], in this order.
     windows: [Millis; 2],
     max_entries: usize,
-    committed: HashMap<IdempotencyKey, IndexEntry>,
+    committed: HashMap<IdempotencyKey, EvictedKey>,
     /// Keys inserted by the open batch.
-    uncommitted: HashMap<IdempotencyKey, IndexEntry>,
+    uncommitted: HashMap<IdempotencyKey, EvictedKey>,
     /// Keys to remove from memory after the commit of the open batch, with their row numbers.
     evicting: Vec<(IdempotencyKey, u64)>,
 }
@@ -125,24 +89,29 @@ impl DedupIndex {
         windows: [Millis; 2],
         max_entries: usize,
         counters: &Counters,
-        logs: [&impl ReadableTable<u64, &'static [u8]>; 2],
+        logs: [&impl Rows<Key = u64, Value = KeyLogRow>; 2],
         skipped: &mut SkippedRows,
     ) -> Result<Self, StoreError> {
         let mut committed = HashMap::new();
         for (log, evicted) in logs.into_iter().zip(counters.evicted_up_to) {
             for row in log.range(evicted.saturating_add(1)..)? {
-                let (number, bytes) = row?;
+                let row = row?;
                 // The key exists only in this row. So a copy of its submission or message may be
                 // accepted once more.
-                let row = skipped
-                    .skip_unreadable(codec::decode::<KeyLogRow>(number.value(), bytes.value()))?;
-                let Some(row) = row else { continue };
-                let entry = IndexEntry {
-                    row: number.value(),
-                    at: row.at,
-                    submission: row.submission,
+                let Some(KeyLogRow {
+                    key,
+                    at,
+                    submission,
+                }) = skipped.skip_unreadable(row.value())?
+                else {
+                    continue;
                 };
-                committed.insert(IdempotencyKey::from_bytes(row.key), entry);
+                let entry = EvictedKey {
+                    row: row.key(),
+                    at,
+                    submission,
+                };
+                committed.insert(IdempotencyKey::from_bytes(key), entry);
             }
         }
         Ok(Self {
@@ -199,7 +168,7 @@ impl DedupIndex {
         window: DedupWindow,
         key: &IdempotencyKey,
         now: Timestamp,
-    ) -> Result<Option<IndexEntry>, StoreError> {
+    ) -> Result<Option<EvictedKey>, StoreError> {
         let entry = match self
             .uncommitted
             .get(key)
@@ -207,23 +176,11 @@ impl DedupIndex {
         {
             Some(entry) => Some(*entry),
             None if counters.evicted_up_to == [0; 2] => None,
-            None => match tables.evicted_keys.get(key.as_bytes())? {
-                Some(row) => {
-                    let EvictedKey {
-                        row,
-                        at,
-                        submission,
-                    } = codec::decode(key, row.value())?;
-                    Some(IndexEntry {
-                        row,
-                        at,
-                        submission,
-                    })
-                }
-                None => None,
-            },
+            None => tables.evicted_keys.get(key.as_bytes())?,
         };
-        Ok(entry.filter(|entry| counters.downtime.age(entry.at, now) < self.window_length(window)))
+        Ok(entry.filter(|entry| {
+            counters.clock.downtime.age(entry.at, now) < self.window_length(window)
+        }))
     }
 
     /// Writes a key to its log and returns the row number.
@@ -246,18 +203,17 @@ impl DedupIndex {
             KeyLog::Message => (&mut tables.message_log, messages),
         };
         *last = last.saturating_add(1);
-        table.insert(
+        table.put(
             *last,
-            codec::encode(&KeyLogRow {
+            &KeyLogRow {
                 key: *key.as_bytes(),
                 at: now,
                 submission,
-            })?
-            .as_slice(),
+            },
         )?;
         self.uncommitted.insert(
             key,
-            IndexEntry {
+            EvictedKey {
                 row: *last,
                 at: now,
                 submission,
@@ -277,7 +233,7 @@ impl DedupIndex {
         counters: &Counters,
         now: Timestamp,
         max_rows: usize,
-        purged: &mut PurgeResult,
+        mut on_unreadable: impl FnMut(&StoreError),
     ) -> Result<usize, StoreError> {
         let mut removed = 0;
         for (log, evicted) in KeyLog::BOTH.into_iter().zip(counters.evicted_up_to) {
@@ -293,12 +249,12 @@ impl DedupIndex {
                 else {
                     break;
                 };
-                if counters.downtime.age(row.at, now) < retention {
+                if counters.clock.downtime.age(row.at, now) < retention {
                     break;
                 }
                 for (number, error) in damaged {
                     table.remove(number)?;
-                    purged.record_unreadable(&error);
+                    on_unreadable(&error);
                     removed += 1;
                 }
                 table.remove(number)?;
@@ -354,9 +310,7 @@ impl DedupIndex {
                 at: row.at,
                 submission: row.submission,
             };
-            tables
-                .evicted_keys
-                .insert(key.as_bytes(), codec::encode(&old)?.as_slice())?;
+            tables.evicted_keys.put(key.as_bytes(), &old)?;
             self.evicting.push((key, number));
         }
         Ok(excess)
@@ -403,15 +357,15 @@ impl DedupIndex {
 /// Returns the first readable row of a log behind `after`. Passes each unreadable row before it to
 /// `damaged`.
 fn find_first_readable(
-    table: &redb::Table<'_, u64, &'static [u8]>,
+    table: &impl Rows<Key = u64, Value = KeyLogRow>,
     after: u64,
     mut damaged: impl FnMut(u64, StoreError),
 ) -> Result<Option<(u64, KeyLogRow)>, StoreError> {
     for row in table.range(after.saturating_add(1)..)? {
-        let (number, bytes) = row?;
-        match codec::decode(number.value(), bytes.value()) {
-            Ok(row) => return Ok(Some((number.value(), row))),
-            Err(error) => damaged(number.value(), error),
+        let row = row?;
+        match row.value() {
+            Ok(value) => return Ok(Some((row.key(), value))),
+            Err(error) => damaged(row.key(), error),
         }
     }
     Ok(None)
@@ -424,11 +378,10 @@ fn remove_evicted_key(
     key: &IdempotencyKey,
     number: u64,
 ) -> Result<(), StoreError> {
-    let is_same_row = match tables.evicted_keys.get(key.as_bytes())? {
-        Some(row) => {
-            codec::decode::<EvictedKey>(key, row.value()).map_or(true, |old| old.row == number)
-        }
-        None => false,
+    let is_same_row = match tables.evicted_keys.get(key.as_bytes()) {
+        Ok(old) => old.is_some_and(|old| old.row == number),
+        Err(error) if error.affects_one_row() => true,
+        Err(error) => return Err(error),
     };
     if is_same_row {
         tables.evicted_keys.remove(key.as_bytes())?;

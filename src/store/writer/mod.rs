@@ -6,35 +6,35 @@
 //! See [`self::write_queue`] for the contents of a batch and [`super::tx`] for the transactions.
 //! The code that starts the store decides what the process does after a failure.
 
-pub(in crate::store) mod counters;
 pub(in crate::store) mod dedup;
 pub(in crate::store) mod queued_transaction;
+mod skipped_rows;
+mod suspects;
 pub(in crate::store) mod write_context;
 pub(in crate::store) mod write_queue;
+pub(in crate::store) mod writer_state;
+
 use std::cell::Cell;
 use std::mem;
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
-
 use crate::clock::Clock;
-use crate::domain::ids::JobId;
 use crate::domain::time::{Millis, Timestamp};
 use crate::panic::catch_panic;
 
 use super::StoreError;
-use super::engine::redb::format::{self, OpenedFile};
-use super::engine::redb::storage_backend::FaultRecorder;
-use super::engine::redb::tables::{DELIVERIES_DUE, DUE, Tables};
+use super::data_file::{self, OpenedFile};
+use super::engine::{Database, OpenObserver, WriteTxn};
+use super::expiry_clock::ExpiryClock;
 use super::options::StoreOptions;
-use super::rows::tallies::TallyChanges;
+use super::rows::schema::{DELIVERIES_DUE, DUE};
 use super::state::{OpenProgress, ReadSource, StoreHealth, StoreState};
-use counters::ExpiryClock;
 use queued_transaction::WriteRequest;
-use write_context::{WriteContext, WriterState};
+use suspects::{find_suspect_deliveries, find_suspect_jobs};
+use write_context::WriteContext;
 use write_queue::{IDLE_TIMEOUT, WriteQueues, WriterAction};
+use writer_state::WriterState;
 
 /// Initial and maximum pause between attempts to open the file again after a full disk.
 const REOPEN_PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(15)];
@@ -63,7 +63,6 @@ pub(super) struct Writer {
 /// Open file with its state.
 struct OpenFile {
     database: Arc<Database>,
-    faults: FaultRecorder,
     state: WriterState,
     /// `true` if the file would need a repair after a crash of the process now.
     needs_repair: bool,
@@ -82,7 +81,7 @@ enum BatchOutcome {
 impl Writer {
     /// Runs until a stop signal, or until the file or the disk can't be trusted any more.
     ///
-    /// Any panic counts as the latter, because redb panics on invalid pages.
+    /// Any panic counts as the latter, because the engine panics on invalid pages.
     pub(super) fn run(&self) {
         let serve = || {
             if self.options.is_read_only {
@@ -103,9 +102,9 @@ impl Writer {
             .elapsed()
             .saturating_add(self.options.lock_timeout);
         loop {
-            match format::open_read_only(&self.options, true) {
-                Ok(readable) => {
-                    self.shared.publish(readable);
+            match data_file::open_read_only(&self.options, true) {
+                Ok(database) => {
+                    self.shared.publish(ReadSource::before_full_disk(database));
                     self.shared.set_health(StoreHealth::Ready);
                     while !self
                         .queues
@@ -197,8 +196,8 @@ impl Writer {
             return;
         }
         self.shared.unpublish();
-        match format::open_read_only(&self.options, false) {
-            Ok(readable) => self.shared.publish(readable),
+        match data_file::open_read_only(&self.options, false) {
+            Ok(database) => self.shared.publish(ReadSource::before_full_disk(database)),
             Err(error) => {
                 tracing::warn!(error = %error, "the data file cannot be read until disk space is freed");
             }
@@ -209,16 +208,19 @@ impl Writer {
     fn open_file(&self, first: bool) -> Result<OpenFile, StoreError> {
         let started = self.clock.elapsed();
         let now = self.clock.now();
-        let progress = OpenProgress::new(Arc::clone(&self.shared));
+        let observer: Arc<dyn OpenObserver> = Arc::new(OpenProgress::new(Arc::clone(&self.shared)));
         let OpenedFile {
             database,
-            faults,
             mut counters,
-        } = format::open_or_create(&self.options, now, &progress)?;
+        } = data_file::open_or_create(&self.options, now, &observer)?;
         let unclean = !counters.is_clean;
         let clock = self.expiry_clock.take().unwrap_or_else(|| {
             // The verification of the file may have taken long, so both clocks are read now.
-            let clock = ExpiryClock::resume(&counters, self.clock.now(), self.clock.elapsed());
+            let clock = ExpiryClock::resume(
+                &counters.clock,
+                self.clock.now(),
+                self.clock.elapsed(),
+            );
             if clock.uncounted_downtime() >= DOWNTIME_LOG_MIN {
                 tracing::info!(
                     retention.behind_ms = clock.uncounted_downtime().get(),
@@ -233,12 +235,10 @@ impl Writer {
         let state = {
             let txn = database.begin_read()?;
             if first && unclean {
-                let now = now.as_millis();
-                let jobs = find_suspect_jobs(&txn.open_table(DUE)?, &self.options, now)?;
-                self.shared.record_suspects(
-                    jobs,
-                    find_suspect_deliveries(&txn.open_table(DELIVERIES_DUE)?, now)?,
-                );
+                let jobs =
+                    find_suspect_jobs(&txn.open(DUE)?, self.options.max_jobs_in_flight, now)?;
+                let deliveries = find_suspect_deliveries(&txn.open(DELIVERIES_DUE)?, now)?;
+                self.shared.record_suspects(jobs, deliveries);
             }
             WriterState::load(&self.options, counters, &txn, now)?
         };
@@ -246,7 +246,6 @@ impl Writer {
         let key_count = state.dedup.len();
         let mut open = OpenFile {
             database,
-            faults,
             state,
             needs_repair: true,
             space_checked_at: Duration::ZERO,
@@ -260,7 +259,6 @@ impl Writer {
         }
         self.shared.publish(ReadSource {
             database: Arc::clone(&open.database),
-            faults: open.faults.clone(),
             is_before_full_disk: false,
         });
         self.check_free_space(&mut open);
@@ -343,16 +341,16 @@ impl Writer {
         }
     }
 
-    /// Commits `requests` in one redb transaction. With `is_forced`, commits even if nothing
-    /// changed.
+    /// Commits `requests` in one transaction of the engine. With `is_forced`, commits even if
+    /// nothing changed.
     fn commit_batch(
         &self,
         open: &mut OpenFile,
         requests: &mut [Box<dyn WriteRequest>],
         is_forced: bool,
     ) -> Result<BatchOutcome, StoreError> {
-        let faults = open.faults.clone();
-        // A panic in redb means that its pages are invalid. The writer must not confirm any
+        let faults = open.database.faults();
+        // A panic in the engine means that its pages are invalid. The writer must not confirm any
         // transaction after such a panic.
         match catch_panic(|| self.commit_batch_unguarded(open, requests, is_forced)) {
             Ok(Ok(ended)) => Ok(ended),
@@ -367,47 +365,26 @@ impl Writer {
         requests: &mut [Box<dyn WriteRequest>],
         is_forced: bool,
     ) -> Result<BatchOutcome, StoreError> {
-        let mut txn = open.database.begin_write()?;
-        txn.set_durability(Durability::Immediate)
-            .map_err(|error| StoreError::Engine(error.to_string()))?;
-        let (is_dirty, has_new_jobs, has_new_deliveries) = {
-            let mut tables = Tables::open(&txn)?;
-            let now = self.clock.now();
-            let clock = self.advance_expiry_clock(&open.state, now);
-            let state = &mut open.state;
-            let wall_was_set = state.begin(&clock);
-            let subscriptions = self.options.subscriptions.load();
-            let mut ctx = WriteContext {
-                tables: &mut tables,
-                state,
-                now,
-                expiry_now: clock.reading(),
-                is_dirty: is_forced || wall_was_set,
-                has_new_jobs: false,
-                has_new_deliveries: false,
-                tallies: TallyChanges::default(),
-                subscriptions,
-            };
-            let mut failed = None;
-            for (index, request) in requests.iter_mut().enumerate() {
-                if let Err(error) = request.apply(&mut ctx) {
-                    failed = Some((index, error));
-                    break;
-                }
-            }
-            if let Some((index, error)) = failed {
-                drop(tables);
+        let txn = open.database.begin_write()?;
+        let now = self.clock.now();
+        let clock = self.advance_expiry_clock(&open.state, now);
+        let subscriptions = self.options.subscriptions.load();
+        let mut ctx =
+            WriteContext::begin(&txn, &mut open.state, now, &clock, is_forced, subscriptions)?;
+        for (index, request) in requests.iter_mut().enumerate() {
+            if let Err(error) = request.apply(&mut ctx) {
+                drop(ctx);
                 return abort_batch(open, txn, index, error);
             }
-            if ctx.is_dirty {
-                ctx.finalize()?;
-            }
-            (ctx.is_dirty, ctx.has_new_jobs, ctx.has_new_deliveries)
-        };
-        if !is_dirty {
+        }
+        if !ctx.needs_commit() {
+            drop(ctx);
             txn.abort()?;
             return Ok(BatchOutcome::Committed);
         }
+        ctx.finalize()?;
+        let (has_new_jobs, has_new_deliveries) = (ctx.has_new_jobs, ctx.has_new_deliveries);
+        drop(ctx);
         txn.commit()?;
         open.state.apply_commit();
         open.needs_repair = true;
@@ -426,7 +403,7 @@ impl Writer {
         let mut clock = self
             .expiry_clock
             .take()
-            .unwrap_or_else(|| ExpiryClock::resume(&state.counters, now, elapsed));
+            .unwrap_or_else(|| ExpiryClock::resume(&state.counters.clock, now, elapsed));
         clock.advance(now, elapsed);
         self.expiry_clock.set(Some(clock.clone()));
         clock
@@ -438,14 +415,9 @@ impl Writer {
         if !mem::take(&mut open.needs_repair) {
             return Ok(());
         }
-        let prepare_quick_repair = || -> Result<(), StoreError> {
-            let mut txn = open.database.begin_write()?;
-            txn.set_durability(Durability::Immediate)
-                .map_err(|error| StoreError::Engine(error.to_string()))?;
-            txn.set_quick_repair(true);
-            Ok(txn.commit()?)
-        };
-        prepare_quick_repair().map_err(|error| open.faults.cause_of(error))
+        open.database
+            .prepare_quick_repair()
+            .map_err(|error| open.database.faults().cause_of(error))
     }
 
     /// Commits the transactions that still wait, records a clean shutdown, and closes the file.
@@ -456,17 +428,11 @@ impl Writer {
         self.shared.set_health(StoreHealth::Closed);
         let drained = self.drain_queues(&mut open);
         self.shared.unpublish();
-        let OpenFile {
-            mut database,
-            faults,
-            ..
-        } = open;
+        let mut database = open.database;
         // Readers are short-lived. The last reader releases the file.
         let closed = loop {
             match Arc::try_unwrap(database) {
-                Ok(database) => {
-                    break format::close_database(database).map_err(|error| faults.cause_of(error));
-                }
+                Ok(database) => break database.close(),
                 Err(still_shared) => {
                     database = still_shared;
                     std::thread::yield_now();
@@ -506,10 +472,10 @@ impl Writer {
     }
 }
 
-/// Aborts a redb transaction in which the transaction at `index` failed.
+/// Aborts the transaction of a batch in which the transaction at `index` failed.
 fn abort_batch(
     open: &mut OpenFile,
-    txn: WriteTransaction,
+    txn: WriteTxn,
     index: usize,
     error: StoreError,
 ) -> Result<BatchOutcome, StoreError> {
@@ -520,56 +486,6 @@ fn abort_batch(
     // The writer state must also lose the changes of the aborted batch.
     open.state.roll_back();
     Ok(BatchOutcome::Excluding(index, error))
-}
-
-/// Returns the jobs that may have been in flight when the process died.
-///
-/// The dispatcher hands out jobs in the order of the schedule, so these jobs are among the first.
-fn find_suspect_jobs(
-    due: &impl ReadableTable<(u64, u64), ()>,
-    options: &StoreOptions,
-    now_ms: u64,
-) -> Result<Vec<JobId>, StoreError> {
-    let first = due
-        .range(..=(now_ms, u64::MAX))?
-        .take(options.max_jobs_in_flight);
-    first.map(|row| Ok(JobId::new(row?.0.value().1))).collect()
-}
-
-/// Maximum number of suspect deliveries per destination.
-///
-/// At most 256 deliveries of a destination are in flight at once, running or being recorded. The
-/// rest is a reserve.
-const SUSPECTS_PER_DESTINATION: usize = 320;
-
-/// Returns the deliveries that may have been in flight when the process died: the first ones of
-/// each destination.
-fn find_suspect_deliveries(
-    deliveries_due: &impl ReadableTable<(&'static str, u64, u64), ()>,
-    now_ms: u64,
-) -> Result<Vec<JobId>, StoreError> {
-    let mut suspects = Vec::new();
-    let mut destination = deliveries_due
-        .first()?
-        .map(|(key, _)| key.value().0.to_owned());
-    while let Some(name) = destination {
-        for row in deliveries_due
-            .range((&*name, 0, 0)..=(&*name, now_ms, u64::MAX))?
-            .take(SUSPECTS_PER_DESTINATION)
-        {
-            suspects.push(JobId::new(row?.0.value().2));
-        }
-        let after = (
-            Bound::Excluded((&*name, u64::MAX, u64::MAX)),
-            Bound::Unbounded,
-        );
-        let next = deliveries_due
-            .range::<(&str, u64, u64)>(after)?
-            .next()
-            .transpose()?;
-        destination = next.map(|(key, _)| key.value().0.to_owned());
-    }
-    Ok(suspects)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -10,7 +10,7 @@ pub(in crate::store) trait WriteRequest: Send {
     fn weight(&self) -> usize;
     fn bytes(&self) -> usize;
     /// Applies the transaction to `ctx` and stores the outcome.
-    fn apply(&mut self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError>;
+    fn apply(&mut self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError>;
     /// Replies with the outcome after the commit.
     fn reply_outcome(self: Box<Self>, began: Duration, ended: Duration);
     /// Replies with the error of the failed transaction.
@@ -58,7 +58,7 @@ where
         self.transaction.bytes()
     }
 
-    fn apply(&mut self, ctx: &mut WriteContext<'_, '_>) -> Result<(), StoreError> {
+    fn apply(&mut self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
         self.outcome = Some(self.transaction.apply(ctx)?);
         Ok(())
     }

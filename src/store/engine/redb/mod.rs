@@ -1,6 +1,7 @@
-//! The redb engine: file format, tables, storage backend and compaction.
+//! The redb engine: a database file, its transactions, its tables and its storage backend.
 
-pub(in crate::store) mod compact;
-pub(in crate::store) mod format;
+pub(in crate::store) mod database;
+mod error;
+pub(in crate::store) mod key;
 pub(in crate::store) mod storage_backend;
-pub(in crate::store) mod tables;
+pub(in crate::store) mod table;

@@ -6,6 +6,7 @@
 //! show bytes that never reached the disk. Then the process can't trust any byte that it reads.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
@@ -15,7 +16,30 @@ use parking_lot::Mutex;
 use redb::{BackendError, StorageBackend};
 
 use crate::store::StoreError;
-use crate::store::state::OpenProgress;
+
+/// Observer of the opening of a database.
+pub(in crate::store) trait OpenObserver: std::fmt::Debug + Send + Sync {
+    /// Is called when no other process has the file open.
+    fn on_locked(&self);
+    /// Is called with the verified fraction of the file, from 0 to 1.
+    fn on_verified(&self, fraction: f64);
+}
+
+/// Function that turns an open file into the storage backend of redb. Tests use recording and
+/// failing backends.
+pub(in crate::store) type BackendFactory =
+    dyn Fn(File) -> io::Result<Box<dyn StorageBackend>> + Send + Sync;
+
+/// Creates the default storage backend, which reads and writes the file itself.
+///
+/// # Errors
+/// The errors of redb's own backend.
+pub(in crate::store) fn file_backend(file: File) -> io::Result<Box<dyn StorageBackend>> {
+    match redb::backends::FileBackend::new(file) {
+        Ok(backend) => Ok(Box::new(backend)),
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
 
 /// Kind of a disk fault, as far as the reaction depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +59,15 @@ impl FaultRecorder {
     /// Returns the cause of a failed engine operation: the first fault, or `error` from the engine
     /// if no fault was recorded.
     pub(in crate::store) fn cause_of(&self, error: StoreError) -> StoreError {
-        match self.0.get() {
-            Some((DiskFault::NoSpace, _)) => StoreError::NoSpace,
-            Some((DiskFault::Untrusted, reason)) => StoreError::Untrusted(reason.clone()),
-            None => error,
-        }
+        self.cause().unwrap_or(error)
+    }
+
+    /// Returns the first fault as an error.
+    pub(in crate::store) fn cause(&self) -> Option<StoreError> {
+        self.0.get().map(|(fault, reason)| match fault {
+            DiskFault::NoSpace => StoreError::NoSpace,
+            DiskFault::Untrusted => StoreError::Untrusted(reason.clone()),
+        })
     }
 
     fn record(&self, operation: &str, error: &io::Error, can_be_no_space: bool) {
@@ -63,19 +91,19 @@ impl FaultRecorder {
 pub(in crate::store) struct RecordingBackend {
     backend: Box<dyn StorageBackend>,
     faults: FaultRecorder,
-    progress: Option<OpenProgress>,
+    observer: Option<Arc<dyn OpenObserver>>,
 }
 
 impl RecordingBackend {
     pub(in crate::store) fn new(
         backend: Box<dyn StorageBackend>,
         faults: FaultRecorder,
-        progress: Option<OpenProgress>,
+        observer: Option<Arc<dyn OpenObserver>>,
     ) -> Self {
         Self {
             backend,
             faults,
-            progress,
+            observer,
         }
     }
 }
@@ -90,8 +118,8 @@ impl StorageBackend for RecordingBackend {
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
         // redb first locks the file and then reads the header at offset 0. So a read at offset 0
         // shows that the file is locked.
-        if let Some(progress) = self.progress.as_ref().filter(|_| offset == 0) {
-            progress.mark_locked();
+        if let Some(observer) = self.observer.as_ref().filter(|_| offset == 0) {
+            observer.on_locked();
         }
         self.backend
             .read(offset, out)

@@ -9,15 +9,14 @@
 //! The wall clock has no influence. Without this, a wrong wall clock could cause the removal of a
 //! row too early, or years too late.
 //!
-//! See [`crate::store::tx::retention`] for the removal.
-
-use redb::ReadableTable;
+//! See [`super::retention`] for the removal.
 
 use crate::domain::ids::JobId;
 use crate::domain::job::{Job, JobKind};
 use crate::domain::time::Timestamp;
 
 use crate::store::StoreError;
+use crate::store::engine::Rows;
 use crate::store::writer::write_context::WriteContext;
 
 /// Retention queue of one kind of row.
@@ -85,7 +84,7 @@ impl RetentionQueue {
 
 /// Adds a row to `queue` with the current reading of the expiry clock.
 pub(in crate::store) fn enqueue_row(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     queue: RetentionQueue,
     row: u128,
 ) -> Result<(), StoreError> {
@@ -100,7 +99,7 @@ pub(in crate::store) const fn row_of_key(key: &[u8; 16]) -> u128 {
 
 /// Adds the rows of a job that has just finished to the queues.
 pub(in crate::store) fn enqueue_finished_job(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     id: JobId,
     job: &Job,
 ) -> Result<(), StoreError> {
@@ -113,10 +112,8 @@ pub(in crate::store) fn enqueue_finished_job(
             enqueue_row(ctx, RetentionQueue::Jobs, id.get().into())?;
         }
     }
-    if ctx.tables.last_ends.get(id.get())?.is_some() {
-        ctx.tables
-            .last_ends
-            .insert(id.get(), ctx.expiry_now.as_millis())?;
+    if ctx.tables.last_ends.contains(id)? {
+        ctx.tables.last_ends.put(id, &ctx.expiry_now)?;
     }
     if job.attempts > u32::from(job.success.is_some()) {
         enqueue_row(ctx, RetentionQueue::Attempts, id.get().into())?;
@@ -129,74 +126,64 @@ pub(in crate::store) fn enqueue_finished_job(
 /// The entries of its first finish stay in the queues. [`ended_later`] distinguishes the entries of
 /// the first finish from those of the last.
 pub(in crate::store) fn job_runs_again(
-    ctx: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     id: JobId,
 ) -> Result<(), StoreError> {
-    ctx.tables.last_ends.insert(id.get(), 0)?;
+    ctx.tables.last_ends.put(id, &Timestamp::ZERO)?;
     Ok(())
 }
 
 /// Returns `true` if the job finished again after the finish that made `entry`. The last finish has
 /// separate entries.
 pub(in crate::store) fn ended_later(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     id: JobId,
     entry: RetentionEntry,
 ) -> Result<bool, StoreError> {
-    Ok(ctx
-        .tables
-        .last_ends
-        .get(id.get())?
-        .is_some_and(|end| entry.stamp.as_millis() < end.value()))
+    let last_end = ctx.tables.last_ends.get(id)?;
+    Ok(last_end.is_some_and(|end| entry.stamp < end))
 }
 
 /// Lists at most `max_entries` entries of `queue` up to `until`, oldest first.
 pub(in crate::store) fn list_oldest(
-    ctx: &WriteContext<'_, '_>,
+    ctx: &WriteContext<'_>,
     queue: RetentionQueue,
     until: Timestamp,
     max_entries: usize,
 ) -> Result<Vec<RetentionEntry>, StoreError> {
-    let range = (queue.code(), 0, 0)..=(queue.code(), until.as_millis(), u128::MAX);
+    let range = (queue.code(), Timestamp::ZERO, 0)..=(queue.code(), until, u128::MAX);
     let entries = ctx
         .tables
         .retention
         .range(range)?
         .take(max_entries)
         .map(|entry| {
-            let (_, stamp, row) = entry?.0.value();
-            Ok(RetentionEntry {
-                stamp: Timestamp::from_millis(stamp),
-                row,
-            })
+            let (_, stamp, row) = entry?.key();
+            Ok(RetentionEntry { stamp, row })
         });
     entries.collect()
 }
 
 /// Removes an entry from `queue`.
 pub(in crate::store) fn remove_entry(
-    batch: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     queue: RetentionQueue,
     entry: RetentionEntry,
 ) -> Result<(), StoreError> {
-    batch
-        .tables
+    ctx.tables
         .retention
-        .remove((queue.code(), entry.stamp.as_millis(), entry.row))?;
-    batch.is_dirty = true;
+        .remove((queue.code(), entry.stamp, entry.row))?;
     Ok(())
 }
 
 /// Adds an entry to `queue`.
 pub(in crate::store) fn insert_entry(
-    batch: &mut WriteContext<'_, '_>,
+    ctx: &mut WriteContext<'_>,
     queue: RetentionQueue,
     entry: RetentionEntry,
 ) -> Result<(), StoreError> {
-    batch
-        .tables
+    ctx.tables
         .retention
-        .insert((queue.code(), entry.stamp.as_millis(), entry.row), ())?;
-    batch.is_dirty = true;
+        .add((queue.code(), entry.stamp, entry.row))?;
     Ok(())
 }

@@ -1,18 +1,18 @@
-//! Compacts the file of a stopped server to the size of its content. redb reuses freed pages, but
+//! Compacts the file of a stopped server to the size of its content. The engine reuses freed pages, but
 //! never returns them to the file system.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::domain::time::Timestamp;
-use crate::panic::catch_panic;
 
-use super::format::{self, OpenedFile};
-use crate::store::StoreError;
-use crate::store::options::StoreOptions;
-use crate::store::state::{OpenProgress, StoreState};
+use super::StoreError;
+use super::data_file::{self, OpenedFile};
+use super::engine::OpenObserver;
+use super::options::StoreOptions;
+use super::state::{OpenProgress, StoreState, free_space};
 
-/// Free disk space that a compaction needs, in bytes, in addition to a tenth of the file. redb
+/// Free disk space that a compaction needs, in bytes, in addition to a tenth of the file. The engine
 /// copies pages before it frees them.
 const FREE_BYTES_MIN: u64 = 64 << 20;
 
@@ -38,18 +38,11 @@ pub fn compact(options: &StoreOptions, now: Timestamp) -> Result<CompactedSizes,
         ..options.clone()
     };
     let path = &options.path;
-    let OpenedFile {
-        mut database,
-        faults,
-        ..
-    } = format::open_or_create(
-        &options,
-        now,
-        &OpenProgress::new(Arc::new(StoreState::new())),
-    )?;
+    let observer: Arc<dyn OpenObserver> = Arc::new(OpenProgress::new(Arc::new(StoreState::new())));
+    let OpenedFile { mut database, .. } = data_file::open_or_create(&options, now, &observer)?;
     let before_bytes = allocated_bytes(path);
     let needed_bytes = (before_bytes / 10).saturating_add(FREE_BYTES_MIN);
-    match crate::store::state::free_space(path) {
+    match free_space(path) {
         Some(free_bytes) if free_bytes < needed_bytes => {
             return Err(StoreError::InsufficientSpace {
                 needed_bytes,
@@ -58,34 +51,17 @@ pub fn compact(options: &StoreOptions, now: Timestamp) -> Result<CompactedSizes,
         }
         _ => {}
     }
-    // A round may free space that the next round needs.
-    let result = catch_panic(|| repeat_until_done(|| database.compact()))
-        .unwrap_or_else(|panic| Err(StoreError::Damaged(panic)));
-    result
-        .and_then(|()| format::close_database(database))
-        .map_err(|error| faults.cause_of(error))?;
+    database.compact()?;
+    database.close()?;
     Ok(CompactedSizes {
         before_bytes,
         after_bytes: allocated_bytes(path),
     })
 }
 
-fn repeat_until_done(
-    mut round: impl FnMut() -> Result<bool, redb::CompactionError>,
-) -> Result<(), StoreError> {
-    loop {
-        match round() {
-            Ok(true) => {}
-            Ok(false) => return Ok(()),
-            Err(redb::CompactionError::Storage(error)) => return Err(error.into()),
-            Err(error) => return Err(StoreError::Engine(error.to_string())),
-        }
-    }
-}
-
 /// Returns the disk space of a file in bytes. The file is sparse, so the disk space is less than
 /// the file length.
-pub(in crate::store) fn allocated_bytes(path: &Path) -> u64 {
+pub(super) fn allocated_bytes(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     // The system call counts units of 512 bytes for any block size of the file system (`st_blocks`
     // in stat(2)).

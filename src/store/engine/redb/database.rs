@@ -1,0 +1,211 @@
+//! Opens and closes a redb database, and begins its transactions.
+//!
+//! See [`super::table`] for the operations on tables, and [`crate::store::data_file`] for the file
+//! as a whole.
+
+use std::cell::Cell;
+use std::io;
+use std::sync::Arc;
+
+use redb::{DatabaseError, Durability, ReadableDatabase, StorageBackend, StorageError};
+
+use super::key::{TableKey, TableValue};
+use super::storage_backend::{FaultRecorder, OpenObserver, RecordingBackend};
+use super::table::{ReadTable, TableDef, WriteTable};
+use crate::panic::catch_panic;
+use crate::store::StoreError;
+
+/// Reason why a database can't be opened.
+#[derive(Debug)]
+pub(in crate::store) enum OpenError {
+    /// Another process has the file open.
+    InUse,
+    /// The file is no redb database, or has an unknown format of redb.
+    NotADatabase(String),
+    /// The content of the file is damaged.
+    Damaged(String),
+    /// The disk failed.
+    Disk(StoreError),
+}
+
+/// How a database is opened.
+pub(in crate::store) struct OpenOptions {
+    /// Memory for pages, in bytes.
+    pub(in crate::store) page_cache_bytes: usize,
+    /// `true` if every page is verified.
+    pub(in crate::store) verifies: bool,
+    /// Observer of the opening.
+    pub(in crate::store) observer: Option<Arc<dyn OpenObserver>>,
+    /// `true` if the observer gets the progress of the verification.
+    pub(in crate::store) reports_progress: bool,
+}
+
+/// An open redb database.
+pub(in crate::store) struct Database {
+    database: redb::Database,
+    faults: FaultRecorder,
+}
+
+impl Database {
+    /// Opens the database, or creates it in an empty backend.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub(in crate::store) fn open(
+        backend: Box<dyn StorageBackend>,
+        options: OpenOptions,
+    ) -> Result<Self, OpenError> {
+        let OpenOptions {
+            page_cache_bytes,
+            verifies,
+            observer,
+            reports_progress,
+        } = options;
+        let faults = FaultRecorder::default();
+        let backend = RecordingBackend::new(backend, faults.clone(), observer.clone());
+        let observer = observer.filter(|_| reports_progress);
+        // redb may panic on damaged pages instead of returning an error.
+        let opened = catch_panic(move || {
+            redb::Builder::new()
+                .set_cache_size(page_cache_bytes)
+                .set_check_integrity_on_open(verifies)
+                .set_repair_callback(move |session| {
+                    if let Some(observer) = &observer {
+                        observer.on_verified(session.progress());
+                    }
+                })
+                .create_with_backend(backend)
+        });
+        match opened {
+            Ok(Ok(database)) => Ok(Self { database, faults }),
+            Ok(Err(error)) => Err(explain_open_error(error, &faults)),
+            Err(_) => Err(OpenError::Damaged("its pages are invalid".to_owned())),
+        }
+    }
+
+    /// Begins a read transaction on the last commit.
+    pub(in crate::store) fn begin_read(&self) -> Result<ReadTxn, StoreError> {
+        Ok(ReadTxn(self.database.begin_read()?))
+    }
+
+    /// Begins a write transaction. Its commit is durable.
+    pub(in crate::store) fn begin_write(&self) -> Result<WriteTxn, StoreError> {
+        let mut txn = self.database.begin_write()?;
+        txn.set_durability(Durability::Immediate)?;
+        Ok(WriteTxn {
+            txn,
+            has_changes: Cell::new(false),
+        })
+    }
+
+    /// Writes what redb needs to open the file without a repair after a crash of the process.
+    pub(in crate::store) fn prepare_quick_repair(&self) -> Result<(), StoreError> {
+        let mut txn = self.database.begin_write()?;
+        txn.set_durability(Durability::Immediate)?;
+        txn.set_quick_repair(true);
+        Ok(txn.commit()?)
+    }
+
+    /// Returns the recorder of disk faults. The recorder does not keep the database open.
+    pub(in crate::store) fn faults(&self) -> FaultRecorder {
+        self.faults.clone()
+    }
+
+    /// Moves pages to the front of the file and cuts the file, until nothing is left to move.
+    pub(in crate::store) fn compact(&mut self) -> Result<(), StoreError> {
+        // A round may free space that the next round needs.
+        catch_panic(|| {
+            while self.database.compact()? {}
+            Ok(())
+        })
+        .unwrap_or_else(|panic| Err(StoreError::Damaged(panic)))
+        .map_err(|error| self.faults.cause_of(error))
+    }
+
+    /// Closes the database, so that the next open needs no repair.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`] if redb can't write the data of a clean shutdown.
+    pub(in crate::store) fn close(self) -> Result<(), StoreError> {
+        let faults = self.faults;
+        self.database
+            .close()
+            .map_err(|error| faults.cause_of(StoreError::Engine(error.to_string())))
+    }
+}
+
+fn explain_open_error(error: DatabaseError, faults: &FaultRecorder) -> OpenError {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse,
+        DatabaseError::UpgradeRequired(version) => {
+            OpenError::NotADatabase(format!("redb file format {version}"))
+        }
+        DatabaseError::Storage(StorageError::Corrupted(reason)) => OpenError::Damaged(reason),
+        DatabaseError::Storage(StorageError::Io(error))
+            if error.kind() == io::ErrorKind::InvalidData =>
+        {
+            OpenError::NotADatabase(error.to_string())
+        }
+        other => match faults.cause() {
+            Some(cause) => OpenError::Disk(cause),
+            None => OpenError::Damaged(other.to_string()),
+        },
+    }
+}
+
+/// Read transaction: the content of the file at one commit.
+pub(in crate::store) struct ReadTxn(redb::ReadTransaction);
+
+impl ReadTxn {
+    /// Opens a table.
+    pub(in crate::store) fn open<K: TableKey, V: TableValue>(
+        &self,
+        def: TableDef<K, V>,
+    ) -> Result<ReadTable<K, V>, StoreError> {
+        Ok(ReadTable::new(def, self.0.open_table(def.definition())?))
+    }
+
+    /// Returns `true` if the file has the table.
+    pub(in crate::store) fn has_table<K: TableKey, V: TableValue>(
+        &self,
+        def: TableDef<K, V>,
+    ) -> Result<bool, StoreError> {
+        match self.0.open_table(def.definition()) {
+            Ok(_) => Ok(true),
+            Err(redb::TableError::Storage(error)) => Err(error.into()),
+            Err(_) => Ok(false),
+        }
+    }
+}
+
+/// Write transaction.
+pub(in crate::store) struct WriteTxn {
+    txn: redb::WriteTransaction,
+    has_changes: Cell<bool>,
+}
+
+impl WriteTxn {
+    /// Opens a table. A transaction can open each table once at a time.
+    pub(in crate::store) fn open<K: TableKey, V: TableValue>(
+        &self,
+        def: TableDef<K, V>,
+    ) -> Result<WriteTable<'_, K, V>, StoreError> {
+        let table = self.txn.open_table(def.definition())?;
+        Ok(WriteTable::new(def, table, &self.has_changes))
+    }
+
+    /// Returns `true` if the transaction has changed a row.
+    pub(in crate::store) const fn has_changes(&self) -> bool {
+        self.has_changes.get()
+    }
+
+    /// Makes the changes durable.
+    pub(in crate::store) fn commit(self) -> Result<(), StoreError> {
+        Ok(self.txn.commit()?)
+    }
+
+    /// Discards the changes.
+    pub(in crate::store) fn abort(self) -> Result<(), StoreError> {
+        Ok(self.txn.abort()?)
+    }
+}

@@ -1,0 +1,459 @@
+//! Tables of redb as the rest of the store uses them: ordered keys with typed values.
+//!
+//! See [`super::key`] for the types of keys and values, and [`super::database`] for transactions.
+
+use std::cell::Cell;
+use std::fmt::Debug;
+use std::marker::PhantomData;
+use std::ops::{Bound, RangeBounds};
+
+use redb::{
+    AccessGuard, ReadOnlyTable, ReadableTable, ReadableTableMetadata, TableDefinition, Value,
+};
+
+use super::key::{Raw, TableKey, TableValue};
+use crate::store::{RowProblem, StoreError};
+
+/// Name and types of a table.
+pub struct TableDef<K, V> {
+    name: &'static str,
+    types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K, V> Clone for TableDef<K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for TableDef<K, V> {}
+
+impl<K: TableKey, V: TableValue> TableDef<K, V> {
+    /// Defines a table. Two definitions of one table must agree in their stored types.
+    pub(in crate::store) const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            types: PhantomData,
+        }
+    }
+
+    /// Returns the name of the table.
+    pub(in crate::store) const fn name(self) -> &'static str {
+        self.name
+    }
+
+    /// Returns the definition for redb.
+    pub(in crate::store) const fn definition(
+        self,
+    ) -> TableDefinition<'static, K::Stored, V::Stored> {
+        TableDefinition::new(self.name)
+    }
+
+    /// Returns the error for a row of the table.
+    pub(in crate::store) fn row_error(self, key: K::Ref<'_>, problem: RowProblem) -> StoreError {
+        row_error(self.name, &K::to_raw(key), problem)
+    }
+}
+
+impl<K: TableKey<Stored = u64>, V: TableValue> TableDef<K, V> {
+    /// Returns the same table with its keys as numbers.
+    pub(in crate::store) const fn by_number(self) -> TableDef<u64, V> {
+        TableDef::new(self.name)
+    }
+}
+
+fn row_error(table: &'static str, key: &impl Debug, problem: RowProblem) -> StoreError {
+    StoreError::Row {
+        table,
+        key: format!("{key:?}"),
+        problem,
+    }
+}
+
+fn byte_length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+/// Read access to an open table.
+pub trait Rows {
+    /// Type of the keys.
+    type Key: TableKey;
+    /// Type of the values.
+    type Value: TableValue;
+
+    /// Returns the definition of the table.
+    fn def(&self) -> TableDef<Self::Key, Self::Value>;
+
+    /// Returns the table of the engine.
+    fn engine_table(
+        &self,
+    ) -> &impl ReadableTable<<Self::Key as TableKey>::Stored, <Self::Value as TableValue>::Stored>;
+
+    /// Returns the value under a key.
+    ///
+    /// # Errors
+    /// [`StoreError::Row`] if the row is unreadable.
+    fn get(&self, key: Ref<'_, Self>) -> Result<Option<Self::Value>, StoreError> {
+        let Some(raw) = self.engine_table().get(Self::Key::to_raw(key))? else {
+            return Ok(None);
+        };
+        Self::Value::from_raw(raw.value())
+            .map(Some)
+            .map_err(|problem| self.def().row_error(key, problem))
+    }
+
+    /// Returns the value under a key, and adds the size of its stored row to `bytes`.
+    ///
+    /// # Errors
+    /// As [`Rows::get`].
+    fn get_sized(
+        &self,
+        key: Ref<'_, Self>,
+        bytes: &mut u64,
+    ) -> Result<Option<Self::Value>, StoreError>
+    where
+        Self::Value: TableValue<Stored = &'static [u8]>,
+    {
+        let Some(raw) = self.engine_table().get(Self::Key::to_raw(key))? else {
+            return Ok(None);
+        };
+        *bytes = bytes.saturating_add(byte_length(raw.value()));
+        Self::Value::from_raw(raw.value())
+            .map(Some)
+            .map_err(|problem| self.def().row_error(key, problem))
+    }
+
+    /// Returns the value under a key that must exist.
+    ///
+    /// # Errors
+    /// [`StoreError::Row`] if the row is missing or unreadable.
+    fn require(&self, key: Ref<'_, Self>) -> Result<Self::Value, StoreError> {
+        self.get(key)?
+            .ok_or_else(|| self.def().row_error(key, RowProblem::Missing))
+    }
+
+    /// Returns `true` if the table has this key.
+    fn contains(&self, key: Ref<'_, Self>) -> Result<bool, StoreError> {
+        Ok(self.engine_table().get(Self::Key::to_raw(key))?.is_some())
+    }
+
+    /// Lists the rows in a range of keys, in order.
+    fn range<'k>(
+        &self,
+        keys: impl RangeBounds<Ref<'k, Self>>,
+    ) -> Result<Entries<'_, Self::Key, Self::Value>, StoreError>
+    where
+        Self: 'k,
+    {
+        let bounds = (
+            raw_bound::<Self::Key>(keys.start_bound()),
+            raw_bound::<Self::Key>(keys.end_bound()),
+        );
+        Ok(Entries {
+            def: self.def(),
+            rows: self
+                .engine_table()
+                .range::<Raw<'k, <Self::Key as TableKey>::Stored>>(bounds)?,
+        })
+    }
+
+    /// Lists all rows in order.
+    fn all_rows(&self) -> Result<Entries<'_, Self::Key, Self::Value>, StoreError> {
+        Ok(Entries {
+            def: self.def(),
+            rows: self.engine_table().iter()?,
+        })
+    }
+
+    /// Lists the rows behind a position, or all rows.
+    fn rows_after(
+        &self,
+        position: Option<&Position>,
+    ) -> Result<Entries<'_, Self::Key, Self::Value>, StoreError> {
+        let Some(Position(key)) = position else {
+            return self.all_rows();
+        };
+        let key = <Self::Key as TableKey>::Stored::from_bytes(key);
+        let bounds = (Bound::Excluded(key), Bound::Unbounded);
+        Ok(Entries {
+            def: self.def(),
+            rows: self
+                .engine_table()
+                .range::<Raw<'_, <Self::Key as TableKey>::Stored>>(bounds)?,
+        })
+    }
+
+    /// Returns the first row.
+    fn first(&self) -> Found<'_, Self> {
+        let first = self.engine_table().first()?;
+        Ok(first.map(|row| Entry::new(self.def(), row)))
+    }
+
+    /// Returns the last row.
+    fn last(&self) -> Found<'_, Self> {
+        let last = self.engine_table().last()?;
+        Ok(last.map(|row| Entry::new(self.def(), row)))
+    }
+
+    /// Returns the number of rows. The cost is constant.
+    fn len(&self) -> Result<u64, StoreError> {
+        Ok(self.engine_table().len()?)
+    }
+
+    /// Returns `true` if the table has no rows.
+    fn is_empty(&self) -> Result<bool, StoreError> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// Position of a row in its table.
+pub(in crate::store) struct Position(Vec<u8>);
+
+/// Row of a table, if there is one.
+pub(in crate::store) type Found<'a, T> =
+    Result<Option<Entry<'a, <T as Rows>::Key, <T as Rows>::Value>>, StoreError>;
+
+/// Key of a table as callers use it.
+pub type Ref<'a, T> = <<T as Rows>::Key as TableKey>::Ref<'a>;
+
+fn raw_bound<'a, K: TableKey>(bound: Bound<&K::Ref<'a>>) -> Bound<Raw<'a, K::Stored>> {
+    bound.map(|key| K::to_raw(*key))
+}
+
+/// Rows of a range, from both ends.
+pub(in crate::store) struct Entries<'a, K: TableKey, V: TableValue> {
+    def: TableDef<K, V>,
+    rows: redb::Range<'a, K::Stored, V::Stored>,
+}
+
+impl<'a, K: TableKey, V: TableValue> Iterator for Entries<'a, K, V> {
+    type Item = Result<Entry<'a, K, V>, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let row = self.rows.next()?;
+        Some(row.map(|row| Entry::new(self.def, row)).map_err(Into::into))
+    }
+}
+
+impl<K: TableKey, V: TableValue> DoubleEndedIterator for Entries<'_, K, V> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let row = self.rows.next_back()?;
+        Some(row.map(|row| Entry::new(self.def, row)).map_err(Into::into))
+    }
+}
+
+/// A row with its key. The value is decoded on request, so that an unreadable row still shows its
+/// key.
+pub struct Entry<'a, K: TableKey, V: TableValue> {
+    def: TableDef<K, V>,
+    key: AccessGuard<'a, K::Stored>,
+    value: AccessGuard<'a, V::Stored>,
+}
+
+impl<'a, K: TableKey, V: TableValue> Entry<'a, K, V> {
+    fn new(
+        def: TableDef<K, V>,
+        (key, value): (AccessGuard<'a, K::Stored>, AccessGuard<'a, V::Stored>),
+    ) -> Self {
+        Self { def, key, value }
+    }
+
+    /// Returns the key.
+    pub(in crate::store) fn key(&self) -> K::Ref<'_> {
+        K::from_raw(self.key.value())
+    }
+
+    /// Returns the value.
+    ///
+    /// # Errors
+    /// [`StoreError::Row`] if the row is unreadable.
+    pub(in crate::store) fn value(&self) -> Result<V, StoreError> {
+        V::from_raw(self.value.value())
+            .map_err(|problem| row_error(self.def.name, &self.key.value(), problem))
+    }
+
+    /// Returns the size of the stored value in bytes.
+    pub(in crate::store) fn stored_bytes(&self) -> u64 {
+        byte_length(V::Stored::as_bytes(&self.value.value()).as_ref())
+    }
+
+    /// Returns the position of the row, for [`Rows::rows_after`].
+    pub(in crate::store) fn position(&self) -> Position {
+        Position(K::Stored::as_bytes(&self.key.value()).as_ref().to_vec())
+    }
+}
+
+/// Table in a read transaction.
+pub(in crate::store) struct ReadTable<K: TableKey, V: TableValue> {
+    def: TableDef<K, V>,
+    table: ReadOnlyTable<K::Stored, V::Stored>,
+}
+
+impl<K: TableKey, V: TableValue> ReadTable<K, V> {
+    pub(super) const fn new(
+        def: TableDef<K, V>,
+        table: ReadOnlyTable<K::Stored, V::Stored>,
+    ) -> Self {
+        Self { def, table }
+    }
+}
+
+impl<K: TableKey, V: TableValue> Rows for ReadTable<K, V> {
+    type Key = K;
+    type Value = V;
+
+    fn def(&self) -> TableDef<K, V> {
+        self.def
+    }
+
+    fn engine_table(&self) -> &impl ReadableTable<K::Stored, V::Stored> {
+        &self.table
+    }
+}
+
+/// Table in a write transaction. Each change marks the transaction as changed.
+pub(in crate::store) struct WriteTable<'txn, K: TableKey, V: TableValue> {
+    def: TableDef<K, V>,
+    table: redb::Table<'txn, K::Stored, V::Stored>,
+    has_changes: &'txn Cell<bool>,
+}
+
+impl<K: TableKey, V: TableValue> Rows for WriteTable<'_, K, V> {
+    type Key = K;
+    type Value = V;
+
+    fn def(&self) -> TableDef<K, V> {
+        self.def
+    }
+
+    fn engine_table(&self) -> &impl ReadableTable<K::Stored, V::Stored> {
+        &self.table
+    }
+}
+
+impl<'txn, K: TableKey, V: TableValue> WriteTable<'txn, K, V> {
+    pub(super) const fn new(
+        def: TableDef<K, V>,
+        table: redb::Table<'txn, K::Stored, V::Stored>,
+        has_changes: &'txn Cell<bool>,
+    ) -> Self {
+        Self {
+            def,
+            table,
+            has_changes,
+        }
+    }
+
+    /// Writes a row. Returns `true` if the key is new.
+    ///
+    /// # Errors
+    /// [`StoreError::Row`] if the value can't be encoded. No type of value causes this error.
+    pub(in crate::store) fn put(&mut self, key: K::Ref<'_>, value: &V) -> Result<bool, StoreError> {
+        self.has_changes.set(true);
+        let written = value.with_raw(|raw| {
+            self.table
+                .insert(K::to_raw(key), raw)
+                .map(|old| old.is_none())
+        });
+        Ok(written.map_err(|problem| self.def.row_error(key, problem))??)
+    }
+
+    /// Removes a row. Returns `true` if the row existed.
+    pub(in crate::store) fn remove(&mut self, key: K::Ref<'_>) -> Result<bool, StoreError> {
+        let existed = self.table.remove(K::to_raw(key))?.is_some();
+        if existed {
+            self.has_changes.set(true);
+        }
+        Ok(existed)
+    }
+
+    /// Removes a row and returns its value.
+    ///
+    /// # Errors
+    /// [`StoreError::Row`] if the removed row is unreadable.
+    pub(in crate::store) fn take(&mut self, key: K::Ref<'_>) -> Result<Option<V>, StoreError> {
+        let Some(raw) = self.table.remove(K::to_raw(key))? else {
+            return Ok(None);
+        };
+        self.has_changes.set(true);
+        V::from_raw(raw.value())
+            .map(Some)
+            .map_err(|problem| self.def.row_error(key, problem))
+    }
+
+    /// Removes the first row and returns it.
+    pub(in crate::store) fn pop_first(&mut self) -> Result<Option<Entry<'_, K, V>>, StoreError> {
+        let first = self.table.pop_first()?;
+        if first.is_some() {
+            self.has_changes.set(true);
+        }
+        Ok(first.map(|row| Entry::new(self.def, row)))
+    }
+
+    /// Removes the rows in a range of keys. Returns the number of removed rows.
+    pub(in crate::store) fn remove_range<'k>(
+        &mut self,
+        keys: impl RangeBounds<K::Ref<'k>>,
+    ) -> Result<usize, StoreError>
+    where
+        K: 'k,
+    {
+        let bounds = (
+            raw_bound::<K>(keys.start_bound()),
+            raw_bound::<K>(keys.end_bound()),
+        );
+        let mut removed = 0_usize;
+        self.table
+            .retain_in::<Raw<'k, K::Stored>, _>(bounds, |_, _| {
+                removed = removed.saturating_add(1);
+                false
+            })?;
+        if removed > 0 {
+            self.has_changes.set(true);
+        }
+        Ok(removed)
+    }
+}
+
+impl<K: TableKey> WriteTable<'_, K, ()> {
+    /// Adds a key. Returns `true` if the key is new.
+    pub(in crate::store) fn add(&mut self, key: K::Ref<'_>) -> Result<bool, StoreError> {
+        self.put(key, &())
+    }
+}
+
+impl<K: TableKey, V: TableValue<Stored = &'static [u8]>> WriteTable<'_, K, V> {
+    /// Writes a row. Returns its stored size in bytes.
+    pub(in crate::store) fn put_sized(
+        &mut self,
+        key: K::Ref<'_>,
+        value: &V,
+    ) -> Result<u64, StoreError> {
+        self.has_changes.set(true);
+        let written = value.with_raw(|raw| {
+            self.table
+                .insert(K::to_raw(key), raw)
+                .map(|_| byte_length(raw))
+        });
+        Ok(written.map_err(|problem| self.def.row_error(key, problem))??)
+    }
+
+    /// Returns the stored bytes of a row, also of an unreadable one.
+    pub(in crate::store) fn get_bytes(
+        &self,
+        key: K::Ref<'_>,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let row = self.table.get(K::to_raw(key))?;
+        Ok(row.map(|row| row.value().to_vec()))
+    }
+
+    /// Writes a row that is encoded already. Returns `true` if the key is new.
+    pub(in crate::store) fn put_bytes(
+        &mut self,
+        key: K::Ref<'_>,
+        bytes: &[u8],
+    ) -> Result<bool, StoreError> {
+        self.has_changes.set(true);
+        Ok(self.table.insert(K::to_raw(key), bytes)?.is_none())
+    }
+}
