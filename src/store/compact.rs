@@ -1,5 +1,5 @@
-//! Compacts the file of a stopped server to the size of its content. The engine reuses freed pages, but
-//! never returns them to the file system.
+//! Compacts the file of a stopped server to the size of its content. The engine reuses freed pages,
+//! but never returns them to the file system.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use super::engine::OpenObserver;
 use super::options::StoreOptions;
 use super::state::{OpenProgress, StoreState, free_space};
 
-/// Free disk space that a compaction needs, in bytes, in addition to a tenth of the file. The engine
-/// copies pages before it frees them.
+/// Free disk space that a compaction needs, in bytes, in addition to a tenth of the file. The
+/// engine copies pages before it frees them.
 const FREE_BYTES_MIN: u64 = 64 << 20;
 
 /// Size of a file before and after a compaction.

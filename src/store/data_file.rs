@@ -1,7 +1,8 @@
 //! Creates, opens, verifies and closes the data file as a whole.
 //!
 //! A new file is created under another name, closed and renamed, and its folder is synced. Without
-//! this, a crash at the first sync of a new file could leave a file that the engine refuses to open.
+//! this, a crash at the first sync of a new file could leave a file that the engine refuses to
+//! open.
 //!
 //! Every file has a marker row, and a file without a marker is never used. Without this, a file of
 //! another program, or a file whose repair lost all data, could pass for an empty store.
@@ -78,9 +79,9 @@ pub(super) fn open_or_create(
     open_existing(options, true, observer)
 }
 
-/// Opens the file only to read it. The engine may write during the open, to repair a file that was not
-/// closed. These writes stay in memory. If `locks` is `true`, returns an error if another process
-/// has the file open.
+/// Opens the file only to read it. The engine may write during the open, to repair a file that was
+/// not closed. These writes stay in memory. If `locks` is `true`, returns an error if another
+/// process has the file open.
 ///
 /// # Errors
 /// As [`open_or_create`].

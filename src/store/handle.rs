@@ -208,8 +208,8 @@ impl Store {
         outcome_rx.await.unwrap_or(Err(StoreError::NotOpen))
     }
 
-    /// Returns a snapshot of the last commit. Drop the snapshot soon: while it exists, the
-    /// engine can't reuse any page of the file. An invalid page or an unreadable disk stops the store. See
+    /// Returns a snapshot of the last commit. Drop the snapshot soon: while it exists, the engine
+    /// can't reuse any page of the file. An invalid page or an unreadable disk stops the store. See
     /// [`Store::failure_receiver`].
     ///
     /// # Errors
@@ -243,8 +243,8 @@ impl Store {
         &self,
         read: impl FnOnce(Snapshot) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        // The snapshot catches a panic of the engine. A panic of the caller's own function becomes an
-        // error, and the caller's thread continues.
+        // The snapshot catches a panic of the engine. A panic of the caller's own function becomes
+        // an error, and the caller's thread continues.
         catch_panic(|| read(self.read()?)).unwrap_or_else(|panic| Err(StoreError::Engine(panic)))
     }
 

@@ -168,8 +168,8 @@ impl ExpiryClock {
         self.state.reading
     }
 
-    /// Returns the wall clock at a reading of the process clock. An ignored wall clock is replaced by
-    /// its last valid time plus the time since then.
+    /// Returns the wall clock at a reading of the process clock. An ignored wall clock is replaced
+    /// by its last valid time plus the time since then.
     fn wall_at(&self, elapsed: Duration) -> Timestamp {
         let (wall, then) = self.last_compared;
         wall.plus(millis(elapsed.saturating_sub(then)))

@@ -155,8 +155,8 @@ pub(super) fn for_each_row<K: TableKey, V: TableValue>(
     }
 }
 
-/// Checks the rows after a position. Returns the position of the last row, or `None` if there are no
-/// more rows.
+/// Checks the rows after a position. Returns the position of the last row, or `None` if there are
+/// no more rows.
 pub(super) fn check_slice<K: TableKey, V: TableValue>(
     slice: &mut CheckedSlice<'_>,
     table: TableDef<K, V>,

@@ -1,9 +1,9 @@
 //! Reads the file in snapshots, for the dispatcher, the workers, admins and health checks. A
 //! snapshot shows the contents of the file at one commit.
 //!
-//! A snapshot must be short-lived, because the engine can't reuse any page while the snapshot exists.
-//! Lists come in pages, so that a long read can release its snapshot between two pages. Every read
-//! goes through `Snapshot::with_read_txn`. This module contains no decisions.
+//! A snapshot must be short-lived, because the engine can't reuse any page while the snapshot
+//! exists. Lists come in pages, so that a long read can release its snapshot between two pages.
+//! Every read goes through `Snapshot::with_read_txn`. This module contains no decisions.
 
 mod bookings;
 mod drafts;
@@ -141,8 +141,8 @@ impl Snapshot {
 
     /// Runs `read` on the read transaction.
     ///
-    /// The engine panics on invalid pages. The function converts such a panic into an error, and this
-    /// error stops the store.
+    /// The engine panics on invalid pages. The function converts such a panic into an error, and
+    /// this error stops the store.
     pub(super) fn with_read_txn<T>(
         &self,
         read: impl FnOnce(&ReadTxn) -> Result<T, StoreError>,

@@ -3,8 +3,8 @@
 //! ```text
 //! [version: 1 byte][fields: postcard][CRC-32 of all before it: 4 bytes, little-endian]
 //! ```
-//! The engine checks no page on ordinary reads. The checksum in each row detects damage that occurs while
-//! the program runs. Decoding returns errors and never panics.
+//! The engine checks no page on ordinary reads. The checksum in each row detects damage that occurs
+//! while the program runs. Decoding returns errors and never panics.
 //!
 //! A change of the fields of a row type needs a new version number, and a decoder of the old
 //! version in this file.

@@ -1,8 +1,8 @@
 //! Schema of the data file: each table with its name, the types of its keys and values, and the
 //! resulting order.
 //!
-//! The name of a table in the file is the name of its field in [`Tables`]. A retired name must never
-//! be used again.
+//! The name of a table in the file is the name of its field in [`Tables`]. A retired name must
+//! never be used again.
 //!
 //! Tables that every submission touches have ascending keys, so that a batch writes neighbouring
 //! pages. Random page accesses make a commit slow. The docs of the tables with random pages mention
@@ -54,8 +54,8 @@ macro_rules! tables {
 }
 
 tables! {
-    /// Properties of the file: `marker`, `format`, and `counters`. Every commit rewrites `counters`.
-    /// See [`super::format`].
+    /// Properties of the file: `marker`, `format`, and `counters`. Every commit rewrites
+    /// `counters`. See [`super::format`].
     META meta: Text => Counters;
     /// Submissions by ID, in order of acceptance. A row is written once and never rewritten.
     SUBMISSIONS submissions: SubmissionId => StoredSubmission;
@@ -66,43 +66,47 @@ tables! {
     TOKEN_LOG token_log: u64 => KeyLogRow;
     /// Idempotency keys of webhook messages in order of acceptance. Key: running number.
     MESSAGE_LOG message_log: u64 => KeyLogRow;
-    /// Completions of forms with a custom response, by the row number of the form's key in `token_log`.
+    /// Completions of forms with a custom response, by the row number of the form's key in
+    /// `token_log`.
     COMPLETIONS completions: u64 => Completion;
-    /// Number of each encrypted request that was answered. Random pages: one look-up and one row per
-    /// request.
+    /// Number of each encrypted request that was answered. Random pages: one look-up and one row
+    /// per request.
     ENCRYPTED_REQUESTS encrypted_requests: Hash => u64;
-    /// Answered encrypted requests in order; the oldest are evicted first. Key: running number (last
-    /// key plus 1).
+    /// Answered encrypted requests in order; the oldest are evicted first. Key: running number
+    /// (last key plus 1).
     ENCRYPTED_REQUEST_LOG encrypted_request_log: u64 => Hash;
     /// Responses to encrypted requests, by the number of the request.
     CACHED_RESPONSES cached_responses: u64 => CachedResponse;
-    /// Idempotency keys that do not fit into memory. Random pages: touched only if the number of keys
-    /// exceeds `limits.max_idempotency_keys`.
+    /// Idempotency keys that do not fit into memory. Random pages: touched only if the number of
+    /// keys exceeds `limits.max_idempotency_keys`.
     EVICTED_KEYS evicted_keys: Hash => EvictedKey;
     /// Drafts by the key of their token or customer. Random pages: only flows with several screens.
     DRAFTS drafts: Hash => StoredDraft;
-    /// Drafts whose abandonment was reported and that have not continued since. Value: time of the last
-    /// screen (UTC ms).
+    /// Drafts whose abandonment was reported and that have not continued since. Value: time of the
+    /// last screen (UTC ms).
     ABANDONED_DRAFTS abandoned_drafts: Hash => Timestamp;
-    /// Flow errors that clients reported, in order of receipt. Key: running number (last key plus 1).
+    /// Flow errors that clients reported, in order of receipt. Key: running number (last key plus
+    /// 1).
     FLOW_ERRORS flow_errors: u64 => FlowError;
-    /// Health events of Meta's monitoring, in order of receipt. Key: running number (last key plus 1).
+    /// Health events of Meta's monitoring, in order of receipt. Key: running number (last key plus
+    /// 1).
     HEALTH_EVENTS health_events: u64 => HealthEvent;
-    /// Flows with an unhealthy endpoint by our own measurement, for which an event was emitted. Value:
-    /// start of the problem (UTC ms).
+    /// Flows with an unhealthy endpoint by our own measurement, for which an event was emitted.
+    /// Value: start of the problem (UTC ms).
     UNHEALTHY_FLOWS unhealthy_flows: Text => Timestamp;
-    /// Traffic of the phone numbers, by Meta's `phone_number_id`. A row is rewritten every few minutes.
+    /// Traffic of the phone numbers, by Meta's `phone_number_id`. A row is rewritten every few
+    /// minutes.
     PHONE_NUMBERS phone_numbers: Text => NumberTraffic;
     /// Jobs by ID. The rows are small, because each progress of a job rewrites its row.
     JOBS jobs: JobId => Job;
-    /// Scheduled jobs, soonest first. Key: (`due_at` in UTC ms, job ID). Jobs with equal times run in
-    /// order of acceptance.
+    /// Scheduled jobs, soonest first. Key: (`due_at` in UTC ms, job ID). Jobs with equal times run
+    /// in order of acceptance.
     DUE due: (Timestamp, JobId) => ();
-    /// Scheduled deliveries by destination, soonest first. Key: (destination, `due_at` in UTC ms, job
-    /// ID).
+    /// Scheduled deliveries by destination, soonest first. Key: (destination, `due_at` in UTC ms,
+    /// job ID).
     DELIVERIES_DUE deliveries_due: (Text, Timestamp, JobId) => ();
-    /// Heads of ordered queues: the delivery of each customer that may be sent now. A head is also in
-    /// [`DELIVERIES_DUE`].
+    /// Heads of ordered queues: the delivery of each customer that may be sent now. A head is also
+    /// in [`DELIVERIES_DUE`].
     ///
     /// Key: (destination, customer); value: job ID. Random pages: only destinations with ordered
     /// deliveries.
@@ -110,8 +114,8 @@ tables! {
     /// Deliveries in ordered queues behind the head, oldest first. Key: (destination, customer, job
     /// ID). Random pages: only destinations with ordered deliveries.
     ORDERED_QUEUE ordered_queue: (Text, Hash, JobId) => ();
-    /// Events by the job ID of their first delivery, in the order in which they became true. A row is
-    /// written once.
+    /// Events by the job ID of their first delivery, in the order in which they became true. A row
+    /// is written once.
     EVENTS events: JobId => Event;
     /// Deliveries by job ID: the data of each job of kind `deliver`. A row is written once.
     DELIVERIES deliveries: JobId => Delivery;
@@ -151,13 +155,14 @@ tables! {
     WAITING_LEADS waiting_leads: (Text, LeadId) => ();
     /// Removed agents with open leads that are not handed over yet, by ID.
     PENDING_HANDOVERS pending_handovers: AgentId => ();
-    /// Last agent of each customer. Value: (agent ID, lead ID, expiry clock at the last lead in ms).
+    /// Last agent of each customer. Value: (agent ID, lead ID, expiry clock at the last lead in
+    /// ms).
     ///
-    /// The key of a customer without a name is derived from their submission, and the agent ID is 0.
-    /// Random pages: only flows with `lead.sticky`.
+    /// The key of a customer without a name is derived from their submission, and the agent ID is
+    /// 0. Random pages: only flows with `lead.sticky`.
     CUSTOMER_AGENTS customer_agents: Hash => (AgentId, LeadId, Timestamp);
-    /// Customers by a former name. Key: (hash of the name, time of the change in UTC ms). Random pages:
-    /// one or two rows per change.
+    /// Customers by a former name. Key: (hash of the name, time of the change in UTC ms). Random
+    /// pages: one or two rows per change.
     RENAMED_CUSTOMERS renamed_customers: (Hash, Timestamp) => Customer;
     /// Bookings by ID.
     BOOKINGS bookings: BookingId => Booking;
@@ -170,8 +175,8 @@ tables! {
     /// Rows that retention may remove, oldest first. Key: (queue, expiry clock in ms, ID or hashed
     /// key). See [`crate::store::tx::retention_queue`].
     RETENTION retention: (u8, Timestamp, u128) => ();
-    /// Last finish of each job that ran again after a finish, by job ID. Value: expiry clock in ms, or
-    /// 0 until the job finishes again.
+    /// Last finish of each job that ran again after a finish, by job ID. Value: expiry clock in ms,
+    /// or 0 until the job finishes again.
     LAST_ENDS last_ends: JobId => Timestamp;
 }
 

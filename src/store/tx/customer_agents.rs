@@ -1,7 +1,7 @@
 //! Records the last agent of each customer, for flows whose customers return to their agent.
 //!
-//! A lead may be created before its customer is known. Then a row under the submission waits for the
-//! name of the customer.
+//! A lead may be created before its customer is known. Then a row under the submission waits for
+//! the name of the customer.
 
 use crate::domain::ids::{AgentId, Customer, FlowName, LeadId, SubmissionId};
 use crate::domain::submission::IdempotencyKey;

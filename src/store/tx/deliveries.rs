@@ -1,4 +1,5 @@
-//! Records the attempts of deliveries with their responses, and closes deliveries that waited too long.
+//! Records the attempts of deliveries with their responses, and closes deliveries that waited too
+//! long.
 //!
 //! See [`crate::domain::delivery`] for the meaning of a response, and [`crate::domain::job::retry`]
 //! for the time of the next attempt.

@@ -7,6 +7,7 @@
 //! The code that starts the store decides what the process does after a failure.
 
 pub(in crate::store) mod dedup;
+mod open_file;
 pub(in crate::store) mod queued_transaction;
 mod skipped_rows;
 mod suspects;
@@ -25,14 +26,14 @@ use crate::panic::catch_panic;
 
 use super::StoreError;
 use super::data_file::{self, OpenedFile};
-use super::engine::{Database, OpenObserver, WriteTxn};
+use super::engine::OpenObserver;
 use super::expiry_clock::ExpiryClock;
 use super::options::StoreOptions;
 use super::rows::schema::{DELIVERIES_DUE, DUE};
 use super::state::{OpenProgress, ReadSource, StoreHealth, StoreState};
+use open_file::{BatchOutcome, OpenFile};
 use queued_transaction::WriteRequest;
 use suspects::{find_suspect_deliveries, find_suspect_jobs};
-use write_context::WriteContext;
 use write_queue::{IDLE_TIMEOUT, WriteQueues, WriterAction};
 use writer_state::WriterState;
 
@@ -58,24 +59,6 @@ pub(super) struct Writer {
     /// Expiry clock since the first opening of the file. The clock continues while the file is
     /// closed because of a full disk.
     pub(super) expiry_clock: Cell<Option<ExpiryClock>>,
-}
-
-/// Open file with its state.
-struct OpenFile {
-    database: Arc<Database>,
-    state: WriterState,
-    /// `true` if the file would need a repair after a crash of the process now.
-    needs_repair: bool,
-    /// Process clock at the last check of the free space.
-    space_checked_at: Duration,
-}
-
-/// Result of an attempt to commit a batch.
-enum BatchOutcome {
-    /// The batch is on disk, or changed nothing.
-    Committed,
-    /// The transaction at this index failed. The others can be committed.
-    Excluding(usize, StoreError),
 }
 
 impl Writer {
@@ -290,7 +273,8 @@ impl Writer {
                     false
                 }
                 WriterAction::Idle => {
-                    self.on_idle(&mut open)?;
+                    self.shared.counters.record_idle();
+                    open.prepare_quick_repair()?;
                     false
                 }
                 WriterAction::Stop => true,
@@ -313,7 +297,7 @@ impl Writer {
         let began = self.clock.elapsed();
         loop {
             match self.commit_batch(open, &mut batch, false) {
-                Ok(BatchOutcome::Committed) => {
+                Ok(BatchOutcome::Committed { .. }) => {
                     let ended = self.clock.elapsed();
                     self.shared.counters.record_batch(
                         batch.len(),
@@ -341,60 +325,31 @@ impl Writer {
         }
     }
 
-    /// Commits `requests` in one transaction of the engine. With `is_forced`, commits even if
-    /// nothing changed.
+    /// Commits `requests`, and wakes those who wait for their results. With `is_forced`, commits even
+    /// if nothing changed.
     fn commit_batch(
         &self,
         open: &mut OpenFile,
         requests: &mut [Box<dyn WriteRequest>],
         is_forced: bool,
     ) -> Result<BatchOutcome, StoreError> {
-        let faults = open.database.faults();
-        // A panic in the engine means that its pages are invalid. The writer must not confirm any
-        // transaction after such a panic.
-        match catch_panic(|| self.commit_batch_unguarded(open, requests, is_forced)) {
-            Ok(Ok(ended)) => Ok(ended),
-            Ok(Err(error)) => Err(faults.cause_of(error)),
-            Err(panic) => Err(StoreError::Damaged(panic)),
-        }
-    }
-
-    fn commit_batch_unguarded(
-        &self,
-        open: &mut OpenFile,
-        requests: &mut [Box<dyn WriteRequest>],
-        is_forced: bool,
-    ) -> Result<BatchOutcome, StoreError> {
-        let txn = open.database.begin_write()?;
         let now = self.clock.now();
         let clock = self.advance_expiry_clock(&open.state, now);
         let subscriptions = self.options.subscriptions.load();
-        let mut ctx =
-            WriteContext::begin(&txn, &mut open.state, now, &clock, is_forced, subscriptions)?;
-        for (index, request) in requests.iter_mut().enumerate() {
-            if let Err(error) = request.apply(&mut ctx) {
-                drop(ctx);
-                return abort_batch(open, txn, index, error);
+        let outcome = open.commit_batch(requests, is_forced, now, &clock, subscriptions)?;
+        if let BatchOutcome::Committed {
+            has_new_jobs,
+            has_new_deliveries,
+        } = outcome
+        {
+            if has_new_jobs {
+                self.shared.wake_dispatcher();
+            }
+            if has_new_deliveries {
+                self.shared.wake_deliveries();
             }
         }
-        if !ctx.needs_commit() {
-            drop(ctx);
-            txn.abort()?;
-            return Ok(BatchOutcome::Committed);
-        }
-        ctx.finalize()?;
-        let (has_new_jobs, has_new_deliveries) = (ctx.has_new_jobs, ctx.has_new_deliveries);
-        drop(ctx);
-        txn.commit()?;
-        open.state.apply_commit();
-        open.needs_repair = true;
-        if has_new_jobs {
-            self.shared.wake_dispatcher();
-        }
-        if has_new_deliveries {
-            self.shared.wake_deliveries();
-        }
-        Ok(BatchOutcome::Committed)
+        Ok(outcome)
     }
 
     /// Advances the expiry clock and returns a copy.
@@ -407,17 +362,6 @@ impl Writer {
         clock.advance(now, elapsed);
         self.expiry_clock.set(Some(clock.clone()));
         clock
-    }
-
-    /// Handles an idle period: leaves the file in a state that opens at once even after a crash.
-    fn on_idle(&self, open: &mut OpenFile) -> Result<(), StoreError> {
-        self.shared.counters.record_idle();
-        if !mem::take(&mut open.needs_repair) {
-            return Ok(());
-        }
-        open.database
-            .prepare_quick_repair()
-            .map_err(|error| open.database.faults().cause_of(error))
     }
 
     /// Commits the transactions that still wait, records a clean shutdown, and closes the file.
@@ -470,22 +414,6 @@ impl Writer {
             _ => StoreHealth::Ready,
         });
     }
-}
-
-/// Aborts the transaction of a batch in which the transaction at `index` failed.
-fn abort_batch(
-    open: &mut OpenFile,
-    txn: WriteTxn,
-    index: usize,
-    error: StoreError,
-) -> Result<BatchOutcome, StoreError> {
-    txn.abort()?;
-    if !error.affects_one_row() {
-        return Err(error);
-    }
-    // The writer state must also lose the changes of the aborted batch.
-    open.state.roll_back();
-    Ok(BatchOutcome::Excluding(index, error))
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -11,7 +11,8 @@ use redb::{DatabaseError, Durability, ReadableDatabase, StorageBackend, StorageE
 
 use super::key::{TableKey, TableValue};
 use super::storage_backend::{FaultRecorder, OpenObserver, RecordingBackend};
-use super::table::{ReadTable, TableDef, WriteTable};
+use super::table::{ReadTable, WriteTable};
+use super::table_def::TableDef;
 use crate::panic::catch_panic;
 use crate::store::StoreError;
 

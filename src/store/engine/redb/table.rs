@@ -3,76 +3,14 @@
 //! See [`super::key`] for the types of keys and values, and [`super::database`] for transactions.
 
 use std::cell::Cell;
-use std::fmt::Debug;
-use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
 
-use redb::{
-    AccessGuard, ReadOnlyTable, ReadableTable, ReadableTableMetadata, TableDefinition, Value,
-};
+use redb::{ReadOnlyTable, ReadableTable, ReadableTableMetadata, Value};
 
+use super::entry::{Entries, Entry, Position, byte_length};
 use super::key::{Raw, TableKey, TableValue};
+use super::table_def::TableDef;
 use crate::store::{RowProblem, StoreError};
-
-/// Name and types of a table.
-pub struct TableDef<K, V> {
-    name: &'static str,
-    types: PhantomData<fn() -> (K, V)>,
-}
-
-impl<K, V> Clone for TableDef<K, V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<K, V> Copy for TableDef<K, V> {}
-
-impl<K: TableKey, V: TableValue> TableDef<K, V> {
-    /// Defines a table. Two definitions of one table must agree in their stored types.
-    pub(in crate::store) const fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            types: PhantomData,
-        }
-    }
-
-    /// Returns the name of the table.
-    pub(in crate::store) const fn name(self) -> &'static str {
-        self.name
-    }
-
-    /// Returns the definition for redb.
-    pub(in crate::store) const fn definition(
-        self,
-    ) -> TableDefinition<'static, K::Stored, V::Stored> {
-        TableDefinition::new(self.name)
-    }
-
-    /// Returns the error for a row of the table.
-    pub(in crate::store) fn row_error(self, key: K::Ref<'_>, problem: RowProblem) -> StoreError {
-        row_error(self.name, &K::to_raw(key), problem)
-    }
-}
-
-impl<K: TableKey<Stored = u64>, V: TableValue> TableDef<K, V> {
-    /// Returns the same table with its keys as numbers.
-    pub(in crate::store) const fn by_number(self) -> TableDef<u64, V> {
-        TableDef::new(self.name)
-    }
-}
-
-fn row_error(table: &'static str, key: &impl Debug, problem: RowProblem) -> StoreError {
-    StoreError::Row {
-        table,
-        key: format!("{key:?}"),
-        problem,
-    }
-}
-
-fn byte_length(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
-}
 
 /// Read access to an open table.
 pub trait Rows {
@@ -206,9 +144,6 @@ pub trait Rows {
     }
 }
 
-/// Position of a row in its table.
-pub(in crate::store) struct Position(Vec<u8>);
-
 /// Row of a table, if there is one.
 pub(in crate::store) type Found<'a, T> =
     Result<Option<Entry<'a, <T as Rows>::Key, <T as Rows>::Value>>, StoreError>;
@@ -218,69 +153,6 @@ pub type Ref<'a, T> = <<T as Rows>::Key as TableKey>::Ref<'a>;
 
 fn raw_bound<'a, K: TableKey>(bound: Bound<&K::Ref<'a>>) -> Bound<Raw<'a, K::Stored>> {
     bound.map(|key| K::to_raw(*key))
-}
-
-/// Rows of a range, from both ends.
-pub(in crate::store) struct Entries<'a, K: TableKey, V: TableValue> {
-    def: TableDef<K, V>,
-    rows: redb::Range<'a, K::Stored, V::Stored>,
-}
-
-impl<'a, K: TableKey, V: TableValue> Iterator for Entries<'a, K, V> {
-    type Item = Result<Entry<'a, K, V>, StoreError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let row = self.rows.next()?;
-        Some(row.map(|row| Entry::new(self.def, row)).map_err(Into::into))
-    }
-}
-
-impl<K: TableKey, V: TableValue> DoubleEndedIterator for Entries<'_, K, V> {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        let row = self.rows.next_back()?;
-        Some(row.map(|row| Entry::new(self.def, row)).map_err(Into::into))
-    }
-}
-
-/// A row with its key. The value is decoded on request, so that an unreadable row still shows its
-/// key.
-pub struct Entry<'a, K: TableKey, V: TableValue> {
-    def: TableDef<K, V>,
-    key: AccessGuard<'a, K::Stored>,
-    value: AccessGuard<'a, V::Stored>,
-}
-
-impl<'a, K: TableKey, V: TableValue> Entry<'a, K, V> {
-    fn new(
-        def: TableDef<K, V>,
-        (key, value): (AccessGuard<'a, K::Stored>, AccessGuard<'a, V::Stored>),
-    ) -> Self {
-        Self { def, key, value }
-    }
-
-    /// Returns the key.
-    pub(in crate::store) fn key(&self) -> K::Ref<'_> {
-        K::from_raw(self.key.value())
-    }
-
-    /// Returns the value.
-    ///
-    /// # Errors
-    /// [`StoreError::Row`] if the row is unreadable.
-    pub(in crate::store) fn value(&self) -> Result<V, StoreError> {
-        V::from_raw(self.value.value())
-            .map_err(|problem| row_error(self.def.name, &self.key.value(), problem))
-    }
-
-    /// Returns the size of the stored value in bytes.
-    pub(in crate::store) fn stored_bytes(&self) -> u64 {
-        byte_length(V::Stored::as_bytes(&self.value.value()).as_ref())
-    }
-
-    /// Returns the position of the row, for [`Rows::rows_after`].
-    pub(in crate::store) fn position(&self) -> Position {
-        Position(K::Stored::as_bytes(&self.key.value()).as_ref().to_vec())
-    }
 }
 
 /// Table in a read transaction.

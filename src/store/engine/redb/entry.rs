@@ -1,0 +1,77 @@
+//! Rows of a table as a reader meets them.
+
+use redb::{AccessGuard, Value};
+
+use super::key::{TableKey, TableValue};
+use super::table_def::TableDef;
+use crate::store::StoreError;
+
+/// Position of a row in its table.
+pub(in crate::store) struct Position(pub(super) Vec<u8>);
+
+/// Rows of a range, from both ends.
+pub(in crate::store) struct Entries<'a, K: TableKey, V: TableValue> {
+    pub(super) def: TableDef<K, V>,
+    pub(super) rows: redb::Range<'a, K::Stored, V::Stored>,
+}
+
+impl<'a, K: TableKey, V: TableValue> Iterator for Entries<'a, K, V> {
+    type Item = Result<Entry<'a, K, V>, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let row = self.rows.next()?;
+        Some(row.map(|row| Entry::new(self.def, row)).map_err(Into::into))
+    }
+}
+
+impl<K: TableKey, V: TableValue> DoubleEndedIterator for Entries<'_, K, V> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let row = self.rows.next_back()?;
+        Some(row.map(|row| Entry::new(self.def, row)).map_err(Into::into))
+    }
+}
+
+/// A row with its key. The value is decoded on request, so that an unreadable row still shows its
+/// key.
+pub struct Entry<'a, K: TableKey, V: TableValue> {
+    def: TableDef<K, V>,
+    key: AccessGuard<'a, K::Stored>,
+    value: AccessGuard<'a, V::Stored>,
+}
+
+impl<'a, K: TableKey, V: TableValue> Entry<'a, K, V> {
+    pub(super) fn new(
+        def: TableDef<K, V>,
+        (key, value): (AccessGuard<'a, K::Stored>, AccessGuard<'a, V::Stored>),
+    ) -> Self {
+        Self { def, key, value }
+    }
+
+    /// Returns the key.
+    pub(in crate::store) fn key(&self) -> K::Ref<'_> {
+        K::from_raw(self.key.value())
+    }
+
+    /// Returns the value.
+    ///
+    /// # Errors
+    /// [`StoreError::Row`] if the row is unreadable.
+    pub(in crate::store) fn value(&self) -> Result<V, StoreError> {
+        V::from_raw(self.value.value())
+            .map_err(|problem| self.def.raw_row_error(&self.key.value(), problem))
+    }
+
+    /// Returns the size of the stored value in bytes.
+    pub(in crate::store) fn stored_bytes(&self) -> u64 {
+        byte_length(V::Stored::as_bytes(&self.value.value()).as_ref())
+    }
+
+    /// Returns the position of the row, for [`Rows::rows_after`].
+    pub(in crate::store) fn position(&self) -> Position {
+        Position(K::Stored::as_bytes(&self.key.value()).as_ref().to_vec())
+    }
+}
+
+pub(super) fn byte_length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
