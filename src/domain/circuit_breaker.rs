@@ -164,6 +164,7 @@ impl CircuitBreaker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use BreakerChange::{Closed, Opened};
 
     const POLICY: BreakerPolicy = BreakerPolicy {
         failure_threshold: 3,
@@ -181,7 +182,7 @@ mod tests {
             let permit = breaker.try_acquire(at(0)).unwrap();
             breaker.record_failure(permit, at(0))
         });
-        assert_eq!(changes, [None, None, Some(BreakerChange::Opened)]);
+        assert_eq!(changes, [None, None, Some(Opened)]);
         breaker
     }
 
@@ -211,12 +212,12 @@ mod tests {
         );
         assert!(breaker.try_acquire(at(21)).is_none());
         let probe = breaker.try_acquire(at(22)).unwrap();
-        assert_eq!(breaker.record_success(probe), Some(BreakerChange::Closed));
+        assert_eq!(breaker.record_success(probe), Some(Closed));
         let permits = [(); 4].map(|()| breaker.try_acquire(at(22)).unwrap());
         let changes = permits.map(|permit| breaker.record_failure(permit, at(23)));
         assert_eq!(
             changes,
-            [None, None, Some(BreakerChange::Opened), None],
+            [None, None, Some(Opened), None],
             "it counts from the beginning"
         );
     }
@@ -228,7 +229,7 @@ mod tests {
         breaker.cancel(probe);
         let next = breaker.try_acquire(at(10)).unwrap();
         assert!(breaker.try_acquire(at(10)).is_none());
-        assert_eq!(breaker.record_success(next), Some(BreakerChange::Closed));
+        assert_eq!(breaker.record_success(next), Some(Closed));
     }
 
     #[test]
@@ -251,6 +252,6 @@ mod tests {
             breaker.try_acquire(at(10)).is_none(),
             "the probe is still out"
         );
-        assert_eq!(breaker.record_success(probe), Some(BreakerChange::Closed));
+        assert_eq!(breaker.record_success(probe), Some(Closed));
     }
 }

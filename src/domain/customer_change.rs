@@ -126,29 +126,23 @@ mod tests {
             })
         };
         let expected = |replaced: &str, id, phone| Some((replaced.to_owned(), customer(id, phone)));
-        assert_eq!(
-            change(customer("DE.1", "1"), customer("DE.2", "2")),
-            expected("DE.1 1", "DE.2", "2")
-        );
-        assert_eq!(
-            change(customer("", "1"), customer("", "2")),
-            expected("1", "", "2")
-        );
-        assert_eq!(
-            change(customer("DE.1", "1"), customer("", "2")),
-            expected("1", "DE.1", "2")
-        );
-        assert_eq!(
-            change(customer("DE.1", "1"), customer("DE.2", "")),
-            expected("DE.1 1", "DE.2", "")
-        );
-        assert_eq!(
-            change(customer("", ""), customer("DE.2", "2")),
-            None,
-            "nobody knows whose they are"
-        );
-        assert_eq!(change(customer("", "1"), customer("", "")), None);
-        assert_eq!(change(customer("DE.1", "1"), customer("DE.1", "1")), None);
+        for (old, new, change_made) in [
+            (
+                ("DE.1", "1"),
+                ("DE.2", "2"),
+                expected("DE.1 1", "DE.2", "2"),
+            ),
+            (("", "1"), ("", "2"), expected("1", "", "2")),
+            (("DE.1", "1"), ("", "2"), expected("1", "DE.1", "2")),
+            (("DE.1", "1"), ("DE.2", ""), expected("DE.1 1", "DE.2", "")),
+            // Nothing names the customer who has the new names.
+            (("", ""), ("DE.2", "2"), None),
+            (("", "1"), ("", ""), None),
+            (("DE.1", "1"), ("DE.1", "1"), None),
+        ] {
+            let actual = change(customer(old.0, old.1), customer(new.0, new.1));
+            assert_eq!(actual, change_made, "{old:?} {new:?}");
+        }
     }
 
     #[test]
@@ -173,28 +167,20 @@ mod tests {
             };
             resolve_current(known, at(sent), find).unwrap()
         };
-        assert_eq!(
-            current_customer(customer("", "1"), 10),
-            customer("DE.3", "1"),
-            "three changes, and the number is theirs again"
-        );
-        assert_eq!(
-            current_customer(customer("DE.1", "2"), 11),
-            customer("DE.3", "1")
-        );
-        assert_eq!(
-            current_customer(customer("", "1"), 11),
-            customer("", "9"),
-            "the other one"
-        );
-        assert_eq!(
-            current_customer(customer("", "1"), 40),
-            customer("", "1"),
-            "sent since"
-        );
-        assert_eq!(
-            current_customer(customer("DE.7", "7"), 0),
-            customer("DE.7", "7")
-        );
+        for (known, sent_at, expected, why) in [
+            (
+                ("", "1"),
+                10,
+                ("DE.3", "1"),
+                "three changes, the number is theirs again",
+            ),
+            (("DE.1", "2"), 11, ("DE.3", "1"), ""),
+            (("", "1"), 11, ("", "9"), "the other person"),
+            (("", "1"), 40, ("", "1"), "sent since"),
+            (("DE.7", "7"), 0, ("DE.7", "7"), ""),
+        ] {
+            let current = current_customer(customer(known.0, known.1), sent_at);
+            assert_eq!(current, customer(expected.0, expected.1), "{known:?} {why}");
+        }
     }
 }

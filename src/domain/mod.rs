@@ -7,19 +7,21 @@
 
 pub mod booking;
 pub mod circuit_breaker;
+pub mod customer;
 pub mod customer_change;
 pub mod delivery;
 pub mod event;
 pub mod flow;
 pub mod full_regex;
-pub(crate) mod health;
-pub mod ip_range;
-pub mod rate_limiter;
-
 pub mod gateway;
+pub(crate) mod health;
 pub mod ids;
+pub mod ip_range;
 pub mod job;
 pub mod lead;
 pub mod phone_number;
+pub mod rate;
+pub mod rate_limiter;
 pub mod submission;
 pub mod time;
+pub(crate) mod truncation;

@@ -7,101 +7,13 @@
 //! throughput. A reported quota is spread evenly over its period. The functions are pure: the
 //! caller passes elapsed time.
 
-use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+pub use super::rate::{InvalidRate, Rate};
 use super::time::Millis;
 
 /// Maximum time by which a delivery may come before its even time.
 const EARLY_TOLERANCE: Duration = Duration::from_millis(100);
-
-/// Number of deliveries per period.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct Rate {
-    /// Number of deliveries. From 1.
-    pub count: u32,
-    /// Length of the period.
-    pub per: Millis,
-}
-
-/// Error for a text that is not a rate.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is not a valid rate: write one like \"50/s\", \"256/m\" or \"1000/h\", from 1 to 1000000"
-)]
-pub struct InvalidRate(String);
-
-impl Rate {
-    /// Parses a rate such as `50/s`, `256/m` or `1000/h`.
-    ///
-    /// # Errors
-    /// [`InvalidRate`] if the text is not a number from 1 to 1,000,000 with a known unit.
-    pub fn parse(text: &str) -> Result<Self, InvalidRate> {
-        let invalid = || InvalidRate(text.to_owned());
-        let (count, unit) = text.split_once('/').ok_or_else(invalid)?;
-        let seconds = match unit.trim() {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            _ => return Err(invalid()),
-        };
-        let count = count
-            .trim()
-            .parse()
-            .ok()
-            .filter(|count| (1..=1_000_000).contains(count))
-            .ok_or_else(invalid)?;
-        Ok(Self {
-            count,
-            per: Millis::from_secs(seconds),
-        })
-    }
-
-    /// Returns the time between the first delivery and the delivery with this index, from 0, if all
-    /// deliveries are spread evenly.
-    #[must_use]
-    pub fn offset_of(self, index: u64) -> Millis {
-        Millis::new(index.saturating_mul(self.per.get()) / u64::from(self.count.max(1)))
-    }
-
-    /// Returns `true` if this rate allows more deliveries in the same time.
-    #[must_use]
-    pub fn is_faster_than(self, other: Self) -> bool {
-        self.interval() < other.interval()
-    }
-
-    fn interval(self) -> Duration {
-        self.per.to_duration() / self.count.max(1)
-    }
-}
-
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = match self.per.get() / 1000 {
-            0 | 1 => "s",
-            60 => "m",
-            _ => "h",
-        };
-        write!(f, "{}/{unit}", self.count)
-    }
-}
-
-impl From<Rate> for String {
-    fn from(rate: Rate) -> Self {
-        rate.to_string()
-    }
-}
-
-impl TryFrom<String> for Rate {
-    type Error = InvalidRate;
-
-    fn try_from(text: String) -> Result<Self, InvalidRate> {
-        Self::parse(&text)
-    }
-}
 
 /// Source of a destination's rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,69 +164,17 @@ mod tests {
         }
     }
 
-    #[test]
-    fn rate_parses_and_displays() {
-        for text in ["50/s", "256/m", "1000/h", "1/s", "1000000/s"] {
-            assert_eq!(Rate::parse(text).unwrap().to_string(), text);
-        }
-        assert_eq!(Rate::parse(" 5 / m ").unwrap().to_string(), "5/m");
-        for bad in [
-            "",
-            "50",
-            "0/s",
-            "-1/s",
-            "1.5/s",
-            "50/d",
-            "1000001/s",
-            "/s",
-            "5/s/s",
-        ] {
-            assert!(Rate::parse(bad).is_err(), "{bad}");
-        }
+    /// Time of the first delivery.
+    const START: Duration = Duration::from_secs(100);
+
+    /// Returns the result of a delivery `ms` milliseconds after the start: the time to wait, in ms.
+    fn call(limiter: &mut RateLimiter, limit: RateLimit, ms: u64) -> Result<(), u128> {
+        let result = limiter.try_acquire(limit, START + Duration::from_millis(ms));
+        result.map_err(|wait| wait.as_millis())
     }
 
-    #[test]
-    fn offset_of_nth_event() {
-        let offset = |rate: &str, many| Rate::parse(rate).unwrap().offset_of(many).get();
-        assert_eq!(
-            (offset("10/s", 0), offset("10/s", 1), offset("10/s", 25)),
-            (0, 100, 2500)
-        );
-        assert_eq!(
-            offset("3/s", 10),
-            3333,
-            "parts of a millisecond don't add up"
-        );
-    }
-
-    #[test]
-    fn early_call_gets_wait_time() {
-        let (mut limiter, limit) = (
-            RateLimiter::default(),
-            RateLimit::Configured(Rate::parse("1/s").unwrap()),
-        );
-        let at = Duration::from_secs(100);
-        assert_eq!(limiter.try_acquire(limit, at), Ok(()));
-        assert_eq!(
-            limiter.try_acquire(limit, at),
-            Err(Duration::from_millis(900)),
-            "a tenth of a second early is on time"
-        );
-        assert_eq!(
-            limiter.try_acquire(limit, at + Duration::from_millis(900)),
-            Ok(())
-        );
-        let later = at + Duration::from_mins(1);
-        assert_eq!(
-            limiter.try_acquire(limit, later),
-            Ok(()),
-            "a pause is not made up for"
-        );
-        assert_eq!(
-            limiter.try_acquire(limit, later),
-            Err(Duration::from_millis(900))
-        );
-        assert_eq!(limiter.try_acquire(RateLimit::Unlimited, later), Ok(()));
+    fn configured(rate: &str) -> RateLimit {
+        RateLimit::Configured(Rate::parse(rate).unwrap())
     }
 
     fn adaptive_limit() -> RateLimit {
@@ -332,69 +192,62 @@ mod tests {
     }
 
     #[test]
+    fn early_call_gets_wait_time() {
+        let mut limiter = RateLimiter::default();
+        let limit = configured("1/s");
+        for (ms, expected, why) in [
+            (0, Ok(()), ""),
+            (0, Err(900), "a tenth of a second early is on time"),
+            (900, Ok(()), ""),
+            (60_000, Ok(()), ""),
+            (60_000, Err(900), "a pause is not made up for"),
+        ] {
+            assert_eq!(call(&mut limiter, limit, ms), expected, "{ms} {why}");
+        }
+        let unlimited = call(&mut limiter, RateLimit::Unlimited, 60_000);
+        assert_eq!(unlimited, Ok(()));
+    }
+
+    #[test]
     fn remote_quota_replaces_initial_rate() {
-        let (mut limiter, limit) = (RateLimiter::default(), adaptive_limit());
-        let at = Duration::from_secs(100);
-        assert_eq!(limiter.try_acquire(limit, at), Ok(()));
-        assert_eq!(
-            limiter.try_acquire(limit, at),
-            Err(Duration::from_millis(4900))
-        );
-        limiter.apply_quota(quota(255, 60), at);
-        assert_eq!(
-            limiter.try_acquire(limit, at),
-            Ok(()),
-            "256 in a minute, it says"
-        );
-        let gap = Duration::from_mins(1) / 256;
-        assert_eq!(limiter.try_acquire(limit, at), Err(gap));
-        assert_eq!(limiter.try_acquire(limit, at + gap), Ok(()));
+        let mut limiter = RateLimiter::default();
+        let limit = adaptive_limit();
+        assert_eq!(call(&mut limiter, limit, 0), Ok(()));
+        assert_eq!(call(&mut limiter, limit, 0), Err(4900));
+        // 256 deliveries in a minute, so one each 234.375 ms.
+        limiter.apply_quota(quota(255, 60), START);
+        assert_eq!(call(&mut limiter, limit, 0), Ok(()));
+        assert_eq!(call(&mut limiter, limit, 0), Err(234));
+        assert_eq!(call(&mut limiter, limit, 235), Ok(()));
         limiter.reset();
-        let configured = RateLimit::Configured(Rate::parse("12/m").unwrap());
-        assert_eq!(limiter.try_acquire(configured, at + gap * 2), Ok(()));
-        assert!(
-            limiter.try_acquire(configured, at + gap * 3).is_err(),
-            "what somebody wrote stands"
-        );
+        // A configured rate is not replaced.
+        let limit = configured("12/m");
+        assert_eq!(call(&mut limiter, limit, 500), Ok(()));
+        assert!(call(&mut limiter, limit, 800).is_err());
     }
 
     #[test]
     fn remote_quota_is_capped_at_max_rate() {
-        let (mut limiter, limit) = (RateLimiter::default(), adaptive_limit());
-        let at = Duration::from_secs(100);
-        limiter.apply_quota(quota(1_000_000, 3600), at);
-        let passed = (0..60_000)
-            .filter(|ms| {
-                limiter
-                    .try_acquire(limit, at + Duration::from_millis(*ms))
-                    .is_ok()
-            })
-            .count();
+        let mut limiter = RateLimiter::default();
+        limiter.apply_quota(quota(1_000_000, 3600), START);
+        let is_allowed = |ms: &u64| call(&mut limiter, adaptive_limit(), *ms).is_ok();
+        let passed = (0..60_000).filter(is_allowed).count();
         assert!((250..=258).contains(&passed), "{passed} in a minute");
     }
 
     #[test]
     fn exhausted_quota_waits_for_reset() {
-        let (mut limiter, limit) = (RateLimiter::default(), adaptive_limit());
-        let at = Duration::from_secs(100);
-        limiter.apply_quota(quota(0, 50), at);
-        assert_eq!(limiter.try_acquire(limit, at), Err(Duration::from_secs(50)));
-        assert_eq!(
-            limiter.try_acquire(RateLimit::Unlimited, at + Duration::from_secs(49)),
-            Err(Duration::from_secs(1))
-        );
-        assert_eq!(
-            limiter.try_acquire(limit, at + Duration::from_secs(50)),
-            Ok(())
-        );
-        limiter.apply_quota(quota(2, 60), at + Duration::from_secs(50));
-        for passed in [50, 70, 90] {
-            let now = at + Duration::from_secs(passed);
-            assert_eq!(
-                limiter.try_acquire(limit, now).is_ok(),
-                passed < 90,
-                "two were left, at {passed} s"
-            );
+        let mut limiter = RateLimiter::default();
+        let limit = adaptive_limit();
+        limiter.apply_quota(quota(0, 50), START);
+        assert_eq!(call(&mut limiter, limit, 0), Err(50_000));
+        let unlimited = call(&mut limiter, RateLimit::Unlimited, 49_000);
+        assert_eq!(unlimited, Err(1000));
+        assert_eq!(call(&mut limiter, limit, 50_000), Ok(()));
+        limiter.apply_quota(quota(2, 60), START + Duration::from_secs(50));
+        for seconds in [50, 70, 90] {
+            let is_allowed = call(&mut limiter, limit, seconds * 1000).is_ok();
+            assert_eq!(is_allowed, seconds < 90, "two were left, at {seconds} s");
         }
     }
 
@@ -402,19 +255,17 @@ mod tests {
     fn implausible_quota_window_is_ignored() {
         let mut limiter = RateLimiter::default();
         for seconds in [0, 3601, u64::MAX / 1000] {
-            limiter.apply_quota(quota(0, seconds), Duration::from_secs(1));
-            assert_eq!(
-                limiter.try_acquire(RateLimit::Unlimited, Duration::from_secs(1)),
-                Ok(()),
-                "{seconds}"
-            );
+            limiter.apply_quota(quota(0, seconds), START);
+            let result = call(&mut limiter, RateLimit::Unlimited, 0);
+            assert_eq!(result, Ok(()), "{seconds}");
         }
     }
 
     proptest! {
         #[test]
         fn rate_is_never_exceeded(count in 1_u32..5000, gaps in proptest::collection::vec(0_u64..50, 1..400)) {
-            let (mut limiter, limit) = (RateLimiter::default(), RateLimit::Configured(Rate { count, per: Millis::from_secs(1) }));
+            let mut limiter = RateLimiter::default();
+            let limit = RateLimit::Configured(Rate { count, per: Millis::from_secs(1) });
             let mut now = Duration::from_secs(1);
             let mut passed = 0_u32;
             for gap in &gaps {

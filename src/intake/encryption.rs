@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::domain::submission::IdempotencyKey;
 
 use super::IntakeError;
-use super::flow_endpoint::parse_object;
+use super::json::parse_object;
 use super::private_key::{AES_KEY_BYTES, PrivateKey, PublicKey};
 
 /// AES-128-GCM with an IV of 16 bytes instead of the usual 12 bytes.

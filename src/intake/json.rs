@@ -8,6 +8,9 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::IntakeError;
+use crate::domain::time::Timestamp;
+
 #[cfg(test)]
 thread_local! {
     /// Number of field lookups on this thread. Each lookup walks over all names. Tests measure the
@@ -48,6 +51,27 @@ impl<'a> JsonFields<'a> {
             .and_then(|value| serde_json::from_str(value.get()).ok())
     }
 
+    /// Returns the time of a field with Unix seconds, as a number or a string.
+    pub(super) fn unix_time(&self, name: &str) -> Option<Timestamp> {
+        parse_unix_time(self.get(name)?.get().trim_matches('"'))
+    }
+
+    /// Returns the time of a string field with Unix seconds.
+    pub(super) fn unix_time_text(&self, name: &str) -> Option<Timestamp> {
+        parse_unix_time(&self.text(name)?)
+    }
+
+    /// Returns the value of a string field. Returns `None` if the field is missing or null.
+    ///
+    /// # Errors
+    /// [`IntakeError::InvalidField`] if the field is not a string.
+    pub(super) fn optional_text(&self, name: &str) -> Result<Option<String>, IntakeError> {
+        self.get(name)
+            .map(|value| serde_json::from_str(value.get()))
+            .transpose()
+            .map_err(|_| IntakeError::invalid_field(name, "is not a text that can be read"))
+    }
+
     /// Returns the fields of a nested object. The result is empty if the field is missing or not an
     /// object.
     pub(super) fn object(&self, name: &str) -> JsonFields<'a> {
@@ -83,6 +107,21 @@ impl<'a> JsonFields<'a> {
         }
         text
     }
+}
+
+/// Parses the fields of a body.
+pub(super) fn parse_object(body: &[u8]) -> Result<JsonFields<'_>, IntakeError> {
+    let text =
+        std::str::from_utf8(body).map_err(|error| IntakeError::NotJson(error.to_string()))?;
+    JsonFields::parse(text).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => IntakeError::NotAnObject,
+        _ => IntakeError::NotJson(error.to_string()),
+    })
+}
+
+fn parse_unix_time(text: &str) -> Option<Timestamp> {
+    let seconds: u64 = text.parse().ok()?;
+    Some(Timestamp::from_millis(seconds.saturating_mul(1000)))
 }
 
 /// Parses an object into values by name.

@@ -13,6 +13,7 @@ pub mod flow_endpoint;
 pub mod flow_json;
 pub mod gateway;
 mod json;
+mod key_format;
 mod pem;
 mod private_key;
 pub mod signature;
@@ -30,7 +31,8 @@ use crate::domain::submission::inbound::SlotSelector;
 use crate::domain::time::Millis;
 
 pub use gateway::{GatewayEvents, GatewayWebhook, WebhookAuthError};
-pub use private_key::{InvalidKey, PrivateKey, PublicKey};
+pub use key_format::InvalidKey;
+pub use private_key::{PrivateKey, PublicKey};
 pub use signature::{BadSignature, SignatureHeader, SignatureVerifier};
 
 /// Settings that parsing needs: the flows and calendars of the config.

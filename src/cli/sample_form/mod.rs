@@ -5,8 +5,9 @@ mod value;
 
 use serde_json::{Map, Value, json};
 
+use crate::domain::flow::choice_list::is_selectable;
+use crate::domain::flow::data_source::DataSource;
 use crate::domain::flow::field::Field;
-use crate::domain::flow::screen_data::{DataSource, is_selectable};
 use crate::domain::flow::{Flow, RefreshTrigger, Screen};
 use value::sample_value;
 
@@ -238,8 +239,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::domain::flow::choice_list::ChoiceListOptions;
     use crate::domain::flow::field::{FieldKind, FullRegex};
-    use crate::domain::flow::screen_data::ChoiceListOptions;
     use crate::domain::flow::{BookingSettings, LeadSettings};
     use crate::domain::ids::{CalendarName, FlowName, TeamName};
 

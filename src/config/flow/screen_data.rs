@@ -6,7 +6,8 @@
 use crate::config::reader::TableReader;
 use crate::config::reader::value::ValueReader;
 use crate::config::suggest::suggestion;
-use crate::domain::flow::screen_data::{CHOICES_MAX, ChoiceListOptions, DataSource};
+use crate::domain::flow::choice_list::{CHOICES_MAX, ChoiceListOptions};
+use crate::domain::flow::data_source::DataSource;
 use crate::domain::ids::{CalendarName, TeamName};
 
 /// Keys of the data sources. A value must have exactly one of them.

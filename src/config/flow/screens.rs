@@ -10,7 +10,8 @@ use super::{fields, screen_data};
 use crate::config::reader::TableReader;
 use crate::config::reader::value::ValueReader;
 use crate::config::suggest::suggestion;
-use crate::domain::flow::screen::{NextScreen, RefreshTrigger, Screen, reachable_screens};
+use crate::domain::flow::navigation::reachable_screens;
+use crate::domain::flow::screen::{NextScreen, RefreshTrigger, Screen};
 
 /// Screen, with the locations of its name and of all its references to screens and fields.
 struct ParsedScreen<'d> {

@@ -1,14 +1,13 @@
 //! Finds the slot request of a form: the date and the time that its fields request.
 //!
-//! See [`crate::domain::booking`] for the decision if the slot is free.
+//! See [`super::availability`] for the decision if the slot is free.
 
 use jiff::civil::{Date, Time};
 use serde_json::{Map, Value};
 
-use crate::domain::flow::field::{
-    FieldError, ValidationError, is_present, read_date, read_slot_id, read_time,
-};
-use crate::domain::flow::screen_data::NO_CHOICE_ID;
+use crate::domain::flow::choice_list::NO_CHOICE_ID;
+use crate::domain::flow::field_error::{FieldError, ValidationError};
+use crate::domain::flow::value::{is_present, read_date, read_slot_id, read_time};
 use crate::domain::ids::CalendarName;
 
 /// Settings for the booking that a form makes.
@@ -81,33 +80,36 @@ mod tests {
             date_field: "date".to_owned(),
             time_field: "time".to_owned(),
         };
-        let requested = |data: Value| {
-            settings
-                .requested_slot(data.as_object().unwrap())
-                .map(|request| request.map(|(date, time)| date.to_datetime(time).to_string()))
+        let requested = |form: &Value| match settings.requested_slot(form.as_object().unwrap()) {
+            Ok(Some((date, time))) => date.to_datetime(time).to_string(),
+            Ok(None) => "nothing".to_owned(),
+            Err(error) => error.to_string(),
         };
-        let slot = Ok(Some("2027-01-04T09:00:00".to_owned()));
-        assert_eq!(
-            requested(json!({"date": "2027-01-04", "time": "09:00"})),
-            slot
-        );
-        assert_eq!(
-            requested(json!({"date": "2020-01-01", "time": "2027-01-04T09:00"})),
-            slot
-        );
-        assert_eq!(requested(json!({"date": "2027-01-04T09:00"})), slot);
-        assert_eq!(requested(json!({"date": null, "time": ""})), Ok(None));
-        assert_eq!(requested(json!({"date": "none", "time": "none"})), Ok(None));
-        let problem = |data| requested(data).unwrap_err().to_string();
-        assert_eq!(problem(json!({"date": "2027-01-04"})), "time: is missing");
-        assert_eq!(problem(json!({"time": "09:00"})), "date: is missing");
-        assert_eq!(
-            problem(json!({"date": "2027-02-30", "time": "09:00"})),
-            "date: is not a date like 2027-01-04"
-        );
-        assert_eq!(
-            problem(json!({"date": "2027-01-04", "time": 9})),
-            "time: is not a time like 09:00"
-        );
+        for (form, expected) in [
+            (
+                json!({"date": "2027-01-04", "time": "09:00"}),
+                "2027-01-04T09:00:00",
+            ),
+            // The time field has a slot ID.
+            (
+                json!({"date": "2020-01-01", "time": "2027-01-04T09:00"}),
+                "2027-01-04T09:00:00",
+            ),
+            (json!({"date": "2027-01-04T09:00"}), "2027-01-04T09:00:00"),
+            (json!({"date": null, "time": ""}), "nothing"),
+            (json!({"date": "none", "time": "none"}), "nothing"),
+            (json!({"date": "2027-01-04"}), "time: is missing"),
+            (json!({"time": "09:00"}), "date: is missing"),
+            (
+                json!({"date": "2027-02-30", "time": "09:00"}),
+                "date: is not a date like 2027-01-04",
+            ),
+            (
+                json!({"date": "2027-01-04", "time": 9}),
+                "time: is not a time like 09:00",
+            ),
+        ] {
+            assert_eq!(requested(&form), expected, "{form}");
+        }
     }
 }

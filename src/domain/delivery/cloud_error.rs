@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AttemptEnd, Disposition};
+use super::disposition::{AttemptEnd, Disposition};
 use crate::domain::time::Millis;
 
 /// Maximum number of attempts if Meta gives no reason for the failure. Every attempt may have
@@ -174,11 +174,7 @@ pub fn disposition(
     accepted: bool,
     attempt_number: u32,
 ) -> Disposition {
-    let retry = |retry_after, pauses_destination, is_failure| Disposition::Retry {
-        retry_after,
-        pauses_destination,
-        is_failure,
-    };
+    let retry = Disposition::retry;
     let AttemptEnd::Responded {
         status,
         retry_after: requested_delay,
@@ -259,28 +255,34 @@ fn pair_backoff(attempt_number: u32) -> Millis {
 mod tests {
     use super::*;
 
-    fn disposition_of(code: i64, number: u32) -> Disposition {
-        let error = CloudError {
+    const fn error(code: i64) -> CloudError {
+        CloudError {
             code,
             is_transient: false,
-        };
-        disposition(
-            AttemptEnd::Responded {
-                status: 400,
-                retry_after: None,
-            },
-            Some(error),
-            false,
-            number,
-        )
+        }
+    }
+
+    const fn transient_error(code: i64) -> CloudError {
+        CloudError {
+            code,
+            is_transient: true,
+        }
+    }
+
+    const fn response(status: u16) -> AttemptEnd {
+        AttemptEnd::Responded {
+            status,
+            retry_after: None,
+        }
+    }
+
+    fn disposition_of(code: i64, number: u32) -> Disposition {
+        disposition(response(400), Some(error(code)), false, number)
     }
 
     fn retry(seconds: Option<u64>, pauses_destination: bool, is_failure: bool) -> Disposition {
-        Disposition::Retry {
-            retry_after: seconds.map(Millis::from_secs),
-            pauses_destination,
-            is_failure,
-        }
+        let delay = seconds.map(Millis::from_secs);
+        Disposition::retry(delay, pauses_destination, is_failure)
     }
 
     #[test]
@@ -293,35 +295,19 @@ mod tests {
             (&[131_057], retry(Some(60), true, false)),
             (&[1, 2, 131_016, 133_004], retry(None, false, true)),
             (&[132_069], retry(Some(3600), false, false)),
-            (
-                &[131_048, 131_049, 130_472, 131_026, 131_047, 131_050],
-                Disposition::Refused,
-            ),
-            (
-                &[
-                    131_030, 131_021, 131_051, 131_008, 131_009, 100, 33, 131_062, 137_000,
-                ],
-                Disposition::Refused,
-            ),
-            (
-                &[
-                    132_000, 132_001, 132_005, 132_007, 132_008, 132_012, 132_015, 132_016, 132_068,
-                ],
-                Disposition::Refused,
-            ),
+            (&[131_048, 131_049, 130_472, 131_026], Disposition::Refused),
+            (&[131_047, 131_050, 131_030, 131_021], Disposition::Refused),
+            (&[131_051, 131_008, 131_009, 100, 33], Disposition::Refused),
+            (&[131_062, 137_000, 132_000, 132_001], Disposition::Refused),
+            (&[132_005, 132_007, 132_008, 132_012], Disposition::Refused),
+            (&[132_015, 132_016, 132_068], Disposition::Refused),
             (&[0, 3, 10, 190, 200, 250, 299, 131_005], Disposition::Block),
-            (
-                &[131_031, 368, 130_497, 131_042, 131_045, 131_037, 131_064],
-                Disposition::Block,
-            ),
+            (&[131_031, 368, 130_497, 131_042], Disposition::Block),
+            (&[131_045, 131_037, 131_064], Disposition::Block),
         ] {
             for code in codes {
                 assert_eq!(disposition_of(*code, 1), expected, "{code}");
-                let words = CloudError {
-                    code: *code,
-                    is_transient: false,
-                }
-                .description();
+                let words = error(*code).description();
                 assert_ne!(words, "Meta does not document this", "{code}");
             }
         }
@@ -329,19 +315,10 @@ mod tests {
 
     #[test]
     fn pair_backoff_is_capped_at_an_hour() {
-        for (number, seconds) in [
-            (1, 1),
-            (2, 4),
-            (3, 16),
-            (4, 64),
-            (7, 3600),
-            (4_000_000_000, 3600),
-        ] {
-            assert_eq!(
-                disposition_of(131_056, number),
-                retry(Some(seconds), false, false),
-                "{number}"
-            );
+        let last = 4_000_000_000;
+        for (number, seconds) in [(1, 1), (2, 4), (3, 16), (4, 64), (7, 3600), (last, 3600)] {
+            let expected = retry(Some(seconds), false, false);
+            assert_eq!(disposition_of(131_056, number), expected, "{number}");
         }
     }
 
@@ -353,97 +330,54 @@ mod tests {
 
     #[test]
     fn known_code_overrides_http_status() {
-        let disposition_with = |status, code, is_transient| {
-            let error = CloudError { code, is_transient };
-            disposition(
-                AttemptEnd::Responded {
-                    status,
-                    retry_after: None,
-                },
-                Some(error),
-                false,
-                1,
-            )
-        };
-        assert_eq!(disposition_with(500, 131_047, false), Disposition::Refused);
-        assert_eq!(disposition_with(200, 190, false), Disposition::Block);
-        assert_eq!(disposition_with(400, 999_999, false), Disposition::Refused);
-        assert_eq!(
-            disposition_with(429, 999_999, false),
-            retry(None, true, false)
-        );
-        assert_eq!(
-            disposition_with(503, 999_999, false),
-            retry(None, false, true)
-        );
-        assert_eq!(
-            disposition_with(410, 999_999, false),
-            Disposition::Refused,
-            "no destination ends with that"
-        );
-        assert_eq!(
-            disposition_with(400, 999_999, true),
-            retry(None, false, true)
-        );
-        assert_eq!(
-            disposition_with(400, 131_026, true),
-            retry(None, false, true),
-            "Meta says itself that it may pass"
-        );
-        assert_eq!(
-            disposition_with(400, 190, true),
-            Disposition::Block,
-            "trying with the same token is for nothing"
-        );
+        let known_only = "no destination ends with that";
+        let temporary = "Meta says itself that it may pass";
+        let useless = "trying with the same token is for nothing";
+        for (status, error, expected, why) in [
+            (500, error(131_047), Disposition::Refused, ""),
+            (200, error(190), Disposition::Block, ""),
+            (400, error(999_999), Disposition::Refused, ""),
+            (429, error(999_999), retry(None, true, false), ""),
+            (503, error(999_999), retry(None, false, true), ""),
+            (410, error(999_999), Disposition::Refused, known_only),
+            (400, transient_error(999_999), retry(None, false, true), ""),
+            (
+                400,
+                transient_error(131_026),
+                retry(None, false, true),
+                temporary,
+            ),
+            (400, transient_error(190), Disposition::Block, useless),
+        ] {
+            let actual = disposition(response(status), Some(error), false, 1);
+            assert_eq!(actual, expected, "{status} {error:?} {why}");
+        }
     }
 
     #[test]
     fn response_without_code_is_judged_by_status() {
-        let disposition_of_status = |status, accepted| {
-            disposition(
-                AttemptEnd::Responded {
-                    status,
-                    retry_after: None,
-                },
-                None,
-                accepted,
-                1,
-            )
-        };
-        assert_eq!(disposition_of_status(200, true), Disposition::Delivered);
-        assert_eq!(
-            disposition_of_status(200, false),
-            Disposition::Unconfirmed,
-            "a stranger's yes"
-        );
-        assert_eq!(disposition_of_status(500, false), retry(None, false, true));
-        assert_eq!(disposition_of_status(404, false), Disposition::Refused);
-        assert_eq!(
-            disposition(AttemptEnd::NotSent, None, false, 1),
-            retry(None, false, true)
-        );
-        assert_eq!(
-            disposition(AttemptEnd::Unknown, None, false, 1),
-            Disposition::Unconfirmed
-        );
+        let failure = retry(None, false, true);
+        for (end, accepted, expected) in [
+            (response(200), true, Disposition::Delivered),
+            // Another server than Meta's may have responded.
+            (response(200), false, Disposition::Unconfirmed),
+            (response(500), false, failure),
+            (response(404), false, Disposition::Refused),
+            (AttemptEnd::NotSent, false, failure),
+            (AttemptEnd::Unknown, false, Disposition::Unconfirmed),
+        ] {
+            assert_eq!(disposition(end, None, accepted, 1), expected, "{end:?}");
+        }
     }
 
     #[test]
     fn longer_retry_after_is_honoured() {
         let with_retry_after = |seconds, code| {
-            let ending = AttemptEnd::Responded {
+            let end = AttemptEnd::Responded {
                 status: 429,
                 retry_after: Some(Millis::from_secs(seconds)),
             };
-            disposition(
-                ending,
-                Some(CloudError {
-                    code,
-                    is_transient: false,
-                }),
-                false,
-                1,
-            )
+            disposition(end, Some(error(code)), false, 1)
         };
         assert_eq!(with_retry_after(600, 4), retry(Some(600), true, false));
         assert_eq!(with_retry_after(5, 4), retry(Some(120), true, false));
@@ -452,35 +386,18 @@ mod tests {
 
     #[test]
     fn failed_status_is_retried_a_few_times() {
-        let retry_delay = |code, attempts| {
-            retry_after_failed_status(
-                CloudError {
-                    code,
-                    is_transient: false,
-                },
-                attempts,
-            )
-        };
-        assert_eq!(retry_delay(131_026, 1), None);
-        assert_eq!(retry_delay(131_000, 1), Some(Millis::from_secs(1)));
-        assert_eq!(retry_delay(131_016, 3), Some(Millis::from_secs(16)));
-        assert_eq!(retry_delay(131_016, 5), None, "each of them was sent");
-        assert_eq!(retry_delay(80_007, 1), Some(Millis::from_secs(120)));
-        assert_eq!(
-            retry_delay(131_042, 9),
-            Some(Millis::ZERO),
-            "when somebody has paid"
-        );
-        assert_eq!(retry_delay(999_999, 1), None);
-        assert_eq!(
-            retry_after_failed_status(
-                CloudError {
-                    code: 999_999,
-                    is_transient: true
-                },
-                1
-            ),
-            Some(Millis::from_secs(1))
-        );
+        for (error, attempts, seconds, why) in [
+            (error(131_026), 1, None, ""),
+            (error(131_000), 1, Some(1), ""),
+            (error(131_016), 3, Some(16), ""),
+            (error(131_016), 5, None, "each of them was sent"),
+            (error(80_007), 1, Some(120), ""),
+            (error(131_042), 9, Some(0), "when somebody has paid"),
+            (error(999_999), 1, None, ""),
+            (transient_error(999_999), 1, Some(1), ""),
+        ] {
+            let delay = retry_after_failed_status(error, attempts);
+            assert_eq!(delay, seconds.map(Millis::from_secs), "{error:?} {why}");
+        }
     }
 }

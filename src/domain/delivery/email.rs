@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::message::PlaceholderText;
 use crate::domain::event::EventKind;
+use crate::domain::truncation::truncate_chars;
 
 /// Maximum number of characters of a subject. Longer subjects are truncated. Most mail readers show
 /// fewer.
@@ -204,13 +205,7 @@ fn single_line(text: &str) -> String {
         .split(|c: char| breaks(c) || c == ' ')
         .filter(|word| !word.is_empty());
     let line = words.collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= SUBJECT_CHARS_MAX {
-        return line;
-    }
-    line.chars()
-        .take(SUBJECT_CHARS_MAX - 1)
-        .chain(['…'])
-        .collect()
+    truncate_chars(&line, SUBJECT_CHARS_MAX).into_owned()
 }
 
 /// Returns `text` with lines that end with `\n`. All control characters except tabs are removed.

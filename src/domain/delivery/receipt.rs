@@ -186,6 +186,8 @@ impl Receipt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use DeliveryStage::{Delivered, Read, Sent};
+    use ReceiptChange::{Advanced, Failed, Unchanged};
 
     const ERROR: CloudError = CloudError {
         code: 131_026,
@@ -205,14 +207,18 @@ mod tests {
         update(wamid, StatusKind::Reached(stage))
     }
 
+    fn failure_update(wamid: &str) -> StatusUpdate {
+        update(wamid, StatusKind::Failed(ERROR))
+    }
+
     #[test]
     fn receipt_stage_never_decreases() {
         let mut receipt = Receipt::default();
         for (status, expected) in [
-            (DeliveryStage::Sent, ReceiptChange::Advanced),
-            (DeliveryStage::Read, ReceiptChange::Advanced),
-            (DeliveryStage::Delivered, ReceiptChange::Unchanged),
-            (DeliveryStage::Read, ReceiptChange::Unchanged),
+            (Sent, Advanced),
+            (Read, Advanced),
+            (Delivered, Unchanged),
+            (Read, Unchanged),
         ] {
             assert_eq!(
                 receipt.apply_status(&stage_update("a", status)),
@@ -220,10 +226,10 @@ mod tests {
                 "{status:?}"
             );
         }
-        assert_eq!(receipt.stage, Some(DeliveryStage::Read));
+        assert_eq!(receipt.stage, Some(Read));
         assert_eq!(
-            receipt.apply_status(&update("a", StatusKind::Failed(ERROR))),
-            ReceiptChange::Unchanged,
+            receipt.apply_status(&failure_update("a")),
+            Unchanged,
             "it was read"
         );
     }
@@ -231,19 +237,10 @@ mod tests {
     #[test]
     fn failure_is_applied_once() {
         let mut receipt = Receipt::default();
-        assert_eq!(
-            receipt.apply_status(&update("a", StatusKind::Failed(ERROR))),
-            ReceiptChange::Failed(ERROR)
-        );
+        assert_eq!(receipt.apply_status(&failure_update("a")), Failed(ERROR));
         assert!(receipt.has_failed("a") && !receipt.has_failed("b"));
-        assert_eq!(
-            receipt.apply_status(&update("a", StatusKind::Failed(ERROR))),
-            ReceiptChange::Unchanged
-        );
-        assert_eq!(
-            receipt.apply_status(&stage_update("a", DeliveryStage::Sent)),
-            ReceiptChange::Unchanged
-        );
+        assert_eq!(receipt.apply_status(&failure_update("a")), Unchanged);
+        assert_eq!(receipt.apply_status(&stage_update("a", Sent)), Unchanged);
     }
 
     #[test]
@@ -252,14 +249,8 @@ mod tests {
             wamid: Some("b".into()),
             ..Receipt::default()
         };
-        assert_eq!(
-            receipt.apply_status(&update("a", StatusKind::Failed(ERROR))),
-            ReceiptChange::Unchanged
-        );
-        assert_eq!(
-            receipt.apply_status(&stage_update("b", DeliveryStage::Sent)),
-            ReceiptChange::Advanced
-        );
+        assert_eq!(receipt.apply_status(&failure_update("a")), Unchanged);
+        assert_eq!(receipt.apply_status(&stage_update("b", Sent)), Advanced);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! A reply before the recipient was named concerns the server or flowgate's credentials, so the
 //! delivery is not refused. A permanent error about a recipient or a text is final.
 
-use super::Disposition;
+use super::disposition::Disposition;
 
 /// Stage of the SMTP dialogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,11 +109,7 @@ impl SmtpEnd {
     /// Returns the disposition after this end of the attempt.
     #[must_use]
     pub fn disposition(self) -> Disposition {
-        let retry = |pauses_destination, is_failure| Disposition::Retry {
-            retry_after: None,
-            pauses_destination,
-            is_failure,
-        };
+        let retry = |pauses, is_failure| Disposition::retry(None, pauses, is_failure);
         let (stage, reply) = match self {
             Self::TlsUnavailable | Self::AuthUnavailable => return Disposition::Block,
             Self::NoReply(_) => return retry(false, true),
@@ -170,117 +166,76 @@ impl SmtpEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use SmtpStage::{Auth, Connect, Content, Data, Greeting, MailFrom, RcptTo, Tls};
 
     fn disposition_after(stage: SmtpStage, code: u16, text: &str) -> Disposition {
         SmtpEnd::Replied(stage, SmtpReply::new(code, text)).disposition()
     }
 
     const fn retry(pauses_destination: bool, is_failure: bool) -> Disposition {
-        Disposition::Retry {
-            retry_after: None,
-            pauses_destination,
-            is_failure,
-        }
+        Disposition::retry(None, pauses_destination, is_failure)
     }
 
     #[test]
     fn only_success_after_content_is_delivered() {
-        assert_eq!(
-            disposition_after(SmtpStage::Content, 250, "2.0.0 queued"),
-            Disposition::Delivered
-        );
-        for stage in [
-            SmtpStage::Greeting,
-            SmtpStage::MailFrom,
-            SmtpStage::RcptTo,
-            SmtpStage::Data,
-        ] {
-            assert_eq!(
-                disposition_after(stage, 250, ""),
-                retry(false, true),
-                "{stage:?}"
-            );
+        let delivered = disposition_after(Content, 250, "2.0.0 queued");
+        assert_eq!(delivered, Disposition::Delivered);
+        for stage in [Greeting, MailFrom, RcptTo, Data] {
+            let actual = disposition_after(stage, 250, "");
+            assert_eq!(actual, retry(false, true), "{stage:?}");
         }
-        assert_eq!(
-            disposition_after(SmtpStage::Content, 354, ""),
-            retry(false, true)
-        );
+        assert_eq!(disposition_after(Content, 354, ""), retry(false, true));
     }
 
     #[test]
     fn transient_reply_is_retried() {
-        for (code, text) in [
-            (450, "4.2.0 greylisted"),
-            (451, "4.7.1 try later"),
-            (452, "4.2.2 full"),
-            (450, ""),
-        ] {
-            assert_eq!(
-                disposition_after(SmtpStage::RcptTo, code, text),
-                retry(false, false),
-                "{code} {text}"
-            );
-        }
-        assert_eq!(
-            disposition_after(SmtpStage::Content, 452, "4.3.1 no space"),
-            retry(false, true)
-        );
-        assert_eq!(
-            disposition_after(SmtpStage::Auth, 454, "4.7.0 later"),
-            retry(false, true)
-        );
-        assert_eq!(
-            disposition_after(SmtpStage::Tls, 454, ""),
-            retry(false, true)
-        );
-        for stage in [
-            SmtpStage::Greeting,
-            SmtpStage::Auth,
-            SmtpStage::RcptTo,
-            SmtpStage::Content,
-        ] {
-            assert_eq!(
-                disposition_after(stage, 421, "4.3.2 closing"),
+        for (stages, code, text, expected) in [
+            (&[RcptTo][..], 450, "4.2.0 greylisted", retry(false, false)),
+            (&[RcptTo], 451, "4.7.1 try later", retry(false, false)),
+            (&[RcptTo], 452, "4.2.2 full", retry(false, false)),
+            (&[RcptTo], 450, "", retry(false, false)),
+            (&[Content], 452, "4.3.1 no space", retry(false, true)),
+            (&[Auth], 454, "4.7.0 later", retry(false, true)),
+            (&[Tls], 454, "", retry(false, true)),
+            (
+                &[Greeting, Auth, RcptTo, Content],
+                421,
+                "",
                 retry(true, true),
-                "{stage:?}"
-            );
+            ),
+        ] {
+            for stage in stages {
+                let actual = disposition_after(*stage, code, text);
+                assert_eq!(actual, expected, "{stage:?} {code} {text}");
+            }
         }
     }
 
     #[test]
     fn permanent_reply_refuses_mail_or_blocks_destination() {
-        for stage in [SmtpStage::RcptTo, SmtpStage::Data, SmtpStage::Content] {
-            for code in [500, 550, 552, 554] {
-                assert_eq!(
-                    disposition_after(stage, code, ""),
-                    Disposition::Refused,
-                    "{stage:?} {code}"
-                );
+        let mail = &[RcptTo, Data, Content][..];
+        let credentials = &[Tls, Auth, MailFrom][..];
+        for (stages, codes, expected) in [
+            (mail, &[500, 550, 552, 554][..], Disposition::Refused),
+            (credentials, &[550], Disposition::Block),
+            (&[RcptTo], &[530, 534, 535, 538], Disposition::Block),
+            // No e-mail was refused.
+            (&[Greeting], &[554], retry(false, true)),
+        ] {
+            for stage in stages {
+                for code in codes {
+                    let actual = disposition_after(*stage, *code, "");
+                    assert_eq!(actual, expected, "{stage:?} {code}");
+                }
             }
         }
-        for stage in [SmtpStage::Tls, SmtpStage::Auth, SmtpStage::MailFrom] {
-            assert_eq!(
-                disposition_after(stage, 550, ""),
-                Disposition::Block,
-                "{stage:?}"
-            );
-        }
-        for code in [530, 534, 535, 538] {
-            assert_eq!(
-                disposition_after(SmtpStage::RcptTo, code, ""),
-                Disposition::Block,
-                "{code}"
-            );
-        }
-        assert_eq!(
-            disposition_after(SmtpStage::Greeting, 554, "no service here"),
-            retry(false, true),
-            "no mail was refused"
-        );
-        assert_eq!(SmtpEnd::TlsUnavailable.disposition(), Disposition::Block);
-        assert_eq!(SmtpEnd::AuthUnavailable.disposition(), Disposition::Block);
-        for stage in [SmtpStage::Connect, SmtpStage::Content] {
-            assert_eq!(SmtpEnd::NoReply(stage).disposition(), retry(false, true));
+        for (end, expected) in [
+            (SmtpEnd::TlsUnavailable, Disposition::Block),
+            (SmtpEnd::AuthUnavailable, Disposition::Block),
+            (SmtpEnd::NoReply(Connect), retry(false, true)),
+            (SmtpEnd::NoReply(Content), retry(false, true)),
+        ] {
+            assert_eq!(end.disposition(), expected, "{end:?}");
         }
     }
 
@@ -299,14 +254,10 @@ mod tests {
         ] {
             assert_eq!(enhanced(code, text), None, "{code} {text}");
         }
-        let why = SmtpEnd::Replied(
-            SmtpStage::RcptTo,
-            SmtpReply::new(550, "5.1.1 <ann@shop.example> unknown"),
-        )
-        .failure_reason();
+        let reply = SmtpReply::new(550, "5.1.1 <ann@shop.example> unknown");
         assert_eq!(
-            why.as_deref(),
-            Some("responded with 550 5.1.1 to RCPT (the recipient): problem with the address")
+            SmtpEnd::Replied(RcptTo, reply).failure_reason().unwrap(),
+            "responded with 550 5.1.1 to RCPT (the recipient): problem with the address"
         );
     }
 }

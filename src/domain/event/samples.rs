@@ -27,25 +27,19 @@ pub fn sample_event(
     at: Timestamp,
     completeness: Completeness,
 ) -> Map<String, Value> {
-    let data: Map<String, Value> = part_names(kind, completeness)
-        .iter()
-        .map(|name| {
-            (
-                (*name).to_owned(),
-                sample_part(name, kind, at, completeness),
-            )
-        })
-        .collect();
+    let part = |name: &&str| {
+        let value = sample_part(name, kind, at, completeness);
+        ((*name).to_owned(), value)
+    };
+    let parts = part_names(kind, completeness).iter();
+    let data: Map<String, Value> = parts.map(part).collect();
     let event = [
         ("type", json!(kind.as_str())),
         ("timestamp", json!(at)),
         ("version", json!(BODY_VERSION)),
         ("data", Value::Object(data)),
     ];
-    event
-        .map(|(name, value)| (name.to_owned(), value))
-        .into_iter()
-        .collect()
+    Map::from_iter(event.map(|(name, value)| (name.to_owned(), value)))
 }
 
 /// Returns the names of the parts of `data`.
@@ -101,24 +95,7 @@ fn sample_part(name: &str, kind: EventKind, at: Timestamp, completeness: Complet
             "flow_token": optional(json!("test")), "customer": customer(), "screen": "DETAILS", "answers": answers(),
             "updated_at": at,
         }),
-        "booking" => {
-            let state = if kind == EventKind::BookingCancelled {
-                "cancelled"
-            } else {
-                "confirmed"
-            };
-            let mut booking = json!({
-                "id": 1, "calendar": "chair", "date": "2027-01-04", "time": "09:00",
-                "starts_at": "2027-01-04T08:00:00.000Z", "state": state,
-            });
-            if let (Completeness::Full, Some(booking)) = (completeness, booking.as_object_mut()) {
-                booking.insert(
-                    "moved_from".to_owned(),
-                    json!({"date": "2027-01-03", "time": "10:00"}),
-                );
-            }
-            booking
-        }
+        "booking" => sample_booking(kind, completeness),
         "conflict" => json!("This time has just been taken. Please choose another."),
         "lead" if kind == EventKind::LeadWaiting => {
             json!({"id": 1, "team": "sales", "agent": null, "reason": "no_agent_free"})
@@ -152,6 +129,22 @@ fn sample_part(name: &str, kind: EventKind, at: Timestamp, completeness: Complet
         }
         _ => json!("appointment"),
     }
+}
+
+fn sample_booking(kind: EventKind, completeness: Completeness) -> Value {
+    let state = match kind {
+        EventKind::BookingCancelled => "cancelled",
+        _ => "confirmed",
+    };
+    let mut booking = json!({
+        "id": 1, "calendar": "chair", "date": "2027-01-04", "time": "09:00",
+        "starts_at": "2027-01-04T08:00:00.000Z", "state": state,
+    });
+    if let (Completeness::Full, Some(booking)) = (completeness, booking.as_object_mut()) {
+        let before = json!({"date": "2027-01-03", "time": "10:00"});
+        booking.insert("moved_from".to_owned(), before);
+    }
+    booking
 }
 
 #[cfg(test)]
@@ -200,23 +193,24 @@ mod tests {
         }
     }
 
+    fn validator(kind: EventKind) -> jsonschema::Validator {
+        let file = folder().join(format!("{kind}.schema.json"));
+        jsonschema::options()
+            .with_base_uri(format!("file://{}", file.display()))
+            .should_validate_formats(true)
+            .build(&read_schema(&format!("{kind}.schema.json")))
+            .unwrap()
+    }
+
     #[test]
     fn sample_events_match_their_schemas() {
+        let at = Timestamp::from_millis(1_800_000_000_000);
         for kind in EventKind::ALL {
-            let file = folder().join(format!("{kind}.schema.json"));
-            let options = jsonschema::options().with_base_uri(format!("file://{}", file.display()));
-            let schema = options
-                .should_validate_formats(true)
-                .build(&read_schema(&format!("{kind}.schema.json")))
-                .unwrap();
+            let schema = validator(kind);
             for completeness in COMPLETENESS_LEVELS {
-                let event = Value::Object(sample_event(
-                    kind,
-                    Timestamp::from_millis(1_800_000_000_000),
-                    completeness,
-                ));
-                let wrong: Vec<_> = schema
-                    .iter_errors(&event)
+                let event = Value::Object(sample_event(kind, at, completeness));
+                let errors = schema.iter_errors(&event);
+                let wrong: Vec<_> = errors
                     .map(|e| format!("{}: {e}", e.instance_path()))
                     .collect();
                 assert_eq!(wrong, [""; 0], "{kind}, {completeness:?}: {event}");
@@ -247,12 +241,9 @@ mod tests {
     #[test]
     fn minimal_sample_has_only_required_parts() {
         for kind in EventKind::ALL {
-            let file = folder().join(format!("{kind}.schema.json"));
-            let options = jsonschema::options().with_base_uri(format!("file://{}", file.display()));
-            let schema = options
-                .build(&read_schema(&format!("{kind}.schema.json")))
-                .unwrap();
-            let event = Value::Object(sample_event(kind, Timestamp::ZERO, Completeness::Minimal));
+            let schema = validator(kind);
+            let event = sample_event(kind, Timestamp::ZERO, Completeness::Minimal);
+            let event = Value::Object(event);
             for part in event["data"].as_object().unwrap().keys() {
                 let mut less = event.clone();
                 less["data"].as_object_mut().unwrap().remove(part);

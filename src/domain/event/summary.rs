@@ -101,49 +101,29 @@ impl EventSummary {
             for (name, value) in answers.into_iter().flatten() {
                 self.add_fact(name, Some(display_value(value)));
             }
-            for problem in data
-                .0
-                .pointer(&format!("{form}/problems"))
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-            {
+            for problem in data.items(&format!("{form}/problems")) {
                 self.add_fact("Problem", Some(display_value(problem)));
             }
         }
     }
 
     fn add_trouble(&mut self, data: &DataReader<'_>) {
-        self.add_fact(
-            "Why",
-            data.text_at("/job/reason")
-                .or_else(|| data.text_at("/destination/reason")),
-        );
-        for finding in data
-            .0
-            .pointer("/health/findings")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
+        let reasons = ["/job/reason", "/destination/reason"];
+        self.add_fact("Why", reasons.iter().find_map(|path| data.text_at(path)));
+        for finding in data.items("/health/findings") {
             self.add_fact("Found", Some(display_value(finding)));
         }
-        self.add_fact(
-            "To do",
-            ["/health", "/gateway", "/number"]
-                .iter()
-                .find_map(|part| data.text_at(&format!("{part}/suggestion"))),
-        );
-        self.add_fact(
-            "To do",
-            data.text_at("/job/id")
-                .map(|id| format!("flowgate dead-letters show {id}")),
-        );
-        self.add_fact(
-            "To do",
-            data.text_at("/destination/name")
-                .map(|name| format!("flowgate destinations resume {name}")),
-        );
+        let suggestions = ["/health", "/gateway", "/number"];
+        let suggestion = |part: &&str| data.text_at(&format!("{part}/suggestion"));
+        let job = data.text_at("/job/id");
+        let destination = data.text_at("/destination/name");
+        for to_do in [
+            suggestions.iter().find_map(suggestion),
+            job.map(|id| format!("flowgate dead-letters show {id}")),
+            destination.map(|name| format!("flowgate destinations resume {name}")),
+        ] {
+            self.add_fact("To do", to_do);
+        }
     }
 }
 
@@ -159,6 +139,12 @@ impl DataReader<'_> {
             .map(display_value)
     }
 
+    /// Returns the items of the list at `path`. The result is empty if there is no list.
+    fn items(&self, path: &str) -> &[Value] {
+        let list = self.0.pointer(path).and_then(Value::as_array);
+        list.map_or(&[], Vec::as_slice)
+    }
+
     /// Returns the value at `path` as text, or `unknown` if the value is missing.
     fn text_or(&self, path: &str, unknown: &str) -> String {
         self.text_at(path).unwrap_or_else(|| unknown.to_owned())
@@ -166,90 +152,53 @@ impl DataReader<'_> {
 }
 
 fn headline_of(kind: EventKind, data: &DataReader<'_>) -> String {
-    let flow = || data.text_or("/flow", "a flow");
-    let when = || {
-        format!(
-            "{} at {}",
-            data.text_or("/booking/date", "?"),
-            data.text_or("/booking/time", "?")
-        )
-    };
-    let gateway = || format!("Gateway {}", data.text_or("/gateway/name", "?"));
+    let text = |path: &str| data.text_or(path, "?");
+    let flow = data.text_or("/flow", "a flow");
+    let form = text("/submission/id");
+    let lead = text("/lead/id");
+    let slot = format!("{} at {}", text("/booking/date"), text("/booking/time"));
+    let gateway = text("/gateway/name");
+    let state = text("/gateway/state");
     match kind {
-        EventKind::SubmissionAccepted => format!("New form of {}", flow()),
+        EventKind::SubmissionAccepted => format!("New form of {flow}"),
         EventKind::SubmissionUpdated => {
-            format!(
-                "The customer is known now: form {} of {}",
-                data.text_or("/submission/id", "?"),
-                flow()
-            )
+            format!("The customer is known now: form {form} of {flow}")
         }
         EventKind::LeadAssigned => {
-            format!(
-                "Lead {} of {} is assigned to {}",
-                data.text_or("/lead/id", "?"),
-                flow(),
-                data.text_or("/lead/agent", "an agent")
-            )
+            let agent = data.text_or("/lead/agent", "an agent");
+            format!("Lead {lead} of {flow} is assigned to {agent}")
         }
         EventKind::LeadWaiting => {
-            format!(
-                "Lead {} of {} is waiting: no agent of {} is available",
-                data.text_or("/lead/id", "?"),
-                flow(),
-                data.text_or("/lead/team", "its team")
-            )
+            let team = data.text_or("/lead/team", "its team");
+            format!("Lead {lead} of {flow} is waiting: no agent of {team} is available")
         }
         EventKind::BookingConfirmed if data.text_at("/booking/moved_from").is_some() => {
-            format!("Moved to {}", when())
+            format!("Moved to {slot}")
         }
-        EventKind::BookingConfirmed => format!("Booked for {}", when()),
-        EventKind::BookingCancelled => format!("Cancelled: {}", when()),
+        EventKind::BookingConfirmed => format!("Booked for {slot}"),
+        EventKind::BookingCancelled => format!("Cancelled: {slot}"),
         EventKind::BookingConflict => {
-            format!(
-                "Please call: the slot that form {} of {} requested was taken",
-                data.text_or("/submission/id", "?"),
-                flow()
-            )
+            format!("Please call: the slot that form {form} of {flow} requested was taken")
         }
-        EventKind::DraftAbandoned => format!("A form of {} was abandoned", flow()),
-        EventKind::GatewayDown => format!(
-            "{} is down: {}",
-            gateway(),
-            data.text_or("/gateway/state", "?")
-        ),
-        EventKind::GatewayNeedsPerson => {
-            format!(
-                "{} needs a person: {}",
-                gateway(),
-                data.text_or("/gateway/state", "?")
-            )
+        EventKind::DraftAbandoned => format!("A form of {flow} was abandoned"),
+        EventKind::GatewayDown => format!("Gateway {gateway} is down: {state}"),
+        EventKind::GatewayNeedsPerson => format!("Gateway {gateway} needs a person: {state}"),
+        EventKind::FlowUnhealthy => {
+            let flow = data.text_at("/flow");
+            let source = text("/health/source");
+            match flow.or_else(|| data.text_at("/health/meta_flow_id")) {
+                Some(flow) => format!("Flow {flow} is unhealthy, reported by {source}"),
+                None => "A flow is unhealthy".to_owned(),
+            }
         }
-        EventKind::FlowUnhealthy => match data
-            .text_at("/flow")
-            .or_else(|| data.text_at("/health/meta_flow_id"))
-        {
-            Some(flow) => format!(
-                "Flow {flow} is unhealthy, reported by {}",
-                data.text_or("/health/source", "?")
-            ),
-            None => "A flow is unhealthy".to_owned(),
-        },
-        EventKind::NumberSilent => format!(
-            "Number {} receives no messages, since {}",
-            data.text_at("/number/phone")
-                .unwrap_or_else(|| data.text_or("/number/phone_number_id", "?")),
-            data.text_or("/number/last_message_at", "?")
-        ),
-        EventKind::JobDead => format!(
-            "Job {} failed and is a dead letter",
-            data.text_or("/job/id", "?")
-        ),
+        EventKind::NumberSilent => {
+            let number = data.text_or("/number/phone", &text("/number/phone_number_id"));
+            let since = text("/number/last_message_at");
+            format!("Number {number} receives no messages, since {since}")
+        }
+        EventKind::JobDead => format!("Job {} failed and is a dead letter", text("/job/id")),
         EventKind::DestinationStopped => {
-            format!(
-                "Destination {} is stopped",
-                data.text_or("/destination/name", "?")
-            )
+            format!("Destination {} is stopped", text("/destination/name"))
         }
     }
 }

@@ -9,8 +9,8 @@
 //! warnings to the admin.
 
 use super::Flow;
+use super::data_source::DataSource;
 use super::screen::Screen;
-use super::screen_data::DataSource;
 
 /// Field that the final screen must send again.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +30,7 @@ pub fn required_by_final_screen<'a>(
     flow: &'a Flow,
     final_screen: &'a Screen,
 ) -> Vec<CrossScreenField<'a>> {
-    let has_field =
-        |screen: &Screen, name: &str| screen.fields.iter().any(|field| field.name == name);
+    let has_field = |screen: &Screen, name: &str| screen.find_field(name).is_some();
     let from_field = |name: &'a str| {
         let on = flow
             .screens
@@ -92,8 +91,8 @@ mod tests {
     use super::*;
     use crate::domain::booking::slot_request::BookingSettings;
     use crate::domain::flow::LeadSettings;
+    use crate::domain::flow::choice_list::ChoiceListOptions;
     use crate::domain::flow::field::{Field, FieldKind};
-    use crate::domain::flow::screen_data::ChoiceListOptions;
     use crate::domain::ids::{CalendarName, FlowName, TeamName};
 
     fn flow() -> Flow {

@@ -1,20 +1,20 @@
 //! Defines the fields of a form: the kinds of values, and the validation of one value.
 //!
-//! WhatsApp components may send strings, numbers, booleans, arrays or objects. The validation
-//! therefore checks the content of a value, not its JSON type (`"42"` is an integer). The sender
-//! receives validation errors. An error never repeats the value, because the value may be personal
-//! and the error is written to logs.
+//! The sender receives validation errors. An error never repeats the value, because the value may
+//! be personal and the error is written to logs.
 //!
-//! See [`crate::domain::flow`] for the fields of a form and for missing fields.
+//! See [`super::value`] for the forms of a value and [`super::validation`] for the fields of a form.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use jiff::civil::{Date, Time};
 use serde_json::Value;
 
-use super::screen_data::NO_CHOICE_ID;
-pub use super::validation::{FieldError, ValidationError};
+use super::choice_list::NO_CHOICE_ID;
+pub use super::field_error::{FieldError, ValidationError};
+use super::value::{
+    is_present, read_boolean, read_date, read_integer, read_number, read_slot_id, read_time,
+    scalar_text,
+};
 pub use crate::domain::full_regex::FullRegex;
 
 /// Maximum number of choices that an error lists.
@@ -129,17 +129,6 @@ impl Field {
     }
 }
 
-/// Returns `true` if the value is present. Forms send null, an empty text or an empty list for a
-/// field that was left out.
-pub(crate) fn is_present(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::String(text) => !text.trim().is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        _ => true,
-    }
-}
-
 impl FieldKind {
     /// Returns the name of the kind in the config.
     #[must_use]
@@ -202,51 +191,6 @@ impl FieldKind {
     }
 }
 
-/// Parses a date in the only accepted form, `2027-01-04`.
-#[must_use]
-pub(crate) fn read_date(value: &Value) -> Option<Date> {
-    parse_date(value.as_str()?.trim())
-}
-
-/// Parses a time of day, `09:00`.
-#[must_use]
-pub(crate) fn read_time(value: &Value) -> Option<Time> {
-    parse_time(value.as_str()?.trim())
-}
-
-/// Parses a slot ID as [`crate::domain::booking::calendar::Slot::id`] formats it,
-/// `2027-01-04T09:00`.
-#[must_use]
-pub(crate) fn read_slot_id(value: &Value) -> Option<(Date, Time)> {
-    let (date, time) = value.as_str()?.trim().split_once('T')?;
-    Some((parse_date(date)?, parse_time(time)?))
-}
-
-fn parse_date(text: &str) -> Option<Date> {
-    // The date parser of jiff also accepts other forms, such as `20270104` and complete timestamps.
-    let is_iso_date = text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
-    if is_iso_date { text.parse().ok() } else { None }
-}
-
-fn parse_time(text: &str) -> Option<Time> {
-    let (hour, minute) = text.split_once(':')?;
-    let two_digits = |part: &str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
-    if !two_digits(hour) || !two_digits(minute) {
-        return None;
-    }
-    Time::new(hour.parse().ok()?, minute.parse().ok()?, 0, 0).ok()
-}
-
-/// Returns the text of a value that is a single text, number or boolean.
-pub(crate) fn scalar_text(value: &Value) -> Option<Cow<'_, str>> {
-    match value {
-        Value::String(text) => Some(Cow::Borrowed(text.trim())),
-        Value::Number(number) => Some(Cow::Owned(number.to_string())),
-        Value::Bool(yes) => Some(Cow::Borrowed(if *yes { "true" } else { "false" })),
-        _ => None,
-    }
-}
-
 fn check_length(value: &Value, min: Option<usize>, max: Option<usize>) -> Option<ValidationError> {
     let Some(text) = scalar_text(value) else {
         return Some(ValidationError::NotText);
@@ -276,45 +220,6 @@ fn is_phone(text: &str) -> bool {
         && number
             .chars()
             .all(|c| c.is_ascii_digit() || " -.()/".contains(c))
-}
-
-/// Parses a boolean in one of the forms that [`FieldKind::Boolean`] accepts.
-pub(crate) fn read_boolean(value: &Value) -> Option<bool> {
-    let text = scalar_text(value)?;
-    let is_any_of = |known: [&str; 2]| known.iter().any(|known| text.eq_ignore_ascii_case(known));
-    if is_any_of(["true", "1"]) {
-        Some(true)
-    } else {
-        is_any_of(["false", "0"]).then_some(false)
-    }
-}
-
-/// Parses a finite number. The value may be a text.
-pub(crate) fn read_number(value: &Value) -> Option<f64> {
-    let number = match value {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    };
-    number.filter(|number| number.is_finite())
-}
-
-/// Parses a whole number. The value may be a text.
-pub(crate) fn read_integer(value: &Value) -> Option<i64> {
-    let text = match value {
-        Value::Number(_) | Value::String(_) => scalar_text(value)?,
-        _ => return None,
-    };
-    // `42.0` and `1e3` are also whole numbers. The number is formatted and parsed again, because a
-    // cast would silently truncate a value that does not fit.
-    let reparsed = || {
-        read_number(value)
-            .filter(|number| number.fract() == 0.0)?
-            .to_string()
-            .parse()
-            .ok()
-    };
-    text.parse().ok().or_else(reparsed)
 }
 
 fn check_bounds<N: PartialOrd + fmt::Display>(
@@ -359,16 +264,17 @@ mod tests {
 
     use super::*;
 
-    fn assert_accepts(kind: &FieldKind, values: &[Value]) {
-        for value in values {
-            assert_eq!(kind.check(value), None, "{} {value}", kind.as_str());
+    /// Asserts that `kind` accepts the values of the JSON array `valid`, and rejects those of
+    /// `invalid` because of `why`.
+    fn assert_checks(kind: &FieldKind, valid: &str, why: &str, invalid: &str) {
+        let values = |text: &str| serde_json::from_str::<Vec<Value>>(text).unwrap();
+        let error = |value: &Value| kind.check(value).map(|error| error.to_string());
+        for value in values(valid) {
+            assert_eq!(error(&value), None, "{} {value}", kind.as_str());
         }
-    }
-
-    fn assert_rejects(kind: &FieldKind, why: &str, values: &[Value]) {
-        for value in values {
-            let error = kind.check(value).map(|error| error.to_string());
-            assert_eq!(error.as_deref(), Some(why), "{} {value}", kind.as_str());
+        for value in values(invalid) {
+            let name = kind.as_str();
+            assert_eq!(error(&value).as_deref(), Some(why), "{name} {value}");
         }
     }
 
@@ -378,70 +284,38 @@ mod tests {
             min: Some(2),
             max: Some(4),
         };
-        assert_accepts(
+        let valid = r#"["Zoë", "王小明", 42, true]"#;
+        assert_checks(
             &kind,
-            &[json!("Zoë"), json!("王小明"), json!(42), json!(true)],
-        );
-        assert_rejects(
-            &kind,
+            valid,
             "is shorter than 2 characters",
-            &[json!("é"), json!(" a ")],
+            r#"["é", " a "]"#,
         );
-        assert_rejects(
+        assert_checks(
             &kind,
+            "[]",
             "is longer than 4 characters",
-            &[json!("abcde"), json!(false)],
+            r#"["abcde", false]"#,
         );
-        assert_rejects(&kind, "is not a text", &[json!(["ab"]), json!({"a": 1})]);
+        assert_checks(&kind, "[]", "is not a text", r#"[["ab"], {"a": 1}]"#);
     }
 
     #[test]
     fn email_has_one_at_sign_and_no_spaces() {
         let why = "is not an e-mail address";
-        assert_accepts(
-            &FieldKind::Email,
-            &[
-                json!("user@example.com"),
-                json!("a+b@localhost"),
-                json!("  zoë@exämple.de "),
-            ],
-        );
-        let long = format!("{}@example.com", "a".repeat(250));
-        let bad = [
-            "user",
-            "@example.com",
-            "user@",
-            "a@b@c",
-            "a b@c.de",
-            "a\u{7}@c.de",
-            &long,
-        ];
-        assert_rejects(&FieldKind::Email, why, &bad.map(Value::from));
-        assert_rejects(&FieldKind::Email, why, &[json!(["a@b.de"]), json!(7)]);
+        let valid = r#"["user@example.com", "a+b@localhost", "  zoë@exämple.de "]"#;
+        let invalid = r#"["user", "@example.com", "user@", "a@b@c", "a b@c.de", "a\u0007@c.de", ["a@b.de"], 7]"#;
+        assert_checks(&FieldKind::Email, valid, why, invalid);
+        let long = format!(r#"["{}@example.com"]"#, "a".repeat(250));
+        assert_checks(&FieldKind::Email, "[]", why, &long);
     }
 
     #[test]
     fn phone_allows_digits_and_separators() {
-        assert_accepts(
-            &FieldKind::Phone,
-            &[
-                json!("+1 (650) 555-1234"),
-                json!("16505551234"),
-                json!(16_505_551_234_u64),
-            ],
-        );
-        let bad = [
-            "1234",
-            "+1234567890123456",
-            "call me",
-            "++49301234",
-            "030 12 34 ext 5",
-        ];
-        assert_rejects(
-            &FieldKind::Phone,
-            "is not a phone number",
-            &bad.map(Value::from),
-        );
+        let valid = r#"["+1 (650) 555-1234", "16505551234", 16505551234]"#;
+        let invalid =
+            r#"["1234", "+1234567890123456", "call me", "++49301234", "030 12 34 ext 5"]"#;
+        assert_checks(&FieldKind::Phone, valid, "is not a phone number", invalid);
     }
 
     #[test]
@@ -450,132 +324,66 @@ mod tests {
             min: Some(0.5),
             max: Some(1e6),
         };
-        assert_accepts(
-            &number,
-            &[json!(0.5), json!("0.5"), json!(" 1000000 "), json!(250_000)],
-        );
-        assert_rejects(
-            &number,
-            "is not a number",
-            &[
-                json!("NaN"),
-                json!("inf"),
-                json!("1,5"),
-                json!(true),
-                json!([1]),
-            ],
-        );
-        assert_rejects(&number, "is less than 0.5", &[json!(0.4), json!("-1")]);
-        assert_rejects(&number, "is more than 1000000", &[json!(1_000_001)]);
+        let valid = r#"[0.5, "0.5", " 1000000 ", 250000]"#;
+        let invalid = r#"["NaN", "inf", "1,5", true, [1]]"#;
+        assert_checks(&number, valid, "is not a number", invalid);
+        assert_checks(&number, "[]", "is less than 0.5", r#"[0.4, "-1"]"#);
+        assert_checks(&number, "[]", "is more than 1000000", "[1000001]");
 
         let integer = FieldKind::Integer {
             min: Some(1),
             max: Some(10),
         };
-        assert_accepts(
-            &integer,
-            &[json!(1), json!("10"), json!(10.0), json!("1e1")],
-        );
-        assert_rejects(
-            &integer,
-            "is not a whole number",
-            &[json!(1.5), json!("x"), json!(1e300), json!(u64::MAX)],
-        );
-        assert_rejects(&integer, "is more than 10", &[json!("11")]);
+        let valid = r#"[1, "10", 10.0, "1e1"]"#;
+        let invalid = r#"[1.5, "x", 1e300, 18446744073709551615]"#;
+        assert_checks(&integer, valid, "is not a whole number", invalid);
+        assert_checks(&integer, "[]", "is more than 10", r#"["11"]"#);
     }
 
     #[test]
     fn boolean_accepts_text_and_number() {
-        assert_accepts(
-            &FieldKind::Boolean,
-            &[json!(true), json!("False"), json!(0), json!("1")],
-        );
-        assert_rejects(
-            &FieldKind::Boolean,
-            "is neither true nor false",
-            &[json!("yes"), json!(2), json!([true])],
-        );
+        let valid = r#"[true, "False", 0, "1"]"#;
+        let why = "is neither true nor false";
+        assert_checks(&FieldKind::Boolean, valid, why, r#"["yes", 2, [true]]"#);
     }
 
     #[test]
     fn date_and_time_accept_iso_form_or_slot_id() {
-        assert_accepts(
-            &FieldKind::Date,
-            &[json!("2027-01-04"), json!("2027-01-04T09:00")],
-        );
-        let bad = [
-            "2027-02-30",
-            "04.01.2027",
-            "20270104",
-            "2027-1-4",
-            "2027-01-04T9:00",
-            "tomorrow",
-        ];
-        assert_rejects(
-            &FieldKind::Date,
-            "is not a date like 2027-01-04",
-            &bad.map(Value::from),
-        );
-        assert_accepts(
-            &FieldKind::Time,
-            &[json!("09:00"), json!("23:59"), json!("2027-01-04T09:00")],
-        );
-        let bad = ["9:00", "24:00", "09:60", "09:00:00", "+9:00", "noon"];
-        assert_rejects(
-            &FieldKind::Time,
-            "is not a time like 09:00",
-            &bad.map(Value::from),
-        );
+        let valid = r#"["2027-01-04", "2027-01-04T09:00"]"#;
+        let invalid = r#"["2027-02-30", "04.01.2027", "20270104", "2027-1-4", "2027-01-04T9:00", "tomorrow"]"#;
+        let why = "is not a date like 2027-01-04";
+        assert_checks(&FieldKind::Date, valid, why, invalid);
+        let valid = r#"["09:00", "23:59", "2027-01-04T09:00"]"#;
+        let invalid = r#"["9:00", "24:00", "09:60", "09:00:00", "+9:00", "noon"]"#;
+        assert_checks(&FieldKind::Time, valid, "is not a time like 09:00", invalid);
     }
 
     #[test]
     fn choice_error_lists_choices() {
         let sizes = || ["s", "m", "42"].map(str::to_owned).to_vec();
-        assert_accepts(&FieldKind::Choice(sizes()), &[json!("s"), json!(42)]);
-        assert_rejects(
-            &FieldKind::Choice(sizes()),
-            "is not one of: s, m, 42",
-            &[json!("xl"), json!(["s"])],
-        );
-        assert_accepts(
-            &FieldKind::Choices(sizes()),
-            &[json!(["s", "m"]), json!("s"), json!([42])],
-        );
-        assert_rejects(
-            &FieldKind::Choices(sizes()),
-            "is not one of: s, m, 42",
-            &[json!(["s", "xl"]), json!({"s": 1})],
-        );
-        let many_choices = FieldKind::Choice((0..20).map(|number| format!("c{number}")).collect());
-        assert_rejects(
-            &many_choices,
-            "is not one of: c0, c1, c2, c3, c4, c5, c6, c7, …",
-            &[json!("x")],
-        );
+        let why = "is not one of: s, m, 42";
+        let choice = FieldKind::Choice(sizes());
+        assert_checks(&choice, r#"["s", 42]"#, why, r#"["xl", ["s"]]"#);
+        let choices = FieldKind::Choices(sizes());
+        let invalid = r#"[["s", "xl"], {"s": 1}]"#;
+        assert_checks(&choices, r#"[["s", "m"], "s", [42]]"#, why, invalid);
+        let many = FieldKind::Choice((0..20).map(|number| format!("c{number}")).collect());
+        let why = "is not one of: c0, c1, c2, c3, c4, c5, c6, c7, …";
+        assert_checks(&many, "[]", why, r#"["x"]"#);
     }
 
     #[test]
     fn null_or_empty_counts_as_missing() {
         let field = Field::new("when", FieldKind::Date);
-        for absent in [
-            None,
-            Some(json!(null)),
-            Some(json!("")),
-            Some(json!(" ")),
-            Some(json!([])),
-        ] {
-            assert_eq!(field.validate(absent.as_ref(), false), None);
-            assert_eq!(
-                field.validate(absent.as_ref(), true).unwrap().to_string(),
-                "when: is missing"
-            );
+        let absent = [json!(null), json!(""), json!(" "), json!([])];
+        for absent in absent.iter().map(Some).chain([None]) {
+            assert_eq!(field.validate(absent, false), None);
+            let error = field.validate(absent, true).unwrap();
+            assert_eq!(error.to_string(), "when: is missing");
         }
-        let agree_field = Field::new("agree", FieldKind::Boolean);
-        assert_eq!(
-            agree_field.validate(Some(&json!(false)), true),
-            None,
-            "false is an answer"
-        );
+        // False is an answer.
+        let agree = Field::new("agree", FieldKind::Boolean);
+        assert_eq!(agree.validate(Some(&json!(false)), true), None);
     }
 
     #[test]
@@ -590,20 +398,13 @@ mod tests {
             ..Field::new("plate", kind)
         };
         let error = |value: &str| {
-            field
-                .validate(Some(&json!(value)), false)
-                .map(|problem| problem.error)
+            let error = field.validate(Some(&json!(value)), false);
+            error.map(|error| error.error)
         };
-        assert_eq!(
-            (error("AB-1"), error(" AB-1 "), error("")),
-            (None, None, None)
-        );
-        assert_eq!(
-            (error("x"), error("far too long")),
-            (
-                Some(ValidationError::PatternMismatch),
-                Some(ValidationError::TooLong(6))
-            )
-        );
+        for valid in ["AB-1", " AB-1 ", ""] {
+            assert_eq!(error(valid), None, "{valid}");
+        }
+        assert_eq!(error("x"), Some(ValidationError::PatternMismatch));
+        assert_eq!(error("far too long"), Some(ValidationError::TooLong(6)));
     }
 }

@@ -113,28 +113,31 @@ mod tests {
         Flow::new(FlowName::new(name).unwrap(), format!("/flows/{name}"))
     }
 
-    fn matched_flow(flows: &[Flow], number: &str, token: &str, data: &Value) -> Option<String> {
-        let (token, data) = (
-            FlowToken::new(token).ok(),
-            data.as_object().unwrap().clone(),
-        );
+    /// Asserts that `flows` match a form of this number, with this token and these fields, as
+    /// `expected`.
+    fn assert_matched(flows: &[Flow], form: (&str, &str, Value), expected: Option<&str>) {
+        let (number, token, data) = form;
+        let flow_token = FlowToken::new(token).ok();
         let input = MatchInput {
             phone_number_id: Some(number),
-            token: token.as_ref(),
-            data: &data,
+            token: flow_token.as_ref(),
+            data: data.as_object().unwrap(),
         };
-        match_flow(flows, &input).map(|flow| flow.name.to_string())
+        let flow = match_flow(flows, &input).map(|flow| flow.name.as_str());
+        assert_eq!(flow, expected, "{number} {token} {data}");
+    }
+
+    fn default_matcher() -> FlowMatcher {
+        FlowMatcher {
+            is_default: true,
+            ..FlowMatcher::default()
+        }
     }
 
     #[test]
     fn unconditional_flow_matches_only_when_alone() {
-        let one = [flow("a")];
-        assert_eq!(
-            matched_flow(&one, "1", "t", &json!({})).as_deref(),
-            Some("a")
-        );
-        let two = [flow("a"), flow("b")];
-        assert_eq!(matched_flow(&two, "1", "t", &json!({})), None);
+        assert_matched(&[flow("a")], ("1", "t", json!({})), Some("a"));
+        assert_matched(&[flow("a"), flow("b")], ("1", "t", json!({})), None);
     }
 
     #[test]
@@ -147,64 +150,38 @@ mod tests {
             token_prefix: Some("b-".to_owned()),
             ..by_number.clone()
         };
-        let fields = BTreeMap::from([
-            ("kind".to_owned(), "test".to_owned()),
-            ("level".to_owned(), "3".to_owned()),
-        ]);
+        let fields = [("kind", "test"), ("level", "3")];
         let by_fields = FlowMatcher {
-            fields,
+            fields: fields
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
             ..FlowMatcher::default()
         };
-        let flows =
-            [("a", by_number), ("b", by_prefix), ("c", by_fields)].map(|(name, webhook)| Flow {
-                matcher: webhook,
-                ..flow(name)
-            });
-        assert_eq!(
-            matched_flow(&flows, "2", "t", &json!({})).as_deref(),
-            Some("a")
-        );
-        assert_eq!(
-            matched_flow(&flows, "2", "b-1", &json!({})).as_deref(),
-            Some("b")
-        );
-        assert_eq!(matched_flow(&flows, "3", "b-1", &json!({})), None);
-        assert_eq!(
-            matched_flow(&flows, "3", "t", &json!({"kind": "test", "level": 3})).as_deref(),
-            Some("c")
-        );
-        assert_eq!(
-            matched_flow(&flows, "3", "t", &json!({"kind": "test"})),
-            None
-        );
-        assert_eq!(
-            matched_flow(&flows[..1], "3", "t", &json!({})),
-            None,
-            "a single flow with a rule keeps to it"
-        );
-
-        let default = Flow {
-            matcher: FlowMatcher {
-                is_default: true,
-                ..FlowMatcher::default()
-            },
-            ..flow("0")
-        };
-        let flows = [&flows[..], &[default]].concat();
-        assert_eq!(
-            matched_flow(&flows, "3", "t", &json!({})).as_deref(),
-            Some("0"),
-            "the rest"
-        );
-        assert_eq!(
-            matched_flow(&flows, "2", "t", &json!({})).as_deref(),
-            Some("a"),
-            "a rule comes first"
-        );
-        assert_eq!(
-            matched_flow(&flows[3..], "3", "t", &json!({})).as_deref(),
-            Some("0")
-        );
+        let flows = [
+            ("a", by_number),
+            ("b", by_prefix),
+            ("c", by_fields),
+            ("0", default_matcher()),
+        ]
+        .map(|(name, matcher)| Flow {
+            matcher,
+            ..flow(name)
+        });
+        let both = || json!({"kind": "test", "level": 3});
+        for (form, expected) in [
+            (("2", "t", json!({})), Some("a")),
+            (("2", "b-1", json!({})), Some("b")),
+            (("3", "b-1", json!({})), None),
+            (("3", "t", both()), Some("c")),
+            (("3", "t", json!({"kind": "test"})), None),
+        ] {
+            let with_default = expected.or(Some("0"));
+            assert_matched(&flows, form.clone(), with_default);
+            assert_matched(&flows[..3], form, expected);
+        }
+        // A single flow with conditions matches only what its conditions allow.
+        assert_matched(&flows[..1], ("3", "t", json!({})), None);
+        assert_matched(&flows[3..], ("3", "t", json!({})), Some("0"));
     }
 
     #[test]
@@ -213,22 +190,18 @@ mod tests {
             phone_number_ids: vec!["1".to_owned()],
             ..FlowMatcher::default()
         };
-        let default = FlowMatcher {
-            is_default: true,
-            ..FlowMatcher::default()
-        };
         let data = Map::new();
-        let facts = |number| MatchInput {
+        let input = |number| MatchInput {
             phone_number_id: Some(number),
             token: None,
             data: &data,
         };
-        let excluded = |rule: &FlowMatcher| {
+        let excluded = |matcher: &FlowMatcher| {
             [("1", true), ("2", true), ("2", false)]
-                .map(|(number, is_claimed)| rule.excludes(&facts(number), is_claimed))
+                .map(|(number, is_claimed)| matcher.excludes(&input(number), is_claimed))
         };
         assert_eq!(excluded(&numbered), [false, true, true]);
-        assert_eq!(excluded(&default), [true, true, false]);
+        assert_eq!(excluded(&default_matcher()), [true, true, false]);
         assert_eq!(excluded(&FlowMatcher::default()), [false; 3]);
     }
 }

@@ -1,14 +1,15 @@
 //! Describes one screen of a form: its fields, its data, and the screens that may follow.
 //!
-//! The functions are pure. See [`crate::domain::flow`] for the form as a whole and
-//! [`super::field`] for the validation of a value.
+//! See [`super::navigation`] for the choice of the next screen and [`super::field`] for the
+//! validation of a value.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::field::{Field, FieldError, scalar_text};
-use super::screen_data::DataSource;
+use super::data_source::DataSource;
+use super::field::{Field, FieldError};
+use super::value::scalar_text;
 
 /// Screen of a form.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,6 +97,21 @@ impl Screen {
         }
     }
 
+    /// Returns the declared field with this name.
+    #[must_use]
+    pub fn find_field(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// Returns the source of the screen's data `name`.
+    #[must_use]
+    pub fn data_source(&self, name: &str) -> Option<&DataSource> {
+        let mut sources = self.data_sources.iter();
+        sources
+            .find(|(known, _)| known == name)
+            .map(|(_, source)| source)
+    }
+
     /// Returns `true` if `data` is a refresh request, not a submission of the screen.
     #[must_use]
     pub fn is_refresh_request(&self, data: &Map<String, Value>) -> bool {
@@ -132,57 +148,6 @@ impl Screen {
             |field: &Field| field.validate(data.get(&field.name), field.is_required && !is_refresh);
         self.fields.iter().filter_map(field_error).collect()
     }
-}
-
-/// Returns all of `screens` that may follow `screen`, in the order of declaration.
-pub(crate) fn next_screens<'a>(screens: &'a [Screen], screen: &Screen) -> Vec<&'a Screen> {
-    if screen.is_final {
-        return Vec::new();
-    }
-    let named_screens: Vec<&str> = match &screen.next {
-        NextScreen::Following => Vec::new(),
-        NextScreen::Screen(name) => vec![name],
-        NextScreen::ByField {
-            cases: to,
-            default: otherwise,
-            ..
-        } => to.values().chain(otherwise).map(String::as_str).collect(),
-    };
-    let falls_through = match &screen.next {
-        NextScreen::Following | NextScreen::ByField { default: None, .. } => {
-            screen_after(screens, screen)
-        }
-        NextScreen::Screen(_) | NextScreen::ByField { .. } => None,
-    };
-    let leads_there = |other: &&Screen| {
-        named_screens.contains(&other.name.as_str())
-            || falls_through.is_some_and(|next| next.name == other.name)
-    };
-    screens.iter().filter(leads_there).collect()
-}
-
-/// Returns all of `screens` that are reachable from `start`, including `start` as the first.
-#[must_use]
-pub fn reachable_screens<'a>(screens: &'a [Screen], start: Option<&'a Screen>) -> Vec<&'a Screen> {
-    let mut reached: Vec<&Screen> = start.into_iter().collect();
-    let mut at = 0;
-    while let Some(screen) = reached.get(at).copied() {
-        at += 1;
-        for next in next_screens(screens, screen) {
-            if reached.iter().all(|known| known.name != next.name) {
-                reached.push(next);
-            }
-        }
-    }
-    reached
-}
-
-/// Returns the screen that is declared after `screen`.
-pub(crate) fn screen_after<'a>(screens: &'a [Screen], screen: &Screen) -> Option<&'a Screen> {
-    screens
-        .iter()
-        .skip_while(|other| other.name != screen.name)
-        .nth(1)
 }
 
 #[cfg(test)]

@@ -1,74 +1,65 @@
-//! Defines the validation errors of form fields.
+//! Validates the fields of a form, and returns the error texts for the customer.
 //!
-//! See [`super::field`] for the validation of a value.
+//! See [`super::field`] for the validation of one value.
 
-use std::fmt;
+use serde_json::{Map, Value};
 
-/// Validation error of one field. `Display` is for the sender: `user_email: is not an e-mail
-/// address`. See [`super::customer_texts`] for the texts that customers see.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {error}")]
-pub struct FieldError {
-    /// Field name.
-    pub field: String,
-    /// Reason why the value is invalid.
-    pub error: ValidationError,
-}
+use super::Flow;
+use super::field::{Field, FieldError};
 
-/// Reason why a value is invalid. Bounds are shown as configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ValidationError {
-    /// The value is missing.
-    Missing,
-    /// The value is an array or an object, not a text.
-    NotText,
-    /// The text has fewer characters than this minimum.
-    TooShort(usize),
-    /// The text has more characters than this maximum.
-    TooLong(usize),
-    /// The value is not an e-mail address.
-    NotEmail,
-    /// The value is not a phone number.
-    NotPhone,
-    /// The value is not a number.
-    NotNumber,
-    /// The value is not a whole number.
-    NotInteger,
-    /// The number is less than this minimum.
-    TooSmall(String),
-    /// The number is more than this maximum.
-    TooLarge(String),
-    /// The value is neither true nor false.
-    NotBoolean,
-    /// The value is not a date.
-    NotDate,
-    /// The value is not a time of day.
-    NotTime,
-    /// The value is none of these choices.
-    NotChoice(String),
-    /// The text does not match the pattern of the field.
-    PatternMismatch,
-}
+impl Flow {
+    /// Validates the fields of a form. Returns the errors in the order in which the fields are
+    /// declared.
+    ///
+    /// With a `screen`, the function checks the fields of this screen. Required fields must be
+    /// present, unless the request is only a refresh. Without a `screen`, the function checks the
+    /// present fields of all screens. This applies to messages of `/webhook`, where a form arrives
+    /// complete, in parts, or with the data of the last response. A field that several screens
+    /// declare must fit at least one declaration.
+    #[must_use]
+    pub fn validate(&self, screen: Option<&str>, data: &Map<String, Value>) -> Vec<FieldError> {
+        if let Some(name) = screen {
+            return self
+                .find_screen(name)
+                .map(|screen| screen.validate(data))
+                .unwrap_or_default();
+        }
+        let declared = || self.screens.iter().flat_map(|screen| &screen.fields);
+        let mut problems: Vec<FieldError> = Vec::new();
+        for field in declared() {
+            let problem = |field: &Field| field.validate(data.get(&field.name), false);
+            let fits_another_declaration =
+                || declared().any(|other| other.name == field.name && problem(other).is_none());
+            if let Some(found) = problem(field)
+                && !fits_another_declaration()
+                && problems.iter().all(|earlier| earlier.field != found.field)
+            {
+                problems.push(found);
+            }
+        }
+        problems
+    }
 
-impl fmt::Display for ValidationError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = |count: &usize| if *count == 1 { "" } else { "s" };
-        match self {
-            Self::Missing => f.write_str("is missing"),
-            Self::NotText => f.write_str("is not a text"),
-            Self::TooShort(min) => write!(f, "is shorter than {min} character{}", plural(min)),
-            Self::TooLong(max) => write!(f, "is longer than {max} character{}", plural(max)),
-            Self::NotEmail => f.write_str("is not an e-mail address"),
-            Self::NotPhone => f.write_str("is not a phone number"),
-            Self::NotNumber => f.write_str("is not a number"),
-            Self::NotInteger => f.write_str("is not a whole number"),
-            Self::TooSmall(min) => write!(f, "is less than {min}"),
-            Self::TooLarge(max) => write!(f, "is more than {max}"),
-            Self::NotBoolean => f.write_str("is neither true nor false"),
-            Self::NotDate => f.write_str("is not a date like 2027-01-04"),
-            Self::NotTime => f.write_str("is not a time like 09:00"),
-            Self::NotChoice(choices) => write!(f, "is not one of: {choices}"),
-            Self::PatternMismatch => f.write_str("does not match the pattern of this field"),
+    /// Returns the errors of a form whose customer can't be asked again, one text each.
+    #[must_use]
+    pub fn problems(&self, data: &Map<String, Value>) -> Vec<String> {
+        let errors = self.validate(None, data);
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    /// Returns the error text for a customer about a field of `screen`, in the language of the
+    /// flow.
+    #[must_use]
+    pub fn error_text(&self, screen: &str, problem: &FieldError) -> String {
+        let own_field = self
+            .find_screen(screen)
+            .and_then(|screen| screen.find_field(&problem.field));
+        match own_field.or_else(|| self.find_field(&problem.field)) {
+            Some(Field {
+                error: Some(error), ..
+            }) => error.clone(),
+            Some(field) => self.texts.error_text(field.label(), problem),
+            None => self.texts.error_text(&problem.field, problem),
         }
     }
 }

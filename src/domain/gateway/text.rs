@@ -140,11 +140,7 @@ pub fn disposition(
     rejection_text: Option<&str>,
     is_confirmation: bool,
 ) -> Disposition {
-    let retry = |retry_after, is_failure| Disposition::Retry {
-        retry_after,
-        pauses_destination: false,
-        is_failure,
-    };
+    let retry = |delay, is_failure| Disposition::retry(delay, false, is_failure);
     let AttemptEnd::Responded {
         status,
         retry_after,
@@ -156,11 +152,7 @@ pub fn disposition(
         200..=299 if rejection_text.is_none() && is_confirmation => Disposition::Delivered,
         401..=403 => Disposition::Block,
         408 | 409 | 423 | 425 => retry(retry_after, false),
-        429 => Disposition::Retry {
-            retry_after,
-            pauses_destination: true,
-            is_failure: false,
-        },
+        429 => Disposition::retry(retry_after, true, false),
         404 => retry(retry_after, true),
         400..=499 if !rejection_text.is_some_and(is_session_error) => Disposition::Refused,
         _ => retry(retry_after, true),
@@ -258,15 +250,14 @@ mod tests {
 
     #[test]
     fn response_with_error_field_is_rejection() {
-        let rejection_of = |body: Value| rejection(&body);
-        assert_eq!(
-            rejection_of(json!({"success": true, "data": {"msgId": 7}})),
-            None
-        );
-        assert_eq!(
-            rejection_of(json!({"key": {"id": "3EB0"}, "status": "PENDING"})),
-            None
-        );
+        for body in [
+            json!({"success": true, "data": {"msgId": 7}}),
+            json!({"key": {"id": "3EB0"}, "status": "PENDING"}),
+            // A rejection would be sent again, and the text would arrive twice.
+            json!({"success": true, "error": "none"}),
+        ] {
+            assert_eq!(rejection(&body), None, "{body}");
+        }
         for empty in [
             json!(null),
             json!(false),
@@ -275,69 +266,49 @@ mod tests {
             json!([]),
             json!({}),
         ] {
-            assert_eq!(
-                rejection_of(json!({"error": empty, "message": "hi"})),
-                None,
-                "{empty}"
-            );
+            let body = json!({"error": empty, "message": "hi"});
+            assert_eq!(rejection(&body), None, "{body}");
         }
-        assert_eq!(
-            rejection_of(json!({"success": true, "error": "none"})),
-            None,
-            "a yes is a yes: sent again, it would be there twice"
-        );
-        assert_eq!(
-            rejection_of(json!({"success": false, "error": "not connected"})).unwrap(),
-            "not connected"
-        );
-        assert_eq!(rejection_of(json!({"success": false})).unwrap(), "");
-        let closed = json!({"status": 400, "error": "Bad Request", "response": {"message": ["Error: Connection Closed"]}});
-        assert_eq!(rejection_of(closed).unwrap(), "Error: Connection Closed");
+        let closed = json!({"message": ["Error: Connection Closed"]});
+        for (body, text) in [
+            (
+                json!({"success": false, "error": "not connected"}),
+                "not connected",
+            ),
+            (json!({"success": false}), ""),
+            (
+                json!({"status": 400, "error": "Bad Request", "response": closed}),
+                "Error: Connection Closed",
+            ),
+        ] {
+            assert_eq!(rejection(&body).as_deref(), Some(text), "{body}");
+        }
     }
 
     #[test]
     fn confirmation_is_json_object_or_empty_waha_body() {
+        use GatewayKind::{Evolution, Waha, Wasender};
+        let sent = r#"{"key":{"id":"3EB0","fromMe":true},"status":"PENDING"}"#;
+        let queued = r#"{"success":true,"data":{"msgId":7,"status":"in_progress"}}"#;
+        let id = r#"{"id":"true_1@c.us_3EB0","timestamp":1800000000}"#;
         for (kind, body) in [
-            (
-                GatewayKind::Wasender,
-                r#"{"success":true,"data":{"msgId":7,"status":"in_progress"}}"#,
-            ),
-            (
-                GatewayKind::Waha,
-                r#"{"id":"true_1@c.us_3EB0","timestamp":1800000000}"#,
-            ),
-            (
-                GatewayKind::Waha,
-                r#"{"key":{"id":"3EB0","fromMe":true},"status":"PENDING"}"#,
-            ),
-            (GatewayKind::Waha, ""),
-            (GatewayKind::Waha, "\r\n"),
-            (
-                GatewayKind::Evolution,
-                r#"{"key":{"id":"3EB0","fromMe":true},"status":"PENDING"}"#,
-            ),
+            (Wasender, queued),
+            (Waha, id),
+            (Waha, sent),
+            (Waha, ""),
+            (Waha, "\r\n"),
+            (Evolution, sent),
         ] {
             assert!(is_confirmation(kind, body.as_bytes()), "{kind:?}: {body:?}");
         }
+        let page = "<html>Log in</html>";
         for kind in GatewayKind::ALL {
-            for body in [
-                "<html>Log in</html>",
-                "OK",
-                "[]",
-                "null",
-                "\"sent\"",
-                r#"{"success":tr"#,
-            ] {
-                assert!(
-                    !is_confirmation(kind, body.as_bytes()),
-                    "{kind:?}: {body:?}"
-                );
+            for body in [page, "OK", "[]", "null", "\"sent\"", r#"{"success":tr"#] {
+                let is_confirmed = is_confirmation(kind, body.as_bytes());
+                assert!(!is_confirmed, "{kind:?}: {body:?}");
             }
-            assert_eq!(
-                is_confirmation(kind, b""),
-                kind == GatewayKind::Waha,
-                "{kind:?}"
-            );
+            let is_empty_confirmed = is_confirmation(kind, b"");
+            assert_eq!(is_empty_confirmed, kind == Waha, "{kind:?}");
         }
     }
 
@@ -350,81 +321,42 @@ mod tests {
 
     #[test]
     fn disposition_depends_on_status_and_error_text() {
-        let requested_delay = Some(Millis::from_secs(7));
-        let disposition_of = |status, words| {
-            disposition(
-                AttemptEnd::Responded {
-                    status,
-                    retry_after: requested_delay,
-                },
-                words,
-                true,
-            )
+        let delay = Some(Millis::from_secs(7));
+        let response = |status| AttemptEnd::Responded {
+            status,
+            retry_after: delay,
         };
-        let retry = |is_failure| Disposition::Retry {
-            retry_after: requested_delay,
-            pauses_destination: false,
-            is_failure,
-        };
-        assert_eq!(disposition_of(200, None), Disposition::Delivered);
-        assert_eq!(disposition_of(201, None), Disposition::Delivered);
-        assert_eq!(
-            disposition_of(200, Some("")),
-            retry(true),
-            "it says no, whatever the status says"
-        );
-        let page = disposition(
-            AttemptEnd::Responded {
-                status: 200,
-                retry_after: requested_delay,
-            },
-            None,
-            false,
-        );
-        assert_eq!(page, retry(true), "nothing confirms the text");
-        for status in [401, 402, 403] {
-            assert_eq!(
-                disposition_of(status, Some("")),
-                Disposition::Block,
-                "{status}"
-            );
-        }
-        let busy = Disposition::Retry {
-            retry_after: requested_delay,
-            pauses_destination: true,
-            is_failure: false,
-        };
-        assert_eq!(disposition_of(429, Some("Too many")), busy);
-        for status in [400, 405, 413, 422] {
-            assert_eq!(
-                disposition_of(status, Some("The number is not on WhatsApp")),
-                Disposition::Refused,
-                "{status}"
-            );
-            assert_eq!(
-                disposition_of(status, None),
-                Disposition::Refused,
-                "{status}"
-            );
-        }
-        for words in [
-            "Session status is not as expected",
-            "Error: Connection Closed",
-            "The instance does not exist",
+        let retry = |is_failure| Disposition::retry(delay, false, is_failure);
+        let busy = Disposition::retry(delay, true, false);
+        let no_whatsapp = Some("The number is not on WhatsApp");
+        for (statuses, text, expected) in [
+            (&[200, 201][..], None, Disposition::Delivered),
+            // The text counts, whatever the status is.
+            (&[200], Some(""), retry(true)),
+            (&[401, 402, 403], Some(""), Disposition::Block),
+            (&[429], Some("Too many"), busy),
+            (&[400, 405, 413, 422], no_whatsapp, Disposition::Refused),
+            (&[400, 405, 413, 422], None, Disposition::Refused),
+            (
+                &[422],
+                Some("Session status is not as expected"),
+                retry(true),
+            ),
+            (&[422], Some("Error: Connection Closed"), retry(true)),
+            (&[422], Some("The instance does not exist"), retry(true)),
+            (&[302, 404, 500, 503], None, retry(true)),
+            (&[409], None, retry(false)),
         ] {
-            assert_eq!(disposition_of(422, Some(words)), retry(true), "{words}");
+            for status in statuses {
+                let actual = disposition(response(*status), text, true);
+                assert_eq!(actual, expected, "{status} {text:?}");
+            }
         }
-        for status in [302, 404, 500, 503] {
-            assert_eq!(disposition_of(status, None), retry(true), "{status}");
-        }
-        assert_eq!(disposition_of(409, None), retry(false));
-        for attempt_end in [AttemptEnd::NotSent, AttemptEnd::Unknown] {
-            let expected = Disposition::Retry {
-                retry_after: None,
-                pauses_destination: false,
-                is_failure: true,
-            };
-            assert_eq!(disposition(attempt_end, None, false), expected);
+        let unconfirmed = disposition(response(200), None, false);
+        assert_eq!(unconfirmed, retry(true), "nothing confirms the text");
+        for end in [AttemptEnd::NotSent, AttemptEnd::Unknown] {
+            let expected = Disposition::retry(None, false, true);
+            assert_eq!(disposition(end, None, false), expected);
         }
     }
 }

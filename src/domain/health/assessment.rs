@@ -221,6 +221,7 @@ fn dominant_kind(kinds: &BTreeMap<&'static str, u32>) -> Option<&'static str> {
 mod tests {
     use super::*;
     use crate::domain::time::Millis;
+    use Severity::{Alert, Warning};
 
     fn stats_of(requests: u32, errors: &[(&'static str, u32)], p90: u64) -> WindowStats {
         WindowStats {
@@ -239,113 +240,74 @@ mod tests {
         (assessment.severity, assessment.findings.join("; "))
     }
 
+    /// Returns the severity for this number of unavailable requests.
+    fn severity_if_unavailable(unavailable: u32, requests: u32) -> Severity {
+        let stats = WindowStats {
+            recent_unavailable: unavailable,
+            ..stats_of(requests, &[], 1)
+        };
+        assess(&stats).severity
+    }
+
     #[test]
     fn severity_follows_meta_thresholds() {
-        use Severity::{Alert, Ok, Warning};
-        for (failed, expected) in [
-            (0, Ok),
-            (24, Ok),
-            (25, Warning),
-            (49, Warning),
-            (50, Alert),
-            (500, Alert),
-        ] {
-            assert_eq!(
-                assess_findings(&stats_of(1000, &[("busy", failed)], 1)).0,
-                expected,
-                "{failed} of 1000 fail"
-            );
+        let ok = Severity::Ok;
+        for (failed, expected) in [(0, ok), (24, ok), (25, Warning), (49, Warning), (50, Alert)] {
+            let severity = assess(&stats_of(1000, &[("busy", failed)], 1)).severity;
+            assert_eq!(severity, expected, "{failed} of 1000 fail");
         }
-        for (p90, expected) in [
-            (499, Ok),
-            (500, Warning),
-            (999, Warning),
-            (1000, Alert),
-            (8000, Alert),
-        ] {
-            assert_eq!(
-                assess_findings(&stats_of(10, &[], p90)).0,
-                expected,
-                "p90 of {p90} ms"
-            );
+        for (p90, expected) in [(499, ok), (500, Warning), (999, Warning), (1000, Alert)] {
+            let severity = assess(&stats_of(10, &[], p90)).severity;
+            assert_eq!(severity, expected, "p90 of {p90} ms");
         }
-        for (unavailable, expected) in [(4, Ok), (5, Warning), (10, Warning), (11, Alert)] {
-            assert_eq!(
-                assess_findings(&WindowStats {
-                    recent_unavailable: unavailable,
-                    ..stats_of(100, &[], 1)
-                })
-                .0,
-                expected,
-                "{unavailable} of 100"
-            );
+        for (unavailable, expected) in [(4, ok), (5, Warning), (10, Warning), (11, Alert)] {
+            let severity = severity_if_unavailable(unavailable, 100);
+            assert_eq!(severity, expected, "{unavailable} of 100");
         }
-        assert_eq!(
-            assess_findings(&WindowStats::default()),
-            (Ok, String::new())
-        );
+        assert_eq!(assess(&stats_of(1000, &[("busy", 500)], 1)).severity, Alert);
+        assert_eq!(assess(&stats_of(10, &[], 8000)).severity, Alert);
+        let nothing = assess_findings(&WindowStats::default());
+        assert_eq!(nothing, (ok, String::new()));
     }
 
     #[test]
     fn finding_names_crossed_threshold() {
-        assert_eq!(
-            assess_findings(&stats_of(24, &[("busy", 3)], 1)).1,
-            "error rate of 12.5 % is over Meta's threshold of 10 %"
-        );
-        assert_eq!(
-            assess_findings(&stats_of(10, &[], 5100)).1,
-            "p90 latency of 5100 ms is over Meta's threshold of 5000 ms"
-        );
-        let gone = WindowStats {
+        let unavailable = WindowStats {
             recent_unavailable: 3,
             ..stats_of(12, &[], 1)
         };
-        assert_eq!(
-            assess_findings(&gone).1,
-            "availability of 75 % is below Meta's threshold of 90 %"
-        );
+        for (stats, expected) in [
+            (
+                stats_of(24, &[("busy", 3)], 1),
+                "error rate of 12.5 % is over Meta's threshold of 10 %",
+            ),
+            (
+                stats_of(10, &[], 5100),
+                "p90 latency of 5100 ms is over Meta's threshold of 5000 ms",
+            ),
+            (
+                unavailable,
+                "availability of 75 % is below Meta's threshold of 90 %",
+            ),
+        ] {
+            assert_eq!(assess_findings(&stats).1, expected);
+        }
     }
 
     #[test]
     fn few_requests_raise_no_alert() {
         let few = "error rate of 100 % is over Meta's threshold of 50 %, but based on few requests";
-        assert_eq!(
-            assess_findings(&stats_of(1, &[("cannot_decrypt", 1)], 1)),
-            (Severity::Warning, few.to_owned())
-        );
-        assert_eq!(
-            assess_findings(&stats_of(2, &[("cannot_decrypt", 2)], 1)).0,
-            Severity::Warning
-        );
-        assert_eq!(
-            assess_findings(&stats_of(3, &[("cannot_decrypt", 3)], 1)).0,
-            Severity::Alert
-        );
-        for (requests, expected) in [
-            (1, Severity::Warning),
-            (9, Severity::Warning),
-            (10, Severity::Alert),
-        ] {
-            assert_eq!(
-                assess_findings(&stats_of(requests, &[], 1500)).0,
-                expected,
-                "of {requests}"
-            );
+        let failures = |count| assess_findings(&stats_of(count, &[("cannot_decrypt", count)], 1));
+        assert_eq!(failures(1), (Warning, few.to_owned()));
+        assert_eq!(failures(2).0, Warning);
+        assert_eq!(failures(3).0, Alert);
+        for (requests, expected) in [(1, Warning), (9, Warning), (10, Alert)] {
+            let severity = assess(&stats_of(requests, &[], 1500)).severity;
+            assert_eq!(severity, expected, "of {requests}");
         }
-        for (unavailable, expected) in [
-            (1, Severity::Warning),
-            (2, Severity::Warning),
-            (3, Severity::Alert),
-        ] {
-            assert_eq!(
-                assess_findings(&WindowStats {
-                    recent_unavailable: unavailable,
-                    ..stats_of(3, &[], 1)
-                })
-                .0,
-                expected,
-                "{unavailable} of 3"
-            );
+        for (unavailable, expected) in [(1, Warning), (2, Warning), (3, Alert)] {
+            let severity = severity_if_unavailable(unavailable, 3);
+            assert_eq!(severity, expected, "{unavailable} of 3");
         }
     }
 
@@ -356,7 +318,7 @@ mod tests {
             ..stats_of(requests, &[], 1)
         };
         let assessment = assess(&stats_with_unverified(3, 1000));
-        assert_eq!(assessment.severity, Severity::Warning);
+        assert_eq!(assessment.severity, Warning);
         let finding =
             "1001 requests could not be verified as Meta's (bad_signature), and 3 were verified";
         assert_eq!(assessment.findings, [finding]);

@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 use super::assessment::Severity;
 use crate::domain::submission::IdempotencyKey;
-use crate::domain::submission::flow_error::truncate_text;
 use crate::domain::time::Timestamp;
+use crate::domain::truncation::truncate_bytes;
 
 /// Maximum size of an event's text, in bytes. Meta's own events have a few hundred bytes.
 const PAYLOAD_BYTES_MAX: usize = 64 << 10;
@@ -91,8 +91,8 @@ impl HealthEvent {
         Self {
             received_at: Timestamp::ZERO,
             sent_at,
-            name: truncate_text(name, NAME_BYTES_MAX),
-            meta_flow_id: truncate_text(meta_flow_id, NAME_BYTES_MAX),
+            name: truncate_bytes(name, NAME_BYTES_MAX),
+            meta_flow_id: truncate_bytes(meta_flow_id, NAME_BYTES_MAX),
             payload: stored_payload,
             fingerprint,
         }
@@ -227,66 +227,46 @@ mod tests {
     use super::*;
 
     fn event_named(at: u64, flow: &str, name: &str, fields: &Value) -> HealthEvent {
-        HealthEvent::new(
-            Some(Timestamp::from_millis(at)),
-            name,
-            flow,
-            &fields.to_string(),
-        )
+        let at = Timestamp::from_millis(at);
+        HealthEvent::new(Some(at), name, flow, &fields.to_string())
     }
 
     fn error_rate_alert(at: u64, state: &str, threshold: impl Into<Value>) -> HealthEvent {
-        event_named(
-            at,
-            "1",
-            "ENDPOINT_ERROR_RATE",
-            &json!({"alert_state": state, "threshold": threshold.into()}),
-        )
+        let fields = json!({"alert_state": state, "threshold": threshold.into()});
+        event_named(at, "1", "ENDPOINT_ERROR_RATE", &fields)
     }
 
-    fn active_thresholds(events: &[HealthEvent]) -> Vec<Option<f64>> {
-        active_events(events.to_vec())
-            .iter()
-            .map(|stand| stand.parsed.threshold)
-            .collect()
+    fn active_thresholds(events: &[&HealthEvent]) -> Vec<f64> {
+        let events = events.iter().copied().cloned().collect();
+        let active = active_events(events);
+        let thresholds = active.iter().map(|event| event.parsed.threshold);
+        thresholds.map(Option::unwrap).collect()
     }
 
     #[test]
     fn alert_is_active_until_deactivated() {
         let raised = error_rate_alert(1, "ACTIVATED", 5);
         let cleared = error_rate_alert(3, "deactivated", 5);
-        assert_eq!(
-            active_thresholds(std::slice::from_ref(&raised)),
-            [Some(5.0)]
-        );
-        assert_eq!(active_thresholds(&[raised.clone(), cleared.clone()]), []);
-        assert_eq!(
-            active_thresholds(&[cleared.clone(), raised.clone()]),
-            [],
-            "the older one came late"
-        );
-        assert_eq!(
-            active_thresholds(&[raised, cleared, error_rate_alert(4, "ACTIVATED", "10.5")]),
-            [Some(10.5)]
-        );
+        let again = error_rate_alert(4, "ACTIVATED", "10.5");
+        assert_eq!(active_thresholds(&[&raised]), [5.0]);
+        assert_eq!(active_thresholds(&[&raised, &cleared]), [0.0; 0]);
+        // The older event came late.
+        assert_eq!(active_thresholds(&[&cleared, &raised]), [0.0; 0]);
+        assert_eq!(active_thresholds(&[&raised, &cleared, &again]), [10.5]);
     }
 
     #[test]
     fn deactivation_clears_higher_thresholds() {
-        let raised = [
-            error_rate_alert(1, "ACTIVATED", 5),
-            error_rate_alert(2, "ACTIVATED", 10),
-            error_rate_alert(3, "ACTIVATED", 50),
-        ];
-        assert_eq!(active_thresholds(&raised), [Some(50.0)]);
-        assert_eq!(
-            active_thresholds(&[&raised[..], &[error_rate_alert(4, "DEACTIVATED", 50)]].concat()),
-            [Some(10.0)]
-        );
-        assert_eq!(
-            active_thresholds(&[&raised[..], &[error_rate_alert(4, "DEACTIVATED", 5)]].concat()),
-            []
-        );
+        let [low, middle, high] =
+            [5, 10, 50].map(|threshold| error_rate_alert(threshold, "ACTIVATED", threshold));
+        let [low_cleared, high_cleared] =
+            [5, 50].map(|threshold| error_rate_alert(60, "DEACTIVATED", threshold));
+        let active = |more: &[&HealthEvent]| {
+            active_thresholds(&[&[&low, &middle, &high][..], more].concat())
+        };
+        assert_eq!(active(&[]), [50.0]);
+        assert_eq!(active(&[&high_cleared]), [10.0]);
+        assert_eq!(active(&[&low_cleared]), [0.0; 0]);
     }
 
     #[test]
@@ -301,73 +281,46 @@ mod tests {
         ]);
         let outcomes: Vec<_> = active
             .iter()
-            .map(|stand| (stand.parsed.new_status.as_deref(), stand.severity()))
+            .map(|event| {
+                (
+                    event.parsed.new_status.as_deref().unwrap(),
+                    event.severity(),
+                )
+            })
             .collect();
-        assert_eq!(
-            outcomes,
-            [
-                (Some("PUBLISHED"), Severity::Ok),
-                (Some("BLOCKED"), Severity::Alert)
-            ]
-        );
+        let published = ("PUBLISHED", Severity::Ok);
+        assert_eq!(outcomes, [published, ("BLOCKED", Severity::Alert)]);
     }
 
     #[test]
     fn unknown_event_is_stored_and_shown() {
-        let unknown = event_named(
-            1,
-            "",
-            "FLOW_HICCUP",
-            &json!({"message": "hic", "threshold": [], "more": {}}),
-        );
+        let fields = json!({"message": "hic", "threshold": [], "more": {}});
+        let unknown = event_named(1, "", "FLOW_HICCUP", &fields);
         assert_eq!(unknown.metric_label(), "other");
-        let active = active_events(vec![
-            unknown,
-            event_named(
-                2,
-                "1",
-                "FLOW_VERSION_EXPIRY_WARNING",
-                &json!({"warning": "soon"}),
-            ),
-        ]);
-        assert_eq!(
-            (active[0].parsed.message.as_deref(), active[0].severity()),
-            (Some("hic"), Severity::Ok)
-        );
-        assert_eq!(
-            (active[1].parsed.message.as_deref(), active[1].severity()),
-            (Some("soon"), Severity::Warning)
-        );
+        let fields = json!({"warning": "soon"});
+        let warning = event_named(2, "1", "FLOW_VERSION_EXPIRY_WARNING", &fields);
+        let active = active_events(vec![unknown, warning]);
+        let shown: Vec<_> = active
+            .iter()
+            .map(|event| (event.parsed.message.as_deref().unwrap(), event.severity()))
+            .collect();
+        assert_eq!(shown, [("hic", Severity::Ok), ("soon", Severity::Warning)]);
     }
 
     #[test]
     fn fingerprint_is_stable_and_large_payload_is_replaced() {
-        let one = error_rate_alert(1, "ACTIVATED", 5);
-        assert_eq!(
-            one.fingerprint,
-            error_rate_alert(1, "ACTIVATED", 5).fingerprint
-        );
-        assert_ne!(
-            one.fingerprint,
-            error_rate_alert(2, "ACTIVATED", 5).fingerprint
-        );
+        let fingerprint = |at| error_rate_alert(at, "ACTIVATED", 5).fingerprint;
+        assert_eq!(fingerprint(1), fingerprint(1));
+        assert_ne!(fingerprint(1), fingerprint(2));
         let large = |end| {
-            event_named(
-                1,
-                "1",
-                "X",
-                &json!({"message": "x".repeat(PAYLOAD_BYTES_MAX), "end": end}),
-            )
+            let fields = json!({"message": "x".repeat(PAYLOAD_BYTES_MAX), "end": end});
+            event_named(1, "1", "X", &fields)
         };
-        let (a, b) = (large("a"), large("b"));
+        let payload = large("a").payload;
         assert!(
-            a.payload.len() < 200 && a.payload.contains("65560 bytes"),
-            "{}",
-            a.payload
+            payload.len() < 200 && payload.contains("65560 bytes"),
+            "{payload}"
         );
-        assert_ne!(
-            a.fingerprint, b.fingerprint,
-            "total number, not the number of stored events"
-        );
+        assert_ne!(large("a").fingerprint, large("b").fingerprint);
     }
 }

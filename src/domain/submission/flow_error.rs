@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{FlowName, FlowToken};
 use crate::domain::time::Timestamp;
+use crate::domain::truncation::truncate_bytes;
 
 /// Maximum bytes of each text of a flow error. Clients send whole sentences, and a stranger must
 /// not be able to fill the disk.
@@ -48,22 +49,12 @@ impl FlowError {
         Self {
             received_at: Timestamp::ZERO,
             flow,
-            screen: screen.map(|screen| truncate_text(screen, TEXT_BYTES)),
+            screen: screen.map(|screen| truncate_bytes(screen, TEXT_BYTES)),
             flow_token,
-            code: truncate_text(error, TEXT_BYTES),
-            message: truncate_text(message, TEXT_BYTES),
+            code: truncate_bytes(error, TEXT_BYTES),
+            message: truncate_bytes(message, TEXT_BYTES),
         }
     }
-}
-
-/// Returns `text` in at most `max_bytes` bytes. A truncated text ends with `…`.
-pub(crate) fn truncate_text(text: &str, max_bytes: usize) -> Box<str> {
-    const MARK: &str = "…";
-    if text.len() <= max_bytes {
-        return text.into();
-    }
-    let end = text.floor_char_boundary(max_bytes.saturating_sub(MARK.len()));
-    format!("{}{MARK}", text.get(..end).unwrap_or_default()).into()
 }
 
 #[cfg(test)]

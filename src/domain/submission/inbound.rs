@@ -130,6 +130,26 @@ pub struct UnparsableMessage {
 }
 
 impl InboundSubmission {
+    /// Creates a form without keys, slot request or custom completion, whose customer can't be asked
+    /// again.
+    #[must_use]
+    pub const fn new(submission: Submission) -> Self {
+        Self {
+            submission,
+            form_key: None,
+            message_key: None,
+            previous_press_key: None,
+            message_reference: None,
+            cross_flow_keys: Vec::new(),
+            draft_key: None,
+            slot_selector: None,
+            encrypted_request_key: None,
+            custom_completion: None,
+            reject_resubmission: false,
+            allows_new_choice: false,
+        }
+    }
+
     /// Returns the keys of the form itself, in the order of lookup.
     #[must_use]
     pub fn own_keys(&self) -> Vec<IdempotencyKey> {
@@ -150,17 +170,8 @@ impl InboundSubmission {
             form_key: flow_token
                 .as_ref()
                 .map(|token| IdempotencyKey::for_token(flow, token)),
-            message_key: None,
-            previous_press_key: None,
-            message_reference: None,
-            cross_flow_keys: Vec::new(),
-            draft_key: None,
-            slot_selector: None,
-            encrypted_request_key: None,
-            custom_completion: None,
-            reject_resubmission: false,
             allows_new_choice: true,
-            submission: Submission {
+            ..Self::new(Submission {
                 flow: flow.clone(),
                 flow_token,
                 customer: Customer::from_text("1234567890"),
@@ -171,7 +182,7 @@ impl InboundSubmission {
                 unknown_fields: "".into(),
                 problems: Vec::new(),
                 sent_at: None,
-            },
+            })
         }
     }
 }

@@ -5,8 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::domain::delivery::cloud_error::CloudError;
 use crate::domain::delivery::receipt::{CallbackData, DeliveryStage, StatusKind, StatusUpdate};
-
-use super::{JsonFields, from_unix_seconds};
+use crate::intake::json::JsonFields;
 
 /// Maximum bytes of a wamid. A longer text is not from Meta and must not become a table key.
 const WAMID_BYTES_MAX: usize = 512;
@@ -33,15 +32,11 @@ pub(super) fn parse_status(status: &RawValue) -> Option<StatusUpdate> {
         "failed" => StatusKind::Failed(first_error(&fields)),
         _ => return None,
     };
-    let at = fields
-        .text("timestamp")
-        .and_then(|text| text.parse().ok())
-        .map(from_unix_seconds);
     Some(StatusUpdate {
         wamid: wamid.into(),
         callback,
         status: status_kind,
-        occurred_at: at,
+        occurred_at: fields.unix_time_text("timestamp"),
     })
 }
 

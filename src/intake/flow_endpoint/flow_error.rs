@@ -9,8 +9,7 @@ use crate::domain::flow::Flow;
 use crate::domain::ids::FlowToken;
 use crate::domain::submission::flow_error::FlowError;
 
-use super::parse_object;
-use crate::intake::json::JsonFields;
+use crate::intake::json::{JsonFields, parse_object};
 
 /// Parses an error notification. Returns `None` if the request is a form.
 ///

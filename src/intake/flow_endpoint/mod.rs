@@ -6,38 +6,23 @@
 //!
 //! See [`crate::http`] for the responses and [`super::encryption`] for the envelopes. See
 //! `self::flow_error` for requests that are not a form. See
-//! `self::screen_request` for the screen after an opening or a step back.
+//! `self::screen_request` for the screen after an opening or a step back, and
+//! `self::screen_submission` for submitted screens.
 
-use serde_json::{Map, Value, json};
+mod flow_error;
+mod screen_request;
+mod screen_submission;
 
-use crate::domain::flow::{EncryptionMode, Flow, ResubmitPolicy, ScreenStage, truncated};
-use crate::domain::ids::{Customer, FlowToken};
-use crate::domain::submission::draft::{Draft, merge_answers};
+use crate::domain::flow::{EncryptionMode, Flow};
 use crate::domain::submission::flow_error::FlowError;
-use crate::domain::submission::inbound::InboundSubmission;
-use crate::domain::submission::{IdempotencyKey, Submission, SubmissionChannel};
-use crate::domain::time::{Millis, Timestamp};
+use crate::domain::truncation::truncate_name;
 
-use super::json::{JsonFields, values};
-use super::{Catalog, IntakeError};
+use super::IntakeError;
+use super::json::parse_object;
 pub use flow_error::unserviceable_request;
 pub use screen_request::ScreenRequest;
 use screen_request::Transition;
-
-/// Time span for repeated presses. Within this span, equal answers without a token and a customer
-/// are a second press of the same customer.
-const REPEATED_PRESS_WINDOW: Millis = Millis::from_secs(10 * 60);
-
-/// Top-level fields that the parser reads. A submission stores all other fields as they arrived.
-const KNOWN_KEYS: [&str; 7] = [
-    "version",
-    "action",
-    "screen",
-    "data",
-    "flow_token",
-    "flow_token_signature",
-    "context",
-];
+pub use screen_submission::ScreenSubmission;
 
 /// Parsed request.
 #[derive(Debug)]
@@ -53,21 +38,6 @@ pub enum FlowRequest<'a> {
     ScreenSubmission(ScreenSubmission<'a>),
 }
 
-/// Submitted screen.
-#[derive(Debug)]
-pub struct ScreenSubmission<'a> {
-    flow: &'a Flow,
-    screen: Option<String>,
-    token: Option<FlowToken>,
-    customer: Customer,
-    /// Fields of the screen as received text. `answers` contains the parsed values.
-    raw_data: Box<str>,
-    answers: Map<String, Value>,
-    unknown_fields: Box<str>,
-    /// Stage of the form after this screen.
-    pub stage: ScreenStage,
-}
-
 impl<'a> FlowRequest<'a> {
     /// Parses the body of a `POST` to `flow`.
     ///
@@ -75,8 +45,10 @@ impl<'a> FlowRequest<'a> {
     /// [`IntakeError`] names the field and the reason.
     pub fn parse(flow: &'a Flow, body: &[u8]) -> Result<Self, IntakeError> {
         let fields = parse_object(body)?;
-        optional_text(&fields, "version")?;
-        let screen = optional_text(&fields, "screen")?.filter(|screen| !screen.is_empty());
+        fields.optional_text("version")?;
+        let screen = fields
+            .optional_text("screen")?
+            .filter(|screen| !screen.is_empty());
         // This check runs before all checks of the flow's fields: the same bytes are a ping for
         // every flow.
         if fields.text("action").as_deref() == Some("ping") {
@@ -89,7 +61,7 @@ impl<'a> FlowRequest<'a> {
         {
             return Ok(Self::FlowError(flow_error));
         }
-        let Some(action) = optional_text(&fields, "action")? else {
+        let Some(action) = fields.optional_text("action")? else {
             return Err(IntakeError::invalid_field(
                 "action",
                 "is missing: a submission has the action data_exchange",
@@ -103,7 +75,7 @@ impl<'a> FlowRequest<'a> {
             "BACK" => Transition::Back,
             // Meta may add actions, and an upstream may know them.
             _ if flow.has_upstream => Transition::Unknown,
-            _ => return Err(IntakeError::UnknownAction(truncated(&action))),
+            _ => return Err(IntakeError::UnknownAction(truncate_name(&action))),
         };
         // The screen may be missing (*Implementing Endpoint for Flows*). A named screen must exist,
         // unless the flow has an upstream that may know the screen.
@@ -123,260 +95,5 @@ impl<'a> FlowRequest<'a> {
     }
 }
 
-impl<'a> ScreenSubmission<'a> {
-    fn parse(
-        flow: &'a Flow,
-        fields: &JsonFields<'_>,
-        screen: Option<String>,
-    ) -> Result<Self, IntakeError> {
-        let raw_data: Box<str> = fields.get("data").map_or("{}", |data| data.get()).into();
-        let answers = values(&raw_data).map_err(|why| IntakeError::invalid_field("data", why))?;
-        let stage = match flow.screen_stage(screen.as_deref(), &answers) {
-            // The upstream decides which screen follows, also after a screen that the config does
-            // not have.
-            Err(_) if flow.has_upstream => ScreenStage::Draft,
-            stage => stage?,
-        };
-        if let Some(problem) = flow
-            .validate(screen.as_deref().or(Some("")), &answers)
-            .into_iter()
-            .next()
-        {
-            return Err(IntakeError::ValidationFailed {
-                screen: screen.unwrap_or_default(),
-                error: problem,
-            });
-        }
-        let token = match optional_text(fields, "flow_token")?.filter(|token| !token.is_empty()) {
-            Some(token) => Some(
-                FlowToken::new(&token)
-                    .map_err(|why| IntakeError::invalid_field("flow_token", why.to_string()))?,
-            ),
-            None => None,
-        };
-        let customer_id = match fields.object("context").get("user_id") {
-            None => String::new(),
-            Some(id) => match serde_json::from_str(id.get()) {
-                Ok(Value::String(text)) => text,
-                Ok(Value::Number(number)) => number.to_string(),
-                _ => {
-                    return Err(IntakeError::invalid_field(
-                        "context.user_id",
-                        "is not a text",
-                    ));
-                }
-            },
-        };
-        let unknown_fields = fields.to_json_without(&KNOWN_KEYS).into();
-        Ok(Self {
-            flow,
-            screen,
-            token,
-            customer: Customer::from_text(&customer_id),
-            raw_data,
-            answers,
-            unknown_fields,
-            stage,
-        })
-    }
-
-    /// Returns the name of the screen for responses. The name is empty if the request names no
-    /// screen.
-    #[must_use]
-    pub fn screen_name(&self) -> &str {
-        self.screen.as_deref().unwrap_or_default()
-    }
-
-    /// Returns `true` if the sender set no usable token, so that no token identifies this form.
-    #[must_use]
-    pub fn has_no_token(&self) -> bool {
-        !self.token.as_ref().is_some_and(FlowToken::is_usable)
-    }
-
-    /// Returns the key of the draft that this screen belongs to. Returns `None` if the flow needs
-    /// no drafts, or if neither a token nor a customer identifies the form.
-    #[must_use]
-    pub fn draft_key(&self) -> Option<IdempotencyKey> {
-        self.flow
-            .needs_drafts()
-            .then(|| {
-                IdempotencyKey::for_draft(&self.flow.name, self.token.as_ref(), &self.customer)
-            })
-            .flatten()
-    }
-
-    /// Returns the next screen for the given answers of the form, including the answers of this
-    /// screen. After a refresh, the next screen is the same screen. The name is empty if no screen
-    /// is declared.
-    #[must_use]
-    pub fn next_screen(&self, answers: &Map<String, Value>) -> &str {
-        let screen = self.flow.find_screen(self.screen_name());
-        match self.stage {
-            ScreenStage::Refresh => self.screen_name(),
-            ScreenStage::Draft => screen
-                .and_then(|screen| self.flow.next_screen(screen, answers))
-                .map_or("", |next| &next.name),
-            ScreenStage::Final => "",
-        }
-    }
-
-    /// Returns the draft to store: the answers of this screen and the fields `extra_answers`.
-    /// `current_screen` is the screen that the customer sees next.
-    ///
-    /// # Errors
-    /// [`IntakeError::InvalidField`] if neither a token nor a customer identifies the form.
-    pub fn draft(
-        &self,
-        current_screen: &str,
-        extra_answers: &Map<String, Value>,
-        now: Timestamp,
-    ) -> Result<(IdempotencyKey, Draft), IntakeError> {
-        let key = self.draft_key().ok_or_else(|| {
-            let why =
-                "is missing or `unused`, and context.user_id is missing, too: the customer of this form is unknown";
-            IntakeError::invalid_field("flow_token", why)
-        })?;
-        let draft = Draft {
-            flow: self.flow.name.clone(),
-            flow_token: self.token.clone(),
-            customer: self.customer.clone(),
-            screen: current_screen.into(),
-            data: if extra_answers.is_empty() {
-                self.raw_data.clone()
-            } else {
-                merge_answers(&self.raw_data, &json!(extra_answers).to_string())
-            },
-            updated_at: now,
-        };
-        Ok((key, draft))
-    }
-
-    /// Returns the answers of this screen.
-    #[must_use]
-    pub const fn answers(&self) -> &Map<String, Value> {
-        &self.answers
-    }
-
-    /// Returns the flow token as received.
-    #[must_use]
-    pub const fn token(&self) -> Option<&FlowToken> {
-        self.token.as_ref()
-    }
-
-    /// Returns the customer, as far as the request identifies the customer.
-    #[must_use]
-    pub const fn customer(&self) -> &Customer {
-        &self.customer
-    }
-
-    /// Returns the completed form for a token that several customers share. The answers identify
-    /// such a form, not the token.
-    #[must_use]
-    pub fn to_inbound_without_token(&self, catalog: &Catalog, now: Timestamp) -> InboundSubmission {
-        let [form_key, former_key] = self.answer_keys(now);
-        InboundSubmission {
-            form_key,
-            previous_press_key: former_key,
-            draft_key: None,
-            ..self.to_inbound(catalog, now)
-        }
-    }
-
-    /// Returns the keys of a form that no token identifies: the key, and the key of the previous
-    /// press.
-    fn answer_keys(&self, now: Timestamp) -> [Option<IdempotencyKey>; 2] {
-        let flow = &self.flow.name;
-        if !self.customer.is_unknown() {
-            return [
-                Some(IdempotencyKey::for_answers(
-                    flow,
-                    self.screen_name(),
-                    &self.customer,
-                    &self.raw_data,
-                )),
-                None,
-            ];
-        }
-        let repeated_press_key = |window| {
-            Some(IdempotencyKey::for_repeated_press(
-                flow,
-                self.screen_name(),
-                &self.raw_data,
-                window,
-            ))
-        };
-        let window = now.as_millis() / REPEATED_PRESS_WINDOW.get().max(1);
-        // A press just before the change of a span is still recognized after the change.
-        [
-            repeated_press_key(window),
-            repeated_press_key(window.saturating_sub(1)),
-        ]
-    }
-
-    /// Returns the completed form.
-    #[must_use]
-    pub fn to_inbound(&self, catalog: &Catalog, now: Timestamp) -> InboundSubmission {
-        let encrypted = self.flow.encryption == EncryptionMode::Required;
-        let [form_key, former_key] = match self.token.as_ref().filter(|token| token.is_usable()) {
-            Some(token) => [
-                Some(IdempotencyKey::for_token(&self.flow.name, token)),
-                None,
-            ],
-            None => self.answer_keys(now),
-        };
-        InboundSubmission {
-            form_key,
-            message_key: None,
-            previous_press_key: former_key,
-            message_reference: None,
-            cross_flow_keys: Vec::new(),
-            draft_key: self.draft_key(),
-            slot_selector: catalog.slot_selector(self.flow),
-            encrypted_request_key: None,
-            custom_completion: None,
-            reject_resubmission: self.flow.resubmit == ResubmitPolicy::Refuse,
-            allows_new_choice: true,
-            submission: Submission {
-                flow: self.flow.name.clone(),
-                flow_token: self.token.clone(),
-                customer: self.customer.clone(),
-                channel: if encrypted {
-                    SubmissionChannel::Encrypted
-                } else {
-                    SubmissionChannel::Plain
-                },
-                message_id: None,
-                screen: self.screen.as_deref().map(Box::from),
-                data: self.raw_data.clone(),
-                unknown_fields: self.unknown_fields.clone(),
-                problems: Vec::new(),
-                sent_at: None,
-            },
-        }
-    }
-}
-
-/// Parses the fields of a body.
-pub(super) fn parse_object(body: &[u8]) -> Result<JsonFields<'_>, IntakeError> {
-    let text =
-        std::str::from_utf8(body).map_err(|error| IntakeError::NotJson(error.to_string()))?;
-    JsonFields::parse(text).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => IntakeError::NotAnObject,
-        _ => IntakeError::NotJson(error.to_string()),
-    })
-}
-
-/// Returns a string field. Returns `None` if the field is missing or null.
-fn optional_text(fields: &JsonFields<'_>, name: &str) -> Result<Option<String>, IntakeError> {
-    match fields.get(name) {
-        None => Ok(None),
-        Some(value) => serde_json::from_str(value.get())
-            .map(Some)
-            .map_err(|_| IntakeError::invalid_field(name, "is not a text that can be read")),
-    }
-}
-
-mod flow_error;
-mod screen_request;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,14 @@
 //! Tests the parsing of valid and invalid request bodies of a flow.
 
+use serde_json::Map;
+
 use super::*;
-use crate::domain::flow::{EncryptionMode, Screen};
+use crate::domain::flow::field::{Field, FieldKind};
+use crate::domain::flow::{Screen, ScreenStage};
 use crate::domain::ids::FlowName;
+use crate::domain::submission::inbound::InboundSubmission;
+use crate::domain::time::Timestamp;
+use crate::intake::Catalog;
 
 fn flow_with_screens(screens: Vec<Screen>) -> Flow {
     Flow {
@@ -18,13 +24,16 @@ fn screen(name: &str, is_final: bool) -> Screen {
     }
 }
 
-fn inbound_of(body: &str) -> InboundSubmission {
-    match FlowRequest::parse(&flow_with_screens(Vec::new()), body.as_bytes()).unwrap() {
-        FlowRequest::ScreenSubmission(sent) => {
-            sent.to_inbound(&Catalog::default(), Timestamp::from_millis(0))
-        }
+fn parse_submission<'a>(flow: &'a Flow, body: &str) -> ScreenSubmission<'a> {
+    match FlowRequest::parse(flow, body.as_bytes()).unwrap() {
+        FlowRequest::ScreenSubmission(sent) => sent,
         other => panic!("{other:?}"),
     }
+}
+
+fn inbound_of(body: &str) -> InboundSubmission {
+    let flow = flow_with_screens(Vec::new());
+    parse_submission(&flow, body).to_inbound(&Catalog::default(), Timestamp::ZERO)
 }
 
 #[test]
@@ -95,14 +104,11 @@ fn form_key_without_token_is_customer_and_answers() {
 
 #[test]
 fn anonymous_equal_answers_are_duplicates_for_minutes() {
-    let body = br#"{"action":"data_exchange","data":{"agree":true}}"#;
     let flow = flow_with_screens(Vec::new());
-    let keys = |minutes: u64| match FlowRequest::parse(&flow, body).unwrap() {
-        FlowRequest::ScreenSubmission(sent) => {
-            let now = Timestamp::from_millis(minutes * 60 * 1000);
-            sent.to_inbound(&Catalog::default(), now).own_keys()
-        }
-        other => panic!("{other:?}"),
+    let sent = parse_submission(&flow, r#"{"action":"data_exchange","data":{"agree":true}}"#);
+    let keys = |minutes: u64| {
+        let now = Timestamp::from_millis(minutes * 60 * 1000);
+        sent.to_inbound(&Catalog::default(), now).own_keys()
     };
     let first = keys(9);
     assert!(
@@ -166,22 +172,15 @@ fn invalid_body_error_names_field_and_reason() {
 #[test]
 fn non_final_screen_is_draft() {
     let flow = flow_with_screens(vec![screen("A", false), screen("B", true)]);
-    let body = br#"{"action":"data_exchange","screen":"A","flow_token":"t","data":{"a":1}}"#;
-    let FlowRequest::ScreenSubmission(sent) = FlowRequest::parse(&flow, body).unwrap() else {
-        panic!("not sent")
-    };
+    let body = r#"{"action":"data_exchange","screen":"A","flow_token":"t","data":{"a":1}}"#;
+    let sent = parse_submission(&flow, body);
     assert_eq!(
         (sent.stage, sent.next_screen(sent.answers())),
         (ScreenStage::Draft, "B")
     );
     let (_, draft) = sent.draft("B", &Map::new(), Timestamp::ZERO).unwrap();
     assert_eq!((&*draft.screen, &*draft.data), ("B", "{\"a\":1}"));
-    let without_owner =
-        br#"{"action":"data_exchange","screen":"A","flow_token":"unused","data":{"a":1}}"#;
-    let FlowRequest::ScreenSubmission(sent) = FlowRequest::parse(&flow, without_owner).unwrap()
-    else {
-        panic!("not sent")
-    };
+    let sent = parse_submission(&flow, &body.replace("\"t\"", "\"unused\""));
     assert!(sent.draft("B", &Map::new(), Timestamp::ZERO).is_err());
 }
 
@@ -204,26 +203,16 @@ fn flow_error_is_recognised_by_its_keys_only() {
         ..plain.clone()
     };
     let both = r#"{"error":"timeout_error","error_message":"late"}"#;
-    assert_eq!(
-        flow_error_of(&encrypted, both).as_deref(),
-        Some("timeout_error: late")
-    );
-    assert_eq!(
-        flow_error_of(&encrypted, r#"{"error_key":"new-one"}"#).as_deref(),
-        Some("new-one: ")
-    );
-    assert_eq!(
-        flow_error_of(&encrypted, r#"{"error_message":"alone"}"#).as_deref(),
-        Some(": alone")
-    );
-    assert_eq!(
-        flow_error_of(
-            &encrypted,
-            r#"{"error":null,"error_key":"k","error_message":null}"#
-        )
-        .as_deref(),
-        Some("k: ")
-    );
+    let nulls = r#"{"error":null,"error_key":"k","error_message":null}"#;
+    for (data, expected) in [
+        (both, "timeout_error: late"),
+        (r#"{"error_key":"new-one"}"#, "new-one: "),
+        (r#"{"error_message":"alone"}"#, ": alone"),
+        (nulls, "k: "),
+    ] {
+        let flow_error = flow_error_of(&encrypted, data);
+        assert_eq!(flow_error.as_deref(), Some(expected), "{data}");
+    }
     for form in [
         r#"{"error":"of mine","name":"Ann"}"#,
         r#"{"error_message":"a field of the form","name":null}"#,
@@ -242,13 +231,12 @@ fn flow_error_is_recognised_by_its_keys_only() {
     );
 
     let mut declares = encrypted.clone();
-    let kind = crate::domain::flow::field::FieldKind::Text {
+    let text = FieldKind::Text {
         min: None,
         max: None,
     };
-    declares.screens[0]
-        .fields
-        .push(crate::domain::flow::field::Field::new("error", kind));
+    let error = Field::new("error", text);
+    declares.screens[0].fields.push(error);
     assert_eq!(flow_error_of(&declares, both), None);
     assert!(flow_error_of(&declares, r#"{"error_key":"k","error_message":"late"}"#).is_some());
     let undeclared = Flow {
@@ -329,11 +317,7 @@ fn unknown_action_and_screen_are_left_to_upstream() {
         let body = format!(
             r#"{{"action":"data_exchange","screen":{screen},"flow_token":"t","data":{{"a":1}}}}"#
         );
-        let FlowRequest::ScreenSubmission(sent) =
-            FlowRequest::parse(&flow, body.as_bytes()).unwrap()
-        else {
-            panic!("not sent")
-        };
+        let sent = parse_submission(&flow, &body);
         assert_eq!(
             (sent.stage, sent.draft_key().is_some()),
             (ScreenStage::Draft, true),
@@ -344,7 +328,6 @@ fn unknown_action_and_screen_are_left_to_upstream() {
 
 #[test]
 fn flow_error_may_have_unknown_keys() {
-    use crate::domain::flow::field::{Field, FieldKind};
     let name = Field::new("name", FieldKind::Email);
     let declared = Flow {
         encryption: EncryptionMode::Required,

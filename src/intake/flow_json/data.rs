@@ -7,11 +7,10 @@
 
 use serde_json::{Map, Value};
 
-use super::Findings;
 use super::document::{FlowJsonScreen, printable};
-use super::screens::screen_sends;
+use super::findings::Findings;
+use crate::domain::flow::data_source::DataSource;
 use crate::domain::flow::field::FieldKind;
-use crate::domain::flow::screen_data::DataSource;
 use crate::domain::flow::{self, Flow};
 
 /// Name that any response may contain without a declaration.
@@ -40,192 +39,184 @@ enum Shape<'a> {
 
 /// Returns the JSON shape in which a phone gets the data.
 const fn shape(source: &DataSource) -> Shape<'_> {
-    match source {
-        DataSource::Constant(_) | DataSource::Agent { .. } => Shape::Text,
-        DataSource::Slots {
-            options: choices, ..
-        }
-        | DataSource::Dates {
-            options: choices, ..
-        }
-        | DataSource::Agents {
-            options: choices, ..
-        } => Shape::Choices(if choices.show_full {
-            CHOICE_OR_FULL
-        } else {
-            CHOICE
-        }),
-        DataSource::Answer(field) => Shape::Answer(field.as_str()),
+    match (source, source.list_options()) {
+        (DataSource::Answer(field), _) => Shape::Answer(field.as_str()),
+        (_, Some(options)) if options.show_full => Shape::Choices(CHOICE_OR_FULL),
+        (_, Some(_)) => Shape::Choices(CHOICE),
+        (_, None) => Shape::Text,
     }
 }
 
+/// Data of one screen, with the rest of both sides.
+struct ScreenData<'c> {
+    /// Location of the data, such as `screens[2].DATE.data`.
+    location: String,
+    /// Data that the Flow JSON declares.
+    declared: &'c Map<String, Value>,
+    /// The screen in the config.
+    config: &'c flow::Screen,
+    screens: &'c [FlowJsonScreen<'c>],
+    flow: &'c Flow,
+}
+
 pub(super) fn check(screens: &[FlowJsonScreen<'_>], flow: &Flow, report: &mut Findings) {
+    let nothing = Map::new();
     for screen in screens {
         let Some(config) = flow.find_screen(screen.id) else {
             continue;
         };
         let location = format!("{}.data", screen.location);
-        match screen.body.get("data") {
-            None => check_undeclared(&location, &Map::new(), config, report),
-            Some(Value::Object(declared)) => {
-                check_undeclared(&location, declared, config, report);
-                check_missing(&location, declared, config, (screens, flow), report);
-                for (name, source) in &config.data_sources {
-                    if let Some(schema) = declared.get(name) {
-                        check_type(
-                            &format!("{location}.{}", printable(name)),
-                            schema,
-                            source,
-                            (screens, flow),
-                            report,
-                        );
-                    }
-                }
+        let declared = match screen.body.get("data") {
+            None => &nothing,
+            Some(Value::Object(declared)) => declared,
+            Some(_) => {
+                report.add_error(
+                    &location,
+                    "must be an object that maps each name to its type",
+                );
+                continue;
             }
-            Some(_) => report.add_error(
-                &location,
-                "must be an object that maps each name to its type",
-            ),
-        }
-    }
-}
-
-/// Checks for data that the config provides and the screen does not declare.
-fn check_undeclared(
-    location: &str,
-    declared: &Map<String, Value>,
-    config: &flow::Screen,
-    report: &mut Findings,
-) {
-    for (name, source) in config
-        .data_sources
-        .iter()
-        .filter(|(name, _)| !declared.contains_key(name))
-    {
-        let kind = match shape(source) {
-            Shape::Text => "a text",
-            Shape::Choices(_) => "a list of choices",
-            Shape::Answer(_) => "an answer",
         };
-        let what = format!(
-            "lacks {name:?}, {kind} that the config provides: declare it, or remove it from the config"
-        );
-        report.add_error(location, what);
-    }
-}
-
-/// Checks for data that the screen declares and that neither the config nor a screen that navigates
-/// here provides.
-fn check_missing(
-    location: &str,
-    declared: &Map<String, Value>,
-    config: &flow::Screen,
-    (screens, flow): (&[FlowJsonScreen<'_>], &Flow),
-    report: &mut Findings,
-) {
-    // Only the upstream knows which data it provides.
-    if flow.has_upstream {
-        return;
-    }
-    let is_navigated = |name: &str| {
-        let incoming = screens
-            .iter()
-            .flat_map(|from| &from.actions)
-            .filter(|action| action.next == Some(&config.name));
-        incoming
-            .filter_map(|action| action.payload)
-            .any(|payload| payload.contains_key(name))
-    };
-    for name in declared
-        .keys()
-        .filter(|name| ![ALWAYS_ALLOWED, REQUIRED_LIST].contains(&name.as_str()))
-    {
-        if !config.data_sources.iter().any(|(known, _)| known == name) && !is_navigated(name) {
-            report.add_error(
-                format!("{location}.{}", printable(name)),
-                format!("nothing provides its value: set `data = {{ {name} = … }}` for {} in the config", config.name),
-            );
+        let data = ScreenData {
+            location,
+            declared,
+            config,
+            screens,
+            flow,
+        };
+        data.check_undeclared(report);
+        data.check_missing(report);
+        for (name, source) in &config.data_sources {
+            if let Some(schema) = declared.get(name) {
+                data.check_type(name, schema, source, report);
+            }
         }
     }
 }
 
-/// Checks that the provided data have the declared type.
-fn check_type(
-    location: &str,
-    schema: &Value,
-    source: &DataSource,
-    (screens, flow): (&[FlowJsonScreen<'_>], &Flow),
-    report: &mut Findings,
-) {
-    let declared = declared_type(schema);
-    let mut require_type = |types: &[&str], what: &str| {
-        if !declared.is_some_and(|declared| types.contains(&declared)) {
-            let declared = declared.map_or_else(
-                || "has no type".to_owned(),
-                |kind| format!("is declared as {kind:?}"),
-            );
-            let types: Vec<String> = types.iter().map(|kind| format!("{kind:?}")).collect();
+impl ScreenData<'_> {
+    /// Checks for data that the config provides and the screen does not declare.
+    fn check_undeclared(&self, report: &mut Findings) {
+        for (name, source) in &self.config.data_sources {
+            if self.declared.contains_key(name) {
+                continue;
+            }
+            let kind = match shape(source) {
+                Shape::Text => "a text",
+                Shape::Choices(_) => "a list of choices",
+                Shape::Answer(_) => "an answer",
+            };
             report.add_error(
-                location,
+                &self.location,
                 format!(
-                    "{declared}, but the config provides {what}: write {}",
-                    types.join(" or ")
+                    "lacks {name:?}, {kind} that the config provides: declare it, or remove it from the config"
                 ),
             );
         }
-    };
-    match shape(source) {
-        Shape::Text => require_type(&["string"], "a text"),
-        Shape::Choices(properties) => {
-            require_type(&["array"], "a list of choices");
-            if declared == Some("array") {
-                check_items(
-                    &format!("{location}.items"),
-                    schema.get("items"),
-                    properties,
-                    report,
-                );
-            }
+    }
+
+    /// Checks for data that the screen declares and that neither the config nor a screen that
+    /// navigates here provides.
+    fn check_missing(&self, report: &mut Findings) {
+        // Only the upstream knows which data it provides.
+        if self.flow.has_upstream {
+            return;
         }
-        Shape::Answer(name) => {
-            let field = flow.find_field(name);
-            let shows_agent = || {
-                flow.screens
-                    .iter()
-                    .flat_map(flow::Screen::shown_agent_names)
-                    .any(|shown| shown == name)
-            };
-            match field {
-                Some(field) => {
-                    require_type(
-                        json_types(&field.kind),
-                        &format!("the answer to {name:?}, of type {}", field.kind.as_str()),
-                    );
-                    let item = schema.get("items").and_then(declared_type);
-                    if matches!(field.kind, FieldKind::Choices(_))
-                        && declared == Some("array")
-                        && item != Some("string")
-                    {
-                        report.add_error(
-                            format!("{location}.items"),
-                            "each choice is a text: write {\"type\": \"string\"}",
-                        );
-                    }
-                }
-                // The shown agent is stored with the answers.
-                None if shows_agent() => {
-                    return require_type(&["string"], "the name of the agent who was shown");
-                }
-                None => {}
-            }
-            if !screens.iter().any(|screen| screen_sends(screen, name)) {
-                report.add_error(
-                    location,
-                    format!("the config provides the answer to {name:?}, but no payload sends it"),
-                );
-            }
+        let is_navigated = |name: &str| {
+            let actions = self.screens.iter().flat_map(|from| &from.actions);
+            actions
+                .filter(|action| action.next == Some(&self.config.name))
+                .any(|action| action.sends(name))
+        };
+        let is_provided = |name: &String| {
+            [ALWAYS_ALLOWED, REQUIRED_LIST].contains(&name.as_str())
+                || self.config.data_source(name).is_some()
+                || is_navigated(name)
+        };
+        for name in self.declared.keys().filter(|name| !is_provided(name)) {
+            report.add_error(
+                format!("{}.{}", self.location, printable(name)),
+                format!(
+                    "nothing provides its value: set `data = {{ {name} = … }}` for {} in the config",
+                    self.config.name
+                ),
+            );
         }
     }
+
+    /// Checks that the provided data have the declared type.
+    fn check_type(&self, name: &str, schema: &Value, source: &DataSource, report: &mut Findings) {
+        let location = format!("{}.{}", self.location, printable(name));
+        match shape(source) {
+            Shape::Text => require_type(&location, schema, &["string"], "a text", report),
+            Shape::Choices(properties) => {
+                require_type(&location, schema, &["array"], "a list of choices", report);
+                if declared_type(schema) == Some("array") {
+                    check_items(
+                        &format!("{location}.items"),
+                        schema.get("items"),
+                        properties,
+                        report,
+                    );
+                }
+            }
+            Shape::Answer(answer) => self.check_answer(&location, schema, answer, report),
+        }
+    }
+
+    /// Checks that the answer to the field `name` has the declared type and is sent.
+    fn check_answer(&self, location: &str, schema: &Value, name: &str, report: &mut Findings) {
+        let is_shown_agent = || {
+            let screens = self.flow.screens.iter();
+            screens
+                .flat_map(flow::Screen::shown_agent_names)
+                .any(|shown| shown == name)
+        };
+        if let Some(field) = self.flow.find_field(name) {
+            let what = format!("the answer to {name:?}, of type {}", field.kind.as_str());
+            require_type(location, schema, json_types(&field.kind), &what, report);
+            let item = schema.get("items").and_then(declared_type);
+            if matches!(field.kind, FieldKind::Choices(_))
+                && declared_type(schema) == Some("array")
+                && item != Some("string")
+            {
+                report.add_error(
+                    format!("{location}.items"),
+                    "each choice is a text: write {\"type\": \"string\"}",
+                );
+            }
+        } else if is_shown_agent() {
+            // The shown agent is stored with the answers. No payload needs to send it.
+            let what = "the name of the agent who was shown";
+            return require_type(location, schema, &["string"], what, report);
+        }
+        if !self.screens.iter().any(|screen| screen.sends(name)) {
+            report.add_error(
+                location,
+                format!("the config provides the answer to {name:?}, but no payload sends it"),
+            );
+        }
+    }
+}
+
+/// Reports data that are declared as none of `types`. `what` describes the provided data.
+fn require_type(location: &str, schema: &Value, types: &[&str], what: &str, report: &mut Findings) {
+    let declared = declared_type(schema);
+    if declared.is_some_and(|declared| types.contains(&declared)) {
+        return;
+    }
+    let declared = declared.map_or_else(
+        || "has no type".to_owned(),
+        |kind| format!("is declared as {kind:?}"),
+    );
+    let types: Vec<String> = types.iter().map(|kind| format!("{kind:?}")).collect();
+    report.add_error(
+        location,
+        format!(
+            "{declared}, but the config provides {what}: write {}",
+            types.join(" or ")
+        ),
+    );
 }
 
 /// Checks that the choices are declared with the properties that the config provides.

@@ -5,10 +5,16 @@
 
 use serde_json::{Map, Value};
 
-use super::Findings;
+use super::findings::Findings;
 
 /// Reserved ID that a screen must not have (*Flow JSON*, screens).
 const RESERVED_ID: &str = "SUCCESS";
+
+/// Action that sends a request to flowgate (*Flow JSON*, actions).
+pub(super) const DATA_EXCHANGE: &str = "data_exchange";
+
+/// Action that completes the form without a request to flowgate.
+pub(super) const COMPLETE: &str = "complete";
 
 /// Keys of the actions that a tap on a component starts (*Flow JSON*, actions). Any component may
 /// have them, at any depth.
@@ -62,6 +68,34 @@ impl FlowJsonScreen<'_> {
             .iter()
             .filter(move |action| action.name == name)
     }
+
+    /// Returns `true` if this screen sends a field with this name.
+    pub(super) fn sends(&self, name: &str) -> bool {
+        self.actions
+            .iter()
+            .any(|action| action.is_submission() && action.sends(name))
+    }
+}
+
+impl ComponentAction<'_> {
+    /// Returns `true` if the action sends its payload: to flowgate, or as the completed form.
+    pub(super) fn is_submission(&self) -> bool {
+        [DATA_EXCHANGE, COMPLETE].contains(&self.name)
+    }
+
+    /// Returns `true` if the payload has a field with this name.
+    pub(super) fn sends(&self, name: &str) -> bool {
+        self.payload
+            .is_some_and(|payload| payload.contains_key(name))
+    }
+}
+
+/// Returns the screen with this ID.
+pub(super) fn find_screen<'s, 'a>(
+    screens: &'s [FlowJsonScreen<'a>],
+    id: &str,
+) -> Option<&'s FlowJsonScreen<'a>> {
+    screens.iter().find(|screen| screen.id == id)
 }
 
 /// Returns the screens in order. Screens without an ID and screens with an ID that occurs twice are

@@ -7,9 +7,8 @@
 
 use serde_json::{Map, Value};
 
-use super::Findings;
-use super::document::{ComponentAction, FlowJsonScreen};
-use super::screens::DATA_EXCHANGE;
+use super::document::{ComponentAction, DATA_EXCHANGE, FlowJsonScreen};
+use super::findings::Findings;
 use crate::domain::flow::{self, RefreshTrigger};
 
 pub(super) fn check(screen: &FlowJsonScreen<'_>, declared: &flow::Screen, report: &mut Findings) {
@@ -80,16 +79,11 @@ fn suggestion(choice: &ComponentAction<'_>, declared: &flow::Screen) -> String {
     if declared.refresh_on != RefreshTrigger::Never {
         return describe_refresh_on(declared);
     }
-    let is_sent = |name: &str| {
-        choice
-            .payload
-            .is_some_and(|payload| payload.contains_key(name))
-    };
     let (sent, others): (Vec<_>, Vec<_>) = declared
         .fields
         .iter()
         .map(|field| field.name.as_str())
-        .partition(|name| is_sent(name));
+        .partition(|name| choice.sends(name));
     match (sent.first(), others.is_empty()) {
         (Some(_), false) => format!("write `refresh_on = {sent:?}` in the config"),
         _ => "send the extra field \"step\": \"choice\" with it, and set `refresh_on = { step = \"choice\" }` in the config"

@@ -1,9 +1,8 @@
 //! Checks for fields with the names that error notifications of phones use.
 //! [`crate::intake::flow_endpoint`] distinguishes forms and notifications only by these names.
 
-use super::Findings;
-use super::document::{ComponentAction, FlowJsonScreen};
-use super::screens::DATA_EXCHANGE;
+use super::document::{ComponentAction, DATA_EXCHANGE, FlowJsonScreen};
+use super::findings::Findings;
 use crate::domain::flow::{EncryptionMode, Flow};
 use crate::domain::submission::flow_error::FlowError;
 

@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::document::{FlowJsonScreen, printable};
-use super::{Findings, find_screen, has_endpoint};
-use crate::domain::flow::{self, Flow};
+use super::document::{FlowJsonScreen, find_screen, printable};
+use super::findings::Findings;
+use crate::domain::flow::{self, EncryptionMode, Flow};
 
 const LOCATION: &str = "routing_model";
 
@@ -39,7 +39,10 @@ pub(super) fn check(
             LOCATION,
             "must be an object that maps each screen to a list of its next screens",
         ),
-        None if has_endpoint(root, flow) => {
+        // Phones send requests to an endpoint. Meta's validator detects this by `data_api_version`.
+        None if flow.encryption == EncryptionMode::Required
+            || root.contains_key("data_api_version") =>
+        {
             report.add_error(
                 LOCATION,
                 format!(

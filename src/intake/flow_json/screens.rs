@@ -3,16 +3,13 @@
 
 use serde_json::Map;
 
-use super::document::{ComponentAction, ComponentChoices, FlowJsonScreen};
-use super::{Findings, find_screen, on_select_lint, reserved_names_lint};
-use crate::domain::flow::screen_data::DataSource;
+use super::document::{
+    COMPLETE, ComponentAction, ComponentChoices, DATA_EXCHANGE, FlowJsonScreen, find_screen,
+};
+use super::findings::Findings;
+use super::{on_select_lint, reserved_names_lint};
+use crate::domain::flow::data_source::DataSource;
 use crate::domain::flow::{self, Flow, RefreshTrigger};
-
-/// Action that sends a request to flowgate (*Flow JSON*, actions).
-pub(super) const DATA_EXCHANGE: &str = "data_exchange";
-
-/// Action that completes the form without a request to flowgate.
-pub(super) const COMPLETE: &str = "complete";
 
 pub(super) fn check(screens: &[FlowJsonScreen<'_>], flow: &Flow, report: &mut Findings) {
     if flow.screens.is_empty() && !flow.has_upstream {
@@ -152,7 +149,7 @@ fn check_fields(
     {
         if !submitting_actions
             .iter()
-            .any(|action| payload_has(action, &field.name))
+            .any(|action| action.sends(&field.name))
         {
             let location = submitting_actions
                 .first()
@@ -172,12 +169,7 @@ fn check_fields(
             .flat_map(|payload| payload.keys())
             .filter(|name| !is_refresh_field(name))
         {
-            if !reserved_names_lint::is_reserved_name(name, flow)
-                && !flow
-                    .screens
-                    .iter()
-                    .flat_map(|screen| &screen.fields)
-                    .any(|field| field.name == *name)
+            if !reserved_names_lint::is_reserved_name(name, flow) && flow.find_field(name).is_none()
             {
                 let what = format!(
                     "sends {name:?}, which the config does not declare: it is stored without validation"
@@ -197,10 +189,9 @@ fn check_choice_lists(screen: &FlowJsonScreen<'_>, declared: &flow::Screen, repo
     } in &screen.choice_lists
     {
         let configured = declared
-            .data_sources
-            .iter()
-            .find(|(name, _)| name == source)
-            .and_then(|(_, source)| max_choices(source));
+            .data_source(source)
+            .and_then(DataSource::list_options)
+            .map(|options| options.limit);
         if let (Some(configured), Some(limit)) = (configured, component_limit(component))
             && configured > limit
         {
@@ -209,22 +200,6 @@ fn check_choice_lists(screen: &FlowJsonScreen<'_>, declared: &flow::Screen, repo
             );
             report.add_error(format!("{place}.data-source"), what);
         }
-    }
-}
-
-/// Returns the maximum number of choices that the config provides.
-const fn max_choices(given: &DataSource) -> Option<usize> {
-    match given {
-        DataSource::Slots {
-            options: choices, ..
-        }
-        | DataSource::Dates {
-            options: choices, ..
-        }
-        | DataSource::Agents {
-            options: choices, ..
-        } => Some(choices.limit),
-        DataSource::Constant(_) | DataSource::Answer(_) | DataSource::Agent { .. } => None,
     }
 }
 
@@ -241,7 +216,7 @@ fn component_limit(component: &str) -> Option<usize> {
 /// Checks that at least one screen sends the slot that the flow books.
 fn check_slot(screens: &[FlowJsonScreen<'_>], flow: &Flow, report: &mut Findings) {
     let Some(booking) = &flow.booking else { return };
-    let is_sent = |name: &str| screens.iter().any(|screen| screen_sends(screen, name));
+    let is_sent = |name: &str| screens.iter().any(|screen| screen.sends(name));
     if !is_sent(&booking.date_field) && !is_sent(&booking.time_field) {
         let wanted = if booking.date_field == booking.time_field {
             String::new()
@@ -256,18 +231,4 @@ fn check_slot(screens: &[FlowJsonScreen<'_>], flow: &Flow, report: &mut Findings
             ),
         );
     }
-}
-
-/// Returns `true` if this screen sends a field with this name.
-pub(super) fn screen_sends(screen: &FlowJsonScreen<'_>, name: &str) -> bool {
-    screen
-        .actions
-        .iter()
-        .any(|action| [DATA_EXCHANGE, COMPLETE].contains(&action.name) && payload_has(action, name))
-}
-
-pub(super) fn payload_has(action: &ComponentAction<'_>, name: &str) -> bool {
-    action
-        .payload
-        .is_some_and(|payload| payload.contains_key(name))
 }

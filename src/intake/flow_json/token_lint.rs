@@ -3,9 +3,9 @@
 //!
 //! See [`crate::domain::flow::cross_screen`] for the fields.
 
-use super::document::{ComponentAction, FlowJsonScreen};
-use super::screens::{COMPLETE, DATA_EXCHANGE, payload_has};
-use super::{Findings, find_screen, on_select_lint};
+use super::document::{ComponentAction, FlowJsonScreen, find_screen};
+use super::findings::Findings;
+use super::on_select_lint;
 use crate::domain::flow::cross_screen::{CrossScreenField, required_by_final_screen};
 use crate::domain::flow::{EncryptionMode, Flow};
 
@@ -19,7 +19,7 @@ pub(super) fn check(screens: &[FlowJsonScreen<'_>], flow: &Flow, report: &mut Fi
             continue;
         };
         let is_end = |action: &&ComponentAction<'_>| {
-            [DATA_EXCHANGE, COMPLETE].contains(&action.name)
+            action.is_submission()
                 && action.on_click
                 && !on_select_lint::is_refresh(action, declared)
         };
@@ -29,11 +29,7 @@ pub(super) fn check(screens: &[FlowJsonScreen<'_>], flow: &Flow, report: &mut Fi
         };
         for field in required_by_final_screen(flow, declared)
             .into_iter()
-            .filter(|field| {
-                !final_actions
-                    .iter()
-                    .any(|action| payload_has(action, field.name))
-            })
+            .filter(|field| !final_actions.iter().any(|action| action.sends(field.name)))
         {
             report.add_warning(
                 format!("{}.payload", first.location),

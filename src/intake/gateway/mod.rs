@@ -7,23 +7,23 @@
 //! Unknown content is not an error, because gateways send many events, and each version adds new
 //! ones. Bodies may contain the gateway's own keys. Nothing of a body goes into an error or a log.
 
+mod message;
+
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
-use serde_json::value::RawValue;
 use sha2::Sha512;
 use subtle::ConstantTimeEq;
 
 use crate::config::{GatewaySettings, Secret};
 use crate::domain::gateway::GatewayKind;
-use crate::domain::ids::{Customer, GatewayName, MessageId};
+use crate::domain::ids::{GatewayName, MessageId};
 use crate::domain::submission::inbound::InboundSubmission;
 use crate::domain::submission::{IdempotencyKey, Submission, SubmissionChannel};
-use crate::domain::time::Timestamp;
 
-use super::flow_endpoint::parse_object;
-use super::json::JsonFields;
+use super::json::{JsonFields, parse_object};
 use super::signature::hex_digit_value;
 use super::{Catalog, IntakeError};
+use message::{GatewayMessage, parse_messages};
 
 /// Length of an HMAC-SHA512 in bytes.
 const DIGEST_BYTES: usize = 64;
@@ -166,7 +166,7 @@ impl GatewayWebhook {
                     event,
                     "message" | "message.any" | "messages.received" | "messages.upsert"
                 ) {
-                    for message in messages(self.settings.kind, data) {
+                    for message in parse_messages(self.settings.kind, data) {
                         self.add_message(catalog, &message, &mut events);
                     }
                 }
@@ -201,166 +201,22 @@ impl GatewayWebhook {
             Some((flow, form.parse_fields(text)?))
         })?;
         Some(InboundSubmission {
-            form_key: None,
             message_key: Some(key),
-            previous_press_key: None,
-            message_reference: None,
-            cross_flow_keys: Vec::new(),
-            draft_key: None,
             slot_selector: catalog.slot_selector(flow),
-            encrypted_request_key: None,
-            custom_completion: None,
-            reject_resubmission: false,
-            allows_new_choice: false,
-            submission: Submission {
+            ..InboundSubmission::new(Submission {
                 flow: flow.name.clone(),
                 flow_token: None,
                 customer: message.customer.clone(),
                 channel: SubmissionChannel::Gateway,
                 message_id: Some(id.clone()),
                 screen: None,
-                problems: flow
-                    .validate(None, &fields)
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect(),
+                problems: flow.problems(&fields),
                 data: Value::from(fields).to_string().into(),
                 unknown_fields: "".into(),
                 sent_at: message.sent_at,
-            },
+            })
         })
     }
-}
-
-/// Message in a form that does not depend on the gateway kind.
-struct GatewayMessage {
-    id: Option<MessageId>,
-    is_from_business: bool,
-    /// `true` if the message was sent to the business alone, not to a group, a channel or a status.
-    is_private: bool,
-    customer: Customer,
-    text: Option<String>,
-    sent_at: Option<Timestamp>,
-}
-
-/// Returns the messages of an event: one object or a list of objects, inside `messages` or
-/// directly.
-fn messages(kind: GatewayKind, data: Option<&RawValue>) -> Vec<GatewayMessage> {
-    let Some(data) = data else { return Vec::new() };
-    let within = JsonFields::parse(data.get())
-        .ok()
-        .and_then(|fields| fields.get("messages"));
-    let found = within.unwrap_or(data);
-    let list: Vec<&RawValue> = serde_json::from_str(found.get()).unwrap_or_else(|_| vec![found]);
-    let fields = list
-        .into_iter()
-        .filter_map(|message| JsonFields::parse(message.get()).ok());
-    fields
-        .map(|fields| {
-            if kind == GatewayKind::Waha {
-                GatewayMessage::from_waha(&fields)
-            } else {
-                GatewayMessage::from_baileys(&fields)
-            }
-        })
-        .collect()
-}
-
-impl GatewayMessage {
-    /// Parses a message of WAHA: `id`, `from`, `fromMe`, `body`.
-    fn from_waha(fields: &JsonFields<'_>) -> Self {
-        let from = fields.text("from").unwrap_or_default();
-        Self {
-            id: fields.text("id").and_then(|id| MessageId::new(&id).ok()),
-            is_from_business: is_true(fields, "fromMe"),
-            is_private: is_private(&from),
-            customer: customer_of(&[&from]),
-            text: fields.text("body"),
-            sent_at: timestamp_of(fields, "timestamp"),
-        }
-    }
-
-    /// Parses a message of `WASenderApi` or Evolution API, which use the format of the same
-    /// library: `key`, `message` and, for `WASenderApi`, `messageBody`.
-    fn from_baileys(fields: &JsonFields<'_>) -> Self {
-        let key = fields.object("key");
-        let message = unwrap_message(fields.object("message"));
-        let extended = message.object("extendedTextMessage").text("text");
-        let remote = key.text("remoteJid").unwrap_or_default();
-        let others =
-            ["cleanedSenderPn", "senderPn", "remoteJidAlt", "senderLid"].map(|name| key.text(name));
-        let mut names: Vec<&str> = others.iter().filter_map(Option::as_deref).collect();
-        names.push(&remote);
-        Self {
-            id: key.text("id").and_then(|id| MessageId::new(&id).ok()),
-            is_from_business: is_true(&key, "fromMe"),
-            is_private: is_private(&remote),
-            customer: customer_of(&names),
-            text: fields
-                .text("messageBody")
-                .or_else(|| message.text("conversation"))
-                .or(extended),
-            sent_at: timestamp_of(fields, "messageTimestamp"),
-        }
-    }
-}
-
-/// Returns the message inside wrappers that only define its display: disappearing messages, and
-/// messages that can be viewed once.
-fn unwrap_message(mut message: JsonFields<'_>) -> JsonFields<'_> {
-    const WRAPPERS: [&str; 4] = [
-        "ephemeralMessage",
-        "viewOnceMessage",
-        "viewOnceMessageV2",
-        "viewOnceMessageV2Extension",
-    ];
-    // A wrapper may contain another wrapper.
-    for _ in WRAPPERS {
-        let Some(wrapper) = WRAPPERS
-            .into_iter()
-            .find(|name| message.get(name).is_some())
-        else {
-            break;
-        };
-        message = message.object(wrapper).object("message");
-    }
-    message
-}
-
-fn is_true(fields: &JsonFields<'_>, name: &str) -> bool {
-    fields.get(name).is_some_and(|value| value.get() == "true")
-}
-
-/// Returns the time of a field with Unix seconds, as a number or a string.
-fn timestamp_of(fields: &JsonFields<'_>, name: &str) -> Option<Timestamp> {
-    let seconds: u64 = fields.get(name)?.get().trim_matches('"').parse().ok()?;
-    Some(Timestamp::from_millis(seconds.saturating_mul(1000)))
-}
-
-/// Returns `true` if an address belongs to one user.
-fn is_private(address: &str) -> bool {
-    !["@g.us", "@broadcast", "@newsletter"]
-        .iter()
-        .any(|end| address.ends_with(end))
-}
-
-/// Returns the sender for the given addresses. `4915…@s.whatsapp.net` (`@c.us`) contains a phone
-/// number. `…@lid` contains an ID that replaces a number.
-fn customer_of(addresses: &[&str]) -> Customer {
-    let (mut id, mut phone) = (None, None);
-    for address in addresses {
-        let (account, server) = address.split_once('@').unwrap_or((address, ""));
-        // `4915…:12@…` names one device of the user. Some versions write a `+`.
-        let account_name = account.split(':').next().unwrap_or_default();
-        let digits = account_name.strip_prefix('+').unwrap_or(account_name);
-        let is_number = digits.len() >= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
-        if server == "lid" && !account_name.is_empty() {
-            id.get_or_insert_with(|| format!("{account_name}@lid"));
-        } else if is_number {
-            phone.get_or_insert(account_name);
-        }
-    }
-    Customer::new(id.as_deref(), phone)
 }
 
 /// Returns `true` if `hex` is the HMAC-SHA512 of `body`. Compares in constant time.

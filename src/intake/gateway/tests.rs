@@ -2,8 +2,10 @@
 
 use serde_json::json;
 
+use super::message::customer_of;
 use super::*;
 use crate::config::Config;
+use crate::domain::time::Timestamp;
 
 fn catalog() -> Catalog {
     let text = "[flows.visit]\npath = \"/visit\"\nscreens = [{ name = \"A\", final = true, fields = { day = { type = \"date\" } } }]";

@@ -1,8 +1,12 @@
 //! Tests opening hours on normal days and on days of a clock change.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::civil::{date, time};
 
 use super::*;
+use crate::domain::time::Millis;
+use SlotRefused::{Closed, NotASlot, Past, TooFar, TooSoon};
 
 pub fn calendar_spec(zone: &str, open: &[&str]) -> CalendarSpec {
     let ranges: Vec<TimeRange> = open
@@ -74,7 +78,7 @@ fn nonexistent_hour_has_no_starts() {
         ["01:00", "01:30", "03:00", "03:30"]
     );
     let missing = calendar.slot_at(date(2026, 3, 29), time(2, 30, 0, 0), NOW);
-    assert_eq!(missing, Err(SlotRefused::NotASlot));
+    assert_eq!(missing, Err(NotASlot));
     let slots = calendar.collect_available_starts(date(2026, 3, 29), NOW);
     assert_eq!(
         slots[1].end, slots[2].start,
@@ -137,7 +141,7 @@ fn special_hours_override_closed_dates_and_weekly_hours() {
     );
     assert_eq!(
         calendar.slot_at(date(2026, 12, 25), time(9, 0, 0, 0), NOW),
-        Err(SlotRefused::Closed)
+        Err(Closed)
     );
 }
 
@@ -157,18 +161,14 @@ fn start_respects_min_notice_and_max_advance() {
     };
     assert_eq!(
         calendar.slot_at(date(2025, 10, 15), time(14, 0, 0, 0), NOW),
-        Err(SlotRefused::Past)
+        Err(Past)
     );
-    assert_eq!(
-        at(1, 0, 0),
-        Err(SlotRefused::Past),
-        "what begins now has begun"
-    );
-    assert_eq!(at(1, 0, 30), Err(SlotRefused::TooSoon));
+    assert_eq!(at(1, 0, 0), Err(Past), "what begins now has begun");
+    assert_eq!(at(1, 0, 30), Err(TooSoon));
     assert_eq!(at(1, 1, 0), Ok(()));
     assert_eq!(at(8, 0, 0), Ok(()));
-    assert_eq!(at(8, 0, 30), Err(SlotRefused::TooFar));
-    assert_eq!(at(1, 1, 10), Err(SlotRefused::NotASlot));
+    assert_eq!(at(8, 0, 30), Err(TooFar));
+    assert_eq!(at(1, 1, 10), Err(NotASlot));
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn past_time_outside_hours_is_past() {
     let calendar = berlin_calendar(&["09:00-10:00"]);
     assert_eq!(
         calendar.slot_at(date(2025, 10, 15), time(14, 7, 0, 0), NOW),
-        Err(SlotRefused::Past)
+        Err(Past)
     );
 }
 
@@ -204,10 +204,8 @@ fn time_range_parsing_is_strict() {
     for good in ["00:00-24:00", "09:00-09:01", "09:00 - 12:30"] {
         assert!(TimeRange::parse(good).is_ok(), "{good}");
     }
-    assert_eq!(
-        TimeRange::parse("9:00-12:00"),
-        Err(InvalidTimeRange("9:00-12:00".to_owned()))
-    );
+    let error = TimeRange::parse("9:00-12:00").unwrap_err().to_string();
+    assert!(error.starts_with("\"9:00-12:00\" is not"), "{error}");
     for bad in [
         "",
         "09:00",

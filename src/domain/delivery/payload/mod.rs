@@ -122,50 +122,38 @@ mod tests {
         );
     }
 
+    fn sample(kind: EventKind, completeness: Completeness) -> String {
+        Value::Object(sample_event(kind, Timestamp::ZERO, completeness)).to_string()
+    }
+
     #[test]
     fn chat_formats_render_every_event() {
-        for (kind, format) in EventKind::ALL
-            .into_iter()
-            .flat_map(|kind| [(kind, PayloadFormat::Slack), (kind, PayloadFormat::Discord)])
-        {
-            for completeness in [
-                Completeness::Minimal,
-                Completeness::Typical,
-                Completeness::Full,
-            ] {
-                let event =
-                    Value::Object(sample_event(kind, Timestamp::ZERO, completeness)).to_string();
-                let body = format.render(kind, "msg_1", &event).unwrap();
-                let body: Value = serde_json::from_str(&body).unwrap();
-                let field = if format == PayloadFormat::Slack {
-                    "text"
-                } else {
-                    "content"
-                };
-                assert!(
-                    body[field].as_str().is_some_and(|text| text.len() > 20),
-                    "{body}"
-                );
+        use Completeness::{Full, Minimal, Typical};
+        for kind in EventKind::ALL {
+            for event in [Minimal, Typical, Full].map(|level| sample(kind, level)) {
+                for (format, field) in [
+                    (PayloadFormat::Slack, "text"),
+                    (PayloadFormat::Discord, "content"),
+                ] {
+                    let body = format.render(kind, "msg_1", &event).unwrap();
+                    let body: Value = serde_json::from_str(&body).unwrap();
+                    let text = body[field].as_str();
+                    assert!(text.is_some_and(|text| text.len() > 20), "{body}");
+                }
             }
         }
     }
 
     #[test]
     fn template_scope_has_event_id_and_summary() {
+        let kind = EventKind::LeadAssigned;
         let format = template_format(
-            EventKind::LeadAssigned,
+            kind,
             "[{{ id }}, {{ type }}, {{ version }}, {{ timestamp }}, {{ data.lead.agent }}, {{ summary }}]",
         );
-        let event = Value::Object(sample_event(
-            EventKind::LeadAssigned,
-            Timestamp::ZERO,
-            Completeness::Minimal,
-        ))
-        .to_string();
+        let event = sample(kind, Completeness::Minimal);
         assert_eq!(
-            format
-                .render(EventKind::LeadAssigned, "msg_1", &event)
-                .unwrap(),
+            format.render(kind, "msg_1", &event).unwrap(),
             r#"["msg_1", "lead.assigned", 1, "1970-01-01T00:00:00.000Z", "Ann", "Lead 1 of appointment is assigned to Ann"]"#
         );
     }

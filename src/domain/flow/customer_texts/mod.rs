@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 
-use super::field::{FieldError, ValidationError};
-use crate::domain::booking::calendar::SlotRefused;
+use super::field_error::{FieldError, ValidationError};
+use crate::domain::booking::slot::SlotRefused;
 
 /// Language of a flow's texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -17,6 +17,8 @@
 //! - An alert is raised once, when the problem begins. "Needs a person" may follow "down". Recovery
 //!   raises no alert.
 
+mod input;
+
 use std::time::Duration;
 
 use super::{
@@ -24,6 +26,7 @@ use super::{
 };
 use crate::domain::job::retry::{RetryDecision, RetryPolicy};
 use crate::domain::time::{Millis, Timestamp};
+pub use input::{ActionResult, Probe, SessionTick};
 
 /// Number of consecutive unanswered probes after which the session counts as unreachable. A single
 /// unanswered probe may be a restart of the gateway.
@@ -50,54 +53,6 @@ pub struct SessionPolicy {
     /// Time without activity after which the session is suspected to receive nothing. `None`:
     /// never.
     pub inactivity_timeout: Option<Millis>,
-}
-
-/// Time of an input, with jitter.
-#[derive(Clone, Copy, Debug)]
-pub struct SessionTick {
-    /// Wall-clock time, in UTC.
-    pub at: Timestamp,
-    /// Elapsed time of the process clock.
-    pub elapsed: Duration,
-    /// Jitter, from 0 to 1.
-    pub jitter: f64,
-}
-
-/// Result of a probe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Probe {
-    /// State name that the gateway reports.
-    State(String),
-    /// Reason why the gateway refused the probe, or has no such session.
-    Refused(String),
-    /// Reason why no response arrived.
-    Unanswered(String),
-}
-
-/// Result of a recovery action.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ActionResult {
-    /// State name that the gateway reported after the action.
-    State(String),
-    /// The gateway accepted the action.
-    Accepted,
-    /// A person must scan a code.
-    NeedsScan,
-    /// Reason why the action failed.
-    Failed(String),
-}
-
-impl ActionResult {
-    /// Describes the result in a few words. `kind` selects the table of state names.
-    #[must_use]
-    pub fn describe(&self, kind: GatewayKind) -> String {
-        match self {
-            Self::State(word) => format!("reported {}", states::parse_state(kind, word).1),
-            Self::Accepted => "accepted".to_owned(),
-            Self::NeedsScan => "responded with a code that a person must scan".to_owned(),
-            Self::Failed(why) => why.clone(),
-        }
-    }
 }
 
 /// Effects of one input.
@@ -165,39 +120,27 @@ impl Session {
 
     /// Handles the result of a probe, or a state that the gateway reported by webhook.
     pub fn on_probe(&mut self, probe: Probe, now: &SessionTick) -> SessionEffects {
+        self.unanswered_probes = match probe {
+            Probe::Unanswered(_) => self.unanswered_probes.saturating_add(1),
+            Probe::State(_) | Probe::Refused(_) => 0,
+        };
+        if (1..UNREACHABLE_AFTER_PROBES).contains(&self.unanswered_probes) {
+            return SessionEffects::default();
+        }
         let before = self.state.clone();
         let mut effects = SessionEffects::default();
         match probe {
             Probe::State(word) => {
-                self.unanswered_probes = 0;
-                let (condition, state) = states::parse_state(self.policy.kind, &word);
-                self.change_health(condition, state, "", now, &mut effects);
+                let (health, state) = states::parse_state(self.policy.kind, &word);
+                self.change_health(health, state, "", now, &mut effects);
             }
             Probe::Refused(why) => {
-                self.unanswered_probes = 0;
-                let condition = SessionHealth::Refused;
-                self.change_health(
-                    condition,
-                    condition.as_str().into(),
-                    &why,
-                    now,
-                    &mut effects,
-                );
+                let health = SessionHealth::Refused;
+                self.change_health(health, health.as_str().into(), &why, now, &mut effects);
             }
             Probe::Unanswered(why) => {
-                self.unanswered_probes = self.unanswered_probes.saturating_add(1);
-                if self.unanswered_probes >= UNREACHABLE_AFTER_PROBES {
-                    let condition = SessionHealth::Unreachable;
-                    self.change_health(
-                        condition,
-                        condition.as_str().into(),
-                        &why,
-                        now,
-                        &mut effects,
-                    );
-                } else {
-                    return effects;
-                }
+                let health = SessionHealth::Unreachable;
+                self.change_health(health, health.as_str().into(), &why, now, &mut effects);
             }
         }
         effects.action = self.due_action(now, &mut effects);
@@ -294,15 +237,10 @@ impl Session {
             health
         };
         if effective_health == SessionHealth::Up {
-            let recovered_after = self
-                .policy
-                .probe_interval
-                .to_duration()
-                .saturating_mul(STUCK_AFTER_PROBES);
             if self.state.health != SessionHealth::Up {
                 self.last_activity = now.elapsed;
             } else if self.state.silence_restarts == 0
-                && now.elapsed.saturating_sub(self.health_since) >= recovered_after
+                && now.elapsed.saturating_sub(self.health_since) >= self.stuck_after()
             {
                 self.actions = 0;
             }
@@ -328,42 +266,8 @@ impl Session {
         }
         let action = match self.state.health {
             SessionHealth::Down => states::recovery_action(kind, &self.state.state)?,
-            SessionHealth::Starting => {
-                let stuck_after = self
-                    .policy
-                    .probe_interval
-                    .to_duration()
-                    .saturating_mul(STUCK_AFTER_PROBES);
-                (now.elapsed.saturating_sub(self.health_since) >= stuck_after).then_some(())?;
-                if self.state.stuck_attempts >= STUCK_ATTEMPTS_MAX
-                    && states::starting_may_need_scan(kind)
-                {
-                    let (state, why) = (
-                        self.state.state.clone(),
-                        "recovery actions do not help: a code may have to be scanned",
-                    );
-                    self.change_health(SessionHealth::NeedsPerson, state, why, now, effects);
-                    return None;
-                }
-                self.state.stuck_attempts = self.state.stuck_attempts.saturating_add(1);
-                states::action_when_stuck(kind)
-            }
-            SessionHealth::Up => {
-                let quiet = now.elapsed.saturating_sub(self.last_activity);
-                // A refused restart has repaired nothing, so the next action does not wait for
-                // another inactivity timeout.
-                if !self.restart_refused {
-                    (quiet >= self.inactivity_limit()?).then_some(())?;
-                    self.state.silence_restarts = self.state.silence_restarts.saturating_add(1);
-                    self.last_activity = now.elapsed;
-                    let detail = format!(
-                        "its state is connected, but nothing arrived for {} s",
-                        quiet.as_secs()
-                    );
-                    effects.history.push(self.history_entry(None, &detail, now));
-                }
-                RecoveryAction::Restart
-            }
+            SessionHealth::Starting => self.action_if_stuck(now, effects)?,
+            SessionHealth::Up => self.action_if_silent(now, effects)?,
             _ => return None,
         };
         self.actions = self.actions.saturating_add(1);
@@ -376,6 +280,50 @@ impl Session {
                 action
             },
         )
+    }
+
+    /// Returns the recovery action for a session that has been starting for too long.
+    fn action_if_stuck(
+        &mut self,
+        now: &SessionTick,
+        effects: &mut SessionEffects,
+    ) -> Option<RecoveryAction> {
+        let kind = self.policy.kind;
+        (now.elapsed.saturating_sub(self.health_since) >= self.stuck_after()).then_some(())?;
+        if self.state.stuck_attempts >= STUCK_ATTEMPTS_MAX && states::starting_may_need_scan(kind) {
+            let state = self.state.state.clone();
+            let why = "recovery actions do not help: a code may have to be scanned";
+            self.change_health(SessionHealth::NeedsPerson, state, why, now, effects);
+            return None;
+        }
+        self.state.stuck_attempts = self.state.stuck_attempts.saturating_add(1);
+        Some(states::action_when_stuck(kind))
+    }
+
+    /// Returns the recovery action for a session that is connected and receives nothing.
+    fn action_if_silent(
+        &mut self,
+        now: &SessionTick,
+        effects: &mut SessionEffects,
+    ) -> Option<RecoveryAction> {
+        let quiet = now.elapsed.saturating_sub(self.last_activity);
+        // A refused restart has repaired nothing, so the next action does not wait for another
+        // inactivity timeout.
+        if !self.restart_refused {
+            (quiet >= self.inactivity_limit()?).then_some(())?;
+            self.state.silence_restarts = self.state.silence_restarts.saturating_add(1);
+            self.last_activity = now.elapsed;
+            let seconds = quiet.as_secs();
+            let detail = format!("its state is connected, but nothing arrived for {seconds} s");
+            effects.history.push(self.history_entry(None, &detail, now));
+        }
+        Some(RecoveryAction::Restart)
+    }
+
+    /// Returns the time in `starting` after which the session is stuck.
+    fn stuck_after(&self) -> Duration {
+        let interval = self.policy.probe_interval.to_duration();
+        interval.saturating_mul(STUCK_AFTER_PROBES)
     }
 
     /// Returns the time without activity after which the session is restarted. `None`: never.

@@ -1,6 +1,8 @@
 //! Tests sessions that disconnect, report wrong states, stay silent or need a person.
 
 use super::*;
+use GatewayKind::{Evolution, Waha, Wasender};
+use RecoveryAction::{Connect, Restart, Start};
 
 const PROBE_INTERVAL: Millis = Millis::from_secs(60);
 
@@ -25,8 +27,8 @@ fn session(kind: GatewayKind, silent_after: Option<u64>) -> Session {
     )
 }
 
-fn probe_of(word: &str) -> Probe {
-    Probe::State(word.to_owned())
+fn probe(session: &mut Session, state: &str, second: u64) -> SessionEffects {
+    session.on_probe(Probe::State(state.to_owned()), &at(second))
 }
 
 fn details(step: &SessionEffects) -> Vec<&str> {
@@ -35,15 +37,15 @@ fn details(step: &SessionEffects) -> Vec<&str> {
 
 #[test]
 fn dropped_session_is_reconnected_with_one_alert() {
-    let mut session = session(GatewayKind::Wasender, None);
-    assert_eq!(session.on_probe(probe_of("connected"), &at(0)).alert, None);
-    let step = session.on_probe(probe_of("DISCONNECTED"), &at(60));
+    let mut session = session(Wasender, None);
+    assert_eq!(probe(&mut session, "connected", 0).alert, None);
+    let step = probe(&mut session, "DISCONNECTED", 60);
     assert_eq!(
         (step.action, step.alert),
-        (Some(RecoveryAction::Connect), Some(GatewayAlert::Down))
+        (Some(Connect), Some(GatewayAlert::Down))
     );
     let step = session.on_action_result(
-        RecoveryAction::Connect,
+        Connect,
         ActionResult::State("CONNECTED".to_owned()),
         &at(61),
     );
@@ -61,10 +63,10 @@ fn dropped_session_is_reconnected_with_one_alert() {
 
 #[test]
 fn backoff_doubles_up_to_an_hour() {
-    let mut session = session(GatewayKind::Waha, None);
+    let mut session = session(Waha, None);
     let mut calls = Vec::new();
     for second in (0..30_000).step_by(60) {
-        let step = session.on_probe(probe_of("FAILED"), &at(second));
+        let step = probe(&mut session, "FAILED", second);
         assert_eq!(step.alert.is_some(), second == 0, "one alert");
         if let Some(call) = step.action {
             calls.push(second);
@@ -77,7 +79,7 @@ fn backoff_doubles_up_to_an_hour() {
 
 #[test]
 fn flapping_session_keeps_backoff() {
-    let mut session = session(GatewayKind::Wasender, None);
+    let mut session = session(Wasender, None);
     let mut calls = 0;
     for minute in 0..240 {
         let word = if minute % 2 == 0 {
@@ -85,72 +87,59 @@ fn flapping_session_keeps_backoff() {
         } else {
             "connected"
         };
-        calls += u32::from(
-            session
-                .on_probe(probe_of(word), &at(60 * minute))
-                .action
-                .is_some(),
-        );
+        calls += u32::from(probe(&mut session, word, 60 * minute).action.is_some());
     }
     assert!(calls < 10, "{calls} calls in four hours");
     for minute in 240..260 {
-        session.on_probe(probe_of("connected"), &at(60 * minute));
+        probe(&mut session, "connected", 60 * minute);
     }
-    session.on_probe(probe_of("disconnected"), &at(60 * 260));
-    let again = session
-        .on_probe(probe_of("disconnected"), &at(60 * 261))
-        .action;
+    probe(&mut session, "disconnected", 60 * 260);
+    let again = probe(&mut session, "disconnected", 60 * 261).action;
     assert_eq!(
         again,
-        Some(RecoveryAction::Connect),
+        Some(Connect),
         "after a while of being well, patience begins anew"
     );
 }
 
 #[test]
 fn no_action_while_person_is_needed() {
-    let mut session = session(GatewayKind::Evolution, None);
-    assert_eq!(
-        session.on_probe(probe_of("close"), &at(0)).action,
-        Some(RecoveryAction::Connect)
-    );
-    let step = session.on_action_result(RecoveryAction::Connect, ActionResult::NeedsScan, &at(1));
+    let mut session = session(Evolution, None);
+    assert_eq!(probe(&mut session, "close", 0).action, Some(Connect));
+    let step = session.on_action_result(Connect, ActionResult::NeedsScan, &at(1));
     assert_eq!(
         step.alert,
         Some(GatewayAlert::NeedsPerson),
         "more than that it is down"
     );
     for (second, word) in [(60, "connecting"), (120, "close"), (9000, "close")] {
-        let step = session.on_probe(probe_of(word), &at(second));
+        let step = probe(&mut session, word, second);
         assert_eq!((step.action, step.alert), (None, None), "{word}");
         assert_eq!(session.state().health, SessionHealth::NeedsPerson);
     }
-    assert!(session.on_probe(probe_of("open"), &at(9060)).has_recovered);
-    assert_eq!(
-        session.on_probe(probe_of("close"), &at(99_000)).action,
-        Some(RecoveryAction::Connect)
-    );
+    assert!(probe(&mut session, "open", 9060).has_recovered);
+    assert_eq!(probe(&mut session, "close", 99_000).action, Some(Connect));
 }
 
 #[test]
 fn state_that_needs_person_is_alerted() {
     for (kind, word) in [
-        (GatewayKind::Wasender, "NEED_SCAN"),
-        (GatewayKind::Wasender, "need_passkey"),
-        (GatewayKind::Wasender, "logged_out"),
-        (GatewayKind::Wasender, "expired"),
-        (GatewayKind::Waha, "SCAN_QR_CODE"),
-        (GatewayKind::Waha, "PASSWORD_REQUIRED"),
+        (Wasender, "NEED_SCAN"),
+        (Wasender, "need_passkey"),
+        (Wasender, "logged_out"),
+        (Wasender, "expired"),
+        (Waha, "SCAN_QR_CODE"),
+        (Waha, "PASSWORD_REQUIRED"),
     ] {
         let mut session = session(kind, None);
-        let step = session.on_probe(probe_of(word), &at(0));
+        let step = probe(&mut session, word, 0);
         assert_eq!(
             (step.action, step.alert),
             (None, Some(GatewayAlert::NeedsPerson)),
             "{word}"
         );
         assert_eq!(
-            session.on_probe(probe_of(word), &at(60)),
+            probe(&mut session, word, 60),
             SessionEffects::default(),
             "{word}"
         );
@@ -160,14 +149,11 @@ fn state_that_needs_person_is_alerted() {
 
 #[test]
 fn manual_restart_works_while_person_is_needed() {
-    let mut session = session(GatewayKind::Waha, None);
-    session.on_probe(probe_of("SCAN_QR_CODE"), &at(0));
-    assert_eq!(
-        session.on_restart_requested(&at(10)),
-        RecoveryAction::Restart
-    );
+    let mut session = session(Waha, None);
+    probe(&mut session, "SCAN_QR_CODE", 0);
+    assert_eq!(session.on_restart_requested(&at(10)), Restart);
     let step = session.on_action_result(
-        RecoveryAction::Restart,
+        Restart,
         ActionResult::State("SCAN_QR_CODE".to_owned()),
         &at(11),
     );
@@ -180,8 +166,8 @@ fn manual_restart_works_while_person_is_needed() {
 
 #[test]
 fn unreachable_gateway_is_alerted_after_three_probes() {
-    let mut session = session(GatewayKind::Waha, None);
-    session.on_probe(probe_of("WORKING"), &at(0));
+    let mut session = session(Waha, None);
+    probe(&mut session, "WORKING", 0);
     let unanswered = || Probe::Unanswered("can't reach waha:3000".to_owned());
     for second in [60, 120] {
         assert_eq!(
@@ -196,13 +182,9 @@ fn unreachable_gateway_is_alerted_after_three_probes() {
         session.on_probe(unanswered(), &at(240)),
         SessionEffects::default()
     );
-    assert!(
-        session
-            .on_probe(probe_of("WORKING"), &at(300))
-            .has_recovered
-    );
+    assert!(probe(&mut session, "WORKING", 300).has_recovered);
     session.on_probe(unanswered(), &at(360));
-    session.on_probe(probe_of("WORKING"), &at(420));
+    probe(&mut session, "WORKING", 420);
     session.on_probe(unanswered(), &at(480));
     assert_eq!(
         session.on_probe(unanswered(), &at(540)),
@@ -213,7 +195,7 @@ fn unreachable_gateway_is_alerted_after_three_probes() {
 
 #[test]
 fn refused_probe_needs_person() {
-    let mut session = session(GatewayKind::Evolution, None);
+    let mut session = session(Evolution, None);
     let step = session.on_probe(
         Probe::Refused("responded with 401 Unauthorized".to_owned()),
         &at(0),
@@ -224,8 +206,8 @@ fn refused_probe_needs_person() {
     );
     assert!(!session.state().awaits_person);
     assert_eq!(
-        session.on_probe(probe_of("close"), &at(60)).action,
-        Some(RecoveryAction::Connect),
+        probe(&mut session, "close", 60).action,
+        Some(Connect),
         "once it can be asked, it is brought back"
     );
 }
@@ -233,22 +215,15 @@ fn refused_probe_needs_person() {
 #[test]
 fn stuck_session_gets_action() {
     for (kind, word, call) in [
-        (GatewayKind::Wasender, "connecting", RecoveryAction::Connect),
-        (GatewayKind::Waha, "STARTING", RecoveryAction::Restart),
-        (
-            GatewayKind::Evolution,
-            "connecting",
-            RecoveryAction::Restart,
-        ),
+        (Wasender, "connecting", Connect),
+        (Waha, "STARTING", Restart),
+        (Evolution, "connecting", Restart),
     ] {
         let mut session = session(kind, None);
         for second in (0..600).step_by(60) {
-            assert_eq!(session.on_probe(probe_of(word), &at(second)).action, None);
+            assert_eq!(probe(&mut session, word, second).action, None);
         }
-        assert_eq!(
-            session.on_probe(probe_of(word), &at(600)).action,
-            Some(call)
-        );
+        assert_eq!(probe(&mut session, word, 600).action, Some(call));
         assert_eq!(session.state().alert, None);
     }
 }
@@ -256,14 +231,14 @@ fn stuck_session_gets_action() {
 #[test]
 fn stuck_session_is_alerted_at_second_action() {
     for (kind, word) in [
-        (GatewayKind::Wasender, "connecting"),
-        (GatewayKind::Waha, "STARTING"),
-        (GatewayKind::Evolution, "connecting"),
+        (Wasender, "connecting"),
+        (Waha, "STARTING"),
+        (Evolution, "connecting"),
     ] {
         let mut session = session(kind, None);
         let (mut calls, mut alerts) = (0, Vec::new());
         for second in (0..86_400).step_by(60) {
-            let step = session.on_probe(probe_of(word), &at(second));
+            let step = probe(&mut session, word, second);
             if let Some(call) = step.action {
                 calls += 1;
                 session.on_action_result(call, ActionResult::Accepted, &at(second));
@@ -274,7 +249,7 @@ fn stuck_session_is_alerted_at_second_action() {
                 "{kind:?}"
             );
         }
-        if kind == GatewayKind::Evolution {
+        if kind == Evolution {
             assert_eq!(
                 (calls, alerts),
                 (
@@ -291,9 +266,7 @@ fn stuck_session_is_alerted_at_second_action() {
             );
         }
         assert!(
-            session
-                .on_probe(probe_of(connected_word(kind)), &at(86_400))
-                .has_recovered,
+            probe(&mut session, connected_word(kind), 86_400).has_recovered,
             "{kind:?}"
         );
         assert_eq!(session.state().stuck_attempts, 0);
@@ -302,24 +275,24 @@ fn stuck_session_is_alerted_at_second_action() {
 
 const fn connected_word(kind: GatewayKind) -> &'static str {
     match kind {
-        GatewayKind::Wasender => "connected",
-        GatewayKind::Waha => "WORKING",
-        GatewayKind::Evolution => "open",
+        Wasender => "connected",
+        Waha => "WORKING",
+        Evolution => "open",
     }
 }
 
 #[test]
 fn silent_session_is_restarted_then_alerted() {
-    let mut session = session(GatewayKind::Waha, Some(3600));
+    let mut session = session(Waha, Some(3600));
     let mut calls = Vec::new();
     for second in (0..20_000).step_by(60) {
-        let step = session.on_probe(probe_of("WORKING"), &at(second));
+        let step = probe(&mut session, "WORKING", second);
         if let Some(call) = step.action {
             calls.push((second, call, step.alert));
             session.on_action_result(call, ActionResult::Accepted, &at(second));
         }
     }
-    let restart = RecoveryAction::Restart;
+    let restart = Restart;
     assert_eq!(
         calls,
         [
@@ -329,12 +302,9 @@ fn silent_session_is_restarted_then_alerted() {
         "each after twice as long"
     );
     assert!(session.on_activity(&at(20_000)).has_recovered);
+    assert_eq!(probe(&mut session, "WORKING", 20_060).action, None);
     assert_eq!(
-        session.on_probe(probe_of("WORKING"), &at(20_060)).action,
-        None
-    );
-    assert_eq!(
-        session.on_probe(probe_of("WORKING"), &at(23_600)).action,
+        probe(&mut session, "WORKING", 23_600).action,
         Some(restart),
         "as at the beginning"
     );
@@ -342,49 +312,34 @@ fn silent_session_is_restarted_then_alerted() {
 
 #[test]
 fn activity_prevents_silence_restart() {
-    let mut monitored = session(GatewayKind::Waha, Some(3600));
+    let mut monitored = session(Waha, Some(3600));
     for second in (0..40_000).step_by(1800) {
-        assert_eq!(
-            monitored.on_probe(probe_of("WORKING"), &at(second)).action,
-            None
-        );
+        assert_eq!(probe(&mut monitored, "WORKING", second).action, None);
         monitored.on_activity(&at(second));
     }
-    let mut unmonitored = session(GatewayKind::Waha, None);
-    unmonitored.on_probe(probe_of("WORKING"), &at(0));
-    assert_eq!(
-        unmonitored
-            .on_probe(probe_of("WORKING"), &at(10_000_000))
-            .action,
-        None
-    );
+    let mut unmonitored = session(Waha, None);
+    probe(&mut unmonitored, "WORKING", 0);
+    assert_eq!(probe(&mut unmonitored, "WORKING", 10_000_000).action, None);
 }
 
 #[test]
 fn refused_restart_falls_back_to_other_action() {
     for (kind, word, other) in [
-        (GatewayKind::Wasender, "connected", RecoveryAction::Connect),
-        (GatewayKind::Evolution, "open", RecoveryAction::Connect),
-        (GatewayKind::Waha, "WORKING", RecoveryAction::Start),
+        (Wasender, "connected", Connect),
+        (Evolution, "open", Connect),
+        (Waha, "WORKING", Start),
     ] {
         let mut session = session(kind, Some(600));
-        session.on_probe(probe_of(word), &at(0));
-        assert_eq!(
-            session.on_probe(probe_of(word), &at(600)).action,
-            Some(RecoveryAction::Restart)
-        );
+        probe(&mut session, word, 0);
+        assert_eq!(probe(&mut session, word, 600).action, Some(Restart));
         session.on_action_result(
-            RecoveryAction::Restart,
+            Restart,
             ActionResult::Failed("it is not connected".to_owned()),
             &at(600),
         );
+        assert_eq!(probe(&mut session, word, 630).action, None, "after a pause");
         assert_eq!(
-            session.on_probe(probe_of(word), &at(630)).action,
-            None,
-            "after a pause"
-        );
-        assert_eq!(
-            session.on_probe(probe_of(word), &at(660)).action,
+            probe(&mut session, word, 660).action,
             Some(other),
             "{kind:?}"
         );
@@ -393,20 +348,20 @@ fn refused_restart_falls_back_to_other_action() {
 
 #[test]
 fn process_restart_repeats_no_alert() {
-    let mut session = session(GatewayKind::Wasender, None);
-    session.on_probe(probe_of("need_scan"), &at(0));
+    let mut session = session(Wasender, None);
+    probe(&mut session, "need_scan", 0);
     let policy = SessionPolicy {
-        kind: GatewayKind::Wasender,
+        kind: Wasender,
         probe_interval: PROBE_INTERVAL,
         inactivity_timeout: None,
     };
     let mut restarted = Session::new(policy, session.state().clone(), Duration::ZERO);
     assert_eq!(
-        restarted.on_probe(probe_of("need_scan"), &at(5)),
+        probe(&mut restarted, "need_scan", 5),
         SessionEffects::default()
     );
     assert_eq!(
-        restarted.on_probe(probe_of("disconnected"), &at(65)).action,
+        probe(&mut restarted, "disconnected", 65).action,
         None,
         "somebody is still needed"
     );
