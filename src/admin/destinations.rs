@@ -1,18 +1,17 @@
-//! Lists destinations with their statistics, creates warnings about them, and pauses, resumes and
-//! tests them.
+//! Lists destinations with their statistics, creates warnings about them, and pauses and resumes
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::delivery::Suspension;
-use crate::domain::event::EventKind;
 use crate::domain::ids::DestinationName;
-use crate::domain::phone_number::PhoneNumber;
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{PauseDestination, QueueStats, Snapshot, StoreError};
 
-use super::handler::{AdminHandler, RowSink, pluralize, send_row};
-use super::protocol::AdminError;
-use super::responses::{DestinationRow, DestinationStatsRow, DestinationTestRow};
+use super::context::AdminContext;
+use super::error::AdminError;
+use super::responses::{DestinationRow, DestinationStatsRow};
+use super::text::pluralize;
 
 /// Time after which a due delivery causes a warning.
 const OVERDUE_THRESHOLD: Millis = Millis::from_secs(5 * 60);
@@ -20,32 +19,26 @@ const OVERDUE_THRESHOLD: Millis = Millis::from_secs(5 * 60);
 /// Time for which an expired delivery causes a warning.
 const EXPIRED_WARNING_WINDOW: Millis = Millis::from_secs(24 * 3600);
 
-/// Sends one row per destination, by name.
-pub(super) fn list_destinations(
-    handler: &AdminHandler,
-    sink: &mut RowSink<'_>,
-) -> Result<(), AdminError> {
-    let all = destination_rows(handler, &handler.snapshot()?)?;
-    all.into_iter().try_for_each(|view| send_row(sink, view))
-}
-
 /// Returns all destinations of the config, and other destinations that have waiting deliveries or a
-/// suspension.
+/// suspension, by name.
 pub(super) fn destination_rows(
-    handler: &AdminHandler,
+    context: &AdminContext,
     snapshot: &Snapshot,
 ) -> Result<Vec<DestinationRow>, StoreError> {
-    let catalog = handler.catalog();
+    let catalog = context.catalog();
     let waiting: BTreeMap<_, _> = snapshot.delivery_queues()?.into_iter().collect();
     let suspensions: BTreeMap<_, _> = snapshot.suspensions()?.into_iter().collect();
-    let stats = handler.destination_stats();
+    let server = context.server.as_ref();
+    let stats = server
+        .map(|server| (server.destination_stats)())
+        .unwrap_or_default();
     let names: BTreeSet<_> = catalog
         .destination_hosts
         .keys()
         .chain(waiting.keys())
         .chain(suspensions.keys())
         .collect();
-    let views = names.into_iter().map(|name| {
+    let rows = names.into_iter().map(|name| {
         let host = catalog.destination_hosts.get(name).cloned();
         let waiting = waiting.get(name).copied().unwrap_or_default();
         let suspension = suspensions.get(name).cloned().unwrap_or_default();
@@ -57,7 +50,7 @@ pub(super) fn destination_rows(
             stats.get(name).cloned().unwrap_or_default(),
         )
     });
-    Ok(views.collect())
+    Ok(rows.collect())
 }
 
 fn destination_row(
@@ -94,45 +87,43 @@ fn destination_row(
 }
 
 /// Returns the warnings about destinations, one text each.
-pub(super) fn warnings(
-    handler: &AdminHandler,
+pub(super) fn list_warnings(
+    context: &AdminContext,
     snapshot: &Snapshot,
 ) -> Result<Vec<String>, StoreError> {
-    let now = handler.now();
-    Ok(destination_rows(handler, snapshot)?
-        .iter()
-        .filter_map(|view| destination_warning(view, now))
-        .collect())
+    let (rows, now) = (destination_rows(context, snapshot)?, context.now());
+    let warnings = rows.iter().filter_map(|row| destination_warning(row, now));
+    Ok(warnings.collect())
 }
 
-fn destination_warning(view: &DestinationRow, now: Timestamp) -> Option<String> {
-    let name = &view.name;
-    let waiting = pluralize(view.waiting, "delivery queued", "deliveries queued");
-    let overdue = view
+fn destination_warning(row: &DestinationRow, now: Timestamp) -> Option<String> {
+    let name = &row.name;
+    let waiting = pluralize(row.waiting, "delivery queued", "deliveries queued");
+    let overdue = row
         .next_due
         .map(|due| now.since(due))
         .filter(|overdue| *overdue >= OVERDUE_THRESHOLD);
-    Some(match view.state.as_str() {
-        "unknown" if view.waiting > 0 => format!(
+    Some(match row.state.as_str() {
+        "unknown" if row.waiting > 0 => format!(
             "{waiting} for destination {name}, which is not in the config: add it again, or discard them: \
              `flowgate deliveries discard --all --destination {name}`"
         ),
         "disabled" => format!(
             "destination {name} is disabled, {waiting}: {}; fix the cause (if you changed the config or a secret, run \
              `flowgate reload`), then run `flowgate destinations resume {name}`",
-            view.disabled_reason.as_deref().unwrap_or_default()
+            row.disabled_reason.as_deref().unwrap_or_default()
         ),
-        "paused" if view.waiting > 0 => {
+        "paused" if row.waiting > 0 => {
             format!(
                 "destination {name} is paused, {waiting}: `flowgate destinations resume {name}`"
             )
         }
         "failing" => format!(
             "destination {name} fails, and its circuit breaker is open ({}), {waiting}: `flowgate destinations test {name}` shows its response",
-            view.stats.last_failure.as_deref().unwrap_or("no response")
+            row.stats.last_failure.as_deref().unwrap_or("no response")
         ),
         "ok" | "held"
-            if view.stats.in_flight.is_some()
+            if row.stats.in_flight.is_some()
                 && let Some(overdue) = overdue =>
         {
             format!(
@@ -141,86 +132,51 @@ fn destination_warning(view: &DestinationRow, now: Timestamp) -> Option<String> 
                 overdue.get() / 60_000
             )
         }
-        _ => return expired_warning(view, now),
+        _ => return expired_warning(row, now),
     })
 }
 
 /// Returns a warning if deliveries expired recently: these events were not delivered and are not
 /// sent unless an admin retries them.
-fn expired_warning(view: &DestinationRow, now: Timestamp) -> Option<String> {
-    let (name, at) = (&view.name, view.stats.last_expired_at?);
+fn expired_warning(row: &DestinationRow, now: Timestamp) -> Option<String> {
+    let (name, at) = (&row.name, row.stats.last_expired_at?);
     (now.since(at) < EXPIRED_WARNING_WINDOW).then(|| {
         format!(
             "{} to {name} expired without being sent (counted since the server start): `flowgate deliveries --destination {name} --state expired`; \
              `flowgate dead-letters retry ID` sends one anyway",
-            pluralize(view.stats.expired.unwrap_or_default(), "delivery", "deliveries")
+            pluralize(row.stats.expired.unwrap_or_default(), "delivery", "deliveries")
         )
     })
 }
 
-/// Pauses a destination, or resumes it from any suspension, and sends its new state.
+/// Pauses a destination, or resumes it from any suspension, and returns its new state.
 pub(super) fn set_paused(
-    handler: &AdminHandler,
+    context: &AdminContext,
     name: &DestinationName,
-    paused: bool,
-    sink: &mut RowSink<'_>,
-) -> Result<(), AdminError> {
-    let find = |all: Vec<DestinationRow>| all.into_iter().find(|view| view.name == *name);
-    let Some(before) = find(destination_rows(handler, &handler.snapshot()?)?) else {
+    is_paused: bool,
+) -> Result<DestinationRow, AdminError> {
+    let read_row = || -> Result<Option<DestinationRow>, AdminError> {
+        let rows = destination_rows(context, &context.snapshot()?)?;
+        Ok(rows.into_iter().find(|row| row.name == *name))
+    };
+    let Some(before) = read_row()? else {
         return Err(AdminError::destination_not_found(name));
     };
-    handler.store.execute_blocking(PauseDestination {
+    context.store.execute_blocking(PauseDestination {
         destination: name.clone(),
-        is_paused: paused,
+        is_paused,
     })?;
-    if let Some(live) = handler.server.as_ref().filter(|_| !paused) {
-        (live.resume_destination)(name);
+    if let Some(server) = context.server.as_ref().filter(|_| !is_paused) {
+        (server.resume_destination)(name);
     }
     // After its suspension ends, a destination is not listed if it is not in the config and has no
     // waiting deliveries. The row then comes from the state before the change.
-    let now = find(destination_rows(handler, &handler.snapshot()?)?);
-    send_row(
-        sink,
-        now.unwrap_or(DestinationRow {
-            paused_at: None,
-            disabled_at: None,
-            disabled_reason: None,
-            ..before
-        }),
-    )
-}
-
-/// Sends a test to a destination, then the row with its result. An error follows if the destination
-/// rejected the test.
-pub(super) fn test_destination(
-    handler: &AdminHandler,
-    name: &DestinationName,
-    to: Option<&PhoneNumber>,
-    event: Option<EventKind>,
-    sink: &mut RowSink<'_>,
-) -> Result<(), AdminError> {
-    write_test_result(handler.test_destination(name, to, event)?, sink)
-}
-
-/// Sends the row with the result of a test, from a running server or from a command.
-///
-/// # Errors
-/// [`AdminError`] if the destination rejected the test. The row precedes the error.
-pub fn write_test_result(
-    test: DestinationTestRow,
-    sink: &mut RowSink<'_>,
-) -> Result<(), AdminError> {
-    let what = if test.delivered.is_some() {
-        "rejected the test"
-    } else {
-        "can't be reached"
-    };
-    let failed = test
-        .error
-        .as_ref()
-        .map(|why| AdminError::failed(format!("{} {what}: {why}", test.destination)));
-    send_row(sink, test)?;
-    failed.map_or(Ok(()), Err)
+    Ok(read_row()?.unwrap_or(DestinationRow {
+        paused_at: None,
+        disabled_at: None,
+        disabled_reason: None,
+        ..before
+    }))
 }
 
 #[cfg(test)]

@@ -10,14 +10,15 @@ use std::sync::Arc;
 use crate::domain::flow::{EncryptionMode, Flow};
 use crate::domain::health::assessment::{Severity, assess};
 use crate::domain::health::meta_event::{ActiveEvent, active_events};
-use crate::domain::health::window::{WINDOW_MINUTES, WindowStats};
+use crate::domain::health::window::WindowStats;
 use crate::domain::ids::FlowName;
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{Snapshot, StoreError};
 
-use super::handler::{AdminHandler, RowSink, send_row};
-use super::protocol::AdminError;
-use super::responses::{EndpointHealthRow, MetaEventRow, QueryRow, RowKey, UnreadableRow};
+use super::context::AdminContext;
+use super::error::AdminError;
+use super::responses::{EndpointHealthRow, FlowHealthRow, QueryRow, RowKey, UnreadableRow};
+use super::text::pluralize;
 
 /// Period for which flow errors are counted. Meta uses the same period for its rate of client
 /// errors.
@@ -28,17 +29,16 @@ const FLOW_ERRORS_MAX: usize = 1000;
 /// still shown. Meta resends missed events for seven days only.
 const ALERT_WARNING_WINDOW: Millis = Millis::from_secs(7 * 24 * 60 * 60);
 
-/// Sends the health of flows. The order of the rows is:
+/// Returns the health of flows. The order of the rows is:
 ///
 /// - one row for each encrypted flow, or only for the flow `only`
 /// - one row for each active event of Meta
 /// - one row for each unreadable row of the file
-pub(super) fn list_flow_health(
-    handler: &AdminHandler,
+pub(super) fn flow_health_rows(
+    context: &AdminContext,
     only: Option<&FlowName>,
-    sink: &mut RowSink<'_>,
-) -> Result<(), AdminError> {
-    let catalog = handler.catalog();
+) -> Result<Vec<QueryRow<FlowHealthRow>>, AdminError> {
+    let catalog = context.catalog();
     let is_watched = |flow: &Flow| flow.encryption == EncryptionMode::Required;
     if let Some(name) = only
         && !catalog.flows.get(name).is_some_and(|flow| is_watched(flow))
@@ -48,34 +48,34 @@ pub(super) fn list_flow_health(
              encrypted flows"
         )));
     }
-    let StoredFlowHealth {
-        flow_error_counts: flow_errors,
-        active_events,
-        unreadable_rows,
-    } = StoredFlowHealth::read(&handler.snapshot()?, handler.now())?;
-    let readings = handler.endpoint_health();
+    let stored = StoredFlowHealth::read(&context.snapshot()?, context.now())?;
+    let stats = endpoint_stats(context);
     let wanted = |flow: &&Arc<Flow>| is_watched(flow) && only.is_none_or(|name| *name == flow.name);
-    for flow in catalog.flows.values().filter(wanted) {
-        let flow_errors = flow_errors.get(&flow.name).copied().unwrap_or_default();
-        let reading = readings
-            .as_ref()
-            .map(|readings| readings.get(&flow.name).cloned().unwrap_or_default());
-        send_row(
-            sink,
-            EndpointHealthRow::new(
-                flow.name.clone(),
-                reading.as_ref(),
-                WINDOW_MINUTES,
-                flow_errors,
-            ),
-        )?;
-    }
-    active_events
-        .into_iter()
-        .try_for_each(|active| send_row(sink, MetaEventRow::from(active)))?;
-    unreadable_rows
-        .into_iter()
-        .try_for_each(|unreadable_rows| send_row(sink, unreadable_rows))
+    let no_requests = WindowStats::default();
+    let endpoint_row = |flow: &Arc<Flow>| {
+        let flow_errors = stored.flow_error_counts.get(&flow.name);
+        let stats = stats.as_ref();
+        FlowHealthRow::Endpoint(EndpointHealthRow::new(
+            flow.name.clone(),
+            stats.map(|stats| stats.get(&flow.name).unwrap_or(&no_requests)),
+            flow_errors.copied().unwrap_or_default(),
+        ))
+    };
+    let endpoints = catalog.flows.values().filter(wanted).map(endpoint_row);
+    let events = stored.active_events.into_iter();
+    let events = events.map(|active| FlowHealthRow::Meta(active.into()));
+    let unreadable = stored.unreadable_rows.into_iter();
+    Ok(endpoints
+        .chain(events)
+        .map(QueryRow::Row)
+        .chain(unreadable.map(QueryRow::Unreadable))
+        .collect())
+}
+
+/// Returns the endpoint statistics by flow, or `None` if no server runs.
+fn endpoint_stats(context: &AdminContext) -> Option<BTreeMap<FlowName, WindowStats>> {
+    let server = context.server.as_ref();
+    server.map(|server| (server.endpoint_health)())
 }
 
 /// Stored rows about the health of flows.
@@ -114,32 +114,24 @@ impl StoredFlowHealth {
 }
 
 /// Returns the warnings about flows, one text each.
-pub(super) fn warnings(
-    handler: &AdminHandler,
+pub(super) fn list_warnings(
+    context: &AdminContext,
     snapshot: &Snapshot,
 ) -> Result<Vec<String>, StoreError> {
-    let (readings, catalog) = (
-        handler.endpoint_health().unwrap_or_default(),
-        handler.catalog(),
-    );
-    let known = readings
+    let (catalog, now) = (context.catalog(), context.now());
+    let stats = endpoint_stats(context).unwrap_or_default();
+    let mut warnings: Vec<String> = stats
         .iter()
-        .filter(|(flow, _)| catalog.flows.contains_key(*flow));
-    let mut warnings: Vec<String> = known
-        .filter_map(|(flow, reading)| endpoint_warning(flow, reading))
+        .filter(|(flow, _)| catalog.flows.contains_key(*flow))
+        .filter_map(|(flow, stats)| endpoint_warning(flow, stats))
         .collect();
-    let is_warned_about = |active: &ActiveEvent| {
-        let is_recent = handler.now().since(active.event.occurred_at()) < ALERT_WARNING_WINDOW;
+    let is_warned_about = |active: &&ActiveEvent| {
+        let is_recent = now.since(active.event.occurred_at()) < ALERT_WARNING_WINDOW;
         active.is_restricted() || (active.is_alert() && is_recent)
     };
-    let stored = StoredFlowHealth::read(snapshot, handler.now())?;
-    warnings.extend(
-        stored
-            .active_events
-            .iter()
-            .filter(|active| is_warned_about(active))
-            .map(meta_event_warning),
-    );
+    let stored = StoredFlowHealth::read(snapshot, now)?;
+    let events = stored.active_events.iter().filter(is_warned_about);
+    warnings.extend(events.map(meta_event_warning));
     // The error names `flowgate check`, which lists the other unreadable rows.
     warnings.extend(
         stored
@@ -148,20 +140,20 @@ pub(super) fn warnings(
             .map(|row| row.error)
             .next(),
     );
-    let flow_errors: u64 = stored.flow_error_counts.values().sum();
+    let flow_errors = stored.flow_error_counts.values().sum();
     if flow_errors > 0 {
-        let unit = if flow_errors == 1 { "error" } else { "errors" };
         warnings.push(format!(
-            "{flow_errors} flow {unit} in the last hour: `flowgate flows errors`"
+            "{} in the last hour: `flowgate flows errors`",
+            pluralize(flow_errors, "flow error", "flow errors")
         ));
     }
     Ok(warnings)
 }
 
-fn endpoint_warning(flow: &FlowName, reading: &WindowStats) -> Option<String> {
-    let judgement = assess(reading);
-    let findings = judgement.findings.join(", ");
-    (judgement.severity == Severity::Alert)
+fn endpoint_warning(flow: &FlowName, stats: &WindowStats) -> Option<String> {
+    let assessment = assess(stats);
+    let findings = assessment.findings.join(", ");
+    (assessment.severity == Severity::Alert)
         .then(|| format!("flow {flow}: {findings}; Meta may throttle it: `flowgate flows health` shows what to do"))
 }
 

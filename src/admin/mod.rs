@@ -5,34 +5,50 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | `protocol` | the requests and errors |
-//! | `handler` | dispatch of each request to its function; `status` and `check` |
+//! | `protocol`, `error` | the requests and errors |
+//! | `handler` | dispatch of each request by its type |
 //! | `queries` | requests that only read |
-//! | `commands` | requests that change data |
+//! | `commands` | requests that change rows |
+//! | `server_commands` | requests that need a running server |
+//! | `status`, `warnings` | `flowgate status`, and the status for metrics |
+//! | `destinations`, `flow_health`, `gateways` | rows and warnings of these topics |
+//! | `context` | the store, the config and the hooks of the server, for all of these |
 //! | `responses` | the JSON rows of the responses |
 //! | `transport` | server and client of the Unix socket |
 //!
 //! See [`crate::cli`] for the output on a terminal, and [`crate::domain`] for the rules.
 
 mod commands;
+mod context;
 mod destinations;
+mod error;
 mod flow_health;
 mod gateways;
 mod handler;
-mod number_warnings;
 mod protocol;
 mod queries;
 mod responses;
+mod server_commands;
+mod status;
 #[cfg(test)]
 mod tests;
+mod text;
 pub(crate) mod transport;
+mod warnings;
 
-pub use destinations::write_test_result;
-pub use handler::{AdminHandler, ServerHooks};
-pub use protocol::{AdminError, AdminRequest, AgentSettings, ErrorCode, JobSelector, ListFilter};
-pub use responses::{
-    DeadLetterRow, DestinationRow, DestinationStatsRow, DestinationTestRow, HeaderRow, JobRow,
-    LeadRow, ReloadRow, StatusRow, SubmissionRow,
+pub use context::ServerHooks;
+pub use error::{AdminError, ErrorCode};
+pub use handler::AdminHandler;
+pub use protocol::{
+    AdminCommand, AdminQuery, AdminRequest, AgentSettings, JobSelector, ListFilter, ServerCommand,
+    SlotFilter,
 };
+pub(crate) use responses::{
+    AgentRow, BookingRow, CheckRow, DeadLetterRow, DeliveryRow, DestinationRow,
+    DestinationStatsRow, DestinationTestRow, DraftRow, DryRunRow, EndpointHealthRow, FlowErrorRow,
+    FlowHealthRow, FlowRow, GatewayRow, HeaderRow, JobRow, LeadRow, MetaEventRow, PublicKeyRow,
+    QueryRow, ReloadRow, SignatureRow, SlotRow, StatusRow, SubmissionRow,
+};
+pub use server_commands::write_test_result;
 pub use transport::client::AdminClient;
 pub use transport::server::{HandlerSource, SocketServer, socket_path};

@@ -1,15 +1,15 @@
-//! Defines the requests that an operator sends to a server, the lines of a response, and the
-//! errors.
+//! Defines the requests of an operator and the lines of a response.
 //!
 //! On the socket, a request is one line of JSON. The response is `{"row":…}` for each row, then
 //! `{"done":true}` or `{"error":{"code":…,"message":…}}`.
 //!
-//! See [`super::responses`] for the rows.
+//! See [`super::responses`] for the rows, and [`super::error`] for the errors.
 
 use jiff::civil::{Date, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::domain::delivery::{Delivery, Event};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{
     AgentName, BookingId, CalendarName, DestinationName, FlowName, GatewayName, JobId, LeadId,
@@ -18,7 +18,8 @@ use crate::domain::ids::{
 use crate::domain::phone_number::PhoneNumber;
 use crate::domain::rate_limiter::Rate;
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+
+use super::error::AdminError;
 
 /// Maximum size of a request in bytes. Only a corrected payload can be large, at most as large as
 /// the message.
@@ -36,10 +37,40 @@ pub(super) enum ResponseLine {
     Error(AdminError),
 }
 
-/// Request of an operator.
+/// Request of an operator. Its type decides where it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "no such request, or wrong fields")]
+pub enum AdminRequest {
+    /// Reads rows. Also runs on the file of a stopped server.
+    Query(AdminQuery),
+    /// Changes rows with named transactions. Also runs on the file of a stopped server.
+    Command(AdminCommand),
+    /// Needs a running server.
+    ServerCommand(ServerCommand),
+}
+
+impl From<AdminQuery> for AdminRequest {
+    fn from(query: AdminQuery) -> Self {
+        Self::Query(query)
+    }
+}
+
+impl From<AdminCommand> for AdminRequest {
+    fn from(command: AdminCommand) -> Self {
+        Self::Command(command)
+    }
+}
+
+impl From<ServerCommand> for AdminRequest {
+    fn from(command: ServerCommand) -> Self {
+        Self::ServerCommand(command)
+    }
+}
+
+/// Request that reads rows of a snapshot and changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
-pub enum AdminRequest {
+pub enum AdminQuery {
     /// Status of the server or file: one row.
     Status,
     /// Submissions, newest first.
@@ -65,10 +96,6 @@ pub enum AdminRequest {
         /// Job ID.
         id: JobId,
     },
-    /// Retries dead letters: one row with the result.
-    RetryDeadLetters(JobSelector),
-    /// Discards dead letters: one row with the result.
-    DiscardDeadLetters(JobSelector),
     /// Deliveries, newest first.
     Deliveries(ListFilter),
     /// Details of a delivery, with its body and the responses.
@@ -76,11 +103,59 @@ pub enum AdminRequest {
         /// Job ID of the delivery.
         id: JobId,
     },
-    /// Discards waiting deliveries: one row with the result.
-    DiscardDeliveries(JobSelector),
     /// Destinations by name: those of the config, and others with waiting deliveries or a
     /// suspension.
     Destinations,
+    /// Leads, newest first.
+    Leads(ListFilter),
+    /// Details of a lead, with the reason for its assignment.
+    Lead {
+        /// Lead ID.
+        id: LeadId,
+    },
+    /// Agents who have not been removed.
+    Agents(ListFilter),
+    /// Bookings, newest first.
+    Bookings(ListFilter),
+    /// Details of a booking.
+    Booking {
+        /// Booking ID.
+        id: BookingId,
+    },
+    /// Bookable slots with their number of taken places, in order of time.
+    Slots(SlotFilter),
+    /// Flows of the config, by name.
+    Flows,
+    /// Flow errors, newest first.
+    FlowErrors(ListFilter),
+    /// Endpoint health of encrypted flows, one row each; then the active events of Meta's
+    /// monitoring.
+    FlowHealth {
+        /// Flow whose endpoint is shown. `None`: all flows. Meta's events are shown in both cases.
+        flow: Option<FlowName>,
+    },
+    /// Unofficial gateways with the state of their sessions, by name.
+    Gateways,
+    /// Details of a gateway, with its history.
+    Gateway {
+        /// Gateway name.
+        name: GatewayName,
+    },
+    /// Checks all invariants: one row for each violation, and one summary row.
+    CheckIntegrity,
+}
+
+/// Request that changes rows. Each consists of one or more named transactions of the store, and the
+/// response is one row with the result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum AdminCommand {
+    /// Retries dead letters.
+    RetryDeadLetters(JobSelector),
+    /// Discards dead letters.
+    DiscardDeadLetters(JobSelector),
+    /// Discards waiting deliveries.
+    DiscardDeliveries(JobSelector),
     /// Pauses a destination until an admin resumes it. Waiting deliveries stay stored.
     PauseDestination {
         /// Destination name.
@@ -90,27 +165,6 @@ pub enum AdminRequest {
     ResumeDestination {
         /// Destination name.
         name: DestinationName,
-    },
-    /// Sends a test to a destination: one row, and an error if the destination rejected the test.
-    /// The store records nothing about the test.
-    TestDestination {
-        /// Destination name.
-        name: DestinationName,
-        /// Phone number that gets the test message, for destinations that write to people. `None`:
-        /// no message; the test only queries the destination.
-        #[serde(default)]
-        to: Option<PhoneNumber>,
-        /// Event of which a webhook gets an example. `None`: a test, or the event for which the
-        /// destination has templates.
-        #[serde(default)]
-        event: Option<EventKind>,
-    },
-    /// Leads, newest first.
-    Leads(ListFilter),
-    /// Details of a lead, with the reason for its assignment.
-    Lead {
-        /// Lead ID.
-        id: LeadId,
     },
     /// Closes a lead.
     CloseLead {
@@ -124,8 +178,6 @@ pub enum AdminRequest {
         /// Agent who gets the lead.
         agent: AgentName,
     },
-    /// Agents who have not been removed.
-    Agents(ListFilter),
     /// Adds an agent.
     AddAgent {
         /// Agent name. No other agent may have it.
@@ -168,13 +220,6 @@ pub enum AdminRequest {
         /// Agent name.
         name: AgentName,
     },
-    /// Bookings, newest first.
-    Bookings(ListFilter),
-    /// Details of a booking.
-    Booking {
-        /// Booking ID.
-        id: BookingId,
-    },
     /// Cancels a booking, which frees its place in the slot.
     CancelBooking {
         /// Booking ID.
@@ -189,54 +234,57 @@ pub enum AdminRequest {
         /// New time, in the time zone of the calendar.
         time: Time,
     },
-    /// Bookable slots with their number of taken places, in order of time.
-    Slots {
-        /// Calendar name. `None`: all calendars.
-        calendar: Option<CalendarName>,
-        /// First day. `None`: today.
-        from: Option<Date>,
-        /// Last day, inclusive. `None`: one week including the first day.
-        to: Option<Date>,
-        /// Maximum number of rows. 0: no limit.
-        limit: usize,
+}
+
+/// Request that only a running server can execute: one row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum ServerCommand {
+    /// Sends a test to a destination. After the row, an error follows if the destination rejected
+    /// the test. The store records nothing about the test. If no server runs, the command line
+    /// sends the test itself.
+    TestDestination {
+        /// Destination name.
+        name: DestinationName,
+        /// Phone number that gets the test message, for destinations that write to people. `None`:
+        /// no message; the test only queries the destination.
+        #[serde(default)]
+        to: Option<PhoneNumber>,
+        /// Event of which a webhook gets an example. `None`: a test, or the event for which the
+        /// destination has templates.
+        #[serde(default)]
+        event: Option<EventKind>,
     },
-    /// Flows of the config, by name.
-    Flows,
-    /// Flow errors, newest first.
-    FlowErrors(ListFilter),
-    /// Endpoint health of encrypted flows, one row each; then the active events of Meta's
-    /// monitoring.
-    FlowHealth {
-        /// Flow whose endpoint is shown. `None`: all flows. Meta's events are shown in both cases.
-        flow: Option<FlowName>,
-    },
-    /// Unofficial gateways with the state of their sessions, by name.
-    Gateways,
-    /// Details of a gateway, with its history.
-    Gateway {
-        /// Gateway name.
-        name: GatewayName,
-    },
-    /// Performs the recovery action that fits the current state of a gateway's session: one row.
-    /// Only a running server can do this.
+    /// Performs the recovery action that fits the current state of a gateway's session.
     RestartGateway {
         /// Gateway name.
         name: GatewayName,
     },
-    /// Checks all invariants: one row for each violation, and one summary row.
-    CheckIntegrity,
-    /// Signs the body of a sample form as Meta does: one row. Only a running server can do this.
+    /// Signs the body of a sample form as Meta does.
     SignBody {
         /// Body to sign. The signature covers its exact bytes.
         body: String,
     },
-    /// Public key of a flow's newest key pair: one row. Only a running server can do this.
+    /// Public key of a flow's newest key pair.
     FlowPublicKey {
         /// Flow name.
         flow: FlowName,
     },
-    /// Reloads the config and all files that it names: one row. Only a running server can do this.
+    /// Reloads the config and all files that it names.
     ReloadConfig,
+}
+
+/// Calendar and days of a list of slots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotFilter {
+    /// Calendar name. `None`: all calendars.
+    pub calendar: Option<CalendarName>,
+    /// First day. `None`: today.
+    pub from: Option<Date>,
+    /// Last day, inclusive. `None`: one week including the first day.
+    pub to: Option<Date>,
+    /// Maximum number of rows. 0: no limit.
+    pub limit: usize,
 }
 
 /// Filter of a list. A row must match all fields that are set.
@@ -259,15 +307,38 @@ pub struct ListFilter {
 }
 
 impl ListFilter {
-    /// Returns the maximum number of rows.
-    #[must_use]
-    pub const fn max_rows(&self) -> usize {
-        if self.limit == 0 {
-            usize::MAX
-        } else {
-            self.limit
-        }
+    /// Returns `true` if rows of the time `at` are too old for the filter.
+    pub(super) fn starts_after(&self, at: Timestamp) -> bool {
+        self.since.is_some_and(|since| at < since)
     }
+
+    /// Returns `true` if rows in this state match.
+    pub(super) fn matches_state(&self, state: &str) -> bool {
+        self.state.as_ref().is_none_or(|wanted| wanted == state)
+    }
+
+    /// Returns `true` if rows of this flow match.
+    pub(super) fn matches_flow(&self, flow: Option<&FlowName>) -> bool {
+        self.flow.is_none() || self.flow.as_ref() == flow
+    }
+
+    /// Returns `true` if rows of this agent match.
+    pub(super) fn matches_agent(&self, agent: Option<&str>) -> bool {
+        self.agent.is_none() || self.agent.as_ref().map(AgentName::as_str) == agent
+    }
+
+    /// Returns `true` if this delivery of this event matches by destination, event and flow.
+    pub(super) fn matches_delivery(&self, delivery: &Delivery, event: &Event) -> bool {
+        let is_to = |wanted: &DestinationName| delivery.destination == *wanted;
+        self.destination.as_ref().is_none_or(is_to)
+            && self.event.is_none_or(|wanted| event.kind == wanted)
+            && self.matches_flow(event.flow.as_ref())
+    }
+}
+
+/// Converts the limit of a request to a number of rows: 0 is no limit.
+pub(super) const fn max_rows(limit: usize) -> usize {
+    if limit == 0 { usize::MAX } else { limit }
 }
 
 /// Selection of dead letters or waiting deliveries.
@@ -293,6 +364,21 @@ pub enum JobSelector {
     },
 }
 
+impl JobSelector {
+    /// Returns the dry run of the same selection. A single job has none.
+    #[must_use]
+    pub fn to_dry_run(&self) -> Self {
+        match self {
+            Self::One { .. } => self.clone(),
+            Self::All { filter, .. } => Self::All {
+                filter: filter.clone(),
+                dry_run: true,
+                rate: None,
+            },
+        }
+    }
+}
+
 /// Weight and limits of an agent. `None` leaves a setting unchanged; for a new agent it means the
 /// default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -303,129 +389,4 @@ pub struct AgentSettings {
     pub max_leads: Option<u32>,
     /// Maximum number of leads per day (UTC). 0: no limit, the default for a new agent.
     pub max_leads_per_day: Option<u32>,
-}
-
-/// Kind of an error. The kind decides the exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorCode {
-    /// The current state does not allow the request.
-    Failed,
-    /// The request is invalid.
-    Invalid,
-    /// The object does not exist.
-    NotFound,
-    /// The server or the file can't be reached.
-    Unreachable,
-    /// The server is starting, or another process uses the file. A later attempt may succeed.
-    Busy,
-    /// The disk failed, and its content is unknown.
-    Untrusted,
-    /// The file is damaged.
-    Damaged,
-}
-
-/// Error of a request.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[error("{message}")]
-pub struct AdminError {
-    /// Kind of the error.
-    pub code: ErrorCode,
-    /// Problem, with a command to type.
-    pub message: String,
-}
-
-impl AdminError {
-    /// Creates an error for a request that the current state does not allow.
-    pub fn failed(message: impl Into<String>) -> Self {
-        Self {
-            code: ErrorCode::Failed,
-            message: message.into(),
-        }
-    }
-
-    /// Creates an error for an invalid request.
-    pub fn invalid(message: impl Into<String>) -> Self {
-        Self {
-            code: ErrorCode::Invalid,
-            message: message.into(),
-        }
-    }
-
-    /// Creates an error for an object that does not exist.
-    pub fn not_found(message: impl Into<String>) -> Self {
-        Self {
-            code: ErrorCode::NotFound,
-            message: message.into(),
-        }
-    }
-
-    /// Creates an error for a request that only a running server can answer.
-    #[must_use]
-    pub fn server_required() -> Self {
-        Self::unreachable(
-            "no server runs on this data file, or it is not ready yet: start it with `flowgate serve`",
-        )
-    }
-
-    /// Creates an error for a server that is starting. `verified_percent` is the verified part of
-    /// the data file, in percent.
-    #[must_use]
-    pub fn starting(verified_percent: u8) -> Self {
-        let verified = if verified_percent == 0 {
-            String::new()
-        } else {
-            format!(", {verified_percent} %")
-        };
-        Self {
-            code: ErrorCode::Busy,
-            message: format!("the server is starting (verifying the data file{verified})"),
-        }
-    }
-
-    /// Creates an error for a destination that does not exist.
-    #[must_use]
-    pub fn destination_not_found(name: &DestinationName) -> Self {
-        Self::not_found(format!(
-            "there is no destination {name}: `flowgate destinations` lists them"
-        ))
-    }
-
-    /// Creates an error for a server or file that can't be reached.
-    pub fn unreachable(message: impl Into<String>) -> Self {
-        Self {
-            code: ErrorCode::Unreachable,
-            message: message.into(),
-        }
-    }
-}
-
-impl From<&StoreError> for ErrorCode {
-    fn from(error: &StoreError) -> Self {
-        match error {
-            StoreError::InUse(_) => Self::Busy,
-            StoreError::FileMissing(_)
-            | StoreError::NotOpen
-            | StoreError::File { .. }
-            | StoreError::NotADataFile { .. }
-            | StoreError::UnknownFormat { .. } => Self::Unreachable,
-            StoreError::SecretMissing(_) => Self::Invalid,
-            StoreError::Damaged(_) => Self::Damaged,
-            StoreError::Untrusted(_) => Self::Untrusted,
-            // The other parts of the file are intact.
-            StoreError::Row { .. }
-            | StoreError::NoSpace
-            | StoreError::InsufficientSpace { .. }
-            | StoreError::Engine(_) => Self::Failed,
-        }
-    }
-}
-
-impl From<StoreError> for AdminError {
-    fn from(error: StoreError) -> Self {
-        Self {
-            code: ErrorCode::from(&error),
-            message: error.to_string(),
-        }
-    }
 }

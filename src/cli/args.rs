@@ -3,22 +3,27 @@
 
 use jiff::civil::{Date, Time};
 
-use crate::admin::ListFilter;
+use crate::clock::{Clock, SystemClock};
 use crate::config::units;
 use crate::domain::event::EventKind;
 use crate::domain::ids::{DestinationName, FlowName};
-use crate::domain::time::{Millis, Timestamp};
+use crate::domain::time::Timestamp;
 
-/// Options that all lists share: the maximum number of rows and the start time.
+/// Maximum number of rows of a list.
 #[derive(Debug, Clone, clap::Args)]
-pub struct ListOptions {
+pub struct LimitOption {
     /// Maximum number of rows (0 = no limit)
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub limit: usize,
+}
+
+/// Filter of a list by time.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SinceFilter {
     /// Only rows since this time: a length (90m, 2h, 7d), a date (UTC) or an RFC 3339 time.
     /// Default: no limit
     #[arg(long, value_name = "WHEN", value_parser = parse_since)]
-    pub since: Option<Since>,
+    pub since: Option<Timestamp>,
 }
 
 /// Filter of a list by flow.
@@ -40,44 +45,23 @@ pub struct DeliveryFilter {
     pub event: Option<EventKind>,
 }
 
-/// Value of `--since`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Since {
-    /// Length of time before now.
-    Relative(Millis),
-    /// Absolute time, in UTC.
-    Absolute(Timestamp),
+/// Parses `--since`. A length of time counts back from the current time.
+pub(super) fn parse_since(text: &str) -> Result<Timestamp, String> {
+    parse_since_at(text, SystemClock::new().now())
 }
 
-impl ListOptions {
-    /// Returns the list filter for these options. A relative `--since` counts back from `now`.
-    #[must_use]
-    pub fn to_filter(&self, now: Timestamp) -> ListFilter {
-        let since = self.since.map(|since| match since {
-            Since::Relative(length) => now.minus(length),
-            Since::Absolute(point) => point,
-        });
-        ListFilter {
-            limit: self.limit,
-            since,
-            ..ListFilter::default()
-        }
-    }
-}
-
-/// Parses `--since`.
-pub(super) fn parse_since(text: &str) -> Result<Since, String> {
+fn parse_since_at(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     if let Ok(length) = units::parse_duration(text) {
-        return Ok(Since::Relative(length));
+        return Ok(now.minus(length));
     }
     if let Ok(point) = text.parse::<jiff::Timestamp>() {
-        return Ok(Since::Absolute(Timestamp::from_jiff(point)));
+        return Ok(Timestamp::from_jiff(point));
     }
     let midnight = text
         .parse::<Date>()
         .and_then(|date| date.to_zoned_datetime(jiff::tz::TimeZone::UTC));
     midnight
-        .map(|midnight| Since::Absolute(Timestamp::from_jiff(midnight.timestamp())))
+        .map(|midnight| Timestamp::from_jiff(midnight.timestamp()))
         .map_err(|_| {
             "must be a duration (90m, 2h, 7d), a date (2026-11-24) or a time (2026-11-24T08:00:00Z)"
                 .to_owned()
@@ -121,34 +105,15 @@ mod tests {
 
     #[test]
     fn since_accepts_length_date_and_timestamp() {
-        let at = |text: &str| Since::Absolute(Timestamp::from_jiff(text.parse().unwrap()));
+        let at = |text: &str| Timestamp::from_jiff(text.parse().unwrap());
+        let since = |text: &str| parse_since_at(text, at("2026-11-25T10:00:00Z"));
+        assert_eq!(since("2h"), Ok(at("2026-11-25T08:00:00Z")), "back from now");
+        assert_eq!(since("2026-11-24"), Ok(at("2026-11-24T00:00:00Z")));
         assert_eq!(
-            parse_since("2h"),
-            Ok(Since::Relative(Millis::from_secs(7200)))
-        );
-        assert_eq!(parse_since("2026-11-24"), Ok(at("2026-11-24T00:00:00Z")));
-        assert_eq!(
-            parse_since("2026-11-24T08:30:00+01:00"),
+            since("2026-11-24T08:30:00+01:00"),
             Ok(at("2026-11-24T07:30:00Z"))
         );
-        assert!(parse_since("yesterday").unwrap_err().contains("2026-11-24"));
-    }
-
-    #[test]
-    fn relative_since_counts_back_from_now() {
-        let now = Timestamp::from_millis(10_000);
-        let options = ListOptions {
-            limit: 5,
-            since: Some(Since::Relative(Millis::from_secs(3))),
-        };
-        assert_eq!(
-            options.to_filter(now),
-            ListFilter {
-                limit: 5,
-                since: Some(Timestamp::from_millis(7_000)),
-                ..ListFilter::default()
-            }
-        );
+        assert!(since("yesterday").unwrap_err().contains("2026-11-24"));
     }
 
     #[test]

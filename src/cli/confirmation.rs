@@ -8,21 +8,29 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use serde_json::Value;
 
 use super::output::format_cell;
-use crate::admin::AdminRequest;
+use crate::admin::{AdminRequest, DryRunRow};
 
 /// Confirmation that a command needs before it runs.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Confirmation {
-    /// The same command as a dry run. Its response is one row with `would_change` and `samples`.
-    pub dry_run: AdminRequest,
+#[derive(Debug)]
+pub(crate) struct Confirmation {
+    /// The same command as a dry run. Its response is one [`DryRunRow`].
+    pub(crate) dry_run: AdminRequest,
+    /// Question about the dry run.
+    pub(crate) question: Question,
+}
+
+/// Question before jobs are changed.
+#[derive(Debug)]
+pub(crate) struct Question {
     /// Action and its objects, for example `discard` and `dead letters`.
-    pub action_and_objects: [&'static str; 2],
-    /// Trigger of the question: a field of the dry run, and the consequence for the objects that it
-    /// counts. A count of 0 needs no confirmation.
-    pub trigger: (&'static str, &'static str),
+    pub(crate) action_and_objects: [&'static str; 2],
+    /// Counts the objects of the dry run that need the confirmation. 0: the command runs at once.
+    pub(crate) count: fn(&DryRunRow<Value>) -> usize,
+    /// Consequence for these objects.
+    pub(crate) consequence: &'static str,
     /// `true` if a script must pass `--yes`. If `false`, the command prints the consequence and
     /// runs if there is no terminal.
-    pub requires_yes_flag: bool,
+    pub(crate) requires_yes_flag: bool,
 }
 
 /// Errors of a confirmation.
@@ -39,14 +47,14 @@ pub enum ConfirmationError {
     Io(#[from] io::Error),
 }
 
-impl Confirmation {
+impl Question {
     /// Shows `preview`, the row of the dry run, and asks for confirmation on the terminal.
     ///
     /// # Errors
     /// Returns [`ConfirmationError`] if the command must not run.
-    pub fn confirm(&self, preview: &Value) -> Result<(), ConfirmationError> {
+    pub(crate) fn ask(&self, preview: &DryRunRow<Value>) -> Result<(), ConfirmationError> {
         let is_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
-        self.confirm_from(
+        self.ask_from(
             preview,
             is_terminal,
             &mut io::stdin().lock(),
@@ -54,25 +62,19 @@ impl Confirmation {
         )
     }
 
-    fn confirm_from(
+    fn ask_from(
         &self,
-        preview: &Value,
+        preview: &DryRunRow<Value>,
         is_terminal: bool,
         input: &mut impl BufRead,
         output: &mut impl Write,
     ) -> Result<(), ConfirmationError> {
-        let number = |field: &str| {
-            preview
-                .get(field)
-                .and_then(Value::as_u64)
-                .unwrap_or_default()
-        };
-        let (field, follows) = self.trigger;
-        let ([action, objects], all) = (self.action_and_objects, number("would_change"));
-        if number(field) == 0 {
+        let count = (self.count)(preview);
+        if count == 0 {
             return Ok(());
         }
-        let warning = format!("{action} {all} {objects}: {} {follows}", number(field));
+        let ([action, objects], all) = (self.action_and_objects, preview.would_change);
+        let warning = format!("{action} {all} {objects}: {count} {}", self.consequence);
         if !is_terminal {
             if self.requires_yes_flag {
                 return Err(ConfirmationError::NoTerminal(warning));
@@ -81,18 +83,10 @@ impl Confirmation {
             let _ = writeln!(output, "{warning}");
             return Ok(());
         }
-        for sample in preview
-            .get("samples")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
-            let fields =
-                ["id", "died_at", "destination", "event", "reason"].map(|field| sample.get(field));
-            let fields: Vec<String> = fields
+        for sample in &preview.samples {
+            let fields: Vec<String> = ["id", "died_at", "destination", "event", "reason"]
                 .into_iter()
-                .flatten()
-                .filter(|field| !field.is_null())
+                .filter_map(|name| sample.get(name).filter(|field| !field.is_null()))
                 .map(format_cell)
                 .collect();
             writeln!(output, "  {}", fields.join("  "))?;
@@ -114,35 +108,35 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::admin::{JobSelector, ListFilter};
-    use crate::cli::deferred_error_writer::tests::ClosingPipe;
+    use crate::cli::deferred_error_writer::ClosingPipe;
 
-    fn discard_confirmation(strict: bool) -> Confirmation {
-        let dry_run = AdminRequest::DiscardDeadLetters(JobSelector::All {
-            filter: ListFilter::default(),
-            dry_run: true,
-            rate: None,
-        });
-        let cause = ("would_change", "can't be retried afterwards");
-        Confirmation {
-            dry_run,
+    const fn discard_question(requires_yes_flag: bool) -> Question {
+        Question {
             action_and_objects: ["discard", "dead letters"],
-            trigger: cause,
-            requires_yes_flag: strict,
+            count: |preview| preview.would_change,
+            consequence: "can't be retried afterwards",
+            requires_yes_flag,
+        }
+    }
+
+    fn preview(would_change: usize) -> DryRunRow<Value> {
+        let sample = json!({"id": 7, "died_at": "2026-11-24T08:00:00.000Z", "reason": "no\u{1b}such", "event": null});
+        DryRunRow {
+            would_change,
+            expired_messages: None,
+            samples: vec![sample],
         }
     }
 
     fn confirm_with(
         strict: bool,
-        would_change: u64,
+        would_change: usize,
         typed: Option<&str>,
     ) -> (Result<(), String>, String) {
         let mut output = Vec::new();
-        let samples = json!([{"id": 7, "died_at": "2026-11-24T08:00:00.000Z", "reason": "no\u{1b}such", "event": null}]);
-        let preview = json!({"would_change": would_change, "samples": samples});
         let mut input = typed.unwrap_or_default().as_bytes();
-        let result = discard_confirmation(strict).confirm_from(
-            &preview,
+        let result = discard_question(strict).ask_from(
+            &preview(would_change),
             typed.is_some(),
             &mut input,
             &mut output,
@@ -188,10 +182,9 @@ mod tests {
 
     #[test]
     fn closed_stderr_blocks_only_interactive_confirmation() {
-        let preview = json!({"would_change": 12});
         let unread = |is_terminal| {
-            discard_confirmation(false).confirm_from(
-                &preview,
+            discard_question(false).ask_from(
+                &preview(12),
                 is_terminal,
                 &mut "y\n".as_bytes(),
                 &mut ClosingPipe(0),

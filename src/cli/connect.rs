@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::admin::{
-    AdminClient, AdminError, AdminHandler, AdminRequest, ErrorCode, StatusRow, socket_path,
-    write_test_result,
+    AdminClient, AdminError, AdminHandler, AdminQuery, AdminRequest, ErrorCode, ServerCommand,
+    StatusRow, socket_path, write_test_result,
 };
 use crate::bootstrap::destination_test::DestinationTest;
 use crate::bootstrap::store_options::store_options;
@@ -47,17 +47,16 @@ pub fn send(
         || match AdminClient::connect(&socket)? {
             Some(server) => server.send(request, sink),
             None => match request {
-                AdminRequest::ReloadConfig
-                | AdminRequest::RestartGateway { .. }
-                | AdminRequest::SignBody { .. }
-                | AdminRequest::FlowPublicKey { .. } => Err(AdminError::server_required()),
                 // A test of a destination needs nothing from the data file.
-                AdminRequest::TestDestination { name, to, event } => write_test_result(
-                    DestinationTest::from_config(config, name.clone(), to.clone(), *event)?
-                        .send()?,
-                    sink,
-                ),
-                request => execute_offline(config, request.clone(), sink),
+                AdminRequest::ServerCommand(ServerCommand::TestDestination { name, to, event }) => {
+                    let test =
+                        DestinationTest::from_config(config, name.clone(), to.clone(), *event)?;
+                    write_test_result(test.send()?, sink)
+                }
+                AdminRequest::ServerCommand(_) => Err(AdminError::server_required()),
+                AdminRequest::Query(_) | AdminRequest::Command(_) => {
+                    execute_offline(config, request.clone(), sink)
+                }
             },
         },
     )
@@ -90,7 +89,7 @@ pub(super) fn send_to_server(
 pub(super) fn app_secret_warning(data: &Path) -> Option<String> {
     let server = AdminClient::connect(&socket_path(data)).ok()??;
     let mut warning = None;
-    let answered = server.send(&AdminRequest::Status, &mut |row| {
+    let answered = server.send(&AdminQuery::Status.into(), &mut |row| {
         let status = serde_json::from_value::<StatusRow>(row).ok();
         warning = status.and_then(|status| {
             status
@@ -151,7 +150,7 @@ fn execute_offline(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let mut options = store_options(config, false)?;
     // `check` must report what is wrong with a file that the store would refuse to serve.
-    options.is_read_only = matches!(request, AdminRequest::CheckIntegrity);
+    options.is_read_only = request == AdminRequest::Query(AdminQuery::CheckIntegrity);
     let store = Store::start(options, Arc::clone(&clock))?;
     let answered = store.wait_open().map_err(AdminError::from).and_then(|()| {
         let handler = AdminHandler::new(

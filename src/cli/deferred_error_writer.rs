@@ -55,23 +55,25 @@ impl<W: Write> Write for DeferredErrorWriter<W> {
     }
 }
 
+/// A pipe that its reader closes after this number of writes.
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
+pub(super) struct ClosingPipe(pub(super) usize);
 
-    /// A pipe that its reader closes after this number of writes.
-    pub struct ClosingPipe(pub usize);
-
-    impl Write for ClosingPipe {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 = self.0.checked_sub(1).ok_or(io::ErrorKind::BrokenPipe)?;
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
+#[cfg(test)]
+impl Write for ClosingPipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.checked_sub(1).ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok(bytes.len())
     }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn first_write_error_is_returned_at_finish() {

@@ -1,31 +1,41 @@
 //! Writes the rows of a response: one JSON object a line for scripts, tables or text for people.
 //! Tables fit the width of the terminal.
 
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::deferred_error_writer::DeferredErrorWriter;
 
-/// A column: its header, and the field of a row that it shows.
-pub type Column = (&'static str, &'static str);
+/// A column: its header, and its value in a row.
+pub(crate) type Column<R> = (&'static str, fn(&R) -> Value);
+
+/// Row of a list, with the table that shows such rows.
+pub(crate) trait TableRow: DeserializeOwned + 'static {
+    /// Columns, from left to right.
+    const COLUMNS: &'static [Column<Self>];
+    /// Text that replaces a table without rows.
+    const EMPTY: &'static str;
+}
 
 /// Output format of the rows of a response for people.
 #[derive(Debug, Clone, Copy)]
-pub enum OutputFormat {
+pub(crate) enum OutputFormat {
     /// A table with one line for each row.
     Table {
-        /// Columns, from left to right.
-        columns: &'static [Column],
+        /// Builds the table. The flag turns colors on.
+        build: fn(&[Value], bool) -> Table,
         /// Text that replaces a table without rows.
         empty: &'static str,
     },
-    /// A few lines of text for each row.
+    /// Lines of text for each row.
     Text {
-        /// Function that formats one row as lines without control characters.
-        text: fn(&Value) -> String,
+        /// Formats one row as lines without control characters.
+        format: fn(&Value) -> String,
         /// Text that is written if there are no rows.
         empty: &'static str,
     },
@@ -33,8 +43,26 @@ pub enum OutputFormat {
     Record,
 }
 
+impl OutputFormat {
+    /// Creates the format for a list of the rows `R`.
+    pub(crate) const fn table<R: TableRow>() -> Self {
+        Self::Table {
+            build: build_list::<R>,
+            empty: R::EMPTY,
+        }
+    }
+
+    /// Creates the format for rows `R` that are shown as text.
+    pub(crate) const fn text<R: DeserializeOwned + Display>(empty: &'static str) -> Self {
+        Self::Text {
+            format: format_row::<R>,
+            empty,
+        }
+    }
+}
+
 /// Writes the rows of a response to `W`, as JSON or in an [`OutputFormat`].
-pub struct OutputWriter<W: Write> {
+pub(crate) struct OutputWriter<W: Write> {
     output: DeferredErrorWriter<W>,
     format: OutputFormat,
     json: bool,
@@ -45,8 +73,7 @@ pub struct OutputWriter<W: Write> {
 impl OutputWriter<io::Stdout> {
     /// Creates a writer to standard output. Colors are on if standard output is a terminal and
     /// `NO_COLOR` is empty or not set.
-    #[must_use]
-    pub fn new(format: OutputFormat, json: bool) -> Self {
+    pub(crate) fn new(format: OutputFormat, json: bool) -> Self {
         let use_color = io::stdout().is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
         Self::with_output(io::stdout(), format, json, use_color)
@@ -64,24 +91,24 @@ impl<W: Write> OutputWriter<W> {
         }
     }
 
-    /// Writes or buffers one row. Returns `false` if the reader of a list has closed the pipe, so
+    /// Writes or buffers one row. Returns `false` if the reader of a table has closed the pipe, so
     /// that the caller can stop.
     ///
-    /// For a single object the method always returns `true`, because an error may follow the row.
-    /// JSON is written at once. A table is written by [`OutputWriter::finish`], because its column
-    /// widths depend on all rows.
-    pub fn write_row(&mut self, row: Value) -> bool {
+    /// For text and a single object the method always returns `true`, because an error may follow
+    /// the row. JSON is written at once. The rest is written by [`OutputWriter::finish`], because
+    /// the column widths of a table depend on all rows.
+    pub(crate) fn write_row(&mut self, row: Value) -> bool {
         if self.json {
             // `DeferredErrorWriter` stores the error until `finish`.
             let _ = writeln!(self.output, "{row}");
         } else {
             self.rows.push(row);
         }
-        self.output.is_open() || matches!(self.format, OutputFormat::Record)
+        self.output.is_open() || !matches!(self.format, OutputFormat::Table { .. })
     }
 
     /// Returns `true` if buffered rows wait to be written.
-    pub const fn has_rows(&self) -> bool {
+    pub(crate) const fn has_rows(&self) -> bool {
         !self.rows.is_empty()
     }
 
@@ -89,7 +116,7 @@ impl<W: Write> OutputWriter<W> {
     ///
     /// # Errors
     /// Returns the first error of the output.
-    pub fn finish(mut self) -> io::Result<()> {
+    pub(crate) fn finish(mut self) -> io::Result<()> {
         if !self.json {
             self.print_rows()?;
         }
@@ -103,17 +130,14 @@ impl<W: Write> OutputWriter<W> {
             {
                 writeln!(self.output, "{empty}")
             }
-            OutputFormat::Table { columns, .. } => {
-                writeln!(
-                    self.output,
-                    "{}",
-                    build_table(columns, &self.rows, self.use_color).trim_fmt()
-                )
+            OutputFormat::Table { build, .. } => {
+                let table = build(&self.rows, self.use_color);
+                writeln!(self.output, "{}", table.trim_fmt())
             }
-            OutputFormat::Text { text, .. } => self
+            OutputFormat::Text { format, .. } => self
                 .rows
                 .iter()
-                .try_for_each(|row| writeln!(self.output, "{}", text(row))),
+                .try_for_each(|row| writeln!(self.output, "{}", format(row))),
             OutputFormat::Record => self
                 .rows
                 .iter()
@@ -122,14 +146,45 @@ impl<W: Write> OutputWriter<W> {
     }
 }
 
+/// Builds the table of the rows `R`.
+fn build_list<R: TableRow>(rows: &[Value], use_color: bool) -> Table {
+    let headers = R::COLUMNS.iter().map(|(header, _)| *header);
+    build_table(headers, rows.iter().map(list_cells::<R>), use_color)
+}
+
+/// Returns the values of all columns of a row.
+fn list_cells<R: TableRow>(row: &Value) -> Vec<Value> {
+    let columns = R::COLUMNS.iter();
+    match R::deserialize(row) {
+        Ok(row) => columns.map(|(_, value)| value(&row)).collect(),
+        // An unreadable row has only its key, its state and an error.
+        Err(_) => columns
+            .map(|(header, _)| field(row, &header.to_lowercase()))
+            .collect(),
+    }
+}
+
+fn field(row: &Value, name: &str) -> Value {
+    row.get(name).cloned().unwrap_or_default()
+}
+
+/// Formats a row with its type. A row of a server with another version may not have this type.
+fn format_row<R: DeserializeOwned + Display>(row: &Value) -> String {
+    R::deserialize(row).map_or_else(|_| row.to_string(), |row| row.to_string())
+}
+
 /// Builds a table without border characters, so that text copied from it contains only the values.
-fn build_table(columns: &[(&str, &str)], rows: &[Value], use_color: bool) -> Table {
+fn build_table<'a>(
+    headers: impl Iterator<Item = &'a str>,
+    rows: impl Iterator<Item = Vec<Value>>,
+    use_color: bool,
+) -> Table {
     let mut table = Table::new();
     table
         .load_style(NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(columns.iter().map(|(head, _)| {
-        let cell = Cell::new(head);
+    table.set_header(headers.map(|header| {
+        let cell = Cell::new(header);
         if use_color {
             cell.add_attribute(Attribute::Bold)
         } else {
@@ -137,11 +192,7 @@ fn build_table(columns: &[(&str, &str)], rows: &[Value], use_color: bool) -> Tab
         }
     }));
     for row in rows {
-        table.add_row(
-            columns
-                .iter()
-                .map(|(_, field)| build_cell(row.get(field).unwrap_or(&Value::Null), use_color)),
-        );
+        table.add_row(row.iter().map(|value| build_cell(value, use_color)));
     }
     table
 }
@@ -154,11 +205,10 @@ fn build_cell(value: &Value, use_color: bool) -> Cell {
         "done" | "open" | "confirmed" => Some(Color::Green),
         _ => None,
     };
-    let cell = Cell::new(text);
-    color
-        .filter(|_| use_color)
-        .map(|use_color| cell.clone().fg(use_color))
-        .unwrap_or(cell)
+    match color.filter(|_| use_color) {
+        Some(color) => Cell::new(text).fg(color),
+        None => Cell::new(text),
+    }
 }
 
 /// Formats a value as the text of one cell.
@@ -204,18 +254,20 @@ fn write_record(output: &mut impl Write, row: &Value) -> io::Result<()> {
             Value::Array(items) if items.iter().any(Value::is_object) => {
                 // An unreadable row has other fields than the other rows, so the columns are
                 // collected from all rows.
-                let mut columns: Vec<(&str, &str)> = Vec::new();
+                let mut columns: Vec<&String> = Vec::new();
                 for key in items
                     .iter()
                     .filter_map(Value::as_object)
                     .flat_map(|item| item.keys())
                 {
-                    if columns.iter().all(|(known, _)| known != key) {
-                        columns.push((key, key));
+                    if !columns.contains(&key) {
+                        columns.push(key);
                     }
                 }
                 writeln!(output, "{name}")?;
-                build_table(&columns, items, false)
+                let cells = |item: &Value| columns.iter().map(|name| field(item, name)).collect();
+                let headers = columns.iter().map(|name| name.as_str());
+                build_table(headers, items.iter().map(cells), false)
                     .lines()
                     .try_for_each(|line| writeln!(output, "  {}", line.trim_end()))?;
             }
@@ -234,15 +286,29 @@ fn write_record(output: &mut impl Write, row: &Value) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
     use serde_json::json;
 
     use super::*;
-    use crate::cli::deferred_error_writer::tests::ClosingPipe;
+    use crate::cli::deferred_error_writer::ClosingPipe;
 
-    const JOBS: OutputFormat = OutputFormat::Table {
-        columns: &[("ID", "id"), ("STATE", "state"), ("DUE", "due_at")],
-        empty: "no jobs",
-    };
+    #[derive(Deserialize)]
+    struct Job {
+        id: u32,
+        state: String,
+        due_at: Option<String>,
+    }
+
+    impl TableRow for Job {
+        const COLUMNS: &'static [Column<Self>] = &[
+            ("ID", |job| json!(job.id)),
+            ("STATE", |job| json!(job.state)),
+            ("DUE", |job| json!(job.due_at)),
+        ];
+        const EMPTY: &'static str = "no jobs";
+    }
+
+    const JOBS: OutputFormat = OutputFormat::table::<Job>();
 
     fn write_rows(format: OutputFormat, json: bool, rows: &[Value]) -> String {
         let mut output = Vec::new();
@@ -267,6 +333,19 @@ mod tests {
         3   dead   -
         ");
         assert_eq!(write_rows(JOBS, false, &[]), "no jobs\n");
+    }
+
+    #[test]
+    fn unreadable_row_shows_its_key_and_state() {
+        let rows = [
+            json!({"id": 12, "state": "unreadable", "error": "row 12 is cut off"}),
+            json!({"id": 3, "state": "dead"}),
+        ];
+        insta::assert_snapshot!(write_rows(JOBS, false, &rows), @r"
+        ID  STATE       DUE
+        12  unreadable  -
+        3   dead        -
+        ");
     }
 
     #[test]

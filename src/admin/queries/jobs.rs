@@ -1,50 +1,45 @@
-//! Handles the requests `jobs` and `dead-letters`.
+//! Answers the requests about jobs and dead letters.
 
-use serde_json::Value;
+use std::ops::ControlFlow::{Break, Continue};
 
+use super::list::{LimitedSink, for_each_page, send_list};
+use crate::admin::context::{AdminContext, RowSink};
+use crate::admin::error::AdminError;
+use crate::admin::protocol::ListFilter;
+use crate::admin::responses::{
+    AttemptRow, DeadLetterDetails, DeadLetterRow, JobDetails, JobRow, MessageStatusRow, QueryRow,
+    RowKey, UnreadableRow,
+};
 use crate::domain::delivery::{Delivery, Event};
 use crate::domain::ids::JobId;
 use crate::domain::job::{DeadLetter, Job, JobState};
 use crate::store::{Snapshot, StoreError};
 
-use super::{
-    LimitedSink, RowFilter, check_state, deliveries, for_each_page, is_before_since, matches_name,
-    to_json, with_details,
-};
-use crate::admin::handler::{AdminHandler, RowSink, send_row};
-use crate::admin::protocol::{AdminError, ListFilter};
-use crate::admin::responses::{
-    AttemptRow, DeadLetterRow, JobRow, MessageStatusRow, QueryRow, RowKey, UnreadableRow,
-};
+/// Names of the states of jobs and deliveries.
+pub(super) const JOB_STATES: [&str; 6] = [
+    "scheduled",
+    "running",
+    "done",
+    "dead",
+    "discarded",
+    "expired",
+];
 
-pub(crate) fn list_jobs(
-    handler: &AdminHandler,
+pub(super) fn list_jobs(
+    context: &AdminContext,
     filter: &ListFilter,
     sink: &mut RowSink<'_>,
 ) -> Result<(), AdminError> {
-    check_state(
-        filter,
-        &[
-            "scheduled",
-            "running",
-            "done",
-            "dead",
-            "discarded",
-            "expired",
-        ],
-    )?;
-    let running = handler.running_jobs();
-    let mut sink = LimitedSink::new(filter.max_rows(), sink);
-    let pick = |snapshot: &Snapshot, _: &_, id, job: Job| {
-        if is_before_since(filter, job.created_at) {
-            return Ok(RowFilter::Stop);
+    let running = context.running_jobs();
+    let filter_row = |snapshot: &Snapshot, _: &_, id, job: Job| {
+        if filter.starts_after(job.created_at) {
+            return Ok(Break(()));
         }
-        let view = JobRow::new(id, &job, running.contains(&id));
-        let wanted = matches_name(filter.state.as_deref(), view.state.as_str())
-            && matches_flow(snapshot, filter, id, &job)?;
-        Ok(RowFilter::include_if(wanted, || view))
+        let row = JobRow::new(id, &job, running.contains(&id));
+        let wanted = filter.matches_state(&row.state) && matches_flow(snapshot, filter, id, &job)?;
+        Ok(Continue(wanted.then_some(row)))
     };
-    for_each_page(handler, pick, |view| sink.send(view))
+    send_list(context, filter, &JOB_STATES, sink, filter_row)
 }
 
 /// Returns `true` if the submission or the event of the job belongs to the flow of the filter.
@@ -54,72 +49,67 @@ fn matches_flow(
     id: JobId,
     job: &Job,
 ) -> Result<bool, StoreError> {
-    let Some(flow) = &filter.flow else {
+    if filter.flow.is_none() {
         return Ok(true);
-    };
-    if let Some((_, event)) = deliveries::delivery_of_job(snapshot, id)? {
-        return Ok(event.flow.as_ref() == Some(flow));
+    }
+    if let Some((_, event)) = delivery_of_job(snapshot, id)? {
+        return Ok(filter.matches_flow(event.flow.as_ref()));
     }
     let submission = match job.submission_id {
         Some(id) => snapshot.submission(id)?,
         None => None,
     };
-    Ok(submission.is_some_and(|stored| stored.submission.flow == *flow))
+    Ok(submission.is_some_and(|stored| filter.matches_flow(Some(&stored.submission.flow))))
 }
 
-pub(crate) fn get_job(
-    handler: &AdminHandler,
-    id: JobId,
-    sink: &mut RowSink<'_>,
-) -> Result<(), AdminError> {
-    let snapshot = handler.snapshot()?;
+pub(super) fn get_job(context: &AdminContext, id: JobId) -> Result<JobDetails, AdminError> {
+    let snapshot = context.snapshot()?;
     let Some(job) = snapshot.job(id)? else {
         return Err(AdminError::not_found(format!(
             "there is no job {id}: `flowgate jobs` lists them"
         )));
     };
-    let mut details = vec![("attempt_history", attempt_history(&snapshot, id)?)];
-    if let Some(receipt) = snapshot.receipt(id).transpose() {
-        let rows =
-            QueryRow::from_stored(RowKey::Id(id.get()), receipt.map(MessageStatusRow::from))?;
-        details.push(("message", to_json(rows)?));
-    }
-    let object = with_details(
-        JobRow::new(id, &job, handler.running_jobs().contains(&id)),
-        details,
-    )?;
-    drop(snapshot);
-    send_row(sink, object)
+    let message = snapshot.receipt(id).transpose();
+    let message = message.map(|receipt| {
+        QueryRow::from_stored(RowKey::Id(id.get()), receipt.map(MessageStatusRow::from))
+    });
+    Ok(JobDetails {
+        job: JobRow::new(id, &job, context.running_jobs().contains(&id)),
+        attempt_history: attempt_history(&snapshot, id)?,
+        message: message.transpose()?,
+    })
 }
 
 /// Returns the attempts of a job, in order.
-fn attempt_history(snapshot: &Snapshot, id: JobId) -> Result<Value, AdminError> {
+fn attempt_history(
+    snapshot: &Snapshot,
+    id: JobId,
+) -> Result<Vec<QueryRow<AttemptRow>>, StoreError> {
     let attempts = snapshot.attempts(id)?.into_iter();
     let rows = attempts.map(|(number, attempt)| {
-        let view = attempt.map(AttemptRow::from);
-        QueryRow::from_stored(RowKey::Number(number.into()), view)
+        QueryRow::from_stored(RowKey::Number(number.into()), attempt.map(AttemptRow::from))
     });
-    to_json(rows.collect::<Result<Vec<_>, StoreError>>()?)
+    rows.collect()
 }
 
-pub(crate) fn list_dead_letters(
-    handler: &AdminHandler,
+pub(super) fn list_dead_letters(
+    context: &AdminContext,
     filter: &ListFilter,
     sink: &mut RowSink<'_>,
 ) -> Result<(), AdminError> {
-    let mut sink = LimitedSink::new(filter.max_rows(), sink);
-    scan_dead_letters(handler, filter, |view| sink.send(view))
+    let mut sink = LimitedSink::new(filter.limit, sink);
+    scan_dead_letters(context, filter, |row| sink.send(row))
 }
 
 /// Calls a function for each dead letter that matches the filter, newest first, until the function
 /// returns `false`. The limit of the filter is ignored. Unreadable dead letters are skipped.
-pub(crate) fn for_each_dead_letter(
-    handler: &AdminHandler,
+pub(in crate::admin) fn for_each_dead_letter(
+    context: &AdminContext,
     filter: &ListFilter,
     mut visit: impl FnMut(DeadLetterRow) -> Result<bool, AdminError>,
 ) -> Result<(), AdminError> {
-    scan_dead_letters(handler, filter, |dead_letter| match dead_letter {
-        QueryRow::Row(view) => visit(view),
+    scan_dead_letters(context, filter, |dead_letter| match dead_letter {
+        QueryRow::Row(row) => visit(row),
         QueryRow::Unreadable(UnreadableRow { key, error, .. }) => {
             tracing::warn!(job.id = %key, error, "unreadable dead letter skipped: run `flowgate check`");
             Ok(true)
@@ -128,68 +118,71 @@ pub(crate) fn for_each_dead_letter(
 }
 
 fn scan_dead_letters(
-    handler: &AdminHandler,
+    context: &AdminContext,
     filter: &ListFilter,
     visit: impl FnMut(QueryRow<DeadLetterRow>) -> Result<bool, AdminError>,
 ) -> Result<(), AdminError> {
-    let pick = |snapshot: &Snapshot, _: &_, id, dead_letter: DeadLetter| {
+    let filter_row = |snapshot: &Snapshot, _: &_, id, dead_letter: DeadLetter| {
         let Some(job) = snapshot.job(id)? else {
-            return Ok(RowFilter::Skip);
+            return Ok(Continue(None));
         };
-        if is_before_since(filter, dead_letter.died_at) {
-            return Ok(RowFilter::Skip);
+        // Jobs do not die in the order of their IDs, so older dead letters may be in the list.
+        if filter.starts_after(dead_letter.died_at) {
+            return Ok(Continue(None));
         }
-        let delivery_event = deliveries::delivery_of_job(snapshot, id)?;
-        let wanted = match &delivery_event {
-            Some((delivery, event)) => deliveries::matches_filter(filter, delivery, event),
+        let delivery = delivery_of_job(snapshot, id)?;
+        let wanted = match &delivery {
+            Some((delivery, event)) => filter.matches_delivery(delivery, event),
             None => {
                 filter.destination.is_none()
                     && filter.event.is_none()
                     && matches_flow(snapshot, filter, id, &job)?
             }
         };
-        Ok(RowFilter::include_if(wanted, || {
-            dead_letter_row(id, &job, &dead_letter, delivery_event.as_ref())
-        }))
+        Ok(Continue(wanted.then(|| {
+            DeadLetterRow::new(
+                JobRow::new(id, &job, false),
+                &dead_letter,
+                delivery.as_ref(),
+            )
+        })))
     };
-    for_each_page(handler, pick, visit)
+    for_each_page(context, filter_row, visit)
 }
 
-pub(crate) fn get_dead_letter(
-    handler: &AdminHandler,
+pub(super) fn get_dead_letter(
+    context: &AdminContext,
     id: JobId,
-    sink: &mut RowSink<'_>,
-) -> Result<(), AdminError> {
-    let snapshot = handler.snapshot()?;
+) -> Result<DeadLetterDetails, AdminError> {
+    let snapshot = context.snapshot()?;
     let (Some(dead_letter), Some(job)) = (snapshot.dead_letter(id)?, snapshot.job(id)?) else {
         return Err(dead_letter_not_found(&snapshot, id)?);
     };
-    let view = dead_letter_row(
-        id,
-        &job,
-        &dead_letter,
-        deliveries::delivery_of_job(&snapshot, id)?.as_ref(),
+    let (job, delivery) = (
+        JobRow::new(id, &job, false),
+        delivery_of_job(&snapshot, id)?,
     );
-    let object = with_details(view, [("attempt_history", attempt_history(&snapshot, id)?)])?;
-    drop(snapshot);
-    send_row(sink, object)
+    Ok(DeadLetterDetails {
+        dead_letter: DeadLetterRow::new(job, &dead_letter, delivery.as_ref()),
+        attempt_history: attempt_history(&snapshot, id)?,
+    })
 }
 
-fn dead_letter_row(
+/// Returns the delivery of the job `id`, with its event. Returns `None` if the job delivers
+/// nothing.
+pub(super) fn delivery_of_job(
+    snapshot: &Snapshot,
     id: JobId,
-    job: &Job,
-    dead_letter: &DeadLetter,
-    delivery_event: Option<&(Delivery, Event)>,
-) -> DeadLetterRow {
-    DeadLetterRow::new(
-        JobRow::new(id, job, false),
-        dead_letter,
-        delivery_event.map(|(delivery, event)| (delivery, event)),
-    )
+) -> Result<Option<(Delivery, Event)>, StoreError> {
+    let Some(delivery) = snapshot.delivery(id)? else {
+        return Ok(None);
+    };
+    let event = snapshot.event(delivery.event_id)?;
+    Ok(event.map(|event| (delivery, event)))
 }
 
 /// Creates the error for a missing dead letter, with the reason.
-pub(crate) fn dead_letter_not_found(
+pub(in crate::admin) fn dead_letter_not_found(
     snapshot: &Snapshot,
     id: JobId,
 ) -> Result<AdminError, StoreError> {

@@ -1,53 +1,39 @@
-//! Handles the requests `leads` and `agents`.
+//! Answers the requests about leads and agents.
 
-use serde_json::json;
+use std::ops::ControlFlow::{Break, Continue};
 
+use super::list::{LimitedSink, send_list};
+use crate::admin::context::{AdminContext, AgentNames, RowSink};
+use crate::admin::error::AdminError;
+use crate::admin::protocol::ListFilter;
+use crate::admin::responses::{AgentRow, CandidateRow, LeadDetails, LeadRow, QueryRow, RowKey};
 use crate::domain::ids::{AgentId, LeadId};
-use crate::domain::lead::{Agent, Lead, LeadState};
+use crate::domain::lead::{Agent, Lead};
 use crate::store::Snapshot;
 
-use super::{
-    LimitedSink, RowFilter, check_state, for_each_page, is_before_since, matches_name, to_json,
-    with_details,
-};
-use crate::admin::handler::{AdminHandler, AgentNames, RowSink, send_row};
-use crate::admin::protocol::{AdminError, ListFilter};
-use crate::admin::responses::{AgentRow, CandidateRow, LeadRow, RowKey, UnreadableRow};
-
-pub(crate) fn list_leads(
-    handler: &AdminHandler,
+pub(super) fn list_leads(
+    context: &AdminContext,
     filter: &ListFilter,
     sink: &mut RowSink<'_>,
 ) -> Result<(), AdminError> {
-    check_state(
-        filter,
-        &[LeadState::Open.as_str(), LeadState::Closed.as_str()],
-    )?;
-    let mut sink = LimitedSink::new(filter.max_rows(), sink);
-    let pick = |snapshot: &Snapshot, names: &AgentNames, id, lead: Lead| {
-        if is_before_since(filter, lead.created_at) {
-            return Ok(RowFilter::Stop);
+    let filter_row = |snapshot: &Snapshot, names: &AgentNames, id, lead: Lead| {
+        if filter.starts_after(lead.created_at) {
+            return Ok(Break(()));
         }
         let agent = names.lookup(snapshot, lead.agent);
-        let wanted = matches_name(filter.state.as_deref(), lead.state.as_str())
-            && filter.flow.as_ref().is_none_or(|flow| *flow == lead.flow)
-            && filter
-                .agent
-                .as_ref()
-                .is_none_or(|wanted| agent.as_deref() == Some(wanted.as_str()));
-        Ok(RowFilter::include_if(wanted, || {
-            LeadRow::new(id, &lead, agent)
-        }))
+        let wanted = filter.matches_state(lead.state.as_str())
+            && filter.matches_flow(Some(&lead.flow))
+            && filter.matches_agent(agent.as_deref());
+        Ok(Continue(wanted.then(|| LeadRow::new(id, &lead, agent))))
     };
-    for_each_page(handler, pick, |view| sink.send(view))
+    send_list(context, filter, &["open", "closed"], sink, filter_row)
 }
 
-pub(crate) fn get_lead(
-    handler: &AdminHandler,
+pub(in crate::admin) fn get_lead(
+    context: &AdminContext,
     id: LeadId,
-    sink: &mut RowSink<'_>,
-) -> Result<(), AdminError> {
-    let snapshot = handler.snapshot()?;
+) -> Result<LeadDetails, AdminError> {
+    let snapshot = context.snapshot()?;
     let Some(lead) = snapshot.lead(id)? else {
         return Err(lead_not_found(id));
     };
@@ -58,49 +44,39 @@ pub(crate) fn get_lead(
             .unwrap_or_else(|| one.agent.to_string()),
         current_leads: one.current_leads,
         weight: one.weight,
-        outcome: one.outcome.as_str(),
+        outcome: one.outcome,
     });
-    let more = [
-        ("candidates", to_json(candidates.collect::<Vec<_>>())?),
-        ("more_candidates", json!(lead.assignment.omitted)),
-    ];
-    let whole = with_details(
-        LeadRow::new(id, &lead, names.lookup(&snapshot, lead.agent)),
-        more,
-    )?;
-    drop(snapshot);
-    send_row(sink, whole)
+    Ok(LeadDetails {
+        candidates: candidates.collect(),
+        more_candidates: lead.assignment.omitted,
+        lead: LeadRow::new(id, &lead, names.lookup(&snapshot, lead.agent)),
+    })
 }
 
-pub(crate) fn lead_not_found(id: LeadId) -> AdminError {
+pub(in crate::admin) fn lead_not_found(id: LeadId) -> AdminError {
     AdminError::not_found(format!(
         "there is no lead {id}: `flowgate leads` lists them"
     ))
 }
 
-pub(crate) fn list_agents(
-    handler: &AdminHandler,
+pub(super) fn list_agents(
+    context: &AdminContext,
     filter: &ListFilter,
     sink: &mut RowSink<'_>,
 ) -> Result<(), AdminError> {
-    let mut sink = LimitedSink::new(filter.max_rows(), sink);
-    let agents = handler.snapshot()?.list_all_rows::<Agent>()?;
+    let mut sink = LimitedSink::new(filter.limit, sink);
+    let agents = context.snapshot()?.list_all_rows::<Agent>()?;
     for (number, agent) in agents.into_iter().rev() {
-        let (id, agent) = match agent {
-            Ok(agent) => (AgentId::new(number), agent),
-            Err(error) if error.affects_one_row() => {
-                if sink.send(UnreadableRow::new(RowKey::Id(number), &error))? {
+        let row = match QueryRow::from_stored(RowKey::Id(number), agent)? {
+            QueryRow::Row(agent) => {
+                if agent.is_removed || !filter.matches_agent(Some(agent.name.as_str())) {
                     continue;
                 }
-                break;
+                QueryRow::Row(AgentRow::new(AgentId::new(number), agent, context.now()))
             }
-            Err(error) => return Err(error.into()),
+            QueryRow::Unreadable(row) => QueryRow::Unreadable(row),
         };
-        let named = filter
-            .agent
-            .as_ref()
-            .is_none_or(|wanted| agent.name == *wanted);
-        if named && !agent.is_removed && !sink.send(AgentRow::new(id, &agent, handler.now()))? {
+        if !sink.send(row)? {
             break;
         }
     }

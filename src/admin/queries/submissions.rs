@@ -1,19 +1,22 @@
-//! Handles the requests `submissions` and `drafts`.
+//! Answers the requests about submissions, drafts and flow errors.
+
+use std::cmp::Reverse;
+use std::ops::ControlFlow::{Break, Continue};
 
 use serde_json::json;
 
+use super::list::{LimitedSink, check_state, for_each_page, send_list};
+use crate::admin::context::{AdminContext, AgentNames, RowSink};
+use crate::admin::error::AdminError;
+use crate::admin::protocol::ListFilter;
+use crate::admin::responses::{
+    DraftRow, FlowErrorRow, LateArrivalRow, SubmissionDetails, SubmissionRow, stored_json,
+};
 use crate::domain::flow::ABANDONED_AFTER;
 use crate::domain::ids::SubmissionId;
 use crate::domain::submission::draft::Draft;
+use crate::domain::submission::flow_error::FlowError;
 use crate::store::{Snapshot, StoreError, StoredSubmission};
-
-use super::{
-    LimitedSink, RowFilter, check_state, for_each_page, is_before_since, matches_name, to_json,
-    with_details,
-};
-use crate::admin::handler::{AdminHandler, AgentNames, RowSink, send_row};
-use crate::admin::protocol::{AdminError, ListFilter};
-use crate::admin::responses::{DraftRow, LateArrivalRow, SubmissionRow, stored_json};
 
 fn submission_row(
     snapshot: &Snapshot,
@@ -26,102 +29,77 @@ fn submission_row(
         Some(lead) => snapshot.lead(lead)?,
         None => None,
     };
-    let mut view = SubmissionRow::new(
+    let mut row = SubmissionRow::new(
         id,
         stored,
         job.as_ref(),
         names.lookup(snapshot, lead.and_then(|lead| lead.agent)),
     );
-    if view.message_id.is_none() || view.customer.is_none() {
+    if row.message_id.is_none() || row.customer.is_none() {
         // A late arrival by webhook has the message ID and the customer.
         for late_arrival in snapshot.late_arrivals(id)? {
-            view.message_id = view
-                .message_id
-                .or_else(|| late_arrival.message_id.map(|id| id.to_string()));
-            view.customer = view
-                .customer
-                .or_else(|| late_arrival.customer.name().map(str::to_owned));
+            let late_arrival = LateArrivalRow::from(late_arrival);
+            row.message_id = row.message_id.or(late_arrival.message_id);
+            row.customer = row.customer.or(late_arrival.customer);
         }
     }
-    view.customer = snapshot
+    row.customer = snapshot
         .renamed_customer(id)?
         .and_then(|customer| customer.name().map(str::to_owned))
-        .or(view.customer);
-    Ok(view)
+        .or(row.customer);
+    Ok(row)
 }
 
-pub(crate) fn list_submissions(
-    handler: &AdminHandler,
+pub(super) fn list_submissions(
+    context: &AdminContext,
     filter: &ListFilter,
     sink: &mut RowSink<'_>,
 ) -> Result<(), AdminError> {
-    check_state(filter, &["accepted", "done", "conflict", "dead"])?;
-    let mut sink = LimitedSink::new(filter.max_rows(), sink);
-    let pick = |snapshot: &Snapshot, names: &AgentNames, id, stored: StoredSubmission| {
-        if is_before_since(filter, stored.received_at) {
-            return Ok(RowFilter::Stop);
+    let states = ["accepted", "done", "conflict", "dead"];
+    let filter_row = |snapshot: &Snapshot, names: &AgentNames, id, stored: StoredSubmission| {
+        if filter.starts_after(stored.received_at) {
+            return Ok(Break(()));
         }
-        if filter
-            .flow
-            .as_ref()
-            .is_some_and(|flow| *flow != stored.submission.flow)
-        {
-            return Ok(RowFilter::Skip);
+        if !filter.matches_flow(Some(&stored.submission.flow)) {
+            return Ok(Continue(None));
         }
-        let view = submission_row(snapshot, names, id, stored)?;
-        let agent = filter
-            .agent
-            .as_ref()
-            .is_none_or(|agent| view.agent.as_deref() == Some(agent.as_str()));
-        let state = matches_name(filter.state.as_deref(), view.state.as_str());
-        Ok(RowFilter::include_if(agent && state, || view))
+        let row = submission_row(snapshot, names, id, stored)?;
+        let wanted = filter.matches_agent(row.agent.as_deref()) && filter.matches_state(&row.state);
+        Ok(Continue(wanted.then_some(row)))
     };
-    for_each_page(handler, pick, |view| sink.send(view))
+    send_list(context, filter, &states, sink, filter_row)
 }
 
-pub(crate) fn get_submission(
-    handler: &AdminHandler,
+pub(super) fn get_submission(
+    context: &AdminContext,
     id: SubmissionId,
-    sink: &mut RowSink<'_>,
-) -> Result<(), AdminError> {
-    let snapshot = handler.snapshot()?;
+) -> Result<SubmissionDetails, AdminError> {
+    let snapshot = context.snapshot()?;
     let Some(stored) = snapshot.submission(id)? else {
         return Err(AdminError::not_found(format!(
             "there is no submission {id}: `flowgate submissions` lists them"
         )));
     };
-    let screen = json!(stored.submission.screen);
-    let extra = match &*stored.submission.unknown_fields {
-        "" => json!({}),
-        extra => stored_json(extra),
-    };
-    let late_arrivals: Vec<LateArrivalRow> = snapshot
-        .late_arrivals(id)?
-        .into_iter()
-        .map(LateArrivalRow::from)
-        .collect();
-    let more = [
-        ("screen", screen),
-        ("extra", extra),
-        ("late_arrivals", to_json(late_arrivals)?),
-    ];
-    let whole = with_details(
-        submission_row(&snapshot, &AgentNames::default(), id, stored)?,
-        more,
-    )?;
-    drop(snapshot);
-    send_row(sink, whole)
+    let late_arrivals = snapshot.late_arrivals(id)?.into_iter();
+    Ok(SubmissionDetails {
+        screen: stored.submission.screen.clone(),
+        extra: match &*stored.submission.unknown_fields {
+            "" => json!({}),
+            extra => stored_json(extra),
+        },
+        late_arrivals: late_arrivals.map(LateArrivalRow::from).collect(),
+        submission: submission_row(&snapshot, &AgentNames::default(), id, stored)?,
+    })
 }
 
-pub(crate) fn list_drafts(
-    handler: &AdminHandler,
+pub(super) fn list_drafts(
+    context: &AdminContext,
     filter: &ListFilter,
     sink: &mut RowSink<'_>,
 ) -> Result<(), AdminError> {
     check_state(filter, &["open", "abandoned"])?;
-    let mut sink = LimitedSink::new(filter.max_rows(), sink);
-    let (catalog, now) = (handler.catalog(), handler.now());
-    let state = |draft: &Draft| {
+    let (catalog, now) = (context.catalog(), context.now());
+    let state_of = |draft: &Draft| {
         let flow = catalog.flows.get(&draft.flow);
         draft.state(
             now,
@@ -129,29 +107,46 @@ pub(crate) fn list_drafts(
         )
     };
     let is_wanted = |draft: &Draft| {
-        filter.flow.as_ref().is_none_or(|flow| *flow == draft.flow)
-            && !is_before_since(filter, draft.updated_at)
-            && matches_name(filter.state.as_deref(), state(draft).as_str())
+        filter.matches_flow(Some(&draft.flow))
+            && !filter.starts_after(draft.updated_at)
+            && filter.matches_state(state_of(draft).as_str())
     };
     let (mut wanted, mut after) = (Vec::new(), None);
     loop {
-        let (found, next) = handler.snapshot()?.drafts(after, is_wanted)?;
+        let (found, next) = context.snapshot()?.drafts(after, is_wanted)?;
         wanted.extend(found);
         after = next;
         if after.is_none() {
             break;
         }
     }
-    wanted.sort_by_key(|(changed, _)| std::cmp::Reverse(*changed));
+    wanted.sort_by_key(|(changed, _)| Reverse(*changed));
+    let mut sink = LimitedSink::new(filter.limit, sink);
     for (_, key) in wanted {
         // The draft was completed or removed in the meantime.
-        let Some(draft) = handler.snapshot()?.draft(key)? else {
+        let Some(draft) = context.snapshot()?.draft(key)? else {
             continue;
         };
-        let state = state(&draft);
+        let state = state_of(&draft);
         if !sink.send(DraftRow::new(draft, state))? {
             break;
         }
     }
     Ok(())
+}
+
+pub(super) fn list_flow_errors(
+    context: &AdminContext,
+    filter: &ListFilter,
+    sink: &mut RowSink<'_>,
+) -> Result<(), AdminError> {
+    let mut sink = LimitedSink::new(filter.limit, sink);
+    let filter_row = |_: &_, _: &_, _, flow_error: FlowError| {
+        if filter.starts_after(flow_error.received_at) {
+            return Ok(Break(()));
+        }
+        let wanted = filter.matches_flow(Some(&flow_error.flow));
+        Ok(Continue(wanted.then(|| FlowErrorRow::from(flow_error))))
+    };
+    for_each_page(context, filter_row, |row| sink.send(row))
 }

@@ -1,21 +1,21 @@
 //! Defines the rows of bookings and slots.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::domain::booking::calendar::Slot;
-use crate::domain::booking::{Booking, Occupancy};
-use crate::domain::ids::{BookingId, SubmissionId};
+use crate::domain::booking::calendar::{Calendar, Slot};
+use crate::domain::booking::{Booking, BookingState, Occupancy};
+use crate::domain::ids::{BookingId, CalendarName, SubmissionId};
 use crate::domain::time::Timestamp;
 
 /// Response row of a booking.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct BookingRow {
-    id: BookingId,
-    calendar: String,
-    date: String,
-    time: String,
-    submission_id: SubmissionId,
-    state: &'static str,
+    pub(crate) id: BookingId,
+    pub(crate) calendar: CalendarName,
+    pub(crate) date: String,
+    pub(crate) time: String,
+    pub(crate) submission_id: SubmissionId,
+    pub(crate) state: BookingState,
     start: Timestamp,
     /// End of the reserved time in UTC, including the buffer.
     end: Timestamp,
@@ -24,14 +24,14 @@ pub(crate) struct BookingRow {
 }
 
 impl BookingRow {
-    pub(crate) fn new(id: BookingId, booking: &Booking) -> Self {
+    pub(crate) fn new(id: BookingId, booking: Booking) -> Self {
         Self {
             id,
-            calendar: booking.calendar.to_string(),
-            date: booking.date.clone(),
-            time: booking.time.clone(),
+            calendar: booking.calendar,
+            date: booking.date,
+            time: booking.time,
             submission_id: booking.submission_id,
-            state: booking.state.as_str(),
+            state: booking.state,
             start: booking.start,
             end: booking.end,
             made_at: booking.created_at,
@@ -41,25 +41,21 @@ impl BookingRow {
 }
 
 /// Response row of a bookable slot.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SlotRow {
-    calendar: String,
-    date: String,
-    time: String,
-    capacity: u32,
-    taken: u32,
+    pub(crate) calendar: CalendarName,
+    pub(crate) date: String,
+    pub(crate) time: String,
+    pub(crate) capacity: u32,
+    pub(crate) taken: u32,
     start: Timestamp,
     end: Timestamp,
 }
 
 impl SlotRow {
-    pub(crate) fn new(
-        calendar: &crate::domain::booking::calendar::Calendar,
-        slot: &Slot,
-        taken: &Occupancy,
-    ) -> Self {
+    pub(crate) fn new(calendar: &Calendar, slot: &Slot, taken: &Occupancy) -> Self {
         Self {
-            calendar: calendar.name().to_string(),
+            calendar: calendar.name().clone(),
             date: slot.date.to_string(),
             time: slot.clock_time(),
             capacity: calendar.capacity(),

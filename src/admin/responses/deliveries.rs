@@ -1,45 +1,45 @@
 //! Defines the rows of deliveries, and the responses to their attempts.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::domain::delivery::{Delivery, Event, ResponseRecord};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{DestinationName, FlowName, JobId, SubmissionId};
-use crate::domain::job::{Attempt, Job};
+use crate::domain::job::Attempt;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
-use super::JobRow;
+use super::{JobRow, QueryRow};
 
 /// Response row of a delivery.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct DeliveryRow {
     pub(crate) id: JobId,
-    destination: DestinationName,
-    event: EventKind,
+    pub(crate) destination: DestinationName,
+    pub(crate) event: EventKind,
     flow: Option<FlowName>,
-    submission_id: Option<SubmissionId>,
+    pub(crate) submission_id: Option<SubmissionId>,
     /// State, as in [`JobRow`].
     pub(crate) state: String,
-    attempts: u32,
+    pub(crate) attempts: u32,
     /// HTTP status of the last attempt. `None` if there was no response.
-    status: Option<u16>,
-    due_at: Timestamp,
-    last_error: Option<String>,
+    pub(crate) status: Option<u16>,
+    pub(crate) due_at: Timestamp,
+    pub(crate) last_error: Option<String>,
     created_at: Timestamp,
 }
 
 impl DeliveryRow {
-    /// Creates the row of a delivery. `running` is `true` if the delivery is in flight.
+    /// Creates the row of a delivery. `last` is the response to its last attempt.
     pub(crate) fn new(
-        (id, job, running): (JobId, &Job, bool),
+        job: JobRow,
         delivery: &Delivery,
         event: &Event,
         last: Option<&ResponseRecord>,
     ) -> Self {
-        let job = JobRow::new(id, job, running);
         Self {
-            id,
+            id: job.id,
             destination: delivery.destination.clone(),
             event: event.kind,
             flow: event.flow.clone(),
@@ -52,6 +52,19 @@ impl DeliveryRow {
             created_at: job.created_at,
         }
     }
+}
+
+/// Delivery with its body and attempts.
+#[derive(Debug, Serialize)]
+pub(crate) struct DeliveryDetails {
+    #[serde(flatten)]
+    pub(crate) delivery: DeliveryRow,
+    pub(crate) webhook_id: Box<str>,
+    pub(crate) event_at: Timestamp,
+    pub(crate) body: Value,
+    /// Body that replaces the original one.
+    pub(crate) corrected: Option<Value>,
+    pub(crate) attempt_history: Vec<QueryRow<DeliveryAttemptRow>>,
 }
 
 /// Response row of one attempt of a delivery.

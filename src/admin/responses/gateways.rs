@@ -1,7 +1,8 @@
 //! Defines the rows of unofficial gateways: session states, history, and the result of a restart.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::QueryRow;
 use crate::domain::gateway::{
     GatewayAlert, GatewayKind, HistoryEntry, RecoveryAction, SessionHealth, SessionState,
 };
@@ -10,43 +11,41 @@ use crate::domain::time::Timestamp;
 use crate::gateways::RestartResult;
 
 /// Gateway with the state of its session.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct GatewayRow {
-    name: GatewayName,
-    kind: GatewayKind,
+    pub(crate) name: GatewayName,
+    pub(crate) kind: GatewayKind,
     /// State name that the gateway reports.
-    state: Box<str>,
+    pub(crate) state: Box<str>,
     /// Health of the session: `up`, `starting`, `down`, `needs_person`, `unrecognized`, `refused`
     /// or `unreachable`. `unknown` if the gateway was not probed yet.
-    health: SessionHealth,
-    since: Timestamp,
+    pub(crate) health: SessionHealth,
+    pub(crate) since: Timestamp,
     /// Alert for a problem that still exists: `down` or `needs_person`.
     alert: Option<GatewayAlert>,
     /// Number of restarts for inactivity since the last activity.
     silences: u32,
     /// Time of the last event from WhatsApp through this gateway, in UTC.
-    last_event_at: Option<Timestamp>,
+    pub(crate) last_event_at: Option<Timestamp>,
     /// Time of the last probe, in UTC. `None` if no server runs.
     probed_at: Option<Timestamp>,
     /// Suggestion for the operator. Empty if there is no problem.
-    suggestion: String,
+    pub(crate) suggestion: String,
 }
 
-/// Entry of a gateway's history.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct HistoryRow {
-    at: Timestamp,
-    state: Box<str>,
-    action: Option<&'static str>,
-    detail: Box<str>,
+/// Gateway with its history.
+#[derive(Debug, Serialize)]
+pub(crate) struct GatewayDetails {
+    #[serde(flatten)]
+    pub(crate) gateway: QueryRow<GatewayRow>,
+    pub(crate) history: Vec<QueryRow<HistoryEntry>>,
 }
 
 /// Result of a requested recovery action.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Debug, Serialize)]
 pub(crate) struct RestartRow {
     name: GatewayName,
-    /// Recovery action: `connect`, `restart` or `start`.
-    action: &'static str,
+    action: RecoveryAction,
     /// Response of the gateway.
     response: String,
     state: Box<str>,
@@ -61,45 +60,17 @@ impl GatewayRow {
         last_event_at: Option<Timestamp>,
         probed_at: Option<Timestamp>,
     ) -> Self {
-        let suggestion = suggestion_for(&name, &session);
-        let SessionState {
-            kind,
-            state,
-            health: condition,
-            since,
-            alert,
-            silence_restarts: silences,
-            ..
-        } = session;
         Self {
+            suggestion: suggestion_for(&name, &session),
             name,
-            kind,
-            state,
-            health: condition,
-            since,
-            alert,
-            silences,
+            kind: session.kind,
+            state: session.state,
+            health: session.health,
+            since: session.since,
+            alert: session.alert,
+            silences: session.silence_restarts,
             last_event_at,
             probed_at,
-            suggestion,
-        }
-    }
-}
-
-impl From<HistoryEntry> for HistoryRow {
-    fn from(
-        HistoryEntry {
-            at,
-            state,
-            action: did,
-            detail,
-        }: HistoryEntry,
-    ) -> Self {
-        Self {
-            at,
-            state,
-            action: did.map(RecoveryAction::as_str),
-            detail,
         }
     }
 }
@@ -107,24 +78,13 @@ impl From<HistoryEntry> for HistoryRow {
 impl RestartRow {
     /// Creates the row of a recovery action. Returns `None` if no action was performed.
     pub(crate) fn new(name: GatewayName, result: RestartResult) -> Option<Self> {
-        let RestartResult {
-            action: call,
-            detail,
-            session,
-        } = result;
-        let suggestion = suggestion_for(&name, &session);
-        let SessionState {
-            state,
-            health: condition,
-            ..
-        } = session;
         Some(Self {
+            suggestion: suggestion_for(&name, &result.session),
             name,
-            action: call?.as_str(),
-            response: detail,
-            state,
-            health: condition,
-            suggestion,
+            action: result.action?,
+            response: result.detail,
+            state: result.session.state,
+            health: result.session.health,
         })
     }
 }

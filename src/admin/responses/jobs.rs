@@ -11,7 +11,7 @@ use crate::domain::ids::{DestinationName, JobId, LeadId, SubmissionId};
 use crate::domain::job::{Attempt, DeadLetter, Job, JobState};
 use crate::domain::time::Timestamp;
 
-use super::stored_json;
+use super::{QueryRow, stored_json};
 
 /// Response row of a job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -57,6 +57,17 @@ impl JobRow {
             lead_id: job.lead_id,
         }
     }
+}
+
+/// Job with its attempts.
+#[derive(Debug, Serialize)]
+pub(crate) struct JobDetails {
+    #[serde(flatten)]
+    pub(crate) job: JobRow,
+    pub(crate) attempt_history: Vec<QueryRow<AttemptRow>>,
+    /// WhatsApp message of a delivery. Absent for other jobs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) message: Option<QueryRow<MessageStatusRow>>,
 }
 
 /// Response row of one attempt of a job.
@@ -134,11 +145,12 @@ pub struct DeadLetterRow {
 }
 
 impl DeadLetterRow {
-    /// Creates the row of a dead letter.
+    /// Creates the row of a dead letter. `delivery` is the delivery of its job, if the job delivers
+    /// an event.
     pub(crate) fn new(
         job: JobRow,
         dead_letter: &DeadLetter,
-        delivery: Option<(&Delivery, &Event)>,
+        delivery: Option<&(Delivery, Event)>,
     ) -> Self {
         Self {
             job,
@@ -150,4 +162,45 @@ impl DeadLetterRow {
             event: delivery.map(|(_, event)| event.kind),
         }
     }
+}
+
+/// Dead letter with the attempts of its job.
+#[derive(Debug, Serialize)]
+pub(crate) struct DeadLetterDetails {
+    #[serde(flatten)]
+    pub(crate) dead_letter: DeadLetterRow,
+    pub(crate) attempt_history: Vec<QueryRow<AttemptRow>>,
+}
+
+/// Result of a change of dead letters or deliveries. `R` is the row of one of them.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum JobChangeRow<R> {
+    /// Single job with its new state.
+    One {
+        /// Job ID.
+        id: JobId,
+        /// New state.
+        state: &'static str,
+    },
+    /// Result of a dry run.
+    DryRun(DryRunRow<R>),
+    /// Number of changed jobs.
+    All {
+        /// Number of changed jobs.
+        changed: usize,
+    },
+}
+
+/// Jobs that a command without a dry run would change. `R` is the row of one of them.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct DryRunRow<R> {
+    /// Number of selected jobs.
+    pub(crate) would_change: usize,
+    /// Number of messages to people that are older than `max_age` of their destination. Absent for
+    /// deliveries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expired_messages: Option<usize>,
+    /// First selected jobs.
+    pub(crate) samples: Vec<R>,
 }

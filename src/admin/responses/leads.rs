@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::ids::{AgentId, LeadId, SubmissionId};
-use crate::domain::lead::{Agent, CandidateOutcome, Lead};
+use crate::domain::ids::{AgentId, AgentName, LeadId, SubmissionId, TeamName};
+use crate::domain::lead::{Absence, Agent, CandidateOutcome, Lead};
 use crate::domain::time::Timestamp;
 
 /// Response row of a lead.
@@ -49,60 +49,56 @@ impl LeadRow {
     }
 }
 
+/// Lead with the reason for its assignment.
+#[derive(Debug, Serialize)]
+pub(crate) struct LeadDetails {
+    #[serde(flatten)]
+    pub(crate) lead: LeadRow,
+    pub(crate) candidates: Vec<CandidateRow>,
+    /// Number of agents of the team that are not listed.
+    pub(crate) more_candidates: u32,
+}
+
 /// Candidate: an agent who was considered for a lead.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Debug, Serialize)]
 pub(crate) struct CandidateRow {
     pub(crate) agent: String,
     pub(crate) current_leads: u32,
     pub(crate) weight: u32,
-    pub(crate) outcome: &'static str,
-}
-
-/// Period without new leads. `from` is inclusive, `to` is exclusive.
-#[derive(Clone, Debug, Serialize)]
-struct AbsenceRow {
-    from: Timestamp,
-    to: Timestamp,
+    pub(crate) outcome: CandidateOutcome,
 }
 
 /// Response row of an agent.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct AgentRow {
     id: AgentId,
-    name: String,
-    team: String,
-    active: bool,
-    weight: u32,
-    current_leads: u32,
-    max_leads: Option<u32>,
-    total_leads: u64,
+    pub(crate) name: AgentName,
+    pub(crate) team: TeamName,
+    pub(crate) active: bool,
+    pub(crate) weight: u32,
+    pub(crate) current_leads: u32,
+    pub(crate) max_leads: Option<u32>,
+    pub(crate) total_leads: u64,
     max_per_day: Option<u32>,
-    absences: Vec<AbsenceRow>,
+    absences: Vec<Absence>,
     /// Reason why the agent can't get a lead now. `None` if the agent can.
-    unavailable_reason: Option<&'static str>,
+    pub(crate) unavailable_reason: Option<CandidateOutcome>,
 }
 
 impl AgentRow {
-    pub(crate) fn new(id: AgentId, agent: &Agent, now: Timestamp) -> Self {
+    pub(crate) fn new(id: AgentId, agent: Agent, now: Timestamp) -> Self {
         Self {
             id,
-            name: agent.name.to_string(),
-            team: agent.team.to_string(),
+            unavailable_reason: agent.unavailable_reason(now),
+            name: agent.name,
+            team: agent.team,
             active: agent.is_active,
             weight: agent.weight,
             current_leads: agent.current_leads,
             max_leads: agent.max_leads,
             total_leads: agent.total_leads,
             max_per_day: agent.max_leads_per_day,
-            absences: agent
-                .absences
-                .iter()
-                .map(|absence| AbsenceRow {
-                    from: absence.from,
-                    to: absence.to,
-                })
-                .collect(),
-            unavailable_reason: agent.unavailable_reason(now).map(CandidateOutcome::as_str),
+            absences: agent.absences,
         }
     }
 }

@@ -8,27 +8,27 @@ mod flows;
 mod gateways;
 mod jobs;
 mod leads;
-mod reload;
+mod server;
 mod status;
 mod submissions;
 mod unreadable;
 
 use serde_json::Value;
 
-pub(in crate::admin) use bookings::{BookingRow, SlotRow};
-pub(in crate::admin) use deliveries::{DeliveryAttemptRow, DeliveryRow};
-pub use destinations::{DestinationRow, DestinationStatsRow, DestinationTestRow, HeaderRow};
-pub(in crate::admin) use flows::{EndpointHealthRow, FlowErrorRow, FlowRow, MetaEventRow};
-pub(in crate::admin) use gateways::{GatewayRow, HistoryRow, RestartRow, suggestion_for};
-pub(in crate::admin) use jobs::{AttemptRow, MessageStatusRow};
-pub use jobs::{DeadLetterRow, JobRow};
-pub use leads::LeadRow;
-pub(in crate::admin) use leads::{AgentRow, CandidateRow};
-pub use reload::ReloadRow;
-pub use status::{JobCounts, LeadCounts, StatusRow, WriterStatus};
-pub use submissions::SubmissionRow;
-pub(in crate::admin) use submissions::{DraftRow, LateArrivalRow};
-pub(in crate::admin) use unreadable::{QueryRow, RowKey, UnreadableRow};
+pub(crate) use bookings::{BookingRow, SlotRow};
+pub(crate) use deliveries::{DeliveryAttemptRow, DeliveryDetails, DeliveryRow};
+pub(crate) use destinations::{DestinationRow, DestinationStatsRow, DestinationTestRow, HeaderRow};
+pub(crate) use flows::{EndpointHealthRow, FlowErrorRow, FlowHealthRow, FlowRow, MetaEventRow};
+pub(crate) use gateways::{GatewayDetails, GatewayRow, RestartRow, suggestion_for};
+pub(crate) use jobs::{
+    AttemptRow, DeadLetterDetails, DeadLetterRow, DryRunRow, JobChangeRow, JobDetails, JobRow,
+    MessageStatusRow,
+};
+pub(crate) use leads::{AgentRow, CandidateRow, LeadDetails, LeadRow};
+pub(crate) use server::{PublicKeyRow, ReloadRow, SignatureRow};
+pub(crate) use status::{CheckRow, JobCounts, LeadCounts, StatusRow, WriterStatus};
+pub(crate) use submissions::{DraftRow, LateArrivalRow, SubmissionDetails, SubmissionRow};
+pub(crate) use unreadable::{QueryRow, RowKey, UnreadableRow};
 
 /// Maximum nesting depth of a JSON value in a row. JSON parsers stop at about 100 levels, ours at
 /// 128. The row around the value adds levels.

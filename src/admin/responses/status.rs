@@ -1,4 +1,4 @@
-//! Defines the row of `flowgate status`.
+//! Defines the rows of `flowgate status` and `flowgate check`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -72,4 +72,24 @@ pub struct WriterStatus {
     /// Statistics of the writer.
     #[serde(flatten)]
     pub stats: WriterStats,
+}
+
+/// Row of an integrity check.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum CheckRow {
+    /// Violated invariant.
+    Violation {
+        /// Name of the invariant.
+        invariant: String,
+        /// Table and key of the rows.
+        location: String,
+    },
+    /// Summary after the violations.
+    Summary {
+        /// Number of checked rows.
+        rows: u64,
+        /// Number of violations.
+        violations: u64,
+    },
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::ids::{BookingId, JobId, LeadId, SubmissionId};
+use crate::domain::ids::{BookingId, FlowName, FlowToken, JobId, LeadId, SubmissionId};
 use crate::domain::job::{Job, JobState};
 use crate::domain::submission::draft::{Draft, DraftState};
 use crate::domain::time::Timestamp;
@@ -49,9 +49,7 @@ pub struct SubmissionRow {
     pub problems: Vec<String>,
 }
 
-/// Returns the state of a submission: `accepted`, `done`, `conflict` or `dead`.
-#[must_use]
-pub fn submission_state(stored: &StoredSubmission, job: Option<&Job>) -> &'static str {
+fn submission_state(stored: &StoredSubmission, job: Option<&Job>) -> &'static str {
     match job.map(|job| job.state) {
         Some(JobState::Dead | JobState::Discarded) => "dead",
         _ if stored.conflict.is_some() => "conflict",
@@ -98,13 +96,24 @@ impl SubmissionRow {
     }
 }
 
+/// Submission with all its data.
+#[derive(Debug, Serialize)]
+pub(crate) struct SubmissionDetails {
+    #[serde(flatten)]
+    pub(crate) submission: SubmissionRow,
+    pub(crate) screen: Option<Box<str>>,
+    /// Unknown fields of the request.
+    pub(crate) extra: Value,
+    pub(crate) late_arrivals: Vec<LateArrivalRow>,
+}
+
 /// Late arrival: an item that belongs to a stored submission.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct LateArrivalRow {
     at: Timestamp,
     channel: &'static str,
-    message_id: Option<String>,
-    customer: Option<String>,
+    pub(crate) message_id: Option<String>,
+    pub(crate) customer: Option<String>,
     differing: Option<Value>,
 }
 
@@ -121,25 +130,26 @@ impl From<LateArrival> for LateArrivalRow {
 }
 
 /// Response row of a draft.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct DraftRow {
-    flow: String,
-    flow_token: Option<String>,
-    customer: Option<String>,
-    state: &'static str,
-    screen: String,
-    data: Value,
-    updated_at: Timestamp,
+    pub(crate) flow: FlowName,
+    flow_token: Option<FlowToken>,
+    pub(crate) customer: Option<String>,
+    /// State: `open` or `abandoned`.
+    pub(crate) state: String,
+    pub(crate) screen: Box<str>,
+    pub(crate) data: Value,
+    pub(crate) updated_at: Timestamp,
 }
 
 impl DraftRow {
     pub(crate) fn new(draft: Draft, state: DraftState) -> Self {
         Self {
-            state: state.as_str(),
-            flow: draft.flow.to_string(),
-            flow_token: draft.flow_token.map(|token| token.to_string()),
+            state: state.as_str().to_owned(),
+            flow: draft.flow,
+            flow_token: draft.flow_token,
             customer: draft.customer.name().map(str::to_owned),
-            screen: draft.screen.into(),
+            screen: draft.screen,
             data: stored_json(&draft.data),
             updated_at: draft.updated_at,
         }

@@ -3,13 +3,13 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::GatewayName;
 use crate::store::StoreError;
 
 /// Stored row in a response.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum QueryRow<T> {
     /// Response row of a readable stored row.
@@ -19,18 +19,18 @@ pub(crate) enum QueryRow<T> {
 }
 
 /// Response row for an unreadable stored row.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct UnreadableRow {
     #[serde(flatten)]
     pub(crate) key: RowKey,
     /// Always `unreadable`.
-    state: &'static str,
+    state: String,
     /// Reason why the row is unreadable, with a command to type.
     pub(crate) error: String,
 }
 
 /// Key of a row. Its name is the same as in readable rows of the response.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RowKey {
     /// Key with the name `id`.
@@ -45,7 +45,7 @@ impl UnreadableRow {
     pub(crate) fn new(key: RowKey, error: &StoreError) -> Self {
         Self {
             key,
-            state: "unreadable",
+            state: "unreadable".to_owned(),
             error: error.to_string(),
         }
     }
@@ -57,12 +57,9 @@ impl<T> QueryRow<T> {
     ///
     /// # Errors
     /// Any other [`StoreError`].
-    pub(crate) fn from_stored(
-        key: RowKey,
-        view: Result<T, StoreError>,
-    ) -> Result<Self, StoreError> {
-        match view {
-            Ok(view) => Ok(Self::Row(view)),
+    pub(crate) fn from_stored(key: RowKey, row: Result<T, StoreError>) -> Result<Self, StoreError> {
+        match row {
+            Ok(row) => Ok(Self::Row(row)),
             Err(error) if error.affects_one_row() => {
                 Ok(Self::Unreadable(UnreadableRow::new(key, &error)))
             }

@@ -2,52 +2,45 @@
 
 use serde_json::{Value, json};
 
-use super::support::{AdminHarness, START, agent};
-use crate::admin::{AdminRequest, AgentSettings, ErrorCode, JobSelector, ListFilter};
+use super::support::{
+    AdminHarness, START, agent, all_jobs, assert_contains, assert_starts_with, filter, ids,
+    one_job, team,
+};
+use crate::admin::{AdminCommand, AdminQuery, AgentSettings, ErrorCode, JobSelector, ListFilter};
 use crate::domain::ids::{BookingId, JobId, LeadId};
 use crate::domain::rate_limiter::Rate;
 use crate::domain::time::{Millis, Timestamp};
 
-fn all_dead_letters(dry_run: bool) -> JobSelector {
-    JobSelector::All {
-        filter: ListFilter::default(),
-        dry_run,
-        rate: None,
-    }
-}
-
 fn dead_letter_count(harness: &AdminHarness) -> usize {
     harness
-        .rows(AdminRequest::DeadLetters(ListFilter::default()))
+        .rows(AdminQuery::DeadLetters(ListFilter::default()))
         .unwrap()
         .len()
+}
+
+/// Accepts this number of forms and marks their jobs as dead.
+fn make_dead_letters(harness: &AdminHarness, count: u64) {
+    for number in 0..count {
+        let job = harness.accept(&number.to_string());
+        harness.mark_dead(job, "the flow has gone");
+    }
 }
 
 #[test]
 fn dry_run_counts_and_changes_nothing() {
     let harness = AdminHarness::new();
-    for token in ["a", "b", "c", "d"] {
-        let job = harness.accept(token);
-        harness.mark_dead(job, "the flow has gone");
-    }
+    make_dead_letters(&harness, 4);
     for request in [
-        AdminRequest::RetryDeadLetters(all_dead_letters(true)),
-        AdminRequest::DiscardDeadLetters(all_dead_letters(true)),
+        AdminCommand::RetryDeadLetters(all_jobs(true)),
+        AdminCommand::DiscardDeadLetters(all_jobs(true)),
     ] {
         let row = harness.row(request);
         assert_eq!(row["would_change"], 4);
-        let samples = row["samples"].as_array().unwrap();
-        assert_eq!(
-            samples
-                .iter()
-                .map(|dead_letter| dead_letter["id"].clone())
-                .collect::<Vec<_>>(),
-            [4, 3, 2]
-        );
+        assert_eq!(ids(row["samples"].as_array().unwrap()), [4, 3, 2]);
     }
     assert_eq!(dead_letter_count(&harness), 4);
     assert_eq!(
-        harness.row(AdminRequest::RetryDeadLetters(all_dead_letters(false))),
+        harness.row(AdminCommand::RetryDeadLetters(all_jobs(false))),
         json!({"changed": 4})
     );
     assert_eq!(dead_letter_count(&harness), 0);
@@ -56,16 +49,10 @@ fn dry_run_counts_and_changes_nothing() {
 #[test]
 fn limit_selects_newest_dead_letters() {
     let harness = AdminHarness::new();
-    for token in ["a", "b", "c"] {
-        let job = harness.accept(token);
-        harness.mark_dead(job, "the flow has gone");
-    }
-    let filter = ListFilter {
-        limit: 2,
-        ..ListFilter::default()
-    };
+    make_dead_letters(&harness, 3);
+    let filter = filter(|f| f.limit = 2);
     assert_eq!(
-        harness.row(AdminRequest::DiscardDeadLetters(JobSelector::All {
+        harness.row(AdminCommand::DiscardDeadLetters(JobSelector::All {
             filter,
             dry_run: false,
             rate: None
@@ -73,25 +60,17 @@ fn limit_selects_newest_dead_letters() {
         json!({"changed": 2})
     );
     let left = harness
-        .rows(AdminRequest::DeadLetters(ListFilter::default()))
+        .rows(AdminQuery::DeadLetters(ListFilter::default()))
         .unwrap();
-    assert_eq!(
-        left.iter()
-            .map(|dead_letter| dead_letter["id"].clone())
-            .collect::<Vec<_>>(),
-        [1]
-    );
+    assert_eq!(ids(&left), [1]);
 }
 
 #[test]
 fn retry_rate_is_limited_to_one_week() {
     let harness = AdminHarness::new();
-    for token in ["a", "b", "c"] {
-        let job = harness.accept(token);
-        harness.mark_dead(job, "the flow has gone");
-    }
+    make_dead_letters(&harness, 3);
     let at = |rate: Rate, dry_run| {
-        AdminRequest::RetryDeadLetters(JobSelector::All {
+        AdminCommand::RetryDeadLetters(JobSelector::All {
             filter: ListFilter::default(),
             dry_run,
             rate: Some(rate),
@@ -105,12 +84,9 @@ fn retry_rate_is_limited_to_one_week() {
     for dry_run in [true, false] {
         let refusal = harness.error(at(slow, dry_run));
         assert_eq!(refusal.code, ErrorCode::Invalid);
-        assert!(
-            refusal
-                .message
-                .contains("3 dead letters at 1/h would take longer than 7 days"),
-            "{}",
-            refusal.message
+        assert_contains(
+            &refusal.message,
+            "3 dead letters at 1/h would take longer than 7 days",
         );
     }
     assert_eq!(dead_letter_count(&harness), 3);
@@ -135,24 +111,18 @@ fn corrected_payload_is_stored_beside_original() {
     let harness = AdminHarness::new();
     let job = harness.accept_unparsable("{\"message\":7}", "the message is no object");
     let one = |payload: &str| {
-        AdminRequest::RetryDeadLetters(JobSelector::One {
+        AdminCommand::RetryDeadLetters(JobSelector::One {
             id: job,
             payload: Some(payload.to_owned()),
         })
     };
     let refusal = harness.error(one("{oops"));
     assert_eq!(refusal.code, ErrorCode::Invalid);
-    assert!(
-        refusal
-            .message
-            .starts_with("the payload is not valid JSON: "),
-        "{}",
-        refusal.message
-    );
+    assert_starts_with(&refusal.message, "the payload is not valid JSON: ");
 
     assert_eq!(harness.row(one("{\"message\":{}}"))["state"], "scheduled");
     harness.mark_dead(job, "still nothing to be made of it");
-    let dead_letter = harness.row(AdminRequest::DeadLetter { id: job });
+    let dead_letter = harness.row(AdminQuery::DeadLetter { id: job });
     assert_eq!(
         (&dead_letter["payload"], &dead_letter["corrected"]),
         (&json!({"message": 7}), &json!({"message": {}}))
@@ -164,15 +134,11 @@ fn submission_job_rejects_payload() {
     let harness = AdminHarness::new();
     let job = harness.accept("a");
     harness.mark_dead(job, "the flow has gone");
-    let refusal = harness.error(AdminRequest::RetryDeadLetters(JobSelector::One {
+    let refusal = harness.error(AdminCommand::RetryDeadLetters(JobSelector::One {
         id: job,
         payload: Some("{}".to_owned()),
     }));
-    assert!(
-        refusal.message.contains("its fields can't be replaced"),
-        "{}",
-        refusal.message
-    );
+    assert_contains(&refusal.message, "its fields can't be replaced");
     assert_eq!(dead_letter_count(&harness), 1);
 }
 
@@ -180,37 +146,22 @@ fn submission_job_rejects_payload() {
 fn discard_of_scheduled_job_names_state() {
     let harness = AdminHarness::new();
     let job = harness.accept("a");
-    let refusal = harness.error(AdminRequest::DiscardDeadLetters(JobSelector::One {
-        id: job,
-        payload: None,
-    }));
+    let refusal = harness.error(AdminCommand::DiscardDeadLetters(one_job(job)));
     assert_eq!(refusal.code, ErrorCode::NotFound);
-    assert!(
-        refusal
-            .message
-            .starts_with("job 1 is scheduled, not a dead letter"),
-        "{}",
-        refusal.message
-    );
+    assert_starts_with(&refusal.message, "job 1 is scheduled, not a dead letter");
 }
 
 #[test]
 fn absent_agent_gets_no_leads() {
     let harness = AdminHarness::new();
     harness.add_agent("Ann", None);
-    let absent = |from: &str, to: &str| AdminRequest::SetAgentAbsence {
+    let absent = |from: &str, to: &str| AdminCommand::SetAgentAbsence {
         name: agent("Ann"),
         from: from.parse().unwrap(),
         to: to.parse().unwrap(),
     };
     let refusal = harness.error(absent("2026-11-25", "2026-11-24"));
-    assert!(
-        refusal
-            .message
-            .contains("ends on 2026-11-24, before it begins"),
-        "{}",
-        refusal.message
-    );
+    assert_contains(&refusal.message, "ends on 2026-11-24, before it begins");
     let row = harness.row(absent("2026-11-24", "2026-11-24"));
     assert_eq!(
         row["absences"],
@@ -220,7 +171,7 @@ fn absent_agent_gets_no_leads() {
     let job = harness.accept("a");
     harness.finish(job);
     assert_eq!(
-        harness.row(AdminRequest::Lead { id: LeadId::new(1) })["agent"],
+        harness.row(AdminQuery::Lead { id: LeadId::new(1) })["agent"],
         Value::Null
     );
 }
@@ -229,17 +180,13 @@ fn absent_agent_gets_no_leads() {
 fn agent_name_is_unique_and_weight_in_range() {
     let harness = AdminHarness::new();
     harness.add_agent("Ann", None);
-    let add = |settings| AdminRequest::AddAgent {
+    let add = |settings| AdminCommand::AddAgent {
         name: agent("Ann"),
-        team: super::support::team("sales"),
+        team: team("sales"),
         settings,
     };
-    assert!(
-        harness
-            .error(add(AgentSettings::default()))
-            .message
-            .starts_with("agent Ann exists")
-    );
+    let refusal = harness.error(add(AgentSettings::default()));
+    assert_starts_with(&refusal.message, "agent Ann exists");
     for weight in [0, 1001] {
         let refusal = harness.error(add(AgentSettings {
             weight: Some(weight),
@@ -250,7 +197,7 @@ fn agent_name_is_unique_and_weight_in_range() {
             format!("the weight must be from 1 to 1000, not {weight}")
         );
     }
-    let missing = harness.error(AdminRequest::PauseAgent { name: agent("Bob") });
+    let missing = harness.error(AdminCommand::PauseAgent { name: agent("Bob") });
     assert_eq!(
         missing.message,
         "there is no agent Bob: `flowgate agents` lists them"
@@ -263,7 +210,7 @@ fn lead_closes_once() {
     harness.add_agent("Ann", None);
     let job = harness.accept("a");
     harness.finish(job);
-    let close = || AdminRequest::CloseLead { id: LeadId::new(1) };
+    let close = || AdminCommand::CloseLead { id: LeadId::new(1) };
     assert_eq!(harness.row(close())["state"], "closed");
     assert_eq!(harness.error(close()).message, "lead 1 is closed already");
 }
@@ -273,28 +220,25 @@ fn booking_moves_only_to_free_slot() {
     let harness = AdminHarness::new();
     harness.book("a", "2026-11-24", "10:00");
     harness.book("b", "2026-11-24", "11:00");
-    let move_to = |time: &str| AdminRequest::MoveBooking {
+    let move_to = |time: &str| AdminCommand::MoveBooking {
         id: BookingId::new(1),
         date: "2026-11-24".parse().unwrap(),
         time: time.parse().unwrap(),
     };
     let refusal = harness.error(move_to("11:00"));
-    assert!(
-        refusal
-            .message
-            .contains("Nearest free slots: 2026-11-24 09:00, 2026-11-25 09:00"),
-        "{}",
-        refusal.message
+    assert_contains(
+        &refusal.message,
+        "Nearest free slots: 2026-11-24 09:00, 2026-11-25 09:00",
     );
     assert_eq!(
-        harness.row(AdminRequest::Booking {
+        harness.row(AdminQuery::Booking {
             id: BookingId::new(1)
         })["time"],
         "10:00"
     );
     assert_eq!(harness.row(move_to("09:00"))["time"], "09:00");
 
-    let cancel = || AdminRequest::CancelBooking {
+    let cancel = || AdminCommand::CancelBooking {
         id: BookingId::new(1),
     };
     assert_eq!(harness.row(cancel())["state"], "cancelled");
@@ -306,7 +250,7 @@ fn booking_moves_only_to_free_slot() {
         harness.error(move_to("10:00")).message,
         "booking 1 is already cancelled"
     );
-    let report = harness.rows(AdminRequest::CheckIntegrity).unwrap();
+    let report = harness.rows(AdminQuery::CheckIntegrity).unwrap();
     assert_eq!(report.len(), 1, "nothing found, one summary: {report:?}");
 }
 
@@ -315,19 +259,7 @@ fn retry_of_discarded_dead_letter_fails() {
     let harness = AdminHarness::new();
     let job = harness.accept("a");
     harness.mark_dead(job, "the flow has gone");
-    harness.row(AdminRequest::DiscardDeadLetters(JobSelector::One {
-        id: job,
-        payload: None,
-    }));
-    let refusal = harness.error(AdminRequest::RetryDeadLetters(JobSelector::One {
-        id: JobId::new(1),
-        payload: None,
-    }));
-    assert!(
-        refusal
-            .message
-            .starts_with("job 1 is discarded, not a dead letter"),
-        "{}",
-        refusal.message
-    );
+    harness.row(AdminCommand::DiscardDeadLetters(one_job(job)));
+    let refusal = harness.error(AdminCommand::RetryDeadLetters(one_job(JobId::new(1))));
+    assert_starts_with(&refusal.message, "job 1 is discarded, not a dead letter");
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::support::{AdminHarness, START};
-use crate::admin::{AdminHandler, AdminRequest, ErrorCode, JobSelector, ListFilter};
+use super::support::{
+    AdminHarness, START, all_jobs, assert_contains, assert_fields, filter, ids, one_job,
+};
+use crate::admin::{AdminCommand, AdminHandler, AdminQuery, ErrorCode, JobSelector, ListFilter};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{DestinationName, FlowName, JobId};
 use crate::domain::job::retry::RetryDecision;
@@ -20,11 +22,7 @@ fn crm() -> DestinationName {
 }
 
 fn deliveries(harness: &AdminHarness, filter: ListFilter) -> Vec<Value> {
-    harness.rows(AdminRequest::Deliveries(filter)).unwrap()
-}
-
-fn ids(rows: &[Value]) -> Vec<u64> {
-    rows.iter().map(|row| row["id"].as_u64().unwrap()).collect()
+    harness.rows(AdminQuery::Deliveries(filter)).unwrap()
 }
 
 /// Accepts this number of forms and marks their deliveries as dead. Returns the job IDs of the
@@ -62,51 +60,23 @@ fn delivery_shows_body_and_responses() {
         }),
     );
     let row = deliveries(&harness, ListFilter::default()).remove(0);
-    assert_eq!(
-        (&row["destination"], &row["event"], &row["flow"]),
-        (
-            &json!("crm"),
-            &json!("submission.accepted"),
-            &json!("visit")
-        )
-    );
-    assert_eq!(
-        (
-            &row["state"],
-            &row["attempts"],
-            &row["status"],
-            &row["submission_id"],
-            &row["last_error"]
-        ),
-        (
-            &json!("scheduled"),
-            &json!(1),
-            &json!(503),
-            &json!(1),
-            &json!("responded with 503")
-        )
+    assert_fields(
+        &row,
+        &json!({"destination": "crm", "event": "submission.accepted", "flow": "visit", "state": "scheduled",
+            "attempts": 1, "status": 503, "submission_id": 1, "last_error": "responded with 503"}),
     );
     harness.record_response(id, 200, "thanks", None);
-    let whole = harness.row(AdminRequest::Delivery { id });
-    assert_eq!(
-        (&whole["state"], &whole["status"]),
-        (&json!("done"), &json!(200))
-    );
+    let whole = harness.row(AdminQuery::Delivery { id });
+    assert_fields(&whole, &json!({"state": "done", "status": 200}));
     assert_eq!(whole["body"]["type"], "submission.accepted");
     assert!(whole["webhook_id"].as_str().unwrap().starts_with("msg_"));
-    let history: Vec<_> = whole["attempt_history"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| (row["status"].clone(), row["response"].clone()))
-        .collect();
-    assert_eq!(
-        history,
-        [
-            (json!(503), json!("try later")),
-            (json!(200), json!("thanks"))
-        ]
+    let history = whole["attempt_history"].as_array().unwrap();
+    assert_eq!(history.len(), 2);
+    assert_fields(
+        &history[0],
+        &json!({"status": 503, "response": "try later"}),
     );
+    assert_fields(&history[1], &json!({"status": 200, "response": "thanks"}));
 }
 
 #[test]
@@ -122,59 +92,37 @@ fn unreadable_attempt_or_response_hides_no_other() {
             Some(RetryDecision::RetryAt { at: START }),
         );
     }
-    harness
-        .store
-        .execute_blocking(CorruptAttempt {
-            table: "attempts",
-            job: id,
-            number: 1,
-        })
-        .unwrap();
-    harness
-        .store
-        .execute_blocking(CorruptAttempt {
-            table: "exchanges",
-            job: id,
-            number: 2,
-        })
-        .unwrap();
-    harness
-        .store
-        .execute_blocking(CorruptRow {
-            table: "receipts",
-            key: id.get(),
-        })
-        .unwrap();
-    let whole = harness.row(AdminRequest::Delivery { id });
+    harness.execute(CorruptAttempt {
+        table: "attempts",
+        job: id,
+        number: 1,
+    });
+    harness.execute(CorruptAttempt {
+        table: "exchanges",
+        job: id,
+        number: 2,
+    });
+    harness.execute(CorruptRow {
+        table: "receipts",
+        key: id.get(),
+    });
+    let whole = harness.row(AdminQuery::Delivery { id });
     let line = |index: usize| &whole["attempt_history"][index];
-    assert_eq!(
-        (&line(0)["number"], &line(0)["state"]),
-        (&json!(1), &json!("unreadable")),
-        "{whole}"
+    assert_fields(line(0), &json!({"number": 1, "state": "unreadable"}));
+    assert_contains(line(0)["error"].as_str().unwrap(), "table attempts");
+    assert_fields(
+        line(1),
+        &json!({"error": "responded with 503", "response": null}),
     );
-    assert!(
-        line(0)["error"]
-            .as_str()
-            .unwrap()
-            .contains("table attempts"),
-        "{whole}"
-    );
-    assert_eq!(
-        (&line(1)["error"], &line(1)["response"]),
-        (&json!("responded with 503"), &Value::Null)
-    );
-    assert!(
-        line(1)["response_error"]
-            .as_str()
-            .unwrap()
-            .contains("table delivery_responses"),
-        "{whole}"
+    assert_contains(
+        line(1)["response_error"].as_str().unwrap(),
+        "table delivery_responses",
     );
     assert_eq!(
         (&line(2)["response"], line(2).get("unreadable")),
         (&json!("third"), None)
     );
-    let job = harness.row(AdminRequest::Job { id });
+    let job = harness.row(AdminQuery::Job { id });
     assert_eq!(
         (
             &job["attempt_history"][1]["number"],
@@ -188,13 +136,9 @@ fn unreadable_attempt_or_response_hides_no_other() {
 fn submission_job_is_no_delivery() {
     let harness = AdminHarness::with_deliveries();
     let job = harness.accept("a");
-    let refusal = harness.error(AdminRequest::Delivery { id: job });
+    let refusal = harness.error(AdminQuery::Delivery { id: job });
     assert_eq!(refusal.code, ErrorCode::NotFound);
-    assert!(
-        refusal.message.contains("`flowgate deliveries`"),
-        "{}",
-        refusal.message
-    );
+    assert_contains(&refusal.message, "`flowgate deliveries`");
 }
 
 #[test]
@@ -205,70 +149,21 @@ fn deliveries_are_filtered_by_destination_event_flow_and_state() {
     let all = ids(&deliveries(&harness, ListFilter::default()));
     assert_eq!(all.len(), 3);
     let other = DestinationName::new("other").unwrap();
+    let flow = |name: &str| Some(FlowName::new(name).unwrap());
+    let state = |name: &str| Some(name.to_owned());
     for (filter, expected) in [
+        (filter(|f| f.destination = Some(crm())), &all[..]),
+        (filter(|f| f.destination = Some(other.clone())), &[]),
         (
-            ListFilter {
-                destination: Some(crm()),
-                ..ListFilter::default()
-            },
+            filter(|f| f.event = Some(EventKind::SubmissionAccepted)),
             &all[..],
         ),
-        (
-            ListFilter {
-                destination: Some(other.clone()),
-                ..ListFilter::default()
-            },
-            &[],
-        ),
-        (
-            ListFilter {
-                event: Some(EventKind::SubmissionAccepted),
-                ..ListFilter::default()
-            },
-            &all[..],
-        ),
-        (
-            ListFilter {
-                event: Some(EventKind::LeadWaiting),
-                ..ListFilter::default()
-            },
-            &[],
-        ),
-        (
-            ListFilter {
-                flow: Some(FlowName::new("visit").unwrap()),
-                ..ListFilter::default()
-            },
-            &all[..],
-        ),
-        (
-            ListFilter {
-                flow: Some(FlowName::new("home").unwrap()),
-                ..ListFilter::default()
-            },
-            &[],
-        ),
-        (
-            ListFilter {
-                state: Some("scheduled".to_owned()),
-                ..ListFilter::default()
-            },
-            &all[..1],
-        ),
-        (
-            ListFilter {
-                state: Some("dead".to_owned()),
-                ..ListFilter::default()
-            },
-            &all[1..],
-        ),
-        (
-            ListFilter {
-                limit: 1,
-                ..ListFilter::default()
-            },
-            &all[..1],
-        ),
+        (filter(|f| f.event = Some(EventKind::LeadWaiting)), &[]),
+        (filter(|f| f.flow = flow("visit")), &all[..]),
+        (filter(|f| f.flow = flow("home")), &[]),
+        (filter(|f| f.state = state("scheduled")), &all[..1]),
+        (filter(|f| f.state = state("dead")), &all[1..]),
+        (filter(|f| f.limit = 1), &all[..1]),
     ] {
         assert_eq!(
             ids(&deliveries(&harness, filter.clone())),
@@ -276,27 +171,13 @@ fn deliveries_are_filtered_by_destination_event_flow_and_state() {
             "{filter:?}"
         );
     }
-    let dead = |filter| ids(&harness.rows(AdminRequest::DeadLetters(filter)).unwrap());
+    let dead = |filter| harness.ids(AdminQuery::DeadLetters(filter));
+    let none = Vec::<u64>::new();
+    assert_eq!(dead(filter(|f| f.destination = Some(crm()))), all[1..]);
+    assert_eq!(dead(filter(|f| f.destination = Some(other))), none);
     assert_eq!(
-        dead(ListFilter {
-            destination: Some(crm()),
-            ..ListFilter::default()
-        }),
-        all[1..]
-    );
-    assert_eq!(
-        dead(ListFilter {
-            destination: Some(other),
-            ..ListFilter::default()
-        }),
-        Vec::<u64>::new()
-    );
-    assert_eq!(
-        dead(ListFilter {
-            event: Some(EventKind::LeadWaiting),
-            ..ListFilter::default()
-        }),
-        Vec::<u64>::new()
+        dead(filter(|f| f.event = Some(EventKind::LeadWaiting))),
+        none
     );
 }
 
@@ -304,24 +185,12 @@ fn deliveries_are_filtered_by_destination_event_flow_and_state() {
 fn destination_filter_excludes_other_dead_letters() {
     let harness = AdminHarness::with_deliveries();
     let message = harness.accept_unparsable("{}", "the message is no object");
-    let filter = ListFilter {
-        destination: Some(crm()),
-        ..ListFilter::default()
-    };
-    assert!(
-        harness
-            .rows(AdminRequest::DeadLetters(filter))
-            .unwrap()
-            .is_empty()
-    );
-    let dead_letter = harness.row(AdminRequest::DeadLetters(ListFilter::default()));
-    assert_eq!(
-        (
-            &dead_letter["id"],
-            &dead_letter["destination"],
-            &dead_letter["event"]
-        ),
-        (&json!(message), &Value::Null, &Value::Null)
+    let to_crm = filter(|f| f.destination = Some(crm()));
+    assert!(harness.ids(AdminQuery::DeadLetters(to_crm)).is_empty());
+    let dead_letter = harness.row(AdminQuery::DeadLetters(ListFilter::default()));
+    assert_fields(
+        &dead_letter,
+        &json!({"id": message, "destination": null, "event": null}),
     );
 }
 
@@ -329,9 +198,9 @@ fn destination_filter_excludes_other_dead_letters() {
 fn corrected_body_replaces_event_and_both_are_stored() {
     let harness = AdminHarness::with_deliveries();
     let id = make_dead_letters(&harness, 1)[0];
-    let before = harness.row(AdminRequest::Delivery { id });
+    let before = harness.row(AdminQuery::Delivery { id });
     let corrected = r#"{"type":"submission.accepted","data":{"corrected":true}}"#;
-    harness.row(AdminRequest::RetryDeadLetters(JobSelector::One {
+    harness.row(AdminCommand::RetryDeadLetters(JobSelector::One {
         id,
         payload: Some(corrected.to_owned()),
     }));
@@ -344,7 +213,7 @@ fn corrected_body_replaces_event_and_both_are_stored() {
         .unwrap();
     assert_eq!(&*sent.body, corrected);
     harness.record_response(id, 200, "", None);
-    let after = harness.row(AdminRequest::Delivery { id });
+    let after = harness.row(AdminQuery::Delivery { id });
     assert_eq!(
         after["corrected"]["data"]["corrected"], true,
         "also when it is over: {after}"
@@ -358,23 +227,20 @@ fn corrected_body_replaces_event_and_both_are_stored() {
 fn discarded_delivery_shows_corrected_body() {
     let harness = AdminHarness::with_deliveries();
     let id = make_dead_letters(&harness, 1)[0];
-    harness.row(AdminRequest::RetryDeadLetters(JobSelector::One {
+    harness.row(AdminCommand::RetryDeadLetters(JobSelector::One {
         id,
         payload: Some("{\"b\":2}".to_owned()),
     }));
     harness.record_response(id, 422, "still none", Some(RetryDecision::GiveUp));
     assert_eq!(
-        harness.row(AdminRequest::Delivery { id })["corrected"],
+        harness.row(AdminQuery::Delivery { id })["corrected"],
         json!({"b": 2})
     );
-    harness.row(AdminRequest::DiscardDeadLetters(JobSelector::One {
-        id,
-        payload: None,
-    }));
-    let whole = harness.row(AdminRequest::Delivery { id });
-    assert_eq!(
-        (&whole["state"], &whole["corrected"]),
-        (&json!("discarded"), &json!({"b": 2}))
+    harness.row(AdminCommand::DiscardDeadLetters(one_job(id)));
+    let whole = harness.row(AdminQuery::Delivery { id });
+    assert_fields(
+        &whole,
+        &json!({"state": "discarded", "corrected": {"b": 2}}),
     );
 }
 
@@ -382,11 +248,7 @@ fn discarded_delivery_shows_corrected_body() {
 fn dry_run_counts_expired_messages() {
     let harness = AdminHarness::with_deliveries();
     make_dead_letters(&harness, 3);
-    let all = JobSelector::All {
-        filter: ListFilter::default(),
-        dry_run: true,
-        rate: None,
-    };
+    let all = all_jobs(true);
     let late = || {
         let expires = BTreeMap::from([(crm(), Millis::from_secs(3600))]);
         let catalog = Catalog {
@@ -400,17 +262,20 @@ fn dry_run_counts_expired_messages() {
             None,
         );
         let mut late = json!(null);
-        let outcome = handler.handle(AdminRequest::RetryDeadLetters(all.clone()), &mut |row| {
-            late = row["expired_messages"].clone();
-            true
-        });
+        let outcome = handler.handle(
+            AdminCommand::RetryDeadLetters(all.clone()).into(),
+            &mut |row| {
+                late = row["expired_messages"].clone();
+                true
+            },
+        );
         outcome.map(|()| late).unwrap()
     };
     assert_eq!(late(), 0);
     harness.clock.advance(Millis::from_secs(3600));
     assert_eq!(late(), 3);
     assert_eq!(
-        harness.row(AdminRequest::RetryDeadLetters(all.clone()))["expired_messages"],
+        harness.row(AdminCommand::RetryDeadLetters(all.clone()))["expired_messages"],
         0,
         "a webhook's deliveries never expire"
     );
@@ -421,13 +286,9 @@ fn bulk_retry_takes_few_commits() {
     let harness = AdminHarness::with_deliveries();
     let dead_letters = make_dead_letters(&harness, 250);
     let before = harness.store.writer_stats().commits;
-    let all = JobSelector::All {
-        filter: ListFilter::default(),
-        dry_run: false,
-        rate: None,
-    };
+    let all = all_jobs(false);
     assert_eq!(
-        harness.row(AdminRequest::RetryDeadLetters(all.clone())),
+        harness.row(AdminCommand::RetryDeadLetters(all.clone())),
         json!({"changed": 250})
     );
     let commits = harness.store.writer_stats().commits - before;
@@ -443,7 +304,7 @@ fn bulk_retry_takes_few_commits() {
     }
     let before = harness.store.writer_stats().commits;
     assert_eq!(
-        harness.row(AdminRequest::DiscardDeadLetters(all)),
+        harness.row(AdminCommand::DiscardDeadLetters(all)),
         json!({"changed": 250})
     );
     assert!(harness.store.writer_stats().commits - before <= 3);
@@ -454,7 +315,7 @@ fn retry_rate_spreads_due_times() {
     let harness = AdminHarness::with_deliveries();
     let dead_letters = make_dead_letters(&harness, 250);
     let rate = Some(Rate::parse("10/s").unwrap());
-    harness.row(AdminRequest::RetryDeadLetters(JobSelector::All {
+    harness.row(AdminCommand::RetryDeadLetters(JobSelector::All {
         filter: ListFilter::default(),
         dry_run: false,
         rate,
@@ -476,47 +337,32 @@ fn retry_rate_spreads_due_times() {
 fn paused_destination_is_listed_until_resumed() {
     let harness = AdminHarness::with_deliveries();
     harness.accept("a");
-    let row = harness.row(AdminRequest::Destinations);
-    assert_eq!(
-        (
-            &row["name"],
-            &row["state"],
-            &row["host"],
-            &row["waiting"],
-            &row["paused_at"]
-        ),
-        (
-            &json!("crm"),
-            &json!("ok"),
-            &json!("crm.example"),
-            &json!(1),
-            &Value::Null
-        )
+    let row = harness.row(AdminQuery::Destinations);
+    assert_fields(
+        &row,
+        &json!({"name": "crm", "state": "ok", "host": "crm.example", "waiting": 1, "paused_at": null}),
     );
     assert!(
         !row.to_string().contains("hush"),
         "only the host of the URL: {row}"
     );
-    let paused = harness.row(AdminRequest::PauseDestination { name: crm() });
-    assert_eq!(
-        (&paused["state"], &paused["paused_at"]),
-        (&json!("paused"), &json!(START))
-    );
-    let warnings = harness.row(AdminRequest::Status)["warnings"].to_string();
-    assert!(
-        warnings.contains("1 delivery queued: `flowgate destinations resume crm`"),
-        "{warnings}"
+    let paused = harness.row(AdminCommand::PauseDestination { name: crm() });
+    assert_fields(&paused, &json!({"state": "paused", "paused_at": START}));
+    let warnings = harness.row(AdminQuery::Status)["warnings"].to_string();
+    assert_contains(
+        &warnings,
+        "1 delivery queued: `flowgate destinations resume crm`",
     );
     assert_eq!(
-        harness.row(AdminRequest::ResumeDestination { name: crm() })["state"],
+        harness.row(AdminCommand::ResumeDestination { name: crm() })["state"],
         "ok"
     );
     assert!(
-        !harness.row(AdminRequest::Status)["warnings"]
+        !harness.row(AdminQuery::Status)["warnings"]
             .to_string()
             .contains("crm")
     );
-    let unknown = harness.error(AdminRequest::PauseDestination {
+    let unknown = harness.error(AdminCommand::PauseDestination {
         name: DestinationName::new("cmr").unwrap(),
     });
     assert_eq!(

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::support::{AdminHarness, START};
-use crate::admin::{AdminRequest, ErrorCode, ListFilter};
+use super::support::{AdminHarness, START, assert_contains, assert_fields, filter};
+use crate::admin::{AdminQuery, ErrorCode, ListFilter};
 use crate::domain::health::meta_event::HealthEvent;
 use crate::domain::health::window::{HealthWindow, RequestSample};
 use crate::domain::ids::{FlowName, MessageId};
@@ -22,26 +22,20 @@ fn home() -> FlowName {
 fn record_flow_error(harness: &AdminHarness, flow: &str, error: &str) {
     let flow_error = FlowError::new(FlowName::new(flow).unwrap(), Some("A"), None, error, "no");
     let request = IdempotencyKey::for_message(&MessageId::new(error).unwrap());
-    harness
-        .store
-        .execute_blocking(RecordFlowError {
-            flow_error,
-            encrypted_request_key: request,
-        })
-        .unwrap();
+    harness.execute(RecordFlowError {
+        flow_error,
+        encrypted_request_key: request,
+    });
 }
 
 /// Stores an event of Meta about its flow 17.
 fn ingest_meta_event(harness: &AdminHarness, sent_at: Timestamp, event: &str, more: &Value) {
     let value = more.to_string();
     let events = vec![HealthEvent::new(Some(sent_at), event, "17", &value)];
-    harness
-        .store
-        .execute_blocking(IngestWebhook {
-            health_events: events,
-            ..IngestWebhook::default()
-        })
-        .unwrap();
+    harness.execute(IngestWebhook {
+        health_events: events,
+        ..IngestWebhook::default()
+    });
 }
 
 /// Creates a running server that refused every second request.
@@ -60,7 +54,7 @@ fn harness_with_failing_endpoint() -> AdminHarness {
 }
 
 fn flow_warnings(harness: &AdminHarness) -> Vec<String> {
-    let status = harness.row(AdminRequest::Status);
+    let status = harness.row(AdminQuery::Status);
     let warnings = status["warnings"]
         .as_array()
         .unwrap()
@@ -73,7 +67,7 @@ fn flow_warnings(harness: &AdminHarness) -> Vec<String> {
 
 #[test]
 fn flows_are_listed_by_name() {
-    let rows = AdminHarness::new().rows(AdminRequest::Flows).unwrap();
+    let rows = AdminHarness::new().rows(AdminQuery::Flows).unwrap();
     assert_eq!(
         rows,
         [
@@ -92,65 +86,41 @@ fn flow_errors_are_listed_newest_first_and_filtered() {
     record_flow_error(&harness, "home", "third");
     let errors = |filter| -> Vec<Value> {
         harness
-            .rows(AdminRequest::FlowErrors(filter))
+            .rows(AdminQuery::FlowErrors(filter))
             .unwrap()
             .iter()
             .map(|row| row["error"].clone())
             .collect()
     };
     assert_eq!(errors(ListFilter::default()), ["third", "second", "first"]);
+    assert_eq!(errors(filter(|f| f.limit = 1)), ["third"]);
     assert_eq!(
-        errors(ListFilter {
-            limit: 1,
-            ..ListFilter::default()
-        }),
-        ["third"]
-    );
-    assert_eq!(
-        errors(ListFilter {
-            flow: Some(home()),
-            ..ListFilter::default()
-        }),
+        errors(filter(|f| f.flow = Some(home()))),
         ["third", "first"]
     );
     let since = Some(START.plus(Millis::new(1)));
-    assert_eq!(
-        errors(ListFilter {
-            since,
-            ..ListFilter::default()
-        }),
-        ["third", "second"]
-    );
+    assert_eq!(errors(filter(|f| f.since = since)), ["third", "second"]);
 }
 
 #[test]
 fn endpoint_health_is_compared_with_meta_thresholds() {
     let harness = harness_with_failing_endpoint();
     record_flow_error(&harness, "home", "timeout_error");
-    let row = harness.row(AdminRequest::FlowHealth { flow: Some(home()) });
+    let row = harness.row(AdminQuery::FlowHealth { flow: Some(home()) });
     assert_eq!(
         row["findings"],
         json!(["error rate of 50 % is over Meta's threshold of 50 %"])
     );
-    assert_eq!(
-        (&row["severity"], &row["errors_by_kind"]),
-        (&json!("alert"), &json!({"cannot_decrypt": 3}))
+    assert_fields(
+        &row,
+        &json!({"severity": "alert", "errors_by_kind": {"cannot_decrypt": 3}, "p90_ms": 7, "availability": 100.0,
+            "flow_errors": 1}),
     );
-    assert_eq!(
-        (&row["p90_ms"], &row["availability"], &row["flow_errors"]),
-        (&json!(7), &json!(100.0), &json!(1))
-    );
-    assert!(
-        row["suggestion"]
-            .as_str()
-            .unwrap()
-            .contains("flowgate keys check"),
-        "{row}"
-    );
+    assert_contains(row["suggestion"].as_str().unwrap(), "flowgate keys check");
     for unwatched in ["visit", "nowhere"] {
         let flow = Some(FlowName::new(unwatched).unwrap());
         assert_eq!(
-            harness.error(AdminRequest::FlowHealth { flow }).code,
+            harness.error(AdminQuery::FlowHealth { flow }).code,
             ErrorCode::NotFound
         );
     }
@@ -165,27 +135,15 @@ fn offline_file_shows_meta_events_without_stats() {
         "ENDPOINT_LATENCY",
         &json!({"alert_state": "ACTIVATED", "threshold": 1000, "message": "slow"}),
     );
-    let rows = harness
-        .rows(AdminRequest::FlowHealth { flow: None })
-        .unwrap();
-    assert_eq!(
-        (&rows[0]["flow"], &rows[0]["requests"], &rows[0]["severity"]),
-        (&json!("home"), &json!(null), &json!(null))
+    let rows = harness.rows(AdminQuery::FlowHealth { flow: None }).unwrap();
+    assert_fields(
+        &rows[0],
+        &json!({"source": "endpoint", "flow": "home", "requests": null, "severity": null}),
     );
-    assert!(
-        rows[0]["suggestion"]
-            .as_str()
-            .unwrap()
-            .contains("no server runs"),
-        "{rows:?}"
-    );
-    assert_eq!(
-        (&rows[1]["source"], &rows[1]["flow_id"]),
-        (&json!("meta"), &json!("17"))
-    );
-    assert_eq!(
-        (&rows[1]["state"], &rows[1]["severity"], &rows[1]["message"]),
-        (&json!("ACTIVATED"), &json!("alert"), &json!("slow"))
+    assert_contains(rows[0]["suggestion"].as_str().unwrap(), "no server runs");
+    assert_fields(
+        &rows[1],
+        &json!({"source": "meta", "flow_id": "17", "state": "ACTIVATED", "severity": "alert", "message": "slow"}),
     );
     assert_eq!(rows.len(), 2);
 }
@@ -205,34 +163,20 @@ fn unreadable_row_hides_no_other_warning() {
         );
     }
     for table in ["flow_errors", "health_events"] {
-        harness
-            .store
-            .execute_blocking(CorruptRow { table, key: 1 })
-            .unwrap();
+        harness.execute(CorruptRow { table, key: 1 });
     }
-    let rows = harness
-        .rows(AdminRequest::FlowHealth { flow: None })
-        .unwrap();
+    let rows = harness.rows(AdminQuery::FlowHealth { flow: None }).unwrap();
     assert_eq!(rows[0]["flow_errors"], 1);
-    assert_eq!(
-        (&rows[1]["source"], &rows[1]["event"]),
-        (&json!("meta"), &json!("ENDPOINT_LATENCY"))
+    assert_fields(
+        &rows[1],
+        &json!({"source": "meta", "event": "ENDPOINT_LATENCY"}),
     );
     for (row, table) in rows[2..].iter().zip(["flow_errors", "health_events"]) {
-        assert_eq!(
-            (&row["id"], &row["state"]),
-            (&json!(1), &json!("unreadable"))
-        );
-        assert!(
-            row["error"]
-                .as_str()
-                .unwrap()
-                .contains(&format!("table {table}")),
-            "{row}"
-        );
+        assert_fields(row, &json!({"id": 1, "state": "unreadable"}));
+        assert_contains(row["error"].as_str().unwrap(), &format!("table {table}"));
     }
     assert_eq!(rows.len(), 4);
-    let hints = harness.row(AdminRequest::Status)["warnings"].to_string();
+    let hints = harness.row(AdminQuery::Status)["warnings"].to_string();
     assert!(
         hints.contains("table flow_errors") && hints.contains("ENDPOINT_LATENCY"),
         "{hints}"

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::support::{AdminHarness, START};
-use crate::admin::AdminRequest;
+use super::support::{AdminHarness, START, assert_contains, assert_fields};
+use crate::admin::AdminQuery;
 use crate::domain::gateway::{GatewayKind, HistoryEntry, SessionState};
 use crate::domain::ids::GatewayName;
 use crate::store::RecordSessionState;
@@ -23,15 +23,12 @@ fn record_history(harness: &AdminHarness, gateway: &str) {
     };
     let standing = SessionState::unprobed(GatewayKind::Waha, START);
     let entries = vec![entry("first"), entry("second")];
-    harness
-        .store
-        .execute_blocking(RecordSessionState {
-            gateway: name(gateway),
-            state: standing,
-            history: entries,
-            alerts: Vec::new(),
-        })
-        .unwrap();
+    harness.execute(RecordSessionState {
+        gateway: name(gateway),
+        state: standing,
+        history: entries,
+        alerts: Vec::new(),
+    });
 }
 
 #[test]
@@ -40,59 +37,27 @@ fn unreadable_gateway_row_hides_no_other() {
     for gateway in ["a", "b"] {
         record_history(&harness, gateway);
     }
-    harness
-        .store
-        .execute_blocking(CorruptGateway {
-            gateway: name("a"),
-            line: None,
-        })
-        .unwrap();
-    harness
-        .store
-        .execute_blocking(CorruptGateway {
-            gateway: name("b"),
-            line: Some(1),
-        })
-        .unwrap();
+    harness.execute(CorruptGateway {
+        gateway: name("a"),
+        line: None,
+    });
+    harness.execute(CorruptGateway {
+        gateway: name("b"),
+        line: Some(1),
+    });
 
-    let list = harness.rows(AdminRequest::Gateways).unwrap();
-    assert_eq!(
-        (&list[0]["name"], &list[0]["state"]),
-        (&json!("a"), &json!("unreadable"))
-    );
-    assert!(
-        list[0]["error"]
-            .as_str()
-            .unwrap()
-            .contains("table gateway_sessions"),
-        "{}",
-        list[0]
-    );
-    assert_eq!(
-        (&list[1]["name"], &list[1]["state"]),
-        (&json!("b"), &json!("unknown"))
-    );
+    let list = harness.rows(AdminQuery::Gateways).unwrap();
+    assert_fields(&list[0], &json!({"name": "a", "state": "unreadable"}));
+    assert_contains(list[0]["error"].as_str().unwrap(), "table gateway_sessions");
+    assert_fields(&list[1], &json!({"name": "b", "state": "unknown"}));
 
-    let one = harness.row(AdminRequest::Gateway { name: name("a") });
-    assert_eq!(
-        (&one["state"], &one["history"][0]["detail"]),
-        (&json!("unreadable"), &json!("second"))
-    );
-    let other = harness.row(AdminRequest::Gateway { name: name("b") });
-    assert_eq!(
-        (&other["state"], &other["history"][0]["detail"]),
-        (&json!("unknown"), &json!("second"))
-    );
+    let one = harness.row(AdminQuery::Gateway { name: name("a") });
+    assert_eq!(one["state"], "unreadable");
+    assert_eq!(one["history"][0]["detail"], "second");
+    let other = harness.row(AdminQuery::Gateway { name: name("b") });
+    assert_eq!(other["state"], "unknown");
+    assert_eq!(other["history"][0]["detail"], "second");
     let line = &other["history"][1];
-    assert_eq!(
-        (&line["number"], &line["state"]),
-        (&json!(1), &json!("unreadable"))
-    );
-    assert!(
-        line["error"]
-            .as_str()
-            .unwrap()
-            .contains("table gateway_history"),
-        "{line}"
-    );
+    assert_fields(line, &json!({"number": 1, "state": "unreadable"}));
+    assert_contains(line["error"].as_str().unwrap(), "table gateway_history");
 }

@@ -2,18 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::support::{AdminHarness, START, agent, flow};
-use crate::admin::{AdminRequest, ErrorCode, JobSelector, ListFilter};
+use super::support::{
+    AdminHarness, START, agent, assert_contains, assert_ends_with, assert_fields, filter, ids,
+    one_job,
+};
+use crate::admin::{AdminCommand, AdminQuery, AdminRequest, ErrorCode, ListFilter, SlotFilter};
 use crate::domain::ids::{FlowName, JobId, LeadId, SubmissionId};
 use crate::domain::time::Millis;
 use crate::store::tests::corruptions::{CorruptAttempt, CorruptRow};
 
-fn ids(rows: &[Value]) -> Vec<u64> {
-    rows.iter().map(|row| row["id"].as_u64().unwrap()).collect()
-}
-
 fn submission_ids(harness: &AdminHarness, filter: ListFilter) -> Vec<u64> {
-    ids(&harness.rows(AdminRequest::Submissions(filter)).unwrap())
+    harness.ids(AdminQuery::Submissions(filter))
 }
 
 #[test]
@@ -25,16 +24,7 @@ fn list_is_newest_first_and_limited() {
         [3, 2, 1],
         "0 is no limit"
     );
-    assert_eq!(
-        submission_ids(
-            &harness,
-            ListFilter {
-                limit: 2,
-                ..ListFilter::default()
-            }
-        ),
-        [3, 2]
-    );
+    assert_eq!(submission_ids(&harness, filter(|f| f.limit = 2)), [3, 2]);
 }
 
 #[test]
@@ -45,9 +35,7 @@ fn list_over_pages_has_each_row_once() {
     let expected: Vec<u64> = (1..=count).rev().collect();
     assert_eq!(submission_ids(&harness, ListFilter::default()), expected);
     assert_eq!(
-        ids(&harness
-            .rows(AdminRequest::Jobs(ListFilter::default()))
-            .unwrap()),
+        harness.ids(AdminQuery::Jobs(ListFilter::default())),
         expected
     );
 }
@@ -58,20 +46,16 @@ fn concurrent_inserts_do_not_disturb_list() {
     harness.accept_many(0..510);
     let mut rows = Vec::new();
     let mut extra = 0;
-    harness
-        .handler
-        .handle(
-            AdminRequest::Submissions(ListFilter::default()),
-            &mut |row| {
-                if rows.len() % 100 == 0 {
-                    harness.accept(&format!("meanwhile {extra}"));
-                    extra += 1;
-                }
-                rows.push(row);
-                true
-            },
-        )
-        .unwrap();
+    let all = AdminQuery::Submissions(ListFilter::default());
+    let answered = harness.handler.handle(all.into(), &mut |row| {
+        if rows.len() % 100 == 0 {
+            harness.accept(&format!("meanwhile {extra}"));
+            extra += 1;
+        }
+        rows.push(row);
+        true
+    });
+    answered.unwrap();
     assert_eq!(ids(&rows), (1..=510).rev().collect::<Vec<u64>>());
 }
 
@@ -82,23 +66,9 @@ fn list_filters_by_since() {
     harness.clock.advance(Millis::from_secs(3600));
     harness.accept("new");
     let since = Some(START.plus(Millis::from_secs(1800)));
-    assert_eq!(
-        submission_ids(
-            &harness,
-            ListFilter {
-                since,
-                ..ListFilter::default()
-            }
-        ),
-        [2]
-    );
-    let jobs = harness
-        .rows(AdminRequest::Jobs(ListFilter {
-            since,
-            ..ListFilter::default()
-        }))
-        .unwrap();
-    assert_eq!(ids(&jobs), [2]);
+    assert_eq!(submission_ids(&harness, filter(|f| f.since = since)), [2]);
+    let jobs = harness.ids(AdminQuery::Jobs(filter(|f| f.since = since)));
+    assert_eq!(jobs, [2]);
 }
 
 #[test]
@@ -110,87 +80,46 @@ fn list_filters_by_state_flow_and_agent() {
     harness.accept("b");
     let third = harness.accept("c");
     harness.mark_dead(third, "it can't be");
-    let of_state = |state: &str| {
-        submission_ids(
-            &harness,
-            ListFilter {
-                state: Some(state.to_owned()),
-                ..ListFilter::default()
-            },
-        )
-    };
+    let of_state =
+        |state: &str| submission_ids(&harness, filter(|f| f.state = Some(state.to_owned())));
     assert_eq!(
         (of_state("done"), of_state("accepted"), of_state("dead")),
         (vec![1], vec![2], vec![3])
     );
-    let ann = ListFilter {
-        agent: Some(agent("Ann")),
-        ..ListFilter::default()
-    };
+    let ann = filter(|f| f.agent = Some(agent("Ann")));
     assert_eq!(submission_ids(&harness, ann.clone()), [1]);
-    assert_eq!(ids(&harness.rows(AdminRequest::Leads(ann)).unwrap()), [1]);
-    let unknown_agent = ListFilter {
-        agent: Some(agent("Bob")),
-        ..ListFilter::default()
-    };
+    assert_eq!(harness.ids(AdminQuery::Leads(ann)), [1]);
+    let unknown_agent = filter(|f| f.agent = Some(agent("Bob")));
     assert_eq!(submission_ids(&harness, unknown_agent), Vec::<u64>::new());
 
-    let of_flow = |name: &str| ListFilter {
-        flow: Some(FlowName::new(name).unwrap()),
-        ..ListFilter::default()
-    };
-    assert_eq!(
-        submission_ids(&harness, of_flow(flow().as_str())),
-        [3, 2, 1]
-    );
-    assert_eq!(
-        submission_ids(&harness, of_flow("other")),
-        Vec::<u64>::new()
-    );
-    assert_eq!(
-        ids(&harness.rows(AdminRequest::Jobs(of_flow("visit"))).unwrap()),
-        [3, 2, 1]
-    );
-    assert_eq!(
-        ids(&harness
-            .rows(AdminRequest::DeadLetters(of_flow("visit")))
-            .unwrap()),
-        [3]
-    );
-    assert_eq!(
-        harness
-            .rows(AdminRequest::DeadLetters(of_flow("other")))
-            .unwrap(),
-        Vec::<Value>::new()
-    );
+    let of_flow = |name: &str| filter(|f| f.flow = Some(FlowName::new(name).unwrap()));
+    let none = Vec::<u64>::new();
+    assert_eq!(submission_ids(&harness, of_flow("visit")), [3, 2, 1]);
+    assert_eq!(submission_ids(&harness, of_flow("other")), none);
+    assert_eq!(harness.ids(AdminQuery::Jobs(of_flow("visit"))), [3, 2, 1]);
+    assert_eq!(harness.ids(AdminQuery::DeadLetters(of_flow("visit"))), [3]);
+    assert_eq!(harness.ids(AdminQuery::DeadLetters(of_flow("other"))), none);
 }
 
 #[test]
 fn unknown_state_error_lists_valid_states() {
     let harness = AdminHarness::new();
-    let wrong = || ListFilter {
-        state: Some("finished".to_owned()),
-        ..ListFilter::default()
-    };
+    let wrong = || filter(|f| f.state = Some("finished".to_owned()));
     for (request, known) in [
         (
-            AdminRequest::Submissions(wrong()),
+            AdminQuery::Submissions(wrong()),
             "accepted, done, conflict, dead",
         ),
         (
-            AdminRequest::Jobs(wrong()),
+            AdminQuery::Jobs(wrong()),
             "scheduled, running, done, dead, discarded, expired",
         ),
-        (AdminRequest::Leads(wrong()), "open, closed"),
-        (AdminRequest::Bookings(wrong()), "confirmed, cancelled"),
+        (AdminQuery::Leads(wrong()), "open, closed"),
+        (AdminQuery::Bookings(wrong()), "confirmed, cancelled"),
     ] {
         let refusal = harness.error(request);
         assert_eq!(refusal.code, ErrorCode::Invalid);
-        assert!(
-            refusal.message.ends_with(&format!("use one of {known}")),
-            "{}",
-            refusal.message
-        );
+        assert_ends_with(&refusal.message, &format!("use one of {known}"));
     }
 }
 
@@ -199,19 +128,13 @@ fn leased_job_is_shown_as_running() {
     let harness = AdminHarness::with_running_jobs(vec![JobId::new(2)]);
     harness.accept("a");
     harness.accept("b");
-    let in_state = |state: &str| {
-        ids(&harness
-            .rows(AdminRequest::Jobs(ListFilter {
-                state: Some(state.to_owned()),
-                ..ListFilter::default()
-            }))
-            .unwrap())
-    };
+    let of_state = |state: &str| filter(|f| f.state = Some(state.to_owned()));
+    let in_state = |state: &str| harness.ids(AdminQuery::Jobs(of_state(state)));
     assert_eq!(
         (in_state("running"), in_state("scheduled")),
         (vec![2], vec![1])
     );
-    let status = harness.row(AdminRequest::Status);
+    let status = harness.row(AdminQuery::Status);
     assert_eq!(
         status["jobs"],
         json!({"scheduled": 1, "running": 1, "done": 0, "dead": 0})
@@ -228,7 +151,7 @@ fn lead_shows_assignment_candidates() {
         let job = harness.accept(token);
         harness.finish(job);
     }
-    let lead = harness.row(AdminRequest::Lead { id: LeadId::new(3) });
+    let lead = harness.row(AdminQuery::Lead { id: LeadId::new(3) });
     assert_eq!(lead["agent"], "Bob", "Ann has all she can take: {lead}");
     let candidates = lead["candidates"].as_array().unwrap();
     let verdict =
@@ -246,70 +169,52 @@ fn slots_show_taken_count() {
     harness.book("a", "2026-11-24", "10:00");
     let slots = |limit| {
         harness
-            .rows(AdminRequest::Slots {
+            .rows(AdminQuery::Slots(SlotFilter {
                 calendar: None,
                 from: None,
                 to: None,
                 limit,
-            })
+            }))
             .unwrap()
     };
-    let shown: Vec<(Value, Value, Value)> = slots(4)
-        .iter()
-        .map(|slot| {
-            (
-                slot["date"].clone(),
-                slot["time"].clone(),
-                slot["taken"].clone(),
-            )
-        })
-        .collect();
-    let slot = |date: &str, time: &str, taken: u32| (json!(date), json!(time), json!(taken));
-    assert_eq!(
-        shown,
-        [
-            slot("2026-11-24", "09:00", 0),
-            slot("2026-11-24", "10:00", 1),
-            slot("2026-11-24", "11:00", 0),
-            slot("2026-11-25", "09:00", 0),
-        ]
-    );
+    let expected = [
+        json!({"date": "2026-11-24", "time": "09:00", "taken": 0}),
+        json!({"date": "2026-11-24", "time": "10:00", "taken": 1}),
+        json!({"date": "2026-11-24", "time": "11:00", "taken": 0}),
+        json!({"date": "2026-11-25", "time": "09:00", "taken": 0}),
+    ];
+    let shown = slots(4);
+    assert_eq!(shown.len(), 4);
+    for (slot, expected) in shown.iter().zip(&expected) {
+        assert_fields(slot, expected);
+    }
     assert_eq!(slots(0).len(), 6, "a week, and 0 is no limit");
 }
 
 #[test]
 fn not_found_error_names_list_command() {
     let harness = AdminHarness::new();
-    for (request, suggestion) in [
+    let (submission, lead, job) = (SubmissionId::new(7), LeadId::new(7), JobId::new(7));
+    let requests: [(AdminRequest, &str); 5] = [
         (
-            AdminRequest::Submission {
-                id: SubmissionId::new(7),
-            },
-            "`flowgate submissions` lists them",
+            AdminQuery::Submission { id: submission }.into(),
+            "submissions",
         ),
+        (AdminQuery::Job { id: job }.into(), "jobs"),
         (
-            AdminRequest::Job { id: JobId::new(7) },
-            "`flowgate jobs` lists them",
+            AdminQuery::DeadLetter { id: job }.into(),
+            "dead-letters list",
         ),
+        (AdminQuery::Lead { id: lead }.into(), "leads"),
         (
-            AdminRequest::DeadLetter { id: JobId::new(7) },
-            "`flowgate dead-letters list` lists them",
+            AdminCommand::RetryDeadLetters(one_job(job)).into(),
+            "dead-letters list",
         ),
-        (
-            AdminRequest::Lead { id: LeadId::new(7) },
-            "`flowgate leads` lists them",
-        ),
-        (
-            AdminRequest::RetryDeadLetters(JobSelector::One {
-                id: JobId::new(7),
-                payload: None,
-            }),
-            "`flowgate dead-letters list` lists them",
-        ),
-    ] {
+    ];
+    for (request, list) in requests {
         let refusal = harness.error(request);
         assert_eq!(refusal.code, ErrorCode::NotFound);
-        assert!(refusal.message.ends_with(suggestion), "{}", refusal.message);
+        assert_ends_with(&refusal.message, &format!("`flowgate {list}` lists them"));
     }
 }
 
@@ -329,12 +234,9 @@ fn unreadable_row_is_marked_and_hides_no_other() {
         ("agents", 1),
         ("health_events", 1),
     ] {
-        harness
-            .store
-            .execute_blocking(CorruptRow { table, key })
-            .unwrap();
+        harness.execute(CorruptRow { table, key });
     }
-    let shown = |request| -> Vec<(Value, bool)> {
+    let shown = |request: AdminQuery| -> Vec<(Value, bool)> {
         let rows = harness.rows(request).unwrap();
         rows.iter()
             .map(|row| (row["id"].clone(), row["state"] == "unreadable"))
@@ -345,31 +247,27 @@ fn unreadable_row_is_marked_and_hides_no_other() {
     // The agent of submission 4 comes from the unreadable lead 4. Submission 3 needs the unreadable
     // job 3.
     assert_eq!(
-        shown(AdminRequest::Submissions(all())),
+        shown(AdminQuery::Submissions(all())),
         [ill(4), ill(3), ill(2), well(1)]
     );
     assert_eq!(
-        shown(AdminRequest::Jobs(all())),
+        shown(AdminQuery::Jobs(all())),
         [well(4), ill(3), well(2), well(1)]
     );
     assert_eq!(
-        shown(AdminRequest::Leads(all())),
+        shown(AdminQuery::Leads(all())),
         [ill(4), well(3), well(2), well(1)]
     );
-    assert_eq!(shown(AdminRequest::Agents(all())), [ill(1), well(2)]);
-    let leads = harness.rows(AdminRequest::Leads(all())).unwrap();
+    assert_eq!(shown(AdminQuery::Agents(all())), [ill(1), well(2)]);
+    let leads = harness.rows(AdminQuery::Leads(all())).unwrap();
     assert_eq!(
         (&leads[3]["agent"], &leads[2]["agent"]),
         (&json!("agent 1, unreadable"), &json!("Bob"))
     );
-    assert!(
-        leads[0]["error"].as_str().unwrap().contains("leads"),
-        "{}",
-        leads[0]
-    );
+    assert_contains(leads[0]["error"].as_str().unwrap(), "leads");
 
-    let warnings = harness.row(AdminRequest::Status)["warnings"].to_string();
-    assert!(warnings.contains("health_events"), "{warnings}");
+    let warnings = harness.row(AdminQuery::Status)["warnings"].to_string();
+    assert_contains(&warnings, "health_events");
 }
 
 #[test]
@@ -378,32 +276,19 @@ fn unreadable_attempt_hides_no_other() {
     let job = harness.accept("a");
     harness.record_failure(job, "first");
     harness.mark_dead(job, "second");
-    harness
-        .store
-        .execute_blocking(CorruptAttempt {
-            table: "attempts",
-            job,
-            number: 1,
-        })
-        .unwrap();
+    harness.execute(CorruptAttempt {
+        table: "attempts",
+        job,
+        number: 1,
+    });
     for request in [
-        AdminRequest::Job { id: job },
-        AdminRequest::DeadLetter { id: job },
+        AdminQuery::Job { id: job },
+        AdminQuery::DeadLetter { id: job },
     ] {
         let whole = harness.row(request);
         let [first, second] = [&whole["attempt_history"][0], &whole["attempt_history"][1]];
-        assert_eq!(
-            (&first["number"], &first["state"]),
-            (&json!(1), &json!("unreadable")),
-            "{whole}"
-        );
-        assert!(
-            first["error"].as_str().unwrap().contains("table attempts"),
-            "{first}"
-        );
-        assert_eq!(
-            (&second["number"], &second["error"]),
-            (&json!(2), &json!("second"))
-        );
+        assert_fields(first, &json!({"number": 1, "state": "unreadable"}));
+        assert_contains(first["error"].as_str().unwrap(), "table attempts");
+        assert_fields(second, &json!({"number": 2, "error": "second"}));
     }
 }

@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::admin::{AdminError, AdminHandler, AdminRequest, AgentSettings, ServerHooks};
+use crate::admin::{
+    AdminCommand, AdminError, AdminHandler, AdminRequest, AgentSettings, JobSelector, ListFilter,
+    ServerHooks,
+};
 use crate::clock::{Clock, ManualClock};
 use crate::config::Config;
 use crate::domain::booking::slot_request::BookingSettings;
@@ -27,7 +30,7 @@ use crate::intake::Catalog;
 use crate::reloadable::Reloadable;
 use crate::store::{
     AcceptInbound, AcceptOutcome, FailAttempt, FinishJob, NewLead, RecordAttempt, Store,
-    StoreOptions,
+    StoreOptions, Transaction,
 };
 
 /// Start time of the manual clock: 2026-11-24T08:00:00Z, a Tuesday.
@@ -132,19 +135,31 @@ impl AdminHarness {
         self.folder.path().join("data.redb.sock")
     }
 
+    /// Executes a transaction.
+    #[track_caller]
+    pub fn execute<T: Transaction>(&self, transaction: T) -> T::Outcome {
+        self.store.execute_blocking(transaction).unwrap()
+    }
+
     /// Returns the rows of a response.
-    pub fn rows(&self, request: AdminRequest) -> Result<Vec<Value>, AdminError> {
+    pub fn rows(&self, request: impl Into<AdminRequest>) -> Result<Vec<Value>, AdminError> {
         let mut rows = Vec::new();
-        self.handler.handle(request, &mut |row| {
+        self.handler.handle(request.into(), &mut |row| {
             rows.push(row);
             true
         })?;
         Ok(rows)
     }
 
+    /// Returns the IDs of the rows of a response.
+    #[track_caller]
+    pub fn ids(&self, request: impl Into<AdminRequest>) -> Vec<u64> {
+        ids(&self.rows(request).unwrap())
+    }
+
     /// Returns the only row of a response.
     #[track_caller]
-    pub fn row(&self, request: AdminRequest) -> Value {
+    pub fn row(&self, request: impl Into<AdminRequest>) -> Value {
         let mut rows = self.rows(request).unwrap();
         assert_eq!(rows.len(), 1, "{rows:?}");
         rows.remove(0)
@@ -152,7 +167,7 @@ impl AdminHarness {
 
     /// Returns the error of a request.
     #[track_caller]
-    pub fn error(&self, request: AdminRequest) -> AdminError {
+    pub fn error(&self, request: impl Into<AdminRequest>) -> AdminError {
         self.rows(request).unwrap_err()
     }
 
@@ -161,7 +176,7 @@ impl AdminHarness {
             max_leads: max,
             ..AgentSettings::default()
         };
-        self.row(AdminRequest::AddAgent {
+        self.row(AdminCommand::AddAgent {
             name: agent(name),
             team: team("sales"),
             settings,
@@ -201,11 +216,9 @@ impl AdminHarness {
 
     fn accept_form(&self, form: InboundSubmission) -> JobId {
         match self
-            .store
-            .execute_blocking(AcceptInbound {
+            .execute(AcceptInbound {
                 inbound: vec![Inbound::Submission(Box::new(form))],
             })
-            .unwrap()
             .remove(0)
         {
             AcceptOutcome::New { job_id: job, .. } => job,
@@ -222,36 +235,29 @@ impl AdminHarness {
             customer: Customer::from_text("1234567890"),
             chosen_agent: None,
         };
-        self.store
-            .execute_blocking(FinishJob {
-                job_id: job,
-                attempt: attempt(None),
-                lead: Some(new_lead),
-            })
-            .unwrap();
+        self.execute(FinishJob {
+            job_id: job,
+            attempt: attempt(None),
+            lead: Some(new_lead),
+        });
     }
 
     /// Records a failed attempt of the job, which is then retried.
     pub fn record_failure(&self, job: JobId, why: &str) {
-        let verdict = RetryDecision::RetryAt { at: START };
-        self.store
-            .execute_blocking(FailAttempt {
-                job_id: job,
-                attempt: attempt(Some(why)),
-                decision: verdict,
-            })
-            .unwrap();
+        self.fail_attempt(job, why, RetryDecision::RetryAt { at: START });
     }
 
     /// Marks the job as a dead letter.
     pub fn mark_dead(&self, job: JobId, reason: &str) {
-        self.store
-            .execute_blocking(FailAttempt {
-                job_id: job,
-                attempt: attempt(Some(reason)),
-                decision: RetryDecision::GiveUp,
-            })
-            .unwrap();
+        self.fail_attempt(job, reason, RetryDecision::GiveUp);
+    }
+
+    fn fail_attempt(&self, job_id: JobId, why: &str, decision: RetryDecision) {
+        self.execute(FailAttempt {
+            job_id,
+            attempt: attempt(Some(why)),
+            decision,
+        });
     }
 
     /// Records a response with `status` to a delivery. `failed` is the decision after a failure.
@@ -268,16 +274,14 @@ impl AdminHarness {
             body_excerpt: response.into(),
         };
         let error = failed.map(|_| format!("responded with {status}"));
-        self.store
-            .execute_blocking(RecordAttempt {
-                job_id: job,
-                attempt: attempt(error.as_deref()),
-                response: exchange,
-                failure: failed,
-                disable_reason: None,
-                message_outcome: None,
-            })
-            .unwrap();
+        self.execute(RecordAttempt {
+            job_id: job,
+            attempt: attempt(error.as_deref()),
+            response: exchange,
+            failure: failed,
+            disable_reason: None,
+            message_outcome: None,
+        });
     }
 
     /// Accepts an unparsable message, which is a dead letter from the start.
@@ -290,17 +294,62 @@ impl AdminHarness {
             payload: payload.to_owned(),
         };
         match self
-            .store
-            .execute_blocking(AcceptInbound {
+            .execute(AcceptInbound {
                 inbound: vec![Inbound::Unparsable(Box::new(unreadable))],
             })
-            .unwrap()
             .remove(0)
         {
             AcceptOutcome::DeadLetter { job_id: job } => job,
             other => panic!("{other:?}"),
         }
     }
+}
+
+pub fn one_job(id: JobId) -> JobSelector {
+    JobSelector::One { id, payload: None }
+}
+
+pub fn all_jobs(dry_run: bool) -> JobSelector {
+    JobSelector::All {
+        filter: ListFilter::default(),
+        dry_run,
+        rate: None,
+    }
+}
+
+/// Returns the IDs of rows.
+pub fn ids(rows: &[Value]) -> Vec<u64> {
+    rows.iter().map(|row| row["id"].as_u64().unwrap()).collect()
+}
+
+/// Returns the default filter after a change.
+pub fn filter(change: impl FnOnce(&mut ListFilter)) -> ListFilter {
+    let mut filter = ListFilter::default();
+    change(&mut filter);
+    filter
+}
+
+/// Asserts that a row has the fields of `expected`.
+#[track_caller]
+pub fn assert_fields(row: &Value, expected: &Value) {
+    for (name, value) in expected.as_object().unwrap() {
+        assert_eq!(&row[name], value, "{name} of {row}");
+    }
+}
+
+#[track_caller]
+pub fn assert_starts_with(text: &str, start: &str) {
+    assert!(text.starts_with(start), "{text}");
+}
+
+#[track_caller]
+pub fn assert_ends_with(text: &str, end: &str) {
+    assert!(text.ends_with(end), "{text}");
+}
+
+#[track_caller]
+pub fn assert_contains(text: &str, part: &str) {
+    assert!(text.contains(part), "{text}");
 }
 
 fn config() -> Config {

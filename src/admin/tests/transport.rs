@@ -15,10 +15,11 @@ use super::support::AdminHarness;
 use crate::admin::protocol::REQUEST_BYTES_MAX;
 use crate::admin::transport::server::{SOCKET_LIMITS, SocketLimits};
 use crate::admin::{
-    AdminClient, AdminError, AdminRequest, ErrorCode, HandlerSource, ListFilter, SocketServer,
-    socket_path,
+    AdminClient, AdminCommand, AdminError, AdminQuery, AdminRequest, ErrorCode, HandlerSource,
+    JobSelector, ListFilter, ServerCommand, SlotFilter, SocketServer, socket_path,
 };
 use crate::clock::{Clock, SystemClock};
+use crate::domain::ids::{JobId, LeadId};
 
 fn handler_source(harness: &AdminHarness) -> Arc<HandlerSource> {
     let handler = harness.handler.clone();
@@ -29,11 +30,11 @@ fn start_server(harness: &AdminHarness) -> SocketServer {
     SocketServer::start(harness.socket_path(), handler_source(harness)).unwrap()
 }
 
-fn send_request(path: &Path, request: &AdminRequest) -> Result<Vec<Value>, AdminError> {
+fn send_request(path: &Path, request: impl Into<AdminRequest>) -> Result<Vec<Value>, AdminError> {
     let mut rows = Vec::new();
     AdminClient::connect(path)?
         .expect("somebody listens")
-        .send(request, &mut |row| {
+        .send(&request.into(), &mut |row| {
             rows.push(row);
             true
         })?;
@@ -72,12 +73,12 @@ fn socket_response_equals_handler_response() {
         harness.finish(job);
     }
     for request in [
-        AdminRequest::Status,
-        AdminRequest::Submissions(ListFilter::default()),
-        AdminRequest::CheckIntegrity,
+        AdminQuery::Status,
+        AdminQuery::Submissions(ListFilter::default()),
+        AdminQuery::CheckIntegrity,
     ] {
         let mut direct = harness.rows(request.clone()).unwrap();
-        let mut through = send_request(&harness.socket_path(), &request).unwrap();
+        let mut through = send_request(&harness.socket_path(), request).unwrap();
         for rows in [&mut direct, &mut through] {
             // Other programs use the disk too, so the free space can differ.
             rows.iter_mut()
@@ -86,14 +87,58 @@ fn socket_response_equals_handler_response() {
         }
         assert_eq!(direct, through);
     }
-    let missing = AdminRequest::Job {
-        id: crate::domain::ids::JobId::new(999),
+    let missing = AdminQuery::Job {
+        id: JobId::new(999),
     };
     assert_eq!(
-        send_request(&harness.socket_path(), &missing).unwrap_err(),
+        send_request(&harness.socket_path(), missing.clone()).unwrap_err(),
         harness.error(missing)
     );
     drop(server);
+}
+
+#[test]
+fn request_type_follows_from_request_name() {
+    let lead = LeadId::new(7);
+    let slots = SlotFilter {
+        calendar: None,
+        from: Some("2026-11-24".parse().unwrap()),
+        to: None,
+        limit: 5,
+    };
+    let requests: [(&str, AdminRequest); 5] = [
+        (r#"{"request":"status"}"#, AdminQuery::Status.into()),
+        (
+            r#"{"request":"slots","calendar":null,"from":"2026-11-24","to":null,"limit":5}"#,
+            AdminQuery::Slots(slots).into(),
+        ),
+        (
+            r#"{"request":"lead","id":7}"#,
+            AdminQuery::Lead { id: lead }.into(),
+        ),
+        (
+            r#"{"request":"close_lead","id":7}"#,
+            AdminCommand::CloseLead { id: lead }.into(),
+        ),
+        (
+            r#"{"request":"reload_config"}"#,
+            ServerCommand::ReloadConfig.into(),
+        ),
+    ];
+    for (line, request) in requests {
+        assert_eq!(serde_json::to_string(&request).unwrap(), line);
+        assert_eq!(serde_json::from_str::<AdminRequest>(line).unwrap(), request);
+    }
+}
+
+#[test]
+fn server_command_needs_running_server() {
+    let harness = AdminHarness::new();
+    let refusal = harness.error(ServerCommand::ReloadConfig);
+    assert_eq!(refusal, AdminError::server_required());
+    let harness = AdminHarness::with_running_jobs(Vec::new());
+    let refusal = harness.error(ServerCommand::ReloadConfig);
+    assert_eq!(refusal, AdminError::invalid("this config is wrong"));
 }
 
 #[test]
@@ -133,14 +178,14 @@ fn starting_server_reports_busy() {
     let found = Arc::clone(&handler);
     let handler_source = move || found.get().cloned().ok_or_else(|| AdminError::starting(40));
     let _server = SocketServer::start(harness.socket_path(), Arc::new(handler_source)).unwrap();
-    let starting = send_request(&harness.socket_path(), &AdminRequest::Status).unwrap_err();
+    let starting = send_request(&harness.socket_path(), AdminQuery::Status).unwrap_err();
     let message = "the server is starting (verifying the data file, 40 %)";
     assert_eq!(
         (starting.code, &*starting.message),
         (ErrorCode::Busy, message)
     );
     assert!(handler.set(harness.handler.clone()).is_ok());
-    assert!(send_request(&harness.socket_path(), &AdminRequest::Status).is_ok());
+    assert!(send_request(&harness.socket_path(), AdminQuery::Status).is_ok());
 }
 
 #[test]
@@ -154,7 +199,7 @@ fn stale_socket_is_replaced() {
                 .is_none()
     );
     let server = start_server(&harness);
-    assert!(send_request(&harness.socket_path(), &AdminRequest::Status).is_ok());
+    assert!(send_request(&harness.socket_path(), AdminQuery::Status).is_ok());
     drop(server);
 }
 
@@ -254,13 +299,13 @@ fn oversized_request_is_refused_by_both_sides() {
         "{line}"
     );
 
-    let selector = crate::admin::JobSelector::One {
-        id: crate::domain::ids::JobId::new(1),
+    let selector = JobSelector::One {
+        id: JobId::new(1),
         payload: Some("x".repeat(REQUEST_BYTES_MAX)),
     };
     let refused = send_request(
         &harness.socket_path(),
-        &AdminRequest::RetryDeadLetters(selector),
+        AdminCommand::RetryDeadLetters(selector),
     )
     .unwrap_err();
     assert_eq!(refused.code, ErrorCode::Invalid);
@@ -279,7 +324,7 @@ fn connections_above_limit_are_refused() {
             .unwrap();
     let mut first = UnixStream::connect(harness.socket_path()).unwrap();
     // The server accepts connections in order, so the first connection occupies the only handler.
-    let refused = send_request(&harness.socket_path(), &AdminRequest::Status).unwrap_err();
+    let refused = send_request(&harness.socket_path(), AdminQuery::Status).unwrap_err();
     assert_eq!(
         (refused.code, &*refused.message),
         (
@@ -325,7 +370,7 @@ fn silent_and_stalled_clients_are_disconnected() {
     });
     // Only one handler is allowed. It is free again only after the server has closed the stalled
     // connection.
-    eventually(|| send_request(&harness.socket_path(), &AdminRequest::Status).ok());
+    eventually(|| send_request(&harness.socket_path(), AdminQuery::Status).ok());
 
     let mut received = Vec::new();
     stalled.read_to_end(&mut received).unwrap();

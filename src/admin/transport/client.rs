@@ -8,7 +8,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::admin::protocol::{AdminError, AdminRequest, REQUEST_BYTES_MAX, ResponseLine};
+use crate::admin::error::AdminError;
+use crate::admin::protocol::{AdminRequest, REQUEST_BYTES_MAX, ResponseLine};
 
 /// Connection to a running server, for one request.
 #[derive(Debug)]

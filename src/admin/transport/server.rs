@@ -23,8 +23,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
 use super::client::{is_not_listening, request_too_long};
+use crate::admin::error::AdminError;
 use crate::admin::handler::AdminHandler;
-use crate::admin::protocol::{AdminError, AdminRequest, REQUEST_BYTES_MAX, ResponseLine};
+use crate::admin::protocol::{AdminRequest, REQUEST_BYTES_MAX, ResponseLine};
 
 /// Maximum number of connections that wait to be accepted.
 const BACKLOG: i32 = 64;

@@ -3,27 +3,38 @@
 
 use clap::{Args, Subcommand};
 use jiff::civil::Date;
+use serde_json::json;
 
 use super::AdminCall;
-use crate::admin::{AdminRequest, AgentSettings, ListFilter};
+use super::list::{Filter, FilteredRow, ListArgs, RowsVerb};
+use crate::admin::{AdminCommand, AdminQuery, AgentRow, AgentSettings, ListFilter};
 use crate::cli::args::parse_date;
-use crate::cli::output::OutputFormat;
+use crate::cli::output::{Column, TableRow};
 use crate::domain::ids::{AgentName, TeamName};
 
-/// List and change sales agents
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct AgentsCommand {
-    #[command(subcommand)]
-    subcommand: Option<AgentsSubcommand>,
-    #[command(flatten)]
-    list: ListArgs,
+impl TableRow for AgentRow {
+    const COLUMNS: &'static [Column<Self>] = &[
+        ("NAME", |agent| json!(agent.name)),
+        ("TEAM", |agent| json!(agent.team)),
+        ("ACTIVE", |agent| json!(agent.active)),
+        ("WEIGHT", |agent| json!(agent.weight)),
+        ("LEADS", |agent| json!(agent.current_leads)),
+        ("MAX", |agent| json!(agent.max_leads)),
+        ("TOTAL", |agent| json!(agent.total_leads)),
+        ("UNAVAILABLE", |agent| json!(agent.unavailable_reason)),
+    ];
+    const EMPTY: &'static str = "no agents: `flowgate agents add NAME --team TEAM` adds one";
+}
+
+impl FilteredRow for AgentRow {
+    const FILTERS: &'static [Filter] = &[Filter::Agent("Only this agent. Default: all agents")];
+    const QUERY: fn(ListFilter) -> AdminQuery = AdminQuery::Agents;
 }
 
 #[derive(Debug, Subcommand)]
-enum AgentsSubcommand {
+pub(crate) enum AgentsVerb {
     /// List agents, newest first
-    List(ListArgs),
+    List(ListArgs<AgentRow>),
     /// Add an agent
     Add {
         #[command(flatten)]
@@ -64,24 +75,14 @@ enum AgentsSubcommand {
 }
 
 #[derive(Debug, Args)]
-struct AgentArg {
+pub(crate) struct AgentArg {
     /// Agent name
     #[arg(value_parser = AgentName::new)]
     name: AgentName,
 }
 
 #[derive(Debug, Args)]
-struct ListArgs {
-    /// Maximum number of rows (0 = no limit)
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    limit: usize,
-    /// Only this agent. Default: all agents
-    #[arg(long, value_name = "NAME", value_parser = AgentName::new)]
-    agent: Option<AgentName>,
-}
-
-#[derive(Debug, Args)]
-struct SettingsArgs {
+pub(crate) struct SettingsArgs {
     /// Share of the leads relative to other agents, 1 to 1000. Default: 1 for a new agent, else
     /// unchanged
     #[arg(long, value_name = "N")]
@@ -96,79 +97,47 @@ struct SettingsArgs {
 }
 
 impl From<SettingsArgs> for AgentSettings {
-    fn from(
-        SettingsArgs {
-            weight,
-            max,
-            max_per_day,
-        }: SettingsArgs,
-    ) -> Self {
+    fn from(args: SettingsArgs) -> Self {
         Self {
-            weight,
-            max_leads: max,
-            max_leads_per_day: max_per_day,
+            weight: args.weight,
+            max_leads: args.max,
+            max_leads_per_day: args.max_per_day,
         }
     }
 }
 
-impl AgentsCommand {
-    /// Converts the arguments to an admin call.
-    #[must_use]
-    pub fn into_call(self) -> AdminCall {
-        AdminCall::single(match self.subcommand {
-            None => return self.list.into_call(),
-            Some(AgentsSubcommand::List(list)) => return list.into_call(),
-            Some(AgentsSubcommand::Add {
-                agent,
+impl RowsVerb for AgentsVerb {
+    type Row = AgentRow;
+
+    fn into_call(self) -> AdminCall {
+        AdminCall::record(match self {
+            Self::List(options) => return options.into(),
+            Self::Add {
+                agent: AgentArg { name },
                 team,
                 settings,
-            }) => AdminRequest::AddAgent {
-                name: agent.name,
+            } => AdminCommand::AddAgent {
+                name,
                 team,
                 settings: settings.into(),
             },
-            Some(AgentsSubcommand::Set {
-                agent,
+            Self::Set {
+                agent: AgentArg { name },
                 team,
                 settings,
-            }) => AdminRequest::SetAgent {
-                name: agent.name,
+            } => AdminCommand::SetAgent {
+                name,
                 team,
                 settings: settings.into(),
             },
-            Some(AgentsSubcommand::Pause(agent)) => AdminRequest::PauseAgent { name: agent.name },
-            Some(AgentsSubcommand::Resume(agent)) => AdminRequest::ResumeAgent { name: agent.name },
-            Some(AgentsSubcommand::Absent { agent, from, to }) => AdminRequest::SetAgentAbsence {
-                name: agent.name,
+            Self::Pause(AgentArg { name }) => AdminCommand::PauseAgent { name },
+            Self::Resume(AgentArg { name }) => AdminCommand::ResumeAgent { name },
+            Self::Absent {
+                agent: AgentArg { name },
                 from,
                 to,
-            },
-            Some(AgentsSubcommand::Remove(agent)) => AdminRequest::RemoveAgent { name: agent.name },
+            } => AdminCommand::SetAgentAbsence { name, from, to },
+            Self::Remove(AgentArg { name }) => AdminCommand::RemoveAgent { name },
         })
-    }
-}
-
-impl ListArgs {
-    fn into_call(self) -> AdminCall {
-        let columns = &[
-            ("NAME", "name"),
-            ("TEAM", "team"),
-            ("ACTIVE", "active"),
-            ("WEIGHT", "weight"),
-            ("LEADS", "current_leads"),
-            ("MAX", "max_leads"),
-            ("TOTAL", "total_leads"),
-            ("UNAVAILABLE", "unavailable_reason"),
-        ];
-        let empty = "no agents: `flowgate agents add NAME --team TEAM` adds one";
-        let filter = ListFilter {
-            agent: self.agent,
-            limit: self.limit,
-            ..ListFilter::default()
-        };
-        AdminCall {
-            request: AdminRequest::Agents(filter),
-            format: OutputFormat::Table { columns, empty },
-        }
     }
 }

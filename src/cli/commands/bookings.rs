@@ -1,43 +1,54 @@
 //! Defines the command `flowgate bookings`, which lists, cancels and moves bookings of slots.
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use jiff::civil::{Date, Time};
+use serde_json::json;
 
 use super::AdminCall;
-use crate::admin::{AdminRequest, ListFilter};
-use crate::cli::args::{ListOptions, parse_date, parse_time};
-use crate::cli::output::OutputFormat;
+use super::list::{Filter, FilteredRow, ListArgs, RowsVerb};
+use crate::admin::{AdminCommand, AdminQuery, BookingRow, ListFilter};
+use crate::cli::args::{parse_date, parse_time};
+use crate::cli::output::{Column, TableRow};
 use crate::domain::ids::BookingId;
-use crate::domain::time::Timestamp;
 
-/// List, cancel and move bookings
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct BookingsCommand {
-    #[command(subcommand)]
-    subcommand: Option<BookingsSubcommand>,
-    #[command(flatten)]
-    list: ListArgs,
+impl TableRow for BookingRow {
+    const COLUMNS: &'static [Column<Self>] = &[
+        ("ID", |booking| json!(booking.id)),
+        ("CALENDAR", |booking| json!(booking.calendar)),
+        ("DATE", |booking| json!(booking.date)),
+        ("TIME", |booking| json!(booking.time)),
+        ("STATE", |booking| json!(booking.state)),
+        ("SUBMISSION", |booking| json!(booking.submission_id)),
+    ];
+    const EMPTY: &'static str = "no bookings";
+}
+
+impl FilteredRow for BookingRow {
+    const FILTERS: &'static [Filter] = &[
+        Filter::Since,
+        Filter::State("Only bookings in this state: confirmed or cancelled. Default: all states"),
+    ];
+    const QUERY: fn(ListFilter) -> AdminQuery = AdminQuery::Bookings;
 }
 
 #[derive(Debug, Subcommand)]
-enum BookingsSubcommand {
+pub(crate) enum BookingsVerb {
     /// List bookings, newest first
-    List(ListArgs),
+    List(ListArgs<BookingRow>),
     /// Show a booking
     Show {
         /// Booking ID
-        id: u64,
+        id: BookingId,
     },
     /// Cancel a booking. Its place in the slot is free again
     Cancel {
         /// Booking ID
-        id: u64,
+        id: BookingId,
     },
     /// Move a booking to another slot of its calendar
     Move {
         /// Booking ID
-        id: u64,
+        id: BookingId,
         /// Date of the new slot, for example 2026-11-24
         #[arg(value_parser = parse_date)]
         date: Date,
@@ -47,58 +58,17 @@ enum BookingsSubcommand {
     },
 }
 
-#[derive(Debug, Args)]
-struct ListArgs {
-    #[command(flatten)]
-    options: ListOptions,
-    /// Only bookings in this state: confirmed or cancelled. Default: all states
-    #[arg(long)]
-    state: Option<String>,
-}
+impl RowsVerb for BookingsVerb {
+    type Row = BookingRow;
 
-impl BookingsCommand {
-    /// Converts the arguments to an admin call. A relative `--since` counts back from `now`.
-    #[must_use]
-    pub fn into_call(self, now: Timestamp) -> AdminCall {
-        let ListArgs { options, state } = match self.subcommand {
-            Some(BookingsSubcommand::Show { id }) => {
-                return AdminCall::single(AdminRequest::Booking {
-                    id: BookingId::new(id),
-                });
+    fn into_call(self) -> AdminCall {
+        match self {
+            Self::List(options) => options.into(),
+            Self::Show { id } => AdminCall::record(AdminQuery::Booking { id }),
+            Self::Cancel { id } => AdminCall::record(AdminCommand::CancelBooking { id }),
+            Self::Move { id, date, time } => {
+                AdminCall::record(AdminCommand::MoveBooking { id, date, time })
             }
-            Some(BookingsSubcommand::Cancel { id }) => {
-                return AdminCall::single(AdminRequest::CancelBooking {
-                    id: BookingId::new(id),
-                });
-            }
-            Some(BookingsSubcommand::Move { id, date, time }) => {
-                return AdminCall::single(AdminRequest::MoveBooking {
-                    id: BookingId::new(id),
-                    date,
-                    time,
-                });
-            }
-            Some(BookingsSubcommand::List(list)) => list,
-            None => self.list,
-        };
-        let filter = ListFilter {
-            state,
-            ..options.to_filter(now)
-        };
-        let columns = &[
-            ("ID", "id"),
-            ("CALENDAR", "calendar"),
-            ("DATE", "date"),
-            ("TIME", "time"),
-            ("STATE", "state"),
-            ("SUBMISSION", "submission_id"),
-        ];
-        AdminCall {
-            request: AdminRequest::Bookings(filter),
-            format: OutputFormat::Table {
-                columns,
-                empty: "no bookings",
-            },
         }
     }
 }

@@ -1,16 +1,21 @@
 //! Formats the output of `flowgate check`, the integrity check.
 
-use serde_json::Value;
+use std::fmt;
 
-/// Formats one row of the response as a line: a violated invariant, or the summary.
-#[must_use]
-pub fn format_row(row: &Value) -> String {
-    let text = |field: &str| row.get(field).and_then(Value::as_str).unwrap_or_default();
-    match row.get("rows").and_then(Value::as_u64) {
-        Some(rows) if row.get("violations").and_then(Value::as_u64) == Some(0) => {
-            format!("{rows} rows checked: no violations")
+use crate::admin::CheckRow;
+
+impl fmt::Display for CheckRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Violation {
+                invariant,
+                location,
+            } => write!(f, "{invariant}: {location}"),
+            Self::Summary {
+                rows,
+                violations: 0,
+            } => write!(f, "{rows} rows checked: no violations"),
+            Self::Summary { rows, .. } => write!(f, "{rows} rows checked"),
         }
-        Some(rows) => format!("{rows} rows checked"),
-        None => format!("{}: {}", text("invariant"), text("location")),
     }
 }

@@ -2,35 +2,48 @@
 //! stay stored until an admin retries or discards them.
 
 use clap::{ArgGroup, Args, Subcommand};
+use serde_json::json;
 
 use super::AdminCall;
-use crate::admin::{AdminRequest, JobSelector, ListFilter};
-use crate::cli::args::{self, DeliveryFilter, FlowFilter, ListOptions, Since};
-use crate::cli::confirmation::Confirmation;
-use crate::cli::output::OutputFormat;
+use super::list::{Filter, FilteredRow, ListArgs, RowsVerb};
+use crate::admin::{AdminCommand, AdminQuery, DeadLetterRow, JobSelector, ListFilter};
+use crate::cli::args;
+use crate::cli::confirmation::Question;
+use crate::cli::output::{Column, TableRow};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{DestinationName, FlowName, JobId};
 use crate::domain::rate_limiter::Rate;
 use crate::domain::time::Timestamp;
 
-/// List, retry and discard dead letters
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct DeadLettersCommand {
-    #[command(subcommand)]
-    subcommand: Option<DeadLettersSubcommand>,
-    #[command(flatten)]
-    list: ListArgs,
+impl TableRow for DeadLetterRow {
+    const COLUMNS: &'static [Column<Self>] = &[
+        ("ID", |dead_letter| json!(dead_letter.job.id)),
+        ("KIND", |dead_letter| json!(dead_letter.job.kind)),
+        ("DIED", |dead_letter| json!(dead_letter.died_at)),
+        ("ATTEMPTS", |dead_letter| json!(dead_letter.job.attempts)),
+        ("SUBMISSION", |dead_letter| {
+            json!(dead_letter.job.submission_id)
+        }),
+        ("DESTINATION", |dead_letter| json!(dead_letter.destination)),
+        ("EVENT", |dead_letter| json!(dead_letter.event)),
+        ("REASON", |dead_letter| json!(dead_letter.reason)),
+    ];
+    const EMPTY: &'static str = "no dead letters";
+}
+
+impl FilteredRow for DeadLetterRow {
+    const FILTERS: &'static [Filter] = &[Filter::Since, Filter::Flow, Filter::Delivery];
+    const QUERY: fn(ListFilter) -> AdminQuery = AdminQuery::DeadLetters;
 }
 
 #[derive(Debug, Subcommand)]
-enum DeadLettersSubcommand {
+pub(crate) enum DeadLettersVerb {
     /// List dead letters, newest first
-    List(ListArgs),
+    List(ListArgs<DeadLetterRow>),
     /// Show a dead letter with its whole payload
     Show {
         /// Job ID of the dead letter
-        id: u64,
+        id: JobId,
     },
     /// Retry one dead letter, or many
     Retry {
@@ -49,22 +62,12 @@ enum DeadLettersSubcommand {
     Discard(DeadLetterArgs),
 }
 
-#[derive(Debug, Args)]
-struct ListArgs {
-    #[command(flatten)]
-    options: ListOptions,
-    #[command(flatten)]
-    flow_filter: FlowFilter,
-    #[command(flatten)]
-    delivery_filter: DeliveryFilter,
-}
-
 /// A single dead letter, or all that match the filters.
-#[derive(Clone, Debug, Args)]
+#[derive(Debug, Args)]
 #[command(group = ArgGroup::new("which").required(true).args(["id", "all"]))]
-struct DeadLetterArgs {
+pub(crate) struct DeadLetterArgs {
     /// Job ID of the dead letter
-    id: Option<u64>,
+    id: Option<JobId>,
     /// Select all dead letters that match the filters
     #[arg(long)]
     all: bool,
@@ -74,7 +77,7 @@ struct DeadLetterArgs {
     /// Only dead letters that failed since this time: a length (90m, 2h, 7d), a date (UTC) or an
     /// RFC 3339 time. Default: no limit
     #[arg(long, value_name = "WHEN", value_parser = args::parse_since, conflicts_with = "id")]
-    since: Option<Since>,
+    since: Option<Timestamp>,
     /// Only deliveries to this destination. Default: all dead letters
     #[arg(long, value_name = "NAME", value_parser = DestinationName::new, conflicts_with = "id")]
     destination: Option<DestinationName>,
@@ -90,131 +93,59 @@ struct DeadLetterArgs {
 }
 
 impl DeadLetterArgs {
-    /// Returns the dry run that must be confirmed before all selected dead letters change. Returns
-    /// `None` if no confirmation is needed.
-    fn preview(&self, now: Timestamp) -> Option<JobSelector> {
-        let needs_confirmation = self.all && !self.dry_run && !self.yes;
-        needs_confirmation.then(|| {
-            Self {
-                dry_run: true,
-                ..self.clone()
-            }
-            .into_selector(None, None, now)
-        })
+    fn needs_confirmation(&self) -> bool {
+        self.all && !self.dry_run && !self.yes
     }
 
-    fn into_selector(
-        self,
-        payload: Option<String>,
-        rate: Option<Rate>,
-        now: Timestamp,
-    ) -> JobSelector {
-        if let Some(id) = self.id {
-            return JobSelector::One {
-                id: JobId::new(id),
-                payload,
-            };
-        }
-        let options = ListOptions {
-            limit: 0,
-            since: self.since,
-        };
-        let Self {
-            flow,
-            destination,
-            event,
-            dry_run,
-            ..
-        } = self;
-        JobSelector::All {
-            filter: ListFilter {
-                flow,
-                destination,
-                event,
-                ..options.to_filter(now)
+    fn into_selector(self, payload: Option<String>, rate: Option<Rate>) -> JobSelector {
+        match self.id {
+            Some(id) => JobSelector::One { id, payload },
+            None => JobSelector::All {
+                filter: ListFilter {
+                    flow: self.flow,
+                    since: self.since,
+                    destination: self.destination,
+                    event: self.event,
+                    ..ListFilter::default()
+                },
+                dry_run: self.dry_run,
+                rate,
             },
-            dry_run,
-            rate,
         }
     }
 }
 
-impl DeadLettersCommand {
-    /// Returns the confirmation that the command needs. Returns `None` if the command needs none.
-    #[must_use]
-    pub fn confirmation(&self, now: Timestamp) -> Option<Confirmation> {
-        match &self.subcommand {
-            Some(DeadLettersSubcommand::Discard(selection)) => selection.preview(now).map(|preview| Confirmation {
-                dry_run: AdminRequest::DiscardDeadLetters(preview),
-                action_and_objects: ["discard", "dead letters"],
-                trigger: ("would_change", "can't be retried afterwards"),
-                requires_yes_flag: true,
-            }),
-            Some(DeadLettersSubcommand::Retry { selection, .. }) => {
-                selection.preview(now).map(|preview| Confirmation {
-                    dry_run: AdminRequest::RetryDeadLetters(preview),
-                    action_and_objects: ["retry", "dead letters"],
-                    trigger: (
-                        "expired_messages",
-                        "of them are messages to people and are older than `max_age` of their destination",
-                    ),
-                    requires_yes_flag: false,
-                })
-            }
-            Some(DeadLettersSubcommand::List(_) | DeadLettersSubcommand::Show { .. }) | None => None,
-        }
-    }
+impl RowsVerb for DeadLettersVerb {
+    type Row = DeadLetterRow;
 
-    /// Converts the arguments to an admin call. A relative `--since` counts back from `now`.
-    #[must_use]
-    pub fn into_call(self, now: Timestamp) -> AdminCall {
-        let ListArgs {
-            options,
-            flow_filter,
-            delivery_filter,
-        } = match self.subcommand {
-            Some(DeadLettersSubcommand::Show { id }) => {
-                return AdminCall::single(AdminRequest::DeadLetter { id: JobId::new(id) });
-            }
-            Some(DeadLettersSubcommand::Retry {
+    fn into_call(self) -> AdminCall {
+        match self {
+            Self::List(options) => options.into(),
+            Self::Show { id } => AdminCall::record(AdminQuery::DeadLetter { id }),
+            Self::Retry {
                 selection,
                 payload,
                 rate,
-            }) => {
-                return AdminCall::single(AdminRequest::RetryDeadLetters(
-                    selection.into_selector(payload, rate, now),
-                ));
+            } => {
+                let question = selection.needs_confirmation().then_some(Question {
+                    action_and_objects: ["retry", "dead letters"],
+                    count: |preview| preview.expired_messages.unwrap_or_default(),
+                    consequence: "of them are messages to people and are older than `max_age` of their destination",
+                    requires_yes_flag: false,
+                });
+                let selector = selection.into_selector(payload, rate);
+                AdminCall::change_jobs(AdminCommand::RetryDeadLetters, selector, question)
             }
-            Some(DeadLettersSubcommand::Discard(selection)) => {
-                return AdminCall::single(AdminRequest::DiscardDeadLetters(
-                    selection.into_selector(None, None, now),
-                ));
+            Self::Discard(selection) => {
+                let question = selection.needs_confirmation().then_some(Question {
+                    action_and_objects: ["discard", "dead letters"],
+                    count: |preview| preview.would_change,
+                    consequence: "can't be retried afterwards",
+                    requires_yes_flag: true,
+                });
+                let selector = selection.into_selector(None, None);
+                AdminCall::change_jobs(AdminCommand::DiscardDeadLetters, selector, question)
             }
-            Some(DeadLettersSubcommand::List(list)) => list,
-            None => self.list,
-        };
-        let filter = ListFilter {
-            flow: flow_filter.flow,
-            destination: delivery_filter.destination,
-            event: delivery_filter.event,
-            ..options.to_filter(now)
-        };
-        let columns = &[
-            ("ID", "id"),
-            ("KIND", "kind"),
-            ("DIED", "died_at"),
-            ("ATTEMPTS", "attempts"),
-            ("SUBMISSION", "submission_id"),
-            ("DESTINATION", "destination"),
-            ("EVENT", "event"),
-            ("REASON", "reason"),
-        ];
-        AdminCall {
-            request: AdminRequest::DeadLetters(filter),
-            format: OutputFormat::Table {
-                columns,
-                empty: "no dead letters",
-            },
         }
     }
 }

@@ -2,33 +2,51 @@
 //! and shows the responses of destinations.
 
 use clap::{ArgGroup, Args, Subcommand};
+use serde_json::json;
 
 use super::AdminCall;
-use crate::admin::{AdminRequest, JobSelector, ListFilter};
-use crate::cli::args::{DeliveryFilter, FlowFilter, ListOptions};
-use crate::cli::confirmation::Confirmation;
-use crate::cli::output::OutputFormat;
+use super::list::{Filter, FilteredRow, ListArgs, RowsVerb};
+use crate::admin::{AdminCommand, AdminQuery, DeliveryRow, JobSelector, ListFilter};
+use crate::cli::confirmation::Question;
+use crate::cli::output::{Column, TableRow};
 use crate::domain::ids::{DestinationName, JobId};
-use crate::domain::time::Timestamp;
 
-/// List, show and discard deliveries of events to destinations
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct DeliveriesCommand {
-    #[command(subcommand)]
-    subcommand: Option<DeliveriesSubcommand>,
-    #[command(flatten)]
-    list: ListArgs,
+impl TableRow for DeliveryRow {
+    const COLUMNS: &'static [Column<Self>] = &[
+        ("ID", |delivery| json!(delivery.id)),
+        ("DESTINATION", |delivery| json!(delivery.destination)),
+        ("EVENT", |delivery| json!(delivery.event)),
+        ("SUBMISSION", |delivery| json!(delivery.submission_id)),
+        ("STATE", |delivery| json!(delivery.state)),
+        ("ATTEMPTS", |delivery| json!(delivery.attempts)),
+        ("STATUS", |delivery| json!(delivery.status)),
+        ("DUE", |delivery| json!(delivery.due_at)),
+        ("LAST ERROR", |delivery| json!(delivery.last_error)),
+    ];
+    const EMPTY: &'static str = "no deliveries";
+}
+
+impl FilteredRow for DeliveryRow {
+    const FILTERS: &'static [Filter] = &[
+        Filter::Since,
+        Filter::Flow,
+        Filter::Delivery,
+        Filter::State(
+            "Only deliveries in this state: scheduled, running, done, dead, discarded or expired. \
+             Default: all states",
+        ),
+    ];
+    const QUERY: fn(ListFilter) -> AdminQuery = AdminQuery::Deliveries;
 }
 
 #[derive(Debug, Subcommand)]
-enum DeliveriesSubcommand {
+pub(crate) enum DeliveriesVerb {
     /// List deliveries, newest first
-    List(ListArgs),
+    List(ListArgs<DeliveryRow>),
     /// Show a delivery with its body and the response to each attempt
     Show {
         /// Delivery ID
-        id: u64,
+        id: JobId,
     },
     /// Discard a waiting delivery, or all that wait for a destination. Discarded deliveries are
     /// never sent
@@ -39,11 +57,11 @@ enum DeliveriesSubcommand {
 }
 
 /// A single delivery, or all that wait for a destination.
-#[derive(Clone, Debug, Args)]
+#[derive(Debug, Args)]
 #[command(group = ArgGroup::new("which").required(true).args(["id", "all"]))]
-struct DeliveryArgs {
+pub(crate) struct DeliveryArgs {
     /// Delivery ID
-    id: Option<u64>,
+    id: Option<JobId>,
     /// Select all deliveries that wait for --destination
     #[arg(long, requires = "destination")]
     all: bool,
@@ -58,110 +76,38 @@ struct DeliveryArgs {
     yes: bool,
 }
 
-impl DeliveryArgs {
-    fn into_selector(self) -> JobSelector {
-        if let Some(id) = self.id {
-            return JobSelector::One {
-                id: JobId::new(id),
-                payload: None,
-            };
-        }
-        let Self {
-            destination,
-            dry_run,
-            ..
-        } = self;
-        JobSelector::All {
-            filter: ListFilter {
-                destination,
-                ..ListFilter::default()
-            },
-            dry_run,
-            rate: None,
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-struct ListArgs {
-    #[command(flatten)]
-    options: ListOptions,
-    #[command(flatten)]
-    flow_filter: FlowFilter,
-    #[command(flatten)]
-    delivery_filter: DeliveryFilter,
-    /// Only deliveries in this state: scheduled, running, done, dead, discarded or expired.
-    /// Default: all states
-    #[arg(long)]
-    state: Option<String>,
-}
-
-impl DeliveriesCommand {
-    /// Returns the confirmation that the command needs. Returns `None` if the command needs none.
-    #[must_use]
-    pub fn confirmation(&self) -> Option<Confirmation> {
-        let Some(DeliveriesSubcommand::Discard(selection)) = &self.subcommand else {
-            return None;
-        };
-        let needs_confirmation = selection.all && !selection.dry_run && !selection.yes;
-        needs_confirmation.then(|| Confirmation {
-            dry_run: AdminRequest::DiscardDeliveries(
-                DeliveryArgs {
-                    dry_run: true,
-                    ..selection.clone()
-                }
-                .into_selector(),
-            ),
+impl From<DeliveryArgs> for AdminCall {
+    fn from(args: DeliveryArgs) -> Self {
+        let needs_confirmation = args.all && !args.dry_run && !args.yes;
+        let question = needs_confirmation.then_some(Question {
             action_and_objects: ["discard", "deliveries"],
-            trigger: ("would_change", "will never be sent"),
+            count: |preview| preview.would_change,
+            consequence: "will never be sent",
             requires_yes_flag: true,
-        })
-    }
-
-    /// Converts the arguments to an admin call. A relative `--since` counts back from `now`.
-    #[must_use]
-    pub fn into_call(self, now: Timestamp) -> AdminCall {
-        let ListArgs {
-            options,
-            flow_filter,
-            delivery_filter,
-            state,
-        } = match self.subcommand {
-            Some(DeliveriesSubcommand::Show { id }) => {
-                return AdminCall::single(AdminRequest::Delivery { id: JobId::new(id) });
-            }
-            Some(DeliveriesSubcommand::Discard(selection)) => {
-                return AdminCall::single(AdminRequest::DiscardDeliveries(
-                    selection.into_selector(),
-                ));
-            }
-            Some(DeliveriesSubcommand::List(list)) => list,
-            None => self.list,
-        };
-        let filter = ListFilter {
-            flow: flow_filter.flow,
-            destination: delivery_filter.destination,
-            event: delivery_filter.event,
-            state,
-            ..options.to_filter(now)
-        };
-        let columns = &[
-            ("ID", "id"),
-            ("DESTINATION", "destination"),
-            ("EVENT", "event"),
-            ("SUBMISSION", "submission_id"),
-            ("STATE", "state"),
-            ("ATTEMPTS", "attempts"),
-            ("STATUS", "status"),
-            ("DUE", "due_at"),
-            ("LAST ERROR", "last_error"),
-        ];
-        AdminCall {
-            request: AdminRequest::Deliveries(filter),
-            format: OutputFormat::Table {
-                columns,
-                empty: "no deliveries",
+        });
+        let selector = match args.id {
+            Some(id) => JobSelector::One { id, payload: None },
+            None => JobSelector::All {
+                filter: ListFilter {
+                    destination: args.destination,
+                    ..ListFilter::default()
+                },
+                dry_run: args.dry_run,
+                rate: None,
             },
+        };
+        Self::change_jobs(AdminCommand::DiscardDeliveries, selector, question)
+    }
+}
+
+impl RowsVerb for DeliveriesVerb {
+    type Row = DeliveryRow;
+
+    fn into_call(self) -> AdminCall {
+        match self {
+            Self::List(options) => options.into(),
+            Self::Show { id } => AdminCall::record(AdminQuery::Delivery { id }),
+            Self::Discard(selection) => selection.into(),
         }
     }
 }

@@ -2,24 +2,41 @@
 //! state, and pauses, resumes and tests them.
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::AdminCall;
-use crate::admin::AdminRequest;
+use crate::admin::{AdminCommand, AdminQuery, DestinationRow, ServerCommand};
 use crate::cli::args;
-use crate::cli::output::OutputFormat;
+use crate::cli::output::{Column, TableRow};
 use crate::domain::event::EventKind;
 use crate::domain::ids::DestinationName;
 use crate::domain::phone_number::PhoneNumber;
 
-/// List, pause, resume and test destinations of events
-#[derive(Debug, Args)]
-pub struct DestinationsCommand {
-    #[command(subcommand)]
-    subcommand: Option<DestinationsSubcommand>,
+impl TableRow for DestinationRow {
+    const COLUMNS: &'static [Column<Self>] = &[
+        ("NAME", |destination| json!(destination.name)),
+        ("HOST", |destination| json!(destination.host)),
+        ("STATE", |destination| json!(destination.state)),
+        ("WAITING", |destination| json!(destination.waiting)),
+        ("NEXT DUE", |destination| json!(destination.next_due)),
+        ("IN FLIGHT", |destination| {
+            json!(destination.stats.in_flight)
+        }),
+        ("LAST SUCCESS", |destination| {
+            json!(destination.stats.last_success_at)
+        }),
+        ("LAST FAILURE", |destination| {
+            json!(destination.stats.last_failure_at)
+        }),
+        ("REASON", |destination| {
+            json!(destination.stats.last_failure)
+        }),
+    ];
+    const EMPTY: &'static str = "no destinations";
 }
 
 #[derive(Debug, Subcommand)]
-enum DestinationsSubcommand {
+pub(crate) enum DestinationsVerb {
     /// List destinations: all of the config, and others for which deliveries wait
     List,
     /// Pause a destination until it is resumed. Its deliveries stay queued
@@ -33,7 +50,7 @@ enum DestinationsSubcommand {
 }
 
 #[derive(Debug, Args)]
-struct TestArgs {
+pub(crate) struct TestArgs {
     /// Name of the destination in the config
     #[arg(value_parser = DestinationName::new)]
     name: DestinationName,
@@ -48,45 +65,24 @@ struct TestArgs {
 }
 
 #[derive(Debug, Args)]
-struct DestinationArg {
+pub(crate) struct DestinationArg {
     /// Name of the destination in the config
     #[arg(value_parser = DestinationName::new)]
     name: DestinationName,
 }
 
-impl DestinationsCommand {
-    /// Converts the arguments to an admin call.
-    #[must_use]
-    pub fn into_call(self) -> AdminCall {
-        match self.subcommand.unwrap_or(DestinationsSubcommand::List) {
-            DestinationsSubcommand::Pause(DestinationArg { name }) => {
-                AdminCall::single(AdminRequest::PauseDestination { name })
+impl From<DestinationsVerb> for AdminCall {
+    fn from(verb: DestinationsVerb) -> Self {
+        match verb {
+            DestinationsVerb::List => Self::table::<DestinationRow>(AdminQuery::Destinations),
+            DestinationsVerb::Pause(DestinationArg { name }) => {
+                Self::record(AdminCommand::PauseDestination { name })
             }
-            DestinationsSubcommand::Resume(DestinationArg { name }) => {
-                AdminCall::single(AdminRequest::ResumeDestination { name })
+            DestinationsVerb::Resume(DestinationArg { name }) => {
+                Self::record(AdminCommand::ResumeDestination { name })
             }
-            DestinationsSubcommand::Test(TestArgs { name, to, event }) => {
-                AdminCall::single(AdminRequest::TestDestination { name, to, event })
-            }
-            DestinationsSubcommand::List => {
-                let columns = &[
-                    ("NAME", "name"),
-                    ("HOST", "host"),
-                    ("STATE", "state"),
-                    ("WAITING", "waiting"),
-                    ("NEXT DUE", "next_due"),
-                    ("IN FLIGHT", "in_flight"),
-                    ("LAST SUCCESS", "last_success_at"),
-                    ("LAST FAILURE", "last_failure_at"),
-                    ("REASON", "last_failure"),
-                ];
-                AdminCall {
-                    request: AdminRequest::Destinations,
-                    format: OutputFormat::Table {
-                        columns,
-                        empty: "no destinations",
-                    },
-                }
+            DestinationsVerb::Test(TestArgs { name, to, event }) => {
+                Self::record(ServerCommand::TestDestination { name, to, event })
             }
         }
     }

@@ -2,21 +2,28 @@
 //! sessions, and repairs a session.
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::AdminCall;
-use crate::admin::AdminRequest;
-use crate::cli::output::OutputFormat;
+use crate::admin::{AdminQuery, GatewayRow, ServerCommand};
+use crate::cli::output::{Column, TableRow};
 use crate::domain::ids::GatewayName;
 
-/// List, show and repair unofficial gateways and their WhatsApp sessions
-#[derive(Debug, Args)]
-pub struct GatewaysCommand {
-    #[command(subcommand)]
-    subcommand: Option<GatewaysSubcommand>,
+impl TableRow for GatewayRow {
+    const COLUMNS: &'static [Column<Self>] = &[
+        ("NAME", |gateway| json!(gateway.name)),
+        ("KIND", |gateway| json!(gateway.kind)),
+        ("STATE", |gateway| json!(gateway.state)),
+        ("HEALTH", |gateway| json!(gateway.health)),
+        ("SINCE", |gateway| json!(gateway.since)),
+        ("LAST EVENT", |gateway| json!(gateway.last_event_at)),
+        ("SUGGESTION", |gateway| json!(gateway.suggestion)),
+    ];
+    const EMPTY: &'static str = "no gateways in the config, or none was probed yet";
 }
 
 #[derive(Debug, Subcommand)]
-enum GatewaysSubcommand {
+pub(crate) enum GatewaysVerb {
     /// List gateways with the state of their sessions
     List,
     /// Show a gateway with the history of its session
@@ -28,38 +35,19 @@ enum GatewaysSubcommand {
 }
 
 #[derive(Debug, Args)]
-struct GatewayArg {
+pub(crate) struct GatewayArg {
     /// Name of the gateway in the config
     #[arg(value_parser = GatewayName::new)]
     name: GatewayName,
 }
 
-impl GatewaysCommand {
-    /// Converts the arguments to an admin call.
-    #[must_use]
-    pub fn into_call(self) -> AdminCall {
-        match self.subcommand {
-            None | Some(GatewaysSubcommand::List) => {
-                let columns = &[
-                    ("NAME", "name"),
-                    ("KIND", "kind"),
-                    ("STATE", "state"),
-                    ("HEALTH", "health"),
-                    ("SINCE", "since"),
-                    ("LAST EVENT", "last_event_at"),
-                    ("SUGGESTION", "suggestion"),
-                ];
-                let empty = "no gateways in the config, or none was probed yet";
-                AdminCall {
-                    request: AdminRequest::Gateways,
-                    format: OutputFormat::Table { columns, empty },
-                }
-            }
-            Some(GatewaysSubcommand::Show(gateway)) => {
-                AdminCall::single(AdminRequest::Gateway { name: gateway.name })
-            }
-            Some(GatewaysSubcommand::Restart(gateway)) => {
-                AdminCall::single(AdminRequest::RestartGateway { name: gateway.name })
+impl From<GatewaysVerb> for AdminCall {
+    fn from(verb: GatewaysVerb) -> Self {
+        match verb {
+            GatewaysVerb::List => Self::table::<GatewayRow>(AdminQuery::Gateways),
+            GatewaysVerb::Show(GatewayArg { name }) => Self::record(AdminQuery::Gateway { name }),
+            GatewaysVerb::Restart(GatewayArg { name }) => {
+                Self::record(ServerCommand::RestartGateway { name })
             }
         }
     }

@@ -1,82 +1,57 @@
 //! Defines the command `flowgate jobs`, which lists and shows background jobs.
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
+use serde_json::json;
 
 use super::AdminCall;
-use crate::admin::{AdminRequest, ListFilter};
-use crate::cli::args::{FlowFilter, ListOptions};
-use crate::cli::output::OutputFormat;
+use super::list::{Filter, FilteredRow, ListArgs, RowsVerb};
+use crate::admin::{AdminQuery, JobRow, ListFilter};
+use crate::cli::output::{Column, TableRow};
 use crate::domain::ids::JobId;
-use crate::domain::time::Timestamp;
 
-/// List and show background jobs
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct JobsCommand {
-    #[command(subcommand)]
-    subcommand: Option<JobsSubcommand>,
-    #[command(flatten)]
-    list: ListArgs,
+impl TableRow for JobRow {
+    const COLUMNS: &'static [Column<Self>] = &[
+        ("ID", |job| json!(job.id)),
+        ("KIND", |job| json!(job.kind)),
+        ("STATE", |job| json!(job.state)),
+        ("ATTEMPTS", |job| json!(job.attempts)),
+        ("DUE", |job| json!(job.due_at)),
+        ("SUBMISSION", |job| json!(job.submission_id)),
+        ("LAST ERROR", |job| json!(job.last_error)),
+    ];
+    const EMPTY: &'static str = "no jobs";
+}
+
+impl FilteredRow for JobRow {
+    const FILTERS: &'static [Filter] = &[
+        Filter::Since,
+        Filter::Flow,
+        Filter::State(
+            "Only jobs in this state: scheduled, running, done, dead, discarded or expired. \
+             Default: all states",
+        ),
+    ];
+    const QUERY: fn(ListFilter) -> AdminQuery = AdminQuery::Jobs;
 }
 
 #[derive(Debug, Subcommand)]
-enum JobsSubcommand {
+pub(crate) enum JobsVerb {
     /// List jobs, newest first
-    List(ListArgs),
+    List(ListArgs<JobRow>),
     /// Show a job with its attempts
     Show {
         /// Job ID
-        id: u64,
+        id: JobId,
     },
 }
 
-#[derive(Debug, Args)]
-struct ListArgs {
-    #[command(flatten)]
-    options: ListOptions,
-    #[command(flatten)]
-    flow_filter: FlowFilter,
-    /// Only jobs in this state: scheduled, running, done, dead, discarded or expired. Default: all
-    /// states
-    #[arg(long)]
-    state: Option<String>,
-}
+impl RowsVerb for JobsVerb {
+    type Row = JobRow;
 
-impl JobsCommand {
-    /// Converts the arguments to an admin call. A relative `--since` counts back from `now`.
-    #[must_use]
-    pub fn into_call(self, now: Timestamp) -> AdminCall {
-        let ListArgs {
-            options,
-            flow_filter,
-            state,
-        } = match self.subcommand {
-            Some(JobsSubcommand::Show { id }) => {
-                return AdminCall::single(AdminRequest::Job { id: JobId::new(id) });
-            }
-            Some(JobsSubcommand::List(list)) => list,
-            None => self.list,
-        };
-        let filter = ListFilter {
-            flow: flow_filter.flow,
-            state,
-            ..options.to_filter(now)
-        };
-        let columns = &[
-            ("ID", "id"),
-            ("KIND", "kind"),
-            ("STATE", "state"),
-            ("ATTEMPTS", "attempts"),
-            ("DUE", "due_at"),
-            ("SUBMISSION", "submission_id"),
-            ("LAST ERROR", "last_error"),
-        ];
-        AdminCall {
-            request: AdminRequest::Jobs(filter),
-            format: OutputFormat::Table {
-                columns,
-                empty: "no jobs",
-            },
+    fn into_call(self) -> AdminCall {
+        match self {
+            Self::List(options) => options.into(),
+            Self::Show { id } => AdminCall::record(AdminQuery::Job { id }),
         }
     }
 }

@@ -1,115 +1,73 @@
 //! Defines the command `flowgate leads`, which lists, assigns and closes leads, and shows the
 //! reasons of the assignments.
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
+use serde_json::json;
 
 use super::AdminCall;
-use crate::admin::{AdminRequest, ListFilter};
-use crate::cli::args::{FlowFilter, ListOptions};
-use crate::cli::output::OutputFormat;
+use super::list::{Filter, FilteredRow, ListArgs, RowsVerb};
+use crate::admin::{AdminCommand, AdminQuery, LeadRow, ListFilter};
+use crate::cli::output::{Column, TableRow};
 use crate::domain::ids::{AgentName, LeadId};
-use crate::domain::time::Timestamp;
 
-/// List, assign and close leads
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct LeadsCommand {
-    #[command(subcommand)]
-    subcommand: Option<LeadsSubcommand>,
-    #[command(flatten)]
-    list: ListArgs,
+impl TableRow for LeadRow {
+    const COLUMNS: &'static [Column<Self>] = &[
+        ("ID", |lead| json!(lead.id)),
+        ("CREATED", |lead| json!(lead.created_at)),
+        ("SUBMISSION", |lead| json!(lead.submission_id)),
+        ("TEAM", |lead| json!(lead.team)),
+        ("AGENT", |lead| json!(lead.agent)),
+        ("STATE", |lead| json!(lead.state)),
+        ("REASON", |lead| json!(lead.reason)),
+    ];
+    const EMPTY: &'static str = "no leads";
+}
+
+impl FilteredRow for LeadRow {
+    const FILTERS: &'static [Filter] = &[
+        Filter::Since,
+        Filter::Flow,
+        Filter::State("Only leads in this state: open or closed. Default: both"),
+        Filter::Agent("Only leads of this agent. Default: all agents"),
+    ];
+    const QUERY: fn(ListFilter) -> AdminQuery = AdminQuery::Leads;
 }
 
 #[derive(Debug, Subcommand)]
-enum LeadsSubcommand {
+pub(crate) enum LeadsVerb {
     /// List leads, newest first
-    List(ListArgs),
+    List(ListArgs<LeadRow>),
     /// Show a lead and why its agent has it: each candidate, its load, and the reason if it was not
     /// chosen
     #[command(visible_alias = "explain")]
     Show {
         /// Lead ID
-        id: u64,
+        id: LeadId,
     },
     /// Close a lead. Its agent can get another one
     Close {
         /// Lead ID
-        id: u64,
+        id: LeadId,
     },
     /// Assign a lead to an agent, even if the agent is at a limit
     Assign {
         /// Lead ID
-        id: u64,
+        id: LeadId,
         /// Name of the new agent
         #[arg(value_parser = AgentName::new)]
         agent: AgentName,
     },
 }
 
-#[derive(Debug, Args)]
-struct ListArgs {
-    #[command(flatten)]
-    options: ListOptions,
-    #[command(flatten)]
-    flow_filter: FlowFilter,
-    /// Only leads in this state: open or closed. Default: both
-    #[arg(long)]
-    state: Option<String>,
-    /// Only leads of this agent. Default: all agents
-    #[arg(long, value_name = "NAME", value_parser = AgentName::new)]
-    agent: Option<AgentName>,
-}
+impl RowsVerb for LeadsVerb {
+    type Row = LeadRow;
 
-impl LeadsCommand {
-    /// Converts the arguments to an admin call. A relative `--since` counts back from `now`.
-    #[must_use]
-    pub fn into_call(self, now: Timestamp) -> AdminCall {
-        let ListArgs {
-            options,
-            flow_filter,
-            state,
-            agent,
-        } = match self.subcommand {
-            Some(LeadsSubcommand::Show { id }) => {
-                return AdminCall::single(AdminRequest::Lead {
-                    id: LeadId::new(id),
-                });
-            }
-            Some(LeadsSubcommand::Close { id }) => {
-                return AdminCall::single(AdminRequest::CloseLead {
-                    id: LeadId::new(id),
-                });
-            }
-            Some(LeadsSubcommand::Assign { id, agent }) => {
-                return AdminCall::single(AdminRequest::AssignLead {
-                    id: LeadId::new(id),
-                    agent,
-                });
-            }
-            Some(LeadsSubcommand::List(list)) => list,
-            None => self.list,
-        };
-        let filter = ListFilter {
-            flow: flow_filter.flow,
-            state,
-            agent,
-            ..options.to_filter(now)
-        };
-        let columns = &[
-            ("ID", "id"),
-            ("CREATED", "created_at"),
-            ("SUBMISSION", "submission_id"),
-            ("TEAM", "team"),
-            ("AGENT", "agent"),
-            ("STATE", "state"),
-            ("REASON", "reason"),
-        ];
-        AdminCall {
-            request: AdminRequest::Leads(filter),
-            format: OutputFormat::Table {
-                columns,
-                empty: "no leads",
-            },
+    fn into_call(self) -> AdminCall {
+        match self {
+            Self::List(options) => options.into(),
+            Self::Show { id } => AdminCall::record(AdminQuery::Lead { id }),
+            Self::Close { id } => AdminCall::record(AdminCommand::CloseLead { id }),
+            Self::Assign { id, agent } => AdminCall::record(AdminCommand::AssignLead { id, agent }),
         }
     }
 }

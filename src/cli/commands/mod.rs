@@ -1,44 +1,87 @@
 //! Defines the subcommands of the command line, one file each: the arguments, the admin request
 //! that they become, and the output format of the response.
 
-pub mod agents;
-pub mod bookings;
-pub mod check;
+pub(crate) mod agents;
+pub(crate) mod bookings;
+pub(crate) mod check;
 pub(crate) mod compact;
-pub mod dead_letters;
-pub mod deliveries;
-pub mod destinations;
-pub mod drafts;
-pub mod flows;
-pub mod gateways;
-pub mod jobs;
-pub mod keys;
-pub mod leads;
-pub mod reload;
-pub mod slots;
-pub mod status;
-pub mod submissions;
-pub mod try_submission;
+pub(crate) mod dead_letters;
+pub(crate) mod deliveries;
+pub(crate) mod destinations;
+pub(crate) mod drafts;
+pub(crate) mod flows;
+pub(crate) mod gateways;
+pub(crate) mod jobs;
+pub(crate) mod keys;
+pub(crate) mod leads;
+pub(crate) mod list;
+pub(crate) mod reload;
+pub(crate) mod slots;
+pub(crate) mod status;
+pub(crate) mod submissions;
+pub(crate) mod try_submission;
 
-use super::output::OutputFormat;
-use crate::admin::AdminRequest;
+use std::fmt::Display;
+
+use serde::de::DeserializeOwned;
+
+use super::confirmation::{Confirmation, Question};
+use super::output::{OutputFormat, TableRow};
+use crate::admin::{AdminCommand, AdminRequest, JobSelector};
 
 /// An admin request with the output format of its response.
 #[derive(Debug)]
-pub struct AdminCall {
+pub(crate) struct AdminCall {
     /// Request to the admin handler.
-    pub request: AdminRequest,
+    pub(crate) request: AdminRequest,
     /// Output format of the rows of the response.
-    pub format: OutputFormat,
+    pub(crate) format: OutputFormat,
+    /// Confirmation that the call needs before it is sent. `None`: none.
+    pub(crate) confirmation: Option<Confirmation>,
 }
 
 impl AdminCall {
-    /// Creates a call whose response is a single object.
-    #[must_use]
-    pub const fn single(request: AdminRequest) -> Self {
+    fn new(request: impl Into<AdminRequest>, format: OutputFormat) -> Self {
         Self {
-            request,
-            format: OutputFormat::Record,
+            request: request.into(),
+            format,
+            confirmation: None,
+        }
+    }
+
+    /// Creates a call whose response is a list, shown as a table.
+    pub(crate) fn table<R: TableRow>(request: impl Into<AdminRequest>) -> Self {
+        Self::new(request, OutputFormat::table::<R>())
+    }
+
+    /// Creates a call whose response is shown as text. `empty` replaces a response without rows.
+    pub(crate) fn text<R: DeserializeOwned + Display>(
+        request: impl Into<AdminRequest>,
+        empty: &'static str,
+    ) -> Self {
+        Self::new(request, OutputFormat::text::<R>(empty))
+    }
+
+    /// Creates a call whose response is a single object.
+    pub(crate) fn record(request: impl Into<AdminRequest>) -> Self {
+        Self::new(request, OutputFormat::Record)
+    }
+
+    /// Creates a call that changes the selected jobs. The command asks `question` about a dry run
+    /// first.
+    pub(crate) fn change_jobs(
+        change: fn(JobSelector) -> AdminCommand,
+        selector: JobSelector,
+        question: Option<Question>,
+    ) -> Self {
+        let dry_run = selector.to_dry_run();
+        let confirmation = question.map(|question| Confirmation {
+            dry_run: change(dry_run).into(),
+            question,
+        });
+        Self {
+            confirmation,
+            ..Self::record(change(selector))
         }
     }
 }

@@ -3,31 +3,42 @@
 
 use clap::{Args, Subcommand};
 use jiff::civil::Date;
+use serde_json::json;
 
 use super::AdminCall;
-use crate::admin::AdminRequest;
-use crate::cli::args::parse_date;
-use crate::cli::output::OutputFormat;
+use crate::admin::{AdminQuery, SlotFilter, SlotRow};
+use crate::cli::args::{LimitOption, parse_date};
+use crate::cli::output::{Column, TableRow};
 use crate::domain::ids::CalendarName;
 
-/// List slots that can be booked, with the number of booked places
+impl TableRow for SlotRow {
+    const COLUMNS: &'static [Column<Self>] = &[
+        ("CALENDAR", |slot| json!(slot.calendar)),
+        ("DATE", |slot| json!(slot.date)),
+        ("TIME", |slot| json!(slot.time)),
+        ("CAPACITY", |slot| json!(slot.capacity)),
+        ("TAKEN", |slot| json!(slot.taken)),
+    ];
+    const EMPTY: &'static str = "no slots on these days";
+}
+
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct SlotsCommand {
+pub(crate) struct SlotsCommand {
     #[command(subcommand)]
-    subcommand: Option<SlotsSubcommand>,
+    verb: Option<SlotsVerb>,
     #[command(flatten)]
-    list: ListArgs,
+    list: SlotArgs,
 }
 
 #[derive(Debug, Subcommand)]
-enum SlotsSubcommand {
+enum SlotsVerb {
     /// List slots by calendar, in order of time
-    List(ListArgs),
+    List(SlotArgs),
 }
 
 #[derive(Debug, Args)]
-struct ListArgs {
+struct SlotArgs {
     /// Only slots of this calendar. Default: all calendars
     #[arg(long, value_name = "NAME", value_parser = CalendarName::new)]
     calendar: Option<CalendarName>,
@@ -37,40 +48,26 @@ struct ListArgs {
     /// Last day, included. Default: 6 days after the first day
     #[arg(long, value_name = "DATE", value_parser = parse_date)]
     to: Option<Date>,
-    /// Maximum number of rows (0 = no limit)
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    limit: usize,
+    #[command(flatten)]
+    limit: LimitOption,
 }
 
-impl SlotsCommand {
-    /// Converts the arguments to an admin call.
-    #[must_use]
-    pub fn into_call(self) -> AdminCall {
-        let ListArgs {
+impl From<SlotsCommand> for AdminCall {
+    fn from(command: SlotsCommand) -> Self {
+        let SlotArgs {
+            calendar,
+            from,
+            to,
+            limit: LimitOption { limit },
+        } = match command.verb {
+            Some(SlotsVerb::List(list)) => list,
+            None => command.list,
+        };
+        Self::table::<SlotRow>(AdminQuery::Slots(SlotFilter {
             calendar,
             from,
             to,
             limit,
-        } = match self.subcommand {
-            Some(SlotsSubcommand::List(list)) => list,
-            None => self.list,
-        };
-        let columns = &[
-            ("CALENDAR", "calendar"),
-            ("DATE", "date"),
-            ("TIME", "time"),
-            ("CAPACITY", "capacity"),
-            ("TAKEN", "taken"),
-        ];
-        let empty = "no slots on these days";
-        AdminCall {
-            request: AdminRequest::Slots {
-                calendar,
-                from,
-                to,
-                limit,
-            },
-            format: OutputFormat::Table { columns, empty },
-        }
+        }))
     }
 }

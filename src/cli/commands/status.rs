@@ -1,82 +1,58 @@
 //! Formats the output of `flowgate status`.
 
-use std::io::{self, Write};
+use std::fmt;
 
 use crate::admin::StatusRow;
 use crate::config::units::format_mebibytes;
 use crate::domain::health::refusal_counters::format_counts;
 
-/// Writes a status to `output`, one line for each topic and one for each warning.
-///
-/// # Errors
-/// Returns the error of `output` if a write fails.
-pub fn write_status(status: &StatusRow, output: &mut impl Write) -> io::Result<()> {
-    let server = match status.listen {
-        Some(listen) => format!(
-            "{}, listening on http://{listen}",
-            status.health.replace('_', " ")
-        ),
-        None => "not running".to_owned(),
-    };
-    let oldest = match status.oldest_due_seconds {
-        Some(seconds) => format!(", the oldest overdue by {seconds} s"),
-        None => String::new(),
-    };
-    let (jobs, leads, writer) = (status.jobs, status.leads, status.writer);
-    let free = status.free_bytes.map_or_else(String::new, |free| {
-        format!(", {} free on its disk", format_mebibytes(free))
-    });
-    let lines = [
-        ("server", server),
-        (
-            "submissions",
-            format!("{}, and {} drafts", status.submissions, status.drafts),
-        ),
-        (
-            "jobs",
-            format!(
-                "{} scheduled{oldest}, {} running, {} done",
-                jobs.scheduled, jobs.running, jobs.done
-            ),
-        ),
-        ("dead letters", jobs.dead.to_string()),
-        (
-            "leads",
-            format!(
-                "{} open, {} of them waiting for an agent",
-                leads.open, leads.unassigned
-            ),
-        ),
-        ("bookings", format!("{} confirmed", status.bookings)),
-        (
-            "writer",
-            format!(
-                "{} of {} queued; {} transactions in {} commits, the slowest {} us",
-                writer.queued,
-                writer.capacity,
-                writer.stats.changes,
-                writer.stats.commits,
-                writer.stats.slowest_commit_us
-            ),
-        ),
-        (
-            "refused",
-            if status.refused.is_empty() {
-                "none".to_owned()
-            } else {
-                format_counts(&status.refused)
-            },
-        ),
-        (
-            "file",
-            format!("{}{free}", format_mebibytes(status.file_bytes)),
-        ),
-    ];
-    for (name, text) in lines {
-        writeln!(output, "{name:<14}{text}")?;
+/// One line for each topic and one for each warning.
+impl fmt::Display for StatusRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (jobs, leads, writer, stats) = (self.jobs, self.leads, self.writer, self.writer.stats);
+        match self.listen {
+            Some(listen) => writeln!(
+                f,
+                "server        {}, listening on http://{listen}",
+                self.health.replace('_', " ")
+            )?,
+            None => writeln!(f, "server        not running")?,
+        }
+        let (submissions, drafts) = (self.submissions, self.drafts);
+        writeln!(f, "submissions   {submissions}, and {drafts} drafts")?;
+        write!(f, "jobs          {} scheduled", jobs.scheduled)?;
+        if let Some(seconds) = self.oldest_due_seconds {
+            write!(f, ", the oldest overdue by {seconds} s")?;
+        }
+        writeln!(f, ", {} running, {} done", jobs.running, jobs.done)?;
+        writeln!(f, "dead letters  {}", jobs.dead)?;
+        writeln!(
+            f,
+            "leads         {} open, {} of them waiting for an agent",
+            leads.open, leads.unassigned
+        )?;
+        writeln!(f, "bookings      {} confirmed", self.bookings)?;
+        write!(
+            f,
+            "writer        {} of {} queued; ",
+            writer.queued, writer.capacity
+        )?;
+        writeln!(
+            f,
+            "{} transactions in {} commits, the slowest {} us",
+            stats.changes, stats.commits, stats.slowest_commit_us
+        )?;
+        match format_counts(&self.refused) {
+            none if none.is_empty() => writeln!(f, "refused       none")?,
+            counts => writeln!(f, "refused       {counts}")?,
+        }
+        write!(f, "file          {}", format_mebibytes(self.file_bytes))?;
+        if let Some(free) = self.free_bytes {
+            write!(f, ", {} free on its disk", format_mebibytes(free))?;
+        }
+        for warning in &self.warnings {
+            write!(f, "\n! {warning}")?;
+        }
+        Ok(())
     }
-    status
-        .warnings
-        .iter()
-        .try_for_each(|warning| writeln!(output, "! {warning}"))
 }

@@ -1,89 +1,58 @@
 //! Defines the command `flowgate submissions`, which lists and shows accepted submissions.
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
+use serde_json::json;
 
 use super::AdminCall;
-use crate::admin::{AdminRequest, ListFilter};
-use crate::cli::args::{FlowFilter, ListOptions};
-use crate::cli::output::OutputFormat;
-use crate::domain::ids::{AgentName, SubmissionId};
-use crate::domain::time::Timestamp;
+use super::list::{Filter, FilteredRow, ListArgs, RowsVerb};
+use crate::admin::{AdminQuery, ListFilter, SubmissionRow};
+use crate::cli::output::{Column, TableRow};
+use crate::domain::ids::SubmissionId;
 
-/// List and show accepted submissions
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct SubmissionsCommand {
-    #[command(subcommand)]
-    subcommand: Option<SubmissionsSubcommand>,
-    #[command(flatten)]
-    list: ListArgs,
+impl TableRow for SubmissionRow {
+    const COLUMNS: &'static [Column<Self>] = &[
+        ("ID", |submission| json!(submission.id)),
+        ("RECEIVED", |submission| json!(submission.received_at)),
+        ("FLOW", |submission| json!(submission.flow)),
+        ("CUSTOMER", |submission| json!(submission.customer)),
+        ("STATE", |submission| json!(submission.state)),
+        ("AGENT", |submission| json!(submission.agent)),
+        ("BOOKING", |submission| json!(submission.booking_id)),
+        ("DATA", |submission| submission.data.clone()),
+    ];
+    const EMPTY: &'static str = "no submissions";
+}
+
+impl FilteredRow for SubmissionRow {
+    const FILTERS: &'static [Filter] = &[
+        Filter::Since,
+        Filter::Flow,
+        Filter::State(
+            "Only submissions in this state: accepted, done, conflict or dead. Default: all states",
+        ),
+        Filter::Agent("Only submissions whose lead this agent has. Default: all submissions"),
+    ];
+    const QUERY: fn(ListFilter) -> AdminQuery = AdminQuery::Submissions;
 }
 
 #[derive(Debug, Subcommand)]
-enum SubmissionsSubcommand {
+pub(crate) enum SubmissionsVerb {
     /// List submissions, newest first
-    List(ListArgs),
+    List(ListArgs<SubmissionRow>),
     /// Show a submission with all its data
     Show {
         /// Submission ID
-        id: u64,
+        id: SubmissionId,
     },
 }
 
-#[derive(Debug, Args)]
-struct ListArgs {
-    #[command(flatten)]
-    options: ListOptions,
-    #[command(flatten)]
-    flow_filter: FlowFilter,
-    /// Only submissions in this state: accepted, done, conflict or dead. Default: all states
-    #[arg(long)]
-    state: Option<String>,
-    /// Only submissions whose lead this agent has. Default: all submissions
-    #[arg(long, value_name = "NAME", value_parser = AgentName::new)]
-    agent: Option<AgentName>,
-}
+impl RowsVerb for SubmissionsVerb {
+    type Row = SubmissionRow;
 
-impl SubmissionsCommand {
-    /// Converts the arguments to an admin call. A relative `--since` counts back from `now`.
-    #[must_use]
-    pub fn into_call(self, now: Timestamp) -> AdminCall {
-        let ListArgs {
-            options,
-            flow_filter,
-            state,
-            agent,
-        } = match self.subcommand {
-            Some(SubmissionsSubcommand::Show { id }) => {
-                return AdminCall::single(AdminRequest::Submission {
-                    id: SubmissionId::new(id),
-                });
-            }
-            Some(SubmissionsSubcommand::List(list)) => list,
-            None => self.list,
-        };
-        let filter = ListFilter {
-            flow: flow_filter.flow,
-            state,
-            agent,
-            ..options.to_filter(now)
-        };
-        let columns = &[
-            ("ID", "id"),
-            ("RECEIVED", "received_at"),
-            ("FLOW", "flow"),
-            ("CUSTOMER", "customer"),
-            ("STATE", "state"),
-            ("AGENT", "agent"),
-            ("BOOKING", "booking_id"),
-            ("DATA", "data"),
-        ];
-        AdminCall {
-            request: AdminRequest::Submissions(filter),
-            format: OutputFormat::Table {
-                columns,
-                empty: "no submissions",
-            },
+    fn into_call(self) -> AdminCall {
+        match self {
+            Self::List(options) => options.into(),
+            Self::Show { id } => AdminCall::record(AdminQuery::Submission { id }),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! signature therefore resets the count.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Display;
 use std::time::Duration;
 
 /// Minimum number of consecutive requests with a wrong signature before the app secret is
@@ -133,7 +134,7 @@ pub fn is_app_secret_warning(warning: &str) -> bool {
 
 /// Formats counts by reason, such as `3 bad_signature, 1 busy`.
 #[must_use]
-pub fn format_counts<R: std::fmt::Display>(counts: &BTreeMap<R, u64>) -> String {
+pub fn format_counts<R: Display, C: Display>(counts: &BTreeMap<R, C>) -> String {
     let counts: Vec<String> = counts
         .iter()
         .map(|(reason, many)| format!("{many} {reason}"))

@@ -1,0 +1,202 @@
+//! Defines the command line: the global options, and all commands with their arguments.
+//!
+//! See [`super::commands`] for the verbs and options of each command.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use super::commands::agents::AgentsVerb;
+use super::commands::bookings::BookingsVerb;
+use super::commands::dead_letters::DeadLettersVerb;
+use super::commands::deliveries::DeliveriesVerb;
+use super::commands::destinations::DestinationsVerb;
+use super::commands::drafts::DraftsVerb;
+use super::commands::flows::FlowsVerb;
+use super::commands::gateways::GatewaysVerb;
+use super::commands::jobs::JobsVerb;
+use super::commands::keys::KeysCommand;
+use super::commands::leads::LeadsVerb;
+use super::commands::list::RowsCommand;
+use super::commands::slots::SlotsCommand;
+use super::commands::submissions::SubmissionsVerb;
+use super::commands::try_submission::TryArgs;
+use super::demo::DemoArgs;
+use crate::bootstrap::serve::ServeArgs;
+
+/// Accept each WhatsApp Flow submission once, store it durably, and process it to a lead and a
+/// booking
+#[derive(Debug, Parser)]
+#[command(name = "flowgate", version, max_term_width = 100)]
+pub(super) struct Cli {
+    /// Config file. Default: ./config.toml, then /etc/flowgate/config.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Print one JSON object per line, for scripts
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the server
+    Serve(ServeArgs),
+    /// Send one signed form to the running server and show its result
+    Try(TryArgs),
+    /// Reload the config of the running server, with all secrets and keys in files. SIGHUP does the
+    /// same
+    ///
+    /// The reload changes everything or nothing. If anything is wrong, the command prints all
+    /// problems and the server continues with the old config. The command lists the changes that
+    /// need a restart. Secrets in `env:` also change only after a restart.
+    Reload,
+    /// Run a load test with a crash on a temporary server and verify the result
+    Demo(DemoArgs),
+    /// Show server status
+    Status,
+    /// List and show accepted submissions
+    Submissions(RowsCommand<SubmissionsVerb>),
+    /// List forms that are begun and not completed
+    Drafts(RowsCommand<DraftsVerb>),
+    /// List and show background jobs
+    Jobs(RowsCommand<JobsVerb>),
+    /// List, retry and discard dead letters
+    #[command(name = "dead-letters", visible_alias = "dead")]
+    DeadLetters(RowsCommand<DeadLettersVerb>),
+    /// List, show and discard deliveries of events to destinations
+    Deliveries(RowsCommand<DeliveriesVerb>),
+    /// List, pause, resume and test destinations of events
+    Destinations {
+        #[command(subcommand)]
+        verb: Option<DestinationsVerb>,
+    },
+    /// List, assign and close leads
+    Leads(RowsCommand<LeadsVerb>),
+    /// List and change sales agents
+    Agents(RowsCommand<AgentsVerb>),
+    /// List, cancel and move bookings
+    Bookings(RowsCommand<BookingsVerb>),
+    /// List slots that can be booked, with the number of booked places
+    Slots(SlotsCommand),
+    /// Check every invariant across all tables
+    Check,
+    /// Return unused space of a stopped server's data file to the disk
+    ///
+    /// redb reuses freed pages of the file but never returns them to the disk. The command verifies
+    /// the whole file first. The disk must have one tenth of the file size free, plus 64 MiB.
+    Compact,
+    /// Check the config
+    #[command(subcommand)]
+    Config(ConfigSubcommand),
+    /// List flows, their errors and their endpoint health, and check a Flow JSON
+    Flows {
+        #[command(subcommand)]
+        verb: Option<FlowsVerb>,
+    },
+    /// List, show and repair unofficial gateways and their WhatsApp sessions
+    Gateways {
+        #[command(subcommand)]
+        verb: Option<GatewaysVerb>,
+    },
+    Keys(KeysCommand),
+    /// Print a script that completes commands in a shell
+    Completions {
+        /// Name of the shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigSubcommand {
+    /// Show a summary of the config and all its problems
+    Check,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::admin::{AdminQuery, AdminRequest, ListFilter};
+    use crate::cli::commands::AdminCall;
+    use crate::domain::event::EventKind;
+    use crate::domain::ids::{DestinationName, FlowName};
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        let argv = line.split(' ').map(OsString::from);
+        Cli::try_parse_from(argv).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn command_line_definition_is_valid() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn command_without_verb_lists() {
+        let request = |line: &str| match parse(line).unwrap() {
+            Command::Jobs(jobs) => AdminCall::from(jobs).request,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            request("flowgate jobs --state dead"),
+            request("flowgate jobs list --state dead")
+        );
+        assert_eq!(
+            request("flowgate jobs --limit 3 --json"),
+            request("flowgate --json jobs list --limit 3")
+        );
+    }
+
+    #[test]
+    fn each_list_has_only_its_own_filters() {
+        let request = match parse(
+            "flowgate deliveries --flow visit --event lead.waiting --destination crm --state dead",
+        )
+        .unwrap()
+        {
+            Command::Deliveries(deliveries) => AdminCall::from(deliveries).request,
+            other => panic!("{other:?}"),
+        };
+        let filter = ListFilter {
+            state: Some("dead".to_owned()),
+            flow: Some(FlowName::new("visit").unwrap()),
+            destination: Some(DestinationName::new("crm").unwrap()),
+            event: Some(EventKind::LeadWaiting),
+            limit: 50,
+            ..ListFilter::default()
+        };
+        assert_eq!(request, AdminRequest::Query(AdminQuery::Deliveries(filter)));
+        assert!(parse("flowgate agents --agent Ann --limit 0").is_ok());
+        for unknown in [
+            "agents --since 1h",
+            "jobs --agent Ann",
+            "bookings --flow visit",
+        ] {
+            assert!(parse(&format!("flowgate {unknown}")).is_err(), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn dead_letter_selection_must_be_explicit() {
+        let parsed = |line: &str| parse(line).is_ok();
+        assert!(parsed("flowgate dead-letters retry 7") && parsed("flowgate dead retry 7"));
+        assert!(parsed(
+            "flowgate dead-letters retry --all --flow visit --dry-run"
+        ));
+        assert!(!parsed("flowgate dead-letters retry"));
+        assert!(!parsed("flowgate dead-letters retry 7 --all"));
+        assert!(!parsed("flowgate dead-letters discard 7 --dry-run"));
+        assert!(!parsed("flowgate dead-letters discard 7 --yes"));
+        assert!(parsed("flowgate dead-letters discard --all --yes"));
+        assert!(parsed(
+            "flowgate dead-letters retry --all --destination crm --event lead.assigned --rate 10/s"
+        ));
+        assert!(!parsed("flowgate dead-letters retry 7 --rate 10/s"));
+        assert!(!parsed("flowgate dead-letters retry --all --payload {}"));
+    }
+}
