@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `imports` | modules import only what their layer permits |
 //! | `names` | no banned words in identifiers, no two public types with one name |
-//! | `shape` | each file has a head and a limited length |
+//! | `shape` | each file has a head, a limited length and lines of a limited width |
 //!
 //! `tokens`, `paths` and `module_tree` read the source. Other gates are lints: see `Cargo.toml` and
 //! `clippy.toml`.
