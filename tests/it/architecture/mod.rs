@@ -4,12 +4,14 @@
 //! | file | rule |
 //! |---|---|
 //! | `imports` | modules import only what their layer permits |
+//! | `import_rings` | no import rings between files |
 //! | `names` | no banned words in identifiers, no two public types with one name |
 //! | `shape` | each file has a head, a limited length and lines of a limited width |
 //!
 //! `tokens`, `paths` and `module_tree` read the source. Other gates are lints: see `Cargo.toml` and
 //! `clippy.toml`.
 
+mod import_rings;
 mod imports;
 mod module_tree;
 mod names;

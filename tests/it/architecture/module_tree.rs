@@ -1,4 +1,5 @@
-//! Follows paths in the files of `src` through imported names and `super`.
+//! Follows paths to the file that defines their name. A file that only re-exports the name does not
+//! define it.
 
 use std::collections::BTreeMap;
 
@@ -76,6 +77,22 @@ impl ModuleTree {
         }
         start.extend_from_slice(rest);
         Some(start)
+    }
+
+    /// Returns the file of the crate that defines the name at the end of a path in `module`. A path
+    /// to a module as a whole has none: only a name in this module makes its file necessary.
+    pub fn defining_file(&self, module: &[String], path: &[String]) -> Option<&str> {
+        let absolute = self.absolute(module, path)?;
+        let length = (1..=absolute.len())
+            .take_while(|length| self.0.contains_key(&absolute[..*length]))
+            .last()?;
+        let (owner, names) = absolute.split_at(length);
+        let (name, rest) = names.split_first()?;
+        let reexport = self.imports(owner, name).find(|import| import.is_reexport);
+        reexport.map_or_else(
+            || Some(&*self.0.get(owner)?.file),
+            |path| self.defining_file(owner, &[path.segments.as_slice(), rest].concat()),
+        )
     }
 
     /// Returns the paths that `module` imports under `name`.
