@@ -19,7 +19,7 @@ mod missing_app_secret;
 mod shown_agent_gets_lead;
 // A delivery that becomes a dead letter causes one alert.
 mod dead_letter_alerts;
-// Import rules of the modules, from the table in `src/lib.rs`.
+// Gates for the structure of the source: imports, names, shape of files.
 mod architecture;
 // One token for all recipients of a broadcast: each customer has one submission and one lead, even
 // after copies.
