@@ -10,7 +10,7 @@
 //! | the data that a screen shows | [`data_source`], [`screen_data`], [`choice_list`] |
 //! | the fields that the final screen must send again | [`cross_screen`] |
 //! | the texts that customers read | [`customer_texts`] |
-//! | the flow of a message of `/webhook` | [`flow_matcher`] |
+//! | the flow of a message of `/webhook` | [`mod@match_flow`], [`flow_matcher`] |
 
 pub mod choice_list;
 pub mod cross_screen;
@@ -20,6 +20,7 @@ pub mod field;
 pub mod field_error;
 pub mod flow_matcher;
 pub mod lead_settings;
+pub mod match_flow;
 pub mod navigation;
 pub mod policy;
 pub mod screen;
@@ -34,8 +35,9 @@ use super::ids::FlowName;
 use super::time::Millis;
 use customer_texts::Localization;
 use field::Field;
-pub use flow_matcher::{FlowMatcher, MatchInput, match_flow};
+pub use flow_matcher::{FlowMatcher, MatchInput};
 pub use lead_settings::LeadSettings;
+pub use match_flow::match_flow;
 pub use navigation::{ScreenStage, UnknownScreen};
 pub use policy::{EncryptionMode, ResubmitPolicy, SignaturePolicy, TokenSignaturePolicy};
 pub use screen::{NextScreen, RefreshTrigger, Screen};

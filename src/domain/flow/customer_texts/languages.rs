@@ -5,7 +5,7 @@
 
 use jiff::civil::Weekday;
 
-use super::{Language, TextKey};
+use super::keys::{Language, TextKey};
 
 /// All texts of one language.
 struct LanguageTexts {
