@@ -30,6 +30,16 @@ pub trait Entropy: Send + Sync + 'static {
     }
 }
 
+/// Returns the time of tokio's timers, for deadlines and timeouts. A test can pause this clock.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that asks the timers"
+)]
+pub fn timer_now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
 /// Clocks of the operating system.
 #[derive(Debug)]
 pub struct SystemClock {

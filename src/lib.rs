@@ -21,7 +21,7 @@
 //! | [`intake`] | authentication and parsing of request bytes | domain, config |
 //! | [`webhook_signature`] | signatures of outgoing webhooks | domain |
 //! | [`store`] | everything on disk; the writer | domain, clock, reloadable, panic |
-//! | [`net`] | outgoing connections, address policy, TLS, SMTP | domain |
+//! | [`net`] | outgoing connections, address policy, TLS, SMTP | domain, clock |
 //! | [`http`] | limits, deadlines, routes, status codes | intake, store, domain, clock, config, reloadable, webhook_signature, gateways |
 //! | [`jobs`] | when a job runs and what it does | store, domain, clock, config, intake, reloadable, panic |
 //! | [`delivery`] | sending deliveries and recording their attempts | store, domain, clock, config, net, webhook_signature, panic, tasks |

@@ -30,6 +30,40 @@ const DURATION_BUCKETS_SECONDS: [f64; 14] = [
 /// Upper bounds of the histogram buckets for batches, in transactions per batch.
 const BATCH_SIZE_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
+/// Names and descriptions of the counters.
+const COUNTERS: &str = "\
+flowgate_requests_total: requests by route and outcome
+flowgate_flow_errors_total: flow errors: error notifications and unserviceable requests, by flow
+flowgate_flow_health_events_total: stored events of Meta's flow monitoring, by event
+flowgate_upstream_requests_total: requests to upstreams, by flow and outcome
+flowgate_webhook_updates_total: updates in Meta's webhooks, by kind
+flowgate_job_attempts_total: attempts of jobs by kind and outcome
+flowgate_retention_deleted_rows_total: rows deleted by retention";
+/// Names and descriptions of the gauges.
+const GAUGES: &str = "\
+flowgate_idempotency_keys: idempotency keys in memory
+flowgate_ready: 1 while submissions are accepted and stored
+flowgate_intake_waiting: submissions waiting for the writer
+flowgate_jobs: jobs by state
+flowgate_jobs_queue_depth: dispatched jobs that wait for a worker
+flowgate_deliveries_waiting: queued deliveries by destination
+flowgate_destination_breaker_open: 1 while the circuit breaker of a destination is open
+flowgate_oldest_overdue_job_seconds: how long the oldest overdue job has been due
+flowgate_leads_unassigned: leads that wait for an agent
+flowgate_file_bytes: size of the data file on disk, in bytes";
+/// Names and descriptions of the histograms.
+const HISTOGRAMS: &str = "\
+flowgate_request_duration_seconds: from the head of a request to its response
+flowgate_request_verify_duration_seconds: verifying a signature
+flowgate_request_decrypt_duration_seconds: decrypting a request, including the wait in the queue
+flowgate_upstream_request_duration_seconds: one request to a flow's upstream
+flowgate_request_queue_duration_seconds: a submission in the intake queue until its commit begins
+flowgate_request_commit_duration_seconds: a submission's commit, until it is on disk
+flowgate_commit_duration_seconds: a commit, from its begin until it is on disk
+flowgate_commit_batch_size: transactions that share a commit
+flowgate_job_duration_seconds: one attempt of a job
+flowgate_job_queue_delay_seconds: from the due time of a job to its attempt";
+
 /// Guard of the log. Dropping the guard writes all waiting lines.
 #[derive(Debug)]
 pub struct LogGuard(Sender<WriterMessage>);
@@ -56,9 +90,10 @@ impl LogGuard {
             .name("log".to_owned())
             .spawn(move || write_lines(&received, &dropped_by_writer))?;
         let filter_text = std::env::var(FILTER_VARIABLE).unwrap_or_else(|_| "info".to_owned());
-        let filter = EnvFilter::try_new(&filter_text);
-        let problem = filter.as_ref().err().map(ToString::to_string);
-        let filter = filter.unwrap_or_else(|_| EnvFilter::new("info"));
+        let (filter, problem) = match EnvFilter::try_new(&filter_text) {
+            Ok(filter) => (filter, None),
+            Err(problem) => (EnvFilter::new("info"), Some(problem)),
+        };
         let writer = NonBlockingWriter {
             messages: messages.clone(),
             dropped_lines,
@@ -89,11 +124,8 @@ impl Drop for LogGuard {
     fn drop(&mut self) {
         let (done, flushed) = bounded(1);
         // A log thread that waits for its reader must not prevent the process from ending.
-        if self
-            .0
-            .send_timeout(WriterMessage::Flush(done), FLUSH_TIMEOUT)
-            .is_ok()
-        {
+        let flush = WriterMessage::Flush(done);
+        if self.0.send_timeout(flush, FLUSH_TIMEOUT).is_ok() {
             let _ = flushed.recv_timeout(FLUSH_TIMEOUT);
         }
     }
@@ -136,11 +168,8 @@ struct NonBlockingWriter {
 
 impl Write for NonBlockingWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self
-            .messages
-            .try_send(WriterMessage::Line(line.to_vec()))
-            .is_err()
-        {
+        let message = WriterMessage::Line(line.to_vec());
+        if self.messages.try_send(message).is_err() {
             self.dropped_lines.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
@@ -163,112 +192,28 @@ impl<'a> MakeWriter<'a> for NonBlockingWriter {
 #[must_use]
 pub fn install_metrics() -> Option<PrometheusHandle> {
     let durations = Matcher::Suffix("_seconds".to_owned());
-    let changes = Matcher::Suffix("_batch_size".to_owned());
-    let builder = PrometheusBuilder::new();
-    let builder = builder
+    let batch_sizes = Matcher::Suffix("_batch_size".to_owned());
+    let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(durations, &DURATION_BUCKETS_SECONDS)
-        .ok()?;
-    let handle = builder
-        .set_buckets_for_metric(changes, &BATCH_SIZE_BUCKETS)
-        .ok()?
-        .install_recorder()
+        .and_then(|builder| builder.set_buckets_for_metric(batch_sizes, &BATCH_SIZE_BUCKETS))
+        .and_then(PrometheusBuilder::install_recorder)
         .ok()?;
     describe_metrics();
     Some(handle)
 }
 
 fn describe_metrics() {
-    metrics::describe_counter!("flowgate_requests_total", "requests by route and outcome");
-    metrics::describe_histogram!(
-        "flowgate_request_duration_seconds",
-        "from the head of a request to its response"
-    );
-    metrics::describe_histogram!(
-        "flowgate_request_verify_duration_seconds",
-        "verifying a signature"
-    );
-    metrics::describe_histogram!(
-        "flowgate_request_decrypt_duration_seconds",
-        "decrypting a request, including the wait in the queue"
-    );
-    metrics::describe_counter!(
-        "flowgate_flow_errors_total",
-        "flow errors: error notifications and unserviceable requests, by flow"
-    );
-    metrics::describe_counter!(
-        "flowgate_flow_health_events_total",
-        "stored events of Meta's flow monitoring, by event"
-    );
-    metrics::describe_counter!(
-        "flowgate_upstream_requests_total",
-        "requests to upstreams, by flow and outcome"
-    );
-    metrics::describe_histogram!(
-        "flowgate_upstream_request_duration_seconds",
-        "one request to a flow's upstream"
-    );
-    metrics::describe_histogram!(
-        "flowgate_request_queue_duration_seconds",
-        "a submission in the intake queue until its commit begins"
-    );
-    metrics::describe_histogram!(
-        "flowgate_request_commit_duration_seconds",
-        "a submission's commit, until it is on disk"
-    );
-    metrics::describe_counter!(
-        "flowgate_webhook_updates_total",
-        "updates in Meta's webhooks, by kind"
-    );
-    metrics::describe_histogram!(
-        "flowgate_commit_duration_seconds",
-        "a commit, from its begin until it is on disk"
-    );
-    metrics::describe_histogram!(
-        "flowgate_commit_batch_size",
-        "transactions that share a commit"
-    );
-    metrics::describe_gauge!("flowgate_idempotency_keys", "idempotency keys in memory");
-    metrics::describe_gauge!(
-        "flowgate_ready",
-        "1 while submissions are accepted and stored"
-    );
-    metrics::describe_gauge!(
-        "flowgate_intake_waiting",
-        "submissions waiting for the writer"
-    );
-    metrics::describe_gauge!("flowgate_jobs", "jobs by state");
-    metrics::describe_gauge!(
-        "flowgate_jobs_queue_depth",
-        "dispatched jobs that wait for a worker"
-    );
-    metrics::describe_counter!(
-        "flowgate_job_attempts_total",
-        "attempts of jobs by kind and outcome"
-    );
-    metrics::describe_histogram!("flowgate_job_duration_seconds", "one attempt of a job");
-    metrics::describe_histogram!(
-        "flowgate_job_queue_delay_seconds",
-        "from the due time of a job to its attempt"
-    );
-    metrics::describe_gauge!(
-        "flowgate_deliveries_waiting",
-        "queued deliveries by destination"
-    );
-    metrics::describe_gauge!(
-        "flowgate_destination_breaker_open",
-        "1 while the circuit breaker of a destination is open"
-    );
-    metrics::describe_counter!(
-        "flowgate_retention_deleted_rows_total",
-        "rows deleted by retention"
-    );
-    metrics::describe_gauge!(
-        "flowgate_oldest_overdue_job_seconds",
-        "how long the oldest overdue job has been due"
-    );
-    metrics::describe_gauge!("flowgate_leads_unassigned", "leads that wait for an agent");
-    metrics::describe_gauge!(
-        "flowgate_file_bytes",
-        "size of the data file on disk, in bytes"
-    );
+    for (name, text) in parse_descriptions(COUNTERS) {
+        metrics::describe_counter!(name, text);
+    }
+    for (name, text) in parse_descriptions(GAUGES) {
+        metrics::describe_gauge!(name, text);
+    }
+    for (name, text) in parse_descriptions(HISTOGRAMS) {
+        metrics::describe_histogram!(name, text);
+    }
+}
+
+fn parse_descriptions(text: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    text.lines().filter_map(|line| line.split_once(": "))
 }

@@ -3,7 +3,7 @@
 //! See [`crate::domain::booking::calendar`] for the slots of a calendar, and for the final
 //! validation of its settings.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::civil::Date;
@@ -12,35 +12,21 @@ use jiff::tz::TimeZone;
 use super::reader::TableReader;
 use super::reader::value::ValueReader;
 use super::suggest::closest;
+use super::units::{days, minutes};
 use crate::domain::booking::calendar::{Calendar, CalendarError, CalendarSpec, TimeRange};
 use crate::domain::ids::CalendarName;
 use crate::domain::time::Millis;
 
 const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-const DAY: Millis = Millis::from_secs(24 * 60 * 60);
-const MAX_ADVANCE_DEFAULT: Millis = Millis::from_secs(60 * 24 * 60 * 60);
-const ADVANCE_MAX: Millis = Millis::from_secs(3650 * 24 * 60 * 60);
+const ADVANCE_MAX: Millis = days(3650);
 
 /// Maximum number of places at the same time.
 const CAPACITY_MAX: u32 = 100_000;
 
-/// Returns the names under `[calendars]`, of valid and invalid calendars.
-pub(super) fn calendar_names<'d>(root: &TableReader<'d>) -> Vec<&'d str> {
-    let items = root
-        .get("calendars")
-        .and_then(|item| item.read_named_table(TableReader::entries));
-    items.into_iter().flatten().map(|item| item.key).collect()
-}
-
 /// Reads `[calendars]`. The result has only the valid calendars.
 pub(super) fn read(root: &TableReader<'_>) -> BTreeMap<CalendarName, Arc<Calendar>> {
-    let items = root
-        .get("calendars")
-        .and_then(|item| item.read_named_table(TableReader::entries));
-    let calendars = items
-        .into_iter()
-        .flatten()
-        .filter_map(|item| read_calendar(&item));
+    let items = root.named_entries("calendars");
+    let calendars = items.iter().filter_map(read_calendar);
     calendars
         .map(|calendar| (calendar.name().clone(), Arc::new(calendar)))
         .collect()
@@ -50,57 +36,40 @@ fn read_calendar(item: &ValueReader<'_>) -> Option<Calendar> {
     let name = item.parse_key(CalendarName::new);
     item.read_table(|table| {
         let before = table.problem_count();
-        let time_zone = table
-            .require("timezone")
-            .and_then(|item| item.parse(parse_time_zone));
-        let (open, special_hours_item) = (table.get("hours"), table.get("special_hours"));
-        let weekly_hours = open
-            .as_ref()
-            .and_then(|item| item.read_table(read_weekly_hours))
-            .unwrap_or_default();
-        let special_hours = special_hours_item
-            .as_ref()
-            .and_then(|item| item.read_named_table(read_special_hours))
-            .unwrap_or_default();
-        let closed_items = table
-            .get("closed_dates")
-            .and_then(|item| item.list())
-            .unwrap_or_default();
+        let (hours, special_hours) = (table.get("hours"), table.get("special_hours"));
+        let time_zone = table.require_parsed("timezone", parse_time_zone);
         let slot_length = table
             .require("slot_length")
-            .and_then(|item| item.duration(Millis::from_secs(60)..=DAY));
-        let buffer = table.duration("buffer", Millis::ZERO, Millis::ZERO..=DAY);
-        let capacity = table.integer("capacity", 1, 1..=CAPACITY_MAX);
-        let max_advance = table.duration(
-            "max_advance",
-            MAX_ADVANCE_DEFAULT,
-            Millis::from_secs(60)..=ADVANCE_MAX,
-        );
-        let min_notice = table.duration("min_notice", Millis::ZERO, Millis::ZERO..=ADVANCE_MAX);
-        if open.is_none() && special_hours_item.is_none() {
+            .and_then(|item| item.duration(minutes(1)..=days(1)));
+        if hours.is_none() && special_hours.is_none() {
             table.error(
                 "`hours` is missing: the hours of each weekday, like { mon = [\"09:00-17:00\"] }",
             );
         }
-        let closed_dates = closed_items
-            .iter()
-            .filter_map(read_date_item)
-            .collect::<BTreeSet<_>>();
+        let closed_dates = table.get("closed_dates").and_then(|item| item.list());
+        let spec = CalendarSpec {
+            weekly_hours: hours
+                .and_then(|item| item.read_table(read_weekly_hours))
+                .unwrap_or_default(),
+            special_hours: special_hours
+                .and_then(|item| item.read_named_table(read_special_hours))
+                .unwrap_or_default(),
+            closed_dates: closed_dates
+                .iter()
+                .flatten()
+                .filter_map(read_date_item)
+                .collect(),
+            buffer: table.duration("buffer", Millis::ZERO, Millis::ZERO..=days(1)),
+            capacity: table.integer("capacity", 1, 1..=CAPACITY_MAX),
+            max_advance: table.duration("max_advance", days(60), minutes(1)..=ADVANCE_MAX),
+            min_notice: table.duration("min_notice", Millis::ZERO, Millis::ZERO..=ADVANCE_MAX),
+            name: name?,
+            time_zone: time_zone?,
+            slot_length: slot_length?,
+        };
         if table.problem_count() > before {
             return None;
         }
-        let spec = CalendarSpec {
-            name: name?,
-            time_zone: time_zone?,
-            weekly_hours,
-            closed_dates,
-            special_hours,
-            slot_length: slot_length?,
-            buffer,
-            capacity,
-            max_advance,
-            min_notice,
-        };
         Calendar::new(spec)
             .map_err(|error| report_calendar_error(table, &error))
             .ok()
@@ -171,54 +140,61 @@ fn parse_date(text: &str) -> Result<Date, String> {
 
 /// Reports an error of the calendar at the location of its cause.
 fn report_calendar_error(table: &TableReader<'_>, error: &CalendarError) {
-    let item_of_day = |day: &str| {
-        let (key, found) = if WEEKDAYS.contains(&day) {
-            ("hours", day)
-        } else {
-            ("special_hours", day)
-        };
-        let items = table.get(key)?.read_named_table(TableReader::entries)?;
-        items.into_iter().find(|item| item.key == found)
-    };
-    let item = match error {
-        CalendarError::InvalidSlotLength => table.get("slot_length"),
-        CalendarError::InvalidBuffer => table.get("buffer"),
-        CalendarError::ZeroCapacity => table.get("capacity"),
-        CalendarError::NoticeExceedsAdvance => table.get("min_notice"),
-        CalendarError::NeverOpen => table.get("hours").or_else(|| table.get("special_hours")),
+    let keys: &[&str] = match error {
+        CalendarError::InvalidSlotLength => &["slot_length"],
+        CalendarError::InvalidBuffer => &["buffer"],
+        CalendarError::ZeroCapacity => &["capacity"],
+        CalendarError::NoticeExceedsAdvance => &["min_notice"],
+        CalendarError::NeverOpen => &["hours", "special_hours"],
         CalendarError::OverlappingHours { day, .. } | CalendarError::HoursTooShort { day, .. } => {
-            item_of_day(day)
+            let is_weekday = WEEKDAYS.contains(&day.as_str());
+            let key = if is_weekday { "hours" } else { "special_hours" };
+            let mut items = table.named_entries(key).into_iter();
+            return match items.find(|item| item.key == day) {
+                Some(item) => item.error(error),
+                None => table.error(error),
+            };
         }
     };
-    match item {
-        Some(item) => item.error(error),
-        None => table.error(error),
-    }
+    table.error_at(keys, error);
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::config::tests::{assert_refused, parse_valid};
+    use crate::config::tests::{assert_errors, assert_refused, parse_valid};
 
     const CHAIR: &str = "[calendars.chair]\ntimezone = \"Europe/Berlin\"\nslot_length = \"30m\"";
 
     #[test]
     fn calendar_requires_timezone_slot_length_and_hours() {
-        assert_refused(
+        assert_errors(
             "[calendars.chair]",
-            &[(
-                "",
-                "1:12: calendars.chair: `timezone` is missing\n\
-                 config.toml:1:12: calendars.chair: `slot_length` is missing\n\
-                 config.toml:1:12: calendars.chair: `hours` is missing: the hours of each weekday, like { mon = [\"09:00-17:00\"] }",
-            )],
+            r#"
+            => 1:12: calendars.chair: `timezone` is missing
+            => 1:12: calendars.chair: `slot_length` is missing
+            => 1:12: calendars.chair: `hours` is missing: the hours of each weekday, like { mon = ["09:00-17:00"] }
+            "#,
         );
-        assert_refused(
+        assert_errors(
             "",
-            &[(
-                "[calendars.\"a b\"]\ntimezone = \"UTC\"\nslot_length = \"1h\"\nhours = { mon = [\"09:00-17:00\"] }",
-                "2:12: calendars.a b: calendar name may have letters, digits, '-', '_' and '.' only",
-            )],
+            r#"
+            [calendars."a b"]
+            timezone = "UTC"
+            slot_length = "1h"
+            hours = { mon = ["09:00-17:00"] }
+            => 2:12: calendars.a b: calendar name may have letters, digits, '-', '_' and '.' only
+            "#,
+        );
+    }
+
+    #[test]
+    fn calendars_that_are_no_table_are_reported_once() {
+        assert_errors(
+            "",
+            r"
+            calendars = 3
+            => 2:13: calendars: must be a table, and is a whole number
+            ",
         );
     }
 
@@ -244,88 +220,57 @@ mod tests {
 
     #[test]
     fn invalid_hours_are_located() {
-        assert_refused(
+        assert_errors(
             CHAIR,
-            &[
-                (
-                    "hours = { mon = [\"12:00-09:00\"] }",
-                    "4:18: calendars.chair.hours.mon: \"12:00-09:00\" is not a valid time range: write it like \"09:00-12:30\", from 00:00 up to 24:00, the end after the start",
-                ),
-                (
-                    "hours = { mon = [\"09:00-12:00\", \"11:00-13:00\"] }",
-                    "4:17: calendars.chair.hours.mon: mon: 09:00-12:00 and 11:00-13:00 overlap",
-                ),
-                (
-                    "hours = { tue = [\"09:00-09:20\"] }",
-                    "4:17: calendars.chair.hours.tue: tue: no slot of 30 minutes fits into 09:00-09:20",
-                ),
-                (
-                    "hours = {}",
-                    "4:9: calendars.chair.hours: the calendar is never open: add opening hours",
-                ),
-                (
-                    "hours = { monday = [\"09:00-12:00\"] }",
-                    "4:11: unknown key `monday` in calendars.chair.hours: did you mean `mon`?",
-                ),
-                (
-                    "hours = { mon = \"09:00-12:00\" }",
-                    "4:17: calendars.chair.hours.mon: must be a list in brackets, and is a text",
-                ),
-                (
-                    "special_hours = { \"2026-12-27\" = [\"10:00-10:10\"] }",
-                    "4:34: calendars.chair.special_hours.2026-12-27: 2026-12-27: no slot of 30 minutes fits into 10:00-10:10",
-                ),
-                (
-                    "special_hours = { \"27.12.2026\" = [\"10:00-12:00\"] }",
-                    "4:19: calendars.chair.special_hours.27.12.2026: \"27.12.2026\" is not a valid date: write it like \"2026-12-25\"",
-                ),
-            ],
+            r#"
+            hours = { mon = ["12:00-09:00"] }
+            => 4:18: calendars.chair.hours.mon: "12:00-09:00" is not a valid time range: write it like "09:00-12:30", from 00:00 up to 24:00, the end after the start
+            hours = { mon = ["09:00-12:00", "11:00-13:00"] }
+            => 4:17: calendars.chair.hours.mon: mon: 09:00-12:00 and 11:00-13:00 overlap
+            hours = { tue = ["09:00-09:20"] }
+            => 4:17: calendars.chair.hours.tue: tue: no slot of 30 minutes fits into 09:00-09:20
+            hours = {}
+            => 4:9: calendars.chair.hours: the calendar is never open: add opening hours
+            hours = { monday = ["09:00-12:00"] }
+            => 4:11: unknown key `monday` in calendars.chair.hours: did you mean `mon`?
+            hours = { mon = "09:00-12:00" }
+            => 4:17: calendars.chair.hours.mon: must be a list in brackets, and is a text
+            special_hours = { "2026-12-27" = ["10:00-10:10"] }
+            => 4:34: calendars.chair.special_hours.2026-12-27: 2026-12-27: no slot of 30 minutes fits into 10:00-10:10
+            special_hours = { "27.12.2026" = ["10:00-12:00"] }
+            => 4:19: calendars.chair.special_hours.27.12.2026: "27.12.2026" is not a valid date: write it like "2026-12-25"
+            "#,
         );
     }
 
     #[test]
     fn calendar_ranges_are_checked() {
-        assert_refused(
+        assert_errors(
             &format!("{CHAIR}\nhours = {{ mon = [\"09:00-12:00\"] }}"),
-            &[
-                (
-                    "buffer = \"30s\"",
-                    "5:10: calendars.chair.buffer: buffer must be whole minutes, up to 24 hours",
-                ),
-                (
-                    "capacity = 0",
-                    "5:12: calendars.chair.capacity: must be from 1 to 100000, and is 0",
-                ),
-                (
-                    "max_advance = \"1d\"\nmin_notice = \"2d\"",
-                    "6:14: calendars.chair.min_notice: min_notice is longer than max_advance: no slot could ever be booked",
-                ),
-                (
-                    "max_advance = \"11000d\"",
-                    "5:15: calendars.chair.max_advance: must be from 1m to 3650d, and is 11000d",
-                ),
-                (
-                    "closed_dates = [\"2026-12-25\", \"2026-02-30\"]",
-                    "5:31: calendars.chair.closed_dates: \"2026-02-30\" is not a valid date: write it like \"2026-12-25\"",
-                ),
-                (
-                    "capacty = 2",
-                    "5:1: unknown key `capacty` in calendars.chair: did you mean `capacity`?",
-                ),
-            ],
+            r#"
+            buffer = "30s"
+            => 5:10: calendars.chair.buffer: buffer must be whole minutes, up to 24 hours
+            capacity = 0
+            => 5:12: calendars.chair.capacity: must be from 1 to 100000, and is 0
+            max_advance = "1d"
+            min_notice = "2d"
+            => 6:14: calendars.chair.min_notice: min_notice is longer than max_advance: no slot could ever be booked
+            max_advance = "11000d"
+            => 5:15: calendars.chair.max_advance: must be from 1m to 3650d, and is 11000d
+            closed_dates = ["2026-12-25", "2026-02-30"]
+            => 5:31: calendars.chair.closed_dates: "2026-02-30" is not a valid date: write it like "2026-12-25"
+            capacty = 2
+            => 5:1: unknown key `capacty` in calendars.chair: did you mean `capacity`?
+            "#,
         );
-        assert_refused(
+        assert_errors(
             "[calendars.chair]\ntimezone = \"UTC\"\nhours = { mon = [\"09:00-12:00\"] }",
-            &[
-                (
-                    "slot_length = \"90s\"",
-                    "4:15: calendars.chair.slot_length: slot_length must be whole minutes, from 1 minute to 24 hours",
-                ),
-                (
-                    "slot_length = \"0m\"",
-                    "4:15: calendars.chair.slot_length: must be from 1m to 1d, and is 0m",
-                ),
-            ],
+            r#"
+            slot_length = "90s"
+            => 4:15: calendars.chair.slot_length: slot_length must be whole minutes, from 1 minute to 24 hours
+            slot_length = "0m"
+            => 4:15: calendars.chair.slot_length: must be from 1m to 1d, and is 0m
+            "#,
         );
     }
 

@@ -61,27 +61,29 @@ impl Config {
     /// compared.
     #[must_use]
     pub fn diff(&self, before: &Self) -> Vec<String> {
+        let (limits, old_limits) = (&self.limits, &before.limits);
+        let (retention, old_retention) = (&self.retention, &before.retention);
         let single = [
             (
                 "limits.max_webhook_body",
-                self.limits.max_webhook_body != before.limits.max_webhook_body,
+                limits.max_webhook_body != old_limits.max_webhook_body,
             ),
             (
                 "limits.max_flow_body",
-                self.limits.max_flow_body != before.limits.max_flow_body,
+                limits.max_flow_body != old_limits.max_flow_body,
             ),
             (
                 "limits.request_timeout",
-                self.limits.request_timeout != before.limits.request_timeout,
+                limits.request_timeout != old_limits.request_timeout,
             ),
             ("retry", self.retry != before.retry),
             (
                 "retention.submissions",
-                self.retention.submissions != before.retention.submissions,
+                retention.submissions != old_retention.submissions,
             ),
             (
                 "retention.attempt_history",
-                self.retention.attempt_history != before.retention.attempt_history,
+                retention.attempt_history != old_retention.attempt_history,
             ),
         ];
         let mut changes: Vec<String> = single
@@ -89,38 +91,20 @@ impl Config {
             .filter(|(_, differs)| *differs)
             .map(|(key, _)| format!("{key} changed"))
             .collect();
-        changes.extend(named_changes("flows", &before.flows, &self.flows));
         changes.extend(named_changes(
-            "calendars",
-            &before.calendars,
-            &self.calendars,
+            "flows",
+            &before.flows,
+            &self.flows,
+            PartialEq::eq,
         ));
+        let (old, new) = (&before.calendars, &self.calendars);
+        changes.extend(named_changes("calendars", old, new, PartialEq::eq));
         // Only added and removed names are found here. The code that resolves the secrets compares
         // the rest.
-        let names = |config: &Self| {
-            config
-                .destinations
-                .keys()
-                .map(|name| (name.clone(), ()))
-                .collect()
-        };
-        changes.extend(named_changes::<_, ()>(
-            "destinations",
-            &names(before),
-            &names(self),
-        ));
-        let names = |config: &Self| {
-            config
-                .gateways
-                .keys()
-                .map(|name| (name.clone(), ()))
-                .collect()
-        };
-        changes.extend(named_changes::<_, ()>(
-            "gateways",
-            &names(before),
-            &names(self),
-        ));
+        let (old, new) = (&before.destinations, &self.destinations);
+        changes.extend(named_changes("destinations", old, new, |_, _| true));
+        let (old, new) = (&before.gateways, &self.gateways);
+        changes.extend(named_changes("gateways", old, new, |_, _| true));
         for (flow, routes) in &self.subscriptions.flows {
             let old = before.subscriptions.flows.get(flow);
             changes.extend(
@@ -137,10 +121,11 @@ impl Config {
 
 /// Returns the entries that were added, removed or changed, of a table whose keys are user-defined
 /// names.
-fn named_changes<K: Ord + Display, V: PartialEq>(
+fn named_changes<K: Ord + Display, V>(
     table: &str,
     before: &BTreeMap<K, V>,
     after: &BTreeMap<K, V>,
+    is_equal: impl Fn(&V, &V) -> bool,
 ) -> Vec<String> {
     let removed = before
         .keys()
@@ -150,7 +135,7 @@ fn named_changes<K: Ord + Display, V: PartialEq>(
         .iter()
         .filter_map(|(name, value)| match before.get(name) {
             None => Some((name, "added")),
-            Some(other) => (other != value).then_some((name, "changed")),
+            Some(other) => (!is_equal(other, value)).then_some((name, "changed")),
         });
     removed
         .chain(added_or_changed)

@@ -78,11 +78,8 @@ fn located(file: &std::path::Path, problems: &[ConfigProblem]) -> String {
         .take(PROBLEMS_SHOWN_MAX)
         .map(|problem| format!("{}:{problem}", file.display()))
         .collect();
-    if let Some(more) = problems
-        .len()
-        .checked_sub(PROBLEMS_SHOWN_MAX)
-        .filter(|more| *more > 0)
-    {
+    let more = problems.len().saturating_sub(PROBLEMS_SHOWN_MAX);
+    if more > 0 {
         lines.push(format!("and {more} more"));
     }
     lines.join("\n")

@@ -14,7 +14,7 @@ use super::reader::TableReader;
 use super::reader::value::ValueReader;
 use super::secrets::SecretRef;
 use super::settings::read_secret;
-use super::suggest::suggestion;
+use super::units::{days, minutes};
 use crate::domain::full_regex::FullRegex;
 use crate::domain::gateway::GatewayKind;
 use crate::domain::gateway::text_form::TextForm;
@@ -88,19 +88,15 @@ impl Gateway {
 
     /// Returns the secrets with their config keys.
     pub fn secrets(&self) -> impl Iterator<Item = (&'static str, &SecretRef)> {
-        let GatewaySecrets {
-            key,
-            access_token,
-            webhook_secret,
-        } = &self.keys;
-        let more = [
-            ("access_token", access_token),
-            ("webhook_secret", webhook_secret),
+        let keys = &self.keys;
+        let secrets = [
+            (self.key_name(), Some(&keys.key)),
+            ("access_token", keys.access_token.as_ref()),
+            ("webhook_secret", keys.webhook_secret.as_ref()),
         ];
-        [(self.key_name(), key)].into_iter().chain(
-            more.into_iter()
-                .filter_map(|(name, key)| Some((name, key.as_ref()?))),
-        )
+        secrets
+            .into_iter()
+            .filter_map(|(name, secret)| Some((name, secret?)))
     }
 
     /// Returns the warnings about the gateway, one sentence each.
@@ -132,17 +128,11 @@ pub(super) fn read(
     flows: &[&str],
     folder: &Path,
 ) -> BTreeMap<GatewayName, Gateway> {
-    let Some(item) = root.get("gateways") else {
-        return BTreeMap::new();
-    };
-    let read = item.read_named_table(|table| {
-        let items = table.entries();
-        items
-            .iter()
-            .filter_map(|item| read_gateway(item, flows, folder))
-            .collect()
-    });
-    read.unwrap_or_default()
+    let items = root.named_entries("gateways");
+    let gateways = items
+        .iter()
+        .filter_map(|item| read_gateway(item, flows, folder));
+    gateways.collect()
 }
 
 fn read_gateway(
@@ -151,96 +141,78 @@ fn read_gateway(
     folder: &Path,
 ) -> Option<(GatewayName, Gateway)> {
     let name = item.parse_key(GatewayName::new);
-    item.read_named_table(|table| {
-        // Without a valid kind, the set of valid keys is unknown.
-        let kind = read_kind(&table.require("kind")?)?;
-        let read = read_settings(table, kind, flows, folder);
-        table.reject_unknown_keys();
-        Some((name?, read?))
+    item.read_table(|table| {
+        let kinds = GatewayKind::ALL.map(|kind| (kind.as_str(), kind));
+        let Some(kind) = table.require("kind").and_then(|item| item.choice(kinds)) else {
+            // Without a valid kind, the set of valid keys is unknown.
+            table.stop();
+            return None;
+        };
+        let settings = read_settings(table, kind, flows);
+        let keys = read_secrets(table, kind, folder);
+        let (settings, keys) = (settings?, keys?);
+        Some((name?, Gateway { settings, keys }))
     })?
-}
-
-fn read_kind(item: &ValueReader<'_>) -> Option<GatewayKind> {
-    let word = item.one_of(&GatewayKind::ALL.map(GatewayKind::as_str))?;
-    GatewayKind::ALL
-        .into_iter()
-        .find(|kind| kind.as_str() == word)
 }
 
 fn read_settings(
     table: &TableReader<'_>,
     kind: GatewayKind,
     flows: &[&str],
-    folder: &Path,
-) -> Option<Gateway> {
+) -> Option<GatewaySettings> {
     let allow_private = table.boolean("allow_private", false);
-    let is_hosted = kind == GatewayKind::Wasender;
-    let base_url = match table.get("url") {
+    let url = match table.get("url") {
         Some(item) => item.parse(|text| parse_base_url(text, allow_private)),
-        None if is_hosted => Some(WASENDER_URL.to_owned()),
+        None if kind == GatewayKind::Wasender => Some(WASENDER_URL.to_owned()),
         None => {
             table.error("`url` is missing: the address of the gateway's API, like \"http://127.0.0.1:3000\"");
             None
         }
     };
-    let session = match table.get("session") {
-        Some(item) => item.parse(parse_session),
-        None if kind == GatewayKind::Waha => Some(WAHA_SESSION.to_owned()),
-        None => {
-            let what = if is_hosted {
-                "the number of its session"
-            } else {
-                "the name of its instance"
-            };
-            table.error(format!("`session` is missing: {what}"));
+    let session = match (table.get("session"), kind) {
+        (Some(item), _) => item.parse(parse_session),
+        (None, GatewayKind::Waha) => Some(WAHA_SESSION.to_owned()),
+        (None, GatewayKind::Wasender) => {
+            table.error("`session` is missing: the number of its session");
+            None
+        }
+        (None, GatewayKind::Evolution) => {
+            table.error("`session` is missing: the name of its instance");
             None
         }
     };
-    let require_secret = |key| {
-        table
-            .require(key)
-            .and_then(|item| read_secret(&item, folder))
-    };
-    let key = require_secret(key_name(kind));
-    let access_token = if is_hosted {
-        require_secret("access_token").map(Some)
-    } else {
-        Some(None)
-    };
-    let webhook_secret = match (kind, table.get("webhook_secret")) {
-        (GatewayKind::Evolution, None) => Some(None),
-        _ => require_secret("webhook_secret").map(Some),
-    };
-    let day = Millis::from_secs(24 * 60 * 60);
-    let probe_interval = table.duration(
-        "probe_interval",
-        Millis::from_secs(60),
-        Millis::new(100)..=day,
-    );
-    let inactivity_timeout = table
-        .get("inactivity_timeout")
-        .map(|item| item.duration(Millis::new(100)..=Millis::new(90 * day.get())));
-    let settings = GatewaySettings {
+    let least = Millis::new(100);
+    let inactivity_timeout = table.get("inactivity_timeout");
+    Some(GatewaySettings {
         kind,
-        probe_interval,
-        timeout: table.duration(
-            "timeout",
-            Millis::from_secs(15),
-            Millis::new(100)..=Millis::from_secs(60),
-        ),
+        probe_interval: table.duration("probe_interval", minutes(1), least..=days(1)),
+        timeout: table.duration("timeout", Millis::from_secs(15), least..=minutes(1)),
         allow_private,
         forms: read_forms(table, flows),
-        rate: table.get("rate").and_then(|item| item.parse(Rate::parse)),
-        inactivity_timeout: inactivity_timeout.flatten(),
-        url: base_url?,
+        rate: table.parse("rate", Rate::parse),
+        inactivity_timeout: inactivity_timeout.and_then(|item| item.duration(least..=days(90))),
+        url: url?,
         session: session?,
-    };
-    let keys = GatewaySecrets {
+    })
+}
+
+fn read_secrets(
+    table: &TableReader<'_>,
+    kind: GatewayKind,
+    folder: &Path,
+) -> Option<GatewaySecrets> {
+    let require = |key| read_secret(&table.require(key)?, folder);
+    let key = require(key_name(kind));
+    let has_access_token = kind == GatewayKind::Wasender;
+    let has_webhook_secret =
+        kind != GatewayKind::Evolution || table.get("webhook_secret").is_some();
+    let access_token = has_access_token.then(|| require("access_token"));
+    let webhook_secret = has_webhook_secret.then(|| require("webhook_secret"));
+    Some(GatewaySecrets {
         key: key?,
-        access_token: access_token?,
-        webhook_secret: webhook_secret?,
-    };
-    Some(Gateway { settings, keys })
+        access_token: access_token.flatten(),
+        webhook_secret: webhook_secret.flatten(),
+    })
 }
 
 /// Parses a base URL, to which paths are appended.
@@ -281,19 +253,10 @@ fn read_forms(table: &TableReader<'_>, flows: &[&str]) -> Vec<TextForm> {
 
 fn read_form(table: &TableReader<'_>, flows: &[&str]) -> Option<TextForm> {
     let flow = table.require("flow").and_then(|item| {
-        let name = item.text()?;
-        if !flows.contains(&name) {
-            item.error(format!(
-                "there is no flow {name:?}{}",
-                suggestion(name, flows.iter().copied())
-            ));
-            return None;
-        }
+        let name = item.known_name("flow", flows)?;
         FlowName::new(name).ok()
     });
-    let pattern = table
-        .require("pattern")
-        .and_then(|item| item.parse(parse_pattern));
+    let pattern = table.require_parsed("pattern", parse_pattern);
     Some(TextForm {
         flow: flow?,
         pattern: pattern?,
@@ -316,7 +279,7 @@ fn parse_pattern(text: &str) -> Result<FullRegex, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::{assert_refused, error_of, parse_valid};
+    use crate::config::tests::{assert_errors, assert_errors_in, error_of, parse_valid};
 
     fn gateway_from(table: &str) -> Gateway {
         let config = parse_valid(&format!(
@@ -332,38 +295,21 @@ mod tests {
         let wasender = gateway_from(
             "kind = \"wasender\"\nsession = \"17\"\nsession_key = \"env:A\"\naccess_token = \"env:B\"\nwebhook_secret = \"env:C\"",
         );
-        assert_eq!(
-            (
-                wasender.settings.url.as_str(),
-                wasender.settings.probe_interval.get()
-            ),
-            (WASENDER_URL, 60_000)
-        );
-        assert_eq!(
-            (
-                wasender.settings.inactivity_timeout,
-                wasender.settings.timeout.get()
-            ),
-            (None, 15_000)
-        );
+        let settings = &wasender.settings;
+        assert_eq!(settings.url, WASENDER_URL);
+        assert_eq!(settings.inactivity_timeout, None);
+        assert_eq!(settings.probe_interval, minutes(1));
+        assert_eq!(settings.timeout, Millis::from_secs(15));
         let named: Vec<_> = wasender
             .secrets()
             .map(|(name, secret)| format!("{name}={}", secret.location()))
             .collect();
-        assert_eq!(
-            named,
-            [
-                "session_key=env:A",
-                "access_token=env:B",
-                "webhook_secret=env:C"
-            ]
-        );
+        let expected = "session_key=env:A access_token=env:B webhook_secret=env:C";
+        assert_eq!(named.join(" "), expected);
 
-        let waha = gateway_from(WAHA);
-        assert_eq!(
-            (waha.settings.url.as_str(), waha.settings.session.as_str()),
-            ("http://127.0.0.1:3000", "default")
-        );
+        let waha = gateway_from(WAHA).settings;
+        assert_eq!(waha.url, "http://127.0.0.1:3000");
+        assert_eq!(waha.session, "default");
         let evolution = gateway_from(
             "kind = \"evolution\"\nurl = \"https://evo.example\"\nsession = \"shop\"\napi_key = \"env:A\"",
         );
@@ -374,13 +320,10 @@ mod tests {
     fn every_gateway_setting_is_read() {
         let more = "session = \"b\"\nprobe_interval = \"5s\"\ninactivity_timeout = \"2h\"\ntimeout = \"3s\"\nforms = [{ flow = \"visit\", pattern = 'book (?<date>\\S+)' }]";
         let settings = gateway_from(&format!("{WAHA}\n{more}")).settings;
+        assert_eq!(settings.session, "b");
         assert_eq!(
-            (
-                settings.session.as_str(),
-                settings.probe_interval.get(),
-                settings.timeout.get()
-            ),
-            ("b", 5000, 3000)
+            (settings.probe_interval, settings.timeout),
+            (Millis::from_secs(5), Millis::from_secs(3))
         );
         assert_eq!(settings.inactivity_timeout, Some(Millis::from_secs(7200)));
         assert_eq!(settings.forms[0].flow.as_str(), "visit");
@@ -415,43 +358,40 @@ mod tests {
 
     #[test]
     fn gateway_errors_have_location() {
-        assert_refused(
+        assert_errors(
             "[gateways.shop]",
-            &[
-                ("", "1:11: gateways.shop: `kind` is missing"),
-                (
-                    "kind = \"wahaa\"",
-                    "2:8: gateways.shop.kind: \"wahaa\" is not a valid value: did you mean `waha`?",
-                ),
-                (
-                    &WAHA.replace("api_key", "apikey"),
-                    "1:11: gateways.shop: `api_key` is missing\nconfig.toml:5:1: unknown key `apikey` in gateways.shop: did you mean `api_key`?",
-                ),
-                (
-                    &WAHA.replace("allow_private = true", ""),
-                    "3:7: gateways.shop.url: is a local or private address: if that is intended, set `allow_private = true`",
-                ),
-                (
-                    &WAHA.replace("3000/", "3000/?a=b"),
-                    "3:7: gateways.shop.url: must not contain '?': write only the base URL of the API",
-                ),
-                (
-                    &format!("{WAHA}\nprobe_interval = \"1ms\""),
-                    "7:18: gateways.shop.probe_interval: must be from 100ms to 1d, and is 1ms",
-                ),
-                (
-                    &format!("{WAHA}\nsession = \"\""),
-                    "7:11: gateways.shop.session: is empty",
-                ),
-                (
-                    &format!("{WAHA}\nforms = [{{ flow = \"visit\", pattern = \"(?<a>.+)\" }}]"),
-                    "7:19: gateways.shop.forms.flow: there is no flow \"visit\"",
-                ),
-                (
-                    "kind = \"evolution\"\nurl = \"https://evo.example\"\napi_key = \"env:A\"",
-                    "1:11: gateways.shop: `session` is missing: the name of its instance",
-                ),
-            ],
+            r#"
+            => 1:11: gateways.shop: `kind` is missing
+            kind = "wahaa"
+            => 2:8: gateways.shop.kind: "wahaa" is not a valid value: did you mean `waha`?
+            kind = "evolution"
+            url = "https://evo.example"
+            api_key = "env:A"
+            => 1:11: gateways.shop: `session` is missing: the name of its instance
+            "#,
+        );
+        // Each text replaces a line of a valid gateway, or is added to it.
+        assert_errors_in(
+            |typed| {
+                let is_replaced = |line: &&str| !typed.starts_with(line.split(' ').next().unwrap());
+                let lines: Vec<&str> = WAHA.lines().filter(is_replaced).collect();
+                format!("[gateways.shop]\n{}\n{typed}", lines.join("\n"))
+            },
+            r#"
+            api_keys = "env:A"
+            => 1:11: gateways.shop: `api_key` is missing
+            => 6:1: unknown key `api_keys` in gateways.shop: did you mean `api_key`?
+            allow_private = false
+            => 3:7: gateways.shop.url: is a local or private address: if that is intended, set `allow_private = true`
+            url = "http://127.0.0.1:3000/?a=b"
+            => 6:7: gateways.shop.url: must not contain '?': write only the base URL of the API
+            probe_interval = "1ms"
+            => 7:18: gateways.shop.probe_interval: must be from 100ms to 1d, and is 1ms
+            session = ""
+            => 7:11: gateways.shop.session: is empty
+            forms = [{ flow = "visit", pattern = "(?<a>.+)" }]
+            => 7:19: gateways.shop.forms.flow: there is no flow "visit"
+            "#,
         );
         let form = |pattern: &str| {
             error_of(&format!(
@@ -465,10 +405,8 @@ mod tests {
         );
         assert!(form("(?<a>.*)").contains("matches the empty text"));
         assert!(form("(?<a>").contains("gateways.shop.forms.pattern: unclosed group"));
-        let hidden = error_of(&format!(
-            "[gateways.shop]\n{}",
-            WAHA.replace("env:A", "hush")
-        ));
+        let secret = WAHA.replace("env:A", "hush");
+        let hidden = error_of(&format!("[gateways.shop]\n{secret}"));
         assert!(
             hidden.contains("gateways.shop.api_key") && !hidden.contains("hush"),
             "{hidden}"

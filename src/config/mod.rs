@@ -18,7 +18,6 @@ mod error;
 mod event_fields;
 mod flow;
 mod gateways;
-mod graph_api;
 mod reader;
 mod secrets;
 mod settings;
@@ -26,6 +25,7 @@ mod subscriptions;
 mod suggest;
 mod summary;
 pub mod units;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -57,7 +57,10 @@ use crate::domain::event::subscriptions::Subscriptions;
 use crate::domain::flow::Flow;
 use crate::domain::ids::{CalendarName, DestinationName, FlowName, GatewayName};
 use crate::domain::job::retry::RetryPolicy;
+use flow::ParsedFlows;
 use reader::{Diagnostics, TableReader};
+use settings::Endpoints;
+use subscriptions::SubscriptionKind;
 
 /// Paths of the config file that are tried in this order if no path is given.
 const SEARCH_PATHS: [&str; 2] = ["config.toml", "/etc/flowgate/config.toml"];
@@ -146,18 +149,13 @@ impl Config {
     /// `None`: no config file can be read.
     #[must_use]
     pub fn find_data_path(named: Option<&Path>) -> Option<PathBuf> {
-        let existing = || {
-            SEARCH_PATHS
-                .iter()
-                .map(Path::new)
-                .find(|file| file.exists())
-        };
-        let file = named.or_else(existing)?;
+        let mut searched = SEARCH_PATHS.iter().map(Path::new);
+        let file = named.or_else(|| searched.find(|file| file.exists()))?;
         let text = read_text(file).ok()?;
         let (root, _) = toml::de::DeTable::parse_recoverable(&text);
         let diagnostics = Diagnostics::new(file, &text);
-        let table = TableReader::new(&diagnostics, root.get_ref(), String::new(), 0);
-        Some(settings::Endpoints::read(&table, file.parent().unwrap_or(Path::new(""))).data)
+        let table = TableReader::root(&diagnostics, root.get_ref());
+        Some(settings::read_endpoints(&table, folder_of(file)).data)
     }
 
     /// Parses a config. `file` is the path of the text, for messages and relative paths.
@@ -172,63 +170,63 @@ impl Config {
     }
 
     fn read(file: &Path, root: &TableReader<'_>) -> Self {
-        let folder = file.parent().unwrap_or(Path::new(""));
-        let settings::Endpoints {
+        let folder = folder_of(file);
+        let Endpoints {
             listen,
             admin_listen,
             data,
-        } = settings::Endpoints::read(root, folder);
-        let destination_names = destination::destination_names(root);
-        let flow::ParsedFlows {
+        } = settings::read_endpoints(root, folder);
+        let destination_names = root.names_in("destinations");
+        let ParsedFlows {
             flows,
             keys: private_keys,
             upstreams,
             subscriptions: mut flow_subscriptions,
         } = flow::read(
             root,
-            &calendars::calendar_names(root),
+            &root.names_in("calendars"),
             &destination_names,
             folder,
         );
-        let (meta, retry) = (MetaSettings::read(root, folder), settings::read_retry(root));
+        let meta = settings::read_meta(root, folder);
+        let retry = settings::read_retry(root);
         let flow_names: Vec<&str> = flows.keys().map(FlowName::as_str).collect();
         let gateways = gateways::read(root, &flow_names, folder);
         let destinations = destination::read(root, retry, &meta, &gateways, folder);
-        destination::restrict_to_supported(flow_subscriptions.values_mut(), &destinations);
         let alerts = root.get("alerts").map(|item| {
-            let mut subscriptions = subscriptions::read(
-                &item,
-                &destination_names,
-                subscriptions::SubscriptionKind::Alerts,
-            );
-            destination::check_alerts(&item, &subscriptions, &destinations);
-            destination::restrict_to_supported(std::iter::once(&mut subscriptions), &destinations);
-            subscriptions
+            let alerts = subscriptions::read(&item, &destination_names, SubscriptionKind::Alerts);
+            destination::check_alerts(&item, &alerts, &destinations);
+            alerts
         });
+        let mut alerts = alerts.unwrap_or_default();
+        destination::restrict_to_supported(
+            flow_subscriptions.values_mut().chain([&mut alerts]),
+            &destinations,
+        );
         let subscriptions = Subscriptions {
             flows: flow_subscriptions,
-            alerts: alerts.unwrap_or_default(),
+            alerts,
             ordered_destinations: destination::ordered_destinations(&destinations),
         };
         destination::template_check::render_examples(root, &destinations, &subscriptions, folder);
         Self {
-            gateways,
             file: file.to_owned(),
             listen,
             admin_listen,
             data,
             meta,
-            limits: LimitSettings::read(root),
-            workers: WorkerSettings::read(root),
-            subscriptions,
-            destinations,
+            limits: settings::read_limits(root),
+            workers: settings::read_workers(root),
             retry,
-            retention: RetentionSettings::read(root),
-            store: StoreSettings::read(root),
+            retention: settings::read_retention(root),
+            store: settings::read_store(root),
             flows,
             private_keys,
             upstreams,
             calendars: calendars::read(root),
+            destinations,
+            subscriptions,
+            gateways,
         }
     }
 
@@ -252,12 +250,9 @@ impl Config {
     /// [`ConfigError::Secret`] if a secret file is missing, unreadable, empty or not one line of
     /// text, or if a variable is not text.
     pub fn resolve_app_secrets(&self) -> Result<Vec<Secret>, ConfigError> {
-        let resolved = self
-            .meta
-            .app_secrets
-            .iter()
-            .filter_map(|secret| secret.resolve().transpose());
-        Ok(resolved.collect::<Result<_, SecretError>>()?)
+        let secrets = self.meta.app_secrets.iter();
+        let resolved = secrets.filter_map(|secret| secret.resolve().transpose());
+        Ok(resolved.collect::<Result<_, _>>()?)
     }
 
     /// Returns the verify token, or `None` if its environment variable is unset or empty.
@@ -268,6 +263,11 @@ impl Config {
     pub fn resolve_verify_token(&self) -> Result<Option<Secret>, ConfigError> {
         Ok(self.meta.verify_token.resolve()?)
     }
+}
+
+/// Returns the folder that relative paths in a config are relative to.
+fn folder_of(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new(""))
 }
 
 fn read_text(file: &Path) -> Result<String, ConfigError> {

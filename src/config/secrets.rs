@@ -15,8 +15,7 @@ use std::path::{Path, PathBuf};
 use zeroize::{Zeroize, Zeroizing};
 
 /// Maximum size of a secret file, in bytes. A larger file is refused.
-const FILE_BYTES_MAX: u64 = 64 * 1024;
-const FILE_TEXT_MAX: usize = 64 * 1024;
+const FILE_BYTES_MAX: usize = 64 * 1024;
 
 /// Permission bit that lets users other than the owner and the group read the file.
 const WORLD_READABLE: u32 = 0o004;
@@ -178,14 +177,12 @@ impl SecretRef {
     }
 
     fn warning_in(&self, variable: impl Fn(&str) -> Option<OsString>) -> Option<String> {
-        match self {
+        let is_padded = match self {
             Self::Env(name) => {
                 let value = variable(name).map(|value| Zeroizing::new(value.into_vec()));
-                match value.as_deref().filter(|value| !value.is_empty()) {
-                    None => Some(format!("the environment variable {name} is not set")),
-                    Some(value) => {
-                        has_outer_whitespace(value).then(|| whitespace_warning(&self.location()))
-                    }
+                match value.filter(|value| !value.is_empty()) {
+                    None => return Some(format!("the environment variable {name} is not set")),
+                    Some(value) => has_outer_whitespace(&value),
                 }
             }
             Self::File(path) => {
@@ -196,14 +193,17 @@ impl SecretRef {
                         "every user of this machine can read {path}: chmod 600 {path}"
                     ));
                 }
-                let secret = read_single_line(path).ok()?;
-                has_outer_whitespace(secret.expose().as_bytes())
-                    .then(|| whitespace_warning(&self.location()))
+                has_outer_whitespace(read_single_line(path).ok()?.expose().as_bytes())
             }
             Self::Text(_) => {
-                Some("the secret is in the config itself: use this only for tests".to_owned())
+                let warning = "the secret is in the config itself: use this only for tests";
+                return Some(warning.to_owned());
             }
-        }
+        };
+        is_padded.then(|| {
+            let location = self.location();
+            format!("the secret in {location} begins or ends with white space, which is part of the secret")
+        })
     }
 }
 
@@ -214,16 +214,9 @@ fn has_outer_whitespace(secret: &[u8]) -> bool {
     trimmed.len() != secret.len() && !trimmed.contains(&b'\n')
 }
 
-fn whitespace_warning(location: &str) -> String {
-    format!("the secret in {location} begins or ends with white space, which is part of the secret")
-}
-
 fn is_variable_name(name: &str) -> bool {
-    let fits = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    fits && name
-        .bytes()
-        .next()
-        .is_some_and(|first| !first.is_ascii_digit())
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    !name.is_empty() && name.bytes().all(fits) && !name.starts_with(|c: char| c.is_ascii_digit())
 }
 
 fn read_text(path: &Path) -> Result<Zeroizing<String>, SecretError> {
@@ -233,11 +226,11 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>, SecretError> {
     };
     // The whole capacity is allocated at once: a buffer that grows would leave copies of the secret
     // in memory.
-    let mut text = Zeroizing::new(String::with_capacity(FILE_TEXT_MAX));
-    match File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text))
-    {
+    let mut text = Zeroizing::new(String::with_capacity(FILE_BYTES_MAX));
+    let limit = u64::try_from(FILE_BYTES_MAX + 1).unwrap_or(u64::MAX);
+    match File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text)) {
         // A truncated secret would be a wrong secret.
-        Ok(bytes) if bytes > FILE_TEXT_MAX => Err(read_error(io::ErrorKind::FileTooLarge.into())),
+        Ok(bytes) if bytes > FILE_BYTES_MAX => Err(read_error(io::ErrorKind::FileTooLarge.into())),
         Ok(_) => Ok(text),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             Err(SecretError::NotText(path.to_owned()))
@@ -340,9 +333,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         let secret = SecretRef::File(path.clone());
-        fs::write(&path, "x".repeat(FILE_TEXT_MAX)).unwrap();
-        assert_eq!(resolved_value(&secret).unwrap().len(), FILE_TEXT_MAX);
-        fs::write(&path, "x".repeat(FILE_TEXT_MAX + 1)).unwrap();
+        fs::write(&path, "x".repeat(FILE_BYTES_MAX)).unwrap();
+        assert_eq!(resolved_value(&secret).unwrap().len(), FILE_BYTES_MAX);
+        fs::write(&path, "x".repeat(FILE_BYTES_MAX + 1)).unwrap();
         let error = secret.resolve().unwrap_err().to_string();
         assert!(error.contains("too large"), "{error}");
     }

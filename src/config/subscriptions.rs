@@ -5,8 +5,6 @@
 //! deliver = ["crm", { to = "sheet", events = ["lead.assigned"] }]
 //! ```
 
-use std::collections::BTreeSet;
-
 use super::reader::value::ValueReader;
 use super::suggest::suggestion;
 use crate::domain::event::EventKind;
@@ -72,60 +70,46 @@ fn read_subscription(
             .require("to")
             .and_then(|item| read_destination(&item, known));
         let events = table.get("events").and_then(|item| item.non_empty_list());
-        let events = match events {
-            Some(items) => items
+        let events = events.map(|items| {
+            items
                 .iter()
                 .filter_map(|item| read_event(item, kind))
-                .collect(),
-            None => kind.events().collect::<BTreeSet<_>>(),
-        };
+                .collect()
+        });
         Some(Subscription {
             destination: to?,
-            events,
+            events: events.unwrap_or_else(|| kind.events().collect()),
         })
     })?
 }
 
 fn read_destination(item: &ValueReader<'_>, known: &[&str]) -> Option<DestinationName> {
-    let name = item.text()?;
-    if !known.contains(&name) {
-        item.error(format!(
-            "there is no destination {name:?}{}",
-            suggestion(name, known.iter().copied())
-        ));
-        return None;
-    }
-    DestinationName::new(name).ok()
+    DestinationName::new(item.known_name("destination", known)?).ok()
 }
 
 fn read_event(item: &ValueReader<'_>, kind: SubscriptionKind) -> Option<EventKind> {
     let name = item.text()?;
-    let found =
-        EventKind::from_name(name).filter(|event| kind.events().any(|known| known == *event));
-    if found.is_none() {
-        let why = match (EventKind::from_name(name), kind) {
-            (Some(_), SubscriptionKind::Flow) => {
-                format!("{name:?} is an alert: list it in `alerts`, at the top of the config")
-            }
-            (Some(_), SubscriptionKind::Alerts) => {
-                format!("{name:?} is not an alert: list it in the `deliver` of a flow")
-            }
-            (None, _) => {
-                format!(
-                    "there is no event {name:?}{}",
-                    suggestion(name, kind.events().map(EventKind::as_str))
-                )
-            }
-        };
-        item.error(why);
-    }
-    found
+    let why = match (EventKind::from_name(name), kind) {
+        (Some(event), _) if kind.events().any(|known| known == event) => return Some(event),
+        (Some(_), SubscriptionKind::Flow) => {
+            format!("{name:?} is an alert: list it in `alerts`, at the top of the config")
+        }
+        (Some(_), SubscriptionKind::Alerts) => {
+            format!("{name:?} is not an alert: list it in the `deliver` of a flow")
+        }
+        (None, _) => format!(
+            "there is no event {name:?}{}",
+            suggestion(name, kind.events().map(EventKind::as_str))
+        ),
+    };
+    item.error(why);
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::{assert_refused, parse_valid};
+    use crate::config::tests::{assert_errors, parse_valid};
     use crate::domain::ids::FlowName;
 
     const TWO: &str = "[destinations.crm]\nurl = \"https://crm.example\"\n[destinations.ops]\nurl = \"https://ops.example\"";
@@ -155,41 +139,29 @@ mod tests {
 
     #[test]
     fn unknown_destination_or_event_gets_suggestion() {
-        assert_refused(
+        assert_errors(
             &format!("{TWO}\n[flows.form]"),
-            &[
-                (
-                    "deliver = [\"cmr\"]",
-                    "6:12: flows.form.deliver: there is no destination \"cmr\": did you mean `crm`?",
-                ),
-                (
-                    "deliver = \"crm\"",
-                    "6:11: flows.form.deliver: must be a list in brackets, and is a text",
-                ),
-                (
-                    "deliver = [\"crm\", { to = \"crm\" }]",
-                    "6:19: flows.form.deliver: \"crm\" is listed twice: put all its events into one entry",
-                ),
-                (
-                    "deliver = [{ to = \"crm\", events = [\"lead.asigned\"] }]",
-                    "6:36: flows.form.deliver.events: there is no event \"lead.asigned\": did you mean `lead.assigned`?",
-                ),
-                (
-                    "deliver = [{ to = \"crm\", events = [\"job.dead\"] }]",
-                    "6:36: flows.form.deliver.events: \"job.dead\" is an alert: list it in `alerts`, at the top of the config",
-                ),
-                (
-                    "deliver = [{ events = [\"lead.waiting\"] }]",
-                    "6:12: flows.form.deliver: `to` is missing",
-                ),
-            ],
+            r#"
+            deliver = ["cmr"]
+            => 6:12: flows.form.deliver: there is no destination "cmr": did you mean `crm`?
+            deliver = "crm"
+            => 6:11: flows.form.deliver: must be a list in brackets, and is a text
+            deliver = ["crm", { to = "crm" }]
+            => 6:19: flows.form.deliver: "crm" is listed twice: put all its events into one entry
+            deliver = [{ to = "crm", events = ["lead.asigned"] }]
+            => 6:36: flows.form.deliver.events: there is no event "lead.asigned": did you mean `lead.assigned`?
+            deliver = [{ to = "crm", events = ["job.dead"] }]
+            => 6:36: flows.form.deliver.events: "job.dead" is an alert: list it in `alerts`, at the top of the config
+            deliver = [{ events = ["lead.waiting"] }]
+            => 6:12: flows.form.deliver: `to` is missing
+            "#,
         );
-        assert_refused(
+        assert_errors(
             "",
-            &[(
-                "alerts = [\"ops\"]",
-                "2:11: alerts: there is no destination \"ops\"",
-            )],
+            r#"
+            alerts = ["ops"]
+            => 2:11: alerts: there is no destination "ops"
+            "#,
         );
     }
 }

@@ -1,7 +1,7 @@
 //! Tests whole configs: the shipped config, the search for the config file, and the texts of
 //! errors.
 
-use std::fs;
+use std::{fs, iter};
 
 use insta::assert_snapshot;
 
@@ -24,6 +24,32 @@ pub(super) fn error_of(text: &str) -> String {
 /// Parses a valid config.
 pub(super) fn parse_valid(text: &str) -> Config {
     Config::parse(Path::new("config.toml"), text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Parses a valid config and returns its first flow.
+pub(super) fn parse_flow(text: &str) -> Arc<Flow> {
+    parse_valid(text).flows.into_values().next().unwrap()
+}
+
+/// Asserts that each text of `cases` is refused after `head` with exactly its errors. The lines of
+/// the errors follow the text, and begin with `=> `.
+pub(super) fn assert_errors(head: &str, cases: &str) {
+    assert_errors_in(|typed| format!("{head}\n{typed}\n"), cases);
+}
+
+/// Does the same as [`assert_errors`] for texts that `config` puts into a config.
+pub(super) fn assert_errors_in(config: impl Fn(&str) -> String, cases: &str) {
+    let lines = cases.lines().map(str::trim);
+    let mut lines = lines.filter(|line| !line.is_empty()).peekable();
+    while lines.peek().is_some() {
+        let typed: Vec<&str> =
+            iter::from_fn(|| lines.next_if(|line| !line.starts_with("=> "))).collect();
+        let errors: Vec<String> = iter::from_fn(|| lines.next_if(|line| line.starts_with("=> ")))
+            .map(|line| line.replacen("=> ", "config.toml:", 1))
+            .collect();
+        let typed = typed.join("\n");
+        assert_eq!(error_of(&config(&typed)), errors.join("\n"), "{typed}");
+    }
 }
 
 /// Asserts that each text is refused in `table` with exactly its expected error.
@@ -55,61 +81,15 @@ fn shipped_config_equals_defaults() {
 
 #[test]
 fn shipped_config_names_every_setting() {
-    for key in [
-        "listen",
-        "admin_listen",
-        "data",
-        "app_secrets",
-        "verify_token",
-        "access_token",
-        "api_version",
-        "graph_url",
-        "max_webhook_body",
-        "max_flow_body",
-        "max_body_memory",
-        "header_timeout",
-        "request_timeout",
-        "idle_timeout",
-        "drain_timeout",
-        "max_connections",
-        "intake_queue",
-        "max_batch",
-        "min_free_space",
-        "max_idempotency_keys",
-        "threads",
-        "queue",
-        "initial_delay",
-        "max_delay",
-        "max_attempts",
-        "idempotency_ttl",
-        "message_id_ttl",
-        "submissions",
-        "page_cache",
-        "verify",
-        "path",
-        "encryption",
-        "signature",
-        "booking",
-        "lead",
-        "sticky",
-        "webhook",
-        "next",
-        "final",
-        "required",
-        "url",
-        "secret",
-        "timeout",
-        "fallback",
-        "breaker",
-        "timezone",
-        "closed_dates",
-        "special_hours",
-        "slot_length",
-        "buffer",
-        "capacity",
-        "max_advance",
-        "min_notice",
-    ] {
+    let keys = "listen admin_listen data app_secrets verify_token access_token api_version graph_url \
+        max_webhook_body max_flow_body max_body_memory header_timeout request_timeout \
+        idle_timeout drain_timeout max_connections intake_queue max_batch min_free_space \
+        max_idempotency_keys threads queue initial_delay max_delay max_attempts \
+        idempotency_ttl message_id_ttl submissions page_cache verify path encryption \
+        signature booking lead sticky webhook next final required url secret timeout \
+        fallback breaker timezone closed_dates special_hours slot_length buffer capacity \
+        max_advance min_notice";
+    for key in keys.split(' ') {
         assert!(SHIPPED.contains(&format!("{key} =")), "{key}");
     }
     let uncommented = SHIPPED
@@ -126,8 +106,7 @@ fn shipped_config_names_every_setting() {
 
 #[test]
 fn shipped_flow_accepts_shipped_form() {
-    let config = parse_valid(SHIPPED);
-    let flow = config.flows.values().next().unwrap();
+    let flow = parse_flow(SHIPPED);
     assert_eq!(
         (flow.path.as_str(), flow.signature),
         ("/whatsapp-flow-webhook", SignaturePolicy::Required)

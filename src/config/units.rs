@@ -5,20 +5,37 @@
 
 use crate::domain::time::Millis;
 
+/// Number of bytes of the units of size.
+pub(super) const KIB: u64 = 1 << 10;
+pub(super) const MIB: u64 = 1 << 20;
+pub(super) const TIB: u64 = 1 << 40;
+
 const SIZES: [(&str, u64); 5] = [
-    ("TiB", 1 << 40),
+    ("TiB", TIB),
     ("GiB", 1 << 30),
-    ("MiB", 1 << 20),
-    ("KiB", 1 << 10),
+    ("MiB", MIB),
+    ("KiB", KIB),
     ("B", 1),
 ];
 const DURATIONS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
+    ("d", days(1).get()),
+    ("h", hours(1).get()),
+    ("m", minutes(1).get()),
     ("s", 1000),
     ("ms", 1),
 ];
+
+pub(super) const fn minutes(number: u64) -> Millis {
+    Millis::from_secs(number * 60)
+}
+
+pub(super) const fn hours(number: u64) -> Millis {
+    minutes(number * 60)
+}
+
+pub(super) const fn days(number: u64) -> Millis {
+    hours(number * 24)
+}
 
 /// Error for a text that is not a size or not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,7 +80,7 @@ pub fn format_size(bytes: u64) -> String {
 /// Formats bytes for display, in MiB rounded up to one decimal place: `12.3 MiB`.
 #[must_use]
 pub fn format_mebibytes(bytes: u64) -> String {
-    let tenths = bytes.saturating_mul(10).div_ceil(1 << 20);
+    let tenths = bytes.saturating_mul(10).div_ceil(MIB);
     format!("{}.{} MiB", tenths / 10, tenths % 10)
 }
 

@@ -16,6 +16,8 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::clock::timer_now;
+
 /// Time between two checks of a body's rate.
 const RATE_WINDOW: Duration = Duration::from_secs(2);
 
@@ -206,7 +208,7 @@ pub(super) async fn read_body(
                         return Err(BodyError::Timeout);
                     }
                     bytes_in_window = 0;
-                    rate_timer.as_mut().reset(Instant::now() + RATE_WINDOW);
+                    rate_timer.as_mut().reset(timer_now() + RATE_WINDOW);
                 }
             }
         };

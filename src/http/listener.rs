@@ -17,9 +17,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::timeout_stream::{ConnectionPhase, TimeoutStream};
+use crate::clock::timer_now;
 use crate::domain::time::Millis;
 use crate::reloadable::Reloadable;
 
@@ -313,7 +314,7 @@ async fn serve_connection<F>(
             result = &mut connection => break result,
             _ = drain.changed(), if !is_draining => {
                 is_draining = true;
-                quiet_timer.as_mut().reset(Instant::now() + limits.drain_timeout);
+                quiet_timer.as_mut().reset(timer_now() + limits.drain_timeout);
             }
             () = &mut quiet_timer, if is_draining && !is_closing => {
                 is_closing = phase.is_idle();
@@ -321,7 +322,7 @@ async fn serve_connection<F>(
                     Pin::new(&mut connection).graceful_shutdown();
                 } else {
                     // The response to the request in flight closes the connection.
-                    quiet_timer.as_mut().reset(Instant::now() + DRAIN_POLL_INTERVAL);
+                    quiet_timer.as_mut().reset(timer_now() + DRAIN_POLL_INTERVAL);
                 }
             }
         }

@@ -10,7 +10,7 @@ use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, Heade
 use hyper::{Method, Request};
 use tokio::time::Instant;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, timer_now};
 use crate::config::{Config, Secret};
 use crate::domain::flow::{EncryptionMode, Flow, SignaturePolicy};
 use crate::domain::ids::{FlowName, GatewayName};
@@ -280,7 +280,7 @@ impl AppState {
         limit: u64,
         log: &mut RequestLog<'_>,
     ) -> Result<(bytes::Bytes, Instant), HttpError> {
-        let deadline = Instant::now() + self.limits.request_timeout.to_duration();
+        let deadline = timer_now() + self.limits.request_timeout.to_duration();
         check_media_type(headers)?;
         body::check_announced_length(&body, limit)?;
         let header = match signature {
@@ -325,7 +325,7 @@ impl AppState {
     ) -> Result<(bytes::Bytes, Instant), HttpError> {
         let (limit, deadline) = (
             self.limits.max_webhook_body,
-            Instant::now() + self.limits.request_timeout.to_duration(),
+            timer_now() + self.limits.request_timeout.to_duration(),
         );
         check_media_type(headers)?;
         body::check_announced_length(&body, limit)?;

@@ -18,7 +18,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 use super::response;
 
@@ -122,10 +122,7 @@ impl<S> TimeoutStream<S> {
             }
         };
         if self.timer.as_ref().is_none_or(|(of, _)| *of != phase) {
-            self.timer = Some((
-                phase,
-                Box::pin(tokio::time::sleep_until(Instant::now() + length)),
-            ));
+            self.timer = Some((phase, Box::pin(tokio::time::sleep(length))));
         }
         self.timer
             .as_mut()
@@ -335,6 +332,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::clock::timer_now;
 
     const MINUTE: Duration = Duration::from_mins(1);
 
@@ -369,7 +367,7 @@ mod tests {
         ] {
             let (_peer, socket) = tokio::io::duplex(64);
             let mut stream = TimeoutStream::new(socket, Arc::default(), idle, head);
-            let started = Instant::now();
+            let started = timer_now();
             assert!(stream.read_u8().await.is_err());
             // Timers have a resolution of one millisecond.
             let elapsed = started.elapsed();

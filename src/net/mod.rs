@@ -26,7 +26,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 pub use address_policy::AddressPolicy;
 use address_policy::PRIVATE_ADDRESS_ERROR;
@@ -35,6 +35,8 @@ pub use connector::{InvalidProxyAuth, Proxy};
 pub use redact::redact_token;
 pub use smtp::{SmtpClient, SmtpOutcome, SmtpServer};
 pub use tls::TlsConfig;
+
+use crate::clock::timer_now;
 
 /// Maximum size of the head of a response, in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -261,13 +263,13 @@ impl HttpClient {
     ) -> Result<ResponsePrefix, NetError> {
         let host = self.check_host(&request)?;
         let connection = capture_connection(&mut request);
-        let cutoff = Instant::now() + deadline;
+        let cutoff = timer_now() + deadline;
         let (head, body) = match timeout_at(cutoff, self.send_request(request, &host)).await {
             Ok(result) => result?.into_parts(),
             Err(_) => return Err(timeout_error(&connection, host, deadline)),
         };
         let cutoff = match decided_by {
-            DecidedBy::Status => cutoff.min(Instant::now() + BODY_GRACE),
+            DecidedBy::Status => cutoff.min(timer_now() + BODY_GRACE),
             DecidedBy::Body => cutoff,
         };
         let mut prefix = BytesMut::new();
@@ -699,7 +701,7 @@ mod tests {
             answered.await.unwrap();
             // From here on, the paused time advances when the runtime is idle.
             tokio::time::pause();
-            let began = Instant::now();
+            let began = timer_now();
             let response = pending.await.unwrap().unwrap();
             let waited = began.elapsed();
             tokio::time::resume();

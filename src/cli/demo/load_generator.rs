@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::observed::FormOutcome;
 use super::plan::{Workload, WorkloadForm};
 use super::report::SendStats;
-use super::verification::FormOutcome;
 use crate::cli::meta_client::{FlowResponse, MetaClient, MetaClientError, signature};
 use crate::clock::Clock;
 
@@ -79,7 +78,7 @@ impl LoadGenerator {
             let generator = Arc::clone(self);
             forms.spawn(async move {
                 generator
-                    .send_scheduled(workload.form_at(number), due)
+                    .send_scheduled(WorkloadForm::enquiry(number), due)
                     .await;
             });
             // Finished tasks are removed, so that memory does not grow with the duration of the

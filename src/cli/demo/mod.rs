@@ -9,15 +9,16 @@
 //! The demo uses only the interfaces of customers and admins: HTTP and the command line. It never
 //! opens the data file.
 
-pub mod load_generator;
-pub mod plan;
-pub mod report;
-pub mod server;
-pub mod verification;
+mod error;
+mod load_generator;
+mod observed;
+mod plan;
+mod report;
+mod server;
+mod verification;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,11 +29,13 @@ use tokio::sync::watch;
 use crate::bootstrap::resolve::app_secrets::random_hex;
 use crate::clock::{Clock, SystemClock, SystemEntropy};
 use crate::domain::time::{Millis, Timestamp};
+pub use error::DemoError;
 use load_generator::{LoadGenerator, SendLog};
+use observed::{ObservedState, SlotRecord};
 use plan::{CONCURRENT_FORMS, SLOT_CAPACITY, Workload, WorkloadForm, demo_agents};
 use report::DemoReport;
 use server::{DemoFolder, DemoServer};
-use verification::{ObservedState, SlotRecord, find_discrepancies};
+use verification::find_discrepancies;
 
 /// Maximum time after the last response until all jobs are finished.
 const SETTLE_TIMEOUT: Duration = Duration::from_mins(1);
@@ -46,42 +49,6 @@ pub struct DemoArgs {
     /// Duration of the load in seconds, 1 to 3600
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     pub seconds: u32,
-}
-
-/// Errors that prevent a result of the demo. A failed verification is a result, not an error.
-#[derive(Debug, thiserror::Error)]
-pub enum DemoError {
-    /// A file of the demo can't be written.
-    #[error("can't write {}: {why}", path.display())]
-    File {
-        /// Path of the file.
-        path: PathBuf,
-        /// Error of the system.
-        why: String,
-    },
-    /// The system provides no process or thread.
-    #[error("can't run the demo's server: {0}")]
-    Spawn(#[source] io::Error),
-    /// The server ended before it was ready.
-    #[error("the demo's server ended before it was ready: see {}", log.display())]
-    NotReady {
-        /// Log file of the server.
-        log: PathBuf,
-    },
-    /// A command against the server failed.
-    #[error("`flowgate {command}` failed: {why}")]
-    Command {
-        /// Arguments of the command.
-        command: String,
-        /// Error output of the command.
-        why: String,
-    },
-    /// Jobs were not finished within the maximum time.
-    #[error("{count} jobs were not finished {} s after the last response", SETTLE_TIMEOUT.as_secs())]
-    JobsUnfinished {
-        /// Number of unfinished jobs.
-        count: u64,
-    },
 }
 
 /// Runs the demo and prints its report. Returns `true` if the verification found no discrepancy.
@@ -132,11 +99,8 @@ fn run_load(
         workload.seconds
     ));
     for (name, weight, max) in demo_agents(workload.unique_forms()) {
-        let (weight, max) = (weight.to_string(), max.map(|max| max.to_string()));
-        let mut command = vec![
-            "agents", "add", name, "--team", "sales", "--weight", &weight,
-        ];
-        command.extend(max.iter().flat_map(|max| ["--max", max]));
+        let max = max.map(|max| format!(" --max {max}")).unwrap_or_default();
+        let command = format!("agents add {name} --team sales --weight {weight}{max}");
         server.run_json::<serde_json::Value>(&command)?;
     }
     let slot = free_slot(&server, clock.now())?;
@@ -162,9 +126,9 @@ fn run_load(
     wait_for_jobs(&server, &**clock)?;
     let observed = ObservedState {
         outcomes: log.outcomes.clone(),
-        submissions: server.run_json(&["submissions", "list", "--limit", "0"])?,
-        leads: server.run_json(&["leads", "list", "--limit", "0"])?,
-        agents: server.run_json(&["agents", "list", "--limit", "0"])?,
+        submissions: server.run_json("submissions list --limit 0")?,
+        leads: server.run_json("leads list --limit 0")?,
+        agents: server.run_json("agents list --limit 0")?,
         slot: slots_on(&server, &slot.date)?
             .into_iter()
             .find(|now| now.time == slot.time)
@@ -194,13 +158,7 @@ impl DemoRun<'_> {
             async move { load_generator.run(workload).await }
         });
         // These forms book all places of the slot but one.
-        self.load_generator
-            .run_concurrent(
-                (1..SLOT_CAPACITY)
-                    .map(|number| self.visit_form(&format!("early-{number}")))
-                    .collect(),
-            )
-            .await;
+        self.visit_concurrently("early", SLOT_CAPACITY - 1).await;
 
         tokio::time::sleep(self.workload.due_at(self.workload.form_count() / 2)).await;
         self.bar.set_message("kill -9");
@@ -212,13 +170,7 @@ impl DemoRun<'_> {
         tokio::time::sleep(self.workload.due_at(self.workload.form_count() / 4)).await;
         self.bar
             .set_message("concurrent requests for the last slot");
-        self.load_generator
-            .run_concurrent(
-                (0..CONCURRENT_FORMS)
-                    .map(|number| self.visit_form(&format!("rival-{number}")))
-                    .collect(),
-            )
-            .await;
+        self.visit_concurrently("rival", CONCURRENT_FORMS).await;
         self.bar.set_message("remaining load");
 
         // The task ends when each of its forms has an outcome. A panic of the task would show as
@@ -230,8 +182,12 @@ impl DemoRun<'_> {
         Ok((server, log))
     }
 
-    fn visit_form(&self, token: &str) -> WorkloadForm {
-        WorkloadForm::visit(token, &self.slot.date, &self.slot.time)
+    /// Sends this number of forms for the slot at once.
+    async fn visit_concurrently(&self, token_prefix: &str, number: u32) {
+        let SlotRecord { date, time, .. } = self.slot;
+        let form = |each| WorkloadForm::visit(&format!("{token_prefix}-{each}"), date, time);
+        let forms = (0..number).map(form).collect();
+        self.load_generator.run_concurrent(forms).await;
     }
 
     /// Kills the server and starts another one on the same data file. Meanwhile further forms fall
@@ -266,18 +222,9 @@ fn free_slot(server: &DemoServer, now: Timestamp) -> Result<SlotRecord, DemoErro
 }
 
 fn slots_on(server: &DemoServer, date: &str) -> Result<Vec<SlotRecord>, DemoError> {
-    server.run_json(&[
-        "slots",
-        "list",
-        "--calendar",
-        "chair",
-        "--from",
-        date,
-        "--to",
-        date,
-        "--limit",
-        "0",
-    ])
+    server.run_json(&format!(
+        "slots list --calendar chair --from {date} --to {date} --limit 0"
+    ))
 }
 
 /// Waits until no job is scheduled or running.
@@ -294,14 +241,17 @@ fn wait_for_jobs(server: &DemoServer, clock: &dyn Clock) -> Result<(), DemoError
     let deadline = clock.elapsed() + SETTLE_TIMEOUT;
     loop {
         let left = server
-            .run_json::<Status>(&["status"])?
+            .run_json::<Status>("status")?
             .iter()
             .map(|status| status.jobs.scheduled + status.jobs.running)
             .sum();
         match left {
             0 => return Ok(()),
             left if clock.elapsed() > deadline => {
-                return Err(DemoError::JobsUnfinished { count: left });
+                return Err(DemoError::JobsUnfinished {
+                    count: left,
+                    waited: SETTLE_TIMEOUT,
+                });
             }
             // Starting the command takes longer than a useful pause, so the loop has none.
             _ => {}

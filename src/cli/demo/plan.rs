@@ -51,31 +51,22 @@ impl Workload {
     pub fn due_at(self, number: u32) -> Duration {
         Millis::from_secs(1).to_duration() * number / self.rate.max(1)
     }
+}
 
-    /// Returns the form with this number, counted from 0.
+impl WorkloadForm {
+    /// Creates the form of a workload with this number, counted from 0. The form requests no slot.
     ///
     /// Each tenth form repeats one of the nine forms before it. The distance varies: some
     /// duplicates follow their form at once, others come after its response.
     #[must_use]
-    pub fn form_at(self, number: u32) -> WorkloadForm {
+    pub fn enquiry(number: u32) -> Self {
         let of = if number % 10 == 9 {
             number - 9 + (number / 10) % 9
         } else {
             number
         };
-        WorkloadForm::enquiry(&format!("form-{of}"))
-    }
-}
-
-impl WorkloadForm {
-    /// Creates a form without a slot request.
-    #[must_use]
-    pub fn enquiry(token: &str) -> Self {
-        Self::new(
-            token,
-            "/enquiry",
-            &json!({ "name": "Ann", "message": "Please call me back." }),
-        )
+        let data = json!({ "name": "Ann", "message": "Please call me back." });
+        Self::new(&format!("form-{of}"), "/enquiry", &data)
     }
 
     /// Creates a form that requests this slot.
@@ -165,7 +156,7 @@ mod tests {
         };
         let mut seen = BTreeSet::new();
         let duplicates = (0..workload.form_count())
-            .filter(|&number| !seen.insert(workload.form_at(number).token))
+            .filter(|&number| !seen.insert(WorkloadForm::enquiry(number).token))
             .count();
         assert_eq!((workload.form_count(), duplicates), (1000, 100));
         assert_eq!(u32::try_from(seen.len()).unwrap(), workload.unique_forms());

@@ -4,7 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::verification::{AgentRecord, Discrepancy, FormOutcome, ObservedState};
+use super::observed::{AgentRecord, FormOutcome, ObservedState};
+use super::verification::Discrepancy;
 
 /// Maximum number of discrepancies that are listed. The report has the total number as well.
 const DISCREPANCIES_SHOWN: usize = 20;
@@ -51,89 +52,61 @@ impl fmt::Display for DemoReport<'_> {
 
 impl DemoReport<'_> {
     fn write_sending(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sent = &self.observed.outcomes;
-        let answered = sent
-            .iter()
-            .filter(|(_, outcome)| !matches!(outcome, FormOutcome::Unanswered(_)))
-            .count();
         let SendStats {
             requests,
             retries,
             delayed,
-            outage_duration: outage,
-            total_duration: lasted,
-            delays,
             ..
         } = self.stats;
-        let mut delays = delays.clone();
+        let outcomes = &self.observed.outcomes;
+        let is_answered = |outcome: &FormOutcome| !matches!(outcome, FormOutcome::Unanswered(_));
+        let answered = outcomes.iter().filter(|(_, outcome)| is_answered(outcome));
+        let mut delays = self.stats.delays.clone();
         delays.sort_unstable();
-        write_row(
-            f,
-            "sent",
-            &format!(
-                "{} forms in {:.1} s: {requests} requests, {retries} of them retries",
-                sent.len(),
-                lasted.as_secs_f64()
-            ),
-        )?;
-        write_row(f, "answered", &answered.to_string())?;
         let [p50, p99, max] = [(50, 100), (99, 100), (1, 1)]
             .map(|(part, of)| milliseconds(quantile(&delays, part, of)));
-        write_row(
+        writeln!(
             f,
-            "response time",
-            &format!("p50 {p50}, p99 {p99}, max {max}"),
+            "  sent          {} forms in {:.1} s: {requests} requests, {retries} of them retries",
+            outcomes.len(),
+            self.stats.total_duration.as_secs_f64()
         )?;
-        write_row(
+        writeln!(f, "  answered      {}", answered.count())?;
+        writeln!(f, "  response time p50 {p50}, p99 {p99}, max {max}")?;
+        writeln!(
             f,
-            "kill -9",
-            &format!(
-                "ready again after {}; {delayed} forms were delayed by it and answered later",
-                milliseconds(*outage)
-            ),
+            "  kill -9       ready again after {}; {delayed} forms were delayed by it and answered later",
+            milliseconds(self.stats.outage_duration)
         )?;
-        write_row(
-            f,
-            "duplicates",
-            &format!(
-                "{} answered as duplicates",
-                self.count_outcome(&FormOutcome::Duplicate)
-            ),
-        )
+        let duplicates = self.count_outcome(&FormOutcome::Duplicate);
+        writeln!(f, "  duplicates    {duplicates} answered as duplicates")
     }
 
     fn write_slot(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let slot = &self.observed.slot;
-        let gone = self.count_outcome(&FormOutcome::SlotTaken);
-        let text = format!(
-            "{} of {} places of {} {} taken; {gone} forms were refused and offered other slots",
-            slot.taken, slot.capacity, slot.date, slot.time
-        );
-        write_row(f, "slots", &text)?;
-        write_row(
+        writeln!(
             f,
-            "concurrent",
-            &format!(
-                "the last of the concurrent forms was answered after {}",
-                milliseconds(self.stats.race_duration)
-            ),
+            "  slots         {} of {} places of {} {} taken; {} forms were refused and offered other slots",
+            slot.taken,
+            slot.capacity,
+            slot.date,
+            slot.time,
+            self.count_outcome(&FormOutcome::SlotTaken)
+        )?;
+        writeln!(
+            f,
+            "  concurrent    the last of the concurrent forms was answered after {}",
+            milliseconds(self.stats.race_duration)
         )
     }
 
     fn write_leads(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let waiting = self
-            .observed
-            .leads
-            .iter()
-            .filter(|lead| lead.agent.is_none())
-            .count();
-        write_row(
+        let leads = &self.observed.leads;
+        let waiting = leads.iter().filter(|lead| lead.agent.is_none()).count();
+        writeln!(
             f,
-            "leads",
-            &format!(
-                "{}, {waiting} of them waiting for an agent",
-                self.observed.leads.len()
-            ),
+            "  leads         {}, {waiting} of them waiting for an agent",
+            leads.len()
         )?;
         for AgentRecord {
             name,
@@ -143,26 +116,23 @@ impl DemoReport<'_> {
         } in &self.observed.agents
         {
             let limit = max_leads.map_or("no limit".to_owned(), |max| format!("at most {max}"));
-            write_row(
+            writeln!(
                 f,
-                "",
-                &format!("{name:<6}{current_leads:>7}   weight {weight}, {limit}"),
+                "                {name:<6}{current_leads:>7}   weight {weight}, {limit}"
             )?;
         }
         Ok(())
     }
 
     fn write_result(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lost = self
-            .discrepancies
-            .iter()
-            .filter(|fault| matches!(fault, Discrepancy::Lost(_)))
-            .count();
-        let doubled = self
-            .discrepancies
-            .iter()
-            .filter(|fault| matches!(fault, Discrepancy::Duplicated(_)))
-            .count();
+        let count = |is_wanted: fn(&Discrepancy) -> bool| {
+            self.discrepancies
+                .iter()
+                .filter(|each| is_wanted(each))
+                .count()
+        };
+        let lost = count(|each| matches!(each, Discrepancy::Lost(_)));
+        let doubled = count(|each| matches!(each, Discrepancy::Duplicated(_)));
         writeln!(f, "\nlost: {lost}\ndoubled: {doubled}")?;
         if self.discrepancies.is_empty() {
             return writeln!(
@@ -186,10 +156,6 @@ impl DemoReport<'_> {
     }
 }
 
-fn write_row(f: &mut fmt::Formatter<'_>, name: &str, text: &str) -> fmt::Result {
-    writeln!(f, "  {name:<14}{text}")
-}
-
 fn milliseconds(length: Duration) -> String {
     format!("{:.1} ms", length.as_secs_f64() * 1000.0)
 }
@@ -204,7 +170,7 @@ fn quantile(sorted: &[Duration], part: usize, of: usize) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::demo::verification::{LeadRecord, SlotRecord, SubmissionRecord};
+    use crate::cli::demo::observed::{LeadRecord, SlotRecord, SubmissionRecord};
 
     fn sample_state() -> ObservedState {
         ObservedState {

@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use serde::de::DeserializeOwned;
 
-use super::DemoError;
+use super::error::DemoError;
 use super::plan::CONFIG;
 use crate::bootstrap::serve::addresses_in;
 
@@ -145,15 +145,15 @@ impl DemoServer {
     }
 
     /// Runs a command of the command line against the server with `--json` and parses the printed
-    /// rows.
+    /// rows. Spaces separate the words of the command.
     ///
     /// # Errors
     /// Returns [`DemoError::Command`] with the error output if the command fails or prints invalid
     /// rows.
-    pub fn run_json<T: DeserializeOwned>(&self, args: &[&str]) -> Result<Vec<T>, DemoError> {
-        let output = self.run(&[args, &["--json"]].concat())?;
+    pub fn run_json<T: DeserializeOwned>(&self, command: &str) -> Result<Vec<T>, DemoError> {
+        let output = self.run(&format!("{command} --json"))?;
         let failed = |why: String| DemoError::Command {
-            command: args.join(" "),
+            command: command.to_owned(),
             why,
         };
         if !output.status.success() {
@@ -171,7 +171,7 @@ impl DemoServer {
     /// # Errors
     /// Returns [`DemoError::Spawn`] if the command can't run.
     pub fn check(&self) -> Result<String, DemoError> {
-        let output = self.run(&["check"])?;
+        let output = self.run("check")?;
         if output.status.success() {
             return Ok(String::new());
         }
@@ -182,9 +182,9 @@ impl DemoServer {
         ))
     }
 
-    fn run(&self, args: &[&str]) -> Result<Output, DemoError> {
+    fn run(&self, command: &str) -> Result<Output, DemoError> {
         executable(&self.folder)?
-            .args(args)
+            .args(command.split(' '))
             .output()
             .map_err(DemoError::Spawn)
     }

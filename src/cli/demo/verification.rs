@@ -1,99 +1,12 @@
 //! Verifies the result of the demo: compares the responses to the forms with the stored state. The
 //! functions are pure, so that tests can pass a wrong state to them.
 //!
-//! See [`crate::cli::demo`] for the source of the state and [`super::report`] for the
-//! output.
+//! See [`super::observed`] for the state and [`super::report`] for the output.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::Deserialize;
-
-/// Outcome of one form. A duplicate counts as a form.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FormOutcome {
-    /// The server accepted the form.
-    Accepted,
-    /// The server reported a duplicate.
-    Duplicate,
-    /// The requested slot is taken.
-    SlotTaken,
-    /// The server sent another response. The text is its status and body.
-    Refused(String),
-    /// No response arrived in any attempt. The text is the last error.
-    Unanswered(String),
-}
-
-/// Submission, as printed by `submissions --json`.
-#[derive(Debug, Clone, Deserialize)]
-pub struct SubmissionRecord {
-    /// Submission ID.
-    pub id: u64,
-    /// Flow token of the form.
-    pub flow_token: Option<String>,
-    /// State of the submission.
-    pub state: String,
-    /// Booking ID. `None` if the submission has no booking.
-    pub booking_id: Option<u64>,
-}
-
-/// Lead, as printed by `leads --json`.
-#[derive(Debug, Clone, Deserialize)]
-pub struct LeadRecord {
-    /// Submission ID of the lead.
-    pub submission_id: u64,
-    /// Name of the agent. `None` while the lead waits.
-    pub agent: Option<String>,
-}
-
-/// Agent, as printed by `agents --json`.
-#[derive(Debug, Clone, Deserialize)]
-pub struct AgentRecord {
-    /// Agent name.
-    pub name: String,
-    /// Weight: share of the leads relative to other agents.
-    pub weight: u32,
-    /// Number of open leads.
-    pub current_leads: u32,
-    /// Maximum number of open leads. `None` means no limit.
-    pub max_leads: Option<u32>,
-}
-
-impl AgentRecord {
-    fn is_full(&self) -> bool {
-        self.max_leads.is_some_and(|max| self.current_leads >= max)
-    }
-}
-
-/// Slot of the concurrent forms, as printed by `slots --json`.
-#[derive(Debug, Clone, Deserialize)]
-pub struct SlotRecord {
-    /// Date in the time zone of the calendar.
-    pub date: String,
-    /// Start time in the time zone of the calendar.
-    pub time: String,
-    /// Number of places.
-    pub capacity: u32,
-    /// Number of booked places.
-    pub taken: u32,
-}
-
-/// State after the load: outcomes of the forms and rows of the server.
-#[derive(Debug, Clone)]
-pub struct ObservedState {
-    /// Flow token and outcome of each form that was sent.
-    pub outcomes: Vec<(String, FormOutcome)>,
-    /// Submissions that the server has stored.
-    pub submissions: Vec<SubmissionRecord>,
-    /// Leads that the server has stored.
-    pub leads: Vec<LeadRecord>,
-    /// Agents that the server has stored.
-    pub agents: Vec<AgentRecord>,
-    /// Slot of the concurrent forms.
-    pub slot: SlotRecord,
-    /// Output of a failed `flowgate check`. Empty if the check succeeded.
-    pub check_output: String,
-}
+use super::observed::{AgentRecord, FormOutcome, ObservedState, SlotRecord, SubmissionRecord};
 
 /// A difference between the expected and the stored state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,43 +96,44 @@ fn check_submissions(observed: &ObservedState, discrepancies: &mut Vec<Discrepan
     for (token, outcome) in &observed.outcomes {
         outcomes.entry(token).or_default().push(outcome);
     }
-    for (&token, outcomes) in &outcomes {
+    for (token, outcomes) in outcomes {
         let stored = stored.remove(token).unwrap_or_default();
-        let accepted = outcomes
-            .iter()
-            .filter(|outcome| ***outcome == FormOutcome::Accepted)
-            .count();
-        let acknowledged = outcomes
-            .iter()
-            .any(|outcome| matches!(outcome, FormOutcome::Accepted | FormOutcome::Duplicate));
-        if acknowledged && stored.is_empty() {
-            discrepancies.push(Discrepancy::Lost(token.to_owned()));
-        }
-        if accepted > 1 || stored.len() > 1 {
-            discrepancies.push(Discrepancy::Duplicated(token.to_owned()));
-        }
-        if !stored.is_empty() && outcomes.contains(&&FormOutcome::SlotTaken) && !acknowledged {
-            discrepancies.push(Discrepancy::StoredThoughRefused(token.to_owned()));
-        }
-        for outcome in outcomes {
-            if let FormOutcome::Refused(why) | FormOutcome::Unanswered(why) = outcome {
-                discrepancies.push(Discrepancy::NotAnswered(token.to_owned(), why.clone()));
-            }
-        }
-        for submission in stored
-            .iter()
-            .filter(|submission| submission.state != "done")
-        {
-            discrepancies.push(Discrepancy::NotFinished(
-                token.to_owned(),
-                submission.state.clone(),
-            ));
-        }
+        check_form(token, &outcomes, &stored, discrepancies);
     }
     discrepancies.extend(
         stored
             .keys()
             .map(|&token| Discrepancy::Unknown(token.to_owned())),
+    );
+}
+
+/// Checks the outcomes of one form against its stored submissions.
+fn check_form(
+    token: &str,
+    outcomes: &[&FormOutcome],
+    stored: &[&SubmissionRecord],
+    discrepancies: &mut Vec<Discrepancy>,
+) {
+    let count = |wanted: FormOutcome| outcomes.iter().filter(|each| ***each == wanted).count();
+    let accepted = count(FormOutcome::Accepted);
+    let is_acknowledged = accepted + count(FormOutcome::Duplicate) > 0;
+    if is_acknowledged && stored.is_empty() {
+        discrepancies.push(Discrepancy::Lost(token.to_owned()));
+    }
+    if accepted > 1 || stored.len() > 1 {
+        discrepancies.push(Discrepancy::Duplicated(token.to_owned()));
+    }
+    if !stored.is_empty() && count(FormOutcome::SlotTaken) > 0 && !is_acknowledged {
+        discrepancies.push(Discrepancy::StoredThoughRefused(token.to_owned()));
+    }
+    for outcome in outcomes {
+        if let FormOutcome::Refused(why) | FormOutcome::Unanswered(why) = outcome {
+            discrepancies.push(Discrepancy::NotAnswered(token.to_owned(), why.clone()));
+        }
+    }
+    let unfinished = stored.iter().filter(|each| each.state != "done");
+    discrepancies.extend(
+        unfinished.map(|each| Discrepancy::NotFinished(token.to_owned(), each.state.clone())),
     );
 }
 
@@ -249,30 +163,24 @@ fn check_leads(observed: &ObservedState, discrepancies: &mut Vec<Discrepancy>) {
         Discrepancy::WrongLeadCount(format!("submission {id}, which is not stored,"), *leads)
     }));
     for agent in &observed.agents {
-        let assigned = assigned
-            .get(agent.name.as_str())
-            .copied()
-            .unwrap_or_default();
-        if assigned != agent.current_leads {
-            discrepancies.push(Discrepancy::WrongAgentCount(
-                agent.name.clone(),
-                format!(
-                    "has lead count {}, but its number of leads is {assigned}",
-                    agent.current_leads
-                ),
+        let counted = agent.current_leads;
+        let assigned = assigned.get(agent.name.as_str()).copied();
+        let assigned = assigned.unwrap_or_default();
+        let mut report = |why| {
+            discrepancies.push(Discrepancy::WrongAgentCount(agent.name.clone(), why));
+        };
+        if assigned != counted {
+            report(format!(
+                "has lead count {counted}, but its number of leads is {assigned}"
             ));
         }
-        if agent.max_leads.is_some_and(|max| agent.current_leads > max) {
-            discrepancies.push(Discrepancy::WrongAgentCount(
-                agent.name.clone(),
-                format!("has {assigned} leads, more than its maximum"),
+        if let Some(max) = agent.max_leads.filter(|max| counted > *max) {
+            report(format!(
+                "has {counted} leads, more than its maximum of {max}"
             ));
         }
         if waiting > 0 && !agent.is_full() {
-            discrepancies.push(Discrepancy::WrongAgentCount(
-                agent.name.clone(),
-                format!("has capacity while {waiting} leads are waiting"),
-            ));
+            report(format!("has capacity while {waiting} leads are waiting"));
         }
     }
     check_shares(&observed.agents, discrepancies);
@@ -298,36 +206,31 @@ fn check_slot(observed: &ObservedState, discrepancies: &mut Vec<Discrepancy>) {
     let SlotRecord {
         capacity, taken, ..
     } = observed.slot;
-    let refused = observed
-        .outcomes
-        .iter()
-        .any(|(_, outcome)| *outcome == FormOutcome::SlotTaken);
+    let mut report = |why| discrepancies.push(Discrepancy::WrongSlotCount(why));
     if taken > capacity {
-        discrepancies.push(Discrepancy::WrongSlotCount(format!(
-            "has {taken} bookings for {capacity} places"
-        )));
+        report(format!("has {taken} bookings for {capacity} places"));
     }
-    if taken < capacity && refused {
-        discrepancies.push(Discrepancy::WrongSlotCount(format!(
+    let mut outcomes = observed.outcomes.iter();
+    let is_refused = outcomes.any(|(_, outcome)| *outcome == FormOutcome::SlotTaken);
+    if taken < capacity && is_refused {
+        report(format!(
             "was refused although only {taken} of its {capacity} places are taken"
-        )));
+        ));
     }
-    let bookings: BTreeSet<u64> = observed
-        .submissions
-        .iter()
-        .filter_map(|submission| submission.booking_id)
-        .collect();
+    let bookings = observed.submissions.iter();
+    let bookings: BTreeSet<u64> = bookings.filter_map(|each| each.booking_id).collect();
     if u32::try_from(bookings.len()) != Ok(taken) {
-        discrepancies.push(Discrepancy::WrongSlotCount(format!(
+        report(format!(
             "has {taken} bookings, but {} submissions name one",
             bookings.len()
-        )));
+        ));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::demo::observed::LeadRecord;
 
     fn submission(id: u64, token: &str) -> SubmissionRecord {
         SubmissionRecord {
@@ -383,171 +286,144 @@ mod tests {
         }
     }
 
-    fn discrepancies_after(change: impl FnOnce(&mut ObservedState)) -> Vec<Discrepancy> {
+    /// Asserts that the changed state has exactly these discrepancies, one line each.
+    fn assert_found(change: fn(&mut ObservedState), expected: &str) {
         let mut observed = consistent_state();
         change(&mut observed);
-        find_discrepancies(&observed)
+        let found = find_discrepancies(&observed);
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found.join("\n"), expected);
+    }
+
+    /// Adds a submission with a lead of Ben.
+    fn add_submission(observed: &mut ObservedState, id: u64, token: &str) {
+        observed.submissions.push(submission(id, token));
+        observed.leads.push(lead(id, "Ben"));
+        observed.agents[1].current_leads += 1;
     }
 
     #[test]
     fn consistent_state_has_no_discrepancies() {
-        assert_eq!(discrepancies_after(|_| {}), []);
+        assert_found(|_| {}, "");
     }
 
     #[test]
-    fn acknowledged_form_missing_is_lost() {
-        let found = discrepancies_after(|observed| {
-            observed.submissions.retain(|submission| submission.id != 1);
-        });
-        assert!(
-            found.contains(&Discrepancy::Lost("a".to_owned())),
-            "{found:?}"
+    fn lost_and_doubled_forms_are_reported() {
+        assert_found(
+            |observed| drop(observed.submissions.remove(0)),
+            "a was acknowledged but is not stored\n\
+             submission 1, which is not stored, has 1 leads instead of one",
+        );
+        // A duplicate counts as acknowledged.
+        assert_found(
+            |observed| {
+                let duplicate = ("x".to_owned(), FormOutcome::Duplicate);
+                observed.outcomes.push(duplicate);
+            },
+            "x was acknowledged but is not stored",
+        );
+        let doubled = "a was accepted or stored more than once";
+        assert_found(|observed| add_submission(observed, 9, "a"), doubled);
+        assert_found(
+            |observed| observed.outcomes[1].1 = FormOutcome::Accepted,
+            doubled,
+        );
+        assert_found(
+            |observed| add_submission(observed, 9, "ghost"),
+            "ghost is stored but was never sent",
+        );
+        assert_found(
+            |observed| add_submission(observed, 4, "d"),
+            "d was refused because its slot was taken, but is stored",
         );
     }
 
     #[test]
-    fn duplicate_counts_as_acknowledged() {
-        let found = discrepancies_after(|observed| {
-            observed.outcomes = vec![("x".to_owned(), FormOutcome::Duplicate)];
-            observed.submissions.clear();
-        });
-        assert!(
-            found.contains(&Discrepancy::Lost("x".to_owned())),
-            "{found:?}"
+    fn unfinished_and_unanswered_forms_are_reported() {
+        assert_found(
+            |observed| observed.submissions[0].state = "accepted".to_owned(),
+            "a was acknowledged but is still accepted",
         );
-    }
-
-    #[test]
-    fn form_stored_or_accepted_twice_is_duplicated() {
-        let doubled = Discrepancy::Duplicated("a".to_owned());
-        let stored_twice = discrepancies_after(|observed| {
-            observed.submissions.push(submission(9, "a"));
-            observed.leads.push(lead(9, "Ben"));
-            observed.agents[1].current_leads += 1;
-        });
-        assert_eq!(stored_twice, std::slice::from_ref(&doubled));
-        assert_eq!(
-            discrepancies_after(|observed| observed.outcomes[1].1 = FormOutcome::Accepted),
-            [doubled]
+        assert_found(
+            |observed| {
+                let unanswered = FormOutcome::Unanswered("late".to_owned());
+                observed.outcomes.push(("e".to_owned(), unanswered));
+            },
+            "e got no valid response: late",
         );
-    }
-
-    #[test]
-    fn unsent_form_is_reported() {
-        let found = discrepancies_after(|observed| {
-            observed.submissions.push(submission(9, "ghost"));
-            observed.leads.push(lead(9, "Ben"));
-            observed.agents[1].current_leads += 1;
-        });
-        assert_eq!(found, [Discrepancy::Unknown("ghost".to_owned())]);
-    }
-
-    #[test]
-    fn wrong_lead_count_is_reported() {
-        let none = discrepancies_after(|observed| {
-            observed.leads.remove(0);
-            observed.agents[0].current_leads = 0;
-            observed.agents[0].max_leads = Some(0);
-        });
-        assert_eq!(none, [Discrepancy::WrongLeadCount("a".to_owned(), 0)]);
-        let two = discrepancies_after(|observed| {
-            observed.leads.push(lead(1, "Ben"));
-            observed.agents[1].current_leads += 1;
-        });
-        assert_eq!(two, [Discrepancy::WrongLeadCount("a".to_owned(), 2)]);
-    }
-
-    #[test]
-    fn unfinished_form_is_reported() {
-        let found =
-            discrepancies_after(|observed| observed.submissions[0].state = "accepted".to_owned());
-        assert_eq!(
-            found,
-            [Discrepancy::NotFinished(
-                "a".to_owned(),
-                "accepted".to_owned()
-            )]
-        );
-    }
-
-    #[test]
-    fn unanswered_form_is_reported() {
-        let found = discrepancies_after(|observed| {
-            observed
-                .outcomes
-                .push(("e".to_owned(), FormOutcome::Unanswered("late".to_owned())));
-        });
-        assert_eq!(
-            found,
-            [Discrepancy::NotAnswered("e".to_owned(), "late".to_owned())]
+        assert_found(
+            |observed| observed.check_output = "a row is broken".to_owned(),
+            "flowgate check: a row is broken",
         );
     }
 
     #[test]
     fn wrong_slot_count_is_reported() {
-        assert!(!discrepancies_after(|observed| observed.slot.taken = 2).is_empty());
-        assert!(!discrepancies_after(|observed| observed.slot.capacity = 2).is_empty());
-        let found = discrepancies_after(|observed| observed.submissions[2].booking_id = None);
-        assert!(
-            matches!(found.as_slice(), [Discrepancy::WrongSlotCount(_)]),
-            "{found:?}"
+        assert_found(
+            |observed| observed.slot.taken = 2,
+            "the slot has 2 bookings for 1 places\n\
+             the slot has 2 bookings, but 1 submissions name one",
+        );
+        assert_found(
+            |observed| observed.slot.capacity = 2,
+            "the slot was refused although only 1 of its 2 places are taken",
+        );
+        assert_found(
+            |observed| observed.submissions[2].booking_id = None,
+            "the slot has 1 bookings, but 0 submissions name one",
         );
     }
 
     #[test]
-    fn stored_refused_form_is_reported() {
-        let found = discrepancies_after(|observed| {
-            observed.submissions.push(submission(4, "d"));
-            observed.leads.push(lead(4, "Ben"));
-            observed.agents[1].current_leads += 1;
-        });
-        assert_eq!(found, [Discrepancy::StoredThoughRefused("d".to_owned())]);
+    fn wrong_lead_count_is_reported() {
+        assert_found(
+            |observed| {
+                observed.leads.remove(0);
+                observed.agents[0].current_leads = 0;
+                observed.agents[0].max_leads = Some(0);
+            },
+            "a has 0 leads instead of one",
+        );
+        assert_found(
+            |observed| {
+                observed.leads.push(lead(1, "Ben"));
+                observed.agents[1].current_leads += 1;
+            },
+            "a has 2 leads instead of one",
+        );
     }
 
     #[test]
     fn wrong_agent_count_is_reported() {
-        let above = discrepancies_after(|observed| observed.agents[0].max_leads = Some(0));
-        assert!(
-            matches!(above.as_slice(), [Discrepancy::WrongAgentCount(..)]),
-            "{above:?}"
+        assert_found(
+            |observed| observed.agents[1].current_leads = 3,
+            "Ben has lead count 3, but its number of leads is 2",
         );
-        let wrong = discrepancies_after(|observed| observed.agents[1].current_leads = 3);
-        assert!(
-            matches!(wrong.first(), Some(Discrepancy::WrongAgentCount(..))),
-            "{wrong:?}"
+        assert_found(
+            |observed| observed.agents[0].max_leads = Some(0),
+            "Ann has 1 leads, more than its maximum of 0",
         );
-    }
-
-    #[test]
-    fn waiting_lead_with_free_agent_is_reported() {
-        let found = discrepancies_after(|observed| {
-            observed.leads[2].agent = None;
-            observed.agents[1].current_leads = 1;
-        });
-        assert!(
-            matches!(found.as_slice(), [Discrepancy::WrongAgentCount(..)]),
-            "{found:?}"
+        // The count that is compared with the maximum is shown, not the number of leads.
+        assert_found(
+            |observed| {
+                observed.agents = vec![agent("Ann", 2, 3, Some(2)), agent("Ben", 2, 2, None)];
+            },
+            "Ann has lead count 3, but its number of leads is 1\n\
+             Ann has 3 leads, more than its maximum of 2",
         );
-    }
-
-    #[test]
-    fn unfair_share_is_reported() {
-        let found = discrepancies_after(|observed| {
-            observed.agents = vec![agent("Ann", 1, 3, None), agent("Ben", 2, 0, None)];
-            observed.leads = vec![lead(1, "Ann"), lead(2, "Ann"), lead(3, "Ann")];
-        });
-        assert_eq!(
-            found,
-            [Discrepancy::Unfair("Ann".to_owned(), "Ben".to_owned())]
+        assert_found(
+            |observed| {
+                observed.leads[2].agent = None;
+                observed.agents[1].current_leads = 1;
+            },
+            "Ben has capacity while 1 leads are waiting",
         );
-    }
-
-    #[test]
-    fn failed_check_is_reported() {
-        assert_eq!(
-            discrepancies_after(|observed| observed.check_output = "a row is broken".to_owned())
-                .len(),
-            1
+        assert_found(
+            |observed| {
+                observed.agents = vec![agent("Ann", 1, 3, None), agent("Ben", 2, 0, None)];
+                observed.leads = vec![lead(1, "Ann"), lead(2, "Ann"), lead(3, "Ann")];
+            },
+            "Ann got more leads than its share while Ben had capacity",
         );
     }
 }

@@ -200,20 +200,6 @@ impl Destination {
     }
 }
 
-/// Returns the names of all destinations, for tables that refer to them.
-pub(super) fn destination_names<'d>(root: &TableReader<'d>) -> Vec<&'d str> {
-    let names = root.get("destinations").and_then(|item| {
-        item.is_table()
-            .then(|| item.read_named_table(TableReader::entries))
-    });
-    names
-        .flatten()
-        .unwrap_or_default()
-        .iter()
-        .map(|item| item.key)
-        .collect()
-}
-
 /// Reads all destinations. `retry` has the settings of `[retry]`, and `meta` those of `[meta]`.
 /// `folder` is the folder of the config.
 pub(super) fn read(

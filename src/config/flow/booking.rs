@@ -4,6 +4,7 @@
 //! See [`crate::domain::booking::slot_request`] for the slot that the answers request.
 
 use crate::config::reader::TableReader;
+use crate::config::reader::value::ValueReader;
 use crate::config::suggest::suggestion;
 use crate::domain::flow::field::Field;
 use crate::domain::flow::{BookingSettings, Screen};
@@ -11,27 +12,14 @@ use crate::domain::ids::CalendarName;
 
 /// Reads the table. `calendars` are the names of all calendars, and `screens` the screens of the
 /// flow.
-pub(in crate::config) fn read(
+pub fn read(
     table: &TableReader<'_>,
     calendars: &[&str],
     screens: &[Screen],
 ) -> Option<BookingSettings> {
-    let calendar = table.require("calendar").and_then(|item| {
-        let name = item.text()?;
-        if !calendars.contains(&name) {
-            let advice = if calendars.is_empty() {
-                ": add [calendars.NAME]"
-            } else {
-                ""
-            };
-            item.error(format!(
-                "there is no calendar {name:?}{advice}{}",
-                suggestion(name, calendars.iter().copied())
-            ));
-            return None;
-        }
-        CalendarName::new(name).ok()
-    });
+    let calendar = table
+        .require("calendar")
+        .and_then(|item| read_calendar_name(&item, calendars));
     let field = |key, kinds: [&str; 3]| {
         let item = table.require(key)?;
         let name = item.non_empty_text()?;
@@ -67,42 +55,46 @@ pub(in crate::config) fn read(
     })
 }
 
+/// Reads the name of a calendar, which must be one of `calendars`.
+pub fn read_calendar_name(item: &ValueReader<'_>, calendars: &[&str]) -> Option<CalendarName> {
+    if calendars.is_empty() {
+        let name = item.text()?;
+        item.error(format!(
+            "there is no calendar {name:?}: add [calendars.NAME]"
+        ));
+        return None;
+    }
+    CalendarName::new(item.known_name("calendar", calendars)?).ok()
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::config::tests::{assert_refused, error_of, parse_valid};
+    use crate::config::tests::{assert_errors, error_of, parse_valid};
 
     const CHAIR: &str = "[calendars.chair]\ntimezone = \"UTC\"\nslot_length = \"1h\"\nhours = { mon = [\"09:00-17:00\"] }\n";
 
     #[test]
     fn booking_names_existing_calendar_and_fields() {
-        assert_refused(
+        assert_errors(
             "[flows.form]",
-            &[(
-                "booking = { calendar = \"chair\", date = \"day\", time = \"hour\" }",
-                "2:24: flows.form.booking.calendar: there is no calendar \"chair\": add [calendars.NAME]",
-            )],
+            r#"
+            booking = { calendar = "chair", date = "day", time = "hour" }
+            => 2:24: flows.form.booking.calendar: there is no calendar "chair": add [calendars.NAME]
+            "#,
         );
         let screen = "screens = [{ name = \"A\", final = true, fields = { day = { type = \"date\" }, ok = { type = \"boolean\" } } }]";
-        assert_refused(
+        assert_errors(
             &format!("{CHAIR}[flows.form]\n{screen}"),
-            &[
-                (
-                    "booking = { calendar = \"chiar\", date = \"day\", time = \"day\" }",
-                    "7:24: flows.form.booking.calendar: there is no calendar \"chiar\": did you mean `chair`?\n\
-                     config.toml:7:54: flows.form.booking.time: field \"day\" is of type \"date\", which can't contain a time: \
-                     use the type \"time\", \"text\" or \"choice\"",
-                ),
-                (
-                    "booking = { calendar = \"chair\", date = \"dya\", time = \"ok\" }",
-                    "7:40: flows.form.booking.date: no screen has a field \"dya\": did you mean `day`?\n\
-                     config.toml:7:54: flows.form.booking.time: field \"ok\" is of type \"boolean\", which can't contain a time: \
-                     use the type \"time\", \"text\" or \"choice\"",
-                ),
-                (
-                    "booking = { calendar = \"chair\", date = \"day\" }",
-                    "7:11: flows.form.booking: `time` is missing",
-                ),
-            ],
+            r#"
+            booking = { calendar = "chiar", date = "day", time = "day" }
+            => 7:24: flows.form.booking.calendar: there is no calendar "chiar": did you mean `chair`?
+            => 7:54: flows.form.booking.time: field "day" is of type "date", which can't contain a time: use the type "time", "text" or "choice"
+            booking = { calendar = "chair", date = "dya", time = "ok" }
+            => 7:40: flows.form.booking.date: no screen has a field "dya": did you mean `day`?
+            => 7:54: flows.form.booking.time: field "ok" is of type "boolean", which can't contain a time: use the type "time", "text" or "choice"
+            booking = { calendar = "chair", date = "day" }
+            => 7:11: flows.form.booking: `time` is missing
+            "#,
         );
         parse_valid(&format!(
             "{CHAIR}[flows.form]\nbooking = {{ calendar = \"chair\", date = \"any\", time = \"any\" }}"

@@ -18,24 +18,19 @@ const KINDS: [&str; 10] = [
 ];
 
 /// Reads the table of fields, in the order of the file.
-pub(in crate::config) fn read(table: &TableReader<'_>) -> Vec<Field> {
+pub fn read(table: &TableReader<'_>) -> Vec<Field> {
     let field = |item: ValueReader<'_>| {
         item.read_table(|table| {
             let kind = read_kind(table)?;
             if item.key.is_empty() {
                 item.key_error("a field needs a name");
             }
-            let text = |key| {
-                table
-                    .get(key)
-                    .and_then(|item| item.non_empty_text().map(str::to_owned))
-            };
             Some(Field {
                 name: item.key.to_owned(),
                 pattern: read_pattern(table, &kind),
                 is_required: table.boolean("required", false),
-                label: text("label"),
-                error: text("error"),
+                label: table.text("label"),
+                error: table.text("error"),
                 kind,
             })
         })?
@@ -49,11 +44,11 @@ fn read_pattern(table: &TableReader<'_>, kind: &FieldKind) -> Option<FullRegex> 
         kind,
         FieldKind::Text { .. } | FieldKind::Email | FieldKind::Phone
     ) {
-        item.key_error(format!(
-            "{}: a field of type \"{}\" can't have `pattern`",
-            table.path,
-            kind.as_str()
-        ));
+        let kind = kind.as_str();
+        table.error_at_key(
+            &item,
+            format!("a field of type \"{kind}\" can't have `pattern`"),
+        );
         return None;
     }
     let typed = item.non_empty_text()?;
@@ -82,10 +77,11 @@ fn read_kind(table: &TableReader<'_>) -> Option<FieldKind> {
         (&choices, has_choices),
     ] {
         if let Some(item) = item.as_ref().filter(|_| !allowed) {
-            item.key_error(format!(
-                "{}: a field of type \"{word}\" can't have `{}`",
-                table.path, item.key
-            ));
+            let key = item.key;
+            table.error_at_key(
+                item,
+                format!("a field of type \"{word}\" can't have `{key}`"),
+            );
         }
     }
     Some(match word {
@@ -155,116 +151,58 @@ fn read_choices(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::{assert_refused, parse_valid};
-
-    fn assert_screens_refused(list: &str, expected: &str) {
-        assert_refused(
-            "[flows.form]",
-            &[(&format!("screens = [{list}]"), &format!("2:{expected}"))],
-        );
-    }
+    use crate::config::tests::{assert_errors_in, parse_flow};
 
     #[test]
     fn field_settings_must_fit_type() {
-        for (typed, column, what) in [
-            (
-                "type = \"mail\"",
-                64,
-                "flows.form.screens.fields.a.type: \"mail\" is not a valid value: did you mean `email`?",
-            ),
-            (
-                "typ = \"email\"",
-                57,
-                "unknown key `typ` in flows.form.screens.fields.a: did you mean `type`?",
-            ),
-            (
-                "min = 3, max = 2",
-                63,
-                "flows.form.screens.fields.a.min: 3 is more than `max`, which is 2: no value would be valid",
-            ),
-            (
-                "type = \"number\", min = 0.5, max = 0.25",
-                80,
-                "flows.form.screens.fields.a.min: 0.5 is more than `max`, which is 0.25: no value would be valid",
-            ),
-            (
-                "max = -1",
-                63,
-                "flows.form.screens.fields.a.max: must be from 0 to 1000000, and is -1",
-            ),
-            (
-                "type = \"email\", max = 2",
-                73,
-                "flows.form.screens.fields.a: a field of type \"email\" can't have `max`",
-            ),
-            (
-                "choices = [\"x\"]",
-                57,
-                "flows.form.screens.fields.a: a field of type \"text\" can't have `choices`",
-            ),
-            (
-                "type = \"integer\", min = 1.5",
-                81,
-                "flows.form.screens.fields.a.min: must be a whole number, and is a decimal number",
-            ),
-            (
-                "type = \"number\", min = \"1\"",
-                80,
-                "flows.form.screens.fields.a.min: must be a finite number, and is a text",
-            ),
-            (
-                "type = \"number\", min = nan",
-                80,
-                "flows.form.screens.fields.a.min: must be a finite number, and is a decimal number",
-            ),
-            (
-                "pattern = \"[a\"",
-                67,
-                "flows.form.screens.fields.a.pattern: \"[a\" is not a valid regular expression: unclosed character class",
-            ),
-            (
-                "type = \"date\", pattern = \"x\"",
-                72,
-                "flows.form.screens.fields.a: a field of type \"date\" can't have `pattern`",
-            ),
-            (
-                "label = \"\"",
-                65,
-                "flows.form.screens.fields.a.label: is empty",
-            ),
-            (
-                "required = 1",
-                68,
-                "flows.form.screens.fields.a.required: must be true or false, and is a whole number",
-            ),
-            (
-                "type = \"choice\"",
-                55,
-                "flows.form.screens.fields.a: a field of type \"choice\" needs `choices`",
-            ),
-            (
-                "type = \"choice\", choices = []",
-                84,
-                "flows.form.screens.fields.a.choices: is empty: remove it, or add at least one entry",
-            ),
-            (
-                "type = \"choices\", choices = [\"x\", \"x\"]",
-                91,
-                "flows.form.screens.fields.a.choices: has \"x\" twice",
-            ),
-        ] {
-            let list =
-                format!("{{ name = \"A\", final = true, fields = {{ a = {{ {typed} }} }} }}");
-            assert_screens_refused(&list, &format!("{column}: {what}"));
-        }
+        let screen = "[flows.form]\nscreens = [{ name = \"A\", final = true, fields = { a = { TYPED } } }]\n";
+        assert_errors_in(
+            |typed| screen.replace("TYPED", typed),
+            r#"
+            type = "mail"
+            => 2:64: flows.form.screens.fields.a.type: "mail" is not a valid value: did you mean `email`?
+            typ = "email"
+            => 2:57: unknown key `typ` in flows.form.screens.fields.a: did you mean `type`?
+            min = 3, max = 2
+            => 2:63: flows.form.screens.fields.a.min: 3 is more than `max`, which is 2: no value would be valid
+            type = "number", min = 0.5, max = 0.25
+            => 2:80: flows.form.screens.fields.a.min: 0.5 is more than `max`, which is 0.25: no value would be valid
+            max = -1
+            => 2:63: flows.form.screens.fields.a.max: must be from 0 to 1000000, and is -1
+            type = "email", max = 2
+            => 2:73: flows.form.screens.fields.a: a field of type "email" can't have `max`
+            choices = ["x"]
+            => 2:57: flows.form.screens.fields.a: a field of type "text" can't have `choices`
+            type = "integer", min = 1.5
+            => 2:81: flows.form.screens.fields.a.min: must be a whole number, and is a decimal number
+            type = "number", min = "1"
+            => 2:80: flows.form.screens.fields.a.min: must be a finite number, and is a text
+            type = "number", min = nan
+            => 2:80: flows.form.screens.fields.a.min: must be a finite number, and is a decimal number
+            pattern = "[a"
+            => 2:67: flows.form.screens.fields.a.pattern: "[a" is not a valid regular expression: unclosed character class
+            type = "date", pattern = "x"
+            => 2:72: flows.form.screens.fields.a: a field of type "date" can't have `pattern`
+            label = ""
+            => 2:65: flows.form.screens.fields.a.label: is empty
+            required = 1
+            => 2:68: flows.form.screens.fields.a.required: must be true or false, and is a whole number
+            type = "choice"
+            => 2:55: flows.form.screens.fields.a: a field of type "choice" needs `choices`
+            type = "choice", choices = []
+            => 2:84: flows.form.screens.fields.a.choices: is empty: remove it, or add at least one entry
+            type = "choices", choices = ["x", "x"]
+            => 2:91: flows.form.screens.fields.a.choices: has "x" twice
+            "#,
+        );
     }
 
     #[test]
     fn fields_are_in_file_order_and_text_by_default() {
-        let config = parse_valid(
+        let flow = parse_flow(
             "[[flows.form.screens]]\nname = \"A\"\nfinal = true\n[flows.form.screens.fields]\nz = {}\na = { type = \"choice\", choices = [\"x\"], required = true }\n",
         );
-        let fields = &config.flows.values().next().unwrap().screens[0].fields;
+        let fields = &flow.screens[0].fields;
         let z = Field::new(
             "z",
             FieldKind::Text {
@@ -287,10 +225,9 @@ mod tests {
             } else {
                 ""
             };
-            let config = parse_valid(&format!(
+            let flow = parse_flow(&format!(
                 "[flows.form]\nscreens = [{{ name = \"A\", final = true, fields = {{ a = {{ type = \"{kind}\"{choices} }} }} }}]"
             ));
-            let flow = config.flows.values().next().unwrap();
             assert_eq!(flow.screens[0].fields[0].kind.as_str(), kind);
         }
     }

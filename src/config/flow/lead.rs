@@ -9,10 +9,8 @@ use crate::domain::flow::{LeadSettings, Screen};
 use crate::domain::ids::TeamName;
 
 /// Reads the table. `screens` are the screens of the flow.
-pub(in crate::config) fn read(table: &TableReader<'_>, screens: &[Screen]) -> Option<LeadSettings> {
-    let team = table
-        .require("team")
-        .and_then(|item| item.parse(TeamName::new));
+pub fn read(table: &TableReader<'_>, screens: &[Screen]) -> Option<LeadSettings> {
+    let team = table.require_parsed("team", TeamName::new);
     let is_sticky = table.boolean("sticky", false);
     let agent_field = table.get("agent").and_then(|item| {
         let name = item.non_empty_text()?;
@@ -39,23 +37,20 @@ pub(in crate::config) fn read(table: &TableReader<'_>, screens: &[Screen]) -> Op
 
 #[cfg(test)]
 mod tests {
-    use crate::config::tests::{assert_refused, parse_valid};
+    use crate::config::tests::{assert_errors, assert_refused, parse_valid};
 
     #[test]
     fn lead_requires_team_and_known_agent_field() {
-        assert_refused(
+        assert_errors(
             "[flows.form]",
-            &[
-                ("lead = {}", "2:8: flows.form.lead: `team` is missing"),
-                (
-                    "lead = { team = \"\" }",
-                    "2:17: flows.form.lead.team: team name is empty",
-                ),
-                (
-                    "lead = { team = \"a\", sticky = \"yes\" }",
-                    "2:31: flows.form.lead.sticky: must be true or false, and is a text",
-                ),
-            ],
+            r#"
+            lead = {}
+            => 2:8: flows.form.lead: `team` is missing
+            lead = { team = "" }
+            => 2:17: flows.form.lead.team: team name is empty
+            lead = { team = "a", sticky = "yes" }
+            => 2:31: flows.form.lead.sticky: must be true or false, and is a text
+            "#,
         );
         let screens = "screens = [{ name = \"A\", final = true, fields = { day = {} }, data = { adviser = { agent = \"a\" } } }]";
         let agent = |name: &str| format!("lead = {{ team = \"a\", agent = \"{name}\" }}");

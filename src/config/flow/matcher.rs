@@ -10,7 +10,7 @@ use crate::domain::flow::FlowMatcher;
 const DEFAULT: &str = "default";
 
 /// Reads a table of conditions, or the text that replaces the table.
-pub(in crate::config) fn read(item: &ValueReader<'_>) -> Option<FlowMatcher> {
+pub fn read(item: &ValueReader<'_>) -> Option<FlowMatcher> {
     if item.is_text() {
         return item.one_of(&[DEFAULT]).map(|_| FlowMatcher {
             is_default: true,
@@ -35,19 +35,18 @@ fn read_conditions(table: &TableReader<'_>) -> FlowMatcher {
     let numbers = table
         .get("phone_number_ids")
         .and_then(|item| item.non_empty_list());
-    let fields = table
-        .get("field")
-        .and_then(|item| item.read_named_table(TableReader::entries));
     let matcher = FlowMatcher {
         phone_number_ids: numbers
             .iter()
             .flatten()
             .filter_map(phone_number_id)
             .collect(),
-        token_prefix: table
-            .get("token_prefix")
-            .and_then(|item| item.non_empty_text().map(str::to_owned)),
-        fields: fields.into_iter().flatten().filter_map(value).collect(),
+        token_prefix: table.text("token_prefix"),
+        fields: table
+            .named_entries("field")
+            .into_iter()
+            .filter_map(value)
+            .collect(),
         is_default: false,
     };
     if matcher.condition_count() == 0 && table.problem_count() == problems_before {
@@ -58,60 +57,44 @@ fn read_conditions(table: &TableReader<'_>) -> FlowMatcher {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::tests::{assert_refused, parse_valid};
+    use crate::config::tests::{assert_errors, parse_valid};
 
     #[test]
     fn flow_matcher_is_non_empty_and_unique() {
-        assert_refused(
+        assert_errors(
             "[flows.form]",
-            &[
-                (
-                    "webhook = {}",
-                    "2:11: flows.form.webhook: must have at least one of `phone_number_ids`, `token_prefix` and `field`",
-                ),
-                (
-                    "webhook = { phone_number_ids = [] }",
-                    "2:32: flows.form.webhook.phone_number_ids: is empty: remove it, or add at least one entry",
-                ),
-                (
-                    "webhook = { phone_number_ids = [\"+4930\"] }",
-                    "2:33: flows.form.webhook.phone_number_ids: \"+4930\" is not a phone number ID: the ID has only digits (and is not the phone number)",
-                ),
-                (
-                    "webhook = { phone_number_ids = [4930] }",
-                    "2:33: flows.form.webhook.phone_number_ids: must be a text in quotes, and is a whole number",
-                ),
-                (
-                    "webhook = { token_prefix = \"\" }",
-                    "2:28: flows.form.webhook.token_prefix: is empty",
-                ),
-                (
-                    "webhook = { field = { kind = 3 } }",
-                    "2:30: flows.form.webhook.field.kind: must be a text in quotes, and is a whole number",
-                ),
-                (
-                    "webhook = \"defualt\"",
-                    "2:11: flows.form.webhook: \"defualt\" is not a valid value: did you mean `default`?",
-                ),
-                (
-                    "webhook = 3",
-                    "2:11: flows.form.webhook: must be a table, and is a whole number",
-                ),
-            ],
+            r#"
+            webhook = {}
+            => 2:11: flows.form.webhook: must have at least one of `phone_number_ids`, `token_prefix` and `field`
+            webhook = { phone_number_ids = [] }
+            => 2:32: flows.form.webhook.phone_number_ids: is empty: remove it, or add at least one entry
+            webhook = { phone_number_ids = ["+4930"] }
+            => 2:33: flows.form.webhook.phone_number_ids: "+4930" is not a phone number ID: the ID has only digits (and is not the phone number)
+            webhook = { phone_number_ids = [4930] }
+            => 2:33: flows.form.webhook.phone_number_ids: must be a text in quotes, and is a whole number
+            webhook = { token_prefix = "" }
+            => 2:28: flows.form.webhook.token_prefix: is empty
+            webhook = { field = { kind = 3 } }
+            => 2:30: flows.form.webhook.field.kind: must be a text in quotes, and is a whole number
+            webhook = "defualt"
+            => 2:11: flows.form.webhook: "defualt" is not a valid value: did you mean `default`?
+            webhook = 3
+            => 2:11: flows.form.webhook: must be a table, and is a whole number
+            "#,
         );
-        assert_refused(
+        assert_errors(
             "[flows.a]\nwebhook = { token_prefix = \"x\" }\n[flows.b]",
-            &[(
-                "webhook = { token_prefix = \"x\" }",
-                "3:8: flows `a` and `b` have the same webhook matcher: all forms would go to the first flow in alphabetical order",
-            )],
+            r#"
+            webhook = { token_prefix = "x" }
+            => 3:8: flows `a` and `b` have the same webhook matcher: all forms would go to the first flow in alphabetical order
+            "#,
         );
-        assert_refused(
+        assert_errors(
             "[flows.a]\nwebhook = \"default\"\n[flows.b]",
-            &[(
-                "webhook = \"default\"",
-                "3:8: flows `a` and `b` both have `webhook = \"default\"`: only one flow can be the default",
-            )],
+            r#"
+            webhook = "default"
+            => 3:8: flows `a` and `b` both have `webhook = "default"`: only one flow can be the default
+            "#,
         );
     }
 

@@ -1,17 +1,19 @@
-//! Reads `[flows.NAME]`: paths, private keys and subscriptions of the flows. Two flows must not
+//! Reads `[flows.NAME]`: private keys, policies and subscriptions of the flows. Two flows must not
 //! have the same path or the same flow matcher.
 //!
-//! The other modules of this folder read the tables of a flow: screens, booking, lead, webhook,
-//! texts and upstream. See [`crate::domain::flow`] for the processing of answers.
+//! The other modules of this folder read the path and the tables of a flow: screens, booking, lead,
+//! webhook, texts and upstream. See [`crate::domain::flow`] for the processing of answers.
 
-pub(in crate::config) mod booking;
-pub(in crate::config) mod fields;
-pub(in crate::config) mod lead;
-pub(in crate::config) mod matcher;
-pub(in crate::config) mod screen_data;
-pub(in crate::config) mod screens;
-pub(in crate::config) mod texts;
-pub(in crate::config) mod upstream;
+mod booking;
+mod fields;
+mod lead;
+mod matcher;
+mod path;
+mod screen_data;
+mod screens;
+mod texts;
+pub(super) mod upstream;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,24 +22,14 @@ use super::reader::TableReader;
 use super::reader::value::ValueReader;
 use super::secrets::SecretRef;
 use super::settings::read_secret;
-use super::subscriptions;
+use super::subscriptions::{self, SubscriptionKind};
+use super::units::{days, minutes};
 use crate::domain::event::subscriptions::Subscription;
 use crate::domain::flow::{
-    ABANDONED_AFTER, EncryptionMode, Flow, FlowMatcher, ResubmitPolicy, SignaturePolicy,
-    TokenSignaturePolicy,
+    ABANDONED_AFTER, EncryptionMode, Flow, ResubmitPolicy, SignaturePolicy, TokenSignaturePolicy,
 };
 use crate::domain::ids::FlowName;
-use crate::domain::time::Millis;
 use upstream::UpstreamSettings;
-
-/// Paths that the server itself answers.
-const RESERVED_PATHS: [&str; 3] = ["/webhook", "/healthz", "/readyz"];
-
-/// Path prefix of the requests from unofficial gateways.
-const RESERVED_PREFIX: &str = "/gateways";
-
-/// Maximum length of a path, in bytes. Proxies reject much longer paths.
-const PATH_BYTES_MAX: usize = 512;
 
 /// Sources of the private keys of an encrypted flow.
 #[derive(Clone, Debug)]
@@ -66,147 +58,120 @@ pub(super) fn read(
     destinations: &[&str],
     folder: &Path,
 ) -> ParsedFlows {
-    let Some(flows) = root.get("flows") else {
-        return ParsedFlows::default();
-    };
-    let read = flows.read_named_table(|table| {
-        let mut paths: BTreeMap<String, String> = BTreeMap::new();
-        let mut matchers: Vec<(String, FlowMatcher)> = Vec::new();
-        let mut read = ParsedFlows::default();
-        for item in table.entries() {
-            let Some(FlowEntry {
-                flow,
-                keys,
-                upstream,
-                subscriptions: routes,
-            }) = read_flow(&item, calendars, destinations, folder)
-            else {
-                continue;
-            };
-            let name = flow.name.to_string();
-            if let Some(other) = paths.insert(flow.path.clone(), name.clone()) {
-                item.key_error(format!(
-                    "flows `{other}` and `{name}` have the same path, {}",
-                    flow.path
-                ));
+    let mut parsed = ParsedFlows::default();
+    for item in root.named_entries("flows") {
+        if let Some(flow) = read_flow(&item, calendars, destinations, folder, &mut parsed) {
+            for earlier in parsed.flows.values() {
+                check_distinct(&item, earlier, &flow);
             }
-            if let Some((other, _)) = matchers
-                .iter()
-                .find(|(_, matcher)| flow.matcher.condition_count() > 0 && *matcher == flow.matcher)
-            {
-                let why = "all forms would go to the first flow in alphabetical order";
-                item.key_error(format!(
-                    "flows `{other}` and `{name}` have the same webhook matcher: {why}"
-                ));
-            }
-            if let Some((other, _)) = matchers
-                .iter()
-                .find(|(_, matcher)| flow.matcher.is_default && matcher.is_default)
-            {
-                let why = "only one flow can be the default";
-                item.key_error(format!(
-                    "flows `{other}` and `{name}` both have `webhook = \"default\"`: {why}"
-                ));
-            }
-            matchers.push((name, flow.matcher.clone()));
-            read.keys.extend(keys.map(|keys| (flow.name.clone(), keys)));
-            read.upstreams
-                .extend(upstream.map(|upstream| (flow.name.clone(), upstream)));
-            read.subscriptions.insert(flow.name.clone(), routes);
-            read.flows.insert(flow.name.clone(), Arc::new(flow));
+            parsed.flows.insert(flow.name.clone(), Arc::new(flow));
         }
-        read
-    });
-    read.unwrap_or_default()
+    }
+    parsed
 }
 
-/// Flow, and the other settings of its table.
-struct FlowEntry {
-    flow: Flow,
-    keys: Option<PrivateKeySources>,
-    upstream: Option<UpstreamSettings>,
-    subscriptions: Vec<Subscription>,
+/// Checks that two flows do not take the same requests or messages. `item` has the second flow.
+fn check_distinct(item: &ValueReader<'_>, first: &Flow, second: &Flow) {
+    let names = format!("flows `{}` and `{}`", first.name, second.name);
+    if first.path == second.path {
+        item.key_error(format!("{names} have the same path, {}", second.path));
+    }
+    if second.matcher.condition_count() > 0 && first.matcher == second.matcher {
+        item.key_error(format!(
+            "{names} have the same webhook matcher: all forms would go to the first flow in \
+             alphabetical order"
+        ));
+    }
+    if first.matcher.is_default && second.matcher.is_default {
+        item.key_error(format!(
+            "{names} both have `webhook = \"default\"`: only one flow can be the default"
+        ));
+    }
 }
 
-/// Reads one flow. Returns `None` if its name or path is invalid.
+/// Reads one flow. Adds the settings that are not in [`Flow`] to `parsed`. Returns `None` if the
+/// name or the path is invalid.
 fn read_flow(
     item: &ValueReader<'_>,
     calendars: &[&str],
     destinations: &[&str],
     folder: &Path,
-) -> Option<FlowEntry> {
+    parsed: &mut ParsedFlows,
+) -> Option<Flow> {
     let name = item.parse_key(FlowName::new);
     item.read_table(|table| {
         let keys = read_key_sources(table, folder);
-        let subscriptions = table.get("deliver").map(|item| {
-            subscriptions::read(&item, destinations, subscriptions::SubscriptionKind::Flow)
-        });
-        let signature = table
-            .get("signature")
-            .and_then(|item| item.one_of(&["required", "none"]));
+        let is_encrypted = keys.is_some();
+        let subscriptions = table
+            .get("deliver")
+            .map(|item| subscriptions::read(&item, destinations, SubscriptionKind::Flow));
+        let signature = table.choice(
+            "signature",
+            [
+                ("required", SignaturePolicy::Required),
+                ("none", SignaturePolicy::None),
+            ],
+        );
         let screens = table
             .get("screens")
             .map(|item| screens::read(&item, calendars))
             .unwrap_or_default();
-        let upstream = upstream::read(table, keys.is_some(), &screens, folder);
-        let path = read_path(table, name.as_ref());
+        let upstream = upstream::read(table, is_encrypted, &screens, folder);
+        let path = path::read(table, name.as_ref());
         let flow = Flow {
-            encryption: if keys.is_some() {
+            encryption: if is_encrypted {
                 EncryptionMode::Required
             } else {
                 EncryptionMode::None
             },
-            signature: if signature == Some("none") {
-                SignaturePolicy::None
-            } else {
-                SignaturePolicy::Required
-            },
+            signature: signature.unwrap_or_default(),
             booking: table
-                .read_table("booking", |booking_table| {
-                    booking::read(booking_table, calendars, &screens)
-                })
+                .read_table("booking", |table| booking::read(table, calendars, &screens))
                 .flatten(),
             lead: table
-                .read_table("lead", |lead_table| lead::read(lead_table, &screens))
+                .read_table("lead", |table| lead::read(table, &screens))
                 .flatten(),
             matcher: table
                 .get("webhook")
                 .and_then(|item| matcher::read(&item))
                 .unwrap_or_default(),
-            token_signature: read_token_signature(table, keys.is_some()),
+            token_signature: read_token_signature(table, is_encrypted),
             has_upstream: upstream.is_some(),
             texts: texts::read(table),
-            resubmit: read_resubmit(table, keys.is_some()),
+            resubmit: read_resubmit(table, is_encrypted),
             abandoned_after: table.duration(
                 "abandoned_after",
                 ABANDONED_AFTER,
-                Millis::from_secs(60)..=Millis::from_secs(90 * 24 * 3600),
+                minutes(1)..=days(90),
             ),
             screens,
             name: name?,
             path: path?,
         };
-        Some(FlowEntry {
-            flow,
-            keys,
-            upstream,
-            subscriptions: subscriptions.unwrap_or_default(),
-        })
+        let name = || flow.name.clone();
+        parsed.keys.extend(keys.map(|keys| (name(), keys)));
+        let upstream = upstream.map(|upstream| (name(), upstream));
+        parsed.upstreams.extend(upstream);
+        let subscriptions = subscriptions.unwrap_or_default();
+        parsed.subscriptions.insert(name(), subscriptions);
+        Some(flow)
     })?
 }
 
 /// Reads the sources of the private keys. Returns `None` for a flow without encryption.
 fn read_key_sources(table: &TableReader<'_>, folder: &Path) -> Option<PrivateKeySources> {
-    let mode = table
-        .get("encryption")
-        .and_then(|item| item.one_of(&["none", "required"]));
+    let modes = [("none", false), ("required", true)];
+    let is_encrypted = table.choice("encryption", modes).unwrap_or(false);
     let (keys, passphrase) = (table.get("private_keys"), table.get("passphrase"));
-    if mode != Some("required") {
+    if !is_encrypted {
         for item in [keys, passphrase].into_iter().flatten() {
-            item.key_error(format!(
-                "{}: a flow without `encryption = \"required\"` can't have `{}`",
-                table.path, item.key
-            ));
+            table.error_at_key(
+                &item,
+                format!(
+                    "a flow without `encryption = \"required\"` can't have `{}`",
+                    item.key
+                ),
+            );
         }
         return None;
     }
@@ -215,78 +180,33 @@ fn read_key_sources(table: &TableReader<'_>, folder: &Path) -> Option<PrivateKey
             "`private_keys` is missing: an encrypted flow needs one, like [\"file:flow_key.pem\"]",
         );
     }
-    let keys = keys
-        .and_then(|item| item.non_empty_list())
-        .unwrap_or_default();
+    let keys = keys.and_then(|item| item.non_empty_list());
     Some(PrivateKeySources {
         private_keys: keys
             .iter()
+            .flatten()
             .filter_map(|item| read_secret(item, folder))
             .collect(),
         passphrase: passphrase.and_then(|item| read_secret(&item, folder)),
     })
 }
 
-fn read_path(table: &TableReader<'_>, name: Option<&FlowName>) -> Option<String> {
-    if let Some(item) = table.get("path") {
-        return item.parse(check_path).map(str::to_owned);
-    }
-    let path = format!("/flows/{}", name?);
-    if check_path(&path).is_err() {
-        table.error("`path` is missing, and this name can't be part of a URL: set `path`");
-        return None;
-    }
-    Some(path)
-}
-
-/// Checks that a URL can contain the path unchanged, and that the server does not answer the path
-/// itself.
-fn check_path(path: &str) -> Result<&str, String> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~/!$&'()*+,;=:@".contains(c);
-    let is_reserved = path
-        .strip_prefix(RESERVED_PREFIX)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    let problem = if !path.starts_with('/') {
-        "must begin with '/', like \"/flows/appointment\"".to_owned()
-    } else if path.len() > PATH_BYTES_MAX {
-        format!("must have at most {PATH_BYTES_MAX} characters")
-    } else if path.contains(['?', '#']) {
-        "must be the path alone, without '?' or '#'".to_owned()
-    } else if let Some(bad) = path.chars().find(|c| !is_plain(*c)) {
-        format!("must not contain {bad:?}: letters, digits and -._~/ are safe")
-    } else if path
-        .split('/')
-        .skip(1)
-        .any(|part| part.is_empty() || part == "." || part == "..")
-    {
-        "must not have empty parts, \".\" or \"..\" between its slashes, and must not end with '/'"
-            .to_owned()
-    } else if RESERVED_PATHS.contains(&path) || is_reserved {
-        "is reserved for the server: choose another, like \"/flows/appointment\"".to_owned()
-    } else {
-        return Ok(path);
-    };
-    Err(format!("{path:?} {problem}"))
-}
-
 /// Reads the policy for a flow token that was already used. Only an encrypted flow can refuse such
 /// a token.
 fn read_resubmit(table: &TableReader<'_>, is_encrypted: bool) -> ResubmitPolicy {
-    let Some(item) = table.get("resubmit") else {
-        return ResubmitPolicy::default();
-    };
-    let word = item.one_of(&["success", "refuse"]);
-    if word == Some("refuse") && !is_encrypted {
-        item.key_error(format!(
-            "{}: only a flow with `encryption = \"required\"` can refuse a token",
-            table.path
-        ));
+    use ResubmitPolicy::{Refuse, Success};
+    let item = table.get("resubmit");
+    let policy = item
+        .as_ref()
+        .and_then(|item| item.choice([("success", Success), ("refuse", Refuse)]))
+        .unwrap_or_default();
+    if let Some(item) = item.filter(|_| policy == Refuse && !is_encrypted) {
+        table.error_at_key(
+            &item,
+            "only a flow with `encryption = \"required\"` can refuse a token",
+        );
     }
-    if word == Some("refuse") {
-        ResubmitPolicy::Refuse
-    } else {
-        ResubmitPolicy::Success
-    }
+    policy
 }
 
 /// Reads the policy for the signatures of flow tokens. Only encrypted requests have these
@@ -295,203 +215,91 @@ fn read_token_signature(
     table: &TableReader<'_>,
     is_encrypted: bool,
 ) -> Option<TokenSignaturePolicy> {
+    use TokenSignaturePolicy::{Check, Off, Require};
     let item = table.get("token_signature")?;
-    let word = item.one_of(&["check", "require", "off"]);
-    if word.is_some_and(|word| word != "off") && !is_encrypted {
-        let why = "only requests to a flow with `encryption = \"required\"` carry a `flow_token_signature`";
-        item.key_error(format!("{}: {why}", table.path));
+    let policy = item.choice([("check", Check), ("require", Require), ("off", Off)])?;
+    if policy != Off && !is_encrypted {
+        table.error_at_key(
+            &item,
+            "only requests to a flow with `encryption = \"required\"` carry a `flow_token_signature`",
+        );
     }
-    match word? {
-        "require" => Some(TokenSignaturePolicy::Require),
-        "off" => Some(TokenSignaturePolicy::Off),
-        _ => Some(TokenSignaturePolicy::Check),
-    }
+    Some(policy)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::TokenSignaturePolicy;
-    use crate::config::tests::{assert_refused, error_of, parse_valid};
+    use super::TokenSignaturePolicy::{Check, Off, Require};
+    use crate::config::tests::{assert_errors, error_of, parse_flow, parse_valid};
+
+    const ENCRYPTED: &str = "[flows.form]\nencryption = \"required\"\n";
 
     #[test]
     fn token_signature_requires_encryption() {
-        let why = "only requests to a flow with `encryption = \"required\"` carry a `flow_token_signature`";
-        assert_refused(
+        assert_errors(
             "[flows.form]",
-            &[
-                (
-                    "token_signature = \"require\"",
-                    &format!("2:1: flows.form: {why}"),
-                ),
-                (
-                    "token_signature = \"required\"",
-                    "2:19: flows.form.token_signature: \"required\" is not a valid value: did you mean `require`?",
-                ),
-            ],
+            r#"
+            token_signature = "require"
+            => 2:1: flows.form: only requests to a flow with `encryption = "required"` carry a `flow_token_signature`
+            token_signature = "required"
+            => 2:19: flows.form.token_signature: "required" is not a valid value: did you mean `require`?
+            "#,
         );
-        let read = |line: &str| {
-            let flow = "[flows.form]\nencryption = \"required\"\nprivate_keys = [\"file:key\"]\n";
-            parse_valid(&format!("{flow}{line}"))
-                .flows
-                .values()
-                .next()
-                .unwrap()
-                .token_signature
-        };
         for (line, expected) in [
             ("", None),
-            (
-                "token_signature = \"check\"",
-                Some(TokenSignaturePolicy::Check),
-            ),
-            (
-                "token_signature = \"require\"",
-                Some(TokenSignaturePolicy::Require),
-            ),
-            ("token_signature = \"off\"", Some(TokenSignaturePolicy::Off)),
+            ("token_signature = \"check\"", Some(Check)),
+            ("token_signature = \"require\"", Some(Require)),
+            ("token_signature = \"off\"", Some(Off)),
         ] {
-            assert_eq!(read(line), expected, "{line}");
+            let flow = parse_flow(&format!("{ENCRYPTED}private_keys = [\"file:key\"]\n{line}"));
+            assert_eq!(flow.token_signature, expected, "{line}");
         }
         parse_valid("[flows.form]\ntoken_signature = \"off\"");
     }
 
     #[test]
-    fn flow_path_is_valid_and_not_reserved() {
-        let ours = "is reserved for the server: choose another, like \"/flows/appointment\"";
-        let parts = "must not have empty parts, \".\" or \"..\" between its slashes, and must not end with '/'";
-        for (path, why) in [
-            ("form", "must begin with '/', like \"/flows/appointment\""),
-            ("", "must begin with '/', like \"/flows/appointment\""),
-            ("/form?a=b", "must be the path alone, without '?' or '#'"),
-            ("/form#top", "must be the path alone, without '?' or '#'"),
-            (
-                "/my form",
-                "must not contain ' ': letters, digits and -._~/ are safe",
-            ),
-            (
-                "/%2e%2e",
-                "must not contain '%': letters, digits and -._~/ are safe",
-            ),
-            (
-                "/größe",
-                "must not contain 'ö': letters, digits and -._~/ are safe",
-            ),
-            ("/a/../b", parts),
-            ("/./a", parts),
-            ("/a//b", parts),
-            ("/a/", parts),
-            ("/", parts),
-            ("/webhook", ours),
-            ("/healthz", ours),
-            ("/readyz", ours),
-            ("/gateways", ours),
-            ("/gateways/waha", ours),
-            (
-                &format!("/{}", "a".repeat(512)),
-                "must have at most 512 characters",
-            ),
-        ] {
-            let expected = format!("2:8: flows.form.path: {path:?} {why}");
-            assert_refused("[flows.form]", &[(&format!("path = {path:?}"), &expected)]);
-        }
-        for path in ["/webhooks", "/gateways-of-ours", "/a.b/c~d", "/a..b"] {
-            parse_valid(&format!("[flows.form]\npath = {path:?}"));
-        }
-    }
-
-    #[test]
-    fn default_path_is_flow_name_and_unique() {
-        let config = parse_valid("[flows.form]");
-        assert_eq!(config.flows.values().next().unwrap().path, "/flows/form");
-        assert_refused(
-            "[flows.\"größe\"]",
-            &[(
-                "",
-                "1:8: flows.größe: `path` is missing, and this name can't be part of a URL: set `path`",
-            )],
-        );
-        assert_refused(
-            "[flows.a]\npath = \"/flows/b\"",
-            &[(
-                "[flows.b]",
-                "3:8: flows `a` and `b` have the same path, /flows/b",
-            )],
-        );
-    }
-
-    #[test]
     fn flow_names_and_keys_are_checked() {
-        assert_refused(
+        assert_errors(
             "",
-            &[
-                (
-                    "[flows.\"a b\"]",
-                    "2:8: flows.a b: flow name may have letters, digits, '-', '_' and '.' only",
-                ),
-                (
-                    "flows = 3",
-                    "2:9: flows: must be a table, and is a whole number",
-                ),
-                (
-                    "flows.a = 3",
-                    "2:11: flows.a: must be a table, and is a whole number",
-                ),
-            ],
+            r#"
+            [flows."a b"]
+            => 2:8: flows.a b: flow name may have letters, digits, '-', '_' and '.' only
+            flows = 3
+            => 2:9: flows: must be a table, and is a whole number
+            flows.a = 3
+            => 2:11: flows.a: must be a table, and is a whole number
+            "#,
         );
-        assert_refused(
+        assert_errors(
             "[flows.form]",
-            &[
-                (
-                    "paht = \"/a\"",
-                    "2:1: unknown key `paht` in flows.form: did you mean `path`?",
-                ),
-                (
-                    "signature = \"optional\"",
-                    "2:13: flows.form.signature: \"optional\" is not a valid value: expected one of `required`, `none`",
-                ),
-                (
-                    "encryption = \"nope\"",
-                    "2:14: flows.form.encryption: \"nope\" is not a valid value: did you mean `none`?",
-                ),
-            ],
+            r#"
+            paht = "/a"
+            => 2:1: unknown key `paht` in flows.form: did you mean `path`?
+            signature = "optional"
+            => 2:13: flows.form.signature: "optional" is not a valid value: expected one of `required`, `none`
+            encryption = "nope"
+            => 2:14: flows.form.encryption: "nope" is not a valid value: did you mean `none`?
+            "#,
         );
     }
 
     #[test]
     fn private_keys_only_for_encrypted_flow() {
-        assert_refused(
+        assert_errors(
             "[flows.form]",
-            &[
-                (
-                    "encryption = \"required\"",
-                    "1:8: flows.form: `private_keys` is missing: an encrypted flow needs one, like [\"file:flow_key.pem\"]",
-                ),
-                (
-                    "private_keys = [\"file:key\"]",
-                    "2:1: flows.form: a flow without `encryption = \"required\"` can't have `private_keys`",
-                ),
-            ],
+            r#"
+            encryption = "required"
+            => 1:8: flows.form: `private_keys` is missing: an encrypted flow needs one, like ["file:flow_key.pem"]
+            private_keys = ["file:key"]
+            => 2:1: flows.form: a flow without `encryption = "required"` can't have `private_keys`
+            "#,
         );
-        assert!(
-            error_of("[flows.form]\nencryption = \"required\"\nprivate_keys = []")
-                .contains("private_keys")
-        );
-        assert!(
-            !error_of("[flows.form]\nencryption = \"required\"\nprivate_keys = [\"hush\"]")
-                .contains("hush")
-        );
-        let config = parse_valid(
-            "[flows.form]\nencryption = \"required\"\nprivate_keys = [\"file:a\", \"env:B\"]",
-        );
-        assert_eq!(
-            config
-                .private_keys
-                .values()
-                .next()
-                .unwrap()
-                .private_keys
-                .len(),
-            2
-        );
+        assert!(error_of(&format!("{ENCRYPTED}private_keys = []")).contains("private_keys"));
+        assert!(!error_of(&format!("{ENCRYPTED}private_keys = [\"hush\"]")).contains("hush"));
+        let config = parse_valid(&format!(
+            "{ENCRYPTED}private_keys = [\"file:a\", \"env:B\"]"
+        ));
+        let sources = config.private_keys.values().next().unwrap();
+        assert_eq!(sources.private_keys.len(), 2);
     }
 }

@@ -3,22 +3,22 @@
 //! See [`super::screens`] for the check of referenced fields, and
 //! [`crate::domain::flow::screen_data`] for the values.
 
+use super::booking::read_calendar_name;
 use crate::config::reader::TableReader;
 use crate::config::reader::value::ValueReader;
-use crate::config::suggest::suggestion;
 use crate::domain::flow::choice_list::{CHOICES_MAX, ChoiceListOptions};
 use crate::domain::flow::data_source::DataSource;
-use crate::domain::ids::{CalendarName, TeamName};
+use crate::domain::ids::TeamName;
 
 /// Keys of the data sources. A value must have exactly one of them.
 const SOURCES: [&str; 6] = ["value", "answer", "slots", "dates", "agent", "agents"];
 
-/// Reads the table of values, in the order of the file. Adds referenced fields to
+/// Reads the table of values, in the order of the file. Adds the locations of referenced fields to
 /// `field_references`.
-pub(in crate::config) fn read<'d>(
+pub fn read<'d>(
     table: &TableReader<'d>,
     calendars: &[&str],
-    field_references: &mut Vec<(ValueReader<'d>, String)>,
+    field_references: &mut Vec<ValueReader<'d>>,
 ) -> Vec<(String, DataSource)> {
     let read_source = |item: ValueReader<'d>| {
         let source =
@@ -32,89 +32,84 @@ pub(in crate::config) fn read<'d>(
         .collect()
 }
 
+/// Reads the name of a field or screen. Adds its location to `references`, because the name can be
+/// checked only when all screens are known.
+pub fn read_reference<'d>(
+    item: &ValueReader<'d>,
+    references: &mut Vec<ValueReader<'d>>,
+) -> Option<String> {
+    let name = item.non_empty_text()?;
+    references.push(item.clone());
+    Some(name.to_owned())
+}
+
 /// Reads the data source of one value. The value must have exactly one source.
 fn read_source<'d>(
     table: &TableReader<'d>,
     item: &ValueReader<'d>,
     calendars: &[&str],
-    named: &mut Vec<(ValueReader<'d>, String)>,
+    field_references: &mut Vec<ValueReader<'d>>,
 ) -> Option<DataSource> {
-    let found: Vec<ValueReader<'d>> = SOURCES
-        .iter()
-        .filter_map(|source| table.get(source))
-        .collect();
-    let (day, limit_item, show_full_item) =
-        (table.get("day"), table.get("limit"), table.get("show_full"));
-    let [source] = found.as_slice() else {
+    let sources = SOURCES.iter().filter_map(|source| table.get(source));
+    let sources: Vec<ValueReader<'d>> = sources.collect();
+    let [day, limit, show_full] = ["day", "limit", "show_full"].map(|key| table.get(key));
+    let [source] = sources.as_slice() else {
         item.error(
             "needs exactly one of `value`, `answer`, `slots`, `dates`, `agent` and `agents`",
         );
         return None;
     };
-    let is_list = matches!(source.key, "slots" | "dates" | "agents");
     let has_full = matches!(source.key, "slots" | "dates");
-    if let Some(day) = day.as_ref().filter(|_| source.key != "slots") {
-        day.key_error("`day` is allowed only with `slots`");
+    for (option, is_allowed, why) in [
+        (
+            &day,
+            source.key == "slots",
+            "`day` is allowed only with `slots`",
+        ),
+        (
+            &limit,
+            has_full || source.key == "agents",
+            "`limit` is allowed only with `slots`, `dates` and `agents`",
+        ),
+        (
+            &show_full,
+            has_full,
+            "only `slots` and `dates` can have `show_full`",
+        ),
+    ] {
+        if let Some(option) = option.as_ref().filter(|_| !is_allowed) {
+            option.key_error(why);
+        }
     }
-    if let Some(limit) = limit_item.as_ref().filter(|_| !is_list) {
-        limit.key_error("`limit` is allowed only with `slots`, `dates` and `agents`");
-    }
-    if let Some(show_full) = show_full_item.as_ref().filter(|_| !has_full) {
-        show_full.key_error("only `slots` and `dates` can have `show_full`");
-    }
-    let choices = ChoiceListOptions {
-        limit: limit_item
-            .and_then(|item| item.integer(1..=CHOICES_MAX))
-            .unwrap_or(CHOICES_MAX),
-        show_full: show_full_item
-            .and_then(|item| item.boolean())
-            .unwrap_or(false),
-    };
-    let mut field = |item: &ValueReader<'d>| {
-        let name = item.non_empty_text()?.to_owned();
-        named.push((item.clone(), name.clone()));
-        Some(name)
+    let options = ChoiceListOptions {
+        limit: table.integer("limit", CHOICES_MAX, 1..=CHOICES_MAX),
+        show_full: table.boolean("show_full", false),
     };
     Some(match source.key {
         "value" => DataSource::Constant(source.text()?.to_owned()),
-        "answer" => DataSource::Answer(field(source)?),
-        "slots" => {
-            let day = day.and_then(|day| field(&day));
-            DataSource::Slots {
-                calendar: read_calendar(source, calendars)?,
-                day_field: day,
-                options: choices,
-            }
-        }
+        "answer" => DataSource::Answer(read_reference(source, field_references)?),
+        "slots" => DataSource::Slots {
+            day_field: day.and_then(|day| read_reference(&day, field_references)),
+            calendar: read_calendar_name(source, calendars)?,
+            options,
+        },
         "dates" => DataSource::Dates {
-            calendar: read_calendar(source, calendars)?,
-            options: choices,
+            calendar: read_calendar_name(source, calendars)?,
+            options,
         },
         "agent" => DataSource::Agent {
             team: source.parse(TeamName::new)?,
         },
         _ => DataSource::Agents {
             team: source.parse(TeamName::new)?,
-            options: choices,
+            options,
         },
     })
 }
 
-fn read_calendar(typed: &ValueReader<'_>, calendars: &[&str]) -> Option<CalendarName> {
-    let name = typed.text()?;
-    if !calendars.contains(&name) {
-        typed.error(format!(
-            "there is no calendar {name:?}{}",
-            suggestion(name, calendars.iter().copied())
-        ));
-        return None;
-    }
-    CalendarName::new(name).ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use crate::config::tests::{error_of, parse_valid};
+    use crate::config::tests::{assert_errors_in, parse_valid};
 
     #[test]
     fn data_source_must_be_single_and_known() {
@@ -140,55 +135,50 @@ mod tests {
         parse_valid(
             "[flows.form]\nscreens = [{ name = \"A\", final = true, data = { x = { answer = \"any\" } } }]",
         );
-        for (bad, why) in [
-            (
-                "{}",
-                "needs exactly one of `value`, `answer`, `slots`, `dates`, `agent` and `agents`",
-            ),
-            ("{ value = \"a\", answer = \"b\" }", "needs exactly one of"),
-            (
-                "{ slots = \"chiar\" }",
-                "there is no calendar \"chiar\": did you mean `chair`?",
-            ),
-            (
-                "{ slots = \"chair\", day = \"dya\" }",
-                "config.toml:7:53: flows.form.screens.data.x.day: no screen has a field \"dya\": did you mean `day`?",
-            ),
-            (
-                "{ answer = \"advisor\" }",
-                "config.toml:7:39: flows.form.screens.data.x.answer: no screen has a field \"advisor\": did you mean `adviser`?",
-            ),
-            (
-                "{ slots = \"chair\", day = \"adviser\" }",
-                "x.day: no screen has a field \"adviser\": expected `day`",
-            ),
-            (
-                "{ dates = \"chair\", day = \"day\" }",
-                "`day` is allowed only with `slots`",
-            ),
-            (
-                "{ value = \"a\", limit = 3 }",
-                "`limit` is allowed only with `slots`, `dates` and `agents`",
-            ),
-            (
-                "{ agent = \"a\", show_full = true }",
-                "only `slots` and `dates` can have `show_full`",
-            ),
-            (
-                "{ slots = \"chair\", limit = 201 }",
-                "must be from 1 to 200, and is 201",
-            ),
-            (
-                "{ dates = \"chair\", show_full = \"gray\" }",
-                "must be true or false, and is a text",
-            ),
-            ("{ agents = \"\" }", "team name is empty"),
-            ("{ value = 3 }", "must be a text"),
-            ("{ valeu = \"a\" }", "did you mean `value`?"),
-            ("\"a\"", "must be a table"),
-        ] {
-            let error = error_of(&config(bad));
-            assert!(error.contains(why), "{bad}: {error}");
-        }
+        assert_errors_in(
+            config,
+            r#"
+            {}
+            => 7:28: flows.form.screens.data.x: needs exactly one of `value`, `answer`, `slots`, `dates`, `agent` and `agents`
+            { value = "a", answer = "b" }
+            => 7:28: flows.form.screens.data.x: needs exactly one of `value`, `answer`, `slots`, `dates`, `agent` and `agents`
+            { slots = "chiar" }
+            => 7:38: flows.form.screens.data.x.slots: there is no calendar "chiar": did you mean `chair`?
+            { slots = "chair", day = "dya" }
+            => 7:53: flows.form.screens.data.x.day: no screen has a field "dya": did you mean `day`?
+            { answer = "advisor" }
+            => 7:39: flows.form.screens.data.x.answer: no screen has a field "advisor": did you mean `adviser`?
+            { slots = "chair", day = "adviser" }
+            => 7:53: flows.form.screens.data.x.day: no screen has a field "adviser": expected `day`
+            { dates = "chair", day = "day" }
+            => 7:47: `day` is allowed only with `slots`
+            { value = "a", limit = 3 }
+            => 7:43: `limit` is allowed only with `slots`, `dates` and `agents`
+            { agent = "a", show_full = true }
+            => 7:43: only `slots` and `dates` can have `show_full`
+            { slots = "chair", limit = 201 }
+            => 7:55: flows.form.screens.data.x.limit: must be from 1 to 200, and is 201
+            { dates = "chair", show_full = "gray" }
+            => 7:59: flows.form.screens.data.x.show_full: must be true or false, and is a text
+            { agents = "" }
+            => 7:39: flows.form.screens.data.x.agents: team name is empty
+            { value = 3 }
+            => 7:38: flows.form.screens.data.x.value: must be a text in quotes, and is a whole number
+            { valeu = "a" }
+            => 7:28: flows.form.screens.data.x: needs exactly one of `value`, `answer`, `slots`, `dates`, `agent` and `agents`
+            => 7:30: unknown key `valeu` in flows.form.screens.data.x: did you mean `value`?
+            "a"
+            => 7:28: flows.form.screens.data.x: must be a table, and is a text
+            "#,
+        );
+        let booked =
+            "[flows.form]\nscreens = [{ name = \"A\", final = true, data = { x = GIVEN } }]";
+        assert_errors_in(
+            |typed| booked.replace("GIVEN", typed),
+            r#"
+            { slots = "chair" }
+            => 2:63: flows.form.screens.data.x.slots: there is no calendar "chair": add [calendars.NAME]
+            "#,
+        );
     }
 }

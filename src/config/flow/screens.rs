@@ -4,9 +4,8 @@
 //! See [`super::fields`] for fields, and [`super::screen_data`] for the
 //! data of screens. See [`crate::domain::flow`] for the meaning of answers.
 
-use std::collections::BTreeMap;
-
-use super::{fields, screen_data};
+use super::fields;
+use super::screen_data::{self, read_reference};
 use crate::config::reader::TableReader;
 use crate::config::reader::value::ValueReader;
 use crate::config::suggest::suggestion;
@@ -19,33 +18,31 @@ struct ParsedScreen<'d> {
     name: ValueReader<'d>,
     /// Location of `next`. `None`: the screen has no `next`.
     next: Option<ValueReader<'d>>,
-    /// References to screens: location and name.
-    screens: Vec<(ValueReader<'d>, String)>,
-    /// References to fields: location and name.
-    fields: Vec<(ValueReader<'d>, String)>,
+    screen_references: Vec<ValueReader<'d>>,
+    field_references: Vec<ValueReader<'d>>,
 }
 
 /// Reads the list of screens.
-pub(in crate::config) fn read(list: &ValueReader<'_>, calendars: &[&str]) -> Vec<Screen> {
+pub fn read(list: &ValueReader<'_>, calendars: &[&str]) -> Vec<Screen> {
     let before = list.problem_count();
     let items = list.non_empty_list().unwrap_or_default();
-    let typed: Vec<ParsedScreen<'_>> = items
+    let parsed: Vec<ParsedScreen<'_>> = items
         .iter()
         .filter_map(|item| item.read_table(|table| read_screen(table, calendars))?)
         .collect();
     if list.problem_count() == before {
-        check_transitions(list, &typed);
+        check_transitions(list, &parsed);
     }
     if list.problem_count() == before {
-        check_reachability(&typed);
+        check_reachability(&parsed);
     }
-    typed.into_iter().map(|typed| typed.screen).collect()
+    parsed.into_iter().map(|parsed| parsed.screen).collect()
 }
 
 fn read_screen<'d>(table: &TableReader<'d>, calendars: &[&str]) -> Option<ParsedScreen<'d>> {
     let name = table.require("name");
     let next = table.get("next");
-    let (mut screens, mut named_fields) = (Vec::new(), Vec::new());
+    let (mut screen_references, mut field_references) = (Vec::new(), Vec::new());
     let screen = Screen {
         name: name
             .as_ref()
@@ -55,11 +52,11 @@ fn read_screen<'d>(table: &TableReader<'d>, calendars: &[&str]) -> Option<Parsed
         is_final: table.boolean("final", false),
         next: next
             .as_ref()
-            .map(|item| read_next(item, &mut screens, &mut named_fields))
+            .and_then(|item| read_next(item, &mut screen_references, &mut field_references))
             .unwrap_or_default(),
         refresh_on: table
             .get("refresh_on")
-            .map(|item| read_refresh_on(&item, &mut named_fields))
+            .map(|item| read_refresh_on(&item, &mut field_references))
             .unwrap_or_default(),
         fields: table
             .get("fields")
@@ -69,7 +66,7 @@ fn read_screen<'d>(table: &TableReader<'d>, calendars: &[&str]) -> Option<Parsed
             .get("data")
             .and_then(|item| {
                 item.read_named_table(|table| {
-                    screen_data::read(table, calendars, &mut named_fields)
+                    screen_data::read(table, calendars, &mut field_references)
                 })
             })
             .unwrap_or_default(),
@@ -78,65 +75,47 @@ fn read_screen<'d>(table: &TableReader<'d>, calendars: &[&str]) -> Option<Parsed
         screen,
         name: name?,
         next,
-        screens,
-        fields: named_fields,
+        screen_references,
+        field_references,
     })
 }
 
 /// Reads `next`: a screen, or `{ field = "…", cases = { VALUE = "SCREEN" }, default = "SCREEN" }`.
 fn read_next<'d>(
     item: &ValueReader<'d>,
-    screens: &mut Vec<(ValueReader<'d>, String)>,
-    field_references: &mut Vec<(ValueReader<'d>, String)>,
-) -> NextScreen {
-    let mut screen = |item: &ValueReader<'d>| {
-        let name = item.non_empty_text()?.to_owned();
-        screens.push((item.clone(), name.clone()));
-        Some(name)
-    };
+    screen_references: &mut Vec<ValueReader<'d>>,
+    field_references: &mut Vec<ValueReader<'d>>,
+) -> Option<NextScreen> {
+    let mut screen = |item: &ValueReader<'d>| read_reference(item, screen_references);
     if !item.is_table() {
-        return screen(item).map(NextScreen::Screen).unwrap_or_default();
+        return screen(item).map(NextScreen::Screen);
     }
-    let by_field = item.read_table(|table| {
-        let field = table.require("field").and_then(|item| {
-            let name = item.non_empty_text()?.to_owned();
-            field_references.push((item, name.clone()));
-            Some(name)
-        });
-        let cases = table
-            .require("cases")
-            .and_then(|item| item.read_named_table(TableReader::entries));
-        let cases = cases
-            .into_iter()
-            .flatten()
-            .filter_map(|item| Some((item.key.to_owned(), screen(&item)?)));
-        let cases: BTreeMap<String, String> = cases.collect();
-        let default = table.get("default").and_then(|item| screen(&item));
+    item.read_table(|table| {
+        let field = table
+            .require("field")
+            .and_then(|item| read_reference(&item, field_references));
+        let cases = table.require("cases").map(|_| table.named_entries("cases"));
+        let cases = cases.into_iter().flatten();
+        let cases = cases.filter_map(|item| Some((item.key.to_owned(), screen(&item)?)));
         Some(NextScreen::ByField {
+            cases: cases.collect(),
+            default: table.get("default").and_then(|item| screen(&item)),
             field: field?,
-            cases,
-            default,
         })
-    });
-    by_field.flatten().unwrap_or_default()
+    })?
 }
 
 /// Reads `refresh_on`: names of fields, or `{ FIELD = "VALUE" }`, or
 /// `{ FIELD = ["VALUE", "VALUE"] }`.
 fn read_refresh_on<'d>(
     item: &ValueReader<'d>,
-    field_references: &mut Vec<(ValueReader<'d>, String)>,
+    field_references: &mut Vec<ValueReader<'d>>,
 ) -> RefreshTrigger {
     if !item.is_table() {
-        let fields = item
-            .non_empty_list()
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|item| {
-                let name = item.non_empty_text()?.to_owned();
-                field_references.push((item, name.clone()));
-                Some(name)
-            });
+        let items = item.non_empty_list().unwrap_or_default();
+        let fields = items
+            .iter()
+            .filter_map(|item| read_reference(item, field_references));
         return RefreshTrigger::Fields(fields.collect());
     }
     let mark = |item: ValueReader<'d>| {
@@ -162,83 +141,73 @@ fn read_refresh_on<'d>(
 
 /// Checks that names are unique, that referenced screens and fields exist, and that the form can
 /// reach a final screen.
-fn check_transitions(list: &ValueReader<'_>, typed: &[ParsedScreen<'_>]) {
-    let names = || typed.iter().map(|typed| typed.screen.name.as_str());
-    for (
-        number,
-        ParsedScreen {
-            screen,
-            name,
-            next,
-            screens,
-            fields,
-        },
-    ) in typed.iter().enumerate()
-    {
-        if names().take(number).any(|earlier| earlier == screen.name) {
+fn check_transitions(list: &ValueReader<'_>, parsed: &[ParsedScreen<'_>]) {
+    let names: Vec<&str> = parsed
+        .iter()
+        .map(|parsed| parsed.screen.name.as_str())
+        .collect();
+    for (number, ParsedScreen { screen, name, .. }) in parsed.iter().enumerate() {
+        if names
+            .iter()
+            .take(number)
+            .any(|earlier| *earlier == screen.name)
+        {
             name.error(format!("there are two screens {:?}", screen.name));
         }
-        if let Some(next) = next.as_ref().filter(|_| screen.is_final) {
+    }
+    for each in parsed {
+        if let Some(next) = each.next.as_ref().filter(|_| each.screen.is_final) {
             next.error(format!(
                 "screen {:?} is final: nothing can follow it",
-                screen.name
+                each.screen.name
             ));
             continue;
         }
-        for (item, next) in screens
-            .iter()
-            .filter(|(_, next)| !names().any(|name| name == next))
-        {
-            item.error(format!(
-                "there is no screen {next:?}{}",
-                suggestion(next, names())
-            ));
+        for item in &each.screen_references {
+            item.known_name("screen", &names);
         }
-        for (item, field) in fields {
-            // `refresh_on` names fields of the same screen. Other references may name a field of
-            // any screen. `answer` may also name an agent whom a screen shows.
-            let is_chosen = item.key == "refresh_on";
-            let is_searched =
-                |other: &&ParsedScreen<'_>| !is_chosen || other.screen.name == screen.name;
-            let declared = || {
-                typed
-                    .iter()
-                    .filter(is_searched)
-                    .flat_map(|typed| &typed.screen.fields)
-            };
-            let shown = typed
-                .iter()
-                .filter(|_| item.key == "answer")
-                .flat_map(|typed| typed.screen.shown_agent_names());
-            let known: Vec<&str> = declared()
-                .map(|field| field.name.as_str())
-                .chain(shown)
-                .collect();
-            // Without declared fields, `day` and `answer` may have any name, because an upstream
-            // may know the field.
-            let is_open = declared().next().is_none() && matches!(item.key, "day" | "answer");
-            if !known.contains(&field.as_str()) && !is_open {
-                let which = if is_chosen {
-                    "this screen has no"
-                } else {
-                    "no screen has a"
-                };
-                item.error(format!(
-                    "{which} field {field:?}{}",
-                    suggestion(field, known)
-                ));
-            }
+        for item in &each.field_references {
+            check_field_reference(item, &each.screen, parsed);
         }
     }
-    if !typed.iter().any(|typed| typed.screen.is_final) {
+    if !parsed.iter().any(|parsed| parsed.screen.is_final) {
         list.error("no screen is final: write `final = true` in the one that completes the form");
-    } else if let Some(last) = typed
+    } else if let Some(last) = parsed
         .last()
         .filter(|last| !last.screen.is_final && falls_through(&last.screen))
     {
         let name = &last.screen.name;
         last.name.error(format!(
             "nothing follows the last screen, {name:?}: set `final = true` or `next`"
+        ));
+    }
+}
+
+/// Checks that a field exists. `refresh_on` names fields of the same screen. Other references may
+/// name a field of any screen. `answer` may also name an agent whom a screen shows.
+fn check_field_reference(item: &ValueReader<'_>, screen: &Screen, parsed: &[ParsedScreen<'_>]) {
+    let Some(field) = item.text() else { return };
+    let is_chosen = item.key == "refresh_on";
+    let screens = || parsed.iter().map(|parsed| &parsed.screen);
+    let declared = screens()
+        .filter(|other| !is_chosen || other.name == screen.name)
+        .flat_map(|other| &other.fields);
+    let mut known: Vec<&str> = declared.map(|field| field.name.as_str()).collect();
+    // Without declared fields, `day` and `answer` may have any name, because an upstream may know
+    // the field.
+    let is_open = known.is_empty() && matches!(item.key, "day" | "answer");
+    if item.key == "answer" {
+        known.extend(screens().flat_map(Screen::shown_agent_names));
+    }
+    if !known.contains(&field) && !is_open {
+        let which = if is_chosen {
+            "this screen has no"
+        } else {
+            "no screen has a"
+        };
+        item.error(format!(
+            "{which} field {field:?}{}",
+            suggestion(field, known)
         ));
     }
 }
@@ -253,10 +222,10 @@ const fn falls_through(screen: &Screen) -> bool {
 
 /// Checks that every screen can be reached from the first, and that every screen leads to a final
 /// screen.
-fn check_reachability(typed: &[ParsedScreen<'_>]) {
-    let screens: Vec<Screen> = typed.iter().map(|typed| typed.screen.clone()).collect();
+fn check_reachability(parsed: &[ParsedScreen<'_>]) {
+    let screens: Vec<Screen> = parsed.iter().map(|parsed| parsed.screen.clone()).collect();
     let reached = reachable_screens(&screens, screens.first());
-    for ParsedScreen { screen, name, .. } in typed {
+    for ParsedScreen { screen, name, .. } in parsed {
         if !reached.iter().any(|known| known.name == screen.name) {
             name.error(format!(
                 "no screen leads to screen {:?}: name it in a `next`, or remove it",
@@ -277,14 +246,7 @@ fn check_reachability(typed: &[ParsedScreen<'_>]) {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::tests::{assert_refused, error_of, parse_valid};
-
-    fn assert_screens_refused(list: &str, expected: &str) {
-        assert_refused(
-            "[flows.form]",
-            &[(&format!("screens = [{list}]"), &format!("2:{expected}"))],
-        );
-    }
+    use crate::config::tests::{assert_errors_in, error_of, parse_valid};
 
     #[test]
     fn next_by_field_names_existing_field_and_screens() {
@@ -358,45 +320,29 @@ mod tests {
 
     #[test]
     fn screens_are_unique_and_reach_final_screen() {
-        assert_screens_refused(
-            "",
-            "11: flows.form.screens: is empty: remove it, or add at least one entry",
-        );
-        assert_screens_refused(
-            "\"A\"",
-            "12: flows.form.screens: must be a table, and is a text",
-        );
-        assert_screens_refused(
-            "{ final = true }",
-            "12: flows.form.screens: `name` is missing",
-        );
-        assert_screens_refused(
-            "{ name = \"\", final = true }",
-            "21: flows.form.screens.name: is empty",
-        );
-        assert_screens_refused(
-            "{ name = \"A\" }",
-            "11: flows.form.screens: no screen is final: write `final = true` in the one that completes the form",
-        );
-        assert_screens_refused(
-            "{ name = \"A\" }, { name = \"A\", final = true }",
-            "37: flows.form.screens.name: there are two screens \"A\"",
-        );
-        assert_screens_refused(
-            "{ name = \"ONE\", next = \"TOW\" }, { name = \"TWO\", final = true }",
-            "35: flows.form.screens.next: there is no screen \"TOW\": did you mean `TWO`?",
-        );
-        assert_screens_refused(
-            "{ name = \"A\", final = true, next = \"A\" }",
-            "47: flows.form.screens.next: screen \"A\" is final: nothing can follow it",
-        );
-        assert_screens_refused(
-            "{ name = \"A\", final = true }, { name = \"B\" }",
-            "51: flows.form.screens.name: nothing follows the last screen, \"B\": set `final = true` or `next`",
-        );
-        assert_screens_refused(
-            "{ name = \"A\", finl = true }",
-            "26: unknown key `finl` in flows.form.screens: did you mean `final`?",
+        assert_errors_in(
+            |typed| format!("[flows.form]\nscreens = [{typed}]\n"),
+            r#"
+            => 2:11: flows.form.screens: is empty: remove it, or add at least one entry
+            "A"
+            => 2:12: flows.form.screens: must be a table, and is a text
+            { final = true }
+            => 2:12: flows.form.screens: `name` is missing
+            { name = "", final = true }
+            => 2:21: flows.form.screens.name: is empty
+            { name = "A" }
+            => 2:11: flows.form.screens: no screen is final: write `final = true` in the one that completes the form
+            { name = "A" }, { name = "A", final = true }
+            => 2:37: flows.form.screens.name: there are two screens "A"
+            { name = "ONE", next = "TOW" }, { name = "TWO", final = true }
+            => 2:35: flows.form.screens.next: there is no screen "TOW": did you mean `TWO`?
+            { name = "A", final = true, next = "A" }
+            => 2:47: flows.form.screens.next: screen "A" is final: nothing can follow it
+            { name = "A", final = true }, { name = "B" }
+            => 2:51: flows.form.screens.name: nothing follows the last screen, "B": set `final = true` or `next`
+            { name = "A", finl = true }
+            => 2:26: unknown key `finl` in flows.form.screens: did you mean `final`?
+            "#,
         );
     }
 }

@@ -2,8 +2,6 @@
 //!
 //! See [`crate::domain::flow::customer_texts`] for the built-in texts and their use.
 
-use std::collections::BTreeMap;
-
 use crate::config::reader::TableReader;
 use crate::config::reader::value::ValueReader;
 use crate::config::suggest::suggestion;
@@ -14,39 +12,22 @@ use crate::domain::flow::customer_texts::{Language, Localization, TextKey, unkno
 const TEXT_CHARS_MAX: usize = 300;
 
 /// Reads the language and the texts from the table of the flow.
-pub(in crate::config) fn read(flow: &TableReader<'_>) -> Localization {
-    let language = flow.get("language").and_then(|item| {
-        let names = Language::ALL.map(|(name, _)| name);
-        let name = item.one_of(&names)?;
-        Language::ALL
-            .into_iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, language)| language)
-    });
-    let overrides = flow
-        .get("texts")
-        .and_then(|item| item.read_named_table(read_overrides));
+pub fn read(flow: &TableReader<'_>) -> Localization {
+    let texts = flow.named_entries("texts");
     Localization {
-        language: language.unwrap_or_default(),
-        overrides: overrides.unwrap_or_default(),
+        language: flow.choice("language", Language::ALL).unwrap_or_default(),
+        overrides: texts.iter().filter_map(read_text).collect(),
     }
 }
 
-fn read_overrides(table: &TableReader<'_>) -> BTreeMap<TextKey, String> {
-    table.entries().iter().filter_map(read_text).collect()
-}
-
 fn read_text(item: &ValueReader<'_>) -> Option<(TextKey, String)> {
-    let names = || TextKey::ALL.iter().map(|key| key.as_str());
-    let Some(key) = TextKey::ALL
-        .iter()
-        .copied()
-        .find(|key| key.as_str() == item.key)
-    else {
+    let mut keys = TextKey::ALL.iter().copied();
+    let Some(key) = keys.find(|key| key.as_str() == item.key) else {
+        let names = TextKey::ALL.iter().map(|key| key.as_str());
         item.key_error(format!(
             "there is no text `{}`{}",
             item.key,
-            suggestion(item.key, names())
+            suggestion(item.key, names)
         ));
         return None;
     };
@@ -55,15 +36,10 @@ fn read_text(item: &ValueReader<'_>) -> Option<(TextKey, String)> {
         item.error(format!("has more than {TEXT_CHARS_MAX} characters"));
     }
     for unknown in unknown_placeholders(key, wording) {
-        let known: Vec<String> = key
-            .placeholders()
-            .iter()
-            .map(|name| format!("{{{name}}}"))
-            .collect();
-        let known = if known.is_empty() {
-            "none".to_owned()
-        } else {
-            known.join(", ")
+        let known = key.placeholders().iter().map(|name| format!("{{{name}}}"));
+        let known = match known.collect::<Vec<_>>().as_slice() {
+            [] => "none".to_owned(),
+            known => known.join(", "),
         };
         item.error(format!(
             "{{{unknown}}} is not a placeholder of this text; available: {known}"
@@ -75,58 +51,38 @@ fn read_text(item: &ValueReader<'_>) -> Option<(TextKey, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::{error_of, parse_valid};
+    use crate::config::tests::{assert_errors, error_of, parse_flow};
 
     #[test]
     fn flow_has_language_and_text_overrides() {
-        let config = parse_valid(
-            "[flows.form]\nlanguage = \"de\"\ntexts = { missing = \"{field} fehlt.\" }",
-        );
-        let texts = &config.flows.values().next().unwrap().texts;
-        assert_eq!(
-            (texts.language, texts.text(TextKey::Missing)),
-            (Language::De, "{field} fehlt.")
-        );
-        assert_eq!(
-            parse_valid("[flows.form]")
-                .flows
-                .values()
-                .next()
-                .unwrap()
-                .texts,
-            Localization::default()
-        );
+        let flow =
+            parse_flow("[flows.form]\nlanguage = \"de\"\ntexts = { missing = \"{field} fehlt.\" }");
+        assert_eq!(flow.texts.language, Language::De);
+        assert_eq!(flow.texts.text(TextKey::Missing), "{field} fehlt.");
+        assert_eq!(parse_flow("[flows.form]").texts, Localization::default());
     }
 
     #[test]
     fn unknown_text_or_placeholder_is_refused() {
-        for (typed, why) in [
-            (
-                "language = \"xx\"",
-                "\"xx\" is not a valid value: expected one of `en`, `de`",
-            ),
-            (
-                "texts = { mising = \"x\" }",
-                "there is no text `mising`: did you mean `missing`?",
-            ),
-            (
-                "texts = { missing = \"{name}\" }",
-                "{name} is not a placeholder of this text; available: {field}",
-            ),
-            (
-                "texts = { slot_taken = \"{field}\" }",
-                "{field} is not a placeholder of this text; available: none",
-            ),
-            (
-                "texts = { missing = \"\" }",
-                "flows.form.texts.missing: is empty",
-            ),
-            ("texts = { missing = 3 }", "must be a text"),
-            ("texts = \"x\"", "must be a table"),
-        ] {
-            let error = error_of(&format!("[flows.form]\n{typed}"));
-            assert!(error.contains(why), "{typed}: {error}");
-        }
+        assert_errors(
+            "[flows.form]",
+            r#"
+            language = "xx"
+            => 2:12: flows.form.language: "xx" is not a valid value: expected one of `en`, `de`, `es`, `fr`, `id`, `it`, `nl`, `pt`
+            texts = { mising = "x" }
+            => 2:11: there is no text `mising`: did you mean `missing`?
+            texts = { missing = "{name}" }
+            => 2:21: flows.form.texts.missing: {name} is not a placeholder of this text; available: {field}
+            texts = { slot_taken = "{field}" }
+            => 2:24: flows.form.texts.slot_taken: {field} is not a placeholder of this text; available: none
+            texts = { missing = "" }
+            => 2:21: flows.form.texts.missing: is empty
+            texts = { missing = 3 }
+            => 2:21: flows.form.texts.missing: must be a text in quotes, and is a whole number
+            texts = "x"
+            => 2:9: flows.form.texts: must be a table, and is a text
+            "#,
+        );
         let long = format!(
             "[flows.form]\ntexts = {{ missing = {:?} }}",
             "x".repeat(TEXT_CHARS_MAX + 1)

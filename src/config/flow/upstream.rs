@@ -11,8 +11,7 @@ use hyper::http::uri::Scheme;
 use crate::config::reader::TableReader;
 use crate::config::secrets::SecretRef;
 use crate::config::settings::read_secret;
-use crate::config::suggest::suggestion;
-use crate::config::units;
+use crate::config::units::{format_duration, minutes};
 use crate::domain::circuit_breaker::BreakerPolicy;
 use crate::domain::flow::{Flow, Screen};
 use crate::domain::ip_range::is_loopback_host;
@@ -47,41 +46,35 @@ pub struct UpstreamFallback {
     pub message: Option<String>,
 }
 
-impl UpstreamSettings {
-    /// Returns the warnings about the upstream, one sentence each. `request_timeout` is the maximum
-    /// time of a whole request to `flow`.
-    pub(in crate::config) fn warnings(&self, flow: &Flow, request_timeout: Millis) -> Vec<String> {
-        let mut warnings: Vec<String> = self
-            .secret
-            .warning()
-            .map(|warning| format!("upstream.secret: {warning}"))
-            .into_iter()
-            .collect();
-        let remaining = request_timeout.get().saturating_sub(WRITER_RESERVE.get());
-        if self.timeout.get() >= remaining {
-            let (timeout, remaining_text) = (
-                units::format_duration(self.timeout),
-                units::format_duration(Millis::new(remaining)),
-            );
-            warnings.push(format!(
-                "upstream.timeout is {timeout}, but limits.request_timeout leaves the upstream less than {remaining_text}: the circuit breaker \
-                 never opens on timeouts"
-            ));
-        }
-        if flow.screens.is_empty() && self.fallback.screen.is_none() {
-            warnings.push(
-                "if the upstream does not respond, opening this flow shows WhatsApp's generic error: set \
-                 upstream.fallback.screen"
-                    .to_owned(),
-            );
-        }
-        warnings
+/// Returns the warnings about the upstream, one sentence each. `request_timeout` is the maximum
+/// time of a whole request to `flow`.
+pub fn warnings(upstream: &UpstreamSettings, flow: &Flow, request_timeout: Millis) -> Vec<String> {
+    let secret = upstream.secret.warning();
+    let mut warnings: Vec<String> = secret
+        .map(|warning| format!("upstream.secret: {warning}"))
+        .into_iter()
+        .collect();
+    let remaining = request_timeout.get().saturating_sub(WRITER_RESERVE.get());
+    if upstream.timeout.get() >= remaining {
+        let [timeout, remaining] = [upstream.timeout, Millis::new(remaining)].map(format_duration);
+        warnings.push(format!(
+            "upstream.timeout is {timeout}, but limits.request_timeout leaves the upstream less than \
+             {remaining}: the circuit breaker never opens on timeouts"
+        ));
     }
+    if flow.screens.is_empty() && upstream.fallback.screen.is_none() {
+        warnings.push(
+            "if the upstream does not respond, opening this flow shows WhatsApp's generic error: set \
+             upstream.fallback.screen"
+                .to_owned(),
+        );
+    }
+    warnings
 }
 
 /// Reads `upstream` of a flow. `flow` is the table of the flow, and `screens` are its screens.
 /// `folder` is the folder of the config.
-pub(in crate::config) fn read(
+pub fn read(
     flow: &TableReader<'_>,
     encrypted: bool,
     screens: &[Screen],
@@ -89,65 +82,48 @@ pub(in crate::config) fn read(
 ) -> Option<UpstreamSettings> {
     let item = flow.get("upstream")?;
     if !encrypted {
-        item.key_error(format!(
-            "{}: a flow without `encryption = \"required\"` can't have `upstream`",
-            flow.path
-        ));
+        flow.error_at_key(
+            &item,
+            "a flow without `encryption = \"required\"` can't have `upstream`",
+        );
         return None;
     }
     item.read_table(|table| {
-        let url = table
-            .require("url")
-            .and_then(|item| item.parse(parse_upstream_url));
+        let url = table.require_parsed("url", parse_upstream_url);
         let secret = table
             .require("secret")
             .and_then(|item| read_secret(&item, folder));
-        let timeout = table.duration(
-            "timeout",
-            Millis::new(4000),
-            Millis::new(100)..=Millis::new(8000),
-        );
-        let fallback = table.read_table("fallback", |table| read_fallback(table, screens));
-        let breaker = table.read_table("breaker", read_breaker);
+        let least = Millis::new(100);
         Some(UpstreamSettings {
+            timeout: table.duration(
+                "timeout",
+                Millis::from_secs(4),
+                least..=Millis::from_secs(8),
+            ),
+            fallback: table.read_table_or_empty("fallback", |table| read_fallback(table, screens)),
+            breaker: table.read_table_or_empty("breaker", |table| BreakerPolicy {
+                failure_threshold: table.integer("failure_threshold", 5, 1..=1000),
+                open_for: table.duration("open_for", Millis::from_secs(10), least..=minutes(10)),
+            }),
             url: url?,
             secret: secret?,
-            timeout,
-            fallback: fallback.unwrap_or_else(|| {
-                TableReader::read_empty(|table| self::read_fallback(table, screens))
-            }),
-            breaker: breaker.unwrap_or_else(|| TableReader::read_empty(self::read_breaker)),
         })
     })?
 }
 
 fn read_fallback(table: &TableReader<'_>, screens: &[Screen]) -> UpstreamFallback {
+    let names: Vec<&str> = screens.iter().map(|screen| screen.name.as_str()).collect();
     let screen = table.get("screen").and_then(|item| {
         let name = item.non_empty_text()?;
-        let names = || screens.iter().map(|screen| screen.name.as_str());
-        if !screens.is_empty() && !names().any(|known| known == name) {
-            item.error(format!(
-                "there is no screen {name:?}{}",
-                suggestion(name, names())
-            ));
+        // A flow without screens may show any.
+        if !names.is_empty() {
+            item.known_name("screen", &names);
         }
         Some(name.to_owned())
     });
-    let message = table.get("message").and_then(|item| item.non_empty_text());
     UpstreamFallback {
         screen,
-        message: message.map(str::to_owned),
-    }
-}
-
-fn read_breaker(table: &TableReader<'_>) -> BreakerPolicy {
-    BreakerPolicy {
-        failure_threshold: table.integer("failure_threshold", 5, 1..=1000),
-        open_for: table.duration(
-            "open_for",
-            Millis::from_secs(10),
-            Millis::new(100)..=Millis::from_secs(600),
-        ),
+        message: table.text("message"),
     }
 }
 
@@ -188,7 +164,7 @@ fn parse_upstream_url(text: &str) -> Result<Uri, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::{assert_refused, error_of, parse_valid};
+    use crate::config::tests::{assert_errors, error_of, parse_valid};
     use crate::domain::time::Timestamp;
 
     const FLOW: &str = "[flows.form]\nencryption = \"required\"\nprivate_keys = [\"file:key\"]\n\
@@ -289,35 +265,33 @@ mod tests {
 
     #[test]
     fn upstream_errors_have_location() {
-        assert_refused(
+        assert_errors(
             FLOW,
-            &[
-                (
-                    "",
-                    "5:13: flows.form.upstream: `url` is missing\nconfig.toml:5:13: flows.form.upstream: `secret` is missing",
-                ),
-                (
-                    "url = \"http://[::1]\"\nsecret = \"text:x\"\ntimeout = \"9s\"",
-                    "8:11: flows.form.upstream.timeout: must be from 100ms to 8s, and is 9s",
-                ),
-                (
-                    "url = \"http://[::1]\"\nsecret = \"text:x\"\nfallback = { screen = \"OEN\" }",
-                    "8:23: flows.form.upstream.fallback.screen: there is no screen \"OEN\": did you mean `ONE`?",
-                ),
-                (
-                    "url = \"http://[::1]\"\nsecret = \"text:x\"\nfallback = { message = \"\" }",
-                    "8:24: flows.form.upstream.fallback.message: is empty",
-                ),
-                (
-                    "url = \"http://[::1]\"\nsecret = \"text:x\"\nbreaker = { failure_threshold = 0, opne_for = \"1s\" }",
-                    "8:33: flows.form.upstream.breaker.failure_threshold: must be from 1 to 1000, and is 0\n\
-                     config.toml:8:36: unknown key `opne_for` in flows.form.upstream.breaker: did you mean `open_for`?",
-                ),
-                (
-                    "url = \"http://[::1]\"\nsecret = \"text:x\"\nbreaker = { open_for = \"1h\" }",
-                    "8:24: flows.form.upstream.breaker.open_for: must be from 100ms to 10m, and is 1h",
-                ),
-            ],
+            r#"
+            => 5:13: flows.form.upstream: `url` is missing
+            => 5:13: flows.form.upstream: `secret` is missing
+            url = "http://[::1]"
+            secret = "text:x"
+            timeout = "9s"
+            => 8:11: flows.form.upstream.timeout: must be from 100ms to 8s, and is 9s
+            url = "http://[::1]"
+            secret = "text:x"
+            fallback = { screen = "OEN" }
+            => 8:23: flows.form.upstream.fallback.screen: there is no screen "OEN": did you mean `ONE`?
+            url = "http://[::1]"
+            secret = "text:x"
+            fallback = { message = "" }
+            => 8:24: flows.form.upstream.fallback.message: is empty
+            url = "http://[::1]"
+            secret = "text:x"
+            breaker = { failure_threshold = 0, opne_for = "1s" }
+            => 8:33: flows.form.upstream.breaker.failure_threshold: must be from 1 to 1000, and is 0
+            => 8:36: unknown key `opne_for` in flows.form.upstream.breaker: did you mean `open_for`?
+            url = "http://[::1]"
+            secret = "text:x"
+            breaker = { open_for = "1h" }
+            => 8:24: flows.form.upstream.breaker.open_for: must be from 100ms to 10m, and is 1h
+            "#,
         );
         let hidden = error_of(&format!(
             "{FLOW}\nurl = \"http://[::1]\"\nsecret = \"hush\""
@@ -394,12 +368,12 @@ mod tests {
 
     #[test]
     fn upstream_requires_encryption() {
-        assert_refused(
+        assert_errors(
             "[flows.form]",
-            &[(
-                "upstream = { url = \"http://[::1]\", secret = \"text:x\" }",
-                "2:1: flows.form: a flow without `encryption = \"required\"` can't have `upstream`",
-            )],
+            r#"
+            upstream = { url = "http://[::1]", secret = "text:x" }
+            => 2:1: flows.form: a flow without `encryption = "required"` can't have `upstream`
+            "#,
         );
         parse_valid(
             "[flows.form]\nencryption = \"required\"\nprivate_keys = [\"file:a\"]\n[flows.form.upstream]\n\

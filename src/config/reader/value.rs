@@ -1,59 +1,54 @@
 //! Reads a single value of a config as the expected type, or reports a problem.
 //!
 //! A method returns the value if it is valid. Otherwise the method reports the problem with its
-//! location and returns `None`.
+//! location and returns `None`. See [`super::TableReader`] for the values of a table.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 
 use toml::Spanned;
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
-use super::{Diagnostics, TableReader};
-use crate::config::suggest;
-use crate::config::units;
+use super::diagnostics::Diagnostics;
+use crate::config::{suggest, units};
 use crate::domain::time::Millis;
 
 /// Reader of one value, with the location of the value.
 #[derive(Clone)]
-pub(in crate::config) struct ValueReader<'d> {
-    pub(in crate::config) diagnostics: &'d Diagnostics<'d>,
+pub struct ValueReader<'d> {
+    pub(super) diagnostics: &'d Diagnostics<'d>,
     /// Key of the value. For an item of an array: key of the array.
-    pub(in crate::config) key: &'d str,
+    pub key: &'d str,
     /// Byte offset of the key in the text.
-    pub(in crate::config) key_offset: usize,
+    pub(super) key_offset: usize,
     /// Full path of the value, for messages, such as `flows.appointment.path`.
-    pub(in crate::config) path: String,
-    pub(in crate::config) value: &'d Spanned<DeValue<'d>>,
+    pub path: String,
+    pub(super) value: &'d Spanned<DeValue<'d>>,
 }
 
 impl<'d> ValueReader<'d> {
     /// Returns the number of problems reported so far.
-    pub(in crate::config) fn problem_count(&self) -> usize {
+    pub fn problem_count(&self) -> usize {
         self.diagnostics.problem_count()
     }
 
     /// Reports a problem of the value.
-    pub(in crate::config) fn error(&self, what: impl fmt::Display) {
+    pub fn error(&self, what: impl fmt::Display) {
         self.diagnostics
             .add_problem(self.value.span().start, format!("{}: {what}", self.path));
     }
 
     /// Reports a problem of the key.
-    pub(in crate::config) fn key_error(&self, what: impl Into<String>) {
+    pub fn key_error(&self, what: impl Into<String>) {
         self.diagnostics.add_problem(self.key_offset, what.into());
     }
 
-    pub(in crate::config) fn text(&self) -> Option<&'d str> {
-        let text = self.value.get_ref().as_str();
-        if text.is_none() {
-            self.type_error("a text in quotes");
-        }
-        text
+    pub fn text(&self) -> Option<&'d str> {
+        self.of_type("a text in quotes", self.value.get_ref().as_str())
     }
 
     /// Returns the text, which must not be empty.
-    pub(in crate::config) fn non_empty_text(&self) -> Option<&'d str> {
+    pub fn non_empty_text(&self) -> Option<&'d str> {
         let text = self.text()?;
         if text.is_empty() {
             self.error("is empty");
@@ -63,7 +58,7 @@ impl<'d> ValueReader<'d> {
     }
 
     /// Returns the result of `parse` for the text, or reports its error.
-    pub(in crate::config) fn parse<T, E: fmt::Display>(
+    pub fn parse<T, E: fmt::Display>(
         &self,
         parse: impl FnOnce(&'d str) -> Result<T, E>,
     ) -> Option<T> {
@@ -71,7 +66,7 @@ impl<'d> ValueReader<'d> {
     }
 
     /// Returns the result of `parse` for the key, or reports its error.
-    pub(in crate::config) fn parse_key<T, E: fmt::Display>(
+    pub fn parse_key<T, E: fmt::Display>(
         &self,
         parse: impl FnOnce(&'d str) -> Result<T, E>,
     ) -> Option<T> {
@@ -81,7 +76,7 @@ impl<'d> ValueReader<'d> {
     }
 
     /// Returns the text, which must be one of `words`.
-    pub(in crate::config) fn one_of(&self, words: &[&'static str]) -> Option<&'static str> {
+    pub fn one_of(&self, words: &[&'static str]) -> Option<&'static str> {
         let text = self.text()?;
         let known = words.iter().copied().find(|word| *word == text);
         if known.is_none() {
@@ -93,37 +88,48 @@ impl<'d> ValueReader<'d> {
         known
     }
 
+    /// Returns the value of the word in `choices` that the text is.
+    pub fn choice<T: Copy, const N: usize>(&self, choices: [(&'static str, T); N]) -> Option<T> {
+        let word = self.one_of(&choices.map(|(word, _)| word))?;
+        let chosen = choices.into_iter().find(|(known, _)| *known == word);
+        chosen.map(|(_, value)| value)
+    }
+
+    /// Returns the text, which must be one of the `known` names of a `kind` of object.
+    pub fn known_name(&self, kind: &str, known: &[&str]) -> Option<&'d str> {
+        let name = self.text()?;
+        if !known.contains(&name) {
+            let suggestion = suggest::suggestion(name, known.iter().copied());
+            self.error(format!("there is no {kind} {name:?}{suggestion}"));
+            return None;
+        }
+        Some(name)
+    }
+
     /// Returns `true` if the value is a table.
-    pub(in crate::config) fn is_table(&self) -> bool {
+    pub fn is_table(&self) -> bool {
         self.value.get_ref().is_table()
     }
 
     /// Returns `true` if the value is a text.
-    pub(in crate::config) fn is_text(&self) -> bool {
+    pub fn is_text(&self) -> bool {
         self.value.get_ref().is_str()
     }
 
     /// Returns `true` if the value is an array.
-    pub(in crate::config) fn is_list(&self) -> bool {
+    pub fn is_list(&self) -> bool {
         self.value.get_ref().is_array()
     }
 
-    pub(in crate::config) fn boolean(&self) -> Option<bool> {
-        let value = self.value.get_ref().as_bool();
-        if value.is_none() {
-            self.type_error("true or false");
-        }
-        value
+    pub fn boolean(&self) -> Option<bool> {
+        self.of_type("true or false", self.value.get_ref().as_bool())
     }
 
-    pub(in crate::config) fn integer<N>(&self, range: RangeInclusive<N>) -> Option<N>
+    pub fn integer<N>(&self, range: RangeInclusive<N>) -> Option<N>
     where
         N: TryFrom<i64> + PartialOrd + fmt::Display + Copy,
     {
-        let Some(integer) = self.value.get_ref().as_integer() else {
-            self.type_error("a whole number");
-            return None;
-        };
+        let integer = self.of_type("a whole number", self.value.get_ref().as_integer())?;
         let number = i64::from_str_radix(integer.as_str(), integer.radix())
             .ok()
             .and_then(|number| number.try_into().ok());
@@ -139,20 +145,17 @@ impl<'d> ValueReader<'d> {
     }
 
     /// Returns a finite number, with or without decimals.
-    pub(in crate::config) fn number(&self) -> Option<f64> {
+    pub fn number(&self) -> Option<f64> {
         let typed = match self.value.get_ref() {
             DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str(),
             DeValue::Float(float) => float.as_str(),
             _ => "",
         };
         let number = typed.parse().ok().filter(|number: &f64| number.is_finite());
-        if number.is_none() {
-            self.type_error("a finite number");
-        }
-        number
+        self.of_type("a finite number", number)
     }
 
-    pub(in crate::config) fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
+    pub fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
         self.parse_measure(
             "a size with its unit, like \"4MiB\"",
             units::parse_size,
@@ -161,7 +164,7 @@ impl<'d> ValueReader<'d> {
         )
     }
 
-    pub(in crate::config) fn duration(&self, range: RangeInclusive<Millis>) -> Option<Millis> {
+    pub fn duration(&self, range: RangeInclusive<Millis>) -> Option<Millis> {
         let kind = "a duration with its unit, like \"90s\"";
         self.parse_measure(kind, units::parse_duration, range, |length| {
             units::format_duration(*length)
@@ -175,10 +178,7 @@ impl<'d> ValueReader<'d> {
         range: RangeInclusive<T>,
         show: impl Fn(&T) -> String,
     ) -> Option<T> {
-        let Some(text) = self.value.get_ref().as_str() else {
-            self.type_error(kind);
-            return None;
-        };
+        let text = self.of_type(kind, self.value.get_ref().as_str())?;
         let value = read(text).map_err(|error| self.error(error)).ok()?;
         if !range.contains(&value) {
             self.error(format!(
@@ -192,24 +192,17 @@ impl<'d> ValueReader<'d> {
     }
 
     /// Returns the items of an array. Each item has the path of the array.
-    pub(in crate::config) fn list(&self) -> Option<Vec<ValueReader<'d>>> {
-        let Some(array) = self.value.get_ref().as_array() else {
-            self.type_error("a list in brackets");
-            return None;
+    pub fn list(&self) -> Option<Vec<ValueReader<'d>>> {
+        let array = self.of_type("a list in brackets", self.value.get_ref().as_array())?;
+        let item = |value| ValueReader {
+            value,
+            ..self.clone()
         };
-        Some(
-            array
-                .iter()
-                .map(|value| ValueReader {
-                    value,
-                    ..self.clone()
-                })
-                .collect(),
-        )
+        Some(array.iter().map(item).collect())
     }
 
     /// Returns the items of an array, which must have at least one item.
-    pub(in crate::config) fn non_empty_list(&self) -> Option<Vec<ValueReader<'d>>> {
+    pub fn non_empty_list(&self) -> Option<Vec<ValueReader<'d>>> {
         let items = self.list()?;
         if items.is_empty() {
             self.error("is empty: remove it, or add at least one entry");
@@ -218,47 +211,24 @@ impl<'d> ValueReader<'d> {
         Some(items)
     }
 
-    /// Reads the table with `read`, then rejects the keys that `read` did not use.
-    pub(in crate::config) fn read_table<R>(
-        &self,
-        read: impl FnOnce(&TableReader<'d>) -> R,
-    ) -> Option<R> {
-        self.read_named_table(|table| {
-            let result = read(table);
-            table.reject_unknown_keys();
-            result
-        })
-    }
-
-    /// Reads the table with `read`. The keys are user-defined names, so none is rejected here.
-    pub(in crate::config) fn read_named_table<R>(
-        &self,
-        read: impl FnOnce(&TableReader<'d>) -> R,
-    ) -> Option<R> {
-        let Some(entries) = self.value.get_ref().as_table() else {
-            self.type_error("a table");
-            return None;
-        };
-        // For `[flows.form]`, the parser gives the location of the header as that of the table. If
-        // the text has only `[flows.form.x]`, the location of the key is used.
-        let offset = self.key_offset.max(self.value.span().start);
-        Some(read(&TableReader::new(
-            self.diagnostics,
-            entries,
-            self.path.clone(),
-            offset,
-        )))
+    /// Returns the entries of a table. See [`super::TableReader`] for reading them.
+    pub(super) fn table(&self) -> Option<&'d DeTable<'d>> {
+        self.of_type("a table", self.value.get_ref().as_table())
     }
 
     /// Returns a date as text. The value may be a text or a TOML date.
-    pub(in crate::config) fn date_text(&self) -> Option<String> {
+    pub fn date_text(&self) -> Option<String> {
         match self.value.get_ref() {
             DeValue::Datetime(date) => Some(date.to_string()),
             _ => self.text().map(str::to_owned),
         }
     }
 
-    fn type_error(&self, expected: &str) {
+    /// Reports that the value does not have the `expected` type if `typed` is `None`.
+    fn of_type<T>(&self, expected: &str, typed: Option<T>) -> Option<T> {
+        if typed.is_some() {
+            return typed;
+        }
         let found = match self.value.get_ref() {
             DeValue::String(_) => "a text",
             DeValue::Integer(_) => "a whole number",
@@ -269,5 +239,6 @@ impl<'d> ValueReader<'d> {
             DeValue::Table(_) => "a table",
         };
         self.error(format!("must be {expected}, and is {found}"));
+        None
     }
 }

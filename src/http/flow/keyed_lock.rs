@@ -70,6 +70,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::clock::timer_now;
 
     const ONE: IdempotencyKey = IdempotencyKey::from_bytes([1; 16]);
     const OTHER: IdempotencyKey = IdempotencyKey::from_bytes([2; 16]);
@@ -77,11 +78,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn duplicate_waits_for_first_and_others_do_not() {
         let lock = KeyedLock::default();
-        let soon = Instant::now() + Duration::from_secs(1);
+        let soon = timer_now() + Duration::from_secs(1);
         let first = lock.lock(ONE, soon).await.unwrap();
         assert!(lock.lock(OTHER, soon).await.is_some());
         assert!(lock.lock(ONE, soon).await.is_none(), "not in time");
-        let later = Instant::now() + Duration::from_secs(1);
+        let later = timer_now() + Duration::from_secs(1);
         let (second, ()) = tokio::join!(lock.lock(ONE, later), async { drop(first) });
         assert!(second.is_some());
         drop(second);

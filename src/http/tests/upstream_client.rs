@@ -8,9 +8,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Instant;
 
-use crate::clock::ManualClock;
+use crate::clock::{ManualClock, timer_now};
 use crate::config::{Config, SecretRef, UpstreamSettings};
 use crate::domain::ids::FlowName;
 use crate::domain::time::{Millis, Timestamp};
@@ -191,11 +190,7 @@ fn upstream(program: &TestProgram) -> (UpstreamClient, Arc<ManualClock>) {
 async fn query(upstream: &UpstreamClient) -> Result<Value, UpstreamError> {
     let request = json!({"action": "data_exchange", "screen": "FIRST", "data": {"name": "Ann"}});
     upstream
-        .query(
-            request.to_string().into(),
-            "r1",
-            Instant::now() + LONG_TIMEOUT,
-        )
+        .query(request.to_string().into(), "r1", timer_now() + LONG_TIMEOUT)
         .await
         .map(Value::Object)
 }
@@ -361,7 +356,7 @@ async fn invalid_header_id_is_not_sent() {
     let program = TestProgram::start(success).await;
     let (upstream, _) = upstream(&program);
     let error = upstream
-        .query(Bytes::from("{}"), "a\nb", Instant::now() + LONG_TIMEOUT)
+        .query(Bytes::from("{}"), "a\nb", timer_now() + LONG_TIMEOUT)
         .await
         .unwrap_err();
     assert!(matches!(error, UpstreamError::InvalidRequest(_)), "{error}");
@@ -382,7 +377,7 @@ async fn query_respects_timeout_and_deadline() {
     settings.timeout = Millis::from_secs(8);
     let (hurried, _) = upstream_with(&settings);
     for _ in 0..5 {
-        let soon = Instant::now() + Duration::from_millis(20);
+        let soon = timer_now() + Duration::from_millis(20);
         let error = hurried
             .query(Bytes::from("{}"), "r1", soon)
             .await

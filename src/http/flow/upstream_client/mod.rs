@@ -35,7 +35,7 @@ use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, timer_now};
 use crate::config::{UpstreamFallback, UpstreamSettings};
 use crate::domain::circuit_breaker::{BreakerChange, CallPermit, CircuitBreaker};
 use crate::domain::ids::FlowName;
@@ -140,7 +140,7 @@ impl UpstreamClient {
         deadline: Instant,
     ) -> Result<Map<String, Value>, UpstreamError> {
         let in_flight = self.start_request()?;
-        let started = Instant::now();
+        let started = timer_now();
         let own_limit = started + self.settings.timeout.to_duration();
         let cutoff = own_limit.min(deadline);
         let late = || UpstreamError::Timeout(cutoff.saturating_duration_since(started));

@@ -8,13 +8,13 @@ use crate::domain::ip_range::is_loopback_host;
 
 /// Default version, which was current when this comment was written. Meta supports each version for
 /// about two years (*Graph API Changelog*).
-pub(super) const DEFAULT_VERSION: &str = "v26.0";
+pub const DEFAULT_VERSION: &str = "v26.0";
 
 /// Default base URL: Meta's own.
-pub(super) const DEFAULT_URL: &str = "https://graph.facebook.com";
+pub const DEFAULT_URL: &str = "https://graph.facebook.com";
 
 /// Parses a version in Meta's notation: `v26.0`.
-pub(super) fn parse_version(text: &str) -> Result<String, String> {
+pub fn parse_version(text: &str) -> Result<String, String> {
     let digits = |part: &str| {
         (1..=3).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
     };
@@ -33,7 +33,7 @@ pub(super) fn parse_version(text: &str) -> Result<String, String> {
 ///
 /// The access token is sent to this URL. Therefore the URL must be encrypted, except on this
 /// machine.
-pub(super) fn parse_graph_url(text: &str) -> Result<String, String> {
+pub fn parse_graph_url(text: &str) -> Result<String, String> {
     if text.contains('@') {
         // The text is not shown: the part before an '@' may be a password.
         return Err(
@@ -49,10 +49,10 @@ pub(super) fn parse_graph_url(text: &str) -> Result<String, String> {
             {
                 "has an invalid port"
             }
-            (Some("https"), Some(to)) if !to.host().is_empty() => {
-                return Ok(text.trim_end_matches('/').to_owned());
-            }
-            (Some("http"), Some(to)) if is_loopback_host(to.host()) => {
+            (Some(scheme), Some(to))
+                if (scheme == "https" && !to.host().is_empty())
+                    || (scheme == "http" && is_loopback_host(to.host())) =>
+            {
                 return Ok(text.trim_end_matches('/').to_owned());
             }
             (Some("http"), Some(_)) => {
@@ -92,44 +92,42 @@ mod tests {
         }
     }
 
+    fn assert_url_refused(url: &str, why: &str) {
+        let hint = "write one like \"https://graph.facebook.com\"";
+        let error = format!("2:13: meta.graph_url: {url:?} {why}: {hint}");
+        assert_refused("[meta]", &[(&format!("graph_url = {url:?}"), &error)]);
+    }
+
     #[test]
     fn graph_url_must_be_https_or_loopback() {
         let unencrypted =
             "would send the access token unencrypted, which is allowed only to this machine";
-        for (typed, why) in [
-            ("http://graph.facebook.com", unencrypted),
-            ("http://10.0.0.1:8080", unencrypted),
-            ("http://localhost.example", unencrypted),
-            ("http://[fe80::1]", unencrypted),
-            ("http://0.0.0.0", unencrypted),
+        for (why, urls) in [
             (
-                "graph.facebook.com",
+                unencrypted,
+                "http://graph.facebook.com http://10.0.0.1:8080 http://localhost.example \
+                 http://[fe80::1] http://0.0.0.0",
+            ),
+            (
                 "is not a URL that begins with https://",
+                "graph.facebook.com /v26.0 ftp://graph.facebook.com",
             ),
-            ("/v26.0", "is not a URL that begins with https://"),
+            ("is not a valid URL", "https://"),
             (
-                "ftp://graph.facebook.com",
-                "is not a URL that begins with https://",
-            ),
-            ("https://", "is not a valid URL"),
-            ("https://graph facebook", "is not a valid URL"),
-            ("", "is not a valid URL"),
-            (
-                "https://graph.facebook.com/?a=b",
                 "must not contain '?' or '#'",
+                "https://graph.facebook.com/?a=b https://graph.facebook.com/#a",
             ),
             (
-                "https://graph.facebook.com/#a",
-                "must not contain '?' or '#'",
+                "has an invalid port",
+                "https://graph.facebook.com:99999 https://graph.facebook.com:",
             ),
-            ("https://graph.facebook.com:99999", "has an invalid port"),
-            ("https://graph.facebook.com:", "has an invalid port"),
         ] {
-            let why = format!(
-                "2:13: meta.graph_url: {typed:?} {why}: write one like \"https://graph.facebook.com\""
-            );
-            assert_refused("[meta]", &[(&format!("graph_url = {typed:?}"), &why)]);
+            for url in urls.split(' ') {
+                assert_url_refused(url, why);
+            }
         }
+        assert_url_refused("", "is not a valid URL");
+        assert_url_refused("https://graph facebook", "is not a valid URL");
         let hidden = "2:13: meta.graph_url: must not contain a user name or a password: only the access token is sent";
         assert_refused(
             "[meta]",
@@ -139,19 +137,15 @@ mod tests {
         for (typed, read) in [
             ("https://graph.facebook.com/", "https://graph.facebook.com"),
             (
-                "https://proxy.example:8443/meta",
-                "https://proxy.example:8443/meta",
+                "https://proxy.example:8443/a",
+                "https://proxy.example:8443/a",
             ),
             ("http://127.0.0.1:9", "http://127.0.0.1:9"),
             ("http://[::1]:9", "http://[::1]:9"),
             ("http://LocalHost:9/", "http://LocalHost:9"),
         ] {
-            assert_eq!(
-                parse_valid(&format!("[meta]\ngraph_url = {typed:?}"))
-                    .meta
-                    .graph_url,
-                read
-            );
+            let config = parse_valid(&format!("[meta]\ngraph_url = {typed:?}"));
+            assert_eq!(config.meta.graph_url, read);
         }
     }
 }
