@@ -14,12 +14,12 @@ use super::resolve::gateways::{self, GatewayError};
 use super::resolve::upstreams::{self, UpstreamClients, UpstreamSecretError};
 use super::serve::{ServeArgs, ServeError};
 use crate::clock::Clock;
-use crate::config::{Config, Secret, SecretError};
+use crate::config::{Config, LimitSettings, Secret, SecretError};
 use crate::delivery::DeliveryTargets;
 use crate::domain::flow::SignaturePolicy;
 use crate::domain::ids::FlowName;
 use crate::gateways::{GatewayCredentialsByName, GatewayRegistry};
-use crate::http::{AppState, HealthMonitor, HttpLimits, InboundCredentials};
+use crate::http::{AppState, HealthMonitor, InboundCredentials};
 use crate::intake::{Catalog, PrivateKey, SignatureVerifier};
 use crate::store::{RecordAppSecret, Store};
 
@@ -261,9 +261,9 @@ impl Components {
         clock: &Arc<dyn Clock>,
         monitors: (HealthMonitor, GatewayRegistry),
     ) -> io::Result<AppState> {
-        let limits = HttpLimits {
+        let limits = LimitSettings {
             max_connections: connections,
-            ..HttpLimits::from(&self.config)
+            ..self.config.limits.clone()
         };
         AppState::new(
             Catalog::from(&self.config),
@@ -271,7 +271,8 @@ impl Components {
             limits,
             store.clone(),
             Arc::clone(clock),
-            monitors,
+            monitors.0,
+            monitors.1,
         )
     }
 
@@ -280,7 +281,7 @@ impl Components {
         app.for_reload(
             Catalog::from(&self.config),
             self.inbound_credentials(),
-            HttpLimits::from(&self.config),
+            self.config.limits.clone(),
         )
     }
 

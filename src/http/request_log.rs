@@ -8,10 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use hyper::Method;
 use metrics::{Counter, Histogram};
+use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::domain::flow::Flow;
@@ -92,9 +91,10 @@ impl RequestMetrics {
 
     fn count_request(&self, route: RouteKind, outcome: &'static str) {
         let mut requests = self.requests.lock();
-        let counter = requests.entry((route, outcome)).or_insert_with(
-            || metrics::counter!("flowgate_requests_total", "route" => route.as_str(), "outcome" => outcome),
-        );
+        let counter = requests.entry((route, outcome)).or_insert_with(|| {
+            let labels = [("route", route.as_str()), ("outcome", outcome)];
+            metrics::counter!("flowgate_requests_total", &labels)
+        });
         counter.increment(1);
     }
 
@@ -221,7 +221,8 @@ impl<'a> RequestLog<'a> {
                 .may_warn(self.clock.elapsed(), "signatures in a row")
         {
             tracing::warn!(
-                "the last {SIGNATURE_FAILURES_MIN} signed requests were all refused: {APP_SECRET_WARNING}"
+                "the last {SIGNATURE_FAILURES_MIN} signed requests were all refused: \
+                 {APP_SECRET_WARNING}"
             );
         }
     }
@@ -265,9 +266,7 @@ impl<'a> RequestLog<'a> {
             line!(info, "request");
         }
     }
-}
 
-impl RequestLog<'_> {
     /// Records the phone numbers that received the messages of this request.
     pub(super) fn record_numbers(&self, numbers: BTreeMap<Box<str>, Box<str>>) {
         self.metrics.health_monitor.record_numbers(numbers);

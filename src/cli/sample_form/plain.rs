@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::value::sample_value;
-use crate::domain::flow::field::Field;
 use crate::domain::flow::data_source::DataSource;
+use crate::domain::flow::field::Field;
 use crate::domain::flow::{Flow, Screen};
 
 /// Slot to book, in the format of the form fields.

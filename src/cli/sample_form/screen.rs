@@ -3,9 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::plain::{SlotChoice, fill_fields, slot_day_fields};
-use crate::domain::flow::field::Field;
 use crate::domain::flow::choice_list::is_selectable;
 use crate::domain::flow::data_source::DataSource;
+use crate::domain::flow::field::Field;
 use crate::domain::flow::{Flow, RefreshTrigger, Screen};
 
 /// Returns the answers on `screen` of a form that is sent screen by screen. `given` replaces sample

@@ -13,15 +13,13 @@ use serde_json::Value;
 use sha2::Sha256;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::gateways::GatewayRegistry;
-use crate::http::{
-    AppState, BoundSocket, HealthMonitor, HttpLimits, InboundCredentials, MetricsServer,
-};
+use crate::http::{AppState, BoundSocket, HealthMonitor, InboundCredentials, MetricsServer};
 use crate::intake::{Catalog, SignatureVerifier};
 use crate::reloadable::Reloadable;
 use crate::store::{Store, StoreOptions, StoredSubmission};
@@ -48,7 +46,7 @@ pub(super) struct TestServer {
     address: SocketAddr,
     admin_address: SocketAddr,
     pub(super) store: Store,
-    stop: Option<oneshot::Sender<()>>,
+    stop: CancellationToken,
     task: Option<JoinHandle<()>>,
     runtime: Runtime,
     _folder: TempDir,
@@ -72,15 +70,15 @@ impl TestServer {
             upstreams: BTreeMap::new(),
             gateway_webhooks: BTreeMap::new(),
         };
-        let (catalog, limits) = (Catalog::from(&config), HttpLimits::from(&config));
         let app = Reloadable::new(
             AppState::new(
-                catalog,
+                Catalog::from(&config),
                 credentials,
-                limits,
+                config.limits,
                 store.clone(),
                 clock,
-                (HealthMonitor::default(), GatewayRegistry::default()),
+                HealthMonitor::default(),
+                GatewayRegistry::default(),
             )
             .unwrap(),
         );
@@ -97,10 +95,8 @@ impl TestServer {
         });
         let (address, admin_address) = (server.local_addr(), admin.local_addr());
         let admin = MetricsServer::new(admin);
-        let (stop, stopped) = oneshot::channel::<()>();
-        let stopped = async {
-            let _ = stopped.await;
-        };
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
         let task = runtime.spawn(server.run(app, stopped, TIMEOUT));
         runtime.spawn(admin.run(
             Arc::new(|| "flowgate_up 1\n".to_owned()),
@@ -110,7 +106,7 @@ impl TestServer {
             address,
             admin_address,
             store,
-            stop: Some(stop),
+            stop,
             task: Some(task),
             runtime,
             _folder: folder,
@@ -132,8 +128,8 @@ impl TestServer {
     }
 
     /// Starts the shutdown of the server without waiting.
-    pub(super) fn stop(&mut self) {
-        drop(self.stop.take());
+    pub(super) fn stop(&self) {
+        self.stop.cancel();
     }
 
     /// Waits until new connections are refused.
