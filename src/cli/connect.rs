@@ -53,8 +53,7 @@ pub fn send(
                 | AdminRequest::FlowPublicKey { .. } => Err(AdminError::server_required()),
                 // A test of a destination needs nothing from the data file.
                 AdminRequest::TestDestination { name, to, event } => write_test_result(
-                    DestinationTest::from_config(config, name.clone(), to.clone(), *event)?
-                        .send()?,
+                    DestinationTest::send_offline(config, name.clone(), to.clone(), *event)?,
                     sink,
                 ),
                 request => execute_offline(config, request.clone(), sink),

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::Config;
+use super::destination::Destination;
 use super::destination::unsent;
-use super::destination::{Destination, DestinationKind};
 use super::flow::upstream::UpstreamSettings;
 use super::gateways::GatewaySettings;
 use super::secrets::SecretRef;
@@ -502,35 +502,19 @@ impl FlowSummary {
 
 impl DestinationSummary {
     fn new(name: &DestinationName, destination: &Destination) -> Self {
-        let (kind, signed) = match &destination.kind {
-            DestinationKind::Webhook(webhook) => ("webhook", !webhook.secrets.is_empty()),
-            DestinationKind::Whatsapp(_) => ("whatsapp", false),
-            DestinationKind::Gateway(_) => ("gateway", false),
-            DestinationKind::Smtp(_) => ("smtp", false),
-        };
-        let to = match &destination.kind {
-            DestinationKind::Smtp(smtp) => smtp.to.iter().map(|to| to.email.to_string()).collect(),
-            DestinationKind::Webhook(_)
-            | DestinationKind::Whatsapp(_)
-            | DestinationKind::Gateway(_) => Vec::new(),
-        };
-        let proxy = destination
-            .proxy
-            .as_ref()
-            .map(|proxy| proxy.host().to_owned());
-        let scheme = destination
-            .kind
+        let settings = destination.kind.settings();
+        let proxy = destination.proxy.as_ref();
+        let scheme = settings
             .url()
             .and_then(|url| url.scheme_str())
             .map(|scheme| format!("{scheme}://"));
-        let host = scheme.unwrap_or_default() + &destination.host();
         Self {
             name: name.to_string(),
-            kind,
-            host,
-            signed,
-            to,
-            proxy,
+            kind: settings.kind(),
+            host: scheme.unwrap_or_default() + &settings.host(),
+            signed: settings.is_signed(),
+            to: settings.mailboxes(),
+            proxy: proxy.map(|proxy| proxy.host().to_owned()),
         }
     }
 }
