@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use super::fd_limit;
 use super::resolve::app_secrets::{AppSecretError, AppSecrets};
-use super::resolve::destinations::{self, DestinationError};
+use super::resolve::destinations;
 use super::resolve::flow_keys::{self, FlowKeyError, FlowPrivateKeys};
 use super::resolve::gateways::{self, GatewayError};
 use super::resolve::upstreams::{self, UpstreamClients, UpstreamSecretError};
 use super::serve::{ServeArgs, ServeError};
 use crate::clock::Clock;
 use crate::config::{Config, LimitSettings, Secret, SecretError};
-use crate::delivery::DeliveryTargets;
+use crate::delivery::{DeliveryTargets, DestinationError};
 use crate::domain::flow::SignaturePolicy;
 use crate::domain::ids::FlowName;
 use crate::gateways::{GatewayCredentialsByName, GatewayRegistry};
@@ -398,7 +398,7 @@ pub(crate) fn fit_connections(config: &Config) -> (usize, Option<String>) {
     let deliveries: usize = config
         .destinations
         .values()
-        .map(|destination| destination.concurrency)
+        .map(|destination| destination.policy.concurrency)
         .sum();
     let outside = deliveries.saturating_add(config.gateways.len());
     let warning = fd_limit::fit_connections(&mut connections, config.upstreams.len(), outside);

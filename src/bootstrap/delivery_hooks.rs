@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::destination_test::{self, DestinationTest};
+use super::destination_test::DestinationTest;
 use crate::admin::{AdminError, DestinationStatsRow, DestinationTestRow};
 use crate::clock::Clock;
 use crate::delivery::{DeliveryService, DestinationStats};
@@ -55,18 +55,17 @@ impl DeliveryHooks {
             .delivery_service
             .target(name)
             .ok_or_else(|| AdminError::destination_not_found(name))?;
-        let event = event.or_else(|| {
-            destination_test::default_event(&target.settings, &self.subscriptions.load(), name)
-        });
-        let test = DestinationTest {
-            name: name.clone(),
+        let test = DestinationTest::new(
+            name.clone(),
             target,
-            to: to.cloned(),
+            to.cloned(),
             event,
-        };
-        test.send_with(
+            &self.subscriptions.load(),
+            &*self.clock,
+        );
+        test.send_on(
             &self.runtime,
-            self.delivery_service.client(),
+            self.delivery_service.clients(),
             Arc::clone(&self.clock),
         )
     }

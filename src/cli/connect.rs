@@ -49,9 +49,10 @@ pub fn send(
             None => match request {
                 // A test of a destination needs nothing from the data file.
                 AdminRequest::ServerCommand(ServerCommand::TestDestination { name, to, event }) => {
-                    let test =
-                        DestinationTest::from_config(config, name.clone(), to.clone(), *event)?;
-                    write_test_result(test.send()?, sink)
+                    write_test_result(
+                        DestinationTest::send_offline(config, name.clone(), to.clone(), *event)?,
+                        sink,
+                    )
                 }
                 AdminRequest::ServerCommand(_) => Err(AdminError::server_required()),
                 AdminRequest::Query(_) | AdminRequest::Command(_) => {

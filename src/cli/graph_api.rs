@@ -16,8 +16,6 @@ use serde_json::Value;
 use crate::config::{MetaSettings, Secret};
 use crate::net::{AddressPolicy, FullResponse, HttpClient, NetError, PRODUCT_TOKEN, redact_token};
 
-use crate::bootstrap::resolve::destinations::secret_header;
-
 /// Maximum time of one request. Meta responds within a second or two, and an admin waits for the
 /// response.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
@@ -134,8 +132,7 @@ impl<'a> GraphApi<'a> {
     /// # Errors
     /// Returns [`GraphApiError::BadToken`], or an error if TLS can't be set up.
     pub fn new(meta: &'a MetaSettings, token: Secret) -> Result<Self, GraphApiError> {
-        let bearer = secret_header(&Secret::new(format!("Bearer {}", token.expose())))
-            .ok_or(GraphApiError::BadToken)?;
+        let bearer = token.to_header("Bearer ").ok_or(GraphApiError::BadToken)?;
         Ok(Self {
             client: HttpClient::new(AddressPolicy::Any)?,
             meta,

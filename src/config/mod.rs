@@ -35,11 +35,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use destination::gateway::GatewayDestination;
+pub use destination::kind_settings::KindSettings;
+pub use destination::policy::DeliveryPolicy;
 pub use destination::proxy::ProxySettings;
+pub use destination::recipients::Recipients;
 pub use destination::smtp::{SmtpLogin, SmtpSettings};
 pub use destination::webhook::{WebhookSettings, WebhookUrl, parse_webhook_url as webhook_url};
 pub use destination::whatsapp::WhatsappSettings;
-pub use destination::{Destination, DestinationKind, DestinationLimits};
+pub use destination::{Destination, DestinationKind};
 pub use error::{ConfigError, ConfigProblem};
 pub use flow::PrivateKeySources;
 pub use flow::upstream::{UpstreamFallback, UpstreamSettings, WRITER_RESERVE};

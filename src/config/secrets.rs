@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use hyper::header::HeaderValue;
 use zeroize::{Zeroize, Zeroizing};
 
 /// Maximum size of a secret file, in bytes. A larger file is refused.
@@ -37,6 +38,22 @@ impl<T: Zeroize> Secret<T> {
     }
 }
 
+impl Secret {
+    /// Returns `prefix` and the secret as the value of an HTTP header, marked as sensitive.
+    ///
+    /// Returns `None` if the secret contains other characters than visible ASCII and spaces.
+    /// Receivers decode such characters in different ways, and the redaction would not find them in
+    /// a response that repeats them.
+    #[must_use]
+    pub fn to_header(&self, prefix: &str) -> Option<HeaderValue> {
+        let text = Zeroizing::new(format!("{prefix}{}", self.expose()));
+        let is_visible = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        let mut value = HeaderValue::from_str(&text).ok().filter(|_| is_visible)?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+}
+
 impl<T: Zeroize> fmt::Debug for Secret<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("…")
@@ -44,7 +61,7 @@ impl<T: Zeroize> fmt::Debug for Secret<T> {
 }
 
 /// Location of a secret.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SecretRef {
     /// `env:NAME`: the value of this environment variable.
     Env(String),
@@ -279,6 +296,15 @@ mod tests {
         );
         assert_eq!(shown, "… Text(…)");
         assert!(!parse_error("hush:hush").to_string().contains("hush"));
+    }
+
+    #[test]
+    fn secret_header_accepts_visible_ascii_only() {
+        let header = |text: &str| Secret::new(text.to_owned()).to_header("Bearer ");
+        assert!(header("a~b").is_some_and(|value| value.is_sensitive() && value == "Bearer a~b"));
+        for text in ["schlüssel-123", "two\nlines", "a\tb", "\u{7f}"] {
+            assert!(header(text).is_none(), "{text:?}");
+        }
     }
 
     #[test]

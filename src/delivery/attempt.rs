@@ -8,7 +8,11 @@ use tokio::sync::mpsc;
 use tokio::task::{self, Id};
 use tokio::time::sleep;
 
-use crate::config::DestinationKind;
+use super::channel::PayloadInput;
+use super::channel::exchange::{FailedExchange, Message, SendOutcome};
+use super::context::DeliveryContext;
+use super::eligibility::{self, ClockReading, Eligibility};
+use super::target::DeliveryTarget;
 use crate::domain::delivery::{AttemptEnd, Disposition, ResponseRecord};
 use crate::domain::ids::{DestinationName, JobId};
 use crate::domain::job::Attempt;
@@ -17,14 +21,8 @@ use crate::domain::rate_limiter::RemoteQuota;
 use crate::domain::time::{Millis, Timestamp};
 use crate::panic::catch_panic_async;
 use crate::store::{
-    BeginDelivery, DeferDelivery, DeferOrExpire, MessageOutcome, PendingDelivery, RecordAttempt,
-    RecordAttempts, StoreError,
+    BeginDelivery, DeferOrExpire, PendingDelivery, RecordAttempt, RecordAttempts, StoreError,
 };
-
-use super::channel::{gateway, whatsapp};
-use super::client::{ProviderResponse, SendOutcome};
-use super::eligibility::{self, ClockReading, Eligibility};
-use super::{DeliveryContext, DeliveryTarget};
 
 /// Attempt of one delivery, or of several deliveries that are merged.
 pub(crate) struct DeliveryAttempt {
@@ -58,7 +56,7 @@ pub(crate) struct RecordedAttempt {
     pub(crate) count: usize,
     pub(crate) disposition: Disposition,
     pub(crate) at: Timestamp,
-    /// Reason of the failure. Empty after a success.
+    /// Reason of a failure. No meaning after a success.
     pub(crate) reason: String,
     /// Remaining quota that the response announced.
     pub(crate) quota: Option<RemoteQuota>,
@@ -106,20 +104,22 @@ impl DeliveryAttempt {
                 .filter_map(|job| snapshot.pending_delivery(*job).ok().flatten())
                 .collect())
         })?;
-        let why = "the attempt panicked, which is a bug in flowgate: see the log".to_owned();
-        let sent = SendOutcome::from_error(AttemptEnd::Unknown, why, &self.target.credentials);
+        let failed = FailedExchange {
+            end: AttemptEnd::Unknown,
+            reason: "the attempt panicked, which is a bug in flowgate: see the log".to_owned(),
+        };
         let records: Vec<_> = deliveries
             .iter()
             .map(|pending| {
-                let disposition =
-                    sent.disposition(pending.job.attempts_since_manual_retry.saturating_add(1));
-                self.build_record(pending, &sent, disposition, at, took)
+                let number = attempt_number(pending);
+                let sent = self
+                    .target
+                    .channel
+                    .interpret_failure(failed.clone(), number);
+                self.build_record(pending, &sent, at, took)
             })
             .collect();
-        for (pending, record) in deliveries.iter().zip(&records) {
-            self.log_result(pending, record, took);
-        }
-        match self.commit_records(records).await {
+        match self.commit_records(&deliveries, records, took).await {
             Ok(()) => Ok(AttemptOutcome::Skipped(Vec::new())),
             Err((jobs, error)) => Ok(AttemptOutcome::SentNotRecorded(jobs, error)),
         }
@@ -130,7 +130,7 @@ impl DeliveryAttempt {
             return Ok(AttemptOutcome::Skipped(Vec::new()));
         };
         let read = self.context.store.read_with(|snapshot| {
-            let pending = |job| eligibility::read(&snapshot, &self.target.settings, job);
+            let pending = |job| eligibility::read(&snapshot, &self.target, job);
             if !snapshot.suspension(&self.destination)?.is_lifted() {
                 return Ok(None);
             }
@@ -160,46 +160,50 @@ impl DeliveryAttempt {
             return Ok(AttemptOutcome::Skipped(Vec::new()));
         };
         let (at, started) = (reading.now, self.context.clock.elapsed());
-        let sent = self
-            .context
-            .client
-            .send(&self.target, &first.delivery.webhook_id, &body, at)
-            .await;
+        let message = Message {
+            id: &first.delivery.webhook_id,
+            body: &body,
+            now: at,
+            attempt_number: attempt_number(first),
+        };
+        let connection = self.target.connection(&self.context.clients);
+        let sent = self.target.channel.send(connection, message).await;
         let took = self.context.clock.elapsed().saturating_sub(started);
-        let disposition = sent.disposition(first.job.attempts_since_manual_retry.saturating_add(1));
         let records: Vec<_> = included
             .iter()
-            .map(|pending| self.build_record(pending, &sent, disposition, at, took))
+            .map(|pending| self.build_record(pending, &sent, at, took))
             .collect();
-        for (pending, record) in included.iter().zip(&records) {
-            self.log_result(pending, record, took);
-        }
-        let (count, why, quota) = (records.len(), sent.reason(), sent.remote_quota());
-        if let (Disposition::Delivered, Some(task)) = (disposition, task::try_id()) {
+        let count = records.len();
+        if let (Disposition::Delivered, Some(task)) = (sent.disposition, task::try_id()) {
             // The channel is closed if the worker has stopped.
             let _ = self.accepted_tx.send(task);
         }
-        if let Err((jobs, error)) = self.commit_records(records).await {
+        if let Err((jobs, error)) = self.commit_records(&included, records, took).await {
             return Ok(AttemptOutcome::SentNotRecorded(jobs, error));
         }
         Ok(AttemptOutcome::Recorded(RecordedAttempt {
             count,
-            disposition,
+            disposition: sent.disposition,
             at,
-            reason: why,
-            quota,
+            reason: sent.reason,
+            quota: sent.quota,
         }))
     }
 
-    /// Records the result. While the store is closed, retries the commit. Without this, the
-    /// delivery would be sent again and could arrive twice.
+    /// Logs and records the results. While the store is closed, retries the commit. Without this,
+    /// the deliveries would be sent again and could arrive twice.
     ///
     /// # Errors
     /// Returns the deliveries that can't be recorded, with the reason.
     async fn commit_records(
         &self,
+        deliveries: &[PendingDelivery],
         records: Vec<RecordAttempt>,
+        took: Duration,
     ) -> Result<(), (Vec<JobId>, StoreError)> {
+        for (pending, record) in deliveries.iter().zip(&records) {
+            self.log_result(pending, record, took);
+        }
         match self.commit_with_retry(&records).await {
             Ok(()) => return Ok(()),
             // One damaged delivery must not block the others.
@@ -241,16 +245,12 @@ impl DeliveryAttempt {
         deliveries: Vec<PendingDelivery>,
         reading: ClockReading,
     ) -> Result<PreparedAttempt, StoreError> {
-        let settings = &self.target.settings;
-        let (mut deferrals, mut now) = (DeferOrExpire::default(), Vec::new());
+        let (policy, channel) = (&self.target.policy, &self.target.channel);
+        let (mut deferrals, mut eligible) = (DeferOrExpire::default(), Vec::new());
         for pending in deliveries {
-            match eligibility::check_eligibility(settings, &pending, reading) {
-                Eligibility::Send => now.push(pending),
-                Eligibility::Defer { at, until } => deferrals.deferred.push(DeferDelivery {
-                    job_id: pending.id,
-                    due_at: at,
-                    reason: until,
-                }),
+            match eligibility::check_eligibility(&self.target, &pending, reading) {
+                Eligibility::Send => eligible.push(pending),
+                Eligibility::Defer(deferral) => deferrals.deferred.push(deferral),
                 Eligibility::Expire(why) => deferrals.expired.push((pending.id, why)),
             }
         }
@@ -259,43 +259,34 @@ impl DeliveryAttempt {
             self.context.store.execute(deferrals).await?;
         }
         // After an expiry, the worker reports the expired deliveries and reads the others again.
-        let Some(first) = now.first().filter(|_| expired.is_empty()) else {
+        let Some((first, others)) = eligible.split_first().filter(|_| expired.is_empty()) else {
             return Ok(PreparedAttempt::Skip(expired));
         };
-        let body = match eligibility::render_payload(settings, first, reading.now) {
-            Ok(body) => body,
+        let input = PayloadInput {
+            policy,
+            first,
+            others,
+            now: reading.now,
+        };
+        let payload = match channel.build_payload(input) {
+            Ok(payload) => payload,
             Err(why) => {
                 self.reject(first, why, reading.now).await?;
                 return Ok(PreparedAttempt::Skip(Vec::new()));
             }
         };
-        match &settings.kind {
-            DestinationKind::Webhook(_) | DestinationKind::Smtp(_) => {
-                Ok(PreparedAttempt::Send(now, body))
-            }
-            // Before the send, the store records that a message may exist.
-            DestinationKind::Whatsapp(_) => {
-                let pending_attempt = whatsapp::pending_attempt(settings, first, reading.now);
-                let waits = self
-                    .context
-                    .store
-                    .execute(BeginDelivery {
-                        job_id: first.id,
-                        pending_attempt,
-                    })
-                    .await?;
-                Ok(if waits {
-                    PreparedAttempt::Send(now, body)
-                } else {
-                    PreparedAttempt::Skip(Vec::new())
-                })
-            }
-            DestinationKind::Gateway(gateway) => {
-                let (body, count) = gateway::merge_requests(gateway, &now).unwrap_or((body, 1));
-                now.truncate(count);
-                Ok(PreparedAttempt::Send(now, body))
+        // Before the send, the store records that a message may exist.
+        if let Some(pending_attempt) = channel.pending_attempt(policy, first, reading.now) {
+            let begin = BeginDelivery {
+                job_id: first.id,
+                pending_attempt,
+            };
+            if !self.context.store.execute(begin).await? {
+                return Ok(PreparedAttempt::Skip(Vec::new()));
             }
         }
+        eligible.truncate(payload.delivery_count);
+        Ok(PreparedAttempt::Send(eligible, payload.body))
     }
 
     /// Rejects a delivery that can't be sent in its current form, and records it as a dead letter.
@@ -328,51 +319,36 @@ impl DeliveryAttempt {
         &self,
         pending: &PendingDelivery,
         sent: &SendOutcome,
-        disposition: Disposition,
         at: Timestamp,
         took: Duration,
     ) -> RecordAttempt {
-        let number = pending.job.attempts_since_manual_retry.saturating_add(1);
+        let policy = &self.target.policy;
+        let number = attempt_number(pending);
         let now = self.context.clock.now();
         let after = |retry_after| {
             let chance = self.context.entropy.fraction();
-            Some(
-                self.target
-                    .settings
-                    .retry
-                    .decide(number, chance, retry_after, now),
-            )
+            policy.retry.decide(number, chance, retry_after, now)
         };
-        let failed = match disposition {
+        let failed = match sent.disposition {
             Disposition::Delivered => None,
-            Disposition::Retry { retry_after, .. } => after(retry_after),
+            Disposition::Retry { retry_after, .. } => Some(after(retry_after)),
             // The delivery is due when an admin resumes the destination, even after the last
             // attempt.
             Disposition::Disable | Disposition::Block => Some(RetryDecision::RetryAt { at: now }),
             Disposition::Refused => Some(RetryDecision::GiveUp),
             // A status may still arrive, even after the last attempt.
-            Disposition::Unconfirmed => after(None).map(|verdict| {
-                verdict.not_before(
-                    whatsapp::pending_attempt(&self.target.settings, pending, at).deadline,
-                )
-            }),
+            Disposition::Unconfirmed => {
+                let attempt = self.target.channel.pending_attempt(policy, pending, at);
+                let verdict = after(None);
+                Some(attempt.map_or(verdict, |attempt| verdict.not_before(attempt.deadline)))
+            }
         };
         let took = Millis::new(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-        let error = failed.map(|_| sent.reason());
-        let disable = match disposition {
+        let error = failed.map(|_| sent.reason.clone());
+        let disable = match sent.disposition {
             Disposition::Disable => Some("the destination responded with 410 Gone".into()),
-            Disposition::Block => Some(sent.reason().into()),
+            Disposition::Block => Some(sent.reason.as_str().into()),
             _ => None,
-        };
-        let message_outcome = match &sent.provider_response {
-            ProviderResponse::CloudApi(response) => Some(match (disposition, &response.wamid) {
-                (Disposition::Delivered, Some(wamid)) => MessageOutcome::Accepted(wamid.clone()),
-                (Disposition::Unconfirmed, _) => MessageOutcome::Unknown,
-                _ => MessageOutcome::NoMessage,
-            }),
-            ProviderResponse::None | ProviderResponse::Gateway(_) | ProviderResponse::Smtp(_) => {
-                None
-            }
         };
         RecordAttempt {
             job_id: pending.id,
@@ -382,10 +358,10 @@ impl DeliveryAttempt {
                 duration: took,
                 error,
             },
-            response: sent.response_record.clone(),
+            response: sent.response.clone(),
             failure: failed,
             disable_reason: disable,
-            message_outcome,
+            message_outcome: sent.message_outcome.clone(),
         }
     }
 
@@ -431,4 +407,9 @@ impl DeliveryAttempt {
         metrics::histogram!("flowgate_delivery_duration_seconds", "destination" => destination)
             .record(took.as_secs_f64());
     }
+}
+
+/// Returns the number of the next attempt since the last manual retry, from 1.
+const fn attempt_number(pending: &PendingDelivery) -> u32 {
+    pending.job.attempts_since_manual_retry.saturating_add(1)
 }

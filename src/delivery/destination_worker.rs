@@ -22,20 +22,27 @@ use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
 use super::attempt::{AttemptOutcome, DeliveryAttempt, RecordedAttempt};
-use super::ready_queue::{QUARANTINE, ReadyQueue};
+use super::context::DeliveryContext;
+use super::ready_queue::{POLL_INTERVAL, QUARANTINE, ReadyQueue};
 use super::shared_rate_limit::SharedLimiter;
-use super::{DeliveryContext, DeliveryStats, DeliveryTarget, WorkerConfig};
+use super::stats::DeliveryStats;
+use super::target::DeliveryTarget;
 
 /// Maximum number of accepted deliveries whose result is not committed yet. After a crash, as many
 /// deliveries may be sent a second time.
 pub(crate) const COMMITTING_MAX: usize = 64;
 
-/// Maximum time between two reads of the schedule.
-pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(1);
-
 /// Maximum pause at the request of a destination. If the destination asks for a longer pause, the
 /// worker tries again after this time.
 const PAUSE_MAX: Duration = Duration::from_hours(1);
+
+/// Current config of a worker.
+#[derive(Clone, Debug)]
+pub(crate) struct WorkerConfig {
+    pub(crate) target: Arc<DeliveryTarget>,
+    /// Number of resumes by an admin. After a resume, the worker resets the breaker and the pause.
+    pub(crate) resume_count: u64,
+}
 
 pub(crate) struct DestinationWorker {
     name: DestinationName,
@@ -73,10 +80,8 @@ impl DestinationWorker {
             target,
             resume_count,
         } = config_rx.borrow().clone();
-        let (breaker, limiter) = (
-            CircuitBreaker::new(target.settings.breaker),
-            context.limiters.for_destination(&target.settings),
-        );
+        let breaker = CircuitBreaker::new(target.policy.breaker);
+        let limiter = context.limiters.for_target(&target);
         let ready_queue = ReadyQueue::new(name.clone(), &context);
         // The statistics contain idle destinations, too.
         stats.register(&name);
@@ -145,11 +150,10 @@ impl DestinationWorker {
             self.stats
                 .update(&self.name, |stats| stats.paused_until = None);
         }
-        self.ready_queue.release_expired(&self.target.settings);
+        self.ready_queue.release_expired(&self.target);
         loop {
             let sending = self.in_flight.len().saturating_sub(self.committing.len());
-            if sending >= self.target.settings.concurrency
-                || self.committing.len() >= COMMITTING_MAX
+            if sending >= self.target.policy.concurrency || self.committing.len() >= COMMITTING_MAX
             {
                 return POLL_INTERVAL;
             }
@@ -159,7 +163,7 @@ impl DestinationWorker {
                     .values()
                     .flat_map(|(jobs, _)| jobs.iter().copied())
                     .collect();
-                match self.ready_queue.prefetch(&self.target.settings, &in_flight) {
+                match self.ready_queue.prefetch(&self.target, &in_flight) {
                     Ok(None) => {}
                     Ok(Some(pause)) => return pause,
                     Err(error) => return self.log_read_error(&error),
@@ -172,7 +176,7 @@ impl DestinationWorker {
             };
             // The rate limit is checked last. A delivery that can't start for another reason must
             // not use up the rate.
-            if let Err(delay) = self.limiter.try_acquire(self.target.settings.limits(), now) {
+            if let Err(delay) = self.limiter.try_acquire(self.target.limits(), now) {
                 self.breaker.cancel(permit);
                 return delay.min(POLL_INTERVAL);
             }
@@ -337,7 +341,7 @@ impl DestinationWorker {
         } = disposition
         {
             let pause = retry_after
-                .unwrap_or(self.target.settings.retry.initial_delay)
+                .unwrap_or(self.target.policy.retry.initial_delay)
                 .to_duration()
                 .min(PAUSE_MAX);
             self.paused_until = self.paused_until.max(now.saturating_add(pause));
@@ -397,27 +401,21 @@ impl DestinationWorker {
             target: new,
             resume_count,
         } = self.config_rx.borrow_and_update().clone();
-        let (old, new_settings) = (&self.target.settings, &new.settings);
-        // A new secret or proxy may have solved the problem.
-        let has_new_credentials =
-            self.target.credentials != new.credentials || self.target.proxy != new.proxy;
+        let old = &self.target;
         let is_resumed = std::mem::replace(&mut self.resume_count, resume_count) != resume_count;
-        if old.breaker != new_settings.breaker
-            || self.target.url() != new.url()
-            || has_new_credentials
-            || is_resumed
-        {
-            self.breaker = CircuitBreaker::new(new_settings.breaker);
+        // A new URL, secret or proxy may have solved the problem.
+        if old.policy.breaker != new.policy.breaker || !old.has_same_access(&new) || is_resumed {
+            self.breaker = CircuitBreaker::new(new.policy.breaker);
             self.paused_until = Duration::ZERO;
             self.limiter.resume();
             self.stats.update(&self.name, |stats| {
                 (stats.open_until, stats.paused_until) = (None, None);
             });
         }
-        let limiter = self.context.limiters.for_destination(new_settings);
+        let limiter = self.context.limiters.for_target(&new);
         if !limiter.is_same_limiter(&self.limiter) {
             self.limiter = limiter;
-        } else if old.limits() != new_settings.limits() {
+        } else if old.limits() != new.limits() {
             self.limiter.reset();
         }
         self.target = new;

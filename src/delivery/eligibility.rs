@@ -1,20 +1,16 @@
-//! Decides whether a due delivery is sent, deferred or expired, and builds its payload. The payload
-//! is only built for deliveries that are sent.
+//! Decides whether a due delivery is sent, deferred or expired.
 //!
-//! See `super::channel` for the messages of each channel.
 //! [`super::ready_queue`] and [`super::attempt`] execute the decisions.
 
-use serde_json::Value;
-
+use super::recipient::resolve_recipient;
+use super::target::DeliveryTarget;
 use crate::clock::Clock;
 use crate::config::units::format_duration;
-use crate::config::{Destination, DestinationKind};
-use crate::domain::delivery::message::{MessageError, Recipient, RecipientKind};
+use crate::domain::delivery::message::MessageError;
+use crate::domain::delivery::receipt::PendingAttempt;
 use crate::domain::ids::JobId;
 use crate::domain::time::{Millis, Timestamp};
-use crate::store::{DeferReason, PendingDelivery, Snapshot, StoreError};
-
-use super::channel::{gateway, smtp, whatsapp};
+use crate::store::{DeferDelivery, DeferReason, PendingDelivery, Snapshot, StoreError};
 
 /// Point in time by two clocks.
 #[derive(Clone, Copy, Debug)]
@@ -27,12 +23,12 @@ pub(crate) struct ClockReading {
 }
 
 /// Decision about a due delivery.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Eligibility {
     /// The delivery is sent now.
     Send,
     /// The delivery waits until a time or an event, without an attempt.
-    Defer { at: Timestamp, until: DeferReason },
+    Defer(DeferDelivery),
     /// The delivery is expired, for this reason: it is too late or has no recipient.
     Expire(String),
 }
@@ -67,165 +63,99 @@ impl ProcessStart {
     }
 }
 
-/// Reads the pending delivery of `job` to `destination`. Returns `None` if the delivery is not
-/// pending any more. The customer is only read if `destination` sends messages to customers.
+/// Reads the pending delivery of `job` to `target`. Returns `None` if the delivery is not pending
+/// any more. The customer is only read if `target` sends messages to customers.
 ///
 /// # Errors
 /// Same as [`Snapshot::pending_delivery`].
 pub(crate) fn read(
     snapshot: &Snapshot,
-    destination: &Destination,
+    target: &DeliveryTarget,
     job: JobId,
 ) -> Result<Option<PendingDelivery>, StoreError> {
-    match destination.kind.recipient_kind() {
-        Some(RecipientKind::Customer) => snapshot.pending_delivery_with_customer(job),
-        Some(RecipientKind::Agent(_)) | None => snapshot.pending_delivery(job),
+    if target.is_for_customers() {
+        snapshot.pending_delivery_with_customer(job)
+    } else {
+        snapshot.pending_delivery(job)
     }
 }
 
 /// Decides whether `pending` is sent, deferred or expired.
 pub(crate) fn check_eligibility(
-    destination: &Destination,
+    target: &DeliveryTarget,
     pending: &PendingDelivery,
     reading: ClockReading,
 ) -> Eligibility {
-    // An earlier attempt may have sent the message. A status from Meta may soon confirm the
-    // message.
-    if let Some(at) = whatsapp::status_deadline(pending, reading.now) {
-        return Eligibility::Defer {
-            at,
-            until: DeferReason::AwaitingStatus,
-        };
+    let defer = |due_at, reason| {
+        Eligibility::Defer(DeferDelivery {
+            job_id: pending.id,
+            due_at,
+            reason,
+        })
+    };
+    // An earlier attempt may have sent the message. A status may soon confirm the message.
+    if let Some(at) = status_deadline(pending, reading.now) {
+        return defer(at, DeferReason::AwaitingStatus);
     }
-    if let Some(longest) = exceeded_max_age(destination, pending, reading) {
+    if let Some(longest) = exceeded_max_age(target.policy.max_age, pending, reading) {
         return Eligibility::Expire(format!(
             "not sent within the maximum age of {}",
             format_duration(longest)
         ));
     }
-    match customer_wait(&destination.kind) {
-        Some(longest)
-            if resolve_recipient(destination, pending) == Err(MessageError::UnknownCustomer) =>
-        {
-            let known_by = pending.event.occurred_at.plus(longest);
-            match pending.job.submission_id {
-                // The customer stays unknown: only an event that follows a submission can learn its
-                // customer.
-                None => Eligibility::Expire(
-                    "no recipient: the customer of the form is unknown".to_owned(),
-                ),
-                Some(submission) if reading.now < known_by => Eligibility::Defer {
-                    at: known_by,
-                    until: DeferReason::AwaitingCustomer(submission),
-                },
-                Some(_) => Eligibility::Send,
-            }
+    let Some(recipients) = target.channel.recipients() else {
+        return Eligibility::Send;
+    };
+    if resolve_recipient(recipients, pending) != Err(MessageError::UnknownCustomer) {
+        return Eligibility::Send;
+    }
+    let known_by = pending.event.occurred_at.plus(recipients.customer_wait);
+    match pending.job.submission_id {
+        // The customer stays unknown: only an event that follows a submission can learn its
+        // customer.
+        None => Eligibility::Expire("no recipient: the customer of the form is unknown".to_owned()),
+        Some(submission) if reading.now < known_by => {
+            defer(known_by, DeferReason::AwaitingCustomer(submission))
         }
-        _ => Eligibility::Send,
+        Some(_) => Eligibility::Send,
     }
 }
 
-/// Builds the payload of `pending` at `now`.
-///
-/// # Errors
-/// Returns the reason why the payload can't be built.
-pub(crate) fn render_payload(
-    destination: &Destination,
-    pending: &PendingDelivery,
-    now: Timestamp,
-) -> Result<String, String> {
-    let error_text = |why: MessageError| why.to_string();
-    let id = &pending.delivery.webhook_id;
-    match &destination.kind {
-        DestinationKind::Webhook(settings) => {
-            let body = settings
-                .payload
-                .render(pending.event.kind, id, &pending.body);
-            body.map(Into::into).map_err(|why| why.to_string())
-        }
-        DestinationKind::Smtp(settings) => smtp::build_email(settings, id, &pending.body, now),
-        DestinationKind::Whatsapp(settings) => {
-            whatsapp::build_request(settings, destination.retry, pending)
-        }
-        DestinationKind::Gateway(settings) => {
-            gateway::build_request(settings, pending).map_err(error_text)
-        }
-    }
+/// Returns the time until which a status may show the result of a pending attempt. Returns `None`
+/// if no status is expected.
+fn status_deadline(pending: &PendingDelivery, now: Timestamp) -> Option<Timestamp> {
+    let attempt = pending.receipt.as_ref()?.pending_attempt?;
+    is_status_pending(attempt, now).then_some(attempt.deadline)
 }
 
-/// Returns the recipient if deliveries for this recipient are merged: an agent who gets texts
-/// through a gateway. Messages to customers are never merged.
-pub(crate) fn merge_key(destination: &Destination, pending: &PendingDelivery) -> Option<Recipient> {
-    match &destination.kind {
-        DestinationKind::Gateway(settings) if matches!(settings.to, RecipientKind::Agent(_)) => {
-            resolve_recipient(destination, pending).ok()
-        }
-        _ => None,
-    }
+/// Returns `true` if a status may still arrive. A start time in the future was written by a clock
+/// that has been set back since.
+fn is_status_pending(attempt: PendingAttempt, now: Timestamp) -> bool {
+    attempt.deadline > now && attempt.started_at <= now
 }
 
 /// Returns the maximum age if the delivery has exceeded it. A delivery that an admin retries never
 /// expires.
 fn exceeded_max_age(
-    destination: &Destination,
+    max_age: Option<Millis>,
     pending: &PendingDelivery,
     reading: ClockReading,
 ) -> Option<Millis> {
     let waited = reading.monotonic_now.since(pending.event.occurred_at);
-    destination
-        .max_age
-        .filter(|longest| waited >= *longest && !pending.job.was_retried_manually())
-}
-
-const fn customer_wait(kind: &DestinationKind) -> Option<Millis> {
-    match kind {
-        DestinationKind::Whatsapp(settings) => Some(settings.customer_wait),
-        DestinationKind::Gateway(settings) => Some(settings.customer_wait),
-        DestinationKind::Webhook(_) | DestinationKind::Smtp(_) => None,
-    }
-}
-
-fn resolve_recipient(
-    destination: &Destination,
-    pending: &PendingDelivery,
-) -> Result<Recipient, MessageError> {
-    let addressee = destination
-        .kind
-        .recipient_kind()
-        .ok_or(MessageError::NoAgent)?;
-    addressee.resolve_recipient(&event_data(pending)?, pending.customer.as_ref())
-}
-
-/// Returns the data of the event.
-pub(crate) fn event_data(pending: &PendingDelivery) -> Result<Value, MessageError> {
-    let mut body: Value =
-        serde_json::from_str(&pending.body).map_err(|_| MessageError::InvalidEvent)?;
-    let data = body.get_mut("data").map(Value::take);
-    data.filter(Value::is_object)
-        .ok_or(MessageError::InvalidEvent)
+    max_age.filter(|longest| waited >= *longest && !pending.job.was_retried_manually())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::delivery::tests::support::resolve_targets;
     use crate::domain::delivery::{Delivery, Event};
     use crate::domain::event::EventKind;
-    use crate::domain::ids::{DestinationName, JobId, SubmissionId};
+    use crate::domain::ids::{DestinationName, SubmissionId};
     use crate::domain::job::{Job, JobKind};
 
     /// Time of the tests: 2026-11-24T08:00:00Z.
     const AT: Timestamp = Timestamp::from_millis(1_795_507_200_000);
-
-    fn destination(table: &str) -> Destination {
-        let text = format!("[destinations.thanks]\n{table}");
-        Config::parse("config.toml".as_ref(), &text)
-            .unwrap()
-            .destinations
-            .into_values()
-            .next()
-            .unwrap()
-    }
 
     /// Returns a pending delivery of an event that happened at [`AT`].
     fn pending_delivery(
@@ -265,43 +195,19 @@ mod tests {
         data: &str,
         minutes: u64,
     ) -> Eligibility {
-        let whatsapp = destination(&format!(
-            "kind = \"whatsapp\"\nphone_number_id = \"106540352242922\"\naccess_token = \"env:T\"\n\
+        let targets = resolve_targets(&format!(
+            "[destinations.thanks]\nkind = \"whatsapp\"\nphone_number_id = \"106540352242922\"\naccess_token = \"text:t\"\n\
              to = \"customer\"\nmessages = {{ \"{kind}\" = {{ text = \"Hello\" }} }}"
         ));
         let now = AT.plus(Millis::from_secs(60 * minutes));
         check_eligibility(
-            &whatsapp,
+            targets.values().next().unwrap(),
             &pending_delivery(kind, submission, data),
             ClockReading {
                 now,
                 monotonic_now: now,
             },
         )
-    }
-
-    #[test]
-    fn email_is_built_before_send() {
-        let inbox = destination(
-            "kind = \"smtp\"\nhost = \"mail.shop.example\"\nfrom = \"a@shop.example\"\nto = \"b@shop.example\"\n\
-             messages = { \"lead.waiting\" = { subject = \"For {lead.team}\", text = \"A lead waits\" } }",
-        );
-        let mail = render_payload(
-            &inbox,
-            &pending_delivery(EventKind::LeadWaiting, None, r#"{"lead":{"team":"sales"}}"#),
-            AT,
-        )
-        .unwrap();
-        for line in [
-            "Subject: For sales",
-            "Message-ID: <msg_1@shop.example>",
-            "A lead waits",
-        ] {
-            assert!(
-                mail.split("\r\n").any(|found| found == line),
-                "{line} is not in {mail}"
-            );
-        }
     }
 
     #[test]
@@ -313,10 +219,10 @@ mod tests {
             "{closed:?}"
         );
         let named = r#"{"draft":{"customer":{"id":null,"phone":"491511234567"}}}"#;
-        assert_eq!(
+        assert!(matches!(
             eligibility_without_customer(EventKind::DraftAbandoned, None, named, 0),
             Eligibility::Send
-        );
+        ));
         let form = r#"{"submission":{"customer":{"id":null,"phone":null}}}"#;
         let after_submission = |minutes| {
             eligibility_without_customer(
@@ -328,15 +234,24 @@ mod tests {
         };
         assert!(matches!(
             after_submission(59),
-            Eligibility::Defer {
-                until: DeferReason::AwaitingCustomer(_),
+            Eligibility::Defer(DeferDelivery {
+                reason: DeferReason::AwaitingCustomer(_),
                 ..
-            }
+            })
         ));
-        assert_eq!(
-            after_submission(60),
-            Eligibility::Send,
-            "it becomes a dead letter that says so"
-        );
+        // It becomes a dead letter with the reason.
+        assert!(matches!(after_submission(60), Eligibility::Send));
+    }
+
+    #[test]
+    fn pending_attempt_awaits_status_unless_clock_set_back() {
+        let at = |ms| Timestamp::from_millis(ms);
+        let attempt = PendingAttempt {
+            number: 1,
+            started_at: at(1000),
+            deadline: at(5000),
+        };
+        assert!(is_status_pending(attempt, at(1000)) && is_status_pending(attempt, at(4999)));
+        assert!(!is_status_pending(attempt, at(5000)) && !is_status_pending(attempt, at(999)));
     }
 }

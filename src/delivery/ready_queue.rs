@@ -10,16 +10,17 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::clock_skew::SkewScanner;
+use super::context::DeliveryContext;
+use super::eligibility::{self, Eligibility, ProcessStart};
+use super::target::DeliveryTarget;
 use crate::clock::Clock;
-use crate::config::Destination;
 use crate::domain::delivery::message::Recipient;
 use crate::domain::ids::{DestinationName, JobId};
-use crate::store::{DeferDelivery, DeferOrExpire, Store, StoreError};
+use crate::store::{DeferOrExpire, Store, StoreError};
 
-use super::DeliveryContext;
-use super::clock_skew::SkewScanner;
-use super::destination_worker::POLL_INTERVAL;
-use super::eligibility::{self, Eligibility, ProcessStart};
+/// Maximum time between two reads of the schedule.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Maximum number of deliveries read from the schedule at once.
 const CHUNK_ROWS: usize = 256;
@@ -61,6 +62,16 @@ struct Quarantined {
     /// `true` if the delivery has failed. After the quarantine the scanner must search again,
     /// because only a scan may find the delivery.
     has_failed: bool,
+}
+
+impl ReadyDelivery {
+    /// Returns a delivery that is not merged.
+    const fn alone(job: JobId) -> Self {
+        Self {
+            job,
+            merge_key: None,
+        }
+    }
 }
 
 impl ReadyQueue {
@@ -106,7 +117,7 @@ impl ReadyQueue {
 
     /// Releases deliveries whose quarantine is over, and drops prefetched deliveries that are too
     /// old.
-    pub(crate) fn release_expired(&mut self, settings: &Destination) {
+    pub(crate) fn release_expired(&mut self, target: &DeliveryTarget) {
         let now = self.clock.elapsed();
         let released: Vec<Quarantined> = self
             .quarantine
@@ -116,8 +127,7 @@ impl ReadyQueue {
         if released.iter().any(|quarantined| quarantined.has_failed) {
             self.skew_scanner.restart(self.clock.now());
         }
-        if settings.needs_content_check() && now.saturating_sub(self.prefetched_at) >= PREFETCH_TTL
-        {
+        if target.needs_content_check() && now.saturating_sub(self.prefetched_at) >= PREFETCH_TTL {
             self.clear();
         }
     }
@@ -133,7 +143,7 @@ impl ReadyQueue {
     /// the time until the next read.
     pub(crate) fn prefetch(
         &mut self,
-        settings: &Destination,
+        target: &DeliveryTarget,
         in_flight: &HashSet<JobId>,
     ) -> Result<Option<Duration>, StoreError> {
         // Uncommitted deferrals would be read again.
@@ -146,7 +156,7 @@ impl ReadyQueue {
             .len()
             .saturating_add(self.quarantine.len())
             .saturating_add(CHUNK_ROWS);
-        let longest = settings.retry.longest_delay();
+        let longest = target.policy.retry.longest_delay();
         let (name, skew_scanner) = (&self.name, &mut self.skew_scanner);
         let (due, next) = self.store.read_with(|snapshot| {
             if !snapshot.suspension(name)?.is_lifted() {
@@ -164,7 +174,7 @@ impl ReadyQueue {
         let is_free = |job: &JobId| !self.quarantine.contains_key(job) && !in_flight.contains(job);
         let due: Vec<JobId> = due.into_iter().filter(is_free).collect();
         self.prefetched_at = self.clock.elapsed();
-        self.classify(settings, due)?;
+        self.classify(target, due)?;
         if !self.is_empty() {
             return Ok(None);
         }
@@ -177,39 +187,26 @@ impl ReadyQueue {
 
     /// Adds the deliveries to be sent to the queue. Deferred and expired deliveries are collected
     /// separately, because they must not use up the destination's rate.
-    fn classify(&mut self, settings: &Destination, due: Vec<JobId>) -> Result<(), StoreError> {
-        if !settings.needs_content_check() {
-            self.ready.extend(due.into_iter().map(|job| ReadyDelivery {
-                job,
-                merge_key: None,
-            }));
+    fn classify(&mut self, target: &DeliveryTarget, due: Vec<JobId>) -> Result<(), StoreError> {
+        if !target.needs_content_check() {
+            self.ready.extend(due.into_iter().map(ReadyDelivery::alone));
             return Ok(());
         }
-        let (ready, deferrals, reading) = (
-            &mut self.ready,
-            &mut self.deferrals,
-            self.process_start.read_clock(&*self.clock),
-        );
+        let (ready, deferrals) = (&mut self.ready, &mut self.deferrals);
+        let reading = self.process_start.read_clock(&*self.clock);
         self.store.read_with(|snapshot| {
             for job in due {
                 // The attempt reports an unreadable delivery.
-                let Ok(Some(pending)) = eligibility::read(&snapshot, settings, job) else {
-                    ready.push_back(ReadyDelivery {
-                        job,
-                        merge_key: None,
-                    });
+                let Ok(Some(pending)) = eligibility::read(&snapshot, target, job) else {
+                    ready.push_back(ReadyDelivery::alone(job));
                     continue;
                 };
-                match eligibility::check_eligibility(settings, &pending, reading) {
+                match eligibility::check_eligibility(target, &pending, reading) {
                     Eligibility::Expire(why) => deferrals.expired.push((job, why)),
-                    Eligibility::Defer { at, until } => deferrals.deferred.push(DeferDelivery {
-                        job_id: job,
-                        due_at: at,
-                        reason: until,
-                    }),
+                    Eligibility::Defer(deferral) => deferrals.deferred.push(deferral),
                     Eligibility::Send => ready.push_back(ReadyDelivery {
                         job,
-                        merge_key: eligibility::merge_key(settings, &pending),
+                        merge_key: target.channel.merge_key(&pending),
                     }),
                 }
             }

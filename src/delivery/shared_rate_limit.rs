@@ -11,9 +11,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::config::{Destination, DestinationKind, DestinationLimits};
-use crate::domain::delivery::message::RecipientKind;
-use crate::domain::ids::GatewayName;
+use super::channel::LimiterKey;
+use super::target::{DeliveryTarget, DestinationLimits};
 use crate::domain::rate_limiter::{RateLimiter, RemoteQuota};
 
 /// Time that a reservation lasts beyond the expected retry of a priority message.
@@ -26,13 +25,6 @@ const YIELD_DELAY: Duration = Duration::from_millis(50);
 /// Their number is small.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SharedLimiters(Arc<Mutex<BTreeMap<LimiterKey, Arc<Mutex<LimiterState>>>>>);
-
-/// Key of a shared limiter.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum LimiterKey {
-    Number(String),
-    Gateway(GatewayName),
-}
 
 /// Rate limiter of one destination: its own rate, and the rate that it shares.
 #[derive(Debug)]
@@ -57,29 +49,17 @@ struct LimiterState {
 
 impl SharedLimiters {
     /// Returns the limiter of a destination.
-    pub(crate) fn for_destination(&self, settings: &Destination) -> SharedLimiter {
-        let key = match &settings.kind {
-            DestinationKind::Whatsapp(settings) => {
-                Some(LimiterKey::Number(settings.phone_number_id.clone()))
-            }
-            DestinationKind::Gateway(settings) => {
-                Some(LimiterKey::Gateway(settings.gateway.clone()))
-            }
-            DestinationKind::Webhook(_) | DestinationKind::Smtp(_) => None,
-        };
+    pub(crate) fn for_target(&self, target: &DeliveryTarget) -> SharedLimiter {
+        let key = target.channel.shared_rate().map(|shared| shared.key);
         let state = key.clone().map_or_else(Arc::default, |key| {
             let mut limiters = self.0.lock();
             Arc::clone(limiters.entry(key).or_default())
         });
-        let has_priority = matches!(
-            settings.kind.recipient_kind(),
-            Some(RecipientKind::Customer)
-        );
         SharedLimiter {
             own_limiter: RateLimiter::default(),
             state,
             key,
-            has_priority,
+            has_priority: target.is_for_customers(),
         }
     }
 }
@@ -155,7 +135,8 @@ impl SharedLimiter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::delivery::tests::support::resolve_targets;
+    use crate::domain::ids::DestinationName;
     use crate::domain::rate_limiter::{Rate, RateLimit};
     use crate::domain::time::Millis;
 
@@ -170,7 +151,7 @@ mod tests {
     fn limiters_for(names: &[&str]) -> Vec<SharedLimiter> {
         let gateway = |name: &str| {
             format!(
-                "[gateways.{name}]\nkind = \"waha\"\nurl = \"https://waha.example\"\napi_key = \"env:K\"\nwebhook_secret = \"env:W\"\n"
+                "[gateways.{name}]\nkind = \"waha\"\nurl = \"https://waha.example\"\napi_key = \"text:k\"\nwebhook_secret = \"text:w\"\n"
             )
         };
         let texts = |name: &str, gateway: &str, to: &str| {
@@ -191,19 +172,10 @@ mod tests {
             texts("other", "second", "\"customer\""),
             "[destinations.crm]\nurl = \"https://crm.example\"\n".to_owned(),
         ];
-        let config = Config::parse("config.toml".as_ref(), &tables.concat()).unwrap();
-        let limiters = SharedLimiters::default();
-        let settings_of = |name: &&str| {
-            config
-                .destinations
-                .iter()
-                .find(|(known, _)| known.as_str() == *name)
-                .unwrap()
-                .1
-        };
+        let (targets, limiters) = (resolve_targets(&tables.concat()), SharedLimiters::default());
         names
             .iter()
-            .map(|name| limiters.for_destination(settings_of(name)))
+            .map(|name| limiters.for_target(&targets[&DestinationName::new(name).unwrap()]))
             .collect()
     }
 

@@ -70,11 +70,11 @@ impl From<&Config> for Catalog {
             calendars: config.calendars.clone(),
             destination_hosts: destinations
                 .clone()
-                .map(|(name, destination)| (name.clone(), destination.host()))
+                .map(|(name, destination)| (name.clone(), destination.kind.settings().host()))
                 .collect(),
             max_ages: destinations
-                .filter(|(_, to)| to.kind.recipient_kind().is_some())
-                .filter_map(|(name, to)| Some((name.clone(), to.max_age?)))
+                .filter(|(_, to)| to.kind.settings().recipients().is_some())
+                .filter_map(|(name, to)| Some((name.clone(), to.policy.max_age?)))
                 .collect(),
         }
     }

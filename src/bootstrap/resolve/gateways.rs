@@ -12,8 +12,6 @@ use crate::domain::ids::GatewayName;
 use crate::gateways::{GatewayCredentials, GatewayCredentialsByName};
 use crate::intake::GatewayWebhook;
 
-use super::destinations::secret_header;
-
 /// Errors of a gateway's credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
@@ -149,10 +147,10 @@ fn resolve_header(
     prefix: &str,
     text: &Secret,
 ) -> Result<HeaderValue, GatewayError> {
-    let whole = Secret::new(format!("{prefix}{}", text.expose()));
-    secret_header(&whole).ok_or_else(|| GatewayError::InvalidHeader {
-        gateway: gateway.clone(),
-        key,
-        location: location.location(),
-    })
+    text.to_header(prefix)
+        .ok_or_else(|| GatewayError::InvalidHeader {
+            gateway: gateway.clone(),
+            key,
+            location: location.location(),
+        })
 }

@@ -17,12 +17,13 @@ use std::collections::BTreeMap;
 
 use hyper::Uri;
 
-use super::whatsapp::{read_customer_wait, read_recipient_kind, read_texts};
+use super::kind_settings::{KindDefaults, KindSettings};
+use super::recipients::{Recipients, read_messages, read_placeholder_text};
 use crate::config::gateways::Gateway;
 use crate::config::reader::TableReader;
 use crate::config::secrets::SecretRef;
 use crate::config::suggest::suggestion;
-use crate::domain::delivery::message::{PlaceholderText, RecipientKind};
+use crate::domain::delivery::message::PlaceholderText;
 use crate::domain::event::EventKind;
 use crate::domain::gateway::{GatewayKind, text};
 use crate::domain::ids::GatewayName;
@@ -43,8 +44,17 @@ const MAX_RATE: Rate = Rate {
     per: Millis::from_secs(60),
 };
 
+pub(super) const DEFAULTS: KindDefaults = KindDefaults {
+    rate_refusal: Some(
+        "belongs to the gateway: set it in [gateways.NAME], because all destinations of a gateway \
+         share its rate",
+    ),
+    proxy_refusal: Some("a gateway is probed as well, and all requests to it are direct"),
+    ..KindDefaults::MESSAGE
+};
+
 /// Settings of text messages through a gateway: sender, recipients and texts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct GatewayDestination {
     /// Name of the gateway.
     pub gateway: GatewayName,
@@ -60,17 +70,14 @@ pub struct GatewayDestination {
     pub limit: RateLimit,
     /// `true` if the host may be on this machine or in a private network.
     pub allow_private: bool,
-    /// Kind of recipient.
-    pub to: RecipientKind,
+    /// People who get the texts.
+    pub recipients: Recipients,
     /// Texts by kind of event. Events without a text are not sent.
     pub messages: BTreeMap<EventKind, PlaceholderText>,
-    /// Time to wait for the identity of an unknown customer. See
-    /// [`crate::config::WhatsappSettings::customer_wait`].
-    pub customer_wait: Millis,
 }
 
 impl GatewayDestination {
-    pub(in crate::config) fn read(
+    pub(super) fn read(
         table: &TableReader<'_>,
         gateways: &BTreeMap<GatewayName, Gateway>,
     ) -> Option<Self> {
@@ -86,17 +93,14 @@ impl GatewayDestination {
             }
             found
         });
-        if let Some(rate) = table.get("rate") {
-            rate.error("belongs to the gateway: set it in [gateways.NAME], because all destinations of a gateway share its rate");
-        }
         if let Some(allow) = table.get("allow_private") {
             allow.error("belongs to the gateway: set it in [gateways.NAME]");
         }
-        let to = read_recipient_kind(table);
+        let recipients = Recipients::read(table);
+        let to = recipients.as_ref().map(|recipients| &recipients.kind);
         let messages = table
             .require("messages")
-            .map(|item| read_texts(&item, to.as_ref()));
-        let customer_wait = read_customer_wait(table);
+            .map(|item| read_messages(&item, to, read_text));
         let (name, gateway) = gateway?;
         let settings = &gateway.settings;
         Some(Self {
@@ -119,11 +123,36 @@ impl GatewayDestination {
                 RateLimit::Configured,
             ),
             allow_private: settings.allow_private,
-            to: to?,
+            recipients: recipients?,
             messages: messages?,
-            customer_wait,
         })
     }
+}
+
+impl KindSettings for GatewayDestination {
+    fn kind(&self) -> &'static str {
+        "gateway"
+    }
+
+    fn url(&self) -> Option<&Uri> {
+        Some(&self.url)
+    }
+
+    fn recipients(&self) -> Option<&Recipients> {
+        Some(&self.recipients)
+    }
+
+    fn supports(&self, kind: EventKind) -> bool {
+        self.messages.contains_key(&kind)
+    }
+}
+
+fn read_text(table: &TableReader<'_>, kind: Option<EventKind>) -> Option<PlaceholderText> {
+    if let Some(template) = table.get("template") {
+        template.error("is allowed only with `kind = \"whatsapp\"`: a gateway sends only texts");
+    }
+    let text = table.require("text")?;
+    read_placeholder_text(&text, kind)
 }
 
 #[cfg(test)]
@@ -154,7 +183,7 @@ mod tests {
         let (destination, settings) = gateway_destination(&format!("{HEAD}\n{FINE}"));
         assert_eq!(settings.url, "http://localhost:3000/waha/api/sendText");
         assert_eq!(
-            (settings.session.as_str(), destination.allow_private),
+            (settings.session.as_str(), settings.allow_private),
             ("default", true)
         );
         assert_eq!(
@@ -168,7 +197,10 @@ mod tests {
             settings.messages.keys().copied().collect::<Vec<_>>(),
             [EventKind::BookingConfirmed]
         );
-        assert_eq!(destination.max_age, Some(Millis::from_secs(24 * 3600)));
+        assert_eq!(
+            destination.policy.max_age,
+            Some(Millis::from_secs(24 * 3600))
+        );
         let faster = HEAD.replace("api_key", "rate = \"256/m\"\napi_key");
         let (_, settings) = gateway_destination(&format!("{faster}\n{FINE}"));
         assert_eq!(

@@ -1,85 +1,50 @@
-//! Reads `[destinations.NAME]`: a receiver of events, with the rate, timeout and retries of the
-//! deliveries to it.
+//! Reads `[destinations.NAME]`: a receiver of events. The file of each kind reads the settings of
+//! the kind.
 //!
 //! See [`super::subscriptions`] for the events that a destination gets. See
 //! [`crate::bootstrap`] for secrets, and [`crate::delivery`] for deliveries.
 
+mod email;
 pub(in crate::config) mod gateway;
-pub(in crate::config) mod payload;
+pub(in crate::config) mod kind_settings;
+mod payload;
+pub(in crate::config) mod policy;
 pub(in crate::config) mod proxy;
+pub(in crate::config) mod recipients;
 pub(in crate::config) mod smtp;
 pub(in crate::config) mod template_check;
 pub(in crate::config) mod unsent;
 pub(in crate::config) mod webhook;
 pub(in crate::config) mod whatsapp;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-
-use hyper::Uri;
 
 use super::gateways::Gateway;
 use super::reader::TableReader;
 use super::reader::value::ValueReader;
-use super::settings::{self, MetaSettings};
-use crate::domain::circuit_breaker::BreakerPolicy;
-use crate::domain::delivery::message::RecipientKind;
-use crate::domain::event::EventKind;
+use super::settings::MetaSettings;
 use crate::domain::event::subscriptions::Subscription;
 use crate::domain::ids::{DestinationName, GatewayName};
-use crate::domain::ip_range::is_loopback_host;
 use crate::domain::job::retry::RetryPolicy;
-use crate::domain::rate_limiter::{Rate, RateLimit};
-use crate::domain::time::Millis;
+use crate::domain::rate_limiter::Rate;
 use gateway::GatewayDestination;
+use kind_settings::{KindDefaults, KindSettings};
+use policy::DeliveryPolicy;
 use proxy::ProxySettings;
 use smtp::SmtpSettings;
-use webhook::{WebhookSettings, WebhookUrl};
+use webhook::WebhookSettings;
 use whatsapp::WhatsappSettings;
-
-/// Default rate of a WhatsApp number. Every number may send at this rate, also a number that is
-/// shared with the Business app.
-const WHATSAPP_RATE: Rate = Rate {
-    count: 20,
-    per: Millis::from_secs(1),
-};
 
 /// Settings of a destination.
 #[derive(Clone, Debug)]
 pub struct Destination {
-    /// Kind of the destination, with the settings of its channel.
+    /// Kind of the destination, with its settings.
     pub kind: DestinationKind,
-    /// Maximum number of deliveries in flight. Default 8, or 2 for a mail server. Maximum 256.
-    pub concurrency: usize,
-    /// Maximum number of deliveries per period. Default: `None`, no limit. Default for WhatsApp: 20
-    /// per second, as for numbers that are shared with the Business app (*Throughput*).
-    pub rate: Option<Rate>,
-    /// Maximum time for one response, from the DNS lookup to the last byte. Default 15 s, maximum
-    /// 60 s. For a mail server: default 60 s, maximum 10 min.
-    pub timeout: Millis,
-    /// Policy of the circuit breaker. Default: open for 30 s after 5 failures in a row.
-    pub breaker: BreakerPolicy,
-    /// Retry policy of deliveries. Default: the policy of `[retry]`.
-    pub retry: RetryPolicy,
-    /// `true` if the host may be on this machine or in a private network.
-    pub allow_private: bool,
-    /// `true` if the events of one customer are delivered one at a time, in the order in which they
-    /// happened. Default `false`.
-    pub is_ordered: bool,
-    /// Maximum age of an event. Older events are not sent, because late messages would do harm.
-    /// Default: one day for messages to people (WhatsApp and gateway). Default for other kinds:
-    /// `None`, no maximum.
-    pub max_age: Option<Millis>,
+    /// Settings that all kinds have.
+    pub policy: DeliveryPolicy,
     /// Proxy for the requests. Default: `None`, direct connections.
     pub proxy: Option<ProxySettings>,
-}
-
-/// Rate limits of a destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DestinationLimits {
-    /// Rate limit of this destination alone.
-    pub own: RateLimit,
-    /// Rate limit shared by all destinations that send through the same gateway or phone number.
-    pub shared: RateLimit,
 }
 
 /// Kind of a destination, with the settings of its channel.
@@ -96,108 +61,106 @@ pub enum DestinationKind {
 }
 
 impl DestinationKind {
-    /// Returns the URL, or `None` if the URL is a secret.
+    /// Returns the settings of the kind.
     #[must_use]
-    pub const fn url(&self) -> Option<&Uri> {
+    pub fn settings(&self) -> &dyn KindSettings {
         match self {
-            Self::Webhook(WebhookSettings {
-                url: WebhookUrl::Plain(url),
-                ..
-            }) => Some(url),
-            Self::Webhook(WebhookSettings {
-                url: WebhookUrl::Secret(_),
-                ..
-            }) => None,
-            Self::Whatsapp(settings) => Some(&settings.url),
-            Self::Gateway(settings) => Some(&settings.url),
-            Self::Smtp(settings) => Some(&settings.url),
-        }
-    }
-
-    /// Returns the kind of recipient, or `None` if the destination does not write to customers or
-    /// agents.
-    #[must_use]
-    pub const fn recipient_kind(&self) -> Option<&RecipientKind> {
-        match self {
-            Self::Whatsapp(settings) => Some(&settings.to),
-            Self::Gateway(settings) => Some(&settings.to),
-            Self::Webhook(_) | Self::Smtp(_) => None,
-        }
-    }
-
-    /// Returns `true` if the destination has a payload or message for this kind of event.
-    #[must_use]
-    pub fn supports(&self, kind: EventKind) -> bool {
-        match self {
-            Self::Webhook(settings) => settings.payload.supports(kind),
-            Self::Whatsapp(settings) => settings.messages.contains_key(&kind),
-            Self::Gateway(settings) => settings.messages.contains_key(&kind),
-            Self::Smtp(_) => true,
+            Self::Webhook(settings) => settings,
+            Self::Whatsapp(settings) => settings,
+            Self::Gateway(settings) => settings,
+            Self::Smtp(settings) => settings,
         }
     }
 }
 
+/// Reader of one kind of destination.
+struct KindReader {
+    /// Value of `kind` in the config.
+    name: &'static str,
+    defaults: KindDefaults,
+    read: fn(&TableReader<'_>, &ReadContext<'_>) -> Option<DestinationKind>,
+}
+
+/// Other parts of the config that destinations use.
+struct ReadContext<'c> {
+    /// Retry policy of `[retry]`.
+    retry: RetryPolicy,
+    meta: &'c MetaSettings,
+    gateways: &'c BTreeMap<GatewayName, Gateway>,
+    /// Folder of the config.
+    folder: &'c Path,
+}
+
+/// Readers of all kinds. A destination without `kind` has the first.
+static KIND_READERS: [KindReader; 4] = [
+    KindReader {
+        name: "webhook",
+        defaults: KindDefaults::WEBHOOK,
+        read: |table, context| {
+            WebhookSettings::read(table, context.folder).map(DestinationKind::Webhook)
+        },
+    },
+    KindReader {
+        name: "whatsapp",
+        defaults: whatsapp::DEFAULTS,
+        read: |table, context| {
+            WhatsappSettings::read(table, context.meta, context.folder)
+                .map(DestinationKind::Whatsapp)
+        },
+    },
+    KindReader {
+        name: "gateway",
+        defaults: gateway::DEFAULTS,
+        read: |table, context| {
+            GatewayDestination::read(table, context.gateways).map(DestinationKind::Gateway)
+        },
+    },
+    KindReader {
+        name: "smtp",
+        defaults: smtp::DEFAULTS,
+        read: |table, context| SmtpSettings::read(table, context.folder).map(DestinationKind::Smtp),
+    },
+];
+
 impl Destination {
-    /// Returns `true` if the content of a delivery must be checked before it is sent. The content
-    /// may make the delivery wait or expire.
-    #[must_use]
-    pub const fn needs_content_check(&self) -> bool {
-        self.max_age.is_some() || self.kind.recipient_kind().is_some()
-    }
-
-    /// Returns the rate limits of the destination.
-    #[must_use]
-    pub fn limits(&self) -> DestinationLimits {
-        let shared = match &self.kind {
-            DestinationKind::Gateway(settings) => settings.limit,
-            DestinationKind::Whatsapp(settings) => settings
-                .number_rate
-                .map_or(RateLimit::Unlimited, RateLimit::Configured),
-            DestinationKind::Webhook(_) | DestinationKind::Smtp(_) => RateLimit::Unlimited,
-        };
-        DestinationLimits {
-            own: self
-                .rate
-                .map_or(RateLimit::Unlimited, RateLimit::Configured),
-            shared,
-        }
-    }
-
-    /// Returns the host of the URL, with the port if the URL has one. The rest of the URL must not
-    /// be shown, because it may contain a token. If the URL is a secret, returns the location of
-    /// the secret.
-    #[must_use]
-    pub fn host(&self) -> String {
-        if let DestinationKind::Webhook(WebhookSettings {
-            url: WebhookUrl::Secret(secret),
-            ..
-        }) = &self.kind
-        {
-            return secret.location();
-        }
-        let authority = self.kind.url().and_then(Uri::authority);
-        authority
-            .map(|authority| authority.as_str().to_owned())
-            .unwrap_or_default()
-    }
-
     /// Returns the warnings about the destination, one sentence each.
     pub(super) fn warnings(&self) -> Vec<String> {
-        let mut warnings = match &self.kind {
-            DestinationKind::Webhook(settings) => settings.warnings(),
-            DestinationKind::Whatsapp(settings) => settings
-                .access_token
-                .warning()
-                .map(|warning| format!("access_token: {warning}"))
-                .into_iter()
-                .collect(),
-            // The gateway has its own warnings.
-            DestinationKind::Gateway(_) => Vec::new(),
-            DestinationKind::Smtp(settings) => settings.warnings(),
-        };
+        let mut warnings = self.kind.settings().warnings();
         warnings.extend(self.proxy.as_ref().and_then(ProxySettings::warning));
         warnings
     }
+
+    fn read(table: &TableReader<'_>, context: &ReadContext<'_>) -> Option<Self> {
+        let Some(reader) = find_kind_reader(table) else {
+            // Without a valid kind, the set of valid keys is unknown.
+            table.stop();
+            return None;
+        };
+        let kind = (reader.read)(table, context);
+        let policy = DeliveryPolicy::read(table, &reader.defaults, context.retry);
+        let proxy = ProxySettings::read(table, reader.defaults.proxy_refusal, context.folder);
+        Some(Self {
+            kind: kind?,
+            policy,
+            proxy,
+        })
+    }
+}
+
+fn find_kind_reader(table: &TableReader<'_>) -> Option<&'static KindReader> {
+    let Some(item) = table.get("kind") else {
+        return KIND_READERS.first();
+    };
+    let text = item.non_empty_text()?;
+    if matches!(text, "slack" | "discord") {
+        item.error(format!(
+            "{text:?} is a webhook with a payload format of its own: remove `kind`, and set payload = \
+             {text:?}"
+        ));
+        return None;
+    }
+    let name = item.one_of(&KIND_READERS.each_ref().map(|reader| reader.name))?;
+    KIND_READERS.iter().find(|reader| reader.name == name)
 }
 
 /// Reads all destinations. `retry` has the settings of `[retry]`, and `meta` those of `[meta]`.
@@ -212,13 +175,19 @@ pub(super) fn read(
     let Some(item) = root.get("destinations") else {
         return BTreeMap::new();
     };
-    let read = item.read_named_table(|table| {
-        let items = table.entries();
-        items
-            .iter()
-            .filter_map(|item| read_destination(item, retry, meta, gateways, folder))
-            .collect()
-    });
+    let context = ReadContext {
+        retry,
+        meta,
+        gateways,
+        folder,
+    };
+    let read_named = |item: &ValueReader<'_>| {
+        let name = item.parse_key(DestinationName::new);
+        let destination = item.read_table(|table| Destination::read(table, &context))?;
+        Some((name?, destination?))
+    };
+    let read =
+        item.read_named_table(|table| table.entries().iter().filter_map(read_named).collect());
     let mut read: BTreeMap<_, _> = read.unwrap_or_default();
     share_numbers(&mut read);
     read
@@ -230,16 +199,16 @@ fn share_numbers(destinations: &mut BTreeMap<DestinationName, Destination>) {
     let mut fastest: BTreeMap<String, Rate> = BTreeMap::new();
     for destination in destinations.values() {
         if let (DestinationKind::Whatsapp(settings), Some(rate)) =
-            (&destination.kind, destination.rate)
+            (&destination.kind, destination.policy.rate)
         {
-            let current_fastest = fastest
+            fastest
                 .entry(settings.phone_number_id.clone())
+                .and_modify(|known| {
+                    if rate.is_faster_than(*known) {
+                        *known = rate;
+                    }
+                })
                 .or_insert(rate);
-            *current_fastest = if rate.is_faster_than(*current_fastest) {
-                rate
-            } else {
-                *current_fastest
-            };
         }
     }
     for destination in destinations.values_mut() {
@@ -255,69 +224,9 @@ pub(super) fn ordered_destinations(
 ) -> BTreeSet<DestinationName> {
     destinations
         .iter()
-        .filter(|(_, destination)| destination.is_ordered)
+        .filter(|(_, destination)| destination.policy.is_ordered)
         .map(|(name, _)| name.clone())
         .collect()
-}
-
-fn read_destination(
-    item: &ValueReader<'_>,
-    retry: RetryPolicy,
-    meta: &MetaSettings,
-    gateways: &BTreeMap<GatewayName, Gateway>,
-    folder: &Path,
-) -> Option<(DestinationName, Destination)> {
-    let name = item.parse_key(DestinationName::new);
-    item.read_table(|table| {
-        // Without a valid kind, the set of valid keys is unknown.
-        let kinds = ["webhook", "whatsapp", "gateway", "smtp"];
-        let kind = table.get("kind").map_or(Some("webhook"), |item| match item.non_empty_text() {
-            Some(chat @ ("slack" | "discord")) => {
-                item.error(format!(
-                    "{chat:?} is a webhook with a payload format of its own: remove `kind`, and set payload = {chat:?}"
-                ));
-                None
-            }
-            text => text.and_then(|_| item.one_of(&kinds)),
-        });
-        let Some(kind) = kind else {
-            table.stop();
-            return None;
-        };
-        let (destination_kind, allow_private, rate) = if kind == "whatsapp" {
-            let settings = WhatsappSettings::read(table, meta, folder);
-            let is_loopback = settings.as_ref().and_then(|rule| rule.url.host()).is_some_and(is_loopback_host);
-            (settings.map(DestinationKind::Whatsapp), is_loopback, Some(WHATSAPP_RATE))
-        } else if kind == "gateway" {
-            let settings = GatewayDestination::read(table, gateways);
-            let allow_private = settings.as_ref().is_some_and(|rule| rule.allow_private);
-            (settings.map(DestinationKind::Gateway), allow_private, None)
-        } else if kind == "smtp" {
-            let allow_private = table.boolean("allow_private", false);
-            (SmtpSettings::read(table, allow_private, folder).map(DestinationKind::Smtp), allow_private, None)
-        } else {
-            let allow_private = table.boolean("allow_private", false);
-            (WebhookSettings::read(table, allow_private, folder).map(DestinationKind::Webhook), allow_private, None)
-        };
-        let (concurrency, timeout, timeout_max) = if kind == "smtp" {
-            (smtp::CONCURRENCY, smtp::TIMEOUT, smtp::TIMEOUT_MAX)
-        } else {
-            (8, Millis::from_secs(15), Millis::from_secs(60))
-        };
-        let destination = Destination {
-            concurrency: table.integer("concurrency", concurrency, 1..=256),
-            rate: if kind == "gateway" { None } else { table.get("rate").map_or(rate, |item| item.parse(Rate::parse)) },
-            timeout: table.duration("timeout", timeout, Millis::new(100)..=timeout_max),
-            breaker: table.read_table("breaker", read_breaker).unwrap_or_else(|| TableReader::read_empty(read_breaker)),
-            retry: settings::read_retry_or(table, retry),
-            allow_private,
-            is_ordered: table.boolean("ordered", false),
-            max_age: read_max_age(table, kind),
-            proxy: read_proxy(table, kind, folder),
-            kind: destination_kind?,
-        };
-        Some((name?, destination))
-    })?
 }
 
 /// Removes the events that the destination of a subscription has no message for. Removes
@@ -331,7 +240,7 @@ pub(super) fn restrict_to_supported<'r>(
             if let Some(destination) = destinations.get(&subscription.destination) {
                 subscription
                     .events
-                    .retain(|event| destination.kind.supports(*event));
+                    .retain(|event| destination.kind.settings().supports(*event));
             }
             !subscription.events.is_empty()
         });
@@ -346,55 +255,26 @@ pub(super) fn check_alerts(
     destinations: &BTreeMap<DestinationName, Destination>,
 ) {
     for subscription in subscriptions {
-        let (name, kind) = (
-            subscription.destination.as_str(),
-            destinations
-                .get(&subscription.destination)
-                .map(|destination| &destination.kind),
-        );
-        match kind {
-            Some(means) if means.recipient_kind().is_some() => item.error(format!(
-                "{name:?} sends to customers or agents, and an alert has neither: use a webhook or an e-mail destination for alerts"
-            )),
-            Some(means) if !subscription.events.iter().any(|event| means.supports(*event)) => {
-                item.error(format!("{name:?} has no template for any of these alerts: its `payload` has templates only for other events"));
-            }
-            _ => {}
+        let name = subscription.destination.as_str();
+        let Some(destination) = destinations.get(&subscription.destination) else {
+            continue;
+        };
+        let settings = destination.kind.settings();
+        if settings.recipients().is_some() {
+            item.error(format!(
+                "{name:?} sends to customers or agents, and an alert has neither: use a webhook or an \
+                 e-mail destination for alerts"
+            ));
+        } else if !subscription
+            .events
+            .iter()
+            .any(|event| settings.supports(*event))
+        {
+            item.error(format!(
+                "{name:?} has no template for any of these alerts: its `payload` has templates \
+                 only for other events"
+            ));
         }
-    }
-}
-
-fn read_proxy(table: &TableReader<'_>, kind: &str, folder: &Path) -> Option<ProxySettings> {
-    match kind {
-        "smtp" => ProxySettings::reject_proxy(
-            table,
-            "use a mail server that can be reached without a proxy",
-        ),
-        "gateway" => ProxySettings::reject_proxy(
-            table,
-            "a gateway is probed as well, and all requests to it are direct",
-        ),
-        _ => return ProxySettings::read(table, folder),
-    }
-    None
-}
-
-fn read_max_age(table: &TableReader<'_>, kind: &str) -> Option<Millis> {
-    let day = Millis::from_secs(24 * 3600);
-    match table.get("max_age") {
-        Some(item) => item.duration(Millis::from_secs(1)..=Millis::new(30 * day.get())),
-        None => matches!(kind, "whatsapp" | "gateway").then_some(day),
-    }
-}
-
-fn read_breaker(table: &TableReader<'_>) -> BreakerPolicy {
-    BreakerPolicy {
-        failure_threshold: table.integer("failure_threshold", 5, 1..=1000),
-        open_for: table.duration(
-            "open_for",
-            Millis::from_secs(30),
-            Millis::new(100)..=Millis::from_secs(3600),
-        ),
     }
 }
 
@@ -402,6 +282,8 @@ fn read_breaker(table: &TableReader<'_>) -> BreakerPolicy {
 pub(super) mod tests {
     use super::*;
     use crate::config::tests::{assert_refused, error_of, parse_valid};
+    use crate::domain::circuit_breaker::BreakerPolicy;
+    use crate::domain::time::Millis;
 
     /// Returns the destination `crm` with the settings in `table`. The destination must be a
     /// webhook.
@@ -420,24 +302,21 @@ pub(super) mod tests {
     #[test]
     fn destination_requires_url_and_has_defaults() {
         let (crm, webhook) = webhook_destination("url = \"https://crm.example/hooks?a=b\"");
-        assert_eq!(crm.kind.url().unwrap(), "https://crm.example/hooks?a=b");
+        assert_eq!(webhook.url().unwrap(), "https://crm.example/hooks?a=b");
+        let policy = crm.policy;
         assert_eq!(
-            (
-                crm.concurrency,
-                crm.rate,
-                crm.timeout.get(),
-                crm.allow_private
-            ),
-            (8, None, 15_000, false)
+            (policy.concurrency, policy.rate, policy.timeout.get()),
+            (8, None, 15_000)
         );
         assert_eq!(
-            crm.breaker,
+            policy.breaker,
             BreakerPolicy {
                 failure_threshold: 5,
                 open_for: Millis::from_secs(30)
             }
         );
-        assert_eq!(crm.retry, parse_valid("").retry);
+        assert_eq!(policy.retry, parse_valid("").retry);
+        assert!(!webhook.allow_private);
         assert!(webhook.secrets.is_empty() && webhook.headers.is_empty());
     }
 
@@ -448,27 +327,24 @@ pub(super) mod tests {
              timeout = \"30s\"\nallow_private = true\nordered = true\nbreaker = { failure_threshold = 3, open_for = \"1m\" }\n\
              retry = { initial_delay = \"1s\", max_attempts = 3 }\nheaders = { Authorization = \"env:TOKEN\" }",
         );
-        assert_eq!(crm.rate.unwrap().to_string(), "256/m");
+        let policy = crm.policy;
+        assert_eq!(policy.rate.unwrap().to_string(), "256/m");
         assert_eq!(
-            (
-                crm.concurrency,
-                crm.timeout.get(),
-                crm.allow_private,
-                crm.is_ordered
-            ),
-            (2, 30_000, true, true)
+            (policy.concurrency, policy.timeout.get(), policy.is_ordered),
+            (2, 30_000, true)
         );
+        assert!(webhook.allow_private);
         assert_eq!(webhook.secrets.len(), 2);
         assert_eq!(
             webhook.headers.keys().collect::<Vec<_>>(),
             ["authorization"]
         );
         assert_eq!(
-            (crm.retry.initial_delay.get(), crm.retry.max_attempts),
+            (policy.retry.initial_delay.get(), policy.retry.max_attempts),
             (1000, 3)
         );
         assert_eq!(
-            crm.retry.max_delay,
+            policy.retry.max_delay,
             parse_valid("").retry.max_delay,
             "unset keys have the defaults"
         );

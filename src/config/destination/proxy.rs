@@ -28,8 +28,21 @@ pub struct ProxySettings {
 }
 
 impl ProxySettings {
-    pub(in crate::config) fn read(table: &TableReader<'_>, folder: &Path) -> Option<Self> {
+    /// Reads the proxy. `refusal` is the reason why the kind of destination can't use a proxy.
+    pub(super) fn read(
+        table: &TableReader<'_>,
+        refusal: Option<&str>,
+        folder: &Path,
+    ) -> Option<Self> {
         let (proxy, auth) = (table.get("proxy"), table.get("proxy_auth"));
+        if let Some(why) = refusal {
+            for item in proxy.iter().chain(&auth) {
+                item.error(format!(
+                    "is supported only for webhooks and WhatsApp: {why}"
+                ));
+            }
+            return None;
+        }
         let Some(proxy) = proxy else {
             if let Some(auth) = auth {
                 auth.error("has no effect without `proxy`: set both");
@@ -43,19 +56,6 @@ impl ProxySettings {
         })
     }
 
-    /// Reports the proxy keys of a destination that can't use a proxy. `why` is the reason in the
-    /// message.
-    pub(in crate::config) fn reject_proxy(table: &TableReader<'_>, why: &str) {
-        for item in ["proxy", "proxy_auth"]
-            .into_iter()
-            .filter_map(|key| table.get(key))
-        {
-            item.error(format!(
-                "is supported only for webhooks and WhatsApp: {why}"
-            ));
-        }
-    }
-
     /// Returns the host and port of the proxy.
     #[must_use]
     pub fn host(&self) -> &str {
@@ -65,7 +65,7 @@ impl ProxySettings {
     }
 
     /// Returns the warning about the proxy, if there is one.
-    pub(in crate::config) fn warning(&self) -> Option<String> {
+    pub(super) fn warning(&self) -> Option<String> {
         self.auth
             .as_ref()
             .and_then(SecretRef::warning)

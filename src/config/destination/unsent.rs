@@ -20,7 +20,8 @@ fn destination_warnings(
     name: &DestinationName,
     destination: &Destination,
 ) -> Vec<String> {
-    let Some(to) = destination.kind.recipient_kind() else {
+    let settings = destination.kind.settings();
+    let Some(recipients) = settings.recipients() else {
         return Vec::new();
     };
     let is_subscribed = |flow: &Flow, kind: Option<EventKind>| {
@@ -40,7 +41,7 @@ fn destination_warnings(
     }
     let kinds = EventKind::ALL
         .into_iter()
-        .filter(|kind| destination.kind.supports(*kind));
+        .filter(|kind| settings.supports(*kind));
     let warning_for = |kind: EventKind| {
         let flows: Vec<&Flow> = config
             .flows
@@ -48,7 +49,7 @@ fn destination_warnings(
             .map(|flow| &**flow)
             .filter(|flow| is_subscribed(flow, Some(kind)))
             .collect();
-        never_sent_reason(&flows, kind, to)
+        never_sent_reason(&flows, kind, &recipients.kind)
             .map(|why| format!("destination {name}: its message for {kind} is never sent: {why}"))
     };
     kinds.filter_map(warning_for).collect()

@@ -11,12 +11,14 @@ use std::path::Path;
 use hyper::Uri;
 use hyper::header::{self, HeaderName};
 
+use super::kind_settings::KindSettings;
 use super::payload;
 use crate::config::reader::TableReader;
 use crate::config::reader::value::ValueReader;
 use crate::config::secrets::SecretRef;
 use crate::config::settings::read_secret;
 use crate::domain::delivery::payload::PayloadFormat;
+use crate::domain::event::EventKind;
 use crate::domain::ip_range::{is_loopback_host, is_public, literal_ip};
 
 /// Maximum number of secrets. Each secret makes its own signature, and a rotation needs no more.
@@ -29,6 +31,8 @@ const HEADERS_MAX: usize = 16;
 pub struct WebhookSettings {
     /// URL of the receiver.
     pub url: WebhookUrl,
+    /// `true` if the host may be on this machine or in a private network.
+    pub allow_private: bool,
     /// Format of the payload. Default: the event format of `docs/events`.
     pub payload: PayloadFormat,
     /// Secrets for the signatures, newest first. A message has one signature for each secret.
@@ -49,11 +53,8 @@ pub enum WebhookUrl {
 }
 
 impl WebhookSettings {
-    pub(in crate::config) fn read(
-        table: &TableReader<'_>,
-        allow_private: bool,
-        folder: &Path,
-    ) -> Option<Self> {
+    pub(super) fn read(table: &TableReader<'_>, folder: &Path) -> Option<Self> {
+        let allow_private = table.boolean("allow_private", false);
         let url = table
             .require("url")
             .and_then(|item| read_url(&item, allow_private, folder));
@@ -64,14 +65,42 @@ impl WebhookSettings {
         );
         Some(Self {
             url: url?,
+            allow_private,
             payload: body,
             secrets,
             headers,
         })
     }
+}
 
-    /// Returns the warnings about the webhook, one sentence each.
-    pub(in crate::config) fn warnings(&self) -> Vec<String> {
+impl KindSettings for WebhookSettings {
+    fn kind(&self) -> &'static str {
+        "webhook"
+    }
+
+    fn url(&self) -> Option<&Uri> {
+        match &self.url {
+            WebhookUrl::Plain(url) => Some(url),
+            WebhookUrl::Secret(_) => None,
+        }
+    }
+
+    fn host(&self) -> String {
+        match &self.url {
+            WebhookUrl::Plain(url) => url.authority().map(ToString::to_string).unwrap_or_default(),
+            WebhookUrl::Secret(secret) => secret.location(),
+        }
+    }
+
+    fn supports(&self, kind: EventKind) -> bool {
+        self.payload.supports(kind)
+    }
+
+    fn is_signed(&self) -> bool {
+        !self.secrets.is_empty()
+    }
+
+    fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         // A chat service authenticates the sender by the URL.
         let is_authenticated_by_url = matches!(self.url, WebhookUrl::Secret(_))
@@ -277,7 +306,7 @@ mod tests {
             webhook_destination("url = \"env:SLACK_WEBHOOK_URL\"\npayload = \"slack\"");
         assert!(matches!(webhook.url, WebhookUrl::Secret(SecretRef::Env(_))));
         assert_eq!(
-            (team.host().as_str(), team.kind.url()),
+            (webhook.host().as_str(), webhook.url()),
             ("env:SLACK_WEBHOOK_URL", None)
         );
         assert_eq!(

@@ -11,23 +11,34 @@
 //!
 //! See [`crate::domain::delivery::message`] for the content of a message.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use hyper::Uri;
 
-use crate::config::event_fields::check_placeholders;
+use super::kind_settings::{KindDefaults, KindSettings};
+use super::recipients::{Recipients, read_messages, read_placeholder_text};
 use crate::config::reader::TableReader;
 use crate::config::reader::value::ValueReader;
 use crate::config::secrets::SecretRef;
 use crate::config::settings::{MetaSettings, read_secret};
-use crate::config::suggest::suggestion;
-use crate::domain::delivery::message::{MessageContent, PlaceholderText, RecipientKind};
+use crate::domain::delivery::message::MessageContent;
 use crate::domain::event::EventKind;
-use crate::domain::ids::AgentName;
-use crate::domain::phone_number::PhoneNumber;
+use crate::domain::ip_range::is_loopback_host;
 use crate::domain::rate_limiter::Rate;
 use crate::domain::time::Millis;
+
+/// Default rate of a WhatsApp number. Every number may send at this rate, also a number that is
+/// shared with the Business app (*Throughput*).
+const DEFAULT_RATE: Rate = Rate {
+    count: 20,
+    per: Millis::from_secs(1),
+};
+
+pub(super) const DEFAULTS: KindDefaults = KindDefaults {
+    rate: Some(DEFAULT_RATE),
+    ..KindDefaults::MESSAGE
+};
 
 /// Maximum number of parameters of a template. No template has more placeholders.
 const PARAMETERS_MAX: usize = 64;
@@ -36,7 +47,7 @@ const PARAMETERS_MAX: usize = 64;
 const NUMBER_FIELDS: &str = "display_phone_number,verified_name,quality_rating";
 
 /// Settings of messages through the Cloud API: sender, recipients and contents.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct WhatsappSettings {
     /// URL that messages are posted to.
     pub url: Uri,
@@ -49,8 +60,10 @@ pub struct WhatsappSettings {
     pub number_rate: Option<Rate>,
     /// Access token for the Graph API. Default: `meta.access_token`.
     pub access_token: SecretRef,
-    /// Kind of recipient.
-    pub to: RecipientKind,
+    /// `true` if the Graph API may be on this machine: its URL names this machine.
+    pub allow_private: bool,
+    /// People who get the messages.
+    pub recipients: Recipients,
     /// Contents by kind of event. Events without a content are not sent.
     pub messages: BTreeMap<EventKind, MessageContent>,
     /// Time to wait for a status of the message after an attempt with an unknown outcome. The next
@@ -58,14 +71,10 @@ pub struct WhatsappSettings {
     /// the message twice. Statuses arrive within seconds if Meta's webhooks are on time. Default 5
     /// min, maximum 1 h.
     pub status_wait: Millis,
-    /// Time to wait for the identity of an unknown customer. In an encrypted flow, only the message
-    /// that follows the form identifies the customer. The message arrives within seconds or never.
-    /// Default 1 h, maximum 1 d.
-    pub customer_wait: Millis,
 }
 
 impl WhatsappSettings {
-    pub(in crate::config) fn read(
+    pub(super) fn read(
         table: &TableReader<'_>,
         meta: &MetaSettings,
         folder: &Path,
@@ -76,37 +85,58 @@ impl WhatsappSettings {
         let access_token = table
             .get("access_token")
             .and_then(|item| read_secret(&item, folder));
-        let to = read_recipient_kind(table);
+        let recipients = Recipients::read(table);
+        let to = recipients.as_ref().map(|recipients| &recipients.kind);
         let messages = table
             .require("messages")
-            .map(|item| read_messages(&item, to.as_ref(), read_content));
+            .map(|item| read_messages(&item, to, read_content));
         let status_wait = table.duration(
             "status_wait",
             Millis::from_secs(5 * 60),
             Millis::new(100)..=Millis::from_secs(3600),
         );
-        let customer_wait = read_customer_wait(table);
         let phone_number_id = number?;
         let number_url = format!("{}/{}/{phone_number_id}", meta.graph_url, meta.api_version);
+        let url: Uri = format!("{number_url}/messages").parse().ok()?;
         Some(Self {
-            url: format!("{number_url}/messages").parse().ok()?,
+            allow_private: url.host().is_some_and(is_loopback_host),
+            url,
             number_url: format!("{number_url}?fields={NUMBER_FIELDS}")
                 .parse()
                 .ok()?,
             phone_number_id,
             number_rate: None,
             access_token: access_token.unwrap_or_else(|| meta.access_token.clone()),
-            to: to?,
+            recipients: recipients?,
             messages: messages?,
             status_wait,
-            customer_wait,
         })
     }
+}
 
-    /// Returns the kinds of events that the destination sends.
-    #[must_use]
-    pub fn supported_events(&self) -> BTreeSet<EventKind> {
-        self.messages.keys().copied().collect()
+impl KindSettings for WhatsappSettings {
+    fn kind(&self) -> &'static str {
+        "whatsapp"
+    }
+
+    fn url(&self) -> Option<&Uri> {
+        Some(&self.url)
+    }
+
+    fn recipients(&self) -> Option<&Recipients> {
+        Some(&self.recipients)
+    }
+
+    fn supports(&self, kind: EventKind) -> bool {
+        self.messages.contains_key(&kind)
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let warning = self.access_token.warning();
+        warning
+            .map(|warning| format!("access_token: {warning}"))
+            .into_iter()
+            .collect()
     }
 }
 
@@ -119,78 +149,6 @@ fn parse_phone_number_id(text: &str) -> Result<String, String> {
     ))
 }
 
-pub(in crate::config) fn read_customer_wait(table: &TableReader<'_>) -> Millis {
-    table.duration(
-        "customer_wait",
-        Millis::from_secs(3600),
-        Millis::new(100)..=Millis::from_secs(24 * 3600),
-    )
-}
-
-pub(in crate::config) fn read_recipient_kind(table: &TableReader<'_>) -> Option<RecipientKind> {
-    let to = table
-        .require("to")
-        .and_then(|item| item.one_of(&["customer", "agent"]));
-    let agents = table.get("agents");
-    if to? == "customer" {
-        if let Some(agents) = agents {
-            agents.error("is allowed only with `to = \"agent\"`");
-        }
-        return Some(RecipientKind::Customer);
-    }
-    let Some(agents) = agents else {
-        table.error(
-            "`agents` is missing: set the phone numbers of the agents, like agents = { Ann = \"+491511234567\" }",
-        );
-        return None;
-    };
-    let numbers = agents.read_named_table(|table| {
-        let read = |item: &ValueReader<'_>| {
-            Some((
-                item.parse_key(AgentName::new)?,
-                item.parse(PhoneNumber::parse)?.into(),
-            ))
-        };
-        table.entries().iter().filter_map(read).collect()
-    });
-    numbers.map(RecipientKind::Agent)
-}
-
-/// Reads the messages by kind of event. `read` reads the content of each message.
-fn read_messages<T>(
-    item: &ValueReader<'_>,
-    to: Option<&RecipientKind>,
-    read: impl Fn(&TableReader<'_>, Option<EventKind>) -> Option<T>,
-) -> BTreeMap<EventKind, T> {
-    let all = item.read_named_table(|table| {
-        let items = table.entries();
-        if items.is_empty() {
-            item.error("is empty: add at least one event with its message");
-        }
-        items
-            .iter()
-            .filter_map(|item| read_message(item, to, &read))
-            .collect()
-    });
-    all.unwrap_or_default()
-}
-
-/// Reads the messages by kind of event, where each message must be a text.
-pub(in crate::config) fn read_texts(
-    item: &ValueReader<'_>,
-    to: Option<&RecipientKind>,
-) -> BTreeMap<EventKind, PlaceholderText> {
-    read_messages(item, to, |table, kind| {
-        if let Some(template) = table.get("template") {
-            template
-                .error("is allowed only with `kind = \"whatsapp\"`: a gateway sends only texts");
-        }
-        table
-            .require("text")
-            .and_then(|item| read_placeholder_text(&item, kind))
-    })
-}
-
 fn read_content(table: &TableReader<'_>, kind: Option<EventKind>) -> Option<MessageContent> {
     let text = table
         .get("text")
@@ -201,34 +159,6 @@ fn read_content(table: &TableReader<'_>, kind: Option<EventKind>) -> Option<Mess
         return None;
     }
     text.or(template)?
-}
-
-fn read_message<T>(
-    item: &ValueReader<'_>,
-    to: Option<&RecipientKind>,
-    read: impl Fn(&TableReader<'_>, Option<EventKind>) -> Option<T>,
-) -> Option<(EventKind, T)> {
-    let known = EventKind::ALL
-        .into_iter()
-        .filter(|kind| to.is_none_or(|to| to.is_in_event(*kind)));
-    let kind = EventKind::from_name(item.key);
-    let fits = kind.filter(|kind| to.is_none_or(|to| to.is_in_event(*kind)));
-    if kind.is_none() {
-        let suggestion = suggestion(item.key, known.map(EventKind::as_str));
-        item.key_error(format!(
-            "{}: there is no event {:?}{suggestion}",
-            item.path, item.key
-        ));
-    } else if fits.is_none() {
-        let names: Vec<&str> = known.map(EventKind::as_str).collect();
-        item.key_error(format!(
-            "{}: this event has no recipient: use one of {}",
-            item.path,
-            names.join(", ")
-        ));
-    }
-    let content = item.read_table(|table| read(table, fits))?;
-    Some((fits?, content?))
 }
 
 fn read_template(item: &ValueReader<'_>, kind: Option<EventKind>) -> Option<MessageContent> {
@@ -284,21 +214,12 @@ fn parse_language(text: &str) -> Result<String, String> {
     ))
 }
 
-/// Reads a text whose placeholders an event of this kind can fill.
-fn read_placeholder_text(
-    item: &ValueReader<'_>,
-    kind: Option<EventKind>,
-) -> Option<PlaceholderText> {
-    let pattern = item.parse(PlaceholderText::parse)?;
-    check_placeholders(item, &pattern, kind?);
-    Some(pattern)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::DestinationKind;
-    use crate::config::tests::{assert_refused, parse_valid};
+    use crate::config::tests::{assert_refused, error_of, parse_valid};
+    use crate::domain::delivery::message::RecipientKind;
 
     const HEAD: &str =
         "[destinations.wa]\nkind = \"whatsapp\"\nphone_number_id = \"106540352242922\"";
@@ -325,19 +246,19 @@ mod tests {
             settings.url,
             "https://graph.facebook.com/v26.0/106540352242922/messages"
         );
-        assert_eq!(settings.to, RecipientKind::Customer);
-        let names: Vec<_> = settings
-            .supported_events()
-            .into_iter()
-            .map(EventKind::as_str)
-            .collect();
+        let Recipients {
+            kind,
+            customer_wait,
+        } = settings.recipients;
+        assert_eq!(kind, RecipientKind::Customer);
+        let names: Vec<_> = settings.messages.keys().map(|kind| kind.as_str()).collect();
         assert_eq!(names, ["submission.accepted", "booking.confirmed"]);
-        assert!(!destination.allow_private);
+        assert!(!settings.allow_private);
         assert_eq!(
-            (settings.status_wait.get(), settings.customer_wait.get()),
+            (settings.status_wait.get(), customer_wait.get()),
             (300_000, 3_600_000)
         );
-        assert_eq!(destination.rate.unwrap().to_string(), "20/s");
+        assert_eq!(destination.policy.rate.unwrap().to_string(), "20/s");
         let SecretRef::Env(name) = settings.access_token else {
             panic!()
         };
@@ -350,7 +271,7 @@ mod tests {
             "access_token = \"text:t\"\nto = \"agent\"\nagents = { Ann = \"+491511234567\" }\n\
              messages = { \"lead.assigned\" = { text = \"{lead.id}\" } }",
         );
-        let RecipientKind::Agent(numbers) = settings.to else {
+        let RecipientKind::Agent(numbers) = settings.recipients.kind else {
             panic!()
         };
         assert_eq!(
@@ -364,18 +285,11 @@ mod tests {
 
     #[test]
     fn loopback_graph_url_implies_allow_private() {
-        let head = "[meta]\ngraph_url = \"http://localhost:9\"";
-        let tables = format!(
-            "{head}\n{HEAD}\nto = \"customer\"\nmessages = {{ \"lead.waiting\" = {{ text = \"a\" }} }}"
+        let (_, settings) = whatsapp_destination(
+            "to = \"customer\"\nmessages = { \"lead.waiting\" = { text = \"a\" } }\n\
+             [meta]\ngraph_url = \"http://localhost:9\"",
         );
-        assert!(
-            parse_valid(&tables)
-                .destinations
-                .into_values()
-                .next()
-                .unwrap()
-                .allow_private
-        );
+        assert!(settings.allow_private);
     }
 
     #[test]
@@ -475,7 +389,7 @@ mod tests {
                 "unknown key `secrets`",
             ),
         ] {
-            let error = crate::config::tests::error_of(&format!("{HEAD}\n{typed}"));
+            let error = error_of(&format!("{HEAD}\n{typed}"));
             assert!(error.contains(why), "{typed}\n{error}");
         }
         assert_refused(
@@ -485,7 +399,7 @@ mod tests {
                 "2:8: destinations.wa.kind: \"whatsap\" is not a valid value: did you mean `whatsapp`?",
             )],
         );
-        let alerts = crate::config::tests::error_of(&format!(
+        let alerts = error_of(&format!(
             "alerts = [\"wa\"]\n{HEAD}\nto = \"customer\"\n{fine}"
         ));
         assert!(

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::Config;
-use super::destination::{Destination, DestinationKind};
+use super::destination::Destination;
 use super::gateways::GatewaySettings;
 use super::units::format_duration;
 use super::warnings::token_warnings;
@@ -196,25 +196,18 @@ impl Config {
 
 impl DestinationSummary {
     fn new(name: &DestinationName, destination: &Destination) -> Self {
-        let (kind, signed, to) = match &destination.kind {
-            DestinationKind::Webhook(webhook) => ("webhook", !webhook.secrets.is_empty(), &[][..]),
-            DestinationKind::Whatsapp(_) => ("whatsapp", false, &[][..]),
-            DestinationKind::Gateway(_) => ("gateway", false, &[][..]),
-            DestinationKind::Smtp(smtp) => ("smtp", false, smtp.to.as_slice()),
-        };
+        let settings = destination.kind.settings();
         let proxy = destination.proxy.as_ref();
-        let scheme = destination
-            .kind
+        let scheme = settings
             .url()
             .and_then(|url| url.scheme_str())
             .map(|scheme| format!("{scheme}://"));
-        let host = scheme.unwrap_or_default() + &destination.host();
         Self {
             name: name.to_string(),
-            kind,
-            host,
-            signed,
-            to: to.iter().map(|mailbox| mailbox.email.to_string()).collect(),
+            kind: settings.kind(),
+            host: scheme.unwrap_or_default() + &settings.host(),
+            signed: settings.is_signed(),
+            to: settings.mailboxes(),
             proxy: proxy.map(|proxy| proxy.host().to_owned()),
         }
     }

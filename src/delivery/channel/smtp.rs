@@ -1,4 +1,4 @@
-//! Builds an e-mail (RFC 5322) from an event, sends it, and interprets the reply of the mail
+//! Sends e-mails (RFC 5322) through a mail server (kind `smtp`), and interprets the reply of the
 //! server.
 //!
 //! All attempts of a delivery have one `Message-ID`, made from its `webhook-id`. Servers and mail
@@ -11,39 +11,160 @@
 
 use std::time::{Duration, SystemTime};
 
-use hyper::HeaderMap;
-use lettre::Message;
+use hyper::Uri;
 use lettre::address::Envelope;
-use lettre::error::Error;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailboxes, SinglePart, header};
+use serde_json::Value;
 
+use super::exchange::{Connection, FailedExchange, Message, SendOutcome};
+use super::test_send::{TestError, TestReport, TestRequest};
+use super::{Channel, Payload, PayloadInput, SendFuture, TestFuture, downcast};
 use crate::config::{Secret, SmtpSettings};
+use crate::delivery::secret_resolver::SecretResolver;
 use crate::domain::delivery::email::{SmtpTls, render_email};
 use crate::domain::delivery::smtp_reply::{SmtpEnd, SmtpStage};
-use crate::domain::delivery::{AttemptEnd, RESPONSE_EXCERPT_BYTES, ResponseRecord};
+use crate::domain::delivery::{RESPONSE_EXCERPT_BYTES, ResponseRecord};
 use crate::domain::time::Timestamp;
 use crate::net::{AddressPolicy, SmtpClient, SmtpOutcome, SmtpServer};
-
-use crate::delivery::DeliveryTarget;
-use crate::delivery::client::{ProviderResponse, SendOutcome};
 
 /// Header of automatic e-mails. Without it, auto-responders might answer (RFC 3834, 5).
 const AUTO_SUBMITTED: HeaderName = HeaderName::new_from_ascii_str("Auto-Submitted");
 
-/// Builds the message for `body` with the ID `id` at `now`.
+/// Mail server with its credentials.
+#[derive(Debug)]
+pub(crate) struct SmtpChannel {
+    settings: SmtpSettings,
+    /// Password of the user. `None`: no login.
+    password: Option<Secret>,
+}
+
+impl SmtpChannel {
+    /// Resolves the password. Returns `None` after an error.
+    pub(crate) fn resolve(
+        settings: &SmtpSettings,
+        secrets: &mut SecretResolver<'_>,
+    ) -> Option<Self> {
+        let password = match &settings.login {
+            Some(login) => Some(secrets.resolve_secret("password", &login.password)?),
+            None => None,
+        };
+        Some(Self {
+            settings: settings.clone(),
+            password,
+        })
+    }
+}
+
+impl Channel for SmtpChannel {
+    fn url(&self) -> &Uri {
+        &self.settings.url
+    }
+
+    fn build_payload(&self, input: PayloadInput<'_>) -> Result<Payload, String> {
+        let (id, event) = (&input.first.delivery.webhook_id, &input.first.body);
+        let mail = build_email(&self.settings, id, event, input.now)
+            .map_err(|error| format!("can't build the e-mail: {error}"))?;
+        format_email(&mail).map(Payload::single)
+    }
+
+    /// Sends the complete e-mail `message.body`.
+    fn send<'a>(&'a self, connection: Connection<'a>, message: Message<'a>) -> SendFuture<'a> {
+        Box::pin(async move {
+            let settings = &self.settings;
+            let to = settings.to.iter().map(|to| to.email.clone()).collect();
+            let envelope = match Envelope::new(Some(settings.from.email.clone()), to) {
+                Ok(envelope) => envelope,
+                Err(error) => {
+                    return interpret(SmtpOutcome {
+                        result: SmtpEnd::NoReply(SmtpStage::Connect),
+                        transcript: String::new(),
+                        error: Some(format!("can't send the e-mail: {error}")),
+                    });
+                }
+            };
+            let username = settings.login.as_ref().map(|login| login.username.as_str());
+            let password = self.password.as_ref();
+            let server = SmtpServer {
+                host: &settings.host,
+                port: settings.port,
+                tls: settings.tls,
+                login: username.zip(password.map(|password| password.expose().as_str())),
+                address_policy: match (settings.tls, settings.allow_private) {
+                    (SmtpTls::None, _) => AddressPolicy::PrivateOnly,
+                    (_, true) => AddressPolicy::Any,
+                    (_, false) => AddressPolicy::PublicOnly,
+                },
+            };
+            let client = SmtpClient::new(connection.clients.trust().clone());
+            let mail = message.body.as_bytes();
+            interpret(
+                client
+                    .send(server, &envelope, mail, connection.deadline)
+                    .await,
+            )
+        })
+    }
+
+    fn interpret_failure(&self, failed: FailedExchange, _attempt_number: u32) -> SendOutcome {
+        let disposition = SmtpEnd::NoReply(SmtpStage::Content).disposition();
+        SendOutcome::without_response(disposition, failed.reason)
+    }
+
+    fn test<'a>(&'a self, connection: Connection<'a>, request: &'a TestRequest) -> TestFuture<'a> {
+        Box::pin(async move {
+            let (id, event) = (request.webhook_id(), request.event_body());
+            let mail = build_email(&self.settings, &id, &event, request.now).map_err(|error| {
+                TestError::NotBuilt(format!("the request can't be built: {error}"))
+            })?;
+            let body = format_email(&mail).map_err(TestError::NotBuilt)?;
+            let sent = self.send(connection, request.message(&id, &body)).await;
+            let text = render_email(&self.settings.messages, &event).text;
+            Ok(TestReport::of_message(
+                sent,
+                header_lines(&mail),
+                Value::String(text),
+                None,
+            ))
+        })
+    }
+
+    fn has_same_config(&self, other: &dyn Channel) -> bool {
+        let username = |settings: &SmtpSettings| {
+            let login = settings.login.as_ref();
+            login.map(|login| login.username.clone())
+        };
+        downcast(other).is_some_and(|other: &Self| {
+            let same_location = SmtpSettings {
+                login: self.settings.login.clone(),
+                ..other.settings.clone()
+            };
+            self.settings == same_location
+                && username(&self.settings) == username(&other.settings)
+                && self.password == other.password
+        })
+    }
+
+    fn has_same_access(&self, other: &dyn Channel) -> bool {
+        downcast(other).is_some_and(|other: &Self| {
+            self.settings.url == other.settings.url && self.password == other.password
+        })
+    }
+}
+
+/// Builds the e-mail about the event `body` with the ID `id` at `now`.
 ///
 /// # Errors
 /// Returns an error if a part is invalid. All parts were checked when the config was read.
-pub fn build_message(
+fn build_email(
     settings: &SmtpSettings,
     id: &str,
     body: &str,
     now: Timestamp,
-) -> Result<Message, Error> {
+) -> Result<lettre::Message, lettre::error::Error> {
     let text = render_email(&settings.messages, body);
     let at = SystemTime::UNIX_EPOCH + Duration::from_millis(now.as_millis());
-    let message = Message::builder()
+    let message = lettre::Message::builder()
         .from(settings.from.clone())
         .mailbox(header::To::from(
             settings.to.iter().cloned().collect::<Mailboxes>(),
@@ -66,115 +187,55 @@ pub fn build_message(
     )
 }
 
-/// Builds the complete e-mail for `body` with the ID `id` at `now`: the octets to send, all ASCII.
-///
-/// # Errors
-/// Returns the reason why the e-mail can't be built.
-pub fn build_email(
-    settings: &SmtpSettings,
-    id: &str,
-    body: &str,
-    now: Timestamp,
-) -> Result<String, String> {
-    let message = build_message(settings, id, body, now)
-        .map_err(|error| format!("can't build the e-mail: {error}"))?;
-    String::from_utf8(message.formatted())
-        .map_err(|error| format!("can't build the e-mail: {error}"))
+/// Returns the octets to send, all ASCII.
+fn format_email(mail: &lettre::Message) -> Result<String, String> {
+    String::from_utf8(mail.formatted()).map_err(|error| format!("can't build the e-mail: {error}"))
 }
 
-/// Sends `mail`, built by [`build_email`].
-pub(crate) async fn send_mail(
-    client: &SmtpClient,
-    target: &DeliveryTarget,
-    (settings, password): (&SmtpSettings, Option<&Secret>),
-    mail: &str,
-) -> SendOutcome {
-    let to = settings
-        .to
-        .iter()
-        .map(|mailbox| mailbox.email.clone())
-        .collect();
-    let envelope = match Envelope::new(Some(settings.from.email.clone()), to) {
-        Ok(envelope) => envelope,
-        Err(error) => {
-            let why = format!("can't send the e-mail: {error}");
-            return to_outcome(SmtpOutcome {
-                result: SmtpEnd::NoReply(SmtpStage::Connect),
-                transcript: String::new(),
-                error: Some(why),
-            });
-        }
-    };
-    let username = settings.login.as_ref().map(|login| login.username.as_str());
-    let server = SmtpServer {
-        host: &settings.host,
-        port: settings.port,
-        tls: settings.tls,
-        login: username.zip(password.map(|password| password.expose().as_str())),
-        address_policy: match (settings.tls, target.settings.allow_private) {
-            (SmtpTls::None, _) => AddressPolicy::PrivateOnly,
-            (_, true) => AddressPolicy::Any,
-            (_, false) => AddressPolicy::PublicOnly,
-        },
-    };
-    let deadline = target.settings.timeout.to_duration();
-    to_outcome(
-        client
-            .send(server, &envelope, mail.as_bytes(), deadline)
-            .await,
-    )
+/// Returns names and values of the headers of the e-mail.
+fn header_lines(mail: &lettre::Message) -> Vec<(String, String)> {
+    let unfolded = mail.headers().to_string().replace("\r\n ", " ");
+    let lines = unfolded.lines().filter_map(|line| line.split_once(": "));
+    lines
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        .collect()
 }
 
-fn to_outcome(outcome: SmtpOutcome) -> SendOutcome {
+fn interpret(outcome: SmtpOutcome) -> SendOutcome {
     let SmtpOutcome {
         result: smtp_end,
         mut transcript,
         error,
     } = outcome;
-    let (ending, status) = match smtp_end {
-        SmtpEnd::Replied(_, reply) => (
-            AttemptEnd::Responded {
-                status: reply.code,
-                retry_after: None,
-            },
-            Some(reply.code),
-        ),
-        SmtpEnd::NoReply(SmtpStage::Content) => (AttemptEnd::Unknown, None),
-        SmtpEnd::NoReply(_) | SmtpEnd::TlsUnavailable | SmtpEnd::AuthUnavailable => {
-            (AttemptEnd::NotSent, None)
-        }
+    let status = match smtp_end {
+        SmtpEnd::Replied(_, reply) => Some(reply.code),
+        SmtpEnd::NoReply(_) | SmtpEnd::TlsUnavailable | SmtpEnd::AuthUnavailable => None,
     };
     transcript.truncate(transcript.floor_char_boundary(RESPONSE_EXCERPT_BYTES));
+    let reason = smtp_end.failure_reason().or(error);
     SendOutcome {
-        attempt_end: ending,
-        response_record: ResponseRecord {
+        response: ResponseRecord {
             status,
             body_excerpt: transcript.into(),
         },
-        headers: HeaderMap::new(),
-        error: smtp_end.failure_reason().or(error),
-        provider_response: ProviderResponse::Smtp(smtp_end),
+        ..SendOutcome::without_response(smtp_end.disposition(), reason.unwrap_or_default())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, DestinationKind};
+    use crate::delivery::tests::support::resolve_channel;
 
     /// Time of the tests: 2026-11-24T08:00:00Z.
     const NOW: Timestamp = Timestamp::from_millis(1_795_507_200_000);
 
     fn formatted(more: &str, body: &str) -> String {
-        let text =
-            format!("[destinations.inbox]\nkind = \"smtp\"\nhost = \"mail.shop.example\"\n{more}");
-        let config = Config::parse("config.toml".as_ref(), &text).unwrap();
-        let DestinationKind::Smtp(settings) =
-            config.destinations.into_values().next().unwrap().kind
-        else {
-            panic!()
-        };
-        build_email(&settings, "msg_1", body, NOW).unwrap()
+        let channel: SmtpChannel = resolve_channel(&format!(
+            "[destinations.inbox]\nkind = \"smtp\"\nhost = \"mail.shop.example\"\n{more}"
+        ));
+        let mail = build_email(&channel.settings, "msg_1", body, NOW).unwrap();
+        format_email(&mail).unwrap()
     }
 
     #[test]

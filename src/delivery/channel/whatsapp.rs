@@ -1,117 +1,295 @@
-//! Builds messages to Meta's Cloud API and parses the responses. Decides how long an attempt
-//! without a response waits for a status.
+//! Sends messages through Meta's Cloud API (kind `whatsapp`). Records an attempt before its message
+//! is sent, because the API has no idempotency key.
 //!
 //! The text of Meta's errors may repeat the token or the recipient. Logs and lists therefore
 //! contain texts of this program instead.
 //!
+//! A test without a recipient queries the sending phone number at Meta. The query proves that the
+//! token, the phone number ID and the network work, and no person gets a message.
+//!
 //! See [`crate::domain::delivery::cloud_error`] for error codes and
 //! [`crate::domain::delivery::message`] for the content of messages.
 
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Method, Uri};
 use serde_json::Value;
 
-use crate::config::{Destination, DestinationKind, WhatsappSettings};
-use crate::domain::delivery::cloud_error::CloudError;
+use super::exchange::{Connection, FailedExchange, Message, SendOutcome};
+use super::http_exchange::{HttpRequest, HttpResponse, json_headers, secret_part};
+use super::test_send::{TestReport, TestRequest, redacted_headers, request_line};
+use super::{
+    Channel, LimiterKey, Payload, PayloadInput, SendFuture, SharedRate, TestFuture, downcast,
+};
+use crate::config::{DeliveryPolicy, Recipients, WhatsappSettings};
+use crate::delivery::recipient::event_data;
+use crate::delivery::secret_resolver::SecretResolver;
+use crate::domain::delivery::Disposition;
+use crate::domain::delivery::cloud_error::{self, CloudError};
 use crate::domain::delivery::message::{self, MessageError};
 use crate::domain::delivery::receipt::{CallbackData, PendingAttempt};
-use crate::domain::delivery::{RESPONSE_EXCERPT_BYTES, ResponseRecord};
-use crate::domain::job::retry::RetryPolicy;
-use crate::domain::time::{Millis, Timestamp};
-use crate::net::redact_token;
-use crate::store::PendingDelivery;
+use crate::domain::event::test_message;
+use crate::domain::rate_limiter::RateLimit;
+use crate::domain::time::Timestamp;
+use crate::net::DecidedBy;
+use crate::store::{MessageOutcome, PendingDelivery};
 
-use crate::delivery::eligibility::event_data;
+/// Note about a test message that Meta accepted.
+const TEST_DETAIL: &str = "Meta accepted the message. It arrives only if that number has written \
+                           to yours within 24 hours; otherwise Meta delivers only templates \
+                           (error 131047)";
 
-/// Maximum number of bytes that are read of a response. The limit is sufficient for any error with
-/// details, and for a gateway's complete record of a message.
-pub(crate) const RESPONSE_BYTES_MAX: usize = 256 << 10;
-
-/// Returns the time until which a status may show the result of a pending attempt. Returns `None`
-/// if no status is expected.
-pub(crate) fn status_deadline(pending: &PendingDelivery, now: Timestamp) -> Option<Timestamp> {
-    let attempt = pending.receipt.as_ref()?.pending_attempt?;
-    is_status_pending(attempt, now).then_some(attempt.deadline)
-}
-
-/// Builds the request for `pending`.
-///
-/// # Errors
-/// Returns the reason why the request can't be built.
-pub(crate) fn build_request(
-    settings: &WhatsappSettings,
-    retry: RetryPolicy,
-    pending: &PendingDelivery,
-) -> Result<String, String> {
-    let is_open = pending
-        .receipt
-        .as_ref()
-        .is_some_and(|receipt| receipt.pending_attempt.is_some());
-    if is_open && pending.job.attempts_since_manual_retry >= retry.max_attempts {
-        return Err(
-            "too many attempts ended without a known result, and no status from Meta confirms the message".to_owned()
-        );
-    }
-    render_message(settings, pending).map_err(|why| why.to_string())
-}
-
-/// Returns the pending attempt that starts at `now`. If no response arrives, a status may still
-/// show the result of the attempt.
-pub(crate) fn pending_attempt(
-    destination: &Destination,
-    pending: &PendingDelivery,
-    now: Timestamp,
-) -> PendingAttempt {
-    let wait = match &destination.kind {
-        DestinationKind::Whatsapp(settings) => settings.status_wait,
-        DestinationKind::Webhook(_) | DestinationKind::Gateway(_) | DestinationKind::Smtp(_) => {
-            Millis::ZERO
-        }
-    };
-    let attempt = pending.job.attempts.saturating_add(1);
-    PendingAttempt {
-        number: attempt,
-        started_at: now,
-        deadline: now.plus(destination.timeout).plus(wait),
-    }
-}
-
-/// Returns `true` if a status may still arrive. A start time in the future was written by a clock
-/// that has been set back since.
-fn is_status_pending(attempt: PendingAttempt, now: Timestamp) -> bool {
-    attempt.deadline > now && attempt.started_at <= now
-}
-
-fn render_message(
-    settings: &WhatsappSettings,
-    pending: &PendingDelivery,
-) -> Result<String, MessageError> {
-    let kind = pending.event.kind;
-    let template = settings
-        .messages
-        .get(&kind)
-        .ok_or(MessageError::MissingMessage(kind))?;
-    let data = event_data(pending)?;
-    let recipient = settings
-        .to
-        .resolve_recipient(&data, pending.customer.as_ref())?;
-    let callback = CallbackData {
-        job_id: pending.id,
-        webhook_id: pending.delivery.webhook_id.clone(),
-    };
-    message::message_body(template, &data, &recipient, &callback.to_text())
+/// Sending phone number with its credentials.
+#[derive(Debug)]
+pub(crate) struct WhatsappChannel {
+    settings: WhatsappSettings,
+    /// Value of the `Authorization` header, `Bearer` and the token, marked as sensitive.
+    bearer: HeaderValue,
 }
 
 /// Parsed response of the Graph API.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CloudApiResponse {
+struct CloudApiResponse {
     /// ID of the created message.
-    pub wamid: Option<Box<str>>,
-    /// Error of the Graph API.
-    pub error: Option<CloudError>,
+    wamid: Option<Box<str>>,
+    error: Option<CloudError>,
+}
+
+impl WhatsappChannel {
+    /// Resolves the access token. Returns `None` after an error.
+    pub(crate) fn resolve(
+        settings: &WhatsappSettings,
+        secrets: &mut SecretResolver<'_>,
+    ) -> Option<Self> {
+        Some(Self {
+            bearer: secrets.resolve_header("access_token", &settings.access_token, "Bearer ")?,
+            settings: settings.clone(),
+        })
+    }
+
+    fn render_message(&self, pending: &PendingDelivery) -> Result<String, MessageError> {
+        let kind = pending.event.kind;
+        let template = self
+            .settings
+            .messages
+            .get(&kind)
+            .ok_or(MessageError::MissingMessage(kind))?;
+        let data = event_data(pending)?;
+        let recipients = &self.settings.recipients.kind;
+        let recipient = recipients.resolve_recipient(&data, pending.customer.as_ref())?;
+        let callback = CallbackData {
+            job_id: pending.id,
+            webhook_id: pending.delivery.webhook_id.clone(),
+        };
+        message::message_body(template, &data, &recipient, &callback.to_text())
+    }
+
+    fn request_headers(&self) -> HeaderMap {
+        let mut headers = json_headers();
+        headers.insert(AUTHORIZATION, self.bearer.clone());
+        headers
+    }
+
+    fn interpret(&self, response: HttpResponse, attempt_number: u32) -> SendOutcome {
+        let parsed = CloudApiResponse::parse(&response.body);
+        let disposition = cloud_error::disposition(
+            response.attempt_end(),
+            parsed.error,
+            parsed.wamid.is_some(),
+            attempt_number,
+        );
+        let detail = match &parsed {
+            CloudApiResponse {
+                error: Some(error), ..
+            } => format!(", {}", error.summary()),
+            CloudApiResponse { wamid: None, .. } if response.is_success() => {
+                ", but the response contains no message ID".to_owned()
+            }
+            _ => String::new(),
+        };
+        let record = response.redacted_record(secret_part(&self.bearer));
+        SendOutcome {
+            message_outcome: Some(message_outcome(disposition, parsed.wamid)),
+            ..response.into_outcome(disposition, record, &detail)
+        }
+    }
+
+    /// Queries the sending phone number at Meta.
+    async fn query_number(&self, connection: Connection<'_>, test: &TestRequest) -> TestReport {
+        let url = &self.settings.number_url;
+        let mut headers = self.request_headers();
+        headers.remove(CONTENT_TYPE);
+        let request_headers = redacted_headers(&headers);
+        let request = HttpRequest {
+            method: Method::GET,
+            url,
+            headers,
+            body: "",
+            allow_private: self.settings.allow_private,
+            decided_by: DecidedBy::Body,
+        };
+        let (sent, has_error) = match request.send(connection, test.now).await {
+            Ok(response) => {
+                let has_error = CloudApiResponse::parse(&response.body).error.is_some();
+                (self.interpret(response, 1), has_error)
+            }
+            Err(failed) => (self.interpret_failure(failed, 1), false),
+        };
+        let error = number_error(&sent, has_error, &self.settings.phone_number_id);
+        let detail = format!(
+            "no message was sent: `flowgate destinations test {} --to NUMBER` sends a text to that \
+             number",
+            test.destination
+        );
+        TestReport {
+            request_line: Some(request_line(&Method::GET, url)),
+            delivered: None,
+            detail: error.is_none().then_some(detail),
+            error,
+            ..TestReport::of_message(sent, request_headers, Value::Null, None)
+        }
+    }
+}
+
+impl Channel for WhatsappChannel {
+    fn url(&self) -> &Uri {
+        &self.settings.url
+    }
+
+    fn recipients(&self) -> Option<&Recipients> {
+        Some(&self.settings.recipients)
+    }
+
+    fn shared_rate(&self) -> Option<SharedRate> {
+        Some(SharedRate {
+            key: LimiterKey {
+                sender_kind: "phone number",
+                sender: self.settings.phone_number_id.clone(),
+            },
+            limit: self
+                .settings
+                .number_rate
+                .map_or(RateLimit::Unlimited, RateLimit::Configured),
+        })
+    }
+
+    fn build_payload(&self, input: PayloadInput<'_>) -> Result<Payload, String> {
+        let PayloadInput { policy, first, .. } = input;
+        let is_open = first
+            .receipt
+            .as_ref()
+            .is_some_and(|receipt| receipt.pending_attempt.is_some());
+        if is_open && first.job.attempts_since_manual_retry >= policy.retry.max_attempts {
+            return Err(
+                "too many attempts ended without a known result, and no status from Meta confirms \
+                 the message"
+                    .to_owned(),
+            );
+        }
+        self.render_message(first)
+            .map(Payload::single)
+            .map_err(|why| why.to_string())
+    }
+
+    fn pending_attempt(
+        &self,
+        policy: &DeliveryPolicy,
+        pending: &PendingDelivery,
+        now: Timestamp,
+    ) -> Option<PendingAttempt> {
+        Some(PendingAttempt {
+            number: pending.job.attempts.saturating_add(1),
+            started_at: now,
+            deadline: now.plus(policy.timeout).plus(self.settings.status_wait),
+        })
+    }
+
+    fn send<'a>(&'a self, connection: Connection<'a>, message: Message<'a>) -> SendFuture<'a> {
+        Box::pin(async move {
+            let request = HttpRequest {
+                method: Method::POST,
+                url: &self.settings.url,
+                headers: self.request_headers(),
+                body: message.body,
+                allow_private: self.settings.allow_private,
+                decided_by: DecidedBy::Body,
+            };
+            match request.send(connection, message.now).await {
+                Ok(response) => self.interpret(response, message.attempt_number),
+                Err(failed) => self.interpret_failure(failed, message.attempt_number),
+            }
+        })
+    }
+
+    fn interpret_failure(&self, failed: FailedExchange, attempt_number: u32) -> SendOutcome {
+        let disposition = cloud_error::disposition(failed.end, None, false, attempt_number);
+        SendOutcome {
+            message_outcome: Some(message_outcome(disposition, None)),
+            ..SendOutcome::without_response(disposition, failed.reason)
+        }
+    }
+
+    fn test<'a>(&'a self, connection: Connection<'a>, request: &'a TestRequest) -> TestFuture<'a> {
+        Box::pin(async move {
+            let Some(to) = &request.to else {
+                return Ok(self.query_number(connection, request).await);
+            };
+            let body = message::test_message_body(&test_message(&request.destination), to);
+            let (id, text) = (request.webhook_id(), body.to_string());
+            let sent = self.send(connection, request.message(&id, &text)).await;
+            let headers = redacted_headers(&self.request_headers());
+            Ok(TestReport {
+                request_line: Some(request_line(&Method::POST, &self.settings.url)),
+                ..TestReport::of_message(sent, headers, body, Some(TEST_DETAIL))
+            })
+        })
+    }
+
+    fn has_same_config(&self, other: &dyn Channel) -> bool {
+        downcast(other).is_some_and(|other: &Self| {
+            let same_location = WhatsappSettings {
+                access_token: self.settings.access_token.clone(),
+                ..other.settings.clone()
+            };
+            self.settings == same_location && self.bearer == other.bearer
+        })
+    }
+
+    fn has_same_access(&self, other: &dyn Channel) -> bool {
+        downcast(other).is_some_and(|other: &Self| {
+            self.settings.url == other.settings.url && self.bearer == other.bearer
+        })
+    }
+}
+
+/// Returns the outcome for the store. `wamid` is the ID of the created message.
+fn message_outcome(disposition: Disposition, wamid: Option<Box<str>>) -> MessageOutcome {
+    match (disposition, wamid) {
+        (Disposition::Delivered, Some(wamid)) => MessageOutcome::Accepted(wamid),
+        (Disposition::Unconfirmed, _) => MessageOutcome::Unknown,
+        _ => MessageOutcome::NoMessage,
+    }
+}
+
+/// Returns an error if the response does not describe the phone number with this ID. `has_error` is
+/// `true` if the response contains an error of Meta.
+fn number_error(sent: &SendOutcome, has_error: bool, phone_number_id: &str) -> Option<String> {
+    let body: Value = serde_json::from_str(&sent.response.body_excerpt).unwrap_or_default();
+    let status = sent.response.status;
+    if status == Some(200) && body.get("id").and_then(Value::as_str) == Some(phone_number_id) {
+        return None;
+    }
+    Some(match status {
+        Some(200) if !has_error => {
+            "responded with 200 OK, but without this phone number: check meta.graph_url".to_owned()
+        }
+        Some(_) if !has_error => format!("{}: check meta.graph_url", sent.reason),
+        _ => sent.reason.clone(),
+    })
 }
 
 impl CloudApiResponse {
     /// Parses the beginning of a response.
-    pub(crate) fn parse(bytes: &[u8]) -> Self {
+    fn parse(bytes: &[u8]) -> Self {
         let body: Value = serde_json::from_slice(bytes).unwrap_or_default();
         let error = body
             .get("error")
@@ -137,19 +315,11 @@ impl CloudApiResponse {
     }
 }
 
-/// Returns the stored part of a response: its beginning, without the token.
-pub(crate) fn redacted_excerpt(status: u16, bytes: &[u8], token: &str) -> ResponseRecord {
-    let mut body = redact_token(&String::from_utf8_lossy(bytes), token);
-    body.truncate(body.floor_char_boundary(RESPONSE_EXCERPT_BYTES));
-    ResponseRecord {
-        status: Some(status),
-        body_excerpt: body.into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::channel::http_exchange::tests::{CUT_BODIES, response};
+    use crate::delivery::tests::support::resolve_channel;
 
     #[test]
     fn response_contains_wamid_or_error() {
@@ -189,30 +359,22 @@ mod tests {
     }
 
     #[test]
-    fn excerpt_is_bounded_and_without_token() {
-        let body = format!(
-            "{{\"message\":\"EAAGm0PX4ZCps is malformed\",\"é\":\"{}\"}}",
-            "é".repeat(RESPONSE_EXCERPT_BYTES)
+    fn cut_response_of_meta_is_unconfirmed() {
+        let channel: WhatsappChannel = resolve_channel(
+            "[destinations.wa]\nkind = \"whatsapp\"\nphone_number_id = \"106540352242922\"\naccess_token = \"text:t\"\n\
+             to = \"customer\"\nmessages = { \"lead.waiting\" = { text = \"a\" } }",
         );
-        let excerpt = redacted_excerpt(400, body.as_bytes(), "EAAGm0PX4ZCpsBAKZCx");
-        assert!(
-            excerpt
-                .body_excerpt
-                .starts_with("{\"message\":\"… is malformed\"")
-                && excerpt.body_excerpt.len() <= RESPONSE_EXCERPT_BYTES
-        );
-        assert_eq!(excerpt.status, Some(400));
-    }
-
-    #[test]
-    fn pending_attempt_awaits_status_unless_clock_set_back() {
-        let at = |ms| Timestamp::from_millis(ms);
-        let attempt = PendingAttempt {
-            number: 1,
-            started_at: at(1000),
-            deadline: at(5000),
+        let disposition = |status, body: &'static str| {
+            let received = response(status, body, false);
+            channel.interpret(received, 1).disposition
         };
-        assert!(is_status_pending(attempt, at(1000)) && is_status_pending(attempt, at(4999)));
-        assert!(!is_status_pending(attempt, at(5000)) && !is_status_pending(attempt, at(999)));
+        let accepted = r#" {"messages":[{"id":"wamid.1"}]}"#;
+        let refused = r#"{"error":{"code":131026}}"#;
+        assert_eq!(disposition(200, accepted), Disposition::Delivered);
+        assert_eq!(disposition(400, refused), Disposition::Refused);
+        // The missing rest could change the meaning of the response.
+        for cut in CUT_BODIES {
+            assert_eq!(disposition(400, cut), Disposition::Unconfirmed, "{cut}");
+        }
     }
 }

@@ -2,23 +2,21 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::support::{DeliveryHarness, closed_address};
+use super::support::{DeliveryHarness, closed_address, crm_table, resolve_targets};
 use crate::clock::Clock;
+use crate::delivery::DeliveryStats;
 use crate::delivery::attempt::AttemptOutcome;
-use crate::delivery::destination_worker::DestinationWorker;
-use crate::delivery::{DeliveryStats, DeliveryTarget, DestinationCredentials, WorkerConfig};
+use crate::delivery::destination_worker::{DestinationWorker, WorkerConfig};
 use crate::domain::ids::JobId;
 use crate::domain::job::JobState;
 use crate::domain::time::Millis;
 use crate::store::tests::corruptions::{RemoveJobRow, ScheduleMissingJob};
 use crate::store::{RetryDeadLetter, StoreError};
-use crate::webhook_signature::SigningKey;
 
 /// Worker whose steps the test runs.
 struct WorkerHarness {
@@ -189,13 +187,10 @@ async fn new_secret_or_resume_resets_breaker_and_pause() {
             if is_resumed {
                 config.resume_count += 1;
             } else {
-                let key = SigningKey::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-                let mut target = DeliveryTarget::clone(&config.target);
-                let DestinationCredentials::Webhook { keys, .. } = &mut target.credentials else {
-                    panic!()
-                };
-                keys.push(key);
-                config.target = Arc::new(target);
+                let secret = "secrets = [\"text:whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"]";
+                let table = crm_table(address, &format!("{more}\n{secret}"));
+                let mut targets = resolve_targets(&table);
+                config.target = targets.remove(&DeliveryHarness::crm()).unwrap();
             }
         });
         worker_harness.worker.apply_config();

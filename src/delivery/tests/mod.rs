@@ -3,4 +3,4 @@
 
 mod destination_worker;
 mod service;
-mod support;
+pub(super) mod support;

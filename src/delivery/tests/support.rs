@@ -1,19 +1,19 @@
 //! Test harness: a store whose forms are delivered to one destination, with the dependencies of a
 //! worker.
 
+use std::any::Any;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::clock::{Clock, Entropy, ManualClock};
 use crate::config::{Config, Destination};
+use crate::delivery::channel::Channel;
+use crate::delivery::context::DeliveryContext;
 use crate::delivery::eligibility::ProcessStart;
 use crate::delivery::shared_rate_limit::SharedLimiters;
 use crate::delivery::suspect_deliveries::SuspectDeliveries;
-use crate::delivery::{
-    DeliveryClient, DeliveryContext, DeliveryTarget, DeliveryTargets, DestinationCredentials,
-    WebhookEndpoint,
-};
+use crate::delivery::{DeliveryTarget, DeliveryTargets};
 use crate::domain::ids::{DestinationName, FlowName, JobId};
 use crate::domain::job::Job;
 use crate::domain::submission::inbound::{Inbound, InboundSubmission};
@@ -60,10 +60,10 @@ impl DeliveryHarness {
     /// is added to the table of `crm`.
     pub fn new(address: SocketAddr, more: &str) -> Self {
         let text = format!(
-            "[flows.form]\ndeliver = [{{ to = \"crm\", events = [\"submission.accepted\"] }}]\n\
-             [destinations.crm]\nurl = \"http://{address}/\"\nallow_private = true\n{more}"
+            "[flows.form]\ndeliver = [{{ to = \"crm\", events = [\"submission.accepted\"] }}]\n{}",
+            crm_table(address, more)
         );
-        let config = Config::parse("config.toml".as_ref(), &text).unwrap();
+        let config = parse(&text);
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(START));
         let mut options = StoreOptions::new(folder.path().join("data.redb"));
@@ -86,21 +86,7 @@ impl DeliveryHarness {
     }
 
     pub fn targets(&self) -> DeliveryTargets {
-        let ready = |(name, settings): (&DestinationName, &_)| {
-            let settings: &Destination = settings;
-            let endpoint = WebhookEndpoint::new(settings.kind.url().unwrap().clone(), false);
-            let target = DeliveryTarget {
-                settings: settings.clone(),
-                credentials: DestinationCredentials::Webhook {
-                    endpoint,
-                    keys: Vec::new(),
-                    headers: Vec::new(),
-                },
-                proxy: None,
-            };
-            (name.clone(), Arc::new(target))
-        };
-        self.config.destinations.iter().map(ready).collect()
+        resolve(&self.config)
     }
 
     pub fn context(&self) -> DeliveryContext {
@@ -108,7 +94,7 @@ impl DeliveryHarness {
             store: self.store.clone(),
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
-            client: DeliveryClient::new(HttpClients::load().unwrap()),
+            clients: HttpClients::load().unwrap(),
             limiters: SharedLimiters::default(),
             process_start: ProcessStart::capture(&*self.clock),
             suspects: SuspectDeliveries::load(&self.store),
@@ -154,6 +140,35 @@ impl DeliveryHarness {
             .map(|waiting| waiting.count)
             .sum()
     }
+}
+
+/// Returns the table of `crm` at `address`.
+pub fn crm_table(address: SocketAddr, more: &str) -> String {
+    format!("[destinations.crm]\nurl = \"http://{address}/\"\nallow_private = true\n{more}")
+}
+
+fn parse(config: &str) -> Config {
+    Config::parse("config.toml".as_ref(), config).unwrap()
+}
+
+fn resolve(config: &Config) -> DeliveryTargets {
+    let resolved = |(name, settings): (&DestinationName, &Destination)| {
+        let target = DeliveryTarget::resolve(name, settings).unwrap();
+        (name.clone(), Arc::new(target))
+    };
+    config.destinations.iter().map(resolved).collect()
+}
+
+/// Returns the channel of the only destination of a config. Its kind must be `C`.
+pub fn resolve_channel<C: Channel>(config: &str) -> C {
+    let target = resolve_targets(config).into_values().next().unwrap();
+    let channel: Box<dyn Any> = Arc::into_inner(target).unwrap().channel;
+    *channel.downcast().unwrap()
+}
+
+/// Returns the targets of all destinations of a config. Its secrets must be `text:` values.
+pub fn resolve_targets(config: &str) -> DeliveryTargets {
+    resolve(&parse(config))
 }
 
 /// Returns an address without a listener.
