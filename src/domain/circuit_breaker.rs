@@ -205,21 +205,15 @@ mod tests {
         assert!(breaker.try_acquire(at(9)).is_none());
         let probe = breaker.try_acquire(at(10)).unwrap();
         assert!(breaker.try_acquire(at(10)).is_none() && breaker.try_acquire(at(1000)).is_none());
-        assert_eq!(
-            breaker.record_failure(probe, at(12)),
-            None,
-            "it was open before"
-        );
+        // The breaker was open before the probe.
+        assert_eq!(breaker.record_failure(probe, at(12)), None);
         assert!(breaker.try_acquire(at(21)).is_none());
         let probe = breaker.try_acquire(at(22)).unwrap();
         assert_eq!(breaker.record_success(probe), Some(Closed));
         let permits = [(); 4].map(|()| breaker.try_acquire(at(22)).unwrap());
         let changes = permits.map(|permit| breaker.record_failure(permit, at(23)));
-        assert_eq!(
-            changes,
-            [None, None, Some(Opened), None],
-            "it counts from the beginning"
-        );
+        // The breaker counts failures from zero again.
+        assert_eq!(changes, [None, None, Some(Opened), None]);
     }
 
     #[test]
@@ -241,17 +235,13 @@ mod tests {
             breaker.record_failure(permit, at(0));
         }
         assert_eq!(breaker.record_success(late), None);
-        assert!(
-            breaker.try_acquire(at(5)).is_none(),
-            "an answer to an older call does not close it"
-        );
+        // The result of an older call does not close the breaker.
+        assert!(breaker.try_acquire(at(5)).is_none());
         assert_eq!(breaker.record_failure(other, at(5)), None);
         let probe = breaker.try_acquire(at(10)).unwrap();
         breaker.cancel(cancelled);
-        assert!(
-            breaker.try_acquire(at(10)).is_none(),
-            "the probe is still out"
-        );
+        // The probe is still in flight.
+        assert!(breaker.try_acquire(at(10)).is_none());
         assert_eq!(breaker.record_success(probe), Some(Closed));
     }
 }

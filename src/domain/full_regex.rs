@@ -105,9 +105,7 @@ mod tests {
             FullRegex::new("(?:a{1000}){1000}").unwrap_err(),
             "is too complex"
         );
-        assert!(
-            FullRegex::new("a)|(b").is_err(),
-            "it can't break out of its anchors"
-        );
+        // The expression can't close the group around it.
+        assert!(FullRegex::new("a)|(b").is_err());
     }
 }

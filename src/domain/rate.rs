@@ -126,10 +126,7 @@ mod tests {
             (offset("10/s", 0), offset("10/s", 1), offset("10/s", 25)),
             (0, 100, 2500)
         );
-        assert_eq!(
-            offset("3/s", 10),
-            3333,
-            "parts of a millisecond don't add up"
-        );
+        // Parts of a millisecond don't add up.
+        assert_eq!(offset("3/s", 10), 3333);
     }
 }

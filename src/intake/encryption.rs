@@ -104,11 +104,7 @@ impl Envelope {
         hash.update(&self.wrapped_key);
         hash.update(self.iv);
         hash.update(&self.ciphertext);
-        let mut key = [0; 16];
-        for (to, from) in key.iter_mut().zip(hash.finalize()) {
-            *to = from;
-        }
-        IdempotencyKey::from_bytes(key)
+        IdempotencyKey::from_hash(hash)
     }
 
     /// Decrypts the request with the first of `keys` that matches. Each tried key costs one RSA

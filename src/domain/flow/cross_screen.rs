@@ -162,21 +162,15 @@ mod tests {
         flow.screens[0]
             .data_sources
             .push(("slots".to_owned(), slots));
-        assert_eq!(
-            required_names(&flow),
-            ["time of PICK", "adviser of PICK"],
-            "the id of a slot says its day"
-        );
+        // The ID of a slot contains its date.
+        assert_eq!(required_names(&flow), ["time of PICK", "adviser of PICK"]);
         let (fields, data) = (
             flow.screens[0].fields.clone(),
             flow.screens[0].data_sources.clone(),
         );
         (flow.screens[1].fields, flow.screens[1].data_sources) = (fields, data);
-        assert_eq!(
-            required_names(&flow),
-            ["adviser of LAST"],
-            "what is shown there comes back only if it is sent"
-        );
+        // The shown agent arrives only if the screen sends it.
+        assert_eq!(required_names(&flow), ["adviser of LAST"]);
         flow.screens[1].fields.push(Field::new(
             "adviser",
             FieldKind::Text {

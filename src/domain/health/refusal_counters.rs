@@ -177,11 +177,8 @@ mod tests {
             Vec::<String>::new()
         );
         let results = [false; 5].map(|fits| counters.record_signature_check(fits));
-        assert_eq!(
-            results,
-            [false, false, false, false, true],
-            "a later failure warns again"
-        );
+        // A later failure warns again.
+        assert_eq!(results, [false, false, false, false, true]);
     }
 
     #[test]
@@ -202,10 +199,7 @@ mod tests {
         );
         assert_eq!(warnings_at(90), Vec::<String>::new());
         counters.record_capacity_refusal(minute(200), "busy");
-        assert_eq!(
-            counters.capacity_refusals.len(),
-            1,
-            "what is over takes no memory"
-        );
+        // Refusals of earlier hours use no memory.
+        assert_eq!(counters.capacity_refusals.len(), 1);
     }
 }

@@ -173,41 +173,31 @@ mod tests {
 
     #[test]
     fn policy_gives_up_after_max_attempts() {
-        assert!(matches!(
-            DEFAULT_POLICY.decide(23, 0.0, None, NOW),
-            RetryDecision::RetryAt { .. }
-        ));
-        assert_eq!(
-            DEFAULT_POLICY.decide(24, 0.0, None, NOW),
-            RetryDecision::GiveUp
-        );
-        assert_eq!(
-            DEFAULT_POLICY.decide(24, 0.0, Some(Millis::new(1)), NOW),
-            RetryDecision::GiveUp,
-            "Retry-After gives no more attempts"
-        );
-        assert_eq!(
-            RetryPolicy {
-                max_attempts: 1,
-                ..DEFAULT_POLICY
-            }
-            .decide(1, 0.0, None, NOW),
-            RetryDecision::GiveUp
-        );
+        let last = DEFAULT_POLICY.decide(23, 0.0, None, NOW);
+        assert!(matches!(last, RetryDecision::RetryAt { .. }));
+        // `Retry-After` gives no more attempts.
+        for retry_after in [None, Some(Millis::new(1))] {
+            let decision = DEFAULT_POLICY.decide(24, 0.0, retry_after, NOW);
+            assert_eq!(decision, RetryDecision::GiveUp);
+        }
+        let policy = RetryPolicy {
+            max_attempts: 1,
+            ..DEFAULT_POLICY
+        };
+        assert_eq!(policy.decide(1, 0.0, None, NOW), RetryDecision::GiveUp);
     }
 
     #[test]
     fn retry_after_is_honoured_up_to_a_day() {
-        assert_eq!(delay_after(1, 0.0, Some(Millis::from_secs(60))), 60_000);
-        assert_eq!(
-            delay_after(10, 0.0, Some(Millis::from_secs(60))),
-            2_560_000,
-            "an earlier one does not hasten ours"
-        );
-        assert_eq!(
-            delay_after(1, 0.0, Some(Millis::from_secs(u64::MAX))),
-            24 * HOUR
-        );
+        for (failed, seconds, expected_ms) in [
+            (1, 60, 60_000),
+            // A shorter delay of the receiver does not shorten ours.
+            (10, 60, 2_560_000),
+            (1, u64::MAX, 24 * HOUR),
+        ] {
+            let delay = delay_after(failed, 0.0, Some(Millis::from_secs(seconds)));
+            assert_eq!(delay, expected_ms, "{failed} {seconds}");
+        }
     }
 
     #[test]
@@ -217,32 +207,23 @@ mod tests {
             max_delay: Millis::ZERO,
             max_attempts: 2,
         };
-        assert_eq!(
-            policy.decide(1, 0.0, None, NOW),
-            RetryDecision::RetryAt {
-                at: NOW.plus(Millis::new(1))
-            }
-        );
+        let at = NOW.plus(Millis::new(1));
+        let decision = policy.decide(1, 0.0, None, NOW);
+        assert_eq!(decision, RetryDecision::RetryAt { at });
     }
 
     #[test]
     fn not_before_defers_even_last_attempt() {
-        let (until, later) = (
-            NOW.plus(Millis::from_secs(300)),
-            NOW.plus(Millis::from_secs(600)),
-        );
-        assert_eq!(
-            RetryDecision::RetryAt { at: NOW }.not_before(until),
-            RetryDecision::RetryAt { at: until }
-        );
-        assert_eq!(
-            RetryDecision::RetryAt { at: later }.not_before(until),
-            RetryDecision::RetryAt { at: later }
-        );
-        assert_eq!(
-            RetryDecision::GiveUp.not_before(until),
-            RetryDecision::RetryAt { at: until }
-        );
+        let until = NOW.plus(Millis::from_secs(300));
+        let later = NOW.plus(Millis::from_secs(600));
+        let retry = |at| RetryDecision::RetryAt { at };
+        for (decision, expected) in [
+            (retry(NOW), retry(until)),
+            (retry(later), retry(later)),
+            (RetryDecision::GiveUp, retry(until)),
+        ] {
+            assert_eq!(decision.not_before(until), expected);
+        }
     }
 
     proptest! {

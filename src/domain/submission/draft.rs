@@ -6,12 +6,12 @@
 //!
 //! See [`crate::store`] for the storage of drafts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use crate::domain::ids::{Customer, FlowName, FlowToken};
 use crate::domain::time::{Millis, Timestamp};
@@ -100,50 +100,21 @@ impl Draft {
 /// number may be larger than any number type.
 #[must_use]
 pub fn merge_answers(older: &str, newer: &str) -> Box<str> {
-    match (RawFields::parse(older), RawFields::parse(newer)) {
-        (Ok(fields), _) if fields.order.is_empty() => newer.into(),
+    match (raw_fields(older), raw_fields(newer)) {
+        (Ok(fields), _) if fields.is_empty() => newer.into(),
         (Ok(mut merged), Ok(fields)) => {
-            merged.order.extend(fields.order);
-            merged.texts.extend(fields.texts);
-            merged.to_json().into()
+            merged.extend(fields);
+            // The serialization of names and received texts can't fail.
+            serde_json::to_string(&merged).unwrap_or_default().into()
         }
         (Ok(_), Err(_)) => older.into(),
         (Err(_), _) => newer.into(),
     }
 }
 
-/// JSON object whose values have their original text.
-struct RawFields<'a> {
-    /// Field names in order. `texts` contains the text of each value.
-    order: Map<String, Value>,
-    texts: HashMap<String, &'a RawValue>,
-}
-
-impl<'a> RawFields<'a> {
-    fn parse(text: &'a str) -> serde_json::Result<Self> {
-        Ok(Self {
-            order: serde_json::from_str(text)?,
-            texts: serde_json::from_str(text)?,
-        })
-    }
-
-    fn to_json(&self) -> String {
-        let field = |name: &String| {
-            Some(format!(
-                "{}:{}",
-                Value::from(name.as_str()),
-                self.texts.get(name)?.get()
-            ))
-        };
-        format!(
-            "{{{}}}",
-            self.order
-                .keys()
-                .filter_map(field)
-                .collect::<Vec<_>>()
-                .join(",")
-        )
-    }
+/// Parses a JSON object into fields in order, whose values have their original text.
+fn raw_fields(text: &str) -> serde_json::Result<IndexMap<String, &RawValue>> {
+    serde_json::from_str(text)
 }
 
 #[cfg(test)]
@@ -186,21 +157,15 @@ mod tests {
             (state(1499), state(1500)),
             (DraftState::Open, DraftState::Abandoned)
         );
-        assert_eq!(
-            state(0),
-            DraftState::Open,
-            "a clock that was set back abandons nobody"
-        );
+        // A clock that was set back abandons no draft.
+        assert_eq!(state(0), DraftState::Open);
     }
 
     #[test]
     fn merge_ignores_text_that_is_no_object() {
         assert_eq!(&*merge_answers("", "{\"a\":1}"), "{\"a\":1}");
         assert_eq!(&*merge_answers("{\"a\":1}", "[]"), "{\"a\":1}");
-        assert_eq!(
-            &*merge_answers("{}", "{\"a\": 1.0}"),
-            "{\"a\": 1.0}",
-            "the text stays as it came"
-        );
+        // The text stays as received.
+        assert_eq!(&*merge_answers("{}", "{\"a\": 1.0}"), "{\"a\": 1.0}");
     }
 }

@@ -71,10 +71,7 @@ mod tests {
                 text.len() <= TEXT_BYTES && text.len() > TEXT_BYTES - 3 && text.ends_with("é…")
             );
         }
-        assert_eq!(
-            &*flow_error.message,
-            &long[..TEXT_BYTES],
-            "what fits stays whole"
-        );
+        // A text that fits stays whole.
+        assert_eq!(&*flow_error.message, &long[..TEXT_BYTES]);
     }
 }

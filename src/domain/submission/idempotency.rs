@@ -147,6 +147,11 @@ impl IdempotencyKey {
             hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
             hash.update(part.as_bytes());
         }
+        Self::from_hash(hash)
+    }
+
+    /// Creates a key from the hash of all parts that must be equal.
+    pub(crate) fn from_hash(hash: Sha256) -> Self {
         let mut key = [0; 16];
         for (to, from) in key.iter_mut().zip(hash.finalize()) {
             *to = from;

@@ -72,61 +72,51 @@ mod tests {
 
     #[test]
     fn every_status_kind_is_parsed() {
-        let status = |word: &str| {
-            json!({"id": "wamid.1", "status": word, "timestamp": "1767225601", "recipient_id": "1",
-            "biz_opaque_callback_data": "msg_0a.7"})
+        let parse_kind = |kind: &str| {
+            parse(
+                &json!({"id": "wamid.1", "status": kind, "timestamp": "1767225601",
+                "recipient_id": "1", "biz_opaque_callback_data": "msg_0a.7"}),
+            )
         };
-        let parsed = parse(&status("delivered")).unwrap();
-        assert_eq!(
-            (&*parsed.wamid, parsed.status),
-            ("wamid.1", StatusKind::Reached(DeliveryStage::Delivered))
-        );
-        assert_eq!(
-            parsed.occurred_at,
-            Some(Timestamp::from_millis(1_767_225_601_000))
-        );
-        assert_eq!(
-            parsed.callback,
-            Some(CallbackData {
-                job_id: JobId::new(7),
-                webhook_id: "msg_0a".into()
-            })
-        );
-        assert_eq!(
-            parse(&status("sent")).unwrap().status,
-            StatusKind::Reached(DeliveryStage::Sent)
-        );
-        assert_eq!(
-            parse(&status("read")).unwrap().status,
-            StatusKind::Reached(DeliveryStage::Read)
-        );
+        for (kind, stage) in [
+            ("sent", DeliveryStage::Sent),
+            ("delivered", DeliveryStage::Delivered),
+            ("read", DeliveryStage::Read),
+        ] {
+            let expected = StatusUpdate {
+                wamid: "wamid.1".into(),
+                callback: Some(CallbackData {
+                    job_id: JobId::new(7),
+                    webhook_id: "msg_0a".into(),
+                }),
+                status: StatusKind::Reached(stage),
+                occurred_at: Some(Timestamp::from_millis(1_767_225_601_000)),
+            };
+            assert_eq!(parse_kind(kind), Some(expected));
+        }
         for other in ["warning", "deleted", ""] {
-            assert_eq!(parse(&status(other)), None, "{other}");
+            assert_eq!(parse_kind(other), None, "{other}");
         }
     }
 
     #[test]
     fn failed_status_has_error_code() {
-        let failed = |errors: Value| {
-            parse(&json!({"id": "wamid.1", "status": "failed", "errors": errors}))
-                .unwrap()
-                .status
-        };
-        let error = |code, is_transient| StatusKind::Failed(CloudError { code, is_transient });
-        assert_eq!(
-            failed(json!([{"code": 131_026, "title": "Undeliverable"}])),
-            error(131_026, false)
-        );
-        assert_eq!(
-            failed(json!([{"code": 5, "is_transient": true}])),
-            error(5, true)
-        );
-        for odd in [json!([]), json!("no"), json!([{"code": "x"}]), json!([7])] {
-            assert_eq!(
-                failed(odd.clone()),
-                error(CloudError::NO_CODE, false),
-                "{odd}"
-            );
+        let no_code = CloudError::NO_CODE;
+        for (errors, code, is_transient) in [
+            (
+                json!([{"code": 131_026, "title": "Undeliverable"}]),
+                131_026,
+                false,
+            ),
+            (json!([{"code": 5, "is_transient": true}]), 5, true),
+            (json!([]), no_code, false),
+            (json!("no"), no_code, false),
+            (json!([{"code": "x"}]), no_code, false),
+            (json!([7]), no_code, false),
+        ] {
+            let status = parse(&json!({"id": "wamid.1", "status": "failed", "errors": errors}));
+            let expected = StatusKind::Failed(CloudError { code, is_transient });
+            assert_eq!(status.unwrap().status, expected, "{errors}");
         }
     }
 
@@ -136,15 +126,11 @@ mod tests {
             parse(&json!({"id": "wamid.1", "status": "sent", "biz_opaque_callback_data": data}))
         };
         assert_eq!(sent("order-7"), None);
-        assert!(
-            sent("").is_some_and(|status| status.callback.is_none()),
-            "its id may be known"
-        );
-        assert_eq!(parse(&json!({"status": "sent"})), None);
-        assert_eq!(
-            parse(&json!({"id": "x".repeat(513), "status": "sent"})),
-            None
-        );
-        assert_eq!(parse(&json!(["sent"])), None);
+        // The store may know the ID of the message.
+        assert!(sent("").is_some_and(|status| status.callback.is_none()));
+        let long_id = json!({"id": "x".repeat(513), "status": "sent"});
+        for other in [json!({"status": "sent"}), long_id, json!(["sent"])] {
+            assert_eq!(parse(&other), None, "{other}");
+        }
     }
 }

@@ -42,19 +42,12 @@ fn shipped_example_is_parsed() {
         "../../../tests/vectors/plain_appointment.json"
     ));
     let submission = &form.submission;
-    assert_eq!(
-        submission.flow_token.as_ref().unwrap().as_str(),
-        "unique_token_98765"
-    );
+    let token = submission.flow_token.as_ref().unwrap();
+    assert_eq!(token.as_str(), "unique_token_98765");
     assert_eq!(submission.customer.phone.as_deref(), Some("1234567890"));
     assert_eq!(submission.screen.as_deref(), Some("APPOINTMENT_SCREEN"));
-    assert!(
-        submission
-            .data
-            .contains("\"user_email\": \"user@example.com\""),
-        "as it came: {}",
-        submission.data
-    );
+    let email = r#""user_email": "user@example.com""#;
+    assert!(submission.data.contains(email), "{}", submission.data);
     assert_eq!(&*submission.unknown_fields, "");
 }
 
@@ -80,26 +73,16 @@ fn token_signature_is_not_stored() {
 fn form_key_without_token_is_customer_and_answers() {
     let body = |token: &str, customer: &str, data: &str| {
         inbound_of(&format!(
-            r#"{{"action":"data_exchange","flow_token":{token},"context":{{"user_id":"{customer}"}},"data":{data}}}"#
+            r#"{{"action":"data_exchange","flow_token":"{token}","context":{{"user_id":"{customer}"}},"data":{data}}}"#
         ))
         .form_key
     };
-    assert_eq!(
-        body("\"unused\"", "1234567", "{}"),
-        body("\"\"", "1234567", "{}")
-    );
-    assert_ne!(
-        body("\"unused\"", "1234567", "{}"),
-        body("\"unused\"", "7654321", "{}")
-    );
-    assert_ne!(
-        body("\"unused\"", "1234567", "{}"),
-        body("\"unused\"", "1234567", "{\"a\":1}")
-    );
-    assert_eq!(
-        body("\"t\"", "1234567", "{}"),
-        body("\"t\"", "7654321", "{\"a\":1}")
-    );
+    let (ann, bob, answers) = ("1234567", "7654321", r#"{"a":1}"#);
+    let key = body("unused", ann, "{}");
+    assert_eq!(key, body("", ann, "{}"));
+    assert_ne!(key, body("unused", bob, "{}"));
+    assert_ne!(key, body("unused", ann, answers));
+    assert_eq!(body("t", ann, "{}"), body("t", bob, answers));
 }
 
 #[test]
@@ -111,10 +94,8 @@ fn anonymous_equal_answers_are_duplicates_for_minutes() {
         sent.to_inbound(&Catalog::default(), now).own_keys()
     };
     let first = keys(9);
-    assert!(
-        keys(9).contains(&first[0]) && keys(11).contains(&first[0]),
-        "also just after the turn of ten minutes"
-    );
+    // Equal answers also match just after the change of a window.
+    assert!(keys(9).contains(&first[0]) && keys(11).contains(&first[0]));
     assert!(!keys(21).contains(&first[0]));
 }
 
@@ -174,10 +155,8 @@ fn non_final_screen_is_draft() {
     let flow = flow_with_screens(vec![screen("A", false), screen("B", true)]);
     let body = r#"{"action":"data_exchange","screen":"A","flow_token":"t","data":{"a":1}}"#;
     let sent = parse_submission(&flow, body);
-    assert_eq!(
-        (sent.stage, sent.next_screen(sent.answers())),
-        (ScreenStage::Draft, "B")
-    );
+    assert_eq!(sent.stage, ScreenStage::Draft);
+    assert_eq!(sent.next_screen(sent.answers()), "B");
     let (_, draft) = sent.draft("B", &Map::new(), Timestamp::ZERO).unwrap();
     assert_eq!((&*draft.screen, &*draft.data), ("B", "{\"a\":1}"));
     let sent = parse_submission(&flow, &body.replace("\"t\"", "\"unused\""));
@@ -224,11 +203,8 @@ fn flow_error_is_recognised_by_its_keys_only() {
     ] {
         assert_eq!(flow_error_of(&encrypted, form), None, "{form}");
     }
-    assert_eq!(
-        flow_error_of(&plain, both),
-        None,
-        "plain senders have no such client"
-    );
+    // Senders of plain flows send no notifications.
+    assert_eq!(flow_error_of(&plain, both), None);
 
     let mut declares = encrypted.clone();
     let text = FieldKind::Text {
@@ -244,46 +220,41 @@ fn flow_error_is_recognised_by_its_keys_only() {
         ..encrypted
     };
     assert!(flow_error_of(&undeclared, both).is_some());
-    assert_eq!(
-        flow_error_of(&undeclared, r#"{"error":"of mine","name":"Ann"}"#),
-        None
-    );
+    let form = r#"{"error":"of mine","name":"Ann"}"#;
+    assert_eq!(flow_error_of(&undeclared, form), None);
+}
+
+/// Returns the screen to show, and `true` if the customer goes back.
+fn resolved_screen(flow: &Flow, body: &str) -> (String, bool) {
+    match FlowRequest::parse(flow, body.as_bytes()).unwrap() {
+        FlowRequest::ScreenRequest(shown) => (shown.resolve_screen(&Map::new()), shown.is_back()),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
 fn init_and_back_resolve_screens() {
     let flow = flow_with_screens(vec![screen("A", false), screen("B", true)]);
-    let resolved_screen = |body: &str| match FlowRequest::parse(&flow, body.as_bytes()).unwrap() {
-        FlowRequest::ScreenRequest(shown) => shown.resolve_screen(&Map::new()),
-        other => panic!("{other:?}"),
-    };
-    assert_eq!(
-        resolved_screen(r#"{"action":"INIT","screen":"","data":{}}"#),
-        "A"
-    );
-    assert_eq!(resolved_screen(r#"{"action":"BACK","screen":"B"}"#), "A");
-    assert_eq!(
-        resolved_screen(r#"{"action":"BACK","screen":"A"}"#),
-        "A",
-        "there is none before it"
-    );
-    for unnamed in [
+    for body in [
+        r#"{"action":"INIT","screen":"","data":{}}"#,
+        r#"{"action":"BACK","screen":"B"}"#,
+        // No screen comes before the first one.
+        r#"{"action":"BACK","screen":"A"}"#,
+        // The request does not name the screen that the customer leaves.
         r#"{"action":"BACK"}"#,
         r#"{"action":"BACK","screen":null}"#,
         r#"{"action":"BACK","screen":""}"#,
     ] {
-        assert_eq!(
-            resolved_screen(unnamed),
-            "A",
-            "nothing says which one is left: {unnamed}"
-        );
+        assert_eq!(resolved_screen(&flow, body).0, "A", "{body}");
     }
-    assert!(FlowRequest::parse(&flow, br#"{"action":"BACK","screen":"Z"}"#).is_err());
-    assert!(FlowRequest::parse(&flow, br#"{"action":"navigate","screen":"B"}"#).is_err());
-    assert!(matches!(
-        FlowRequest::parse(&flow, br#"{"action":"ping"}"#),
-        Ok(FlowRequest::Ping)
-    ));
+    for unknown in [
+        r#"{"action":"BACK","screen":"Z"}"#,
+        r#"{"action":"navigate","screen":"B"}"#,
+    ] {
+        assert!(FlowRequest::parse(&flow, unknown.as_bytes()).is_err());
+    }
+    let ping = FlowRequest::parse(&flow, br#"{"action":"ping"}"#);
+    assert!(matches!(ping, Ok(FlowRequest::Ping)));
 }
 
 #[test]
@@ -292,37 +263,23 @@ fn unknown_action_and_screen_are_left_to_upstream() {
         has_upstream: true,
         ..flow_with_screens(vec![screen("A", false), screen("B", true)])
     };
-    let resolved_screen = |body: &str| match FlowRequest::parse(&flow, body.as_bytes()).unwrap() {
-        FlowRequest::ScreenRequest(shown) => (shown.resolve_screen(&Map::new()), shown.is_back()),
-        other => panic!("{other:?}"),
-    };
-    assert_eq!(
-        resolved_screen(r#"{"action":"navigate","screen":"B"}"#),
-        ("B".to_owned(), false),
-        "its user stays there"
-    );
-    assert_eq!(
-        resolved_screen(r#"{"action":"navigate"}"#),
-        ("A".to_owned(), false)
-    );
-    assert_eq!(
-        resolved_screen(r#"{"action":"navigate","screen":"Z"}"#),
-        ("Z".to_owned(), false)
-    );
-    assert_eq!(
-        resolved_screen(r#"{"action":"BACK","screen":"Z"}"#),
-        ("Z".to_owned(), true)
-    );
+    for (body, expected, is_back) in [
+        // The customer stays on the screen.
+        (r#"{"action":"navigate","screen":"B"}"#, "B", false),
+        (r#"{"action":"navigate"}"#, "A", false),
+        (r#"{"action":"navigate","screen":"Z"}"#, "Z", false),
+        (r#"{"action":"BACK","screen":"Z"}"#, "Z", true),
+    ] {
+        let resolved = resolved_screen(&flow, body);
+        assert_eq!(resolved, (expected.to_owned(), is_back), "{body}");
+    }
     for screen in [r#""Z""#, "null"] {
         let body = format!(
             r#"{{"action":"data_exchange","screen":{screen},"flow_token":"t","data":{{"a":1}}}}"#
         );
         let sent = parse_submission(&flow, &body);
-        assert_eq!(
-            (sent.stage, sent.draft_key().is_some()),
-            (ScreenStage::Draft, true),
-            "{body}"
-        );
+        assert_eq!(sent.stage, ScreenStage::Draft, "{body}");
+        assert!(sent.draft_key().is_some(), "{body}");
     }
 }
 
@@ -339,35 +296,26 @@ fn flow_error_may_have_unknown_keys() {
             screen("OPEN", true),
         ])
     };
-    let is_flow_error = |on: &str, data: &str| {
+    for (on, data, expected) in [
+        (
+            "ASK",
+            r#"{"error":"timeout_error","error_message":"late","code":5}"#,
+            true,
+        ),
+        ("ASK", r#"{"error_key":"timeout_error","new":{}}"#, true),
+        // A form sends all fields of its screen.
+        ("ASK", r#"{"error":"none","name":""}"#, false),
+        ("ASK", r#"{"error_message":"late","code":5}"#, false),
+        // The fields of this screen are unknown.
+        ("OPEN", r#"{"error":"timeout_error","code":5}"#, false),
+    ] {
         let body = format!(
             r#"{{"action":"data_exchange","screen":"{on}","data":{data},"flow_token":"t"}}"#
         );
-        matches!(
-            FlowRequest::parse(&declared, body.as_bytes()).unwrap(),
-            FlowRequest::FlowError(_)
-        )
-    };
-    assert!(is_flow_error(
-        "ASK",
-        r#"{"error":"timeout_error","error_message":"late","code":5}"#
-    ));
-    assert!(is_flow_error(
-        "ASK",
-        r#"{"error_key":"timeout_error","new":{}}"#
-    ));
-    assert!(
-        !is_flow_error("ASK", r#"{"error":"none","name":""}"#),
-        "a form sends all of its fields"
-    );
-    assert!(!is_flow_error(
-        "ASK",
-        r#"{"error_message":"late","code":5}"#
-    ));
-    assert!(
-        !is_flow_error("OPEN", r#"{"error":"timeout_error","code":5}"#),
-        "nobody knows what a form has here"
-    );
+        let request = FlowRequest::parse(&declared, body.as_bytes()).unwrap();
+        let is_flow_error = matches!(request, FlowRequest::FlowError(_));
+        assert_eq!(is_flow_error, expected, "{body}");
+    }
 }
 
 #[test]
@@ -390,9 +338,6 @@ fn flow_error_parsing_cost_is_constant() {
         ));
         LOOKUPS.get() - before
     };
-    assert_eq!(
-        lookups(1),
-        lookups(1000),
-        "each look-up walks over all names"
-    );
+    // Each look-up reads all names, so their number must not grow.
+    assert_eq!(lookups(1), lookups(1000));
 }

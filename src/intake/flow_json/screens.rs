@@ -9,6 +9,7 @@ use super::document::{
 use super::findings::Findings;
 use super::{on_select_lint, reserved_names_lint};
 use crate::domain::flow::data_source::DataSource;
+use crate::domain::flow::field::Field;
 use crate::domain::flow::{self, Flow, RefreshTrigger};
 
 pub(super) fn check(screens: &[FlowJsonScreen<'_>], flow: &Flow, report: &mut Findings) {
@@ -140,42 +141,38 @@ fn check_fields(
     let is_sending = |action: &&ComponentAction<'_>| {
         (action.on_click || !has_button) && !on_select_lint::is_refresh(action, declared)
     };
-    let submitting_actions: Vec<&ComponentAction<'_>> =
+    let submitting: Vec<&ComponentAction<'_>> =
         screen.actions(DATA_EXCHANGE).filter(is_sending).collect();
-    for field in declared
-        .fields
-        .iter()
-        .filter(|field| field.is_required && !submitting_actions.is_empty())
-    {
-        if !submitting_actions
-            .iter()
-            .any(|action| action.sends(&field.name))
-        {
-            let location = submitting_actions
-                .first()
-                .map_or(&screen.location, |action| &action.location);
-            let name = &field.name;
+    if let Some(first) = submitting.first() {
+        let is_missing = |field: &&Field| {
+            field.is_required && !submitting.iter().any(|action| action.sends(&field.name))
+        };
+        for Field { name, .. } in declared.fields.iter().filter(is_missing) {
             let what = format!(
                 "lacks {name:?}, which the config requires here: add \"{name}\": \"${{form.{name}}}\""
             );
-            report.add_error(format!("{location}.payload"), what);
+            report.add_error(format!("{}.payload", first.location), what);
         }
     }
-    let is_refresh_field = |name: &String| matches!(&declared.refresh_on, RefreshTrigger::FieldValues(values_by_field) if values_by_field.contains_key(name));
-    for asks in screen.actions(DATA_EXCHANGE) {
-        for name in asks
+    let is_known = |name: &str| {
+        let marks_refresh = match &declared.refresh_on {
+            RefreshTrigger::FieldValues(values_by_field) => values_by_field.contains_key(name),
+            RefreshTrigger::Never | RefreshTrigger::Fields(_) => false,
+        };
+        marks_refresh
+            || reserved_names_lint::is_reserved_name(name, flow)
+            || flow.find_field(name).is_some()
+    };
+    for action in screen.actions(DATA_EXCHANGE) {
+        let names = action
             .payload
             .into_iter()
-            .flat_map(|payload| payload.keys())
-            .filter(|name| !is_refresh_field(name))
-        {
-            if !reserved_names_lint::is_reserved_name(name, flow) && flow.find_field(name).is_none()
-            {
-                let what = format!(
-                    "sends {name:?}, which the config does not declare: it is stored without validation"
-                );
-                report.add_warning(format!("{}.payload", asks.location), what);
-            }
+            .flat_map(|payload| payload.keys());
+        for name in names.filter(|name| !is_known(name)) {
+            let what = format!(
+                "sends {name:?}, which the config does not declare: it is stored without validation"
+            );
+            report.add_warning(format!("{}.payload", action.location), what);
         }
     }
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::message::customer_of;
 use super::*;
 use crate::config::Config;
+use crate::domain::ids::Customer;
 use crate::domain::time::Timestamp;
 
 fn catalog() -> Catalog {
@@ -26,26 +27,30 @@ fn webhook_of(kind: &str, secret: &str) -> GatewayWebhook {
 }
 
 fn parse(webhook: &GatewayWebhook, body: &Value) -> GatewayEvents {
-    webhook
-        .parse(&catalog(), body.to_string().as_bytes())
-        .unwrap()
+    let body = body.to_string();
+    webhook.parse(&catalog(), body.as_bytes()).unwrap()
+}
+
+/// Parses an event with the fields that this kind of gateway sends.
+fn parse_event(kind: &str, event: &str, data: &Value) -> GatewayEvents {
+    let body = match kind {
+        "wasender" => json!({"event": event, "sessionId": "k", "data": data}),
+        "waha" => json!({"event": event, "session": "shop", "payload": data}),
+        _ => json!({"event": event, "instance": "shop", "data": data, "apikey": "k"}),
+    };
+    parse(&webhook_of(kind, "x"), &body)
 }
 
 #[test]
 fn wasender_is_authenticated_by_secret_header() {
-    let gateway_webhook = webhook_of("wasender", "hush");
-    assert_eq!(gateway_webhook.authenticate(Some(b"hush"), b"{}"), Ok(()));
+    let webhook = webhook_of("wasender", "hush");
+    let verdict = |secret: &str| webhook.authenticate(Some(secret.as_bytes()), b"{}");
+    assert_eq!(verdict("hush"), Ok(()));
     for wrong in ["", "hus", "hushh", "HUSH"] {
-        assert_eq!(
-            gateway_webhook.authenticate(Some(wrong.as_bytes()), b"{}"),
-            Err(WebhookAuthError::Wrong),
-            "{wrong}"
-        );
+        assert_eq!(verdict(wrong), Err(WebhookAuthError::Wrong), "{wrong}");
     }
-    assert_eq!(
-        gateway_webhook.authenticate(None, b"{}"),
-        Err(WebhookAuthError::Missing("x-webhook-signature"))
-    );
+    let missing = WebhookAuthError::Missing("x-webhook-signature");
+    assert_eq!(webhook.authenticate(None, b"{}"), Err(missing));
 }
 
 #[test]
@@ -53,46 +58,29 @@ fn waha_is_authenticated_by_body_hmac() {
     // Output of `openssl dgst -sha512 -hmac hush` for these bytes.
     let body = br#"{"event":"message"}"#;
     let hmac = "638d2b9baecca97856f2b791244a6a4c366f7d03de766e01ca74b1a5bd55518e2fbe721cb3d5b79f442dcdd41b052bf90bf02913edf9ebfe8c045aa9f29a93b4";
-    let gateway_webhook = webhook_of("waha", "hush");
-    assert_eq!(
-        gateway_webhook.authenticate(Some(hmac.as_bytes()), body),
-        Ok(())
-    );
-    assert_eq!(
-        gateway_webhook.authenticate(Some(hmac.to_uppercase().as_bytes()), body),
-        Ok(())
-    );
-    assert_eq!(
-        gateway_webhook.authenticate(Some(hmac.as_bytes()), b"{}"),
-        Err(WebhookAuthError::Wrong)
-    );
-    for wrong in [
-        "",
-        "00",
-        "hush",
-        &hmac[..126],
-        &format!("{hmac}00"),
-        &hmac.replace('a', "g"),
-    ] {
+    let webhook = webhook_of("waha", "hush");
+    let verdict = |hex: &str, body: &[u8]| webhook.authenticate(Some(hex.as_bytes()), body);
+    assert_eq!(verdict(hmac, body), Ok(()));
+    assert_eq!(verdict(&hmac.to_uppercase(), body), Ok(()));
+    assert_eq!(verdict(hmac, b"{}"), Err(WebhookAuthError::Wrong));
+    let long = format!("{hmac}00");
+    let odd = hmac.replace('a', "g");
+    for wrong in ["", "00", "hush", &hmac[..126], &long, &odd] {
         assert_eq!(
-            gateway_webhook.authenticate(Some(wrong.as_bytes()), body),
+            verdict(wrong, body),
             Err(WebhookAuthError::Wrong),
             "{wrong}"
         );
     }
-    assert_eq!(
-        gateway_webhook.authenticate(None, body),
-        Err(WebhookAuthError::Missing("x-webhook-hmac"))
-    );
+    let missing = WebhookAuthError::Missing("x-webhook-hmac");
+    assert_eq!(webhook.authenticate(None, body), Err(missing));
 }
 
 #[test]
 fn evolution_is_authenticated_by_key_in_body() {
-    let gateway_webhook = webhook_of("evolution", "hush");
-    assert_eq!(
-        gateway_webhook.authenticate(None, br#"{"apikey":"hush"}"#),
-        Ok(())
-    );
+    let webhook = webhook_of("evolution", "hush");
+    let verdict = |body: &str| webhook.authenticate(None, body.as_bytes());
+    assert_eq!(verdict(r#"{"apikey":"hush"}"#), Ok(()));
     for wrong in [
         "{}",
         r#"{"apikey":"Hush"}"#,
@@ -102,11 +90,7 @@ fn evolution_is_authenticated_by_key_in_body() {
         "",
         "[",
     ] {
-        assert_eq!(
-            gateway_webhook.authenticate(None, wrong.as_bytes()),
-            Err(WebhookAuthError::Wrong),
-            "{wrong}"
-        );
+        assert_eq!(verdict(wrong), Err(WebhookAuthError::Wrong), "{wrong}");
     }
 }
 
@@ -114,64 +98,43 @@ fn evolution_is_authenticated_by_key_in_body() {
 fn matching_text_is_submission_for_every_gateway() {
     let key = json!({"id": "M1", "fromMe": false, "remoteJid": "4915112345678@s.whatsapp.net"});
     let text = "book 2027-01-04";
-    let keyed =
-        json!({"key": key, "message": {"conversation": text}, "messageTimestamp": 1_800_000_000});
-    for (kind, body) in [
-        (
-            "wasender",
-            json!({"event": "messages.received", "sessionId": "k", "data": {"messages": {"key": key, "messageBody": text, "messageTimestamp": "1800000000"}}}),
-        ),
-        (
-            "wasender",
-            json!({"event": "messages.upsert", "data": {"messages": [keyed]}}),
-        ),
-        (
-            "waha",
-            json!({"event": "message", "session": "shop", "payload": {"id": "M1", "from": "4915112345678@c.us", "fromMe": false, "body": text, "timestamp": 1_800_000_000}}),
-        ),
-        (
-            "evolution",
-            json!({"event": "messages.upsert", "instance": "shop", "data": keyed, "apikey": "k"}),
-        ),
-        (
-            "evolution",
-            json!({"event": "MESSAGES_UPSERT", "instance": "shop", "data": {"key": key, "message": {"extendedTextMessage": {"text": text}}, "messageTimestamp": 1_800_000_000}}),
-        ),
-        // The first message disappears, and the second message disappears and can be viewed once.
-        (
-            "wasender",
-            json!({"event": "messages.upsert", "data": {"messages": {"key": key, "message": {"ephemeralMessage": {"message": {"extendedTextMessage": {"text": text}}}}, "messageTimestamp": 1_800_000_000}}}),
-        ),
-        (
-            "evolution",
-            json!({"event": "messages.upsert", "instance": "shop", "data": {"key": key, "message": {"ephemeralMessage": {"message": {"viewOnceMessageV2": {"message": {"conversation": text}}}}}, "messageTimestamp": 1_800_000_000}}),
-        ),
+    let time = 1_800_000_000;
+    let message =
+        |content: Value| json!({"key": key, "message": content, "messageTimestamp": time});
+    let conversation = json!({"conversation": text});
+    let extended = json!({"extendedTextMessage": {"text": text}});
+    let keyed = message(conversation.clone());
+    let body_text = json!({"key": key, "messageBody": text, "messageTimestamp": "1800000000"});
+    let waha = json!({"id": "M1", "from": "4915112345678@c.us", "fromMe": false, "body": text, "timestamp": time});
+    // The first message disappears. The second message can also be viewed only once.
+    let disappearing = message(json!({"ephemeralMessage": {"message": extended}}));
+    let once = json!({"viewOnceMessageV2": {"message": conversation}});
+    let disappearing_once = message(json!({"ephemeralMessage": {"message": once}}));
+    let wasender = |messages: Value| json!({"messages": messages});
+    for (kind, event, data) in [
+        ("wasender", "messages.received", wasender(body_text)),
+        ("wasender", "messages.upsert", wasender(json!([keyed]))),
+        ("waha", "message", waha),
+        ("evolution", "messages.upsert", keyed),
+        ("evolution", "MESSAGES_UPSERT", message(extended.clone())),
+        ("wasender", "messages.upsert", wasender(disappearing)),
+        ("evolution", "messages.upsert", disappearing_once),
     ] {
-        let events = parse(&webhook_of(kind, "x"), &body);
-        assert!(
-            events.has_whatsapp_activity && events.other_keys.is_empty(),
-            "{body}"
-        );
+        let events = parse_event(kind, event, &data);
+        let is_known = events.has_whatsapp_activity && events.other_keys.is_empty();
+        assert!(is_known, "{data}");
         let [form] = &events.forms[..] else {
-            panic!("{body}")
+            panic!("{data}")
         };
         let found = &form.submission;
-        assert_eq!(
-            (&*found.data, found.channel),
-            (r#"{"day":"2027-01-04"}"#, SubmissionChannel::Gateway),
-            "{body}"
-        );
+        assert_eq!(&*found.data, r#"{"day":"2027-01-04"}"#, "{data}");
+        assert_eq!(found.channel, SubmissionChannel::Gateway);
         assert_eq!(found.customer.phone.as_deref(), Some("4915112345678"));
         assert_eq!(found.message_id.as_ref().unwrap().as_str(), "M1");
-        assert_eq!(
-            found.sent_at,
-            Some(Timestamp::from_millis(1_800_000_000_000))
-        );
+        assert_eq!(found.sent_at, Some(Timestamp::from_millis(time * 1000)));
         let name = GatewayName::new("one").unwrap();
-        assert_eq!(
-            form.message_key,
-            Some(IdempotencyKey::for_gateway_message(&name, "M1"))
-        );
+        let key = IdempotencyKey::for_gateway_message(&name, "M1");
+        assert_eq!(form.message_key, Some(key));
         assert!(found.problems.is_empty());
     }
 }
@@ -179,105 +142,68 @@ fn matching_text_is_submission_for_every_gateway() {
 #[test]
 fn invalid_field_is_recorded_as_problem() {
     let payload = json!({"id": "M1", "from": "4915112345678@c.us", "body": "book soon"});
-    let events = parse(
-        &webhook_of("waha", "x"),
-        &json!({"event": "message", "session": "shop", "payload": payload}),
-    );
+    let events = parse_event("waha", "message", &payload);
     assert_eq!(events.forms[0].submission.problems.len(), 1);
 }
 
 #[test]
 fn own_messages_are_ignored_and_others_are_keyed() {
-    let waha = |payload: Value| {
-        parse(
-            &webhook_of("waha", "x"),
-            &json!({"event": "message.any", "session": "shop", "payload": payload}),
-        )
-    };
-    let count = |events: &GatewayEvents| {
-        (
-            events.forms.len(),
-            events.other_keys.len(),
-            events.has_whatsapp_activity,
-        )
-    };
-    let own = waha(json!({"id": "1", "from": "1@c.us", "fromMe": true, "body": "book 2027-01-04"}));
-    assert_eq!(count(&own), (0, 0, true));
-    assert_eq!(
-        count(&waha(json!({"id": "1", "from": "1@c.us", "body": "hello"}))),
-        (0, 1, true)
-    );
-    assert_eq!(
-        count(&waha(json!({"id": "1", "from": "1@c.us"}))),
-        (0, 1, true),
-        "an image"
-    );
-    assert_eq!(
-        count(&waha(json!({"from": "1@c.us", "body": "book 2027-01-04"}))),
-        (0, 0, true),
-        "it has no id"
-    );
-    assert_eq!(
-        count(&waha(
-            json!({"id": "1", "from": "1-2@g.us", "body": "book 2027-01-04"})
-        )),
-        (0, 1, true),
-        "a group"
-    );
-    for nothing in [
-        json!(null),
-        json!([1, "a"]),
-        json!("text"),
-        json!({"messages": 5}),
+    let text = "book 2027-01-04";
+    let own = json!({"id": "1", "from": "1@c.us", "fromMe": true, "body": text});
+    let group = json!({"id": "1", "from": "1-2@g.us", "body": text});
+    for (payload, other_keys) in [
+        (own, 0),
+        (json!({"id": "1", "from": "1@c.us", "body": "hello"}), 1),
+        // A message without a text, such as an image.
+        (json!({"id": "1", "from": "1@c.us"}), 1),
+        // A message without an ID.
+        (json!({"from": "1@c.us", "body": text}), 0),
+        (group, 1),
+        (json!(null), 0),
+        (json!([1, "a"]), 0),
+        (json!("text"), 0),
+        (json!({"messages": 5}), 0),
     ] {
-        assert_eq!(count(&waha(nothing)), (0, 0, true));
+        let events = parse_event("waha", "message.any", &payload);
+        let counts = (events.forms.len(), events.other_keys.len());
+        assert_eq!(counts, (0, other_keys), "{payload}");
+        assert!(events.has_whatsapp_activity, "{payload}");
     }
 }
 
 #[test]
 fn session_state_is_parsed_without_activity() {
-    for (kind, body, state) in [
+    for (kind, event, data, state) in [
         (
             "wasender",
-            json!({"event": "session.status", "data": {"status": "disconnected"}}),
-            Some("disconnected"),
+            "session.status",
+            json!({"status": "a"}),
+            Some("a"),
         ),
+        ("waha", "session.status", json!({"status": "b"}), Some("b")),
         (
-            "waha",
-            json!({"event": "session.status", "session": "shop", "payload": {"status": "FAILED"}}),
-            Some("FAILED"),
+            "evolution",
+            "connection.update",
+            json!({"state": "c"}),
+            Some("c"),
         ),
         (
             "evolution",
-            json!({"event": "connection.update", "instance": "shop", "data": {"state": "close"}}),
-            Some("close"),
+            "CONNECTION_UPDATE",
+            json!({"state": "d"}),
+            Some("d"),
         ),
-        (
-            "evolution",
-            json!({"event": "CONNECTION_UPDATE", "instance": "shop", "data": {"state": "open"}}),
-            Some("open"),
-        ),
-        (
-            "evolution",
-            json!({"event": "qrcode.updated", "instance": "shop", "data": {}}),
-            None,
-        ),
-        ("wasender", json!({"data": {}}), None),
+        ("evolution", "qrcode.updated", json!({}), None),
+        ("wasender", "", json!({}), None),
     ] {
-        let events = parse(&webhook_of(kind, "x"), &body);
-        assert_eq!(
-            (events.state.as_deref(), events.has_whatsapp_activity),
-            (state, false),
-            "{body}"
-        );
+        let events = parse_event(kind, event, &data);
+        assert_eq!(events.state.as_deref(), state, "{data}");
+        assert!(!events.has_whatsapp_activity, "{data}");
     }
-    assert!(
-        parse(
-            &webhook_of("waha", "x"),
-            &json!({"event": "message.ack", "session": "shop"})
-        )
-        .has_whatsapp_activity
-    );
+    let nameless = parse(&webhook_of("wasender", "x"), &json!({"data": {}}));
+    assert!(!nameless.has_whatsapp_activity && nameless.state.is_none());
+    let ack = json!({"event": "message.ack", "session": "shop"});
+    assert!(parse(&webhook_of("waha", "x"), &ack).has_whatsapp_activity);
 }
 
 #[test]
@@ -290,25 +216,15 @@ fn other_session_is_ignored() {
 
 #[test]
 fn customer_is_number_lid_or_both() {
-    let names_of = |addresses: &[&str]| {
+    let number = "4915112345678";
+    let lid = "99887766554433@lid";
+    for (addresses, phone, id) in [
+        (&["4915112345678@s.whatsapp.net"][..], Some(number), None),
+        (&["4915112345678:12@s.whatsapp.net"], Some(number), None),
+        (&[number, lid], Some(number), Some(lid)),
+        (&["status@broadcast", "", "@lid"], None, None),
+    ] {
         let customer = customer_of(addresses);
-        (
-            customer.phone.map(String::from),
-            customer.id.map(String::from),
-        )
-    };
-    let some = |text: &str| Some(text.to_owned());
-    assert_eq!(
-        names_of(&["4915112345678@s.whatsapp.net"]),
-        (some("4915112345678"), None)
-    );
-    assert_eq!(
-        names_of(&["4915112345678:12@s.whatsapp.net"]),
-        (some("4915112345678"), None)
-    );
-    assert_eq!(
-        names_of(&["4915112345678", "99887766554433@lid"]),
-        (some("4915112345678"), some("99887766554433@lid"))
-    );
-    assert_eq!(names_of(&["status@broadcast", "", "@lid"]), (None, None));
+        assert_eq!(customer, Customer::new(id, phone), "{addresses:?}");
+    }
 }

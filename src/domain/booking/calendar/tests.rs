@@ -34,21 +34,17 @@ fn berlin_calendar(open: &[&str]) -> Calendar {
 /// Time of the tests: 2026-01-01T00:00:00Z.
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
-fn start_times(calendar: &Calendar, date: Date) -> Vec<String> {
-    calendar
-        .collect_available_starts(date, NOW)
-        .iter()
-        .map(Slot::clock_time)
-        .collect()
+fn start_times(calendar: &Calendar, date: Date) -> String {
+    let slots = calendar.collect_available_starts(date, NOW);
+    let times: Vec<_> = slots.iter().map(Slot::clock_time).collect();
+    times.join(" ")
 }
 
 #[test]
 fn starts_fill_opening_hours() {
     let calendar = berlin_calendar(&["13:00-14:15", "09:00-10:00"]);
-    assert_eq!(
-        start_times(&calendar, date(2026, 1, 5)),
-        ["09:00", "09:30", "13:00", "13:30"]
-    );
+    let times = start_times(&calendar, date(2026, 1, 5));
+    assert_eq!(times, "09:00 09:30 13:00 13:30");
 }
 
 #[test]
@@ -58,14 +54,11 @@ fn buffer_extends_occupied_interval() {
         ..calendar_spec("Europe/Berlin", &["09:00-10:30"])
     })
     .unwrap();
-    assert_eq!(start_times(&calendar, date(2026, 1, 5)), ["09:00", "09:40"]);
-    let slot = calendar
-        .slot_at(date(2026, 1, 5), time(9, 40, 0, 0), NOW)
-        .unwrap();
-    assert_eq!(
-        calendar.occupied_interval(&slot).end.since(slot.start),
-        Millis::from_secs(40 * 60)
-    );
+    let day = date(2026, 1, 5);
+    assert_eq!(start_times(&calendar, day), "09:00 09:40");
+    let slot = calendar.slot_at(day, time(9, 40, 0, 0), NOW).unwrap();
+    let occupied = calendar.occupied_interval(&slot);
+    assert_eq!(occupied.end.since(slot.start), Millis::from_secs(40 * 60));
     assert_eq!(slot.end.since(slot.start), Millis::from_secs(30 * 60));
 }
 
@@ -73,76 +66,54 @@ fn buffer_extends_occupied_interval() {
 fn nonexistent_hour_has_no_starts() {
     // Europe/Berlin, 2026-03-29: clocks go from 02:00 to 03:00.
     let calendar = berlin_calendar(&["01:00-04:00"]);
-    assert_eq!(
-        start_times(&calendar, date(2026, 3, 29)),
-        ["01:00", "01:30", "03:00", "03:30"]
-    );
-    let missing = calendar.slot_at(date(2026, 3, 29), time(2, 30, 0, 0), NOW);
+    let day = date(2026, 3, 29);
+    assert_eq!(start_times(&calendar, day), "01:00 01:30 03:00 03:30");
+    let missing = calendar.slot_at(day, time(2, 30, 0, 0), NOW);
     assert_eq!(missing, Err(NotASlot));
-    let slots = calendar.collect_available_starts(date(2026, 3, 29), NOW);
-    assert_eq!(
-        slots[1].end, slots[2].start,
-        "half an hour after 01:30 it is 03:00"
-    );
+    // Half an hour after 01:30, the clock shows 03:00.
+    let slots = calendar.collect_available_starts(day, NOW);
+    assert_eq!(slots[1].end, slots[2].start);
 }
 
 #[test]
 fn repeated_hour_uses_first_occurrence() {
     // Europe/Berlin, 2026-10-25: clocks go from 03:00 back to 02:00.
     let calendar = berlin_calendar(&["01:00-04:00"]);
-    let slots = calendar.collect_available_starts(date(2026, 10, 25), NOW);
-    let times: Vec<_> = slots.iter().map(Slot::clock_time).collect();
-    assert_eq!(
-        times,
-        ["01:00", "01:30", "02:00", "02:30", "03:00", "03:30"]
-    );
-    assert_eq!(
-        slots[2].start.to_string(),
-        "2026-10-25T00:00:00.000Z",
-        "02:00 summer time"
-    );
-    assert_eq!(
-        slots[4].start.to_string(),
-        "2026-10-25T02:00:00.000Z",
-        "03:00 winter time"
-    );
-    assert!(
-        slots.windows(2).all(|pair| pair[0].end <= pair[1].start),
-        "no two of them overlap"
-    );
+    let day = date(2026, 10, 25);
+    let times = start_times(&calendar, day);
+    assert_eq!(times, "01:00 01:30 02:00 02:30 03:00 03:30");
+    let slots = calendar.collect_available_starts(day, NOW);
+    // 02:00 in summer time, 03:00 in winter time.
+    for (slot, start) in [(2, "00:00"), (4, "02:00")] {
+        let expected = format!("2026-10-25T{start}:00.000Z");
+        assert_eq!(slots[slot].start.to_string(), expected);
+    }
+    let overlap = slots.windows(2).any(|pair| pair[0].end > pair[1].start);
+    assert!(!overlap, "{slots:?}");
 }
 
 #[test]
 fn southern_hemisphere_clock_changes() {
-    // Australia/Sydney, 2026-10-04: clocks go from 02:00 to 03:00.
     let sydney = Calendar::new(calendar_spec("Australia/Sydney", &["01:30-03:30"])).unwrap();
-    assert_eq!(start_times(&sydney, date(2026, 10, 4)), ["01:30", "03:00"]);
-    // Australia/Sydney, 2026-04-05: clocks go from 03:00 back to 02:00.
-    assert_eq!(
-        start_times(&sydney, date(2026, 4, 5)),
-        ["01:30", "02:00", "02:30", "03:00"]
-    );
+    // Clocks go from 02:00 to 03:00.
+    assert_eq!(start_times(&sydney, date(2026, 10, 4)), "01:30 03:00");
+    // Clocks go from 03:00 back to 02:00.
+    let times = start_times(&sydney, date(2026, 4, 5));
+    assert_eq!(times, "01:30 02:00 02:30 03:00");
 }
 
 #[test]
 fn special_hours_override_closed_dates_and_weekly_hours() {
+    let (closed, special) = (date(2026, 12, 25), date(2026, 12, 26));
     let mut spec = calendar_spec("Europe/Berlin", &["09:00-10:00"]);
-    spec.closed_dates.insert(date(2026, 12, 25));
-    spec.closed_dates.insert(date(2026, 12, 26));
-    spec.special_hours.insert(
-        date(2026, 12, 26),
-        vec![TimeRange::parse("20:00-21:00").unwrap()],
-    );
+    spec.closed_dates.extend([closed, special]);
+    let evening = TimeRange::parse("20:00-21:00").unwrap();
+    spec.special_hours.insert(special, vec![evening]);
     let calendar = Calendar::new(spec).unwrap();
-    assert!(start_times(&calendar, date(2026, 12, 25)).is_empty());
-    assert_eq!(
-        start_times(&calendar, date(2026, 12, 26)),
-        ["20:00", "20:30"]
-    );
-    assert_eq!(
-        calendar.slot_at(date(2026, 12, 25), time(9, 0, 0, 0), NOW),
-        Err(Closed)
-    );
+    assert_eq!(start_times(&calendar, closed), "");
+    assert_eq!(start_times(&calendar, special), "20:00 20:30");
+    let slot = calendar.slot_at(closed, time(9, 0, 0, 0), NOW);
+    assert_eq!(slot, Err(Closed));
 }
 
 #[test]
@@ -154,30 +125,26 @@ fn start_respects_min_notice_and_max_advance() {
         ..calendar_spec("UTC", &["00:00-24:00"])
     };
     let calendar = Calendar::new(spec).unwrap();
-    let at = |day, hour, minute| {
-        calendar
-            .slot_at(date(2026, 1, day), time(hour, minute, 0, 0), NOW)
-            .map(|_| ())
-    };
-    assert_eq!(
-        calendar.slot_at(date(2025, 10, 15), time(14, 0, 0, 0), NOW),
-        Err(Past)
-    );
-    assert_eq!(at(1, 0, 0), Err(Past), "what begins now has begun");
-    assert_eq!(at(1, 0, 30), Err(TooSoon));
-    assert_eq!(at(1, 1, 0), Ok(()));
-    assert_eq!(at(8, 0, 0), Ok(()));
-    assert_eq!(at(8, 0, 30), Err(TooFar));
-    assert_eq!(at(1, 1, 10), Err(NotASlot));
+    for (day, hour, minute, expected) in [
+        // A slot that starts at this moment has begun.
+        (1, 0, 0, Err(Past)),
+        (1, 0, 30, Err(TooSoon)),
+        (1, 1, 0, Ok(())),
+        (8, 0, 0, Ok(())),
+        (8, 0, 30, Err(TooFar)),
+        (1, 1, 10, Err(NotASlot)),
+    ] {
+        let time = time(hour, minute, 0, 0);
+        let slot = calendar.slot_at(date(2026, 1, day), time, NOW);
+        assert_eq!(slot.map(|_| ()), expected, "{day} {time}");
+    }
 }
 
 #[test]
 fn past_time_outside_hours_is_past() {
     let calendar = berlin_calendar(&["09:00-10:00"]);
-    assert_eq!(
-        calendar.slot_at(date(2025, 10, 15), time(14, 7, 0, 0), NOW),
-        Err(Past)
-    );
+    let slot = calendar.slot_at(date(2025, 10, 15), time(14, 7, 0, 0), NOW);
+    assert_eq!(slot, Err(Past));
 }
 
 #[test]

@@ -189,16 +189,10 @@ mod tests {
             serde_json::from_str::<Value>(&body_for(data).unwrap()).unwrap()["text"]["body"].clone()
         };
         let fitting = json!({"booking": {"date": "é".repeat(TEXT_CHARS_MAX - 8)}});
-        assert_eq!(
-            text_for(&fitting),
-            format!("Booked: {}", "é".repeat(4088)),
-            "it is sent whole"
-        );
-        assert_eq!(
-            text_for(&long),
-            format!("Booked: {}…", "é".repeat(4087)),
-            "it is cut"
-        );
+        // A text that fits is sent whole.
+        assert_eq!(text_for(&fitting), format!("Booked: {}", "é".repeat(4088)));
+        // A longer text is truncated.
+        assert_eq!(text_for(&long), format!("Booked: {}…", "é".repeat(4087)));
         assert!(body_for(&data).unwrap().contains(r#""recipient":"DE.1""#));
         let other = Recipient::Id("user-7".into());
         let refused = message_body(&content, &data, &other, "");

@@ -106,55 +106,43 @@ mod tests {
 
     #[test]
     fn recipient_is_number_or_id() {
-        let to = |user: Value, known: Option<&Customer>| {
-            RecipientKind::Customer
-                .resolve_recipient(&json!({"submission": {"customer": user}}), known)
-        };
-        let phone = json!({"id": "DE.1", "phone": "491511234567"});
-        assert_eq!(to(phone, None), Ok(Recipient::Phone("491511234567".into())));
-        assert_eq!(
-            to(json!({"id": "DE.1a", "phone": null}), None),
-            Ok(Recipient::Id("DE.1a".into()))
-        );
-        let unknown_customer = json!({"id": null, "phone": null});
-        assert_eq!(
-            to(unknown_customer.clone(), None),
-            Err(MessageError::UnknownCustomer)
-        );
-        assert_eq!(
-            to(unknown_customer.clone(), Some(&Customer::default())),
-            Err(MessageError::UnknownCustomer)
-        );
+        let phone = |number: &str| Ok(Recipient::Phone(number.into()));
+        let id = |id: &str| Ok(Recipient::Id(id.into()));
+        let unknown = Err(MessageError::UnknownCustomer);
+        let nobody = || json!({"id": null, "phone": null});
         let known = Customer::from_text("491511234567");
-        assert_eq!(
-            to(unknown_customer, Some(&known)),
-            Ok(Recipient::Phone("491511234567".into()))
-        );
-        let left = json!({"draft": {"customer": {"id": "DE.2", "phone": null}}});
-        assert_eq!(
-            RecipientKind::Customer.resolve_recipient(&left, None),
-            Ok(Recipient::Id("DE.2".into()))
-        );
+        for (customer, known, expected) in [
+            (json!({"id": "DE.1", "phone": "4915"}), None, phone("4915")),
+            (json!({"id": "DE.1a", "phone": null}), None, id("DE.1a")),
+            (json!({"id": "user-7", "phone": null}), None, id("user-7")),
+            (nobody(), None, unknown.clone()),
+            (nobody(), Some(&Customer::default()), unknown),
+            (nobody(), Some(&known), phone("491511234567")),
+        ] {
+            let data = json!({"submission": {"customer": customer}});
+            let recipient = RecipientKind::Customer.resolve_recipient(&data, known);
+            assert_eq!(recipient, expected, "{data}");
+        }
+        let draft = json!({"draft": {"customer": {"id": "DE.2", "phone": null}}});
+        let recipient = RecipientKind::Customer.resolve_recipient(&draft, None);
+        assert_eq!(recipient, id("DE.2"));
     }
 
     #[test]
     fn agent_recipient_uses_configured_number() {
         let ann = AgentName::new("Ann").unwrap();
         let agents = RecipientKind::Agent(BTreeMap::from([(ann, "+491511234567".into())]));
-        let to = |agent: Value| agents.resolve_recipient(&json!({"lead": {"agent": agent}}), None);
-        assert_eq!(
-            to(json!("Ann")),
-            Ok(Recipient::Phone("+491511234567".into()))
-        );
-        assert_eq!(
-            to(json!("Bob")),
-            Err(MessageError::NoAgentNumber("Bob".to_owned()))
-        );
-        assert_eq!(to(Value::Null), Err(MessageError::NoAgent));
-        let named: Vec<_> = EventKind::ALL
-            .into_iter()
-            .filter(|kind| agents.is_in_event(*kind))
-            .collect();
+        let no_number = MessageError::NoAgentNumber("Bob".to_owned());
+        for (agent, expected) in [
+            (json!("Ann"), Ok(Recipient::Phone("+491511234567".into()))),
+            (json!("Bob"), Err(no_number)),
+            (Value::Null, Err(MessageError::NoAgent)),
+        ] {
+            let data = json!({"lead": {"agent": agent}});
+            assert_eq!(agents.resolve_recipient(&data, None), expected, "{data}");
+        }
+        let mut named = EventKind::ALL.to_vec();
+        named.retain(|kind| agents.is_in_event(*kind));
         assert_eq!(named, [EventKind::LeadAssigned]);
         assert!(!RecipientKind::Customer.is_in_event(EventKind::JobDead));
     }

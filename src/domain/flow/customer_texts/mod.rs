@@ -122,11 +122,9 @@ pub fn unknown_placeholders(key: TextKey, wording: &str) -> impl Iterator<Item =
 mod tests {
     use super::*;
 
-    fn field_error(error: ValidationError) -> FieldError {
-        FieldError {
-            field: "user_email".to_owned(),
-            error,
-        }
+    fn error_text(texts: &Localization, label: &str, error: ValidationError) -> String {
+        let field = "user_email".to_owned();
+        texts.error_text(label, &FieldError { field, error })
     }
 
     #[test]
@@ -135,14 +133,10 @@ mod tests {
             language: Language::De,
             overrides: BTreeMap::new(),
         };
-        assert_eq!(
-            texts.error_text("E-Mail", &field_error(ValidationError::Missing)),
-            "Bitte ausfüllen: E-Mail."
-        );
-        assert_eq!(
-            texts.error_text("Name", &field_error(ValidationError::TooShort(3))),
-            "Name: mindestens 3 Zeichen."
-        );
+        let missing = error_text(&texts, "E-Mail", ValidationError::Missing);
+        assert_eq!(missing, "Bitte ausfüllen: E-Mail.");
+        let short = error_text(&texts, "Name", ValidationError::TooShort(3));
+        assert_eq!(short, "Name: mindestens 3 Zeichen.");
         assert_eq!(
             texts.slot_refusal_text(SlotRefused::Full),
             "Dieser Termin wurde gerade vergeben. Bitte wählen Sie einen anderen."
@@ -156,18 +150,12 @@ mod tests {
             language: Language::En,
             overrides,
         };
-        assert_eq!(
-            texts.error_text("{field}", &field_error(ValidationError::Missing)),
-            "{field}? {x} {"
-        );
-        assert_eq!(
-            texts.error_text("{field}", &field_error(ValidationError::NotEmail)),
-            "{field}: please enter a valid e-mail address."
-        );
-        assert_eq!(
-            unknown_placeholders(TextKey::Missing, "{field} {x} {").collect::<Vec<_>>(),
-            ["x"]
-        );
+        let missing = error_text(&texts, "{field}", ValidationError::Missing);
+        assert_eq!(missing, "{field}? {x} {");
+        let invalid = error_text(&texts, "{field}", ValidationError::NotEmail);
+        assert_eq!(invalid, "{field}: please enter a valid e-mail address.");
+        let mut unknown = unknown_placeholders(TextKey::Missing, "{field} {x} {");
+        assert_eq!((unknown.next(), unknown.next()), (Some("x"), None));
     }
 
     #[test]
@@ -175,26 +163,13 @@ mod tests {
         for (name, language) in Language::ALL {
             for key in TextKey::ALL {
                 let text = languages::built_in_text(language, *key);
-                assert!(
-                    !text.is_empty() && text.ends_with(['.', '}']),
-                    "{name} {}: {text}",
-                    key.as_str()
-                );
-                assert_eq!(
-                    unknown_placeholders(*key, text).count(),
-                    0,
-                    "{name} {}: {text}",
-                    key.as_str()
-                );
+                let what = format!("{name} {}: {text}", key.as_str());
+                assert!(text.ends_with(['.', '}']), "{what}");
+                assert_eq!(unknown_placeholders(*key, text).count(), 0, "{what}");
                 let is_line = matches!(key, TextKey::NothingFree | TextKey::NoAgentFree);
-                assert!(!is_line || text.chars().count() <= 30, "{name}: {text}");
-                for needed in key.placeholders() {
-                    assert!(
-                        text.contains(&format!("{{{needed}}}")),
-                        "{name} {} lacks {needed}",
-                        key.as_str()
-                    );
-                }
+                assert!(!is_line || text.chars().count() <= 30, "{what}");
+                let has = |name: &&str| text.contains(&format!("{{{name}}}"));
+                assert!(key.placeholders().iter().all(has), "{what}");
             }
         }
     }

@@ -212,11 +212,8 @@ fn slots_are_free_starts_of_chosen_day() {
     let mut of_day = all.clone();
     of_day.retain(|id| id.starts_with(day));
     assert_eq!(choice_ids(&slots(Some("day"), json!({"day": day}))), of_day);
-    assert_eq!(
-        choice_ids(&slots(Some("day"), json!({}))),
-        all,
-        "no day was chosen yet"
-    );
+    // Without a chosen day, the list has the next slots.
+    assert_eq!(choice_ids(&slots(Some("day"), json!({}))), all);
     let past = slots(Some("day"), json!({"day": "2019-01-01"}));
     assert_eq!(choice_ids(&past), [NO_CHOICE_ID], "it is over");
 
@@ -259,10 +256,8 @@ fn full_slots_are_hidden_or_disabled() {
     assert_eq!(days[1]["enabled"], true);
     let free_days = context.render(&dates_source(hidden));
     assert_ne!(free_days[0]["id"], day);
-    assert!(
-        free_days[0].get("enabled").is_none(),
-        "a schema without it stays as it is"
-    );
+    // A list without full entries has no property `enabled`.
+    assert!(free_days[0].get("enabled").is_none());
 }
 
 #[test]
@@ -293,11 +288,8 @@ fn shown_agent_is_stable_while_available() {
     };
     let one = DataSource::Agent { team: team.clone() };
     let ann = || json!({"agent": "Ann"});
-    assert_eq!(
-        render(&one, json!({}), &agents),
-        "Bob",
-        "the one who would get it"
-    );
+    // The first available agent would get the lead.
+    assert_eq!(render(&one, json!({}), &agents), "Bob");
     assert_eq!(render(&one, ann(), &agents), "Ann");
     assert_eq!(render(&one, ann(), &agents[..1]), "Bob");
     assert_eq!(render(&one, json!({}), &[]), "");

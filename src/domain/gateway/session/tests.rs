@@ -95,11 +95,8 @@ fn flapping_session_keeps_backoff() {
     }
     probe(&mut session, "disconnected", 60 * 260);
     let again = probe(&mut session, "disconnected", 60 * 261).action;
-    assert_eq!(
-        again,
-        Some(Connect),
-        "after a while of being well, patience begins anew"
-    );
+    // A session that was up for long resets the pauses.
+    assert_eq!(again, Some(Connect));
 }
 
 #[test]
@@ -107,11 +104,8 @@ fn no_action_while_person_is_needed() {
     let mut session = session(Evolution, None);
     assert_eq!(probe(&mut session, "close", 0).action, Some(Connect));
     let step = session.on_action_result(Connect, ActionResult::NeedsScan, &at(1));
-    assert_eq!(
-        step.alert,
-        Some(GatewayAlert::NeedsPerson),
-        "more than that it is down"
-    );
+    // This alert is more severe than "down".
+    assert_eq!(step.alert, Some(GatewayAlert::NeedsPerson));
     for (second, word) in [(60, "connecting"), (120, "close"), (9000, "close")] {
         let step = probe(&mut session, word, second);
         assert_eq!((step.action, step.alert), (None, None), "{word}");
@@ -157,11 +151,8 @@ fn manual_restart_works_while_person_is_needed() {
         ActionResult::State("SCAN_QR_CODE".to_owned()),
         &at(11),
     );
-    assert_eq!(
-        (step.alert, session.state().awaits_person),
-        (None, true),
-        "it is known already"
-    );
+    // The alert was raised before.
+    assert_eq!((step.alert, session.state().awaits_person), (None, true));
 }
 
 #[test]
@@ -205,11 +196,8 @@ fn refused_probe_needs_person() {
         (None, Some(GatewayAlert::NeedsPerson))
     );
     assert!(!session.state().awaits_person);
-    assert_eq!(
-        probe(&mut session, "close", 60).action,
-        Some(Connect),
-        "once it can be asked, it is brought back"
-    );
+    // The session is reconnected as soon as a probe succeeds.
+    assert_eq!(probe(&mut session, "close", 60).action, Some(Connect));
 }
 
 #[test]
@@ -303,11 +291,8 @@ fn silent_session_is_restarted_then_alerted() {
     );
     assert!(session.on_activity(&at(20_000)).has_recovered);
     assert_eq!(probe(&mut session, "WORKING", 20_060).action, None);
-    assert_eq!(
-        probe(&mut session, "WORKING", 23_600).action,
-        Some(restart),
-        "as at the beginning"
-    );
+    // Activity resets the timeout.
+    assert_eq!(probe(&mut session, "WORKING", 23_600).action, Some(restart));
 }
 
 #[test]
@@ -360,9 +345,6 @@ fn process_restart_repeats_no_alert() {
         probe(&mut restarted, "need_scan", 5),
         SessionEffects::default()
     );
-    assert_eq!(
-        probe(&mut restarted, "disconnected", 65).action,
-        None,
-        "somebody is still needed"
-    );
+    // The session still needs a person.
+    assert_eq!(probe(&mut restarted, "disconnected", 65).action, None);
 }

@@ -94,11 +94,8 @@ fn longest_idle_agent_wins_tie() {
     assert_eq!(assign_next(&mut pool, at(3)), Some(3));
     pool.unassign(AgentId::new(2), at(4));
     pool.unassign(AgentId::new(1), at(5));
-    assert_eq!(
-        assign_next(&mut pool, at(6)),
-        Some(1),
-        "whose last lead came before that of agent 2"
-    );
+    // Agent 1 got its last lead before agent 2.
+    assert_eq!(assign_next(&mut pool, at(6)), Some(1));
 }
 
 #[test]
@@ -133,20 +130,19 @@ fn known_customer_returns_to_agent() {
 fn unavailable_known_agent_is_passed_over_with_reason() {
     let mut pool = pool_of(&[1, 1, 1]);
     let known = AgentId::new(3);
-    let changes: [(fn(&mut Agent), CandidateOutcome); 3] = [
-        (|agent| agent.is_active = false, Paused),
-        (
-            |agent| (agent.is_active, agent.team) = (true, team("service")),
-            OtherTeam,
-        ),
-        (|agent| agent.is_removed = true, Removed),
-    ];
-    for (change, outcome) in changes {
+    let outcomes_after = |pool: &mut AgentPool, change: fn(&mut Agent)| {
         pool.update_agent(known, NOW, change);
-        let choice = choose(&mut pool, &[(known, AssignmentReason::KnownCustomer)]);
-        let expected = [(1, Chosen), (3, outcome), (2, AddedLater)];
-        assert_eq!(outcomes(&choice), expected);
-    }
+        outcomes(&choose(pool, &[(known, AssignmentReason::KnownCustomer)]))
+    };
+    let expected = |outcome| [(1, Chosen), (3, outcome), (2, AddedLater)];
+    let paused = outcomes_after(&mut pool, |agent| agent.is_active = false);
+    assert_eq!(paused, expected(Paused));
+    let moved = outcomes_after(&mut pool, |agent| {
+        (agent.is_active, agent.team) = (true, team("service"));
+    });
+    assert_eq!(moved, expected(OtherTeam));
+    let removed = outcomes_after(&mut pool, |agent| agent.is_removed = true);
+    assert_eq!(removed, expected(Removed));
 }
 
 #[test]
