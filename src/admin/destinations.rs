@@ -3,14 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::delivery::Suspension;
 use crate::domain::ids::DestinationName;
 use crate::domain::time::{Millis, Timestamp};
-use crate::store::{PauseDestination, QueueStats, Snapshot, StoreError};
+use crate::store::{PauseDestination, Snapshot, StoreError};
 
 use super::context::AdminContext;
 use super::error::AdminError;
-use super::responses::{DestinationRow, DestinationStatsRow};
+use super::responses::DestinationRow;
 use super::text::pluralize;
 
 /// Time after which a due delivery causes a warning.
@@ -39,50 +38,35 @@ pub(super) fn destination_rows(
         .chain(suspensions.keys())
         .collect();
     let rows = names.into_iter().map(|name| {
-        let host = catalog.destination_hosts.get(name).cloned();
         let waiting = waiting.get(name).copied().unwrap_or_default();
         let suspension = suspensions.get(name).cloned().unwrap_or_default();
-        destination_row(
-            name,
-            host,
-            waiting,
-            suspension,
-            stats.get(name).cloned().unwrap_or_default(),
-        )
+        let (disabled_at, disabled_reason) = suspension.disabled.unzip();
+        let mut row = DestinationRow {
+            name: name.clone(),
+            state: String::new(),
+            host: catalog.destination_hosts.get(name).cloned(),
+            waiting: waiting.count,
+            next_due: waiting.first_due_at,
+            paused_at: suspension.paused_at,
+            disabled_at,
+            disabled_reason: disabled_reason.map(Into::into),
+            stats: stats.get(name).cloned().unwrap_or_default(),
+        };
+        state_name(&row).clone_into(&mut row.state);
+        row
     });
     Ok(rows.collect())
 }
 
-fn destination_row(
-    name: &DestinationName,
-    host: Option<String>,
-    waiting: QueueStats,
-    suspension: Suspension,
-    measured: DestinationStatsRow,
-) -> DestinationRow {
-    let Suspension {
-        paused_at,
-        disabled,
-    } = suspension;
-    let state = match (&host, &disabled, paused_at) {
-        (None, ..) => "unknown",
-        (_, Some(_), _) => "disabled",
-        (_, _, Some(_)) => "paused",
-        _ if measured.open_until.is_some() => "failing",
-        _ if measured.paused_until.is_some() => "held",
+/// Returns the state of a destination, as in [`DestinationRow::state`].
+const fn state_name(row: &DestinationRow) -> &'static str {
+    match row {
+        _ if row.host.is_none() => "unknown",
+        _ if row.disabled_at.is_some() => "disabled",
+        _ if row.paused_at.is_some() => "paused",
+        _ if row.stats.open_until.is_some() => "failing",
+        _ if row.stats.paused_until.is_some() => "held",
         _ => "ok",
-    };
-    let (disabled_at, disabled_reason) = disabled.map(|(at, why)| (at, why.into())).unzip();
-    DestinationRow {
-        name: name.clone(),
-        state: state.to_owned(),
-        host,
-        waiting: waiting.count,
-        next_due: waiting.first_due_at,
-        paused_at,
-        disabled_at,
-        disabled_reason,
-        stats: measured,
     }
 }
 
@@ -182,94 +166,75 @@ pub(super) fn set_paused(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::responses::DestinationStatsRow;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
 
-    fn warning_for(
-        change: impl FnOnce(
-            &mut Option<String>,
-            &mut QueueStats,
-            &mut Suspension,
-            &mut DestinationStatsRow,
-        ),
-    ) -> Option<String> {
-        let (mut host, mut waiting) = (Some("crm.example".to_owned()), QueueStats::default());
-        let (mut suspension, mut stats) = (
-            Suspension::default(),
-            DestinationStatsRow {
+    fn warning_for(change: impl FnOnce(&mut DestinationRow)) -> Option<String> {
+        let mut row = DestinationRow {
+            name: DestinationName::new("crm").unwrap(),
+            state: String::new(),
+            host: Some("crm.example".to_owned()),
+            waiting: 0,
+            next_due: None,
+            paused_at: None,
+            disabled_at: None,
+            disabled_reason: None,
+            stats: DestinationStatsRow {
                 in_flight: Some(0),
                 ..DestinationStatsRow::default()
             },
-        );
-        change(&mut host, &mut waiting, &mut suspension, &mut stats);
-        destination_warning(
-            &destination_row(
-                &DestinationName::new("crm").unwrap(),
-                host,
-                waiting,
-                suspension,
-                stats,
-            ),
-            NOW,
-        )
+        };
+        change(&mut row);
+        state_name(&row).clone_into(&mut row.state);
+        destination_warning(&row, NOW)
     }
 
-    fn two_waiting(since: Millis) -> QueueStats {
-        QueueStats {
-            count: 2,
-            first_due_at: Some(NOW.minus(since)),
-        }
+    /// Queues deliveries of which the first has been due for this number of seconds.
+    fn queue(row: &mut DestinationRow, deliveries: u64, overdue_seconds: u64) {
+        row.waiting = deliveries;
+        row.next_due = Some(NOW.minus(Millis::from_secs(overdue_seconds)));
+    }
+
+    fn expire(row: &mut DestinationRow, ago: Millis) {
+        row.stats.expired = Some(2);
+        row.stats.last_expired_at = Some(NOW.minus(ago));
     }
 
     #[test]
     fn healthy_destination_has_no_warning() {
-        assert_eq!(warning_for(|_, _, _, _| {}), None);
-        assert_eq!(
-            warning_for(|_, waiting, _, _| *waiting = two_waiting(Millis::from_secs(60))),
-            None,
-            "not for long"
-        );
-        assert_eq!(
-            warning_for(|_, _, suspension, _| suspension.paused_at = Some(NOW)),
-            None,
-            "nothing waits"
-        );
-        assert_eq!(
-            warning_for(|host, _, _, _| *host = None),
-            None,
-            "nothing waits"
-        );
+        assert_eq!(warning_for(|_| {}), None);
+        let queued_now = warning_for(|row| queue(row, 2, 60));
+        assert_eq!(queued_now, None, "not for long");
+        let paused = warning_for(|row| row.paused_at = Some(NOW));
+        assert_eq!(paused, None, "nothing waits");
+        let unknown = warning_for(|row| row.host = None);
+        assert_eq!(unknown, None, "nothing waits");
     }
 
     #[test]
     fn destination_warnings_name_commands() {
         let warnings = [
-            warning_for(|_, waiting, _, _| *waiting = two_waiting(Millis::from_secs(600))),
-            warning_for(|host, waiting, _, _| {
-                (*host, *waiting) = (None, two_waiting(Millis::ZERO));
+            warning_for(|row| queue(row, 2, 600)),
+            warning_for(|row| {
+                queue(row, 2, 0);
+                row.host = None;
             }),
-            warning_for(|_, waiting, suspension, _| {
-                (*waiting, suspension.paused_at) = (two_waiting(Millis::ZERO), Some(NOW));
+            warning_for(|row| {
+                queue(row, 2, 0);
+                row.paused_at = Some(NOW);
             }),
-            warning_for(|_, _, suspension, _| {
-                suspension.disabled = Some((NOW, "the destination responded with 410 Gone".into()));
+            warning_for(|row| {
+                row.disabled_at = Some(NOW);
+                row.disabled_reason = Some("the destination responded with 410 Gone".to_owned());
             }),
-            warning_for(|_, waiting, _, stats| {
-                *waiting = QueueStats {
-                    count: 1,
-                    first_due_at: Some(NOW),
-                };
-                (stats.open_until, stats.last_failure) =
-                    (Some(NOW), Some("responded with 500".to_owned()));
+            warning_for(|row| {
+                queue(row, 1, 0);
+                row.stats.open_until = Some(NOW);
+                row.stats.last_failure = Some("responded with 500".to_owned());
             }),
-            warning_for(|_, _, _, stats| {
-                (stats.expired, stats.last_expired_at) =
-                    (Some(2), Some(NOW.minus(Millis::from_secs(60))));
-            }),
-            warning_for(|_, _, _, stats| {
-                (stats.expired, stats.last_expired_at) =
-                    (Some(2), Some(NOW.minus(EXPIRED_WARNING_WINDOW)));
-            }),
+            warning_for(|row| expire(row, Millis::from_secs(60))),
+            warning_for(|row| expire(row, EXPIRED_WARNING_WINDOW)),
         ];
         let warnings: Vec<String> = warnings.into_iter().flatten().collect();
         insta::assert_snapshot!(warnings.join("\n"), @r"

@@ -36,10 +36,10 @@ mod text;
 pub(crate) mod transport;
 mod warnings;
 
-pub use context::ServerHooks;
-pub use error::{AdminError, ErrorCode};
-pub use handler::AdminHandler;
-pub use protocol::{
+pub(crate) use context::ServerHooks;
+pub(crate) use error::{AdminError, ErrorCode};
+pub(crate) use handler::AdminHandler;
+pub(crate) use protocol::{
     AdminCommand, AdminQuery, AdminRequest, AgentSettings, JobSelector, ListFilter, ServerCommand,
     SlotFilter,
 };
@@ -49,6 +49,6 @@ pub(crate) use responses::{
     FlowHealthRow, FlowRow, GatewayRow, HeaderRow, JobRow, LeadRow, MetaEventRow, PublicKeyRow,
     QueryRow, ReloadRow, SignatureRow, SlotRow, StatusRow, SubmissionRow,
 };
-pub use server_commands::write_test_result;
-pub use transport::client::AdminClient;
-pub use transport::server::{HandlerSource, SocketServer, socket_path};
+pub(crate) use server_commands::write_test_result;
+pub(crate) use transport::client::AdminClient;
+pub(crate) use transport::server::{HandlerSource, SocketServer, socket_path};

@@ -76,52 +76,34 @@ pub enum AdminQuery {
     /// Submissions, newest first.
     Submissions(ListFilter),
     /// Details of a submission.
-    Submission {
-        /// Submission ID.
-        id: SubmissionId,
-    },
+    Submission { id: SubmissionId },
     /// Drafts, the latest change first.
     Drafts(ListFilter),
     /// Jobs, newest first.
     Jobs(ListFilter),
     /// Details of a job, with its attempts.
-    Job {
-        /// Job ID.
-        id: JobId,
-    },
+    Job { id: JobId },
     /// Dead letters, newest first.
     DeadLetters(ListFilter),
     /// Details of a dead letter.
-    DeadLetter {
-        /// Job ID.
-        id: JobId,
-    },
+    DeadLetter { id: JobId },
     /// Deliveries, newest first.
     Deliveries(ListFilter),
     /// Details of a delivery, with its body and the responses.
-    Delivery {
-        /// Job ID of the delivery.
-        id: JobId,
-    },
+    Delivery { id: JobId },
     /// Destinations by name: those of the config, and others with waiting deliveries or a
     /// suspension.
     Destinations,
     /// Leads, newest first.
     Leads(ListFilter),
     /// Details of a lead, with the reason for its assignment.
-    Lead {
-        /// Lead ID.
-        id: LeadId,
-    },
+    Lead { id: LeadId },
     /// Agents who have not been removed.
     Agents(ListFilter),
     /// Bookings, newest first.
     Bookings(ListFilter),
     /// Details of a booking.
-    Booking {
-        /// Booking ID.
-        id: BookingId,
-    },
+    Booking { id: BookingId },
     /// Bookable slots with their number of taken places, in order of time.
     Slots(SlotFilter),
     /// Flows of the config, by name.
@@ -137,10 +119,7 @@ pub enum AdminQuery {
     /// Unofficial gateways with the state of their sessions, by name.
     Gateways,
     /// Details of a gateway, with its history.
-    Gateway {
-        /// Gateway name.
-        name: GatewayName,
-    },
+    Gateway { name: GatewayName },
     /// Checks all invariants: one row for each violation, and one summary row.
     CheckIntegrity,
 }
@@ -157,58 +136,34 @@ pub enum AdminCommand {
     /// Discards waiting deliveries.
     DiscardDeliveries(JobSelector),
     /// Pauses a destination until an admin resumes it. Waiting deliveries stay stored.
-    PauseDestination {
-        /// Destination name.
-        name: DestinationName,
-    },
+    PauseDestination { name: DestinationName },
     /// Resumes a destination from any suspension.
-    ResumeDestination {
-        /// Destination name.
-        name: DestinationName,
-    },
+    ResumeDestination { name: DestinationName },
     /// Closes a lead.
-    CloseLead {
-        /// Lead ID.
-        id: LeadId,
-    },
+    CloseLead { id: LeadId },
     /// Assigns a lead to an agent.
-    AssignLead {
-        /// Lead ID.
-        id: LeadId,
-        /// Agent who gets the lead.
-        agent: AgentName,
-    },
+    AssignLead { id: LeadId, agent: AgentName },
     /// Adds an agent.
     AddAgent {
         /// Agent name. No other agent may have it.
         name: AgentName,
         /// Team whose leads the agent gets.
         team: TeamName,
-        /// Weight and limits.
         settings: AgentSettings,
     },
     /// Changes the settings of an agent. Settings that are `None` stay unchanged.
     SetAgent {
-        /// Agent name.
         name: AgentName,
         /// New team of the agent. `None`: unchanged.
         team: Option<TeamName>,
-        /// Weight and limits.
         settings: AgentSettings,
     },
     /// Pauses an agent, who gets no new leads until resumed.
-    PauseAgent {
-        /// Agent name.
-        name: AgentName,
-    },
+    PauseAgent { name: AgentName },
     /// Resumes an agent, who gets new leads again.
-    ResumeAgent {
-        /// Agent name.
-        name: AgentName,
-    },
+    ResumeAgent { name: AgentName },
     /// Adds an absence, in which the agent gets no new leads.
     SetAgentAbsence {
-        /// Agent name.
         name: AgentName,
         /// First day of the absence, in UTC.
         from: Date,
@@ -216,18 +171,11 @@ pub enum AdminCommand {
         to: Date,
     },
     /// Removes an agent. The open leads go to other agents.
-    RemoveAgent {
-        /// Agent name.
-        name: AgentName,
-    },
+    RemoveAgent { name: AgentName },
     /// Cancels a booking, which frees its place in the slot.
-    CancelBooking {
-        /// Booking ID.
-        id: BookingId,
-    },
+    CancelBooking { id: BookingId },
     /// Moves a booking to another slot.
     MoveBooking {
-        /// Booking ID.
         id: BookingId,
         /// New date, in the time zone of the calendar.
         date: Date,
@@ -244,7 +192,6 @@ pub enum ServerCommand {
     /// the test. The store records nothing about the test. If no server runs, the command line
     /// sends the test itself.
     TestDestination {
-        /// Destination name.
         name: DestinationName,
         /// Phone number that gets the test message, for destinations that write to people. `None`:
         /// no message; the test only queries the destination.
@@ -256,20 +203,14 @@ pub enum ServerCommand {
         event: Option<EventKind>,
     },
     /// Performs the recovery action that fits the current state of a gateway's session.
-    RestartGateway {
-        /// Gateway name.
-        name: GatewayName,
-    },
+    RestartGateway { name: GatewayName },
     /// Signs the body of a sample form as Meta does.
     SignBody {
         /// Body to sign. The signature covers its exact bytes.
         body: String,
     },
     /// Public key of a flow's newest key pair.
-    FlowPublicKey {
-        /// Flow name.
-        flow: FlowName,
-    },
+    FlowPublicKey { flow: FlowName },
     /// Reloads the config and all files that it names.
     ReloadConfig,
 }
@@ -347,7 +288,6 @@ pub(super) const fn max_rows(limit: usize) -> usize {
 pub enum JobSelector {
     /// Single job, selected by its ID.
     One {
-        /// Job ID.
         id: JobId,
         /// Corrected payload as JSON text, for messages and deliveries. `None`: the payload stays
         /// unchanged.

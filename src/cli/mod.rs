@@ -4,14 +4,19 @@
 //! data file of a stopped server. `serve`, `try`, `demo`, `flows check`, `keys`, `compact`,
 //! `config` and `completions` are not.
 //!
-//! See [`self::commands`] for arguments and output formats, [`self::connect`] for the choice of
-//! socket or file, and [`self::exit_code`] for the exit codes.
+//! | module | content |
+//! |---|---|
+//! | `command_line` | the argument tree |
+//! | `commands` | arguments, requests and output formats of each command |
+//! | `connect` | choice of socket or file |
+//! | `output` | tables, texts and JSON |
+//! | `exit_code` | exit code of each error |
 
 pub mod args;
 mod command_line;
 pub(crate) mod commands;
 mod confirmation;
-pub mod connect;
+mod connect;
 mod deferred_error_writer;
 pub mod demo;
 mod exit_code;

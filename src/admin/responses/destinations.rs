@@ -9,7 +9,6 @@ use crate::domain::time::Timestamp;
 /// Response row of a destination.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DestinationRow {
-    /// Destination name.
     pub name: DestinationName,
     /// State of the destination:
     ///
@@ -66,7 +65,6 @@ pub struct DestinationStatsRow {
 /// Result of a test: the whole exchange with the destination, without secrets.
 #[derive(Clone, Debug, Serialize)]
 pub struct DestinationTestRow {
-    /// Destination name.
     pub destination: DestinationName,
     /// Host of the destination.
     pub host: String,
@@ -86,11 +84,9 @@ pub struct DestinationTestRow {
     /// Note for the admin about a successful test. `None` if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// Headers of the request.
     pub request_headers: Vec<HeaderRow>,
     /// Body of the request. Null if the test only queried the destination.
     pub body: Value,
-    /// Headers of the response.
     pub response_headers: Vec<HeaderRow>,
     /// Beginning of the response body.
     pub response: String,

@@ -16,13 +16,11 @@ use super::{QueryRow, stored_json};
 /// Response row of a job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JobRow {
-    /// Job ID.
     pub id: JobId,
     /// Kind: `process`, `message` or `deliver`.
     pub kind: String,
     /// State: `scheduled`, `running`, `done`, `dead`, `discarded` or `expired`.
     pub state: String,
-    /// Number of attempts so far.
     pub attempts: u32,
     /// Time when the job is due, or when it ended, in UTC.
     pub due_at: Timestamp,
@@ -177,19 +175,11 @@ pub(crate) struct DeadLetterDetails {
 #[serde(untagged)]
 pub(crate) enum JobChangeRow<R> {
     /// Single job with its new state.
-    One {
-        /// Job ID.
-        id: JobId,
-        /// New state.
-        state: &'static str,
-    },
+    One { id: JobId, state: &'static str },
     /// Result of a dry run.
     DryRun(DryRunRow<R>),
     /// Number of changed jobs.
-    All {
-        /// Number of changed jobs.
-        changed: usize,
-    },
+    All { changed: usize },
 }
 
 /// Jobs that a command without a dry run would change. `R` is the row of one of them.

@@ -9,9 +9,7 @@ use crate::domain::time::Timestamp;
 /// Response row of a lead.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LeadRow {
-    /// Lead ID.
     pub id: LeadId,
-    /// Submission ID.
     pub submission_id: SubmissionId,
     /// Agent of the lead. `None` while the lead waits for an agent.
     pub agent: Option<String>,

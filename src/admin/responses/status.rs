@@ -15,9 +15,7 @@ pub struct StatusRow {
     pub health: String,
     /// Address on which the server accepts submissions. `None` if no server runs on the file.
     pub listen: Option<SocketAddr>,
-    /// Number of stored submissions.
     pub submissions: u64,
-    /// Number of drafts.
     pub drafts: u64,
     /// Number of jobs by state.
     pub jobs: JobCounts,
@@ -80,16 +78,10 @@ pub struct WriterStatus {
 pub(crate) enum CheckRow {
     /// Violated invariant.
     Violation {
-        /// Name of the invariant.
         invariant: String,
         /// Table and key of the rows.
         location: String,
     },
     /// Summary after the violations.
-    Summary {
-        /// Number of checked rows.
-        rows: u64,
-        /// Number of violations.
-        violations: u64,
-    },
+    Summary { rows: u64, violations: u64 },
 }

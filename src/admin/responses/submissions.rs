@@ -14,9 +14,7 @@ use super::stored_json;
 /// Response row of a submission.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SubmissionRow {
-    /// Submission ID.
     pub id: SubmissionId,
-    /// Flow name.
     pub flow: String,
     /// Flow token as received.
     pub flow_token: Option<String>,
@@ -32,11 +30,8 @@ pub struct SubmissionRow {
     pub data: Value,
     /// ID of the lead that the submission created.
     pub lead_id: Option<LeadId>,
-    /// Agent of the lead.
     pub agent: Option<String>,
-    /// ID of the booking.
     pub booking_id: Option<BookingId>,
-    /// Job ID.
     pub job_id: JobId,
     /// ID of the message that contained the submission. `None` if there was no message.
     pub message_id: Option<String>,

@@ -5,13 +5,13 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::support::AdminHarness;
+use super::support::{AdminHarness, assert_contains, assert_ends_with, assert_starts_with};
 use crate::admin::protocol::REQUEST_BYTES_MAX;
 use crate::admin::transport::server::{SOCKET_LIMITS, SocketLimits};
 use crate::admin::{
@@ -28,6 +28,16 @@ fn handler_source(harness: &AdminHarness) -> Arc<HandlerSource> {
 
 fn start_server(harness: &AdminHarness) -> SocketServer {
     SocketServer::start(harness.socket_path(), handler_source(harness)).unwrap()
+}
+
+fn start_within(limits: SocketLimits, harness: &AdminHarness) -> SocketServer {
+    SocketServer::start_within(limits, harness.socket_path(), handler_source(harness)).unwrap()
+}
+
+/// Returns the reason why no server can start at a path.
+fn start_error(harness: &AdminHarness, path: &Path) -> String {
+    let started = SocketServer::start(path.to_owned(), handler_source(harness));
+    started.map(drop).unwrap_err().to_string()
 }
 
 fn send_request(path: &Path, request: impl Into<AdminRequest>) -> Result<Vec<Value>, AdminError> {
@@ -206,65 +216,40 @@ fn stale_socket_is_replaced() {
 #[test]
 fn occupied_path_is_not_overwritten() {
     let harness = AdminHarness::new();
-    let start = || {
-        SocketServer::start(harness.socket_path(), handler_source(&harness))
-            .map(drop)
-            .unwrap_err()
-            .to_string()
-    };
-    let alive = UnixListener::bind(harness.socket_path()).unwrap();
-    assert!(
-        start().ends_with("exists: another server uses it; stop that server first"),
-        "{}",
-        start()
+    let path = harness.socket_path();
+    let alive = UnixListener::bind(&path).unwrap();
+    assert_ends_with(
+        &start_error(&harness, &path),
+        "exists: another server uses it; stop that server first",
     );
     drop(alive);
-    fs::remove_file(harness.socket_path()).unwrap();
+    fs::remove_file(&path).unwrap();
 
-    fs::write(harness.socket_path(), "my novel").unwrap();
-    assert!(
-        start().ends_with("exists: it is not a socket; move it to another place"),
-        "{}",
-        start()
+    fs::write(&path, "my novel").unwrap();
+    assert_ends_with(
+        &start_error(&harness, &path),
+        "exists: it is not a socket; move it to another place",
     );
-    assert_eq!(
-        fs::read_to_string(harness.socket_path()).unwrap(),
-        "my novel"
-    );
+    assert_eq!(fs::read_to_string(path).unwrap(), "my novel");
 }
 
 #[test]
 fn long_path_error_suggests_shorter_one() {
     let harness = AdminHarness::new();
     let path = socket_path(&harness.folder.path().join("x".repeat(120)));
-    let error = SocketServer::start(path.clone(), handler_source(&harness))
-        .map(drop)
-        .unwrap_err();
-    assert!(
-        error.to_string().ends_with(
-            "is too long for a socket path (maximum 107 bytes): set `data` to a shorter path"
-        ),
-        "{error}"
+    assert_ends_with(
+        &start_error(&harness, &path),
+        "is too long for a socket path (maximum 107 bytes): set `data` to a shorter path",
     );
-    assert!(
-        AdminClient::connect(&path).unwrap().is_none(),
-        "no server can listen there"
-    );
+    let client = AdminClient::connect(&path).unwrap();
+    assert!(client.is_none(), "no server can listen there");
 }
 
 #[test]
 fn missing_folder_error_names_path() {
-    let harness = AdminHarness::new();
-    let path = PathBuf::from("no-such-folder/data.redb.sock");
-    let error = SocketServer::start(path, handler_source(&harness))
-        .map(drop)
-        .unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("no-such-folder/data.redb.sock: "),
-        "{error}"
-    );
+    let path = Path::new("no-such-folder/data.redb.sock");
+    let error = start_error(&AdminHarness::new(), path);
+    assert_starts_with(&error, "no-such-folder/data.redb.sock: ");
 }
 
 #[test]
@@ -278,9 +263,9 @@ fn malformed_request_gets_error() {
         b"",
     ] {
         let line = send_bytes(&harness.socket_path(), nonsense);
-        assert!(
-            line.starts_with(r#"{"error":{"code":"invalid","message":"unknown request"#),
-            "{line}"
+        assert_starts_with(
+            &line,
+            r#"{"error":{"code":"invalid","message":"unknown request"#,
         );
     }
     drop(server);
@@ -294,20 +279,14 @@ fn oversized_request_is_refused_by_both_sides() {
         &harness.socket_path(),
         &vec![b' '; REQUEST_BYTES_MAX + 4096],
     );
-    assert!(
-        line.contains("the request is too long: maximum 8 MiB"),
-        "{line}"
-    );
+    assert_contains(&line, "the request is too long: maximum 8 MiB");
 
     let selector = JobSelector::One {
         id: JobId::new(1),
         payload: Some("x".repeat(REQUEST_BYTES_MAX)),
     };
-    let refused = send_request(
-        &harness.socket_path(),
-        AdminCommand::RetryDeadLetters(selector),
-    )
-    .unwrap_err();
+    let retry = AdminCommand::RetryDeadLetters(selector);
+    let refused = send_request(&harness.socket_path(), retry).unwrap_err();
     assert_eq!(refused.code, ErrorCode::Invalid);
     drop(server);
 }
@@ -319,24 +298,17 @@ fn connections_above_limit_are_refused() {
         max_connections: 1,
         ..SOCKET_LIMITS
     };
-    let server =
-        SocketServer::start_within(limits, harness.socket_path(), handler_source(&harness))
-            .unwrap();
+    let server = start_within(limits, &harness);
     let mut first = UnixStream::connect(harness.socket_path()).unwrap();
     // The server accepts connections in order, so the first connection occupies the only handler.
     let refused = send_request(&harness.socket_path(), AdminQuery::Status).unwrap_err();
-    assert_eq!(
-        (refused.code, &*refused.message),
-        (
-            ErrorCode::Unreachable,
-            "too many commands at once: try again in a moment"
-        )
-    );
+    let busy = AdminError::unreachable("too many commands at once: try again in a moment");
+    assert_eq!(refused, busy);
 
     first.write_all(b"{\"request\":\"status\"}\n").unwrap();
     let mut response = String::new();
     first.read_to_string(&mut response).unwrap();
-    assert!(response.ends_with("{\"done\":true}\n"), "{response}");
+    assert_ends_with(&response, "{\"done\":true}\n");
     drop(server);
 }
 
@@ -353,9 +325,7 @@ fn silent_and_stalled_clients_are_disconnected() {
         request_timeout: timeout,
         response_timeout: timeout,
     };
-    let server =
-        SocketServer::start_within(limits, harness.socket_path(), handler_source(&harness))
-            .unwrap();
+    let server = start_within(limits, &harness);
 
     let mut silent = UnixStream::connect(harness.socket_path()).unwrap();
     assert_eq!(silent.read(&mut [0]).unwrap(), 0, "hung up");

@@ -1,5 +1,5 @@
-//! Defines the command line of all lists: the filters of `list`, and `list` as the verb of a command
-//! that names none.
+//! Defines the command line of all lists: the filters of `list`, and `list` as the verb of a
+//! command that names none.
 //!
 //! Each command contributes its data: the filters in [`FilteredRow`], the columns in [`TableRow`].
 
