@@ -1,5 +1,5 @@
-//! Defines the state after the load: the outcomes of the forms, and the rows that the commands of the
-//! server print. See [`super::verification`] for the check of the state.
+//! Defines the state after the load: the outcomes of the forms, and the rows that the server's
+//! commands print. See [`super::verification`] for the check of the state.
 
 use serde::Deserialize;
 
