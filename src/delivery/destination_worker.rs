@@ -18,7 +18,6 @@ use tokio::time::sleep;
 use crate::domain::circuit_breaker::{BreakerChange, CallPermit, CircuitBreaker};
 use crate::domain::delivery::Disposition;
 use crate::domain::ids::{DestinationName, JobId};
-use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
 use super::attempt::{AttemptOutcome, DeliveryAttempt, RecordedAttempt};
@@ -304,32 +303,30 @@ impl DestinationWorker {
                 // in a busy loop.
                 self.ready_queue.quarantine(&jobs, POLL_INTERVAL, false);
             }
-            Ok(AttemptOutcome::Recorded(RecordedAttempt {
-                count,
-                disposition,
-                at,
-                reason: why,
-                quota,
-            })) => {
-                if let Some(quota) = quota {
-                    self.limiter.apply_quota(quota, now);
-                }
-                let change = match disposition {
-                    Disposition::Retry {
-                        is_failure: true, ..
-                    }
-                    | Disposition::Unconfirmed => self.breaker.record_failure(permit, now),
-                    _ => self.breaker.record_success(permit),
-                };
-                self.pause(disposition, now);
-                self.update_stats(count, disposition, at, why, change);
-            }
+            Ok(AttemptOutcome::Recorded(attempt)) => self.apply_result(attempt, permit, now),
             Err(error) => {
                 self.breaker.cancel(permit);
                 self.ready_queue.quarantine_failed(&jobs, &error);
                 self.log_read_error(&error);
             }
         }
+    }
+
+    /// Applies the result of a recorded attempt to the limiter, the breaker, the pause and the
+    /// statistics.
+    fn apply_result(&mut self, attempt: RecordedAttempt, permit: CallPermit, now: Duration) {
+        if let Some(quota) = attempt.quota {
+            self.limiter.apply_quota(quota, now);
+        }
+        let change = match attempt.disposition {
+            Disposition::Retry {
+                is_failure: true, ..
+            }
+            | Disposition::Unconfirmed => self.breaker.record_failure(permit, now),
+            _ => self.breaker.record_success(permit),
+        };
+        self.pause(attempt.disposition, now);
+        self.update_stats(attempt, change);
     }
 
     /// Pauses the destination for as long as it asked for.
@@ -359,19 +356,12 @@ impl DestinationWorker {
         }
     }
 
-    fn update_stats(
-        &self,
-        count: usize,
-        disposition: Disposition,
-        at: Timestamp,
-        why: String,
-        change: Option<BreakerChange>,
-    ) {
+    fn update_stats(&self, attempt: RecordedAttempt, change: Option<BreakerChange>) {
         match change {
             Some(BreakerChange::Opened) => {
                 tracing::warn!(
                     destination.name = self.name.as_str(),
-                    error = why,
+                    error = attempt.reason,
                     "circuit breaker of a destination opened after repeated failures: deliveries wait, and probes are sent at intervals"
                 );
             }
@@ -384,12 +374,12 @@ impl DestinationWorker {
         let open_until = self.breaker.open_until();
         self.stats.update(&self.name, |stats| {
             stats.open_until = open_until;
-            if disposition == Disposition::Delivered {
-                stats.delivered += u64::try_from(count).unwrap_or(u64::MAX);
-                stats.last_success = Some(at);
+            if attempt.disposition == Disposition::Delivered {
+                stats.delivered += u64::try_from(attempt.count).unwrap_or(u64::MAX);
+                stats.last_success = Some(attempt.at);
             } else {
                 stats.failed += 1;
-                stats.last_failure = Some((at, why));
+                stats.last_failure = Some((attempt.at, attempt.reason));
             }
         });
     }
