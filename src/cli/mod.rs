@@ -41,7 +41,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::admin::{AdminError, AdminRequest, ErrorCode, ReloadRow, StatusRow};
-use crate::bootstrap::serve::{ServeArgs, ServeError, StartupErrors};
+use crate::bootstrap::error::{ServeError, StartupErrors};
+use crate::bootstrap::serve_args::ServeArgs;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use commands::flows::{FlowJsonCheckError, FlowsAction};
@@ -447,7 +448,7 @@ fn print_config(config: &Config, json: bool, out: &mut impl Write) -> Result<(),
         summary.to_string()
     };
     writeln!(out, "{text}")?;
-    match crate::bootstrap::serve::find_startup_errors(config, &clock) {
+    match crate::bootstrap::components::find_startup_errors(config, &clock) {
         Some(errors) => Err(CliError::UnresolvedConfig {
             file: config.file.clone(),
             errors,

@@ -24,7 +24,7 @@ use crate::domain::time::Millis;
 use crate::reloadable::Reloadable;
 
 use super::response::HttpResponse;
-use super::state::{AppState, HttpLimits};
+use super::state::{AppState, HttpConfig, HttpLimits};
 
 /// Maximum size of a head and size of the read buffer of each connection, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -152,11 +152,12 @@ impl HttpServer {
     /// closing connection. Connections that stay quiet for `limits.drain_timeout` are closed. All
     /// are closed after `grace`.
     ///
-    /// The server handles each request with the state that is current when the request starts. The
-    /// limits of connections are those of the first state.
+    /// The server handles each request with the config that is active when the request starts. The
+    /// limits of connections are those of `app`.
     pub async fn run(
         self,
-        app: Reloadable<AppState>,
+        app: AppState,
+        config: Reloadable<HttpConfig>,
         stop: impl Future<Output = ()>,
         grace: Duration,
     ) {
@@ -166,7 +167,7 @@ impl HttpServer {
             header_timeout,
             drain_timeout: drain,
             ..
-        } = app.load().limits;
+        } = app.limits;
         let [idle, head, drain] = [idle, header_timeout, drain].map(Millis::to_duration);
         let limits = ConnectionLimits {
             max_connections: connections,
@@ -175,8 +176,9 @@ impl HttpServer {
             drain_timeout: drain,
             grace_period: grace,
         };
+        let app = Arc::new(app);
         let handler = move |phase: Arc<ConnectionPhase>, request| {
-            let app = app.load();
+            let app = app.with_config(&config.load());
             async move { app.handle(&phase, request).await }
         };
         self.serve_with(handler, limits, stop).await;

@@ -32,7 +32,7 @@ pub use endpoint_health::monitor::HealthMonitor;
 pub use flow::upstream_client::{UpstreamClient, UpstreamError};
 pub use listener::{BoundSocket, HttpServer};
 pub use metrics_server::MetricsServer;
-pub use state::{AppState, HttpLimits, InboundCredentials};
+pub use state::{AppState, HttpConfig, HttpLimits, InboundCredentials};
 
 #[cfg(test)]
 mod tests;

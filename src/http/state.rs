@@ -93,11 +93,22 @@ pub struct InboundCredentials {
     pub gateway_webhooks: BTreeMap<GatewayName, GatewayWebhook>,
 }
 
-/// State shared by all request handlers.
+/// Part of the active config that requests depend on.
+pub struct HttpConfig {
+    catalog: Arc<Catalog>,
+    credentials: Arc<InboundCredentials>,
+    limits: HttpLimits,
+    /// Flows by path.
+    routes: Arc<HashMap<String, FlowRoute>>,
+}
+
+/// State of a request: the config that is active when the request begins, and everything that all
+/// requests share.
 pub struct AppState {
-    pub(super) catalog: Catalog,
-    pub(super) credentials: InboundCredentials,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) credentials: Arc<InboundCredentials>,
     pub(super) limits: HttpLimits,
+    routes: Arc<HashMap<String, FlowRoute>>,
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) decrypt_pool: Arc<DecryptPool>,
@@ -105,7 +116,6 @@ pub struct AppState {
     /// Registry through which gateway webhooks reach the session monitors.
     pub(super) gateway_registry: GatewayRegistry,
     body_budget: BodyBudget,
-    routes: HashMap<String, FlowRoute>,
     metrics: Arc<RequestMetrics>,
 }
 
@@ -129,70 +139,81 @@ pub(super) struct TokenWarnings {
     pub(super) shared_token: AtomicBool,
 }
 
+impl HttpConfig {
+    /// Creates the part for the flows of `catalog`. A flow that `previous` has too does not log its
+    /// warnings again.
+    #[must_use]
+    pub fn new(
+        catalog: Arc<Catalog>,
+        credentials: InboundCredentials,
+        limits: HttpLimits,
+        previous: Option<&Self>,
+    ) -> Self {
+        let routes = flow_routes(&catalog, &credentials, |name| {
+            let mut routes = previous?.routes.values();
+            Some(Arc::clone(
+                &routes.find(|route| route.flow.name == *name)?.warnings,
+            ))
+        });
+        Self {
+            catalog,
+            credentials: Arc::new(credentials),
+            limits,
+            routes: Arc::new(routes),
+        }
+    }
+
+    /// Signs `body` as Meta does, with the newest secret. Commands use this signature to send
+    /// sample forms.
+    #[must_use]
+    pub fn sign(&self, body: &[u8]) -> Option<String> {
+        self.credentials.signature_verifier.sign(body)
+    }
+
+    /// Returns the public half of a flow's newest key as PEM, or `None` if the flow is not
+    /// encrypted.
+    #[must_use]
+    pub fn public_key(&self, flow: &FlowName) -> Option<String> {
+        let newest = self.credentials.private_keys.get(flow)?.first()?;
+        Some(newest.public_pem().to_owned())
+    }
+}
+
 impl AppState {
-    /// Creates the state for the flows of `catalog`. The health monitor records the health of
-    /// encrypted flows. The gateway registry receives the reports of gateway webhooks.
+    /// Creates the state for `config`. The health monitor records the health of encrypted flows.
+    /// The gateway registry receives the reports of gateway webhooks.
     ///
     /// # Errors
     /// Returns the system's error if a decryption thread can't be started.
     pub fn new(
-        catalog: Catalog,
-        credentials: InboundCredentials,
-        limits: HttpLimits,
+        config: &HttpConfig,
         store: Store,
         clock: Arc<dyn Clock>,
         (health_monitor, gateway_registry): (HealthMonitor, GatewayRegistry),
     ) -> io::Result<Self> {
-        let flows = flow_routes(&catalog, &credentials, |_| Arc::default());
-        let budget = BodyBudget::new(limits.max_body_memory);
-        let (decrypt_pool, metrics) = (
-            Arc::new(DecryptPool::start()?),
-            Arc::new(RequestMetrics::new(health_monitor)),
-        );
-        let request_locks = Arc::default();
         Ok(Self {
-            catalog,
-            credentials,
-            limits,
+            catalog: Arc::clone(&config.catalog),
+            credentials: Arc::clone(&config.credentials),
+            limits: config.limits.clone(),
+            routes: Arc::clone(&config.routes),
             store,
             clock,
-            decrypt_pool,
-            request_locks,
+            decrypt_pool: Arc::new(DecryptPool::start()?),
+            request_locks: Arc::default(),
             gateway_registry,
-            body_budget: budget,
-            routes: flows,
-            metrics,
+            body_budget: BodyBudget::new(config.limits.max_body_memory),
+            metrics: Arc::new(RequestMetrics::new(health_monitor)),
         })
     }
 
-    /// Creates the state for a reloaded config: new flows, credentials and limits.
-    ///
-    /// The limits of the listener and the memory limit of all bodies do not change. The new state
-    /// shares everything that outlives a request: store, decryption threads, locks, budget and
-    /// metrics.
-    #[must_use]
-    pub fn for_reload(
-        &self,
-        catalog: Catalog,
-        credentials: InboundCredentials,
-        limits: HttpLimits,
-    ) -> Self {
-        let warnings: HashMap<_, _> = self
-            .routes
-            .values()
-            .map(|route| (&route.flow.name, &route.warnings))
-            .collect();
-        let flows = flow_routes(&catalog, &credentials, |name| {
-            warnings
-                .get(name)
-                .map(|warnings| Arc::clone(warnings))
-                .unwrap_or_default()
-        });
+    /// Returns the state for a request under `config`. The memory limit of all bodies stays that of
+    /// the first config.
+    pub(super) fn with_config(&self, config: &HttpConfig) -> Self {
         Self {
-            catalog,
-            credentials,
-            limits,
-            routes: flows,
+            catalog: Arc::clone(&config.catalog),
+            credentials: Arc::clone(&config.credentials),
+            limits: config.limits.clone(),
+            routes: Arc::clone(&config.routes),
             store: self.store.clone(),
             clock: Arc::clone(&self.clock),
             decrypt_pool: Arc::clone(&self.decrypt_pool),
@@ -348,27 +369,6 @@ impl AppState {
         Ok((bytes, deadline))
     }
 
-    /// Signs `body` as Meta does, with the newest secret. Commands use this signature to send
-    /// sample forms.
-    #[must_use]
-    pub fn sign(&self, body: &[u8]) -> Option<String> {
-        self.credentials.signature_verifier.sign(body)
-    }
-
-    /// Returns the public half of a flow's newest key as PEM, or `None` if the flow is not
-    /// encrypted.
-    #[must_use]
-    pub fn public_key(&self, flow: &FlowName) -> Option<String> {
-        Some(
-            self.credentials
-                .private_keys
-                .get(flow)?
-                .first()?
-                .public_pem()
-                .to_owned(),
-        )
-    }
-
     fn route_kind(&self, path: &str) -> RouteKind {
         match path {
             "/webhook" => RouteKind::Webhook,
@@ -384,7 +384,7 @@ impl AppState {
 fn flow_routes(
     catalog: &Catalog,
     credentials: &InboundCredentials,
-    previous_warnings: impl Fn(&FlowName) -> Arc<TokenWarnings>,
+    previous_warnings: impl Fn(&FlowName) -> Option<Arc<TokenWarnings>>,
 ) -> HashMap<String, FlowRoute> {
     let route = |flow: &Arc<Flow>| {
         // Without its keys, an encrypted flow decrypts nothing. It never accepts plain forms.
@@ -396,7 +396,7 @@ fn flow_routes(
                 .unwrap_or_else(|| Arc::new([]))
         });
         let upstream = credentials.upstreams.get(&flow.name).cloned();
-        let warnings = previous_warnings(&flow.name);
+        let warnings = previous_warnings(&flow.name).unwrap_or_default();
         (
             flow.path.clone(),
             FlowRoute {

@@ -20,7 +20,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::gateways::GatewayRegistry;
 use crate::http::{
-    AppState, BoundSocket, HealthMonitor, HttpLimits, InboundCredentials, MetricsServer,
+    AppState, BoundSocket, HealthMonitor, HttpConfig, HttpLimits, InboundCredentials, MetricsServer,
 };
 use crate::intake::{Catalog, SignatureVerifier};
 use crate::reloadable::Reloadable;
@@ -72,18 +72,11 @@ impl TestServer {
             upstreams: BTreeMap::new(),
             gateway_webhooks: BTreeMap::new(),
         };
-        let (catalog, limits) = (Catalog::from(&config), HttpLimits::from(&config));
-        let app = Reloadable::new(
-            AppState::new(
-                catalog,
-                credentials,
-                limits,
-                store.clone(),
-                clock,
-                (HealthMonitor::default(), GatewayRegistry::default()),
-            )
-            .unwrap(),
-        );
+        let catalog = Arc::new(Catalog::from(&config));
+        let config = HttpConfig::new(catalog, credentials, HttpLimits::from(&config), None);
+        let monitors = (HealthMonitor::default(), GatewayRegistry::default());
+        let app = AppState::new(&config, store.clone(), clock, monitors).unwrap();
+        let config = Reloadable::new(config);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -101,7 +94,7 @@ impl TestServer {
         let stopped = async {
             let _ = stopped.await;
         };
-        let task = runtime.spawn(server.run(app, stopped, TIMEOUT));
+        let task = runtime.spawn(server.run(app, config, stopped, TIMEOUT));
         runtime.spawn(admin.run(
             Arc::new(|| "flowgate_up 1\n".to_owned()),
             std::future::pending(),

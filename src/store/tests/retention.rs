@@ -11,6 +11,7 @@ use crate::domain::submission::IdempotencyKey;
 use crate::domain::submission::draft::{AbandonTimeouts, Draft};
 use crate::domain::submission::inbound::Inbound;
 use crate::domain::time::{Millis, Timestamp};
+use crate::reloadable::Reloadable;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 use crate::store::{
     AcceptInbound, AcceptOutcome, CloseLead, FailAttempt, FinishJob, FinishOutcome, GetCompletion,
@@ -155,7 +156,7 @@ fn closed_for(bench: StoreBench, length: Millis) -> StoreBench {
     bench.store.close().unwrap();
     bench.clock.advance(length);
     let store = open_store(bench.path(), &bench.clock, |options| {
-        options.subscriptions = bench.subscriptions.clone();
+        options.subscriptions = Reloadable::part_of(&bench.subscriptions, Arc::clone);
     });
     StoreBench { store, ..bench }
 }
