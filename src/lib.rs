@@ -22,7 +22,7 @@
 //! | [`webhook_signature`] | signatures of outgoing webhooks | domain |
 //! | [`store`] | everything on disk; the writer | domain, clock, reloadable, panic |
 //! | [`net`] | outgoing connections, address policy, TLS, SMTP | domain |
-//! | [`http`] | limits, deadlines, routes, status codes | intake, store, domain, clock, config, reloadable, webhook_signature, gateways |
+//! | [`http`] | limits, deadlines, routes, status codes | intake, store, domain, clock, config, net, reloadable, webhook_signature, gateways |
 //! | [`jobs`] | when a job runs and what it does | store, domain, clock, config, intake, reloadable, panic |
 //! | [`delivery`] | sending deliveries and recording their attempts | store, domain, clock, config, net, webhook_signature, panic, tasks |
 //! | [`gateways`] | probing and repairing the sessions of gateways | store, domain, clock, config, net, tasks |

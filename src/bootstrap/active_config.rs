@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use super::components::Components;
+use crate::config::LimitSettings;
 use crate::domain::event::subscriptions::Subscriptions;
-use crate::http::{HttpConfig, HttpLimits};
+use crate::http::HttpConfig;
 use crate::intake::Catalog;
 use crate::jobs::JobSettings;
 
@@ -31,7 +32,7 @@ impl ActiveConfig {
     /// HTTP part that a reload replaces.
     pub(crate) fn new(
         components: Components,
-        limits: HttpLimits,
+        limits: LimitSettings,
         more_warnings: impl IntoIterator<Item = String>,
         previous: Option<&HttpConfig>,
     ) -> Self {

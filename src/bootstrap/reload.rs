@@ -27,7 +27,6 @@ use crate::config::Config;
 use crate::delivery::DeliveryService;
 use crate::domain::time::Timestamp;
 use crate::gateways::GatewayMonitors;
-use crate::http::HttpLimits;
 use crate::store::Store;
 
 /// Reloads the config of a running server.
@@ -105,7 +104,7 @@ impl Reloader {
             .into_iter()
             .chain(self.permanent_warning.clone())
             .chain(after_restart.iter().map(|key| restart_warning(key)));
-        let limits = HttpLimits::from(&components.config);
+        let limits = components.config.limits.clone();
         Ok(Candidate {
             config: ActiveConfig::new(components, limits, warnings, Some(&active.http)),
             after_restart,

@@ -37,8 +37,8 @@ use super::signals::{Signals, StopSignals};
 use super::store_options::store_options;
 use crate::admin::{AdminError, AdminHandler, HandlerSource, SocketServer, socket_path};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
-use crate::config::{Config, ConfigError};
-use crate::http::{AppState, HealthAlerter, HttpLimits, MetricsServer};
+use crate::config::{Config, ConfigError, LimitSettings};
+use crate::http::{AppState, HealthAlerter, MetricsServer};
 use crate::reloadable::Reloadable;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, LogGuard};
@@ -134,9 +134,9 @@ impl PreparedServer {
             |config| AppSecrets::load_or_create(config, &entropy),
         )?;
         let (max_connections, permanent_warning) = fd_limit::fit_connections(&components.config);
-        let limits = HttpLimits {
+        let limits = LimitSettings {
             max_connections,
-            ..HttpLimits::from(&components.config)
+            ..components.config.limits.clone()
         };
         // Addresses come before the store. A start on an address in use then fails at once, even if
         // the file opens slowly.
@@ -229,10 +229,14 @@ impl PreparedServer {
 
     fn app_state(&self, services: &Services, store: &Store) -> Result<AppState, ServeError> {
         let config = Arc::clone(&self.active.load().http);
-        let health_monitor = services.health_monitor.clone();
-        let monitors = (health_monitor, services.gateway_registry.clone());
-        AppState::new(&config, store.clone(), Arc::clone(&self.clock), monitors)
-            .map_err(ServeError::System)
+        AppState::new(
+            &config,
+            store.clone(),
+            Arc::clone(&self.clock),
+            services.health_monitor.clone(),
+            services.gateway_registry.clone(),
+        )
+        .map_err(ServeError::System)
     }
 
     fn reloader(&self, services: &Services, store: &Store) -> Reloader {

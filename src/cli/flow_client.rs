@@ -5,6 +5,7 @@
 //! the answers on a screen.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 
 use serde_json::{Map, Value, json};
 
@@ -51,9 +52,10 @@ pub(super) struct FormInput<'a> {
     pub(super) slot: Option<&'a SlotChoice>,
 }
 
-/// Simulated client with a connection to the server and the public key of the flow.
+/// Simulated client with the address of the server and the public key of the flow.
 pub(super) struct FlowClient<'a> {
     pub(super) client: MetaClient,
+    pub(super) server: SocketAddr,
     /// Signs a body like Meta.
     pub(super) sign: &'a dyn Fn(&str) -> Result<String, AdminError>,
     pub(super) public_key: &'a PublicKey,
@@ -63,7 +65,7 @@ impl FlowClient<'_> {
     /// Completes the form and returns the last response. Writes each request and response to
     /// `output` if it is given.
     pub(super) async fn complete<W: Write>(
-        &mut self,
+        &self,
         form: &FormInput<'_>,
         mut output: Option<&mut W>,
     ) -> Result<FlowResponse, FlowClientError> {
@@ -119,7 +121,7 @@ impl FlowClient<'_> {
 
     /// Sends one encrypted request and returns the decrypted response.
     async fn send_encrypted(
-        &mut self,
+        &self,
         flow: &Flow,
         request: &Value,
     ) -> Result<FlowResponse, FlowClientError> {
@@ -129,7 +131,10 @@ impl FlowClient<'_> {
             .map_err(|why| io::Error::other(why.to_string()))?;
         let signature = (self.sign)(&sealed.body)?;
         let body = sealed.body.clone().into_bytes();
-        let (status, bytes) = self.client.post_bytes(&flow.path, &signature, body).await?;
+        let (status, bytes) = self
+            .client
+            .post_bytes(self.server, &flow.path, &signature, body)
+            .await?;
         decrypt_response(&sealed, status, &bytes)
     }
 }

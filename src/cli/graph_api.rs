@@ -14,16 +14,16 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::config::{MetaSettings, Secret};
-use crate::net::{AddressPolicy, FullResponse, HttpClient, NetError, RequestLimits, redact_token};
+use crate::net::{AddressPolicy, FullResponse, HttpClient, NetError, PRODUCT_TOKEN, redact_token};
 
 use crate::bootstrap::resolve::destinations::secret_header;
 
-/// Limits of one request. Meta responds within a second or two, and an admin waits for the
+/// Maximum time of one request. Meta responds within a second or two, and an admin waits for the
 /// response.
-const REQUEST_LIMITS: RequestLimits = RequestLimits {
-    deadline: Duration::from_secs(15),
-    response_bytes_max: 64 * 1024,
-};
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Maximum size of a response, in bytes.
+const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 
 /// Maximum number of characters that are shown of a text from Meta.
 const SHOWN_CHARS_MAX: usize = 500;
@@ -186,12 +186,13 @@ impl<'a> GraphApi<'a> {
             .method(&method)
             .uri(encryption_key_url(self.meta, number));
         request = request.header(AUTHORIZATION, self.bearer.clone());
-        request = request.header(USER_AGENT, concat!("flowgate/", env!("CARGO_PKG_VERSION")));
+        request = request.header(USER_AGENT, PRODUCT_TOKEN);
         if method == Method::POST {
             request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         }
         let request = request.body(Full::new(Bytes::from(form)))?;
-        let response = self.client.request(request, REQUEST_LIMITS).await?;
+        let response = self.client.send(request, REQUEST_TIMEOUT).await?;
+        let response = response.read_full(RESPONSE_BYTES_MAX).await?;
         parse_response(&response, self.token.expose()).map(|body| (response.status, body))
     }
 }

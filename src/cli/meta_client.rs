@@ -1,20 +1,19 @@
 //! Sends HTTP requests that are signed like Meta's. The commands `try` and `demo` use this client.
 //!
 //! The client uses plain HTTP/1.1, like the reverse proxy in front of a server. Callers decide
-//! about retries.
+//! about retries. See [`crate::net`] for the connections.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
+use hyper::header::CONTENT_TYPE;
 use serde_json::Value;
 use sha2::Sha256;
-use tokio::net::TcpStream;
+
+use crate::net::{AddressPolicy, HttpClient, NetError, PoolLimits};
 
 /// Time that Meta waits for the response of a flow (*Implementing Endpoint for Flows*). A later
 /// response does not count.
@@ -35,9 +34,9 @@ pub enum MetaClientError {
     NotListening {
         /// Address of the connection attempt.
         address: SocketAddr,
-        /// Error of the system.
+        /// Reason why there is no connection.
         #[source]
-        source: std::io::Error,
+        source: NetError,
     },
     /// The connection broke before the response was complete.
     #[error("the connection closed before the response was complete ({0})")]
@@ -102,53 +101,34 @@ pub fn signature(secret: &str, body: &[u8]) -> String {
     })
 }
 
-/// A connection to a server. It stays open between forms.
-#[derive(Debug)]
-pub struct MetaClient {
-    address: SocketAddr,
-    requests: SendRequest<Full<Bytes>>,
+/// Client that reuses its connections between forms.
+#[derive(Clone, Debug)]
+pub struct MetaClient(HttpClient);
+
+impl Default for MetaClient {
+    fn default() -> Self {
+        // The server may listen on any address of this machine.
+        Self(HttpClient::plaintext(
+            AddressPolicy::Any,
+            PoolLimits::default(),
+        ))
+    }
 }
 
 impl MetaClient {
-    /// Connects to `address`. The connection runs as a task on the current tokio runtime.
+    /// Posts a JSON body with its `signature` to a path of the server at `address`.
     ///
     /// # Errors
-    /// Returns [`MetaClientError::NotListening`], or [`MetaClientError::Disconnected`] if the
-    /// connection ends at once.
-    pub async fn connect(address: SocketAddr) -> Result<Self, MetaClientError> {
-        let socket = TcpStream::connect(address)
-            .await
-            .map_err(|source| MetaClientError::NotListening { address, source })?;
-        // Without this option, a head and a body in two packets may wait for each other.
-        socket
-            .set_nodelay(true)
-            .map_err(|why| MetaClientError::Disconnected(why.to_string()))?;
-        let (requests, connection) = http1::handshake(TokioIo::new(socket))
-            .await
-            .map_err(disconnected)?;
-        // The next request reports the end of the connection.
-        tokio::spawn(connection);
-        Ok(Self { address, requests })
-    }
-
-    /// Returns the address of the server.
-    #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Posts a JSON body with its `signature`.
-    ///
-    /// # Errors
-    /// Returns [`MetaClientError::Disconnected`] or [`MetaClientError::Timeout`]. The server may
-    /// have accepted the form, and sending it again is safe.
+    /// Returns [`MetaClientError::NotListening`] if no connection was possible. After any other
+    /// error, the server may have accepted the form, and sending it again is safe.
     pub async fn post(
-        &mut self,
+        &self,
+        address: SocketAddr,
         path: &str,
         signature: &str,
         body: Vec<u8>,
     ) -> Result<FlowResponse, MetaClientError> {
-        let (status, body) = self.post_bytes(path, signature, body).await?;
+        let (status, body) = self.post_bytes(address, path, signature, body).await?;
         Ok(FlowResponse {
             status,
             body: serde_json::from_slice(&body).unwrap_or(Value::Null),
@@ -161,45 +141,31 @@ impl MetaClient {
     /// # Errors
     /// Returns the same errors as [`MetaClient::post`].
     pub async fn post_bytes(
-        &mut self,
+        &self,
+        address: SocketAddr,
         path: &str,
         signature: &str,
         body: Vec<u8>,
     ) -> Result<(u16, Bytes), MetaClientError> {
-        let request = hyper::Request::post(path)
-            .header(HOST, self.address.to_string())
+        let request = hyper::Request::post(format!("http://{address}{path}"))
             .header(CONTENT_TYPE, "application/json")
             .header("x-hub-signature-256", signature)
             .body(Full::new(Bytes::from(body)))
             .map_err(|why| MetaClientError::Disconnected(why.to_string()))?;
-        let exchange = async {
-            self.requests.ready().await.map_err(disconnected)?;
-            let response = self
-                .requests
-                .send_request(request)
-                .await
-                .map_err(disconnected)?;
-            let status = response.status().as_u16();
-            let body = Limited::new(response.into_body(), RESPONSE_BYTES_MAX)
-                .collect()
-                .await;
-            let body = body
-                .map_err(|why| MetaClientError::Disconnected(why.to_string()))?
-                .to_bytes();
-            Ok((status, body))
+        let response = match self.0.send(request, RESPONSE_TIMEOUT).await {
+            Ok(response) => response.read_full(RESPONSE_BYTES_MAX).await,
+            Err(error) => Err(error),
         };
-        tokio::time::timeout(RESPONSE_TIMEOUT, exchange)
-            .await
-            .unwrap_or(Err(MetaClientError::Timeout))
+        match response {
+            Ok(response) => Ok((response.status.as_u16(), response.body)),
+            Err(source @ NetError::Unreachable { .. }) => {
+                Err(MetaClientError::NotListening { address, source })
+            }
+            Err(NetError::Timeout { .. }) => Err(MetaClientError::Timeout),
+            Err(NetError::Disconnected { why, .. }) => Err(MetaClientError::Disconnected(why)),
+            Err(error) => Err(MetaClientError::Disconnected(error.to_string())),
+        }
     }
-}
-
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the shape that map_err wants"
-)]
-fn disconnected(why: hyper::Error) -> MetaClientError {
-    MetaClientError::Disconnected(why.to_string())
 }
 
 #[cfg(test)]

@@ -461,7 +461,8 @@ const fn attempt_end_of(error: &NetError) -> AttemptEnd {
         }
         NetError::Disconnected { .. }
         | NetError::Timeout { .. }
-        | NetError::ResponseTooLarge { .. } => AttemptEnd::Unknown,
+        | NetError::ResponseTooLarge { .. }
+        | NetError::ResponseMemoryFull { .. } => AttemptEnd::Unknown,
     }
 }
 

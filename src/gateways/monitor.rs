@@ -12,15 +12,26 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
+use super::api::{GatewayApi, ProbeResult};
+use super::credentials::GatewayCredentials;
+use super::registry::{
+    GatewayRegistry, MonitorChannels, RestartRequest, RestartResult, WebhookUpdates,
+};
+use crate::clock::{Clock, Entropy};
 use crate::domain::gateway::session::{ActionResult, Probe, Session, SessionEffects, SessionTick};
 use crate::domain::gateway::{GatewayAlert, RecoveryAction, SessionHealth, SessionState};
 use crate::domain::ids::GatewayName;
 use crate::domain::time::Millis;
-use crate::store::RecordSessionState;
+use crate::store::{RecordSessionState, Store};
 
-use super::api::ProbeResult;
-use super::registry::{MonitorChannels, RestartRequest, RestartResult, WebhookUpdates};
-use super::{GatewayContext, GatewayCredentials, GatewayRegistry};
+/// Dependencies that all monitors share.
+#[derive(Clone)]
+pub(super) struct GatewayContext {
+    pub(super) store: Store,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) api: GatewayApi,
+}
 
 pub(super) struct SessionMonitor {
     name: GatewayName,

@@ -4,13 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-
-use tokio::sync::mpsc;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::domain::gateway::{RecoveryAction, SessionState};
 use crate::domain::ids::GatewayName;
@@ -109,9 +107,7 @@ impl GatewayRegistry {
             .map_err(|_| RestartError::Busy)?;
         result
             .recv_timeout(RESTART_TIMEOUT)
-            .map_err(|error| match error {
-                RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected => RestartError::Timeout,
-            })
+            .map_err(|_| RestartError::Timeout)
     }
 
     /// Returns all gateways with the time of their last probe. The time is `None` before the first
@@ -164,6 +160,6 @@ impl GatewayRegistry {
 
 impl std::fmt::Debug for GatewayRegistry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Board").finish_non_exhaustive()
+        f.debug_struct("GatewayRegistry").finish_non_exhaustive()
     }
 }

@@ -2,14 +2,18 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
 
 use hyper::header::HeaderValue;
+use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 
-use super::*;
-use crate::clock::SeededEntropy;
+use super::{GatewayCredentials, GatewayCredentialsByName, GatewayMonitors, GatewayRegistry};
+use crate::clock::{Clock, Entropy, SeededEntropy};
 use crate::config::{Config, Secret};
+use crate::net::HttpClients;
 use crate::store::tests::support::StoreBench;
 
 const TIME_LIMIT: Duration = Duration::from_mins(1);

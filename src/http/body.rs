@@ -8,12 +8,12 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 
 /// Time between two checks of a body's rate.
@@ -23,9 +23,9 @@ const RATE_WINDOW: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct MinRate {
     /// Maximum size of a body that the rate does not apply to, in bytes.
-    exempt_bytes: u64,
+    exempt_bytes: usize,
     /// Minimum number of bytes that must arrive in each [`RATE_WINDOW`].
-    window_bytes: u64,
+    window_bytes: usize,
 }
 
 /// Normal minimum rate: 16 KiB/s. Smaller bodies may be as slow as the deadline allows.
@@ -56,18 +56,14 @@ pub(super) enum BodyError {
     BudgetExceeded,
 }
 
-/// Memory budget of all bodies that are in memory at the same time.
+/// Memory budget of all bodies that are in memory at the same time. One permit is one byte.
 #[derive(Clone, Debug)]
-pub(super) struct BodyBudget(Arc<BudgetState>);
-
-#[derive(Debug)]
-struct BudgetState {
-    /// Total size of the budget, in bytes.
-    total: u64,
-    /// Available part of the budget, in bytes.
-    available: AtomicU64,
-    /// Part of the budget that webhooks have reserved, in bytes.
-    webhooks: AtomicU64,
+pub(super) struct BodyBudget {
+    total: usize,
+    available: Arc<Semaphore>,
+    /// Maximum part of the budget for webhooks, in bytes.
+    webhooks_max: usize,
+    available_for_webhooks: Arc<Semaphore>,
 }
 
 /// Kind of body. It decides which part of the budget a body may use.
@@ -75,8 +71,6 @@ struct BudgetState {
 pub(super) enum BodyKind {
     /// Request to a flow. A customer waits for the response.
     FlowRequest,
-    /// Response of an upstream, the owner's own program. No minimum rate applies, only its timeout.
-    UpstreamResponse,
     /// Webhook. Its sender will repeat it.
     Webhook,
 }
@@ -84,93 +78,84 @@ pub(super) enum BodyKind {
 /// Reserved part of the budget. Released on drop.
 #[derive(Debug)]
 pub(super) struct BudgetPermit {
-    budget: BodyBudget,
-    kind: BodyKind,
-    body_limit: u64,
-    reserved_bytes: u64,
+    /// Total size of the budget, in bytes.
+    budget_bytes: usize,
+    reserved: OwnedSemaphorePermit,
+    /// The same bytes of the part for webhooks. `None`: the body is no webhook.
+    reserved_for_webhooks: Option<OwnedSemaphorePermit>,
 }
 
 impl BodyBudget {
-    /// Creates a budget of `bytes` for all bodies.
-    pub(super) fn new(bytes: u64) -> Self {
-        Self(Arc::new(BudgetState {
-            total: bytes,
-            available: AtomicU64::new(bytes),
-            webhooks: AtomicU64::new(0),
-        }))
+    /// Creates a budget of `bytes` for all bodies. Webhooks may use three quarters of the budget.
+    /// One whole webhook of `max_webhook_body` bytes always fits.
+    pub(super) fn new(bytes: u64, max_webhook_body: u64) -> Self {
+        let total = to_permits(bytes);
+        let budget = Self {
+            total,
+            available: Arc::new(Semaphore::new(total)),
+            webhooks_max: 0,
+            available_for_webhooks: Arc::new(Semaphore::new(0)),
+        };
+        budget.with_max_webhook_body(max_webhook_body)
     }
 
-    /// Returns an empty reservation for a body of at most `limit` bytes.
-    fn permit(&self, purpose: BodyKind, limit: u64) -> BudgetPermit {
-        BudgetPermit {
-            budget: self.clone(),
-            kind: purpose,
-            body_limit: limit,
-            reserved_bytes: 0,
+    /// Returns the same budget with another maximum size of a webhook.
+    pub(super) fn with_max_webhook_body(mut self, max_webhook_body: u64) -> Self {
+        let webhooks_max = (self.total / 4 * 3).max(to_permits(max_webhook_body));
+        if webhooks_max != self.webhooks_max {
+            self.webhooks_max = webhooks_max;
+            self.available_for_webhooks = Arc::new(Semaphore::new(webhooks_max));
         }
+        self
     }
 
-    /// Returns the minimum rate that applies now.
-    fn required_rate(&self) -> MinRate {
-        if self.0.available.load(Ordering::Acquire) < self.0.total / 2 {
-            HIGH_RATE
-        } else {
-            NORMAL_RATE
-        }
+    /// Returns an empty reservation for one body.
+    fn permit(&self, kind: BodyKind) -> Result<BudgetPermit, BodyError> {
+        Ok(BudgetPermit {
+            budget_bytes: self.total,
+            reserved: acquire(&self.available, 0)?,
+            reserved_for_webhooks: match kind {
+                BodyKind::FlowRequest => None,
+                BodyKind::Webhook => Some(acquire(&self.available_for_webhooks, 0)?),
+            },
+        })
     }
 }
 
 impl BudgetPermit {
-    fn reserve(&mut self, additional: u64) -> Result<(), BodyError> {
-        let BudgetState {
-            total,
-            available,
-            webhooks,
-        } = &*self.budget.0;
-        let update = |counter: &AtomicU64, change: &dyn Fn(u64) -> Option<u64>| {
-            counter
-                .try_update(Ordering::AcqRel, Ordering::Acquire, change)
-                .map_err(|_| BodyError::BudgetExceeded)
-        };
-        update(available, &|available| available.checked_sub(additional))?;
-        if self.kind == BodyKind::Webhook {
-            // Webhooks may use three quarters of the budget. One whole webhook always fits.
-            let webhook_limit = (total / 4).saturating_mul(3).max(self.body_limit);
-            let used = update(webhooks, &|taken| {
-                taken
-                    .checked_add(additional)
-                    .filter(|taken| *taken <= webhook_limit)
-            });
-            used.inspect_err(|_| {
-                available.fetch_add(additional, Ordering::AcqRel);
-            })?;
+    fn reserve(&mut self, bytes: usize) -> Result<(), BodyError> {
+        let additional = acquire(self.reserved.semaphore(), bytes)?;
+        if let Some(for_webhooks) = &mut self.reserved_for_webhooks {
+            for_webhooks.merge(acquire(for_webhooks.semaphore(), bytes)?);
         }
-        self.reserved_bytes += additional;
+        self.reserved.merge(additional);
         Ok(())
     }
 
     /// Returns `true` if the body is below its minimum rate. `window_bytes` is the number of bytes
     /// that arrived in the last [`RATE_WINDOW`].
-    fn is_below_min_rate(&self, window_bytes: u64) -> bool {
-        let rate = self.budget.required_rate();
-        self.kind != BodyKind::UpstreamResponse
-            && self.reserved_bytes > rate.exempt_bytes
-            && window_bytes < rate.window_bytes
+    fn is_below_min_rate(&self, window_bytes: usize) -> bool {
+        let available = self.reserved.semaphore().available_permits();
+        let rate = if available < self.budget_bytes / 2 {
+            HIGH_RATE
+        } else {
+            NORMAL_RATE
+        };
+        self.reserved.num_permits() > rate.exempt_bytes && window_bytes < rate.window_bytes
     }
 }
 
-impl Drop for BudgetPermit {
-    fn drop(&mut self) {
-        let BudgetState {
-            available,
-            webhooks,
-            ..
-        } = &*self.budget.0;
-        available.fetch_add(self.reserved_bytes, Ordering::AcqRel);
-        if self.kind == BodyKind::Webhook {
-            webhooks.fetch_sub(self.reserved_bytes, Ordering::AcqRel);
-        }
-    }
+fn acquire(part: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, BodyError> {
+    u32::try_from(bytes)
+        .ok()
+        .and_then(|permits| Arc::clone(part).try_acquire_many_owned(permits).ok())
+        .ok_or(BodyError::BudgetExceeded)
+}
+
+fn to_permits(bytes: u64) -> usize {
+    usize::try_from(bytes).map_or(Semaphore::MAX_PERMITS, |bytes| {
+        bytes.min(Semaphore::MAX_PERMITS)
+    })
 }
 
 /// Checks that the announced length is at most `limit`. A head may announce no length.
@@ -186,10 +171,12 @@ pub(super) fn check_announced_length(body: &Incoming, limit: u64) -> Result<(), 
 pub(super) async fn read_body(
     mut body: Incoming,
     limit: u64,
-    (budget, purpose): (&BodyBudget, BodyKind),
+    budget: &BodyBudget,
+    kind: BodyKind,
     deadline: Instant,
 ) -> Result<(Bytes, BudgetPermit), BodyError> {
-    let mut permit = budget.permit(purpose, limit);
+    let limit_bytes = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut permit = budget.permit(kind)?;
     // Most bodies arrive in one piece, which is used without a copy. Only a second piece causes a
     // copy.
     let mut first = Bytes::new();
@@ -215,12 +202,11 @@ pub(super) async fn read_body(
         let Ok(chunk) = frame.map_err(|_| BodyError::Incomplete)?.into_data() else {
             continue;
         };
-        let bytes = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
-        if permit.reserved_bytes.saturating_add(bytes) > limit {
+        if permit.reserved.num_permits().saturating_add(chunk.len()) > limit_bytes {
             return Err(BodyError::TooLarge { limit });
         }
-        permit.reserve(bytes)?;
-        bytes_in_window += bytes;
+        permit.reserve(chunk.len())?;
+        bytes_in_window += chunk.len();
         if first.is_empty() && buffer.is_empty() {
             first = chunk;
         } else {
@@ -246,23 +232,23 @@ mod tests {
 
     #[test]
     fn budget_is_released_on_drop_and_never_exceeded() {
-        let budget = BodyBudget::new(10);
-        let mut one = budget.permit(BodyKind::FlowRequest, 10);
+        let budget = BodyBudget::new(10, 10);
+        let mut one = budget.permit(BodyKind::FlowRequest).unwrap();
         one.reserve(6).unwrap();
-        let mut other = budget.permit(BodyKind::FlowRequest, 10);
+        let mut other = budget.permit(BodyKind::FlowRequest).unwrap();
         assert_eq!(other.reserve(5), Err(BodyError::BudgetExceeded));
         drop(one);
         other.reserve(10).unwrap();
         drop(other);
-        assert_eq!(budget.0.available.load(Ordering::Acquire), 10);
+        assert_eq!(budget.available.available_permits(), 10);
     }
 
     #[test]
     fn min_rate_rises_below_half_of_budget() {
-        const KIB: u64 = 1024;
-        let budget = BodyBudget::new(1024 * KIB);
-        let reserved_permit = |purpose, kib: u64| {
-            let mut permit = budget.permit(purpose, 1024 * KIB);
+        const KIB: usize = 1024;
+        let budget = BodyBudget::new(1 << 20, 0);
+        let reserved_permit = |kind, kib: usize| {
+            let mut permit = budget.permit(kind).unwrap();
             permit.reserve(kib * KIB).unwrap();
             permit
         };
@@ -273,54 +259,45 @@ mod tests {
         let (tiny, small, large) = (
             reserved_permit(BodyKind::FlowRequest, 4),
             reserved_permit(BodyKind::Webhook, 60),
-            reserved_permit(BodyKind::FlowRequest, 100),
+            reserved_permit(BodyKind::FlowRequest, 200),
         );
-        let response = reserved_permit(BodyKind::UpstreamResponse, 100);
-        let usual = [
-            [false; 5],
-            [false; 5],
-            [true, true, false, false, false],
-            [false; 5],
-        ];
-        let slow_permits = || [&tiny, &small, &large, &response].map(rate_checks);
+        let usual = [[false; 5], [false; 5], [true, true, false, false, false]];
+        let slow_permits = || [&tiny, &small, &large].map(rate_checks);
         assert_eq!(slow_permits(), usual);
         let others = reserved_permit(BodyKind::FlowRequest, 300);
         let strict = [true, true, true, true, false];
-        assert_eq!(slow_permits(), [[false; 5], strict, strict, [false; 5]]);
+        assert_eq!(slow_permits(), [[false; 5], strict, strict]);
         drop(others);
         assert_eq!(slow_permits(), usual);
     }
 
     #[test]
     fn webhooks_never_exceed_three_quarters_of_budget() {
-        let budget = BodyBudget::new(100);
-        let mut webhook = budget.permit(BodyKind::Webhook, 10);
+        let budget = BodyBudget::new(100, 10);
+        let mut webhook = budget.permit(BodyKind::Webhook).unwrap();
         webhook.reserve(75).unwrap();
         assert_eq!(webhook.reserve(1), Err(BodyError::BudgetExceeded));
-        let mut form = budget.permit(BodyKind::FlowRequest, 10);
+        let mut form = budget.permit(BodyKind::FlowRequest).unwrap();
         form.reserve(25).unwrap();
         assert_eq!(form.reserve(1), Err(BodyError::BudgetExceeded));
         drop(webhook);
         form.reserve(75).unwrap();
+        let mut webhook = budget.permit(BodyKind::Webhook).unwrap();
         assert_eq!(
-            budget.permit(BodyKind::Webhook, 10).reserve(1),
+            webhook.reserve(1),
             Err(BodyError::BudgetExceeded),
             "a webhook takes from both"
         );
         drop(form);
-        let available = [&budget.0.available, &budget.0.webhooks]
-            .map(|available| available.load(Ordering::Acquire));
+        let available = [&budget.available, &budget.available_for_webhooks]
+            .map(|available| available.available_permits());
         assert_eq!(
             available,
-            [100, 0],
+            [100, 75],
             "what could not be taken whole is not taken at all"
         );
-        assert!(
-            BodyBudget::new(100)
-                .permit(BodyKind::Webhook, 90)
-                .reserve(90)
-                .is_ok(),
-            "one whole webhook always fits"
-        );
+        let budget = budget.with_max_webhook_body(90);
+        let mut webhook = budget.permit(BodyKind::Webhook).unwrap();
+        assert!(webhook.reserve(90).is_ok(), "one whole webhook always fits");
     }
 }

@@ -3,34 +3,30 @@
 //! The server responds after the commit. No gateway documents whether it sends a failed webhook
 //! again.
 
-use hyper::StatusCode;
+use hyper::Request;
 use hyper::body::Incoming;
-use hyper::header::HeaderMap;
 
+use super::request::RequestContext;
+use super::request_log::RequestLog;
+use super::response::{self, HttpError, HttpResponse};
 use crate::intake::GatewayWebhook;
 use crate::store::{AcceptOutcome, IngestGatewayMessages};
 
-use super::request_log::RequestLog;
-use super::response::{self, HttpError, HttpResponse};
-use super::state::AppState;
-
 pub(super) async fn handle_post(
-    app: &AppState,
+    context: &mut RequestContext<'_>,
     webhook: &GatewayWebhook,
-    headers: &HeaderMap,
-    body: Incoming,
-    log: &mut RequestLog<'_>,
+    request: Request<Incoming>,
 ) -> Result<HttpResponse, HttpError> {
-    let (bytes, deadline) = app.read_gateway_body(webhook, headers, body, log).await?;
-    let events = webhook.parse(&app.catalog, &bytes)?;
-    let gateway = webhook.name();
-    log.outcome = if events.is_other_session {
+    let bytes = context.read_gateway_body(request, webhook).await?;
+    let events = webhook.parse(&context.app.catalog, &bytes)?;
+    let (gateway, registry) = (webhook.name(), &context.app.gateway_registry);
+    context.log.outcome = if events.is_other_session {
         "other_session"
     } else {
         "received"
     };
     if let Some(state) = events.state {
-        app.gateway_registry.report_state(gateway, state);
+        registry.report_state(gateway, state);
     }
     if events.has_whatsapp_activity {
         let ingest = IngestGatewayMessages {
@@ -38,23 +34,16 @@ pub(super) async fn handle_post(
             submissions: events.forms,
             other_keys: events.other_keys,
         };
-        let ingested = super::flow::plain::execute(app, ingest, deadline, log).await?;
-        app.gateway_registry.report_activity(gateway);
+        let ingested = context.execute(ingest).await?;
+        registry.report_activity(gateway);
+        let new_forms = ingested.outcomes.iter().filter(|form| is_new(form)).count();
         count_messages(gateway.as_str(), "message", ingested.new_messages);
-        count_messages(
-            gateway.as_str(),
-            "form",
-            ingested.outcomes.iter().filter(|form| is_new(form)).count(),
-        );
-        ingested
-            .outcomes
-            .iter()
-            .for_each(|accepted| record_accepted(accepted, log));
+        count_messages(gateway.as_str(), "form", new_forms);
+        for accepted in &ingested.outcomes {
+            record_accepted(accepted, &mut context.log);
+        }
     }
-    Ok(response::json_response(
-        StatusCode::OK,
-        bytes::Bytes::from_static(b"{\"status\":\"received\"}"),
-    ))
+    Ok(response::json(response::RECEIVED))
 }
 
 const fn is_new(accepted: &AcceptOutcome) -> bool {
@@ -73,18 +62,18 @@ fn count_messages(gateway: &str, kind: &'static str, count: usize) {
 fn record_accepted(accepted: &AcceptOutcome, log: &mut RequestLog<'_>) {
     match accepted {
         AcceptOutcome::New {
-            submission_id: submission,
-            job_id: job,
+            submission_id,
+            job_id,
             ..
         } => {
-            (log.submission_id, log.job_id) = (Some(*submission), Some(*job));
+            (log.submission_id, log.job_id) = (Some(*submission_id), Some(*job_id));
             tracing::info!(
-                submission.id = submission.get(),
-                job.id = job.get(),
+                submission.id = submission_id.get(),
+                job.id = job_id.get(),
                 "form accepted from a gateway"
             );
         }
-        AcceptOutcome::Duplicate { original: of } => log.submission_id = *of,
+        AcceptOutcome::Duplicate { original } => log.submission_id = *original,
         // Only items whose sender waits for a response, or items that can't be parsed, have these
         // results.
         AcceptOutcome::DeadLetter { .. }

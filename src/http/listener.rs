@@ -16,15 +16,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
-
-use super::timeout_stream::{ConnectionPhase, TimeoutStream};
-use crate::domain::time::Millis;
-use crate::reloadable::Reloadable;
+use tokio_util::sync::CancellationToken;
 
 use super::response::HttpResponse;
-use super::state::{AppState, HttpConfig, HttpLimits};
+use super::router;
+use super::state::{AppState, HttpConfig};
+use super::timeout_stream::{ConnectionPhase, TimeoutStream};
+use crate::config::LimitSettings;
+use crate::reloadable::Reloadable;
 
 /// Maximum size of a head and size of the read buffer of each connection, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -101,13 +102,13 @@ impl BoundSocket {
     /// # Errors
     /// Returns the error of listen(2).
     pub fn listen(self) -> io::Result<HttpServer> {
-        let (listener, is_handed) = match self.socket {
+        let (listener, is_inherited) = match self.socket {
             ListenSocket::Bound(socket) => (socket.listen(BACKLOG)?, false),
             ListenSocket::Inherited(socket) => (TcpListener::from_std(socket)?, true),
         };
         Ok(HttpServer {
             listener,
-            is_inherited: is_handed,
+            is_inherited,
             address: self.address,
         })
     }
@@ -138,6 +139,18 @@ pub(super) struct ConnectionLimits {
     pub(super) grace_period: Duration,
 }
 
+impl ConnectionLimits {
+    fn new(limits: &LimitSettings, grace_period: Duration) -> Self {
+        Self {
+            max_connections: limits.max_connections,
+            idle_timeout: limits.idle_timeout.to_duration(),
+            head_timeout: limits.header_timeout.to_duration(),
+            drain_timeout: limits.drain_timeout.to_duration(),
+            grace_period,
+        }
+    }
+}
+
 impl HttpServer {
     /// Returns the address of the listener.
     #[must_use]
@@ -161,25 +174,11 @@ impl HttpServer {
         stop: impl Future<Output = ()>,
         grace: Duration,
     ) {
-        let HttpLimits {
-            max_connections: connections,
-            idle_timeout: idle,
-            header_timeout,
-            drain_timeout: drain,
-            ..
-        } = app.limits;
-        let [idle, head, drain] = [idle, header_timeout, drain].map(Millis::to_duration);
-        let limits = ConnectionLimits {
-            max_connections: connections,
-            idle_timeout: idle,
-            head_timeout: head,
-            drain_timeout: drain,
-            grace_period: grace,
-        };
+        let limits = ConnectionLimits::new(&app.limits, grace);
         let app = Arc::new(app);
         let handler = move |phase: Arc<ConnectionPhase>, request| {
             let app = app.with_config(&config.load());
-            async move { app.handle(&phase, request).await }
+            async move { router::handle(&app, &phase, request).await }
         };
         self.serve_with(handler, limits, stop).await;
     }
@@ -195,7 +194,7 @@ impl HttpServer {
     {
         let permits = Arc::new(Semaphore::new(limits.max_connections));
         let all = u32::try_from(limits.max_connections).unwrap_or(u32::MAX);
-        let (draining, drain) = watch::channel(());
+        let drain = CancellationToken::new();
         let spawn_connection = |stream, permit: OwnedSemaphorePermit| {
             let connection = serve_connection(stream, limits, handler.clone(), drain.clone());
             tokio::spawn(async move {
@@ -244,7 +243,7 @@ impl HttpServer {
             spawn_connection(stream, permit);
         }
         drop(self.listener);
-        drop(draining);
+        drain.cancel();
         if timeout(limits.grace_period, permits.acquire_many(all))
             .await
             .is_err()
@@ -254,17 +253,12 @@ impl HttpServer {
     }
 }
 
-/// Returns `true` if the sender was dropped. The sender never sends a value.
-fn has_drain_started(drain: &watch::Receiver<()>) -> bool {
-    drain.has_changed().is_err()
-}
-
 /// Serves one connection until it is closed.
 async fn serve_connection<F>(
     stream: TcpStream,
     limits: ConnectionLimits,
-    handler: impl Fn(Arc<ConnectionPhase>, Request<Incoming>) -> F + Send + 'static,
-    mut drain: watch::Receiver<()>,
+    handler: impl Fn(Arc<ConnectionPhase>, Request<Incoming>) -> F + Send + Sync,
+    drain: CancellationToken,
 ) where
     F: Future<Output = HttpResponse> + Send + 'static,
 {
@@ -277,23 +271,10 @@ async fn serve_connection<F>(
         limits.idle_timeout,
         limits.head_timeout,
     );
-    let service = service_fn({
-        let (phase, drain) = (Arc::clone(&phase), drain.clone());
-        move |request| {
-            phase.start_request();
-            let (phase, drain) = (Arc::clone(&phase), drain.clone());
-            let response = handler(Arc::clone(&phase), request);
-            async move {
-                let mut response = response.await;
-                if has_drain_started(&drain) {
-                    response
-                        .headers_mut()
-                        .insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                phase.finish_response();
-                Ok::<_, Infallible>(response)
-            }
-        }
+    let service = service_fn(|request| {
+        phase.start_request();
+        let response = handler(Arc::clone(&phase), request);
+        finish_response(response, Arc::clone(&phase), drain.clone())
     });
     let mut connection = http1::Builder::new()
         // The stream enforces the timeouts. hyper closes a late head without a response.
@@ -313,7 +294,7 @@ async fn serve_connection<F>(
             // First branch: input that has arrived must be served before the connection counts as
             // quiet.
             result = &mut connection => break result,
-            _ = drain.changed(), if !is_draining => {
+            () = drain.cancelled(), if !is_draining => {
                 is_draining = true;
                 quiet_timer.as_mut().reset(Instant::now() + limits.drain_timeout);
             }
@@ -337,4 +318,20 @@ async fn serve_connection<F>(
             .send_error(&error)
             .await;
     }
+}
+
+/// Waits for a response. During the drain, the connection closes after it.
+async fn finish_response(
+    response: impl Future<Output = HttpResponse>,
+    phase: Arc<ConnectionPhase>,
+    drain: CancellationToken,
+) -> Result<HttpResponse, Infallible> {
+    let mut response = response.await;
+    if drain.is_cancelled() {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    phase.finish_response();
+    Ok(response)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request};
 
 use super::listener::{ConnectionLimits, HttpServer};
 use super::response::{self, HttpError, HttpResponse};
@@ -46,17 +46,8 @@ fn route_request(
     render: &(dyn Fn() -> String + Send + Sync),
 ) -> HttpResponse {
     match (request.uri().path(), request.method()) {
-        // Media type of the text format (*Prometheus*, "Exposition formats").
-        ("/metrics", &Method::GET) => {
-            let mut response = response::text_response(StatusCode::OK, render());
-            let media_type =
-                hyper::header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-            response
-                .headers_mut()
-                .insert(hyper::header::CONTENT_TYPE, media_type);
-            response
-        }
-        ("/healthz", &Method::GET) => response::text_response(StatusCode::OK, "alive\n"),
+        ("/metrics", &Method::GET) => response::metrics(render()),
+        ("/healthz", &Method::GET) => response::text("alive\n"),
         ("/metrics" | "/healthz", _) => HttpError::MethodNotAllowed("GET").to_response(),
         _ => HttpError::NotFound.to_response(),
     }

@@ -1,12 +1,16 @@
 //! Serves HTTP: connections, limits, deadlines, and the handling of each request.
 //!
 //! ```text
-//! listener ─▶ timeout_stream (head timeout, error bodies) ─▶ hyper ─▶ state
-//! state ─▶ flow | webhook | gateways | health
-//!          each: body (limit, budget, deadline) ─▶ intake ─▶ store
+//! listener ─▶ timeout_stream (head timeout, error bodies) ─▶ hyper ─▶ router
+//! router ─▶ flow | webhook | gateways | health
+//!           each: authentication ─▶ body (limit, budget, deadline) ─▶ intake
+//!                 ─▶ request (commit in the store) ─▶ response
 //! encrypted flows, after body: flow::encrypted ─▶ flow::decrypt_pool (RSA in separate threads)
 //!          ─▶ flow::data_exchange ─▶ flow::screens ─▶ encrypted response
 //! ```
+//!
+//! The router knows the handlers, the handlers know `request` and `state`, and these know none of
+//! them.
 //!
 //! Everything is bounded: connections, heads, bodies, the memory of all bodies, and time. A client
 //! that exceeds a bound gets a clear response. Only `response` chooses status codes. No input
@@ -14,15 +18,18 @@
 //!
 //! See [`crate::intake`] for parsing and [`crate::store`] for the decisions about a submission.
 
+mod authentication;
 mod body;
-pub(in crate::http) mod endpoint_health;
-pub(in crate::http) mod flow;
+mod endpoint_health;
+mod flow;
 mod gateways;
 mod health;
 mod listener;
 mod metrics_server;
+mod request;
 mod request_log;
 mod response;
+mod router;
 mod state;
 mod timeout_stream;
 mod webhook;
@@ -32,7 +39,7 @@ pub use endpoint_health::monitor::HealthMonitor;
 pub use flow::upstream_client::{UpstreamClient, UpstreamError};
 pub use listener::{BoundSocket, HttpServer};
 pub use metrics_server::MetricsServer;
-pub use state::{AppState, HttpConfig, HttpLimits, InboundCredentials};
+pub use state::{AppState, HttpConfig, InboundCredentials};
 
 #[cfg(test)]
 mod tests;

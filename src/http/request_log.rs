@@ -8,10 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use hyper::Method;
 use metrics::{Counter, Histogram};
+use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::domain::flow::Flow;
@@ -265,9 +264,7 @@ impl<'a> RequestLog<'a> {
             line!(info, "request");
         }
     }
-}
 
-impl RequestLog<'_> {
     /// Records the phone numbers that received the messages of this request.
     pub(super) fn record_numbers(&self, numbers: BTreeMap<Box<str>, Box<str>>) {
         self.metrics.health_monitor.record_numbers(numbers);

@@ -1,4 +1,4 @@
-//! Builds responses. Every error has its status and body here.
+//! Builds responses. Only this file chooses the status and the body for an outcome or an error.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -16,16 +16,21 @@ use super::flow::decrypt_pool::DecryptQueueFull;
 /// Complete response.
 pub(super) type HttpResponse = Response<Full<Bytes>>;
 
-/// Exact response to an accepted form.
-const ACCEPTED: &[u8] =
-    br#"{"version":"3.0","screen":"SUCCESS_SCREEN","data":{"message":"Submission received"}}"#;
-/// Exact response to a form that was already accepted.
-const DUPLICATE: &[u8] = br#"{"status":"already_processed"}"#;
-/// Response to a health check of a flow (*Implementing Endpoint for Flows*).
-const PONG: &[u8] = br#"{"data":{"status":"active"}}"#;
-/// Values of `Retry-After` in seconds: for a busy server, and for a full disk that an admin must
-/// clear.
-const RETRY_AFTER_SECONDS: [&str; 2] = ["1", "30"];
+/// Exact body for an accepted form.
+pub(super) const ACCEPTED: &str =
+    r#"{"version":"3.0","screen":"SUCCESS_SCREEN","data":{"message":"Submission received"}}"#;
+/// Exact body for a form that was already accepted.
+pub(super) const DUPLICATE: &str = r#"{"status":"already_processed"}"#;
+/// Body for a health check of a flow (*Implementing Endpoint for Flows*).
+pub(super) const PONG: &str = r#"{"data":{"status":"active"}}"#;
+/// Body for a webhook whose items are stored.
+pub(super) const RECEIVED: &str = r#"{"status":"received"}"#;
+/// Body of a process that is alive.
+pub(super) const ALIVE: &str = r#"{"status":"alive"}"#;
+/// `Retry-After` of a busy server, in seconds.
+const RETRY_SOON: HeaderValue = HeaderValue::from_static("1");
+/// `Retry-After` of a full disk that an admin must clear, in seconds.
+const RETRY_LATER: HeaderValue = HeaderValue::from_static("30");
 
 /// Reason for an error response.
 #[derive(Debug, thiserror::Error)]
@@ -139,15 +144,9 @@ impl HttpError {
         }
         let mut response = error_response(status, code, &self.to_string());
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            let [soon, later] = RETRY_AFTER_SECONDS;
-            let seconds = if matches!(self, Self::Submit(SubmitError::LowSpace)) {
-                later
-            } else {
-                soon
-            };
-            response
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from_static(seconds));
+            let is_full = matches!(self, Self::Submit(SubmitError::LowSpace));
+            let seconds = if is_full { RETRY_LATER } else { RETRY_SOON };
+            response.headers_mut().insert(RETRY_AFTER, seconds);
         }
         if let Self::MethodNotAllowed(allow) = self {
             response
@@ -164,10 +163,16 @@ fn signature_mismatch_status() -> StatusCode {
     StatusCode::from_u16(432).unwrap_or(StatusCode::UNAUTHORIZED)
 }
 
+/// Returns 427, a nonstandard status: the flow token is invalid (*Error Codes*, Flows). The client
+/// closes the flow and disables its message.
+pub(super) fn token_invalid_status() -> StatusCode {
+    StatusCode::from_u16(427).unwrap_or(StatusCode::GONE)
+}
+
 /// Builds an error response in the format that all errors have.
-pub(super) fn error_response(status: StatusCode, code: &str, message: &str) -> HttpResponse {
+fn error_response(status: StatusCode, code: &str, message: &str) -> HttpResponse {
     let body = json!({"error": {"code": code, "message": message}}).to_string();
-    json_response(status, Bytes::from(body))
+    with_type(status, "application/json", body.into())
 }
 
 /// Returns the reason phrase, code and message for a status that hyper sends with an empty body, or
@@ -198,29 +203,31 @@ pub(super) fn protocol_error(status: u16) -> Option<(&'static str, &'static str,
     }
 }
 
-pub(super) fn accepted() -> HttpResponse {
-    json_response(StatusCode::OK, Bytes::from_static(ACCEPTED))
+/// Builds the response with a JSON body and status 200.
+pub(super) fn json(body: impl Into<Bytes>) -> HttpResponse {
+    with_type(StatusCode::OK, "application/json", body.into())
 }
 
-pub(super) fn duplicate() -> HttpResponse {
-    json_response(StatusCode::OK, Bytes::from_static(DUPLICATE))
-}
-
-pub(super) fn pong() -> HttpResponse {
-    json_response(StatusCode::OK, Bytes::from_static(PONG))
+/// Returns the response of a server that can commit, or 503 with the reason why it can't.
+pub(super) fn readiness(not_ready: Option<&str>) -> HttpResponse {
+    let Some(reason) = not_ready else {
+        return json(r#"{"status":"ready"}"#);
+    };
+    let mut response = error_response(StatusCode::SERVICE_UNAVAILABLE, "not_ready", reason);
+    response.headers_mut().insert(RETRY_AFTER, RETRY_SOON);
+    response
 }
 
 /// Builds the response with the next screen, without data.
 pub(super) fn next_screen(name: &str) -> HttpResponse {
-    let body = json!({"version": "3.0", "screen": name, "data": {}});
-    json_response(StatusCode::OK, Bytes::from(body.to_string()))
+    json(json!({"version": "3.0", "screen": name, "data": {}}).to_string())
 }
 
 /// Builds the response that repeats the screen, with an error and the free slots.
 pub(super) fn slot_refused(screen: &str, why: SlotRefused, free: &[Slot]) -> HttpResponse {
     let data = json!({"error_message": why.to_string(), "slots": slot_choices(free)});
     let body = json!({"version": "3.0", "screen": screen, "data": data});
-    json_response(StatusCode::OK, Bytes::from(body.to_string()))
+    json(body.to_string())
 }
 
 /// Returns slots in the format of a choice list.
@@ -230,19 +237,23 @@ pub(super) fn slot_choices(free: &[Slot]) -> Vec<Value> {
         .collect()
 }
 
-pub(super) fn json_response(status: StatusCode, body: Bytes) -> HttpResponse {
-    response_with_type(status, "application/json", body)
+/// Builds the response with a body that is encrypted and encoded as base64.
+pub(super) fn encrypted(status: StatusCode, body: String) -> HttpResponse {
+    with_type(status, "text/plain", body.into())
 }
 
-pub(super) fn text_response(status: StatusCode, body: impl Into<Bytes>) -> HttpResponse {
-    response_with_type(status, "text/plain; charset=utf-8", body.into())
+pub(super) fn text(body: impl Into<Bytes>) -> HttpResponse {
+    with_type(StatusCode::OK, "text/plain; charset=utf-8", body.into())
 }
 
-pub(super) fn response_with_type(
-    status: StatusCode,
-    media_type: &'static str,
-    body: Bytes,
-) -> HttpResponse {
+/// Builds the response with metrics. Media type of the text format (*Prometheus*, "Exposition
+/// formats").
+pub(super) fn metrics(body: String) -> HttpResponse {
+    let media_type = "text/plain; version=0.0.4; charset=utf-8";
+    with_type(StatusCode::OK, media_type, body.into())
+}
+
+fn with_type(status: StatusCode, media_type: &'static str, body: Bytes) -> HttpResponse {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     response

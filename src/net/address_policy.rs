@@ -1,10 +1,10 @@
-//! Decides which IP addresses may be connected to: any, only public, or only private ones.
+//! Decides which IP addresses may be connected to: any, or only public, private or loopback ones.
 //!
 //! The process connects to the very address that was checked. A DNS rebinding attack (another
 //! address at the next lookup) therefore has no effect.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use hyper::Uri;
 use tokio::net::lookup_host;
@@ -21,29 +21,38 @@ pub enum AddressPolicy {
     /// Only addresses that are not public are allowed, because the traffic is not encrypted and
     /// must stay local.
     PrivateOnly,
+    /// Only loopback addresses are allowed, because the data must not leave this machine. A name
+    /// is this machine (RFC 6761, 6.3) and is never looked up.
+    LoopbackOnly,
 }
+
+/// Error text for a private address that the policy denies.
+pub(super) const PRIVATE_ADDRESS_ERROR: &str =
+    "its address is local or private: if that is intended, set `allow_private = true`";
 
 impl AddressPolicy {
     /// Returns `true` if `address` may be connected to.
-    pub(crate) fn allows(self, address: IpAddr) -> bool {
+    pub(super) fn allows(self, address: IpAddr) -> bool {
         match self {
             Self::Any => true,
             Self::PublicOnly => is_public(address),
             Self::PrivateOnly => !is_public(address),
+            Self::LoopbackOnly => address.is_loopback(),
         }
     }
 
     /// Returns the error text for a denied address.
-    pub(crate) const fn denial_reason(self) -> &'static str {
+    pub(super) const fn denial_reason(self) -> &'static str {
         match self {
             Self::PrivateOnly => "its address is public, which requires TLS",
+            Self::LoopbackOnly => "its address is not on this machine",
             Self::Any | Self::PublicOnly => PRIVATE_ADDRESS_ERROR,
         }
     }
 
     /// Returns `true` if the host is a literal address that is denied. Literal addresses are
     /// connected to without a lookup.
-    pub(crate) fn denies_literal_host(self, uri: &Uri) -> bool {
+    pub(super) fn denies_literal_host(self, uri: &Uri) -> bool {
         uri.host()
             .and_then(literal_ip)
             .is_some_and(|address| !self.allows(address))
@@ -52,15 +61,15 @@ impl AddressPolicy {
 
 /// Resolves names as the system does, and returns the allowed addresses.
 #[derive(Clone, Debug)]
-pub(crate) struct PolicyResolver {
+pub(super) struct PolicyResolver {
     policy: AddressPolicy,
     /// Addresses that every lookup returns. Empty: normal lookups.
     #[cfg(test)]
-    pub(crate) fixed_addresses: Vec<IpAddr>,
+    pub(super) fixed_addresses: Vec<IpAddr>,
 }
 
 impl PolicyResolver {
-    pub(crate) const fn new(policy: AddressPolicy) -> Self {
+    pub(super) const fn new(policy: AddressPolicy) -> Self {
         Self {
             policy,
             #[cfg(test)]
@@ -72,7 +81,7 @@ impl PolicyResolver {
     ///
     /// # Errors
     /// Returns an error if the name is unknown or all its addresses are denied.
-    pub(crate) async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    pub(super) async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let all = self.lookup(host, port).await?;
         let allowed: Vec<SocketAddr> = all
             .iter()
@@ -97,13 +106,13 @@ impl PolicyResolver {
         if let Some(address) = literal_ip(host) {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
+        if self.policy == AddressPolicy::LoopbackOnly {
+            let local = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+            return Ok(local.map(|address| SocketAddr::new(address, port)).to_vec());
+        }
         Ok(lookup_host((host, port)).await?.collect())
     }
 }
-
-/// Error text for a private address that the policy denies.
-pub(crate) const PRIVATE_ADDRESS_ERROR: &str =
-    "its address is local or private: if that is intended, set `allow_private = true`";
 
 #[cfg(test)]
 mod tests {
@@ -136,6 +145,15 @@ mod tests {
                 .iter()
                 .all(|address| address.ip().is_loopback())
         );
+        let on_this_machine = PolicyResolver::new(AddressPolicy::LoopbackOnly);
+        for (host, is_allowed) in [
+            ("a-name-that-is-never-looked-up", true),
+            ("[::1]", true),
+            ("10.0.0.1", false),
+        ] {
+            let resolved = on_this_machine.resolve(host, 9).await;
+            assert_eq!(resolved.is_ok(), is_allowed, "{host}: {resolved:?}");
+        }
         assert!(
             !AddressPolicy::PrivateOnly.allows("1.1.1.1".parse().unwrap())
                 && AddressPolicy::PrivateOnly.allows("10.0.0.1".parse().unwrap())

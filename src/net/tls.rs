@@ -7,18 +7,18 @@ use std::sync::Arc;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::NetError;
+use super::error::NetError;
 
 /// TLS config with the root certificates of this machine, loaded once.
 #[derive(Clone)]
 pub struct TlsConfig {
-    pub(crate) tls: Arc<ClientConfig>,
-    pub(crate) has_roots: bool,
+    pub(super) tls: Arc<ClientConfig>,
+    pub(super) has_roots: bool,
 }
 
 impl fmt::Debug for TlsConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Trust")
+        f.debug_struct("TlsConfig")
             .field("has_roots", &self.has_roots)
             .finish_non_exhaustive()
     }

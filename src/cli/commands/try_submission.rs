@@ -268,12 +268,8 @@ fn send_plain(
     let text = body.to_string();
     let signature = sign(&text)?;
     let clock = SystemClock::new();
-    let sent = async {
-        MetaClient::connect(to)
-            .await?
-            .post(&flow.path, &signature, text.into_bytes())
-            .await
-    };
+    let client = MetaClient::default();
+    let sent = client.post(to, &flow.path, &signature, text.into_bytes());
     let response = runtime()?.block_on(sent)?;
     if let Some(output) = output.as_mut() {
         writeln!(
@@ -303,16 +299,13 @@ fn send_encrypted(
             flow.name, flow.path
         )?;
     }
-    let walked = async {
-        FlowClient {
-            client: MetaClient::connect(to).await?,
-            sign,
-            public_key: key,
-        }
-        .complete(form, output)
-        .await
+    let client = FlowClient {
+        client: MetaClient::default(),
+        server: to,
+        sign,
+        public_key: key,
     };
-    Ok(runtime()?.block_on(walked)?)
+    Ok(runtime()?.block_on(client.complete(form, output))?)
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {

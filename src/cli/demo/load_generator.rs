@@ -44,7 +44,7 @@ pub struct LoadGenerator {
     /// Address of the server. `None` while the server is down.
     server_address: watch::Receiver<Option<SocketAddr>>,
     in_flight: Semaphore,
-    idle_connections: Mutex<Vec<MetaClient>>,
+    client: MetaClient,
     log: Mutex<SendLog>,
     on_response: Box<dyn Fn() + Send + Sync>,
 }
@@ -63,7 +63,7 @@ impl LoadGenerator {
             clock,
             server_address,
             in_flight: Semaphore::new(IN_FLIGHT_MAX),
-            idle_connections: Mutex::default(),
+            client: MetaClient::default(),
             log: Mutex::default(),
             on_response: Box::new(on_response),
         }
@@ -92,14 +92,6 @@ impl LoadGenerator {
 
     /// Sends all these forms at once and waits until each has an outcome.
     pub async fn run_concurrent(self: &Arc<Self>, concurrent: Vec<WorkloadForm>) {
-        // Connections are opened before, so that all forms start at the same time.
-        if let Ok(address) = self.address().await {
-            for _ in 0..concurrent.len().min(IN_FLIGHT_MAX) {
-                if let Ok(client) = MetaClient::connect(address).await {
-                    self.return_connection(client);
-                }
-            }
-        }
         let start = self.clock.elapsed();
         let mut forms = JoinSet::new();
         for form in concurrent {
@@ -159,19 +151,10 @@ impl LoadGenerator {
         let address = self.address().await?;
         // The semaphore is never closed, so a permit is always available in the end.
         let _permit = self.in_flight.acquire().await;
-        let mut client = match self.idle_connection(address) {
-            Some(client) => client,
-            None => MetaClient::connect(address).await?,
-        };
-        let response = client
-            .post(
-                form.path,
-                &signature(&self.secret, &form.body),
-                form.body.clone(),
-            )
-            .await?;
-        self.return_connection(client);
-        Ok(response)
+        let signature = signature(&self.secret, &form.body);
+        self.client
+            .post(address, form.path, &signature, form.body.clone())
+            .await
     }
 
     /// Waits until the server is up and returns its address.
@@ -181,17 +164,6 @@ impl LoadGenerator {
         up.ok().and_then(|address| *address).ok_or_else(|| {
             MetaClientError::Disconnected("the server did not start again".to_owned())
         })
-    }
-
-    /// Returns an idle connection to the current address of the server, if there is one.
-    fn idle_connection(&self, address: SocketAddr) -> Option<MetaClient> {
-        let mut idle = self.idle_connections.lock();
-        idle.retain(|client| client.address() == address);
-        idle.pop()
-    }
-
-    fn return_connection(&self, client: MetaClient) {
-        self.idle_connections.lock().push(client);
     }
 
     fn with_log<T>(&self, action: impl FnOnce(&mut SendLog) -> T) -> T {

@@ -16,11 +16,9 @@ use serde_json::Value;
 use crate::domain::gateway::session::{ActionResult, Probe};
 use crate::domain::gateway::{GatewayKind, RecoveryAction, encode_session, text};
 use crate::domain::time::Millis;
-use crate::net::{FullResponse, HttpClients, RequestLimits};
+use crate::gateways::credentials::GatewayCredentials;
+use crate::net::{FullResponse, HttpClients, PRODUCT_TOKEN};
 
-use super::GatewayCredentials;
-
-const PRODUCT_TOKEN: &str = concat!("flowgate/", env!("CARGO_PKG_VERSION"));
 /// Maximum size of a response body in bytes. A response may contain a QR code as an image.
 const RESPONSE_BYTES_MAX: usize = 1 << 20;
 /// Maximum number of characters of a gateway's error text.
@@ -124,14 +122,12 @@ impl GatewayApi {
         let client = self
             .clients
             .client(credentials.settings.allow_private, None);
-        let limits = RequestLimits {
-            deadline: credentials.settings.timeout.to_duration(),
-            response_bytes_max: RESPONSE_BYTES_MAX,
+        let timeout = credentials.settings.timeout.to_duration();
+        let response = match client.send(request, timeout).await {
+            Ok(response) => response.read_full(RESPONSE_BYTES_MAX).await,
+            Err(error) => Err(error),
         };
-        client
-            .request(request, limits)
-            .await
-            .map_err(|error| error.to_string())
+        response.map_err(|error| error.to_string())
     }
 }
 

@@ -20,113 +20,117 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper::header::HeaderMap;
+use hyper::{Request, StatusCode};
 
-use crate::domain::flow::SignaturePolicy;
+use super::data_exchange;
+use super::exchange::ExchangeReply;
+use crate::domain::flow::{Flow, SignaturePolicy};
+use crate::http::request::RequestContext;
+use crate::http::request_log::{Attribution, RequestLog};
+use crate::http::response::{self, HttpError, HttpResponse};
+use crate::http::state::FlowRoute;
 use crate::intake::encryption::{DecryptedRequest, Envelope};
 use crate::intake::{BadSignature, PrivateKey};
 use crate::store::{CacheOutcome, CachedResponse, StoreResponse};
 
-use super::data_exchange::{self, ExchangeReply};
-use super::plain::execute;
-use crate::http::request_log::{Attribution, RequestLog};
-use crate::http::response::{self, HttpError, HttpResponse};
-use crate::http::state::{AppState, FlowRoute};
-
 pub(in crate::http) async fn handle_post(
-    app: &AppState,
+    context: &mut RequestContext<'_>,
     route: &FlowRoute,
     keys: &Arc<[PrivateKey]>,
-    headers: &HeaderMap,
-    body: Incoming,
-    log: &mut RequestLog<'_>,
+    request: Request<Incoming>,
 ) -> Result<HttpResponse, HttpError> {
-    let (flow, limit) = (&route.flow, app.limits.max_flow_body);
-    let read = app
-        .read_signed_body(flow.signature, headers, body, limit, log)
-        .await;
-    let (bytes, deadline) = read.map_err(|refusal| match refusal {
-        HttpError::Signature(why) => {
-            if why == BadSignature::Wrong {
-                log.attribution = Attribution::Unverified(Arc::clone(flow));
-            }
-            HttpError::EncryptedSignature
-        }
-        other => other,
-    })?;
-    if flow.signature == SignaturePolicy::Required {
-        log.attribution = Attribution::Meta(Arc::clone(flow));
-    }
+    let bytes = read_body(context, &route.flow, request).await?;
     let envelope = Envelope::parse(&bytes)?.map_err(|_| HttpError::DecryptionFailed)?;
-    let request = envelope.idempotency_key();
+    let request_key = envelope.idempotency_key();
+    let DecryptedRequest {
+        plaintext,
+        response_key,
+    } = decrypt(context, &route.flow, keys, envelope).await?;
+    let locks = &context.app.request_locks;
+    let Some(_guard) = locks.lock(request_key, context.deadline).await else {
+        return Err(HttpError::DuplicateInFlight);
+    };
+    let plaintext = plaintext.as_bytes();
+    let reply = data_exchange::handle_request(context, route, plaintext, request_key).await?;
+    let (status, text, is_stateless) = match reply {
+        ExchangeReply::Replayed(cached) => return Ok(replayed(cached, &mut context.log)),
+        ExchangeReply::Stateless(text) => (StatusCode::OK, text, true),
+        ExchangeReply::New(status, text) => (status, text, false),
+    };
+    let encrypted = response_key
+        .encrypt(&text.to_string())
+        .map_err(|_| HttpError::DecryptionFailed)?;
+    if is_stateless {
+        return Ok(response::encrypted(status, encrypted));
+    }
+    let store = StoreResponse {
+        encrypted_request_key: request_key,
+        response: CachedResponse {
+            status: status.as_u16(),
+            body: encrypted.as_str().into(),
+        },
+    };
+    match context.execute(store).await? {
+        CacheOutcome::Stored => Ok(response::encrypted(status, encrypted)),
+        CacheOutcome::Existing(cached) => Ok(replayed(cached, &mut context.log)),
+        CacheOutcome::Evicted => Err(HttpError::DecryptionFailed),
+    }
+}
+
+/// Reads the signed body, and attributes the request to the health of its flow.
+async fn read_body(
+    context: &mut RequestContext<'_>,
+    flow: &Arc<Flow>,
+    request: Request<Incoming>,
+) -> Result<Bytes, HttpError> {
+    let limit = context.app.limits.max_flow_body;
+    let read = context.read_signed_body(request, flow.signature, limit);
+    match read.await {
+        Ok(bytes) => {
+            if flow.signature == SignaturePolicy::Required {
+                context.log.attribution = Attribution::Meta(Arc::clone(flow));
+            }
+            Ok(bytes)
+        }
+        Err(HttpError::Signature(why)) => {
+            if why == BadSignature::Wrong {
+                context.log.attribution = Attribution::Unverified(Arc::clone(flow));
+            }
+            Err(HttpError::EncryptedSignature)
+        }
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// Decrypts a request. A failed decryption lasts as long as a successful one, and its time counts,
+/// too.
+async fn decrypt(
+    context: &mut RequestContext<'_>,
+    flow: &Arc<Flow>,
+    keys: &Arc<[PrivateKey]>,
+    envelope: Envelope,
+) -> Result<DecryptedRequest, HttpError> {
+    let app = context.app;
     let started = app.clock.elapsed();
     let decrypted = app
         .decrypt_pool
         .decrypt(envelope, Arc::clone(keys), flow.signature)
         .await?;
-    // A failed decryption lasts as long as a successful one, and its time counts, too.
-    log.decrypt_time = Some(app.clock.elapsed().saturating_sub(started));
+    context.log.decrypt_time = Some(app.clock.elapsed().saturating_sub(started));
     if flow.signature == SignaturePolicy::None {
         let attribution = if decrypted.is_ok() {
             Attribution::Meta
         } else {
             Attribution::Unverified
         };
-        log.attribution = attribution(Arc::clone(flow));
+        context.log.attribution = attribution(Arc::clone(flow));
     }
-    let DecryptedRequest {
-        plaintext: text,
-        response_key: seal,
-    } = decrypted.map_err(|_| HttpError::DecryptionFailed)?;
-    let Some(_guard) = app.request_locks.lock(request, deadline).await else {
-        return Err(HttpError::DuplicateInFlight);
-    };
-    match data_exchange::handle_request(app, route, text.as_bytes(), request, deadline, log).await?
-    {
-        ExchangeReply::Replayed(cached) => Ok(replayed_response(cached, log)),
-        ExchangeReply::Stateless(content) => {
-            let encrypted = seal
-                .encrypt(&content.to_string())
-                .map_err(|_| HttpError::DecryptionFailed)?;
-            Ok(encrypted_response(StatusCode::OK, encrypted))
-        }
-        ExchangeReply::New(status, content) => {
-            let encrypted = seal
-                .encrypt(&content.to_string())
-                .map_err(|_| HttpError::DecryptionFailed)?;
-            let cached = CachedResponse {
-                status: status.as_u16(),
-                body: encrypted.as_str().into(),
-            };
-            match execute(
-                app,
-                StoreResponse {
-                    encrypted_request_key: request,
-                    response: cached,
-                },
-                deadline,
-                log,
-            )
-            .await?
-            {
-                CacheOutcome::Stored => Ok(encrypted_response(status, encrypted)),
-                CacheOutcome::Existing(cached) => Ok(replayed_response(cached, log)),
-                CacheOutcome::Evicted => Err(HttpError::DecryptionFailed),
-            }
-        }
-    }
+    decrypted.map_err(|_| HttpError::DecryptionFailed)
 }
 
-fn replayed_response(cached: CachedResponse, log: &mut RequestLog<'_>) -> HttpResponse {
+fn replayed(cached: CachedResponse, log: &mut RequestLog<'_>) -> HttpResponse {
     log.outcome = "replayed";
-    encrypted_response(
-        StatusCode::from_u16(cached.status).unwrap_or(StatusCode::OK),
-        String::from(cached.body),
-    )
-}
-
-fn encrypted_response(status: StatusCode, body: String) -> HttpResponse {
-    response::response_with_type(status, "text/plain", Bytes::from(body))
+    let status = StatusCode::from_u16(cached.status).unwrap_or(StatusCode::OK);
+    response::encrypted(status, cached.body.into())
 }

@@ -1,14 +1,26 @@
 //! Handles requests to the endpoints of flows: plain and encrypted forms, and flows that an
 //! upstream serves.
 //!
+//! ```text
+//! plain ─────────────────────────────────────────────▶ acceptance ─▶ writer
+//! encrypted ─▶ data_exchange ─▶ upstream_exchange ─▶ completion ─▶ drafts ─▶ exchange ─▶ screens
+//!     │              └─▶ errors
+//!     └─▶ decrypt_pool, keyed_lock
+//! ```
+//!
 //! See [`crate::intake`] for parsing and [`crate::domain::flow`] for the rules of a flow.
 
-pub(in crate::http) mod data_exchange;
+mod acceptance;
+mod completion;
+mod data_exchange;
 pub(in crate::http) mod decrypt_pool;
+mod drafts;
 pub(in crate::http) mod encrypted;
-pub(in crate::http) mod errors;
+mod errors;
+mod exchange;
 pub(in crate::http) mod keyed_lock;
 pub(in crate::http) mod plain;
-pub(in crate::http) mod screens;
+mod screens;
+pub(in crate::http) mod token_warnings;
 pub(in crate::http) mod upstream_client;
-pub(in crate::http) mod upstream_exchange;
+mod upstream_exchange;

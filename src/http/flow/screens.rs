@@ -16,14 +16,13 @@ use crate::domain::ids::{AgentName, CalendarName, Customer, FlowToken, TeamName}
 use crate::domain::lead::agent_pool::AgentPool;
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::Timestamp;
+use crate::http::response::HttpError;
+use crate::http::state::AppState;
 use crate::intake::flow_endpoint::ScreenSubmission;
 use crate::store::{Snapshot, StoreError};
 
-use crate::http::response::HttpError;
-use crate::http::state::AppState;
-
 /// Screen that completes a flow. The name is reserved by the WhatsApp client.
-pub(in crate::http) const SUCCESS_SCREEN: &str = "SUCCESS";
+pub(super) const SUCCESS_SCREEN: &str = "SUCCESS";
 
 /// Key of the text that the client shows in a bar on any screen (*Implementing Endpoint for
 /// Flows*).
@@ -33,7 +32,7 @@ const ERROR_MESSAGE_KEY: &str = "error_message";
 const FLOW_TOKEN_KEY: &str = "flow_token";
 
 /// Returns the answers of earlier screens that are stored in the draft.
-pub(in crate::http) fn draft_answers(
+pub(super) fn draft_answers(
     app: &AppState,
     draft: Option<IdempotencyKey>,
     customer: &Customer,
@@ -52,7 +51,7 @@ pub(in crate::http) fn draft_answers(
 }
 
 /// Returns the answers of earlier screens together with those of the submitted screen.
-pub(in crate::http) fn merged_answers(
+pub(super) fn merged_answers(
     app: &AppState,
     sent: &ScreenSubmission<'_>,
 ) -> Result<Map<String, Value>, HttpError> {
@@ -62,7 +61,7 @@ pub(in crate::http) fn merged_answers(
 }
 
 /// Renders a screen with its data. The screen shows an error if its lists have no free day or time.
-pub(in crate::http) fn render_screen(
+pub(super) fn render_screen(
     app: &AppState,
     flow: &Flow,
     name: &str,
@@ -74,7 +73,13 @@ pub(in crate::http) fn render_screen(
     else {
         return Ok(screen_json(name, &json!({})));
     };
-    let context = SnapshotContext::new(app, flow, answers)?;
+    let context = SnapshotContext {
+        app,
+        flow,
+        answers,
+        snapshot: app.store.read().map_err(|_| HttpError::CommitFailed)?,
+        now: app.clock.now(),
+    };
     let values = screen
         .data_sources
         .iter()
@@ -91,13 +96,16 @@ pub(in crate::http) fn render_screen(
     })
 }
 
+/// Returns the name of the screen that a response shows. Empty if the response names none.
+pub(super) fn shown_screen_name(response: &Value) -> &str {
+    let name = response.get("screen").and_then(Value::as_str);
+    name.unwrap_or_default()
+}
+
 /// Returns the agents that this response shows, by the names of their screen data. The shown agents
 /// get the lead.
-pub(in crate::http) fn shown_agents(flow: &Flow, shown: &Value) -> Map<String, Value> {
-    let screen = shown
-        .get("screen")
-        .and_then(Value::as_str)
-        .and_then(|name| flow.find_screen(name));
+pub(super) fn shown_agents(flow: &Flow, shown: &Value) -> Map<String, Value> {
+    let screen = flow.find_screen(shown_screen_name(shown));
     let names = screen.into_iter().flat_map(Screen::shown_agent_names);
     let agent = |name: &str| {
         shown
@@ -113,7 +121,7 @@ pub(in crate::http) fn shown_agents(flow: &Flow, shown: &Value) -> Map<String, V
 
 /// Renders a screen for a choice. If the chosen day has no free slot left, renders the screen for
 /// the choice of another day, with the error `why`.
-pub(in crate::http) fn render_slot_choice(
+pub(super) fn render_slot_choice(
     app: &AppState,
     flow: &Flow,
     name: &str,
@@ -138,10 +146,11 @@ pub(in crate::http) fn render_slot_choice(
 
 /// Returns the free slots of the flow's calendar nearest to an unavailable slot. The search reads a
 /// snapshot, so the writer does not wait for it.
-pub(in crate::http) fn nearest_free_slots(
+pub(super) fn nearest_free_slots(
     app: &AppState,
     flow: &Flow,
-    (date, time): (Date, Time),
+    date: Date,
+    time: Time,
 ) -> Result<Vec<Slot>, HttpError> {
     let Some(selector) = app.catalog.slot_selector(flow) else {
         return Ok(Vec::new());
@@ -154,11 +163,7 @@ pub(in crate::http) fn nearest_free_slots(
 
 /// Returns the error text for an unavailable slot. The text depends on whether the shown screen
 /// offers another slot.
-pub(in crate::http) fn slot_error_text<'a>(
-    flow: &'a Flow,
-    shown: &Value,
-    why: SlotRefused,
-) -> &'a str {
+pub(super) fn slot_error_text<'a>(flow: &'a Flow, shown: &Value, why: SlotRefused) -> &'a str {
     if has_no_free_slot(flow, shown) {
         flow.texts.text(TextKey::NothingFree)
     } else {
@@ -167,10 +172,7 @@ pub(in crate::http) fn slot_error_text<'a>(
 }
 
 fn has_no_free_slot(flow: &Flow, shown: &Value) -> bool {
-    let screen = shown
-        .get("screen")
-        .and_then(Value::as_str)
-        .and_then(|name| flow.find_screen(name));
+    let screen = flow.find_screen(shown_screen_name(shown));
     let data = shown.get("data").and_then(Value::as_object);
     screen
         .zip(data)
@@ -178,19 +180,19 @@ fn has_no_free_slot(flow: &Flow, shown: &Value) -> bool {
 }
 
 /// Returns the screen with an error and no other data. The client still has the rest of its data.
-pub(in crate::http) fn error_screen(name: &str, text: &str) -> Value {
+pub(super) fn error_screen(name: &str, text: &str) -> Value {
     screen_json(name, &json!({ERROR_MESSAGE_KEY: text}))
 }
 
 /// Returns the rendered screen with an error.
-pub(in crate::http) fn with_error(mut screen: Value, text: &str) -> Value {
+pub(super) fn with_error(mut screen: Value, text: &str) -> Value {
     if let Some(data) = screen.get_mut("data").and_then(Value::as_object_mut) {
         data.insert(ERROR_MESSAGE_KEY.to_owned(), json!(text));
     }
     screen
 }
 
-pub(in crate::http) fn screen_json(name: &str, data: &Value) -> Value {
+pub(super) fn screen_json(name: &str, data: &Value) -> Value {
     json!({"screen": name, "data": data})
 }
 
@@ -198,7 +200,7 @@ pub(in crate::http) fn screen_json(name: &str, data: &Value) -> Value {
 ///
 /// The flow token is a required parameter. The other parameters come back by webhook, so they are
 /// few: a reference to the form, if the form has no usable token.
-pub(in crate::http) fn success_screen(
+pub(super) fn success_screen(
     custom: Option<Value>,
     token: Option<&FlowToken>,
     reference: Option<IdempotencyKey>,
@@ -236,23 +238,6 @@ struct SnapshotContext<'a> {
     answers: &'a Map<String, Value>,
     snapshot: Snapshot,
     now: Timestamp,
-}
-
-impl<'a> SnapshotContext<'a> {
-    fn new(
-        app: &'a AppState,
-        flow: &'a Flow,
-        answers: &'a Map<String, Value>,
-    ) -> Result<Self, HttpError> {
-        let snapshot = app.store.read().map_err(|_| HttpError::CommitFailed)?;
-        Ok(Self {
-            app,
-            flow,
-            answers,
-            snapshot,
-            now: app.clock.now(),
-        })
-    }
 }
 
 impl ScreenContext for SnapshotContext<'_> {

@@ -9,24 +9,20 @@
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use crate::config::WRITER_RESERVE;
-use crate::domain::flow::Flow;
-use crate::domain::flow::customer_texts::TextKey;
-use crate::domain::flow::field::FieldError;
-use crate::domain::ids::Customer;
-use crate::intake::flow_endpoint::{ScreenRequest, ScreenSubmission};
-
-use super::data_exchange::{DataExchange, ExchangeReply, new_reply};
+use super::exchange::{DataExchange, ExchangeReply};
 use super::screens::{
-    SUCCESS_SCREEN, draft_answers, merged_answers, render_screen, success_screen, with_error,
+    SUCCESS_SCREEN, merged_answers, render_screen, shown_screen_name, success_screen, with_error,
 };
 use super::upstream_client::{UpstreamClient, UpstreamError};
+use crate::config::WRITER_RESERVE;
+use crate::domain::flow::customer_texts::TextKey;
 use crate::http::response::HttpError;
+use crate::intake::flow_endpoint::{ScreenRequest, ScreenSubmission};
 
 impl DataExchange<'_, '_> {
     /// Returns the screen that the upstream shows first or goes back to, or the upstream's response
     /// to an action that only the upstream may know.
-    pub(in crate::http) async fn request_screen_from_upstream(
+    pub(super) async fn request_screen_from_upstream(
         &mut self,
         upstream: &UpstreamClient,
         shown: &ScreenRequest<'_>,
@@ -35,42 +31,31 @@ impl DataExchange<'_, '_> {
         if self.is_resubmission_refused(shown.draft_key()).await? {
             return Ok(self.token_expired());
         }
-        self.log.outcome = "shown";
-        // A customer who opens a form sees no earlier answers, because many people may have got the
-        // same flow token.
-        let saved = draft_answers(self.app, shown.draft_key(), &Customer::default())?;
-        let has_draft = !saved.is_empty();
-        let answers = if shown.is_back() {
-            saved
-        } else {
-            self.flow.shown_agents(&saved)
-        };
-        let Some(response) = self.query_upstream(upstream, text).await else {
-            let response =
-                self.fallback_screen(upstream, &shown.resolve_screen(&answers), &answers)?;
-            self.log.outcome = "fallback";
-            self.record_shown_screen(shown, has_draft, &response)
-                .await?;
-            return Ok(new_reply(response));
-        };
-        let response = Value::Object(response);
-        if response.get("screen").and_then(Value::as_str) == Some(SUCCESS_SCREEN) {
+        self.context.log.outcome = "shown";
+        let (answers, has_draft) = self.shown_answers(shown)?;
+        let response = match self.query_upstream(upstream, text).await {
             // A completion without a screen of the flow and without a form. This completion must
             // contain the flow token, too.
-            return Ok(new_reply(success_screen(
-                Some(response),
-                shown.token(),
-                None,
-            )));
-        }
+            Some(response) if shown_screen_name(&response) == SUCCESS_SCREEN => {
+                let screen = success_screen(Some(response), shown.token(), None);
+                return Ok(ExchangeReply::new(screen));
+            }
+            Some(response) => response,
+            None => {
+                let screen = shown.resolve_screen(&answers);
+                let fallback = self.fallback_screen(upstream, &screen, &answers)?;
+                self.context.log.outcome = "fallback";
+                fallback
+            }
+        };
         self.record_shown_screen(shown, has_draft, &response)
             .await?;
-        Ok(new_reply(response))
+        Ok(ExchangeReply::new(response))
     }
 
     /// Returns the upstream's response to a submitted screen. A form that was already submitted is
-    /// not sent to the upstream.
-    pub(in crate::http) async fn submit_to_upstream(
+    /// not sent to the upstream. The answers are saved independent of the response.
+    pub(super) async fn submit_to_upstream(
         &mut self,
         upstream: &UpstreamClient,
         sent: &ScreenSubmission<'_>,
@@ -80,67 +65,40 @@ impl DataExchange<'_, '_> {
             && !sent.has_no_token()
             && let Some(key) = self.find_submission_key(vec![key], sent.customer()).await?
         {
-            self.log.outcome = "duplicate";
-            return self.already_submitted(sent, Some(key)).await;
+            self.context.log.outcome = "duplicate";
+            return self.already_submitted(sent, Some(key), false).await;
         }
-        let Some(response) = self.query_upstream(upstream, text).await else {
-            let answers = merged_answers(self.app, sent)?;
-            let response = self.fallback_screen(upstream, sent.screen_name(), &answers)?;
-            if let Some(rejected) = self.save_answers(sent, &response).await? {
-                return Ok(rejected);
+        match self.query_upstream(upstream, text).await {
+            Some(response) if shown_screen_name(&response) == SUCCESS_SCREEN => {
+                self.accept_submission(sent, Some(response)).await
             }
-            self.log.outcome = "fallback";
-            return Ok(new_reply(response));
-        };
-        if response.get("screen").and_then(Value::as_str) == Some(SUCCESS_SCREEN) {
-            return self
-                .accept_submission(sent, Some(Value::Object(response)))
-                .await;
+            Some(response) => {
+                let rejected = self.save_answers(sent, &response).await?;
+                Ok(rejected.unwrap_or_else(|| ExchangeReply::new(response)))
+            }
+            None => {
+                let answers = merged_answers(self.app, sent)?;
+                let response = self.fallback_screen(upstream, sent.screen_name(), &answers)?;
+                if let Some(rejected) = self.save_answers(sent, &response).await? {
+                    return Ok(rejected);
+                }
+                self.context.log.outcome = "fallback";
+                Ok(ExchangeReply::new(response))
+            }
         }
-        let response = Value::Object(response);
-        let rejected = self.save_answers(sent, &response).await?;
-        Ok(rejected.unwrap_or_else(|| new_reply(response)))
-    }
-
-    /// Saves the answers, independent of the upstream's response. The draft records the screen that
-    /// the customer sees next. Returns a replacement response if the answers were not saved and the
-    /// flow can't continue.
-    async fn save_answers(
-        &mut self,
-        sent: &ScreenSubmission<'_>,
-        shown: &Value,
-    ) -> Result<Option<ExchangeReply>, HttpError> {
-        // The owner of these answers is unknown.
-        if sent.draft_key().is_none() {
-            self.log.outcome = "shown";
-            return Ok(None);
-        }
-        self.log.outcome = "draft";
-        let outcome = self.save_draft(sent, shown).await?;
-        self.draft_rejected(sent, outcome).await
     }
 
     /// Sends the text of a request to the upstream and returns its response. Returns `None` without
     /// a response. The reason is logged, except for an open circuit breaker. The request ID is the
     /// same for the same bytes.
-    async fn query_upstream(
-        &mut self,
-        upstream: &UpstreamClient,
-        text: &[u8],
-    ) -> Option<Map<String, Value>> {
-        let deadline = self
-            .deadline
+    async fn query_upstream(&self, upstream: &UpstreamClient, text: &[u8]) -> Option<Value> {
+        let deadline = self.context.deadline;
+        let deadline = deadline
             .checked_sub(WRITER_RESERVE.to_duration())
-            .unwrap_or(self.deadline);
-        match upstream
-            .query(
-                Bytes::copy_from_slice(text),
-                &self.request.to_string(),
-                deadline,
-            )
-            .await
-        {
-            Ok(response) => Some(response),
+            .unwrap_or(deadline);
+        let (request, id) = (Bytes::copy_from_slice(text), self.request_key.to_string());
+        match upstream.query(request, &id, deadline).await {
+            Ok(response) => Some(Value::Object(response)),
             Err(UpstreamError::BreakerOpen) => None,
             Err(error) => {
                 tracing::warn!(flow = %self.flow.name, error = %error, "the upstream of a flow gave no valid response");
@@ -171,11 +129,4 @@ impl DataExchange<'_, '_> {
             message,
         ))
     }
-}
-
-/// Warns that an upstream has completed a form that can't be accepted. The customer gets the screen
-/// that asks for the missing answer, independent of the upstream's response.
-pub(in crate::http) fn warn_invalid_completion(flow: &Flow, problem: &FieldError) {
-    let (flow, field) = (&flow.name, &problem.field);
-    tracing::warn!(%flow, field, "the upstream of a flow completed a form that can't be accepted: this field contains no valid slot");
 }

@@ -6,3 +6,4 @@ mod connections;
 mod errors;
 mod support;
 mod upstream_client;
+mod upstream_program;

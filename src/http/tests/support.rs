@@ -13,14 +13,14 @@ use serde_json::Value;
 use sha2::Sha256;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::gateways::GatewayRegistry;
 use crate::http::{
-    AppState, BoundSocket, HealthMonitor, HttpConfig, HttpLimits, InboundCredentials, MetricsServer,
+    AppState, BoundSocket, HealthMonitor, HttpConfig, InboundCredentials, MetricsServer,
 };
 use crate::intake::{Catalog, SignatureVerifier};
 use crate::reloadable::Reloadable;
@@ -48,7 +48,7 @@ pub(super) struct TestServer {
     address: SocketAddr,
     admin_address: SocketAddr,
     pub(super) store: Store,
-    stop: Option<oneshot::Sender<()>>,
+    stop: CancellationToken,
     task: Option<JoinHandle<()>>,
     runtime: Runtime,
     _folder: TempDir,
@@ -73,9 +73,15 @@ impl TestServer {
             gateway_webhooks: BTreeMap::new(),
         };
         let catalog = Arc::new(Catalog::from(&config));
-        let config = HttpConfig::new(catalog, credentials, HttpLimits::from(&config), None);
-        let monitors = (HealthMonitor::default(), GatewayRegistry::default());
-        let app = AppState::new(&config, store.clone(), clock, monitors).unwrap();
+        let config = HttpConfig::new(catalog, credentials, config.limits, None);
+        let app = AppState::new(
+            &config,
+            store.clone(),
+            clock,
+            HealthMonitor::default(),
+            GatewayRegistry::default(),
+        )
+        .unwrap();
         let config = Reloadable::new(config);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -90,10 +96,8 @@ impl TestServer {
         });
         let (address, admin_address) = (server.local_addr(), admin.local_addr());
         let admin = MetricsServer::new(admin);
-        let (stop, stopped) = oneshot::channel::<()>();
-        let stopped = async {
-            let _ = stopped.await;
-        };
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
         let task = runtime.spawn(server.run(app, config, stopped, TIMEOUT));
         runtime.spawn(admin.run(
             Arc::new(|| "flowgate_up 1\n".to_owned()),
@@ -103,7 +107,7 @@ impl TestServer {
             address,
             admin_address,
             store,
-            stop: Some(stop),
+            stop,
             task: Some(task),
             runtime,
             _folder: folder,
@@ -125,8 +129,8 @@ impl TestServer {
     }
 
     /// Starts the shutdown of the server without waiting.
-    pub(super) fn stop(&mut self) {
-        drop(self.stop.take());
+    pub(super) fn stop(&self) {
+        self.stop.cancel();
     }
 
     /// Waits until new connections are refused.

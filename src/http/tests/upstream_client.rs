@@ -1,15 +1,14 @@
 //! Tests the upstream client against a healthy and a failing upstream.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::Instant;
 
+use super::upstream_program::{ProgramAction, TestProgram, http, server_error, success};
 use crate::clock::ManualClock;
 use crate::config::{Config, SecretRef, UpstreamSettings};
 use crate::domain::ids::FlowName;
@@ -22,138 +21,6 @@ const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
 /// Timeout longer than any step of these tests.
 const LONG_TIMEOUT: Duration = Duration::from_mins(1);
-
-/// Reaction of the upstream to a request.
-enum ProgramAction {
-    Respond(String),
-    RespondAndClose(String),
-    /// Sends one part, and the other part after this pause. The clock skips the pause.
-    RespondInParts([String; 2], Duration),
-    Hang,
-}
-
-/// Function that returns the reaction. It is the same for every request.
-type ActionFn = fn() -> ProgramAction;
-
-/// Request as the upstream received it.
-#[derive(Clone, Debug)]
-struct ReceivedRequest {
-    /// Head in lower case.
-    head: String,
-    body: Vec<u8>,
-    /// Index of the connection of the request, from 0.
-    connection: usize,
-}
-
-impl ReceivedRequest {
-    fn header(&self, name: &str) -> &str {
-        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        lines
-            .find(|(known, _)| *known == name)
-            .unwrap_or_else(|| panic!("no {name} in {}", self.head))
-            .1
-    }
-}
-
-/// Upstream for tests. Handles each request with the configured reaction.
-#[derive(Clone)]
-struct TestProgram {
-    address: SocketAddr,
-    requests: Arc<Mutex<Vec<ReceivedRequest>>>,
-    action: Arc<Mutex<Box<dyn Fn() -> ProgramAction + Send>>>,
-}
-
-impl TestProgram {
-    async fn start(action: impl Fn() -> ProgramAction + Send + 'static) -> Self {
-        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), action)
-    }
-
-    fn on(listener: TcpListener, action: impl Fn() -> ProgramAction + Send + 'static) -> Self {
-        let action: Box<dyn Fn() -> ProgramAction + Send> = Box::new(action);
-        let program = Self {
-            address: listener.local_addr().unwrap(),
-            requests: Arc::default(),
-            action: Arc::new(Mutex::new(action)),
-        };
-        let running = program.clone();
-        tokio::spawn(async move {
-            for connection in 0.. {
-                let (socket, _) = listener.accept().await.unwrap();
-                tokio::spawn(running.clone().serve_connection(socket, connection));
-            }
-        });
-        program
-    }
-
-    fn set_action(&self, action: impl Fn() -> ProgramAction + Send + 'static) {
-        *self.action.lock().unwrap() = Box::new(action);
-    }
-
-    fn requests(&self) -> Vec<ReceivedRequest> {
-        self.requests.lock().unwrap().clone()
-    }
-
-    async fn serve_connection(self, mut socket: TcpStream, connection: usize) {
-        while let Some((head, body)) = read_request(&mut socket).await {
-            self.requests.lock().unwrap().push(ReceivedRequest {
-                head,
-                body,
-                connection,
-            });
-            let action = (self.action.lock().unwrap())();
-            match action {
-                ProgramAction::Respond(text) => socket.write_all(text.as_bytes()).await.unwrap(),
-                ProgramAction::RespondAndClose(text) => {
-                    // The client may have closed the connection after too many bytes.
-                    let _ = socket.write_all(text.as_bytes()).await;
-                    return;
-                }
-                ProgramAction::RespondInParts([first, second], pause) => {
-                    socket.write_all(first.as_bytes()).await.unwrap();
-                    tokio::time::pause();
-                    tokio::time::sleep(pause).await;
-                    tokio::time::resume();
-                    // The client may have closed the connection at its timeout.
-                    let _ = socket.write_all(second.as_bytes()).await;
-                }
-                ProgramAction::Hang => std::future::pending().await,
-            }
-        }
-    }
-}
-
-async fn read_request(socket: &mut TcpStream) -> Option<(String, Vec<u8>)> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(socket.read_u8().await.ok()?);
-    }
-    let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
-    let length = head
-        .split("content-length: ")
-        .nth(1)?
-        .lines()
-        .next()?
-        .parse()
-        .ok()?;
-    let mut body = vec![0; length];
-    socket.read_exact(&mut body).await.ok()?;
-    Some((head, body))
-}
-
-fn http(status: &str, body: &str) -> String {
-    format!(
-        "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-}
-
-fn success() -> ProgramAction {
-    ProgramAction::Respond(http("200 OK", r#"{"screen":"NEXT","data":{"a":[1]}}"#))
-}
-
-fn server_error() -> ProgramAction {
-    ProgramAction::Respond(http("500 Internal Server Error", "Ann's form made a mess"))
-}
 
 /// Returns the settings from a config: a breaker that opens for ten seconds after two failures.
 fn settings(url: &str) -> UpstreamSettings {
@@ -259,72 +126,87 @@ async fn localhost_reaches_ipv4_and_ipv6() {
 
 #[tokio::test]
 async fn malformed_response_error_quotes_no_content() {
-    let cases: [(ActionFn, &str); 12] = [
+    let cases: [(&str, &str, &str); 10] = [
         (
-            server_error,
+            "500 Internal Server Error",
+            "Ann's form made a mess",
             "responded with status 500 Internal Server Error, not 200",
         ),
         (
-            || ProgramAction::Respond(http("302 Found\r\nlocation: http://127.0.0.1:1/", "")),
+            "302 Found\r\nlocation: http://127.0.0.1:1/",
+            "",
             "responded with status 302 Found, not 200",
         ),
         (
-            || ProgramAction::Respond(http("201 Created", r#"{"screen":"Ann"}"#)),
+            "201 Created",
+            r#"{"screen":"Ann"}"#,
             "responded with status 201 Created, not 200",
         ),
         (
-            || ProgramAction::Respond(http("200 OK", "{\n\"Ann\"")),
+            "200 OK",
+            "{\n\"Ann\"",
             "responded with invalid JSON (line 2, column 5)",
         ),
         (
-            || ProgramAction::Respond(http("200 OK", "")),
+            "200 OK",
+            "",
             "responded with invalid JSON (line 1, column 0)",
         ),
         (
-            || ProgramAction::Respond(http("200 OK", r#"["Ann"]"#)),
+            "200 OK",
+            r#"["Ann"]"#,
             "sent a response that is not a JSON object",
         ),
         (
-            || ProgramAction::Respond(http("200 OK", r#"{"data":{"Ann":1}}"#)),
+            "200 OK",
+            r#"{"data":{"Ann":1}}"#,
             "sent a response that has no `screen`",
         ),
         (
-            || ProgramAction::Respond(http("200 OK", r#"{"screen":"","Ann":1}"#)),
+            "200 OK",
+            r#"{"screen":"","Ann":1}"#,
             "sent a response that has no `screen`",
         ),
         (
-            || ProgramAction::Respond(http("200 OK", r#"{"screen":"A","data":"Ann"}"#)),
+            "200 OK",
+            r#"{"screen":"A","data":"Ann"}"#,
             "sent a response that has a `data` that is not an object",
         ),
         (
-            || {
-                ProgramAction::Respond(http(
-                    "200 OK",
-                    r#"{"screen":"A","data":{"error_message":["Ann"]}}"#,
-                ))
-            },
+            "200 OK",
+            r#"{"screen":"A","data":{"error_message":["Ann"]}}"#,
             "sent a response that has an `error_message` that is not a text",
-        ),
-        (
-            || ProgramAction::RespondAndClose(http("200 OK", &" ".repeat((1 << 20) + 1))),
-            "responded with more than 1048576 bytes",
-        ),
-        (
-            || {
-                ProgramAction::RespondAndClose(
-                    "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"Ann\":".to_owned(),
-                )
-            },
-            "closed the connection too early, or does not speak HTTP/1.1: the response body is incomplete",
         ),
     ];
     let program = TestProgram::start(success).await;
-    for (action, what) in cases {
-        let (upstream, _) = upstream(&program);
-        program.set_action(action);
-        let message = query(&upstream).await.unwrap_err().to_string();
-        assert_eq!(message, format!("the upstream of this flow {what}"));
+    for (status, body, what) in cases {
+        program.set_action(move || ProgramAction::Respond(http(status, body)));
+        assert_query_fails(&program, what).await;
     }
+}
+
+async fn assert_query_fails(program: &TestProgram, what: &str) {
+    let (upstream, _) = upstream(program);
+    let message = query(&upstream).await.unwrap_err().to_string();
+    assert_eq!(message, format!("the upstream of this flow {what}"));
+}
+
+#[tokio::test]
+async fn response_is_bounded_and_complete() {
+    let program = TestProgram::start(|| {
+        ProgramAction::RespondAndClose(http("200 OK", &" ".repeat((1 << 20) + 1)))
+    })
+    .await;
+    assert_query_fails(&program, "responded with more than 1048576 bytes").await;
+    program.set_action(|| {
+        let part = "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"Ann\":";
+        ProgramAction::RespondAndClose(part.to_owned())
+    });
+    assert_query_fails(
+        &program,
+        "closed the connection too early, or does not speak HTTP/1.1: the response body is incomplete",
+    )
+    .await;
     let (upstream, _) = upstream(&program);
     program.set_action(|| ProgramAction::RespondAndClose("what?\r\n\r\n".to_owned()));
     assert!(matches!(

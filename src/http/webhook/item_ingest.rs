@@ -6,20 +6,15 @@
 //!
 //! Without this, one damaged row would block all forms of its body each time Meta sends it again.
 
-use tokio::time::Instant;
-
 use crate::domain::customer_change::CustomerChange;
 use crate::domain::delivery::receipt::StatusUpdate;
 use crate::domain::health::meta_event::HealthEvent;
 use crate::domain::ids::FlowName;
 use crate::domain::submission::inbound::{Inbound, UnparsableMessage};
+use crate::http::request::RequestContext;
+use crate::http::response::HttpError;
 use crate::intake::cloud_api;
 use crate::store::{AcceptInbound, AcceptOutcome, IngestWebhook, IngestedWebhook, StoreError};
-
-use crate::http::flow::plain;
-use crate::http::request_log::RequestLog;
-use crate::http::response::HttpError;
-use crate::http::state::AppState;
 
 /// Item of a webhook body.
 enum BatchItem {
@@ -32,11 +27,10 @@ enum BatchItem {
 
 /// Ingests the items of `body`. Halves a part that fails, until the part is stored or is one item.
 pub(super) async fn ingest_separately(
-    app: &AppState,
+    context: &mut RequestContext<'_>,
     body: &[u8],
-    deadline: Instant,
-    log: &mut RequestLog<'_>,
 ) -> Result<IngestedWebhook, HttpError> {
+    let app = context.app;
     let batch = cloud_api::parse(&app.catalog, body)?;
     let dead_letters = cloud_api::parse_as_dead_letters(&app.catalog, body)?;
     let messages = batch.inbound.into_iter().zip(dead_letters);
@@ -60,10 +54,8 @@ pub(super) async fn ingest_separately(
     };
     let mut slices: Vec<&[BatchItem]> = vec![&items];
     while let Some(slice) = slices.pop() {
-        match (
-            plain::try_execute(app, build_transaction(slice, &flows), deadline, log).await?,
-            slice,
-        ) {
+        let part = build_transaction(slice, &flows);
+        match (context.try_execute(part).await?, slice) {
             (Ok(ingested_slice), _) => {
                 ingested.messages.extend(ingested_slice.messages);
                 ingested
@@ -75,7 +67,7 @@ pub(super) async fn ingest_separately(
                     reason: error.to_string(),
                     ..UnparsableMessage::clone(dead_letter)
                 };
-                match store_dead_letter(app, dead_letter, deadline, log).await? {
+                match store_dead_letter(context, dead_letter).await? {
                     Some(stored) => {
                         tracing::error!(%error, "a message needs a row that can't be read, and was stored as a dead letter: run `flowgate check`");
                         ingested.messages.extend(stored);
@@ -100,10 +92,8 @@ pub(super) async fn ingest_separately(
 /// may then get a second dead letter. Returns `None` if a damaged row also prevents the dead
 /// letter without a key.
 async fn store_dead_letter(
-    app: &AppState,
+    context: &mut RequestContext<'_>,
     dead_letter: UnparsableMessage,
-    deadline: Instant,
-    log: &mut RequestLog<'_>,
 ) -> Result<Option<Vec<AcceptOutcome>>, HttpError> {
     let without_keys = UnparsableMessage {
         message_key: None,
@@ -112,8 +102,8 @@ async fn store_dead_letter(
         ..dead_letter.clone()
     };
     for dead_letter in [dead_letter, without_keys] {
-        let arrivals = vec![Inbound::Unparsable(Box::new(dead_letter))];
-        match plain::try_execute(app, AcceptInbound { inbound: arrivals }, deadline, log).await? {
+        let inbound = vec![Inbound::Unparsable(Box::new(dead_letter))];
+        match context.try_execute(AcceptInbound { inbound }).await? {
             Ok(stored) => return Ok(Some(stored)),
             Err(error) if error.affects_one_row() => {}
             Err(_) => return Err(HttpError::CommitFailed),

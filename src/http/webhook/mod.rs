@@ -5,30 +5,29 @@
 //! a store that can't commit.
 
 mod item_ingest;
-use hyper::StatusCode;
+
+use hyper::Request;
 use hyper::body::Incoming;
-use hyper::header::HeaderMap;
 use percent_encoding::percent_decode_str;
 use subtle::ConstantTimeEq;
 
+use super::request::RequestContext;
+use super::request_log::RequestLog;
+use super::response::{self, HttpError, HttpResponse};
 use crate::domain::flow::SignaturePolicy;
 use crate::domain::health::assessment::Severity;
 use crate::domain::health::meta_event::{ActiveEvent, HealthEvent};
-use crate::intake::cloud_api;
+use crate::domain::ids::SubmissionId;
+use crate::intake::cloud_api::{self, WebhookBatch};
 use crate::store::{AcceptInbound, AcceptOutcome, IngestWebhook};
-
-use super::request_log::RequestLog;
-use super::response::{self, HttpError, HttpResponse};
-use super::state::AppState;
 
 /// Handles `GET /webhook`, by which Meta verifies the owner of the URL (*Webhooks*, "Verification
 /// requests").
 pub(super) fn handle_verification(
-    app: &AppState,
+    context: &mut RequestContext<'_>,
     query: &str,
-    log: &mut RequestLog<'_>,
 ) -> Result<HttpResponse, HttpError> {
-    let Some(expected) = &app.credentials.verify_token else {
+    let Some(expected) = &context.app.credentials.verify_token else {
         return Err(HttpError::VerificationFailed(
             "meta.verify_token has no value: set the environment variable that it refers to",
         ));
@@ -38,8 +37,8 @@ pub(super) fn handle_verification(
     let fits = bool::from(token.ct_eq(expected.expose().as_bytes()));
     match query_parameter(query, "hub.challenge") {
         Some(challenge) if fits && mode.as_deref() == Some(b"subscribe") => {
-            log.outcome = "verified";
-            Ok(response::text_response(StatusCode::OK, challenge))
+            context.log.outcome = "verified";
+            Ok(response::text(challenge))
         }
         _ if !fits => Err(HttpError::VerificationFailed(
             "hub.verify_token differs from meta.verify_token in the config",
@@ -62,43 +61,21 @@ fn query_parameter(query: &str, name: &str) -> Option<Vec<u8>> {
 
 /// Handles `POST /webhook`. All items of a body are one transaction with one response.
 pub(super) async fn handle_post(
-    app: &AppState,
-    headers: &HeaderMap,
-    body: Incoming,
-    log: &mut RequestLog<'_>,
+    context: &mut RequestContext<'_>,
+    request: Request<Incoming>,
 ) -> Result<HttpResponse, HttpError> {
-    let limit = app.limits.max_webhook_body;
-    let (bytes, deadline) = app
-        .read_signed_body(SignaturePolicy::Required, headers, body, limit, log)
+    let app = context.app;
+    let bytes = context
+        .read_signed_body(
+            request,
+            SignaturePolicy::Required,
+            app.limits.max_webhook_body,
+        )
         .await?;
     let batch = cloud_api::parse(&app.catalog, &bytes)?;
-    for (kind, count) in [
-        (
-            "completed_flow",
-            u64::try_from(batch.inbound.len()).unwrap_or(u64::MAX),
-        ),
-        (
-            "customer_change",
-            u64::try_from(batch.customer_changes.len()).unwrap_or(u64::MAX),
-        ),
-        ("other_message", batch.other_messages),
-        (
-            "status",
-            u64::try_from(batch.statuses.len()).unwrap_or(u64::MAX),
-        ),
-        ("other_status", batch.other_statuses),
-        (
-            "health_event",
-            u64::try_from(batch.health_events.len()).unwrap_or(u64::MAX),
-        ),
-        ("other_update", batch.other_updates),
-    ] {
-        if count > 0 {
-            metrics::counter!("flowgate_webhook_updates_total", "kind" => kind).increment(count);
-        }
-    }
-    log.record_numbers(batch.business_numbers);
-    log.outcome = "received";
+    count_updates(&batch);
+    context.log.record_numbers(batch.business_numbers);
+    context.log.outcome = "received";
     let ingest = IngestWebhook {
         messages: AcceptInbound {
             inbound: batch.inbound,
@@ -113,52 +90,65 @@ pub(super) async fn handle_post(
         customer_changes: batch.customer_changes,
     };
     if !ingest.is_empty() {
-        let ingested = match super::flow::plain::try_execute(app, ingest, deadline, log).await? {
+        let ingested = match context.try_execute(ingest).await? {
             Ok(ingested) => ingested,
             Err(error) if error.affects_one_row() => {
-                item_ingest::ingest_separately(app, &bytes, deadline, log).await?
+                item_ingest::ingest_separately(context, &bytes).await?
             }
             Err(_) => return Err(HttpError::CommitFailed),
         };
-        ingested
-            .messages
-            .iter()
-            .for_each(|accepted| record_accepted(accepted, log));
-        ingested
-            .new_health_events
-            .into_iter()
-            .for_each(log_health_event);
+        for accepted in &ingested.messages {
+            record_accepted(accepted, &mut context.log);
+        }
+        for event in ingested.new_health_events {
+            log_health_event(event);
+        }
     }
-    Ok(response::json_response(
-        StatusCode::OK,
-        bytes::Bytes::from_static(b"{\"status\":\"received\"}"),
-    ))
+    Ok(response::json(response::RECEIVED))
+}
+
+/// Counts the items of a body by their kind.
+fn count_updates(batch: &WebhookBatch) {
+    let count = |items: usize| u64::try_from(items).unwrap_or(u64::MAX);
+    for (kind, count) in [
+        ("completed_flow", count(batch.inbound.len())),
+        ("customer_change", count(batch.customer_changes.len())),
+        ("other_message", batch.other_messages),
+        ("status", count(batch.statuses.len())),
+        ("other_status", batch.other_statuses),
+        ("health_event", count(batch.health_events.len())),
+        ("other_update", batch.other_updates),
+    ] {
+        if count > 0 {
+            metrics::counter!("flowgate_webhook_updates_total", "kind" => kind).increment(count);
+        }
+    }
 }
 
 /// Writes the outcome of each message of a batch to the request log and to the log.
 fn record_accepted(accepted: &AcceptOutcome, log: &mut RequestLog<'_>) {
     match accepted {
         AcceptOutcome::New {
-            submission_id: submission,
-            job_id: job,
+            submission_id,
+            job_id,
             ..
         } => {
-            (log.submission_id, log.job_id) = (Some(*submission), Some(*job));
+            (log.submission_id, log.job_id) = (Some(*submission_id), Some(*job_id));
             tracing::info!(
-                submission.id = submission.get(),
-                job.id = job.get(),
+                submission.id = submission_id.get(),
+                job.id = job_id.get(),
                 "form accepted by webhook"
             );
         }
-        AcceptOutcome::Duplicate { original: of } => {
+        AcceptOutcome::Duplicate { original } => {
             tracing::debug!(
-                submission.id = of.map(crate::domain::ids::SubmissionId::get),
+                submission.id = original.map(SubmissionId::get),
                 "duplicate message"
             );
         }
-        AcceptOutcome::DeadLetter { job_id: job } => {
+        AcceptOutcome::DeadLetter { job_id } => {
             tracing::warn!(
-                job.id = job.get(),
+                job.id = job_id.get(),
                 "a message can't be parsed and is a dead letter now: see `flowgate dead-letters list`"
             );
         }

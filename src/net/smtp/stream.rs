@@ -18,7 +18,7 @@ const BYTES_MAX: usize = 256 << 10;
 
 /// Connection to a mail server with a limit of received bytes.
 #[derive(Debug)]
-pub(crate) struct SmtpStream {
+pub(super) struct SmtpStream {
     socket: SmtpSocket,
     /// Bytes that the stream returns before it reads the socket.
     replay: Bytes,
@@ -28,7 +28,7 @@ pub(crate) struct SmtpStream {
 
 impl SmtpStream {
     /// Creates a stream that first returns the bytes of `replay`, then reads from `socket`.
-    pub(crate) const fn new(socket: SmtpSocket, replay: Bytes) -> Self {
+    pub(super) const fn new(socket: SmtpSocket, replay: Bytes) -> Self {
         Self {
             socket,
             replay,
@@ -38,7 +38,7 @@ impl SmtpStream {
 }
 
 #[derive(Debug)]
-pub(crate) enum SmtpSocket {
+pub(super) enum SmtpSocket {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }

@@ -12,41 +12,29 @@
 //! See [`crate::domain::circuit_breaker`] for the pauses after failures.
 
 mod response;
-use std::array;
-use std::convert::Infallible;
-use std::error::Error;
-use std::future::{Ready, ready};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use hyper::{Request, StatusCode};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::Name;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Map, Value};
-use tokio::time::{Instant, timeout_at};
-use tower_service::Service;
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::{UpstreamFallback, UpstreamSettings};
 use crate::domain::circuit_breaker::{BreakerChange, CallPermit, CircuitBreaker};
 use crate::domain::ids::FlowName;
+use crate::net::{AddressPolicy, HttpClient, NetError, PRODUCT_TOKEN, PoolLimits};
 use crate::webhook_signature::{self, SigningKey};
-
-use crate::http::body::{self, BodyBudget, BodyError, BodyKind};
 use response::BreakerSignal;
 pub use response::UpstreamError;
 
 /// Maximum size, in bytes, of all responses of one upstream that are read at the same time.
-const RESPONSES_BYTES_MAX: u64 = 64 << 20;
+const RESPONSE_MEMORY: usize = 64 << 20;
 
 /// Maximum time that a connection waits for the next request.
 ///
@@ -54,16 +42,13 @@ const RESPONSES_BYTES_MAX: u64 = 64 << 20;
 /// just when it is reused: Node does so after five seconds, gunicorn after two.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
-const PRODUCT_TOKEN: &str = concat!("flowgate/", env!("CARGO_PKG_VERSION"));
-
 /// Client of the upstream of one flow. All requests share the client.
 pub struct UpstreamClient {
     flow: FlowName,
     settings: UpstreamSettings,
     key: SigningKey,
     clock: Arc<dyn Clock>,
-    client: Client<HttpConnector<LoopbackResolver>, Full<Bytes>>,
-    response_budget: BodyBudget,
+    client: HttpClient,
     breaker: Mutex<CircuitBreaker>,
 }
 
@@ -80,25 +65,18 @@ impl UpstreamClient {
         key: SigningKey,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let mut connector = HttpConnector::new_with_resolver(LoopbackResolver);
-        // Without this, a head and a body that leave as two packets may wait for each other.
-        connector.set_nodelay(true);
-        // The addresses are tried without a pause between them. On loopback each one responds at
-        // once or does not exist.
-        connector.set_happy_eyeballs_timeout(None);
-        let idle_max = usize::try_from(Self::IDLE_MAX).unwrap_or(usize::MAX);
-        let mut pool = Client::builder(TokioExecutor::new());
-        pool.pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(idle_max);
+        let limits = PoolLimits {
+            idle_timeout: IDLE_TIMEOUT,
+            idle_max: usize::try_from(Self::IDLE_MAX).unwrap_or(usize::MAX),
+            response_memory: RESPONSE_MEMORY,
+        };
         Self {
             flow,
             breaker: Mutex::new(CircuitBreaker::new(settings.breaker)),
             settings,
             key,
             clock,
-            client: pool.build(connector),
-            response_budget: BodyBudget::new(RESPONSES_BYTES_MAX),
+            client: HttpClient::plaintext(AddressPolicy::LoopbackOnly, limits),
         }
     }
 
@@ -142,11 +120,11 @@ impl UpstreamClient {
         let in_flight = self.start_request()?;
         let started = Instant::now();
         let own_limit = started + self.settings.timeout.to_duration();
-        let cutoff = own_limit.min(deadline);
-        let late = || UpstreamError::Timeout(cutoff.saturating_duration_since(started));
-        let response = match timeout_at(cutoff, self.send(request, id, cutoff)).await {
-            Ok(Err(UpstreamError::Timeout(_))) | Err(_) => Err(late()),
-            Ok(response) => response,
+        let time_limit = own_limit.min(deadline).saturating_duration_since(started);
+        let response = match self.send(request, id, time_limit).await {
+            // Without a connection in time, the client reports an unreachable host.
+            Err(_) if started.elapsed() >= time_limit => Err(UpstreamError::Timeout(time_limit)),
+            response => response,
         };
         in_flight.finish(&response, own_limit <= deadline);
         response
@@ -169,7 +147,7 @@ impl UpstreamClient {
         &self,
         request: Bytes,
         id: &str,
-        cutoff: Instant,
+        time_limit: Duration,
     ) -> Result<Map<String, Value>, UpstreamError> {
         let mut post = Request::post(self.settings.url.clone())
             .header(CONTENT_TYPE, "application/json")
@@ -183,37 +161,19 @@ impl UpstreamClient {
         ) {
             post = post.header(name, value);
         }
-        let response = self
-            .client
-            .request(post.body(Full::new(request))?)
-            .await
-            .map_err(|error| {
-                let why = cause(&error);
-                if error.is_connect() {
-                    UpstreamError::Unreachable(why)
-                } else {
-                    UpstreamError::Disconnected(why)
-                }
-            })?;
+        let request = post.body(Full::new(request))?;
+        let response = self.client.send(request, time_limit).await?;
         if response.status() != StatusCode::OK {
             return Err(UpstreamError::Status(response.status()));
         }
-        let read = body::read_body(
-            response.into_body(),
-            response::RESPONSE_BYTES_MAX,
-            (&self.response_budget, BodyKind::UpstreamResponse),
-            cutoff,
-        )
-        .await;
-        let (bytes, _share) = read.map_err(|error| match error {
-            BodyError::TooLarge { .. } => UpstreamError::TooLarge,
-            BodyError::BudgetExceeded => UpstreamError::BudgetExceeded,
-            BodyError::Timeout => UpstreamError::Timeout(Duration::ZERO),
-            BodyError::Incomplete => {
+        let response = response.read_full(response::RESPONSE_BYTES_MAX).await;
+        let response = response.map_err(|error| match error {
+            NetError::Disconnected { .. } => {
                 UpstreamError::Disconnected("the response body is incomplete".to_owned())
             }
+            error => error.into(),
         })?;
-        response::parse_response(&bytes)
+        response::parse_response(&response.body)
     }
 
     fn count(&self, outcome: &'static str) {
@@ -229,7 +189,11 @@ impl UpstreamClient {
 
 impl std::fmt::Debug for UpstreamClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Upstream({} of flow {})", self.settings.url, self.flow)
+        write!(
+            f,
+            "UpstreamClient({} of flow {})",
+            self.settings.url, self.flow
+        )
     }
 }
 
@@ -291,40 +255,5 @@ impl Drop for InFlightRequest<'_> {
             self.upstream.breaker().cancel(permit);
             self.upstream.count("client_disconnected");
         }
-    }
-}
-
-/// Returns the innermost cause: the message of the system or hyper, without the errors that contain
-/// it.
-fn cause(error: &(dyn Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
-}
-
-/// Resolver that maps every name to this machine.
-///
-/// The config allows no name other than `localhost`, which is this machine (RFC 6761, 6.3), even if
-/// a DNS resolver would return another address.
-#[derive(Clone, Copy, Debug)]
-struct LoopbackResolver;
-
-impl Service<Name> for LoopbackResolver {
-    type Response = array::IntoIter<SocketAddr, 2>;
-    type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Name) -> Self::Future {
-        let addresses = [
-            SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
-        ];
-        ready(Ok(addresses.into_iter()))
     }
 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 use hyper::StatusCode;
 use serde_json::{Map, Value};
 
+use crate::net::NetError;
+
 /// Maximum size of a response, in bytes. Responses contain images as base64. Hundreds of kB are
 /// normal.
-pub(in crate::http) const RESPONSE_BYTES_MAX: u64 = 1 << 20;
+pub(super) const RESPONSE_BYTES_MAX: usize = 1 << 20;
 
 /// Reason for a missing response. The text quotes neither the request nor the response.
 #[derive(Debug, thiserror::Error)]
@@ -53,8 +55,21 @@ pub enum UpstreamError {
     InvalidRequest(#[from] hyper::http::Error),
 }
 
+impl From<NetError> for UpstreamError {
+    fn from(error: NetError) -> Self {
+        match error {
+            NetError::Unreachable { why, .. } => Self::Unreachable(why),
+            NetError::Disconnected { why, .. } => Self::Disconnected(why),
+            NetError::Timeout { deadline, .. } => Self::Timeout(deadline),
+            NetError::ResponseTooLarge { .. } => Self::TooLarge,
+            NetError::ResponseMemoryFull { .. } => Self::BudgetExceeded,
+            NetError::NoRootCertificates | NetError::Tls(_) => Self::Unreachable(error.to_string()),
+        }
+    }
+}
+
 /// Signal that an attempt gives to the circuit breaker.
-pub(in crate::http) enum BreakerSignal {
+pub(super) enum BreakerSignal {
     Success,
     Failure,
     Ignore,
@@ -62,7 +77,7 @@ pub(in crate::http) enum BreakerSignal {
 
 impl UpstreamError {
     /// Returns the outcome label for metrics.
-    pub(in crate::http) const fn outcome(&self) -> &'static str {
+    pub(super) const fn outcome(&self) -> &'static str {
         match self {
             Self::BreakerOpen => "open",
             Self::Unreachable(_) => "unreachable",
@@ -81,7 +96,7 @@ impl UpstreamError {
     ///
     /// A wrong response counts as success. Anyone may send a request that the upstream can't
     /// handle. Such a request must not block the upstream for all others.
-    pub(in crate::http) fn breaker_signal(&self, had_full_timeout: bool) -> BreakerSignal {
+    pub(super) fn breaker_signal(&self, had_full_timeout: bool) -> BreakerSignal {
         match self {
             Self::Unreachable(_) | Self::Disconnected(_) => BreakerSignal::Failure,
             Self::Timeout(_) if had_full_timeout => BreakerSignal::Failure,
@@ -103,7 +118,7 @@ impl UpstreamError {
 
 /// Parses a response and checks it as the WhatsApp client would (*Implementing Endpoint for
 /// Flows*). The client rejects other responses as malformed.
-pub(in crate::http) fn parse_response(bytes: &[u8]) -> Result<Map<String, Value>, UpstreamError> {
+pub(super) fn parse_response(bytes: &[u8]) -> Result<Map<String, Value>, UpstreamError> {
     // The parser's message may quote the response.
     let value = serde_json::from_slice(bytes).map_err(|error| UpstreamError::NotJson {
         line: error.line(),

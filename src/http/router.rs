@@ -1,0 +1,108 @@
+//! Finds the handler of each request by its path and method, and records the request. Never fails:
+//! every error has its own response.
+
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::{Method, Request};
+
+use super::flow::{encrypted, plain};
+use super::request::RequestContext;
+use super::request_log::{RequestLog, RouteKind};
+use super::response::{HttpError, HttpResponse};
+use super::state::{AppState, FlowRoute};
+use super::timeout_stream::ConnectionPhase;
+use super::{gateways, health, webhook};
+use crate::intake::GatewayWebhook;
+
+/// Path prefix of gateway webhooks. No flow has such a path.
+const GATEWAYS_PREFIX: &str = "/gateways/";
+
+/// Endpoint at a path.
+#[derive(Clone, Copy)]
+enum Route<'a> {
+    Webhook,
+    Healthz,
+    Readyz,
+    Gateway(&'a GatewayWebhook),
+    Flow(&'a FlowRoute),
+    Unknown,
+}
+
+impl<'a> Route<'a> {
+    fn find(app: &'a AppState, path: &str) -> Self {
+        let gateway = || app.gateway_webhook(path.strip_prefix(GATEWAYS_PREFIX)?);
+        match path {
+            "/webhook" => Self::Webhook,
+            "/healthz" => Self::Healthz,
+            "/readyz" => Self::Readyz,
+            _ => gateway()
+                .map(Self::Gateway)
+                .or_else(|| app.flow_route(path).map(Self::Flow))
+                .unwrap_or(Self::Unknown),
+        }
+    }
+
+    const fn kind(self) -> RouteKind {
+        match self {
+            Self::Webhook => RouteKind::Webhook,
+            Self::Healthz | Self::Readyz => RouteKind::Health,
+            Self::Gateway(_) => RouteKind::Gateway,
+            Self::Flow(_) => RouteKind::Flow,
+            Self::Unknown => RouteKind::Unknown,
+        }
+    }
+}
+
+/// Handles one request.
+pub(super) async fn handle(
+    app: &AppState,
+    phase: &ConnectionPhase,
+    request: Request<Incoming>,
+) -> HttpResponse {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let route = Route::find(app, &path);
+    let log = RequestLog::start(&app.metrics, &*app.clock, route.kind(), method, path);
+    let mut context = RequestContext::new(app, log);
+    let has_body = !request.body().is_end_stream();
+    let mut response = match dispatch(&mut context, route, request).await {
+        Ok(response) => response,
+        Err(refusal) => {
+            context.log.record_error(&refusal);
+            refusal.to_response()
+        }
+    };
+    context.log.status = Some(response.status().as_u16());
+    if has_body && context.log.body_bytes.is_none() {
+        phase.mark_body_unread();
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn dispatch(
+    context: &mut RequestContext<'_>,
+    route: Route<'_>,
+    request: Request<Incoming>,
+) -> Result<HttpResponse, HttpError> {
+    match (route, request.method()) {
+        (Route::Webhook, &Method::GET) => {
+            webhook::handle_verification(context, request.uri().query().unwrap_or_default())
+        }
+        (Route::Webhook, &Method::POST) => webhook::handle_post(context, request).await,
+        (Route::Webhook, _) => Err(HttpError::MethodNotAllowed("GET, POST")),
+        (Route::Healthz, &Method::GET | &Method::HEAD) => Ok(health::healthz(context)),
+        (Route::Readyz, &Method::GET | &Method::HEAD) => Ok(health::readyz(context)),
+        (Route::Healthz | Route::Readyz, _) => Err(HttpError::MethodNotAllowed("GET, HEAD")),
+        (Route::Gateway(webhook), &Method::POST) => {
+            gateways::handle_post(context, webhook, request).await
+        }
+        (Route::Flow(flow), &Method::POST) => match &flow.private_keys {
+            Some(keys) => encrypted::handle_post(context, flow, keys, request).await,
+            None => plain::handle_post(context, flow, request).await,
+        },
+        (Route::Gateway(_) | Route::Flow(_), _) => Err(HttpError::MethodNotAllowed("POST")),
+        (Route::Unknown, _) => Err(HttpError::NotFound),
+    }
+}
