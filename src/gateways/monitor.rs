@@ -60,10 +60,17 @@ impl SessionMonitor {
     ) -> Self {
         let credentials = Arc::clone(&credentials_rx.borrow());
         let (kind, elapsed) = (credentials.settings.kind, context.clock.elapsed());
-        let known = context.store.read_with(|snapshot| snapshot.session_state(&name)).unwrap_or_else(|error| {
-            tracing::error!(gateway = name.as_str(), error = %error, "the stored session state can't be read: the session is probed again");
-            None
-        });
+        let known = context
+            .store
+            .read_with(|snapshot| snapshot.session_state(&name))
+            .unwrap_or_else(|error| {
+                tracing::error!(
+                    gateway = name.as_str(),
+                    %error,
+                    "the stored session state can't be read: the session is probed again"
+                );
+                None
+            });
         let known = known.filter(|session_state| session_state.kind == kind);
         let session_state =
             known.unwrap_or_else(|| SessionState::unprobed(kind, context.clock.now()));
@@ -103,7 +110,9 @@ impl SessionMonitor {
                     Err(_) => return self.set_up_gauge(f64::NAN),
                 },
                 Ok(()) = self.updates.changed() => self.on_webhook().await,
-                Some(request) = self.restart_requests.recv() => self.on_restart_request(request).await,
+                Some(request) = self.restart_requests.recv() => {
+                    self.on_restart_request(request).await;
+                }
                 () = sleep(wait) => self.probe_session().await,
             }
         }
@@ -226,8 +235,9 @@ impl SessionMonitor {
             answer = result.describe(self.credentials.settings.kind),
             "a recovery action was sent to a gateway"
         );
-        metrics::counter!("flowgate_gateway_actions_total", "gateway" => gateway.to_owned(), "action" => name, "outcome" => outcome)
-            .increment(1);
+        let labels = [("gateway", gateway), ("action", name), ("outcome", outcome)];
+        let labels = labels.map(|(key, value)| (key, value.to_owned()));
+        metrics::counter!("flowgate_gateway_actions_total", &labels).increment(1);
         let effects = self
             .session
             .on_action_result(action, result.clone(), &self.clock_reading());
@@ -265,7 +275,8 @@ impl SessionMonitor {
         if let Err(error) = self.context.store.execute(record.clone()).await {
             // The store has already logged why it is unavailable.
             if !error.is_unavailable() {
-                tracing::error!(gateway = self.name.as_str(), error = %error, "the session state can't be stored");
+                let gateway = self.name.as_str();
+                tracing::error!(gateway, %error, "the session state can't be stored");
             }
             self.uncommitted = Some(record);
         }

@@ -187,7 +187,9 @@ pub(super) async fn read_body(
         let frame = loop {
             tokio::select! {
                 biased;
-                frame = timeout_at(deadline, body.frame()) => break frame.map_err(|_| BodyError::Timeout)?,
+                frame = timeout_at(deadline, body.frame()) => {
+                    break frame.map_err(|_| BodyError::Timeout)?;
+                }
                 () = &mut rate_timer => {
                     if permit.is_below_min_rate(bytes_in_window) {
                         return Err(BodyError::Timeout);

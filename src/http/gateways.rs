@@ -53,8 +53,8 @@ const fn is_new(accepted: &AcceptOutcome) -> bool {
 fn count_messages(gateway: &str, kind: &'static str, count: usize) {
     if count > 0 {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
-        metrics::counter!("flowgate_gateway_messages_total", "gateway" => gateway.to_owned(), "kind" => kind)
-            .increment(count);
+        let labels = [("gateway", gateway.to_owned()), ("kind", kind.to_owned())];
+        metrics::counter!("flowgate_gateway_messages_total", &labels).increment(count);
     }
 }
 

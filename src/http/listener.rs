@@ -184,12 +184,14 @@ impl HttpServer {
     }
 
     /// Serves with any handler, like `run`.
-    pub(super) async fn serve_with<F>(
+    pub(super) async fn serve_with<H, F>(
         self,
-        handler: impl Fn(Arc<ConnectionPhase>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        handler: H,
         limits: ConnectionLimits,
         stop: impl Future<Output = ()>,
     ) where
+        H: Fn(Arc<ConnectionPhase>, Request<Incoming>) -> F,
+        H: Clone + Send + Sync + 'static,
         F: Future<Output = HttpResponse> + Send + 'static,
     {
         let permits = Arc::new(Semaphore::new(limits.max_connections));
@@ -222,7 +224,8 @@ impl HttpServer {
                     spawn_connection(stream, permit);
                 }
                 (_, Err(error)) => {
-                    tracing::warn!(error = %error, pause_ms = pause.as_millis(), "can't accept connections");
+                    let pause_ms = pause.as_millis();
+                    tracing::warn!(%error, pause_ms, "can't accept connections");
                     tokio::time::sleep(pause).await;
                     pause = pause.saturating_mul(2).min(longest);
                 }

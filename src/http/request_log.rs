@@ -91,9 +91,10 @@ impl RequestMetrics {
 
     fn count_request(&self, route: RouteKind, outcome: &'static str) {
         let mut requests = self.requests.lock();
-        let counter = requests.entry((route, outcome)).or_insert_with(
-            || metrics::counter!("flowgate_requests_total", "route" => route.as_str(), "outcome" => outcome),
-        );
+        let counter = requests.entry((route, outcome)).or_insert_with(|| {
+            let labels = [("route", route.as_str()), ("outcome", outcome)];
+            metrics::counter!("flowgate_requests_total", &labels)
+        });
         counter.increment(1);
     }
 
@@ -220,7 +221,8 @@ impl<'a> RequestLog<'a> {
                 .may_warn(self.clock.elapsed(), "signatures in a row")
         {
             tracing::warn!(
-                "the last {SIGNATURE_FAILURES_MIN} signed requests were all refused: {APP_SECRET_WARNING}"
+                "the last {SIGNATURE_FAILURES_MIN} signed requests were all refused: \
+                 {APP_SECRET_WARNING}"
             );
         }
     }

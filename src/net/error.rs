@@ -9,7 +9,8 @@ use std::time::Duration;
 pub enum NetError {
     /// This machine has no root certificates. Nothing was sent.
     #[error(
-        "no CA certificates found, so TLS certificates can't be verified: install the package ca-certificates"
+        "no CA certificates found, so TLS certificates can't be verified: \
+         install the package ca-certificates"
     )]
     NoRootCertificates,
     /// TLS could not be set up.

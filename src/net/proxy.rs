@@ -1,4 +1,4 @@
-//! Opens tunnels through the proxy that the config sets for a destination, by HTTP CONNECT or SOCKS.
+//! Opens tunnels through the proxy that the config sets for a destination, by CONNECT or SOCKS.
 //!
 //! A proxy connects to a host and a port and then carries octets (RFC 9110, 9.3.6; RFC 1928). TLS
 //! runs between this process and the destination. The proxy resolves the host name, so the proxy

@@ -59,7 +59,9 @@ impl HealthAlerter {
                 () = &mut stop => return,
                 _ = timer.tick() => {
                     self.check().await;
-                    self.number_monitor.check(&self.health_monitor, &self.store, &*self.clock).await;
+                    self.number_monitor
+                        .check(&self.health_monitor, &self.store, &*self.clock)
+                        .await;
                 }
             }
         }

@@ -123,7 +123,8 @@ impl NumberMonitor {
                 for id in silent.iter().filter(|id| !self.silent_numbers.contains(id)) {
                     tracing::warn!(
                         meta.phone_number_id = &**id,
-                        "a phone number that usually receives messages receives none now: see `flowgate status`"
+                        "a phone number that usually receives messages receives none now: \
+                         see `flowgate status`"
                     );
                 }
                 self.traffic.retain(|id, _| !expired.contains(id));

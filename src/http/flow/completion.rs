@@ -53,7 +53,12 @@ impl DataExchange<'_, '_> {
             AcceptOutcome::InvalidSlotFields { error } => {
                 if completion.is_some() {
                     let (flow, field) = (&self.flow.name, &error.field);
-                    tracing::warn!(%flow, field, "the upstream of a flow completed a form that can't be accepted: this field contains no valid slot");
+                    tracing::warn!(
+                        %flow,
+                        field,
+                        "the upstream of a flow completed a form that can't be accepted: \
+                         this field contains no valid slot"
+                    );
                 }
                 self.return_with_field_error(sent, &error).await
             }

@@ -80,7 +80,8 @@ impl DataExchange<'_, '_> {
             flow = %flow.name,
             error = outcome,
             why,
-            "a request of this flow can't be served, and the customer sees an error: see `flowgate flows errors`"
+            "a request of this flow can't be served, and the customer sees an error: \
+             see `flowgate flows errors`"
         );
         let flow_error = flow_endpoint::unserviceable_request(flow, text, outcome, why);
         let named = flow_error.screen.clone();

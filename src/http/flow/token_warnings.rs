@@ -19,9 +19,9 @@ impl TokenWarnings {
         if !self.missing_token.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 %flow,
-                "a form arrived without a unique flow_token: set a different one in each flow message. Until then, duplicates are \
-                 found by customer and answers, and an encrypted form contains only the fields that its final \
-                 screen sends"
+                "a form arrived without a unique flow_token: set a different one in each flow \
+                 message. Until then, duplicates are found by customer and answers, and an \
+                 encrypted form contains only the fields that its final screen sends"
             );
         }
     }
@@ -31,8 +31,9 @@ impl TokenWarnings {
         if !self.shared_token.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 %flow,
-                "several customers use the same flow_token: set a different one in each flow message. Until then, a form with this token \
-                 and without a customer contains only the fields that its final screen sends"
+                "several customers use the same flow_token: set a different one in each flow \
+                 message. Until then, a form with this token and without a customer contains only \
+                 the fields that its final screen sends"
             );
         }
     }

@@ -101,7 +101,8 @@ impl DataExchange<'_, '_> {
             Ok(response) => Some(Value::Object(response)),
             Err(UpstreamError::BreakerOpen) => None,
             Err(error) => {
-                tracing::warn!(flow = %self.flow.name, error = %error, "the upstream of a flow gave no valid response");
+                let flow = &self.flow.name;
+                tracing::warn!(%flow, %error, "the upstream of a flow gave no valid response");
                 None
             }
         }

@@ -69,7 +69,11 @@ pub(super) async fn ingest_separately(
                 };
                 match store_dead_letter(context, dead_letter).await? {
                     Some(stored) => {
-                        tracing::error!(%error, "a message needs a row that can't be read, and was stored as a dead letter: run `flowgate check`");
+                        tracing::error!(
+                            %error,
+                            "a message needs a row that can't be read, and was stored as a dead \
+                             letter: run `flowgate check`"
+                        );
                         ingested.messages.extend(stored);
                     }
                     None => log_skipped(&error),
@@ -130,5 +134,9 @@ fn build_transaction(slice: &[BatchItem], flows: &[FlowName]) -> IngestWebhook {
 
 fn log_skipped(error: &StoreError) {
     metrics::counter!("flowgate_webhook_updates_total", "kind" => "skipped").increment(1);
-    tracing::error!(%error, "a webhook item (message, status, event or new phone number) needs a row that can't be read, and was skipped: run `flowgate check`");
+    tracing::error!(
+        %error,
+        "a webhook item (message, status, event or new phone number) needs a row that can't be \
+         read, and was skipped: run `flowgate check`"
+    );
 }

@@ -149,7 +149,8 @@ fn record_accepted(accepted: &AcceptOutcome, log: &mut RequestLog<'_>) {
         AcceptOutcome::DeadLetter { job_id } => {
             tracing::warn!(
                 job.id = job_id.get(),
-                "a message can't be parsed and is a dead letter now: see `flowgate dead-letters list`"
+                "a message can't be parsed and is a dead letter now: \
+                 see `flowgate dead-letters list`"
             );
         }
         // Only items whose sender waits for a response have these results.

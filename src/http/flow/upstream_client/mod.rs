@@ -222,7 +222,8 @@ impl InFlightRequest<'_> {
                 .as_ref()
                 .map_or_else(UpstreamError::outcome, |_| "success"),
         );
-        metrics::histogram!("flowgate_upstream_request_duration_seconds", "flow" => flow.to_string())
+        let labels = [("flow", flow.to_string())];
+        metrics::histogram!("flowgate_upstream_request_duration_seconds", &labels)
             .record(now.saturating_sub(self.started_at).as_secs_f64());
         let mut breaker = self.upstream.breaker();
         let change = match response.as_ref().map_or_else(
@@ -239,10 +240,18 @@ impl InFlightRequest<'_> {
         drop(breaker);
         match (change, response) {
             (Some(BreakerChange::Opened), Err(error)) => {
-                tracing::warn!(%flow, %error, "circuit breaker of an upstream opened after repeated failures: customers see the fallback");
+                tracing::warn!(
+                    %flow,
+                    %error,
+                    "circuit breaker of an upstream opened after repeated failures: \
+                     customers see the fallback"
+                );
             }
             (Some(BreakerChange::Closed), _) => {
-                tracing::info!(%flow, "circuit breaker of an upstream closed: the upstream responds again");
+                tracing::info!(
+                    %flow,
+                    "circuit breaker of an upstream closed: the upstream responds again"
+                );
             }
             _ => {}
         }
