@@ -9,12 +9,12 @@ use crate::config::Config;
 #[derive(Debug)]
 pub(crate) struct Banner {
     /// Address of the HTTP listener.
-    pub(crate) listen: SocketAddr,
+    listen: SocketAddr,
     admin: SocketAddr,
     data: String,
     paths: String,
     /// Warnings for the owner, one sentence each.
-    pub(crate) warnings: Vec<String>,
+    warnings: Vec<String>,
     /// `--config FILE `, or empty if the config was found without the option.
     config_option: String,
     /// ` --flow NAME`, or empty if the config has at most one flow.

@@ -9,6 +9,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::config::Config;
 use crate::http::UpstreamClient;
 
 /// Descriptors reserved for everything but connections: commands (32), the admin listener (64), the
@@ -26,18 +27,21 @@ struct FdBudget {
     outbound: u64,
 }
 
-/// Raises the limit of open files to what `connections` need with this number of upstreams and
-/// outbound requests. If the system allows fewer files, lowers `connections` and returns a warning.
-pub(crate) fn fit_connections(
-    connections: &mut usize,
-    upstreams: usize,
-    outbound: usize,
-) -> Option<String> {
-    let configured = *connections;
+/// Raises the limit of open files to what `config` needs. Returns the maximum number of connections,
+/// with a warning if the system allows fewer than the config.
+pub(crate) fn fit_connections(config: &Config) -> (usize, Option<String>) {
+    let configured = config.limits.max_connections;
+    let deliveries = config
+        .destinations
+        .values()
+        .map(|destination| destination.policy.concurrency);
+    let outbound = deliveries
+        .sum::<usize>()
+        .saturating_add(config.gateways.len());
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let budget = FdBudget {
         connections: count(configured),
-        upstreams: count(upstreams),
+        upstreams: count(config.upstreams.len()),
         outbound: count(outbound),
     };
     // A reload may add the first upstream.
@@ -50,18 +54,18 @@ pub(crate) fn fit_connections(
     );
     let available = usize::try_from(budget.max_connections(allowed)).unwrap_or(usize::MAX);
     if available >= configured {
-        return None;
+        return (configured, None);
     }
-    *connections = available;
-    let why = if upstreams > 0 {
-        " A request that waits for an upstream uses a second file."
-    } else {
+    let why = if config.upstreams.is_empty() {
         ""
+    } else {
+        " A request that waits for an upstream uses a second file."
     };
-    Some(format!(
+    let warning = format!(
         "the system allows {allowed} open files: the server accepts at most {available} connections, not {configured} \
          (limits.max_connections); raise the limit with `ulimit -n`, or LimitNOFILE in a systemd unit.{why}"
-    ))
+    );
+    (available, Some(warning))
 }
 
 impl FdBudget {

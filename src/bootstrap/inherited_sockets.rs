@@ -7,6 +7,10 @@ use std::net::{SocketAddr, TcpListener};
 
 use listenfd::ListenFd;
 
+use super::error::ServeError;
+use crate::config::Config;
+use crate::http::{BoundSocket, HttpServer};
+
 /// Sockets from the environment that are not yet assigned to a role.
 ///
 /// The process reads the sockets before it starts threads, because reading removes them from the
@@ -73,6 +77,45 @@ impl AssignedSockets {
         let address =
             |socket: &Option<TcpListener>| socket.as_ref().map(TcpListener::local_addr).transpose();
         Ok([address(&self.http)?, address(&self.admin)?])
+    }
+
+    /// Reserves the addresses of `config` for which no socket was passed.
+    ///
+    /// # Errors
+    /// Returns [`ServeError::Listen`] with the address that can't be used.
+    pub(crate) fn bind(self, config: &Config) -> Result<BoundSockets, ServeError> {
+        let bind = |inherited: Option<TcpListener>, address| {
+            inherited
+                .map_or_else(|| BoundSocket::bind(address), BoundSocket::from_inherited)
+                .map_err(|source| ServeError::Listen { address, source })
+        };
+        Ok(BoundSockets {
+            http: bind(self.http, config.listen)?,
+            admin: bind(self.admin, config.admin_listen)?,
+        })
+    }
+}
+
+/// Reserved addresses of the server.
+pub(crate) struct BoundSockets {
+    pub(crate) http: BoundSocket,
+    pub(crate) admin: BoundSocket,
+}
+
+impl BoundSockets {
+    /// Starts to listen, first on the admin address. Returns the HTTP server and the admin server.
+    ///
+    /// # Errors
+    /// Returns [`ServeError::Listen`] with the address that can't be used.
+    pub(crate) fn listen(self) -> Result<(HttpServer, HttpServer), ServeError> {
+        let listen = |socket: BoundSocket| {
+            let address = socket.local_addr();
+            socket
+                .listen()
+                .map_err(|source| ServeError::Listen { address, source })
+        };
+        let admin = listen(self.admin)?;
+        Ok((listen(self.http)?, admin))
     }
 }
 

@@ -19,47 +19,41 @@ use crate::domain::ids::DestinationName;
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Renderer of `/metrics`.
-#[derive(Clone)]
-pub(crate) struct MetricsRenderer {
+struct MetricsRenderer {
     handler: AdminHandler,
     recorder: Option<PrometheusHandle>,
     /// Destinations whose gauges the last rendering set.
-    shown_destinations: Arc<Mutex<BTreeSet<DestinationName>>>,
+    shown_destinations: Mutex<BTreeSet<DestinationName>>,
+}
+
+/// Returns a function that renders the text for a scraper. Starts a task that folds observations
+/// into buckets until `stop` completes. The task bounds the memory of recorded observations.
+pub(super) fn start_renderer(
+    handler: AdminHandler,
+    recorder: Option<PrometheusHandle>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Arc<dyn Fn() -> String + Send + Sync> {
+    if let Some(recorder) = recorder.clone() {
+        tokio::spawn(async move {
+            let mut stop = pin!(stop);
+            let mut timer = tokio::time::interval(UPKEEP_INTERVAL);
+            loop {
+                tokio::select! {
+                    () = &mut stop => return,
+                    _ = timer.tick() => recorder.run_upkeep(),
+                }
+            }
+        });
+    }
+    let renderer = MetricsRenderer {
+        handler,
+        recorder,
+        shown_destinations: Mutex::default(),
+    };
+    Arc::new(move || renderer.render())
 }
 
 impl MetricsRenderer {
-    /// Creates the renderer and starts a task that folds observations into buckets until `stop`
-    /// completes. The task bounds the memory of recorded observations.
-    pub(crate) fn start(
-        handler: AdminHandler,
-        handle: Option<PrometheusHandle>,
-        stop: impl Future<Output = ()> + Send + 'static,
-    ) -> Self {
-        if let Some(handle) = handle.clone() {
-            tokio::spawn(async move {
-                let mut stop = pin!(stop);
-                let mut timer = tokio::time::interval(UPKEEP_INTERVAL);
-                loop {
-                    tokio::select! {
-                        () = &mut stop => return,
-                        _ = timer.tick() => handle.run_upkeep(),
-                    }
-                }
-            });
-        }
-        Self {
-            handler,
-            recorder: handle,
-            shown_destinations: Arc::default(),
-        }
-    }
-
-    /// Returns a function that renders the text for a scraper.
-    pub(crate) fn renderer(&self) -> Arc<dyn Fn() -> String + Send + Sync> {
-        let metrics = self.clone();
-        Arc::new(move || metrics.render())
-    }
-
     fn render(&self) -> String {
         match self.handler.metrics_rows() {
             Ok((status, destinations)) => {

@@ -3,16 +3,21 @@
 //! See [`serve`] for the order of start and stop, `resolve` for secrets, [`crate::cli`] for the
 //! commands.
 
+mod active_config;
 pub(crate) mod banner;
 pub(crate) mod components;
-pub(crate) mod delivery_hooks;
+mod delivery_hooks;
 pub(crate) mod destination_test;
-pub(crate) mod fd_limit;
-mod hook_sources;
-pub(crate) mod inherited_sockets;
-pub(crate) mod metrics;
+pub(crate) mod error;
+mod fd_limit;
+mod inherited_sockets;
+mod metrics;
 pub(crate) mod private_file;
-pub(crate) mod reload;
+mod reload;
 pub(crate) mod resolve;
 pub mod serve;
+pub(crate) mod serve_args;
+mod server_hooks;
+mod services;
+mod signals;
 pub(crate) mod store_options;

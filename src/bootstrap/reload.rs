@@ -1,96 +1,60 @@
 //! Reloads the config: reads it again with everything that it names, and replaces the active one
 //! without losing a request.
 //!
-//! A reload changes everything or nothing. After a failed reload, `flowgate status` shows a warning
-//! until a reload succeeds. Settings that need a restart do not change, and the result names them.
-//! Requests and jobs in flight finish with the config that they began with. `SIGHUP` and
-//! `flowgate reload` both run here, one after the other.
+//! A reload changes everything or nothing. One swap of the active config replaces all parts. The
+//! workers of destinations and the monitors of gateways follow right after the swap.
+//!
+//! After a failed reload, `flowgate status` shows a warning until a reload succeeds. Settings that
+//! need a restart do not change, and the result names them. Requests and jobs in flight finish with
+//! the config that they began with. `SIGHUP` and `flowgate reload` both run here, one after the
+//! other.
 
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-
 use tokio::signal::unix::Signal;
 
-use super::components::{self, Components};
-use super::serve::{ServeArgs, ServeError};
+use super::active_config::ActiveConfig;
+use super::components::Components;
+use super::error::ServeError;
+use super::serve_args::ServeArgs;
 use crate::admin::{AdminError, ReloadRow};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::DeliveryService;
-use crate::domain::event::subscriptions::Subscriptions;
+use crate::domain::time::Timestamp;
 use crate::gateways::GatewayMonitors;
-use crate::http::AppState;
-use crate::intake::Catalog;
-use crate::jobs::JobSettings;
-use crate::reloadable::Reloadable;
 use crate::store::Store;
 
-/// Values of the running server that a reload replaces.
-pub(crate) struct ReloadTargets {
-    pub(crate) app: Reloadable<AppState>,
-    pub(crate) job_settings: Reloadable<JobSettings>,
-    pub(crate) catalog: Reloadable<Catalog>,
-    pub(crate) warnings: Reloadable<Vec<String>>,
-    pub(crate) subscriptions: Reloadable<Subscriptions>,
-    pub(crate) delivery_service: Arc<DeliveryService>,
-    pub(crate) gateway_monitors: Arc<GatewayMonitors>,
-    pub(crate) store: Store,
-}
-
 /// Reloads the config of a running server.
-pub(crate) struct Reloader {
-    args: ServeArgs,
+pub(super) struct Reloader {
+    pub(super) args: ServeArgs,
     /// Config at the start of the server.
-    start_config: Config,
+    pub(super) start_config: Config,
     /// Warning from the start of the server. No reload removes this warning.
-    permanent_warning: Option<String>,
-    targets: ReloadTargets,
-    clock: Arc<dyn Clock>,
-    active: Mutex<ActiveConfig>,
+    pub(super) permanent_warning: Option<String>,
+    pub(super) active: Arc<ArcSwap<ActiveConfig>>,
+    pub(super) delivery_service: Arc<DeliveryService>,
+    pub(super) gateway_monitors: Arc<GatewayMonitors>,
+    pub(super) store: Store,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Held during a reload.
+    pub(super) in_progress: Mutex<()>,
 }
 
-/// The active components and their warnings.
-struct ActiveConfig {
-    components: Components,
-    warnings: Vec<String>,
-}
-
-/// Resolved components that can replace the active ones.
-struct CandidateConfig {
-    components: Components,
-    warnings: Vec<String>,
+/// Config that can replace the active one.
+struct Candidate {
+    config: ActiveConfig,
+    /// Changed settings that need a restart.
     after_restart: Vec<&'static str>,
 }
 
 impl Reloader {
-    /// Creates a reloader for a server that started with `components`, which `targets` contains.
-    pub(crate) fn new(
-        args: &ServeArgs,
-        components: Components,
-        permanent_warning: Option<String>,
-        targets: ReloadTargets,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        let (start_config, warnings) =
-            (components.config.clone(), targets.warnings.load().to_vec());
-        Self {
-            args: args.clone(),
-            start_config,
-            permanent_warning,
-            targets,
-            clock,
-            active: Mutex::new(ActiveConfig {
-                components,
-                warnings,
-            }),
-        }
-    }
-
     /// Reloads on each `SIGHUP` until `stop` completes. A signal that arrived earlier counts.
-    pub(crate) async fn reload_on_signal(
+    pub(super) async fn reload_on_signal(
         self: Arc<Self>,
         mut hangup: Signal,
         stop: impl Future<Output = ()>,
@@ -111,107 +75,105 @@ impl Reloader {
     ///
     /// # Errors
     /// Returns all problems of the new config, one a line. The active config stays unchanged.
-    pub(crate) fn reload(&self) -> Result<ReloadRow, AdminError> {
-        let mut active = self.active.lock();
+    pub(super) fn reload(&self) -> Result<ReloadRow, AdminError> {
+        let _one_at_a_time = self.in_progress.lock();
+        let active = self.active.load_full();
         let reloaded_at = self.clock.now();
-        let candidate = self.load_candidate(&active.components).map_err(|error| {
-            let why = error.to_string();
-            let line = why.replace('\n', "; ");
-            tracing::error!(error = line, "the config was not reloaded, and nothing has changed");
-            count_reload("refused");
-            let warning =
-                format!("the config was not reloaded at {reloaded_at}: {line}: fix the config, then run `flowgate reload` or send SIGHUP");
-            self.targets.warnings.store(active.warnings.iter().cloned().chain([warning]).collect());
-            AdminError::invalid(format!("the config was not reloaded, and nothing has changed:\n{why}"))
-        })?;
-        let CandidateConfig {
-            components,
-            warnings: new_warnings,
-            after_restart,
-        } = candidate;
-        let changed = components.diff(&active.components);
-        self.apply(&components);
-        if let Err(error) = components.persist_secret(&self.targets.store) {
-            tracing::warn!(error = %error, "the use of the app secret could not be stored; the next start stores it");
+        match self.load_candidate(&active) {
+            Ok(candidate) => Ok(self.activate(candidate, &active, reloaded_at)),
+            Err(error) => Err(self.report_failure(&error, &active, reloaded_at)),
         }
-        tracing::info!(
-            config.changed = changed.join(", "),
-            "the config was reloaded"
-        );
-        let restart_warnings: Vec<String> = after_restart
-            .iter()
-            .map(|key| restart_warning(key))
-            .collect();
-        // Warnings of the previous config were already logged.
-        for warning in new_warnings
-            .iter()
-            .filter(|warning| !active.warnings.contains(warning))
-            .chain(&restart_warnings)
-        {
-            tracing::warn!("{warning}");
-        }
-        let warnings: Vec<String> = new_warnings.into_iter().chain(restart_warnings).collect();
-        self.targets.warnings.store(warnings.clone());
-        *active = ActiveConfig {
-            components,
-            warnings,
-        };
-        count_reload("reloaded");
-        let after_restart = after_restart.into_iter().map(str::to_owned).collect();
-        Ok(ReloadRow {
-            reloaded_at,
-            changed,
-            after_restart,
-        })
     }
 
-    fn load_candidate(&self, active: &Components) -> Result<CandidateConfig, ServeError> {
+    fn load_candidate(&self, active: &ActiveConfig) -> Result<Candidate, ServeError> {
         let mut config = Config::load(&self.start_config.file)?;
-        let override_warning = components::apply_overrides(&self.args, &mut config);
+        let override_warning = self.args.override_config(&mut config);
         // Unsigned flows must be safe for the current address and for the address of the next
         // start.
         let listens = [self.start_config.listen, config.listen];
         let after_restart = config.retain_restart_only(&self.start_config);
-        let reload_secrets = |config: &Config| active.reload_secrets(config);
         let components = Components::resolve(
             config,
             &listens,
             &self.args,
             &self.clock,
-            &active.previous(),
-            reload_secrets,
+            &active.components.resolved,
+            |config| active.components.reload_secrets(config),
         )?;
-        let mut warnings = components.warnings();
-        warnings.extend(
-            override_warning
-                .into_iter()
-                .chain(self.permanent_warning.clone()),
-        );
-        Ok(CandidateConfig {
-            components,
-            warnings,
+        let warnings = override_warning
+            .into_iter()
+            .chain(self.permanent_warning.clone())
+            .chain(after_restart.iter().map(|key| restart_warning(key)));
+        let limits = components.config.limits.clone();
+        Ok(Candidate {
+            config: ActiveConfig::new(components, limits, warnings, Some(&active.http)),
             after_restart,
         })
     }
 
-    /// Replaces the components. Delivery and gateways come first, so that the destinations of a new
-    /// flow are ready for its first form.
-    fn apply(&self, components: &Components) {
-        let ReloadTargets {
-            app,
-            job_settings,
-            catalog,
-            subscriptions,
-            delivery_service,
-            gateway_monitors,
-            ..
-        } = &self.targets;
-        delivery_service.reconcile(&components.targets);
-        gateway_monitors.reconcile(&components.gateway_credentials);
-        subscriptions.store(components.config.subscriptions.clone());
-        job_settings.store(JobSettings::from(&components.config));
-        catalog.store(Catalog::from(&components.config));
-        app.store(components.app_for_reload(&app.load()));
+    /// Makes the candidate the active config, and logs what has changed since `previous`.
+    fn activate(
+        &self,
+        candidate: Candidate,
+        previous: &ActiveConfig,
+        reloaded_at: Timestamp,
+    ) -> ReloadRow {
+        let after_restart = candidate.after_restart;
+        let active = Arc::new(candidate.config);
+        self.active.store(Arc::clone(&active));
+        let components = &active.components;
+        self.delivery_service
+            .reconcile(&components.resolved.targets);
+        self.gateway_monitors
+            .reconcile(&components.resolved.gateway_credentials);
+        if let Err(error) = components.persist_secret(&self.store) {
+            tracing::warn!(error = %error, "the use of the app secret could not be stored; the next start stores it");
+        }
+        let changed = components.diff(&previous.components);
+        tracing::info!(
+            config.changed = changed.join(", "),
+            "the config was reloaded"
+        );
+        for warning in active.config_warnings.iter() {
+            let is_about_restart = after_restart
+                .iter()
+                .any(|key| restart_warning(key) == *warning);
+            // Other warnings of the previous config were already logged.
+            if is_about_restart || !previous.config_warnings.contains(warning) {
+                tracing::warn!("{warning}");
+            }
+        }
+        count_reload("reloaded");
+        ReloadRow {
+            reloaded_at,
+            changed,
+            after_restart: after_restart.into_iter().map(str::to_owned).collect(),
+        }
+    }
+
+    /// Logs why the config was not reloaded, and shows it in `flowgate status`. Returns the error
+    /// for the operator.
+    fn report_failure(
+        &self,
+        error: &ServeError,
+        active: &ActiveConfig,
+        reloaded_at: Timestamp,
+    ) -> AdminError {
+        let why = error.to_string();
+        let line = why.replace('\n', "; ");
+        tracing::error!(
+            error = line,
+            "the config was not reloaded, and nothing has changed"
+        );
+        let warning = format!(
+            "the config was not reloaded at {reloaded_at}: {line}: fix the config, then run `flowgate reload` or send SIGHUP"
+        );
+        self.active
+            .store(Arc::new(active.with_reload_warning(warning)));
+        count_reload("refused");
+        AdminError::invalid(format!(
+            "the config was not reloaded, and nothing has changed:\n{why}"
+        ))
     }
 }
 

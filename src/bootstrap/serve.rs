@@ -7,43 +7,38 @@
 //! stop:  HTTP stops accepting, answers requests in flight and those of open connections
 //!        → workers, delivery and gateways finish → admin socket → store commits and closes
 //! ```
-//! This file decides only the order. See `super::components` for the requirements of a
-//! config, `super::reload` for its changes, `super::banner` for the output at
-//! the start and `super::metrics` for Prometheus.
+//! This file decides only the order. See `super::components` for the requirements of a config,
+//! `super::services` for the parts that work on the open file, `super::reload` for changes of the
+//! config, `super::banner` for the output at the start and `super::metrics` for Prometheus.
 
-use std::convert::Infallible;
-use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use parking_lot::Mutex;
+use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 
+use super::active_config::ActiveConfig;
 use super::banner::Banner;
-pub use super::banner::addresses_in;
-use super::components::{Components, PreviousComponents};
-pub use super::components::{StartupError, StartupErrors, find_startup_errors};
-use super::delivery_hooks::DeliveryHooks;
-use super::hook_sources::HookSources;
-use super::inherited_sockets::InheritedSockets;
-use super::metrics::MetricsRenderer;
-use super::reload::{ReloadTargets, Reloader};
+use super::components::{Components, ResolvedConfig};
+use super::error::ServeError;
+use super::fd_limit;
+use super::inherited_sockets::{BoundSockets, InheritedSockets};
+use super::metrics;
+use super::reload::Reloader;
 use super::resolve::app_secrets::AppSecrets;
+use super::serve_args::ServeArgs;
+use super::server_hooks::server_hooks;
+use super::services::Services;
+use super::signals::{Signals, StopSignals};
+use super::store_options::store_options;
 use crate::admin::{AdminError, AdminHandler, HandlerSource, SocketServer, socket_path};
-use crate::bootstrap::store_options::store_options;
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
-use crate::config::{Config, ConfigError, units};
-use crate::delivery::DeliveryService;
-use crate::domain::event::subscriptions::Subscriptions;
-use crate::domain::time::Millis;
-use crate::gateways::{GatewayMonitors, GatewayRegistry};
-use crate::http::{BoundSocket, HealthAlerter, HealthMonitor, MetricsServer};
-use crate::intake::Catalog;
-use crate::jobs::{JobSettings, JobSystem, JobSystemError};
-use crate::net::{HttpClients, NetError};
+use crate::config::{Config, ConfigError, LimitSettings};
+use crate::http::{AppState, HealthAlerter, MetricsServer};
 use crate::reloadable::Reloadable;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, LogGuard};
@@ -51,91 +46,6 @@ use crate::telemetry::{self, LogGuard};
 /// Maximum time at the stop for requests in flight and for those that open connections still send.
 /// With the other limits the stop takes less than the guaranteed ten seconds.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(6);
-/// Maximum time at the stop for running jobs and deliveries in flight.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Arguments of `serve`. They override the config for one run.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub struct ServeArgs {
-    /// Address to listen on, in place of the config (port 0 = any free port). Default: `listen` of
-    /// the config
-    #[arg(long, value_name = "ADDRESS")]
-    pub listen: Option<SocketAddr>,
-    /// Address of the socket that the service manager passed for the admin listener. `None` if it
-    /// passed none.
-    #[arg(skip)]
-    pub(crate) admin_listen: Option<SocketAddr>,
-    /// Data file to use, in place of the config. Default: `data` of the config
-    #[arg(long, value_name = "FILE")]
-    pub data: Option<PathBuf>,
-    /// Listen for other machines even if a flow accepts forms without a signature
-    #[arg(long)]
-    pub allow_unsigned: bool,
-    /// Verify signatures with a development secret even if a real app secret was used with this
-    /// data file before
-    #[arg(long)]
-    pub development: bool,
-    /// Maximum time to wait until another command or server closes the data file (0s = do not wait)
-    #[arg(long, value_name = "LENGTH", value_parser = parse_lock_timeout, default_value = "30s")]
-    pub lock_timeout: Duration,
-}
-
-fn parse_lock_timeout(text: &str) -> Result<Duration, String> {
-    units::parse_duration(text)
-        .map(Millis::to_duration)
-        .map_err(|error| error.to_string())
-}
-
-/// Errors of the server at its start or stop.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// The config can't be loaded.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The server can't run with the config, or with the secrets that it names.
-    #[error(transparent)]
-    Startup(#[from] StartupErrors),
-    /// The address is in use, or does not belong to this machine.
-    #[error(
-        "can't listen on {address}: {source}; if a flowgate server already listens there, `flowgate status` shows its state"
-    )]
-    Listen {
-        /// Address of the listener.
-        address: SocketAddr,
-        /// Error of the system.
-        source: io::Error,
-    },
-    /// A socket of the service manager can't be used.
-    #[error("can't use a socket from the service manager (LISTEN_FDS): {0}")]
-    InheritedSocket(#[source] io::Error),
-    /// Another process has the data file open.
-    #[error("another flowgate command or server has {} open: if it is a server, check it with `flowgate status`; if it is a command, wait until it ends", .0.display())]
-    InUse(PathBuf),
-    /// The data file can't be opened or used.
-    #[error(transparent)]
-    Store(StoreError),
-    /// The workers can't start.
-    #[error(transparent)]
-    Jobs(#[from] JobSystemError),
-    /// The TLS client for outbound requests can't be set up.
-    #[error(transparent)]
-    Net(#[from] NetError),
-    /// The admin socket can't be opened.
-    #[error("can't open the admin socket: {0}")]
-    Socket(#[source] io::Error),
-    /// The system provides no threads or signals.
-    #[error("the server can't start: {0}")]
-    System(#[source] io::Error),
-}
-
-impl From<StoreError> for ServeError {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::InUse(path) => Self::InUse(path),
-            other => Self::Store(other),
-        }
-    }
-}
 
 /// Runs the server until it gets a stop signal, and then stops it in order. A second signal ends
 /// the process at once. `load` loads the config.
@@ -149,64 +59,18 @@ pub fn run(
     let sockets = InheritedSockets::take_from_environment();
     // Signal handlers come before anything slow. Without a handler, SIGHUP would end the process,
     // for example while it opens a large file.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(ServeError::System)?;
+    let runtime = Runtime::new().map_err(ServeError::System)?;
     let signals = runtime
-        .block_on(async { Signals::new() })
+        .block_on(async { Signals::install() })
         .map_err(ServeError::System)?;
-    let mut config = load()?;
-    let sockets = sockets
-        .assign(config.admin_listen)
-        .map_err(ServeError::InheritedSocket)?;
-    let [listen, admin_listen] = sockets.addresses().map_err(ServeError::InheritedSocket)?;
-    let args = &ServeArgs {
-        listen: listen.or(args.listen),
-        admin_listen,
-        ..args.clone()
-    };
-    let override_warning = super::components::apply_overrides(args, &mut config);
-    let (listen, entropy) = (config.listen, SystemEntropy);
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let secrets = |config: &Config| AppSecrets::load_or_create(config, &entropy);
-    let components = Components::resolve(
-        config,
-        &[listen],
-        args,
-        &clock,
-        &PreviousComponents::default(),
-        secrets,
-    )?;
-    let (connections, permanent_warning) = super::components::fit_connections(&components.config);
-    // Addresses come before the store. A start on an address in use then fails at once, even if the
-    // file opens slowly.
-    let server = bind_or_inherit(sockets.http, components.config.listen)?;
-    let admin = bind_or_inherit(sockets.admin, components.config.admin_listen)?;
+    let server = PreparedServer::new(load()?, sockets, args)?;
     // Dropping the guard writes the last log lines.
     let _log = LogGuard::start().map_err(ServeError::System)?;
     // The recorder comes before any metric. A metric registered without a recorder would be lost.
-    let metrics = telemetry::install_metrics();
-    let mut options = store_options(&components.config, true)?;
-    options.lock_timeout = args.lock_timeout;
-    options.refuses_known_secret = components.has_development_secret() && !args.development;
-    let subscriptions = options.subscriptions.clone();
-    let store = Store::start(options, Arc::clone(&clock))?;
-    let entropy = Arc::new(entropy);
-    let setup = ServerSetup {
-        args,
-        server,
-        admin,
-        components,
-        subscriptions,
-        connections,
-        override_warning,
-        permanent_warning,
-        clock,
-        entropy,
-    };
-    let result = runtime.block_on(serve(setup, &store, metrics, signals));
-    let closed = match result {
+    let recorder = telemetry::install_metrics();
+    let store = server.start_store()?;
+    let stopped = runtime.block_on(server.serve(&store, recorder, signals));
+    let closed = match stopped {
         Ok(ShutdownPoint::WhileServing) => store.close().map_err(ServeError::from),
         // Nothing has changed yet, and opening a large file may take too long to wait for.
         Ok(ShutdownPoint::BeforeOpen) => Ok(()),
@@ -222,26 +86,6 @@ pub fn run(
     )
 }
 
-/// Values that the server prepares before its parts start.
-struct ServerSetup<'a> {
-    args: &'a ServeArgs,
-    /// Bound HTTP address.
-    server: BoundSocket,
-    /// Bound admin address.
-    admin: BoundSocket,
-    components: Components,
-    /// Event subscriptions, shared with the store.
-    subscriptions: Reloadable<Subscriptions>,
-    /// Maximum number of connections, limited by the file descriptors.
-    connections: usize,
-    /// Warning about an override of the command line. `None` if there is none.
-    override_warning: Option<String>,
-    /// Warning that no reload removes. `None` if there is none.
-    permanent_warning: Option<String>,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-}
-
 /// Point at which the server got the stop signal.
 enum ShutdownPoint {
     /// The data file was not open yet.
@@ -250,183 +94,208 @@ enum ShutdownPoint {
     WhileServing,
 }
 
-/// Runs the server until it gets a stop signal, or until the store fails.
-#[expect(
-    clippy::too_many_lines,
-    reason = "the parts start in one order, and stop in one"
-)]
-async fn serve(
-    setup: ServerSetup<'_>,
-    store: &Store,
-    metrics: Option<PrometheusHandle>,
-    (mut signals, hangup): (Signals, Signal),
-) -> Result<ShutdownPoint, ServeError> {
-    let ServerSetup {
-        args,
-        server,
-        admin,
-        components,
-        subscriptions,
-        connections,
-        override_warning,
-        permanent_warning,
-        clock,
-        entropy,
-    } = setup;
-    let config = &components.config;
-    let [address, admin_address] = [config.listen, config.admin_listen];
-    let warnings = components
-        .warnings()
-        .into_iter()
-        .chain(override_warning)
-        .chain(permanent_warning.clone())
-        .collect();
-    let banner = Banner::new(config, warnings, server.local_addr(), admin.local_addr());
-    let failed = watch_store_failure(store)?;
-    let (stop, stopped) = watch::channel(());
-
-    if !signals.wait_for_store(store, Store::wait_exclusive).await? {
-        return Ok(ShutdownPoint::BeforeOpen);
-    }
-    // From here on, commands get the response that the server is starting.
-    let handler = Arc::new(OnceLock::<AdminHandler>::new());
-    let handler_source = handler_source(&handler, store);
-    let socket = SocketServer::start(socket_path(&config.data), handler_source)
-        .map_err(ServeError::Socket)?;
-    if !signals.wait_for_store(store, Store::wait_open).await? {
-        return Ok(ShutdownPoint::BeforeOpen);
-    }
-    components.persist_secret(store)?;
-
-    let (health_monitor, gateway_registry) = (HealthMonitor::default(), GatewayRegistry::default());
-    let monitors = (health_monitor.clone(), gateway_registry.clone());
-    let app = Reloadable::new(
-        components
-            .build_app(connections, store, &clock, monitors)
-            .map_err(ServeError::System)?,
-    );
-    let runtime = tokio::runtime::Handle::current();
-    let clients = HttpClients::load()?;
-    let delivery_service = Arc::new(DeliveryService::start(
-        runtime.clone(),
-        &components.targets,
-        clients.clone(),
-        store,
-        &clock,
-        &entropy,
-    ));
-    let delivery_hooks = DeliveryHooks {
-        delivery_service: Arc::clone(&delivery_service),
-        clock: Arc::clone(&clock),
-        runtime: runtime.clone(),
-        subscriptions: subscriptions.clone(),
-    };
-    let gateway_monitors = GatewayMonitors::start(
-        runtime,
-        &components.gateway_credentials,
-        gateway_registry.clone(),
-        clients,
-        store,
-        &clock,
-        &entropy,
-    );
-    let gateway_monitors = Arc::new(gateway_monitors);
-    let targets = ReloadTargets {
-        subscriptions,
-        delivery_service: Arc::clone(&delivery_service),
-        gateway_monitors: Arc::clone(&gateway_monitors),
-        store: store.clone(),
-        app: app.clone(),
-        job_settings: Reloadable::new(JobSettings::from(config)),
-        catalog: Reloadable::new(Catalog::from(config)),
-        warnings: Reloadable::new(banner.warnings.clone()),
-    };
-    let job_system = JobSystem::start(
-        &config.workers,
-        &targets.job_settings,
-        store,
-        &clock,
-        &entropy,
-    )?;
-    let (catalog, shared_warnings) = (targets.catalog.clone(), targets.warnings.clone());
-    let reloader = Arc::new(Reloader::new(
-        args,
-        components,
-        permanent_warning,
-        targets,
-        Arc::clone(&clock),
-    ));
-    let hooks = HookSources {
-        listen: banner.listen,
-        job_system: &job_system,
-        delivery_hooks: &delivery_hooks,
-        health_monitor: &health_monitor,
-        gateway_registry,
-        warnings: shared_warnings,
-        app: &app,
-        reloader: &reloader,
-        clock: &clock,
-    }
-    .server_hooks();
-    tokio::spawn(
-        HealthAlerter::new(health_monitor, store.clone(), Arc::clone(&clock))
-            .run(wait_for_stop(stopped.clone())),
-    );
-    let admin_handler = AdminHandler::new(store.clone(), clock, catalog, Some(hooks));
-    let metrics_renderer = MetricsRenderer::start(
-        admin_handler.clone(),
-        metrics,
-        wait_for_stop(stopped.clone()),
-    );
-    let _ = handler.set(admin_handler);
-    // The listeners come last, so that each accepted connection gets a response, for forms and for
-    // commands.
-    let admin = MetricsServer::new(
-        admin
-            .listen()
-            .map_err(|source| listen_error(admin_address, source))?,
-    );
-    tokio::spawn(admin.run(metrics_renderer.renderer(), wait_for_stop(stopped.clone())));
-    let server = server
-        .listen()
-        .map_err(|source| listen_error(address, source))?;
-    let http = tokio::spawn(server.run(app, wait_for_stop(stopped.clone()), DRAIN_TIMEOUT));
-    banner.print();
-    tokio::spawn(reloader.reload_on_signal(hangup, wait_for_stop(stopped)));
-
-    let result = tokio::select! {
-        () = signals.next_signal() => Ok(ShutdownPoint::WhileServing),
-        Ok(error) = failed => Err(ServeError::from(error)),
-    };
-    drop(stop);
-    if result.is_ok() {
-        tracing::info!(
-            "stop signal received: the server accepts no new connections and finishes its work; a second signal stops it at once"
-        );
-        tokio::spawn(exit_on_second_signal(signals));
-        // The panic hook has already logged a panic of the listener.
-        let _ = http.await;
-    }
-    finish(job_system, socket, &delivery_service, &gateway_monitors).await;
-    result
+/// Everything that the server needs before its parts start.
+struct PreparedServer {
+    args: ServeArgs,
+    sockets: BoundSockets,
+    active: Arc<ArcSwap<ActiveConfig>>,
+    /// Warning that no reload removes. `None` if there is none.
+    permanent_warning: Option<String>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
 }
 
-/// Waits until jobs and requests in flight have finished, and closes the admin socket.
-async fn finish(
-    job_system: JobSystem,
-    socket: SocketServer,
-    delivery_service: &DeliveryService,
-    gateway_monitors: &GatewayMonitors,
-) {
-    let jobs = tokio::task::spawn_blocking(move || {
-        job_system.stop(FINISH_TIMEOUT);
-        drop(socket);
-    });
-    let _ = tokio::join!(
-        jobs,
-        delivery_service.stop(FINISH_TIMEOUT),
-        gateway_monitors.stop(FINISH_TIMEOUT)
-    );
+impl PreparedServer {
+    /// Resolves the config and binds the addresses.
+    fn new(
+        mut config: Config,
+        sockets: InheritedSockets,
+        args: &ServeArgs,
+    ) -> Result<Self, ServeError> {
+        let sockets = sockets
+            .assign(config.admin_listen)
+            .map_err(ServeError::InheritedSocket)?;
+        let [listen, admin_listen] = sockets.addresses().map_err(ServeError::InheritedSocket)?;
+        let args = ServeArgs {
+            listen: listen.or(args.listen),
+            admin_listen,
+            ..args.clone()
+        };
+        let override_warning = args.override_config(&mut config);
+        let listens = [config.listen];
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let entropy = SystemEntropy;
+        let components = Components::resolve(
+            config,
+            &listens,
+            &args,
+            &clock,
+            &ResolvedConfig::default(),
+            |config| AppSecrets::load_or_create(config, &entropy),
+        )?;
+        let (max_connections, permanent_warning) = fd_limit::fit_connections(&components.config);
+        let limits = LimitSettings {
+            max_connections,
+            ..components.config.limits.clone()
+        };
+        // Addresses come before the store. A start on an address in use then fails at once, even if
+        // the file opens slowly.
+        let sockets = sockets.bind(&components.config)?;
+        let warnings = override_warning
+            .into_iter()
+            .chain(permanent_warning.clone());
+        let active = ActiveConfig::new(components, limits, warnings, None);
+        Ok(Self {
+            args,
+            sockets,
+            active: Arc::new(ArcSwap::from_pointee(active)),
+            permanent_warning,
+            clock,
+            entropy: Arc::new(entropy),
+        })
+    }
+
+    fn start_store(&self) -> Result<Store, ServeError> {
+        let components = Arc::clone(&self.active.load().components);
+        let mut options = store_options(&components.config, true)?;
+        options.lock_timeout = self.args.lock_timeout;
+        options.refuses_known_secret =
+            components.has_development_secret() && !self.args.development;
+        options.subscriptions =
+            Reloadable::part_of(&self.active, |active| Arc::clone(&active.subscriptions));
+        Ok(Store::start(options, Arc::clone(&self.clock))?)
+    }
+
+    /// Runs the server until it gets a stop signal, or until the store fails.
+    async fn serve(
+        self,
+        store: &Store,
+        recorder: Option<PrometheusHandle>,
+        signals: Signals,
+    ) -> Result<ShutdownPoint, ServeError> {
+        let Signals { mut stop, hangup } = signals;
+        let store_failure = watch_store_failure(store)?;
+        let components = Arc::clone(&self.active.load().components);
+        if !stop.wait_for_store(store, Store::wait_exclusive).await? {
+            return Ok(ShutdownPoint::BeforeOpen);
+        }
+        // From here on, commands get the response that the server is starting.
+        let handler = Arc::new(OnceLock::new());
+        let handler_source = handler_source(&handler, store);
+        let socket = SocketServer::start(socket_path(&components.config.data), handler_source)
+            .map_err(ServeError::Socket)?;
+        if !stop.wait_for_store(store, Store::wait_open).await? {
+            return Ok(ShutdownPoint::BeforeOpen);
+        }
+        components.persist_secret(store)?;
+        let services = Services::start(&self.active, store, &self.clock, &self.entropy)?;
+        let banner = self.banner();
+        let app = self.app_state(&services, store)?;
+        let reloader = Arc::new(self.reloader(&services, store));
+        let admin_handler = self.admin_handler(&services, &reloader, store);
+        let _ = handler.set(admin_handler.clone());
+        let (stop_tasks, stopped) = watch::channel(());
+        let alerter = self.health_alerter(&services, store);
+        tokio::spawn(alerter.run(wait_for_stop(stopped.clone())));
+        // The listeners come last, so that each accepted connection gets a response, for forms and
+        // for commands.
+        let http = self.listen(app, admin_handler, recorder, &stopped)?;
+        banner.print();
+        tokio::spawn(reloader.reload_on_signal(hangup, wait_for_stop(stopped)));
+
+        let result = wait_for_end(&mut stop, store_failure).await;
+        drop(stop_tasks);
+        if result.is_ok() {
+            tracing::info!(
+                "stop signal received: the server accepts no new connections and finishes its work; a second signal stops it at once"
+            );
+            tokio::spawn(stop.exit_on_next_signal());
+            // The panic hook has already logged a panic of the listener.
+            let _ = http.await;
+        }
+        services.finish(socket).await;
+        result
+    }
+
+    fn banner(&self) -> Banner {
+        let active = self.active.load();
+        Banner::new(
+            &active.components.config,
+            active.warnings.to_vec(),
+            self.sockets.http.local_addr(),
+            self.sockets.admin.local_addr(),
+        )
+    }
+
+    fn app_state(&self, services: &Services, store: &Store) -> Result<AppState, ServeError> {
+        let config = Arc::clone(&self.active.load().http);
+        AppState::new(
+            &config,
+            store.clone(),
+            Arc::clone(&self.clock),
+            services.health_monitor.clone(),
+            services.gateway_registry.clone(),
+        )
+        .map_err(ServeError::System)
+    }
+
+    fn reloader(&self, services: &Services, store: &Store) -> Reloader {
+        Reloader {
+            args: self.args.clone(),
+            start_config: self.active.load().components.config.clone(),
+            permanent_warning: self.permanent_warning.clone(),
+            active: Arc::clone(&self.active),
+            delivery_service: Arc::clone(&services.delivery_service),
+            gateway_monitors: Arc::clone(&services.gateway_monitors),
+            store: store.clone(),
+            clock: Arc::clone(&self.clock),
+            in_progress: Mutex::default(),
+        }
+    }
+
+    fn health_alerter(&self, services: &Services, store: &Store) -> HealthAlerter {
+        let health_monitor = services.health_monitor.clone();
+        HealthAlerter::new(health_monitor, store.clone(), Arc::clone(&self.clock))
+    }
+
+    fn admin_handler(
+        &self,
+        services: &Services,
+        reloader: &Arc<Reloader>,
+        store: &Store,
+    ) -> AdminHandler {
+        let listen = self.sockets.http.local_addr();
+        let hooks = server_hooks(listen, services, &self.active, reloader, &self.clock);
+        let catalog = Reloadable::part_of(&self.active, |active| Arc::clone(&active.catalog));
+        AdminHandler::new(store.clone(), Arc::clone(&self.clock), catalog, Some(hooks))
+    }
+
+    /// Starts the admin listener and the HTTP listener. Returns the task of the HTTP listener.
+    fn listen(
+        self,
+        app: AppState,
+        admin_handler: AdminHandler,
+        recorder: Option<PrometheusHandle>,
+        stopped: &watch::Receiver<()>,
+    ) -> Result<JoinHandle<()>, ServeError> {
+        let stop = || wait_for_stop(stopped.clone());
+        let (http, admin) = self.sockets.listen()?;
+        let render = metrics::start_renderer(admin_handler, recorder, stop());
+        tokio::spawn(MetricsServer::new(admin).run(render, stop()));
+        let config = Reloadable::part_of(&self.active, |active| Arc::clone(&active.http));
+        Ok(tokio::spawn(http.run(app, config, stop(), DRAIN_TIMEOUT)))
+    }
+}
+
+/// Waits for a stop signal, or for the failure of the store.
+async fn wait_for_end(
+    stop: &mut StopSignals,
+    store_failure: oneshot::Receiver<StoreError>,
+) -> Result<ShutdownPoint, ServeError> {
+    tokio::select! {
+        () = stop.next_signal() => Ok(ShutdownPoint::WhileServing),
+        Ok(error) = store_failure => Err(ServeError::from(error)),
+    }
 }
 
 /// Returns the source of the admin handler. Until `handler` is set, the source returns the error
@@ -439,19 +308,6 @@ fn handler_source(handler: &Arc<OnceLock<AdminHandler>>, store: &Store) -> Arc<H
             .cloned()
             .ok_or_else(|| AdminError::starting(store.verified_percent()))
     })
-}
-
-/// Returns the inherited socket, or binds `address` if there is none.
-fn bind_or_inherit(
-    handed: Option<TcpListener>,
-    address: SocketAddr,
-) -> Result<BoundSocket, ServeError> {
-    let reserved = handed.map_or_else(|| BoundSocket::bind(address), BoundSocket::from_inherited);
-    reserved.map_err(|source| listen_error(address, source))
-}
-
-fn listen_error(address: SocketAddr, source: io::Error) -> ServeError {
-    ServeError::Listen { address, source }
 }
 
 /// Waits until `stop` is dropped.
@@ -474,53 +330,4 @@ fn watch_store_failure(store: &Store) -> Result<oneshot::Receiver<StoreError>, S
         .spawn(wait)
         .map_err(ServeError::System)?;
     Ok(error_rx)
-}
-
-/// Receivers of the stop signals `SIGTERM` and `SIGINT`.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    /// Installs the handlers. The second value receives `SIGHUP`.
-    fn new() -> io::Result<(Self, Signal)> {
-        let signals = Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        };
-        Ok((signals, signal(SignalKind::hangup())?))
-    }
-
-    /// Waits for the store with `wait`. Returns `false` if a stop signal arrived first.
-    async fn wait_for_store(
-        &mut self,
-        store: &Store,
-        wait: fn(&Store) -> Result<(), StoreError>,
-    ) -> Result<bool, ServeError> {
-        let store = store.clone();
-        let waiting = tokio::task::spawn_blocking(move || wait(&store));
-        tokio::select! {
-            () = self.next_signal() => Ok(false),
-            waited = waiting => {
-                waited.map_err(|error| ServeError::System(io::Error::other(error)))??;
-                Ok(true)
-            }
-        }
-    }
-
-    /// Waits for the next stop signal.
-    async fn next_signal(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// Ends the process on a second stop signal. Acknowledged submissions are on disk, and the next
-/// start continues from there.
-async fn exit_on_second_signal(mut signals: Signals) -> Infallible {
-    signals.next_signal().await;
-    std::process::exit(1)
 }

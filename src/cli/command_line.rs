@@ -22,7 +22,7 @@ use super::commands::slots::SlotsCommand;
 use super::commands::submissions::SubmissionsVerb;
 use super::commands::try_submission::TryArgs;
 use super::demo::DemoArgs;
-use crate::bootstrap::serve::ServeArgs;
+use crate::bootstrap::serve_args::ServeArgs;
 
 /// Accept each WhatsApp Flow submission once, store it durably, and process it to a lead and a
 /// booking

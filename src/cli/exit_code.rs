@@ -23,7 +23,7 @@ use super::flow_client::FlowClientError;
 use super::graph_api::GraphApiError;
 use super::meta_client::MetaClientError;
 use crate::admin::{AdminError, ErrorCode};
-use crate::bootstrap::serve::{ServeError, StartupErrors};
+use crate::bootstrap::error::{ServeError, StartupErrors};
 use crate::config::ConfigError;
 
 /// Cause of a failed command. The module that causes an error also writes its message. This file

@@ -40,7 +40,6 @@ use serde_json::Value;
 use crate::admin::{
     AdminQuery, AdminRequest, CheckRow, DryRunRow, ReloadRow, ServerCommand, StatusRow,
 };
-use crate::bootstrap::serve;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use command_line::{Cli, Command, ConfigSubcommand};
@@ -82,7 +81,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
     } = cli;
     let load = || Config::load_or_search(config.as_deref());
     let call: AdminCall = match command {
-        Command::Serve(args) => return Ok(serve::run(load, &args)?),
+        Command::Serve(args) => return Ok(crate::bootstrap::serve::run(load, &args)?),
         Command::Try(args) => {
             return run_with_output(|out| Ok(try_submission::run(&load()?, &args, json, out)?));
         }
@@ -191,7 +190,7 @@ fn print_config(config: &Config, json: bool, out: &mut impl Write) -> Result<(),
         summary.to_string()
     };
     writeln!(out, "{text}")?;
-    match serve::find_startup_errors(config, &clock) {
+    match crate::bootstrap::components::find_startup_errors(config, &clock) {
         Some(errors) => Err(CliError::UnresolvedConfig {
             file: config.file.clone(),
             errors,

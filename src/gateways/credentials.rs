@@ -11,8 +11,9 @@ use crate::config::{GatewaySettings, Secret};
 use crate::domain::gateway::session::SessionPolicy;
 use crate::domain::ids::GatewayName;
 
-/// Settings and secrets of a gateway. Debug output does not contain the secrets.
-#[derive(Clone, Debug)]
+/// Settings and secrets of a gateway. Debug output does not contain the secrets. The sources of the
+/// secrets, such as a file or a variable, are not part of the value.
+#[derive(Clone, Debug, PartialEq)]
 pub struct GatewayCredentials {
     /// Settings from the config.
     pub settings: GatewaySettings,
@@ -29,16 +30,6 @@ pub struct GatewayCredentials {
 pub type GatewayCredentialsByName = BTreeMap<GatewayName, Arc<GatewayCredentials>>;
 
 impl GatewayCredentials {
-    /// Returns `true` if both have the same settings and secret values. The sources of the secrets,
-    /// such as a file or a variable, do not matter.
-    #[must_use]
-    pub fn has_same_config(&self, other: &Self) -> bool {
-        let same_keys = self.key == other.key && self.token == other.token;
-        self.settings == other.settings
-            && same_keys
-            && self.webhook_secret.expose() == other.webhook_secret.expose()
-    }
-
     /// Returns the monitoring settings of the session.
     pub(super) const fn session_settings(&self) -> SessionPolicy {
         SessionPolicy {

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::response::HttpResponse;
 use super::router;
-use super::state::AppState;
+use super::state::{AppState, HttpConfig};
 use super::timeout_stream::{ConnectionPhase, TimeoutStream};
 use crate::clock::timer_now;
 use crate::config::LimitSettings;
@@ -166,17 +166,19 @@ impl HttpServer {
     /// closing connection. Connections that stay quiet for `limits.drain_timeout` are closed. All
     /// are closed after `grace`.
     ///
-    /// The server handles each request with the state that is current when the request starts. The
-    /// limits of connections are those of the first state.
+    /// The server handles each request with the config that is active when the request starts. The
+    /// limits of connections are those of `app`.
     pub async fn run(
         self,
-        app: Reloadable<AppState>,
+        app: AppState,
+        config: Reloadable<HttpConfig>,
         stop: impl Future<Output = ()>,
         grace: Duration,
     ) {
-        let limits = ConnectionLimits::new(&app.load().limits, grace);
+        let limits = ConnectionLimits::new(&app.limits, grace);
+        let app = Arc::new(app);
         let handler = move |phase: Arc<ConnectionPhase>, request| {
-            let app = app.load();
+            let app = app.with_config(&config.load());
             async move { router::handle(&app, &phase, request).await }
         };
         self.serve_with(handler, limits, stop).await;

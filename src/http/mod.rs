@@ -39,7 +39,7 @@ pub use endpoint_health::monitor::HealthMonitor;
 pub use flow::upstream_client::{UpstreamClient, UpstreamError};
 pub use listener::{BoundSocket, HttpServer};
 pub use metrics_server::MetricsServer;
-pub use state::{AppState, InboundCredentials};
+pub use state::{AppState, HttpConfig, InboundCredentials};
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,5 @@
-//! Holds the state that all request handlers share, and carries it over a reload of the config.
+//! Defines the state that request handlers read: the part of the active config, and what all
+//! requests share.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -37,10 +38,21 @@ pub struct InboundCredentials {
     pub gateway_webhooks: BTreeMap<GatewayName, GatewayWebhook>,
 }
 
-/// State shared by all request handlers.
+/// Part of the active config that requests depend on.
+pub struct HttpConfig {
+    catalog: Arc<Catalog>,
+    credentials: Arc<InboundCredentials>,
+    limits: LimitSettings,
+    body_budget: BodyBudget,
+    /// Flows by path.
+    routes: Arc<HashMap<String, FlowRoute>>,
+}
+
+/// State of a request: the config that is active when the request begins, and everything that all
+/// requests share.
 pub struct AppState {
-    pub(super) catalog: Catalog,
-    pub(super) credentials: InboundCredentials,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) credentials: Arc<InboundCredentials>,
     pub(super) limits: LimitSettings,
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
@@ -51,7 +63,7 @@ pub struct AppState {
     pub(super) body_budget: BodyBudget,
     pub(super) metrics: Arc<RequestMetrics>,
     /// Flows by path.
-    routes: HashMap<String, FlowRoute>,
+    routes: Arc<HashMap<String, FlowRoute>>,
 }
 
 /// Flow with its keys, its upstream and its warnings.
@@ -65,61 +77,30 @@ pub(super) struct FlowRoute {
     pub(super) warnings: Arc<TokenWarnings>,
 }
 
-impl AppState {
-    /// Creates the state for the flows of `catalog`. The health monitor records the health of
-    /// encrypted flows. The gateway registry receives the reports of gateway webhooks.
-    ///
-    /// # Errors
-    /// Returns the system's error if a decryption thread can't be started.
-    pub fn new(
-        catalog: Catalog,
-        credentials: InboundCredentials,
-        limits: LimitSettings,
-        store: Store,
-        clock: Arc<dyn Clock>,
-        health_monitor: HealthMonitor,
-        gateway_registry: GatewayRegistry,
-    ) -> io::Result<Self> {
-        Ok(Self {
-            routes: flow_routes(&catalog, &credentials, &HashMap::new()),
-            body_budget: BodyBudget::new(limits.max_body_memory, limits.max_webhook_body),
-            catalog,
-            credentials,
-            limits,
-            store,
-            clock,
-            decrypt_pool: Arc::new(DecryptPool::start()?),
-            request_locks: Arc::default(),
-            gateway_registry,
-            metrics: Arc::new(RequestMetrics::new(health_monitor)),
-        })
-    }
-
-    /// Creates the state for a reloaded config: new flows, credentials and limits.
-    ///
-    /// The limits of the listener and the memory limit of all bodies do not change. The new state
-    /// shares everything that outlives a request: store, decryption threads, locks, budget and
-    /// metrics.
+impl HttpConfig {
+    /// Creates the part for the flows of `catalog`. A flow that `previous` has too does not log its
+    /// warnings again. The memory limit of all bodies stays that of `previous`.
     #[must_use]
-    pub fn for_reload(
-        &self,
-        catalog: Catalog,
+    pub fn new(
+        catalog: Arc<Catalog>,
         credentials: InboundCredentials,
         limits: LimitSettings,
+        previous: Option<&Self>,
     ) -> Self {
-        let budget = self.body_budget.clone();
+        let max_webhook_body = limits.max_webhook_body;
+        let body_budget = previous.map_or_else(
+            || BodyBudget::new(limits.max_body_memory, max_webhook_body),
+            |previous| {
+                let budget = previous.body_budget.clone();
+                budget.with_max_webhook_body(max_webhook_body)
+            },
+        );
         Self {
-            routes: flow_routes(&catalog, &credentials, &self.routes),
-            body_budget: budget.with_max_webhook_body(limits.max_webhook_body),
+            routes: Arc::new(flow_routes(&catalog, &credentials, previous)),
+            body_budget,
             catalog,
-            credentials,
+            credentials: Arc::new(credentials),
             limits,
-            store: self.store.clone(),
-            clock: Arc::clone(&self.clock),
-            decrypt_pool: Arc::clone(&self.decrypt_pool),
-            request_locks: Arc::clone(&self.request_locks),
-            gateway_registry: self.gateway_registry.clone(),
-            metrics: Arc::clone(&self.metrics),
         }
     }
 
@@ -136,6 +117,52 @@ impl AppState {
     pub fn public_key(&self, flow: &FlowName) -> Option<String> {
         let newest = self.credentials.private_keys.get(flow)?.first()?;
         Some(newest.public_pem().to_owned())
+    }
+}
+
+impl AppState {
+    /// Creates the state for `config`. The health monitor records the health of encrypted flows.
+    /// The gateway registry receives the reports of gateway webhooks.
+    ///
+    /// # Errors
+    /// Returns the system's error if a decryption thread can't be started.
+    pub fn new(
+        config: &HttpConfig,
+        store: Store,
+        clock: Arc<dyn Clock>,
+        health_monitor: HealthMonitor,
+        gateway_registry: GatewayRegistry,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            catalog: Arc::clone(&config.catalog),
+            credentials: Arc::clone(&config.credentials),
+            limits: config.limits.clone(),
+            store,
+            clock,
+            decrypt_pool: Arc::new(DecryptPool::start()?),
+            request_locks: Arc::default(),
+            gateway_registry,
+            body_budget: config.body_budget.clone(),
+            metrics: Arc::new(RequestMetrics::new(health_monitor)),
+            routes: Arc::clone(&config.routes),
+        })
+    }
+
+    /// Returns the state for a request under `config`.
+    pub(super) fn with_config(&self, config: &HttpConfig) -> Self {
+        Self {
+            catalog: Arc::clone(&config.catalog),
+            credentials: Arc::clone(&config.credentials),
+            limits: config.limits.clone(),
+            store: self.store.clone(),
+            clock: Arc::clone(&self.clock),
+            decrypt_pool: Arc::clone(&self.decrypt_pool),
+            request_locks: Arc::clone(&self.request_locks),
+            gateway_registry: self.gateway_registry.clone(),
+            body_budget: config.body_budget.clone(),
+            metrics: Arc::clone(&self.metrics),
+            routes: Arc::clone(&config.routes),
+        }
     }
 
     /// Returns the flow that has this path.
@@ -154,12 +181,15 @@ impl AppState {
 fn flow_routes(
     catalog: &Catalog,
     credentials: &InboundCredentials,
-    previous: &HashMap<String, FlowRoute>,
+    previous: Option<&HttpConfig>,
 ) -> HashMap<String, FlowRoute> {
     let route = |flow: &Arc<Flow>| {
         // Without its keys, an encrypted flow decrypts nothing. It never accepts plain forms.
         let keys = || credentials.private_keys.get(&flow.name).cloned();
-        let known = previous.values().find(|known| known.flow.name == flow.name);
+        let known = previous.and_then(|previous| {
+            let mut routes = previous.routes.values();
+            routes.find(|known| known.flow.name == flow.name)
+        });
         let route = FlowRoute {
             flow: Arc::clone(flow),
             private_keys: (flow.encryption == EncryptionMode::Required)

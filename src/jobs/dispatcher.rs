@@ -254,13 +254,10 @@ impl Dispatcher {
         if self.quarantined.contains_key(&job) || !self.in_flight.insert(job) {
             return false;
         }
-        let hold = JobLease::new(job, self.result_sender.clone());
+        let lease = JobLease::new(job, self.result_sender.clone());
         // The channel has a place for each job in flight. If no worker exists, the channel drops
         // the task. The dropped lease then releases the job.
-        let _ = self.tasks.try_send(JobTask {
-            lease: hold,
-            is_suspect,
-        });
+        let _ = self.tasks.try_send(JobTask { lease, is_suspect });
         true
     }
 

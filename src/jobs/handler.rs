@@ -15,7 +15,6 @@ use crate::reloadable::Reloadable;
 use crate::store::{NewLead, Snapshot, StoreError};
 
 use super::settings::JobSettings;
-use super::worker::JobHandler;
 
 /// Outcome of a successful job.
 #[derive(Debug)]
@@ -57,6 +56,15 @@ impl JobError {
         // The message and the parser do not change until an admin acts.
         matches!(self, Self::Unparsable(_))
     }
+}
+
+/// Work of a job, separate from its retries and results. Tests replace the handler.
+pub(crate) trait JobHandler: Send + Sync {
+    /// Runs `job`. The handler only reads and decides; the outcome contains all data to write.
+    ///
+    /// # Errors
+    /// [`JobError`] with the reason why this attempt failed.
+    fn run(&self, snapshot: &Snapshot, id: JobId, job: &Job) -> Result<JobOutcome, JobError>;
 }
 
 /// Runs the jobs of this server.

@@ -18,11 +18,11 @@ use crate::store::Store;
 
 use super::JobSystemError;
 use super::dispatcher::Dispatcher;
-use super::handler::SubmissionHandler;
+use super::handler::{JobHandler, SubmissionHandler};
 use super::lease::InFlightJobs;
 use super::retention_task::RetentionTask;
 use super::settings::JobSettings;
-use super::worker::{JobHandler, Worker};
+use super::worker::Worker;
 
 /// Threads of the job system. The threads run until the value is dropped or [`JobSystem::stop`] is
 /// called.
@@ -87,12 +87,6 @@ impl JobSystem {
             dispatcher.run(&stopped);
         })?;
         Ok(system)
-    }
-
-    /// Returns the number of jobs in flight: running, about to run, or about to be committed.
-    #[must_use]
-    pub fn count_in_flight(&self) -> usize {
-        self.in_flight.len()
     }
 
     /// Returns a function that lists the IDs of the jobs in flight, in ascending order. Any thread

@@ -1,5 +1,7 @@
 //! Settings of the job system: the part of the config that a reload may change.
 
+use std::sync::Arc;
+
 use crate::config::{Config, RetentionSettings};
 use crate::domain::job::retry::RetryPolicy;
 use crate::domain::submission::draft::AbandonTimeouts;
@@ -9,7 +11,7 @@ use crate::intake::Catalog;
 #[derive(Debug)]
 pub struct JobSettings {
     /// Catalog in which a job finds its flow.
-    pub(crate) catalog: Catalog,
+    pub(crate) catalog: Arc<Catalog>,
     /// Retry policy of failed jobs.
     pub(crate) retry: RetryPolicy,
     /// Retention of stored rows.
@@ -18,10 +20,12 @@ pub struct JobSettings {
     pub(crate) abandon_timeouts: AbandonTimeouts,
 }
 
-impl From<&Config> for JobSettings {
-    fn from(config: &Config) -> Self {
+impl JobSettings {
+    /// Returns the settings of `config`, whose flows are in `catalog`.
+    #[must_use]
+    pub fn new(config: &Config, catalog: Arc<Catalog>) -> Self {
         Self {
-            catalog: Catalog::from(config),
+            catalog,
             retry: config.retry,
             retention: config.retention.clone(),
             abandon_timeouts: config

@@ -24,18 +24,9 @@ use crate::store::{
     StoreError, SuspectAction, Timing,
 };
 
-use super::handler::{JobError, JobOutcome};
+use super::handler::{JobError, JobHandler, JobOutcome};
 use super::lease::{JobLease, JobTask, LeaseResult};
 use super::settings::JobSettings;
-
-/// Work of a job, separate from its retries and results. Tests replace the handler.
-pub(crate) trait JobHandler: Send + Sync {
-    /// Runs `job`. The handler only reads and decides; the outcome contains all data to write.
-    ///
-    /// # Errors
-    /// [`JobError`] with the reason why this attempt failed.
-    fn run(&self, snapshot: &Snapshot, id: JobId, job: &Job) -> Result<JobOutcome, JobError>;
-}
 
 /// Worker that runs jobs on its own thread.
 pub(crate) struct Worker {
@@ -68,25 +59,19 @@ impl Worker {
     }
 
     /// Runs one job and sends its outcome to the store.
-    pub(crate) fn run_task(
-        &self,
-        JobTask {
-            lease: hold,
-            is_suspect,
-        }: JobTask,
-    ) {
-        if is_suspect && let Err(ending) = self.mark_suspect(hold.job_id()) {
-            return hold.finish(ending);
+    pub(crate) fn run_task(&self, JobTask { lease, is_suspect }: JobTask) {
+        if is_suspect && let Err(ending) = self.mark_suspect(lease.job_id()) {
+            return lease.finish(ending);
         }
         let begun = AttemptStart {
             started_at: self.clock.now(),
             elapsed: self.clock.elapsed(),
         };
-        let (snapshot, job) = match self.find_scheduled(hold.job_id()) {
+        let (snapshot, job) = match self.find_scheduled(lease.job_id()) {
             Ok(Some((snapshot, job))) => (snapshot, job),
             // The job finished after the dispatcher took its snapshot.
             Ok(None) => return,
-            Err(error) => return hold.finish(LeaseResult::CommitFailed(error)),
+            Err(error) => return lease.finish(LeaseResult::CommitFailed(error)),
         };
         metrics::histogram!("flowgate_job_queue_delay_seconds").record(
             begun
@@ -95,11 +80,11 @@ impl Worker {
                 .to_duration()
                 .as_secs_f64(),
         );
-        let result = catch_panic(|| self.handler.run(&snapshot, hold.job_id(), &job));
+        let result = catch_panic(|| self.handler.run(&snapshot, lease.job_id(), &job));
         drop(snapshot);
         match result.unwrap_or_else(|panic| Err(JobError::Panicked(panic))) {
-            Ok(outcome) => self.complete(hold, &job, begun, outcome),
-            Err(error) => self.fail(hold, &job, begun, &error),
+            Ok(outcome) => self.complete(lease, &job, begun, outcome),
+            Err(error) => self.fail(lease, &job, begun, &error),
         }
     }
 
@@ -130,16 +115,16 @@ impl Worker {
         })
     }
 
-    fn complete(&self, hold: JobLease, job: &Job, begun: AttemptStart, outcome: JobOutcome) {
+    fn complete(&self, lease: JobLease, job: &Job, begun: AttemptStart, outcome: JobOutcome) {
         let attempt = self.new_attempt(job, begun, None);
-        let (id, kind, took) = (hold.job_id(), job.kind, attempt.duration);
+        let (id, kind, took) = (lease.job_id(), job.kind, attempt.duration);
         let on_commit = move |result: Result<FinishOutcome, StoreError>, _: Timing| {
             match result {
                 Ok(FinishOutcome::Done { .. }) => count_attempt(kind, "done", took),
                 Ok(FinishOutcome::DeadLettered { .. }) => count_attempt(kind, "dead", took),
                 Ok(FinishOutcome::AlreadyFinished) | Err(_) => {}
             }
-            hold.finish(result.map_or_else(LeaseResult::CommitFailed, LeaseResult::Done));
+            lease.finish(result.map_or_else(LeaseResult::CommitFailed, LeaseResult::Done));
         };
         match outcome {
             JobOutcome::SubmissionProcessed { lead } => self.store.submit(
@@ -161,7 +146,7 @@ impl Worker {
         }
     }
 
-    fn fail(&self, hold: JobLease, job: &Job, begun: AttemptStart, error: &JobError) {
+    fn fail(&self, lease: JobLease, job: &Job, begun: AttemptStart, error: &JobError) {
         let attempt = self.new_attempt(job, begun, Some(error.to_string()));
         let failed = job.attempts_since_manual_retry.saturating_add(1);
         let verdict = if error.is_final() {
@@ -174,7 +159,7 @@ impl Worker {
                 self.clock.now(),
             )
         };
-        let id = hold.job_id();
+        let id = lease.job_id();
         let (kind, number) = (job.kind.as_str(), attempt.number);
         match verdict {
             RetryDecision::RetryAt { at } => {
@@ -193,7 +178,7 @@ impl Worker {
                 decision: verdict,
             },
             move |result, _| {
-                hold.finish(
+                lease.finish(
                     result.map_or_else(LeaseResult::CommitFailed, |_| LeaseResult::Released),
                 );
             },

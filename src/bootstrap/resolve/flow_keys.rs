@@ -60,21 +60,15 @@ pub fn resolve(config: &Config) -> Result<FlowPrivateKeys, FlowKeyError> {
 /// Returns the keys that can be used, and the errors of the others.
 #[must_use]
 pub fn resolve_all(config: &Config) -> (FlowPrivateKeys, Vec<FlowKeyError>) {
-    let mut missing = Vec::new();
-    let mut collect_ok =
-        |key: Result<PrivateKey, FlowKeyError>| key.map_err(|error| missing.push(error)).ok();
-    let keys =
-        config
-            .private_keys
-            .iter()
-            .map(|(flow, sources)| match keys_of_flow(flow, sources) {
-                Ok(keys) => (
-                    flow.clone(),
-                    keys.into_iter().filter_map(&mut collect_ok).collect(),
-                ),
-                Err(error) => (flow.clone(), collect_ok(Err(error)).into_iter().collect()),
-            });
-    (keys.collect(), missing)
+    let (mut keys_by_flow, mut errors) = (FlowPrivateKeys::new(), Vec::new());
+    for (flow, sources) in &config.private_keys {
+        let keys = keys_of_flow(flow, sources).unwrap_or_else(|error| vec![Err(error)]);
+        let usable = keys
+            .into_iter()
+            .filter_map(|key| key.map_err(|error| errors.push(error)).ok());
+        keys_by_flow.insert(flow.clone(), usable.collect());
+    }
+    (keys_by_flow, errors)
 }
 
 fn keys_of_flow(

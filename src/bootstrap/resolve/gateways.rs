@@ -63,7 +63,7 @@ pub(crate) fn resolve_all(
             Ok(new) => {
                 let unchanged = previous
                     .get(name)
-                    .filter(|old| old.has_same_config(&new))
+                    .filter(|old| ***old == new)
                     .map(Arc::clone);
                 credentials_by_name
                     .insert(name.clone(), unchanged.unwrap_or_else(|| Arc::new(new)));

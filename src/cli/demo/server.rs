@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::DemoError;
 use super::plan::CONFIG;
-use crate::bootstrap::serve::addresses_in;
+use crate::bootstrap::banner::addresses_in;
 
 /// Temporary folder of the demo. Dropping the value removes the folder unless it is retained.
 #[derive(Debug)]

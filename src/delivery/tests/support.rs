@@ -68,7 +68,7 @@ impl DeliveryHarness {
         let clock = Arc::new(ManualClock::at(START));
         let mut options = StoreOptions::new(folder.path().join("data.redb"));
         options.min_free_bytes = 0;
-        options.subscriptions.store(config.subscriptions.clone());
+        options.subscriptions = config.subscriptions.clone().into();
         let as_clock: Arc<dyn Clock> = clock.clone();
         let store = Store::start(options, as_clock).unwrap();
         store.wait_open().unwrap();

@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::gateways::GatewayRegistry;
-use crate::http::{AppState, BoundSocket, HealthMonitor, InboundCredentials, MetricsServer};
+use crate::http::{
+    AppState, BoundSocket, HealthMonitor, HttpConfig, InboundCredentials, MetricsServer,
+};
 use crate::intake::{Catalog, SignatureVerifier};
 use crate::reloadable::Reloadable;
 use crate::store::{Store, StoreOptions, StoredSubmission};
@@ -70,18 +72,17 @@ impl TestServer {
             upstreams: BTreeMap::new(),
             gateway_webhooks: BTreeMap::new(),
         };
-        let app = Reloadable::new(
-            AppState::new(
-                Catalog::from(&config),
-                credentials,
-                config.limits,
-                store.clone(),
-                clock,
-                HealthMonitor::default(),
-                GatewayRegistry::default(),
-            )
-            .unwrap(),
-        );
+        let catalog = Arc::new(Catalog::from(&config));
+        let config = HttpConfig::new(catalog, credentials, config.limits, None);
+        let app = AppState::new(
+            &config,
+            store.clone(),
+            clock,
+            HealthMonitor::default(),
+            GatewayRegistry::default(),
+        )
+        .unwrap();
+        let config = Reloadable::new(config);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -97,7 +98,7 @@ impl TestServer {
         let admin = MetricsServer::new(admin);
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
-        let task = runtime.spawn(server.run(app, stopped, TIMEOUT));
+        let task = runtime.spawn(server.run(app, config, stopped, TIMEOUT));
         runtime.spawn(admin.run(
             Arc::new(|| "flowgate_up 1\n".to_owned()),
             std::future::pending(),

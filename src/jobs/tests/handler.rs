@@ -2,24 +2,18 @@
 
 use std::sync::Arc;
 
-use super::support::{JobHarness, config, flow, team};
+use super::support::{JobHarness, config, flow, settings, team};
 use crate::config::Config;
 use crate::domain::ids::JobId;
 use crate::domain::job::JobState;
 use crate::domain::submission::inbound::{Inbound, UnparsableMessage};
 use crate::domain::time::Millis;
-use crate::jobs::JobSettings;
-use crate::jobs::handler::{JobError, JobOutcome, SubmissionHandler};
-use crate::jobs::worker::JobHandler;
+use crate::jobs::handler::{JobError, JobHandler, JobOutcome, SubmissionHandler};
 use crate::reloadable::Reloadable;
 use crate::store::{AcceptInbound, AcceptOutcome, RetryDeadLetter};
 
 const UNREADABLE: &str = r#"{"message":{"interactive":{"nfm_reply":{"response_json":7}}}}"#;
 const READABLE: &str = r#"{"message":{"from":"4915112345678","interactive":{"nfm_reply":{"response_json":"{\"flow_token\":\"t\"}"}}}}"#;
-
-fn settings(config: &Config) -> Reloadable<JobSettings> {
-    Reloadable::new(JobSettings::from(config))
-}
 
 /// Accepts one form and runs its job under `config`.
 fn run(config: &Config) -> Result<JobOutcome, JobError> {
@@ -28,7 +22,7 @@ fn run(config: &Config) -> Result<JobOutcome, JobError> {
     let snapshot = harness.store.read().unwrap();
     let job = snapshot.job(id).unwrap().unwrap();
     SubmissionHandler {
-        settings: settings(config),
+        settings: Reloadable::new(settings(config)),
     }
     .run(&snapshot, id, &job)
 }
@@ -73,7 +67,7 @@ fn removed_flow_is_named_in_error() {
 fn harness_with_unparsable_message() -> (JobHarness, JobId) {
     let mut harness = JobHarness::new();
     harness.worker.handler = Arc::new(SubmissionHandler {
-        settings: settings(&config()),
+        settings: Reloadable::new(settings(&config())),
     });
     let message = UnparsableMessage {
         message_key: None,

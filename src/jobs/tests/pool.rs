@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use crossbeam_channel::never;
 
-use super::support::{add_agent, config, form, start};
+use super::support::{add_agent, config, form, settings, start};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::domain::event::subscriptions::Subscriptions;
 use crate::domain::lead::{Lead, LeadState};
 use crate::domain::submission::inbound::Inbound;
-use crate::jobs::{JobSettings, JobSystem};
+use crate::jobs::JobSystem;
 use crate::reloadable::Reloadable;
 use crate::store::tests::support::rows;
 use crate::store::{
@@ -36,7 +36,7 @@ impl RunningServer {
         let config = config();
         let system = JobSystem::start(
             &config.workers,
-            &Reloadable::new(JobSettings::from(&config)),
+            &Reloadable::new(settings(&config)),
             &store,
             &clock,
             &entropy,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::support::{JobHarness, START, add_agent, config, flow, lead_outcome};
+use super::support::{JobHarness, START, add_agent, config, flow, lead_outcome, settings};
 use crate::clock::Clock;
 use crate::config::RetentionSettings;
 use crate::domain::event::EventKind;
@@ -40,7 +40,7 @@ fn task_with_retention(
         clock,
         Reloadable::new(JobSettings {
             retention,
-            ..JobSettings::from(&config)
+            ..settings(&config)
         }),
     )
 }
@@ -139,10 +139,10 @@ fn abandoned_draft_emits_event_after_timeout() {
         destination: crm.clone(),
         events: [EventKind::DraftAbandoned].into_iter().collect(),
     };
-    harness.routes.store(Subscriptions {
+    harness.routes.store(Arc::new(Subscriptions {
         flows: [(flow(), vec![route])].into_iter().collect(),
         ..Subscriptions::default()
-    });
+    }));
     let draft = Draft {
         flow: flow(),
         flow_token: None,

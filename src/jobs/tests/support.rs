@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::clock::{Clock, ManualClock, SeededEntropy};
@@ -13,11 +14,12 @@ use crate::domain::job::Job;
 use crate::domain::job::retry::RetryPolicy;
 use crate::domain::submission::inbound::{Inbound, InboundSubmission};
 use crate::domain::time::{Millis, Timestamp};
+use crate::intake::Catalog;
 use crate::jobs::JobSettings;
 use crate::jobs::dispatcher::Dispatcher;
-use crate::jobs::handler::{JobError, JobOutcome};
+use crate::jobs::handler::{JobError, JobHandler, JobOutcome};
 use crate::jobs::lease::JobTask;
-use crate::jobs::worker::{JobHandler, Worker};
+use crate::jobs::worker::Worker;
 use crate::reloadable::Reloadable;
 use crate::store::{
     AcceptInbound, AcceptOutcome, AddAgent, AssignWaitingLeads, NewLead, Snapshot, Store,
@@ -65,7 +67,7 @@ pub struct JobHarness {
     pub tasks: Receiver<JobTask>,
     pub worker: Worker,
     pub stop: Option<Sender<std::convert::Infallible>>,
-    pub routes: Reloadable<Subscriptions>,
+    pub routes: Arc<ArcSwap<Subscriptions>>,
 }
 
 impl JobHarness {
@@ -81,15 +83,15 @@ impl JobHarness {
     pub fn at(folder: tempfile::TempDir, file: &str, max_in_flight: usize, run: Run) -> Self {
         let clock = Arc::new(ManualClock::at(START));
         let as_clock: Arc<dyn Clock> = clock.clone();
-        let routes = Reloadable::new(Subscriptions::default());
+        let routes: Arc<ArcSwap<Subscriptions>> = Arc::default();
         let store = start(
             &folder.path().join(file),
             Arc::clone(&as_clock),
-            routes.clone(),
+            Reloadable::part_of(&routes, Arc::clone),
         );
         let settings = Reloadable::new(JobSettings {
             retry: POLICY,
-            ..JobSettings::from(&config())
+            ..settings(&config())
         });
         let (dispatcher, tasks) = Dispatcher::new(
             store.clone(),
@@ -201,6 +203,10 @@ pub fn config() -> Config {
         lead = { team = "sales" }
     "#;
     Config::parse(Path::new("config.toml"), text).unwrap()
+}
+
+pub fn settings(config: &Config) -> JobSettings {
+    JobSettings::new(config, Arc::new(Catalog::from(config)))
 }
 
 pub fn flow() -> FlowName {

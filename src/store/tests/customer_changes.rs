@@ -2,6 +2,7 @@
 //! new name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use redb::Database;
 
@@ -297,11 +298,11 @@ fn ordered_queue_moves_to_the_new_number() {
         events: [EventKind::SubmissionAccepted].into(),
     };
     let ordered = BTreeSet::from([destination("crm")]);
-    bench.subscriptions.store(Subscriptions {
+    bench.subscriptions.store(Arc::new(Subscriptions {
         flows: BTreeMap::from([(flow(), vec![route])]),
         ordered_destinations: ordered,
         ..Subscriptions::default()
-    });
+    }));
     let (old, new) = (customer(None, Some(OLD)), customer(None, Some(NEW)));
     submit(&bench, "1", &old);
     submit(&bench, "2", &old);

@@ -17,6 +17,7 @@ use crate::domain::job::{Job, JobState};
 use crate::domain::submission::draft::AbandonTimeouts;
 use crate::domain::submission::inbound::InboundSubmission;
 use crate::domain::time::{Millis, Timestamp};
+use crate::reloadable::Reloadable;
 use crate::store::{
     BeginDelivery, DeferDelivery, DeferReason, FinishOutcome, IngestWebhook, MessageOutcome,
     PauseDestination, PurgeCursor, PurgeSlice, RecordAttempt, RetentionQueue,
@@ -54,7 +55,7 @@ fn start_bench() -> StoreBench {
                 .filter(|kind| kind.is_alert())
                 .collect(),
         )];
-        options.subscriptions.store(Subscriptions {
+        options.subscriptions = Reloadable::new(Subscriptions {
             flows: [(flow(), vec![of_flow])].into(),
             alerts,
             ..Subscriptions::default()

@@ -11,6 +11,7 @@ use crate::domain::submission::IdempotencyKey;
 use crate::domain::submission::draft::{AbandonTimeouts, Draft};
 use crate::domain::submission::inbound::Inbound;
 use crate::domain::time::{Millis, Timestamp};
+use crate::reloadable::Reloadable;
 use crate::store::engine::Rows;
 use crate::store::rows::schema::{CUSTOMER_AGENTS, RENAMED_CUSTOMERS};
 use crate::store::writer::write_context::{Transaction, WriteContext};
@@ -156,7 +157,7 @@ fn closed_for(bench: StoreBench, length: Millis) -> StoreBench {
     bench.store.close().unwrap();
     bench.clock.advance(length);
     let store = open_store(bench.path(), &bench.clock, |options| {
-        options.subscriptions = bench.subscriptions.clone();
+        options.subscriptions = Reloadable::part_of(&bench.subscriptions, Arc::clone);
     });
     StoreBench { store, ..bench }
 }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::store::engine::Rows;
 
 use crate::clock::{Clock, ManualClock};
@@ -37,7 +39,7 @@ pub struct StoreBench {
     pub folder: tempfile::TempDir,
     pub clock: Arc<ManualClock>,
     pub store: Store,
-    pub subscriptions: Reloadable<Subscriptions>,
+    pub subscriptions: Arc<ArcSwap<Subscriptions>>,
 }
 
 impl StoreBench {
@@ -48,9 +50,9 @@ impl StoreBench {
     pub fn with_options(change: impl FnOnce(&mut StoreOptions)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(START));
-        let subscriptions = Reloadable::new(Subscriptions::default());
+        let subscriptions: Arc<ArcSwap<Subscriptions>> = Arc::default();
         let store = open_store(folder.path().join("data.redb"), &clock, |options| {
-            options.subscriptions = subscriptions.clone();
+            options.subscriptions = Reloadable::part_of(&subscriptions, Arc::clone);
             change(options);
         });
         Self {
@@ -69,7 +71,7 @@ impl StoreBench {
     pub fn reopen(self) -> Self {
         self.store.close().unwrap();
         let store = open_store(self.path(), &self.clock, |options| {
-            options.subscriptions = self.subscriptions.clone();
+            options.subscriptions = Reloadable::part_of(&self.subscriptions, Arc::clone);
         });
         Self { store, ..self }
     }
@@ -88,11 +90,11 @@ impl StoreBench {
             events: EventKind::ALL.into_iter().collect(),
         };
         let flows = BTreeMap::from([(flow(), events.iter().map(route).collect())]);
-        self.subscriptions.store(Subscriptions {
+        self.subscriptions.store(Arc::new(Subscriptions {
             flows,
             alerts: alerts.iter().map(route).collect(),
             ..Subscriptions::default()
-        });
+        }));
     }
 
     /// Lists all stored deliveries in order.
