@@ -1,5 +1,6 @@
 //! Resolves a config to components: the config with its secrets, keys, upstreams, destinations and
-//! gateways. The server does this at its start and at each reload. All errors are reported together.
+//! gateways. The server does this at its start and at each reload. All errors are reported
+//! together.
 //!
 //! See `super::active_config` for the values that the rest of the server reads.
 

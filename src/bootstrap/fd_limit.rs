@@ -27,8 +27,8 @@ struct FdBudget {
     outbound: u64,
 }
 
-/// Raises the limit of open files to what `config` needs. Returns the maximum number of connections,
-/// with a warning if the system allows fewer than the config.
+/// Raises the limit of open files to what `config` needs. Returns the maximum number of
+/// connections, with a warning if the system allows fewer than the config.
 pub(crate) fn fit_connections(config: &Config) -> (usize, Option<String>) {
     let configured = config.limits.max_connections;
     let deliveries = config

@@ -1,5 +1,5 @@
-//! Receives the signals of the process: `SIGTERM` and `SIGINT` stop the server, `SIGHUP` reloads its
-//! config.
+//! Receives the signals of the process: `SIGTERM` and `SIGINT` stop the server, `SIGHUP` reloads
+//! its config.
 
 use std::convert::Infallible;
 use std::io;

@@ -1,7 +1,7 @@
 //! Decides the consequence of an attempt: the disposition.
 //!
-//! See [`super::cloud_error`] for messages of Meta's Cloud API, [`super::smtp_reply`] for e-mails and
-//! [`crate::domain::gateway::text`] for texts through a gateway.
+//! See [`super::cloud_error`] for messages of Meta's Cloud API, [`super::smtp_reply`] for e-mails
+//! and [`crate::domain::gateway::text`] for texts through a gateway.
 
 use crate::domain::time::Millis;
 

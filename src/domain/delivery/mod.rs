@@ -1,7 +1,7 @@
 //! Defines the stored rows of the delivery of one event to one destination.
 //!
-//! A delivery is a job. See [`super::job`] for the states, [`super::job::retry`] for the time of the
-//! next attempt, [`disposition`] for the consequence of an attempt, and [`crate::delivery`] for
+//! A delivery is a job. See [`super::job`] for the states, [`super::job::retry`] for the time of
+//! the next attempt, [`disposition`] for the consequence of an attempt, and [`crate::delivery`] for
 //! sending.
 
 pub mod cloud_error;

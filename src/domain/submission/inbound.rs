@@ -130,8 +130,8 @@ pub struct UnparsableMessage {
 }
 
 impl InboundSubmission {
-    /// Creates a form without keys, slot request or custom completion, whose customer can't be asked
-    /// again.
+    /// Creates a form without keys, slot request or custom completion, whose customer can't be
+    /// asked again.
     #[must_use]
     pub const fn new(submission: Submission) -> Self {
         Self {

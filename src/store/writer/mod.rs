@@ -325,8 +325,8 @@ impl Writer {
         }
     }
 
-    /// Commits `requests`, and wakes those who wait for their results. With `is_forced`, commits even
-    /// if nothing changed.
+    /// Commits `requests`, and wakes those who wait for their results. With `is_forced`, commits
+    /// even if nothing changed.
     fn commit_batch(
         &self,
         open: &mut OpenFile,
