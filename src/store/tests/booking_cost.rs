@@ -1,22 +1,22 @@
 //! Tests of many overlapping bookings: the cost of a decision depends on the number of different
 //! times, not on the number of bookings.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
-use crate::domain::booking::calendar::{Calendar, CalendarSpec, SlotRefused, TimeRange};
-use crate::domain::booking::slot_request::BookingSettings;
+use crate::domain::booking::calendar::{Calendar, CalendarSpec, SlotRefused};
 use crate::domain::booking::{Interval, OccupiedInterval};
-use crate::domain::ids::{BookingId, CalendarName};
-use crate::domain::submission::inbound::{Inbound, InboundSubmission, SlotSelector};
+use crate::domain::ids::BookingId;
+use crate::domain::submission::inbound::InboundSubmission;
 use crate::domain::time::Millis;
 use crate::store::tx::bookings;
-use crate::store::writer::write_context::{Transaction, WriteContext};
-use crate::store::{AcceptInbound, AcceptOutcome, BookingOutcome, CancelBooking, StoreError};
+use crate::store::{
+    AcceptOutcome, BookingOutcome, CancelBooking, StoreError, Transaction, WriteContext,
+};
 
-use super::support::{START, StoreBench, form};
+use super::booking_forms::{booking_form, calendar_spec};
+use super::support::{START, StoreBench, inbound};
 
 const BOOKED: u32 = 20_000;
 /// Number of bookings in one transaction.
@@ -24,38 +24,17 @@ const SLICE: u32 = 250;
 
 fn calendar(capacity: u32, slot_minutes: u64) -> Arc<Calendar> {
     let calendar = Calendar::new(CalendarSpec {
-        name: CalendarName::new("hall").unwrap(),
-        time_zone: jiff::tz::TimeZone::UTC,
-        weekly_hours: std::array::from_fn(|_| vec![TimeRange::parse("09:00-12:00").unwrap()]),
-        closed_dates: BTreeSet::new(),
-        special_hours: BTreeMap::new(),
         slot_length: Millis::from_secs(slot_minutes * 60),
-        buffer: Millis::ZERO,
         capacity,
-        max_advance: Millis::from_secs(60 * 24 * 3600),
-        min_notice: Millis::ZERO,
+        ..calendar_spec("hall")
     });
     Arc::new(calendar.unwrap())
 }
 
 /// Form that requests this time of the next day.
 fn form_at(calendar: &Arc<Calendar>, token: &str, time: &str) -> InboundSubmission {
-    let settings = BookingSettings {
-        calendar: calendar.name().clone(),
-        date_field: "date".to_owned(),
-        time_field: "time".to_owned(),
-    };
-    let slot_selector = Some(SlotSelector {
-        settings,
-        calendar: Arc::clone(calendar),
-    });
-    InboundSubmission {
-        slot_selector,
-        ..form(
-            token,
-            &format!(r#"{{"date":"2026-11-25","time":"{time}"}}"#),
-        )
-    }
+    let data = format!(r#"{{"date":"2026-11-25","time":"{time}"}}"#);
+    booking_form(calendar, token, &data)
 }
 
 fn form_at_ten(calendar: &Arc<Calendar>, token: &str) -> InboundSubmission {
@@ -69,15 +48,11 @@ fn book_many(
     numbers: std::ops::Range<u32>,
 ) -> Duration {
     let arrivals = numbers
-        .map(|n| Inbound::Submission(Box::new(form_at_ten(calendar, &format!("t{n}")))))
+        .map(|n| inbound(form_at_ten(calendar, &format!("t{n}"))))
         .collect();
     let clock = SystemClock::new();
     let began = clock.elapsed();
-    for accepted in bench
-        .store
-        .execute_blocking(AcceptInbound { inbound: arrivals })
-        .unwrap()
-    {
+    for accepted in bench.accept_all(arrivals) {
         assert!(
             matches!(
                 accepted,
@@ -125,10 +100,7 @@ fn booking_cost_is_independent_of_existing_bookings() {
         took.push(book_many(&bench, &calendar, first..first + SLICE));
     }
     assert_eq!(
-        bench
-            .store
-            .execute_blocking(ListOccupied(Arc::clone(&calendar)))
-            .unwrap(),
+        bench.execute(ListOccupied(Arc::clone(&calendar))),
         [OccupiedInterval {
             interval: interval_at_ten(30),
             bookings: BOOKED
@@ -154,12 +126,9 @@ fn booking_cost_is_independent_of_existing_bookings() {
         ),
         "{full:?}"
     );
-    let cancelled = bench
-        .store
-        .execute_blocking(CancelBooking {
-            booking_id: BookingId::new(7),
-        })
-        .unwrap();
+    let cancelled = bench.execute(CancelBooking {
+        booking_id: BookingId::new(7),
+    });
     assert!(matches!(cancelled, BookingOutcome::Updated(_)));
     assert!(matches!(
         bench.accept(form_at_ten(&calendar, "one more")),
@@ -187,11 +156,7 @@ fn bookings_of_a_former_slot_length_still_occupy() {
     let short = calendar(3, 30);
     book_many(&bench, &short, 2..3);
     assert_eq!(
-        bench
-            .store
-            .execute_blocking(ListOccupied(Arc::clone(&short)))
-            .unwrap()
-            .len(),
+        bench.execute(ListOccupied(Arc::clone(&short))).len(),
         2,
         "one row for each length"
     );
@@ -207,9 +172,7 @@ fn bookings_of_a_former_slot_length_still_occupy() {
         "{full:?}"
     );
     let occupancy = bench
-        .store
         .read()
-        .unwrap()
         .occupancy(short.name(), interval_at_ten(30))
         .unwrap();
     assert_eq!(

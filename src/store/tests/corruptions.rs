@@ -2,8 +2,7 @@
 
 use crate::domain::ids::{AgentId, DestinationName, GatewayName, JobId, LeadId, SubmissionId};
 use crate::store::rows::schema::JOBS;
-use crate::store::writer::write_context::{Transaction, WriteContext};
-use crate::store::{RowProblem, StoreError};
+use crate::store::{RowProblem, StoreError, Transaction, WriteContext};
 
 /// Schedules a delivery that has no job row.
 #[derive(Debug)]
@@ -116,5 +115,19 @@ impl Transaction for CorruptGateway {
             None => ctx.tables.gateway_sessions.put_bytes(name, b"damaged")?,
         };
         Ok(())
+    }
+}
+
+/// Applies a change of a test to the tables.
+pub struct EditTables<F>(pub F);
+
+impl<F> Transaction for EditTables<F>
+where
+    F: Fn(&mut WriteContext<'_>) -> Result<(), StoreError> + Send + 'static,
+{
+    type Outcome = ();
+
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+        (self.0)(ctx)
     }
 }

@@ -4,22 +4,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use redb::Database;
-
+use crate::clock::Clock;
 use crate::domain::customer_change::CustomerChange;
 use crate::domain::event::EventKind;
 use crate::domain::event::subscriptions::{Subscription, Subscriptions};
-use crate::domain::ids::{Customer, MessageId, SubmissionId};
+use crate::domain::ids::{AgentName, Customer, JobId, MessageId, SubmissionId};
 use crate::domain::job::JobState;
-use crate::domain::submission::draft::Draft;
 use crate::domain::submission::inbound::InboundSubmission;
 use crate::domain::submission::{IdempotencyKey, Submission};
-use crate::domain::time::{Millis, Timestamp};
+use crate::domain::time::Millis;
+use crate::store::IngestWebhook;
 use crate::store::engine::Rows;
 use crate::store::rows::schema::{DRAFTS, RENAMED_CUSTOMERS};
-use crate::store::{AcceptOutcome, FinishJob, FinishOutcome, IngestWebhook, NewLead, SaveDraft};
 
-use super::support::{START, StoreBench, attempt, destination, flow, form, team};
+use super::purge_rounds::{DAY, days};
+use super::support::{StoreBench, assigned_agent, destination, draft, flow, form, new_lead};
 
 const OLD: &str = "16505551234";
 const NEW: &str = "12195555358";
@@ -34,7 +33,6 @@ fn customer(id: Option<&str>, phone: Option<&str>) -> Customer {
 
 /// Form of this customer, sent now.
 fn form_from(bench: &StoreBench, token: &str, customer: &Customer) -> InboundSubmission {
-    use crate::clock::Clock;
     let form = form(token, "{}");
     let submission = Submission {
         customer: customer.clone(),
@@ -45,68 +43,32 @@ fn form_from(bench: &StoreBench, token: &str, customer: &Customer) -> InboundSub
 }
 
 fn submit(bench: &StoreBench, token: &str, customer: &Customer) -> SubmissionId {
-    let AcceptOutcome::New {
-        submission_id: submission,
-        ..
-    } = bench.accept(form_from(bench, token, customer))
-    else {
-        panic!("a new one")
-    };
-    submission
+    SubmissionId::new(bench.accept_submission(form_from(bench, token, customer)))
 }
 
 /// Submits a form, whose lead gets an agent. Returns the name of the agent.
-fn assigned_agent(bench: &StoreBench, token: &str, customer: &Customer) -> Option<String> {
-    let AcceptOutcome::New { job_id: job, .. } = bench.accept(form_from(bench, token, customer))
-    else {
-        panic!("a new one")
-    };
-    let order = NewLead {
-        flow: flow(),
-        team: team(),
-        is_sticky: true,
-        customer: customer.clone(),
-        chosen_agent: None,
-    };
-    match bench
-        .store
-        .execute_blocking(FinishJob {
-            job_id: job,
-            attempt: attempt(None),
-            lead: Some(order),
-        })
-        .unwrap()
-    {
-        FinishOutcome::Done { agent, .. } => agent.map(|agent| agent.to_string()),
-        other => panic!("{other:?}"),
-    }
+fn agent_of_new_lead(bench: &StoreBench, token: &str, customer: &Customer) -> Option<AgentName> {
+    let job = bench.accept_job(form_from(bench, token, customer));
+    let finished = bench.finish(job, Some(new_lead(customer.clone())));
+    assigned_agent(finished)
 }
 
 /// Ingests Meta's message that `old` is now `new`.
 fn rename_customer(bench: &StoreBench, message: &str, old: Customer, new: Customer) {
-    use crate::clock::Clock;
     let mut change = CustomerChange::new(old, new).unwrap();
     change.message_key = Some(IdempotencyKey::for_message(
         &MessageId::new(message).unwrap(),
     ));
     change.changed_at = Some(bench.clock.now());
-    bench
-        .store
-        .execute_blocking(IngestWebhook {
-            customer_changes: vec![change],
-            flows: vec![flow()],
-            ..IngestWebhook::default()
-        })
-        .unwrap();
+    bench.execute(IngestWebhook {
+        customer_changes: vec![change],
+        flows: vec![flow()],
+        ..IngestWebhook::default()
+    });
 }
 
 fn current_customer(bench: &StoreBench, submission: SubmissionId) -> Option<Customer> {
-    bench
-        .store
-        .read()
-        .unwrap()
-        .renamed_customer(submission)
-        .unwrap()
+    bench.read().renamed_customer(submission).unwrap()
 }
 
 #[test]
@@ -114,14 +76,14 @@ fn renamed_customer_returns_to_their_agent() {
     let bench = StoreBench::new();
     let (old, new) = (customer(None, Some(OLD)), customer(None, Some(NEW)));
     bench.add_agent("Ann", None);
-    let ann = assigned_agent(&bench, "1", &old);
+    let ann = agent_of_new_lead(&bench, "1", &old);
     bench.add_agent("Bob", None);
     rename_customer(&bench, "wamid.1", old.clone(), new.clone());
     let bench = bench.reopen();
-    assert_eq!(assigned_agent(&bench, "2", &new), ann);
+    assert_eq!(agent_of_new_lead(&bench, "2", &new), ann);
     bench.clock.advance(MINUTE);
     assert_ne!(
-        assigned_agent(&bench, "3", &old),
+        agent_of_new_lead(&bench, "3", &old),
         ann,
         "the number belongs to another customer now"
     );
@@ -136,15 +98,18 @@ fn two_spellings_of_number_share_agent_and_change() {
         customer(None, Some("525512345678")),
     );
     bench.add_agent("Ann", None);
-    let ann = assigned_agent(&bench, "1", &short);
+    let ann = agent_of_new_lead(&bench, "1", &short);
     bench.add_agent("Bob", None);
-    assert_eq!(assigned_agent(&bench, "2", &long), ann);
+    assert_eq!(agent_of_new_lead(&bench, "2", &long), ann);
     rename_customer(&bench, "wamid.1", long, customer(None, Some(NEW)));
     assert_eq!(
         current_customer(&bench, SubmissionId::new(1)),
         Some(customer(None, Some(NEW)))
     );
-    assert_eq!(assigned_agent(&bench, "3", &customer(None, Some(NEW))), ann);
+    assert_eq!(
+        agent_of_new_lead(&bench, "3", &customer(None, Some(NEW))),
+        ann
+    );
 }
 
 #[test]
@@ -156,12 +121,7 @@ fn other_spelling_of_number_keeps_draft() {
     );
     let key = save_draft(&bench, &long, r#"{"a":1}"#);
     let sweep = || {
-        bench.purge(
-            100,
-            Millis::from_secs(86_400),
-            Millis::from_secs(86_400),
-            MINUTE,
-        );
+        bench.purge(100, DAY, DAY, MINUTE);
     };
     sweep();
     assert_eq!(bench.event_kinds(), ["draft.abandoned"]);
@@ -169,13 +129,7 @@ fn other_spelling_of_number_keeps_draft() {
     bench.clock.advance(MINUTE);
     sweep();
     assert_eq!(bench.event_kinds(), ["draft.abandoned"], "emitted once");
-    let draft = bench
-        .store
-        .read()
-        .unwrap()
-        .customer_draft(key, &short)
-        .unwrap()
-        .unwrap();
+    let draft = bench.read().customer_draft(key, &short).unwrap().unwrap();
     assert_eq!(&*draft.data, r#"{"a":1}"#);
 }
 
@@ -183,7 +137,7 @@ fn other_spelling_of_number_keeps_draft() {
 fn customer_id_replaces_undisclosed_number() {
     let bench = StoreBench::new();
     bench.add_agent("Ann", None);
-    let ann = assigned_agent(&bench, "1", &customer(Some("US.1"), Some(OLD)));
+    let ann = agent_of_new_lead(&bench, "1", &customer(Some("US.1"), Some(OLD)));
     bench.add_agent("Bob", None);
     rename_customer(
         &bench,
@@ -192,7 +146,7 @@ fn customer_id_replaces_undisclosed_number() {
         customer(Some("US.2"), None),
     );
     assert_eq!(
-        assigned_agent(&bench, "2", &customer(Some("US.2"), Some(NEW))),
+        agent_of_new_lead(&bench, "2", &customer(Some("US.2"), Some(NEW))),
         ann
     );
     let first = SubmissionId::new(1);
@@ -256,16 +210,14 @@ fn pending_delivery_and_later_events_use_the_new_number() {
     for (id, job, _) in bench.deliveries() {
         assert_eq!(job.state, JobState::Scheduled);
         let outgoing = bench
-            .store
             .read()
-            .unwrap()
             .pending_delivery_with_customer(id)
             .unwrap()
             .unwrap();
         assert_eq!(outgoing.customer, Some(new.clone()));
     }
     bench.add_agent("Ann", None);
-    bench.finish_job(crate::domain::ids::JobId::new(1));
+    bench.finish_job(JobId::new(1));
     let assigned = bench
         .events()
         .into_iter()
@@ -277,17 +229,6 @@ fn pending_delivery_and_later_events_use_the_new_number() {
         assigned.body
     );
     bench.assert_invariants();
-}
-
-/// Number of due deliveries of the destination with ordered deliveries.
-fn due_count(bench: &StoreBench) -> usize {
-    bench
-        .store
-        .read()
-        .unwrap()
-        .due_deliveries(&destination("crm"), Timestamp::MAX, 100)
-        .unwrap()
-        .len()
 }
 
 #[test]
@@ -309,35 +250,23 @@ fn ordered_queue_moves_to_the_new_number() {
     rename_customer(&bench, "wamid.1", old, new.clone());
     submit(&bench, "3", &new);
     bench.assert_invariants();
-    let ids: Vec<_> = bench.deliveries().into_iter().map(|(id, ..)| id).collect();
+    let ids = bench.delivery_ids();
     for (delivered, id) in ids.iter().enumerate() {
-        assert_eq!(due_count(&bench), 1, "{delivered} of three were delivered");
+        assert_eq!(
+            bench.due_deliveries("crm").len(),
+            1,
+            "{delivered} of three were delivered"
+        );
         bench.record_attempt(*id, None, None);
         bench.assert_invariants();
     }
-    assert_eq!(due_count(&bench), 0);
+    assert_eq!(bench.due_deliveries("crm").len(), 0);
 }
 
 /// Saves a draft of this customer, in a form without a token.
 fn save_draft(bench: &StoreBench, customer: &Customer, data: &str) -> IdempotencyKey {
     let key = IdempotencyKey::for_draft(&flow(), None, customer).unwrap();
-    let draft = Draft {
-        flow: flow(),
-        flow_token: None,
-        customer: customer.clone(),
-        screen: "FIRST".into(),
-        data: data.into(),
-        updated_at: START,
-    };
-    bench
-        .store
-        .execute_blocking(SaveDraft {
-            key,
-            draft,
-            encrypted_request_key: None,
-            reject_resubmission: false,
-        })
-        .unwrap();
+    bench.save_draft(key, draft(None, customer.clone(), data));
     bench.clock.advance(MINUTE);
     key
 }
@@ -349,7 +278,7 @@ fn draft_of_renamed_customer_merges_into_existing_draft() {
     let from = save_draft(&bench, &old, r#"{"a":1,"b":1}"#);
     let to = save_draft(&bench, &new, r#"{"b":2}"#);
     rename_customer(&bench, "wamid.1", old.clone(), new.clone());
-    let read = bench.store.read().unwrap();
+    let read = bench.read();
     assert_eq!(read.draft(from).unwrap(), None);
     let draft = read.draft(to).unwrap().unwrap();
     assert_eq!((draft.customer, &*draft.data), (new, r#"{"a":1,"b":2}"#));
@@ -360,34 +289,28 @@ fn unreadable_row_blocks_no_rename() {
     let bench = StoreBench::new();
     let (old, new) = (customer(None, Some(OLD)), customer(None, Some(NEW)));
     bench.add_agent("Ann", None);
-    let ann = assigned_agent(&bench, "1", &old);
+    let ann = agent_of_new_lead(&bench, "1", &old);
     bench.add_agent("Bob", None);
     let key = save_draft(&bench, &old, "{}");
-    bench.store.close().unwrap();
-    let database = Database::open(bench.path()).unwrap();
-    let txn = database.begin_write().unwrap();
-    txn.open_table(DRAFTS.definition())
-        .unwrap()
-        .insert(key.as_bytes(), b"damaged".as_slice())
-        .unwrap();
-    let name = IdempotencyKey::for_former_name("1");
-    txn.open_table(RENAMED_CUSTOMERS.definition())
-        .unwrap()
-        .insert((name.as_bytes(), u64::MAX), b"damaged".as_slice())
-        .unwrap();
-    txn.commit().unwrap();
-    drop(database);
-
-    let store = super::support::open_store(bench.path(), &bench.clock, |_| {});
-    let bench = StoreBench { store, ..bench };
+    bench.edit_file(|txn| {
+        txn.open_table(DRAFTS.definition())
+            .unwrap()
+            .insert(key.as_bytes(), b"damaged".as_slice())
+            .unwrap();
+        let name = IdempotencyKey::for_former_name("1");
+        txn.open_table(RENAMED_CUSTOMERS.definition())
+            .unwrap()
+            .insert((name.as_bytes(), u64::MAX), b"damaged".as_slice())
+            .unwrap();
+    });
+    let bench = bench.reopen();
     rename_customer(&bench, "wamid.1", old, new.clone());
-    assert_eq!(assigned_agent(&bench, "2", &new), ann);
+    assert_eq!(agent_of_new_lead(&bench, "2", &new), ann);
     submit(&bench, "3", &customer(None, Some("1")));
 }
 
 #[test]
 fn renames_older_than_every_submission_are_purged() {
-    let day = Millis::from_secs(24 * 60 * 60);
     for has_submission in [true, false] {
         let bench = StoreBench::new();
         if has_submission {
@@ -402,14 +325,12 @@ fn renames_older_than_every_submission_are_purged() {
                 customer(Some("US.new"), None),
             );
         }
-        for _ in 0..9 {
-            bench.clock.advance(day);
-        }
+        bench.clock.advance(days(9));
         for _ in 0..100 {
             bench.clock.advance(MINUTE);
-            bench.purge(1000, Millis::from_secs(365 * 24 * 60 * 60), day, day);
+            bench.purge(1000, days(365), DAY, DAY);
         }
-        let read = bench.store.read().unwrap();
+        let read = bench.read();
         let row_count = read
             .with_read_txn(|txn| txn.open(RENAMED_CUSTOMERS)?.len())
             .unwrap();

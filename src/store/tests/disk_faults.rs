@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::Duration;
 
 use crate::clock::ManualClock;
@@ -14,7 +13,7 @@ use crate::store::{
 };
 
 use super::support::{START, StoreBench, form, open_store};
-use super::test_disks::{DiskRecording, FailingDisk, FaultSwitches, RecordingDisk};
+use super::test_disks::{DiskRecording, RecordingDisk};
 
 #[test]
 fn every_crash_image_contains_acknowledged_submissions() {
@@ -50,7 +49,7 @@ fn every_crash_image_contains_acknowledged_submissions() {
             subscriptions: Arc::default(),
         };
         bench.assert_invariants();
-        let counts = bench.store.read().unwrap().counts().unwrap();
+        let counts = bench.counts();
         assert!(
             counts.submissions >= image.acknowledged,
             "image {index}: {counts:?}, {} acked",
@@ -66,43 +65,16 @@ fn every_crash_image_contains_acknowledged_submissions() {
     }
 }
 
-pub(super) fn open_on_failing_disk() -> (StoreBench, Arc<FaultSwitches>) {
-    let switches = Arc::new(FaultSwitches::default());
-    let bench = StoreBench::with_options(|options| {
-        let switches = Arc::clone(&switches);
-        options.backend_factory =
-            Arc::new(move |file| Ok(FailingDisk::open(file, Arc::clone(&switches))));
-    });
-    (bench, switches)
-}
-
-/// Waits until `condition` holds. Meanwhile the clock of the store advances.
-pub(super) fn wait_until(bench: &StoreBench, condition: impl Fn(&Store) -> bool) {
-    for _ in 0..2000 {
-        if condition(&bench.store) {
-            return;
-        }
-        bench.clock.advance(crate::domain::time::Millis::new(50));
-        thread::park_timeout(Duration::from_millis(5));
-    }
-    panic!("still {:?}", bench.store.health());
-}
-
 #[test]
 fn full_disk_recovers_when_space_is_freed() {
-    let (bench, switches) = open_on_failing_disk();
+    let (bench, switches) = StoreBench::on_failing_disk();
     bench.accept_new("before");
     switches.no_space.store(true, Ordering::SeqCst);
-    let arrivals = vec![crate::domain::submission::inbound::Inbound::Submission(
-        Box::new(form("during", "{}")),
-    )];
-    let refused = bench
-        .store
-        .execute_blocking(crate::store::AcceptInbound { inbound: arrivals });
+    let refused = bench.try_accept(form("during", "{}"));
     assert!(matches!(refused, Err(StoreError::NoSpace)), "{refused:?}");
     // Each attempt to open the file again hides the last commit for a moment.
     let shown = std::cell::RefCell::new(None);
-    wait_until(&bench, |store| {
+    bench.wait_until(|store| {
         let is_full = matches!(store.health(), StoreHealth::NoSpace);
         shown.replace(store.read_last().ok().filter(|_| is_full));
         shown.borrow().is_some()
@@ -120,17 +92,14 @@ fn full_disk_recovers_when_space_is_freed() {
         Err(StoreError::NotOpen)
     ));
     switches.no_space.store(false, Ordering::SeqCst);
-    wait_until(&bench, |store| matches!(store.health(), StoreHealth::Ready));
+    bench.wait_until(|store| matches!(store.health(), StoreHealth::Ready));
     // From here on, the store reuses pages of this snapshot. The snapshot is not readable any more,
     // and this must not count as damage.
     assert!(!matches!(
         last.list_all_rows::<StoredSubmission>(),
         Err(StoreError::Damaged(_) | StoreError::Engine(_))
     ));
-    assert!(matches!(
-        bench.accept(form("before", "{}")),
-        AcceptOutcome::Duplicate { .. }
-    ));
+    assert!(bench.is_duplicate(form("before", "{}")));
     bench.accept_new("after");
     bench.assert_invariants();
 }
@@ -138,42 +107,29 @@ fn full_disk_recovers_when_space_is_freed() {
 #[test]
 fn close_on_full_disk_preserves_acknowledged_submissions() {
     for refused_first in [false, true] {
-        let (bench, switches) = open_on_failing_disk();
+        let (bench, switches) = StoreBench::on_failing_disk();
         bench.accept_new("before");
         switches.no_space.store(true, Ordering::SeqCst);
         if refused_first {
-            let arrivals = vec![crate::domain::submission::inbound::Inbound::Submission(
-                Box::new(form("during", "{}")),
-            )];
             assert!(matches!(
-                bench
-                    .store
-                    .execute_blocking(crate::store::AcceptInbound { inbound: arrivals }),
+                bench.try_accept(form("during", "{}")),
                 Err(StoreError::NoSpace)
             ));
         }
         bench.store.close().unwrap();
         switches.no_space.store(false, Ordering::SeqCst);
         let bench = bench.reopen();
-        assert!(matches!(
-            bench.accept(form("before", "{}")),
-            AcceptOutcome::Duplicate { .. }
-        ));
+        assert!(bench.is_duplicate(form("before", "{}")));
         bench.assert_invariants();
     }
 }
 
 #[test]
 fn failed_sync_fails_the_store_even_if_reported_as_no_space() {
-    let (bench, switches) = open_on_failing_disk();
+    let (bench, switches) = StoreBench::on_failing_disk();
     let failure = bench.store.failure_receiver();
     switches.sync_fails.store(true, Ordering::SeqCst);
-    let arrivals = vec![crate::domain::submission::inbound::Inbound::Submission(
-        Box::new(form("t", "{}")),
-    )];
-    let refused = bench
-        .store
-        .execute_blocking(crate::store::AcceptInbound { inbound: arrivals });
+    let refused = bench.try_accept(form("t", "{}"));
     assert!(
         matches!(refused, Err(StoreError::Untrusted(_))),
         "{refused:?}"

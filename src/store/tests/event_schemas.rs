@@ -3,7 +3,7 @@
 //! The folder has a schema for each kind of event. Its README has an example of each, which must
 //! equal the body that the steps of this test produce.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,25 +11,25 @@ use std::sync::Arc;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use crate::domain::booking::calendar::{Calendar, CalendarSpec, TimeRange};
-use crate::domain::booking::slot_request::BookingSettings;
+use crate::domain::booking::calendar::{Calendar, CalendarSpec};
 use crate::domain::event::EventKind;
 use crate::domain::gateway::{GatewayAlert, GatewayKind, SessionHealth, SessionState};
 use crate::domain::health::assessment::{Assessment, Severity};
 use crate::domain::health::meta_event::HealthEvent;
 use crate::domain::health::number_traffic::tests::{ObservedNumber, office_hours};
-use crate::domain::ids::{BookingId, CalendarName, Customer, FlowToken, GatewayName};
-use crate::domain::job::retry::RetryDecision as Next;
+use crate::domain::ids::{BookingId, Customer, GatewayName};
+use crate::domain::job::retry::RetryDecision;
+use crate::domain::submission::SubmissionChannel;
 use crate::domain::submission::draft::Draft;
-use crate::domain::submission::inbound::{InboundSubmission, SlotSelector};
-use crate::domain::submission::{IdempotencyKey, SubmissionChannel};
-use crate::domain::time::Millis;
+use crate::domain::submission::inbound::InboundSubmission;
 use crate::store::{
-    AcceptOutcome, CancelBooking, FailAttempt, IngestWebhook, MoveBooking, RecordHealth,
-    RecordSessionState, RecordTraffic, SaveDraft,
+    AcceptOutcome, CancelBooking, IngestWebhook, MoveBooking, RecordHealth, RecordSessionState,
+    RecordTraffic,
 };
 
-use super::support::{START, StoreBench, attempt, flow, form, webhook_form};
+use super::booking_forms::{booking_form, calendar_spec};
+use super::purge_rounds::DAY;
+use super::support::{START, StoreBench, draft, flow, token_key, webhook_form};
 
 fn schema_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/events")
@@ -50,36 +50,18 @@ fn schema(kind: &str) -> Validator {
 
 fn chair_calendar() -> Arc<Calendar> {
     let calendar = Calendar::new(CalendarSpec {
-        name: CalendarName::new("chair").unwrap(),
         time_zone: jiff::tz::TimeZone::get("Europe/Berlin").unwrap(),
-        weekly_hours: std::array::from_fn(|_| vec![TimeRange::parse("09:00-12:00").unwrap()]),
-        closed_dates: BTreeSet::new(),
-        special_hours: BTreeMap::new(),
-        slot_length: Millis::from_secs(3600),
-        buffer: Millis::ZERO,
-        capacity: 1,
-        max_advance: Millis::from_secs(60 * 24 * 3600),
-        min_notice: Millis::ZERO,
+        ..calendar_spec("chair")
     });
     Arc::new(calendar.unwrap())
 }
 
 /// Form that requests nine o'clock on the next day, whether the slot is available or not.
-fn booking_form(calendar: &Arc<Calendar>, token: &str) -> InboundSubmission {
-    let settings = BookingSettings {
-        calendar: calendar.name().clone(),
-        date_field: "date".to_owned(),
-        time_field: "time".to_owned(),
-    };
-    let slot_selector = Some(SlotSelector {
-        settings,
-        calendar: Arc::clone(calendar),
-    });
+fn chair_form(calendar: &Arc<Calendar>, token: &str) -> InboundSubmission {
     let data = r#"{"name":"Ann","date":"2026-11-25","time":"09:00"}"#;
     let mut form = InboundSubmission {
-        slot_selector,
         allows_new_choice: false,
-        ..form(token, data)
+        ..booking_form(calendar, token, data)
     };
     form.submission.channel = SubmissionChannel::Encrypted;
     form.submission.customer = Customer::default();
@@ -97,7 +79,7 @@ fn emit_every_event() -> Vec<(EventKind, Value)> {
         job_id: job,
         booking_id: Some(booking),
         ..
-    } = bench.accept(booking_form(&calendar, "wa-7f3a"))
+    } = bench.accept(chair_form(&calendar, "wa-7f3a"))
     else {
         panic!()
     };
@@ -107,59 +89,32 @@ fn emit_every_event() -> Vec<(EventKind, Value)> {
     bench.finish_job(job);
     bench.add_agent("maria", None);
     move_booking(&bench, &calendar, booking);
-    bench
-        .store
-        .execute_blocking(CancelBooking {
-            booking_id: booking,
-        })
-        .unwrap();
+    bench.execute(CancelBooking {
+        booking_id: booking,
+    });
     // A form with a booking, and a form with a conflict over the same slot.
-    bench.accept(booking_form(&calendar, "wa-81bc"));
-    let AcceptOutcome::New { job_id: job, .. } = bench.accept(booking_form(&calendar, "wa-9d02"))
-    else {
-        panic!()
-    };
+    bench.accept(chair_form(&calendar, "wa-81bc"));
+    let job = bench.accept_job(chair_form(&calendar, "wa-9d02"));
     // An abandoned draft.
-    let token = FlowToken::new("wa-c4e1").unwrap();
-    let draft = Draft {
-        flow: flow(),
-        flow_token: Some(token.clone()),
-        customer: Customer::default(),
+    let answers = r#"{"name":"Tom","service":"cut"}"#;
+    let abandoned = Draft {
         screen: "DATE".into(),
-        data: r#"{"name":"Tom","service":"cut"}"#.into(),
-        updated_at: START,
+        ..draft(Some("wa-c4e1"), Customer::default(), answers)
     };
-    let key = IdempotencyKey::for_token(&flow(), &token);
-    bench
-        .store
-        .execute_blocking(SaveDraft {
-            key,
-            draft,
-            encrypted_request_key: None,
-            reject_resubmission: false,
-        })
-        .unwrap();
-    let day = Millis::from_secs(24 * 60 * 60);
-    bench.clock.advance(day);
-    bench.purge(100, Millis::new(90 * day.get()), day, day);
+    bench.save_draft(token_key("wa-c4e1"), abandoned);
+    bench.clock.advance(DAY);
+    bench.purge_round();
     record_unhealthy(&bench);
     // A delivery that becomes a dead letter, a destination that disables itself, and a form and a
     // message that become dead letters.
-    let deliveries = bench.deliveries();
-    bench.record_attempt(deliveries[0].0, Some(Next::GiveUp), None);
+    let deliveries = bench.delivery_ids();
+    bench.record_attempt(deliveries[0], Some(RetryDecision::GiveUp), None);
     bench.record_attempt(
-        deliveries[1].0,
-        Some(Next::GiveUp),
+        deliveries[1],
+        Some(RetryDecision::GiveUp),
         Some("the destination responded with 410 Gone"),
     );
-    bench
-        .store
-        .execute_blocking(FailAttempt {
-            job_id: job,
-            attempt: attempt(Some("no")),
-            decision: Next::GiveUp,
-        })
-        .unwrap();
+    bench.fail_job(job, "no", RetryDecision::GiveUp);
     bench.accept_unparsable("wamid.odd");
     record_session_alert(&bench, "STOPPED", SessionHealth::Down, GatewayAlert::Down);
     record_session_alert(
@@ -181,15 +136,12 @@ fn move_booking(bench: &StoreBench, calendar_of_booking: &Arc<Calendar>, booking
         jiff::civil::date(2026, 11, 26),
         jiff::civil::time(10, 0, 0, 0),
     );
-    bench
-        .store
-        .execute_blocking(MoveBooking {
-            booking_id: booking,
-            calendar,
-            date,
-            time,
-        })
-        .unwrap();
+    bench.execute(MoveBooking {
+        booking_id: booking,
+        calendar,
+        date,
+        time,
+    });
 }
 
 /// Records a changed state of a gateway session.
@@ -206,15 +158,12 @@ fn record_session_alert(
         ..initial
     };
     let gateway = GatewayName::new("office").unwrap();
-    bench
-        .store
-        .execute_blocking(RecordSessionState {
-            gateway,
-            state: session_state,
-            history: Vec::new(),
-            alerts: vec![alert],
-        })
-        .unwrap();
+    bench.execute(RecordSessionState {
+        gateway,
+        state: session_state,
+        history: Vec::new(),
+        alerts: vec![alert],
+    });
 }
 
 /// Records a health alert of the endpoint by our own measurement, and one by Meta.
@@ -225,23 +174,17 @@ fn record_unhealthy(bench: &StoreBench) {
         suggestion: "`flowgate keys check` shows for which phone number Meta has a different key"
             .to_owned(),
     };
-    bench
-        .store
-        .execute_blocking(RecordHealth {
-            flow: flow(),
-            assessment,
-        })
-        .unwrap();
+    bench.execute(RecordHealth {
+        flow: flow(),
+        assessment,
+    });
     let mut number = ObservedNumber::new();
     number.observe(4 * 7 * 24 * 60, office_hours);
     number.observe(10 * 60, |_| false);
-    bench
-        .store
-        .execute_blocking(RecordTraffic {
-            numbers: vec![("106540352242922".into(), number.traffic)],
-            removed: Vec::new(),
-        })
-        .unwrap();
+    bench.execute(RecordTraffic {
+        numbers: vec![("106540352242922".into(), number.traffic)],
+        removed: Vec::new(),
+    });
     let meta_event =
         |name, value: Value| HealthEvent::new(Some(START), name, "17", &value.to_string());
     let events = vec![
@@ -255,13 +198,10 @@ fn record_unhealthy(bench: &StoreBench) {
             json!({"warning": "version 3.0 expires soon"}),
         ),
     ];
-    bench
-        .store
-        .execute_blocking(IngestWebhook {
-            health_events: events,
-            ..IngestWebhook::default()
-        })
-        .unwrap();
+    bench.execute(IngestWebhook {
+        health_events: events,
+        ..IngestWebhook::default()
+    });
 }
 
 #[test]
@@ -310,7 +250,12 @@ fn every_event_kind_has_one_schema() {
         .collect();
     assert_eq!(described, kinds);
     for kind in kinds {
-        let other = json!({"type": "other.kind", "timestamp": "2026-11-24T08:00:00.000Z", "version": 1, "data": {}});
+        let other = json!({
+            "type": "other.kind",
+            "timestamp": "2026-11-24T08:00:00.000Z",
+            "version": 1,
+            "data": {},
+        });
         assert!(
             !schema(&kind).is_valid(&other),
             "{kind} differs from the others"

@@ -4,29 +4,24 @@
 use crate::domain::health::meta_event::HealthEvent;
 use crate::domain::ids::MessageId;
 use crate::domain::submission::IdempotencyKey;
-use crate::domain::submission::draft::AbandonTimeouts;
 use crate::domain::submission::flow_error::FlowError;
 use crate::domain::time::{Millis, Timestamp};
-use crate::store::{IngestWebhook, PurgeCursor, PurgeSlice, RecordFlowError};
+use crate::store::{IngestWebhook, RecordFlowError};
 
+use super::purge_rounds::{DAY, days};
 use super::support::{START, StoreBench, flow, rows};
-
-const DAY: u64 = 24 * 60 * 60 * 1000;
 
 fn record_flow_error(bench: &StoreBench, error: &str) {
     let flow_error = FlowError::new(flow(), None, None, error, "");
     let request = IdempotencyKey::for_message(&MessageId::new(error).unwrap());
-    bench
-        .store
-        .execute_blocking(RecordFlowError {
-            flow_error,
-            encrypted_request_key: request,
-        })
-        .unwrap();
+    bench.execute(RecordFlowError {
+        flow_error,
+        encrypted_request_key: request,
+    });
 }
 
 fn stored_errors(bench: &StoreBench) -> Vec<String> {
-    let flow_errors = rows::<FlowError>(&bench.store.read().unwrap());
+    let flow_errors = rows::<FlowError>(&bench.read());
     flow_errors
         .into_iter()
         .map(|(_, flow_error)| flow_error.code.into())
@@ -49,9 +44,7 @@ fn ingest_events(bench: &StoreBench, events: &[HealthEvent]) -> Vec<String> {
         ..IngestWebhook::default()
     };
     bench
-        .store
-        .execute_blocking(webhook)
-        .unwrap()
+        .execute(webhook)
         .new_health_events
         .into_iter()
         .map(|event| event.payload.into())
@@ -59,7 +52,7 @@ fn ingest_events(bench: &StoreBench, events: &[HealthEvent]) -> Vec<String> {
 }
 
 fn stored_values(bench: &StoreBench) -> Vec<String> {
-    let events = bench.store.read().unwrap().health_events().unwrap();
+    let events = bench.read().health_events().unwrap();
     events
         .into_iter()
         .map(|(_, event)| event.unwrap().payload.into())
@@ -67,22 +60,8 @@ fn stored_values(bench: &StoreBench) -> Vec<String> {
 }
 
 /// Purges one whole round.
-fn purge(bench: &StoreBench, submissions: u64, attempts: u64) {
-    let mut from = Some(PurgeCursor::Keys);
-    while let Some(cursor) = from {
-        let (submissions, attempts) = (Millis::new(submissions), Millis::new(attempts));
-        from = bench
-            .store
-            .execute_blocking(PurgeSlice {
-                cursor,
-                max_rows: 2,
-                submission_retention: submissions,
-                attempt_retention: attempts,
-                abandon_timeouts: AbandonTimeouts::default(),
-            })
-            .unwrap()
-            .next;
-    }
+fn purge(bench: &StoreBench, submission_retention: Millis, attempt_retention: Millis) {
+    bench.purge(2, submission_retention, attempt_retention, DAY);
 }
 
 #[test]
@@ -93,7 +72,7 @@ fn flow_errors_survive_restart_in_order() {
     record_flow_error(&bench, "second");
     let bench = bench.reopen();
     assert_eq!(stored_errors(&bench), ["second", "first"]);
-    let read = bench.store.read().unwrap();
+    let read = bench.read();
     assert_eq!(
         read.list_rows::<FlowError>(Some(2), 9).unwrap()[0]
             .1
@@ -143,7 +122,7 @@ fn repeated_health_event_is_stored_once() {
 fn untimed_health_event_is_new_after_the_resend_window() {
     let bench = StoreBench::new();
     for (day, expected) in [(0, 1), (7, 0), (8, 1)] {
-        bench.clock.jump_to(START.plus(Millis::new(day * DAY)));
+        bench.clock.jump_to(START.plus(days(day)));
         assert_eq!(
             ingest_events(&bench, &[health_event(None, "{}")]).len(),
             expected,
@@ -175,14 +154,14 @@ fn purge_removes_expired_flow_errors_and_health_events() {
     for number in 0..5 {
         record_flow_error(&bench, &number.to_string());
         ingest_events(&bench, &[health_event(Some(number), &number.to_string())]);
-        bench.clock.advance(Millis::new(DAY));
+        bench.clock.advance(DAY);
     }
-    purge(&bench, 90 * DAY, 2 * DAY);
+    purge(&bench, days(90), days(2));
     assert_eq!(
         (stored_errors(&bench).len(), stored_values(&bench).len()),
         (2, 5)
     );
-    purge(&bench, 3 * DAY, 2 * DAY);
+    purge(&bench, days(3), days(2));
     assert_eq!(
         (stored_errors(&bench).len(), stored_values(&bench).len()),
         (2, 3)

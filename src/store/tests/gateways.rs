@@ -7,6 +7,7 @@ use crate::domain::event::subscriptions::{Subscription, Subscriptions};
 use crate::domain::gateway::{GatewayAlert, GatewayKind, HistoryEntry, SessionState};
 use crate::domain::ids::{DestinationName, GatewayName};
 use crate::domain::submission::IdempotencyKey;
+use crate::domain::submission::inbound::InboundSubmission;
 use crate::reloadable::Reloadable;
 use crate::store::{AcceptOutcome, IngestGatewayMessages, IngestedMessages, RecordSessionState};
 
@@ -29,11 +30,11 @@ fn record_state(bench: &StoreBench, gateway: &str, entries: usize, alert: Option
         history: (0..entries).map(entry).collect(),
         alerts: alert.into_iter().collect(),
     };
-    bench.store.execute_blocking(record).unwrap();
+    bench.execute(record);
 }
 
 fn history(bench: &StoreBench, gateway: &str) -> Vec<String> {
-    let read = bench.store.read().unwrap();
+    let read = bench.read();
     read.gateway_history(&gateway_name(gateway), 10_000)
         .unwrap()
         .into_iter()
@@ -48,20 +49,17 @@ fn ingest(
     others: &[&str],
 ) -> IngestedMessages {
     let key = |id: &str| IdempotencyKey::for_gateway_message(&gateway_name(gateway), id);
-    let text = |id| crate::domain::submission::inbound::InboundSubmission {
+    let text = |id| InboundSubmission {
         form_key: None,
         message_key: Some(key(id)),
         ..form(id, "{}")
     };
     let forms = form_id.map(text).into_iter().collect();
-    bench
-        .store
-        .execute_blocking(IngestGatewayMessages {
-            gateway: gateway_name(gateway),
-            submissions: forms,
-            other_keys: others.iter().map(|id| key(id)).collect(),
-        })
-        .unwrap()
+    bench.execute(IngestGatewayMessages {
+        gateway: gateway_name(gateway),
+        submissions: forms,
+        other_keys: others.iter().map(|id| key(id)).collect(),
+    })
 }
 
 #[test]
@@ -79,9 +77,7 @@ fn gateway_history_is_bounded_per_gateway() {
     bench.assert_invariants();
     let bench = bench.reopen();
     let names: Vec<_> = bench
-        .store
         .read()
-        .unwrap()
         .session_states()
         .unwrap()
         .into_iter()
@@ -106,7 +102,7 @@ fn gateway_alert_carries_its_session_state() {
     });
     record_state(&bench, "a", 0, Some(GatewayAlert::NeedsPerson));
     record_state(&bench, "a", 0, Some(GatewayAlert::Down));
-    let read = bench.store.read().unwrap();
+    let read = bench.read();
     let due = read.due_deliveries(&to, START, 10).unwrap();
     assert_eq!(due.len(), 1, "no delivery for the other kind");
     let body = read.pending_delivery(due[0]).unwrap().unwrap().body;
@@ -137,21 +133,11 @@ fn gateway_message_is_deduplicated_by_gateway_and_id() {
         "another gateway's"
     );
     assert_eq!(
-        bench
-            .store
-            .read()
-            .unwrap()
-            .gateway_last_seen(&gateway_name("a"))
-            .unwrap(),
+        bench.read().gateway_last_seen(&gateway_name("a")).unwrap(),
         Some(START)
     );
     assert_eq!(
-        bench
-            .store
-            .read()
-            .unwrap()
-            .gateway_last_seen(&gateway_name("c"))
-            .unwrap(),
+        bench.read().gateway_last_seen(&gateway_name("c")).unwrap(),
         None
     );
     bench.assert_invariants();

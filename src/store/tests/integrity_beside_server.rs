@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crate::domain::submission::inbound::Inbound;
+use crate::store::check_integrity;
 use crate::store::integrity::SLICE_ROWS;
-use crate::store::{AcceptInbound, check_integrity};
 
-use super::support::{StoreBench, form};
+use super::support::{StoreBench, form, inbound};
 
 /// Number of commits in each phase. A commit rewrites about ten pages, and a snapshot would prevent
 /// their reuse.
@@ -22,14 +21,8 @@ fn integrity_check_beside_server_holds_no_long_snapshot() {
     let bench = StoreBench::with_subscribers();
     bench.add_agent("ann", None);
     for chunk in 0..20 {
-        let forms =
-            (0..200).map(|n| Inbound::Submission(Box::new(form(&format!("{chunk}-{n}"), "{}"))));
-        bench
-            .store
-            .execute_blocking(AcceptInbound {
-                inbound: forms.collect(),
-            })
-            .unwrap();
+        let forms = (0..200).map(|n| inbound(form(&format!("{chunk}-{n}"), "{}")));
+        bench.accept_all(forms.collect());
     }
     let load = |phase: &str| {
         let before = bench.store.file_bytes();

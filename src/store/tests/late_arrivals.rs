@@ -2,42 +2,21 @@
 //! week.
 
 use crate::domain::ids::{Customer, SubmissionId};
-use crate::domain::submission::inbound::{Inbound, InboundSubmission, UnparsableMessage};
+use crate::domain::submission::inbound::{InboundSubmission, UnparsableMessage};
 use crate::domain::submission::{IdempotencyKey, SubmissionChannel};
 use crate::domain::time::Millis;
-use crate::store::{
-    AcceptInbound, AcceptOutcome, FindSubmissionKey, FinishMessageJob, FinishOutcome,
-    RetryDeadLetter, StoreOptions,
-};
+use crate::store::{AcceptOutcome, FindSubmissionKey, StoreOptions};
 
-use super::support::{StoreBench, attempt, form, open_store, webhook_form};
+use super::purge_rounds::{DAY, days, just_under};
+use super::support::{StoreBench, copy_of, done_without_lead, form, webhook_form};
 
-const HOUR: u64 = 60 * 60 * 1000;
-const DAY: u64 = 24 * HOUR;
-/// Default of `retention.message_id_ttl`, in milliseconds.
-const MESSAGE_ID_TTL: u64 = 8 * DAY;
-
-const DUPLICATE_OF_FIRST: AcceptOutcome = AcceptOutcome::Duplicate {
-    original: Some(SubmissionId::new(1)),
-};
-
-fn purge(bench: &StoreBench, submissions: u64) {
-    bench.purge(
-        100,
-        Millis::new(submissions),
-        Millis::new(DAY),
-        Millis::new(DAY),
-    );
-}
+/// Default of `retention.message_id_ttl`.
+const MESSAGE_ID_TTL: Millis = days(8);
 
 /// Advances the clock and then purges, as a server does.
-fn advance_and_purge(bench: &StoreBench, ms: u64) {
-    bench.clock.advance(Millis::new(ms));
-    purge(bench, 90 * DAY);
-}
-
-fn is_new(accepted: &AcceptOutcome) -> bool {
-    matches!(accepted, AcceptOutcome::New { .. })
+fn advance_and_purge(bench: &StoreBench, length: Millis) {
+    bench.clock.advance(length);
+    bench.purge_round();
 }
 
 #[test]
@@ -46,23 +25,15 @@ fn late_message_matches_submission_for_the_message_id_ttl() {
         let bench = StoreBench::new();
         let mut submitted = form("t", "{}");
         submitted.submission.channel = channel;
-        assert!(is_new(&bench.accept(submitted)));
-        advance_and_purge(&bench, 7 * DAY);
+        assert!(bench.is_new(submitted));
+        advance_and_purge(&bench, days(7));
+        assert_eq!(bench.accept(webhook_form("t", "wamid.1", "{}")), copy_of(1));
         assert_eq!(
             bench.accept(webhook_form("t", "wamid.1", "{}")),
-            DUPLICATE_OF_FIRST
-        );
-        assert_eq!(
-            bench.accept(webhook_form("t", "wamid.1", "{}")),
-            DUPLICATE_OF_FIRST,
+            copy_of(1),
             "Meta sends it again"
         );
-        let late_arrivals = bench
-            .store
-            .read()
-            .unwrap()
-            .late_arrivals(SubmissionId::new(1))
-            .unwrap();
+        let late_arrivals = bench.late_arrivals(1);
         assert_eq!(
             late_arrivals
                 .iter()
@@ -70,7 +41,7 @@ fn late_message_matches_submission_for_the_message_id_ttl() {
                 .count(),
             1
         );
-        assert_eq!(bench.store.read().unwrap().counts().unwrap().submissions, 1);
+        assert_eq!(bench.counts().submissions, 1);
         bench.assert_invariants();
     }
 }
@@ -79,9 +50,9 @@ fn late_message_matches_submission_for_the_message_id_ttl() {
 fn message_after_the_ttl_is_new_submission() {
     let bench = StoreBench::new();
     bench.accept_new("t");
-    bench.clock.advance(Millis::new(8 * DAY));
+    bench.clock.advance(MESSAGE_ID_TTL);
     assert!(
-        is_new(&bench.accept(webhook_form("t", "wamid.1", "{}"))),
+        bench.is_new(webhook_form("t", "wamid.1", "{}")),
         "whether it was swept or not"
     );
 }
@@ -91,30 +62,22 @@ fn token_is_new_at_endpoint_after_the_idempotency_ttl() {
     let bench = StoreBench::new();
     bench.accept_new("t");
     advance_and_purge(&bench, DAY);
-    assert!(is_new(&bench.accept(form("t", "{}"))));
+    assert!(bench.is_new(form("t", "{}")));
     // The message belongs to the last submission of the token.
-    assert_eq!(
-        bench.accept(webhook_form("t", "wamid.1", "{}")),
-        AcceptOutcome::Duplicate {
-            original: Some(SubmissionId::new(2))
-        }
-    );
+    assert_eq!(bench.accept(webhook_form("t", "wamid.1", "{}")), copy_of(2));
 }
 
 #[test]
 fn token_is_new_by_webhook_after_the_idempotency_ttl() {
     let bench = StoreBench::new();
-    assert!(is_new(&bench.accept(webhook_form("t", "wamid.1", "{}"))));
-    advance_and_purge(&bench, DAY - 1);
-    assert_eq!(
-        bench.accept(webhook_form("t", "wamid.2", "{}")),
-        DUPLICATE_OF_FIRST
-    );
-    advance_and_purge(&bench, 1);
-    assert!(is_new(&bench.accept(webhook_form("t", "wamid.3", "{}"))));
+    assert!(bench.is_new(webhook_form("t", "wamid.1", "{}")));
+    advance_and_purge(&bench, just_under(DAY));
+    assert_eq!(bench.accept(webhook_form("t", "wamid.2", "{}")), copy_of(1));
+    advance_and_purge(&bench, Millis::new(1));
+    assert!(bench.is_new(webhook_form("t", "wamid.3", "{}")));
     assert_eq!(
         bench.accept(webhook_form("t", "wamid.1", "{}")),
-        DUPLICATE_OF_FIRST,
+        copy_of(1),
         "what Meta sends again is none"
     );
 }
@@ -124,22 +87,18 @@ fn second_late_message_is_new_submission() {
     let bench = StoreBench::new();
     bench.accept_new("t");
     bench.accept(form("t", r#"{"another":"press"}"#));
-    advance_and_purge(&bench, 2 * DAY);
+    advance_and_purge(&bench, days(2));
     assert_eq!(
         bench.accept(webhook_form("t", "wamid.1", "{}")),
-        DUPLICATE_OF_FIRST,
+        copy_of(1),
         "no message came with the other press"
     );
-    assert!(is_new(&bench.accept(webhook_form("t", "wamid.2", "{}"))));
+    assert!(bench.is_new(webhook_form("t", "wamid.2", "{}")));
 
     bench.accept_new("in time");
-    assert!(!is_new(
-        &bench.accept(webhook_form("in time", "wamid.3", "{}"))
-    ));
-    advance_and_purge(&bench, 2 * DAY);
-    assert!(is_new(
-        &bench.accept(webhook_form("in time", "wamid.4", "{}"))
-    ));
+    assert!(!bench.is_new(webhook_form("in time", "wamid.3", "{}")));
+    advance_and_purge(&bench, days(2));
+    assert!(bench.is_new(webhook_form("in time", "wamid.4", "{}")));
 }
 
 /// Message without a matching flow, or of another flow, for a form with the key `key`.
@@ -166,19 +125,11 @@ fn reference_and_unmatched_message_find_their_submission() {
     for token in ["a", "b"] {
         bench.accept_new(token);
     }
-    advance_and_purge(&bench, 3 * DAY);
+    advance_and_purge(&bench, days(3));
     let (by_reference, _) = unmatched_message(form("a", "{}").form_key, "wamid.a");
-    assert_eq!(bench.accept(by_reference), DUPLICATE_OF_FIRST);
+    assert_eq!(bench.accept(by_reference), copy_of(1));
     let (_, unmatched) = unmatched_message(form("b", "{}").form_key, "wamid.b");
-    let arrivals = vec![Inbound::Unparsable(Box::new(unmatched))];
-    let original = Some(SubmissionId::new(2));
-    assert_eq!(
-        bench
-            .store
-            .execute_blocking(AcceptInbound { inbound: arrivals })
-            .unwrap(),
-        [AcceptOutcome::Duplicate { original }]
-    );
+    assert_eq!(bench.accept_unparsable_message(unmatched), copy_of(2));
     bench.assert_invariants();
 }
 
@@ -187,40 +138,15 @@ fn retried_message_finds_its_submission() {
     let bench = StoreBench::new();
     bench.accept_new("t");
     let (_, unreadable) = unmatched_message(None, "wamid.1");
-    let arrivals = vec![Inbound::Unparsable(Box::new(unreadable))];
-    let AcceptOutcome::DeadLetter { job_id: job } = bench
-        .store
-        .execute_blocking(AcceptInbound { inbound: arrivals })
-        .unwrap()
-        .remove(0)
+    let AcceptOutcome::DeadLetter { job_id: job } = bench.accept_unparsable_message(unreadable)
     else {
         panic!()
     };
-    advance_and_purge(&bench, 3 * DAY);
-    bench
-        .store
-        .execute_blocking(RetryDeadLetter {
-            job_id: job,
-            payload: None,
-        })
-        .unwrap();
-    let form = Box::new(webhook_form("t", "wamid.1", "{}"));
-    let finished = bench
-        .store
-        .execute_blocking(FinishMessageJob {
-            job_id: job,
-            attempt: attempt(None),
-            form,
-        })
-        .unwrap();
-    assert_eq!(
-        finished,
-        FinishOutcome::Done {
-            submission_id: Some(SubmissionId::new(1)),
-            lead_id: None,
-            agent: None
-        }
-    );
+    advance_and_purge(&bench, days(3));
+    bench.retry_dead_letter(job);
+    let form = webhook_form("t", "wamid.1", "{}");
+    let finished = bench.finish_message(job, form);
+    assert_eq!(finished, done_without_lead(1));
     bench.assert_invariants();
 }
 
@@ -231,11 +157,8 @@ fn late_message_finds_evicted_key_until_it_expires() {
     for number in 0..20 {
         bench.accept_new(&format!("t{number}"));
     }
-    advance_and_purge(&bench, 6 * DAY);
-    let path = bench.path();
-    bench.store.close().unwrap();
-    let store = open_store(path, &bench.clock, few);
-    let bench = StoreBench { store, ..bench };
+    advance_and_purge(&bench, days(6));
+    let bench = bench.reopen_with(few);
     assert!(
         bench.store.writer_stats().keys <= 4,
         "{:?}",
@@ -243,25 +166,20 @@ fn late_message_finds_evicted_key_until_it_expires() {
     );
     for number in 0..10 {
         let late = webhook_form(&format!("t{number}"), &format!("wamid.{number}"), "{}");
-        assert_eq!(
-            bench.accept(late),
-            AcceptOutcome::Duplicate {
-                original: Some(SubmissionId::new(number + 1))
-            }
-        );
+        assert_eq!(bench.accept(late), copy_of(number + 1));
     }
     assert!(
         bench.store.writer_stats().keys <= 4,
         "{:?}",
         bench.store.writer_stats()
     );
-    advance_and_purge(&bench, 2 * DAY);
+    advance_and_purge(&bench, days(2));
     for number in 10..20 {
-        assert!(is_new(&bench.accept(webhook_form(
+        assert!(bench.is_new(webhook_form(
             &format!("t{number}"),
             &format!("wamid.{number}"),
             "{}"
-        ))));
+        )));
     }
 }
 
@@ -269,23 +187,11 @@ fn late_message_finds_evicted_key_until_it_expires() {
 fn purged_submission_awaits_no_message() {
     let bench = StoreBench::new();
     let job = bench.accept_new("t");
-    bench
-        .store
-        .execute_blocking(crate::store::FinishJob {
-            job_id: job,
-            attempt: attempt(None),
-            lead: None,
-        })
-        .unwrap();
-    bench.clock.advance(Millis::new(3 * DAY));
-    purge(&bench, 2 * DAY);
-    let again = bench.accept(webhook_form("t", "wamid.2", r#"{"new":"form"}"#));
-    assert!(is_new(&again), "{again:?}");
-    assert_eq!(
-        bench.store.read().unwrap().counts().unwrap().submissions,
-        1,
-        "and it is kept"
-    );
+    bench.finish_without_lead(job);
+    bench.clock.advance(days(3));
+    bench.purge(100, days(2), DAY, DAY);
+    assert!(bench.is_new(webhook_form("t", "wamid.2", r#"{"new":"form"}"#)));
+    assert_eq!(bench.counts().submissions, 1, "and it is kept");
 }
 
 #[test]
@@ -297,34 +203,31 @@ fn late_message_of_its_flow_matches_no_other_flow() {
         late.cross_flow_keys.extend(form("other", "{}").form_key);
         late
     };
-    advance_and_purge(&bench, DAY - 1);
+    advance_and_purge(&bench, just_under(DAY));
     assert_eq!(
         bench.accept(message(1)),
-        DUPLICATE_OF_FIRST,
+        copy_of(1),
         "within a day, one token is one form whichever door it comes through"
     );
-    advance_and_purge(&bench, 2 * DAY);
+    advance_and_purge(&bench, days(2));
     bench.accept_new("other");
-    advance_and_purge(&bench, 2 * DAY);
-    assert!(is_new(&bench.accept(message(2))));
+    advance_and_purge(&bench, days(2));
+    assert!(bench.is_new(message(2)));
 }
 
 #[test]
 fn late_message_of_other_customer_is_new_submission() {
     let bench = StoreBench::new();
     bench.accept_new("t");
-    advance_and_purge(&bench, 2 * DAY);
+    advance_and_purge(&bench, days(2));
     let mut late = webhook_form("t", "wamid.1", "{}");
     late.submission.customer = Customer::from_text("491511111111");
-    assert!(is_new(&bench.accept(late)), "the form was 1234567890's");
+    assert!(bench.is_new(late), "the form was 1234567890's");
     bench.accept_new("u");
-    advance_and_purge(&bench, 2 * DAY);
+    advance_and_purge(&bench, days(2));
     let mut late = webhook_form("u", "wamid.2", "{}");
     late.submission.customer.id = Some("DE.1".into());
-    assert!(
-        !is_new(&bench.accept(late)),
-        "the same number, and an id beside it"
-    );
+    assert!(!bench.is_new(late), "the same number, and an id beside it");
 }
 
 #[test]
@@ -334,16 +237,8 @@ fn first_message_is_stored_despite_the_late_arrivals_bound() {
     for number in 0..40 {
         bench.accept(form("t", &format!("{{\"n\":{number}}}")));
     }
-    assert_eq!(
-        bench.accept(webhook_form("t", "wamid.1", "{}")),
-        DUPLICATE_OF_FIRST
-    );
-    let late_arrivals = bench
-        .store
-        .read()
-        .unwrap()
-        .late_arrivals(SubmissionId::new(1))
-        .unwrap();
+    assert_eq!(bench.accept(webhook_form("t", "wamid.1", "{}")), copy_of(1));
+    let late_arrivals = bench.late_arrivals(1);
     assert_eq!(
         (
             late_arrivals.len(),
@@ -351,15 +246,10 @@ fn first_message_is_stored_despite_the_late_arrivals_bound() {
         ),
         (17, true)
     );
-    assert_eq!(
-        bench.accept(webhook_form("t", "wamid.2", "{}")),
-        DUPLICATE_OF_FIRST
-    );
+    assert_eq!(bench.accept(webhook_form("t", "wamid.2", "{}")), copy_of(1));
     assert_eq!(
         bench
-            .store
             .read()
-            .unwrap()
             .late_arrivals(SubmissionId::new(1))
             .unwrap()
             .len(),
@@ -372,25 +262,20 @@ fn first_message_is_stored_despite_the_late_arrivals_bound() {
 fn final_submission_is_duplicate_for_the_message_id_ttl() {
     let bench = StoreBench::new();
     bench.accept_new("t");
-    advance_and_purge(&bench, MESSAGE_ID_TTL - 1);
+    advance_and_purge(&bench, just_under(MESSAGE_ID_TTL));
     let key = form("t", "{}").form_key.unwrap();
     let found = |reject_resubmission| {
-        bench
-            .store
-            .execute_blocking(FindSubmissionKey {
-                keys: vec![key],
-                customer: Customer::default(),
-                reject_resubmission,
-            })
-            .unwrap()
-    };
-    assert_eq!((found(true), found(false)), (Some(key), None));
-    let again = |reject_resubmission| {
-        bench.accept(InboundSubmission {
+        bench.execute(FindSubmissionKey {
+            keys: vec![key],
+            customer: Customer::default(),
             reject_resubmission,
-            ..form("t", "{}")
         })
     };
-    assert_eq!(again(true), DUPLICATE_OF_FIRST);
-    assert!(is_new(&again(false)));
+    assert_eq!((found(true), found(false)), (Some(key), None));
+    let again = |reject_resubmission| InboundSubmission {
+        reject_resubmission,
+        ..form("t", "{}")
+    };
+    assert_eq!(bench.accept(again(true)), copy_of(1));
+    assert!(bench.is_new(again(false)));
 }

@@ -1,22 +1,16 @@
 //! Tests of a shared token: retention, too many copies, claims in any order, and damaged rows.
 
-use redb::Database;
 use serde_json::json;
 
-use crate::domain::ids::{Customer, FlowName, FlowToken, JobId, SubmissionId};
+use crate::domain::ids::{Customer, FlowName, FlowToken, JobId};
 use crate::domain::submission::IdempotencyKey;
-use crate::domain::submission::draft::Draft;
 use crate::domain::time::Millis;
 use crate::store::rows::schema::{DRAFTS, LEADS, SUBMISSIONS};
-use crate::store::{AcceptOutcome, DraftOutcome, FindSubmissionKey, FinishJob, SaveDraft};
+use crate::store::{AcceptOutcome, DraftOutcome, FindSubmissionKey};
 
-use super::damage::flip_row_byte;
-use super::shared_tokens::{DAY, copy_of, customer, message, new_submission, stored_data, unnamed};
-use super::support::{START, StoreBench, attempt, flow, form};
-
-const fn days(number: u64) -> Millis {
-    Millis::new(number * DAY.get())
-}
+use super::customer_forms::{customer, form_of, message, stored_data, unnamed};
+use super::purge_rounds::{DAY, days};
+use super::support::{StoreBench, copy_of, draft, flow, form, token_key};
 
 /// Store that finds tokens for a longer time than messages.
 fn with_long_memory() -> StoreBench {
@@ -35,34 +29,20 @@ fn find(
     customer: Customer,
     for_good: bool,
 ) -> Option<IdempotencyKey> {
-    bench
-        .store
-        .execute_blocking(FindSubmissionKey {
-            keys,
-            customer,
-            reject_resubmission: for_good,
-        })
-        .unwrap()
-}
-
-/// Closes the store, damages submission `id`, and opens the store again.
-fn with_damaged_submission(bench: StoreBench, id: u64) -> StoreBench {
-    bench.store.close().unwrap();
-    flip_row_byte(
-        &Database::open(bench.path()).unwrap(),
-        SUBMISSIONS.definition(),
-        id,
-    );
-    bench.reopen()
+    bench.execute(FindSubmissionKey {
+        keys,
+        customer,
+        reject_resubmission: for_good,
+    })
 }
 
 #[test]
 fn tokens_can_outlive_message_ids() {
     let bench = with_long_memory();
     for who in 1..=2 {
-        new_submission(&bench.accept(message("t", who, "a", "{}")));
+        bench.accept_submission(message("t", who, "a", "{}"));
     }
-    new_submission(&bench.accept(form("closed", "{}")));
+    bench.accept_submission(form("closed", "{}"));
     wait(&bench, days(9), days(90));
     for who in 1..=2 {
         assert_eq!(bench.accept(message("t", who, "b", "{}")), copy_of(who));
@@ -72,49 +52,38 @@ fn tokens_can_outlive_message_ids() {
         AcceptOutcome::TokenShared,
         "the mark lasts as long"
     );
-    let closed = form("closed", "{}").form_key.unwrap();
+    let closed = token_key("closed");
     assert_eq!(
         find(&bench, vec![closed], Customer::default(), true),
         Some(closed)
     );
     wait(&bench, days(21), days(90));
-    assert_eq!(new_submission(&bench.accept(message("t", 1, "c", "{}"))), 4);
+    assert_eq!(bench.accept_submission(message("t", 1, "c", "{}")), 4);
 }
 
 #[test]
 fn other_customers_are_served_after_retention_removed_the_first_submission_of_a_token() {
     let bench = with_long_memory();
     for (token, who) in [("t", 1), ("t", 2), ("u", 1)] {
-        let AcceptOutcome::New { job_id: job, .. } = bench.accept(message(token, who, token, "{}"))
-        else {
-            panic!("a new one")
-        };
-        bench
-            .store
-            .execute_blocking(FinishJob {
-                job_id: job,
-                attempt: attempt(None),
-                lead: None,
-            })
-            .unwrap();
+        let job = bench.accept_job(message(token, who, token, "{}"));
+        bench.finish_without_lead(job);
     }
     wait(&bench, days(3), days(2));
-    assert_eq!(bench.store.read().unwrap().counts().unwrap().submissions, 0);
-    let mut plain = form("t", "{}");
-    plain.submission.customer = customer(3);
+    assert_eq!(bench.counts().submissions, 0);
+    let plain = form_of("t", 3, "{}");
     assert_eq!(
-        new_submission(&bench.accept(plain.clone())),
+        bench.accept_submission(plain.clone()),
         4,
         "the token is known to be several customers'"
     );
     assert_eq!(bench.accept(plain), copy_of(4));
     assert_eq!(
-        new_submission(&bench.accept(message("u", 2, "a", r#"{"n":2}"#))),
+        bench.accept_submission(message("u", 2, "a", r#"{"n":2}"#)),
         5,
         "no message is dropped"
     );
     assert_eq!(bench.accept(message("u", 2, "b", "{}")), copy_of(5));
-    assert_eq!(bench.store.read().unwrap().counts().unwrap().submissions, 2);
+    assert_eq!(bench.counts().submissions, 2);
 }
 
 #[test]
@@ -134,7 +103,7 @@ fn reference_counts_once_token_is_crowded() {
         r#"{"n":18}"#,
         1,
     ));
-    assert_eq!(new_submission(&bench.accept(last.clone())), 2);
+    assert_eq!(bench.accept_submission(last.clone()), 2);
     let mut reply = message("t", 18, "a", "{}");
     reply.message_reference = last.form_key;
     assert_eq!(bench.accept(reply), copy_of(2));
@@ -159,7 +128,7 @@ fn answers_before_first_claim_are_marked_doubtful() {
         copy_of(1),
         "nothing shows that these are customer 1's"
     );
-    assert_eq!(new_submission(&early.accept(message("t", 1, "m", "{}"))), 2);
+    assert_eq!(early.accept_submission(message("t", 1, "m", "{}")), 2);
     let (answers, problems) = stored_data(&early, 2);
     assert_eq!(answers, json!({"plan": "b"}));
     assert!(
@@ -173,7 +142,7 @@ fn answers_before_first_claim_are_marked_doubtful() {
     press(&late, "a");
     assert_eq!(late.accept(message("t", 1, "m", "{}")), copy_of(1));
     press(&late, "b");
-    assert_eq!(new_submission(&late.accept(message("t", 2, "m", "{}"))), 2);
+    assert_eq!(late.accept_submission(message("t", 2, "m", "{}")), 2);
     assert_eq!(stored_data(&late, 2), (json!({"plan": "b"}), Vec::new()));
 }
 
@@ -184,7 +153,7 @@ fn message_claims_answers_that_match_its_fields() {
         bench.accept(unnamed("t", &format!(r#"{{"plan":"{plan}","size":1}}"#)));
     }
     assert_eq!(
-        new_submission(&bench.accept(message("t", 2, "m", r#"{"plan":"b"}"#))),
+        bench.accept_submission(message("t", 2, "m", r#"{"plan":"b"}"#)),
         2
     );
     assert_eq!(
@@ -202,36 +171,28 @@ fn message_claims_answers_that_match_its_fields() {
 #[test]
 fn damaged_draft_rejects_no_other_customer_of_token() {
     let bench = StoreBench::new();
-    new_submission(&bench.accept(message("t", 1, "a", "{}")));
-    let key = form("t", "{}").form_key.unwrap();
-    bench.store.close().unwrap();
-    {
-        let database = Database::open(bench.path()).unwrap();
-        let txn = database.begin_write().unwrap();
+    bench.accept_submission(message("t", 1, "a", "{}"));
+    let key = token_key("t");
+    bench.edit_file(|txn| {
         txn.open_table(DRAFTS.definition())
             .unwrap()
             .insert(key.as_bytes(), b"damaged".as_slice())
             .unwrap();
-        txn.commit().unwrap();
-    }
+    });
     let bench = bench.reopen();
     let mut second = message("t", 2, "a", "{}");
     second.draft_key = Some(key);
-    assert_eq!(new_submission(&bench.accept(second)), 2);
-    assert_eq!(
-        bench.store.read().unwrap().draft(key).unwrap(),
-        None,
-        "the row is removed"
-    );
+    assert_eq!(bench.accept_submission(second), 2);
+    assert_eq!(bench.read().draft(key).unwrap(), None, "the row is removed");
     bench.assert_invariants();
 }
 
 #[test]
 fn damaged_submission_rejects_no_form_of_other_flow() {
     let bench = StoreBench::new();
-    new_submission(&bench.accept(form("t", "{}")));
-    let bench = with_damaged_submission(bench, 1);
-    let damaged = form("t", "{}").form_key.unwrap();
+    bench.accept_submission(form("t", "{}"));
+    let bench = bench.reopen_damaged(SUBMISSIONS.definition(), 1);
+    let damaged = token_key("t");
     let other = FlowName::new("feedback").unwrap();
     let mut own = message("t", 2, "a", "{}");
     own.cross_flow_keys.push(damaged);
@@ -240,7 +201,7 @@ fn damaged_submission_rejects_no_form_of_other_flow() {
         &FlowToken::new("t").unwrap(),
     ));
     own.submission.flow = other;
-    assert_eq!(new_submission(&bench.accept(own.clone())), 2);
+    assert_eq!(bench.accept_submission(own.clone()), 2);
     let found = find(
         &bench,
         vec![damaged, own.form_key.unwrap()],
@@ -254,26 +215,11 @@ fn damaged_submission_rejects_no_form_of_other_flow() {
 fn message_is_stored_despite_damaged_lead() {
     let bench = StoreBench::new();
     bench.add_agent("ann", None);
-    new_submission(&bench.accept(unnamed("t", "{}")));
+    bench.accept_submission(unnamed("t", "{}"));
     bench.finish_job(JobId::new(1));
-    bench.store.close().unwrap();
-    flip_row_byte(
-        &Database::open(bench.path()).unwrap(),
-        LEADS.definition(),
-        1,
-    );
-    let bench = bench.reopen();
+    let bench = bench.reopen_damaged(LEADS.definition(), 1);
     assert_eq!(bench.accept(message("t", 1, "a", "{}")), copy_of(1));
-    assert_eq!(
-        bench
-            .store
-            .read()
-            .unwrap()
-            .late_arrivals(SubmissionId::new(1))
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(bench.late_arrivals(1).len(), 1);
 }
 
 #[test]
@@ -284,32 +230,17 @@ fn two_spellings_of_number_are_one_customer_of_token() {
         form.submission.customer = Customer::from_text(number);
         form
     };
-    let key = form("t", "{}").form_key.unwrap();
+    let key = token_key("t");
     let keeps = |number: &str, data: &str| {
-        let draft = Draft {
-            flow: flow(),
-            flow_token: FlowToken::new("t").ok(),
-            customer: Customer::from_text(number),
-            screen: "B".into(),
-            data: data.into(),
-            updated_at: START,
-        };
-        bench
-            .store
-            .execute_blocking(SaveDraft {
-                key,
-                draft,
-                encrypted_request_key: None,
-                reject_resubmission: false,
-            })
-            .unwrap()
+        let customer = Customer::from_text(number);
+        bench.save_draft(key, draft(Some("t"), customer, data))
     };
-    new_submission(&bench.accept(message("t", 1, "a", "{}")));
+    bench.accept_submission(message("t", 1, "a", "{}"));
     assert_eq!(keeps("5215512345678", r#"{"a":1}"#), DraftOutcome::Saved);
     assert_eq!(keeps("525512345678", r#"{"b":2}"#), DraftOutcome::Saved);
     let mut first = by("525512345678", "a");
     first.draft_key = Some(key);
-    assert_eq!(new_submission(&bench.accept(first)), 2);
+    assert_eq!(bench.accept_submission(first), 2);
     assert_eq!(stored_data(&bench, 2).0, json!({"a": 1, "b": 2}));
     assert_eq!(bench.accept(by("5215512345678", "b")), copy_of(2));
     assert_eq!(keeps("5215512345678", "{}"), DraftOutcome::AlreadySubmitted);

@@ -3,28 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Clock;
-use crate::domain::delivery::ResponseRecord;
 use crate::domain::event::EventKind;
 use crate::domain::event::subscriptions::{Subscription, Subscriptions};
-use crate::domain::ids::{Customer, DestinationName, JobId};
+use crate::domain::ids::{Customer, JobId};
 use crate::domain::job::JobState;
 use crate::domain::job::retry::RetryDecision;
+use crate::domain::submission::Submission;
 use crate::domain::submission::inbound::InboundSubmission;
-use crate::domain::time::{Millis, Timestamp};
+use crate::domain::time::Millis;
 use crate::reloadable::Reloadable;
-use crate::store::{
-    AcceptOutcome, DeadLetterOutcome, DiscardDeliveries, RecordAttempt, RetryDeadLetter,
-    StoreOptions,
-};
+use crate::store::{DeadLetterOutcome, DiscardDeliveries, StoreOptions};
 
 use super::corruptions::RemoveJobRow;
-use super::support::{StoreBench, attempt, flow, form, open_store};
-
-const CRM: &str = "crm";
-
-fn crm() -> DestinationName {
-    DestinationName::new(CRM).unwrap()
-}
+use super::support::{StoreBench, destination, flow, form};
 
 /// Subscribes one destination to all events, with ordered deliveries.
 fn with_ordered_subscription(options: &mut StoreOptions) {
@@ -32,12 +23,12 @@ fn with_ordered_subscription(options: &mut StoreOptions) {
         flows: BTreeMap::from([(
             flow(),
             vec![Subscription {
-                destination: crm(),
+                destination: destination("crm"),
                 events: EventKind::ALL.into(),
             }],
         )]),
         alerts: Vec::new(),
-        ordered_destinations: BTreeSet::from([crm()]),
+        ordered_destinations: BTreeSet::from([destination("crm")]),
     };
     options.subscriptions = Reloadable::new(subscriptions);
 }
@@ -45,41 +36,19 @@ fn with_ordered_subscription(options: &mut StoreOptions) {
 /// Submits a form of this customer. Returns the delivery of its event.
 fn submit(bench: &StoreBench, token: &str, customer: &str) -> JobId {
     let form = form(token, "{}");
-    let submission = crate::domain::submission::Submission {
+    let submission = Submission {
         customer: Customer::from_text(customer),
         ..form.submission
     };
-    let AcceptOutcome::New { job_id: job, .. } =
-        bench.accept(InboundSubmission { submission, ..form })
-    else {
-        panic!("a new one")
-    };
+    let job = bench.accept_job(InboundSubmission { submission, ..form });
     JobId::new(job.get() + 1)
 }
 
 fn due_ids(bench: &StoreBench) -> Vec<u64> {
-    let due = bench
-        .store
-        .read()
-        .unwrap()
-        .due_deliveries(&crm(), Timestamp::MAX, 100)
-        .unwrap();
+    let due = bench.due_deliveries("crm");
     let mut ids: Vec<u64> = due.into_iter().map(JobId::get).collect();
     ids.sort_unstable();
     ids
-}
-
-fn record_attempt(bench: &StoreBench, job: JobId, failed: Option<RetryDecision>) {
-    let attempt = attempt(failed.map(|_| "no"));
-    let record = RecordAttempt {
-        job_id: job,
-        attempt,
-        response: ResponseRecord::default(),
-        failure: failed,
-        disable_reason: None,
-        message_outcome: None,
-    };
-    bench.store.execute_blocking(record).unwrap();
 }
 
 #[test]
@@ -89,36 +58,29 @@ fn ordered_delivery_waits_for_the_previous_of_its_customer() {
     let bob = submit(&bench, "b1", "491522222222");
     assert_eq!(due_ids(&bench), [ann.get(), bob.get()]);
     assert_eq!(
-        bench.store.read().unwrap().counts().unwrap().jobs_scheduled,
+        bench.counts().jobs_scheduled,
         8,
         "four forms, four deliveries"
     );
 
     let later = bench.clock.now().plus(Millis::from_secs(60));
-    record_attempt(&bench, ann, Some(RetryDecision::RetryAt { at: later }));
+    bench.record_attempt(ann, Some(RetryDecision::RetryAt { at: later }), None);
     assert_eq!(
         due_ids(&bench),
         [ann.get(), bob.get()],
         "its retry is still the first"
     );
-    bench.store.close().unwrap();
-    bench.store = open_store(bench.path(), &bench.clock, with_ordered_subscription);
-    record_attempt(&bench, ann, None);
+    bench = bench.reopen_with(with_ordered_subscription);
+    bench.record_attempt(ann, None, None);
     assert_eq!(due_ids(&bench), [more.get(), bob.get()]);
-    record_attempt(&bench, more, Some(RetryDecision::GiveUp));
+    bench.record_attempt(more, Some(RetryDecision::GiveUp), None);
     assert_eq!(
         due_ids(&bench),
         [last.get(), bob.get()],
         "a dead letter keeps nobody waiting"
     );
 
-    let retried = bench
-        .store
-        .execute_blocking(RetryDeadLetter {
-            job_id: more,
-            payload: None,
-        })
-        .unwrap();
+    let retried = bench.retry_dead_letter(more);
     assert!(matches!(retried, DeadLetterOutcome::Updated(_)));
     assert_eq!(
         due_ids(&bench),
@@ -126,7 +88,7 @@ fn ordered_delivery_waits_for_the_previous_of_its_customer() {
         "and waits for nobody when it is run again"
     );
     for job in [more, last, bob] {
-        record_attempt(&bench, job, None);
+        bench.record_attempt(job, None, None);
     }
     assert_eq!(due_ids(&bench), [0; 0]);
     let next = submit(&bench, "a4", "491511111111");
@@ -142,20 +104,15 @@ fn discarded_delivery_advances_its_ordered_queue() {
     let bob = submit(&bench, "b1", "491522222222");
     let waiting = || {
         bench
-            .store
             .read()
-            .unwrap()
-            .waiting_deliveries(&crm())
+            .waiting_deliveries(&destination("crm"))
             .unwrap()
     };
     assert_eq!(waiting(), [bob, last, third, second, first]);
     let discard = |jobs: &[JobId]| {
-        bench
-            .store
-            .execute_blocking(DiscardDeliveries {
-                job_ids: jobs.to_vec(),
-            })
-            .unwrap()
+        bench.execute(DiscardDeliveries {
+            job_ids: jobs.to_vec(),
+        })
     };
     discard(&[second]);
     assert_eq!(due_ids(&bench), [first.get(), bob.get()]);
@@ -175,13 +132,10 @@ fn unreadable_delivery_blocks_no_bulk_discard() {
     let bench = StoreBench::with_options(with_ordered_subscription);
     let [lost, other] = [("a1", "491511111111"), ("b1", "491522222222")]
         .map(|(token, to)| submit(&bench, token, to));
-    bench.store.execute_blocking(RemoveJobRow(lost)).unwrap();
-    let outcomes = bench
-        .store
-        .execute_blocking(DiscardDeliveries {
-            job_ids: vec![lost, other],
-        })
-        .unwrap();
+    bench.execute(RemoveJobRow(lost));
+    let outcomes = bench.execute(DiscardDeliveries {
+        job_ids: vec![lost, other],
+    });
     assert_eq!(
         outcomes,
         [
@@ -196,7 +150,7 @@ fn unreadable_delivery_is_skipped_in_its_ordered_queue() {
     let bench = StoreBench::with_options(with_ordered_subscription);
     let [first, lost, behind] =
         ["a1", "a2", "a3"].map(|token| submit(&bench, token, "491511111111"));
-    bench.store.execute_blocking(RemoveJobRow(lost)).unwrap();
-    record_attempt(&bench, first, None);
+    bench.execute(RemoveJobRow(lost));
+    bench.record_attempt(first, None, None);
     assert_eq!(due_ids(&bench), [behind.get()]);
 }

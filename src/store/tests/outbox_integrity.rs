@@ -1,18 +1,18 @@
 //! Tests of the integrity check on files with a single error in the outbox: the check names the
 //! error.
 
-use redb::{Database, ReadableTable, WriteTransaction};
+use redb::{ReadableTable, WriteTransaction};
 
+use crate::domain::delivery::Suspension;
 use crate::domain::ids::JobId;
-use crate::domain::job::retry::RetryDecision;
-use crate::domain::time::Millis;
+use crate::store::check_integrity;
 use crate::store::engine::{TableDef, TableValue};
 use crate::store::rows::codec;
 use crate::store::rows::schema::{
     ABANDONED_DRAFTS, DELIVERIES, DELIVERIES_DUE, DELIVERY_RESPONSES, EVENTS, JOBS, SUSPENSIONS,
 };
 
-use super::support::StoreBench;
+use super::support::{StoreBench, open_read_only};
 
 /// Returns the violations that the check finds after `damage` was applied to the file.
 ///
@@ -20,19 +20,13 @@ use super::support::StoreBench;
 fn violations_after(damage: impl FnOnce(&WriteTransaction)) -> Vec<&'static str> {
     let bench = StoreBench::with_subscribers();
     bench.accept_new("a");
-    let ids: Vec<_> = bench.deliveries().into_iter().map(|(id, ..)| id).collect();
-    let at = super::support::START.plus(Millis::from_secs(60));
-    bench.record_attempt(ids[0], Some(RetryDecision::RetryAt { at }), None);
+    let ids = bench.delivery_ids();
+    bench.record_attempt(ids[0], Some(bench.retry_in_a_minute()), None);
     bench.record_attempt(ids[1], None, None);
     bench.assert_invariants();
-    bench.store.close().unwrap();
-    let database = Database::open(bench.path()).unwrap();
-    let txn = database.begin_write().unwrap();
-    damage(&txn);
-    txn.commit().unwrap();
-    drop(database);
-    let store = super::support::open_read_only(bench.path(), &bench.clock);
-    crate::store::check_integrity(&store)
+    bench.edit_file(damage);
+    let store = open_read_only(bench.path(), &bench.clock);
+    check_integrity(&store)
         .unwrap()
         .violations
         .into_iter()
@@ -61,7 +55,8 @@ fn intact_outbox_has_no_violation() {
 
 #[test]
 fn delivery_missing_from_its_schedule_is_reported() {
-    let due_while_waiting = "a delivery is in its destination's schedule exactly while it is scheduled and not in an ordered queue";
+    let due_while_waiting = "a delivery is in its destination's schedule exactly while it is \
+                             scheduled and not in an ordered queue";
     let waiting_only = "delivery schedules and ordered queues hold scheduled deliveries only";
     let sums = "a tally equals the number of its rows";
     let missing = violations_after(|txn| {
@@ -151,7 +146,7 @@ fn response_without_attempt_is_reported() {
 #[test]
 fn orphan_suspension_and_abandoned_mark_are_reported() {
     let suspension = violations_after(|txn| {
-        let inactive = codec::encode(&crate::domain::delivery::Suspension::default()).unwrap();
+        let inactive = codec::encode(&Suspension::default()).unwrap();
         txn.open_table(SUSPENSIONS.definition())
             .unwrap()
             .insert("crm", inactive.as_slice())

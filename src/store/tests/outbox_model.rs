@@ -13,16 +13,15 @@ use crate::domain::ids::JobId;
 use crate::domain::job::JobState;
 use crate::domain::job::retry::RetryDecision;
 use crate::domain::time::{Millis, Timestamp};
-use crate::store::{
-    DeadLetterOutcome, DiscardDeadLetter, FinishOutcome, PauseDestination, RetryDeadLetter,
-};
+use crate::store::{DeadLetterOutcome, DiscardDeadLetter, FinishOutcome, RetryDeadLetter};
 
+use super::purge_rounds::{days, hours};
 use super::support::{StoreBench, destination};
 
-const HOUR: Millis = Millis::from_secs(60 * 60);
+const HOUR: Millis = hours(1);
 /// Retention of deliveries, and of their failed attempts.
-const DELIVERY_RETENTION: Millis = Millis::from_secs(48 * 60 * 60);
-const ATTEMPT_RETENTION: Millis = Millis::from_secs(12 * 60 * 60);
+const DELIVERY_RETENTION: Millis = days(2);
+const ATTEMPT_RETENTION: Millis = hours(12);
 
 const DESTINATIONS: [&str; 3] = ["crm", "sheet", "ops"];
 /// Subscribers of events and of alerts. The test switches between these sets, as changes of a
@@ -58,13 +57,21 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let result = prop_oneof![3 => Just(AttemptResult::Delivered), 2 => Just(AttemptResult::Retried), 3 => Just(AttemptResult::Dead), 1 => Just(AttemptResult::Disabled)];
+    let result = prop_oneof![
+        3 => Just(AttemptResult::Delivered),
+        2 => Just(AttemptResult::Retried),
+        3 => Just(AttemptResult::Dead),
+        1 => Just(AttemptResult::Disabled),
+    ];
     let step = prop_oneof![
         4 => Just(Step::Accept),
-        10 => (0..40u8, result).prop_map(|(delivery, result)| Step::RecordAttempt { delivery, result }),
-        3 => (0..40u8, any::<bool>()).prop_map(|(delivery, is_corrected)| Step::RetryDeadLetter { delivery, is_corrected }),
+        10 => (0..40u8, result)
+            .prop_map(|(delivery, result)| Step::RecordAttempt { delivery, result }),
+        3 => (0..40u8, any::<bool>())
+            .prop_map(|(delivery, is_corrected)| Step::RetryDeadLetter { delivery, is_corrected }),
         3 => (0..40u8).prop_map(|delivery| Step::DiscardDeadLetter { delivery }),
-        1 => (0..3usize, any::<bool>()).prop_map(|(destination, is_paused)| Step::Pause { destination, is_paused }),
+        1 => (0..3usize, any::<bool>())
+            .prop_map(|(destination, is_paused)| Step::Pause { destination, is_paused }),
         1 => (0..4usize).prop_map(|to| Step::ChangeSubscribers { to }),
         4 => (1..30u8).prop_map(|hours| Step::Wait { hours }),
         3 => (1..5usize).prop_map(|max_rows| Step::Purge { max_rows }),
@@ -157,7 +164,7 @@ impl Model {
     /// Adds the announced events to the model. The store must contain these events in order and
     /// with no other subscribers.
     fn match_announced(&mut self, bench: &StoreBench) {
-        let read = bench.store.read().unwrap();
+        let read = bench.read();
         let found = bench
             .deliveries()
             .into_iter()
@@ -205,82 +212,30 @@ impl Model {
     }
 }
 
-#[expect(clippy::too_many_lines, reason = "one arm for each step")]
 fn apply_step(bench: &StoreBench, model: &mut Model, step: &Step) {
-    let now = bench.clock.now();
     match *step {
         Step::Accept => {
             model.forms += 1;
             bench.accept_new(&format!("t{}", model.forms));
-            model
-                .announced
-                .push(("submission.accepted", SUBSCRIBERS[model.subscribers].0));
+            let subscribers = SUBSCRIBERS[model.subscribers].0;
+            model.announced.push(("submission.accepted", subscribers));
         }
         Step::RecordAttempt { delivery, result } => {
-            let Some(id) = model.choose(delivery) else {
-                return;
-            };
-            let later = now.plus(HOUR);
-            let failed = match result {
-                AttemptResult::Delivered => None,
-                AttemptResult::Retried | AttemptResult::Disabled => {
-                    Some(RetryDecision::RetryAt { at: later })
-                }
-                AttemptResult::Dead => Some(RetryDecision::GiveUp),
-            };
-            let outcome = bench.record_attempt(
-                JobId::new(id),
-                failed,
-                (result == AttemptResult::Disabled).then_some("gone"),
-            );
-            let is_scheduled = model.deliveries[&id].state == JobState::Scheduled;
-            assert_eq!(outcome != FinishOutcome::AlreadyFinished, is_scheduled);
-            if is_scheduled {
-                model.record_attempt(id, result, now, later);
+            if let Some(id) = model.choose(delivery) {
+                record_attempt(bench, model, id, result);
             }
         }
         Step::RetryDeadLetter {
             delivery,
             is_corrected,
         } => {
-            let Some(id) = model.choose(delivery) else {
-                return;
-            };
-            let payload = is_corrected.then(|| format!("{{\"corrected\":{id}}}"));
-            let outcome = bench
-                .store
-                .execute_blocking(RetryDeadLetter {
-                    job_id: JobId::new(id),
-                    payload: payload.clone(),
-                })
-                .unwrap();
-            let expected = model.deliveries.get_mut(&id).unwrap();
-            assert_eq!(
-                outcome == DeadLetterOutcome::Updated(JobState::Scheduled),
-                expected.state == JobState::Dead
-            );
-            if expected.state == JobState::Dead {
-                (expected.state, expected.due_at) = (JobState::Scheduled, now);
-                expected.corrected = payload.or(expected.corrected.take());
+            if let Some(id) = model.choose(delivery) {
+                retry_dead_letter(bench, model, id, is_corrected);
             }
         }
         Step::DiscardDeadLetter { delivery } => {
-            let Some(id) = model.choose(delivery) else {
-                return;
-            };
-            let outcome = bench
-                .store
-                .execute_blocking(DiscardDeadLetter {
-                    job_id: JobId::new(id),
-                })
-                .unwrap();
-            let expected = model.deliveries.get_mut(&id).unwrap();
-            assert_eq!(
-                outcome == DeadLetterOutcome::Updated(JobState::Discarded),
-                expected.state == JobState::Dead
-            );
-            if expected.state == JobState::Dead {
-                (expected.state, expected.ended_at) = (JobState::Discarded, now);
+            if let Some(id) = model.choose(delivery) {
+                discard_dead_letter(bench, model, id);
             }
         }
         Step::Pause {
@@ -288,38 +243,78 @@ fn apply_step(bench: &StoreBench, model: &mut Model, step: &Step) {
             is_paused,
         } => {
             let name = DESTINATIONS[index];
-            bench
-                .store
-                .execute_blocking(PauseDestination {
-                    destination: destination(name),
-                    is_paused,
-                })
-                .unwrap();
+            bench.pause_destination(name, is_paused);
             let suspension = model.suspensions.entry(name).or_default();
-            *suspension = if is_paused {
-                (true, suspension.1)
-            } else {
-                (false, false)
-            };
+            *suspension = (is_paused, is_paused && suspension.1);
         }
         Step::ChangeSubscribers { to } => {
             model.subscribers = to;
             bench.subscribe(SUBSCRIBERS[to].0, SUBSCRIBERS[to].1);
         }
-        Step::Wait { hours } => bench
-            .clock
-            .advance(Millis::from_secs(3600 * u64::from(hours))),
+        Step::Wait { hours: count } => bench.clock.advance(hours(count.into())),
         Step::Purge { max_rows } => {
             bench.purge(max_rows, DELIVERY_RETENTION, ATTEMPT_RETENTION, HOUR);
-            model.purge(now);
+            model.purge(bench.clock.now());
         }
         Step::Restart => unreachable!("done by the caller, who owns the bench"),
     }
 }
 
+fn record_attempt(bench: &StoreBench, model: &mut Model, id: u64, result: AttemptResult) {
+    let now = bench.clock.now();
+    let later = now.plus(HOUR);
+    let failure = match result {
+        AttemptResult::Delivered => None,
+        AttemptResult::Retried | AttemptResult::Disabled => {
+            Some(RetryDecision::RetryAt { at: later })
+        }
+        AttemptResult::Dead => Some(RetryDecision::GiveUp),
+    };
+    let disable_reason = (result == AttemptResult::Disabled).then_some("gone");
+    let outcome = bench.record_attempt(JobId::new(id), failure, disable_reason);
+    let is_scheduled = model.deliveries[&id].state == JobState::Scheduled;
+    assert_eq!(outcome != FinishOutcome::AlreadyFinished, is_scheduled);
+    if is_scheduled {
+        model.record_attempt(id, result, now, later);
+    }
+}
+
+fn retry_dead_letter(bench: &StoreBench, model: &mut Model, id: u64, is_corrected: bool) {
+    let payload = is_corrected.then(|| format!("{{\"corrected\":{id}}}"));
+    let outcome = bench.execute(RetryDeadLetter {
+        job_id: JobId::new(id),
+        payload: payload.clone(),
+    });
+    let expected = model.deliveries.get_mut(&id).unwrap();
+    let is_dead = expected.state == JobState::Dead;
+    assert_eq!(
+        outcome == DeadLetterOutcome::Updated(JobState::Scheduled),
+        is_dead
+    );
+    if is_dead {
+        (expected.state, expected.due_at) = (JobState::Scheduled, bench.clock.now());
+        expected.corrected = payload.or(expected.corrected.take());
+    }
+}
+
+fn discard_dead_letter(bench: &StoreBench, model: &mut Model, id: u64) {
+    let outcome = bench.execute(DiscardDeadLetter {
+        job_id: JobId::new(id),
+    });
+    let expected = model.deliveries.get_mut(&id).unwrap();
+    let is_dead = expected.state == JobState::Dead;
+    assert_eq!(
+        outcome == DeadLetterOutcome::Updated(JobState::Discarded),
+        is_dead
+    );
+    if is_dead {
+        (expected.state, expected.ended_at) = (JobState::Discarded, bench.clock.now());
+    }
+}
+
 fn assert_matches(bench: &StoreBench, model: &Model) {
     bench.assert_invariants();
-    let read = bench.store.read().unwrap();
+    let read = bench.read();
     let found = bench.deliveries();
     assert_eq!(
         found.iter().map(|(id, ..)| id.get()).collect::<Vec<_>>(),
@@ -364,32 +359,38 @@ fn assert_matches(bench: &StoreBench, model: &Model) {
         }
     }
     for name in DESTINATIONS {
-        let mut due: Vec<_> = model
-            .deliveries
-            .iter()
-            .filter(|(_, expected)| expected.to == name)
-            .collect();
-        due.retain(|(_, expected)| expected.state == JobState::Scheduled);
-        due.sort_by_key(|(id, expected)| (expected.due_at, **id));
-        let expected_ids: Vec<_> = due.into_iter().map(|(id, _)| JobId::new(*id)).collect();
-        let far = bench.clock.now().plus(DELIVERY_RETENTION);
-        assert_eq!(
-            read.due_deliveries(&destination(name), far, usize::MAX)
-                .unwrap(),
-            expected_ids,
-            "{name}"
-        );
-        let suspension = read.suspension(&destination(name)).unwrap();
-        let stands = (
-            suspension.paused_at.is_some(),
-            suspension.disabled.is_some(),
-        );
-        assert_eq!(
-            stands,
-            model.suspensions.get(name).copied().unwrap_or_default(),
-            "{name}"
-        );
+        assert_destination_matches(bench, model, name);
     }
+}
+
+/// Asserts that the schedule and the suspension of a destination match the model.
+fn assert_destination_matches(bench: &StoreBench, model: &Model, name: &str) {
+    let read = bench.read();
+    let mut due: Vec<_> = model
+        .deliveries
+        .iter()
+        .filter(|(_, expected)| expected.to == name)
+        .collect();
+    due.retain(|(_, expected)| expected.state == JobState::Scheduled);
+    due.sort_by_key(|(id, expected)| (expected.due_at, **id));
+    let expected_ids: Vec<_> = due.into_iter().map(|(id, _)| JobId::new(*id)).collect();
+    let far = bench.clock.now().plus(DELIVERY_RETENTION);
+    assert_eq!(
+        read.due_deliveries(&destination(name), far, usize::MAX)
+            .unwrap(),
+        expected_ids,
+        "{name}"
+    );
+    let suspension = read.suspension(&destination(name)).unwrap();
+    let stands = (
+        suspension.paused_at.is_some(),
+        suspension.disabled.is_some(),
+    );
+    assert_eq!(
+        stands,
+        model.suspensions.get(name).copied().unwrap_or_default(),
+        "{name}"
+    );
 }
 
 proptest! {

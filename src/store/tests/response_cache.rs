@@ -3,21 +3,18 @@
 //! The cache stays within its limits and counts its bytes correctly. Completions are stored
 //! elsewhere and outlive the cached responses.
 
-use crate::store::engine::Rows;
-
 use crate::domain::submission::IdempotencyKey;
-use crate::domain::submission::draft::AbandonTimeouts;
 use crate::domain::time::Millis;
+use crate::store::engine::Rows;
 use crate::store::rows::schema::CACHED_RESPONSES;
-use crate::store::writer::write_context::{Transaction, WriteContext};
 use crate::store::{
-    CacheOutcome, CachedResponse, GetCompletion, GetResponse, PurgeCursor, PurgeSlice, StoreError,
+    CacheOutcome, CachedResponse, GetCompletion, GetResponse, PurgeCursor, StoreError,
     StoreOptions, StoreResponse,
 };
 
-use super::support::{StoreBench, form, open_store};
-
-const DAY: Millis = Millis::from_secs(24 * 60 * 60);
+use super::corruptions::FailAfter;
+use super::purge_rounds::{DAY, days, just_under, purge_slice};
+use super::support::{StoreBench, form};
 
 /// Maximum number of responses of this size that fit into the cache. A row has a few additional
 /// bytes.
@@ -36,36 +33,19 @@ fn response_of_a_mebibyte(number: u8) -> CachedResponse {
 }
 
 fn store_response(bench: &StoreBench, number: u8) -> CacheOutcome {
-    bench
-        .store
-        .execute_blocking(StoreResponse {
-            encrypted_request_key: request(number),
-            response: response_of_a_mebibyte(number),
-        })
-        .unwrap()
+    bench.execute(StoreResponse {
+        encrypted_request_key: request(number),
+        response: response_of_a_mebibyte(number),
+    })
 }
 
 /// Returns the status of the stored response to a request. Writes nothing.
 fn cached_status(bench: &StoreBench, number: u8) -> Option<u16> {
     bench
-        .store
-        .execute_blocking(GetResponse {
+        .execute(GetResponse {
             encrypted_request_key: request(number),
         })
-        .unwrap()
         .map(|cached| cached.status)
-}
-
-/// Stores a response and then fails, so that the batch is aborted.
-struct StoreAndFail(StoreResponse);
-
-impl Transaction for StoreAndFail {
-    type Outcome = ();
-
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
-        self.0.apply(ctx)?;
-        Err(CACHED_RESPONSES.row_error(1, crate::store::RowProblem::Missing))
-    }
 }
 
 #[test]
@@ -93,13 +73,10 @@ fn evicted_response_is_never_replaced() {
         status: 999,
         body: "b".into(),
     };
-    let outcome = bench
-        .store
-        .execute_blocking(StoreResponse {
-            encrypted_request_key: request(9),
-            response: other,
-        })
-        .unwrap();
+    let outcome = bench.execute(StoreResponse {
+        encrypted_request_key: request(9),
+        response: other,
+    });
     assert_eq!(
         outcome,
         CacheOutcome::Existing(response_of_a_mebibyte(9)),
@@ -116,13 +93,10 @@ fn oversized_response_is_cached_until_the_next() {
         status: 200,
         body: "a".repeat((64 << 20) + 1).into(),
     };
-    bench
-        .store
-        .execute_blocking(StoreResponse {
-            encrypted_request_key: request(2),
-            response: huge,
-        })
-        .unwrap();
+    bench.execute(StoreResponse {
+        encrypted_request_key: request(2),
+        response: huge,
+    });
     assert_eq!(
         (cached_status(&bench, 1), cached_status(&bench, 2)),
         (None, Some(200))
@@ -144,7 +118,7 @@ fn cached_bytes_are_exact_after_aborted_batch_and_restart() {
         status: 500,
         body: "a".repeat(40 << 20).into(),
     };
-    let failed = bench.store.execute_blocking(StoreAndFail(StoreResponse {
+    let failed = bench.store.execute_blocking(FailAfter(StoreResponse {
         encrypted_request_key: request(200),
         response: huge,
     }));
@@ -180,16 +154,10 @@ fn encrypted_request_is_remembered_longer_than_idempotency_keys() {
         "{:?}",
         bench.store.writer_stats()
     );
-    bench.clock.advance(Millis::new(DAY.get() * 400));
-    let slice = PurgeSlice {
-        cursor: PurgeCursor::Keys,
-        max_rows: 100,
-        submission_retention: Millis::new(DAY.get() * 90),
-        attempt_retention: DAY,
-        abandon_timeouts: AbandonTimeouts::default(),
-    };
+    bench.clock.advance(days(400));
+    let slice = purge_slice(PurgeCursor::Keys, 100);
     assert_eq!(
-        bench.store.execute_blocking(slice).unwrap().rows_removed,
+        bench.execute(slice).rows_removed,
         10,
         "the keys of the forms"
     );
@@ -219,17 +187,13 @@ fn oldest_requests_are_evicted_with_their_responses() {
     };
     assert_eq!(cached_numbers(&bench), [3, 4, 5, 6, 7]);
     let row_count = bench
-        .store
         .read()
-        .unwrap()
         .with_read_txn(|txn| txn.open(CACHED_RESPONSES)?.len())
         .unwrap();
     assert_eq!(row_count, 5, "what nobody can ask for is not kept");
     bench.assert_invariants();
 
-    bench.store.close().unwrap();
-    let store = open_store(bench.path(), &bench.clock, lowered(2));
-    let bench = StoreBench { store, ..bench };
+    let bench = bench.reopen_with(lowered(2));
     for number in 8..10 {
         store_response(&bench, number);
     }
@@ -250,12 +214,8 @@ fn completion_is_stored_as_long_as_its_idempotency_key() {
     let key = sent.form_key.unwrap();
     sent.custom_completion = Some("{\"visit\":17}".into());
     bench.accept(sent);
-    let completion_of = |bench: &StoreBench, form_key| {
-        bench
-            .store
-            .execute_blocking(GetCompletion { key: form_key })
-            .unwrap()
-    };
+    let completion_of =
+        |bench: &StoreBench, form_key| bench.execute(GetCompletion { key: form_key });
     for number in 0..RESPONSES_MAX + 3 {
         store_response(&bench, number);
     }
@@ -270,21 +230,15 @@ fn completion_is_stored_as_long_as_its_idempotency_key() {
         Some("{\"visit\":17}")
     );
     assert_eq!(completion_of(&bench, request(200)), None);
-    bench.clock.advance(Millis::new(DAY.get() - 1));
+    bench.clock.advance(just_under(DAY));
     bench.accept(form("later", "{}"));
     assert!(completion_of(&bench, key).is_some());
 
     bench.clock.advance(Millis::new(1));
     assert_eq!(completion_of(&bench, key), None);
-    let slice = PurgeSlice {
-        cursor: PurgeCursor::Keys,
-        max_rows: 100,
-        submission_retention: Millis::new(DAY.get() * 90),
-        attempt_retention: DAY,
-        abandon_timeouts: AbandonTimeouts::default(),
-    };
+    let slice = purge_slice(PurgeCursor::Keys, 100);
     assert_eq!(
-        bench.store.execute_blocking(slice).unwrap().rows_removed,
+        bench.execute(slice).rows_removed,
         1,
         "the end; its key waits for the message that follows"
     );

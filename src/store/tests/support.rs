@@ -1,31 +1,30 @@
 //! Test harness: a store on a temporary file, and functions that add data.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::store::engine::Rows;
-
 use crate::clock::{Clock, ManualClock};
-use crate::domain::delivery::{Delivery, Event, ResponseRecord};
 use crate::domain::event::EventKind;
 use crate::domain::event::subscriptions::{Subscription, Subscriptions};
 use crate::domain::ids::{
-    AgentId, AgentName, Customer, DestinationName, FlowName, JobId, MessageId, TeamName,
+    AgentName, Customer, DestinationName, FlowName, FlowToken, JobId, LeadId, MessageId,
+    SubmissionId, TeamName,
 };
+use crate::domain::job::Attempt;
 use crate::domain::job::retry::RetryDecision;
-use crate::domain::job::{Attempt, Job, JobKind};
-use crate::domain::submission::draft::AbandonTimeouts;
+use crate::domain::submission::draft::Draft;
 use crate::domain::submission::inbound::{Inbound, InboundSubmission, UnparsableMessage};
 use crate::domain::submission::{IdempotencyKey, SubmissionChannel};
 use crate::domain::time::{Millis, Timestamp};
 use crate::reloadable::Reloadable;
-use crate::store::rows::schema::{CUSTOMER_AGENTS, RETENTION};
 use crate::store::{
-    AcceptInbound, AcceptOutcome, AddAgent, FinishJob, FinishOutcome, ListedRow, NewLead,
-    PurgeCursor, PurgeSlice, RecordAttempt, RetentionQueue, Snapshot, Store, StoreOptions,
+    AcceptInbound, AcceptOutcome, AddAgent, AgentChange, ChangeAgent, CloseLead, DeadLetterOutcome,
+    DraftOutcome, FailAttempt, FinishJob, FinishMessageJob, FinishOutcome, LateArrival, ListedRow,
+    NewLead, RetryDeadLetter, SaveDraft, Snapshot, Store, StoreCounts, StoreError, StoreOptions,
+    StoredSubmission, Transaction,
 };
 
 /// Start time of the manual clock: 2026-11-24T08:00:00Z.
@@ -69,11 +68,45 @@ impl StoreBench {
 
     /// Closes the file and opens it again.
     pub fn reopen(self) -> Self {
+        self.reopen_with(|_| {})
+    }
+
+    /// Closes the file and opens it again with changed options.
+    pub fn reopen_with(self, change: impl FnOnce(&mut StoreOptions)) -> Self {
         self.store.close().unwrap();
         let store = open_store(self.path(), &self.clock, |options| {
             options.subscriptions = Reloadable::part_of(&self.subscriptions, Arc::clone);
+            change(options);
         });
         Self { store, ..self }
+    }
+
+    /// Executes a transaction that must succeed.
+    #[track_caller]
+    pub fn execute<T: Transaction>(&self, transaction: T) -> T::Outcome {
+        self.store.execute_blocking(transaction).unwrap()
+    }
+
+    #[track_caller]
+    pub fn read(&self) -> Snapshot {
+        self.store.read().unwrap()
+    }
+
+    #[track_caller]
+    pub fn submission(&self, id: u64) -> StoredSubmission {
+        let id = SubmissionId::new(id);
+        self.read().submission(id).unwrap().unwrap()
+    }
+
+    #[track_caller]
+    pub fn late_arrivals(&self, submission: u64) -> Vec<LateArrival> {
+        let id = SubmissionId::new(submission);
+        self.read().late_arrivals(id).unwrap()
+    }
+
+    #[track_caller]
+    pub fn counts(&self) -> StoreCounts {
+        self.read().counts().unwrap()
     }
 
     /// Store with subscribers of all events and alerts.
@@ -97,98 +130,49 @@ impl StoreBench {
         }));
     }
 
-    /// Lists all stored deliveries in order.
-    pub fn deliveries(&self) -> Vec<(JobId, Job, Delivery)> {
-        let read = self.store.read().unwrap();
-        let jobs = rows::<Job>(&read)
-            .into_iter()
-            .filter(|(_, job)| job.kind == JobKind::Deliver);
-        let mut found: Vec<_> = jobs
-            .map(|(id, job)| (id, job, read.delivery(id).unwrap().unwrap()))
-            .collect();
-        found.sort_by_key(|(id, ..)| *id);
-        found
+    pub fn accept_all(&self, inbound: Vec<Inbound>) -> Vec<AcceptOutcome> {
+        self.execute(AcceptInbound { inbound })
     }
 
-    /// Lists all stored events in the order in which they became true.
-    pub fn events(&self) -> Vec<Event> {
-        let read = self.store.read().unwrap();
-        let ids: BTreeSet<JobId> = self
-            .deliveries()
-            .into_iter()
-            .map(|(_, _, delivery)| delivery.event_id)
-            .collect();
-        ids.into_iter()
-            .map(|id| read.event(id).unwrap().unwrap())
-            .collect()
-    }
-
-    /// Lists the kinds of all stored events in order.
-    pub fn event_kinds(&self) -> Vec<&'static str> {
-        self.events()
-            .iter()
-            .map(|event| event.kind.as_str())
-            .collect()
-    }
-
-    /// Records an attempt of a delivery that is made now, with `failure` or as a success.
-    pub fn record_attempt(
-        &self,
-        job: JobId,
-        failure: Option<RetryDecision>,
-        disable_reason: Option<&str>,
-    ) -> FinishOutcome {
-        let status = if failure.is_none() { 200 } else { 500 };
-        let record = RecordAttempt {
-            job_id: job,
-            attempt: Attempt {
-                started_at: self.clock.now(),
-                ..attempt(failure.map(|_| "responded with 500"))
-            },
-            response: ResponseRecord {
-                status: Some(status),
-                body_excerpt: "so it is".into(),
-            },
-            failure,
-            disable_reason: disable_reason.map(Into::into),
-            message_outcome: None,
-        };
-        self.store.execute_blocking(record).unwrap()
-    }
-
-    /// Purges one whole round, in slices of `max_rows`.
-    pub fn purge(
-        &self,
-        max_rows: usize,
-        submission_retention: Millis,
-        attempt_retention: Millis,
-        abandon_after: Millis,
-    ) {
-        let abandon_after: AbandonTimeouts = [(flow(), abandon_after)].into_iter().collect();
-        let mut from = Some(PurgeCursor::Keys);
-        while let Some(cursor) = from {
-            let slice = PurgeSlice {
-                cursor,
-                max_rows,
-                submission_retention,
-                attempt_retention,
-                abandon_timeouts: abandon_after.clone(),
-            };
-            from = self.store.execute_blocking(slice).unwrap().next;
-        }
+    pub fn try_accept(&self, form: InboundSubmission) -> Result<Vec<AcceptOutcome>, StoreError> {
+        let inbound = vec![inbound(form)];
+        self.store.execute_blocking(AcceptInbound { inbound })
     }
 
     pub fn accept(&self, form: InboundSubmission) -> AcceptOutcome {
-        let arrivals = vec![Inbound::Submission(Box::new(form))];
-        self.store
-            .execute_blocking(AcceptInbound { inbound: arrivals })
-            .unwrap()
+        self.accept_all(vec![inbound(form)]).remove(0)
+    }
+
+    pub fn is_duplicate(&self, form: InboundSubmission) -> bool {
+        matches!(self.accept(form), AcceptOutcome::Duplicate { .. })
+    }
+
+    pub fn is_new(&self, form: InboundSubmission) -> bool {
+        matches!(self.accept(form), AcceptOutcome::New { .. })
+    }
+
+    /// Accepts a form that must be new. Returns its job.
+    #[track_caller]
+    pub fn accept_job(&self, form: InboundSubmission) -> JobId {
+        match self.accept(form) {
+            AcceptOutcome::New { job_id: job, .. } => job,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub fn accept_new(&self, token: &str) -> JobId {
+        self.accept_job(form(token, "{}"))
+    }
+
+    pub fn accept_unparsable_message(&self, message: UnparsableMessage) -> AcceptOutcome {
+        self.accept_all(vec![Inbound::Unparsable(Box::new(message))])
             .remove(0)
     }
 
     /// Accepts a message that is not parsable.
     pub fn accept_unparsable(&self, message: &str) -> AcceptOutcome {
-        let unreadable = UnparsableMessage {
+        self.accept_unparsable_message(UnparsableMessage {
             message_key: Some(IdempotencyKey::for_message(
                 &MessageId::new(message).unwrap(),
             )),
@@ -196,100 +180,88 @@ impl StoreBench {
             late_arrival: None,
             reason: "it makes no sense".to_owned(),
             payload: "{}".to_owned(),
-        };
-        let arrivals = vec![Inbound::Unparsable(Box::new(unreadable))];
-        self.store
-            .execute_blocking(AcceptInbound { inbound: arrivals })
-            .unwrap()
-            .remove(0)
+        })
     }
 
-    pub fn accept_new(&self, token: &str) -> JobId {
-        match self.accept(form(token, "{}")) {
-            AcceptOutcome::New { job_id: job, .. } => job,
-            other => panic!("{token}: {other:?}"),
+    /// Accepts a message that must become a dead letter. Returns its job.
+    #[track_caller]
+    pub fn accept_dead_letter(&self, message: &str) -> JobId {
+        match self.accept_unparsable(message) {
+            AcceptOutcome::DeadLetter { job_id: job } => job,
+            other => panic!("{other:?}"),
         }
     }
 
+    pub fn save_draft(&self, key: IdempotencyKey, draft: Draft) -> DraftOutcome {
+        self.execute(SaveDraft {
+            key,
+            draft,
+            encrypted_request_key: None,
+            reject_resubmission: false,
+        })
+    }
+
+    /// Finishes a job. Its lead goes to [`team`], and to the agent of an earlier lead.
     pub fn finish_job(&self, job: JobId) -> FinishOutcome {
-        let order = NewLead {
-            flow: flow(),
-            team: team(),
-            is_sticky: true,
-            customer: Customer::default(),
-            chosen_agent: None,
-        };
-        self.store
-            .execute_blocking(FinishJob {
-                job_id: job,
-                attempt: attempt(None),
-                lead: Some(order),
-            })
-            .unwrap()
+        self.finish(job, Some(new_lead(Customer::default())))
+    }
+
+    pub fn finish_without_lead(&self, job: JobId) -> FinishOutcome {
+        self.finish(job, None)
+    }
+
+    pub fn finish(&self, job: JobId, lead: Option<NewLead>) -> FinishOutcome {
+        self.execute(FinishJob {
+            job_id: job,
+            attempt: attempt(None),
+            lead,
+        })
+    }
+
+    /// Finishes the job of a message that became parsable as `form`.
+    pub fn finish_message(&self, job: JobId, form: InboundSubmission) -> FinishOutcome {
+        self.execute(FinishMessageJob {
+            job_id: job,
+            attempt: attempt(None),
+            form: Box::new(form),
+        })
+    }
+
+    pub fn fail_job(&self, job: JobId, error: &str, decision: RetryDecision) -> FinishOutcome {
+        self.execute(FailAttempt {
+            job_id: job,
+            attempt: attempt(Some(error)),
+            decision,
+        })
+    }
+
+    pub fn retry_dead_letter(&self, job: JobId) -> DeadLetterOutcome {
+        self.execute(RetryDeadLetter {
+            job_id: job,
+            payload: None,
+        })
+    }
+
+    pub fn close_lead(&self, lead: u64) {
+        self.execute(CloseLead {
+            lead_id: LeadId::new(lead),
+        });
+    }
+
+    pub fn change_agent(&self, name: &str, change: AgentChange) {
+        let name = AgentName::new(name).unwrap();
+        self.execute(ChangeAgent { name, change });
     }
 
     pub fn add_agent(&self, name: &str, max: Option<u32>) {
         let name = AgentName::new(name).unwrap();
-        self.store
-            .execute_blocking(AddAgent {
-                name,
-                team: team(),
-                weight: 1,
-                max_leads: max,
-                max_leads_per_day: None,
-            })
-            .unwrap();
-    }
-
-    /// Asserts that every invariant holds.
-    #[track_caller]
-    pub fn assert_invariants(&self) {
-        let report = crate::store::check_integrity(&self.store).unwrap();
-        assert_eq!(report.violations, []);
-        self.assert_retention_queues();
-    }
-
-    /// Asserts that every row that retention may remove is in its queue. So no row is stored
-    /// forever.
-    #[track_caller]
-    fn assert_retention_queues(&self) {
-        let read = self.store.read().unwrap();
-        let entries = read.with_read_txn(|txn| txn.open(RETENTION)).unwrap();
-        let queued: BTreeSet<(u8, u128)> = entries
-            .all_rows()
-            .unwrap()
-            .map(|entry| {
-                let (queue, _, row) = entry.unwrap().key();
-                (queue, row)
-            })
-            .collect();
-        let assert_queued = |queue: RetentionQueue, row: u128| {
-            assert!(queued.contains(&(queue.code(), row)), "{queue:?} {row}");
-        };
-        for (id, job) in rows::<Job>(&read) {
-            match job.submission_id.filter(|_| job.kind == JobKind::Process) {
-                _ if !job.state.is_terminal() => {}
-                Some(submission) => {
-                    assert_queued(RetentionQueue::Submissions, submission.get().into());
-                }
-                None => assert_queued(RetentionQueue::Jobs, id.get().into()),
-            }
-        }
-        for (_, key) in read.drafts(None, |_| true).unwrap().0 {
-            assert_queued(RetentionQueue::Drafts, u128::from_be_bytes(*key.as_bytes()));
-        }
-        for row in read
-            .with_read_txn(|txn| txn.open(CUSTOMER_AGENTS))
-            .unwrap()
-            .all_rows()
-            .unwrap()
-        {
-            let row = row.unwrap();
-            // The row of a customer without a name is removed with the submission.
-            if row.value().unwrap().0 != AgentId::MIN {
-                assert_queued(RetentionQueue::Customers, u128::from_be_bytes(*row.key()));
-            }
-        }
+        self.execute(AddAgent {
+            name,
+            team: team(),
+            weight: 1,
+            max_leads: max,
+            max_leads_per_day: None,
+        });
     }
 }
 
@@ -310,7 +282,7 @@ pub fn open_store(
         ..StoreOptions::new(path)
     };
     change(&mut options);
-    let clock: Arc<dyn crate::clock::Clock> = clock.clone();
+    let clock: Arc<dyn Clock> = clock.clone();
     let store = Store::start(options, clock).unwrap();
     store.wait_open().unwrap();
     store
@@ -331,6 +303,17 @@ pub fn destination(name: &str) -> DestinationName {
 
 pub fn team() -> TeamName {
     TeamName::new("sales").unwrap()
+}
+
+/// Lead of this customer, who returns to the agent of an earlier lead.
+pub fn new_lead(customer: Customer) -> NewLead {
+    NewLead {
+        flow: flow(),
+        team: team(),
+        is_sticky: true,
+        customer,
+        chosen_agent: None,
+    }
 }
 
 pub fn attempt(error: Option<&str>) -> Attempt {
@@ -356,4 +339,50 @@ pub fn webhook_form(token: &str, message: &str, data: &str) -> InboundSubmission
     form.submission.channel = SubmissionChannel::Webhook;
     form.allows_new_choice = false;
     form
+}
+
+pub fn inbound(form: InboundSubmission) -> Inbound {
+    Inbound::Submission(Box::new(form))
+}
+
+/// Draft with this token, if any.
+pub fn draft(token: Option<&str>, customer: Customer, data: &str) -> Draft {
+    Draft {
+        flow: flow(),
+        flow_token: token.map(|token| FlowToken::new(token).unwrap()),
+        customer,
+        screen: "FIRST".into(),
+        data: data.into(),
+        updated_at: START,
+    }
+}
+
+/// Key of a form with this token, and of its draft.
+pub fn token_key(token: &str) -> IdempotencyKey {
+    IdempotencyKey::for_token(&flow(), &FlowToken::new(token).unwrap())
+}
+
+/// Outcome of a copy of submission `number`.
+pub fn copy_of(number: u64) -> AcceptOutcome {
+    AcceptOutcome::Duplicate {
+        original: Some(SubmissionId::new(number)),
+    }
+}
+
+/// Outcome of a job that made submission `number`, or found it, and no lead.
+pub fn done_without_lead(number: u64) -> FinishOutcome {
+    FinishOutcome::Done {
+        submission_id: Some(SubmissionId::new(number)),
+        lead_id: None,
+        agent: None,
+    }
+}
+
+/// Returns the agent who got the lead of a finished job.
+#[track_caller]
+pub fn assigned_agent(finished: FinishOutcome) -> Option<AgentName> {
+    match finished {
+        FinishOutcome::Done { agent, .. } => agent,
+        other => panic!("{other:?}"),
+    }
 }

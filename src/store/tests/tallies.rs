@@ -9,8 +9,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::domain::ids::{AgentId, AgentName};
 use crate::domain::lead::Agent;
 use crate::store::tx::schedule;
-use crate::store::writer::write_context::{Transaction, WriteContext};
-use crate::store::{PauseDestination, StoreError};
+use crate::store::{StoreError, Transaction, WriteContext};
 
 use super::corruptions::FailAfter;
 use super::support::{StoreBench, destination, team};
@@ -39,7 +38,7 @@ fn fastest_read(bench: &StoreBench) -> Duration {
     let clock = SystemClock::new();
     let one = |_| {
         let began = clock.elapsed();
-        let read = bench.store.read().unwrap();
+        let read = bench.read();
         let (queues, teams) = (
             read.delivery_queues().unwrap(),
             read.waiting_leads_by_team().unwrap(),
@@ -53,19 +52,14 @@ fn fastest_read(bench: &StoreBench) -> Duration {
 #[test]
 fn statistics_cost_is_independent_of_waiting_deliveries() {
     let bench = StoreBench::new();
-    bench.store.execute_blocking(ScheduleDeliveries(9)).unwrap();
+    bench.execute(ScheduleDeliveries(9));
     let few = fastest_read(&bench);
     for _ in 0..10 {
-        bench
-            .store
-            .execute_blocking(ScheduleDeliveries(MANY_DELIVERIES / 10))
-            .unwrap();
+        bench.execute(ScheduleDeliveries(MANY_DELIVERIES / 10));
     }
     let many = fastest_read(&bench);
     let count: u64 = bench
-        .store
         .read()
-        .unwrap()
         .delivery_queues()
         .unwrap()
         .values()
@@ -82,12 +76,10 @@ fn statistics_cost_is_independent_of_waiting_deliveries() {
 #[test]
 fn aborted_transaction_leaves_tallies_unchanged() {
     let bench = StoreBench::new();
-    bench.store.execute_blocking(ScheduleDeliveries(3)).unwrap();
+    bench.execute(ScheduleDeliveries(3));
     let counts = |bench: &StoreBench| -> Vec<u64> {
         bench
-            .store
             .read()
-            .unwrap()
             .delivery_queues()
             .unwrap()
             .values()
@@ -116,7 +108,7 @@ fn team_tallies_count_agents_and_waiting_leads() {
         bench.finish_job(bench.accept_new(token));
     }
     let teams = |bench: &StoreBench| {
-        let read = bench.store.read().unwrap();
+        let read = bench.read();
         (
             read.waiting_leads_by_team().unwrap(),
             read.agents_by_team().unwrap(),
@@ -148,16 +140,10 @@ impl Transaction for CorruptSuspension {
 fn unreadable_suspension_hides_no_other_and_is_repaired_by_resume() {
     let bench = StoreBench::new();
     for name in ["crm", "sheet"] {
-        bench
-            .store
-            .execute_blocking(PauseDestination {
-                destination: destination(name),
-                is_paused: true,
-            })
-            .unwrap();
+        bench.pause_destination(name, true);
     }
-    bench.store.execute_blocking(CorruptSuspension).unwrap();
-    let suspensions = bench.store.read().unwrap().suspensions().unwrap();
+    bench.execute(CorruptSuspension);
+    let suspensions = bench.read().suspensions().unwrap();
     assert_eq!(
         (suspensions[0].0.as_str(), suspensions[1].0.as_str()),
         ("crm", "sheet")
@@ -169,14 +155,8 @@ fn unreadable_suspension_hides_no_other_and_is_repaired_by_resume() {
         .map(|(_, reason)| reason.to_string())
         .unwrap();
     assert!(reason.contains("suspensions"), "{reason}");
-    bench
-        .store
-        .execute_blocking(PauseDestination {
-            destination: destination("crm"),
-            is_paused: false,
-        })
-        .unwrap();
-    assert_eq!(bench.store.read().unwrap().suspensions().unwrap().len(), 1);
+    bench.pause_destination("crm", false);
+    assert_eq!(bench.read().suspensions().unwrap().len(), 1);
     bench.assert_invariants();
 }
 
@@ -201,8 +181,8 @@ impl Transaction for InsertAgents {
 fn agent_list_is_complete_with_many_agents() {
     const AGENTS: u64 = 60_000;
     let bench = StoreBench::new();
-    bench.store.execute_blocking(InsertAgents(AGENTS)).unwrap();
-    let agents = bench.store.read().unwrap().agents().unwrap();
+    bench.execute(InsertAgents(AGENTS));
+    let agents = bench.read().agents().unwrap();
     assert_eq!(
         (agents[0].0.get(), u64::try_from(agents.len()).unwrap()),
         (1, AGENTS)

@@ -1,14 +1,19 @@
 //! Storage backends for tests: one records disk images, one fails on request.
 
 use std::fs::File;
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use std::{io, thread};
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
 use crate::clock::{Entropy, SeededEntropy};
+use crate::domain::time::Millis;
+use crate::store::{Store, StoreOptions};
+
+use super::support::StoreBench;
 
 /// State of a disk at one moment, as a power cut could leave it.
 #[derive(Debug)]
@@ -133,6 +138,15 @@ pub struct FaultSwitches {
     pub read_count: AtomicU64,
 }
 
+impl FaultSwitches {
+    /// Opens the file on a [`FailingDisk`] with these switches.
+    pub fn install(self: &Arc<Self>, options: &mut StoreOptions) {
+        let switches = Arc::clone(self);
+        options.backend_factory =
+            Arc::new(move |file| Ok(FailingDisk::open(file, Arc::clone(&switches))));
+    }
+}
+
 /// Storage backend with the faults of its switches.
 #[derive(Debug)]
 pub struct FailingDisk {
@@ -191,5 +205,25 @@ impl StorageBackend for FailingDisk {
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
         self.check_space()?;
         self.file.write(offset, data)
+    }
+}
+
+impl StoreBench {
+    pub fn on_failing_disk() -> (Self, Arc<FaultSwitches>) {
+        let switches = Arc::new(FaultSwitches::default());
+        let bench = Self::with_options(|options| switches.install(options));
+        (bench, switches)
+    }
+
+    /// Waits until `condition` holds. Meanwhile the clock of the store advances.
+    pub fn wait_until(&self, condition: impl Fn(&Store) -> bool) {
+        for _ in 0..2000 {
+            if condition(&self.store) {
+                return;
+            }
+            self.clock.advance(Millis::new(50));
+            thread::park_timeout(Duration::from_millis(5));
+        }
+        panic!("still {:?}", self.store.health());
     }
 }

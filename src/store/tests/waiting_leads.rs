@@ -12,28 +12,13 @@ use crate::domain::submission::inbound::{Inbound, InboundSubmission};
 use crate::domain::time::Millis;
 use crate::store::tx::lead_queue::MOVED_LEADS_MAX;
 use crate::store::{
-    AcceptInbound, AcceptOutcome, AddAgent, AgentChange, AssignWaitingLeads, ChangeAgent,
-    CloseLead, FinishJob, NewLead,
+    AcceptOutcome, AddAgent, AgentChange, AssignWaitingLeads, CloseLead, FinishJob, NewLead,
 };
 
 use super::corruptions::CorruptRow;
-use super::support::{StoreBench, attempt, flow, form, rows, team};
+use super::support::{StoreBench, attempt, form, inbound, new_lead, rows, team};
 
 const HOUR: Millis = Millis::from_secs(3600);
-
-fn agent_name(name: &str) -> AgentName {
-    AgentName::new(name).unwrap()
-}
-
-fn change_agent(bench: &StoreBench, agent: &str, change: AgentChange) {
-    bench
-        .store
-        .execute_blocking(ChangeAgent {
-            name: agent_name(agent),
-            change,
-        })
-        .unwrap();
-}
 
 /// Creates leads for `team`, each for a form of the customer that `customer` returns.
 fn create_leads(
@@ -46,27 +31,21 @@ fn create_leads(
         .map(|n| Customer::from_text(&customer(n)))
         .collect();
     let mut jobs: Vec<JobId> = Vec::new();
-    let before = bench.store.read().unwrap().counts().unwrap().submissions;
+    let before = bench.counts().submissions;
     let forms = customers.iter().enumerate().map(|(n, customer)| {
         let plain = form(&format!("t{before}-{n}"), "{}");
         let submission = Submission {
             customer: customer.clone(),
             ..plain.submission
         };
-        Inbound::Submission(Box::new(InboundSubmission {
+        inbound(InboundSubmission {
             submission,
             ..plain
-        }))
+        })
     });
     let arrivals: Vec<Inbound> = forms.collect();
     for arrivals in arrivals.chunks(200) {
-        for accepted in bench
-            .store
-            .execute_blocking(AcceptInbound {
-                inbound: arrivals.to_vec(),
-            })
-            .unwrap()
-        {
+        for accepted in bench.accept_all(arrivals.to_vec()) {
             let AcceptOutcome::New { job_id: job, .. } = accepted else {
                 panic!("{accepted:?}")
             };
@@ -75,19 +54,16 @@ fn create_leads(
     }
     let (done, finished) = unbounded();
     for (job, customer) in jobs.iter().zip(customers) {
-        let new_lead = NewLead {
-            flow: flow(),
+        let lead = NewLead {
             team: team.clone(),
-            is_sticky: true,
-            customer,
-            chosen_agent: None,
+            ..new_lead(customer)
         };
         let done = done.clone();
         bench.store.submit(
             FinishJob {
                 job_id: *job,
                 attempt: attempt(None),
-                lead: Some(new_lead),
+                lead: Some(lead),
             },
             move |result, _| {
                 done.send(result).unwrap();
@@ -100,20 +76,11 @@ fn create_leads(
 }
 
 fn all_leads(bench: &StoreBench) -> Vec<(LeadId, Lead)> {
-    rows::<Lead>(&bench.store.read().unwrap())
-        .into_iter()
-        .rev()
-        .collect()
+    rows::<Lead>(&bench.read()).into_iter().rev().collect()
 }
 
 fn unassigned_count(bench: &StoreBench) -> u64 {
-    bench
-        .store
-        .read()
-        .unwrap()
-        .counts()
-        .unwrap()
-        .leads_unassigned
+    bench.counts().leads_unassigned
 }
 
 #[test]
@@ -128,8 +95,7 @@ fn waiting_leads_of_known_customers_are_assigned_in_bounded_steps() {
     bench.add_agent("ann", None);
     let from = bench.clock.now();
     for agent in ["ann", "bob"] {
-        change_agent(
-            &bench,
+        bench.change_agent(
             agent,
             AgentChange::AddAbsence(Absence {
                 from,
@@ -143,7 +109,7 @@ fn waiting_leads_of_known_customers_are_assigned_in_bounded_steps() {
     bench.clock.advance(HOUR);
     let mut steps = 0;
     loop {
-        let moved = bench.store.execute_blocking(AssignWaitingLeads).unwrap();
+        let moved = bench.execute(AssignWaitingLeads);
         if moved == 0 {
             break;
         }
@@ -182,7 +148,7 @@ fn leads_of_removed_agent_are_handed_over_in_slices() {
     };
     assert_eq!(moved(), 0);
     let ann = all_leads(&bench)[0].1.agent;
-    change_agent(&bench, "ann", AgentChange::Remove);
+    bench.change_agent("ann", AgentChange::Remove);
     let with_ann = |bench: &StoreBench| {
         all_leads(bench)
             .iter()
@@ -200,7 +166,7 @@ fn leads_of_removed_agent_are_handed_over_in_slices() {
     bench.assert_invariants();
 
     let bench = bench.reopen();
-    while bench.store.execute_blocking(AssignWaitingLeads).unwrap() > 0 {}
+    while bench.execute(AssignWaitingLeads) > 0 {}
     assert_eq!((with_ann(&bench), unassigned_count(&bench)), (0, 100));
     let kinds = bench.event_kinds();
     let waiting = kinds.iter().filter(|kind| **kind == "lead.waiting").count();
@@ -209,24 +175,12 @@ fn leads_of_removed_agent_are_handed_over_in_slices() {
         (LEADS, 100),
         "each lead emits one event, with its final agent"
     );
-    assert_eq!(
-        bench
-            .store
-            .read()
-            .unwrap()
-            .counts()
-            .unwrap()
-            .pending_handovers,
-        0
-    );
+    assert_eq!(bench.counts().pending_handovers, 0);
     bench.assert_invariants();
 }
 
 fn corrupt_row(bench: &StoreBench, table: &'static str, key: u64) {
-    bench
-        .store
-        .execute_blocking(CorruptRow { table, key })
-        .unwrap();
+    bench.execute(CorruptRow { table, key });
 }
 
 #[test]
@@ -237,32 +191,22 @@ fn damaged_waiting_lead_blocks_no_other_lead() {
     create_leads(&bench, 3, &team(), customer);
     create_leads(&bench, 1, &support, customer);
     let ids: Vec<LeadId> = all_leads(&bench).into_iter().map(|(id, _)| id).collect();
-    let submission = bench
-        .store
-        .read()
-        .unwrap()
-        .lead(ids[1])
-        .unwrap()
-        .unwrap()
-        .submission_id;
+    let submission = bench.read().lead(ids[1]).unwrap().unwrap().submission_id;
     corrupt_row(&bench, "leads", ids[0].get());
     corrupt_row(&bench, "submissions", submission.get());
     for (agent, team) in [("ann", team()), ("bob", support)] {
-        let name = agent_name(agent);
-        bench
-            .store
-            .execute_blocking(AddAgent {
-                name,
-                team,
-                weight: 1,
-                max_leads: None,
-                max_leads_per_day: None,
-            })
-            .unwrap();
+        let name = AgentName::new(agent).unwrap();
+        bench.execute(AddAgent {
+            name,
+            team,
+            weight: 1,
+            max_leads: None,
+            max_leads_per_day: None,
+        });
     }
-    bench.store.execute_blocking(AssignWaitingLeads).unwrap();
+    bench.execute(AssignWaitingLeads);
     assert_eq!(unassigned_count(&bench), 0);
-    let read = bench.store.read().unwrap();
+    let read = bench.read();
     for id in &ids[1..] {
         assert!(
             read.lead(*id).unwrap().unwrap().agent.is_some(),
@@ -278,7 +222,7 @@ fn damaged_waiting_lead_blocks_no_other_lead() {
 
     // Damaged leads of a removed agent also block no other lead.
     corrupt_row(&bench, "leads", ids[1].get());
-    change_agent(&bench, "ann", AgentChange::Remove);
-    let counts = bench.store.read().unwrap().counts().unwrap();
+    bench.change_agent("ann", AgentChange::Remove);
+    let counts = bench.counts();
     assert_eq!((counts.leads_unassigned, counts.pending_handovers), (1, 0));
 }

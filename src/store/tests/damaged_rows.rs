@@ -1,0 +1,155 @@
+//! Tests of damaged rows: the store skips them, and they block no other row.
+
+use crate::domain::job::JobState;
+use crate::domain::job::retry::RetryDecision;
+use crate::store::rows::schema::{
+    AGENTS, BOOKINGS, DEAD_LETTERS, DELIVERIES, MESSAGE_LOG, RETRIED_DEAD_LETTERS, SUBMISSIONS,
+    TOKEN_LOG,
+};
+use crate::store::{FinishOutcome, check_integrity};
+
+use super::file_edits::flip_row_byte;
+use super::support::{START, StoreBench, form, open_read_only, webhook_form};
+
+#[test]
+fn unreadable_rows_block_nothing_else() {
+    let bench = StoreBench::new();
+    bench.add_agent("ann", None);
+    bench.add_agent("bob", None);
+    bench.accept_new("a");
+    bench.accept(webhook_form("b", "wamid.b", "{}"));
+    bench.edit_file(|txn| {
+        flip_row_byte(txn, TOKEN_LOG.definition(), 1);
+        flip_row_byte(txn, MESSAGE_LOG.definition(), 1);
+        flip_row_byte(txn, AGENTS.definition(), 1);
+        flip_row_byte(txn, BOOKINGS.definition(), 1);
+    });
+    let store = open_read_only(bench.path(), &bench.clock);
+    let report = check_integrity(&store).unwrap();
+    store.close().unwrap();
+    let unreadable = report
+        .violations
+        .iter()
+        .filter(|violation| violation.invariant == "every row can be read");
+    assert_eq!(unreadable.count(), 4, "{:?}", report.violations);
+
+    let bench = bench.reopen();
+    assert_eq!(
+        bench.store.unreadable_rows(),
+        3,
+        "two keys and an agent; nothing in memory follows from a booking"
+    );
+    assert!(
+        bench.is_duplicate(form("b", "{}")),
+        "the other keys are known"
+    );
+    let job = bench.accept_new("c");
+    bench.finish_job(job);
+    let read = bench.read();
+    let agents = read.agents().unwrap();
+    assert_eq!(
+        agents
+            .iter()
+            .map(|(_, agent)| (agent.name.as_str(), agent.current_leads))
+            .collect::<Vec<_>>(),
+        [("bob", 1)]
+    );
+}
+
+#[test]
+fn unreadable_dead_letter_blocks_no_bulk_retry_or_discard() {
+    use crate::store::{DiscardDeadLetters, RetryDeadLetters};
+    for (table, is_retry) in [
+        (DEAD_LETTERS.definition(), true),
+        (DELIVERIES.definition(), true),
+        (DELIVERIES.definition(), false),
+    ] {
+        let bench = StoreBench::new();
+        bench.subscribe(&["crm"], &[]);
+        for token in ["a", "b", "c"] {
+            bench.accept_new(token);
+        }
+        let ids = bench.delivery_ids();
+        for id in &ids {
+            bench.record_attempt(*id, Some(RetryDecision::GiveUp), None);
+        }
+        let bench = bench.reopen_damaged(table, ids[1].get());
+        let outcome = if is_retry {
+            let jobs = ids.iter().map(|id| (*id, START)).collect();
+            bench.execute(RetryDeadLetters { jobs })
+        } else {
+            bench.execute(DiscardDeadLetters {
+                job_ids: ids.clone(),
+            })
+        };
+        assert_eq!(outcome.changed, 2, "{outcome:?}");
+        let unreadable: Vec<_> = outcome.unreadable.iter().map(|(id, _)| *id).collect();
+        assert_eq!(unreadable, [ids[1]]);
+    }
+}
+
+#[test]
+fn message_that_needs_damaged_row_is_dead_letter_again() {
+    let bench = StoreBench::new();
+    bench.accept_new("t");
+    let job = bench.accept_dead_letter("wamid.1");
+    let bench = bench.reopen_damaged(SUBMISSIONS.definition(), 1);
+    for number in 1..=2 {
+        bench.retry_dead_letter(job);
+        let finished = bench.finish_message(job, webhook_form("t", "wamid.1", "{}"));
+        assert!(
+            matches!(finished, FinishOutcome::DeadLettered { .. }),
+            "{finished:?}"
+        );
+        let read = bench.read();
+        let row = read.job(job).unwrap().unwrap();
+        assert_eq!((row.state, row.attempts), (JobState::Dead, number));
+        let letter = read.dead_letter(job).unwrap().unwrap();
+        assert!(
+            letter.reason.contains("submissions") && letter.payload == "{}",
+            "{letter:?}"
+        );
+    }
+}
+
+#[test]
+fn damaged_retried_dead_letter_stays_as_damaged_row() {
+    let bench = StoreBench::new();
+    bench.subscribe(&[], &["ops"]);
+    let job = bench.accept_dead_letter("wamid.1");
+    bench.retry_dead_letter(job);
+    let bench = bench.reopen_damaged(RETRIED_DEAD_LETTERS.definition(), job.get());
+    bench.fail_job(job, "no", RetryDecision::GiveUp);
+    assert_eq!(bench.job(job).state, JobState::Dead);
+    assert!(
+        bench
+            .read()
+            .dead_letter(job)
+            .unwrap_err()
+            .to_string()
+            .contains("checksum")
+    );
+    assert_eq!(bench.event_kinds(), ["job.dead", "job.dead"]);
+    let findings = check_integrity(&bench.store).unwrap().violations;
+    assert!(
+        findings
+            .iter()
+            .any(|finding| finding.location.contains("dead")),
+        "{findings:?}"
+    );
+}
+
+#[test]
+fn job_with_damaged_submission_becomes_dead_letter() {
+    let bench = StoreBench::new();
+    bench.subscribe(&[], &["ops"]);
+    let job = bench.accept_new("t");
+    let bench = bench.reopen_damaged(SUBMISSIONS.definition(), 1);
+    let reason = "row 1 of table submissions has a wrong checksum";
+    bench.fail_job(job, reason, RetryDecision::GiveUp);
+    assert_eq!(bench.event_kinds(), ["job.dead"]);
+    let read = bench.read();
+    assert_eq!(read.job(job).unwrap().unwrap().state, JobState::Dead);
+    let letter = read.dead_letter(job).unwrap().unwrap();
+    assert_eq!((&*letter.reason, &*letter.payload), (reason, ""));
+}

@@ -1,0 +1,175 @@
+//! Tests of single events of leads, health and destinations: each is emitted once.
+//!
+//! The model test in `outbox_model` covers the deliveries of events.
+
+use serde_json::{Value, json};
+
+use crate::domain::health::assessment::{Assessment, Severity};
+use crate::domain::health::meta_event::HealthEvent;
+use crate::domain::time::Millis;
+use crate::store::{AgentChange, IngestWebhook, RecordHealth};
+
+use super::support::{START, StoreBench, flow};
+
+#[test]
+fn leads_of_removed_agent_emit_one_event_each() {
+    let bench = StoreBench::new();
+    bench.add_agent("ann", None);
+    for token in ["a", "b"] {
+        bench.finish_job(bench.accept_new(token));
+    }
+    bench.add_agent("bob", Some(1));
+    bench.subscribe(&["crm"], &[]);
+    bench.change_agent("ann", AgentChange::Remove);
+    assert_eq!(bench.event_kinds(), ["lead.assigned", "lead.waiting"]);
+    assert_eq!(
+        bench.last_event_data("lead.assigned")["lead"]["agent"],
+        "bob"
+    );
+    assert_eq!(
+        bench.last_event_data("lead.waiting")["submission"]["flow_token"],
+        "b"
+    );
+    bench.assert_invariants();
+}
+
+#[test]
+fn waiting_lead_emits_its_event_once() {
+    let bench = StoreBench::with_subscribers();
+    bench.finish_job(bench.accept_new("a"));
+    assert_eq!(bench.event_kinds(), ["submission.accepted", "lead.waiting"]);
+    bench.add_agent("ann", None);
+    assert_eq!(
+        bench.event_kinds(),
+        ["submission.accepted", "lead.waiting", "lead.assigned"]
+    );
+}
+
+fn meta_event(at: u64, name: &str, value: &Value) -> HealthEvent {
+    HealthEvent::new(
+        Some(START.plus(Millis::from_secs(at))),
+        name,
+        "17",
+        &value.to_string(),
+    )
+}
+
+fn latency_event(at: u64, state: &str, threshold: u32) -> HealthEvent {
+    let value = json!({"alert_state": state, "threshold": threshold, "message": "slow"});
+    meta_event(at, "ENDPOINT_LATENCY", &value)
+}
+
+fn ingest_events(bench: &StoreBench, events: &[HealthEvent]) {
+    bench.execute(IngestWebhook {
+        health_events: events.to_vec(),
+        ..IngestWebhook::default()
+    });
+}
+
+#[test]
+fn meta_health_event_emits_once_while_active() {
+    let bench = StoreBench::with_subscribers();
+    ingest_events(&bench, &[latency_event(1, "ACTIVATED", 1000)]);
+    ingest_events(&bench, &[latency_event(1, "ACTIVATED", 1000)]);
+    assert_eq!(bench.event_kinds(), ["flow.unhealthy"]);
+    let health = &bench.last_event_data("flow.unhealthy")["health"];
+    assert_eq!(
+        (&health["source"], &health["meta_flow_id"]),
+        (&"meta".into(), &"17".into())
+    );
+    assert_eq!(
+        (&health["threshold"], &health["findings"][0]),
+        (&1000.0.into(), &"slow".into())
+    );
+    ingest_events(&bench, &[latency_event(3, "DEACTIVATED", 1000)]);
+    ingest_events(&bench, &[latency_event(2, "ACTIVATED", 5000)]);
+    assert_eq!(bench.event_kinds().len(), 1, "it came late, and is over");
+    ingest_events(
+        &bench,
+        &[
+            latency_event(4, "ACTIVATED", 1000),
+            latency_event(5, "ACTIVATED", 5000),
+        ],
+    );
+    assert_eq!(bench.event_kinds().len(), 2, "the worse of the two");
+    let status = |at, to: &str| meta_event(at, "FLOW_STATUS_CHANGE", &json!({"new_status": to}));
+    ingest_events(&bench, &[status(6, "THROTTLED")]);
+    ingest_events(&bench, &[status(7, "PUBLISHED")]);
+    assert_eq!(bench.event_kinds().len(), 3);
+    bench.assert_invariants();
+}
+
+fn record_health(bench: &StoreBench, severity: Severity) {
+    bench.execute(RecordHealth {
+        flow: flow(),
+        assessment: Assessment {
+            severity,
+            findings: vec!["slow".to_owned()],
+            suggestion: "look".to_owned(),
+        },
+    });
+}
+
+#[test]
+fn unhealthy_flow_emits_once_per_episode() {
+    let bench = StoreBench::with_subscribers();
+    for severity in [
+        Severity::Ok,
+        Severity::Warning,
+        Severity::Alert,
+        Severity::Alert,
+        Severity::Warning,
+        Severity::Alert,
+    ] {
+        record_health(&bench, severity);
+    }
+    assert_eq!(bench.event_kinds(), ["flow.unhealthy"]);
+    assert_eq!(
+        bench.last_event_data("flow.unhealthy")["flow"],
+        flow().as_str()
+    );
+    let bench = bench.reopen();
+    record_health(&bench, Severity::Alert);
+    assert_eq!(bench.event_kinds().len(), 1);
+    record_health(&bench, Severity::Ok);
+    record_health(&bench, Severity::Alert);
+    assert_eq!(bench.event_kinds().len(), 2);
+}
+
+#[test]
+fn disabled_destination_emits_one_alert() {
+    let bench = StoreBench::new();
+    bench.subscribe(&["crm"], &["crm", "ops"]);
+    for token in ["a", "b"] {
+        bench.accept_new(token);
+    }
+    let refuse = |job| {
+        let retry = Some(bench.retry_in_a_minute());
+        bench.record_attempt(job, retry, Some("the destination responded with 410 Gone"));
+    };
+    for job in bench.delivery_ids() {
+        refuse(job);
+    }
+    assert_eq!(
+        bench.event_kinds(),
+        [
+            "submission.accepted",
+            "submission.accepted",
+            "destination.stopped"
+        ]
+    );
+    let stopped = &bench.last_event_data("destination.stopped")["destination"];
+    assert_eq!(
+        stopped,
+        &json!({"name": "crm", "reason": "the destination responded with 410 Gone"})
+    );
+    assert_eq!(
+        bench.due_deliveries("crm").len(),
+        3,
+        "the alert of its own waits with the rest"
+    );
+    bench.pause_destination("crm", false);
+    refuse(bench.delivery_ids()[0]);
+    assert_eq!(bench.event_kinds().len(), 4, "it stopped anew");
+    bench.assert_invariants();
+}

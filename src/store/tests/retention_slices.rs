@@ -1,0 +1,254 @@
+//! Tests of the slices of retention: the rows removed, the bounds of a slice, and unreadable rows.
+
+use crate::domain::ids::{Customer, JobId, LeadId, SubmissionId};
+use crate::domain::job::Job;
+use crate::domain::job::retry::RetryDecision;
+use crate::domain::time::Millis;
+use crate::store::engine::Rows;
+use crate::store::rows::schema::CUSTOMER_AGENTS;
+use crate::store::{
+    AcceptOutcome, FinishJob, FinishOutcome, NewLead, PurgeCursor, RetentionQueue, StoreError,
+    Transaction, WriteContext,
+};
+
+use super::corruptions::EditTables;
+use super::purge_rounds::{DAY, days, purge_slice};
+use super::support::{START, StoreBench, attempt, form, inbound, new_lead};
+
+/// Finishes many jobs in one commit.
+struct FinishJobs(Vec<JobId>);
+
+impl Transaction for FinishJobs {
+    type Outcome = ();
+
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+        for job in &self.0 {
+            FinishJob {
+                job_id: *job,
+                attempt: attempt(None),
+                lead: Some(NewLead {
+                    is_sticky: false,
+                    ..new_lead(Customer::default())
+                }),
+            }
+            .apply(ctx)?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn unreadable_row_stays_and_blocks_no_purge() {
+    let bench = StoreBench::with_subscribers();
+    for token in 0..20 {
+        let job = bench.accept_new(&format!("t{token}"));
+        bench.finish_job(job);
+        bench.close_lead(token + 1);
+    }
+    for delivery in bench.deliveries() {
+        bench.record_attempt(delivery.0, None, None);
+    }
+    for draft in ["d1", "d2"] {
+        bench.save_unnamed_draft(draft);
+    }
+    let corrupt_rows = |ctx: &mut WriteContext<'_>| {
+        let corrupt = b"spoilt";
+        let delivery = ctx.tables.deliveries.first()?.unwrap().key();
+        ctx.tables
+            .submissions
+            .put_bytes(SubmissionId::new(1), corrupt)?;
+        ctx.tables.leads.put_bytes(LeadId::new(2), corrupt)?;
+        ctx.tables.deliveries.put_bytes(delivery, corrupt)?;
+        ctx.tables.token_log.put_bytes(1, corrupt)?;
+        let draft = *ctx.tables.drafts.first()?.unwrap().key();
+        ctx.tables.drafts.put_bytes(&draft, corrupt)?;
+        Ok(())
+    };
+    bench.execute(EditTables(corrupt_rows));
+    bench.clock.advance(days(91));
+    let purged = bench.purge_round();
+    assert_eq!(
+        bench.submission_count(),
+        2,
+        "all but the two that can't be read"
+    );
+    let counts = bench.counts();
+    assert_eq!(counts.drafts, 1);
+    let left = bench.read().list_all_rows::<Job>().unwrap().len();
+    assert_eq!(
+        left, 5,
+        "of the two submissions, of the delivery, and two that tell of a draft that was left"
+    );
+    // Two queues contain the draft, so it counts twice. The store neither reports the draft as
+    // abandoned nor removes it.
+    assert_eq!(purged.unreadable_rows, 6);
+    assert!(purged.first_error.unwrap().contains("row"));
+    assert_eq!(
+        bench.store.writer_stats().keys,
+        1,
+        "only what can't be read is still in memory"
+    );
+    assert_eq!(
+        bench.purge_round().unreadable_rows,
+        0,
+        "they are looked at again after a day, and not before"
+    );
+    bench.clock.advance(DAY);
+    assert_eq!(bench.purge_round().unreadable_rows, 5, "the key is gone");
+}
+
+#[test]
+fn unreadable_key_blocks_no_eviction() {
+    let bench = StoreBench::with_options(|options| options.max_idempotency_keys = 3);
+    bench.accept_new("first");
+    bench.execute(EditTables(|ctx: &mut WriteContext<'_>| {
+        ctx.tables.token_log.put_bytes(1, b"spoilt")?;
+        Ok(())
+    }));
+    for token in 0..10 {
+        bench.accept_new(&format!("t{token}"));
+    }
+    for token in 0..10 {
+        assert!(
+            bench.is_duplicate(form(&format!("t{token}"), "{}")),
+            "t{token}"
+        );
+    }
+}
+
+#[test]
+fn lowered_key_bound_evicts_gradually() {
+    let bench = StoreBench::new();
+    let arrivals = (0..2000)
+        .map(|token| inbound(form(&format!("t{token}"), "{}")))
+        .collect();
+    bench.accept_all(arrivals);
+    let bench = bench.reopen_with(|options| options.max_idempotency_keys = 3);
+    for token in ["a", "b", "c"] {
+        bench.accept_new(token);
+    }
+    assert!(
+        bench.store.writer_stats().keys >= 1998,
+        "{:?}",
+        bench.store.writer_stats()
+    );
+    bench.purge_round();
+    assert_eq!(bench.store.writer_stats().keys, 3);
+    for token in (0..2000).step_by(97) {
+        assert!(
+            bench.is_duplicate(form(&format!("t{token}"), "{}")),
+            "t{token}"
+        );
+    }
+}
+
+#[test]
+fn purge_slice_is_bounded_by_bytes() {
+    let bench = StoreBench::new();
+    let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(250_000));
+    for token in 0..12 {
+        let job = bench.accept_job(form(&format!("t{token}"), &large));
+        bench.finish_without_lead(job);
+    }
+    bench.clock.advance(days(91));
+    let slice = || purge_slice(PurgeCursor::Queue(RetentionQueue::Submissions), 1000);
+    for left in [7, 2] {
+        let purged = bench.execute(slice());
+        assert_eq!(
+            (purged.rows_read, purged.rows_removed, purged.next),
+            (5, 5, Some(slice().cursor))
+        );
+        assert_eq!(bench.submission_count(), left);
+    }
+}
+
+#[test]
+fn slice_of_failed_attempts_is_bounded_by_removed_rows() {
+    let bench = StoreBench::new();
+    for token in ["a", "b", "c"] {
+        let job = bench.accept_new(token);
+        for _ in 0..5 {
+            bench.fail_job(job, "no", RetryDecision::RetryAt { at: START });
+        }
+        bench.finish_without_lead(job);
+    }
+    bench.clock.advance(days(2));
+    let place = PurgeCursor::Queue(RetentionQueue::Attempts);
+    let slice = || purge_slice(place, 8);
+    let swept = bench.execute(slice());
+    assert_eq!(
+        (swept.rows_read, swept.rows_removed, swept.next),
+        (2, 10, Some(place))
+    );
+    let swept = bench.execute(slice());
+    assert_eq!((swept.rows_read, swept.rows_removed), (1, 5));
+    assert_ne!(swept.next, Some(place));
+}
+
+#[test]
+fn retained_rows_are_read_once_a_day() {
+    let mut bench = StoreBench::new();
+    for slice in 0..10 {
+        let arrivals = (0..1000)
+            .map(|token| inbound(form(&format!("t{slice}-{token}"), "{}")))
+            .collect();
+        let accepted = bench.accept_all(arrivals);
+        let jobs = accepted.into_iter().map(|accepted| match accepted {
+            AcceptOutcome::New { job_id: job, .. } => job,
+            other => panic!("{other:?}"),
+        });
+        bench.execute(FinishJobs(jobs.collect()));
+    }
+    bench.clock.advance(days(91));
+    let first = bench.purge_round();
+    assert_eq!(bench.submission_count(), 10_000, "their leads are open");
+    assert!(first.rows_read >= 10_000, "{first:?}");
+    for _ in 0..3 {
+        bench.clock.advance(Millis::from_secs(60));
+        assert_eq!(bench.purge_round().rows_read, 0);
+        bench = bench.reopen();
+    }
+    for lead in 1..=3 {
+        bench.close_lead(lead);
+    }
+    bench.clock.advance(DAY);
+    assert_eq!(bench.purge_round().rows_removed, 3);
+    assert_eq!(bench.submission_count(), 9_997);
+}
+
+#[test]
+fn customer_is_purged_after_the_submission_retention() {
+    let bench = StoreBench::new();
+    bench.add_agent("ann", None);
+    let submit_and_close = |token: &str, customer: &str| {
+        let job = bench.accept_new(token);
+        match bench.finish(job, Some(new_lead(Customer::from_text(customer)))) {
+            FinishOutcome::Done {
+                lead_id: Some(lead),
+                ..
+            } => bench.close_lead(lead.get()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let customer_count = || {
+        let read = bench.read();
+        let customers = read.with_read_txn(|txn| txn.open(CUSTOMER_AGENTS)?.len());
+        customers.unwrap()
+    };
+    submit_and_close("once", "16505550001");
+    submit_and_close("again", "16505550002");
+    bench.run_for(days(60));
+    submit_and_close("and again", "16505550002");
+    bench.run_for(days(31));
+    assert_eq!(customer_count(), 1, "one came back");
+    bench.run_for(days(60));
+    assert_eq!(customer_count(), 0);
+    assert_eq!(bench.submission_count(), 0);
+    assert!(
+        bench
+            .read()
+            .submission(SubmissionId::new(1))
+            .unwrap()
+            .is_none()
+    );
+}
