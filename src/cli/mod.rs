@@ -38,7 +38,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::admin::{
-    AdminQuery, AdminRequest, CheckRow, DryRunRow, ReloadRow, ServerCommand, StatusRow,
+    AdminError, AdminQuery, AdminRequest, CheckRow, DryRunRow, ReloadRow, ServerCommand, StatusRow,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -158,10 +158,16 @@ fn send_request(
 /// confirmation asks for it first.
 fn run_call(named: Option<&Path>, call: AdminCall, json: bool) -> Result<(), CliError> {
     if let Some(Confirmation { dry_run, question }) = call.confirmation {
-        let mut preview = DryRunRow::default();
+        let mut preview = None;
         send_request(named, &dry_run, &mut |row| {
-            preview = DryRunRow::deserialize(row).unwrap_or_default();
+            preview = DryRunRow::deserialize(row).ok();
             true
+        })?;
+        // Without the number of affected rows, the admin can't know what they confirm.
+        let preview = preview.ok_or_else(|| {
+            AdminError::failed(
+                "the number of affected rows is unknown: the server has another version of flowgate",
+            )
         })?;
         question.ask(&preview)?;
     }

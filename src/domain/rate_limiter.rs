@@ -263,7 +263,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rate_is_never_exceeded(count in 1_u32..5000, gaps in proptest::collection::vec(0_u64..50, 1..400)) {
+        fn rate_is_never_exceeded(
+            count in 1_u32..5000,
+            gaps in proptest::collection::vec(0_u64..50, 1..400),
+        ) {
             let mut limiter = RateLimiter::default();
             let limit = RateLimit::Configured(Rate { count, per: Millis::from_secs(1) });
             let mut now = Duration::from_secs(1);

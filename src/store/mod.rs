@@ -92,9 +92,10 @@ pub use tx::jobs::{
 };
 pub use tx::leads::{AssignLead, AssignWaitingLeads, CloseLead, LeadOutcome, NewLead};
 pub use tx::phone_numbers::RecordTraffic;
+pub use tx::purge_result::{PurgeCursor, PurgeResult};
 pub use tx::receipts::{BeginDelivery, DeferDelivery, DeferReason, MessageOutcome};
 pub use tx::response_cache::{CacheOutcome, GetResponse, StoreResponse};
-pub use tx::retention::{PurgeCursor, PurgeResult, PurgeSlice};
+pub use tx::retention::PurgeSlice;
 pub use tx::retention_queue::RetentionQueue;
 pub use tx::suspensions::PauseDestination;
 pub use writer::write_context::{Timing, Transaction, WriteContext};

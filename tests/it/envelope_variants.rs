@@ -165,18 +165,25 @@ enum Change {
 const PARTS: [&str; 3] = ["encrypted_aes_key", "initial_vector", "encrypted_flow_data"];
 
 fn change() -> impl Strategy<Value = Change> {
-    let lengths = prop_oneof![4 => vec(any::<u8>(), 0..300), 1 => vec(any::<u8>(), 12), 1 => vec(any::<u8>(), 16), 1 => vec(any::<u8>(), 256)];
+    let lengths = prop_oneof![
+        4 => vec(any::<u8>(), 0..300),
+        1 => vec(any::<u8>(), 12),
+        1 => vec(any::<u8>(), 16),
+        1 => vec(any::<u8>(), 256),
+    ];
     let name = prop_oneof![
         select(PARTS.map(str::to_owned).to_vec()),
         "[a-z\\\\\"]{0,8}",
         Just("x".repeat(5000))
     ];
     prop_oneof![
-        3 => (any::<Index>(), prop_oneof![b'+'..=b'z', any::<u8>()], 0..6u8).prop_map(|(at, byte, how)| Change::Byte(at, byte, how)),
+        3 => (any::<Index>(), prop_oneof![b'+'..=b'z', any::<u8>()], 0..6u8)
+            .prop_map(|(at, byte, how)| Change::Byte(at, byte, how)),
         3 => (0..3usize, lengths).prop_map(|(part, bytes)| Change::Holds(part, bytes)),
         2 => (0..3usize, 0..7u8).prop_map(|(part, how)| Change::Base64(part, how)),
         2 => (0..3usize, json_text()).prop_map(|(part, text)| Change::Field(part, text)),
-        1 => (any::<bool>(), name, json_text()).prop_map(|(first, name, text)| Change::More(first, name, text)),
+        1 => (any::<bool>(), name, json_text())
+            .prop_map(|(first, name, text)| Change::More(first, name, text)),
         1 => (0..3usize).prop_map(Change::Less),
         1 => select(vec![("[", "]"), ("{\"a\":", "}"), ("", ","), ("\u{feff}", ""), (" \n", "\n"), ("", "}"), ("\"", "\"")])
             .prop_map(|(before, behind)| Change::Wrapped(before.to_owned(), behind.to_owned())),
@@ -293,9 +300,17 @@ fn json_text() -> impl Strategy<Value = String> {
 fn request() -> impl Strategy<Value = String> {
     let one_of = |texts: &[&str]| {
         let texts: Vec<String> = texts.iter().map(|text| json!(text).to_string()).collect();
-        prop_oneof![6 => select(texts).prop_map(Some), 1 => json_text().prop_map(Some), 1 => Just(None)]
+        prop_oneof![
+            6 => select(texts).prop_map(Some),
+            1 => json_text().prop_map(Some),
+            1 => Just(None),
+        ]
     };
-    let data = prop_oneof![4 => good_data().prop_map(Some), 3 => json_text().prop_map(Some), 1 => Just(None)];
+    let data = prop_oneof![
+        4 => good_data().prop_map(Some),
+        3 => json_text().prop_map(Some),
+        1 => Just(None),
+    ];
     let fields = (
         one_of(&[
             "data_exchange",

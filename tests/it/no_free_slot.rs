@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use crate::support::Server;
 use crate::support::user::{User, ids, server, success};
 
-/// Starts a server with a flow in German. Its lists of times and days are on one screen. `show_full` is
-/// their setting for full slots.
+/// Starts a server with a flow in German. Its lists of times and days are on one screen.
+/// `show_full` is their setting for full slots.
 fn booking_server(show_full: &str) -> Server {
     server(&format!(
         r#"

@@ -66,7 +66,7 @@ pub(super) fn list_agents(
 ) -> Result<(), AdminError> {
     let mut sink = LimitedSink::new(filter.limit, sink);
     let agents = context.snapshot()?.list_all_rows::<Agent>()?;
-    for (number, agent) in agents.into_iter().rev() {
+    for (number, agent) in agents {
         let row = match QueryRow::from_stored(RowKey::Id(number), agent)? {
             QueryRow::Row(agent) => {
                 if agent.is_removed || !filter.matches_agent(Some(agent.name.as_str())) {

@@ -112,14 +112,17 @@ mod tests {
             taken in proptest::collection::vec(((0..60_u64, 1..30_u64), 1..4_u32), 0..12),
         ) {
             let window = interval(window);
-            let taken: Vec<_> =
-                taken.into_iter().map(|(time, places)| OccupiedInterval { interval: interval(time), bookings: places }).collect();
+            let occupied = |(time, bookings)| OccupiedInterval { interval: interval(time), bookings };
+            let taken: Vec<_> = taken.into_iter().map(occupied).collect();
             let bookings_at = |ms: u64| {
                 let moment = Timestamp::from_millis(ms);
-                let runs = taken.iter().filter(|other| other.interval.start <= moment && moment < other.interval.end);
-                runs.map(|other| other.bookings).sum::<u32>()
+                let runs = |other: &&OccupiedInterval| {
+                    other.interval.start <= moment && moment < other.interval.end
+                };
+                taken.iter().filter(runs).map(|other| other.bookings).sum::<u32>()
             };
-            let counted = (window.start.as_millis()..window.end.as_millis()).map(bookings_at).max().unwrap_or(0);
+            let milliseconds = window.start.as_millis()..window.end.as_millis();
+            let counted = milliseconds.map(bookings_at).max().unwrap_or(0);
             prop_assert_eq!(Occupancy::sum(taken.iter().copied()).max_overlap(window), counted);
         }
     }

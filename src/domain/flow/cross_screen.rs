@@ -73,7 +73,10 @@ fn slot_fields(flow: &Flow) -> Vec<&str> {
     let Some(booking) = &flow.booking else {
         return Vec::new();
     };
-    let offers_slots = |source: &DataSource| matches!(source, DataSource::Slots { calendar, .. } if *calendar == booking.calendar);
+    let offers_slots = |source: &DataSource| match source {
+        DataSource::Slots { calendar, .. } => *calendar == booking.calendar,
+        _ => false,
+    };
     let has_ids = flow
         .screens
         .iter()

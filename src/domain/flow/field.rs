@@ -3,8 +3,7 @@
 //! The sender receives validation errors. An error never repeats the value, because the value may
 //! be personal and the error is written to logs.
 //!
-//! See [`super::value`] for the forms of a value and [`super::validation`] for the fields of a
-//! form.
+//! See `super::value` for the forms of a value and [`super::validation`] for the fields of a form.
 
 use std::fmt;
 

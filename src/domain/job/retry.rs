@@ -229,10 +229,18 @@ mod tests {
     proptest! {
         #[test]
         fn retry_time_is_within_longest_delay(
-            first in 0_u64..100_000_000, ceiling in 0_u64..1_000_000_000, attempts in 1_u32..200, failed in 1_u32..200,
-            chance in 0.0_f64..1.0, retry_after in proptest::option::of(0_u64..10_000_000_000),
+            first in 0_u64..100_000_000,
+            ceiling in 0_u64..1_000_000_000,
+            attempts in 1_u32..200,
+            failed in 1_u32..200,
+            chance in 0.0_f64..1.0,
+            retry_after in proptest::option::of(0_u64..10_000_000_000),
         ) {
-            let policy = RetryPolicy { initial_delay: Millis::new(first), max_delay: Millis::new(ceiling), max_attempts: attempts };
+            let policy = RetryPolicy {
+                initial_delay: Millis::new(first),
+                max_delay: Millis::new(ceiling),
+                max_attempts: attempts,
+            };
             match policy.decide(failed, chance, retry_after.map(Millis::new), NOW) {
                 RetryDecision::GiveUp => prop_assert!(failed >= attempts),
                 RetryDecision::RetryAt { at } => {

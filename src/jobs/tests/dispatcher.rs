@@ -99,7 +99,7 @@ fn dropped_task_leaves_job_due() {
 }
 
 #[test]
-fn while_the_file_is_closed_nothing_is_handed_out_and_nothing_is_lost() {
+fn closed_file_loses_no_job() {
     let mut harness = JobHarness::new();
     let job = harness.accept("a");
     for task in harness.dispatch() {
@@ -141,7 +141,7 @@ fn job_that_cannot_be_written_is_quarantined_alone() {
 }
 
 #[test]
-fn jobs_from_a_clock_that_ran_ahead_run_once_it_is_set_back() {
+fn jobs_from_future_clock_run_after_set_back() {
     let mut harness = JobHarness::new();
     harness.clock.jump_to(START.plus(HOUR));
     let ahead = harness.accept("ahead");
@@ -164,8 +164,7 @@ fn future_retry_keeps_its_time_after_clock_step_back() {
 }
 
 #[test]
-fn dead_letters_that_run_again_at_a_rate_keep_their_times_over_a_crash_and_a_clock_that_is_set_back()
- {
+fn retried_dead_letters_keep_their_times() {
     let harness = JobHarness::new();
     let letters = ["a", "b", "c"].map(|token| harness.accept(token));
     for job in letters {

@@ -200,32 +200,9 @@ pub(in crate::store) fn decide(
         merged.data = draft::merge_answers(&unclaimed.data, &merged.data);
         merged.problems.extend(unclaimed.warning.map(str::to_owned));
     }
-    let slot_decision = match form
-        .slot_selector
-        .as_ref()
-        .map(|selector| selector.slot_request(&merged.data, form.allows_new_choice))
-    {
-        None | Some(Ok(None)) => SlotDecision::NotRequested,
-        Some(Err(error)) if form.allows_new_choice => {
-            return Ok(Decision::Unchanged(AcceptOutcome::InvalidSlotFields {
-                error,
-            }));
-        }
-        Some(Err(error)) => {
-            merged.problems.push(error.to_string());
-            SlotDecision::NotRequested
-        }
-        Some(Ok(Some(request))) => match bookings::find_slot(ctx, &request, None)? {
-            Ok(slot) => SlotDecision::Available(request.calendar, slot),
-            Err(reason) if form.allows_new_choice => {
-                return Ok(Decision::Unchanged(AcceptOutcome::SlotRefused {
-                    reason,
-                    date: request.date,
-                    time: request.time,
-                }));
-            }
-            Err(reason) => SlotDecision::Unavailable(reason),
-        },
+    let slot_decision = match decide_slot(ctx, form, &mut merged)? {
+        Ok(slot_decision) => slot_decision,
+        Err(refusal) => return Ok(Decision::Unchanged(refusal)),
     };
     let unclaimed_row = unclaimed.and_then(|unclaimed| unclaimed.row_key);
     Ok(Decision::Accept(Box::new(AcceptPlan {
@@ -235,6 +212,39 @@ pub(in crate::store) fn decide(
         draft_key: draft.map(|(key, _)| key),
         unclaimed_row,
     })))
+}
+
+/// Decides on the slot that a form requests. Returns a refusal if the customer can choose again.
+/// Otherwise, an error in the fields becomes a problem of the submission.
+fn decide_slot(
+    ctx: &WriteContext<'_>,
+    form: &InboundSubmission,
+    merged: &mut Submission,
+) -> Result<Result<SlotDecision, AcceptOutcome>, StoreError> {
+    let request = form
+        .slot_selector
+        .as_ref()
+        .map(|selector| selector.slot_request(&merged.data, form.allows_new_choice));
+    let request = match request {
+        None | Some(Ok(None)) => return Ok(Ok(SlotDecision::NotRequested)),
+        Some(Ok(Some(request))) => request,
+        Some(Err(error)) if form.allows_new_choice => {
+            return Ok(Err(AcceptOutcome::InvalidSlotFields { error }));
+        }
+        Some(Err(error)) => {
+            merged.problems.push(error.to_string());
+            return Ok(Ok(SlotDecision::NotRequested));
+        }
+    };
+    Ok(match bookings::find_slot(ctx, &request, None)? {
+        Ok(slot) => Ok(SlotDecision::Available(request.calendar, slot)),
+        Err(reason) if form.allows_new_choice => Err(AcceptOutcome::SlotRefused {
+            reason,
+            date: request.date,
+            time: request.time,
+        }),
+        Err(reason) => Ok(SlotDecision::Unavailable(reason)),
+    })
 }
 
 /// Writes the decision on a form.

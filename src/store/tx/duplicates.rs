@@ -12,20 +12,14 @@
 //! [`super::late_arrivals`] for the handling of a copy.
 
 use crate::domain::ids::{Customer, CustomerMatch, SubmissionId};
+use crate::domain::submission::IdempotencyKey;
 use crate::domain::submission::inbound::InboundSubmission;
-use crate::domain::submission::{IdempotencyKey, SubmissionChannel};
 
+use super::submission_history::SubmissionHistory;
 use crate::store::StoreError;
-use crate::store::engine::Rows;
-use crate::store::rows::submissions::{LateArrival, StoredSubmission, list_late_arrivals};
+use crate::store::rows::submissions::StoredSubmission;
 use crate::store::writer::dedup::{DedupMatch, DedupWindow};
 use crate::store::writer::write_context::WriteContext;
-
-/// Maximum number of late arrivals stored for one customer of a submission.
-///
-/// Without this limit, a faulty sender could fill the disk. The first message that follows a form
-/// is always stored.
-pub(in crate::store) const LATE_ARRIVALS_MAX: usize = 16;
 
 /// Result of the duplicate check of an arriving form.
 #[derive(Debug)]
@@ -77,130 +71,6 @@ pub(in crate::store) struct OtherCustomerSubmission {
     pub(in crate::store) has_same_answers: bool,
 }
 
-/// Submission with all its late arrivals.
-struct SubmissionHistory {
-    id: SubmissionId,
-    first: StoredSubmission,
-    late_arrivals: Vec<LateArrival>,
-}
-
-impl SubmissionHistory {
-    /// Loads a submission with its late arrivals. Returns `None` if retention has removed the
-    /// submission.
-    fn load(ctx: &WriteContext<'_>, id: SubmissionId) -> Result<Option<Self>, StoreError> {
-        let Some(first) = ctx.tables.submissions.get(id)? else {
-            return Ok(None);
-        };
-        let late_arrivals = list_late_arrivals(&ctx.tables.late_arrivals, id)?
-            .into_iter()
-            .map(|(_, late_arrival)| late_arrival)
-            .collect();
-        Ok(Some(Self {
-            id,
-            first,
-            late_arrivals,
-        }))
-    }
-
-    fn customers(&self) -> impl Iterator<Item = &Customer> {
-        [&self.first.submission.customer].into_iter().chain(
-            self.late_arrivals
-                .iter()
-                .map(|late_arrival| &late_arrival.customer),
-        )
-    }
-
-    /// Compares the customer of an arrival with all known names of the customer of this submission.
-    fn compare_customer(&self, customer: &Customer) -> CustomerMatch {
-        let found: Vec<CustomerMatch> = self
-            .customers()
-            .map(|known| known.compare(customer))
-            .collect();
-        let has = |likeness| found.contains(&likeness);
-        match (has(CustomerMatch::Same), has(CustomerMatch::Different)) {
-            (true, _) => CustomerMatch::Same,
-            (false, true) => CustomerMatch::Different,
-            (false, false) => CustomerMatch::Unknown,
-        }
-    }
-
-    fn is_unnamed(&self) -> bool {
-        self.customers().all(Customer::is_unknown)
-    }
-
-    /// Returns `true` if an arrival came through the same kind of channel before: the flow's
-    /// endpoint, or messages.
-    fn has_arrival_through(&self, channel: SubmissionChannel) -> bool {
-        let later = self
-            .late_arrivals
-            .iter()
-            .map(|late_arrival| late_arrival.channel);
-        [self.first.submission.channel]
-            .into_iter()
-            .chain(later)
-            .any(|known| known.is_message() == channel.is_message())
-    }
-
-    /// Returns `true` if the form ended at the flow's endpoint and the message that follows has not
-    /// arrived.
-    fn awaits_message(&self) -> bool {
-        !self.first.submission.channel.is_message()
-            && self
-                .late_arrivals
-                .iter()
-                .all(|late_arrival| late_arrival.message_id.is_none())
-    }
-
-    /// Returns `true` if the fields of a message contradict this form and match a copy that no
-    /// customer has claimed.
-    fn contradicts(&self, form: &InboundSubmission) -> bool {
-        let (first, data) = (&self.first.submission, &form.submission.data);
-        let mut copies = self
-            .late_arrivals
-            .iter()
-            .filter_map(LateArrival::find_unclaimed_answers);
-        let may_differ = form.message_key.is_some()
-            && !first.channel.is_message()
-            && first.customer.is_unknown();
-        may_differ && !agrees_with(&first.data, data) && copies.any(|copy| agrees_with(copy, data))
-    }
-
-    /// Compares the customer of an arrival under the same key with the customer of this form.
-    fn compare_arrival(&self, form: &InboundSubmission) -> CustomerMatch {
-        let customer = &form.submission.customer;
-        match self.compare_customer(customer) {
-            // No name distinguishes the customers. Each kind of channel delivers a form once, so a
-            // further message may belong to another customer.
-            CustomerMatch::Unknown if form.submission.channel.is_message() => {
-                let is_copy = !self.has_arrival_through(SubmissionChannel::Webhook)
-                    || (customer.is_unknown() && form.message_key.is_none());
-                if is_copy && !self.contradicts(form) {
-                    CustomerMatch::Same
-                } else {
-                    CustomerMatch::Different
-                }
-            }
-            CustomerMatch::Unknown if customer.is_unknown() || self.is_unnamed() => {
-                CustomerMatch::Same
-            }
-            CustomerMatch::Unknown if self.has_arrival_through(form.submission.channel) => {
-                CustomerMatch::Different
-            }
-            CustomerMatch::Unknown => CustomerMatch::Same,
-            known => known,
-        }
-    }
-
-    /// Returns `true` if more unnamed copies with other answers arrived than one customer would
-    /// send.
-    fn has_too_many_copies(&self) -> bool {
-        let unnamed = self.late_arrivals.iter().filter(|late_arrival| {
-            late_arrival.customer.is_unknown() && late_arrival.message_id.is_none()
-        });
-        self.first.submission.customer.is_unknown() && unnamed.count() >= LATE_ARRIVALS_MAX
-    }
-}
-
 /// Checks whether `form` is a copy of a stored submission. Reads only.
 pub(in crate::store) fn check_duplicate(
     ctx: &WriteContext<'_>,
@@ -225,14 +95,8 @@ pub(in crate::store) fn check_duplicate(
         ..NewSubmissionKeys::default()
     };
     for key in reference.into_iter().chain(form.own_keys()) {
-        for customer_key in key.for_customer_names(customer) {
-            let id = match find_submission_id(ctx, window, customer_key)? {
-                None => find_awaiting_by_key(ctx, form, customer_key)?,
-                id => id,
-            };
-            if let Some(id) = id {
-                return Ok(DuplicateCheck::Copy(id));
-            }
+        if let Some(id) = find_own_copy(ctx, form, window, key)? {
+            return Ok(DuplicateCheck::Copy(id));
         }
         let recent = find_submission_id(ctx, window, key)?;
         let is_recent = recent.is_some();
@@ -275,16 +139,10 @@ pub(in crate::store) fn check_duplicate(
                 }));
             }
             CustomerMatch::Different => {}
-            _ if is_recent => {
-                let is_press = customer.is_unknown()
-                    && form.allows_new_choice
-                    && form.submission.has_usable_token();
-                return Ok(if is_press && stored.has_too_many_copies() {
-                    DuplicateCheck::Shared
-                } else {
-                    DuplicateCheck::Copy(stored.id)
-                });
+            _ if is_recent && is_unnamed_press(form) && stored.has_too_many_copies() => {
+                return Ok(DuplicateCheck::Shared);
             }
+            _ if is_recent => return Ok(DuplicateCheck::Copy(stored.id)),
             _ if form.message_key.is_some() && stored.awaits_message() => {
                 return Ok(DuplicateCheck::Copy(stored.id));
             }
@@ -295,6 +153,32 @@ pub(in crate::store) fn check_duplicate(
         Some(id) => Ok(DuplicateCheck::Copy(id)),
         None => Ok(DuplicateCheck::New(new_keys)),
     }
+}
+
+/// Finds the submission of the form's customer under one of the keys derived from `key`.
+fn find_own_copy(
+    ctx: &WriteContext<'_>,
+    form: &InboundSubmission,
+    window: DedupWindow,
+    key: IdempotencyKey,
+) -> Result<Option<SubmissionId>, StoreError> {
+    for customer_key in key.for_customer_names(&form.submission.customer) {
+        let id = match find_submission_id(ctx, window, customer_key)? {
+            None => find_awaiting_by_key(ctx, form, customer_key)?,
+            id => id,
+        };
+        if id.is_some() {
+            return Ok(id);
+        }
+    }
+    Ok(None)
+}
+
+/// Returns `true` if a customer whom nobody has named presses the button and can choose again.
+fn is_unnamed_press(form: &InboundSubmission) -> bool {
+    form.submission.customer.is_unknown()
+        && form.allows_new_choice
+        && form.submission.has_usable_token()
 }
 
 /// Finds a submission under one of `keys` that ended at its flow's endpoint and still awaits its
@@ -434,14 +318,4 @@ fn find_form_match(
         (None, DedupWindow::Message) => ctx.find_key(DedupWindow::Form, key),
         (hit, _) => Ok(hit),
     }
-}
-
-/// Returns `true` if the fields that both texts contain are equal.
-pub(in crate::store) fn agrees_with(one: &str, other: &str) -> bool {
-    let object = |text| {
-        serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).unwrap_or_default()
-    };
-    let (one, other) = (object(one), object(other));
-    one.iter()
-        .all(|(name, value)| other.get(name).is_none_or(|other| other == value))
 }

@@ -8,7 +8,8 @@
 use crate::domain::ids::{Customer, SubmissionId};
 use crate::domain::submission::{IdempotencyKey, Submission};
 
-use super::duplicates::{LATE_ARRIVALS_MAX, OtherCustomerSubmission, agrees_with};
+use super::duplicates::OtherCustomerSubmission;
+use super::submission_history::{LATE_ARRIVALS_MAX, agrees_with};
 use super::{events, leads, receipts};
 use crate::store::StoreError;
 use crate::store::engine::Rows;

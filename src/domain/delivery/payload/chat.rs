@@ -268,7 +268,8 @@ mod tests {
             let shown = text_field(&discord_payload(&summary_with_fact(&fact)), "content").replacen("**", "", 2);
             let mut characters = shown.chars();
             while let Some(character) = characters.next() {
-                unescaped.extend(if character == '\\' { characters.next() } else { Some(character) });
+                let is_escape = character == '\\';
+                unescaped.extend(if is_escape { characters.next() } else { Some(character) });
             }
             prop_assert_eq!(fact_of(unescaped), Some(fact));
         }

@@ -34,14 +34,18 @@ fn operation() -> impl Strategy<Value = PoolOperation> {
     let hours = || 0_u64..40;
     prop_oneof![
         2 => (any::<bool>(), 1_u32..5, limit(), limit())
-            .prop_map(|(team, weight, max, max_per_day)| PoolOperation::Add { team, weight, max, max_per_day }),
-        8 => (any::<bool>(), proptest::option::of(id())).prop_map(|(team, preferred)| PoolOperation::Give { team, preferred }),
+            .prop_map(|(team, weight, max, max_per_day)| {
+                PoolOperation::Add { team, weight, max, max_per_day }
+            }),
+        8 => (any::<bool>(), proptest::option::of(id()))
+            .prop_map(|(team, preferred)| PoolOperation::Give { team, preferred }),
         3 => id().prop_map(PoolOperation::Release),
         1 => (id(), 1_u32..5).prop_map(|(id, weight)| PoolOperation::Weight(id, weight)),
         1 => (id(), limit()).prop_map(|(id, max)| PoolOperation::Max(id, max)),
         1 => (id(), any::<bool>()).prop_map(|(id, team)| PoolOperation::Team(id, team)),
         1 => (id(), any::<bool>()).prop_map(|(id, active)| PoolOperation::Active(id, active)),
-        1 => (id(), hours(), hours()).prop_map(|(id, from, length)| PoolOperation::Absent(id, from, length)),
+        1 => (id(), hours(), hours())
+            .prop_map(|(id, from, length)| PoolOperation::Absent(id, from, length)),
         1 => id().prop_map(PoolOperation::Remove),
         2 => hours().prop_map(PoolOperation::Wait),
         1 => hours().prop_map(PoolOperation::SetBack),
@@ -116,11 +120,9 @@ fn apply_to_both(
             }
         }
         PoolOperation::Release(id) => {
-            roster.unassign(AgentId::new(*id), *now);
-            model
-                .0
-                .entry(AgentId::new(*id))
-                .and_modify(Agent::record_release);
+            let id = AgentId::new(*id);
+            roster.unassign(id, *now);
+            model.0.entry(id).and_modify(Agent::record_release);
         }
         PoolOperation::Weight(id, weight) => change(*id, &|agent| agent.weight = *weight),
         PoolOperation::Max(id, max) => change(*id, &|agent| agent.max_leads = *max),
@@ -154,8 +156,9 @@ proptest! {
         prop_assert_eq!(&written, &model.0, "what was written is what there is");
         let mut restored = AgentPool::new(written, now);
         for team in [true, false].map(team_for) {
-            let (one, other) = (roster.choose_agent(&team, now, &[]), restored.choose_agent(&team, now, &[]));
-            prop_assert_eq!(one, other, "after a restart as before");
+            let chosen = roster.choose_agent(&team, now, &[]);
+            let chosen_after_restart = restored.choose_agent(&team, now, &[]);
+            prop_assert_eq!(chosen, chosen_after_restart, "after a restart as before");
         }
     }
 
@@ -177,8 +180,12 @@ proptest! {
         prop_assert!(roster.changed_agents().is_empty());
         let mut restored = AgentPool::new(written.clone(), now);
         for team in [true, false].map(team_for) {
-            prop_assert_eq!(roster.choose_agent(&team, now, &[]), restored.choose_agent(&team, now, &[]));
-            prop_assert_eq!(roster.available_agents(&team, now), restored.available_agents(&team, now));
+            let [chosen, chosen_again] =
+                [&mut roster, &mut restored].map(|pool| pool.choose_agent(&team, now, &[]));
+            prop_assert_eq!(chosen, chosen_again);
+            let [available, available_again] =
+                [&roster, &restored].map(|pool| pool.available_agents(&team, now));
+            prop_assert_eq!(available, available_again);
         }
         for (id, agent) in written {
             prop_assert_eq!(roster.agent(id), Some(&agent));
