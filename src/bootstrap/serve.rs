@@ -51,7 +51,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(6);
 /// the process at once. `load` loads the config.
 ///
 /// # Errors
-/// Returns [`ServeError`] if the server can't start, or if it fails while it runs or stops.
+/// Returns `ServeError` if the server can't start, or if it fails while it runs or stops.
 pub fn run(
     load: impl FnOnce() -> Result<Config, ConfigError>,
     args: &ServeArgs,

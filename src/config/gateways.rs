@@ -109,7 +109,10 @@ impl Gateway {
         if uri.is_some_and(|uri| {
             uri.scheme_str() == Some("http") && !uri.host().is_some_and(is_loopback_host)
         }) {
-            warnings.push("its url begins with http://: its keys are sent unencrypted".to_owned());
+            warnings.push(
+                "`url` begins with http://, so the gateway's keys are sent unencrypted: use https://"
+                    .to_owned(),
+            );
         }
         warnings
     }

@@ -1,8 +1,9 @@
 //! Reads secrets from their locations, and never shows a secret.
 //!
 //! The config has the location of a secret (`env:NAME`, `file:PATH`), not the secret itself.
-//! `text:VALUE` is for tests. See [`crate::intake`] for the comparison in constant time, and
-//! [`crate::bootstrap`] for the development secret.
+//! `text:VALUE` is for tests. See [`crate::intake`] for the comparison in constant time,
+//! [`crate::bootstrap`] for the development secret, and [`crate::domain::health::refusal_counters`]
+//! for a wrong app secret.
 
 use std::ffi::OsString;
 use std::fmt;

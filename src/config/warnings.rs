@@ -89,11 +89,15 @@ impl Config {
                 .chain([&self.subscriptions.alerts])
                 .flatten()
                 .any(|route| route.destination == *name);
-            let unused = (!is_subscribed).then(|| {
-                "it gets no events: name it in the `deliver` of a flow, or in `alerts`".to_owned()
-            });
-            let found = destination.warnings().into_iter().chain(unused);
-            warnings.extend(labelled(format!("destination {name}"), found));
+            warnings.extend(labelled(
+                format!("destination {name}"),
+                destination.warnings(),
+            ));
+            if !is_subscribed {
+                warnings.push(format!(
+                    "destination {name} gets no events: add it to `deliver` of a flow, or to `alerts`"
+                ));
+            }
         }
         warnings.extend(unsent::warnings(self));
         warnings
@@ -167,7 +171,7 @@ impl Config {
                 retention.message_id_ttl < META_RETRY_PERIOD,
                 "retention.message_id_ttl",
                 retention.message_id_ttl,
-                ", but Meta resends messages for 7d: forms could be stored twice",
+                ", but Meta resends messages for 7d, so forms could be stored twice: set it to 7d or more",
             ),
             (
                 limits.request_timeout > WHATSAPP_TIMEOUT,

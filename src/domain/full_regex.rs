@@ -1,4 +1,6 @@
 //! Matches whole texts against a regular expression.
+//!
+//! Callers prepare the text, and decide what a match and its groups mean.
 
 use regex::{Regex, RegexBuilder};
 

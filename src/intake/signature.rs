@@ -105,7 +105,7 @@ impl SignatureVerifier {
 
 impl std::fmt::Debug for SignatureVerifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Signers({} secrets)", self.0.len())
+        write!(f, "SignatureVerifier({} secrets)", self.0.len())
     }
 }
 

@@ -343,7 +343,8 @@ fn log_done(job: JobId, finished: &FinishOutcome) {
             tracing::error!(
                 job.id = job.get(),
                 error = reason,
-                "a message needs a damaged row and is a dead letter again: run `flowgate check`"
+                "a retried message is a dead letter again, because a row that it needs is damaged: \
+                 run `flowgate check`"
             );
         }
     }

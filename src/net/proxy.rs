@@ -41,7 +41,7 @@ pub struct InvalidProxyAuth;
 
 impl fmt::Debug for ProxyServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Proxy")
+        f.debug_struct("ProxyServer")
             .field("url", &self.url)
             .finish_non_exhaustive()
     }

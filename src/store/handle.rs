@@ -37,10 +37,10 @@ pub enum SubmitError {
     #[error("the intake queue is full")]
     QueueFull,
     /// The file is not open yet, the disk is full, or the store has stopped.
-    #[error("the data file is not open right now")]
+    #[error("the data file can't accept writes at the moment: see the log")]
     NotOpen,
     /// The disk is nearly full.
-    #[error("the disk is nearly full")]
+    #[error("the disk is nearly full: free disk space")]
     LowSpace,
 }
 

@@ -1,7 +1,7 @@
 //! Stores all data of flowgate on disk: one file, one writer thread, named transactions and short
 //! reads.
 //!
-//! Only [`engine`] names the storage engine, redb.
+//! Only `engine` names the storage engine, redb.
 //!
 //! # Guarantees
 //! - A reply means that the transaction is committed with immediate durability. Each batch is one

@@ -190,6 +190,52 @@ fn refresh_of_early_screen_is_stored_in_draft() {
     assert_eq!(server.submissions()[0]["data"], whole);
 }
 
+/// Refused data of the screen FORM, and their error messages.
+const GERMAN_ERRORS: [(&str, &str); 15] = [
+    ("{}", "Bitte ausfüllen: Name."),
+    (r#"{"name": "  "}"#, "Bitte ausfüllen: Name."),
+    (r#"{"name": "Z"}"#, "Name braucht 2 Buchstaben, bitte."),
+    (r#"{"name": "Zoë Ñandú"}"#, "Name: höchstens 5 Zeichen."),
+    (
+        r#"{"name": "Zoë", "email": "nirgends"}"#,
+        "E-Mail: Bitte geben Sie eine gültige E-Mail-Adresse ein.",
+    ),
+    (r#"{"name": "Zoë", "age": 17}"#, "Alter: mindestens 18."),
+    (r#"{"name": "Zoë", "age": "100"}"#, "Alter: höchstens 99."),
+    (
+        r#"{"name": "Zoë", "age": 18.5}"#,
+        "Alter: Bitte geben Sie eine ganze Zahl ein.",
+    ),
+    (
+        r#"{"name": "Zoë", "plan": "mittel"}"#,
+        "Tarif: Bitte wählen Sie eines davon: klein, groß.",
+    ),
+    (
+        r#"{"name": "Zoë", "extras": ["a", "c"]}"#,
+        "extras: Bitte wählen Sie eines davon: a, b.",
+    ),
+    (
+        r#"{"name": "Zoë", "day": "4.1.2030"}"#,
+        "Tag: Bitte wählen Sie ein Datum.",
+    ),
+    (
+        r#"{"name": "Zoë", "code": "AB-"}"#,
+        "Nummer: Bitte prüfen Sie diese Angabe.",
+    ),
+    (
+        r#"{"name": "Zoë", "code": "xAB-1"}"#,
+        "Nummer: Bitte prüfen Sie diese Angabe.",
+    ),
+    (
+        r#"{"name": "Zoë", "plate": "abc"}"#,
+        "So sieht kein Kennzeichen aus.",
+    ),
+    (
+        r#"{"name": ["Zoë"]}"#,
+        "Name: Bitte prüfen Sie diese Angabe.",
+    ),
+];
+
 #[test]
 fn validation_errors_use_configured_language_and_texts() {
     let server = with_screens(
@@ -209,51 +255,8 @@ texts = { too_short = "{field} braucht {min} Buchstaben, bitte." }
         } },"#,
     );
     let ann = user(&server, "ann");
-    for (data, message) in [
-        (json!({}), "Bitte ausfüllen: Name."),
-        (json!({"name": "  "}), "Bitte ausfüllen: Name."),
-        (json!({"name": "Z"}), "Name braucht 2 Buchstaben, bitte."),
-        (json!({"name": "Zoë Ñandú"}), "Name: höchstens 5 Zeichen."),
-        (
-            json!({"name": "Zoë", "email": "nirgends"}),
-            "E-Mail: Bitte geben Sie eine gültige E-Mail-Adresse ein.",
-        ),
-        (json!({"name": "Zoë", "age": 17}), "Alter: mindestens 18."),
-        (json!({"name": "Zoë", "age": "100"}), "Alter: höchstens 99."),
-        (
-            json!({"name": "Zoë", "age": 18.5}),
-            "Alter: Bitte geben Sie eine ganze Zahl ein.",
-        ),
-        (
-            json!({"name": "Zoë", "plan": "mittel"}),
-            "Tarif: Bitte wählen Sie eines davon: klein, groß.",
-        ),
-        (
-            json!({"name": "Zoë", "extras": ["a", "c"]}),
-            "extras: Bitte wählen Sie eines davon: a, b.",
-        ),
-        (
-            json!({"name": "Zoë", "day": "4.1.2030"}),
-            "Tag: Bitte wählen Sie ein Datum.",
-        ),
-        (
-            json!({"name": "Zoë", "code": "AB-"}),
-            "Nummer: Bitte prüfen Sie diese Angabe.",
-        ),
-        (
-            json!({"name": "Zoë", "code": "xAB-1"}),
-            "Nummer: Bitte prüfen Sie diese Angabe.",
-        ),
-        (
-            json!({"name": "Zoë", "plate": "abc"}),
-            "So sieht kein Kennzeichen aus.",
-        ),
-        (
-            json!({"name": ["Zoë"]}),
-            "Name: Bitte prüfen Sie diese Angabe.",
-        ),
-    ] {
-        let answer = ann.sends("FORM", &data);
+    for (data, message) in GERMAN_ERRORS {
+        let answer = ann.sends("FORM", &serde_json::from_str(data).unwrap());
         assert_eq!(
             answer,
             json!({"screen": "FORM", "data": {"error_message": message}}),
@@ -294,81 +297,78 @@ fn try_generates_pattern_value_or_names_field() {
     );
 }
 
+/// Starts a server that shows full days and full slots, and limits its lists.
+fn with_full_slots_shown() -> Server {
+    with_screens(
+        "language = \"de\"\nbooking = { calendar = \"chair\", date = \"slot\", time = \"slot\" }",
+        r#"
+        { name = "DAY", data = { days = { dates = "chair", show_full = true, limit = 5 }, next = { slots = "chair", limit = 2 } }, fields = { day = {} } },
+        { name = "SLOT", final = true, data = { slots = { slots = "chair", day = "day", show_full = true } }, fields = { slot = {} } },
+        "#,
+    )
+}
+
+/// Error message for a slot that is full.
+const SLOT_IS_FULL: &str = "Dieser Termin wurde gerade vergeben. Bitte wählen Sie einen anderen.";
+
+/// Books the slot for a customer of its own.
+fn book(server: &Server, day: &str, time: &str) {
+    let bob = user(server, time);
+    bob.sends("DAY", &json!({"day": day}));
+    let end = bob.sends("SLOT", &json!({"slot": format!("{day}T{time}")}));
+    assert_eq!(end, success(time));
+}
+
+/// Returns for each choice of a list whether it is enabled.
+fn enabled(list: &Value) -> Vec<bool> {
+    list.as_array()
+        .unwrap()
+        .iter()
+        .map(|choice| choice["enabled"].as_bool().unwrap())
+        .collect()
+}
+
 #[test]
-fn full_slots_can_be_shown_and_lists_limited() {
-    let screens = |data: &str| {
-        format!(
-            r#"{{ name = "DAY", data = {{ {data} }}, fields = {{ day = {{}} }} }},
-               {{ name = "SLOT", final = true, data = {{ slots = {{ slots = "chair", day = "day", show_full = true }} }}, fields = {{ slot = {{}} }} }},"#
-        )
-    };
-    let settings =
-        "language = \"de\"\nbooking = { calendar = \"chair\", date = \"slot\", time = \"slot\" }";
-    let days = "days = { dates = \"chair\", show_full = true, limit = 5 }, next = { slots = \"chair\", limit = 2 }";
-    let server = with_screens(settings, &screens(days));
+fn full_slots_can_be_shown() {
+    let server = with_full_slots_shown();
     let day = in_days(2);
-    for time in ["09:00", "11:00"] {
-        let bob = user(&server, time);
-        bob.sends("DAY", &json!({"day": day}));
-        assert_eq!(
-            bob.sends("SLOT", &json!({"slot": format!("{day}T{time}")})),
-            success(time)
-        );
-    }
+    book(&server, &day, "09:00");
+    book(&server, &day, "11:00");
     let ann = user(&server, "ann");
     let shown = ann.sends("DAY", &json!({"day": day}));
-    let enabled = |list: &Value| -> Vec<bool> {
-        list.as_array()
-            .unwrap()
-            .iter()
-            .map(|choice| choice["enabled"].as_bool().unwrap())
-            .collect()
-    };
-    assert_eq!(
-        enabled(&shown["data"]["slots"]),
-        [false, true, false],
-        "{shown}"
-    );
-    assert!(
-        shown["data"]["slots"][1]["title"]
-            .as_str()
-            .unwrap()
-            .ends_with(", 10:00")
-    );
+    let slots = &shown["data"]["slots"];
+    assert_eq!(enabled(slots), [false, true, false], "{shown}");
+    let title = slots[1]["title"].as_str().unwrap();
+    assert!(title.ends_with(", 10:00"), "{title}");
 
     // A customer who selects a full slot returns to the free slots.
     let refused = ann.sends("SLOT", &json!({"slot": format!("{day}T09:00")}));
     assert_eq!(refused["screen"], "SLOT");
     assert_eq!(enabled(&refused["data"]["slots"]), [false, true, false]);
-    let message = "Dieser Termin wurde gerade vergeben. Bitte wählen Sie einen anderen.";
-    assert_eq!(refused["data"]["error_message"], message);
+    assert_eq!(refused["data"]["error_message"], SLOT_IS_FULL);
+}
 
-    let bob = user(&server, "10:00");
-    bob.sends("DAY", &json!({"day": day}));
-    assert_eq!(
-        bob.sends("SLOT", &json!({"slot": format!("{day}T10:00")})),
-        success("10:00")
-    );
+#[test]
+fn full_days_can_be_shown_and_lists_limited() {
+    let server = with_full_slots_shown();
+    let day = in_days(2);
+    book(&server, &day, "09:00");
+    book(&server, &day, "11:00");
+    let ann = user(&server, "ann");
+    ann.sends("DAY", &json!({"day": day}));
+    book(&server, &day, "10:00");
     let first = ann.opens();
-    let days = &first["data"]["days"];
-    assert_eq!(days.as_array().unwrap().len(), 5);
-    let full: Vec<&Value> = days
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|day| day["enabled"] == false)
-        .collect();
-    assert_eq!(
-        full.iter().map(|day| &day["id"]).collect::<Vec<_>>(),
-        [&json!(day)],
-        "{days}"
-    );
+    let days = first["data"]["days"].as_array().unwrap();
+    assert_eq!(days.len(), 5);
+    let full = days.iter().filter(|day| day["enabled"] == false);
+    let full: Vec<&Value> = full.map(|day| &day["id"]).collect();
+    assert_eq!(full, [&json!(day)], "{days:?}");
     assert_eq!(first["data"]["next"].as_array().unwrap().len(), 2);
     // If a day has no free slot left, the customer must choose another day.
     let back = ann.sends("SLOT", &json!({"slot": format!("{day}T10:00")}));
     assert_eq!(
         (&back["screen"], &back["data"]["error_message"]),
-        (&json!("DAY"), &json!(message)),
+        (&json!("DAY"), &json!(SLOT_IS_FULL)),
         "{back}"
     );
 }

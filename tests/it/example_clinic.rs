@@ -97,7 +97,8 @@ fn patient_chooses_day_then_time() {
         json!({"version": "3.0", "action": "INIT", "screen": "", "data": {}, "flow_token": "t"});
     let service = phone::ask(&server, "/flows/clinic", &init);
     assert_eq!(service["screen"], "SERVICE");
-    let appointment = sends(&server, "t", "SERVICE", &json!({"service": "pain"}));
+    let patient_sends = |screen: &str, data: Value| sends(&server, "t", screen, &data);
+    let appointment = patient_sends("SERVICE", json!({"service": "pain"}));
     assert_eq!(appointment["screen"], "APPOINTMENT");
     assert_eq!(
         appointment["data"]["times"].as_array().unwrap().len(),
@@ -108,7 +109,7 @@ fn patient_chooses_day_then_time() {
     // The request contains only the day. The response is the same screen with the times of that
     // day.
     let day = appointment["data"]["days"][2]["id"].as_str().unwrap();
-    let of_day = sends(&server, "t", "APPOINTMENT", &json!({"day": day}));
+    let of_day = patient_sends("APPOINTMENT", json!({"day": day}));
     assert_eq!(
         (&of_day["screen"], &of_day["data"]["days"]),
         (&json!("APPOINTMENT"), &appointment["data"]["days"])
@@ -122,35 +123,18 @@ fn patient_chooses_day_then_time() {
     );
     assert_eq!(server.rows(&["drafts"])[0]["screen"], "APPOINTMENT");
 
-    let missing = sends(
-        &server,
-        "t",
-        "APPOINTMENT",
-        &json!({"day": day, "slot": null}),
-    );
+    let missing = patient_sends("APPOINTMENT", json!({"day": day, "slot": null}));
     assert_eq!(
         missing,
         json!({"screen": "APPOINTMENT", "data": {"error_message": "Please fill in: Time."}})
     );
     let slot = &times[1]["id"];
-    let details = sends(
-        &server,
-        "t",
-        "APPOINTMENT",
-        &json!({"day": day, "slot": slot}),
-    );
+    let details = patient_sends("APPOINTMENT", json!({"day": day, "slot": slot}));
     assert_eq!(details, json!({"screen": "DETAILS", "data": {"day": day}}));
-    let unfit = sends(&server, "t", "DETAILS", &json!({"name": "A", "email": ""}));
-    assert_eq!(
-        unfit["data"]["error_message"],
-        "Your name: at least 2 characters."
-    );
-    let end = sends(
-        &server,
-        "t",
-        "DETAILS",
-        &json!({"name": "Ana", "email": ""}),
-    );
+    let unfit = patient_sends("DETAILS", json!({"name": "A", "email": ""}));
+    let message = "Your name: at least 2 characters.";
+    assert_eq!(unfit["data"]["error_message"], message);
+    let end = patient_sends("DETAILS", json!({"name": "Ana", "email": ""}));
     assert_eq!(end["screen"], "SUCCESS");
 
     let submission = eventually("it is a lead", || {

@@ -70,28 +70,9 @@ fn hint(server: &Server) -> String {
     hints.filter(|hint| hint.contains("thanks")).collect()
 }
 
-#[test]
-fn waiting_messages_are_sent_once_after_token_replacement() {
-    let (graph, ops) = (meta(), FakeReceiver::well());
-    let mut server = Server::stopped(&format!("{}{FLOW}{}", graph.meta(), ops.table("ops", "")));
-    add_top_level_keys(&server, "alerts = [\"ops\"]");
-    put(&server, OLD);
-    server.start_again();
-    let books = |number: u32| {
-        let form = Form::new(format!("form-{number}")).by(&format!("+49151{number:07}"));
-        assert!(server.post("/form", &form).is_accepted());
-    };
-    books(0);
-    eventually("it is stopped", || {
-        (destination(&server)["state"] == "disabled").then_some(())
-    });
-    (1..20).for_each(books);
-    eventually("all forms are carried", || {
-        (destination(&server)["waiting"] == 20).then_some(())
-    });
-
-    // All places where an admin looks show the necessary steps.
-    let output = hint(&server);
+/// Asserts that all places where an admin looks show the necessary steps.
+fn assert_next_steps_are_shown(server: &Server) {
+    let output = hint(server);
     for part in [
         "20 deliveries queued",
         "error 190",
@@ -101,40 +82,56 @@ fn waiting_messages_are_sent_once_after_token_replacement() {
     ] {
         assert!(output.contains(part), "{part}: {output}");
     }
-    let row = destination(&server);
-    assert!(
-        row["disabled_reason"]
-            .as_str()
-            .unwrap()
-            .contains("error 190: the access token"),
-        "{row}"
-    );
+    let row = destination(server);
+    let reason = row["disabled_reason"].as_str().unwrap();
+    assert!(reason.contains("error 190: the access token"), "{row}");
+    let test = server.cli(&["destinations", "test", "thanks"]);
+    assert!(test.code == 1 && test.err.contains("error 190"), "{test:?}");
+}
+
+/// Waits until the destination is stopped.
+fn wait_until_disabled(server: &Server) {
+    eventually("it is stopped", || {
+        (destination(server)["state"] == "disabled").then_some(())
+    });
+}
+
+#[test]
+fn waiting_messages_are_sent_once_after_token_replacement() {
+    let (graph, ops) = (meta(), FakeReceiver::well());
+    let mut server = Server::stopped(&format!("{}{FLOW}{}", graph.meta(), ops.table("ops", "")));
+    add_top_level_keys(&server, "alerts = [\"ops\"]");
+    put(&server, OLD);
+    server.start_again();
+    let customers: Vec<_> = (0..20).map(|number| format!("+49151{number:07}")).collect();
+    let books = |customer: &String| {
+        let form = Form::new(format!("form-{customer}")).by(customer);
+        assert!(server.post("/form", &form).is_accepted());
+    };
+    books(&customers[0]);
+    wait_until_disabled(&server);
+    customers[1..].iter().for_each(books);
+    eventually("all forms are carried", || {
+        (destination(&server)["waiting"] == 20).then_some(())
+    });
     let alert = ops.wait_for_accepted(1).into_values().next().unwrap()[0].json();
     assert_eq!(
         (&alert["type"], &alert["data"]["destination"]["name"]),
         (&json!("destination.stopped"), &json!("thanks"))
     );
-    let test = server.cli(&["destinations", "test", "thanks"]);
-    assert!(test.code == 1 && test.err.contains("error 190"), "{test:?}");
+    assert_next_steps_are_shown(&server);
 
     // A resume that comes too early loses nothing.
     server.rows(&["destinations", "resume", "thanks"]);
     ops.wait_for_accepted(2);
-    eventually("it is stopped again", || {
-        (destination(&server)["state"] == "disabled").then_some(())
-    });
+    wait_until_disabled(&server);
     assert_eq!(destination(&server)["waiting"], 20);
 
     put(&server, NEW);
     server.rows(&["reload"]);
     let test = server.row(&["destinations", "test", "thanks"]);
-    assert!(
-        test["detail"]
-            .as_str()
-            .unwrap()
-            .contains("no message was sent"),
-        "{test}"
-    );
+    let detail = test["detail"].as_str().unwrap();
+    assert!(detail.contains("no message was sent"), "{test}");
     assert_eq!(
         destination(&server)["state"],
         "disabled",
@@ -149,12 +146,7 @@ fn waiting_messages_are_sent_once_after_token_replacement() {
         .map(|asked| asked.json()["to"].as_str().unwrap().to_owned())
         .collect();
     sent.sort_unstable();
-    assert_eq!(
-        sent,
-        (0..20)
-            .map(|number| format!("+49151{number:07}"))
-            .collect::<Vec<_>>()
-    );
+    assert_eq!(sent, customers);
     assert_eq!(
         (destination(&server)["state"].as_str(), hint(&server)),
         (Some("ok"), String::new())

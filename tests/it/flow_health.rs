@@ -263,27 +263,38 @@ fn meta_alert_is_shown_until_deactivated() {
     assert_eq!((hints(&server).len(), meta_events(&server).len()), (0, 0));
 }
 
-#[test]
-fn endpoint_health_counts_errors_as_meta_does() {
-    let server = server(&format!("{FLOW}{PLAIN_FLOW}"));
-    let health = || server.row(&["flows", "health", "--flow", "home"]);
-    assert_eq!(
-        (
-            &health()["severity"],
-            &health()["requests"],
-            &health()["p90_ms"]
-        ),
-        (&json!("ok"), &json!(0), &json!(null))
-    );
-
+/// Sends three pings, which are answered.
+fn ping_three_times(server: &Server) {
     for _ in 0..3 {
         phone::ask(
-            &server,
+            server,
             "/home",
             &json!({"version": "3.0", "action": "ping"}),
         );
     }
-    let well = health();
+}
+
+/// Sends a bad request of the vectors to flow home. Returns the status.
+fn send_bad(server: &Server, name: &str) -> u16 {
+    let case = vectors(include_str!("../vectors/flow_bad.json"), name).remove(0);
+    send(server, "/home", &case).status
+}
+
+fn health(server: &Server, flow: &str) -> Value {
+    server.row(&["flows", "health", "--flow", flow])
+}
+
+#[test]
+fn endpoint_health_is_ok_without_errors() {
+    let server = server(&format!("{FLOW}{PLAIN_FLOW}"));
+    let idle = health(&server, "home");
+    assert_eq!(
+        (&idle["severity"], &idle["requests"], &idle["p90_ms"]),
+        (&json!("ok"), &json!(0), &json!(null))
+    );
+
+    ping_three_times(&server);
+    let well = health(&server, "home");
     assert_eq!(
         (&well["requests"], &well["errors"], &well["availability"]),
         (&json!(3), &json!(0), &json!(100.0))
@@ -292,28 +303,28 @@ fn endpoint_health_counts_errors_as_meta_does() {
         well["p50_ms"].as_u64().unwrap() <= well["p90_ms"].as_u64().unwrap(),
         "{well}"
     );
+    assert_eq!(
+        server.cli(&["flows", "health", "--flow", "form"]).code,
+        3,
+        "Meta does not watch plain flows"
+    );
+}
 
-    let bad = |name| {
-        send(
-            &server,
-            "/home",
-            &vectors(include_str!("../vectors/flow_bad.json"), name).remove(0),
-        )
-        .status
-    };
-    assert_eq!(bad("wrong_rsa_key"), 421);
-    let few = health();
+#[test]
+fn endpoint_health_counts_errors_as_meta_does() {
+    let server = server(FLOW);
+    ping_three_times(&server);
+    assert_eq!(send_bad(&server, "wrong_rsa_key"), 421);
+    let few = health(&server, "home");
     assert_eq!(
         (&few["error_rate"], &few["severity"]),
         (&json!(25.0), &json!("warning")),
         "one may be chance"
     );
-    assert_eq!(
-        (bad("wrong_rsa_key"), bad("oaep_sha1"), bad("array")),
-        (421, 421, 400)
-    );
+    let more = ["wrong_rsa_key", "oaep_sha1", "array"].map(|name| send_bad(&server, name));
+    assert_eq!(more, [421, 421, 400]);
     assert_eq!(server.get("/home").status, 405, "not from Meta, who posts");
-    let ill = health();
+    let ill = health(&server, "home");
     assert_eq!(
         (&ill["requests"], &ill["errors"], &ill["error_rate"]),
         (&json!(7), &json!(4), &json!(57.14))
@@ -322,13 +333,8 @@ fn endpoint_health_counts_errors_as_meta_does() {
         ill["errors_by_kind"],
         json!({"bad_json": 1, "cannot_decrypt": 3})
     );
-    assert!(
-        ill["suggestion"]
-            .as_str()
-            .unwrap()
-            .contains("flowgate keys check"),
-        "{ill}"
-    );
+    let suggestion = ill["suggestion"].as_str().unwrap();
+    assert!(suggestion.contains("flowgate keys check"), "{ill}");
     assert_eq!(
         (&ill["severity"], &ill["availability"]),
         (&json!("alert"), &json!(100.0)),
@@ -343,84 +349,56 @@ fn endpoint_health_counts_errors_as_meta_does() {
         shown.contains("ALERT  flow home") && shown.contains("7 requests, 4 errors"),
         "{shown}"
     );
-    assert_eq!(
-        server.cli(&["flows", "health", "--flow", "form"]).code,
-        3,
-        "Meta does not watch plain flows"
-    );
+}
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// Sends a request without a signature. Returns the status.
+fn post_unsigned(server: &Server, path: &str, content_type: (&str, &str), body: &[u8]) -> u16 {
+    let request = post(path, &[content_type], body);
+    server.connect().exchange(&request).unwrap().status
 }
 
 #[test]
 fn unauthenticated_requests_never_worsen_endpoint_health() {
-    let open = FLOW
-        .replace("home", "open")
-        .replace("encryption =", "signature = \"none\"\nencryption =");
-    let server = server(&format!("[limits]\nmax_flow_body = \"4KiB\"\n{FLOW}{open}"));
-    let health = |flow| server.row(&["flows", "health", "--flow", flow]);
-    let (json_type, text_type) = (
-        ("content-type", "application/json"),
-        ("content-type", "text/plain"),
-    );
+    let server = server(&format!("[limits]\nmax_flow_body = \"4KiB\"\n{FLOW}"));
     let large = vec![b' '; 5 << 10];
-    for (headers, body, status) in [
-        (vec![json_type], &b"{}"[..], 432),
-        (vec![json_type], &large, 413),
-        (vec![text_type], b"hello", 415),
-    ] {
-        assert_eq!(
-            server
-                .connect()
-                .exchange(&post("/home", &headers, body))
-                .unwrap()
-                .status,
-            status
-        );
-    }
-    let quiet = health("home");
+    let text = ("content-type", "text/plain");
+    assert_eq!(post_unsigned(&server, "/home", JSON, b"{}"), 432);
+    assert_eq!(post_unsigned(&server, "/home", JSON, &large), 413);
+    assert_eq!(post_unsigned(&server, "/home", text, b"hello"), 415);
+    let quiet = health(&server, "home");
     assert_eq!(
         (&quiet["severity"], &quiet["requests"], &quiet["errors"]),
         (&json!("ok"), &json!(0), &json!(0))
     );
 
     // The sender may be Meta with the secret of another app.
-    let wrong = vectors(
-        include_str!("../vectors/flow_bad.json"),
-        "signature_wrong_secret",
-    )
-    .remove(0);
-    assert_eq!(send(&server, "/home", &wrong).status, 432);
-    let doubtful = health("home");
+    assert_eq!(send_bad(&server, "signature_wrong_secret"), 432);
+    let doubtful = health(&server, "home");
     assert_eq!(
         (&doubtful["severity"], &doubtful["requests"]),
         (&json!("warning"), &json!(0))
     );
     assert_eq!(doubtful["unverified_by_kind"], json!({"bad_signature": 1}));
-    assert!(
-        doubtful["suggestion"]
-            .as_str()
-            .unwrap()
-            .contains("meta.app_secrets"),
-        "{doubtful}"
-    );
+    let suggestion = doubtful["suggestion"].as_str().unwrap();
+    assert!(suggestion.contains("meta.app_secrets"), "{doubtful}");
+    assert!(hints(&server).is_empty(), "{:?}", hints(&server));
+}
 
-    // If the flow needs no signature, each request that could be decrypted counts as Meta's.
-    let post_unsigned = |body: &[u8]| {
-        server
-            .connect()
-            .exchange(&post("/open", &[json_type], body))
-            .unwrap()
-            .status
-    };
-    assert_eq!(
-        post_unsigned(&phone::seal(&json!({"action": "ping"})).body),
-        200
-    );
-    assert_eq!(
-        post_unsigned(&phone::seal_for(phone::OTHER_PUBLIC_KEY, &json!({"action": "ping"})).body),
-        421
-    );
-    assert_eq!(post_unsigned(b"{}"), 400);
-    let open = health("open");
+#[test]
+fn unsigned_flow_counts_requests_that_decrypt() {
+    let server = server(&FLOW.replace("encryption =", "signature = \"none\"\nencryption ="));
+    let ping = json!({"action": "ping"});
+    let foreign = phone::seal_for(phone::OTHER_PUBLIC_KEY, &ping);
+    for (body, status) in [
+        (&phone::seal(&ping).body[..], 200),
+        (&foreign.body, 421),
+        (b"{}", 400),
+    ] {
+        assert_eq!(post_unsigned(&server, "/home", JSON, body), status);
+    }
+    let open = health(&server, "home");
     assert_eq!(
         (&open["requests"], &open["errors"], &open["severity"]),
         (&json!(1), &json!(0), &json!("ok"))

@@ -203,35 +203,31 @@ fn shared_number_gets_key_of_all_its_flows() {
     assert!(graph.asked().is_empty());
 }
 
+/// Returns the key that Meta has for the number: each of the numbers 1 to 5 has another state.
+fn key_by_number(asked: &RecordedRequest) -> Vec<u8> {
+    assert!(
+        asked.line.starts_with("GET /v26.0/") && asked.body.is_empty(),
+        "{asked:?}"
+    );
+    let held = |key: &str, status: &str| {
+        // Meta stores the text with other line endings.
+        let key = key.trim().replace('\n', "\r\n");
+        json!({"business_public_key": key, "business_public_key_signature_status": status})
+    };
+    let foreign = PUBLIC_KEY.replacen("MIIBIjAN", "MIIBIjAM", 1);
+    let held_by_number = match numbers(std::slice::from_ref(asked))[0] {
+        "1" => json!({"data": [held(PUBLIC_KEY, "VALID")]}),
+        "2" => held(OTHER_PUBLIC, "VALID"),
+        "3" => json!({"data": [held(PUBLIC_KEY, "MISMATCH")]}),
+        "4" => json!({"data": [held(&foreign, "VALID")]}),
+        _ => json!({"data": []}),
+    };
+    json(200, &held_by_number)
+}
+
 #[test]
 fn key_check_fails_when_forms_would_fail() {
-    let graph = Graph::answering(|asked| {
-        assert!(
-            asked.line.starts_with("GET /v26.0/") && asked.body.is_empty(),
-            "{asked:?}"
-        );
-        let held = |key: &str, status: &str| {
-            // Meta stores the text with other line endings.
-            let key = key.trim().replace('\n', "\r\n");
-            json!({"business_public_key": key, "business_public_key_signature_status": status})
-        };
-        let foreign = fs::read_to_string(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/vectors/key_public.pem"
-        ))
-        .unwrap();
-        let foreign = foreign.replacen("MIIBIjAN", "MIIBIjAM", 1);
-        json(
-            200,
-            &match numbers(std::slice::from_ref(asked))[0] {
-                "1" => json!({"data": [held(PUBLIC_KEY, "VALID")]}),
-                "2" => held(OTHER_PUBLIC, "VALID"),
-                "3" => json!({"data": [held(PUBLIC_KEY, "MISMATCH")]}),
-                "4" => json!({"data": [held(&foreign, "VALID")]}),
-                _ => json!({"data": []}),
-            },
-        )
-    });
+    let graph = Graph::answering(key_by_number);
     let server = folder(
         &graph,
         &flow("home", r#""file:key.pem", "file:other.pem""#, ""),
@@ -317,22 +313,25 @@ fn key_check_compares_shared_number_with_each_flow() {
     assert_eq!(keys(&server, &["check", "--flow", "home"]).code, 0);
 }
 
+/// Refuses the numbers 1 to 4, each with another error.
+fn error_by_number(asked: &RecordedRequest) -> Vec<u8> {
+    let error =
+        |code, message: &str| json(400, &json!({"error": {"message": message, "code": code}}));
+    match numbers(std::slice::from_ref(asked))[0] {
+        "1" => error(100, "Unsupported request\u{1b}[2J"),
+        "2" => error(190, &format!("Malformed access token {TOKEN}")),
+        "3" => error(10, &format!("Malformed access token {}...", &TOKEN[..12])),
+        "4" => b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>".to_vec(),
+        _ => json(
+            200,
+            &json!({"success": true, "business_public_key": PUBLIC_KEY}),
+        ),
+    }
+}
+
 #[test]
 fn graph_api_error_is_explained_without_token() {
-    let graph = Graph::answering(|asked| {
-        let error =
-            |code, message: &str| json(400, &json!({"error": {"message": message, "code": code}}));
-        match numbers(std::slice::from_ref(asked))[0] {
-            "1" => error(100, "Unsupported request\u{1b}[2J"),
-            "2" => error(190, &format!("Malformed access token {TOKEN}")),
-            "3" => error(10, &format!("Malformed access token {}...", &TOKEN[..12])),
-            "4" => b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>".to_vec(),
-            _ => json(
-                200,
-                &json!({"success": true, "business_public_key": PUBLIC_KEY}),
-            ),
-        }
-    });
+    let graph = Graph::answering(error_by_number);
     let server = folder(&graph, &flow("home", "\"file:key.pem\"", ""));
     for verb in ["upload", "check"] {
         let ask = |numbers: &[&str]| {

@@ -6,6 +6,10 @@ use crate::support::form::Form;
 use crate::support::http::{post, signature, signed_post};
 use crate::support::{PLAIN_FLOW, Server, eventually};
 
+/// Subscription request with a wrong verify token.
+const WRONG_SUBSCRIPTION: &str =
+    "/webhook?hub.mode=subscribe&hub.challenge=1&hub.verify_token=not-the-token";
+
 /// Returns the log lines of refused requests with their level.
 fn refusals(server: &Server) -> Vec<(String, Value)> {
     let lines = server.log();
@@ -95,8 +99,7 @@ fn wrong_app_secret_warns_until_signature_matches() {
 #[test]
 fn log_explains_refusals_and_warns_once_per_reason() {
     let server = Server::start(PLAIN_FLOW);
-    let query = "hub.mode=subscribe&hub.challenge=1&hub.verify_token=not-the-token";
-    assert_eq!(server.get(&format!("/webhook?{query}")).status, 403);
+    assert_eq!(server.get(WRONG_SUBSCRIPTION).status, 403);
     let body = Form::new("t").with("name", "Ann Smith").body();
     let signature = signature(crate::support::http::SECRET, &body);
     let typed = post(
@@ -159,16 +162,18 @@ fn log_explains_refusals_and_warns_once_per_reason() {
     for secret in ["not-the-token", "Ann Smith", &signature] {
         assert!(!log.contains(secret), "{secret}");
     }
+}
 
-    let bare = Server::stopped(PLAIN_FLOW);
+#[test]
+fn missing_verify_token_is_warned_about() {
+    let mut bare = Server::stopped(PLAIN_FLOW);
     let file = bare.folder().join("config.toml");
     let config = std::fs::read_to_string(&file)
         .unwrap()
         .replace("text:let me in", "env:NOT_SET_ANYWHERE");
     std::fs::write(file, config).unwrap();
-    let mut bare = bare;
     bare.start_again();
-    assert_eq!(bare.get(&format!("/webhook?{query}")).status, 403);
+    assert_eq!(bare.get(WRONG_SUBSCRIPTION).status, 403);
     let logged = eventually("the refusal is in the log", || refusals(&bare).pop());
     assert_eq!(logged.0, "WARN");
     assert!(

@@ -71,70 +71,75 @@ fn book(user: User<'_>, slot: &str) -> Value {
     user.sends("CONFIRM", &json!({"name": user.token}))
 }
 
+/// Records each kind of response. Another customer books the slot of the first, whose booking is
+/// then cancelled.
+fn record_each_response_kind(server: &Server, slot: &str) -> Vec<RecordedExchange> {
+    let (ann, bob) = (user(server, "ann"), user(server, "bob"));
+    let offers_slot = |response: &Value| ids(&response["data"]["slots"]).contains(&slot.to_owned());
+    let init = RecordedExchange::of("INIT with slots", server, ann.init());
+    assert!(offers_slot(&init.opened()));
+    let unfit = RecordedExchange::of(
+        "a field that was refused",
+        server,
+        ann.answers("CHOICE", &json!({"slot": ""})),
+    );
+    assert!(unfit.opened()["data"]["error_message"].is_string());
+    let chosen = RecordedExchange::of(
+        "the next screen",
+        server,
+        ann.answers("CHOICE", &json!({"slot": slot})),
+    );
+    assert_eq!(
+        chosen.opened(),
+        json!({"screen": "CONFIRM", "data": {"slot": slot}})
+    );
+    assert_eq!(book(bob, slot), success("bob"));
+    let refused = RecordedExchange::of(
+        "a slot that was gone",
+        server,
+        ann.answers("CONFIRM", &json!({"name": "Ann"})),
+    );
+    assert_eq!(refused.opened()["screen"], "CHOICE");
+    assert!(!offers_slot(&refused.opened()));
+
+    // The slot is free again.
+    let booking = server.rows(&["bookings", "list"]).remove(0);
+    server.rows(&["bookings", "cancel", &booking["id"].to_string()]);
+    refused.assert_same_response(server);
+    assert!(
+        offers_slot(&ann.opens()),
+        "it is: another request is told so"
+    );
+    assert_eq!(
+        server.submissions().len(),
+        1,
+        "and nothing was booked by the copy"
+    );
+
+    assert_eq!(
+        ann.sends("CHOICE", &json!({"slot": slot}))["screen"],
+        "CONFIRM"
+    );
+    let end = RecordedExchange::of(
+        "the end",
+        server,
+        ann.answers("CONFIRM", &json!({"name": "Ann"})),
+    );
+    assert_eq!(end.opened(), success("ann"));
+    let press = RecordedExchange::of(
+        "a second press",
+        server,
+        ann.answers("CONFIRM", &json!({"name": "Ann"})),
+    );
+    assert_eq!(press.opened(), success("ann"));
+    vec![init, unfit, chosen, refused, end, press]
+}
+
 #[test]
 fn every_response_kind_is_repeated_byte_for_byte() {
     let mut server = server(FLOW);
     let slot = format!("{}T09:00", in_days(3));
-    let recorded = {
-        let (ann, bob) = (user(&server, "ann"), user(&server, "bob"));
-        let init = RecordedExchange::of("INIT with slots", &server, ann.init());
-        assert!(ids(&init.opened()["data"]["slots"]).contains(&slot));
-        let unfit = RecordedExchange::of(
-            "a field that was refused",
-            &server,
-            ann.answers("CHOICE", &json!({"slot": ""})),
-        );
-        assert!(unfit.opened()["data"]["error_message"].is_string());
-        let chosen = RecordedExchange::of(
-            "the next screen",
-            &server,
-            ann.answers("CHOICE", &json!({"slot": slot})),
-        );
-        assert_eq!(
-            chosen.opened(),
-            json!({"screen": "CONFIRM", "data": {"slot": slot}})
-        );
-        assert_eq!(book(bob, &slot), success("bob"));
-        let refused = RecordedExchange::of(
-            "a slot that was gone",
-            &server,
-            ann.answers("CONFIRM", &json!({"name": "Ann"})),
-        );
-        assert_eq!(refused.opened()["screen"], "CHOICE");
-        assert!(!ids(&refused.opened()["data"]["slots"]).contains(&slot));
-
-        // The slot is free again.
-        let booking = server.rows(&["bookings", "list"]).remove(0);
-        server.rows(&["bookings", "cancel", &booking["id"].to_string()]);
-        refused.assert_same_response(&server);
-        assert!(
-            ids(&ann.opens()["data"]["slots"]).contains(&slot),
-            "it is: another request is told so"
-        );
-        assert_eq!(
-            server.submissions().len(),
-            1,
-            "and nothing was booked by the copy"
-        );
-
-        assert_eq!(
-            ann.sends("CHOICE", &json!({"slot": slot}))["screen"],
-            "CONFIRM"
-        );
-        let end = RecordedExchange::of(
-            "the end",
-            &server,
-            ann.answers("CONFIRM", &json!({"name": "Ann"})),
-        );
-        assert_eq!(end.opened(), success("ann"));
-        let press = RecordedExchange::of(
-            "a second press",
-            &server,
-            ann.answers("CONFIRM", &json!({"name": "Ann"})),
-        );
-        assert_eq!(press.opened(), success("ann"));
-        vec![init, unfit, chosen, refused, end, press]
-    };
+    let recorded = record_each_response_kind(&server, &slot);
     let again = |server: &Server| {
         for response in &recorded {
             response.assert_same_response(server);

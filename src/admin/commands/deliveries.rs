@@ -69,12 +69,12 @@ fn discard_one(context: &AdminContext, id: JobId) -> Result<JobChangeRow<Deliver
         _ => return Err(delivery_not_found(id)),
     };
     let suggestion = if refused.state == JobState::Dead {
-        format!(": `flowgate dead-letters discard {id}`")
+        format!(": run `flowgate dead-letters discard {id}`")
     } else {
         String::new()
     };
     Err(AdminError::failed(format!(
-        "delivery {id} is {}, not scheduled{suggestion}",
+        "only a scheduled delivery can be discarded here, and delivery {id} is {}{suggestion}",
         refused.state.as_str()
     )))
 }

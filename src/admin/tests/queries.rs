@@ -258,7 +258,7 @@ fn unreadable_row_is_marked_and_hides_no_other() {
         shown(AdminQuery::Leads(all())),
         [ill(4), well(3), well(2), well(1)]
     );
-    assert_eq!(shown(AdminQuery::Agents(all())), [ill(1), well(2)]);
+    assert_eq!(shown(AdminQuery::Agents(all())), [well(2), ill(1)]);
     let leads = harness.rows(AdminQuery::Leads(all())).unwrap();
     assert_eq!(
         (&leads[3]["agent"], &leads[2]["agent"]),

@@ -5,7 +5,8 @@
 //!
 //! Each request runs on its own thread, because admins are few and a slow one must not delay the
 //! others. The number of connections, the size of a request, and the waiting time on both sides are
-//! limited. A response never waits for its reader while it holds a snapshot of the store.
+//! limited. A response is sent after its snapshot is closed, so a slow reader holds no snapshot
+//! open.
 //!
 //! See [`super::client`] for the client side.
 

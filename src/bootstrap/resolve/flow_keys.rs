@@ -23,7 +23,7 @@ pub enum FlowKeyError {
     },
     /// The secret is not set.
     #[error(
-        "flow {flow}: no private key, {location} is not set: without a key, the flow can't decrypt requests"
+        "flow {flow} can't decrypt requests: {location}, the location of a private key, is not set"
     )]
     NotSet {
         /// Flow name.

@@ -70,7 +70,8 @@ pub(crate) enum AgentsVerb {
         #[arg(value_parser = parse_date)]
         to: Date,
     },
-    /// Remove an agent. Other agents get the open leads: 256 at once, the rest within seconds
+    /// Remove an agent. Other agents get the open leads: up to 256 immediately, the rest
+    /// within seconds
     Remove(AgentArg),
 }
 

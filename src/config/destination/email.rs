@@ -123,79 +123,79 @@ fn parse_text(text: &str) -> Result<PlaceholderText, String> {
 mod tests {
     use crate::config::tests::error_of;
 
+    const FINE: &str = "[destinations.inbox]\nkind = \"smtp\"\nhost = \"a\"\n\
+        from = \"flowgate@shop.example\"\nto = \"ann@shop.example\"";
+
+    /// Asserts that the config is refused with an error that contains `why`.
+    fn assert_error(typed: &str, why: &str) {
+        let error = error_of(typed);
+        assert!(error.contains(why), "{typed}\n{error}");
+    }
+
     #[test]
-    fn email_errors_have_location() {
-        let fine = "[destinations.inbox]\nkind = \"smtp\"\nhost = \"a\"\nfrom = \"flowgate@shop.example\"\nto = \"ann@shop.example\"";
-        let long = format!(
-            "to = [{}]",
-            (0..21)
-                .map(|n| format!("\"a{n}@b.example\""))
-                .collect::<Vec<_>>()
-                .join(", ")
-        );
-        for (typed, why) in [
+    fn mailbox_errors_have_location() {
+        for (reply_to, why) in [
             (
-                format!("{fine}\nreply_to = \"nobody\""),
+                "nobody",
                 "reply_to: \"nobody\" is not a valid e-mail address",
             ),
             (
-                format!("{fine}\nreply_to = \"A <a@b.example>, c@d.example\""),
+                "A <a@b.example>, c@d.example",
                 "is not a valid e-mail address",
             ),
             (
-                format!("{fine}\nreply_to = \"A\\r\\nBcc: x <a@b.example>\""),
+                "A\\r\\nBcc: x <a@b.example>",
                 "is not a valid e-mail address",
             ),
+            ("a@bücher.example", "\"xn--…\""),
+        ] {
+            assert_error(&format!("{FINE}\nreply_to = \"{reply_to}\""), why);
+        }
+        let many: Vec<_> = (0..21).map(|n| format!("a{n}@b.example")).collect();
+        for (to, why) in [
+            ("[]", "to: is empty"),
+            ("[\"a@b.example\", \"A@b.example\"]", "is listed twice"),
+            (&format!("{many:?}"), "has 21 mailboxes, the maximum is 20"),
+        ] {
+            assert_error(&FINE.replace("\"ann@shop.example\"", to), why);
+        }
+    }
+
+    #[test]
+    fn email_message_errors_have_location() {
+        assert_error(&format!("{FINE}\nmessages = {{}}"), "messages: is empty");
+        let long_subject = format!("subject = \"{}\"", "x".repeat(201));
+        for (event, keys, why) in [
             (
-                format!("{fine}\nreply_to = \"a@bücher.example\""),
-                "\"xn--…\"",
-            ),
-            (fine.replace("\"ann@shop.example\"", "[]"), "to: is empty"),
-            (
-                fine.replace("\"ann@shop.example\"", "[\"a@b.example\", \"A@b.example\"]"),
-                "is listed twice",
-            ),
-            (
-                fine.replace("to = \"ann@shop.example\"", &long),
-                "has 21 mailboxes, the maximum is 20",
-            ),
-            (format!("{fine}\nmessages = {{}}"), "messages: is empty"),
-            (
-                format!("{fine}\nmessages = {{ \"lead.asigned\" = {{ text = \"a\" }} }}"),
+                "lead.asigned",
+                "text = \"a\"",
                 "did you mean `lead.assigned`?",
             ),
+            ("lead.assigned", "", "needs a `subject`, a `text` or both"),
             (
-                format!("{fine}\nmessages = {{ \"lead.assigned\" = {{}} }}"),
-                "needs a `subject`, a `text` or both",
-            ),
-            (
-                format!("{fine}\nmessages = {{ \"lead.assigned\" = {{ subject = \"a\\nb\" }} }}"),
+                "lead.assigned",
+                "subject = \"a\\nb\"",
                 "subject: must be one line",
             ),
             (
-                format!(
-                    "{fine}\nmessages = {{ \"lead.assigned\" = {{ subject = \"{}\" }} }}",
-                    "x".repeat(201)
-                ),
+                "lead.assigned",
+                &long_subject,
                 "has 201 characters, the maximum is 200",
             ),
             (
-                format!(
-                    "{fine}\nmessages = {{ \"lead.assigned\" = {{ text = \"{{boking.date}}\" }} }}"
-                ),
+                "lead.assigned",
+                "text = \"{boking.date}\"",
                 "did you mean `booking`?",
             ),
             (
-                format!("{fine}\nmessages = {{ \"job.dead\" = {{ text = \"{{lead.id}}\" }} }}"),
+                "job.dead",
+                "text = \"{lead.id}\"",
                 "job.dead has no \"lead\": expected one of `flow`, `job`",
             ),
-            (
-                format!("{fine}\nmessages = {{ \"job.dead\" = {{ body = \"a\" }} }}"),
-                "unknown key `body`",
-            ),
+            ("job.dead", "body = \"a\"", "unknown key `body`"),
         ] {
-            let error = error_of(&typed);
-            assert!(error.contains(why), "{typed}\n{error}");
+            let messages = format!("messages = {{ \"{event}\" = {{ {keys} }} }}");
+            assert_error(&format!("{FINE}\n{messages}"), why);
         }
     }
 }

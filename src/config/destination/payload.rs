@@ -292,79 +292,92 @@ mod tests {
         );
     }
 
+    /// Asserts that the payload is refused with an error that contains `why`.
+    fn assert_error(payload: &str, why: &str) {
+        let error = error_of(&format!("{HEAD}\npayload = {payload}"));
+        assert!(error.contains(why), "{payload}\n{error}");
+    }
+
     #[test]
     fn payload_errors_have_location() {
-        let template_for = |event: &str, text: &str| {
-            format!("payload = {{ \"{event}\" = {{ text = '{text}' }} }}")
-        };
-        for (typed, why) in [
+        for (payload, why) in [
             (
-                "payload = \"slak\"".to_owned(),
+                "\"slak\"",
                 "4:11: destinations.crm.payload: \"slak\" is not a valid value: did you mean `slack`?",
             ),
-            ("payload = 3".to_owned(), "must be a text in quotes"),
+            ("3", "must be a text in quotes"),
             (
-                "payload = {}".to_owned(),
+                "{}",
                 "destinations.crm.payload: needs either `text` or `file`",
             ),
             (
-                "payload = { text = \"{}\", file = \"a\" }".to_owned(),
+                "{ text = \"{}\", file = \"a\" }",
                 "needs either `text` or `file`",
             ),
             (
-                "payload = { txt = \"{}\" }".to_owned(),
+                "{ txt = \"{}\" }",
                 "unknown key `txt` in destinations.crm.payload: did you mean `text`?",
             ),
+            ("{ text = \"\" }", "payload.text: is empty"),
             (
-                "payload = { text = \"\" }".to_owned(),
-                "payload.text: is empty",
+                "{ lead.assigned = { text = \"{}\" } }",
+                "put the name of the event in quotes",
             ),
+        ] {
+            assert_error(payload, why);
+        }
+    }
+
+    #[test]
+    fn template_errors_have_location() {
+        for (event, text, why) in [
             (
-                template_for("lead.asigned", "{}"),
+                "lead.asigned",
+                "{}",
                 "there is no event \"lead.asigned\": did you mean `lead.assigned`?",
             ),
             (
-                "payload = { lead.assigned = { text = \"{}\" } }".to_owned(),
-                "put the name of the event in quotes",
-            ),
-            (
-                template_for("lead.assigned", "{"),
+                "lead.assigned",
+                "{",
                 "template line 1, column 1: the result is not valid JSON: EOF",
             ),
             (
-                template_for("lead.assigned", "{{ data.lead.id"),
+                "lead.assigned",
+                "{{ data.lead.id",
                 "4:40: destinations.crm.payload.lead.assigned.text: template line 1, column 14: ",
             ),
             (
-                template_for("lead.assigned", "{\"a\": {{ data.leed.id }}}"),
+                "lead.assigned",
+                "{\"a\": {{ data.leed.id }}}",
                 "template line 1, column 10: `data` has no \"leed\": did you mean `lead`?",
             ),
             (
-                template_for("lead.assigned", "{{ data.lead.agent.name }}"),
+                "lead.assigned",
+                "{{ data.lead.agent.name }}",
                 "`data.lead.agent` has no \"name\": it has no fields",
             ),
             (
-                template_for("submission.accepted", "{{ data.lead.id }}"),
+                "submission.accepted",
+                "{{ data.lead.id }}",
                 "`data` has no \"lead\"",
             ),
             (
-                template_for("lead.assigned", "{{ dta }}"),
+                "lead.assigned",
+                "{{ dta }}",
                 "an event has no \"dta\": did you mean `data`?",
             ),
             (
-                template_for(
-                    "lead.assigned",
-                    "[{{ data.booking.date | first }} {% if not data.booking %},{% endif %}]",
-                ),
+                "lead.assigned",
+                "[{{ data.booking.date | first }} {% if not data.booking %},{% endif %}]",
                 "(for lead.assigned without optional data)",
             ),
             (
-                template_for("lead.assigned", "[{% if data.conflict %},{% endif %}]"),
+                "lead.assigned",
+                "[{% if data.conflict %},{% endif %}]",
                 "(for lead.assigned with all optional data)",
             ),
         ] {
-            let error = error_of(&format!("{HEAD}\n{typed}"));
-            assert!(error.contains(why), "{typed}\n{error}");
+            assert_error(&format!("{{ \"{event}\" = {{ text = '{text}' }} }}"), why);
         }
     }
 }

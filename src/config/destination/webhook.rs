@@ -1,9 +1,8 @@
 //! Reads `[destinations.NAME]` of kind `webhook` (default): the URL and its checks, the signing
 //! secrets, and the headers.
 //!
-//! See [`crate::config::destination`] for the settings of all kinds, and
-//! [`super::payload`] for the body. See [`crate::config::flow::matcher`] for
-//! Meta's webhook, which is incoming.
+//! See [`crate::config::destination`] for the settings of all kinds, and [`super::payload`] for the
+//! body.
 
 use std::collections::BTreeMap;
 use std::path::Path;

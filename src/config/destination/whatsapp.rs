@@ -308,89 +308,44 @@ mod tests {
         assert_eq!(events, [EventKind::LeadWaiting]);
     }
 
+    const FINE: &str = "messages = { \"lead.assigned\" = { text = \"a\" } }";
+
+    /// Asserts that the keys are refused with an error that contains `why`.
+    fn assert_error(keys: &str, why: &str) {
+        let error = error_of(&format!("{HEAD}\n{keys}"));
+        assert!(error.contains(why), "{keys}\n{error}");
+    }
+
     #[test]
     fn whatsapp_errors_have_location() {
-        let fine = "messages = { \"lead.assigned\" = { text = \"a\" } }";
-        let message = |event: &str, content: &str| {
-            format!("to = \"customer\"\nmessages = {{ \"{event}\" = {content} }}")
-        };
-        let long = "x".repeat(4097);
-        for (typed, why) in [
+        for (keys, why) in [
             (
-                format!("to = \"customers\"\n{fine}"),
+                "to = \"customers\"",
                 "is not a valid value: did you mean `customer`?",
             ),
             (
-                format!("to = \"customer\"\nstatus_wait = \"2h\"\n{fine}"),
+                "to = \"customer\"\nstatus_wait = \"2h\"",
                 "status_wait: must be from 100ms to 1h",
             ),
-            (format!("to = \"agent\"\n{fine}"), "`agents` is missing"),
+            ("to = \"agent\"", "`agents` is missing"),
             (
-                format!("to = \"customer\"\nagents = {{}}\n{fine}"),
+                "to = \"customer\"\nagents = {}",
                 "is allowed only with `to = \"agent\"`",
             ),
             (
-                format!("to = \"agent\"\nagents = {{ Ann = \"no\" }}\n{fine}"),
+                "to = \"agent\"\nagents = { Ann = \"no\" }",
                 "agents.Ann: is not a phone number",
             ),
             (
-                "to = \"customer\"\nmessages = {}".to_owned(),
-                "messages: is empty",
-            ),
-            ("to = \"customer\"".to_owned(), "`messages` is missing"),
-            (
-                message("booking.confirm", "{ text = \"a\" }"),
-                "did you mean `booking.confirmed`?",
-            ),
-            (
-                message("job.dead", "{ text = \"a\" }"),
-                "this event has no recipient",
-            ),
-            (
-                message("lead.assigned", "{}"),
-                "needs either `text` or `template`",
-            ),
-            (
-                message("lead.assigned", "{ text = \"{boking.date}\" }"),
-                "lead.assigned has no \"boking\": did you mean `booking`?",
-            ),
-            (
-                message("submission.accepted", "{ text = \"{lead.agent}\" }"),
-                "submission.accepted has no \"lead\"",
-            ),
-            (
-                message("lead.assigned", &format!("{{ text = \"{long}\" }}")),
-                "has 4097 characters",
-            ),
-            (
-                message("lead.assigned", "{ text = \"a\", more = 1 }"),
-                "unknown key `more`",
-            ),
-            (
-                message(
-                    "lead.assigned",
-                    "{ template = { name = \"A b\", language = \"en\" } }",
-                ),
-                "is not a template name",
-            ),
-            (
-                message(
-                    "lead.assigned",
-                    "{ template = { name = \"a\", language = \"English\" } }",
-                ),
-                "is not a language",
-            ),
-            (
-                format!("to = \"customer\"\n{fine}\nurl = \"https://crm.example\""),
+                "to = \"customer\"\nurl = \"https://crm.example\"",
                 "unknown key `url`",
             ),
             (
-                format!("to = \"customer\"\n{fine}\nsecrets = [\"env:A\"]"),
+                "to = \"customer\"\nsecrets = [\"env:A\"]",
                 "unknown key `secrets`",
             ),
         ] {
-            let error = error_of(&format!("{HEAD}\n{typed}"));
-            assert!(error.contains(why), "{typed}\n{error}");
+            assert_error(&format!("{keys}\n{FINE}"), why);
         }
         assert_refused(
             "[destinations.wa]",
@@ -400,11 +355,56 @@ mod tests {
             )],
         );
         let alerts = error_of(&format!(
-            "alerts = [\"wa\"]\n{HEAD}\nto = \"customer\"\n{fine}"
+            "alerts = [\"wa\"]\n{HEAD}\nto = \"customer\"\n{FINE}"
         ));
         assert!(
             alerts.contains("alerts: \"wa\" sends to customers or agents"),
             "{alerts}"
         );
+    }
+
+    #[test]
+    fn whatsapp_message_errors_have_location() {
+        assert_error("to = \"customer\"", "`messages` is missing");
+        assert_error("to = \"customer\"\nmessages = {}", "messages: is empty");
+        let long = format!("text = \"{}\"", "x".repeat(4097));
+        for (event, keys, why) in [
+            (
+                "booking.confirm",
+                "text = \"a\"",
+                "did you mean `booking.confirmed`?",
+            ),
+            ("job.dead", "text = \"a\"", "this event has no recipient"),
+            ("lead.assigned", "", "needs either `text` or `template`"),
+            (
+                "lead.assigned",
+                "text = \"{boking.date}\"",
+                "lead.assigned has no \"boking\": did you mean `booking`?",
+            ),
+            (
+                "submission.accepted",
+                "text = \"{lead.agent}\"",
+                "submission.accepted has no \"lead\"",
+            ),
+            ("lead.assigned", &long, "has 4097 characters"),
+            (
+                "lead.assigned",
+                "text = \"a\", more = 1",
+                "unknown key `more`",
+            ),
+            (
+                "lead.assigned",
+                "template = { name = \"A b\", language = \"en\" }",
+                "is not a template name",
+            ),
+            (
+                "lead.assigned",
+                "template = { name = \"a\", language = \"English\" }",
+                "is not a language",
+            ),
+        ] {
+            let messages = format!("messages = {{ \"{event}\" = {{ {keys} }} }}");
+            assert_error(&format!("to = \"customer\"\n{messages}"), why);
+        }
     }
 }

@@ -246,7 +246,7 @@ impl WebhookEndpoint {
 
 impl fmt::Debug for WebhookEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Endpoint")
+        f.debug_tuple("WebhookEndpoint")
             .field(&self.url.host().unwrap_or_default())
             .finish()
     }
@@ -368,7 +368,7 @@ mod tests {
     fn debug_output_hides_url() {
         assert_eq!(
             format!("{:?}", endpoint(false)),
-            "Endpoint(\"chat.example\")"
+            "WebhookEndpoint(\"chat.example\")"
         );
     }
 

@@ -1,97 +1,19 @@
 //! Tests of a destination worker: no failure, pause or clock change stops the worker forever.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::support::{DeliveryHarness, closed_address, crm_table, resolve_targets};
+use super::worker_harness::{MINUTE, SECOND, WorkerHarness, new_worker_with_config};
 use crate::clock::Clock;
 use crate::delivery::DeliveryStats;
-use crate::delivery::attempt::AttemptOutcome;
-use crate::delivery::destination_worker::{DestinationWorker, WorkerConfig};
 use crate::domain::ids::JobId;
 use crate::domain::job::JobState;
 use crate::domain::time::Millis;
 use crate::store::tests::corruptions::{RemoveJobRow, ScheduleMissingJob};
-use crate::store::{RetryDeadLetter, StoreError};
-
-/// Worker whose steps the test runs.
-struct WorkerHarness {
-    harness: DeliveryHarness,
-    stats: DeliveryStats,
-    worker: DestinationWorker,
-    attempts: JoinSet<Result<AttemptOutcome, StoreError>>,
-}
-
-impl WorkerHarness {
-    fn new(address: SocketAddr, more: &str) -> Self {
-        let harness = DeliveryHarness::new(address, more);
-        let stats = DeliveryStats::default();
-        let worker = new_worker(&harness, &stats);
-        Self {
-            harness,
-            stats,
-            worker,
-            attempts: JoinSet::new(),
-        }
-    }
-
-    /// Replaces the worker with a new one, as after a restart.
-    fn replace_worker(&mut self) {
-        self.attempts.abort_all();
-        self.stats = DeliveryStats::default();
-        self.worker = new_worker(&self.harness, &self.stats);
-    }
-
-    /// Advances the clock by `length` and runs a step. Returns the number of deliveries in flight
-    /// and the pause of the worker.
-    fn step_after(&mut self, length: Duration) -> (usize, Duration) {
-        self.harness
-            .clock
-            .advance(Millis::new(u64::try_from(length.as_millis()).unwrap()));
-        let pause = self.worker.step(&mut self.attempts);
-        (self.stats.in_flight().len(), pause)
-    }
-
-    /// Waits for the end of one attempt and reports it to the worker.
-    async fn finish_one(&mut self) {
-        let ended = self.attempts.join_next_with_id().await.unwrap();
-        self.worker.finish_attempt(ended);
-    }
-}
-
-fn new_worker(harness: &DeliveryHarness, stats: &DeliveryStats) -> DestinationWorker {
-    new_worker_with_config(harness, stats).1
-}
-
-/// Returns a worker with the sender of its config.
-fn new_worker_with_config(
-    harness: &DeliveryHarness,
-    stats: &DeliveryStats,
-) -> (watch::Sender<WorkerConfig>, DestinationWorker) {
-    let target = harness.targets().remove(&DeliveryHarness::crm()).unwrap();
-    let (config_tx, config_rx) = watch::channel(WorkerConfig {
-        target,
-        resume_count: 0,
-    });
-    let (_, wakeups) = watch::channel(0);
-    (
-        config_tx,
-        DestinationWorker::new(
-            DeliveryHarness::crm(),
-            config_rx,
-            harness.context(),
-            stats.clone(),
-            wakeups,
-        ),
-    )
-}
-
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn panicked_probe_releases_permit() {
@@ -342,118 +264,6 @@ async fn stray_schedule_row_is_quarantined() {
 }
 
 #[tokio::test]
-async fn expired_delivery_consumes_no_rate() {
-    let mut worker_harness = WorkerHarness::new(
-        closed_address(),
-        "max_age = \"1m\"\nrate = \"1/h\"\nretry = { initial_delay = \"1s\" }",
-    );
-    for token in ["one", "two", "three"] {
-        worker_harness.harness.accept(token);
-    }
-    worker_harness.harness.clock.advance(Millis::from_secs(60));
-    worker_harness.harness.accept("four");
-    assert_eq!(
-        worker_harness.step_after(Duration::ZERO).0,
-        1,
-        "the one that is not late goes at once"
-    );
-    worker_harness.worker.commit_deferred().await;
-    let expired = worker_harness
-        .harness
-        .jobs()
-        .into_iter()
-        .filter(|job| job.state == JobState::Expired);
-    let why: Vec<_> = expired
-        .map(|job| (job.attempts, job.last_error.unwrap()))
-        .collect();
-    assert_eq!(
-        why,
-        vec![(1, "not sent within the maximum age of 1m".to_owned()); 3]
-    );
-    assert_eq!(worker_harness.harness.waiting(), 1);
-}
-
-#[tokio::test]
-async fn delivery_expiring_while_rate_limited_consumes_no_rate() {
-    let mut worker_harness = WorkerHarness::new(
-        closed_address(),
-        "max_age = \"1m\"\nrate = \"1/m\"\nretry = { initial_delay = \"1h\", max_delay = \"1h\" }",
-    );
-    for token in ["one", "two", "three"] {
-        worker_harness.harness.accept(token);
-    }
-    assert_eq!(worker_harness.step_after(Duration::ZERO).0, 1);
-    worker_harness.finish_one().await;
-    worker_harness.harness.clock.advance(Millis::from_secs(60));
-    worker_harness.harness.accept("four");
-    assert_eq!(
-        worker_harness.step_after(Duration::ZERO).0,
-        1,
-        "a minute later it is not spent on those that are late"
-    );
-    worker_harness.worker.commit_deferred().await;
-    worker_harness.finish_one().await;
-    let expired = worker_harness
-        .harness
-        .jobs()
-        .iter()
-        .filter(|job| job.state == JobState::Expired)
-        .count();
-    assert_eq!(
-        (expired, worker_harness.harness.waiting()),
-        (2, 2),
-        "two that failed wait for their retry"
-    );
-}
-
-#[tokio::test]
-async fn clock_set_forward_expires_nothing() {
-    let mut worker_harness = WorkerHarness::new(closed_address(), "max_age = \"1h\"");
-    worker_harness.harness.accept("one");
-    let later = worker_harness
-        .harness
-        .clock
-        .now()
-        .plus(Millis::from_secs(3 * 24 * 60 * 60));
-    worker_harness.harness.clock.jump_to(later);
-    assert_eq!(
-        worker_harness.step_after(59 * MINUTE).0,
-        1,
-        "less than an hour has gone by, whatever the clock says"
-    );
-}
-
-#[tokio::test]
-async fn failed_expiry_blocks_no_other_delivery() {
-    let mut worker_harness = WorkerHarness::new(closed_address(), "max_age = \"1m\"");
-    for token in ["one", "two", "three"] {
-        worker_harness.harness.accept(token);
-    }
-    worker_harness.harness.clock.advance(Millis::from_secs(60));
-    assert_eq!(
-        worker_harness.step_after(Duration::ZERO).0,
-        0,
-        "all are late"
-    );
-    let ids = worker_harness.harness.job_ids();
-    worker_harness
-        .harness
-        .store
-        .execute_blocking(RemoveJobRow(ids[1]))
-        .unwrap();
-    worker_harness.worker.commit_deferred().await;
-    assert_eq!(
-        worker_harness
-            .harness
-            .jobs()
-            .iter()
-            .filter(|job| job.state == JobState::Expired)
-            .count(),
-        2
-    );
-}
-
-#[tokio::test]
 async fn sent_but_unrecorded_delivery_is_not_resent() {
     let mut worker_harness = WorkerHarness::new(
         closed_address(),
@@ -473,29 +283,4 @@ async fn sent_but_unrecorded_delivery_is_not_resent() {
     for _ in 0..3 {
         assert_eq!(worker_harness.step_after(2 * MINUTE).0, 0);
     }
-}
-
-#[tokio::test]
-async fn retried_dead_letter_ignores_max_age() {
-    let mut worker_harness = WorkerHarness::new(
-        closed_address(),
-        "max_age = \"1m\"\nretry = { max_attempts = 1 }",
-    );
-    worker_harness.harness.accept("one");
-    assert_eq!(worker_harness.step_after(Duration::ZERO).0, 1);
-    worker_harness.finish_one().await;
-    let dead = worker_harness.harness.job_ids()[1];
-    worker_harness
-        .harness
-        .clock
-        .advance(Millis::from_secs(3600));
-    worker_harness
-        .harness
-        .store
-        .execute_blocking(RetryDeadLetter {
-            job_id: dead,
-            payload: None,
-        })
-        .unwrap();
-    assert_eq!(worker_harness.step_after(Duration::ZERO).0, 1);
 }

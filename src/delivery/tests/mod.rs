@@ -2,5 +2,7 @@
 //! fail, and local receivers.
 
 mod destination_worker;
+mod max_age;
 mod service;
 pub(super) mod support;
+mod worker_harness;

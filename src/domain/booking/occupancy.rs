@@ -112,8 +112,10 @@ mod tests {
             taken in proptest::collection::vec(((0..60_u64, 1..30_u64), 1..4_u32), 0..12),
         ) {
             let window = interval(window);
-            let occupied = |(time, bookings)| OccupiedInterval { interval: interval(time), bookings };
-            let taken: Vec<_> = taken.into_iter().map(occupied).collect();
+            let taken: Vec<_> = taken
+                .into_iter()
+                .map(|(time, bookings)| OccupiedInterval { interval: interval(time), bookings })
+                .collect();
             let bookings_at = |ms: u64| {
                 let moment = Timestamp::from_millis(ms);
                 let runs = |other: &&OccupiedInterval| {

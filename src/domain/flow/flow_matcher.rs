@@ -1,6 +1,6 @@
 //! Compares a completed form that arrives at `/webhook` with the conditions of a flow.
 //!
-//! See [`super::match_flow`] for the choice of the flow.
+//! See [`mod@super::match_flow`] for the choice of the flow.
 
 use std::collections::BTreeMap;
 

@@ -158,7 +158,7 @@ fn above(value: f64, thresholds: [f64; 3], what: &str, unit: &str) -> Option<(Se
         None if value * 2.0 >= first => Some((
             Severity::Warning,
             format!(
-                "{what} of {value_text} {unit} is more than half of Meta's threshold of {} {unit}",
+                "{what} of {value_text} {unit} is at least half of Meta's threshold of {} {unit}",
                 format_number(first)
             ),
         )),

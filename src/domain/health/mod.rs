@@ -1,5 +1,8 @@
-//! Measures the health of endpoints, phone numbers and requests in windows of samples, and assesses
-//! it.
+//! Measures errors and latency of endpoints over a sliding window, and compares them with Meta's
+//! thresholds.
+//!
+//! Also learns the usual traffic of phone numbers, counts refused requests, and parses Meta's own
+//! events about health. `http::endpoint_health` takes the samples and raises the alerts.
 
 pub mod assessment;
 pub mod meta_event;

@@ -1,5 +1,5 @@
-//! Defines the items that intake parses from a request and about which the store decides: completed
-//! forms, and messages that can't be parsed.
+//! Defines what intake parses from a request: completed forms, and messages that can't be parsed.
+//! The store decides whether each is new.
 
 use std::sync::Arc;
 

@@ -3,8 +3,8 @@
 //!
 //! The response is the next screen, the same screen with an error, or the completion. See
 //! [`super::drafts`] for screens in between, [`super::completion`] for completed forms,
-//! [`super::upstream_exchange`] for flows with an upstream, and [`super::errors`] for requests that
-//! can't be served.
+//! [`super::upstream_exchange`] for flows with an upstream, and [`super::flow_errors`] for requests
+//! that can't be served.
 
 use serde_json::json;
 

@@ -4,7 +4,7 @@
 //! ```text
 //! plain ─────────────────────────────────────────────▶ acceptance ─▶ writer
 //! encrypted ─▶ data_exchange ─▶ upstream_exchange ─▶ completion ─▶ drafts ─▶ exchange ─▶ screens
-//!     │              └─▶ errors
+//!     │              └─▶ flow_errors
 //!     └─▶ decrypt_pool, keyed_lock
 //! ```
 //!
@@ -16,8 +16,8 @@ mod data_exchange;
 pub(in crate::http) mod decrypt_pool;
 mod drafts;
 pub(in crate::http) mod encrypted;
-mod errors;
 mod exchange;
+mod flow_errors;
 pub(in crate::http) mod keyed_lock;
 pub(in crate::http) mod plain;
 mod screens;

@@ -99,7 +99,7 @@ fn dropped_task_leaves_job_due() {
 }
 
 #[test]
-fn closed_file_loses_no_job() {
+fn job_waits_while_store_is_full() {
     let mut harness = JobHarness::new();
     let job = harness.accept("a");
     for task in harness.dispatch() {

@@ -104,7 +104,7 @@ pub(super) fn check_agents(store: &Store, report: &mut IntegrityReport) -> Resul
             } else {
                 !is_leaving
             },
-            "an agent has a pending handover exactly while removed with open leads",
+            "only removed agents have a pending handover, and every removed agent with open leads has one",
             || format!("agent {id}"),
         );
         Ok(())

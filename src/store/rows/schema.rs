@@ -55,7 +55,7 @@ macro_rules! tables {
 
 tables! {
     /// Properties of the file: `marker`, `format`, and `counters`. Every commit rewrites
-    /// `counters`. See [`super::format`].
+    /// `counters`. See [`crate::store::data_file`].
     META meta: Text => Counters;
     /// Submissions by ID, in order of acceptance. A row is written once and never rewritten.
     SUBMISSIONS submissions: SubmissionId => StoredSubmission;

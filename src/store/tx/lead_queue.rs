@@ -12,7 +12,7 @@ use crate::store::rows::tallies::Tally;
 use crate::store::writer::write_context::WriteContext;
 
 /// Maximum number of leads that one transaction assigns or hands over. The next
-/// [`AssignWaitingLeads`] continues.
+/// [`super::leads::AssignWaitingLeads`] continues.
 pub(in crate::store) const MOVED_LEADS_MAX: usize = 256;
 
 /// Assigns waiting leads of all teams to available agents, then hands over the open leads of

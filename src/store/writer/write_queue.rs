@@ -1,8 +1,8 @@
 //! Builds the batches of the writer from two queues of waiting transactions.
 //!
-//! Each queue gets half of every batch. So many forms can't delay the leads, and many internal
-//! transactions can't delay the forms. A submission never waits for further transactions, because
-//! batches fill while the previous commit syncs.
+//! Each queue gets half of every batch, so a rush of forms can't delay internal transactions, nor
+//! the reverse. A batch fills while the previous commit syncs, so a submission never waits for
+//! others.
 
 use std::time::Duration;
 

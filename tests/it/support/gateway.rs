@@ -350,68 +350,48 @@ fn talk(kind: Kind, socket: &TcpStream, state: &Mutex<State>) {
 
 fn answer(kind: Kind, request: &Request, state: &mut State) -> (u16, Value) {
     let line = format!("{} {}", request.method, request.path);
-    let line = line.as_str();
-    let (name, key) = match (kind, line) {
+    let (name, key) = expected_key(kind, &line);
+    if !request.headers.contains(&(name.to_owned(), key)) {
+        return (401, json!({"success": false, "message": "Unauthorized"}));
+    }
+    let word = &state.shown_text;
+    let shown_state = match line.as_str() {
+        "GET /status" => json!({"status": word}),
+        "GET /api/sessions/shop" => json!({"name": "shop", "status": word}),
+        "GET /instance/connectionState/shop" => {
+            json!({"instance": {"instanceName": "shop", "state": word}})
+        }
+        "POST /send-message" | "POST /api/sendText" | "POST /message/sendText/shop" => {
+            return send(kind, &request.json(), state);
+        }
+        _ => return connect(kind, &line, state),
+    };
+    state.looks += 1;
+    (200, shown_state)
+}
+
+/// Returns the header that authenticates a request, and its value.
+fn expected_key(kind: Kind, line: &str) -> (&'static str, String) {
+    match (kind, line) {
         (Kind::Wasender, "GET /status" | "POST /send-message") => {
             ("authorization", format!("Bearer {KEY}"))
         }
         (Kind::Wasender, _) => ("authorization", format!("Bearer {TOKEN}")),
         (Kind::Waha, _) => ("x-api-key", KEY.to_owned()),
         (Kind::Evolution, _) => ("apikey", KEY.to_owned()),
-    };
-    if !request.headers.contains(&(name.to_owned(), key)) {
-        return (401, json!({"success": false, "message": "Unauthorized"}));
     }
-    match line {
-        "GET /status" => {
-            state.looks += 1;
-            return (200, json!({"status": state.shown_text}));
-        }
-        "GET /api/sessions/shop" => {
-            state.looks += 1;
-            return (200, json!({"name": "shop", "status": state.shown_text}));
-        }
-        "GET /instance/connectionState/shop" => {
-            state.looks += 1;
-            return (
-                200,
-                json!({"instance": {"instanceName": "shop", "state": state.shown_text}}),
-            );
-        }
-        "POST /send-message" | "POST /api/sendText" | "POST /message/sendText/shop" => {
-            return send(kind, &request.json(), state);
-        }
-        _ => state.calls.push(line.to_owned()),
-    }
+}
+
+/// Connects or restarts the session, as the gateway kind does.
+fn connect(kind: Kind, line: &str, state: &mut State) -> (u16, Value) {
+    state.calls.push(line.to_owned());
     if state.is_stuck {
         return (200, json!({"success": true}));
     }
-    let [up, _, forgotten] = kind.words();
-    let not_connected = "WhatsApp session is not connected. Cannot restart.";
-    match line {
-        "POST /whatsapp-sessions/17/restart" if !state.is_connected => {
-            return (200, json!({"success": false, "error": not_connected}));
-        }
-        "POST /instance/restart/shop" if !state.is_connected => {
-            return (
-                200,
-                json!({"error": true, "message": "Error restarting: connection closed"}),
-            );
-        }
-        "POST /api/sessions/shop/start" if state.shown_text != "STOPPED" => {
-            return (
-                422,
-                json!({"message": "Session 'shop' is already started.", "statusCode": 422}),
-            );
-        }
-        "POST /whatsapp-sessions/17/connect"
-        | "POST /whatsapp-sessions/17/restart"
-        | "POST /api/sessions/shop/start"
-        | "POST /api/sessions/shop/restart"
-        | "POST /instance/restart/shop"
-        | "GET /instance/connect/shop" => {}
-        _ => return (404, json!({"message": "no such path"})),
+    if let Some(refusal) = refuse_call(line, state) {
+        return refusal;
     }
+    let [up, _, forgotten] = kind.words();
     let word = if state.is_unpaired { forgotten } else { up };
     (state.shown_text, state.is_connected) = (word.to_owned(), !state.is_unpaired);
     match (kind, state.is_unpaired) {
@@ -440,6 +420,31 @@ fn answer(kind: Kind, request: &Request, state: &mut State) -> (u16, Value) {
     }
 }
 
+/// Returns the response to a call that can't connect the session.
+fn refuse_call(line: &str, state: &State) -> Option<(u16, Value)> {
+    let not_connected = "WhatsApp session is not connected. Cannot restart.";
+    match line {
+        "POST /whatsapp-sessions/17/restart" if !state.is_connected => {
+            Some((200, json!({"success": false, "error": not_connected})))
+        }
+        "POST /instance/restart/shop" if !state.is_connected => Some((
+            200,
+            json!({"error": true, "message": "Error restarting: connection closed"}),
+        )),
+        "POST /api/sessions/shop/start" if state.shown_text != "STOPPED" => Some((
+            422,
+            json!({"message": "Session 'shop' is already started.", "statusCode": 422}),
+        )),
+        "POST /whatsapp-sessions/17/connect"
+        | "POST /whatsapp-sessions/17/restart"
+        | "POST /api/sessions/shop/start"
+        | "POST /api/sessions/shop/restart"
+        | "POST /instance/restart/shop"
+        | "GET /instance/connect/shop" => None,
+        _ => Some((404, json!({"message": "no such path"}))),
+    }
+}
+
 /// Accepts a text, or returns the refusal of the gateway kind.
 fn send(kind: Kind, asked: &Value, state: &mut State) -> (u16, Value) {
     if let Some(window) = &mut state.window {
@@ -455,62 +460,20 @@ fn send(kind: Kind, asked: &Value, state: &mut State) -> (u16, Value) {
         window.left -= 1;
     }
     if !state.is_connected {
-        return match kind {
-            Kind::Wasender => (
-                200,
-                json!({"success": false, "error": "WhatsApp session is not connected."}),
-            ),
-            Kind::Waha => {
-                let error =
-                    "Session status is not as expected. Try again later or restart the session";
-                (
-                    422,
-                    json!({"error": error, "session": "shop", "status": "FAILED", "expected": ["WORKING"]}),
-                )
-            }
-            Kind::Evolution => {
-                let response = json!({"message": ["Error: Connection Closed"]});
-                (
-                    400,
-                    json!({"status": 400, "error": "Bad Request", "response": response}),
-                )
-            }
-        };
+        return refuse_without_session(kind);
     }
-    let (to, text) = match kind {
-        Kind::Wasender => (&asked["to"], &asked["text"]),
+    let recipient = match kind {
+        Kind::Wasender => "to",
         Kind::Waha => {
             assert_eq!(asked["session"], "shop");
-            (&asked["chatId"], &asked["text"])
+            "chatId"
         }
-        Kind::Evolution => (&asked["number"], &asked["text"]),
+        Kind::Evolution => "number",
     };
-    let (to, text) = (
-        to.as_str().unwrap().to_owned(),
-        text.as_str().unwrap().to_owned(),
-    );
-    if state
-        .unknown
-        .as_ref()
-        .is_some_and(|number| to.contains(number))
-    {
-        return match kind {
-            Kind::Wasender => (
-                422,
-                json!({"success": false, "message": "The recipient has no WhatsApp account"}),
-            ),
-            Kind::Waha => (
-                400,
-                json!({"statusCode": 400, "error": "Bad Request", "message": "no such chat"}),
-            ),
-            Kind::Evolution => {
-                let response = json!({"message": [{"jid": to, "exists": false, "number": to}]});
-                (
-                    400,
-                    json!({"status": 400, "error": "Bad Request", "response": response}),
-                )
-            }
-        };
+    let [to, text] = [recipient, "text"].map(|key| asked[key].as_str().unwrap().to_owned());
+    let is_unknown = |number: &String| to.contains(number);
+    if state.unknown.as_ref().is_some_and(is_unknown) {
+        return refuse_unknown_number(kind, &to);
     }
     state.sent.push((to, text));
     match kind {
@@ -527,4 +490,46 @@ fn send(kind: Kind, asked: &Value, state: &mut State) -> (u16, Value) {
             json!({"key": {"id": "3EB0", "fromMe": true}, "status": "PENDING"}),
         ),
     }
+}
+
+/// Returns the response to a text while the session is not connected.
+fn refuse_without_session(kind: Kind) -> (u16, Value) {
+    match kind {
+        Kind::Wasender => (
+            200,
+            json!({"success": false, "error": "WhatsApp session is not connected."}),
+        ),
+        Kind::Waha => {
+            let error = "Session status is not as expected. Try again later or restart the session";
+            (
+                422,
+                json!({"error": error, "session": "shop", "status": "FAILED", "expected": ["WORKING"]}),
+            )
+        }
+        Kind::Evolution => refuse_as_evolution(&json!(["Error: Connection Closed"])),
+    }
+}
+
+/// Returns the response to a text for a number without a WhatsApp account.
+fn refuse_unknown_number(kind: Kind, to: &str) -> (u16, Value) {
+    match kind {
+        Kind::Wasender => (
+            422,
+            json!({"success": false, "message": "The recipient has no WhatsApp account"}),
+        ),
+        Kind::Waha => (
+            400,
+            json!({"statusCode": 400, "error": "Bad Request", "message": "no such chat"}),
+        ),
+        Kind::Evolution => {
+            refuse_as_evolution(&json!([{"jid": to, "exists": false, "number": to}]))
+        }
+    }
+}
+
+fn refuse_as_evolution(message: &Value) -> (u16, Value) {
+    (
+        400,
+        json!({"status": 400, "error": "Bad Request", "response": {"message": message}}),
+    )
 }

@@ -66,7 +66,7 @@ impl<'a, K: TableKey, V: TableValue> Entry<'a, K, V> {
         byte_length(V::Stored::as_bytes(&self.value.value()).as_ref())
     }
 
-    /// Returns the position of the row, for [`Rows::rows_after`].
+    /// Returns the position of the row, for [`super::table::Rows::rows_after`].
     pub(in crate::store) fn position(&self) -> Position {
         Position(K::Stored::as_bytes(&self.key.value()).as_ref().to_vec())
     }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -250,7 +250,7 @@ impl OverlayBackend {
     fn for_each_block(
         offset: u64,
         length: usize,
-        mut apply: impl FnMut(u64, std::ops::Range<usize>, std::ops::Range<usize>) -> io::Result<()>,
+        mut apply: impl FnMut(u64, Range<usize>, Range<usize>) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut done = 0;
         while done < length {

@@ -184,7 +184,7 @@ proptest! {
                 [&mut roster, &mut restored].map(|pool| pool.choose_agent(&team, now, &[]));
             prop_assert_eq!(chosen, chosen_again);
             let [available, available_again] =
-                [&roster, &restored].map(|pool| pool.available_agents(&team, now));
+                [&mut roster, &mut restored].map(|pool| pool.available_agents(&team, now));
             prop_assert_eq!(available, available_again);
         }
         for (id, agent) in written {
