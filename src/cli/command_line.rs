@@ -78,7 +78,7 @@ pub(super) enum Command {
     Agents(RowsCommand<AgentsVerb>),
     /// List, cancel and move bookings
     Bookings(RowsCommand<BookingsVerb>),
-    /// List slots that can be booked, with the number of booked places
+    /// List upcoming slots, also full ones, with the number of booked places
     Slots(SlotsCommand),
     /// Check every invariant across all tables
     Check,

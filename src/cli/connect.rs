@@ -18,7 +18,7 @@ use crate::bootstrap::destination_test::DestinationTest;
 use crate::bootstrap::store_options::store_options;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::domain::health::refusal_counters;
+use crate::domain::health::wrong_app_secret;
 use crate::intake::Catalog;
 use crate::reloadable::Reloadable;
 use crate::store::Store;
@@ -96,7 +96,7 @@ pub(super) fn app_secret_warning(data: &Path) -> Option<String> {
             status
                 .warnings
                 .into_iter()
-                .find(|text| refusal_counters::is_app_secret_warning(text))
+                .find(|text| wrong_app_secret::is_app_secret_warning(text))
         });
         true
     });

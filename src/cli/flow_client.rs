@@ -31,8 +31,13 @@ pub enum FlowClientError {
     #[error(transparent)]
     Send(#[from] MetaClientError),
     /// The response can't be decrypted. The value is its HTTP status.
-    #[error("the response can't be decrypted: HTTP status {0}")]
+    #[error("the response (HTTP status {0}) can't be decrypted")]
     Undecryptable(u16),
+    /// The server refused the request without a text. The value is the HTTP status.
+    #[error(
+        "the server refused the request with HTTP status {0} and an empty response: its log has the reason"
+    )]
+    Refused(u16),
     /// The form did not end within the maximum number of requests.
     #[error("after {REQUESTS_MAX} requests the form is still not complete")]
     TooManyRequests,
@@ -150,7 +155,7 @@ fn decrypt_response(
         200 | TOKEN_INVALID_STATUS => request
             .decrypt_response(bytes)
             .map_err(|_| FlowClientError::Undecryptable(status))?,
-        _ if bytes.is_empty() => return Err(FlowClientError::Undecryptable(status)),
+        _ if bytes.is_empty() => return Err(FlowClientError::Refused(status)),
         _ => String::from_utf8_lossy(bytes).into_owned(),
     };
     Ok(FlowResponse {

@@ -2,7 +2,7 @@
 //!
 //! The config has the location of a secret (`env:NAME`, `file:PATH`), not the secret itself.
 //! `text:VALUE` is for tests. See [`crate::intake`] for the comparison in constant time,
-//! [`crate::bootstrap`] for the development secret, and [`crate::domain::health::refusal_counters`]
+//! [`crate::bootstrap`] for the development secret, and [`crate::domain::health::wrong_app_secret`]
 //! for a wrong app secret.
 
 use std::ffi::OsString;

@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::domain::flow::Flow;
-use crate::domain::health::refusal_counters::{APP_SECRET_WARNING, SIGNATURE_FAILURES_MIN};
 use crate::domain::health::window::RequestSample;
+use crate::domain::health::wrong_app_secret::{APP_SECRET_WARNING, SIGNATURE_FAILURES_MIN};
 use crate::domain::ids::{JobId, SubmissionId};
 use crate::domain::time::Millis;
 use crate::store::Timing;

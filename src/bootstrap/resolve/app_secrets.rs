@@ -4,6 +4,8 @@
 //! A server never runs without a secret. The development secret is stored beside the data file and
 //! only its owner can read it. New users can try everything with it before they have an app at
 //! Meta. Meta never signs with it.
+//!
+//! See [`crate::domain::health::wrong_app_secret`] for a secret that does not fit.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Defines the command `flowgate slots`, which lists slots that can be booked, with the number of
-//! booked places.
+//! Defines the command `flowgate slots`, which lists the upcoming slots of calendars, also full
+//! ones, with their capacity and booked places.
 
 use clap::{Args, Subcommand};
 use jiff::civil::Date;

@@ -1,4 +1,4 @@
-//! Defines the errors that prevent a result of the demo.
+//! Defines the errors that end the demo before it has a result.
 
 use std::io;
 use std::path::PathBuf;

@@ -3,8 +3,9 @@
 //! The decision depends on the stage of the dialogue and on the code of the reply (RFC 5321, 4.2
 //! and 4.3.2; for authentication RFC 4954, 6). An enhanced code (RFC 3463) refines the decision.
 //!
-//! A reply before the recipient was named concerns the server or flowgate's credentials, so the
-//! delivery is not refused. A permanent error about a recipient or a text is final.
+//! An error before `RCPT` concerns the server, the sender or flowgate's credentials: the delivery
+//! is retried, or the destination is blocked until an admin acts. From `RCPT` on, a permanent error
+//! refuses this delivery only. Exception: 530, 534, 535 and 538 block the destination at any stage.
 
 use super::disposition::Disposition;
 

@@ -1,31 +1,21 @@
-//! Counts refused requests since the start by reason, and consecutive requests with a wrong
-//! signature.
+//! Counts refused requests by reason, since the start and in the last hour.
 //!
-//! With a wrong app secret, the server refuses every form. No other number shows this: disk and
-//! queue look normal. A stranger can cause the same with invalid signatures. The first valid
-//! signature therefore resets the count.
+//! See [`super::wrong_app_secret`] for consecutive requests with a wrong signature.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Display;
 use std::time::Duration;
 
-/// Minimum number of consecutive requests with a wrong signature before the app secret is
-/// suspected.
-pub const SIGNATURE_FAILURES_MIN: u64 = 5;
+use super::wrong_app_secret::{self, SignatureFailures};
+
 /// Window in which capacity refusals are counted, in minutes.
 const WINDOW_MINUTES: u64 = 60;
-
-/// Suggestion for a wrong app secret. [`is_app_secret_warning`] recognizes the warning by this
-/// text.
-pub const APP_SECRET_WARNING: &str = "compare the app secret in the config (meta.app_secrets) with the one in Meta's dashboard \
-     (App settings → Basic) of the app that sends";
 
 /// Counters of refused requests.
 #[derive(Debug, Default)]
 pub struct RefusalCounters {
     by_reason: BTreeMap<&'static str, u64>,
-    /// Number of consecutive signed requests with a wrong signature.
-    signature_failures: u64,
+    signature_failures: SignatureFailures,
     /// Valid forms and webhooks that the server refused: minute, reason and count, oldest first.
     capacity_refusals: VecDeque<(u64, &'static str, u64)>,
 }
@@ -67,12 +57,7 @@ impl RefusalCounters {
     /// Records the verification of a well-formed signature. Returns `true` if the number of
     /// consecutive failures has just reached the minimum for a warning.
     pub fn record_signature_check(&mut self, fits: bool) -> bool {
-        self.signature_failures = if fits {
-            0
-        } else {
-            self.signature_failures.saturating_add(1)
-        };
-        self.signature_failures == SIGNATURE_FAILURES_MIN
+        self.signature_failures.record(fits)
     }
 
     /// Returns the counters at `now`.
@@ -86,14 +71,9 @@ impl RefusalCounters {
         {
             add_to(capacity_refusals.entry(*reason).or_default(), *total);
         }
-        let signature_failures = if self.signature_failures < SIGNATURE_FAILURES_MIN {
-            0
-        } else {
-            self.signature_failures
-        };
         RefusalStats {
             by_reason: self.by_reason.clone(),
-            signature_failures,
+            signature_failures: self.signature_failures.suspicious_count(),
             capacity_refusals,
         }
     }
@@ -103,13 +83,9 @@ impl RefusalStats {
     /// Returns warnings for the operator, one sentence each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if self.signature_failures > 0 {
-            warnings.push(format!(
-                "the last {} signed requests were all refused (bad_signature): {APP_SECRET_WARNING}",
-                self.signature_failures
-            ));
-        }
+        let mut warnings: Vec<String> = wrong_app_secret::warning(self.signature_failures)
+            .into_iter()
+            .collect();
         let total: u64 = self.capacity_refusals.values().sum();
         if total > 0 {
             let subject = if total == 1 {
@@ -124,12 +100,6 @@ impl RefusalStats {
         }
         warnings
     }
-}
-
-/// Returns `true` if `warning` is the warning of [`RefusalStats::warnings`] about the app secret.
-#[must_use]
-pub fn is_app_secret_warning(warning: &str) -> bool {
-    warning.contains(APP_SECRET_WARNING)
 }
 
 /// Formats counts by reason, such as `3 bad_signature, 1 busy`.
@@ -157,29 +127,6 @@ const fn is_recent(minute: u64, now: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn wrong_app_secret_is_reported_after_five_failures() {
-        let mut counters = RefusalCounters::default();
-        let mut record = |fits| counters.record_signature_check(fits);
-        assert_eq!(
-            [false; 7].map(&mut record),
-            [false, false, false, false, true, false, false],
-            "one warning"
-        );
-        assert_eq!(counters.stats(Duration::ZERO).signature_failures, 7);
-        assert!(
-            counters.stats(Duration::ZERO).warnings()[0].starts_with("the last 7 signed requests")
-        );
-        counters.record_signature_check(true);
-        assert_eq!(
-            counters.stats(Duration::ZERO).warnings(),
-            Vec::<String>::new()
-        );
-        let results = [false; 5].map(|fits| counters.record_signature_check(fits));
-        // A later failure warns again.
-        assert_eq!(results, [false, false, false, false, true]);
-    }
 
     #[test]
     fn capacity_refusals_are_reported_for_an_hour() {

@@ -1,4 +1,5 @@
-//! Tests the parsing of Meta's batches: the vectors, and cases that the vectors do not cover.
+//! Tests the parsing of Meta's batches: the examples in `tests/vectors/webhooks.json`, and cases
+//! that they do not cover.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

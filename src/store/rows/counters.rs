@@ -1,5 +1,5 @@
-//! Holds the one row that every commit rewrites: the next free IDs, the expiry clock, and the mark
-//! of a clean shutdown.
+//! Holds the one row that every commit rewrites: the last assigned IDs, the positions of the key
+//! logs, the expiry clock, and the mark of a clean shutdown.
 
 use serde::{Deserialize, Serialize};
 

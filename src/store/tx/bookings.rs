@@ -2,7 +2,8 @@
 //! move a booking.
 //!
 //! This file looks up the occupied slots. See [`crate::domain::booking::calendar`] for the times
-//! that a calendar offers. See [`crate::domain::booking`] for the decision whether a slot is free.
+//! that a calendar offers. See [`crate::domain::booking::availability`] for the decision
+//! whether a slot is free.
 
 use std::sync::Arc;
 
