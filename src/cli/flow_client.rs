@@ -212,7 +212,7 @@ mod tests {
         ));
         assert!(matches!(
             decrypt_response(&request, 421, b""),
-            Err(FlowClientError::Undecryptable(421))
+            Err(FlowClientError::Refused(421))
         ));
         assert_eq!(
             decrypt_response(&request, 503, b"{}").unwrap(),
