@@ -14,60 +14,40 @@ use super::time::{Millis, Timestamp};
 /// after that comes from a clock that ran ahead.
 pub const RETRY_SPREAD_MAX: Millis = Millis::from_secs(7 * 24 * 60 * 60);
 
-/// Kind of work that a job does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JobKind {
-    /// Processes a submission and assigns its lead.
-    Process,
-    /// Parses again a webhook message that could not be parsed, or that no flow accepted.
-    Message,
-    /// Sends an event to a destination.
-    Deliver,
-}
-
-impl JobKind {
-    /// Returns the name that lists and logs show.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Process => "process",
-            Self::Message => "message",
-            Self::Deliver => "deliver",
-        }
+named_enum! {
+    /// Kind of work that a job does.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum JobKind {
+        /// Processes a submission and assigns its lead.
+        Process = "process",
+        /// Parses again a webhook message that could not be parsed, or that no flow accepted.
+        Message = "message",
+        /// Sends an event to a destination.
+        Deliver = "deliver",
     }
 }
 
-/// Stored state of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JobState {
-    /// The job waits until it is due, or is running.
-    Scheduled,
-    /// The job succeeded.
-    Done,
-    /// Dead letter: the job has used up its attempts or can't succeed.
-    Dead,
-    /// An admin discarded the dead letter or the scheduled delivery.
-    Discarded,
-    /// The delivery waited too long and is not sent, unless an admin retries it. Only deliveries
-    /// have this state.
-    Expired,
+named_enum! {
+    /// Stored state of a job.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum JobState {
+        /// The job waits until it is due, or is running.
+        Scheduled = "scheduled",
+        /// The job succeeded.
+        Done = "done",
+        /// Dead letter: the job has used up its attempts or can't succeed.
+        Dead = "dead",
+        /// An admin discarded the dead letter or the scheduled delivery.
+        Discarded = "discarded",
+        /// The delivery waited too long and is not sent, unless an admin retries it. Only
+        /// deliveries have this state.
+        Expired = "expired",
+    }
 }
 
 impl JobState {
-    /// Returns the name that lists and logs show.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Scheduled => "scheduled",
-            Self::Done => "done",
-            Self::Dead => "dead",
-            Self::Discarded => "discarded",
-            Self::Expired => "expired",
-        }
-    }
-
     /// Returns `true` if the job is done, discarded or expired. Only a later report that a
     /// delivered message did not arrive can reopen such a job. A dead letter is not terminal,
     /// because it waits for an admin.

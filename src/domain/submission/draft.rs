@@ -33,14 +33,16 @@ pub struct Draft {
     pub updated_at: Timestamp,
 }
 
-/// State of a draft.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DraftState {
-    /// The customer may continue the form.
-    Open,
-    /// No screen arrived within the abandon timeout of the flow. The draft stays stored, and the
-    /// customer may continue it.
-    Abandoned,
+named_enum! {
+    /// State of a draft.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum DraftState {
+        /// The customer may continue the form.
+        Open = "open",
+        /// No screen arrived within the abandon timeout of the flow. The draft stays stored, and
+        /// the customer may continue it.
+        Abandoned = "abandoned",
+    }
 }
 
 /// Time without a new screen after which a draft is abandoned, for each flow. Clones share the same
@@ -66,17 +68,6 @@ impl AbandonTimeouts {
     #[must_use]
     pub fn shortest(&self) -> Option<Millis> {
         self.0.values().min().copied()
-    }
-}
-
-impl DraftState {
-    /// Returns the name of the state in lists.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Abandoned => "abandoned",
-        }
     }
 }
 
