@@ -83,10 +83,7 @@ impl CloudError {
             | 132_005 | 132_007 | 132_008 | 132_012 | 132_015 | 132_016 | 132_068 => {
                 CloudErrorAction::GiveUp
             }
-            // The token and its permissions are wrong, or the account has a problem.
-            0 | 3 | 10 | 190 | 368 => CloudErrorAction::Block,
-            200..=299 | 131_005 | 131_031 | 131_037 | 131_064 => CloudErrorAction::Block,
-            130_497 | 131_042 | 131_045 => CloudErrorAction::Block,
+            code if is_account_problem(code) => CloudErrorAction::Block,
             _ => return None,
         })
     }
@@ -155,6 +152,15 @@ impl CloudError {
     }
 }
 
+/// Returns `true` if the token or its permissions are wrong, or if the account has a problem.
+const fn is_account_problem(code: i64) -> bool {
+    matches!(code, 0 | 3 | 10 | 190 | 200..=299 | 368 | 130_497)
+        || matches!(
+            code,
+            131_005 | 131_031 | 131_037 | 131_042 | 131_045 | 131_064
+        )
+}
+
 /// Returns the disposition after an attempt. `attempt_number` starts at 1. `accepted` is `true` if
 /// the response contains the ID of the created message.
 #[must_use]
@@ -220,13 +226,12 @@ fn status_disposition(attempt_end: AttemptEnd) -> Disposition {
 #[must_use]
 pub fn retry_after_failed_status(error: CloudError, attempts: u32) -> Option<Millis> {
     let pause = match error.action() {
-        Some(CloudErrorAction::GiveUp) if !error.is_transient => return None,
+        Some(CloudErrorAction::GiveUp) | None if !error.is_transient => return None,
         // The delivery continues as soon as an admin has repaired the destination.
         Some(CloudErrorAction::Block) => return Some(Millis::ZERO),
         Some(CloudErrorAction::PauseDestination(length) | CloudErrorAction::RetryLater(length)) => {
             length.max(pair_backoff(attempts))
         }
-        None if !error.is_transient => return None,
         Some(_) | None => pair_backoff(attempts),
     };
     (attempts < UNCERTAIN_ATTEMPTS_MAX).then_some(pause)

@@ -61,9 +61,9 @@ impl EventSummary {
 
     fn add_booking(&mut self, data: &DataReader<'_>) {
         let time = |from: &str| {
-            let date = data.text_at(&format!("{from}/date"))?;
+            let day = data.text_at(&format!("{from}/date"))?;
             let time = data.text_at(&format!("{from}/time"))?;
-            Some(format!("{date} at {time}"))
+            Some(format!("{day} at {time}"))
         };
         let calendar = data.text_at("/booking/calendar");
         let calendar = calendar.map_or_else(String::new, |name| format!(" ({name})"));

@@ -60,13 +60,11 @@ fn find_row(kind: GatewayKind, state: &str) -> Option<&'static StateRow> {
 /// it.
 #[must_use]
 pub fn parse_state(kind: GatewayKind, state: &str) -> (SessionHealth, Box<str>) {
-    match find_row(kind, state) {
-        Some((name, condition, _)) => (*condition, (*name).into()),
-        None => {
-            let shown = state.chars().filter(|c| !c.is_control());
-            (Unrecognized, shown.take(STATE_NAME_CHARS_MAX).collect())
-        }
+    if let Some((name, health, _)) = find_row(kind, state) {
+        return (*health, (*name).into());
     }
+    let shown = state.chars().filter(|c| !c.is_control());
+    (Unrecognized, shown.take(STATE_NAME_CHARS_MAX).collect())
 }
 
 /// Returns the recovery action for a session that is down.

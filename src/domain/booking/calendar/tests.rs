@@ -186,15 +186,10 @@ fn invalid_calendar_error_names_day() {
         let problem = Calendar::new(spec).unwrap_err().to_string();
         assert!(problem.contains(expected), "{problem}");
     };
-    let (hours, days) = (
-        Millis::from_secs(4 * 3600),
-        Millis::from_secs(500 * 24 * 3600),
-    );
+    let (long, days) = (Millis::from_secs(14_400), Millis::from_secs(43_200_000));
     let noon = TimeRange::parse("11:00-13:00").unwrap();
     assert_problem("tue: 09:00-12:00", &|spec| spec.weekly_hours[1].push(noon));
-    assert_problem("mon: no slot of 240 minutes", &|spec| {
-        spec.slot_length = hours
-    });
+    assert_problem("mon: no slot of 240", &|spec| spec.slot_length = long);
     assert_problem("whole minutes", &|spec| spec.slot_length = Millis::new(1));
     assert_problem("at least 1", &|spec| spec.capacity = 0);
     assert_problem("never open", &|spec| spec.weekly_hours = Default::default());
