@@ -262,7 +262,7 @@ mod tests {
         let none = [None; 4];
         let scheduled = [Some(Done), Some(Scheduled), Some(Dead), Some(Expired)];
         let discarded = [None, None, None, Some(Discarded)];
-        for (state, attempt_states, admin_states) in [
+        for (state, attempt_states, later_states) in [
             (Scheduled, scheduled, discarded),
             (Done, none, [None, None, Some(Scheduled), None]),
             (Dead, none, [Some(Scheduled), Some(Discarded), None, None]),
@@ -271,7 +271,7 @@ mod tests {
         ] {
             let next = |event| state.transition(event).ok();
             assert_eq!(attempt_events.map(next), attempt_states, "{state:?}");
-            assert_eq!(later_events.map(next), admin_states, "{state:?}");
+            assert_eq!(later_events.map(next), later_states, "{state:?}");
         }
     }
 
