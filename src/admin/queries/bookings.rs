@@ -95,11 +95,11 @@ fn send_slots(
     let last = filter
         .to
         .unwrap_or_else(|| first.saturating_add(Span::new().days(6)))
-        .min(calendar.last_bookable_date(now));
+        .min(calendar.bookable_dates(now).1);
     let days = first.series(Span::new().days(1));
     let is_included = |date: &Date| *date <= last;
     for date in days.take_while(is_included).take(DAYS_MAX) {
-        let slots = calendar.collect_available_starts(date, now);
+        let slots: Vec<_> = calendar.available_starts(date, now).collect();
         let (Some(earliest), Some(latest)) = (slots.first(), slots.last()) else {
             continue;
         };

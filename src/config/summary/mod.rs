@@ -11,7 +11,7 @@ use super::destination::Destination;
 use super::gateways::GatewaySettings;
 use super::units::format_duration;
 use super::warnings::token_warnings;
-use crate::domain::booking::calendar::{Calendar, Slot};
+use crate::domain::booking::calendar::Calendar;
 use crate::domain::event::subscriptions::Subscription;
 use crate::domain::flow::{EncryptionMode, Flow, SignaturePolicy};
 use crate::domain::ids::{DestinationName, GatewayName};
@@ -246,9 +246,8 @@ impl CalendarSummary {
             .filter_map(|days| first.checked_add(jiff::Span::new().days(days)).ok());
         let days = dates.filter_map(|date| {
             let times: Vec<String> = calendar
-                .collect_available_starts(date, now)
-                .iter()
-                .map(Slot::clock_time)
+                .available_starts(date, now)
+                .map(|slot| slot.clock_time())
                 .collect();
             (!times.is_empty()).then(|| DaySummary {
                 date: date.to_string(),

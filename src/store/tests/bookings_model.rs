@@ -81,10 +81,8 @@ impl BookingFixture {
         request: &SlotRequest,
         except: Option<u64>,
     ) -> Option<ReservedSlot> {
-        let slots = request
-            .calendar
-            .collect_available_starts(request.date, self.now());
-        let slot = slots.into_iter().find(|slot| slot.time == request.time)?;
+        let mut slots = request.calendar.available_starts(request.date, self.now());
+        let slot = slots.find(|slot| slot.time == request.time)?;
         let midnight = START.as_millis() - 8 * HOUR;
         let day = u64::try_from(request.date.day()).unwrap() - 24;
         let minutes = u64::try_from(request.time.hour()).unwrap() * 60
