@@ -1,8 +1,18 @@
-//! Removes a token from the texts of a response. Meta's errors may repeat a malformed token,
-//! completely or in part.
+//! Makes the texts of a response fit for reasons and logs: bounded, printable and without a token.
+//! Meta's errors may repeat a malformed token, completely or in part.
 
 /// Minimum number of characters that count as the beginning of a token.
 const TOKEN_PREFIX_CHARS: usize = 8;
+
+/// Maximum length, in characters, of a text from a server within a reason.
+const REASON_CHARS_MAX: usize = 160;
+
+/// Returns the beginning of `text`, without control characters, for a reason.
+#[must_use]
+pub fn printable_excerpt(text: &str) -> String {
+    let printable = text.chars().filter(|c| !c.is_control());
+    printable.take(REASON_CHARS_MAX).collect()
+}
 
 /// Returns `text` without `token`, and without words that begin like `token`.
 #[must_use]

@@ -21,15 +21,12 @@ use crate::domain::event::test_message;
 use crate::domain::gateway::{GatewayKind, text};
 use crate::domain::rate_limiter::RemoteQuota;
 use crate::domain::time::{Millis, Timestamp};
-use crate::net::redact_token;
+use crate::net::{printable_excerpt, redact_token};
 use crate::store::PendingDelivery;
 
 /// Label of a gateway's key in errors. The key is in the table of the gateway, not of the
 /// destination.
 const KEY_LABEL: &str = "the gateway key";
-
-/// Maximum length, in characters, of a gateway's message within a reason.
-const REASON_CHARS_MAX: usize = 160;
 
 /// Gateway with its credentials.
 #[derive(Debug)]
@@ -108,7 +105,10 @@ impl GatewayChannel {
             parsed.is_confirmation,
         );
         let detail = match &parsed.rejection {
-            Some(rejection) => truncate_reason(rejection),
+            Some(rejection) => match printable_excerpt(rejection) {
+                excerpt if excerpt.is_empty() => excerpt,
+                excerpt => format!(": {excerpt}"),
+            },
             None if !parsed.is_confirmation && response.is_success() => {
                 ", but the body is not a JSON object".to_owned()
             }
@@ -258,21 +258,6 @@ fn parse_quota(headers: &HeaderMap, now: Timestamp) -> Option<RemoteQuota> {
         remaining: u32::try_from(left).unwrap_or(u32::MAX),
         resets_in: resets_at.since(now),
     })
-}
-
-/// Shortens the error message of a gateway for a reason. The reason shows the message after the
-/// status.
-fn truncate_reason(text: &str) -> String {
-    let truncated: String = text
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(REASON_CHARS_MAX)
-        .collect();
-    if truncated.is_empty() {
-        String::new()
-    } else {
-        format!(": {truncated}")
-    }
 }
 
 #[cfg(test)]

@@ -14,13 +14,11 @@ use super::exchange::{Connection, FailedExchange, Message, SendOutcome};
 use super::{Channel, SendFuture};
 use crate::domain::delivery::{AttemptEnd, Disposition, RESPONSE_EXCERPT_BYTES, ResponseRecord};
 use crate::domain::time::{Millis, Timestamp};
-use crate::net::{DecidedBy, NetError, ResponsePrefix, redact_token};
+use crate::net::{DecidedBy, NetError, PRODUCT_TOKEN, ResponsePrefix, redact_token};
 
 /// Maximum number of bytes that are read of a response whose body decides. The limit is sufficient
 /// for any error with details, and for a gateway's complete record of a message.
 const RESPONSE_BYTES_MAX: usize = 256 << 10;
-
-const PRODUCT_TOKEN: &str = concat!("flowgate/", env!("CARGO_PKG_VERSION"));
 
 /// Request to a destination.
 pub(super) struct HttpRequest<'a> {
