@@ -8,7 +8,9 @@ use hyper::header::{DATE, HeaderMap, HeaderValue};
 use serde_json::Value;
 
 use super::exchange::{Connection, FailedExchange, Message, SendOutcome};
-use super::http_exchange::{HttpRequest, HttpResponse, json_headers, parse_http_date, secret_part};
+use super::http_exchange::{
+    HttpRequest, HttpResponse, json_headers, parse_http_date, secret_part, send_test_text,
+};
 use super::test_send::{TestError, TestRequest};
 use super::{
     Channel, LimiterKey, Payload, PayloadInput, SendFuture, SharedRate, TestFuture, downcast,
@@ -202,9 +204,7 @@ impl Channel for GatewayChannel {
                 .map_err(|error| TestError::InvalidOptions(error.to_string()))?;
             let detail = "the gateway accepted the message: check the phone";
             let headers = self.request_headers();
-            Ok(request
-                .send_text(self, connection, &headers, &body, detail)
-                .await)
+            Ok(send_test_text(self, connection, request, &headers, &body, detail).await)
         })
     }
 

@@ -11,6 +11,7 @@ use jiff::fmt::rfc2822;
 use serde::de::IgnoredAny;
 
 use super::exchange::{Connection, FailedExchange, Message, SendOutcome};
+use super::test_send::{TestReport, TestRequest, redacted_headers, request_line};
 use super::{Channel, SendFuture};
 use crate::domain::delivery::{AttemptEnd, Disposition, RESPONSE_EXCERPT_BYTES, ResponseRecord};
 use crate::domain::time::{Millis, Timestamp};
@@ -186,6 +187,26 @@ impl HttpResponse {
             status: Some(self.status),
             body_excerpt: body.into(),
         }
+    }
+}
+
+/// Sends `body`, a text to one person, as the test `request`, a JSON request with these headers.
+/// `detail` is the note about an accepted message.
+pub(super) async fn send_test_text(
+    channel: &impl Channel,
+    connection: Connection<'_>,
+    request: &TestRequest,
+    headers: &HeaderMap,
+    body: &str,
+    detail: &str,
+) -> TestReport {
+    let id = request.webhook_id();
+    let sent = channel.send(connection, request.message(&id, body)).await;
+    let headers = redacted_headers(headers);
+    let body = serde_json::from_str(body).unwrap_or_default();
+    TestReport {
+        request_line: Some(request_line(&Method::POST, channel.url())),
+        ..TestReport::of_message(sent, headers, body, Some(detail))
     }
 }
 

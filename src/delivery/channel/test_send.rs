@@ -9,8 +9,7 @@ use hyper::header::{HeaderMap, SET_COOKIE};
 use hyper::{Method, Uri};
 use serde_json::Value;
 
-use super::Channel;
-use super::exchange::{Connection, Message, SendOutcome};
+use super::exchange::{Message, SendOutcome};
 use crate::domain::delivery::{Disposition, ResponseRecord, test_webhook_id};
 use crate::domain::event::samples::{Completeness, sample_event};
 use crate::domain::event::{EventKind, render_test_body};
@@ -80,26 +79,6 @@ impl TestRequest {
             body,
             now: self.now,
             attempt_number: 1,
-        }
-    }
-
-    /// Sends `body`, a text to one person, as a JSON request with these headers. `detail` is the
-    /// note about an accepted message.
-    pub(super) async fn send_text(
-        &self,
-        channel: &impl Channel,
-        connection: Connection<'_>,
-        headers: &HeaderMap,
-        body: &str,
-        detail: &str,
-    ) -> TestReport {
-        let id = self.webhook_id();
-        let sent = channel.send(connection, self.message(&id, body)).await;
-        let headers = redacted_headers(headers);
-        let body = serde_json::from_str(body).unwrap_or_default();
-        TestReport {
-            request_line: Some(request_line(&Method::POST, channel.url())),
-            ..TestReport::of_message(sent, headers, body, Some(detail))
         }
     }
 

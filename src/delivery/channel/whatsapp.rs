@@ -15,7 +15,7 @@ use hyper::{Method, Uri};
 use serde_json::Value;
 
 use super::exchange::{Connection, FailedExchange, Message, SendOutcome};
-use super::http_exchange::{HttpRequest, HttpResponse, json_headers, secret_part};
+use super::http_exchange::{HttpRequest, HttpResponse, json_headers, secret_part, send_test_text};
 use super::test_send::{TestReport, TestRequest, redacted_headers, request_line};
 use super::{
     Channel, LimiterKey, Payload, PayloadInput, SendFuture, SharedRate, TestFuture, downcast,
@@ -225,9 +225,7 @@ impl Channel for WhatsappChannel {
             };
             let body = message::test_message_body(&test_message(&request.destination), to);
             let (headers, body) = (self.request_headers(), body.to_string());
-            Ok(request
-                .send_text(self, connection, &headers, &body, TEST_DETAIL)
-                .await)
+            Ok(send_test_text(self, connection, request, &headers, &body, TEST_DETAIL).await)
         })
     }
 
