@@ -194,6 +194,11 @@ impl SecretRef {
         self.warning_in(|name| std::env::var_os(name))
     }
 
+    /// Returns the result of [`SecretRef::warning`] after `key`, the key of the secret in the config.
+    pub(super) fn labelled_warning(&self, key: impl fmt::Display) -> Option<String> {
+        self.warning().map(|warning| format!("{key}: {warning}"))
+    }
+
     fn warning_in(&self, variable: impl Fn(&str) -> Option<OsString>) -> Option<String> {
         let is_padded = match self {
             Self::Env(name) => {

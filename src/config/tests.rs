@@ -26,6 +26,12 @@ pub(super) fn parse_valid(text: &str) -> Config {
     Config::parse(Path::new("config.toml"), text).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// Parses a valid config and returns its first destination.
+pub(super) fn parse_destination(text: &str) -> Destination {
+    let destinations = parse_valid(text).destinations;
+    destinations.into_values().next().unwrap()
+}
+
 /// Parses a valid config and returns its first flow.
 pub(super) fn parse_flow(text: &str) -> Arc<Flow> {
     parse_valid(text).flows.into_values().next().unwrap()
@@ -50,6 +56,26 @@ pub(super) fn assert_errors_in(config: impl Fn(&str) -> String, cases: &str) {
         let typed = typed.join("\n");
         assert_eq!(error_of(&config(&typed)), errors.join("\n"), "{typed}");
     }
+}
+
+/// Does the same as [`assert_errors`] for texts that replace lines of the valid `table`, or that are
+/// added to `table`. A text replaces the lines that have its key, or the beginning of its key.
+pub(super) fn assert_errors_in_table(head: &str, table: &str, cases: &str) {
+    let config = |typed: &str| {
+        let is_kept = |line: &&str| {
+            let key = line.split(' ').next().unwrap();
+            !typed.lines().any(|line| line.starts_with(key))
+        };
+        let kept: Vec<&str> = table.lines().filter(is_kept).collect();
+        format!("{head}\n{}\n{typed}", kept.join("\n"))
+    };
+    assert_errors_in(config, cases);
+}
+
+/// Asserts that the config is refused with an error that contains `why`.
+pub(super) fn assert_error(config: &str, why: &str) {
+    let error = error_of(config);
+    assert!(error.contains(why), "{config}\n{error}");
 }
 
 /// Asserts that each text is refused in `table` with exactly its expected error.
