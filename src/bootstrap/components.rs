@@ -83,7 +83,7 @@ pub fn find_startup_errors(config: &Config, clock: &Arc<dyn Clock>) -> Option<St
 /// Config with everything that was resolved from it.
 pub(crate) struct Components {
     pub(crate) config: Config,
-    secrets: AppSecrets,
+    pub(super) secrets: AppSecrets,
     verify_token: Option<Secret>,
     pub(crate) resolved: ResolvedConfig,
 }
@@ -158,12 +158,6 @@ impl Components {
             ));
         }
         warnings
-    }
-
-    /// Returns the app secrets after a reload: those of `config`, or the development secret if no
-    /// app secret was ever set.
-    pub(crate) fn reload_secrets(&self, config: &Config) -> Result<AppSecrets, AppSecretError> {
-        AppSecrets::reload_or_retain(config, &self.secrets)
     }
 
     /// Returns the differences from `previous`, one text each.

@@ -193,15 +193,11 @@ mod tests {
             ("+02:00", "write one like \"Europe/Berlin\" (IANA names)"),
             ("", "write one like \"Europe/Berlin\" (IANA names)"),
         ] {
-            assert_refused(
-                "[calendars.chair]\nslot_length = \"30m\"\nhours = { mon = [\"09:00-12:00\"] }",
-                &[(
-                    &format!("timezone = {typed:?}"),
-                    &format!(
-                        "4:12: calendars.chair.timezone: there is no time zone {typed:?}: {suggestion}"
-                    ),
-                )],
-            );
+            let head =
+                "[calendars.chair]\nslot_length = \"30m\"\nhours = { mon = [\"09:00-12:00\"] }";
+            let why = format!("there is no time zone {typed:?}: {suggestion}");
+            let error = format!("4:12: calendars.chair.timezone: {why}");
+            assert_refused(head, &format!("timezone = {typed:?}"), &error);
         }
     }
 

@@ -22,7 +22,6 @@ use super::recipients::{Recipients, read_messages, read_placeholder_text};
 use crate::config::gateways::Gateway;
 use crate::config::reader::TableReader;
 use crate::config::secrets::SecretRef;
-use crate::config::suggest::suggestion;
 use crate::domain::delivery::message::PlaceholderText;
 use crate::domain::event::EventKind;
 use crate::domain::gateway::{GatewayKind, text};
@@ -82,16 +81,9 @@ impl GatewayDestination {
         gateways: &BTreeMap<GatewayName, Gateway>,
     ) -> Option<Self> {
         let gateway = table.require("gateway").and_then(|item| {
-            let name = item.text()?;
-            let found = gateways.iter().find(|(known, _)| known.as_str() == name);
-            if found.is_none() {
-                let known = gateways.keys().map(GatewayName::as_str);
-                item.error(format!(
-                    "there is no gateway {name:?}{}",
-                    suggestion(name, known)
-                ));
-            }
-            found
+            let known: Vec<&str> = gateways.keys().map(GatewayName::as_str).collect();
+            let name = item.known_name("gateway", &known)?;
+            gateways.iter().find(|(known, _)| known.as_str() == name)
         });
         if let Some(allow) = table.get("allow_private") {
             allow.error("belongs to the gateway: set it in [gateways.NAME]");
@@ -103,25 +95,18 @@ impl GatewayDestination {
             .map(|item| read_messages(&item, to, read_text));
         let (name, gateway) = gateway?;
         let settings = &gateway.settings;
+        let path = text::send_path(settings.kind, &settings.session);
+        let unknown = RateLimit::Adaptive {
+            initial: INITIAL_RATE,
+            max: MAX_RATE,
+        };
         Some(Self {
             gateway: name.clone(),
             kind: settings.kind,
             session: settings.session.clone(),
-            url: format!(
-                "{}{}",
-                settings.url,
-                text::send_path(settings.kind, &settings.session)
-            )
-            .parse()
-            .ok()?,
+            url: format!("{}{path}", settings.url).parse().ok()?,
             key: gateway.keys.key.clone(),
-            limit: settings.rate.map_or(
-                RateLimit::Adaptive {
-                    initial: INITIAL_RATE,
-                    max: MAX_RATE,
-                },
-                RateLimit::Configured,
-            ),
+            limit: settings.rate.map_or(unknown, RateLimit::Configured),
             allow_private: settings.allow_private,
             recipients: recipients?,
             messages: messages?,
@@ -182,27 +167,16 @@ mod tests {
             (settings.session.as_str(), settings.allow_private),
             ("default", true)
         );
-        assert_eq!(
-            settings.limit,
-            RateLimit::Adaptive {
-                initial: INITIAL_RATE,
-                max: MAX_RATE
-            }
-        );
-        assert_eq!(
-            settings.messages.keys().copied().collect::<Vec<_>>(),
-            [EventKind::BookingConfirmed]
-        );
-        assert_eq!(
-            destination.policy.max_age,
-            Some(Millis::from_secs(24 * 3600))
-        );
+        let (initial, max) = (INITIAL_RATE, MAX_RATE);
+        assert_eq!(settings.limit, RateLimit::Adaptive { initial, max });
+        let events: Vec<_> = settings.messages.into_keys().collect();
+        assert_eq!(events, [EventKind::BookingConfirmed]);
+        let one_day = Millis::from_secs(24 * 3600);
+        assert_eq!(destination.policy.max_age, Some(one_day));
         let faster = HEAD.replace("api_key", "rate = \"256/m\"\napi_key");
         let (_, settings) = gateway_destination(&format!("{faster}\n{FINE}"));
-        assert_eq!(
-            settings.limit,
-            RateLimit::Configured(Rate::parse("256/m").unwrap())
-        );
+        let configured = Rate::parse("256/m").unwrap();
+        assert_eq!(settings.limit, RateLimit::Configured(configured));
     }
 
     #[test]

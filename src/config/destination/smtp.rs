@@ -90,10 +90,9 @@ impl SmtpSettings {
         let tls = table.get("tls").map_or(Some(SmtpTls::Starttls), |item| {
             read_tls(&item, host.as_deref(), allow_private)
         });
-        let port = tls.and_then(|tls| {
-            table
-                .get("port")
-                .map_or(Some(tls.port()), |item| item.integer(1..=u16::MAX))
+        let port = tls.and_then(|tls| match table.get("port") {
+            Some(item) => item.integer(1..=u16::MAX),
+            None => Some(tls.port()),
         });
         let login = read_login(table);
         let from = table.require_parsed("from", parse_mailbox);
@@ -238,13 +237,8 @@ mod tests {
             (settings.host.as_str(), settings.port, settings.tls),
             ("mail.shop.example", 587, SmtpTls::Starttls)
         );
-        assert_eq!(
-            (settings.url.to_string(), settings.host()),
-            (
-                "smtp://mail.shop.example:587/".to_owned(),
-                "mail.shop.example:587".to_owned()
-            )
-        );
+        assert_eq!(settings.url, "smtp://mail.shop.example:587/");
+        assert_eq!(settings.host(), "mail.shop.example:587");
         assert!(
             settings.login.is_none() && settings.reply_to.is_none() && settings.messages.is_empty()
         );
@@ -270,51 +264,36 @@ mod tests {
         assert_eq!(settings.host(), "[::1]:465");
         assert_eq!(settings.from.name.as_deref(), Some("Blümchen"));
         assert_eq!(settings.to[1].name.as_deref(), Some("Bob, B."));
-        assert_eq!(
-            settings.reply_to.unwrap().email.to_string(),
-            "office@shop.example"
-        );
+        let reply_to = settings.reply_to.unwrap().email;
+        assert_eq!(reply_to.to_string(), "office@shop.example");
         let login = settings.login.unwrap();
-        assert_eq!(
-            (login.username.as_str(), login.password.location()),
-            ("flowgate", "env:MAIL".to_owned())
-        );
-        let texts: Vec<_> = settings
-            .messages
-            .iter()
-            .map(|(kind, template)| (kind.as_str(), template.text.is_some()))
-            .collect();
-        assert_eq!(texts, [("lead.assigned", true), ("job.dead", false)]);
+        assert_eq!(login.username, "flowgate");
+        assert_eq!(login.password.location(), "env:MAIL");
+        let messages = settings.messages.iter();
+        let texts = messages.map(|(kind, template)| (kind.as_str(), template.text.is_some()));
+        let expected = [("lead.assigned", true), ("job.dead", false)];
+        assert_eq!(texts.collect::<Vec<_>>(), expected);
     }
 
     #[test]
     fn smtp_destination_supports_every_event() {
-        let flow = "[flows.form]\npath = \"/form\"\nencryption = \"none\"\nscreens = [{ name = \"A\", final = true }]\ndeliver = [\"inbox\"]";
         let config = parse_valid(&format!(
-            "alerts = [\"inbox\"]\n{flow}\n{HEAD}\nhost = \"a\"\nmessages = {{ \"job.dead\" = {{ text = \"a\" }} }}"
+            "alerts = [\"inbox\"]\n[flows.form]\ndeliver = [\"inbox\"]\n{HEAD}\nhost = \"a\"\nmessages = {{ \"job.dead\" = {{ text = \"a\" }} }}"
         ));
-        let subscriptions = config
-            .subscriptions
-            .flows
-            .values()
-            .flatten()
-            .chain(&config.subscriptions.alerts);
-        assert_eq!(
-            subscriptions.map(|route| route.events.len()).sum::<usize>(),
-            EventKind::ALL.len()
-        );
+        let flows = config.subscriptions.flows.values().flatten();
+        let routes = flows.chain(&config.subscriptions.alerts);
+        let events: usize = routes.map(|route| route.events.len()).sum();
+        assert_eq!(events, EventKind::ALL.len());
     }
 
     #[test]
     fn unencrypted_smtp_gets_warning() {
-        let (_, settings) = smtp_destination(&format!(
-            "{HEAD}\nhost = \"mail.lan\"\ntls = \"none\"\nallow_private = true"
-        ));
-        assert_eq!((settings.port, settings.warnings().len()), (25, 1));
-        let (_, settings) = smtp_destination(&format!(
-            "{HEAD}\nhost = \"localhost\"\ntls = \"none\"\nallow_private = true"
-        ));
-        assert!(settings.warnings().is_empty());
+        for (host, warnings) in [("mail.lan", 1), ("localhost", 0)] {
+            let (_, settings) = smtp_destination(&format!(
+                "{HEAD}\nhost = \"{host}\"\ntls = \"none\"\nallow_private = true"
+            ));
+            assert_eq!((settings.port, settings.warnings().len()), (25, warnings));
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl<'t> Diagnostics<'t> {
         })
     }
 
-    /// Returns the folder of the config file. Relative paths in a config are relative to this folder.
+    /// Returns the folder of the config file, which relative paths in a config are relative to.
     pub fn folder(&self) -> &'t Path {
         self.file.parent().unwrap_or(Path::new(""))
     }

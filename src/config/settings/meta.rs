@@ -71,6 +71,6 @@ mod tests {
         );
         let nine = format!("app_secrets = [{}]", "\"env:A\",".repeat(9));
         let error = "2:15: meta.app_secrets: has 9 secrets, the maximum is 8";
-        assert_refused("[meta]", &[(&nine, error)]);
+        assert_refused("[meta]", &nine, error);
     }
 }
