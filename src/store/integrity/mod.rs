@@ -32,7 +32,8 @@ pub use slices::{IntegrityReport, InvariantViolation};
 /// Checks every row of the file, slice by slice.
 ///
 /// # Errors
-/// [`StoreError`](super::StoreError) if the file is not open. Unreadable rows and pages are violations, not errors.
+/// [`StoreError::NotOpen`](super::StoreError::NotOpen) if the file is not open. Unreadable rows and
+/// pages are violations, not errors.
 pub fn check_integrity(store: &Store) -> StoreResult<IntegrityReport> {
     let mut report = IntegrityReport::default();
     check_counters(store, &mut report)?;

@@ -157,8 +157,8 @@ impl BookingFixture {
         let request = self.slot_request(requested);
         let interval = self.free_interval(model, &request, None);
         model.forms += 1;
-        let (date, time) = (request.date, request.time.strftime("%H:%M"));
-        let data = format!(r#"{{"date":"{date}","time":"{time}"}}"#);
+        let time = request.time.strftime("%H:%M");
+        let data = format!(r#"{{"date":"{}","time":"{time}"}}"#, request.date);
         let form = InboundSubmission {
             allows_new_choice,
             ..booking_form(&request.calendar, &format!("b{}", model.forms), &data)
