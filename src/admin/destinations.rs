@@ -97,11 +97,9 @@ fn destination_warning(row: &DestinationRow, now: Timestamp) -> Option<String> {
              `flowgate reload`), then run `flowgate destinations resume {name}`",
             row.disabled_reason.as_deref().unwrap_or_default()
         ),
-        "paused" if row.waiting > 0 => {
-            format!(
-                "destination {name} is paused, {waiting}: `flowgate destinations resume {name}`"
-            )
-        }
+        "paused" if row.waiting > 0 => format!(
+            "destination {name} is paused, {waiting}: `flowgate destinations resume {name}`"
+        ),
         "failing" => format!(
             "destination {name} fails, and its circuit breaker is open ({}), {waiting}: `flowgate destinations test {name}` shows its response",
             row.stats.last_failure.as_deref().unwrap_or("no response")
@@ -144,7 +142,7 @@ pub(super) fn set_paused(
         Ok(rows.into_iter().find(|row| row.name == *name))
     };
     let Some(before) = read_row()? else {
-        return Err(AdminError::destination_not_found(name));
+        return Err(AdminError::missing("destination", name));
     };
     context.store.execute_blocking(PauseDestination {
         destination: name.clone(),

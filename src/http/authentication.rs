@@ -33,7 +33,7 @@ impl RequestContext<'_> {
         if let Some(header) = header {
             let clock = &self.app.clock;
             let started = clock.elapsed();
-            let verifier = &self.app.credentials.signature_verifier;
+            let verifier = &self.app.config.credentials.signature_verifier;
             let result = verifier.verify(header, &bytes);
             self.log.verify_time = Some(clock.elapsed().saturating_sub(started));
             self.log.record_signature(result.is_ok());
@@ -48,7 +48,7 @@ impl RequestContext<'_> {
         request: Request<Incoming>,
         webhook: &GatewayWebhook,
     ) -> Result<Bytes, HttpError> {
-        let limit = self.app.limits.max_webhook_body;
+        let limit = self.app.config.limits.max_webhook_body;
         check_head(&request, limit)?;
         let (head, body) = request.into_parts();
         let proof = match webhook.proof_header() {
@@ -68,7 +68,7 @@ impl RequestContext<'_> {
         } else {
             BodyKind::Webhook
         };
-        let budget = &self.app.body_budget;
+        let budget = &self.app.config.body_budget;
         let (bytes, permit) = body::read_body(body, limit, budget, kind, self.deadline).await?;
         self.log.body_bytes = Some(bytes.len());
         self.log.body_permit = Some(Arc::new(permit));

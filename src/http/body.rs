@@ -89,7 +89,7 @@ pub(super) struct BudgetPermit {
 
 impl BodyBudget {
     /// Creates a budget of `bytes` for all bodies. Webhooks may use three quarters of the budget.
-    /// One whole webhook of `max_webhook_body` bytes always fits.
+    /// A whole webhook of `max_webhook_body` bytes always fits.
     pub(super) fn new(bytes: u64, max_webhook_body: u64) -> Self {
         let total = to_permits(bytes);
         let budget = Self {

@@ -18,7 +18,7 @@ pub(super) async fn handle_post(
     request: Request<Incoming>,
 ) -> Result<HttpResponse, HttpError> {
     let bytes = context.read_gateway_body(request, webhook).await?;
-    let events = webhook.parse(&context.app.catalog, &bytes)?;
+    let events = webhook.parse(&context.app.config.catalog, &bytes)?;
     let (gateway, registry) = (webhook.name(), &context.app.gateway_registry);
     context.log.outcome = if events.is_other_session {
         "other_session"

@@ -175,10 +175,10 @@ impl HttpServer {
         stop: impl Future<Output = ()>,
         grace: Duration,
     ) {
-        let limits = ConnectionLimits::new(&app.limits, grace);
+        let limits = ConnectionLimits::new(&app.config.limits, grace);
         let app = Arc::new(app);
         let handler = move |phase: Arc<ConnectionPhase>, request| {
-            let app = app.with_config(&config.load());
+            let app = app.with_config(config.load());
             async move { router::handle(&app, &phase, request).await }
         };
         self.serve_with(handler, limits, stop).await;

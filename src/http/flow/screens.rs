@@ -152,7 +152,7 @@ pub(super) fn nearest_free_slots(
     date: Date,
     time: Time,
 ) -> Result<Vec<Slot>, HttpError> {
-    let Some(selector) = app.catalog.slot_selector(flow) else {
+    let Some(selector) = app.config.catalog.slot_selector(flow) else {
         return Ok(Vec::new());
     };
     let now = app.clock.now();
@@ -260,7 +260,12 @@ impl ScreenContext for SnapshotContext<'_> {
     }
 
     fn calendar(&self, name: &CalendarName) -> Option<&Calendar> {
-        self.app.catalog.calendars.get(name).map(AsRef::as_ref)
+        self.app
+            .config
+            .catalog
+            .calendars
+            .get(name)
+            .map(AsRef::as_ref)
     }
 
     fn occupancy(

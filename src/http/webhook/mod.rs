@@ -27,7 +27,7 @@ pub(super) fn handle_verification(
     context: &mut RequestContext<'_>,
     query: &str,
 ) -> Result<HttpResponse, HttpError> {
-    let Some(expected) = &context.app.credentials.verify_token else {
+    let Some(expected) = &context.app.config.credentials.verify_token else {
         return Err(HttpError::VerificationFailed(
             "meta.verify_token has no value: set the environment variable that it refers to",
         ));
@@ -69,10 +69,10 @@ pub(super) async fn handle_post(
         .read_signed_body(
             request,
             SignaturePolicy::Required,
-            app.limits.max_webhook_body,
+            app.config.limits.max_webhook_body,
         )
         .await?;
-    let batch = cloud_api::parse(&app.catalog, &bytes)?;
+    let batch = cloud_api::parse(&app.config.catalog, &bytes)?;
     count_updates(&batch);
     context.log.record_numbers(batch.business_numbers);
     context.log.outcome = "received";
@@ -85,7 +85,7 @@ pub(super) async fn handle_post(
         flows: if batch.customer_changes.is_empty() {
             Vec::new()
         } else {
-            app.catalog.flows.keys().cloned().collect()
+            app.config.catalog.flows.keys().cloned().collect()
         },
         customer_changes: batch.customer_changes,
     };

@@ -77,7 +77,7 @@ pub(super) enum BreakerSignal {
 
 impl UpstreamError {
     /// Returns the outcome label for metrics.
-    pub(super) const fn outcome(&self) -> &'static str {
+    pub(in crate::http) const fn outcome(&self) -> &'static str {
         match self {
             Self::BreakerOpen => "open",
             Self::Unreachable(_) => "unreachable",
