@@ -78,10 +78,10 @@ impl AdminError {
     }
 
     /// Creates an error for an object that does not exist. `flowgate` lists the objects of its kind
-    /// under the plural of `noun`.
-    pub fn missing(noun: &str, key: impl Display) -> Self {
+    /// under the plural of `kind`.
+    pub fn missing(kind: &str, key: impl Display) -> Self {
         Self::not_found(format!(
-            "there is no {noun} {key}: `flowgate {noun}s` lists them"
+            "there is no {kind} {key}: `flowgate {kind}s` lists them"
         ))
     }
 

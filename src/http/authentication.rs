@@ -51,12 +51,10 @@ impl RequestContext<'_> {
         let limit = self.app.config.limits.max_webhook_body;
         check_head(&request, limit)?;
         let (head, body) = request.into_parts();
-        let proof = match webhook.proof_header() {
-            Some(name) => {
-                Some(single_header(&head.headers, name).ok_or(WebhookAuthError::Missing(name))?)
-            }
-            None => None,
-        };
+        let proof = webhook
+            .proof_header()
+            .map(|name| single_header(&head.headers, name).ok_or(WebhookAuthError::Missing(name)));
+        let proof = proof.transpose()?;
         let bytes = self.read_body(body, limit).await?;
         webhook.authenticate(proof, &bytes)?;
         Ok(bytes)
@@ -106,15 +104,9 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), HttpError> {
             "Content-Encoding is not supported: send the body uncompressed",
         ));
     }
-    let media_type = headers
-        .get(CONTENT_TYPE)
-        .map(HeaderValue::as_bytes)
-        .unwrap_or_default();
-    let media_type = media_type
-        .split(|byte| *byte == b';')
-        .next()
-        .unwrap_or_default()
-        .trim_ascii();
+    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let mut parts = content_type.unwrap_or_default().split(|byte| *byte == b';');
+    let media_type = parts.next().unwrap_or_default().trim_ascii();
     if media_type.eq_ignore_ascii_case(b"application/json") {
         Ok(())
     } else {

@@ -165,9 +165,8 @@ fn socket_is_private_and_removed_on_drop() {
 #[test]
 fn server_stops_after_socket_file_removed() {
     let harness = AdminHarness::new();
-    let server = start_server(&harness);
+    let _server = start_server(&harness);
     fs::remove_file(harness.socket_path()).unwrap();
-    drop(server);
 }
 
 #[test]
@@ -264,7 +263,7 @@ fn connections_above_limit_are_refused() {
         max_connections: 1,
         ..SOCKET_LIMITS
     };
-    let server = start_within(limits, &harness);
+    let _server = start_within(limits, &harness);
     let mut first = UnixStream::connect(harness.socket_path()).unwrap();
     // The server accepts connections in order, so the first connection occupies the only handler.
     let refused = send_request(&harness.socket_path(), AdminQuery::Status).unwrap_err();
@@ -275,7 +274,6 @@ fn connections_above_limit_are_refused() {
     let mut response = String::new();
     first.read_to_string(&mut response).unwrap();
     assert_ends_with(&response, "{\"done\":true}\n");
-    drop(server);
 }
 
 #[test]
@@ -291,7 +289,7 @@ fn silent_and_stalled_clients_are_disconnected() {
         request_timeout: timeout,
         response_timeout: timeout,
     };
-    let server = start_within(limits, &harness);
+    let _server = start_within(limits, &harness);
 
     let mut silent = UnixStream::connect(harness.socket_path()).unwrap();
     assert_eq!(silent.read(&mut [0]).unwrap(), 0, "hung up");
@@ -311,5 +309,4 @@ fn silent_and_stalled_clients_are_disconnected() {
     let mut received = Vec::new();
     stalled.read_to_end(&mut received).unwrap();
     assert!(!received.ends_with(b"{\"done\":true}\n"), "it was cut off");
-    drop(server);
 }

@@ -65,13 +65,9 @@ pub(super) async fn handle_post(
     request: Request<Incoming>,
 ) -> Result<HttpResponse, HttpError> {
     let app = context.app;
-    let bytes = context
-        .read_signed_body(
-            request,
-            SignaturePolicy::Required,
-            app.config.limits.max_webhook_body,
-        )
-        .await?;
+    let limit = app.config.limits.max_webhook_body;
+    let read = context.read_signed_body(request, SignaturePolicy::Required, limit);
+    let bytes = read.await?;
     let batch = cloud_api::parse(&app.config.catalog, &bytes)?;
     count_updates(&batch);
     context.log.record_numbers(batch.business_numbers);
@@ -196,10 +192,8 @@ mod tests {
         let query = "hub.challenge=1158%2B20&x&hub%2Emode=subscribe&hub.verify_token=let+me%20in&hub.mode=twice";
         assert_eq!(query_parameter(query, "hub.challenge").unwrap(), b"1158+20");
         assert_eq!(query_parameter(query, "hub.mode").unwrap(), b"subscribe");
-        assert_eq!(
-            query_parameter(query, "hub.verify_token").unwrap(),
-            b"let me in"
-        );
+        let token = query_parameter(query, "hub.verify_token").unwrap();
+        assert_eq!(token, b"let me in");
         assert_eq!(query_parameter(query, "hub.nothing"), None);
     }
 }
