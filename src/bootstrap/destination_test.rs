@@ -59,7 +59,7 @@ impl DestinationTest {
         let settings = config
             .destinations
             .get(&name)
-            .ok_or_else(|| AdminError::destination_not_found(&name))?;
+            .ok_or_else(|| AdminError::missing("destination", &name))?;
         let target = DeliveryTarget::resolve(&name, settings).map_err(|errors| {
             let first = errors.first().map(ToString::to_string);
             AdminError::invalid(first.unwrap_or_default())

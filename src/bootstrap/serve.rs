@@ -234,7 +234,7 @@ impl PreparedServer {
     fn app_state(&self, services: &Services, store: &Store) -> Result<AppState, ServeError> {
         let config = Arc::clone(&self.active.load().http);
         AppState::new(
-            &config,
+            config,
             store.clone(),
             Arc::clone(&self.clock),
             services.health_monitor.clone(),
