@@ -19,7 +19,7 @@
 //! | [`tasks`] | one running task per configured name | none |
 //! | [`config`] | reading and checking the config | domain |
 //! | [`intake`] | authentication and parsing of request bytes | domain, config |
-//! | [`webhook_signature`] | signatures of outgoing webhooks | domain |
+//! | [`webhook_signature`] | signatures of Standard Webhooks | domain |
 //! | [`store`] | everything on disk; the writer | domain, clock, reloadable, panic |
 //! | [`net`] | outgoing connections, address policy, TLS, SMTP | domain, clock |
 //! | [`http`] | limits, deadlines, routes, status codes | intake, store, domain, clock, config, net, reloadable, webhook_signature, gateways |
@@ -27,7 +27,7 @@
 //! | [`delivery`] | sending deliveries and recording their attempts | store, domain, clock, config, net, webhook_signature, panic, tasks |
 //! | [`gateways`] | probing and repairing the sessions of gateways | store, domain, clock, config, net, tasks |
 //! | [`admin`] | requests of operators to a server or a data file | store, domain, clock, config, intake, reloadable, gateways |
-//! | [`telemetry`] | log format and metrics recorder | domain |
+//! | [`telemetry`] | log, its filter, and metrics recorder | domain |
 //! | [`bootstrap`] | building, reloading and stopping the server | all of them |
 //! | [`cli`] | commands, exit codes, output formats | all of them |
 

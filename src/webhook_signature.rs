@@ -1,5 +1,5 @@
-//! Signs outgoing webhooks, so that receivers can verify their origin: *Standard Webhooks*,
-//! symmetric scheme.
+//! Signs outgoing webhooks, so that receivers can verify their origin, and verifies incoming ones:
+//! *Standard Webhooks*, symmetric scheme.
 //!
 //! The callers decide about content, time and receiver. See [`crate::intake::signature`] for Meta's
 //! signatures on incoming requests.
@@ -10,14 +10,22 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Millis, Timestamp};
 
 /// Length of a secret, in bytes (*Standard Webhooks*, "Symmetric").
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 const SECRET_PREFIX: &str = "whsec_";
+
+/// Names of the signature headers: ID, timestamp, signatures.
+pub const HEADERS: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signature"];
+
+/// Maximum difference between the timestamp of a received message and the clock. An older message
+/// may be a replay (*Standard Webhooks*, "Verifying webhook authenticity").
+const TOLERANCE: Millis = Millis::from_secs(5 * 60);
 
 /// Key that signs messages, from one secret. Wiped from memory when dropped.
 #[derive(Clone, PartialEq, Eq)]
@@ -92,11 +100,71 @@ pub fn signature_headers(
     let seconds = now.as_millis() / 1000;
     let signatures = keys.iter().map(|key| key.signature(id, seconds, body));
     let signatures: Vec<String> = signatures.collect();
+    let [id_header, timestamp_header, signature_header] = HEADERS;
     [
-        ("webhook-id", id.to_owned()),
-        ("webhook-timestamp", seconds.to_string()),
-        ("webhook-signature", signatures.join(" ")),
+        (id_header, id.to_owned()),
+        (timestamp_header, seconds.to_string()),
+        (signature_header, signatures.join(" ")),
     ]
+}
+
+/// Reason why a received message is not trusted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadWebhookSignature {
+    /// A header is missing, or occurs more than once.
+    #[error(
+        "the header {0} is missing, or occurs more than once: sign the request as Standard Webhooks describes"
+    )]
+    Header(&'static str),
+    /// The timestamp is not a number of seconds.
+    #[error("webhook-timestamp is not a time in Unix seconds")]
+    Timestamp,
+    /// The timestamp is too far from the clock. The value is the difference in seconds.
+    #[error(
+        "webhook-timestamp differs from the time of the server by {0} s, the maximum is 300 s: check the clocks of both machines, and sign each attempt anew"
+    )]
+    Expired(u64),
+    /// No signature matches any of the keys.
+    #[error(
+        "webhook-signature does not match: compare the secrets, and sign id.timestamp.body with the exact bytes of the body"
+    )]
+    Wrong,
+}
+
+/// Verifies a received message. `header` returns the value of a header that occurs exactly once.
+/// The header with the signatures may have several, and each of `keys` is accepted: during a
+/// rotation, the sender may know only the old or only the new secret.
+///
+/// # Errors
+/// [`BadWebhookSignature`] with the reason.
+pub fn verify_message<'h>(
+    keys: &[SigningKey],
+    header: impl Fn(&'static str) -> Option<&'h str>,
+    now: Timestamp,
+    body: &[u8],
+) -> Result<(), BadWebhookSignature> {
+    let required = |name| header(name).ok_or(BadWebhookSignature::Header(name));
+    let [id, timestamp, signatures] = HEADERS.map(required);
+    let (id, timestamp, signatures) = (id?, timestamp?, signatures?);
+    let seconds: u64 = timestamp
+        .parse()
+        .map_err(|_| BadWebhookSignature::Timestamp)?;
+    let sent_at = Timestamp::from_millis(seconds.saturating_mul(1000));
+    let difference = now.since(sent_at).max(sent_at.since(now));
+    if difference > TOLERANCE {
+        return Err(BadWebhookSignature::Expired(difference.get() / 1000));
+    }
+    let is_known = keys.iter().any(|key| {
+        let expected = key.signature(id, seconds, body);
+        signatures
+            .split(' ')
+            .any(|given| bool::from(given.as_bytes().ct_eq(expected.as_bytes())))
+    });
+    if is_known {
+        Ok(())
+    } else {
+        Err(BadWebhookSignature::Wrong)
+    }
 }
 
 #[cfg(test)]
@@ -122,6 +190,56 @@ mod tests {
             for (name, value) in signature_headers(&keys, id, now, body.as_bytes()) {
                 assert_eq!(value, expected(name), "{}: {name}", case["name"]);
             }
+        }
+    }
+
+    #[test]
+    fn received_message_is_verified() {
+        use BadWebhookSignature::{Expired, Header, Wrong};
+        let key = |byte: u8| SigningKey::parse(&STANDARD.encode([byte; 32])).unwrap();
+        let sent_at = Timestamp::from_millis(1_800_000_000_000);
+        let verify =
+            |keys: &[SigningKey], changed: Option<(&str, Option<&str>)>, late: i64, body| {
+                let headers = signature_headers(&[key(1), key(2)], "msg-1", sent_at, b"{}");
+                let header = |name| match changed {
+                    Some((other, value)) if other == name => value,
+                    _ => headers
+                        .iter()
+                        .find(|(known, _)| *known == name)
+                        .map(|(_, value)| value.as_str()),
+                };
+                let now = sent_at.as_millis().checked_add_signed(late * 1000).unwrap();
+                verify_message(keys, header, Timestamp::from_millis(now), body)
+            };
+        let ours = [key(2), key(3)];
+        assert_eq!(verify(&ours, None, 300, b"{}"), Ok(()));
+        assert_eq!(verify(&ours, None, -300, b"{}"), Ok(()));
+        for (late, seconds) in [(301, 301), (-301, 301)] {
+            assert_eq!(verify(&ours, None, late, b"{}"), Err(Expired(seconds)));
+        }
+        assert_eq!(verify(&[key(3)], None, 0, b"{}"), Err(Wrong));
+        assert_eq!(verify(&[], None, 0, b"{}"), Err(Wrong));
+        assert_eq!(verify(&ours, None, 0, b"{} "), Err(Wrong));
+        for name in HEADERS {
+            let missing = verify(&ours, Some((name, None)), 0, b"{}");
+            assert_eq!(missing, Err(Header(name)));
+        }
+        let [id, timestamp, signature] = HEADERS;
+        let changed = |name, value| verify(&ours, Some((name, Some(value))), 0, b"{}");
+        assert_eq!(changed(id, "msg-2"), Err(Wrong));
+        assert_eq!(changed(timestamp, "1800000001"), Err(Wrong));
+        for text in ["", "now", "-5", "1e9"] {
+            assert_eq!(
+                changed(timestamp, text),
+                Err(BadWebhookSignature::Timestamp)
+            );
+        }
+        assert_eq!(
+            changed(timestamp, "99999999999999999999"),
+            Err(BadWebhookSignature::Timestamp)
+        );
+        for text in ["", "v1,", "v1a,AAAA", " "] {
+            assert_eq!(changed(signature, text), Err(Wrong));
         }
     }
 

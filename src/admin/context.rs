@@ -20,6 +20,7 @@ use crate::gateways::GatewayRegistry;
 use crate::intake::Catalog;
 use crate::reloadable::Reloadable;
 use crate::store::{Snapshot, Store};
+use crate::telemetry::LogFilter;
 
 use super::error::AdminError;
 use super::responses::{DestinationStatsRow, DestinationTestRow, ReloadRow};
@@ -50,6 +51,8 @@ pub struct ServerHooks {
     pub sign_body: Arc<SignBodyFn>,
     /// Returns the public key of a flow's newest key pair, as PEM.
     pub flow_public_key: Arc<FlowPublicKeyFn>,
+    /// Filter of the log.
+    pub log_filter: LogFilter,
     /// Reloads the config.
     pub reload_config: Arc<dyn Fn() -> Result<ReloadRow, AdminError> + Send + Sync>,
 }

@@ -141,6 +141,8 @@ pub enum AdminCommand {
     ResumeDestination { name: DestinationName },
     /// Closes a lead.
     CloseLead { id: LeadId },
+    /// Closes all open leads that match a selection.
+    CloseLeads(LeadSelection),
     /// Assigns a lead to an agent.
     AssignLead { id: LeadId, agent: AgentName },
     /// Adds an agent.
@@ -211,6 +213,11 @@ pub enum ServerCommand {
     },
     /// Public key of a flow's newest key pair.
     FlowPublicKey { flow: FlowName },
+    /// Shows the filter of the log, or changes it until the next start.
+    LogLevel {
+        /// New filter. `None`: unchanged.
+        filter: Option<String>,
+    },
     /// Reloads the config and all files that it names.
     ReloadConfig,
 }
@@ -317,6 +324,19 @@ impl JobSelector {
             },
         }
     }
+}
+
+/// Selection of open leads. A lead must match all fields that are set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeadSelection {
+    /// Agent of the leads.
+    pub agent: Option<AgentName>,
+    /// Flow of the leads.
+    pub flow: Option<FlowName>,
+    /// Time before which the leads were created, in UTC.
+    pub created_before: Option<Timestamp>,
+    /// `true` if the request only counts the leads and shows the first three.
+    pub dry_run: bool,
 }
 
 /// Weight and limits of an agent. `None` leaves a setting unchanged; for a new agent it means the

@@ -7,7 +7,7 @@ use super::context::{RowSink, ServerHooks, send_row};
 use super::error::AdminError;
 use super::gateways;
 use super::protocol::ServerCommand;
-use super::responses::{DestinationTestRow, PublicKeyRow, RestartRow, SignatureRow};
+use super::responses::{DestinationTestRow, LogLevelRow, PublicKeyRow, RestartRow, SignatureRow};
 
 /// Executes one request and sends the row with its result.
 pub(super) fn execute(
@@ -27,6 +27,9 @@ pub(super) fn execute(
         ServerCommand::FlowPublicKey { flow } => {
             let public_key = (server.flow_public_key)(&flow);
             send_row(sink, PublicKeyRow { public_key })
+        }
+        ServerCommand::LogLevel { filter } => {
+            send_row(sink, change_log_filter(server, filter.as_deref())?)
         }
         ServerCommand::ReloadConfig => send_row(sink, (server.reload_config)()?),
     }
@@ -49,6 +52,19 @@ pub fn write_test_result(
         .map(|why| AdminError::failed(format!("{} {problem}: {why}", test.destination)));
     send_row(sink, test)?;
     failed.map_or(Ok(()), Err)
+}
+
+/// Changes the log filter, if there is a new one. Returns the active filter.
+fn change_log_filter(
+    server: &ServerHooks,
+    filter: Option<&str>,
+) -> Result<LogLevelRow, AdminError> {
+    if let Some(filter) = filter {
+        let changed = server.log_filter.set(filter);
+        changed.map_err(|error| AdminError::invalid(error.to_string()))?;
+        tracing::info!(log.filter = filter, "an admin changed the log filter");
+    }
+    Ok(LogLevelRow::from(server.log_filter.state()))
 }
 
 fn restart_gateway(server: &ServerHooks, name: GatewayName) -> Result<RestartRow, AdminError> {

@@ -27,6 +27,7 @@ pub(super) fn list_warnings(
         None => vec!["no server runs on this data file: start it with `flowgate serve`".to_owned()],
     };
     warnings.extend(disk_warning(context, status));
+    warnings.extend(context.server.as_ref().and_then(log_filter_warning));
     if status.jobs.dead > 0 {
         let dead = pluralize(status.jobs.dead, "dead letter", "dead letters");
         warnings.push(format!(
@@ -59,6 +60,18 @@ pub(super) fn list_warnings(
     }
     warnings.extend(unreadable_rows_warning(context.store.unreadable_rows()));
     Ok(warnings)
+}
+
+/// Returns a warning if an admin changed the log filter: at level debug, the log contains personal
+/// data.
+fn log_filter_warning(server: &ServerHooks) -> Option<String> {
+    let filter = server.log_filter.state();
+    (filter.active != filter.configured).then(|| {
+        format!(
+            "the log filter is {} until the next start: `flowgate log-level {}` restores it",
+            filter.active, filter.configured
+        )
+    })
 }
 
 fn disk_warning(context: &AdminContext, status: &StatusRow) -> Option<String> {

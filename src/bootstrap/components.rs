@@ -13,6 +13,7 @@ use super::resolve::app_secrets::{AppSecretError, AppSecrets};
 use super::resolve::destinations;
 use super::resolve::flow_keys::{self, FlowPrivateKeys};
 use super::resolve::gateways;
+use super::resolve::lead_secrets;
 use super::resolve::upstreams::{self, UpstreamClients};
 use super::serve_args::ServeArgs;
 use crate::clock::Clock;
@@ -23,12 +24,14 @@ use crate::gateways::GatewayCredentialsByName;
 use crate::http::InboundCredentials;
 use crate::intake::{PrivateKey, SignatureVerifier};
 use crate::store::{RecordAppSecret, Store};
+use crate::webhook_signature::SigningKey;
 
 /// Keys, clients, destinations and gateways that a config names, with their secrets.
 #[derive(Default)]
 pub(crate) struct ResolvedConfig {
     flow_keys: FlowPrivateKeys,
     upstreams: UpstreamClients,
+    lead_close_keys: Vec<SigningKey>,
     pub(crate) targets: DeliveryTargets,
     pub(crate) gateway_credentials: GatewayCredentialsByName,
 }
@@ -49,11 +52,13 @@ impl ResolvedConfig {
             .collect();
         let flow_keys = flow_keys::resolve_all(config);
         let upstreams = upstreams::resolve_all(config, clock, &previous.upstreams);
+        let lead_close_keys = lead_secrets::resolve_all(config);
         let targets = destinations::resolve_all(config, &previous.targets);
         let gateways = gateways::resolve_all(config, &previous.gateway_credentials);
         let resolved = Self {
             flow_keys: take_errors(flow_keys, &mut errors),
             upstreams: take_errors(upstreams, &mut errors),
+            lead_close_keys: take_errors(lead_close_keys, &mut errors),
             targets: take_errors(targets, &mut errors),
             gateway_credentials: take_errors(gateways, &mut errors),
         };
@@ -173,6 +178,9 @@ impl Components {
         }
         changes.extend(self.config.diff(&previous.config));
         let (new, old) = (&self.resolved, &previous.resolved);
+        if new.lead_close_keys != old.lead_close_keys {
+            changes.push("leads.close_secrets changed".to_owned());
+        }
         let keys = changed_names(&new.flow_keys, &old.flow_keys, has_same_public_keys);
         changes.extend(keys.map(|flow| format!("flows.{flow}.private_keys changed")));
         let upstreams = changed_names(&new.upstreams, &old.upstreams, Arc::ptr_eq);
@@ -194,6 +202,7 @@ impl Components {
             verify_token: self.verify_token.clone(),
             private_keys: self.resolved.flow_keys.clone(),
             upstreams: self.resolved.upstreams.clone(),
+            lead_close_keys: self.resolved.lead_close_keys.clone(),
             gateway_webhooks: gateways::gateway_webhooks(&self.resolved.gateway_credentials),
         }
     }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use super::resolve::app_secrets::AppSecretError;
 use super::resolve::flow_keys::FlowKeyError;
 use super::resolve::gateways::GatewayError;
+use super::resolve::lead_secrets::LeadSecretError;
 use super::resolve::upstreams::UpstreamSecretError;
 use crate::config::{ConfigError, SecretError};
 use crate::delivery::DestinationError;
@@ -47,6 +48,9 @@ pub enum StartupError {
     /// A destination can't be used.
     #[error(transparent)]
     Destination(#[from] DestinationError),
+    /// A secret of requests that close leads can't be used.
+    #[error(transparent)]
+    LeadSecret(#[from] LeadSecretError),
     /// A gateway can't be used.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
@@ -61,6 +65,7 @@ impl StartupError {
                 | Self::Upstream(UpstreamSecretError::NotSet { .. })
                 | Self::Destination(DestinationError::NotSet { .. })
                 | Self::Gateway(GatewayError::NotSet { .. })
+                | Self::LeadSecret(LeadSecretError::NotSet(_))
         )
     }
 }

@@ -109,7 +109,14 @@ fn set_status_gauges(status: &StatusRow) {
     }
     metrics::gauge!("flowgate_oldest_overdue_job_seconds")
         .set(gauge_value(status.oldest_due_seconds.unwrap_or(0)));
+    metrics::gauge!("flowgate_submissions").set(gauge_value(status.submissions));
+    metrics::gauge!("flowgate_bookings").set(gauge_value(status.bookings));
+    metrics::gauge!("flowgate_leads_open").set(gauge_value(status.leads.open));
     metrics::gauge!("flowgate_leads_unassigned").set(gauge_value(status.leads.unassigned));
+    if let Some(free_bytes) = status.free_bytes {
+        metrics::gauge!("flowgate_disk_free_bytes").set(gauge_value(free_bytes));
+    }
+    metrics::gauge!("flowgate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     metrics::gauge!("flowgate_file_bytes").set(gauge_value(status.file_bytes));
 }
 

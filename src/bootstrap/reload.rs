@@ -32,6 +32,7 @@ use crate::delivery::DeliveryService;
 use crate::domain::time::Timestamp;
 use crate::gateways::GatewayMonitors;
 use crate::store::Store;
+use crate::telemetry::LogFilter;
 
 /// Reloads the config of a running server.
 pub(super) struct Reloader {
@@ -44,6 +45,7 @@ pub(super) struct Reloader {
     pub(super) delivery_service: Arc<DeliveryService>,
     pub(super) gateway_monitors: Arc<GatewayMonitors>,
     pub(super) store: Store,
+    pub(super) log_filter: LogFilter,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) service_manager: Arc<ServiceManager>,
     /// Line that the service manager shows after a successful reload.
@@ -137,6 +139,9 @@ impl Reloader {
         let active = Arc::new(candidate.config);
         self.active.store(Arc::clone(&active));
         let components = &active.components;
+        if components.config.log != previous.components.config.log {
+            self.log_filter.configure(&components.config.log);
+        }
         self.delivery_service
             .reconcile(&components.resolved.targets);
         self.gateway_monitors

@@ -42,7 +42,7 @@ use crate::config::{Config, ConfigError, LimitSettings};
 use crate::http::{AppState, HealthAlerter, MetricsServer};
 use crate::reloadable::Reloadable;
 use crate::store::{Store, StoreError};
-use crate::telemetry::{self, LogGuard};
+use crate::telemetry::{self, LogFilter, LogGuard};
 
 /// Maximum time at the stop for requests in flight and for those that open connections still send.
 /// With the other limits the stop takes less than the guaranteed ten seconds.
@@ -66,11 +66,13 @@ pub fn run(
         .map_err(ServeError::System)?;
     let server = PreparedServer::new(load()?, sockets, args)?;
     // Dropping the guard writes the last log lines.
-    let _log = LogGuard::start().map_err(ServeError::System)?;
+    let in_runtime = runtime.enter();
+    let log = LogGuard::start(&server.active.load().components.config.log);
+    let log = log.map_err(ServeError::System)?;
     // The recorder comes before any metric. A metric registered without a recorder would be lost.
     let recorder = telemetry::install_metrics();
     let store = server.start_store()?;
-    let stopped = runtime.block_on(server.serve(&store, recorder, signals));
+    let stopped = runtime.block_on(server.serve(&store, recorder, log.filter(), signals));
     let closed = match stopped {
         Ok(ShutdownPoint::WhileServing) => store.close().map_err(ServeError::from),
         // Nothing has changed yet, and opening a large file may take too long to wait for.
@@ -80,6 +82,9 @@ pub fn run(
             Err(error)
         }
     };
+    #[cfg(feature = "otel")]
+    log.finish_traces();
+    drop(in_runtime);
     // The runtime does not wait for tasks that are blocked on a socket or on opening a file.
     runtime.shutdown_background();
     closed.inspect_err(
@@ -176,6 +181,7 @@ impl PreparedServer {
         self,
         store: &Store,
         recorder: Option<PrometheusHandle>,
+        log_filter: LogFilter,
         signals: Signals,
     ) -> Result<ShutdownPoint, ServeError> {
         let Signals { mut stop, hangup } = signals;
@@ -197,7 +203,7 @@ impl PreparedServer {
         let banner = self.banner();
         let service_manager = Arc::clone(&self.service_manager);
         let app = self.app_state(&services, store)?;
-        let reloader = Arc::new(self.reloader(&services, store));
+        let reloader = Arc::new(self.reloader(&services, store, log_filter));
         let admin_handler = self.admin_handler(&services, &reloader, store);
         let _ = handler.set(admin_handler.clone());
         let (stop_tasks, stopped) = watch::channel(());
@@ -251,7 +257,7 @@ impl PreparedServer {
         .map_err(ServeError::System)
     }
 
-    fn reloader(&self, services: &Services, store: &Store) -> Reloader {
+    fn reloader(&self, services: &Services, store: &Store, log_filter: LogFilter) -> Reloader {
         Reloader {
             args: self.args.clone(),
             start_config: self.active.load().components.config.clone(),
@@ -260,6 +266,7 @@ impl PreparedServer {
             delivery_service: Arc::clone(&services.delivery_service),
             gateway_monitors: Arc::clone(&services.gateway_monitors),
             store: store.clone(),
+            log_filter,
             clock: Arc::clone(&self.clock),
             service_manager: Arc::clone(&self.service_manager),
             ready_status: self.banner().status(),

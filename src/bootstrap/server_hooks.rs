@@ -39,6 +39,7 @@ pub(super) fn server_hooks(
     let http = Reloadable::part_of(active, |active| Arc::clone(&active.http));
     let (signer, keys) = (http.clone(), http);
     let reloader = Arc::clone(reloader);
+    let log_filter = reloader.log_filter.clone();
     ServerHooks {
         listen,
         running_jobs: Arc::new(move || jobs().into_iter().chain(stats.in_flight()).collect()),
@@ -51,6 +52,7 @@ pub(super) fn server_hooks(
         resume_destination: Arc::new(move |name| resume.resume(name)),
         sign_body: Arc::new(move |body| signer.load().sign(body)),
         flow_public_key: Arc::new(move |flow| keys.load().public_key(flow)),
+        log_filter,
         reload_config: Arc::new(move || reloader.reload()),
     }
 }

@@ -8,6 +8,7 @@ use crate::config::units;
 use crate::domain::event::EventKind;
 use crate::domain::ids::{DestinationName, FlowName};
 use crate::domain::time::Timestamp;
+use crate::telemetry::{InvalidLogFilter, check_log_filter};
 
 /// Maximum number of rows of a list.
 #[derive(Debug, Clone, clap::Args)]
@@ -48,6 +49,18 @@ pub struct DeliveryFilter {
 /// Parses `--since`. A length of time counts back from the current time.
 pub(super) fn parse_since(text: &str) -> Result<Timestamp, String> {
     parse_since_at(text, SystemClock::new().now())
+}
+
+/// Parses the filter of `log-level`.
+pub(super) fn parse_log_filter(text: &str) -> Result<String, InvalidLogFilter> {
+    check_log_filter(text).map(str::to_owned)
+}
+
+/// Parses `--older-than`. The age counts back from the current time.
+pub(super) fn parse_age(text: &str) -> Result<Timestamp, String> {
+    let age = units::parse_duration(text)
+        .map_err(|_| "must be a duration such as 12h or 30d".to_owned())?;
+    Ok(SystemClock::new().now().minus(age))
 }
 
 fn parse_since_at(text: &str, now: Timestamp) -> Result<Timestamp, String> {

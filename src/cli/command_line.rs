@@ -26,6 +26,7 @@ use super::commands::submissions::SubmissionsVerb;
 use super::commands::try_submission::TryArgs;
 use super::demo::DemoArgs;
 use crate::bootstrap::serve_args::ServeArgs;
+use crate::cli::args::parse_log_filter;
 
 /// Accept each WhatsApp Flow submission once, store it durably, and process it to a lead and a
 /// booking
@@ -60,6 +61,17 @@ pub(super) enum Command {
     /// problems and the server continues with the old config. The command lists the changes that
     /// need a restart. Secrets in `env:` also change only after a restart.
     Reload,
+    /// Show or change the log level of the running server
+    ///
+    /// The change lasts until the next start. `log` in the config sets the level of the start.
+    #[command(name = "log-level")]
+    LogLevel {
+        /// New level: off, error, warn, info, debug or trace; or levels of modules, for example
+        /// `info,flowgate::store=debug`. Default: unchanged. At level debug the log contains
+        /// personal data
+        #[arg(value_name = "LEVEL|FILTER", value_parser = parse_log_filter)]
+        filter: Option<String>,
+    },
     /// Run a load test with a crash on a temporary server and verify the result
     Demo(DemoArgs),
     /// Check the whole setup: config, secrets, files, disk, clock, proxy, Meta, destinations

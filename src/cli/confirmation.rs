@@ -19,7 +19,7 @@ pub(crate) struct Confirmation {
     pub(crate) question: Question,
 }
 
-/// Question before jobs are changed.
+/// Question before many rows are changed.
 #[derive(Debug)]
 pub(crate) struct Question {
     /// Action and its objects, for example `discard` and `dead letters`.
@@ -80,7 +80,7 @@ impl Question {
             return Ok(());
         }
         for sample in &preview.samples {
-            let fields: Vec<String> = ["id", "died_at", "destination", "event", "reason"]
+            let fields: Vec<String> = ["id", "died_at", "destination", "agent", "event", "reason"]
                 .into_iter()
                 .filter_map(|name| sample.get(name).filter(|field| !field.is_null()))
                 .map(format_cell)

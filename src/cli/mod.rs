@@ -39,7 +39,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::admin::{
-    AdminError, AdminQuery, AdminRequest, CheckRow, DryRunRow, ReloadRow, ServerCommand, StatusRow,
+    AdminError, AdminQuery, AdminRequest, CheckRow, DryRunRow, LogLevelRow, ReloadRow,
+    ServerCommand, StatusRow,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -120,6 +121,9 @@ fn execute(cli: Cli) -> Result<(), CliError> {
             return run_status(config.as_deref(), args, json);
         }
         Command::Reload => AdminCall::text::<ReloadRow>(ServerCommand::ReloadConfig, ""),
+        Command::LogLevel { filter } => {
+            AdminCall::text::<LogLevelRow>(ServerCommand::LogLevel { filter }, "")
+        }
         Command::Check => AdminCall::text::<CheckRow>(AdminQuery::CheckIntegrity, ""),
         Command::Submissions(submissions) => submissions.into(),
         Command::Drafts(drafts) => drafts.into(),

@@ -50,7 +50,8 @@ pub use flow::upstream::{UpstreamFallback, UpstreamSettings, WRITER_RESERVE};
 pub use gateways::{Gateway, GatewaySecrets, GatewaySettings};
 pub use secrets::{InvalidSecretRef, Secret, SecretError, SecretRef};
 pub use settings::{
-    LimitSettings, MetaSettings, RetentionSettings, StoreSettings, VerifyPolicy, WorkerSettings,
+    LeadRequestSettings, LimitSettings, MetaSettings, RetentionSettings, StoreSettings,
+    VerifyPolicy, WorkerSettings,
 };
 pub use summary::{
     CalendarSummary, ConfigSummary, DaySummary, DestinationSummary, FlowSummary, GatewaySummary,
@@ -86,8 +87,12 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Path of the data file. Default: `flowgate.redb` in the folder of the config.
     pub data: PathBuf,
+    /// Filter of the log. Default `info`.
+    pub log: String,
     /// Meta's app secrets, tokens and the Graph API.
     pub meta: MetaSettings,
+    /// Secrets of requests that close leads.
+    pub leads: LeadRequestSettings,
     /// Limits for requests, connections and queues.
     pub limits: LimitSettings,
     /// Settings of the workers that run jobs.
@@ -216,7 +221,9 @@ impl Config {
             admin_listen,
             public_url,
             data,
+            log: settings::read_log(root),
             meta,
+            leads: settings::read_leads(root),
             limits: settings::read_limits(root),
             workers: settings::read_workers(root),
             retry,

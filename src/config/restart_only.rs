@@ -72,6 +72,7 @@ impl Config {
                 "limits.request_timeout",
                 limits.request_timeout != old_limits.request_timeout,
             ),
+            ("log", self.log != before.log),
             ("retry", self.retry != before.retry),
             (
                 "retention.submissions",

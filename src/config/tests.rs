@@ -103,12 +103,12 @@ fn shipped_config_equals_defaults() {
 
 #[test]
 fn shipped_config_names_every_setting() {
-    let keys = "listen admin_listen public_url data app_secrets verify_token access_token api_version graph_url \
+    let keys = "listen admin_listen public_url data log app_secrets verify_token access_token api_version graph_url \
         max_webhook_body max_flow_body max_body_memory header_timeout request_timeout \
         idle_timeout drain_timeout max_connections intake_queue max_batch min_free_space \
         max_idempotency_keys threads queue initial_delay max_delay max_attempts \
         idempotency_ttl message_id_ttl submissions page_cache verify path encryption \
-        signature booking lead sticky webhook next final required url secret timeout \
+        signature booking lead sticky close_after close_secrets webhook next final required url secret timeout \
         fallback breaker timezone closed_dates special_hours slot_length buffer capacity \
         max_advance min_notice";
     for key in keys.split(' ') {

@@ -72,7 +72,12 @@ impl Config {
             let warnings = secrets.filter_map(SecretRef::warning);
             labelled(format!("flow {flow}"), warnings)
         });
-        meta.chain(keys).collect()
+        // An unset variable is an error of the start, not a warning.
+        let close_secrets = self.leads.close_secrets.iter();
+        let close_secrets = close_secrets
+            .filter(|secret| !matches!(secret, SecretRef::Env(_)))
+            .flat_map(|secret| labelled("leads.close_secrets".to_owned(), secret.warning()));
+        meta.chain(keys).chain(close_secrets).collect()
     }
 
     /// Returns the warnings about destinations and about events that no destination gets.

@@ -76,6 +76,7 @@ const COMMIT_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl DeliveryAttempt {
     /// Makes the attempt. A panic counts as a failed attempt.
+    #[cfg_attr(feature = "otel", tracing::instrument(name = "delivery", skip_all))]
     pub(crate) async fn run(mut self) -> Result<AttemptOutcome, StoreError> {
         // The other deliveries are still due, and the worker reads them again.
         self.jobs

@@ -1,5 +1,5 @@
-//! Reads the body of a request and proves its origin: by Meta's signature, or by what a gateway
-//! sends. Checks that need no body run first.
+//! Reads the body of a request and proves its origin: by Meta's signature, by the signature of a
+//! Standard Webhook, or by what a gateway sends. Checks that need no body run first.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use super::request::RequestContext;
 use super::response::HttpError;
 use crate::domain::flow::SignaturePolicy;
 use crate::intake::{BadSignature, GatewayWebhook, SignatureHeader, WebhookAuthError};
+use crate::webhook_signature::{BadWebhookSignature, HEADERS, verify_message};
 
 const SIGNATURE_HEADER: &str = "x-hub-signature-256";
 
@@ -57,6 +58,26 @@ impl RequestContext<'_> {
         let proof = proof.transpose()?;
         let bytes = self.read_body(body, limit).await?;
         webhook.authenticate(proof, &bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads a body of at most `limit` bytes that is signed as a Standard Webhook, with a key of
+    /// requests that close leads.
+    pub(super) async fn read_webhook_body(
+        &mut self,
+        request: Request<Incoming>,
+        limit: u64,
+    ) -> Result<Bytes, HttpError> {
+        body::check_announced_length(request.body(), limit)?;
+        let (head, body) = request.into_parts();
+        let header = |name| str::from_utf8(single_header(&head.headers, name)?).ok();
+        // A request without a header is refused before its body is read.
+        if let Some(missing) = HEADERS.into_iter().find(|name| header(name).is_none()) {
+            return Err(BadWebhookSignature::Header(missing).into());
+        }
+        let bytes = self.read_body(body, limit).await?;
+        let keys = &self.app.config.credentials.lead_close_keys;
+        verify_message(keys, header, self.app.clock.now(), &bytes)?;
         Ok(bytes)
     }
 

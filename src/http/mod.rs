@@ -24,6 +24,7 @@ mod endpoint_health;
 mod flow;
 mod gateways;
 mod health;
+mod lead_close;
 mod listener;
 mod metrics_server;
 mod request;

@@ -57,6 +57,7 @@ pub(super) enum RouteKind {
     Flow,
     Webhook,
     Gateway,
+    Lead,
     Health,
     Unknown,
 }
@@ -67,6 +68,7 @@ impl RouteKind {
             Self::Flow => "flow",
             Self::Webhook => "webhook",
             Self::Gateway => "gateway",
+            Self::Lead => "lead",
             Self::Health => "health",
             Self::Unknown => "unknown",
         }

@@ -8,8 +8,11 @@ use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::domain::booking::calendar::{Slot, SlotRefused};
+use crate::domain::ids::LeadId;
+use crate::domain::lead::{CloseReason, Lead};
 use crate::intake::{BadSignature, IntakeError, WebhookAuthError};
 use crate::store::SubmitError;
+use crate::webhook_signature::BadWebhookSignature;
 
 use super::body::BodyError;
 use super::flow::decrypt_pool::DecryptQueueFull;
@@ -44,6 +47,16 @@ pub(super) enum HttpError {
     Signature(#[from] BadSignature),
     #[error(transparent)]
     GatewayAuth(#[from] WebhookAuthError),
+    #[error(transparent)]
+    LeadAuth(#[from] BadWebhookSignature),
+    #[error("leads can't be closed by a request: the config sets no leads.close_secrets")]
+    LeadRequestsDisabled,
+    #[error("the ID of a lead is a number, as in /leads/7/close")]
+    InvalidLeadId,
+    #[error("there is no lead {0}")]
+    LeadNotFound(LeadId),
+    #[error("the path names lead {lead_id}, but lead_id in the body is {named}")]
+    OtherLead { lead_id: LeadId, named: LeadId },
     #[error("{0}")]
     MediaType(&'static str),
     #[error(transparent)]
@@ -72,9 +85,12 @@ impl HttpError {
     /// Returns the status and the code for programs.
     fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Self::NotFound
+            | Self::LeadRequestsDisabled
+            | Self::InvalidLeadId
+            | Self::LeadNotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
-            Self::Signature(_) | Self::GatewayAuth(_) => {
+            Self::Signature(_) | Self::GatewayAuth(_) | Self::LeadAuth(_) => {
                 (StatusCode::UNAUTHORIZED, "bad_signature")
             }
             Self::MediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
@@ -96,7 +112,8 @@ impl HttpError {
             Self::Intake(IntakeError::NotJson(_) | IntakeError::NotAnObject) => {
                 (StatusCode::BAD_REQUEST, "bad_json")
             }
-            Self::Intake(
+            Self::OtherLead { .. }
+            | Self::Intake(
                 IntakeError::InvalidField { .. } | IntakeError::ValidationFailed { .. },
             ) => (StatusCode::BAD_REQUEST, "invalid_field"),
             Self::Intake(IntakeError::UnknownAction(_)) => {
@@ -127,6 +144,8 @@ impl HttpError {
         let is_client_fault = matches!(
             self,
             Self::NotFound
+                | Self::LeadRequestsDisabled
+                | Self::InvalidLeadId
                 | Self::MethodNotAllowed(_)
                 | Self::Signature(_)
                 | Self::EncryptedSignature
@@ -227,6 +246,19 @@ pub(super) fn next_screen(name: &str) -> HttpResponse {
 pub(super) fn slot_refused(screen: &str, why: SlotRefused, free: &[Slot]) -> HttpResponse {
     let data = json!({"error_message": why.to_string(), "slots": slot_choices(free)});
     let body = json!({"version": "3.0", "screen": screen, "data": data});
+    json(body.to_string())
+}
+
+/// Builds the response with the state of a closed lead.
+pub(super) fn closed_lead(id: LeadId, lead: &Lead, was_closed: bool) -> HttpResponse {
+    let body = json!({
+        "id": id,
+        "submission_id": lead.submission_id,
+        "state": lead.state.as_str(),
+        "closed_at": lead.closed_at,
+        "close_reason": lead.close_reason.map(CloseReason::as_str),
+        "was_closed": was_closed,
+    });
     json(body.to_string())
 }
 

@@ -11,7 +11,7 @@ use super::request_log::{RequestLog, RouteKind};
 use super::response::{HttpError, HttpResponse};
 use super::state::{AppState, FlowRoute};
 use super::timeout_stream::ConnectionPhase;
-use super::{gateways, health, webhook};
+use super::{gateways, health, lead_close, webhook};
 use crate::intake::GatewayWebhook;
 
 /// Path prefix of gateway webhooks. No flow has such a path.
@@ -24,12 +24,14 @@ enum Route<'a> {
     Healthz,
     Readyz,
     Gateway(&'a GatewayWebhook),
+    /// Close of a lead, with its ID as text.
+    CloseLead(&'a str),
     Flow(&'a FlowRoute),
     Unknown,
 }
 
 impl<'a> Route<'a> {
-    fn find(app: &'a AppState, path: &str) -> Self {
+    fn find(app: &'a AppState, path: &'a str) -> Self {
         let gateway = || app.gateway_webhook(path.strip_prefix(GATEWAYS_PREFIX)?);
         match path {
             "/webhook" => Self::Webhook,
@@ -37,6 +39,7 @@ impl<'a> Route<'a> {
             "/readyz" => Self::Readyz,
             _ => gateway()
                 .map(Self::Gateway)
+                .or_else(|| lead_close::parse_path(path).map(Self::CloseLead))
                 .or_else(|| app.flow_route(path).map(Self::Flow))
                 .unwrap_or(Self::Unknown),
         }
@@ -47,6 +50,7 @@ impl<'a> Route<'a> {
             Self::Webhook => RouteKind::Webhook,
             Self::Healthz | Self::Readyz => RouteKind::Health,
             Self::Gateway(_) => RouteKind::Gateway,
+            Self::CloseLead(_) => RouteKind::Lead,
             Self::Flow(_) => RouteKind::Flow,
             Self::Unknown => RouteKind::Unknown,
         }
@@ -54,6 +58,10 @@ impl<'a> Route<'a> {
 }
 
 /// Handles one request.
+#[cfg_attr(
+    feature = "otel",
+    tracing::instrument(name = "request", skip_all, fields(request.path = request.uri().path()))
+)]
 pub(super) async fn handle(
     app: &AppState,
     phase: &ConnectionPhase,
@@ -61,7 +69,13 @@ pub(super) async fn handle(
 ) -> HttpResponse {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let route = Route::find(app, &path);
-    let log = RequestLog::start(&app.metrics, &*app.clock, route.kind(), method, path);
+    let log = RequestLog::start(
+        &app.metrics,
+        &*app.clock,
+        route.kind(),
+        method,
+        path.clone(),
+    );
     let mut context = RequestContext::new(app, log);
     let has_body = !request.body().is_end_stream();
     let mut response = match dispatch(&mut context, route, request).await {
@@ -98,11 +112,16 @@ async fn dispatch(
         (Route::Gateway(webhook), &Method::POST) => {
             gateways::handle_post(context, webhook, request).await
         }
+        (Route::CloseLead(id), &Method::POST) => {
+            lead_close::handle_post(context, id, request).await
+        }
         (Route::Flow(flow), &Method::POST) => match &flow.private_keys {
             Some(keys) => encrypted::handle_post(context, flow, keys, request).await,
             None => plain::handle_post(context, flow, request).await,
         },
-        (Route::Gateway(_) | Route::Flow(_), _) => Err(HttpError::MethodNotAllowed("POST")),
+        (Route::Gateway(_) | Route::CloseLead(_) | Route::Flow(_), _) => {
+            Err(HttpError::MethodNotAllowed("POST"))
+        }
         (Route::Unknown, _) => Err(HttpError::NotFound),
     }
 }

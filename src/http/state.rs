@@ -19,6 +19,7 @@ use crate::domain::ids::{FlowName, GatewayName};
 use crate::gateways::GatewayRegistry;
 use crate::intake::{Catalog, GatewayWebhook, PrivateKey, SignatureVerifier};
 use crate::store::Store;
+use crate::webhook_signature::SigningKey;
 
 /// Credentials that the server checks incoming requests against.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct InboundCredentials {
     pub private_keys: BTreeMap<FlowName, Arc<[PrivateKey]>>,
     /// Clients of the upstreams that decide what flows show.
     pub upstreams: BTreeMap<FlowName, Arc<UpstreamClient>>,
+    /// Keys that sign requests that close leads, newest first. Empty: such requests are refused.
+    pub lead_close_keys: Vec<SigningKey>,
     /// Checks of gateway webhooks, by gateway.
     pub gateway_webhooks: BTreeMap<GatewayName, GatewayWebhook>,
 }

@@ -1,6 +1,6 @@
-//! Runs periodic tasks by the clock. Each minute, a round removes rows past their retention and
-//! emits events for abandoned drafts. Each second, waiting leads go to agents who have become
-//! available.
+//! Runs periodic tasks by the clock. Each minute, a round removes rows past their retention, emits
+//! events for abandoned drafts, and closes leads by their age. Each second, waiting leads go to
+//! agents who have become available.
 //!
 //! This file only decides when a transaction runs. The work is done in slices with pauses, so that
 //! no submission waits for a round.
@@ -146,13 +146,13 @@ impl RetentionTask {
             attempt_history: attempts,
             ..
         } = rules.retention;
-        let patience = rules.abandon_timeouts.clone();
         let swept = self.store.execute_blocking(PurgeSlice {
             cursor: self.cursor,
             max_rows: self.max_rows,
             submission_retention: submissions,
             attempt_retention: attempts,
-            abandon_timeouts: patience,
+            abandon_timeouts: rules.abandon_timeouts.clone(),
+            close_timeouts: rules.close_timeouts.clone(),
         })?;
         metrics::counter!("flowgate_retention_deleted_rows_total")
             .increment(u64::try_from(swept.rows_removed).unwrap_or(u64::MAX));

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::config::{Config, RetentionSettings};
+use crate::domain::flow::FlowTimeouts;
 use crate::domain::job::retry::RetryPolicy;
-use crate::domain::submission::draft::AbandonTimeouts;
 use crate::intake::Catalog;
 
 /// Flows, retries and retention from the current config.
@@ -17,7 +17,9 @@ pub struct JobSettings {
     /// Retention of stored rows.
     pub(crate) retention: RetentionSettings,
     /// Time after which an inactive draft counts as abandoned, by flow.
-    pub(crate) abandon_timeouts: AbandonTimeouts,
+    pub(crate) abandon_timeouts: FlowTimeouts,
+    /// Age at which an open lead is closed, by flow.
+    pub(crate) close_timeouts: FlowTimeouts,
 }
 
 impl JobSettings {
@@ -32,6 +34,11 @@ impl JobSettings {
                 .flows
                 .values()
                 .map(|flow| (flow.name.clone(), flow.abandoned_after))
+                .collect(),
+            close_timeouts: config
+                .flows
+                .values()
+                .filter_map(|flow| Some((flow.name.clone(), flow.lead.as_ref()?.close_after?)))
                 .collect(),
         }
     }

@@ -59,6 +59,7 @@ impl Worker {
     }
 
     /// Runs one job and sends its outcome to the store.
+    #[cfg_attr(feature = "otel", tracing::instrument(name = "job", skip_all))]
     pub(crate) fn run_task(&self, JobTask { lease, is_suspect }: JobTask) {
         if is_suspect && let Err(ending) = self.mark_suspect(lease.job_id()) {
             return lease.finish(ending);

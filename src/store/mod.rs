@@ -90,7 +90,8 @@ pub use tx::jobs::{
     ClearSuspect, FailAttempt, FinishJob, FinishMessageJob, FinishOutcome, MarkSuspect,
     SuspectAction,
 };
-pub use tx::leads::{AssignLead, AssignWaitingLeads, CloseLead, LeadOutcome, NewLead};
+pub use tx::lead_closing::{CloseLead, CloseLeads, ClosedLeads};
+pub use tx::leads::{AssignLead, AssignWaitingLeads, LeadOutcome, NewLead};
 pub use tx::phone_numbers::RecordTraffic;
 pub use tx::purge_result::{PurgeCursor, PurgeResult};
 pub use tx::receipts::{BeginDelivery, DeferDelivery, DeferReason, MessageOutcome};

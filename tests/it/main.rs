@@ -97,6 +97,13 @@ mod smtp_destination;
 mod destination_proxy;
 // A thousand leads over equal agents; weights, limits, waiting leads, known customers.
 mod lead_assignment;
+// Leads close by a signed request of a CRM, by their age and in bulk.
+mod lead_closing;
+// The dashboard, the alert rules and the metrics page fit the served metrics; the log level.
+mod monitoring;
+// With the feature `otel`, a collector receives spans.
+#[cfg(feature = "otel")]
+mod traces;
 // With a low limit of open files, commands and forms still work.
 mod open_file_limit;
 // Messages from unofficial gateways: authentication, duplicates, texts as forms.

@@ -9,7 +9,7 @@ use crate::admin::protocol::AgentSettings;
 use crate::admin::queries::get_lead;
 use crate::admin::responses::{AgentRow, LeadDetails};
 use crate::domain::ids::{AgentName, LeadId, TeamName};
-use crate::domain::lead::Absence;
+use crate::domain::lead::{Absence, CloseReason};
 use crate::domain::time::Timestamp;
 use crate::store::{
     AddAgent, AgentChange, AgentOutcome, AssignLead, ChangeAgent, CloseLead, LeadOutcome,
@@ -25,11 +25,14 @@ pub(super) fn update_lead(
         Some(agent) => context
             .store
             .execute_blocking(AssignLead { lead_id: id, agent })?,
-        None => context.store.execute_blocking(CloseLead { lead_id: id })?,
+        None => context.store.execute_blocking(CloseLead {
+            lead_id: id,
+            reason: CloseReason::Command,
+        })?,
     };
     match (outcome, assign_to) {
         (LeadOutcome::Updated(_), _) => get_lead(context, id),
-        (LeadOutcome::AlreadyClosed, _) => {
+        (LeadOutcome::AlreadyClosed(_), _) => {
             Err(AdminError::failed(format!("lead {id} is closed already")))
         }
         (LeadOutcome::AgentNotFound, Some(agent)) => Err(AdminError::missing("agent", agent)),

@@ -1,9 +1,10 @@
 //! Executes the requests that change rows, and sends the row with the result.
 //!
-//! Each request is one named transaction of the store or, for many dead letters or deliveries, a
-//! series of them.
+//! Each request is one named transaction of the store or, for many dead letters, deliveries or
+//! leads, a series of them.
 
 mod bookings;
+mod close_leads;
 mod dead_letters;
 mod deliveries;
 mod leads;
@@ -15,6 +16,7 @@ use super::destinations::set_paused;
 use super::error::AdminError;
 use super::protocol::AdminCommand;
 use bookings::{cancel_booking, move_booking};
+use close_leads::close_leads;
 use dead_letters::{DeadLetterAction, change_dead_letters};
 use deliveries::discard_deliveries;
 use leads::update_lead;
@@ -46,6 +48,7 @@ pub(super) fn execute(
             send_row(sink, set_paused(context, &name, false)?)
         }
         AdminCommand::CloseLead { id } => send_row(sink, update_lead(context, id, None)?),
+        AdminCommand::CloseLeads(selection) => send_row(sink, close_leads(context, &selection)?),
         AdminCommand::AssignLead { id, agent } => {
             send_row(sink, update_lead(context, id, Some(agent))?)
         }

@@ -2,13 +2,15 @@
 
 use std::ops::ControlFlow::{Break, Continue};
 
-use super::list::{LimitedSink, send_list};
+use super::list::{LimitedSink, for_each_page, send_list};
 use crate::admin::context::{AdminContext, AgentNames, RowSink};
 use crate::admin::error::AdminError;
-use crate::admin::protocol::ListFilter;
-use crate::admin::responses::{AgentRow, CandidateRow, LeadDetails, LeadRow, QueryRow, RowKey};
+use crate::admin::protocol::{LeadSelection, ListFilter};
+use crate::admin::responses::{
+    AgentRow, CandidateRow, LeadDetails, LeadRow, QueryRow, RowKey, UnreadableRow,
+};
 use crate::domain::ids::{AgentId, LeadId};
-use crate::domain::lead::{Agent, Lead};
+use crate::domain::lead::{Agent, Lead, LeadState};
 use crate::store::Snapshot;
 
 pub(super) fn list_leads(
@@ -27,6 +29,41 @@ pub(super) fn list_leads(
         Ok(Continue(wanted.then(|| LeadRow::new(id, &lead, agent))))
     };
     send_list(context, filter, &["open", "closed"], sink, filter_row)
+}
+
+/// Lists the open leads of a selection, newest first. Unreadable leads are skipped.
+pub(in crate::admin) fn list_open_leads(
+    context: &AdminContext,
+    selection: &LeadSelection,
+) -> Result<Vec<LeadRow>, AdminError> {
+    let filter = ListFilter {
+        agent: selection.agent.clone(),
+        flow: selection.flow.clone(),
+        ..ListFilter::default()
+    };
+    let filter_row = |snapshot: &Snapshot, names: &AgentNames, id, lead: Lead| {
+        let agent = names.lookup(snapshot, lead.agent);
+        let is_selected = lead.state == LeadState::Open
+            && filter.matches_flow(Some(&lead.flow))
+            && filter.matches_agent(agent.as_deref())
+            && selection
+                .created_before
+                .is_none_or(|end| lead.created_at < end);
+        Ok(Continue(
+            is_selected.then(|| LeadRow::new(id, &lead, agent)),
+        ))
+    };
+    let mut leads = Vec::new();
+    for_each_page(context, filter_row, |row| {
+        match row {
+            QueryRow::Row(lead) => leads.push(lead),
+            QueryRow::Unreadable(UnreadableRow { key, error, .. }) => {
+                tracing::warn!(lead.id = %key, error, "unreadable lead skipped: run `flowgate check`");
+            }
+        }
+        Ok(true)
+    })?;
+    Ok(leads)
 }
 
 pub(in crate::admin) fn get_lead(

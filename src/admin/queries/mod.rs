@@ -16,7 +16,7 @@ use super::{destinations, flow_health, gateways, status};
 
 pub(super) use deliveries::{delivery_not_found, delivery_rows};
 pub(super) use jobs::{dead_letter_not_found, for_each_dead_letter};
-pub(super) use leads::get_lead;
+pub(super) use leads::{get_lead, list_open_leads};
 #[cfg(test)]
 pub(super) use list::PAGE_ROWS;
 

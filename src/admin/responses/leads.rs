@@ -27,6 +27,9 @@ pub struct LeadRow {
     pub closed_at: Option<Timestamp>,
     /// Reason of the assignment.
     pub reason: String,
+    /// Reason of the close: `command`, `request` or `age`. `None` while the lead is open.
+    #[serde(default)]
+    pub close_reason: Option<String>,
 }
 
 impl LeadRow {
@@ -43,6 +46,7 @@ impl LeadRow {
             assigned_at: lead.assigned_at,
             closed_at: lead.closed_at,
             reason: lead.assignment.reason.as_str().to_owned(),
+            close_reason: lead.close_reason.map(|why| why.as_str().to_owned()),
         }
     }
 }

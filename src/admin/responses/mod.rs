@@ -25,7 +25,7 @@ pub(crate) use jobs::{
     MessageStatusRow,
 };
 pub(crate) use leads::{AgentRow, CandidateRow, LeadDetails, LeadRow};
-pub(crate) use server::{PublicKeyRow, ReloadRow, SignatureRow};
+pub(crate) use server::{LogLevelRow, PublicKeyRow, ReloadRow, SignatureRow};
 pub(crate) use status::{CheckRow, JobCounts, LeadCounts, StatusRow, WriterStatus};
 pub(crate) use submissions::{DraftRow, LateArrivalRow, SubmissionDetails, SubmissionRow};
 pub(crate) use unreadable::{QueryRow, RowKey, UnreadableRow};

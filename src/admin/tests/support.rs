@@ -33,6 +33,7 @@ use crate::store::{
     AcceptInbound, AcceptOutcome, FailAttempt, FinishJob, NewLead, RecordAttempt, Store,
     StoreOptions, Transaction,
 };
+use crate::telemetry::LogFilter;
 
 /// Start time of the manual clock: 2026-11-24T08:00:00Z, a Tuesday.
 pub const START: Timestamp = Timestamp::from_millis(1_795_507_200_000);
@@ -95,6 +96,7 @@ impl AdminHarness {
             resume_destination: Arc::new(|_| {}),
             sign_body: Arc::new(|_| None),
             flow_public_key: Arc::new(|_| None),
+            log_filter: LogFilter::create("info", false).1,
             reload_config: Arc::new(|| Err(AdminError::invalid("this config is wrong"))),
         };
         Self::build(Some(server), Subscriptions::default())

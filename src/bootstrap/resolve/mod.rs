@@ -6,4 +6,5 @@ pub mod app_secrets;
 pub(crate) mod destinations;
 pub mod flow_keys;
 pub(crate) mod gateways;
+pub mod lead_secrets;
 pub mod upstreams;

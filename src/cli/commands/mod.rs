@@ -17,6 +17,7 @@ pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod leads;
 pub(crate) mod list;
+pub(crate) mod log_level;
 pub(crate) mod reload;
 pub(crate) mod slots;
 pub(crate) mod status;
@@ -76,14 +77,25 @@ impl AdminCall {
         selector: JobSelector,
         question: Option<Question>,
     ) -> Self {
-        let dry_run = selector.to_dry_run();
-        let confirmation = question.map(|question| Confirmation {
-            dry_run: change(dry_run).into(),
-            question,
-        });
+        let dry_run = change(selector.to_dry_run());
+        let call = Self::record(change(selector));
+        match question {
+            Some(question) => call.with_question(dry_run, question),
+            None => call,
+        }
+    }
+
+    /// Adds a question about `dry_run`, which the command asks before it sends the request.
+    pub(crate) fn with_question(
+        self,
+        dry_run: impl Into<AdminRequest>,
+        question: Question,
+    ) -> Self {
+        let dry_run = dry_run.into();
+        let confirmation = Some(Confirmation { dry_run, question });
         Self {
             confirmation,
-            ..Self::record(change(selector))
+            ..self
         }
     }
 }

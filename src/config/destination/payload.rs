@@ -176,7 +176,7 @@ mod tests {
             assert_eq!(payload_from(typed), expected, "{typed}");
         }
         let single = payload_from("payload = { text = \"{}\" }");
-        assert_eq!(supported_events(&single).len(), 14);
+        assert_eq!(supported_events(&single).len(), 15);
         let by_event = payload_from(
             "payload = { \"lead.assigned\" = { text = \"{}\" }, \"job.dead\" = { text = \"[]\" } }",
         );
@@ -253,7 +253,7 @@ mod tests {
             { text = "" }
             => 4:20: destinations.crm.payload.text: is empty
             { lead.assigned = { text = "{}" } }
-            => 4:13: destinations.crm.payload.lead: there is no event "lead": did you mean `lead.waiting`?: put the name of the event in quotes, as "lead.assigned"
+            => 4:13: destinations.crm.payload.lead: there is no event "lead": did you mean `lead.closed`?: put the name of the event in quotes, as "lead.assigned"
             { "lead.asigned" = { text = '{}' } }
             => 4:13: destinations.crm.payload.lead.asigned: there is no event "lead.asigned": did you mean `lead.assigned`?
             { "lead.assigned" = { text = '{' } }

@@ -66,7 +66,9 @@ fn never_sent_reason(flows: &[&Flow], kind: EventKind, to: &RecipientKind) -> Op
     let all = |is_missing: fn(&Flow) -> bool| flows.iter().all(|flow| is_missing(flow));
     let all_encrypted = || all(|flow| flow.encryption == EncryptionMode::Required);
     match kind {
-        EventKind::LeadAssigned | EventKind::LeadWaiting if all(|flow| flow.lead.is_none()) => {
+        EventKind::LeadAssigned | EventKind::LeadWaiting | EventKind::LeadClosed
+            if all(|flow| flow.lead.is_none()) =>
+        {
             needs("lead")
         }
         EventKind::BookingConfirmed | EventKind::BookingCancelled | EventKind::BookingConflict

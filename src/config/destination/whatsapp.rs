@@ -330,7 +330,7 @@ mod tests {
             "booking.confirm" = { text = "a" }
             => 5:14: destinations.wa.messages.booking.confirm: there is no event "booking.confirm": did you mean `booking.confirmed`?
             "job.dead" = { text = "a" }
-            => 5:14: destinations.wa.messages.job.dead: this event has no recipient: use one of submission.accepted, submission.updated, lead.assigned, lead.waiting, booking.confirmed, booking.cancelled, booking.conflict, draft.abandoned
+            => 5:14: destinations.wa.messages.job.dead: this event has no recipient: use one of submission.accepted, submission.updated, lead.assigned, lead.waiting, lead.closed, booking.confirmed, booking.cancelled, booking.conflict, draft.abandoned
             "lead.assigned" = {}
             => 5:32: destinations.wa.messages.lead.assigned: needs either `text` or `template`
             "lead.assigned" = { text = "{boking.date}" }

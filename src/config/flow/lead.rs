@@ -5,8 +5,10 @@
 
 use crate::config::reader::TableReader;
 use crate::config::suggest::suggestion;
+use crate::config::units::days;
 use crate::domain::flow::{LeadSettings, Screen};
 use crate::domain::ids::TeamName;
+use crate::domain::time::Millis;
 
 /// Reads the table. `screens` are the screens of the flow.
 pub fn read(table: &TableReader<'_>, screens: &[Screen]) -> Option<LeadSettings> {
@@ -28,10 +30,14 @@ pub fn read(table: &TableReader<'_>, screens: &[Screen]) -> Option<LeadSettings>
         }
         Some(name.to_owned())
     });
+    let close_after = table
+        .get("close_after")
+        .and_then(|item| item.duration(Millis::from_secs(1)..=days(3650)));
     Some(LeadSettings {
         team: team?,
         is_sticky,
         agent_field,
+        close_after,
     })
 }
 
@@ -48,6 +54,10 @@ mod tests {
             => 2:8: flows.form.lead: `team` is missing
             lead = { team = "" }
             => 2:17: flows.form.lead.team: team name is empty
+            lead = { team = "a", close_after = "0s" }
+            => 2:36: flows.form.lead.close_after: must be from 1s to 3650d, and is 0s
+            lead = { team = "a", close_after = 14 }
+            => 2:36: flows.form.lead.close_after: must be a duration with its unit, like "90s", and is a whole number
             lead = { team = "a", sticky = "yes" }
             => 2:31: flows.form.lead.sticky: must be true or false, and is a text
             "#,

@@ -6,6 +6,7 @@
 
 mod base_url;
 mod graph_api;
+mod leads;
 mod limits;
 mod meta;
 mod retry;
@@ -13,6 +14,8 @@ mod retry;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use leads::LeadRequestSettings;
+pub(super) use leads::read_leads;
 pub use limits::LimitSettings;
 pub(super) use limits::read_limits;
 pub use meta::MetaSettings;
@@ -22,6 +25,7 @@ pub(super) use retry::{read_retry, read_retry_or};
 use super::reader::TableReader;
 use super::units::{MIB, TIB, days, format_duration};
 use crate::domain::time::Millis;
+use crate::telemetry::check_log_filter;
 
 /// Addresses of the server, and path of the data file.
 pub(super) struct Endpoints {
@@ -105,6 +109,12 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// Reads the filter of the log.
+pub(super) fn read_log(root: &TableReader<'_>) -> String {
+    let filter = root.parse("log", check_log_filter);
+    filter.unwrap_or("info").to_owned()
+}
+
 /// Reads `[workers]`.
 pub(super) fn read_workers(root: &TableReader<'_>) -> WorkerSettings {
     root.read_table_or_empty("workers", |table| WorkerSettings {
@@ -170,6 +180,8 @@ mod tests {
             => 2:10: listen: `listen` and `admin_listen` are both 127.0.0.1:8081: change the port of one of them
             data = ""
             => 2:8: data: is empty
+            log = "inof"
+            => 2:7: log: "inof" has no log level: write a level (off, error, warn, info, debug or trace), or levels of modules such as "info,flowgate::store=debug"
             limits = 3
             => 2:10: limits: must be a table, and is a whole number
             "#,

@@ -98,6 +98,7 @@ const fn subject_template(kind: EventKind) -> &'static str {
         EventKind::SubmissionUpdated => "{flow}: the customer of form {submission.id} is known now",
         EventKind::LeadAssigned => "{flow}: lead {lead.id} is assigned to {lead.agent}",
         EventKind::LeadWaiting => "{flow}: lead {lead.id} is waiting, no agent is available",
+        EventKind::LeadClosed => "{flow}: lead {lead.id} is closed",
         EventKind::BookingConfirmed => "{flow}: booked for {booking.date} at {booking.time}",
         EventKind::BookingCancelled => {
             "{flow}: the booking for {booking.date} at {booking.time} was cancelled"

@@ -128,17 +128,20 @@ pub struct MovedFrom<'a> {
     pub time: &'a str,
 }
 
-/// Lead that is assigned to an agent or waits for an agent.
+/// Lead that is assigned to an agent, waits for an agent, or is closed.
 #[derive(Debug, Serialize)]
 pub struct LeadData<'a> {
     /// Lead ID.
     pub id: LeadId,
     /// Team of the lead.
     pub team: &'a TeamName,
-    /// Agent of the lead. `None`: the lead waits.
+    /// Agent of the lead. `None`: the lead waits, or waited until it was closed.
     pub agent: Option<&'a AgentName>,
     /// Reason of the assignment, as `leads explain` shows it.
     pub reason: &'static str,
+    /// Reason why the lead was closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub close_reason: Option<&'static str>,
 }
 
 /// Draft that its customer abandoned.

@@ -18,6 +18,8 @@ named_enum! {
         LeadAssigned = "lead.assigned",
         /// A lead has no agent, because no agent of its team is available.
         LeadWaiting = "lead.waiting",
+        /// A lead was closed by an admin, by a CRM, or by its age.
+        LeadClosed = "lead.closed",
         /// A booking was made or moved to another time.
         BookingConfirmed = "booking.confirmed",
         /// A booking was cancelled.

@@ -53,7 +53,7 @@ fn part_names(kind: EventKind, completeness: Completeness) -> &'static [&'static
     ];
     match kind {
         Kind::SubmissionAccepted | Kind::SubmissionUpdated => select(form[0], form[1], form[2]),
-        Kind::LeadAssigned | Kind::LeadWaiting => select(
+        Kind::LeadAssigned | Kind::LeadWaiting | Kind::LeadClosed => select(
             &["flow", "submission", "lead"],
             &["flow", "submission", "booking", "lead"],
             &["flow", "submission", "booking", "conflict", "lead"],
@@ -95,6 +95,9 @@ fn sample_part(name: &str, kind: EventKind, at: Timestamp, completeness: Complet
         "conflict" => json!("This time has just been taken. Please choose another."),
         "lead" if kind == EventKind::LeadWaiting => {
             json!({"id": 1, "team": "sales", "agent": null, "reason": "no_agent_free"})
+        }
+        "lead" if kind == EventKind::LeadClosed => {
+            json!({"id": 1, "team": "sales", "agent": optional(json!("Ann")), "reason": "least_loaded", "close_reason": "age"})
         }
         "lead" => json!({"id": 1, "team": "sales", "agent": "Ann", "reason": "least_loaded"}),
         "gateway" => {

@@ -150,6 +150,10 @@ fn headline_of(kind: EventKind, data: &DataReader<'_>) -> String {
             let team = data.text_or("/lead/team", "its team");
             format!("Lead {lead} of {flow} is waiting: no agent of {team} is available")
         }
+        EventKind::LeadClosed => {
+            let reason = data.text_or("/lead/close_reason", "an unknown reason");
+            format!("Lead {lead} of {flow} is closed: {reason}")
+        }
         EventKind::BookingConfirmed if data.text_at("/booking/moved_from").is_some() => {
             format!("Moved to {slot}")
         }
@@ -221,6 +225,7 @@ mod tests {
                 "The customer is known now: form 1 of appointment",
                 "Lead 1 of appointment is assigned to Ann",
                 "Lead 1 of appointment is waiting: no agent of sales is available",
+                "Lead 1 of appointment is closed: age",
                 "Booked for 2027-01-04 at 09:00",
                 "Cancelled: 2027-01-04 at 09:00",
                 "Please call: the slot that form 1 of appointment requested was taken",

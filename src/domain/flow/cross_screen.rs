@@ -116,6 +116,7 @@ mod tests {
                 team,
                 is_sticky: false,
                 agent_field: Some("adviser".to_owned()),
+                close_after: None,
             }),
             ..Flow::new(FlowName::new("form").unwrap(), "/form".to_owned())
         }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::value::scalar_text;
 use crate::domain::ids::{AgentName, TeamName};
+use crate::domain::time::Millis;
 
 /// Settings for the lead that a form creates.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct LeadSettings {
     pub is_sticky: bool,
     /// Field with the name of the agent whom the customer chose or who was shown last.
     pub agent_field: Option<String>,
+    /// Age at which an open lead is closed, counted from the acceptance of the form. `None`: never.
+    pub close_after: Option<Millis>,
 }
 
 impl LeadSettings {

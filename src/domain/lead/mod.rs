@@ -40,6 +40,9 @@ pub struct Lead {
     pub closed_at: Option<Timestamp>,
     /// Reason why this agent, or no agent, got the lead.
     pub assignment: Assignment,
+    /// Reason why the lead was closed. `None` if the lead is open, or if a version of the program
+    /// that stored no reason closed the lead.
+    pub close_reason: Option<CloseReason>,
 }
 
 named_enum! {
@@ -51,5 +54,19 @@ named_enum! {
         Open = "open",
         /// The lead is closed.
         Closed = "closed",
+    }
+}
+
+named_enum! {
+    /// Reason why a lead was closed.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum CloseReason {
+        /// An admin closed the lead with a command.
+        Command = "command",
+        /// A CRM closed the lead with a signed request.
+        Request = "request",
+        /// The lead reached the age `close_after` of its flow.
+        Age = "age",
     }
 }

@@ -6,9 +6,6 @@
 //!
 //! See [`crate::store`] for the storage of drafts.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -42,32 +39,6 @@ named_enum! {
         /// No screen arrived within the abandon timeout of the flow. The draft stays stored, and
         /// the customer may continue it.
         Abandoned = "abandoned",
-    }
-}
-
-/// Time without a new screen after which a draft is abandoned, for each flow. Clones share the same
-/// map.
-#[derive(Clone, Debug, Default)]
-pub struct AbandonTimeouts(Arc<BTreeMap<FlowName, Millis>>);
-
-impl FromIterator<(FlowName, Millis)> for AbandonTimeouts {
-    fn from_iter<I: IntoIterator<Item = (FlowName, Millis)>>(flows: I) -> Self {
-        Self(Arc::new(flows.into_iter().collect()))
-    }
-}
-
-impl AbandonTimeouts {
-    /// Returns the abandon timeout of `flow`. Returns `None` if the config no longer contains the
-    /// flow.
-    #[must_use]
-    pub fn for_flow(&self, flow: &FlowName) -> Option<Millis> {
-        self.0.get(flow).copied()
-    }
-
-    /// Returns the shortest abandon timeout of all flows. Returns `None` if there is no flow.
-    #[must_use]
-    pub fn shortest(&self) -> Option<Millis> {
-        self.0.values().min().copied()
     }
 }
 

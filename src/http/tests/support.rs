@@ -71,6 +71,7 @@ impl TestServer {
             verify_token: config.resolve_verify_token().unwrap(),
             private_keys: BTreeMap::new(),
             upstreams: BTreeMap::new(),
+            lead_close_keys: Vec::new(),
             gateway_webhooks: BTreeMap::new(),
         };
         let catalog = Arc::new(Catalog::from(&config));

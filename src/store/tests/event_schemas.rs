@@ -74,7 +74,7 @@ fn emit_every_event() -> Vec<(EventKind, Value)> {
     let (bench, calendar) = (StoreBench::new(), chair_calendar());
     bench.subscribe(&["crm"], &["ops"]);
     // A form with a booking. Its customer becomes known later. Its lead waits and then gets an
-    // agent. The booking is moved and then cancelled.
+    // agent, who closes it. The booking is moved and then cancelled.
     let accepted = bench.accept(chair_form(&calendar, "wa-7f3a"));
     let AcceptOutcome::New {
         job_id,
@@ -89,6 +89,7 @@ fn emit_every_event() -> Vec<(EventKind, Value)> {
     bench.accept(message);
     bench.finish_job(job_id);
     bench.add_agent("maria", None);
+    bench.close_lead(1);
     bench.execute(MoveBooking {
         booking_id,
         calendar: Arc::clone(&calendar),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::domain::ids::AgentId;
 use crate::domain::job::{Job, JobKind};
+use crate::domain::lead::{Lead, LeadState};
 use crate::store::engine::Rows;
 use crate::store::rows::schema::{CUSTOMER_AGENTS, RETENTION};
 use crate::store::{RetentionQueue, check_integrity};
@@ -40,6 +41,11 @@ impl StoreBench {
                     assert_queued(RetentionQueue::Submissions, submission.get().into());
                 }
                 None => assert_queued(RetentionQueue::Jobs, id.get().into()),
+            }
+        }
+        for (id, lead) in rows::<Lead>(&read) {
+            if lead.state == LeadState::Open {
+                assert_queued(RetentionQueue::OpenLeads, id.get().into());
             }
         }
         for (_, key) in read.drafts(None, |_| true).unwrap().0 {

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use crate::clock::Clock;
-use crate::domain::ids::{AgentName, JobId};
+use crate::domain::ids::{AgentName, JobId, LeadId};
 use crate::domain::job::retry::RetryDecision;
 use crate::domain::job::{Job, JobState};
-use crate::domain::lead::{Absence, Lead, LeadState};
+use crate::domain::lead::{Absence, CloseReason, Lead, LeadState};
 use crate::domain::time::Millis;
 use crate::store::{
     AcceptInbound, AcceptOutcome, AgentChange, AgentOutcome, AssignLead, AssignWaitingLeads,
@@ -71,6 +71,11 @@ fn accept_unparsable(bench: &StoreBench, model: &mut Model, message: u8) {
 }
 
 /// Applies a transaction that fails after its first write. None of its changes may remain.
+fn close_by_command(lead_id: LeadId) -> CloseLead {
+    let reason = CloseReason::Command;
+    CloseLead { lead_id, reason }
+}
+
 fn apply_failing_step(bench: &StoreBench, change: u8, agent: u8) {
     let newest = rows::<Lead>(&bench.read()).first().map(|(id, _)| *id);
     match (change, newest) {
@@ -78,7 +83,7 @@ fn apply_failing_step(bench: &StoreBench, change: u8, agent: u8) {
             let inbound = vec![inbound(form("fails", "{}"))];
             assert_fails(bench, AcceptInbound { inbound });
         }
-        (1, Some(lead_id)) => assert_fails(bench, CloseLead { lead_id }),
+        (1, Some(lead_id)) => assert_fails(bench, close_by_command(lead_id)),
         (2, _) => {
             let (name, change) = (agent_name(agent), AgentChange::Remove);
             assert_fails(bench, ChangeAgent { name, change });
@@ -213,7 +218,7 @@ fn apply_lead_step(bench: &StoreBench, model: &mut Model, step: &Step) {
             let Some(lead_id) = model.choose_lead(lead) else {
                 return;
             };
-            let closed = bench.execute(CloseLead { lead_id });
+            let closed = bench.execute(close_by_command(lead_id));
             let was_open = model.leads.insert(lead_id.get(), false).unwrap();
             assert_eq!(matches!(closed, LeadOutcome::Updated(_)), was_open);
         }

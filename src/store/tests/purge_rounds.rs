@@ -1,7 +1,7 @@
 //! Purge slices and whole rounds of retention for tests.
 
+use crate::domain::flow::FlowTimeouts;
 use crate::domain::ids::Customer;
-use crate::domain::submission::draft::AbandonTimeouts;
 use crate::domain::time::Millis;
 use crate::store::{FinishOutcome, PurgeCursor, PurgeResult, PurgeSlice};
 
@@ -32,7 +32,8 @@ pub fn purge_slice(cursor: PurgeCursor, max_rows: usize) -> PurgeSlice {
         max_rows,
         submission_retention: SUBMISSION_RETENTION,
         attempt_retention: DAY,
-        abandon_timeouts: AbandonTimeouts::default(),
+        abandon_timeouts: FlowTimeouts::default(),
+        close_timeouts: FlowTimeouts::default(),
     }
 }
 
@@ -45,7 +46,7 @@ impl StoreBench {
         attempt_retention: Millis,
         abandon_after: Millis,
     ) -> PurgeResult {
-        let abandon_timeouts: AbandonTimeouts = [(flow(), abandon_after)].into_iter().collect();
+        let abandon_timeouts: FlowTimeouts = [(flow(), abandon_after)].into_iter().collect();
         let mut sum = PurgeResult {
             rows_read: 0,
             rows_removed: 0,
@@ -60,6 +61,7 @@ impl StoreBench {
                 submission_retention,
                 attempt_retention,
                 abandon_timeouts: abandon_timeouts.clone(),
+                close_timeouts: FlowTimeouts::default(),
             });
             sum.rows_read += purged.rows_read;
             sum.rows_removed += purged.rows_removed;

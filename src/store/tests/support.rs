@@ -16,6 +16,7 @@ use crate::domain::ids::{
 };
 use crate::domain::job::Attempt;
 use crate::domain::job::retry::RetryDecision;
+use crate::domain::lead::CloseReason;
 use crate::domain::submission::draft::Draft;
 use crate::domain::submission::inbound::{Inbound, InboundSubmission, UnparsableMessage};
 use crate::domain::submission::{IdempotencyKey, SubmissionChannel};
@@ -253,6 +254,7 @@ impl StoreBench {
     pub fn close_lead(&self, lead: u64) {
         self.execute(CloseLead {
             lead_id: LeadId::new(lead),
+            reason: CloseReason::Command,
         });
     }
 

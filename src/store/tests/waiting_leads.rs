@@ -6,7 +6,7 @@ use crossbeam_channel::unbounded;
 
 use crate::clock::Clock;
 use crate::domain::ids::{Customer, JobId, LeadId, TeamName};
-use crate::domain::lead::{Absence, AssignmentReason, Lead};
+use crate::domain::lead::{Absence, AssignmentReason, CloseReason, Lead};
 use crate::domain::submission::inbound::Inbound;
 use crate::domain::time::Millis;
 use crate::store::tx::lead_queue::MOVED_LEADS_MAX;
@@ -168,7 +168,10 @@ fn damaged_waiting_lead_blocks_no_other_lead() {
         let lead = read.lead(*id).unwrap().unwrap();
         assert!(lead.agent.is_some(), "lead {id}");
     }
-    let closed = bench.store.execute_blocking(CloseLead { lead_id: ids[0] });
+    let closed = bench.store.execute_blocking(CloseLead {
+        lead_id: ids[0],
+        reason: CloseReason::Command,
+    });
     closed.unwrap_err();
 
     // Damaged leads of a removed agent also block no other lead.

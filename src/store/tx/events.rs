@@ -14,7 +14,7 @@ use crate::domain::event::data::{
 };
 use crate::domain::health::number_traffic::NumberTraffic;
 use crate::domain::ids::{BookingId, DestinationName, FlowName, LeadId, SubmissionId};
-use crate::domain::lead::Lead;
+use crate::domain::lead::{CloseReason, Lead, LeadState};
 use crate::domain::submission::Submission;
 use crate::domain::submission::draft::Draft;
 
@@ -48,12 +48,12 @@ pub fn emit_submission_updated(
     emit_submission_events(ctx, [EventKind::SubmissionUpdated], id, submission)
 }
 
-/// Emits the assignment of a lead, or the wait of a lead without an agent.
+/// Emits the assignment of a lead, the wait of a lead without an agent, or the close of a lead.
 pub fn emit_lead_event(ctx: &mut WriteContext<'_>, id: LeadId, lead: &Lead) -> StoreResult<()> {
-    let kind = if lead.agent.is_some() {
-        EventKind::LeadAssigned
-    } else {
-        EventKind::LeadWaiting
+    let kind = match (lead.state, lead.agent) {
+        (LeadState::Closed, _) => EventKind::LeadClosed,
+        (LeadState::Open, Some(_)) => EventKind::LeadAssigned,
+        (LeadState::Open, None) => EventKind::LeadWaiting,
     };
     let Some(pending) = outbox::prepare_event(ctx, kind, Some(&lead.flow)) else {
         return Ok(());
@@ -69,6 +69,7 @@ pub fn emit_lead_event(ctx: &mut WriteContext<'_>, id: LeadId, lead: &Lead) -> S
         team: &lead.team,
         agent: agent.as_ref(),
         reason: lead.assignment.reason.as_str(),
+        close_reason: lead.close_reason.map(CloseReason::as_str),
     };
     let data = EventData {
         lead: Some(data),

@@ -161,7 +161,7 @@ pub fn assign_lead(
     emit_event(ctx, id, lead)
 }
 
-/// Emits the event that a lead was assigned or waits.
+/// Emits the event that a lead was assigned, waits, or is closed.
 ///
 /// The function continues without an event if the submission of the lead is unreadable.
 pub fn emit_event(ctx: &mut WriteContext<'_>, id: LeadId, lead: &Lead) -> StoreResult<()> {

@@ -1,6 +1,7 @@
-//! Transactions that create, assign and close leads.
+//! Transactions that create and assign leads.
 //!
-//! See [`super::lead_queue`] for leads that wait for an agent.
+//! See [`super::lead_closing`] for the end of a lead, and [`super::lead_queue`] for leads that wait
+//! for an agent.
 //!
 //! See [`crate::domain::lead`] and [`crate::domain::lead::agent_pool`] for the choice of the agent.
 
@@ -9,6 +10,7 @@ use crate::domain::lead::{Assignment, AssignmentReason, Lead, LeadState};
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::Millis;
 
+use super::retention_queue::{self, RetentionQueue};
 use super::{customer_agents, customers, lead_queue};
 use crate::store::StoreResult;
 use crate::store::engine::Rows;
@@ -35,13 +37,6 @@ pub struct NewLead {
     pub chosen_agent: Option<AgentName>,
 }
 
-/// Closes a lead: its agent can get another one.
-#[derive(Debug)]
-pub struct CloseLead {
-    /// Lead ID.
-    pub lead_id: LeadId,
-}
-
 /// Assigns a lead to an agent, even if another agent has the lead.
 ///
 /// An assignment by an admin overrides limits and pauses.
@@ -66,30 +61,11 @@ pub enum LeadOutcome {
     /// The lead was changed.
     Updated(Lead),
     /// The lead was closed before.
-    AlreadyClosed,
+    AlreadyClosed(Lead),
     /// No lead has this ID.
     NotFound,
     /// No agent has this name.
     AgentNotFound,
-}
-
-impl Transaction for CloseLead {
-    type Outcome = LeadOutcome;
-
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<LeadOutcome> {
-        let Some(mut lead) = ctx.tables.leads.get(self.lead_id)? else {
-            return Ok(LeadOutcome::NotFound);
-        };
-        if lead.state == LeadState::Closed {
-            return Ok(LeadOutcome::AlreadyClosed);
-        }
-        unassign_lead(ctx, self.lead_id, &lead)?;
-        lead.state = LeadState::Closed;
-        lead.closed_at = Some(ctx.now);
-        ctx.tables.leads.put(self.lead_id, &lead)?;
-        lead_queue::assign_waiting(ctx, &lead.team, lead_queue::MOVED_LEADS_MAX)?;
-        Ok(LeadOutcome::Updated(lead))
-    }
 }
 
 impl Transaction for AssignLead {
@@ -100,7 +76,7 @@ impl Transaction for AssignLead {
             return Ok(LeadOutcome::NotFound);
         };
         if lead.state == LeadState::Closed {
-            return Ok(LeadOutcome::AlreadyClosed);
+            return Ok(LeadOutcome::AlreadyClosed(lead));
         }
         let Some(agent) = ctx.state.agent_pool.find_by_name(&self.agent) else {
             return Ok(LeadOutcome::AgentNotFound);
@@ -169,7 +145,9 @@ pub fn create_lead(
         assigned_at: None,
         closed_at: None,
         assignment: assignment.clone(),
+        close_reason: None,
     };
+    retention_queue::enqueue_row(ctx, RetentionQueue::OpenLeads, id.get().into())?;
     if let Some(agent) = assignment.agent {
         lead_queue::assign_lead(ctx, id, &mut lead, agent, assignment)?;
     } else {
@@ -192,7 +170,11 @@ pub fn create_lead(
 
 /// Removes an open lead from its agent, or from the waiting queue. The caller writes the row of the
 /// lead.
-fn unassign_lead(ctx: &mut WriteContext<'_>, id: LeadId, lead: &Lead) -> StoreResult<()> {
+pub(super) fn unassign_lead(
+    ctx: &mut WriteContext<'_>,
+    id: LeadId,
+    lead: &Lead,
+) -> StoreResult<()> {
     match lead.agent {
         Some(agent) => {
             ctx.tables.open_leads.remove((agent, id))?;

@@ -1,5 +1,5 @@
 //! Removes expired idempotency keys with their completions, and rows past their retention. The
-//! module also emits the events of abandoned drafts.
+//! module also emits the events of abandoned drafts, and closes leads by their age.
 //!
 //! The work is divided into slices. Limits on rows and bytes keep each slice short, so that no
 //! other commit is delayed.
@@ -14,16 +14,20 @@
 //! continues with the other rows. The retention task decides when a slice runs.
 
 use crate::domain::booking::{Booking, BookingState};
-use crate::domain::ids::{BookingId, JobId, LeadId, SubmissionId};
+use crate::domain::flow::FlowTimeouts;
+use crate::domain::ids::{JobId, LeadId, SubmissionId};
 use crate::domain::job::JobKind;
-use crate::domain::lead::LeadState;
-use crate::domain::submission::draft::AbandonTimeouts;
+use crate::domain::lead::{Lead, LeadState};
 use crate::domain::time::{Millis, Timestamp};
 
 use super::deliveries::{self, PurgeableDelivery};
+use super::lead_closing::{self, AgeDecision};
 use super::purge_result::{PurgeCursor, PurgeResult};
+use super::purge_rows::{
+    PurgeableSubmission, remove_failed_attempts, remove_job, remove_submission,
+};
 use super::retention_queue::{self, RetentionEntry, RetentionQueue};
-use super::{bookings, completions, customer_agents, customer_changes, drafts};
+use super::{completions, customer_changes, drafts};
 use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::expiry_clock::downtime::minus;
@@ -34,9 +38,9 @@ use crate::store::writer::write_context::{Transaction, WriteContext};
 /// Bytes of rows that a slice may read. The slice stops after the row that reaches this limit.
 const SLICE_BYTES: u64 = 1 << 20;
 
-/// Maximum number of abandoned drafts that a slice handles. Each of these drafts is written as a
-/// whole once more, into its event.
-const ABANDONED_DRAFTS_MAX: usize = 64;
+/// Maximum number of abandoned drafts, or of leads to close, that a slice handles. Each of these
+/// forms is written as a whole once more, into its event.
+const EVENTS_MAX: usize = 64;
 
 /// Time until a row that must stay is checked again.
 const RECHECK_INTERVAL: Millis = Millis::from_secs(24 * 60 * 60);
@@ -54,7 +58,9 @@ pub struct PurgeSlice {
     /// Retention of the failed attempts of finished jobs, and of flow errors.
     pub attempt_retention: Millis,
     /// Time after which a draft without a next screen counts as abandoned, by flow.
-    pub abandon_timeouts: AbandonTimeouts,
+    pub abandon_timeouts: FlowTimeouts,
+    /// Age at which an open lead is closed, by flow.
+    pub close_timeouts: FlowTimeouts,
 }
 
 /// Decision about one queue entry.
@@ -76,6 +82,8 @@ enum PurgeDecision {
     Attempts,
     /// Marks a draft as abandoned and emits the event.
     AbandonedDraft(StoredDraft),
+    /// Closes a lead because of its age.
+    CloseLead(Lead),
     /// Removes a draft.
     Draft,
     /// Removes the link from a customer to their last agent.
@@ -84,13 +92,6 @@ enum PurgeDecision {
     FlowError,
     /// Removes a health event.
     HealthEvent,
-}
-
-/// Rows that are removed with a submission.
-struct PurgeableSubmission {
-    job_id: JobId,
-    lead_id: Option<LeadId>,
-    booking: Option<(BookingId, Booking)>,
 }
 
 impl Transaction for PurgeSlice {
@@ -142,13 +143,17 @@ impl PurgeSlice {
         let Some(retention) = self.retention_of(queue) else {
             return Ok(result);
         };
-        // A draft is abandoned as soon as its timeout has passed. A row is removed only after its
-        // retention has passed.
-        let boundary = Millis::new(u64::from(queue != RetentionQueue::AbandonedDrafts));
+        // A draft is abandoned, and a lead is closed, as soon as its timeout has passed. A row is
+        // removed only after its retention has passed.
+        let emits_events = matches!(
+            queue,
+            RetentionQueue::AbandonedDrafts | RetentionQueue::OpenLeads
+        );
+        let boundary = Millis::new(u64::from(!emits_events));
         let until = ctx.latest_stamp_of_age(retention).minus(boundary);
         let recheck_at = until.plus(retention.clamp(Millis::new(1), RECHECK_INTERVAL));
-        let max_rows = if queue == RetentionQueue::AbandonedDrafts {
-            self.max_rows.min(ABANDONED_DRAFTS_MAX)
+        let max_rows = if emits_events {
+            self.max_rows.min(EVENTS_MAX)
         } else {
             self.max_rows
         };
@@ -189,6 +194,14 @@ impl PurgeSlice {
             | RetentionQueue::HealthEvents => Some(self.submission_retention),
             RetentionQueue::Attempts | RetentionQueue::FlowErrors => Some(self.attempt_retention),
             RetentionQueue::AbandonedDrafts => self.abandon_timeouts.shortest(),
+            // Also without a timeout, the entries of closed leads must leave the queue.
+            RetentionQueue::OpenLeads => {
+                let shortest = self.close_timeouts.shortest();
+                shortest
+                    .into_iter()
+                    .chain([self.submission_retention])
+                    .min()
+            }
         }
     }
 
@@ -245,25 +258,7 @@ impl PurgeSlice {
                     },
                 )
             }
-            RetentionQueue::AbandonedDrafts => {
-                let Some(draft) = tables.drafts.get_sized(&key, bytes)? else {
-                    return Ok(PurgeDecision::DropEntry);
-                };
-                if drafts::is_marked_abandoned(ctx, &key)? {
-                    return Ok(PurgeDecision::DropEntry);
-                }
-                // The config no longer has this flow, so the timeout of the flow is unknown.
-                let Some(timeout) = self.abandon_timeouts.for_flow(&draft.draft.flow) else {
-                    return Ok(PurgeDecision::Postpone(until.plus(RECHECK_INTERVAL)));
-                };
-                let left = minus(timeout, ctx.age(draft.stamp));
-                Ok(if left == Millis::ZERO {
-                    PurgeDecision::AbandonedDraft(draft)
-                } else {
-                    // The entry is read again after this time, or earlier.
-                    PurgeDecision::Postpone(until.plus(left))
-                })
-            }
+            RetentionQueue::AbandonedDrafts => self.decide_abandoned_draft(ctx, &key, until, bytes),
             RetentionQueue::Drafts => Ok(match tables.drafts.get_sized(&key, bytes)? {
                 None => PurgeDecision::DropEntry,
                 Some(draft) if draft.stamp > until => PurgeDecision::Postpone(draft.stamp),
@@ -274,9 +269,54 @@ impl PurgeSlice {
                 Some((_, _, stamp)) if stamp > until => PurgeDecision::Postpone(stamp),
                 Some(_) => PurgeDecision::Customer,
             }),
+            RetentionQueue::OpenLeads => self.decide_lead(ctx, LeadId::new(id), until, bytes),
             RetentionQueue::FlowErrors => Ok(PurgeDecision::FlowError),
             RetentionQueue::HealthEvents => Ok(PurgeDecision::HealthEvent),
         }
+    }
+
+    /// Decides about a draft that may be abandoned. See [`PurgeSlice::decide_entry`].
+    fn decide_abandoned_draft(
+        &self,
+        ctx: &WriteContext<'_>,
+        key: &[u8; 16],
+        until: Timestamp,
+        bytes: &mut u64,
+    ) -> StoreResult<PurgeDecision> {
+        let Some(draft) = ctx.tables.drafts.get_sized(key, bytes)? else {
+            return Ok(PurgeDecision::DropEntry);
+        };
+        if drafts::is_marked_abandoned(ctx, key)? {
+            return Ok(PurgeDecision::DropEntry);
+        }
+        // The config no longer has this flow, so the timeout of the flow is unknown.
+        let Some(timeout) = self.abandon_timeouts.for_flow(&draft.draft.flow) else {
+            return Ok(PurgeDecision::Postpone(until.plus(RECHECK_INTERVAL)));
+        };
+        let left = minus(timeout, ctx.age(draft.stamp));
+        Ok(if left == Millis::ZERO {
+            PurgeDecision::AbandonedDraft(draft)
+        } else {
+            // The entry is read again after this time, or earlier.
+            PurgeDecision::Postpone(until.plus(left))
+        })
+    }
+
+    /// Decides about an open lead. See [`PurgeSlice::decide_entry`].
+    fn decide_lead(
+        &self,
+        ctx: &WriteContext<'_>,
+        id: LeadId,
+        until: Timestamp,
+        bytes: &mut u64,
+    ) -> StoreResult<PurgeDecision> {
+        let timeout = |lead: &Lead| self.close_timeouts.for_flow(&lead.flow);
+        let decision = lead_closing::decide_by_age(ctx, id, timeout, RECHECK_INTERVAL, bytes)?;
+        Ok(match decision {
+            AgeDecision::NotOpen => PurgeDecision::DropEntry,
+            AgeDecision::Close(lead) => PurgeDecision::CloseLead(lead),
+            AgeDecision::Wait(left) => PurgeDecision::Postpone(until.plus(left)),
+        })
     }
 }
 
@@ -349,6 +389,10 @@ fn apply_decision(
             drafts::mark_abandoned(ctx, &key, &draft.draft)?;
             return Ok(0);
         }
+        PurgeDecision::CloseLead(lead) => {
+            lead_closing::close_by_age(ctx, LeadId::new(id), lead)?;
+            return Ok(0);
+        }
         PurgeDecision::Attempts => return remove_failed_attempts(ctx, JobId::new(id)),
         PurgeDecision::Submission(purgeable) => {
             remove_submission(ctx, SubmissionId::new(id), &purgeable)?;
@@ -371,48 +415,4 @@ fn apply_decision(
         }
     }
     Ok(1)
-}
-
-/// Removes a submission and its dependent rows.
-fn remove_submission(
-    ctx: &mut WriteContext<'_>,
-    id: SubmissionId,
-    purgeable: &PurgeableSubmission,
-) -> StoreResult<()> {
-    ctx.tables.submissions.remove(id)?;
-    ctx.tables
-        .late_arrivals
-        .remove_range((id, 0)..=(id, u64::MAX))?;
-    remove_job(ctx, purgeable.job_id)?;
-    customer_agents::drop_unknown_customer(ctx, id)?;
-    if let Some(lead) = purgeable.lead_id {
-        ctx.tables.leads.remove(lead)?;
-    }
-    if let Some((id, booking)) = &purgeable.booking {
-        bookings::remove_booking(ctx, *id, booking)?;
-    }
-    Ok(())
-}
-
-fn remove_job(ctx: &mut WriteContext<'_>, job: JobId) -> StoreResult<()> {
-    ctx.tables.jobs.remove(job)?;
-    ctx.tables.last_ends.remove(job)?;
-    ctx.tables
-        .attempts
-        .remove_range((job, 0)..=(job, u32::MAX))?;
-    Ok(())
-}
-
-/// Removes the failed attempts of a job with their responses. The response to the last attempt
-/// stays.
-fn remove_failed_attempts(ctx: &mut WriteContext<'_>, job: JobId) -> StoreResult<usize> {
-    let rows = ctx.tables.attempts.range((job, 0)..=(job, u32::MAX))?;
-    let keys = rows
-        .map(|row| Ok(row?.key()))
-        .collect::<StoreResult<Vec<_>>>()?;
-    for key in &keys {
-        ctx.tables.attempts.remove(*key)?;
-        ctx.tables.delivery_responses.remove(*key)?;
-    }
-    Ok(keys.len())
 }

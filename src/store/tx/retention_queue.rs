@@ -3,8 +3,8 @@
 //!
 //! A row enters its queue when its retention starts. The retention of a submission or a delivery
 //! starts when its job finishes. The retention of a draft or a customer starts when the row is
-//! created. The purge reads only entries that are old enough. So the cost of a round depends only
-//! on the number of rows to remove.
+//! created. An open lead is in a queue because its age closes it. The purge reads only entries that
+//! are old enough. So the cost of a round depends only on the number of rows to remove.
 //!
 //! The wall clock has no influence. Without this, a wrong wall clock could cause the removal of a
 //! row too early, or years too late.
@@ -38,6 +38,8 @@ pub enum RetentionQueue {
     FlowErrors,
     /// Meta's health events by number.
     HealthEvents,
+    /// Leads by ID, to be closed by their age. The entry is made when the lead is created.
+    OpenLeads,
 }
 
 /// Queue entry: the reading of the expiry clock, and the ID or key of the row.
@@ -56,7 +58,7 @@ impl RetentionEntry {
 
 impl RetentionQueue {
     /// All queues in the order of a retention round.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Submissions,
         Self::Jobs,
         Self::Attempts,
@@ -65,6 +67,7 @@ impl RetentionQueue {
         Self::Customers,
         Self::FlowErrors,
         Self::HealthEvents,
+        Self::OpenLeads,
     ];
 
     /// Returns the next queue of a retention round. Returns `None` after the last queue.
@@ -85,6 +88,7 @@ impl RetentionQueue {
             Self::Customers => 6,
             Self::FlowErrors => 7,
             Self::HealthEvents => 8,
+            Self::OpenLeads => 9,
         }
     }
 }

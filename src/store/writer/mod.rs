@@ -323,6 +323,7 @@ impl Writer {
 
     /// Commits `requests`, and wakes those who wait for their results. With `is_forced`, commits
     /// even if nothing changed.
+    #[cfg_attr(feature = "otel", tracing::instrument(name = "commit", skip_all))]
     fn commit_batch(
         &self,
         open: &mut OpenFile,

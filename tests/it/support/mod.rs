@@ -104,6 +104,7 @@ pub fn flowgate(folder: &Path) -> Command {
         "SSL_CERT_FILE",
         "SSL_CERT_DIR",
         "RUST_LOG",
+        "FLOWGATE_LOG",
         "COLUMNS",
         "NO_COLOR",
         "CLICOLOR_FORCE",

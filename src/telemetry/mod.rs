@@ -5,6 +5,12 @@
 //! dropped and a warning gives their number. Callers must never log a secret. They may log personal
 //! data only at level debug.
 
+mod log_filter;
+#[cfg(test)]
+mod tests;
+#[cfg(feature = "otel")]
+mod traces;
+
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,8 +19,12 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+pub use log_filter::{InvalidLogFilter, LogFilter, LogFilterState, check_log_filter};
 
 /// Maximum number of lines that wait to be written.
 const QUEUE_LINES: usize = 16 * 1024;
@@ -30,43 +40,61 @@ const DURATION_BUCKETS_SECONDS: [f64; 14] = [
 /// Upper bounds of the histogram buckets for batches, in transactions per batch.
 const BATCH_SIZE_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
-/// Names and descriptions of the counters.
+/// Names, labels and descriptions of the counters. docs/metrics.md repeats them, and a test
+/// compares the two.
 const COUNTERS: &str = "\
-flowgate_requests_total: requests by route and outcome
-flowgate_flow_errors_total: flow errors: error notifications and unserviceable requests, by flow
-flowgate_flow_health_events_total: stored events of Meta's flow monitoring, by event
-flowgate_upstream_requests_total: requests to upstreams, by flow and outcome
-flowgate_webhook_updates_total: updates in Meta's webhooks, by kind
-flowgate_job_attempts_total: attempts of jobs by kind and outcome
+flowgate_requests_total{route,outcome}: requests by route and outcome
+flowgate_flow_errors_total{flow}: flow errors: error notifications and unserviceable requests, by flow
+flowgate_flow_health_events_total{event}: stored events of Meta's flow monitoring, by event
+flowgate_upstream_requests_total{flow,outcome}: requests to upstreams, by flow and outcome
+flowgate_webhook_updates_total{kind}: updates in Meta's webhooks, by kind
+flowgate_job_attempts_total{kind,outcome}: attempts of jobs by kind and outcome
+flowgate_delivery_attempts_total{destination,outcome}: attempts of deliveries, by destination and outcome
+flowgate_deliveries_expired_total{destination}: deliveries closed unsent because of their age, by destination
+flowgate_gateway_messages_total{gateway,kind}: messages and forms from unofficial gateways
+flowgate_gateway_actions_total{gateway,action,outcome}: recovery actions on the sessions of unofficial gateways
+flowgate_config_reloads_total{outcome}: reloads of the config: reloaded or refused
 flowgate_retention_deleted_rows_total: rows deleted by retention";
-/// Names and descriptions of the gauges.
+/// Names, labels and descriptions of the gauges.
 const GAUGES: &str = "\
+flowgate_build_info{version}: 1, with the version of the program
 flowgate_idempotency_keys: idempotency keys in memory
 flowgate_ready: 1 while submissions are accepted and stored
 flowgate_intake_waiting: submissions waiting for the writer
-flowgate_jobs: jobs by state
+flowgate_submissions: stored submissions
+flowgate_bookings: confirmed bookings
+flowgate_jobs{state}: jobs by state
 flowgate_jobs_queue_depth: dispatched jobs that wait for a worker
-flowgate_deliveries_waiting: queued deliveries by destination
-flowgate_destination_breaker_open: 1 while the circuit breaker of a destination is open
+flowgate_deliveries_waiting{destination}: queued deliveries by destination
+flowgate_destination_breaker_open{destination}: 1 while the circuit breaker of a destination is open
 flowgate_oldest_overdue_job_seconds: how long the oldest overdue job has been due
+flowgate_leads_open: open leads, with or without an agent
 flowgate_leads_unassigned: leads that wait for an agent
+flowgate_gateway_up{gateway}: 1 while the session of an unofficial gateway is connected
+flowgate_disk_free_bytes: free space of the disk with the data file, in bytes
 flowgate_file_bytes: size of the data file on disk, in bytes";
-/// Names and descriptions of the histograms.
+/// Names, labels and descriptions of the histograms.
 const HISTOGRAMS: &str = "\
 flowgate_request_duration_seconds: from the head of a request to its response
 flowgate_request_verify_duration_seconds: verifying a signature
 flowgate_request_decrypt_duration_seconds: decrypting a request, including the wait in the queue
-flowgate_upstream_request_duration_seconds: one request to a flow's upstream
+flowgate_upstream_request_duration_seconds{flow}: one request to a flow's upstream
 flowgate_request_queue_duration_seconds: a submission in the intake queue until its commit begins
 flowgate_request_commit_duration_seconds: a submission's commit, until it is on disk
 flowgate_commit_duration_seconds: a commit, from its begin until it is on disk
 flowgate_commit_batch_size: transactions that share a commit
-flowgate_job_duration_seconds: one attempt of a job
-flowgate_job_queue_delay_seconds: from the due time of a job to its attempt";
+flowgate_job_duration_seconds{kind}: one attempt of a job
+flowgate_job_queue_delay_seconds: from the due time of a job to its attempt
+flowgate_delivery_duration_seconds{destination}: one attempt of a delivery";
 
 /// Guard of the log. Dropping the guard writes all waiting lines.
 #[derive(Debug)]
-pub struct LogGuard(Sender<WriterMessage>);
+pub struct LogGuard {
+    messages: Sender<WriterMessage>,
+    filter: LogFilter,
+    #[cfg(feature = "otel")]
+    traces: Option<opentelemetry_sdk::trace::SdkTracerProvider>,
+}
 
 /// Message to the thread that writes the log.
 #[derive(Debug)]
@@ -78,45 +106,81 @@ enum WriterMessage {
 }
 
 impl LogGuard {
-    /// Starts the log. A second log in the same process writes nothing.
+    /// Starts the log with the filter of the config, unless the environment variable sets another
+    /// one. A second log in the same process writes nothing.
     ///
     /// # Errors
     /// Error of the system if the thread can't be started.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(configured: &str) -> io::Result<Self> {
         let (messages, received) = bounded(QUEUE_LINES);
         let dropped_lines = Arc::new(AtomicU64::new(0));
         let dropped_by_writer = Arc::clone(&dropped_lines);
         thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || write_lines(&received, &dropped_by_writer))?;
-        let filter_text = std::env::var(FILTER_VARIABLE).unwrap_or_else(|_| "info".to_owned());
-        let (filter, problem) = match EnvFilter::try_new(&filter_text) {
-            Ok(filter) => (filter, None),
-            Err(problem) => (EnvFilter::new("info"), Some(problem)),
-        };
+        let variable = std::env::var(FILTER_VARIABLE).ok();
+        let filter_text = variable.as_deref().unwrap_or(configured);
+        let problem = check_log_filter(filter_text).err();
+        let (filter, handle) = LogFilter::create(filter_text, variable.is_some());
         let writer = NonBlockingWriter {
             messages: messages.clone(),
             dropped_lines,
         };
-        let builder = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(writer);
-        let _ = if io::stderr().is_terminal() {
-            builder.with_target(false).try_init()
+        let format = fmt::layer().with_writer(writer);
+        let format = if io::stderr().is_terminal() {
+            format.with_target(false).boxed()
         } else {
-            builder
+            format
                 .json()
                 .flatten_event(true)
                 .with_ansi(false)
                 .with_current_span(false)
-                .try_init()
+                .with_span_list(false)
+                .boxed()
         };
+        let subscriber = tracing_subscriber::registry().with(filter).with(format);
+        #[cfg(feature = "otel")]
+        let (traces, trace_problem) = match traces::start() {
+            Ok(traces) => (traces, None),
+            Err(problem) => (None, Some(problem)),
+        };
+        #[cfg(feature = "otel")]
+        let subscriber = subscriber.with(traces.as_ref().map(|traces| {
+            use opentelemetry::trace::TracerProvider;
+            tracing_opentelemetry::layer().with_tracer(traces.tracer("flowgate"))
+        }));
+        let _ = subscriber.try_init();
+        #[cfg(feature = "otel")]
+        if let Some(problem) = trace_problem {
+            tracing::warn!("{problem}");
+        }
         if let Some(problem) = problem {
             tracing::warn!(
-                "{FILTER_VARIABLE}={filter_text:?} is not a valid log filter ({problem}), so `info` is used: set it to a value such as `info` or `flowgate::store=debug`"
+                "{FILTER_VARIABLE} is not a valid log filter, so `info` is used: {problem}"
             );
         }
-        Ok(Self(messages))
+        Ok(Self {
+            messages,
+            filter: handle,
+            #[cfg(feature = "otel")]
+            traces,
+        })
+    }
+
+    /// Sends the last spans. Must be called before the runtime ends.
+    #[cfg(feature = "otel")]
+    pub fn finish_traces(&self) {
+        let traces = self.traces.as_ref();
+        let ended = traces.map(opentelemetry_sdk::trace::SdkTracerProvider::shutdown);
+        if let Some(Err(error)) = ended {
+            tracing::warn!(error = %error, "the last traces could not be sent");
+        }
+    }
+
+    /// Returns the filter of the log.
+    #[must_use]
+    pub fn filter(&self) -> LogFilter {
+        self.filter.clone()
     }
 }
 
@@ -125,7 +189,7 @@ impl Drop for LogGuard {
         let (done, flushed) = bounded(1);
         // A log thread that waits for its reader must not prevent the process from ending.
         let flush = WriterMessage::Flush(done);
-        if self.0.send_timeout(flush, FLUSH_TIMEOUT).is_ok() {
+        if self.messages.send_timeout(flush, FLUSH_TIMEOUT).is_ok() {
             let _ = flushed.recv_timeout(FLUSH_TIMEOUT);
         }
     }
@@ -203,17 +267,24 @@ pub fn install_metrics() -> Option<PrometheusHandle> {
 }
 
 fn describe_metrics() {
-    for (name, text) in parse_descriptions(COUNTERS) {
+    for (name, _, text) in parse_descriptions(COUNTERS) {
         metrics::describe_counter!(name, text);
     }
-    for (name, text) in parse_descriptions(GAUGES) {
+    for (name, _, text) in parse_descriptions(GAUGES) {
         metrics::describe_gauge!(name, text);
     }
-    for (name, text) in parse_descriptions(HISTOGRAMS) {
+    for (name, _, text) in parse_descriptions(HISTOGRAMS) {
         metrics::describe_histogram!(name, text);
     }
 }
 
-fn parse_descriptions(text: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
-    text.lines().filter_map(|line| line.split_once(": "))
+/// Parses one `NAME{LABELS}: TEXT` a line, into name, labels and text.
+fn parse_descriptions(
+    text: &'static str,
+) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    text.lines().filter_map(|line| {
+        let (metric, text) = line.split_once(": ")?;
+        let (name, labels) = metric.split_once('{').unwrap_or((metric, ""));
+        Some((name, labels.trim_end_matches('}'), text))
+    })
 }
