@@ -28,13 +28,13 @@ pub(crate) mod output;
 pub mod sample_form;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{CommandFactory, Parser};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::admin::{
@@ -43,6 +43,7 @@ use crate::admin::{
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use command_line::{Cli, Command, ConfigSubcommand};
+use commands::calendars::CalendarsVerb;
 use commands::destinations::DestinationsVerb;
 use commands::flows::{FlowsAction, FlowsVerb};
 use commands::gateways::GatewaysVerb;
@@ -50,7 +51,7 @@ use commands::{AdminCall, compact, try_submission};
 use confirmation::Confirmation;
 use deferred_error_writer::DeferredErrorWriter;
 use exit_code::CliError;
-use output::OutputWriter;
+use output::{OutputFormat, OutputWriter};
 
 /// Runs the command of `argv`, whose first item is the program name. Returns the exit code of the
 /// process.
@@ -80,6 +81,9 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         command,
     } = cli;
     let load = || Config::load_or_search(config.as_deref());
+    let mut send = |request: &AdminRequest, sink: &mut dyn FnMut(Value) -> bool| {
+        send_request(config.as_deref(), request, sink)
+    };
     let call: AdminCall = match command {
         Command::Serve(args) => return Ok(crate::bootstrap::serve::run(load, &args)?),
         Command::Try(args) => {
@@ -101,6 +105,15 @@ fn execute(cli: Cli) -> Result<(), CliError> {
             clap_complete::generate(shell, &mut Cli::command(), "flowgate", &mut script);
             return Ok(io::stdout().write_all(&script)?);
         }
+        Command::Import(args) => {
+            let row = args.run(&mut send)?;
+            return write_record(&row, json);
+        }
+        Command::Export(args) => {
+            let mut output = BufWriter::new(io::stdout().lock());
+            args.run(json, &mut send, &mut output)?;
+            return Ok(output.flush()?);
+        }
         Command::Keys(args) => return run_with_output(|out| Ok(args.run(load, json, out)?)),
         Command::Status => AdminCall::text::<StatusRow>(AdminQuery::Status, ""),
         Command::Reload => AdminCall::text::<ReloadRow>(ServerCommand::ReloadConfig, ""),
@@ -114,7 +127,9 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Leads(leads) => leads.into(),
         Command::Agents(agents) => agents.into(),
         Command::Bookings(bookings) => bookings.into(),
+        Command::Calendars { verb } => verb.unwrap_or(CalendarsVerb::List).into(),
         Command::Slots(slots) => slots.into(),
+        Command::Forget(forget) => forget.into(),
         Command::Gateways { verb } => verb.unwrap_or(GatewaysVerb::List).into(),
         Command::Flows { verb } => match verb.unwrap_or(FlowsVerb::List).into() {
             FlowsAction::Call(call) => *call,
@@ -182,6 +197,13 @@ fn run_call(named: Option<&Path>, call: AdminCall, json: bool) -> Result<(), Cli
     };
     answered?;
     Ok(written?)
+}
+
+/// Writes a single object.
+fn write_record(row: &impl Serialize, json: bool) -> Result<(), CliError> {
+    let mut writer = OutputWriter::new(OutputFormat::Record, json);
+    writer.write_row(serde_json::to_value(row).map_err(io::Error::from)?);
+    Ok(writer.finish()?)
 }
 
 fn print_config(config: &Config, json: bool, out: &mut impl Write) -> Result<(), CliError> {

@@ -57,6 +57,7 @@ pub(super) enum RouteKind {
     Flow,
     Webhook,
     Gateway,
+    Feed,
     Health,
     Unknown,
 }
@@ -67,6 +68,7 @@ impl RouteKind {
             Self::Flow => "flow",
             Self::Webhook => "webhook",
             Self::Gateway => "gateway",
+            Self::Feed => "feed",
             Self::Health => "health",
             Self::Unknown => "unknown",
         }

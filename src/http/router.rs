@@ -11,7 +11,8 @@ use super::request_log::{RequestLog, RouteKind};
 use super::response::{HttpError, HttpResponse};
 use super::state::{AppState, FlowRoute};
 use super::timeout_stream::ConnectionPhase;
-use super::{gateways, health, webhook};
+use super::{calendar_feed, gateways, health, webhook};
+use crate::domain::calendar_feed::{FEED_PATH, FeedSecret};
 use crate::intake::GatewayWebhook;
 
 /// Path prefix of gateway webhooks. No flow has such a path.
@@ -24,6 +25,7 @@ enum Route<'a> {
     Healthz,
     Readyz,
     Gateway(&'a GatewayWebhook),
+    Feed,
     Flow(&'a FlowRoute),
     Unknown,
 }
@@ -35,6 +37,7 @@ impl<'a> Route<'a> {
             "/webhook" => Self::Webhook,
             "/healthz" => Self::Healthz,
             "/readyz" => Self::Readyz,
+            _ if path.starts_with(FEED_PATH) => Self::Feed,
             _ => gateway()
                 .map(Self::Gateway)
                 .or_else(|| app.flow_route(path).map(Self::Flow))
@@ -47,6 +50,7 @@ impl<'a> Route<'a> {
             Self::Webhook => RouteKind::Webhook,
             Self::Healthz | Self::Readyz => RouteKind::Health,
             Self::Gateway(_) => RouteKind::Gateway,
+            Self::Feed => RouteKind::Feed,
             Self::Flow(_) => RouteKind::Flow,
             Self::Unknown => RouteKind::Unknown,
         }
@@ -61,7 +65,12 @@ pub(super) async fn handle(
 ) -> HttpResponse {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let route = Route::find(app, &path);
-    let log = RequestLog::start(&app.metrics, &*app.clock, route.kind(), method, path);
+    // The path of a feed contains a secret, which the log must not show.
+    let logged_path = match route {
+        Route::Feed => FEED_PATH.to_owned(),
+        _ => path.clone(),
+    };
+    let log = RequestLog::start(&app.metrics, &*app.clock, route.kind(), method, logged_path);
     let mut context = RequestContext::new(app, log);
     let has_body = !request.body().is_end_stream();
     let mut response = match dispatch(&mut context, route, request).await {
@@ -95,6 +104,11 @@ async fn dispatch(
         (Route::Healthz, &Method::GET | &Method::HEAD) => Ok(health::healthz(context)),
         (Route::Readyz, &Method::GET | &Method::HEAD) => Ok(health::readyz(context)),
         (Route::Healthz | Route::Readyz, _) => Err(HttpError::MethodNotAllowed("GET, HEAD")),
+        (Route::Feed, &Method::GET | &Method::HEAD) => {
+            let secret = FeedSecret::from_path(request.uri().path()).ok_or(HttpError::NotFound)?;
+            calendar_feed::handle_get(context, &secret, request.headers()).await
+        }
+        (Route::Feed, _) => Err(HttpError::MethodNotAllowed("GET, HEAD")),
         (Route::Gateway(webhook), &Method::POST) => {
             gateways::handle_post(context, webhook, request).await
         }

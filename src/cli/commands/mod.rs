@@ -3,14 +3,18 @@
 
 pub(crate) mod agents;
 pub(crate) mod bookings;
+pub(crate) mod calendars;
 pub(crate) mod check;
 pub(crate) mod compact;
 pub(crate) mod dead_letters;
 pub(crate) mod deliveries;
 pub(crate) mod destinations;
 pub(crate) mod drafts;
+pub(crate) mod export;
 pub(crate) mod flows;
+pub(crate) mod forget;
 pub(crate) mod gateways;
+pub(crate) mod import;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod leads;

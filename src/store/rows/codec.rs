@@ -12,6 +12,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::booking::Booking;
+use crate::domain::calendar_feed::Feed;
 use crate::domain::delivery::receipt::Receipt;
 use crate::domain::delivery::{Delivery, Event, ResponseRecord, Suspension};
 use crate::domain::gateway::{HistoryEntry, SessionState};
@@ -24,6 +25,7 @@ use crate::domain::submission::flow_error::FlowError;
 
 use super::counters::Counters;
 use super::drafts::StoredDraft;
+use super::forgets::PendingForget;
 use super::keys::{EvictedKey, KeyLogRow};
 use super::responses::{CachedResponse, Completion};
 use super::submissions::{LateArrival, StoredSubmission};
@@ -44,8 +46,9 @@ macro_rules! rows {
 
 rows! {
     Agent, Attempt, Booking, CachedResponse, Completion, Counters, Customer, DeadLetter, Delivery,
-    Event, EvictedKey, FlowError, HealthEvent, HistoryEntry, Job, KeyLogRow, LateArrival, Lead,
-    NumberTraffic, Receipt, ResponseRecord, SessionState, StoredDraft, StoredSubmission, Suspension,
+    Event, EvictedKey, Feed, FlowError, HealthEvent, HistoryEntry, Job, KeyLogRow, LateArrival,
+    Lead, NumberTraffic, PendingForget, Receipt, ResponseRecord, SessionState, StoredDraft,
+    StoredSubmission, Suspension,
 }
 
 impl<R: Row> TableValue for R {

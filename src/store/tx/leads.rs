@@ -192,7 +192,11 @@ pub fn create_lead(
 
 /// Removes an open lead from its agent, or from the waiting queue. The caller writes the row of the
 /// lead.
-fn unassign_lead(ctx: &mut WriteContext<'_>, id: LeadId, lead: &Lead) -> StoreResult<()> {
+pub(super) fn unassign_lead(
+    ctx: &mut WriteContext<'_>,
+    id: LeadId,
+    lead: &Lead,
+) -> StoreResult<()> {
     match lead.agent {
         Some(agent) => {
             ctx.tables.open_leads.remove((agent, id))?;

@@ -87,10 +87,10 @@ enum PurgeDecision {
 }
 
 /// Rows that are removed with a submission.
-struct PurgeableSubmission {
-    job_id: JobId,
-    lead_id: Option<LeadId>,
-    booking: Option<(BookingId, Booking)>,
+pub(super) struct PurgeableSubmission {
+    pub(super) job_id: JobId,
+    pub(super) lead_id: Option<LeadId>,
+    pub(super) booking: Option<(BookingId, Booking)>,
 }
 
 impl Transaction for PurgeSlice {
@@ -374,7 +374,7 @@ fn apply_decision(
 }
 
 /// Removes a submission and its dependent rows.
-fn remove_submission(
+pub(super) fn remove_submission(
     ctx: &mut WriteContext<'_>,
     id: SubmissionId,
     purgeable: &PurgeableSubmission,
@@ -394,7 +394,7 @@ fn remove_submission(
     Ok(())
 }
 
-fn remove_job(ctx: &mut WriteContext<'_>, job: JobId) -> StoreResult<()> {
+pub(super) fn remove_job(ctx: &mut WriteContext<'_>, job: JobId) -> StoreResult<()> {
     ctx.tables.jobs.remove(job)?;
     ctx.tables.last_ends.remove(job)?;
     ctx.tables
