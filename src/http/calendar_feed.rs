@@ -15,6 +15,7 @@ use crate::domain::calendar_feed::{
     FEED_EVENTS_MAX, FEED_PAST, Feed, FeedEvent, FeedSecret, FeedTarget, render_feed,
 };
 use crate::domain::ids::BookingId;
+use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::Timestamp;
 use crate::store::{Snapshot, Store, StoreError, StoreResult};
 
@@ -70,13 +71,8 @@ pub(super) async fn handle_get(
 
 /// Returns the quoted tag of a body.
 fn etag_of(body: &str) -> String {
-    let hash = Sha256::digest(body.as_bytes());
-    let digits: String = hash
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("\"{digits}\"")
+    let hash = Sha256::new_with_prefix(body.as_bytes());
+    format!("\"{}\"", IdempotencyKey::from_hash(hash))
 }
 
 /// Reads the bookings of a feed in order of their start.

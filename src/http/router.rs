@@ -103,12 +103,13 @@ async fn dispatch(
         (Route::Webhook, _) => Err(HttpError::MethodNotAllowed("GET, POST")),
         (Route::Healthz, &Method::GET | &Method::HEAD) => Ok(health::healthz(context)),
         (Route::Readyz, &Method::GET | &Method::HEAD) => Ok(health::readyz(context)),
-        (Route::Healthz | Route::Readyz, _) => Err(HttpError::MethodNotAllowed("GET, HEAD")),
         (Route::Feed, &Method::GET | &Method::HEAD) => {
             let secret = FeedSecret::from_path(request.uri().path()).ok_or(HttpError::NotFound)?;
             calendar_feed::handle_get(context, &secret, request.headers()).await
         }
-        (Route::Feed, _) => Err(HttpError::MethodNotAllowed("GET, HEAD")),
+        (Route::Healthz | Route::Readyz | Route::Feed, _) => {
+            Err(HttpError::MethodNotAllowed("GET, HEAD"))
+        }
         (Route::Gateway(webhook), &Method::POST) => {
             gateways::handle_post(context, webhook, request).await
         }

@@ -20,7 +20,7 @@ fn path_of(row: &Value) -> String {
 
 #[test]
 fn bookings_appear_in_feeds_under_secret_addresses() {
-    let mut server = Server::start(BOOKING_FLOW);
+    let server = Server::start(BOOKING_FLOW);
     server.add_agent("Zoe", &["--max", "1"]);
     let day = in_days(3);
     for (token, time) in [("a", "10:00"), ("b", "11:00")] {
@@ -31,12 +31,7 @@ fn bookings_appear_in_feeds_under_secret_addresses() {
         assert!(server.post("/visit", &visit).is_accepted());
         server.settled();
     }
-    let feed = server.row(&["calendars", "feed", "chair"]);
-    let path = path_of(&feed);
-    assert!(
-        path.starts_with("/ical/") && path.ends_with(".ics"),
-        "{feed}"
-    );
+    let path = path_of(&server.row(&["calendars", "feed", "chair"]));
     let (status, tag, body) = fetch(&server, &path, "");
     assert_eq!(status, 200);
     assert_eq!(body.matches("\r\nBEGIN:VEVENT\r\n").count(), 2, "{body}");
@@ -75,8 +70,18 @@ fn bookings_appear_in_feeds_under_secret_addresses() {
     let (status, _, moved) = fetch(&server, &path, &tag);
     assert_eq!((status, uids(&moved)), (200, uids(&body)));
     assert!(moved.contains("STATUS:CANCELLED") && moved.contains("STATUS:CONFIRMED"));
+}
 
-    // Other addresses show nothing, and the log shows no secret.
+#[test]
+fn only_the_current_secret_address_shows_bookings() {
+    let mut server = Server::start(BOOKING_FLOW);
+    server.add_agent("Zoe", &[]);
+    let path = path_of(&server.row(&["calendars", "feed", "chair"]));
+    let agents = path_of(&server.row(&["agents", "feed", "Zoe"]));
+    for current in [&path, &agents] {
+        assert!(current.starts_with("/ical/"), "{current}");
+        assert_eq!(fetch(&server, current, "").0, 200);
+    }
     for wrong in [
         "/ical/x.ics",
         "/ical/",

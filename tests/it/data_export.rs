@@ -73,7 +73,7 @@ fn forms_are_a_table_with_a_column_for_each_answer() {
     let lines = |args: &[&str]| {
         let export = server.cli(&[&["export", "submissions"], args].concat());
         assert_eq!(export.code, 0, "{export:?}");
-        let rows = export.out.lines().map(|line| serde_json::from_str(line));
+        let rows = export.out.lines().map(serde_json::from_str);
         rows.collect::<Result<Vec<Value>, _>>().unwrap()
     };
     let all = lines(&["--format", "jsonl"]);

@@ -73,81 +73,81 @@ fn agents_leads_and_appointments_are_imported_once() {
     assert_eq!(server.cli(&["check"]).code, 0);
 }
 
+/// A file, the arguments of its import, and what the error must contain.
+type RefusedFile = (
+    &'static str,
+    &'static [&'static str],
+    i32,
+    &'static [&'static str],
+);
+
+const REFUSED_FILES: &[RefusedFile] = &[
+    (
+        "name,team\nA b,sales\n,sales\n",
+        &["agents"],
+        2,
+        &["line 2", "line 3"],
+    ),
+    (
+        "name,team,weight\nAnn,sales,0\n",
+        &["agents"],
+        2,
+        &["line 2", "1000"],
+    ),
+    (
+        "name,tem\nAnn,sales\n",
+        &["agents"],
+        2,
+        &["\"tem\"", "team is missing"],
+    ),
+    ("", &["agents"], 2, &["header"]),
+    (
+        "name,team\n",
+        &["agents", "--flow", "form"],
+        2,
+        &["leave out --flow"],
+    ),
+    ("phone\n1\n", &["leads"], 2, &["--flow NAME"]),
+    (
+        "phone\n491511111111\n",
+        &["leads", "--flow", "from"],
+        3,
+        &["no flow from"],
+    ),
+    (
+        "phone\n491511111111\n",
+        &["bookings", "--flow", "form"],
+        2,
+        &["books nothing"],
+    ),
+];
+
+/// Asserts that an import ends with this exit code and an error that contains the hints.
+#[track_caller]
+fn assert_refused(server: &Server, text: &str, args: &[&str], code: i32, hints: &[&str]) {
+    let refused = import(server, text, args);
+    assert_eq!(refused.code, code, "{args:?} {text}: {refused:?}");
+    for hint in hints {
+        assert!(refused.err.contains(hint), "{hint:?}: {refused:?}");
+    }
+}
+
 #[test]
 fn all_problems_of_a_file_are_shown_and_nothing_is_imported() {
     let server = Server::start(&[crate::support::PLAIN_FLOW, BOOKING_FLOW].concat());
     let day = in_days(3);
     let night = format!("phone,date,time\n491511111111,{day},03:00\n0151 1,{day},10:00\n");
-    let full = format!(
-        "phone,date,time\n{}",
-        (1..=4)
-            .map(|number| format!("49151111111{number},{day},11:00\n"))
-            .collect::<String>()
-    );
-    for (text, args, code, hints) in [
-        (
-            "name,team\nA b,sales\n,sales\n",
-            &["agents"][..],
-            2,
-            &["line 2", "line 3"][..],
-        ),
-        (
-            "name,team,weight\nAnn,sales,0\n",
-            &["agents"],
-            2,
-            &["line 2", "1000"],
-        ),
-        (
-            "name,tem\nAnn,sales\n",
-            &["agents"],
-            2,
-            &["\"tem\"", "team is missing"],
-        ),
-        ("", &["agents"], 2, &["header"]),
-        (
-            "name,team\n",
-            &["agents", "--flow", "form"],
-            2,
-            &["leave out --flow"],
-        ),
-        ("phone\n1\n", &["leads"], 2, &["--flow NAME"]),
-        (
-            "phone\n491511111111\n",
-            &["leads", "--flow", "from"],
-            3,
-            &["no flow from"],
-        ),
-        (
-            "phone\n491511111111\n",
-            &["bookings", "--flow", "form"],
-            2,
-            &["books nothing"],
-        ),
-        (
-            &night.replace("0151 1,", ","),
-            &["bookings", "--flow", "visit"],
-            2,
-            &["line 2"],
-        ),
-        (
-            &night,
-            &["bookings", "--flow", "visit"],
-            2,
-            &["line 3", "country code"],
-        ),
-        (
-            &full,
-            &["bookings", "--flow", "visit"],
-            1,
-            &["3 rows were imported", "line 5"],
-        ),
-    ] {
-        let refused = import(&server, text, args);
-        assert_eq!(refused.code, code, "{args:?} {text}: {refused:?}");
-        for hint in hints {
-            assert!(refused.err.contains(hint), "{hint:?}: {refused:?}");
-        }
+    let rows = [1, 2, 3, 4].map(|number| format!("49151111111{number},{day},11:00\n"));
+    let full = format!("phone,date,time\n{}", rows.concat());
+    for (text, args, code, hints) in REFUSED_FILES {
+        assert_refused(&server, text, args, *code, hints);
     }
+    let bookings = ["bookings", "--flow", "visit"];
+    let valid_phones = night.replace("0151 1,", ",");
+    assert_refused(&server, &valid_phones, &bookings, 2, &["line 2"]);
+    assert_refused(&server, &night, &bookings, 2, &["line 3", "country code"]);
+    let hints = ["3 rows were imported", "line 5"];
+    assert_refused(&server, &full, &bookings, 1, &hints);
     assert_eq!(server.rows(&["agents"]).len(), 0);
     assert_eq!(server.submissions().len(), 3, "three places of one slot");
     assert_eq!(server.cli(&["import", "agents", "nowhere.csv"]).code, 2);

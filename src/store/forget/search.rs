@@ -227,7 +227,7 @@ impl Forget<'_> {
             let is_theirs =
                 search.former_names.contains(key) || search.names.matches(&row.value()?);
             counts.name_changes += usize::from(is_theirs);
-            Ok(is_theirs.then(|| CustomerRow::NameChange(*key, at)))
+            Ok(is_theirs.then_some(CustomerRow::NameChange(*key, at)))
         })?;
         self.visit_table(CUSTOMER_AGENTS, |_, row, counts| {
             let is_theirs = search.agent_keys.contains(row.key());

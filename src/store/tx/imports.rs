@@ -4,8 +4,6 @@
 //! customers and agents of old forms would get messages about them. A form that was imported before
 //! stays unchanged.
 
-use std::sync::Arc;
-
 use crate::domain::ids::SubmissionId;
 use crate::domain::job::Attempt;
 use crate::domain::submission::inbound::InboundSubmission;
@@ -86,7 +84,7 @@ impl Transaction for ImportForms {
 
     fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<Vec<ImportOutcome>> {
         // No destination gets an event of this transaction.
-        let subscriptions = std::mem::replace(&mut ctx.subscriptions, Arc::default());
+        let subscriptions = std::mem::take(&mut ctx.subscriptions);
         let forms = self.forms.iter();
         let outcomes = forms.map(|(form, lead)| import_form(ctx, form, lead.as_ref()));
         let outcomes = outcomes.collect();

@@ -15,7 +15,7 @@ const ANSWER_COLUMNS_MAX: usize = 500;
 
 /// Columns of a table.
 pub(super) struct CsvTable {
-    columns: &'static [&'static str],
+    columns: Vec<&'static str>,
     has_answers: bool,
     answers: IndexSet<String>,
 }
@@ -24,7 +24,7 @@ impl CsvTable {
     /// Creates the table of a kind of rows.
     pub(super) fn new(kind: ExportKind) -> Self {
         Self {
-            columns: columns_of(kind),
+            columns: columns_of(kind).split_whitespace().collect(),
             has_answers: matches!(kind, ExportKind::Submissions | ExportKind::Drafts),
             answers: IndexSet::new(),
         }
@@ -81,106 +81,35 @@ impl CsvTable {
     }
 }
 
-const fn columns_of(kind: ExportKind) -> &'static [&'static str] {
+/// Returns the names of the columns of a kind, separated by spaces.
+const fn columns_of(kind: ExportKind) -> &'static str {
     match kind {
-        ExportKind::Submissions => &[
-            "id",
-            "flow",
-            "customer",
-            "state",
-            "received_at",
-            "sent_at",
-            "channel",
-            "flow_token",
-            "message_id",
-            "lead_id",
-            "agent",
-            "booking_id",
-            "job_id",
-            "conflict",
-            "problems",
-        ],
-        ExportKind::Drafts => &[
-            "flow",
-            "customer",
-            "state",
-            "screen",
-            "updated_at",
-            "flow_token",
-        ],
-        ExportKind::Leads => &[
-            "id",
-            "flow",
-            "team",
-            "agent",
-            "state",
-            "created_at",
-            "assigned_at",
-            "closed_at",
-            "reason",
-            "submission_id",
-        ],
-        ExportKind::Bookings => &[
-            "id",
-            "calendar",
-            "date",
-            "time",
-            "state",
-            "start",
-            "end",
-            "made_at",
-            "cancelled_at",
-            "submission_id",
-        ],
-        ExportKind::Deliveries => &[
-            "id",
-            "destination",
-            "event",
-            "flow",
-            "state",
-            "attempts",
-            "status",
-            "due_at",
-            "created_at",
-            "last_error",
-            "submission_id",
-        ],
-        ExportKind::DeadLetters => &[
-            "id",
-            "kind",
-            "destination",
-            "event",
-            "attempts",
-            "died_at",
-            "created_at",
-            "reason",
-            "last_error",
-            "submission_id",
-            "payload",
-        ],
-        ExportKind::Jobs => &[
-            "id",
-            "kind",
-            "state",
-            "attempts",
-            "due_at",
-            "created_at",
-            "last_error",
-            "submission_id",
-            "lead_id",
-        ],
-        ExportKind::Agents => &[
-            "id",
-            "name",
-            "team",
-            "active",
-            "weight",
-            "current_leads",
-            "max_leads",
-            "max_per_day",
-            "total_leads",
-            "unavailable_reason",
-        ],
+        ExportKind::Submissions => {
+            "id flow customer state received_at sent_at channel flow_token message_id lead_id agent \
+             booking_id job_id conflict problems"
+        }
+        ExportKind::Drafts => "flow customer state screen updated_at flow_token",
+        ExportKind::Leads => {
+            "id flow team agent state created_at assigned_at closed_at reason submission_id"
+        }
+        ExportKind::Bookings => {
+            "id calendar date time state start end made_at cancelled_at submission_id"
+        }
+        ExportKind::Deliveries => {
+            "id destination event flow state attempts status due_at created_at last_error \
+             submission_id"
+        }
+        ExportKind::DeadLetters => {
+            "id kind destination event attempts died_at created_at reason last_error \
+             submission_id payload"
+        }
+        ExportKind::Jobs => {
+            "id kind state attempts due_at created_at last_error submission_id lead_id"
+        }
+        ExportKind::Agents => {
+            "id name team active weight current_leads max_leads max_per_day total_leads \
+             unavailable_reason"
+        }
     }
 }
 

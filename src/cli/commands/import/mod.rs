@@ -43,11 +43,11 @@ pub(crate) struct ImportArgs {
 /// Kind of rows to import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ImportKind {
-    /// Sales agents. Columns: name, team, weight, max, max_per_day
+    /// Sales agents: name, team, and optional weight and limits
     Agents,
-    /// Leads of a flow. Columns: phone, user_id, reference; any other column is an answer
+    /// Leads of a flow: a phone number or user ID, and answers
     Leads,
-    /// Appointments, with the columns of leads and those of the date and the time
+    /// Appointments: as leads, with a date and a time
     Bookings,
 }
 

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::admin::{AgentSettings, ImportProblem, ImportedAgent, ImportedForm};
 use crate::cli::args::parse_customer;
 use crate::domain::ids::{AgentName, Customer, FlowName, TeamName};
+use crate::domain::submission::IdempotencyKey;
 
 /// Columns of agents.
 const AGENT_COLUMNS: [&str; 5] = ["name", "team", "weight", "max", "max_per_day"];
@@ -131,13 +132,7 @@ fn token_of(cells: &Cells, flow: &FlowName) -> String {
             add(text);
         }),
     }
-    let digits = hash.finalize();
-    let digits: String = digits
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("import-{digits}")
+    format!("import-{}", IdempotencyKey::from_hash(hash))
 }
 
 /// Calls `parse` with each line that has a cell. Returns the problems of all lines, if any.
