@@ -51,6 +51,13 @@ impl CustomerNames {
         is_new
     }
 
+    /// Adds the names that were learned about the same customer before.
+    pub fn learn_all(&mut self, other: &Self) {
+        for customer in &other.learned {
+            self.learn(customer);
+        }
+    }
+
     /// Lists all known IDs and phone numbers.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.known().flat_map(Customer::names)

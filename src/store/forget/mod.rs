@@ -44,10 +44,11 @@ pub fn forget_customer(
     names: CustomerNames,
     flows: Vec<FlowName>,
 ) -> StoreResult<ForgottenRows> {
+    // All names are stored before the first row is removed: a removed row can't show them again.
+    let mut survey = Forget::new(store, names, flows.clone(), true, &|| false);
+    let names = survey.survey()?.into_names();
     let forget = PendingForget { names, flows };
-    let number = store.execute_blocking(StartForget {
-        forget: forget.clone(),
-    })?;
+    let (number, forget) = store.execute_blocking(StartForget { forget })?;
     finish_forget(store, number, forget, &|| false)
 }
 
@@ -99,7 +100,9 @@ fn run(mut forget: Forget<'_>) -> StoreResult<ForgottenRows> {
     forget.visit_submissions(&search)?;
     if forget.removes {
         // A submission may have caused a delivery since the tables were read.
+        let unreadable = forget.counts.unreadable;
         forget.visit_jobs(&search)?;
+        forget.counts.unreadable = unreadable;
     }
     Ok(forget.counts)
 }

@@ -76,6 +76,11 @@ impl CustomerSearch {
         Ok(is_theirs && self.record_submission(id, row))
     }
 
+    /// Returns all known names.
+    pub(super) fn into_names(self) -> CustomerNames {
+        self.names
+    }
+
     fn record_submission(&mut self, id: SubmissionId, row: &StoredSubmission) -> bool {
         let submission = &row.submission;
         self.submissions.insert(id);
@@ -109,10 +114,24 @@ impl CustomerSearch {
         }
     }
 
-    /// Returns `true` if the event is about the customer. Used for events without a submission.
+    /// Returns `true` if the event is about the customer. Used for events whose submission does not
+    /// exist.
     fn is_event_theirs(&self, event: &Event) -> bool {
-        self.names.are_mentioned_in(&event.body)
-            || find_draft_customer(&event.body).is_some_and(|found| self.names.matches(&found))
+        match find_event_customer(&event.body) {
+            Some(customer) if !customer.is_unknown() => self.names.matches(&customer),
+            _ => self.names.are_mentioned_in(&event.body),
+        }
+    }
+
+    /// Returns `true` if a delivery whose submission does not exist is about the customer.
+    fn is_delivery_theirs(&self, txn: &ReadTxn, id: JobId, job: &Job) -> StoreResult<bool> {
+        if let Some(submission) = job.submission_id
+            && txn.open(SUBMISSIONS)?.contains(submission)?
+        {
+            return Ok(false);
+        }
+        let delivery = txn.open(DELIVERIES)?.require(id)?;
+        Ok(self.is_event_theirs(&txn.open(EVENTS)?.require(delivery.event_id)?))
     }
 
     /// Returns the row of a job that is removed or changed. The job of a submission is removed with
@@ -123,11 +142,7 @@ impl CustomerSearch {
             JobKind::Process if is_of_submission => return Ok(None),
             JobKind::Process => false,
             _ if is_of_submission => true,
-            JobKind::Deliver if job.submission_id.is_none() => {
-                let delivery = txn.open(DELIVERIES)?.require(id)?;
-                self.is_event_theirs(&txn.open(EVENTS)?.require(delivery.event_id)?)
-            }
-            JobKind::Deliver => false,
+            JobKind::Deliver => self.is_delivery_theirs(txn, id, job)?,
             JobKind::Message => {
                 let dead = txn.open(DEAD_LETTERS)?.get(id)?;
                 let retried = txn.open(RETRIED_DEAD_LETTERS)?.get(id)?;
@@ -154,10 +169,11 @@ impl CustomerSearch {
 
 type Found = StoreResult<Option<CustomerRow>>;
 
-/// Returns the customer of an event about a draft.
-fn find_draft_customer(body: &str) -> Option<Customer> {
+/// Returns the customer whom an event names.
+fn find_event_customer(body: &str) -> Option<Customer> {
     let body: serde_json::Value = serde_json::from_str(body).ok()?;
-    let customer = body.pointer("/data/draft/customer")?;
+    let parts = ["/data/submission/customer", "/data/draft/customer"];
+    let customer = parts.into_iter().find_map(|part| body.pointer(part))?;
     let name = |field: &str| customer.get(field).and_then(serde_json::Value::as_str);
     Some(Customer::new(name("id"), name("phone")))
 }
@@ -176,6 +192,8 @@ impl Forget<'_> {
                 flows.insert(stored.submission.flow);
                 Ok(None)
             })?;
+            // The removal of drafts counts unreadable ones.
+            let unreadable = self.counts.unreadable;
             self.visit_table(DRAFTS, |_, row, _| {
                 let draft = row.value()?.draft;
                 search.names.learn(&draft.customer);
@@ -185,6 +203,7 @@ impl Forget<'_> {
                 flows.insert(draft.flow);
                 Ok(None)
             })?;
+            self.counts.unreadable = unreadable;
             if search.names == before {
                 break;
             }

@@ -6,7 +6,7 @@ use redb::Value;
 
 use crate::domain::booking::calendar::Calendar;
 use crate::domain::customer_names::CustomerNames;
-use crate::domain::ids::Customer;
+use crate::domain::ids::{Customer, SubmissionId};
 use crate::domain::job::retry::RetryDecision;
 use crate::store::engine::{Rows, TableDef, TableKey, TableValue};
 use crate::store::rows::forgets::PendingForget;
@@ -138,15 +138,21 @@ fn forgotten_customer_is_in_no_row() {
 #[test]
 fn interrupted_removal_continues_with_all_names() {
     let bench = bench_with_two_customers();
+    // Only another form connects this one with the number.
+    let mut nameless = form_of("t3", ANN, ANSWERS);
+    nameless.submission.customer.phone = None;
+    bench.accept_job(nameless);
+    let mut known = names();
+    known.learn(&customer(ANN));
     let forget = PendingForget {
-        names: names(),
+        names: known,
         flows: vec![flow()],
     };
     bench.execute(StartForget { forget });
-    // The process dies after the first rows were removed.
-    let deliveries = bench.delivery_ids();
+    // The process dies after the rows with the number were removed.
+    let submissions = [1, 2].map(|id| CustomerRow::Submission(SubmissionId::new(id)));
     bench.execute(ForgetRows {
-        rows: vec![CustomerRow::Delivery(deliveries[0])],
+        rows: submissions.to_vec(),
     });
     let bench = bench.reopen();
     assert_eq!(row_count(&bench.read(), schema::PENDING_FORGETS), 1);
@@ -154,6 +160,19 @@ fn interrupted_removal_continues_with_all_names() {
     assert_eq!(row_count(&bench.read(), schema::PENDING_FORGETS), 0);
     let needles = ["491571234567", "DE.71234567", "Annegret"];
     assert_eq!(find_everywhere(&bench, &needles), [""; 0]);
+    bench.assert_invariants();
+}
+
+#[test]
+fn form_with_another_name_of_the_customer_is_found() {
+    let bench = bench_with_two_customers();
+    let mut nameless = form_of("t3", ANN, ANSWERS);
+    nameless.submission.customer.phone = None;
+    bench.accept_job(nameless);
+    let removed = forget_customer(&bench.store, names(), vec![flow()]).unwrap();
+    assert_eq!(removed.submissions, 3);
+    assert_eq!(row_count(&bench.read(), schema::PENDING_FORGETS), 0);
+    assert_eq!(find_everywhere(&bench, &["DE.71234567"]), [""; 0]);
     bench.assert_invariants();
 }
 

@@ -54,7 +54,8 @@ pub enum CustomerRow {
     Suspension(Box<str>),
 }
 
-/// Records that the removal of a customer starts. The outcome is the number of the removal.
+/// Records that the removal of a customer starts. If an earlier removal of the same customer was
+/// interrupted, its names count too.
 #[derive(Debug)]
 pub struct StartForget {
     /// Customer and flows.
@@ -76,21 +77,24 @@ pub struct FinishForget {
 }
 
 impl Transaction for StartForget {
-    type Outcome = u64;
+    /// Number of the removal, and its row.
+    type Outcome = (u64, PendingForget);
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<u64> {
-        let mut last = 0;
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<(u64, PendingForget)> {
+        let mut forget = self.forget.clone();
+        let (mut last, mut interrupted) = (0, None);
         for row in ctx.tables.pending_forgets.all_rows()? {
             let row = row?;
+            let earlier = row.value()?.names;
             last = row.key();
-            // The removal of the same customer was interrupted.
-            if row.value()?.names.given() == self.forget.names.given() {
-                return Ok(last);
+            if earlier.given() == forget.names.given() {
+                forget.names.learn_all(&earlier);
+                interrupted = Some(last);
             }
         }
-        let number = last.saturating_add(1);
-        ctx.tables.pending_forgets.put(number, &self.forget)?;
-        Ok(number)
+        let number = interrupted.unwrap_or_else(|| last.saturating_add(1));
+        ctx.tables.pending_forgets.put(number, &forget)?;
+        Ok((number, forget))
     }
 }
 

@@ -21,8 +21,10 @@ use crate::domain::ids::FlowName;
 
 /// Maximum size of a file in bytes. The rows are held in memory.
 const FILE_BYTES_MAX: u64 = 32 << 20;
-/// Maximum number of forms in one request.
-const FORMS_PER_REQUEST: usize = 500;
+/// Maximum number of forms in one request, and of the bytes of their answers. The server looks for
+/// known rows once in each request.
+const FORMS_PER_REQUEST: usize = 5000;
+const BYTES_PER_REQUEST: usize = 3 << 20;
 /// Maximum number of problems that are shown.
 const PROBLEMS_SHOWN_MAX: usize = 50;
 
@@ -99,7 +101,9 @@ impl ImportArgs {
         send: &mut SendFn<'_>,
     ) -> Result<ImportRow, CliError> {
         let mut result = ImportRow::new(dry_run);
-        for rows in forms.chunks(FORMS_PER_REQUEST) {
+        let mut rest = forms;
+        while !rest.is_empty() {
+            let (rows, later) = rest.split_at(count_for_request(rest));
             let import = FormImport {
                 flow: flow.clone(),
                 books: self.kind == ImportKind::Bookings,
@@ -107,6 +111,7 @@ impl ImportArgs {
                 dry_run,
             };
             result.add(send_for_row(AdminCommand::ImportForms(import), send)?);
+            rest = later;
         }
         Ok(result)
     }
@@ -142,6 +147,16 @@ impl ImportArgs {
         }
         lines.join("\n")
     }
+}
+
+/// Returns how many of these forms one request contains: at least one.
+fn count_for_request(forms: &[ImportedForm]) -> usize {
+    let mut bytes = 0_usize;
+    let fitting = forms.iter().take(FORMS_PER_REQUEST).take_while(|form| {
+        bytes = bytes.saturating_add(form.data.len());
+        bytes <= BYTES_PER_REQUEST
+    });
+    fitting.count().max(1).min(forms.len())
 }
 
 fn invalid(problem: impl Into<String>) -> CliError {

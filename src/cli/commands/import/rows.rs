@@ -146,12 +146,12 @@ fn parse_lines<T>(
         let record = match record {
             Ok(record) => record,
             Err(error) => {
-                let line = error.position().map_or(0, csv::Position::line);
+                let line = line_of(text, error.position());
                 problems.push(problem(line, error.to_string()));
                 continue;
             }
         };
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = line_of(text, record.position());
         if record.len() > header.len() {
             let text = format!("{} cells, but {} columns", record.len(), header.len());
             problems.push(problem(line, text));
@@ -173,6 +173,25 @@ fn parse_lines<T>(
     } else {
         Err(problems)
     }
+}
+
+/// Returns the line number of a record. The position of the reader is before the empty lines that
+/// precede the record.
+fn line_of(text: &str, position: Option<&csv::Position>) -> u64 {
+    let Some(position) = position else {
+        return 0;
+    };
+    let start = usize::try_from(position.byte()).unwrap_or(usize::MAX);
+    let rest = without_mark(text).as_bytes().iter().skip(start);
+    let line_ends = rest.take_while(|byte| matches!(byte, b'\r' | b'\n'));
+    let empty_lines = line_ends.filter(|byte| **byte == b'\n').count();
+    let empty_lines = u64::try_from(empty_lines).unwrap_or_default();
+    position.line().saturating_add(empty_lines)
+}
+
+/// Returns the text without the byte order mark that spreadsheets write.
+fn without_mark(text: &str) -> &str {
+    text.trim_start_matches('\u{feff}')
 }
 
 /// Returns the names of the columns.
@@ -204,7 +223,7 @@ fn read_header(text: &str) -> Result<StringRecord, Problems> {
 /// Creates a reader of all lines. The separator is the one that the header has most often, because
 /// spreadsheets write semicolons in some countries.
 fn reader(text: &str) -> csv::Reader<&[u8]> {
-    let text = text.trim_start_matches('\u{feff}');
+    let text = without_mark(text);
     let header = text.lines().next().unwrap_or_default();
     let count = |separator: &u8| header.bytes().filter(|byte| byte == separator).count();
     let separators = [b'\t', b';', b','];
