@@ -1,8 +1,8 @@
 //! Parses the command line and runs the command.
 //!
 //! Most commands are admin requests, sent to a running server over its socket or executed on the
-//! data file of a stopped server. `serve`, `try`, `demo`, `flows check`, `keys`, `compact`,
-//! `config` and `completions` are not.
+//! data file of a stopped server. `init`, `serve`, `try`, `demo`, `doctor`, `flows check`, `keys`,
+//! `compact`, `config` and `completions` are not.
 //!
 //! | module | content |
 //! |---|---|
@@ -23,6 +23,7 @@ mod exit_code;
 pub mod flow_arg;
 mod flow_client;
 mod graph_api;
+mod graph_app;
 pub mod meta_client;
 pub(crate) mod output;
 pub mod sample_form;
@@ -41,12 +42,15 @@ use crate::admin::{
     AdminError, AdminQuery, AdminRequest, CheckRow, DryRunRow, ReloadRow, ServerCommand, StatusRow,
 };
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use command_line::{Cli, Command, ConfigSubcommand};
 use commands::calendars::CalendarsVerb;
 use commands::destinations::DestinationsVerb;
+use commands::doctor::DoctorArgs;
+use commands::export::{ExportArgs, SendFn};
 use commands::flows::{FlowsAction, FlowsVerb};
 use commands::gateways::GatewaysVerb;
+use commands::status::StatusArgs;
 use commands::{AdminCall, compact, try_submission};
 use confirmation::Confirmation;
 use deferred_error_writer::DeferredErrorWriter;
@@ -85,6 +89,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         send_request(config.as_deref(), request, sink)
     };
     let call: AdminCall = match command {
+        Command::Init(args) => return run_with_output(|out| Ok(args.run(json, out)?)),
         Command::Serve(args) => return Ok(crate::bootstrap::serve::run(load, &args)?),
         Command::Try(args) => {
             return run_with_output(|out| Ok(try_submission::run(&load()?, &args, json, out)?));
@@ -105,17 +110,13 @@ fn execute(cli: Cli) -> Result<(), CliError> {
             clap_complete::generate(shell, &mut Cli::command(), "flowgate", &mut script);
             return Ok(io::stdout().write_all(&script)?);
         }
-        Command::Import(args) => {
-            let row = args.run(&mut send)?;
-            return write_record(&row, json);
-        }
-        Command::Export(args) => {
-            let mut output = BufWriter::new(io::stdout().lock());
-            args.run(json, &mut send, &mut output)?;
-            return Ok(output.flush()?);
-        }
+        Command::Import(args) => return write_record(&args.run(&mut send)?, json),
+        Command::Export(args) => return run_export(&args, json, &mut send),
+        Command::Doctor(args) => return run_doctor(&args, load, json),
         Command::Keys(args) => return run_with_output(|out| Ok(args.run(load, json, out)?)),
-        Command::Status => AdminCall::text::<StatusRow>(AdminQuery::Status, ""),
+        Command::Status(args) => {
+            return run_status(config.as_deref(), args, json);
+        }
         Command::Reload => AdminCall::text::<ReloadRow>(ServerCommand::ReloadConfig, ""),
         Command::Check => AdminCall::text::<CheckRow>(AdminQuery::CheckIntegrity, ""),
         Command::Submissions(submissions) => submissions.into(),
@@ -139,6 +140,47 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         },
     };
     run_call(config.as_deref(), call, json)
+}
+
+/// Writes rows to standard output. A closed pipe ends the command early.
+fn run_export(args: &ExportArgs, json: bool, send: &mut SendFn<'_>) -> Result<(), CliError> {
+    let mut output = BufWriter::new(io::stdout().lock());
+    args.run(json, send, &mut output)?;
+    Ok(output.flush()?)
+}
+
+/// Checks the machine. A wrong line is a failure.
+fn run_doctor(
+    args: &DoctorArgs,
+    load: impl FnOnce() -> Result<Config, ConfigError>,
+    json: bool,
+) -> Result<(), CliError> {
+    let mut wrong = 0;
+    run_with_output(|out| {
+        wrong = args.run(load, json, out)?;
+        Ok(())
+    })?;
+    match wrong {
+        0 => Ok(()),
+        wrong => Err(CliError::DoctorFindings(wrong)),
+    }
+}
+
+/// Shows the status. With `--check`, a warning is a failure.
+fn run_status(named: Option<&Path>, args: StatusArgs, json: bool) -> Result<(), CliError> {
+    let call = AdminCall::text::<StatusRow>(AdminQuery::Status, "");
+    let mut warnings = 0;
+    let mut writer = OutputWriter::new(call.format, json);
+    send_request(named, &call.request, &mut |row| {
+        let found = row.get("warnings").and_then(Value::as_array);
+        warnings = found.map_or(0, Vec::len);
+        writer.write_row(row)
+    })?;
+    writer.finish()?;
+    if args.check && warnings > 0 {
+        return Err(CliError::StatusWarnings(warnings));
+    }
+    Ok(())
 }
 
 /// Runs a command that writes while it works. An error of the command has precedence over an error
