@@ -40,14 +40,15 @@ pub(crate) use context::ServerHooks;
 pub(crate) use error::{AdminError, ErrorCode};
 pub(crate) use handler::AdminHandler;
 pub(crate) use protocol::{
-    AdminCommand, AdminQuery, AdminRequest, AgentSettings, JobSelector, LeadSelection, ListFilter,
-    ServerCommand, SlotFilter,
+    AdminCommand, AdminQuery, AdminRequest, AgentSettings, FormImport, ImportedAgent, ImportedForm,
+    JobSelector, LeadSelection, ListFilter, ServerCommand, SlotFilter,
 };
 pub(crate) use responses::{
-    AgentRow, BookingRow, CheckRow, DeadLetterRow, DeliveryRow, DestinationRow,
+    AgentRow, BookingRow, CalendarRow, CheckRow, DeadLetterRow, DeliveryRow, DestinationRow,
     DestinationStatsRow, DestinationTestRow, DraftRow, DryRunRow, EndpointHealthRow, FlowErrorRow,
-    FlowHealthRow, FlowRow, GatewayRow, HeaderRow, JobRow, LeadRow, LogLevelRow, MetaEventRow,
-    PublicKeyRow, QueryRow, ReloadRow, SignatureRow, SlotRow, StatusRow, SubmissionRow,
+    FlowHealthRow, FlowRow, GatewayRow, HeaderRow, ImportProblem, ImportRow, JobRow, LeadRow,
+    LogLevelRow, MetaEventRow, PublicKeyRow, QueryRow, ReloadRow, SignatureRow, SlotRow, StatusRow,
+    SubmissionRow,
 };
 pub(crate) use server_commands::write_test_result;
 pub(crate) use transport::client::AdminClient;

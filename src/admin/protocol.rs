@@ -9,11 +9,12 @@ use jiff::civil::{Date, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::domain::calendar_feed::FeedTarget;
 use crate::domain::delivery::{Delivery, Event};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{
-    AgentName, BookingId, CalendarName, DestinationName, FlowName, GatewayName, JobId, LeadId,
-    SubmissionId, TeamName,
+    AgentName, BookingId, CalendarName, Customer, DestinationName, FlowName, GatewayName, JobId,
+    LeadId, SubmissionId, TeamName,
 };
 use crate::domain::phone_number::PhoneNumber;
 use crate::domain::rate_limiter::Rate;
@@ -106,6 +107,8 @@ pub enum AdminQuery {
     Booking { id: BookingId },
     /// Bookable slots with their number of taken places, in order of time.
     Slots(SlotFilter),
+    /// Calendars of the config, by name.
+    Calendars,
     /// Flows of the config, by name.
     Flows,
     /// Flow errors, newest first.
@@ -174,6 +177,25 @@ pub enum AdminCommand {
     },
     /// Removes an agent. The open leads go to other agents.
     RemoveAgent { name: AgentName },
+    /// Adds agents, and changes agents with the same names.
+    ImportAgents {
+        agents: Vec<ImportedAgent>,
+        /// `true` if the request only counts the changes.
+        dry_run: bool,
+    },
+    /// Stores forms of another program.
+    ImportForms(FormImport),
+    /// Makes a secret address of a calendar feed. The previous address becomes invalid.
+    CreateFeed { target: FeedTarget },
+    /// Revokes the secret address of a calendar feed.
+    RevokeFeed { target: FeedTarget },
+    /// Removes a customer from all tables.
+    ForgetCustomer {
+        /// Known name of the customer.
+        customer: Customer,
+        /// `true` if the request only counts the rows.
+        dry_run: bool,
+    },
     /// Cancels a booking, which frees its place in the slot.
     CancelBooking { id: BookingId },
     /// Moves a booking to another slot.
@@ -349,4 +371,38 @@ pub struct AgentSettings {
     pub max_leads: Option<u32>,
     /// Maximum number of leads per day (UTC). 0: no limit, the default for a new agent.
     pub max_leads_per_day: Option<u32>,
+}
+
+/// Agent in a file to import.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedAgent {
+    /// Line number in the file.
+    pub line: u64,
+    pub name: AgentName,
+    pub team: TeamName,
+    pub settings: AgentSettings,
+}
+
+/// Forms in a file to import.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormImport {
+    pub flow: FlowName,
+    /// `true` if each form must book a slot.
+    pub books: bool,
+    pub rows: Vec<ImportedForm>,
+    /// `true` if the request only checks the forms.
+    pub dry_run: bool,
+}
+
+/// Form in a file to import.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedForm {
+    /// Line number in the file.
+    pub line: u64,
+    /// Customer. May be unknown.
+    pub customer: Customer,
+    /// Flow token that identifies the row when the file is imported again.
+    pub token: String,
+    /// Answers as the text of a JSON object.
+    pub data: String,
 }

@@ -6,7 +6,8 @@ use jiff::civil::{Date, Time};
 use crate::clock::{Clock, SystemClock};
 use crate::config::units;
 use crate::domain::event::EventKind;
-use crate::domain::ids::{DestinationName, FlowName};
+use crate::domain::ids::{Customer, DestinationName, FlowName};
+use crate::domain::phone_number::PhoneNumber;
 use crate::domain::time::Timestamp;
 use crate::telemetry::{InvalidLogFilter, check_log_filter};
 
@@ -100,6 +101,24 @@ pub(super) fn parse_payload(text: &str) -> Result<String, String> {
     })
 }
 
+/// Parses a customer: a phone number, also with spaces, or a user ID.
+pub(super) fn parse_customer(text: &str) -> Result<Customer, String> {
+    let is_separator = |c: char| c.is_whitespace() || matches!(c, '-' | '/' | '(' | ')' | '.');
+    let digits: String = text.chars().filter(|c| !is_separator(*c)).collect();
+    let number = match digits.strip_prefix("00") {
+        Some(rest) => format!("+{rest}"),
+        None => digits,
+    };
+    if PhoneNumber::parse(&number).is_ok() {
+        return Ok(Customer::new(None, Some(&number)));
+    }
+    let customer = Customer::from_text(text.trim());
+    if customer.is_unknown() {
+        return Err("must be a phone number such as +491511234567, or a user ID".to_owned());
+    }
+    Ok(customer)
+}
+
 /// Parses a date: `2026-11-24`.
 pub(super) fn parse_date(text: &str) -> Result<Date, String> {
     text.parse()
@@ -147,6 +166,17 @@ mod tests {
         assert_eq!(parse_payload(" {oops").unwrap(), " {oops");
         let error = parse_payload("nowhere.json").unwrap_err();
         assert!(error.starts_with("can't read the file: No such file"));
+    }
+
+    #[test]
+    fn customer_is_number_in_any_spelling_or_id() {
+        for text in ["+49 151 1234567", "0049-151/1234567", "(49)1511234567"] {
+            let customer = parse_customer(text).unwrap();
+            assert_eq!(customer.phone.as_deref(), Some("491511234567"), "{text}");
+        }
+        let id = parse_customer("US.1349").unwrap();
+        assert_eq!(id.id.as_deref(), Some("US.1349"));
+        assert!(parse_customer(" ").is_err());
     }
 
     #[test]

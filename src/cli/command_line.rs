@@ -8,13 +8,17 @@ use clap::{Parser, Subcommand};
 
 use super::commands::agents::AgentsVerb;
 use super::commands::bookings::BookingsVerb;
+use super::commands::calendars::CalendarsVerb;
 use super::commands::dead_letters::DeadLettersVerb;
 use super::commands::deliveries::DeliveriesVerb;
 use super::commands::destinations::DestinationsVerb;
 use super::commands::doctor::DoctorArgs;
 use super::commands::drafts::DraftsVerb;
+use super::commands::export::ExportArgs;
 use super::commands::flows::FlowsVerb;
+use super::commands::forget::ForgetArgs;
 use super::commands::gateways::GatewaysVerb;
+use super::commands::import::ImportArgs;
 use super::commands::init::args::InitArgs;
 use super::commands::jobs::JobsVerb;
 use super::commands::keys::KeysCommand;
@@ -103,8 +107,32 @@ pub(super) enum Command {
     Agents(RowsCommand<AgentsVerb>),
     /// List, cancel and move bookings
     Bookings(RowsCommand<BookingsVerb>),
+    /// List calendars, and make secret addresses of their feeds
+    Calendars {
+        #[command(subcommand)]
+        verb: Option<CalendarsVerb>,
+    },
     /// List upcoming slots, also full ones, with the number of booked places
     Slots(SlotsCommand),
+    /// Write rows as CSV or JSON Lines
+    ///
+    /// The command writes to standard output, newest rows first. A CSV of forms has a column for
+    /// each answer. A text that a spreadsheet would run as a formula gets an apostrophe in front.
+    /// Phone numbers stay unchanged.
+    Export(ExportArgs),
+    /// Read agents, leads or bookings from a CSV file
+    ///
+    /// The whole file is checked first, and all problems are shown with their lines. The same file
+    /// can be imported again: rows that are stored stay unchanged. Imported rows cause no events,
+    /// so nobody gets a message about them.
+    Import(ImportArgs),
+    /// Remove a customer from all tables
+    ///
+    /// Removes the forms, drafts, leads and bookings of the customer, and all deliveries about the
+    /// customer, also waiting ones. Places of upcoming bookings are free again. The command says
+    /// how many rows of each kind it removed. If it is interrupted, the next start of the server
+    /// continues it.
+    Forget(ForgetArgs),
     /// Check every invariant across all tables
     Check,
     /// Return unused space of a stopped server's data file to the disk

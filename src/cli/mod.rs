@@ -29,13 +29,13 @@ pub(crate) mod output;
 pub mod sample_form;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{CommandFactory, Parser};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::admin::{
@@ -43,9 +43,12 @@ use crate::admin::{
     ServerCommand, StatusRow,
 };
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use command_line::{Cli, Command, ConfigSubcommand};
+use commands::calendars::CalendarsVerb;
 use commands::destinations::DestinationsVerb;
+use commands::doctor::DoctorArgs;
+use commands::export::{ExportArgs, SendFn};
 use commands::flows::{FlowsAction, FlowsVerb};
 use commands::gateways::GatewaysVerb;
 use commands::status::StatusArgs;
@@ -53,7 +56,7 @@ use commands::{AdminCall, compact, try_submission};
 use confirmation::Confirmation;
 use deferred_error_writer::DeferredErrorWriter;
 use exit_code::CliError;
-use output::OutputWriter;
+use output::{OutputFormat, OutputWriter};
 
 /// Runs the command of `argv`, whose first item is the program name. Returns the exit code of the
 /// process.
@@ -83,6 +86,9 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         command,
     } = cli;
     let load = || Config::load_or_search(config.as_deref());
+    let mut send = |request: &AdminRequest, sink: &mut dyn FnMut(Value) -> bool| {
+        send_request(config.as_deref(), request, sink)
+    };
     let call: AdminCall = match command {
         Command::Init(args) => return run_with_output(|out| Ok(args.run(json, out)?)),
         Command::Serve(args) => return Ok(crate::bootstrap::serve::run(load, &args)?),
@@ -105,17 +111,9 @@ fn execute(cli: Cli) -> Result<(), CliError> {
             clap_complete::generate(shell, &mut Cli::command(), "flowgate", &mut script);
             return Ok(io::stdout().write_all(&script)?);
         }
-        Command::Doctor(args) => {
-            let mut wrong = 0;
-            run_with_output(|out| {
-                wrong = args.run(load, json, out)?;
-                Ok(())
-            })?;
-            return match wrong {
-                0 => Ok(()),
-                wrong => Err(CliError::DoctorFindings(wrong)),
-            };
-        }
+        Command::Import(args) => return write_record(&args.run(&mut send)?, json),
+        Command::Export(args) => return run_export(&args, json, &mut send),
+        Command::Doctor(args) => return run_doctor(&args, load, json),
         Command::Keys(args) => return run_with_output(|out| Ok(args.run(load, json, out)?)),
         Command::Status(args) => {
             return run_status(config.as_deref(), args, json);
@@ -134,7 +132,9 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Leads(leads) => leads.into(),
         Command::Agents(agents) => agents.into(),
         Command::Bookings(bookings) => bookings.into(),
+        Command::Calendars { verb } => verb.unwrap_or(CalendarsVerb::List).into(),
         Command::Slots(slots) => slots.into(),
+        Command::Forget(forget) => forget.into(),
         Command::Gateways { verb } => verb.unwrap_or(GatewaysVerb::List).into(),
         Command::Flows { verb } => match verb.unwrap_or(FlowsVerb::List).into() {
             FlowsAction::Call(call) => *call,
@@ -144,6 +144,30 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         },
     };
     run_call(config.as_deref(), call, json)
+}
+
+/// Writes rows to standard output. A closed pipe ends the command early.
+fn run_export(args: &ExportArgs, json: bool, send: &mut SendFn<'_>) -> Result<(), CliError> {
+    let mut output = BufWriter::new(io::stdout().lock());
+    args.run(json, send, &mut output)?;
+    Ok(output.flush()?)
+}
+
+/// Checks the machine. A wrong line is a failure.
+fn run_doctor(
+    args: &DoctorArgs,
+    load: impl FnOnce() -> Result<Config, ConfigError>,
+    json: bool,
+) -> Result<(), CliError> {
+    let mut wrong = 0;
+    run_with_output(|out| {
+        wrong = args.run(load, json, out)?;
+        Ok(())
+    })?;
+    match wrong {
+        0 => Ok(()),
+        wrong => Err(CliError::DoctorFindings(wrong)),
+    }
 }
 
 /// Shows the status. With `--check`, a warning is a failure.
@@ -219,6 +243,13 @@ fn run_call(named: Option<&Path>, call: AdminCall, json: bool) -> Result<(), Cli
     };
     answered?;
     Ok(written?)
+}
+
+/// Writes a single object.
+fn write_record(row: &impl Serialize, json: bool) -> Result<(), CliError> {
+    let mut writer = OutputWriter::new(OutputFormat::Record, json);
+    writer.write_row(serde_json::to_value(row).map_err(io::Error::from)?);
+    Ok(writer.finish()?)
 }
 
 fn print_config(config: &Config, json: bool, out: &mut impl Write) -> Result<(), CliError> {

@@ -78,6 +78,12 @@ impl Customer {
         }
     }
 
+    /// Returns `true` if the decisive ID or phone number of both is equal.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.compare(other) == CustomerMatch::Same
+    }
+
     /// Returns `true` if neither ID nor phone number is known.
     #[must_use]
     pub fn is_unknown(&self) -> bool {

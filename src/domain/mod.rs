@@ -8,9 +8,11 @@
 #[macro_use]
 mod named_enum;
 pub mod booking;
+pub mod calendar_feed;
 pub mod circuit_breaker;
 pub mod customer;
 pub mod customer_change;
+pub mod customer_names;
 pub mod delivery;
 pub mod event;
 pub mod flow;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! listener ─▶ timeout_stream (head timeout, error bodies) ─▶ hyper ─▶ router
-//! router ─▶ flow | webhook | gateways | health
+//! router ─▶ flow | webhook | gateways | calendar_feed | health
 //!           each: authentication ─▶ body (limit, budget, deadline) ─▶ intake
 //!                 ─▶ request (commit in the store) ─▶ response
 //! encrypted flows, after body: flow::encrypted ─▶ flow::decrypt_pool (RSA in separate threads)
@@ -20,6 +20,7 @@
 
 mod authentication;
 mod body;
+mod calendar_feed;
 mod endpoint_health;
 mod flow;
 mod gateways;

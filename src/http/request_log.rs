@@ -58,6 +58,7 @@ pub(super) enum RouteKind {
     Webhook,
     Gateway,
     Lead,
+    Feed,
     Health,
     Unknown,
 }
@@ -69,6 +70,7 @@ impl RouteKind {
             Self::Webhook => "webhook",
             Self::Gateway => "gateway",
             Self::Lead => "lead",
+            Self::Feed => "feed",
             Self::Health => "health",
             Self::Unknown => "unknown",
         }

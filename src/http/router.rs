@@ -11,7 +11,8 @@ use super::request_log::{RequestLog, RouteKind};
 use super::response::{HttpError, HttpResponse};
 use super::state::{AppState, FlowRoute};
 use super::timeout_stream::ConnectionPhase;
-use super::{gateways, health, lead_close, webhook};
+use super::{calendar_feed, gateways, health, lead_close, webhook};
+use crate::domain::calendar_feed::{FEED_PATH, FeedSecret};
 use crate::intake::GatewayWebhook;
 
 /// Path prefix of gateway webhooks. No flow has such a path.
@@ -26,6 +27,7 @@ enum Route<'a> {
     Gateway(&'a GatewayWebhook),
     /// Close of a lead, with its ID as text.
     CloseLead(&'a str),
+    Feed,
     Flow(&'a FlowRoute),
     Unknown,
 }
@@ -37,6 +39,7 @@ impl<'a> Route<'a> {
             "/webhook" => Self::Webhook,
             "/healthz" => Self::Healthz,
             "/readyz" => Self::Readyz,
+            _ if path.starts_with(FEED_PATH) => Self::Feed,
             _ => gateway()
                 .map(Self::Gateway)
                 .or_else(|| lead_close::parse_path(path).map(Self::CloseLead))
@@ -51,6 +54,7 @@ impl<'a> Route<'a> {
             Self::Healthz | Self::Readyz => RouteKind::Health,
             Self::Gateway(_) => RouteKind::Gateway,
             Self::CloseLead(_) => RouteKind::Lead,
+            Self::Feed => RouteKind::Feed,
             Self::Flow(_) => RouteKind::Flow,
             Self::Unknown => RouteKind::Unknown,
         }
@@ -69,13 +73,12 @@ pub(super) async fn handle(
 ) -> HttpResponse {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let route = Route::find(app, &path);
-    let log = RequestLog::start(
-        &app.metrics,
-        &*app.clock,
-        route.kind(),
-        method,
-        path.clone(),
-    );
+    // The path of a feed contains a secret, which the log must not show.
+    let logged_path = match route {
+        Route::Feed => FEED_PATH.to_owned(),
+        _ => path.clone(),
+    };
+    let log = RequestLog::start(&app.metrics, &*app.clock, route.kind(), method, logged_path);
     let mut context = RequestContext::new(app, log);
     let has_body = !request.body().is_end_stream();
     let mut response = match dispatch(&mut context, route, request).await {
@@ -108,7 +111,13 @@ async fn dispatch(
         (Route::Webhook, _) => Err(HttpError::MethodNotAllowed("GET, POST")),
         (Route::Healthz, &Method::GET | &Method::HEAD) => Ok(health::healthz(context)),
         (Route::Readyz, &Method::GET | &Method::HEAD) => Ok(health::readyz(context)),
-        (Route::Healthz | Route::Readyz, _) => Err(HttpError::MethodNotAllowed("GET, HEAD")),
+        (Route::Feed, &Method::GET | &Method::HEAD) => {
+            let secret = FeedSecret::from_path(request.uri().path()).ok_or(HttpError::NotFound)?;
+            calendar_feed::handle_get(context, &secret, request.headers()).await
+        }
+        (Route::Healthz | Route::Readyz | Route::Feed, _) => {
+            Err(HttpError::MethodNotAllowed("GET, HEAD"))
+        }
         (Route::Gateway(webhook), &Method::POST) => {
             gateways::handle_post(context, webhook, request).await
         }

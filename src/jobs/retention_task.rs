@@ -13,12 +13,14 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use crate::clock::Clock;
 use crate::config::RetentionSettings;
 use crate::reloadable::Reloadable;
-use crate::store::{AssignWaitingLeads, PurgeCursor, PurgeSlice, Store, StoreError};
+use crate::store::{
+    AssignWaitingLeads, PurgeCursor, PurgeSlice, Store, StoreError, resume_forgets,
+};
 
 use super::settings::JobSettings;
 
@@ -78,8 +80,13 @@ impl RetentionTask {
         }
     }
 
-    /// Runs until `stop` closes.
+    /// Continues interrupted removals of customers, and then runs until `stop` closes.
     pub(crate) fn run(mut self, stop: &Receiver<Infallible>) {
+        let is_stopped = || stop.try_recv() == Err(TryRecvError::Disconnected);
+        if let Err(error) = resume_forgets(&self.store, &is_stopped) {
+            let what = "the removal of a forgotten customer could not be continued";
+            log_failure(what, &error, ROUND_INTERVAL);
+        }
         while stop.recv_timeout(self.step()) == Err(RecvTimeoutError::Timeout) {}
     }
 

@@ -42,6 +42,7 @@
 //! | `tx::retention_queue` | rows that may be removed, oldest first |
 //! | `tx::customer_changes` | rows that move with a customer to a new number |
 //! | `read` | snapshots for all other modules |
+//! | `forget` | removal of one customer from all tables |
 //! | `integrity` | invariants across tables |
 //!
 //! redb is pinned to 4.6.0. Earlier versions lost or damaged data in ways that were repaired since.
@@ -52,6 +53,7 @@ mod data_file;
 pub(crate) mod engine;
 mod error;
 mod expiry_clock;
+mod forget;
 mod handle;
 mod integrity;
 mod options;
@@ -66,6 +68,7 @@ pub(crate) mod tests;
 
 pub use compact::{CompactedSizes, compact};
 pub use error::{RowProblem, StoreError, StoreResult};
+pub use forget::{ForgottenRows, count_customer_rows, forget_customer, resume_forgets};
 pub use handle::{Store, SubmitError};
 pub use integrity::{IntegrityReport, InvariantViolation, check_integrity};
 pub use options::StoreOptions;
@@ -84,8 +87,10 @@ pub use tx::dead_letters::{
 };
 pub use tx::deliveries::{DeferOrExpire, RecordAttempt, RecordAttempts};
 pub use tx::drafts::{DraftOutcome, RecordScreen, SaveDraft};
+pub use tx::feeds::{CreateFeed, RevokeFeed};
 pub use tx::flow_events::{IngestWebhook, IngestedWebhook, RecordFlowError, RecordHealth};
 pub use tx::gateways::{IngestGatewayMessages, IngestedMessages, RecordSessionState};
+pub use tx::imports::{ImportAgents, ImportForms, ImportOutcome};
 pub use tx::jobs::{
     ClearSuspect, FailAttempt, FinishJob, FinishMessageJob, FinishOutcome, MarkSuspect,
     SuspectAction,

@@ -27,6 +27,14 @@ mod missing_app_secret;
 mod shown_agent_gets_lead;
 // A delivery that becomes a dead letter causes one alert.
 mod dead_letter_alerts;
+// A customer is forgotten: in all lists, in waiting deliveries, and also after a kill.
+mod forget_customer;
+// An owner brings agents, leads and appointments from another program.
+mod data_import;
+// Bookings in a calendar program, under secret addresses.
+mod calendar_feeds;
+// Data for spreadsheets and programs: each answer has a column, and no cell is a formula.
+mod data_export;
 // Gates for the structure of the source: imports, names, shape of files.
 mod architecture;
 // One token for all recipients of a broadcast: each customer has one submission and one lead, even

@@ -86,11 +86,11 @@ pub(super) fn settings_change(
 }
 
 /// Converts the limit of a request: 0 is no limit.
-fn limit(limit: u32) -> Option<u32> {
+pub(super) fn limit(limit: u32) -> Option<u32> {
     Some(limit).filter(|limit| *limit > 0)
 }
 
-fn check_weight(weight: Option<u32>) -> Result<(), AdminError> {
+pub(super) fn check_weight(weight: Option<u32>) -> Result<(), AdminError> {
     match weight {
         Some(weight) if !(1..=1000).contains(&weight) => Err(AdminError::invalid(format!(
             "the weight must be from 1 to 1000, not {weight}"

@@ -7,6 +7,9 @@ mod bookings;
 mod close_leads;
 mod dead_letters;
 mod deliveries;
+mod feeds;
+mod forget;
+mod imports;
 mod leads;
 
 use crate::store::AgentChange;
@@ -70,6 +73,17 @@ pub(super) fn execute(
         AdminCommand::RemoveAgent { name } => change_agent(&name, AgentChange::Remove),
         AdminCommand::SetAgentAbsence { name, from, to } => {
             change_agent(&name, leads::absence_change(from, to)?)
+        }
+        AdminCommand::ImportAgents { agents, dry_run } => {
+            send_row(sink, imports::import_agents(context, agents, dry_run)?)
+        }
+        AdminCommand::ImportForms(import) => {
+            send_row(sink, imports::import_forms(context, import)?)
+        }
+        AdminCommand::CreateFeed { target } => send_row(sink, feeds::create_feed(context, target)?),
+        AdminCommand::RevokeFeed { target } => send_row(sink, feeds::revoke_feed(context, target)?),
+        AdminCommand::ForgetCustomer { customer, dry_run } => {
+            send_row(sink, forget::forget(context, customer, dry_run)?)
         }
         AdminCommand::CancelBooking { id } => send_row(sink, cancel_booking(context, id)?),
         AdminCommand::MoveBooking { id, date, time } => {

@@ -6,10 +6,10 @@ use jiff::Span;
 use jiff::civil::Date;
 
 use super::list::{LimitedSink, send_list};
-use crate::admin::context::{AdminContext, RowSink};
+use crate::admin::context::{AdminContext, RowSink, send_rows};
 use crate::admin::error::AdminError;
 use crate::admin::protocol::{ListFilter, SlotFilter};
-use crate::admin::responses::{BookingRow, SlotRow};
+use crate::admin::responses::{BookingRow, CalendarRow, SlotRow};
 use crate::admin::text::join_or_none;
 use crate::domain::booking::calendar::Calendar;
 use crate::domain::booking::{Booking, Interval};
@@ -44,6 +44,18 @@ pub(super) fn get_booking(context: &AdminContext, id: BookingId) -> Result<Booki
     found
         .map(|booking| BookingRow::new(id, booking))
         .ok_or_else(|| AdminError::missing("booking", id))
+}
+
+pub(super) fn list_calendars(
+    context: &AdminContext,
+    sink: &mut RowSink<'_>,
+) -> Result<(), AdminError> {
+    let (catalog, feeds) = (context.catalog(), context.snapshot()?.feeds()?);
+    let calendars = catalog.calendars.values();
+    send_rows(
+        sink,
+        calendars.map(|calendar| CalendarRow::new(calendar, &feeds)),
+    )
 }
 
 pub(super) fn list_slots(

@@ -47,6 +47,7 @@ pub(super) fn answer(
         AdminQuery::Bookings(filter) => bookings::list_bookings(context, &filter, sink),
         AdminQuery::Booking { id } => send_row(sink, bookings::get_booking(context, id)?),
         AdminQuery::Slots(filter) => bookings::list_slots(context, &filter, sink),
+        AdminQuery::Calendars => bookings::list_calendars(context, sink),
         AdminQuery::Flows => {
             let catalog = context.catalog();
             let flows = catalog.flows.values();

@@ -4,8 +4,11 @@
 mod bookings;
 mod deliveries;
 mod destinations;
+mod feeds;
 mod flows;
+mod forget;
 mod gateways;
+mod imports;
 mod jobs;
 mod leads;
 mod server;
@@ -18,8 +21,11 @@ use serde_json::Value;
 pub(crate) use bookings::{BookingRow, SlotRow};
 pub(crate) use deliveries::{DeliveryAttemptRow, DeliveryDetails, DeliveryRow};
 pub(crate) use destinations::{DestinationRow, DestinationStatsRow, DestinationTestRow, HeaderRow};
+pub(crate) use feeds::{CalendarRow, FeedRow};
 pub(crate) use flows::{EndpointHealthRow, FlowErrorRow, FlowHealthRow, FlowRow, MetaEventRow};
+pub(crate) use forget::ForgetRow;
 pub(crate) use gateways::{GatewayDetails, GatewayRow, RestartRow, suggestion_for};
+pub(crate) use imports::{ImportProblem, ImportRow};
 pub(crate) use jobs::{
     AttemptRow, DeadLetterDetails, DeadLetterRow, DryRunRow, JobChangeRow, JobDetails, JobRow,
     MessageStatusRow,

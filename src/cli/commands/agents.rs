@@ -6,10 +6,12 @@ use jiff::civil::Date;
 use serde_json::json;
 
 use super::AdminCall;
+use super::calendars::FeedOptions;
 use super::list::{Filter, FilteredRow, ListArgs, RowsVerb};
 use crate::admin::{AdminCommand, AdminQuery, AgentRow, AgentSettings, ListFilter};
 use crate::cli::args::parse_date;
 use crate::cli::output::{Column, TableRow};
+use crate::domain::calendar_feed::FeedTarget;
 use crate::domain::ids::{AgentName, TeamName};
 
 impl TableRow for AgentRow {
@@ -69,6 +71,17 @@ pub(crate) enum AgentsVerb {
         /// Last day of the absence (UTC), included
         #[arg(value_parser = parse_date)]
         to: Date,
+    },
+    /// Make a secret address under which calendar programs read the bookings of an agent
+    ///
+    /// The feed contains the bookings whose lead the agent has. The command prints the path once.
+    /// Put the public address of the server in front. Whoever has the address can read the names
+    /// and answers of customers. The previous address of the agent becomes invalid.
+    Feed {
+        #[command(flatten)]
+        agent: AgentArg,
+        #[command(flatten)]
+        options: FeedOptions,
     },
     /// Remove an agent. Other agents get the open leads: up to 256 immediately, the rest
     /// within seconds
@@ -138,6 +151,10 @@ impl RowsVerb for AgentsVerb {
                 from,
                 to,
             } => AdminCommand::SetAgentAbsence { name, from, to },
+            Self::Feed {
+                agent: AgentArg { name },
+                options,
+            } => return options.into_call(FeedTarget::Agent(name)),
             Self::Remove(AgentArg { name }) => AdminCommand::RemoveAgent { name },
         })
     }

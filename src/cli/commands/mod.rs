@@ -3,6 +3,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod bookings;
+pub(crate) mod calendars;
 pub(crate) mod check;
 pub(crate) mod compact;
 pub(crate) mod dead_letters;
@@ -10,8 +11,11 @@ pub(crate) mod deliveries;
 pub(crate) mod destinations;
 pub(crate) mod doctor;
 pub(crate) mod drafts;
+pub(crate) mod export;
 pub(crate) mod flows;
+pub(crate) mod forget;
 pub(crate) mod gateways;
+pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod jobs;
 pub(crate) mod keys;

@@ -6,8 +6,9 @@ use crate::domain::ids::FlowName;
 /// Paths that the server itself answers.
 const RESERVED_PATHS: [&str; 3] = ["/webhook", "/healthz", "/readyz"];
 
-/// Path prefixes of the requests from unofficial gateways, and of the requests that close leads.
-const RESERVED_PREFIXES: [&str; 2] = ["/gateways", "/leads"];
+/// Path prefixes of the requests from unofficial gateways, of the requests that close leads, and of
+/// calendar feeds.
+const RESERVED_PREFIXES: [&str; 3] = ["/gateways", "/leads", "/ical"];
 
 /// Maximum length of a path, in bytes. Proxies reject much longer paths.
 const PATH_BYTES_MAX: usize = 512;
@@ -29,10 +30,10 @@ pub fn read(table: &TableReader<'_>, name: Option<&FlowName>) -> Option<String> 
 /// itself.
 fn check_path(path: &str) -> Result<&str, String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~/!$&'()*+,;=:@".contains(c);
-    let is_reserved = RESERVED_PREFIXES.iter().any(|prefix| {
-        path.strip_prefix(prefix)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    });
+    let is_reserved = RESERVED_PREFIXES
+        .iter()
+        .filter_map(|prefix| path.strip_prefix(prefix))
+        .any(|rest| rest.is_empty() || rest.starts_with('/'));
     let problem = if !path.starts_with('/') {
         "must begin with '/', like \"/flows/appointment\"".to_owned()
     } else if path.len() > PATH_BYTES_MAX {
@@ -79,6 +80,8 @@ mod tests {
                     "/gateways",
                     "/gateways/waha",
                     "/leads/7/close",
+                    "/ical",
+                    "/ical/feed.ics",
                 ],
                 ours,
             ),
@@ -101,7 +104,13 @@ mod tests {
                 assert_refused("[flows.form]", &format!("path = {path:?}"), &expected);
             }
         }
-        for path in ["/webhooks", "/gateways-of-ours", "/a.b/c~d", "/a..b"] {
+        for path in [
+            "/webhooks",
+            "/gateways-of-ours",
+            "/icals",
+            "/a.b/c~d",
+            "/a..b",
+        ] {
             parse_valid(&format!("[flows.form]\npath = {path:?}"));
         }
     }

@@ -21,7 +21,7 @@ mod submissions;
 mod tallies;
 
 use super::data_file;
-use super::rows::schema::{META_BYTES, PHONE_NUMBERS, RENAMED_CUSTOMERS};
+use super::rows::schema::{FEEDS, META_BYTES, PENDING_FORGETS, PHONE_NUMBERS, RENAMED_CUSTOMERS};
 use super::{Store, StoreResult};
 use slices::{check_rows_readable, for_each_row};
 
@@ -49,6 +49,8 @@ pub fn check_integrity(store: &Store) -> StoreResult<IntegrityReport> {
     events::check_gateways(store, &mut report)?;
     check_rows_readable(store, &mut report, RENAMED_CUSTOMERS)?;
     check_rows_readable(store, &mut report, PHONE_NUMBERS)?;
+    check_rows_readable(store, &mut report, PENDING_FORGETS)?;
+    check_rows_readable(store, &mut report, FEEDS)?;
     tallies::check_tallies(store, &mut report)?;
     Ok(report)
 }

@@ -7,6 +7,7 @@
 
 mod bookings;
 mod drafts;
+mod feeds;
 mod flow_events;
 mod gateways;
 mod leads;

@@ -239,7 +239,7 @@ impl Snapshot {
             return Ok(None);
         };
         if let Some(submission) = outgoing.job.submission_id {
-            outgoing.customer = self.submission_customer(submission)?;
+            outgoing.customer = self.current_customer(submission)?;
         }
         Ok(Some(outgoing))
     }
@@ -261,13 +261,17 @@ impl Snapshot {
         if self.with_read_txn(|txn| txn.open(RENAMED_CUSTOMERS)?.is_empty())? {
             return Ok(None);
         }
-        self.submission_customer(id)
+        self.current_customer(id)
     }
 
-    /// Returns the customer of a submission under their current names.
+    /// Returns the customer of a submission under their current names. Returns `None` if no arrival
+    /// names the customer.
     ///
     /// The first late arrival that names a customer decides if the form names none.
-    fn submission_customer(&self, id: SubmissionId) -> StoreResult<Option<Customer>> {
+    ///
+    /// # Errors
+    /// As [`Snapshot::submission`].
+    pub fn current_customer(&self, id: SubmissionId) -> StoreResult<Option<Customer>> {
         let Some(row) = self.submission(id)? else {
             return Ok(None);
         };

@@ -12,6 +12,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::booking::Booking;
+use crate::domain::calendar_feed::Feed;
 use crate::domain::delivery::receipt::Receipt;
 use crate::domain::delivery::{Delivery, Event, ResponseRecord, Suspension};
 use crate::domain::gateway::{HistoryEntry, SessionState};
@@ -24,6 +25,7 @@ use crate::domain::submission::flow_error::FlowError;
 
 use super::counters::Counters;
 use super::drafts::StoredDraft;
+use super::forgets::PendingForget;
 use super::keys::{EvictedKey, KeyLogRow};
 use super::responses::{CachedResponse, Completion};
 use super::submissions::{LateArrival, StoredSubmission};
@@ -36,11 +38,6 @@ const CHECKSUM_BYTES: usize = 4;
 pub trait Row: Serialize + DeserializeOwned {
     /// Version of the fields that this program writes.
     const VERSION: u8 = 1;
-
-    /// Converts the encoded fields of an older version. Returns `None` for an unknown version.
-    fn upgrade_fields(_version: u8, _fields: &[u8]) -> Option<Vec<u8>> {
-        None
-    }
 }
 
 macro_rules! rows {
@@ -49,18 +46,9 @@ macro_rules! rows {
 
 rows! {
     Agent, Attempt, Booking, CachedResponse, Completion, Counters, Customer, DeadLetter, Delivery,
-    Event, EvictedKey, FlowError, HealthEvent, HistoryEntry, Job, KeyLogRow, LateArrival,
-    NumberTraffic, Receipt, ResponseRecord, SessionState, StoredDraft, StoredSubmission, Suspension,
-}
-
-impl Row for Lead {
-    const VERSION: u8 = 2;
-
-    /// Version 1 has no reason of the close, which is the last field.
-    fn upgrade_fields(version: u8, fields: &[u8]) -> Option<Vec<u8>> {
-        const NONE: &[u8] = &[0];
-        (version == 1).then(|| [fields, NONE].concat())
-    }
+    Event, EvictedKey, Feed, FlowError, HealthEvent, HistoryEntry, Job, KeyLogRow, LateArrival,
+    Lead, NumberTraffic, PendingForget, Receipt, ResponseRecord, SessionState, StoredDraft,
+    StoredSubmission, Suspension,
 }
 
 impl<R: Row> TableValue for R {
@@ -105,11 +93,7 @@ pub fn decode<R: Row>(bytes: &[u8]) -> Result<R, RowProblem> {
         Some((&version, fields)) if version == R::VERSION => {
             postcard::from_bytes(fields).map_err(|_| RowProblem::InvalidFields)
         }
-        Some((&version, fields)) => {
-            let fields = R::upgrade_fields(version, fields);
-            let fields = fields.ok_or(RowProblem::UnknownVersion(version))?;
-            postcard::from_bytes(&fields).map_err(|_| RowProblem::InvalidFields)
-        }
+        Some((&version, _)) => Err(RowProblem::UnknownVersion(version)),
         None => Err(RowProblem::Truncated),
     }
 }
@@ -117,9 +101,8 @@ pub fn decode<R: Row>(bytes: &[u8]) -> Result<R, RowProblem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::{FlowName, SubmissionId, TeamName};
+    use crate::domain::ids::SubmissionId;
     use crate::domain::job::{JobKind, JobState};
-    use crate::domain::lead::{Assignment, LeadState};
     use crate::domain::time::{Millis, Timestamp};
 
     fn job() -> Job {
@@ -155,29 +138,6 @@ mod tests {
         for length in 0..whole.len() {
             assert!(decode::<Job>(&whole[..length]).is_err(), "cut to {length}");
         }
-    }
-
-    #[test]
-    fn lead_of_version_1_has_no_close_reason() {
-        let lead = Lead {
-            submission_id: SubmissionId::new(7),
-            flow: FlowName::new("form").unwrap(),
-            team: TeamName::new("sales").unwrap(),
-            agent: None,
-            state: LeadState::Closed,
-            created_at: Timestamp::ZERO,
-            assigned_at: None,
-            closed_at: Some(Timestamp::ZERO),
-            assignment: Assignment::default(),
-            close_reason: None,
-        };
-        let mut bytes = encode(&lead).unwrap();
-        // The last field and the checksum.
-        bytes.truncate(bytes.len() - CHECKSUM_BYTES - 1);
-        bytes[0] = 1;
-        let checksum = crc32fast::hash(&bytes).to_le_bytes();
-        bytes.extend(checksum);
-        assert_eq!(decode::<Lead>(&bytes).unwrap(), lead);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! See [`super::codec`] for the encoding of rows.
 
 use crate::domain::booking::Booking;
+use crate::domain::calendar_feed::Feed;
 use crate::domain::delivery::receipt::Receipt;
 use crate::domain::delivery::{Delivery, Event, ResponseRecord, Suspension};
 use crate::domain::gateway::{HistoryEntry, SessionState};
@@ -24,6 +25,7 @@ use crate::domain::time::{Millis, Timestamp};
 
 use super::counters::Counters;
 use super::drafts::StoredDraft;
+use super::forgets::PendingForget;
 use super::keys::{EvictedKey, KeyLogRow};
 use super::responses::{CachedResponse, Completion};
 use super::submissions::{LateArrival, StoredSubmission};
@@ -37,6 +39,10 @@ macro_rules! tables {
     ($($(#[$doc:meta])* $definition:ident $field:ident: $key:ty => $value:ty;)*) => {
         $($(#[$doc])* pub const $definition: TableDef<$key, $value> =
             TableDef::new(stringify!($field));)*
+
+        /// Number of tables.
+        #[cfg(test)]
+        pub const TABLE_COUNT: usize = [$($definition.name()),*].len();
 
         /// All tables, open for writing in one transaction. Each table can be open only once.
         pub struct Tables<'txn> {
@@ -178,6 +184,11 @@ tables! {
     /// Last finish of each job that ran again after a finish, by job ID. Value: expiry clock in ms,
     /// or 0 until the job finishes again.
     LAST_ENDS last_ends: JobId => Timestamp;
+    /// Calendar feeds by the first half of the hash of their secret.
+    FEEDS feeds: Hash => Feed;
+    /// Customers whose rows are being removed, in order. Key: running number. Empty as soon as the
+    /// removals are complete.
+    PENDING_FORGETS pending_forgets: u64 => PendingForget;
 }
 
 #[cfg(test)]

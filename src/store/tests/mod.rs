@@ -14,6 +14,7 @@ mod drafts;
 mod duplicates;
 mod event_schemas;
 mod flow_events;
+mod forget;
 mod gateways;
 mod integrity_beside_server;
 mod jobs_and_leads_model;

@@ -59,7 +59,10 @@ impl Transaction for RecordAttempt {
     }
 
     fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<FinishOutcome> {
-        let mut job = ctx.tables.jobs.require(self.job_id)?;
+        // The customer of the delivery was forgotten meanwhile.
+        let Some(mut job) = ctx.tables.jobs.get(self.job_id)? else {
+            return Ok(FinishOutcome::AlreadyFinished);
+        };
         let event = self.failure.map_or(JobEvent::Finish, attempts::event_of);
         let Ok(state) = job.state.transition(event) else {
             return Ok(FinishOutcome::AlreadyFinished);
@@ -155,7 +158,9 @@ impl Transaction for DeferOrExpire {
 
 /// Closes a delivery that waited too long.
 fn expire_delivery(ctx: &mut WriteContext<'_>, id: JobId, reason: &str) -> StoreResult<()> {
-    let mut job = ctx.tables.jobs.require(id)?;
+    let Some(mut job) = ctx.tables.jobs.get(id)? else {
+        return Ok(());
+    };
     let Ok(state) = job.state.transition(JobEvent::Expire) else {
         return Ok(());
     };

@@ -116,7 +116,10 @@ impl Transaction for FinishJob {
     type Outcome = FinishOutcome;
 
     fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<FinishOutcome> {
-        let mut job = ctx.tables.jobs.require(self.job_id)?;
+        // The customer of the job was forgotten meanwhile.
+        let Some(mut job) = ctx.tables.jobs.get(self.job_id)? else {
+            return Ok(FinishOutcome::AlreadyFinished);
+        };
         let Ok(state) = job.state.transition(JobEvent::Finish) else {
             return Ok(FinishOutcome::AlreadyFinished);
         };
@@ -141,7 +144,10 @@ impl Transaction for FinishMessageJob {
     type Outcome = FinishOutcome;
 
     fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<FinishOutcome> {
-        let mut job = ctx.tables.jobs.require(self.job_id)?;
+        // The customer of the job was forgotten meanwhile.
+        let Some(mut job) = ctx.tables.jobs.get(self.job_id)? else {
+            return Ok(FinishOutcome::AlreadyFinished);
+        };
         let Ok(state) = job.state.transition(JobEvent::Finish) else {
             return Ok(FinishOutcome::AlreadyFinished);
         };
@@ -197,7 +203,10 @@ impl Transaction for FailAttempt {
     type Outcome = FinishOutcome;
 
     fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<FinishOutcome> {
-        let mut job = ctx.tables.jobs.require(self.job_id)?;
+        // The customer of the job was forgotten meanwhile.
+        let Some(mut job) = ctx.tables.jobs.get(self.job_id)? else {
+            return Ok(FinishOutcome::AlreadyFinished);
+        };
         let Ok(state) = job.state.transition(attempts::event_of(self.decision)) else {
             return Ok(FinishOutcome::AlreadyFinished);
         };

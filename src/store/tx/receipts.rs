@@ -94,7 +94,9 @@ impl Transaction for DeferDelivery {
     type Outcome = ();
 
     fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
-        let mut job = ctx.tables.jobs.require(self.job_id)?;
+        let Some(mut job) = ctx.tables.jobs.get(self.job_id)? else {
+            return Ok(());
+        };
         if job.state != JobState::Scheduled {
             return Ok(());
         }

@@ -175,7 +175,7 @@ impl Connection {
         };
         let length: usize = match answer.header("content-length") {
             Some(length) => length.parse().unwrap(),
-            None if status == 100 => 0,
+            None if status == 100 || status == 304 => 0,
             None => panic!("an answer of ours has a length: {answer:?}"),
         };
         while self.rest.len() < length {
