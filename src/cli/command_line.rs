@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use super::bench::BenchArgs;
 use super::commands::agents::AgentsVerb;
 use super::commands::bookings::BookingsVerb;
 use super::commands::dead_letters::DeadLettersVerb;
@@ -21,6 +22,7 @@ use super::commands::list::RowsCommand;
 use super::commands::slots::SlotsCommand;
 use super::commands::submissions::SubmissionsVerb;
 use super::commands::try_submission::TryArgs;
+use super::commands::upgrade::UpgradeArgs;
 use super::demo::DemoArgs;
 use crate::bootstrap::serve_args::ServeArgs;
 
@@ -54,8 +56,15 @@ pub(super) enum Command {
     Reload,
     /// Run a load test with a crash on a temporary server and verify the result
     Demo(DemoArgs),
+    /// Measure the disk, a bare server and flowgate, and say whether this machine is fast enough
+    ///
+    /// The command starts a temporary server beside the data file. It changes no data, sends to this
+    /// machine only, and removes its files at the end. The exit code is 1 if the machine is too slow.
+    Bench(BenchArgs),
     /// Show server status
     Status,
+    /// Succeed if the running server can commit, for a container or a load balancer
+    Healthcheck,
     /// List and show accepted submissions
     Submissions(RowsCommand<SubmissionsVerb>),
     /// List forms that are begun and not completed
@@ -101,10 +110,21 @@ pub(super) enum Command {
         verb: Option<GatewaysVerb>,
     },
     Keys(KeysCommand),
+    /// Check whether this program can replace the installed one
+    ///
+    /// The check changes nothing, and a server may run meanwhile. It reads the config and the format
+    /// of the data file, and prints the changes of this version.
+    Upgrade(UpgradeArgs),
     /// Print a script that completes commands in a shell
     Completions {
         /// Name of the shell
         shell: clap_complete::Shell,
+    },
+    /// Write a man page for each command to a folder
+    #[command(name = "man-pages")]
+    ManPages {
+        /// Folder for the pages. It must exist
+        folder: PathBuf,
     },
 }
 

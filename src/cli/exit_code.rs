@@ -13,6 +13,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::bench::BenchError;
 use super::commands::flows::FlowJsonCheckError;
 use super::commands::keys::{KeysError, MetaKeyError};
 use super::commands::try_submission::TryError;
@@ -40,6 +41,8 @@ pub(super) enum CliError {
     Try(#[from] TryError),
     #[error(transparent)]
     Demo(#[from] DemoError),
+    #[error(transparent)]
+    Bench(#[from] BenchError),
     #[error("the server can't start with {}:\n{errors}", file.display())]
     UnresolvedConfig {
         file: PathBuf,
@@ -53,6 +56,8 @@ pub(super) enum CliError {
     Keys(#[from] KeysError),
     #[error("the verification found discrepancies: see the report")]
     VerificationFailed,
+    #[error("this machine is not fast enough: see the report")]
+    TooSlow,
     #[error("can't write the output: {0}")]
     Print(#[from] io::Error),
 }
@@ -85,6 +90,7 @@ impl CliError {
             )
             | Self::Keys(KeysError::Config(_) | KeysError::FlowKey(_))
             | Self::Config(_)
+            | Self::Bench(BenchError::Config(_) | BenchError::NoFolder(_))
             | Self::UnresolvedConfig { .. }
             | Self::Confirmation(ConfirmationError::NoTerminal(_))
             | Self::Try(TryError::FlowArg(_) | TryError::NoSample { .. }) => 2,
@@ -92,6 +98,8 @@ impl CliError {
             | Self::Keys(_)
             | Self::Try(_)
             | Self::Demo(_)
+            | Self::Bench(_)
+            | Self::TooSlow
             | Self::VerificationFailed
             | Self::Confirmation(_)
             | Self::Print(_) => 1,

@@ -65,6 +65,7 @@ mod writer;
 pub(crate) mod tests;
 
 pub use compact::{CompactedSizes, compact};
+pub use data_file::{FORMAT_VERSION, check_format};
 pub use error::{RowProblem, StoreError, StoreResult};
 pub use handle::{Store, SubmitError};
 pub use integrity::{IntegrityReport, InvariantViolation, check_integrity};

@@ -11,6 +11,7 @@ pub(crate) mod destinations;
 pub(crate) mod drafts;
 pub(crate) mod flows;
 pub(crate) mod gateways;
+pub(crate) mod healthcheck;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod leads;
@@ -20,6 +21,7 @@ pub(crate) mod slots;
 pub(crate) mod status;
 pub(crate) mod submissions;
 pub(crate) mod try_submission;
+pub(crate) mod upgrade;
 
 use std::fmt::Display;
 
