@@ -54,7 +54,7 @@ pub(super) enum CliError {
     FlowCheck(#[from] FlowJsonCheckError),
     #[error(transparent)]
     Keys(#[from] KeysError),
-    #[error("the verification found discrepancies: see the report")]
+    #[error("the verification of the data file found discrepancies: see the report above")]
     VerificationFailed,
     #[error("this machine is not fast enough: see the report")]
     TooSlow,
