@@ -58,8 +58,9 @@ pub(super) enum Command {
     Demo(DemoArgs),
     /// Measure the disk, a bare server and flowgate, and say whether this machine is fast enough
     ///
-    /// The command starts a temporary server beside the data file. It changes no data, sends to this
-    /// machine only, and removes its files at the end. The exit code is 1 if the machine is too slow.
+    /// The command starts a temporary server beside the data file. It changes no data, sends to
+    /// this machine only, and removes its files at the end. The exit code is 1 if the machine is
+    /// too slow.
     Bench(BenchArgs),
     /// Show server status
     Status,
@@ -112,8 +113,8 @@ pub(super) enum Command {
     Keys(KeysCommand),
     /// Check whether this program can replace the installed one
     ///
-    /// The check changes nothing, and a server may run meanwhile. It reads the config and the format
-    /// of the data file, and prints the changes of this version.
+    /// The check changes nothing, and a server may run meanwhile. It reads the config and the
+    /// format of the data file, and prints the changes of this version.
     Upgrade(UpgradeArgs),
     /// Print a script that completes commands in a shell
     Completions {

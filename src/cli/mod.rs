@@ -1,9 +1,8 @@
 //! Parses the command line and runs the command.
 //!
 //! Most commands are admin requests, sent to a running server over its socket or executed on the
-//! data file of a stopped server. `serve`, `try`, `demo`, `bench`, `flows check`, `keys`, `compact`,
-//! `config`, `upgrade`,
-//! `healthcheck`, `completions` and `man-pages` are not.
+//! data file of a stopped server. `serve`, `try`, `demo`, `bench`, `flows check`, `keys`,
+//! `compact`, `config`, `upgrade`, `healthcheck`, `completions` and `man-pages` are not.
 //!
 //! | module | content |
 //! |---|---|

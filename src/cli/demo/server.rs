@@ -22,8 +22,8 @@ pub struct DemoFolder {
 }
 
 impl DemoFolder {
-    /// Creates a folder for `purpose` in `parent`, with mode 0700, and writes the config and `secret`
-    /// to it.
+    /// Creates a folder for `purpose` in `parent`, with mode 0700, and writes the config and
+    /// `secret` to it.
     ///
     /// # Errors
     /// Returns [`DemoError::File`] if the folder or a file can't be written.

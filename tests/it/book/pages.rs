@@ -142,13 +142,13 @@ struct Paragraph {
 }
 
 fn anchor(heading: &str) -> String {
-    let kept = heading.trim().chars().filter_map(|letter| match letter {
+    let letters = heading.trim().chars().filter_map(|letter| match letter {
         ' ' => Some('-'),
         '-' | '_' => Some(letter),
         letter if letter.is_alphanumeric() => Some(letter.to_ascii_lowercase()),
         _ => None,
     });
-    kept.collect()
+    letters.collect()
 }
 
 #[test]
