@@ -59,34 +59,32 @@ impl fmt::Display for Histogram {
         shown.try_for_each(|Range { below_ms, count }| {
             let bound = below_ms.map_or("longer".to_owned(), |bound| format!("< {bound} ms"));
             let bar = "#".repeat((count * BAR_COLUMNS).div_ceil(most));
-            writeln!(f, "  {bound:>9} {count:>8}  {bar}")
+            let line = format!("  {bound:>9} {count:>8}  {bar}");
+            writeln!(f, "{}", line.trim_end())
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use insta::assert_snapshot;
-
     use super::*;
 
     #[test]
     fn latencies_are_counted_and_drawn() {
         let latencies = [1_500, 1_999, 2_000, 3_000, 3_999, 9_000, 5_000_000];
         let latencies = latencies.map(Duration::from_micros);
-        assert_snapshot!(Histogram::of(&latencies), @r"
-        < 2 ms        2  ###########################
-        < 4 ms        3  ########################################
-        < 8 ms        0
-       < 16 ms        1  ##############
-       < 32 ms        0
-       < 64 ms        0
-      < 128 ms        0
-      < 256 ms        0
-      < 512 ms        0
-     < 1024 ms        0
-        longer        1  ##############
-        ");
+        let text = Histogram::of(&latencies).to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[..4],
+            [
+                "     < 2 ms        2  ###########################",
+                "     < 4 ms        3  ########################################",
+                "     < 8 ms        0",
+                "    < 16 ms        1  ##############",
+            ]
+        );
+        assert_eq!(lines[10..], ["     longer        1  ##############"]);
         assert_eq!(Histogram::of(&[]).to_string(), "");
     }
 }
