@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use super::bench::BenchError;
 use super::commands::flows::FlowJsonCheckError;
+use super::commands::init::{InitError, InitFileError};
 use super::commands::keys::{KeysError, MetaKeyError};
 use super::commands::try_submission::TryError;
 use super::confirmation::ConfirmationError;
@@ -54,6 +55,12 @@ pub(super) enum CliError {
     FlowCheck(#[from] FlowJsonCheckError),
     #[error(transparent)]
     Keys(#[from] KeysError),
+    #[error(transparent)]
+    Init(#[from] InitError),
+    #[error("{0} warnings need somebody: see the lines with `!`, or the field `warnings`")]
+    StatusWarnings(usize),
+    #[error("{0} checks are wrong: each line says what to do")]
+    DoctorFindings(usize),
     #[error("the verification of the data file found discrepancies: see the report above")]
     VerificationFailed,
     #[error("this machine is not fast enough: see the report")]
@@ -91,6 +98,11 @@ impl CliError {
             | Self::Keys(KeysError::Config(_) | KeysError::FlowKey(_))
             | Self::Config(_)
             | Self::Bench(BenchError::Config(_) | BenchError::NoFolder(_))
+            | Self::Init(
+                InitError::Answer(_)
+                | InitError::Config(_)
+                | InitError::File(InitFileError::Exist(_)),
+            )
             | Self::UnresolvedConfig { .. }
             | Self::Confirmation(ConfirmationError::NoTerminal(_))
             | Self::Try(TryError::FlowArg(_) | TryError::NoSample { .. }) => 2,
@@ -100,6 +112,9 @@ impl CliError {
             | Self::Demo(_)
             | Self::Bench(_)
             | Self::TooSlow
+            | Self::Init(_)
+            | Self::StatusWarnings(_)
+            | Self::DoctorFindings(_)
             | Self::VerificationFailed
             | Self::Confirmation(_)
             | Self::Print(_) => 1,

@@ -1,8 +1,9 @@
 //! Parses the command line and runs the command.
 //!
 //! Most commands are admin requests, sent to a running server over its socket or executed on the
-//! data file of a stopped server. `serve`, `try`, `demo`, `bench`, `flows check`, `keys`,
-//! `compact`, `config`, `upgrade`, `healthcheck`, `completions` and `man-pages` are not.
+//! data file of a stopped server. `init`, `serve`, `try`, `demo`, `bench`, `doctor`,
+//! `flows check`, `keys`, `compact`, `config`, `upgrade`, `healthcheck`, `completions` and
+//! `man-pages` are not.
 //!
 //! | module | content |
 //! |---|---|
@@ -24,6 +25,7 @@ mod exit_code;
 pub mod flow_arg;
 mod flow_client;
 mod graph_api;
+mod graph_app;
 pub mod meta_client;
 pub(crate) mod output;
 pub mod sample_form;
@@ -46,8 +48,10 @@ use crate::config::{Config, ConfigError};
 use bench::BenchArgs;
 use command_line::{Cli, Command, ConfigSubcommand};
 use commands::destinations::DestinationsVerb;
+use commands::doctor::DoctorArgs;
 use commands::flows::{FlowsAction, FlowsVerb};
 use commands::gateways::GatewaysVerb;
+use commands::status::StatusArgs;
 use commands::{AdminCall, compact, healthcheck, try_submission, upgrade};
 use confirmation::Confirmation;
 use deferred_error_writer::DeferredErrorWriter;
@@ -83,6 +87,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
     } = cli;
     let load = || Config::load_or_search(config.as_deref());
     let call: AdminCall = match command {
+        Command::Init(args) => return run_with_output(|out| Ok(args.run(json, out)?)),
         Command::Serve(args) => return Ok(crate::bootstrap::serve::run(load, &args)?),
         Command::Try(args) => {
             return run_with_output(|out| Ok(try_submission::run(&load()?, &args, json, out)?));
@@ -101,8 +106,9 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Completions { shell } => return print_completions(shell),
         Command::ManPages { folder } => return write_man_pages(&folder),
         Command::Upgrade(_) => return check_upgrade(&load()?, json),
+        Command::Doctor(args) => return run_doctor(&args, load, json),
         Command::Keys(args) => return run_with_output(|out| Ok(args.run(load, json, out)?)),
-        Command::Status => AdminCall::text::<StatusRow>(AdminQuery::Status, ""),
+        Command::Status(args) => return run_status(config.as_deref(), args, json),
         Command::Healthcheck => return check_health(config.as_deref(), json),
         Command::Reload => AdminCall::text::<ReloadRow>(ServerCommand::ReloadConfig, ""),
         Command::Check => AdminCall::text::<CheckRow>(AdminQuery::CheckIntegrity, ""),
@@ -166,6 +172,39 @@ fn write_man_pages(folder: &Path) -> Result<(), CliError> {
     clap_mangen::generate_to(program, folder).map_err(|error| {
         AdminError::failed(format!("can't write to {}: {error}", folder.display())).into()
     })
+}
+
+fn run_doctor(
+    args: &DoctorArgs,
+    load: impl FnOnce() -> Result<Config, ConfigError>,
+    json: bool,
+) -> Result<(), CliError> {
+    let mut wrong = 0;
+    run_with_output(|out| {
+        wrong = args.run(load, json, out)?;
+        Ok(())
+    })?;
+    match wrong {
+        0 => Ok(()),
+        wrong => Err(CliError::DoctorFindings(wrong)),
+    }
+}
+
+/// Shows the status. With `--check`, a warning is a failure.
+fn run_status(named: Option<&Path>, args: StatusArgs, json: bool) -> Result<(), CliError> {
+    let call = AdminCall::text::<StatusRow>(AdminQuery::Status, "");
+    let mut warnings = 0;
+    let mut writer = OutputWriter::new(call.format, json);
+    send_request(named, &call.request, &mut |row| {
+        let found = row.get("warnings").and_then(Value::as_array);
+        warnings = found.map_or(0, Vec::len);
+        writer.write_row(row)
+    })?;
+    writer.finish()?;
+    if args.check && warnings > 0 {
+        return Err(CliError::StatusWarnings(warnings));
+    }
+    Ok(())
 }
 
 /// Runs a command that writes while it works. An error of the command has precedence over an error

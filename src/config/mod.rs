@@ -12,6 +12,7 @@
 //! demand, secrets. A relative path in a config is relative to the folder of the config file.
 
 mod calendars;
+pub mod credential;
 mod destination;
 mod error;
 mod event_fields;
@@ -81,6 +82,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Address of the admin listener, for operators. Default 127.0.0.1:8081.
     pub admin_listen: SocketAddr,
+    /// URL under which Meta reaches the server, for `flowgate doctor`. Default: `None`.
+    pub public_url: Option<String>,
     /// Path of the data file. Default: `flowgate.redb` in the folder of the config.
     pub data: PathBuf,
     /// Meta's app secrets, tokens and the Graph API.
@@ -176,6 +179,7 @@ impl Config {
         let Endpoints {
             listen,
             admin_listen,
+            public_url,
             data,
         } = settings::read_endpoints(root);
         let destination_names = root.names_in("destinations");
@@ -210,6 +214,7 @@ impl Config {
             file: file.to_owned(),
             listen,
             admin_listen,
+            public_url,
             data,
             meta,
             limits: settings::read_limits(root),

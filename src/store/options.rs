@@ -57,6 +57,9 @@ pub struct StoreOptions {
     pub refuses_known_secret: bool,
     /// Subscriptions of destinations to events. A config reload replaces the subscriptions.
     pub subscriptions: Reloadable<Subscriptions>,
+    /// Function that the writer thread calls when it makes progress: after a commit, during a long
+    /// verification, and each second without work. The function must be fast.
+    pub on_progress: Arc<dyn Fn() + Send + Sync>,
     pub(super) backend_factory: Arc<BackendFactory>,
 }
 
@@ -82,6 +85,7 @@ impl StoreOptions {
             lock_timeout: Duration::ZERO,
             refuses_known_secret: false,
             subscriptions: Reloadable::new(Subscriptions::default()),
+            on_progress: Arc::new(|| ()),
             backend_factory: Arc::new(engine::file_backend),
         }
     }

@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+use crate::support::run;
+
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
 const CONFIG: &str = "etc/flowgate/config.toml";
 
@@ -124,6 +126,16 @@ fn package_is_installed_upgraded_and_purged() {
     assert_eq!(machine.mode(CONFIG), 0o640);
     assert_eq!(machine.mode("etc/flowgate/credentials"), 0o700);
     assert_eq!(machine.mode("etc/flowgate/credentials/app-secret"), 0o600);
+
+    let config = machine.path(CONFIG);
+    let checked = run(
+        machine.0.path(),
+        &["--config", config.to_str().unwrap(), "config", "check"],
+    );
+    assert!(
+        checked.code == 0 && checked.out.contains("/var/lib/flowgate"),
+        "{checked:?}"
+    );
 
     // An upgrade keeps the edited config and the secrets.
     let edited = fs::read_to_string(machine.path(CONFIG)).unwrap() + "# mine\n";

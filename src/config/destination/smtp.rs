@@ -144,8 +144,7 @@ impl KindSettings for SmtpSettings {
         let password = password.and_then(|secret| secret.labelled_warning("password"));
         let mut warnings = Vec::from_iter(password);
         if self.tls == SmtpTls::None && !is_loopback_host(&self.host) {
-            let warning =
-                "`tls` is \"none\", so customer data is sent unencrypted: use \"starttls\" or \"tls\"";
+            let warning = "`tls` is \"none\", so customer data is sent unencrypted: use \"starttls\" or \"tls\"";
             warnings.push(warning.to_owned());
         }
         warnings
