@@ -1,7 +1,7 @@
 //! Reads the status of a running server, or of the data file of a stopped one, for `flowgate
 //! status` and for a metrics scraper.
 
-use crate::store::{Snapshot, StoreError, StoreHealth};
+use crate::store::{FORMAT_VERSION, Snapshot, StoreError, StoreHealth};
 
 use super::context::AdminContext;
 use super::error::AdminError;
@@ -43,6 +43,8 @@ fn status_without_warnings(
         health: server
             .map_or("stopped", |_| health_name(&store.health()))
             .to_owned(),
+        version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        data_format: Some(FORMAT_VERSION),
         listen: server.map(|server| server.listen),
         submissions: counts.submissions,
         drafts: counts.drafts,

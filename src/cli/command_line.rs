@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use super::bench::BenchArgs;
 use super::commands::agents::AgentsVerb;
 use super::commands::bookings::BookingsVerb;
 use super::commands::calendars::CalendarsVerb;
@@ -28,6 +29,7 @@ use super::commands::slots::SlotsCommand;
 use super::commands::status::StatusArgs;
 use super::commands::submissions::SubmissionsVerb;
 use super::commands::try_submission::TryArgs;
+use super::commands::upgrade::UpgradeArgs;
 use super::demo::DemoArgs;
 use crate::bootstrap::serve_args::ServeArgs;
 use crate::cli::args::parse_log_filter;
@@ -78,6 +80,14 @@ pub(super) enum Command {
     },
     /// Run a load test with a crash on a temporary server and verify the result
     Demo(DemoArgs),
+    /// Measure the disk, a bare server and flowgate, and say whether this machine is fast enough
+    ///
+    /// The command starts a temporary server beside the data file. It changes no data, sends to
+    /// this machine only, and removes its files at the end. The exit code is 1 if the machine is
+    /// too slow.
+    Bench(BenchArgs),
+    /// Succeed if the running server can commit, for a container or a load balancer
+    Healthcheck,
     /// Check the whole setup: config, secrets, files, disk, clock, proxy, Meta, destinations
     ///
     /// Each line is right, a warning or wrong, with what to do. Run the command as root: other
@@ -154,10 +164,21 @@ pub(super) enum Command {
         verb: Option<GatewaysVerb>,
     },
     Keys(KeysCommand),
+    /// Check whether this program can replace the installed one
+    ///
+    /// The check changes nothing, and a server may run meanwhile. It reads the config and the
+    /// format of the data file, and prints the changes of this version.
+    Upgrade(UpgradeArgs),
     /// Print a script that completes commands in a shell
     Completions {
         /// Name of the shell
         shell: clap_complete::Shell,
+    },
+    /// Write a man page for each command to a folder
+    #[command(name = "man-pages")]
+    ManPages {
+        /// Folder for the pages. It must exist
+        folder: PathBuf,
     },
 }
 

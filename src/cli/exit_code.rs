@@ -13,6 +13,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::bench::BenchError;
 use super::commands::flows::FlowJsonCheckError;
 use super::commands::init::{InitError, InitFileError};
 use super::commands::keys::{KeysError, MetaKeyError};
@@ -41,6 +42,8 @@ pub(super) enum CliError {
     Try(#[from] TryError),
     #[error(transparent)]
     Demo(#[from] DemoError),
+    #[error(transparent)]
+    Bench(#[from] BenchError),
     #[error("the server can't start with {}:\n{errors}", file.display())]
     UnresolvedConfig {
         file: PathBuf,
@@ -60,6 +63,8 @@ pub(super) enum CliError {
     DoctorFindings(usize),
     #[error("the verification of the data file found discrepancies: see the report above")]
     VerificationFailed,
+    #[error("this machine is not fast enough: see the report")]
+    TooSlow,
     #[error("can't write the output: {0}")]
     Print(#[from] io::Error),
 }
@@ -92,6 +97,7 @@ impl CliError {
             )
             | Self::Keys(KeysError::Config(_) | KeysError::FlowKey(_))
             | Self::Config(_)
+            | Self::Bench(BenchError::Config(_) | BenchError::NoFolder(_))
             | Self::Init(
                 InitError::Answer(_)
                 | InitError::Config(_)
@@ -104,6 +110,8 @@ impl CliError {
             | Self::Keys(_)
             | Self::Try(_)
             | Self::Demo(_)
+            | Self::Bench(_)
+            | Self::TooSlow
             | Self::Init(_)
             | Self::StatusWarnings(_)
             | Self::DoctorFindings(_)

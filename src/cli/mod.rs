@@ -1,8 +1,9 @@
 //! Parses the command line and runs the command.
 //!
 //! Most commands are admin requests, sent to a running server over its socket or executed on the
-//! data file of a stopped server. `init`, `serve`, `try`, `demo`, `doctor`, `flows check`, `keys`,
-//! `compact`, `config` and `completions` are not.
+//! data file of a stopped server. `init`, `serve`, `try`, `demo`, `bench`, `doctor`,
+//! `flows check`, `keys`, `compact`, `config`, `upgrade`, `healthcheck`, `completions` and
+//! `man-pages` are not.
 //!
 //! | module | content |
 //! |---|---|
@@ -13,6 +14,7 @@
 //! | `exit_code` | exit code of each error |
 
 pub mod args;
+pub mod bench;
 mod command_line;
 pub(crate) mod commands;
 mod confirmation;
@@ -44,6 +46,7 @@ use crate::admin::{
 };
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
+use bench::BenchArgs;
 use command_line::{Cli, Command, ConfigSubcommand};
 use commands::calendars::CalendarsVerb;
 use commands::destinations::DestinationsVerb;
@@ -52,7 +55,7 @@ use commands::export::{ExportArgs, SendFn};
 use commands::flows::{FlowsAction, FlowsVerb};
 use commands::gateways::GatewaysVerb;
 use commands::status::StatusArgs;
-use commands::{AdminCall, compact, try_submission};
+use commands::{AdminCall, compact, healthcheck, try_submission, upgrade};
 use confirmation::Confirmation;
 use deferred_error_writer::DeferredErrorWriter;
 use exit_code::CliError;
@@ -101,23 +104,20 @@ fn execute(cli: Cli) -> Result<(), CliError> {
                 .then_some(())
                 .ok_or(CliError::VerificationFailed);
         }
+        Command::Bench(args) => return run_bench(&args, load, json),
         Command::Compact => return Ok(compact::run(&load()?, json, &mut io::stdout())??),
         Command::Config(ConfigSubcommand::Check) => {
             return run_with_output(|out| print_config(&load()?, json, out));
         }
-        Command::Completions { shell } => {
-            // The generator panics if its writer fails, so it writes to memory.
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "flowgate", &mut script);
-            return Ok(io::stdout().write_all(&script)?);
-        }
+        Command::Completions { shell } => return print_completions(shell),
+        Command::ManPages { folder } => return write_man_pages(&folder),
+        Command::Upgrade(_) => return check_upgrade(&load()?, json),
         Command::Import(args) => return write_record(&args.run(&mut send)?, json),
         Command::Export(args) => return run_export(&args, json, &mut send),
         Command::Doctor(args) => return run_doctor(&args, load, json),
         Command::Keys(args) => return run_with_output(|out| Ok(args.run(load, json, out)?)),
-        Command::Status(args) => {
-            return run_status(config.as_deref(), args, json);
-        }
+        Command::Status(args) => return run_status(config.as_deref(), args, json),
+        Command::Healthcheck => return check_health(config.as_deref(), json),
         Command::Reload => AdminCall::text::<ReloadRow>(ServerCommand::ReloadConfig, ""),
         Command::LogLevel { filter } => {
             AdminCall::text::<LogLevelRow>(ServerCommand::LogLevel { filter }, "")
@@ -144,6 +144,47 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         },
     };
     run_call(config.as_deref(), call, json)
+}
+
+fn run_bench(
+    args: &BenchArgs,
+    load: impl FnOnce() -> Result<Config, ConfigError>,
+    json: bool,
+) -> Result<(), CliError> {
+    let mut is_enough = false;
+    run_with_output(|out| {
+        is_enough = bench::run(args, load, json, out)?;
+        Ok(())
+    })?;
+    is_enough.then_some(()).ok_or(CliError::TooSlow)
+}
+
+fn check_upgrade(config: &Config, json: bool) -> Result<(), CliError> {
+    refuse_startup_errors(config, &system_clock())?;
+    run_with_output(|out| Ok(upgrade::run(config, json, out)??))
+}
+
+/// Checks the health of the running server, also if the config is invalid.
+fn check_health(named: Option<&Path>, json: bool) -> Result<(), CliError> {
+    let data = match Config::find_data_path(named) {
+        Some(data) => data,
+        None => Config::load_or_search(named)?.data,
+    };
+    run_with_output(|out| Ok(healthcheck::run(&data, json, out)??))
+}
+
+fn print_completions(shell: clap_complete::Shell) -> Result<(), CliError> {
+    // The generator panics if its writer fails, so it writes to memory.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "flowgate", &mut script);
+    Ok(io::stdout().write_all(&script)?)
+}
+
+fn write_man_pages(folder: &Path) -> Result<(), CliError> {
+    let program = Cli::command().disable_help_subcommand(true);
+    clap_mangen::generate_to(program, folder).map_err(|error| {
+        AdminError::failed(format!("can't write to {}: {error}", folder.display())).into()
+    })
 }
 
 /// Writes rows to standard output. A closed pipe ends the command early.
@@ -253,7 +294,7 @@ fn write_record(row: &impl Serialize, json: bool) -> Result<(), CliError> {
 }
 
 fn print_config(config: &Config, json: bool, out: &mut impl Write) -> Result<(), CliError> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let clock = system_clock();
     let mut summary = config.summary(clock.now());
     summary
         .warnings
@@ -264,7 +305,16 @@ fn print_config(config: &Config, json: bool, out: &mut impl Write) -> Result<(),
         summary.to_string()
     };
     writeln!(out, "{text}")?;
-    match crate::bootstrap::components::find_startup_errors(config, &clock) {
+    refuse_startup_errors(config, &clock)
+}
+
+fn system_clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::new())
+}
+
+/// Returns an error if the server can't start with the config, for example without a key file.
+fn refuse_startup_errors(config: &Config, clock: &Arc<dyn Clock>) -> Result<(), CliError> {
+    match crate::bootstrap::components::find_startup_errors(config, clock) {
         Some(errors) => Err(CliError::UnresolvedConfig {
             file: config.file.clone(),
             errors,

@@ -25,7 +25,7 @@ use super::rows::schema::{META, META_BYTES, Tables};
 use super::{StoreError, StoreResult};
 
 /// Format version that this program writes, and the only one that it reads.
-const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 1;
 /// Minimum file size, in bytes, from which on the progress of the verification is logged. The
 /// verification of this size lasts about a quarter of a second.
 const PROGRESS_LOG_BYTES_MIN: u64 = 256 << 20;
@@ -77,6 +77,19 @@ pub(super) fn open_or_create(
     // is verified.
     opened.database.close()?;
     open_existing(options, true, observer)
+}
+
+/// Checks that this program reads the format of the file. Neither verifies nor changes the file.
+///
+/// # Errors
+/// [`StoreError`] for a file that is missing, in use, not a data file, of an unknown format, or
+/// damaged.
+pub fn check_format(options: &StoreOptions) -> StoreResult<()> {
+    let options = StoreOptions {
+        verify_always: false,
+        ..options.clone()
+    };
+    open_read_only(&options, true).map(drop)
 }
 
 /// Opens the file only to read it. The engine may write during the open, to repair a file that was

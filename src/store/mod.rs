@@ -67,6 +67,7 @@ mod writer;
 pub(crate) mod tests;
 
 pub use compact::{CompactedSizes, compact};
+pub use data_file::{FORMAT_VERSION, check_format};
 pub use error::{RowProblem, StoreError, StoreResult};
 pub use forget::{ForgottenRows, count_customer_rows, forget_customer, resume_forgets};
 pub use handle::{Store, SubmitError};

@@ -23,6 +23,12 @@ mod doctor;
 mod service_manager;
 // A server that used the app's own secret does not start without it.
 mod missing_app_secret;
+// `flowgate bench` measures this machine and leaves nothing behind.
+mod bench_for_owners;
+// A new version checks config and data file before it replaces the old one.
+mod upgrade_check;
+// The Debian package is installed, upgraded and purged.
+mod packages;
 // A customer who saw an agent gets this agent, on any screen.
 mod shown_agent_gets_lead;
 // A delivery that becomes a dead letter causes one alert.
@@ -43,6 +49,8 @@ mod shared_flow_token;
 // Chat formats and templates: texts of customers stay text, events without a valid template are
 // stored, secret URLs are hidden.
 mod payload_templates;
+// The book in `docs/`: links, commands, generated pages.
+mod book;
 // Guarantees for scripts: fields, exit codes, hints.
 mod command_line;
 // A destination that hangs or fails slows down neither other destinations nor the intake.

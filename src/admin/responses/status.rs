@@ -13,6 +13,12 @@ pub struct StatusRow {
     /// Health of the store: `ready`, `low_space`, `no_space`, `failed` or `closed`. `stopped` if no
     /// server runs on the file.
     pub health: String,
+    /// Version of the program that reads the data file: the server, or the command itself.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// Format version of the data file.
+    #[serde(default)]
+    pub data_format: Option<u32>,
     /// Address on which the server accepts submissions. `None` if no server runs on the file.
     pub listen: Option<SocketAddr>,
     pub submissions: u64,

@@ -15,6 +15,7 @@ pub(crate) mod export;
 pub(crate) mod flows;
 pub(crate) mod forget;
 pub(crate) mod gateways;
+pub(crate) mod healthcheck;
 pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod jobs;
@@ -27,6 +28,7 @@ pub(crate) mod slots;
 pub(crate) mod status;
 pub(crate) mod submissions;
 pub(crate) mod try_submission;
+pub(crate) mod upgrade;
 
 use std::fmt::Display;
 

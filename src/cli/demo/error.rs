@@ -16,10 +16,10 @@ pub enum DemoError {
         why: String,
     },
     /// The system provides no process or thread.
-    #[error("can't run the demo's server: {0}")]
+    #[error("can't run the temporary server: {0}")]
     Spawn(#[source] io::Error),
     /// The server ended before it was ready.
-    #[error("the demo's server ended before it was ready: see {}", log.display())]
+    #[error("the temporary server ended before it was ready: see {}", log.display())]
     NotReady {
         /// Log file of the server.
         log: PathBuf,

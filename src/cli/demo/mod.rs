@@ -7,14 +7,14 @@
 //!                        └──▶ verification ◀─┘ ──▶ report
 //! ```
 //! The demo uses only the interfaces of customers and admins: HTTP and the command line. It never
-//! opens the data file.
+//! opens the data file. See [`super::bench`] for a measurement with the same server and load.
 
 mod error;
-mod load_generator;
-mod observed;
-mod plan;
-mod report;
-mod server;
+pub(super) mod load_generator;
+pub(super) mod observed;
+pub(super) mod plan;
+pub(super) mod report;
+pub(super) mod server;
 mod verification;
 
 use std::io::{self, Write};
@@ -63,7 +63,7 @@ pub fn run(args: DemoArgs) -> Result<bool, DemoError> {
         seconds: args.seconds,
     };
 
-    let mut folder = DemoFolder::create(&secret)?;
+    let mut folder = DemoFolder::create_in(&std::env::temp_dir(), "demo", &secret)?;
     let (observed, log) = run_load(workload, secret, &folder, &clock).inspect_err(|_| {
         folder.retain();
     })?;

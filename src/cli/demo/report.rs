@@ -152,13 +152,14 @@ impl DemoReport<'_> {
     }
 }
 
-fn milliseconds(length: Duration) -> String {
+/// Formats a length with one decimal, such as `4.2 ms`.
+pub fn milliseconds(length: Duration) -> String {
     format!("{:.1} ms", length.as_secs_f64() * 1000.0)
 }
 
 /// Returns the smallest delay in `sorted` that at least `part` in `of` delays do not exceed.
 /// Returns 0 for an empty list.
-fn quantile(sorted: &[Duration], part: usize, of: usize) -> Duration {
+pub fn quantile(sorted: &[Duration], part: usize, of: usize) -> Duration {
     let index = (sorted.len() * part).div_ceil(of).max(1);
     sorted.get(index - 1).copied().unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! Starts the server of the demo: the same executable, in its own process and folder, so that the
-//! demo can kill it.
+//! Starts the server of the demo or of a measurement: the same executable, in its own process and
+//! folder, so that the demo can kill it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -14,7 +14,7 @@ use super::error::DemoError;
 use super::plan::CONFIG;
 use crate::bootstrap::banner::addresses_in;
 
-/// Temporary folder of the demo. Dropping the value removes the folder unless it is retained.
+/// Temporary folder of the server. Dropping the value removes the folder unless it is retained.
 #[derive(Debug)]
 pub struct DemoFolder {
     path: PathBuf,
@@ -22,12 +22,13 @@ pub struct DemoFolder {
 }
 
 impl DemoFolder {
-    /// Creates the folder with mode 0700, and writes the config and `secret` to it.
+    /// Creates a folder for `purpose` in `parent`, with mode 0700, and writes the config and
+    /// `secret` to it.
     ///
     /// # Errors
     /// Returns [`DemoError::File`] if the folder or a file can't be written.
-    pub fn create(secret: &str) -> Result<Self, DemoError> {
-        let path = std::env::temp_dir().join(format!("flowgate-demo-{}", std::process::id()));
+    pub fn create_in(parent: &Path, purpose: &str, secret: &str) -> Result<Self, DemoError> {
+        let path = parent.join(format!("flowgate-{purpose}-{}", std::process::id()));
         let created = DirBuilder::new().mode(0o700).create(&path);
         created.map_err(|why| file_error(&path, &why))?;
         let folder = Self {
