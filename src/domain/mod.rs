@@ -9,8 +9,11 @@
 mod named_enum;
 pub mod booking;
 pub mod circuit_breaker;
+pub mod contact;
 pub mod customer;
 pub mod customer_change;
+pub mod customer_search;
+pub mod day_range;
 pub mod delivery;
 pub mod event;
 pub mod flow;
@@ -26,4 +29,5 @@ pub mod rate;
 pub mod rate_limiter;
 pub mod submission;
 pub mod time;
+pub mod timeline;
 pub(crate) mod truncation;

@@ -11,6 +11,7 @@ mod flow_events;
 mod gateways;
 mod leads;
 mod outbox;
+mod search;
 
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ use super::rows::tallies::{self, Tally};
 use super::state::{ReadSource, StoreState};
 
 pub use outbox::{PendingDelivery, QueueStats};
+pub use search::{FoundSubmission, SearchSlice};
 
 /// Size of a page of rows, in bytes. A page stops after the row that reaches this size.
 const PAGE_BYTES_MAX: u64 = 4 << 20;
