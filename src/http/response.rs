@@ -149,9 +149,8 @@ impl HttpError {
             response.headers_mut().insert(RETRY_AFTER, seconds);
         }
         if let Self::MethodNotAllowed(allow) = self {
-            response
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static(allow));
+            let allow = HeaderValue::from_static(allow);
+            response.headers_mut().insert(ALLOW, allow);
         }
         response
     }
@@ -256,8 +255,7 @@ pub(super) fn metrics(body: String) -> HttpResponse {
 fn with_type(status: StatusCode, media_type: &'static str, body: Bytes) -> HttpResponse {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    let media_type = HeaderValue::from_static(media_type);
+    response.headers_mut().insert(CONTENT_TYPE, media_type);
     response
 }

@@ -16,13 +16,13 @@ use std::sync::Arc;
 
 use crate::domain::time::Timestamp;
 
-use super::StoreError;
 use super::engine::{
     self, Database, OpenError, OpenObserver, OverlayBackend, ReadTxn, Rows, StorageBackend,
 };
 use super::options::StoreOptions;
 use super::rows::counters::Counters;
 use super::rows::schema::{META, META_BYTES, Tables};
+use super::{StoreError, StoreResult};
 
 /// Format version that this program writes, and the only one that it reads.
 const FORMAT_VERSION: u32 = 1;
@@ -53,7 +53,7 @@ pub(super) fn open_or_create(
     options: &StoreOptions,
     now: Timestamp,
     observer: &Arc<dyn OpenObserver>,
-) -> Result<OpenedFile, StoreError> {
+) -> StoreResult<OpenedFile> {
     let path = &options.path;
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => {
@@ -85,7 +85,7 @@ pub(super) fn open_or_create(
 ///
 /// # Errors
 /// As [`open_or_create`].
-pub(super) fn open_read_only(options: &StoreOptions, locks: bool) -> Result<Database, StoreError> {
+pub(super) fn open_read_only(options: &StoreOptions, locks: bool) -> StoreResult<Database> {
     let path = &options.path;
     let file = match OpenOptions::new().read(true).write(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -108,15 +108,12 @@ fn open_existing(
     options: &StoreOptions,
     verifies: bool,
     observer: &Arc<dyn OpenObserver>,
-) -> Result<OpenedFile, StoreError> {
+) -> StoreResult<OpenedFile> {
     let path = &options.path;
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    let backend = file
+        .and_then(|file| (options.backend_factory)(file))
         .map_err(|error| file_error("open", path, &error))?;
-    let backend =
-        (options.backend_factory)(file).map_err(|error| file_error("open", path, &error))?;
     let database = open_database(options, path, backend, verifies, Some(observer))?;
     verify_marker(options, &database)?;
     let counters = read_counters(path, &database.begin_read()?)?;
@@ -128,12 +125,12 @@ fn open_existing(
 /// # Errors
 /// [`StoreError::Damaged`] if the row is missing or unreadable. Without the row, the store could
 /// assign an ID twice, because no other row records the assigned IDs.
-pub(super) fn read_counters(path: &Path, txn: &ReadTxn) -> Result<Counters, StoreError> {
+pub(super) fn read_counters(path: &Path, txn: &ReadTxn) -> StoreResult<Counters> {
     match txn.open(META)?.require(COUNTERS) {
-        Err(StoreError::Row { problem, .. }) => Err(damaged_file(
-            path,
-            &format!("row {COUNTERS} of table meta {problem}"),
-        )),
+        Err(StoreError::Row { problem, .. }) => {
+            let reason = format!("row {COUNTERS} of table meta {problem}");
+            Err(damaged_file(path, &reason))
+        }
         counters => counters,
     }
 }
@@ -144,7 +141,7 @@ fn open_database(
     backend: Box<dyn StorageBackend>,
     verifies: bool,
     observer: Option<&Arc<dyn OpenObserver>>,
-) -> Result<Database, StoreError> {
+) -> StoreResult<Database> {
     // The verification of a small file is too short for progress reports.
     let is_large = fs::metadata(path).is_ok_and(|metadata| metadata.len() > PROGRESS_LOG_BYTES_MIN);
     let options = engine::OpenOptions {
@@ -162,17 +159,15 @@ fn open_database(
 }
 
 /// Verifies the marker and the format version. Refuses a file that the options do not allow.
-fn verify_marker(options: &StoreOptions, database: &Database) -> Result<(), StoreError> {
+fn verify_marker(options: &StoreOptions, database: &Database) -> StoreResult<()> {
     let path = &options.path;
     let txn = database.begin_read()?;
     if !txn.has_table(META_BYTES)? {
         return Err(not_a_data_file(path, "it has no flowgate marker"));
     }
     let meta = txn.open(META_BYTES)?;
-    if meta
-        .get(MARKER_KEY)?
-        .is_none_or(|marker| *marker.0 != *MARKER)
-    {
+    let marker = meta.get(MARKER_KEY)?;
+    if marker.is_none_or(|marker| *marker.0 != *MARKER) {
         return Err(not_a_data_file(path, "it has no flowgate marker"));
     }
     let format = meta
@@ -196,22 +191,21 @@ fn verify_marker(options: &StoreOptions, database: &Database) -> Result<(), Stor
 }
 
 /// Creates the file. The file exists completely under its name, or not at all.
-fn create_file(options: &StoreOptions, now: Timestamp) -> Result<(), StoreError> {
+fn create_file(options: &StoreOptions, now: Timestamp) -> StoreResult<()> {
     let path = &options.path;
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let new_path = PathBuf::from(name);
     // A crash during an earlier creation left this file. No server has ever used it.
-    match fs::remove_file(&new_path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(file_error("remove", &new_path, &error));
-        }
-        _ => {}
+    if let Err(error) = fs::remove_file(&new_path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(file_error("remove", &new_path, &error));
     }
-    let file =
-        create_private_file(&new_path).map_err(|error| file_error("create", &new_path, &error))?;
-    let backend =
-        (options.backend_factory)(file).map_err(|error| file_error("create", &new_path, &error))?;
+    let file = create_private_file(&new_path);
+    let backend = file
+        .and_then(|file| (options.backend_factory)(file))
+        .map_err(|error| file_error("create", &new_path, &error))?;
     let database = open_database(options, &new_path, backend, false, None)?;
     write_initial_rows(&database, now)?;
     database.close()?;
@@ -232,20 +226,19 @@ fn create_private_file(path: &Path) -> io::Result<File> {
 }
 
 /// Writes the marker, the format version and the counters.
-fn write_initial_rows(database: &Database, now: Timestamp) -> Result<(), StoreError> {
+fn write_initial_rows(database: &Database, now: Timestamp) -> StoreResult<()> {
     let txn = database.begin_write()?;
     {
         let mut tables = Tables::open(&txn)?;
         tables.meta.put_bytes(MARKER_KEY, MARKER)?;
-        tables
-            .meta
-            .put_bytes(FORMAT_KEY, &FORMAT_VERSION.to_le_bytes())?;
+        let format = FORMAT_VERSION.to_le_bytes();
+        tables.meta.put_bytes(FORMAT_KEY, &format)?;
         tables.meta.put(COUNTERS, &Counters::new(now))?;
     }
     txn.commit()
 }
 
-fn sync_folder(path: &Path) -> Result<(), StoreError> {
+fn sync_folder(path: &Path) -> StoreResult<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())

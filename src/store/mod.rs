@@ -65,7 +65,7 @@ mod writer;
 pub(crate) mod tests;
 
 pub use compact::{CompactedSizes, compact};
-pub use error::{RowProblem, StoreError};
+pub use error::{RowProblem, StoreError, StoreResult};
 pub use handle::{Store, SubmitError};
 pub use integrity::{IntegrityReport, InvariantViolation, check_integrity};
 pub use options::StoreOptions;

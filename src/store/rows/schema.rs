@@ -27,26 +27,26 @@ use super::drafts::StoredDraft;
 use super::keys::{EvictedKey, KeyLogRow};
 use super::responses::{CachedResponse, Completion};
 use super::submissions::{LateArrival, StoredSubmission};
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::{Bytes, Hash, TableDef, Text, WriteTable, WriteTxn};
 
 /// The rows of [`META`] as bytes: each row has its own format.
-pub(in crate::store) const META_BYTES: TableDef<Text, Bytes> = TableDef::new(META.name());
+pub const META_BYTES: TableDef<Text, Bytes> = TableDef::new(META.name());
 
 macro_rules! tables {
     ($($(#[$doc:meta])* $definition:ident $field:ident: $key:ty => $value:ty;)*) => {
-        $($(#[$doc])* pub(in crate::store) const $definition: TableDef<$key, $value> =
+        $($(#[$doc])* pub const $definition: TableDef<$key, $value> =
             TableDef::new(stringify!($field));)*
 
         /// All tables, open for writing in one transaction. Each table can be open only once.
-        pub(in crate::store) struct Tables<'txn> {
-            $(pub(in crate::store) $field: WriteTable<'txn, $key, $value>,)*
+        pub struct Tables<'txn> {
+            $(pub $field: WriteTable<'txn, $key, $value>,)*
         }
 
         impl<'txn> Tables<'txn> {
             /// Opens every table of the schema. A new file gets all tables at once, so that readers
             /// find each table.
-            pub(in crate::store) fn open(txn: &'txn WriteTxn) -> Result<Self, StoreError> {
+            pub fn open(txn: &'txn WriteTxn) -> StoreResult<Self> {
                 Ok(Self { $($field: txn.open($definition)?,)* })
             }
         }
@@ -182,49 +182,44 @@ tables! {
 
 #[cfg(test)]
 mod tests {
-    use redb::{Database, ReadableTable, backends::InMemoryBackend};
+    use redb::backends::InMemoryBackend;
+    use redb::{Database, ReadableTable, WriteTransaction};
 
     use super::*;
 
+    fn begin_write() -> WriteTransaction {
+        let builder = Database::builder();
+        let database = builder.create_with_backend(InMemoryBackend::new());
+        database.unwrap().begin_write().unwrap()
+    }
+
     #[test]
     fn due_jobs_are_ordered_by_time_then_id() {
-        let db = Database::builder()
-            .create_with_backend(InMemoryBackend::new())
-            .unwrap();
-        let txn = db.begin_write().unwrap();
+        let txn = begin_write();
         let mut due = txn.open_table(DUE.definition()).unwrap();
         for key in [(300, 1), (5, 9), (300, 0), (5, 300)] {
             due.insert(key, ()).unwrap();
         }
-        let order: Vec<_> = due
-            .iter()
-            .unwrap()
-            .map(|row| row.unwrap().0.value())
-            .collect();
+        let rows = due.iter().unwrap();
+        let order: Vec<_> = rows.map(|row| row.unwrap().0.value()).collect();
         assert_eq!(order, [(5, 9), (5, 300), (300, 0), (300, 1)]);
     }
 
     #[test]
     fn occupied_slots_are_ordered_by_calendar_and_length() {
-        let db = Database::builder()
-            .create_with_backend(InMemoryBackend::new())
-            .unwrap();
-        let txn = db.begin_write().unwrap();
+        let txn = begin_write();
         let mut occupied = txn.open_table(OCCUPIED_SLOTS.definition()).unwrap();
-        for key in [
+        for (calendar, length, start) in [
             ("b", 1, 1),
             ("a", 1000, 2),
             ("a", 2, 300),
             ("a", 2, 5),
             ("ab", 1, 4),
         ] {
-            occupied.insert(key, 1).unwrap();
+            occupied.insert((calendar, length, start), 1).unwrap();
         }
-        let starts: Vec<_> = occupied
-            .range(("a", 0, 0)..("a", u64::MAX, 0))
-            .unwrap()
-            .map(|row| row.unwrap().0.value().2)
-            .collect();
+        let rows = occupied.range(("a", 0, 0)..("a", u64::MAX, 0)).unwrap();
+        let starts: Vec<_> = rows.map(|row| row.unwrap().0.value().2).collect();
         assert_eq!(starts, [5, 300, 2]);
     }
 }
