@@ -40,14 +40,14 @@ pub(crate) use context::ServerHooks;
 pub(crate) use error::{AdminError, ErrorCode};
 pub(crate) use handler::AdminHandler;
 pub(crate) use protocol::{
-    AdminCommand, AdminQuery, AdminRequest, AgentSettings, JobSelector, ListFilter, ServerCommand,
-    SlotFilter,
+    AdminCommand, AdminQuery, AdminRequest, AgentSettings, CustomerFilter, JobSelector, ListFilter,
+    SearchLimits, ServerCommand, SlotFilter,
 };
 pub(crate) use responses::{
-    AgentRow, BookingRow, CheckRow, DeadLetterRow, DeliveryRow, DestinationRow,
+    AgentRow, BookingRow, CheckRow, CustomerRow, DeadLetterRow, DeliveryRow, DestinationRow,
     DestinationStatsRow, DestinationTestRow, DraftRow, DryRunRow, EndpointHealthRow, FlowErrorRow,
     FlowHealthRow, FlowRow, GatewayRow, HeaderRow, JobRow, LeadRow, MetaEventRow, PublicKeyRow,
-    QueryRow, ReloadRow, SignatureRow, SlotRow, StatusRow, SubmissionRow,
+    QueryRow, ReloadRow, SignatureRow, SlotRow, StatusRow, SubmissionRow, TraceRow,
 };
 pub(crate) use server_commands::write_test_result;
 pub(crate) use transport::client::AdminClient;

@@ -9,6 +9,7 @@ use jiff::civil::{Date, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::domain::day_range::DayRange;
 use crate::domain::delivery::{Delivery, Event};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{
@@ -104,6 +105,12 @@ pub enum AdminQuery {
     Bookings(ListFilter),
     /// Details of a booking.
     Booking { id: BookingId },
+    /// Timelines of everything that a text means: an ID, a token, or a customer.
+    Trace { text: String, limits: SearchLimits },
+    /// Customers whose forms match, the newest form first.
+    Customers(CustomerFilter),
+    /// Everything about the customer with this phone number or ID.
+    Customer { name: String, limits: SearchLimits },
     /// Bookable slots with their number of taken places, in order of time.
     Slots(SlotFilter),
     /// Flows of the config, by name.
@@ -215,11 +222,35 @@ pub enum ServerCommand {
     ReloadConfig,
 }
 
+/// Limits of a request that searches tables without an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchLimits {
+    /// Maximum number of results. 0: no limit.
+    pub rows: usize,
+    /// Maximum number of rows read in each table. 0: no limit.
+    pub scan: u64,
+}
+
+/// Filter of a search for customers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CustomerFilter {
+    /// Part of a phone number, ID, name or answer. `None`: all customers.
+    pub text: Option<String>,
+    /// Flow of the forms. `None`: all flows.
+    pub flow: Option<FlowName>,
+    /// Time of the oldest form, in UTC. `None`: no limit.
+    pub since: Option<Timestamp>,
+    pub limits: SearchLimits,
+}
+
 /// Calendar and days of a list of slots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotFilter {
     /// Calendar name. `None`: all calendars.
     pub calendar: Option<CalendarName>,
+    /// Days by name, instead of `from` and `to`.
+    #[serde(default)]
+    pub days: Option<DayRange>,
     /// First day. `None`: today.
     pub from: Option<Date>,
     /// Last day, inclusive. `None`: one week including the first day.
@@ -243,6 +274,12 @@ pub struct ListFilter {
     pub destination: Option<DestinationName>,
     /// Event of the rows.
     pub event: Option<EventKind>,
+    /// Calendar of the rows.
+    #[serde(default)]
+    pub calendar: Option<CalendarName>,
+    /// Days of the rows, in the time zone of their calendar.
+    #[serde(default)]
+    pub days: Option<DayRange>,
     /// Maximum number of rows. 0: no limit.
     pub limit: usize,
 }

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 use super::commands::agents::AgentsVerb;
 use super::commands::bookings::BookingsVerb;
+use super::commands::customers::CustomersCommand;
 use super::commands::dead_letters::DeadLettersVerb;
 use super::commands::deliveries::DeliveriesVerb;
 use super::commands::destinations::DestinationsVerb;
@@ -20,6 +21,7 @@ use super::commands::leads::LeadsVerb;
 use super::commands::list::RowsCommand;
 use super::commands::slots::SlotsCommand;
 use super::commands::submissions::SubmissionsVerb;
+use super::commands::trace::TraceArgs;
 use super::commands::try_submission::TryArgs;
 use super::demo::DemoArgs;
 use crate::bootstrap::serve_args::ServeArgs;
@@ -56,6 +58,10 @@ pub(super) enum Command {
     Demo(DemoArgs),
     /// Show server status
     Status,
+    /// Show the timeline of a form: receipt, signature, copies, slot, agent, each attempt
+    Trace(TraceArgs),
+    /// Find customers by phone number, name or answer, and show everything about one
+    Customers(CustomersCommand),
     /// List and show accepted submissions
     Submissions(RowsCommand<SubmissionsVerb>),
     /// List forms that are begun and not completed

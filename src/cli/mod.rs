@@ -13,6 +13,7 @@
 //! | `exit_code` | exit code of each error |
 
 pub mod args;
+mod cell;
 mod command_line;
 pub(crate) mod commands;
 mod confirmation;
@@ -34,6 +35,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{CommandFactory, Parser};
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -105,6 +107,8 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Status => AdminCall::text::<StatusRow>(AdminQuery::Status, ""),
         Command::Reload => AdminCall::text::<ReloadRow>(ServerCommand::ReloadConfig, ""),
         Command::Check => AdminCall::text::<CheckRow>(AdminQuery::CheckIntegrity, ""),
+        Command::Trace(trace) => trace.into(),
+        Command::Customers(customers) => customers.into(),
         Command::Submissions(submissions) => submissions.into(),
         Command::Drafts(drafts) => drafts.into(),
         Command::Jobs(jobs) => jobs.into(),
@@ -154,6 +158,14 @@ fn send_request(
     }
 }
 
+/// Returns the time zone in which people read times: the one that all calendars of the config
+/// share, or the one of the machine.
+fn display_zone(named: Option<&Path>) -> TimeZone {
+    let config = Config::load_or_search(named).ok();
+    let shared = config.and_then(|config| config.shared_time_zone());
+    shared.unwrap_or_else(TimeZone::system)
+}
+
 /// Sends the request of `call` and writes the rows of its response. A call that needs a
 /// confirmation asks for it first.
 fn run_call(named: Option<&Path>, call: AdminCall, json: bool) -> Result<(), CliError> {
@@ -171,7 +183,7 @@ fn run_call(named: Option<&Path>, call: AdminCall, json: bool) -> Result<(), Cli
         })?;
         question.ask(&preview)?;
     }
-    let mut writer = OutputWriter::new(call.format, json);
+    let mut writer = OutputWriter::new(call.format, json, display_zone(named));
     let answered = send_request(named, &call.request, &mut |row| writer.write_row(row));
     // Rows that arrived before an error are written as well. If none arrived, the text for an empty
     // list would be wrong.

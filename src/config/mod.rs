@@ -34,6 +34,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
+
 pub use destination::gateway::GatewayDestination;
 pub use destination::kind_settings::KindSettings;
 pub use destination::policy::DeliveryPolicy;
@@ -123,6 +125,15 @@ impl Config {
             Some(file) => Self::load(file),
             None => Self::load_first(&SEARCH_PATHS.map(PathBuf::from)),
         }
+    }
+
+    /// Returns the time zone that all calendars share: the one of the business. Returns `None` if
+    /// there are no calendars, or calendars in several time zones.
+    #[must_use]
+    pub fn shared_time_zone(&self) -> Option<TimeZone> {
+        let mut zones = self.calendars.values().map(|calendar| calendar.time_zone());
+        let first = zones.next()?;
+        zones.all(|zone| zone == first).then(|| first.clone())
     }
 
     fn load_first(files: &[PathBuf]) -> Result<Self, ConfigError> {

@@ -7,8 +7,18 @@ use serde_json::{Map, Value};
 
 /// Words of a key that mark the name of a person.
 const NAME_WORDS: [&str; 12] = [
-    "name", "fullname", "nombre", "nome", "nom", "naam", "nama", "imie", "vorname", "nachname",
-    "apellido", "sobrenome",
+    "name",
+    "fullname",
+    "nombre",
+    "nome",
+    "nom",
+    "naam",
+    "nama",
+    "imie",
+    "vorname",
+    "nachname",
+    "apellido",
+    "sobrenome",
 ];
 /// Words of a key that mark the name of something else.
 const OTHER_WORDS: [&str; 16] = [
@@ -17,7 +27,15 @@ const OTHER_WORDS: [&str; 16] = [
 ];
 /// Words of a key that mark a phone number.
 const PHONE_WORDS: [&str; 9] = [
-    "phone", "telephone", "telefono", "telefone", "telefon", "mobile", "whatsapp", "tel", "celular",
+    "phone",
+    "telephone",
+    "telefono",
+    "telefone",
+    "telefon",
+    "mobile",
+    "whatsapp",
+    "tel",
+    "celular",
 ];
 
 /// Name and phone number that a person wrote in a form. Personal data: `Debug` is not derived.
@@ -59,7 +77,10 @@ impl Contact {
 fn texts_under(answers: &Map<String, Value>, is_wanted: impl Fn(&[String]) -> bool) -> Vec<&str> {
     let fields = answers.iter().filter(|(key, _)| is_wanted(&words_of(key)));
     let texts = fields.filter_map(|(_, value)| value.as_str());
-    texts.map(str::trim).filter(|text| !text.is_empty()).collect()
+    texts
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .collect()
 }
 
 fn has_any(words: &[String], known: &[&str]) -> bool {
@@ -95,10 +116,18 @@ mod tests {
     fn contact_is_found_under_usual_keys() {
         for (answers, name, phone) in [
             (json!({"name": " Ann Lee ", "date": "x"}), "Ann Lee", ""),
-            (json!({"first_name": "Ann", "lastName": "Lee"}), "Ann Lee", ""),
+            (
+                json!({"first_name": "Ann", "lastName": "Lee"}),
+                "Ann Lee",
+                "",
+            ),
             (json!({"screen_0_Full_Name_0": "Ann"}), "Ann", ""),
             (json!({"nombre": "Ana", "telefono": "0151"}), "Ana", "0151"),
-            (json!({"company_name": "Acme", "mobile_phone": "+1"}), "", "+1"),
+            (
+                json!({"company_name": "Acme", "mobile_phone": "+1"}),
+                "",
+                "+1",
+            ),
             (json!({"username": "ann1", "hotel": "Ritz"}), "", ""),
             (json!({"name": 7, "phone": ""}), "", ""),
             (json!(["name"]), "", ""),

@@ -32,8 +32,8 @@ impl CustomerTerm {
             .filter(|c| !c.is_whitespace() && !"()-/.\u{2011}".contains(*c))
             .collect();
         let number = plain.strip_prefix('+').unwrap_or(&plain);
-        let is_number = (1..=17).contains(&number.len())
-            && number.bytes().all(|byte| byte.is_ascii_digit());
+        let is_number =
+            (1..=17).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
         Self {
             text: text.to_lowercase(),
             is_national: number.starts_with('0') && !number.starts_with("00"),
@@ -80,9 +80,8 @@ impl CustomerTerm {
     #[must_use]
     pub fn find_match(&self, customer: &Customer, answers: &Value) -> Option<String> {
         let is_part = |name: &str| {
-            let has_digits = |digits: &String| {
-                digits.len() >= PART_DIGITS_MIN && name.contains(digits.as_str())
-            };
+            let has_digits =
+                |digits: &String| digits.len() >= PART_DIGITS_MIN && name.contains(digits.as_str());
             name.to_lowercase().contains(&self.text)
                 || self.digits.as_ref().is_some_and(has_digits)
                 || self.is_number(name)

@@ -157,14 +157,26 @@ mod tests {
         ] {
             let range: DayRange = text.parse().unwrap();
             let (from, to) = range.resolve(tuesday);
-            assert_eq!((from.to_string(), to.to_string()), (first.into(), last.into()), "{text}");
+            assert_eq!(
+                (from.to_string(), to.to_string()),
+                (first.into(), last.into()),
+                "{text}"
+            );
             assert_eq!(String::from(range).parse(), Ok(range), "{text}");
         }
     }
 
     #[test]
     fn invalid_day_gets_examples() {
-        for text in ["", "tu", "someday", "24.11.2026", "..", "today..", "2026-11-31"] {
+        for text in [
+            "",
+            "tu",
+            "someday",
+            "24.11.2026",
+            "..",
+            "today..",
+            "2026-11-31",
+        ] {
             let error = text.parse::<DayRange>().unwrap_err().to_string();
             assert!(error.contains("tomorrow"), "{text}: {error}");
         }

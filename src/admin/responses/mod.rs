@@ -8,6 +8,7 @@ mod flows;
 mod gateways;
 mod jobs;
 mod leads;
+mod people;
 mod server;
 mod status;
 mod submissions;
@@ -25,6 +26,7 @@ pub(crate) use jobs::{
     MessageStatusRow,
 };
 pub(crate) use leads::{AgentRow, CandidateRow, LeadDetails, LeadRow};
+pub(crate) use people::{CustomerAgentRow, CustomerDetails, CustomerRow, TraceRow};
 pub(crate) use server::{PublicKeyRow, ReloadRow, SignatureRow};
 pub(crate) use status::{CheckRow, JobCounts, LeadCounts, StatusRow, WriterStatus};
 pub(crate) use submissions::{DraftRow, LateArrivalRow, SubmissionDetails, SubmissionRow};

@@ -47,9 +47,9 @@ pub fn submission_entries(
     entries.extend(
         problems.map(|problem| entry(EntryKind::Problem, format!("invalid answer: {problem}"))),
     );
-    entries.extend(conflict.map(|reason| {
-        entry(EntryKind::Conflict, format!("no slot was booked: {reason}"))
-    }));
+    entries.extend(
+        conflict.map(|reason| entry(EntryKind::Conflict, format!("no slot was booked: {reason}"))),
+    );
     entries
 }
 
@@ -69,9 +69,7 @@ const fn describe_signature(
     match (channel, policy) {
         (SubmissionChannel::Gateway, _) => "the request had the secret of its gateway",
         (SubmissionChannel::Webhook, _) => "Meta's signature was valid: /webhook requires it",
-        (_, Some(SignaturePolicy::Required)) => {
-            "Meta's signature was valid: the flow requires it"
-        }
+        (_, Some(SignaturePolicy::Required)) => "Meta's signature was valid: the flow requires it",
         (_, Some(SignaturePolicy::None)) => {
             "not checked: the flow has signature = \"none\" in the config"
         }
@@ -159,7 +157,10 @@ pub fn lead_entries(
         text.push_str(&format!("; and {} more", lead.assignment.omitted));
     }
     entries.push(entry(lead.assigned_at.unwrap_or(lead.created_at), text));
-    entries.extend(lead.closed_at.map(|at| entry(at, format!("lead {id} closed"))));
+    entries.extend(
+        lead.closed_at
+            .map(|at| entry(at, format!("lead {id} closed"))),
+    );
     entries
 }
 

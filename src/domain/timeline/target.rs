@@ -29,7 +29,9 @@ pub enum TraceTarget {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTarget {
     /// The text is empty.
-    #[error("is empty: type a phone number, an ID of a customer or message, a flow token, or {KINDS}")]
+    #[error(
+        "is empty: type a phone number, an ID of a customer or message, a flow token, or {KINDS}"
+    )]
     Empty,
     /// The text after the kind is no number.
     #[error("{kind} needs a number, as {kind}:12, not {text:?}")]
@@ -91,10 +93,12 @@ impl TraceTarget {
     /// Returns the target of a text with its kind. `None`: no such kind, so the text is a whole.
     fn of_kind(kind: &str, text: &str) -> Option<Result<Self, InvalidTarget>> {
         let number = |kind: &'static str, target: fn(u64) -> Self| {
-            text.parse().map(target).map_err(|_| InvalidTarget::NoNumber {
-                kind,
-                text: text.to_owned(),
-            })
+            text.parse()
+                .map(target)
+                .map_err(|_| InvalidTarget::NoNumber {
+                    kind,
+                    text: text.to_owned(),
+                })
         };
         let word = |target: fn(String) -> Self| match text {
             "" => Err(InvalidTarget::Empty),

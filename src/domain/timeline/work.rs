@@ -121,7 +121,10 @@ fn describe_attempt(subject: &str, attempt: &Attempt, response: Option<&Response
         (Some(error), None) => format!("failed: {error}"),
         (Some(error), Some(response)) => format!("failed: {error} ({response})"),
     };
-    format!("{subject}, attempt {number} {result}, {} ms", duration.get())
+    format!(
+        "{subject}, attempt {number} {result}, {} ms",
+        duration.get()
+    )
 }
 
 /// Returns the progress of a WhatsApp message and its time. `None` if Meta has sent no status.
