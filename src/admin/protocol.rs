@@ -172,9 +172,9 @@ pub enum AdminCommand {
     /// Adds an absence, in which the agent gets no new leads.
     SetAgentAbsence {
         name: AgentName,
-        /// First day of the absence, in UTC.
+        /// First day of the absence, in the time zone of the business.
         from: Date,
-        /// Last day of the absence, in UTC, inclusive.
+        /// Last day of the absence, inclusive.
         to: Date,
     },
     /// Removes an agent. The open leads go to other agents.
@@ -249,7 +249,7 @@ pub struct SlotFilter {
     /// Calendar name. `None`: all calendars.
     pub calendar: Option<CalendarName>,
     /// Days by name, instead of `from` and `to`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub days: Option<DayRange>,
     /// First day. `None`: today.
     pub from: Option<Date>,
@@ -275,10 +275,10 @@ pub struct ListFilter {
     /// Event of the rows.
     pub event: Option<EventKind>,
     /// Calendar of the rows.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calendar: Option<CalendarName>,
     /// Days of the rows, in the time zone of their calendar.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub days: Option<DayRange>,
     /// Maximum number of rows. 0: no limit.
     pub limit: usize,
@@ -364,6 +364,6 @@ pub struct AgentSettings {
     pub weight: Option<u32>,
     /// Maximum number of open leads. 0: no limit, the default for a new agent.
     pub max_leads: Option<u32>,
-    /// Maximum number of leads per day (UTC). 0: no limit, the default for a new agent.
+    /// Maximum number of leads per day, in the time zone of the business. 0: no limit, the default for a new agent.
     pub max_leads_per_day: Option<u32>,
 }

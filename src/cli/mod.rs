@@ -158,12 +158,10 @@ fn send_request(
     }
 }
 
-/// Returns the time zone in which people read times: the one that all calendars of the config
-/// share, or the one of the machine.
+/// Returns the time zone in which people read times: the one of the business, or the one of the
+/// machine if the config is invalid.
 fn display_zone(named: Option<&Path>) -> TimeZone {
-    let config = Config::load_or_search(named).ok();
-    let shared = config.and_then(|config| config.shared_time_zone());
-    shared.unwrap_or_else(TimeZone::system)
+    Config::load_or_search(named).map_or_else(|_| TimeZone::system(), |config| config.timezone)
 }
 
 /// Sends the request of `call` and writes the rows of its response. A call that needs a

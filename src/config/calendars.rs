@@ -76,6 +76,23 @@ fn read_calendar(item: &ValueReader<'_>) -> Option<Calendar> {
     })?
 }
 
+/// Reads the top-level `timezone`. Default: the time zone that all calendars share, or the one of
+/// the machine.
+pub fn read_business_zone(
+    root: &TableReader<'_>,
+    calendars: &BTreeMap<CalendarName, Arc<Calendar>>,
+) -> TimeZone {
+    let named = root.get("timezone");
+    if let Some(zone) = named.and_then(|item| item.parse(parse_time_zone)) {
+        return zone;
+    }
+    let mut zones = calendars.values().map(|calendar| calendar.time_zone());
+    match zones.next() {
+        Some(first) if zones.all(|zone| zone == first) => first.clone(),
+        _ => TimeZone::system(),
+    }
+}
+
 /// Parses the name of a time zone in the IANA database.
 fn parse_time_zone(name: &str) -> Result<TimeZone, String> {
     TimeZone::get(name).map_err(|_| {
@@ -182,6 +199,31 @@ mod tests {
             calendars = 3
             => 2:13: calendars: must be a table, and is a whole number
             ",
+        );
+    }
+
+    #[test]
+    fn business_timezone_is_named_or_shared() {
+        let zone = |text: &str| {
+            let zone = parse_valid(text).timezone;
+            zone.iana_name().map(str::to_owned)
+        };
+        let hours = "hours = { mon = [\"09:00-12:00\"] }";
+        let berlin = format!("{CHAIR}\n{hours}\n");
+        let sofa = CHAIR.replace("chair", "sofa").replace("Berlin", "Lisbon");
+        let two_zones = format!("{berlin}{sofa}\n{hours}\n");
+        assert_eq!(zone(&berlin).as_deref(), Some("Europe/Berlin"));
+        let named = format!("timezone = \"America/Sao_Paulo\"\n{two_zones}");
+        assert_eq!(zone(&named).as_deref(), Some("America/Sao_Paulo"));
+        let machine = TimeZone::system().iana_name().map(str::to_owned);
+        assert_eq!(zone(&two_zones), machine);
+        assert_eq!(zone(""), machine);
+        assert_errors(
+            "",
+            r#"
+            timezone = "Berlin"
+            => 2:12: timezone: there is no time zone "Berlin": did you mean "Europe/Berlin"?
+            "#,
         );
     }
 

@@ -25,6 +25,7 @@ impl Config {
             "listen": listen;
             "admin_listen": admin_listen;
             "data": data;
+            "timezone": timezone;
             "limits.max_body_memory": limits.max_body_memory;
             "limits.header_timeout": limits.header_timeout;
             "limits.idle_timeout": limits.idle_timeout;

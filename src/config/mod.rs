@@ -85,6 +85,9 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     /// Path of the data file. Default: `flowgate.redb` in the folder of the config.
     pub data: PathBuf,
+    /// Time zone of the business: absences and daily limits of agents count its days, and lists show
+    /// its times. Default: the time zone that all calendars share, or the one of the machine.
+    pub timezone: TimeZone,
     /// Meta's app secrets, tokens and the Graph API.
     pub meta: MetaSettings,
     /// Limits for requests, connections and queues.
@@ -125,15 +128,6 @@ impl Config {
             Some(file) => Self::load(file),
             None => Self::load_first(&SEARCH_PATHS.map(PathBuf::from)),
         }
-    }
-
-    /// Returns the time zone that all calendars share: the one of the business. Returns `None` if
-    /// there are no calendars, or calendars in several time zones.
-    #[must_use]
-    pub fn shared_time_zone(&self) -> Option<TimeZone> {
-        let mut zones = self.calendars.values().map(|calendar| calendar.time_zone());
-        let first = zones.next()?;
-        zones.all(|zone| zone == first).then(|| first.clone())
     }
 
     fn load_first(files: &[PathBuf]) -> Result<Self, ConfigError> {
@@ -217,11 +211,13 @@ impl Config {
             ordered_destinations: destination::ordered_destinations(&destinations),
         };
         destination::template_check::render_examples(root, &destinations, &subscriptions);
+        let calendars = calendars::read(root);
         Self {
             file: file.to_owned(),
             listen,
             admin_listen,
             data,
+            timezone: calendars::read_business_zone(root, &calendars),
             meta,
             limits: settings::read_limits(root),
             workers: settings::read_workers(root),
@@ -231,7 +227,7 @@ impl Config {
             flows,
             private_keys,
             upstreams,
-            calendars: calendars::read(root),
+            calendars,
             destinations,
             subscriptions,
             gateways,

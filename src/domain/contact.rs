@@ -21,9 +21,9 @@ const NAME_WORDS: [&str; 12] = [
     "sobrenome",
 ];
 /// Words of a key that mark the name of something else.
-const OTHER_WORDS: [&str; 16] = [
-    "company", "business", "empresa", "firma", "user", "file", "screen", "flow", "pet", "doctor",
-    "agent", "service", "product", "calendar", "brand", "model",
+const OTHER_WORDS: [&str; 14] = [
+    "company", "business", "empresa", "firma", "user", "file", "pet", "doctor", "agent", "service",
+    "product", "calendar", "brand", "model",
 ];
 /// Words of a key that mark a phone number.
 const PHONE_WORDS: [&str; 9] = [

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use crate::domain::event::subscriptions::Subscriptions;
 use crate::domain::time::Millis;
 use crate::reloadable::Reloadable;
@@ -55,6 +57,8 @@ pub struct StoreOptions {
     ///
     /// See [`super::RecordAppSecret`].
     pub refuses_known_secret: bool,
+    /// Time zone of the business, in which daily limits of agents count.
+    pub time_zone: TimeZone,
     /// Subscriptions of destinations to events. A config reload replaces the subscriptions.
     pub subscriptions: Reloadable<Subscriptions>,
     pub(super) backend_factory: Arc<BackendFactory>,
@@ -81,6 +85,7 @@ impl StoreOptions {
             verify_always: true,
             lock_timeout: Duration::ZERO,
             refuses_known_secret: false,
+            time_zone: TimeZone::UTC,
             subscriptions: Reloadable::new(Subscriptions::default()),
             backend_factory: Arc::new(engine::file_backend),
         }

@@ -267,6 +267,11 @@ impl ScreenContext for SnapshotContext<'_> {
     }
 
     fn available_agents(&self, team: &TeamName) -> Result<Vec<AgentName>, StoreError> {
-        Ok(AgentPool::new(self.snapshot.agents()?, self.now).available_agents(team, self.now))
+        Ok(AgentPool::new(
+            self.snapshot.agents()?,
+            self.now,
+            self.app.config.catalog.time_zone.clone(),
+        )
+        .available_agents(team, self.now))
     }
 }

@@ -49,7 +49,11 @@ impl WriterState {
             logs,
             &mut skipped,
         )?;
-        let agent_pool = AgentPool::new(load_agents(&txn.open(AGENTS)?, &mut skipped)?, now);
+        let agent_pool = AgentPool::new(
+            load_agents(&txn.open(AGENTS)?, &mut skipped)?,
+            now,
+            options.time_zone.clone(),
+        );
         let cached_response_bytes = txn
             .open(CACHED_RESPONSES)?
             .all_rows()?
