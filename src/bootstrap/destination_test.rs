@@ -15,6 +15,7 @@ use crate::domain::event::EventKind;
 use crate::domain::event::subscriptions::Subscriptions;
 use crate::domain::ids::DestinationName;
 use crate::domain::phone_number::PhoneNumber;
+use crate::domain::time::Millis;
 use crate::net::HttpClients;
 
 /// A test of one destination.
@@ -124,7 +125,7 @@ impl DestinationTest {
             request: report.request_line,
             delivered: report.delivered,
             status: report.response.status,
-            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            duration_ms: Millis::from_duration(duration).get(),
             error: report.error,
             detail: report.detail,
             request_headers: header_rows(report.request_headers),

@@ -1,7 +1,7 @@
 //! Reloads the config: reads it again with everything that it names, and replaces the active one
 //! without losing a request.
 //!
-//! See `config::diff` for the settings that need a restart.
+//! See `config::restart_only` for the settings that need a restart.
 //!
 //! A reload changes everything or nothing. One swap of the active config replaces all parts. The
 //! workers of destinations and the monitors of gateways follow right after the swap.

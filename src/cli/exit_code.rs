@@ -51,7 +51,7 @@ pub(super) enum CliError {
     FlowCheck(#[from] FlowJsonCheckError),
     #[error(transparent)]
     Keys(#[from] KeysError),
-    #[error("the verification found discrepancies: see the report")]
+    #[error("the verification of the data file found discrepancies: see the report above")]
     VerificationFailed,
     #[error("can't write the output: {0}")]
     Print(#[from] io::Error),

@@ -13,12 +13,12 @@
 
 mod calendars;
 mod destination;
-mod diff;
 mod error;
 mod event_fields;
 mod flow;
 mod gateways;
 mod reader;
+mod restart_only;
 mod secrets;
 mod settings;
 mod subscriptions;

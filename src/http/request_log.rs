@@ -275,7 +275,7 @@ impl Drop for RequestLog<'_> {
                 monitor.record_unverified(&flow.name, now, self.outcome);
             }
             Attribution::Meta(flow) => {
-                let duration = Millis::new(u64::try_from(total.as_millis()).unwrap_or(u64::MAX));
+                let duration = Millis::from_duration(total);
                 let sample = RequestSample::new(self.status, self.outcome, duration);
                 monitor.record_request(&flow.name, now, sample);
             }

@@ -1,4 +1,5 @@
-//! Builds responses. Only this file chooses the status and the body for an outcome or an error.
+//! Builds responses. Only this file names statuses, and chooses those of errors. An encrypted
+//! response has the status of its caller: 200 or [`token_invalid_status`].
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -53,7 +54,7 @@ pub(super) enum HttpError {
     EncryptedSignature,
     #[error("the request can't be decrypted")]
     DecryptionFailed,
-    #[error("the same request is in flight: try again in a moment")]
+    #[error("the same encrypted request is still being answered: try again in a moment")]
     DuplicateInFlight,
     #[error(transparent)]
     DecryptQueueFull(#[from] DecryptQueueFull),

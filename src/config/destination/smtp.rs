@@ -144,7 +144,7 @@ impl KindSettings for SmtpSettings {
         let password = password.and_then(|secret| secret.labelled_warning("password"));
         let mut warnings = Vec::from_iter(password);
         if self.tls == SmtpTls::None && !is_loopback_host(&self.host) {
-            warnings.push("its `tls` is \"none\": customer data is sent unencrypted".to_owned());
+            warnings.push("`tls` is \"none\", so customer data is sent unencrypted: use \"starttls\" or \"implicit\"".to_owned());
         }
         warnings
     }

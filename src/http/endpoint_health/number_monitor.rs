@@ -61,7 +61,7 @@ impl NumberMonitor {
         self.checked_at = elapsed;
         // A process that was suspended for a while has monitored nothing in that time.
         let observed = if since_check < SAMPLE_INTERVAL.to_duration() * 2 {
-            millis(since_check)
+            Millis::from_duration(since_check)
         } else {
             SAMPLE_INTERVAL
         };
@@ -128,10 +128,6 @@ impl NumberMonitor {
             }
         }
     }
-}
-
-fn millis(length: Duration) -> Millis {
-    Millis::new(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -42,7 +42,9 @@ pub(super) fn check(screen: &FlowJsonScreen<'_>, declared: &flow::Screen, report
     let is_used =
         || data_exchanges().any(|action| is_mistaken(&action) || may_be_refresh(action, declared));
     if !is_used() {
-        let what = format!("no request from here counts as a selection: {selection}");
+        let what = format!(
+            "no action of this screen sends a selection that `refresh_on` expects: {selection}"
+        );
         report.add_warning(&screen.location, what);
     }
 }

@@ -43,14 +43,14 @@ fn check_action(
         let suggestion = "give the field another name";
         if is_declared(name) {
             let what = format!(
-                "{finding}: an error notification from this screen would be accepted as a form; {suggestion}"
+                "{finding}: an error notification from this screen would be stored as a form; {suggestion}"
             );
             report.add_warning(location, what);
         } else if has_only_reserved {
             report.add_error(location, format!("{finding}, and nothing else: it would be handled as an error notification, and no form is stored; {suggestion}"));
         } else {
             let what = format!(
-                "{finding}: without the other fields it would be handled as an error notification; {suggestion}"
+                "{finding}: a request with this field alone would be handled as an error notification, not as a form; {suggestion}"
             );
             report.add_warning(location, what);
         }

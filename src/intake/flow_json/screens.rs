@@ -109,7 +109,7 @@ fn check_end(
         "the form ends here without a request to its endpoint, and arrives only by Meta's webhook";
     if let Some(action) = screen.actions(COMPLETE).next() {
         let what = format!(
-            "{by_webhook}: no slot can be refused. `{DATA_EXCHANGE}` would send it to the endpoint"
+            "{by_webhook}, so flowgate can't refuse a full slot: use `{DATA_EXCHANGE}` instead"
         );
         report.add_warning(&action.location, what);
     } else if screen.actions(DATA_EXCHANGE).next().is_none() {

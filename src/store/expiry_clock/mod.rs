@@ -152,7 +152,7 @@ impl ExpiryClock {
     /// clock.
     pub fn advance(&mut self, wall: Timestamp, elapsed: Duration) -> Timestamp {
         self.handle_clock_change(wall, elapsed);
-        let elapsed_since = millis(elapsed.saturating_sub(self.process_elapsed));
+        let elapsed_since = Millis::from_duration(elapsed.saturating_sub(self.process_elapsed));
         self.state
             .downtime
             .count_down(Millis::new(elapsed_since.get().saturating_mul(SPEED)));
@@ -168,7 +168,7 @@ impl ExpiryClock {
     /// by its last valid time plus the time since then.
     fn wall_at(&self, elapsed: Duration) -> Timestamp {
         let (wall, then) = self.last_compared;
-        wall.plus(millis(elapsed.saturating_sub(then)))
+        wall.plus(Millis::from_duration(elapsed.saturating_sub(then)))
     }
 
     /// Detects a setting of the wall clock.
@@ -227,8 +227,4 @@ fn is_plausible(wall: Timestamp) -> bool {
 
 fn distance(one: Timestamp, other: Timestamp) -> Millis {
     one.since(other).max(other.since(one))
-}
-
-fn millis(duration: Duration) -> Millis {
-    Millis::new(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }

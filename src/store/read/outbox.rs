@@ -1,4 +1,4 @@
-//! Snapshot functions for the outbox: due deliveries, delivery rows, responses and suspensions.
+//! Reads deliveries from a snapshot: those that are due, their rows, their responses, suspensions.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};

@@ -53,8 +53,11 @@ impl TallyChanges {
 
     fn adjust(&mut self, tally: Tally, name: &str, by: i64) {
         let sums = self.0.entry(tally).or_default();
-        let sum = sums.entry(name.to_owned()).or_default();
-        *sum = sum.saturating_add(by);
+        if let Some(sum) = sums.get_mut(name) {
+            *sum = sum.saturating_add(by);
+        } else {
+            sums.insert(name.to_owned(), by);
+        }
     }
 
     /// Writes the changed tallies. A tally of 0 has no row.

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::store::StoreResult;
 use crate::store::rows::submissions::StoredSubmission;
-use crate::store::writer::dedup::{DedupMatch, DedupWindow, KeyLog};
+use crate::store::writer::dedup_index::{DedupMatch, DedupWindow, KeyLog};
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
 /// Accepts the inbound items of one request.

@@ -12,7 +12,7 @@ use super::duplicates;
 use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::rows::responses::Completion;
-use crate::store::writer::dedup::DedupWindow;
+use crate::store::writer::dedup_index::DedupWindow;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
 /// Finds the key under which the form of a customer is stored, among several keys and the keys

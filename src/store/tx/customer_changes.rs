@@ -17,7 +17,7 @@ use crate::domain::time::{Millis, Timestamp};
 
 use super::{customer_agents, drafts};
 use crate::store::engine::{Hash, Rows};
-use crate::store::writer::dedup::{DedupWindow, KeyLog};
+use crate::store::writer::dedup_index::{DedupWindow, KeyLog};
 use crate::store::writer::write_context::WriteContext;
 use crate::store::{StoreError, StoreResult};
 

@@ -1,4 +1,4 @@
-//! Finds the customer of a submission under their current names.
+//! Finds the customer of a submission by the customer's current phone number and user ID.
 //!
 //! See [`super::customer_changes`] for the change of a name.
 

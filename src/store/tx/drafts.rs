@@ -14,7 +14,7 @@ use super::{duplicates, events, response_cache};
 use crate::store::StoreResult;
 use crate::store::engine::{Hash, Rows};
 use crate::store::rows::drafts::StoredDraft;
-use crate::store::writer::dedup::DedupWindow;
+use crate::store::writer::dedup_index::DedupWindow;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
 /// Maximum size of one draft in bytes. Without this limit, a faulty client could fill the disk.

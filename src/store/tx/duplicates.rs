@@ -18,7 +18,7 @@ use crate::domain::submission::inbound::InboundSubmission;
 use super::submission_history::SubmissionHistory;
 use crate::store::StoreResult;
 use crate::store::rows::submissions::StoredSubmission;
-use crate::store::writer::dedup::{DedupMatch, DedupWindow};
+use crate::store::writer::dedup_index::{DedupMatch, DedupWindow};
 use crate::store::writer::write_context::WriteContext;
 
 /// Result of the duplicate check of an arriving form.

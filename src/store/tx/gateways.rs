@@ -15,7 +15,7 @@ use super::accept::{AcceptInbound, AcceptOutcome};
 use super::outbox;
 use crate::store::StoreResult;
 use crate::store::engine::Rows;
-use crate::store::writer::dedup::{DedupWindow, KeyLog};
+use crate::store::writer::dedup_index::{DedupWindow, KeyLog};
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
 /// Maximum number of history rows of one gateway. Beyond it, the oldest rows are removed.

@@ -14,7 +14,7 @@ use super::{events, leads, receipts};
 use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::rows::submissions::{LateArrival, StoredSubmission, list_late_arrivals};
-use crate::store::writer::dedup::KeyLog;
+use crate::store::writer::dedup_index::KeyLog;
 use crate::store::writer::write_context::WriteContext;
 
 /// Decision about a late arrival: the rows to write.

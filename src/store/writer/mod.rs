@@ -6,7 +6,7 @@
 //! See [`self::write_queue`] for the contents of a batch and [`super::tx`] for the transactions.
 //! The code that starts the store decides what the process does after a failure.
 
-pub(in crate::store) mod dedup;
+pub(in crate::store) mod dedup_index;
 mod open_file;
 pub(in crate::store) mod queued_transaction;
 mod skipped_rows;
@@ -249,7 +249,7 @@ impl Writer {
         }
         tracing::info!(
             store.keys = key_count,
-            store.open_ms = millis(took),
+            store.open_ms = Millis::from_duration(took).get(),
             "data file open"
         );
         Ok(open)
@@ -403,8 +403,4 @@ impl Writer {
             _ => StoreHealth::Ready,
         });
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

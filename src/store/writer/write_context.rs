@@ -12,7 +12,7 @@ use crate::domain::ids::SubmissionId;
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
 
-use super::dedup::{DedupMatch, DedupWindow, KeyLog};
+use super::dedup_index::{DedupMatch, DedupWindow, KeyLog};
 use super::writer_state::WriterState;
 use crate::store::StoreResult;
 use crate::store::data_file;

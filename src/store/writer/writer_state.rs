@@ -5,7 +5,7 @@ use crate::domain::lead::Agent;
 use crate::domain::lead::agent_pool::AgentPool;
 use crate::domain::time::Timestamp;
 
-use super::dedup::DedupIndex;
+use super::dedup_index::DedupIndex;
 use super::skipped_rows::SkippedRows;
 use crate::store::engine::{ReadTxn, Rows};
 use crate::store::expiry_clock::ExpiryClock;

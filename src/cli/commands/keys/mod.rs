@@ -7,7 +7,7 @@
 //! the key at Meta.
 
 mod compare;
-mod create;
+mod config_location;
 mod meta;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -140,8 +140,9 @@ fn create_key(
         },
     };
     private_file::create(file, &text).map_err(failed)?;
-    let location = create::config_location(file, config.map(|config| config.file.as_path()))
-        .map_err(failed)?;
+    let location =
+        config_location::config_location(file, config.map(|config| config.file.as_path()))
+            .map_err(failed)?;
     let meta = config.map(|config| config.meta.clone()).unwrap_or_default();
     if json {
         let row = json!({ "private_key": location, "public_key": key.public_pem() });

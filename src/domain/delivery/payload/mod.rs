@@ -41,7 +41,7 @@ pub enum PayloadError {
     #[error("the destination has no payload for {0}: add one to its `payload`")]
     MissingTemplate(EventKind),
     /// The template can't be rendered with the event.
-    #[error("its template for {kind} fails at {error}")]
+    #[error("the destination's payload template for {kind} fails at {error}")]
     TemplateFailed {
         /// Kind of the event.
         kind: EventKind,
@@ -172,7 +172,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             failure.to_string(),
-            "its template for job.dead fails at line 2, column 4: this can't be calculated"
+            "the destination's payload template for job.dead fails at line 2, column 4: this can't be calculated"
         );
     }
 }

@@ -187,7 +187,7 @@ fn button_taken_for_refresh_is_error() {
     assert_changes(
         r#"
         /screens/1/layout/children/3/on-click-action/payload = {"day": "${form.day}"} | error screens[1].APPOINTMENT.layout.children[3].on-click-action: …APPOINTMENT is never submitted
-        /screens/1/layout/children/1/on-select-action = null | warning screens[1].APPOINTMENT: no request from here counts as a selection…has day
+        /screens/1/layout/children/1/on-select-action = null | warning screens[1].APPOINTMENT: no action of this screen sends a selection that `refresh_on` expects…has day
         "#,
     );
     // Without a button, the selection of a choice submits the screen.

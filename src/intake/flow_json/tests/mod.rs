@@ -285,7 +285,7 @@ fn required_fields_must_be_sent() {
     assert_changes(
         r#"
         /screens/2/layout/children/4/on-click-action/payload = {"e-mail": "${form.email}", "slot": "x"} | error screens[2].DETAILS.layout.children[4].on-click-action.payload: lacks "name"…"name": "${form.name}" | warning screens[2].DETAILS.layout.children[4].on-click-action.payload: sends "e-mail", which the config does not declare…
-        /screens/2/layout/children/4/on-click-action/payload = {"name": "${form.name}", "slot": "x", "error": "${form.email}"} | warning screens[2].DETAILS.layout.children[4].on-click-action.payload: sends "error", a field name of Meta's error…without the other fields it would be handled as an error notification
+        /screens/2/layout/children/4/on-click-action/payload = {"name": "${form.name}", "slot": "x", "error": "${form.email}"} | warning screens[2].DETAILS.layout.children[4].on-click-action.payload: sends "error", a field name of Meta's error…a request with this field alone would be handled as an error notification, not as a form
         "#,
     );
     // Fields that a refresh sends do not count: the button submits the screen.
@@ -334,7 +334,7 @@ fn reserved_field_names_are_reported() {
     assert_findings(&findings_of_flow(&format!("{encrypted}{screen}")), &[&lost]);
     let declared = "screens = [{ name = \"A\", final = true, fields = { error_message = { type = \"text\" } } }]";
     let accepted = format!(
-        "warning {location}: sends \"error_message\", a field name of Meta's error…accepted as a form"
+        "warning {location}: sends \"error_message\", a field name of Meta's error…stored as a form"
     );
     assert_findings(
         &findings_of_flow(&format!("{encrypted}{declared}")),
