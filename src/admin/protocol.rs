@@ -364,6 +364,7 @@ pub struct AgentSettings {
     pub weight: Option<u32>,
     /// Maximum number of open leads. 0: no limit, the default for a new agent.
     pub max_leads: Option<u32>,
-    /// Maximum number of leads per day, in the time zone of the business. 0: no limit, the default for a new agent.
+    /// Maximum number of leads per day, in the time zone of the business. 0: no limit, the default
+    /// for a new agent.
     pub max_leads_per_day: Option<u32>,
 }

@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(zone(&berlin).as_deref(), Some("Europe/Berlin"));
         let named = format!("timezone = \"America/Sao_Paulo\"\n{two_zones}");
         assert_eq!(zone(&named).as_deref(), Some("America/Sao_Paulo"));
-        let machine = TimeZone::system().iana_name().map(str::to_owned);
+        let machine = jiff::tz::TimeZone::system().iana_name().map(str::to_owned);
         assert_eq!(zone(&two_zones), machine);
         assert_eq!(zone(""), machine);
         assert_errors(

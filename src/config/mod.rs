@@ -85,8 +85,8 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     /// Path of the data file. Default: `flowgate.redb` in the folder of the config.
     pub data: PathBuf,
-    /// Time zone of the business: absences and daily limits of agents count its days, and lists show
-    /// its times. Default: the time zone that all calendars share, or the one of the machine.
+    /// Time zone of the business: absences and daily limits of agents count its days, and lists
+    /// show its times. Default: the time zone that all calendars share, or the one of the machine.
     pub timezone: TimeZone,
     /// Meta's app secrets, tokens and the Graph API.
     pub meta: MetaSettings,

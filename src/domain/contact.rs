@@ -40,14 +40,14 @@ const PHONE_WORDS: [&str; 9] = [
 
 /// Name and phone number that a person wrote in a form. Personal data: `Debug` is not derived.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Contact {
+pub struct FormContact {
     /// Name of the person. Several fields, such as the first and the last name, are joined.
     pub name: Option<String>,
     /// Phone number as written.
     pub phone: Option<String>,
 }
 
-impl Contact {
+impl FormContact {
     /// Finds the contact in the answers of a form.
     #[must_use]
     pub fn from_answers(answers: &Value) -> Self {
@@ -132,13 +132,16 @@ mod tests {
             (json!({"name": 7, "phone": ""}), "", ""),
             (json!(["name"]), "", ""),
         ] {
-            let found = Contact::from_answers(&answers);
+            let found = FormContact::from_answers(&answers);
             let pair = (
                 found.name.unwrap_or_default(),
                 found.phone.unwrap_or_default(),
             );
             assert_eq!(pair, (name.to_owned(), phone.to_owned()), "{answers}");
         }
-        assert!(Contact::is_contact_field("Full_Name") && !Contact::is_contact_field("pet_name"));
+        assert!(
+            FormContact::is_contact_field("Full_Name")
+                && !FormContact::is_contact_field("pet_name")
+        );
     }
 }

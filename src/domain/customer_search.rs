@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::contact::Contact;
+use super::contact::FormContact;
 use super::customer::{Customer, without_mobile_digit};
 
 /// Minimum digits by which a number without country code finds a number with one.
@@ -89,7 +89,7 @@ impl CustomerTerm {
         if let Some(name) = customer.names().find(|name| is_part(name)) {
             return Some(name.to_owned());
         }
-        if let Some(name) = Contact::from_answers(answers).name
+        if let Some(name) = FormContact::from_answers(answers).name
             && name.to_lowercase().contains(&self.text)
         {
             return Some(format!("name: {name}"));

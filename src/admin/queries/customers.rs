@@ -17,7 +17,7 @@ use crate::admin::responses::{
     BookingRow, CustomerAgentRow, CustomerDetails, CustomerRow, DeliveryRow, DraftRow, LeadRow,
     SubmissionRow, stored_json,
 };
-use crate::domain::contact::Contact;
+use crate::domain::contact::FormContact;
 use crate::domain::customer_search::CustomerTerm;
 use crate::domain::ids::{Customer, CustomerMatch};
 use crate::domain::submission::draft::Draft;
@@ -33,7 +33,7 @@ struct KnownCustomer {
 /// Returns the customer of a form. A form that names nobody may have a phone number as an answer.
 fn customer_of(found: &FoundSubmission) -> Customer {
     if found.customer.is_unknown() {
-        let contact = Contact::from_answers(&stored_json(&found.stored.submission.data));
+        let contact = FormContact::from_answers(&stored_json(&found.stored.submission.data));
         let digits = contact.phone.map(|phone| {
             let digits = phone.chars().filter(char::is_ascii_digit);
             digits.collect::<String>()
@@ -88,7 +88,7 @@ pub(super) fn list_customers(
         let matched = term
             .as_ref()
             .and_then(|term| term.find_match(&found.customer, &answers));
-        let contact = Contact::from_answers(&answers);
+        let contact = FormContact::from_answers(&answers);
         let row = CustomerRow {
             customer: found.customer.name().map(str::to_owned),
             id: found.customer.id.as_deref().map(str::to_owned),
@@ -138,7 +138,7 @@ pub(super) fn get_customer(
     Ok(CustomerDetails {
         customer: known.customer.name().or(names).map(str::to_owned),
         name: known.forms.iter().find_map(|found| {
-            Contact::from_answers(&stored_json(&found.stored.submission.data)).name
+            FormContact::from_answers(&stored_json(&found.stored.submission.data)).name
         }),
         known_as: known_names(&known),
         agents: customer_agents(context, &known)?,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::booking::calendar::{Calendar, Slot};
 use crate::domain::booking::{Booking, BookingState, Occupancy};
-use crate::domain::contact::Contact;
+use crate::domain::contact::FormContact;
 use crate::domain::ids::{BookingId, CalendarName, SubmissionId};
 use crate::domain::time::Timestamp;
 use crate::store::FoundSubmission;
@@ -44,8 +44,8 @@ impl BookingRow {
         calendar: Option<&Calendar>,
     ) -> Self {
         let answers = form.map(|form| stored_json(&form.stored.submission.data));
-        let contact = answers.as_ref().map(Contact::from_answers);
-        let Contact { name, phone } = contact.unwrap_or_default();
+        let contact = answers.as_ref().map(FormContact::from_answers);
+        let FormContact { name, phone } = contact.unwrap_or_default();
         let customer = form.map(|form| &form.customer);
         let known_phone = customer.and_then(|customer| customer.phone.as_deref());
         Self {

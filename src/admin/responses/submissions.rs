@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::contact::Contact;
+use crate::domain::contact::FormContact;
 use crate::domain::ids::{BookingId, FlowName, FlowToken, JobId, LeadId, SubmissionId};
 use crate::domain::job::{Job, JobState};
 use crate::domain::submission::draft::{Draft, DraftState};
@@ -78,7 +78,7 @@ impl SubmissionRow {
             submission,
         } = stored;
         let data = stored_json(&submission.data);
-        let contact = Contact::from_answers(&data);
+        let contact = FormContact::from_answers(&data);
         let phone = submission.customer.phone.as_deref().map(str::to_owned);
         Self {
             id,

@@ -7,7 +7,7 @@ use super::AdminCall;
 use super::list::{Filter, FilteredRow, ListArgs, RowsVerb};
 use crate::admin::{AdminQuery, ListFilter, SubmissionRow};
 use crate::cli::output::{Column, TableRow};
-use crate::domain::contact::Contact;
+use crate::domain::contact::FormContact;
 use crate::domain::delivery::message::display_value;
 use crate::domain::ids::SubmissionId;
 use crate::domain::truncation::truncate_chars;
@@ -37,7 +37,7 @@ fn first_answers(data: &Value) -> Value {
         return data.clone();
     };
     let is_shown =
-        |(key, value): &(&String, &Value)| !value.is_null() && !Contact::is_contact_field(key);
+        |(key, value): &(&String, &Value)| !value.is_null() && !FormContact::is_contact_field(key);
     let mut shown = answers.iter().filter(is_shown);
     let (count, chars) = ANSWERS_SHOWN;
     let first = shown.by_ref().take(count).map(|(key, value)| {

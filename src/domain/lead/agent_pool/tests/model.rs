@@ -143,7 +143,8 @@ fn apply_to_both(
 proptest! {
     #[test]
     fn pool_agrees_with_model(steps in proptest::collection::vec(operation(), 1..120)) {
-        let (mut roster, mut model, mut now) = (AgentPool::new([], Timestamp::ZERO, TimeZone::UTC), Model::default(), NOW);
+        let mut roster = AgentPool::new([], Timestamp::ZERO, TimeZone::UTC);
+        let (mut model, mut now) = (Model::default(), NOW);
         let mut written = BTreeMap::new();
         for step in &steps {
             apply_to_both(step, &mut roster, &mut model, &mut now);
@@ -164,7 +165,8 @@ proptest! {
         saved_steps in proptest::collection::vec(operation(), 1..60),
         undone in proptest::collection::vec(operation(), 1..30),
     ) {
-        let (mut roster, mut model, mut now) = (AgentPool::new([], Timestamp::ZERO, TimeZone::UTC), Model::default(), NOW);
+        let mut roster = AgentPool::new([], Timestamp::ZERO, TimeZone::UTC);
+        let (mut model, mut now) = (Model::default(), NOW);
         for step in &saved_steps {
             apply_to_both(step, &mut roster, &mut model, &mut now);
         }
