@@ -55,6 +55,11 @@ impl Banner {
         }
     }
 
+    /// Returns the line that the service manager shows.
+    pub(crate) fn status(&self) -> String {
+        format!("listening on http://{}", self.listen)
+    }
+
     /// Prints the banner to standard output, for people and for programs that start servers, and
     /// logs it.
     pub(crate) fn print(&self) {

@@ -16,7 +16,7 @@ use super::resolve::gateways;
 use super::resolve::upstreams::{self, UpstreamClients};
 use super::serve_args::ServeArgs;
 use crate::clock::Clock;
-use crate::config::{Config, Secret};
+use crate::config::{Config, Secret, SecretRef};
 use crate::delivery::DeliveryTargets;
 use crate::domain::flow::SignaturePolicy;
 use crate::gateways::GatewayCredentialsByName;
@@ -151,10 +151,12 @@ impl Components {
     pub(crate) fn warnings(&self) -> Vec<String> {
         let mut warnings = self.config.warnings();
         if let Some(file) = &self.secrets.development {
+            let locations = self.config.meta.app_secrets.iter().map(SecretRef::location);
             warnings.push(format!(
                 "signatures are verified with a development secret ({}), which Meta does not know: for requests from Meta, set the \
-                 app secret of your Meta app in META_APP_SECRET",
-                file.display()
+                 app secret of your Meta app in {}",
+                file.display(),
+                locations.collect::<Vec<_>>().join(" or ")
             ));
         }
         warnings

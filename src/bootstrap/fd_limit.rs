@@ -31,23 +31,8 @@ struct FdBudget {
 /// connections, with a warning if the system allows fewer than the config.
 pub(crate) fn fit_connections(config: &Config) -> (usize, Option<String>) {
     let configured = config.limits.max_connections;
-    let destinations = config.destinations.values();
-    let deliveries = destinations.map(|destination| destination.policy.concurrency);
-    let outbound = deliveries
-        .sum::<usize>()
-        .saturating_add(config.gateways.len());
-    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    let budget = FdBudget {
-        connections: count(configured),
-        upstreams: count(config.upstreams.len()),
-        outbound: count(outbound),
-    };
-    // A reload may add the first upstream.
-    let with_upstream = FdBudget {
-        upstreams: budget.upstreams.max(1),
-        ..budget
-    };
-    let allowed = raise_limit(with_upstream.required());
+    let budget = FdBudget::of(config);
+    let allowed = raise_limit(required_descriptors(config));
     let available = usize::try_from(budget.max_connections(allowed)).unwrap_or(usize::MAX);
     if available >= configured {
         return (configured, None);
@@ -64,7 +49,34 @@ pub(crate) fn fit_connections(config: &Config) -> (usize, Option<String>) {
     (available, Some(warning))
 }
 
+/// Returns the number of descriptors that a server with `config` needs.
+pub(crate) fn required_descriptors(config: &Config) -> u64 {
+    let budget = FdBudget::of(config);
+    // A reload may add the first upstream.
+    FdBudget {
+        upstreams: budget.upstreams.max(1),
+        ..budget
+    }
+    .required()
+}
+
 impl FdBudget {
+    fn of(config: &Config) -> Self {
+        let deliveries = config
+            .destinations
+            .values()
+            .map(|destination| destination.policy.concurrency);
+        let outbound = deliveries
+            .sum::<usize>()
+            .saturating_add(config.gateways.len());
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        Self {
+            connections: count(config.limits.max_connections),
+            upstreams: count(config.upstreams.len()),
+            outbound: count(outbound),
+        }
+    }
+
     fn required(self) -> u64 {
         self.connections
             .saturating_mul(self.per_connection())

@@ -24,6 +24,7 @@ use super::components::Components;
 use super::error::ServeError;
 use super::resolve::app_secrets::AppSecrets;
 use super::serve_args::ServeArgs;
+use super::service_manager::ServiceManager;
 use crate::admin::{AdminError, ReloadRow};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -44,6 +45,9 @@ pub(super) struct Reloader {
     pub(super) gateway_monitors: Arc<GatewayMonitors>,
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) service_manager: Arc<ServiceManager>,
+    /// Line that the service manager shows after a successful reload.
+    pub(super) ready_status: String,
     /// Held during a reload.
     pub(super) in_progress: Mutex<()>,
 }
@@ -80,12 +84,20 @@ impl Reloader {
     /// Returns all problems of the new config, one a line. The active config stays unchanged.
     pub(super) fn reload(&self) -> Result<ReloadRow, AdminError> {
         let _one_at_a_time = self.in_progress.lock();
+        self.service_manager.report_reloading();
         let active = self.active.load_full();
         let reloaded_at = self.clock.now();
-        match self.load_candidate(&active) {
+        let result = match self.load_candidate(&active) {
             Ok(candidate) => Ok(self.activate(candidate, &active, reloaded_at)),
             Err(error) => Err(self.report_failure(&error, &active, reloaded_at)),
-        }
+        };
+        // A refused reload also ends here: the server continues with the old config.
+        let status = match &result {
+            Ok(_) => self.ready_status.clone(),
+            Err(_) => format!("{}; the last reload was refused", self.ready_status),
+        };
+        self.service_manager.report_ready(&status);
+        result
     }
 
     fn load_candidate(&self, active: &ActiveConfig) -> Result<Candidate, ServeError> {

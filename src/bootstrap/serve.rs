@@ -32,6 +32,7 @@ use super::reload::Reloader;
 use super::resolve::app_secrets::AppSecrets;
 use super::serve_args::ServeArgs;
 use super::server_hooks::server_hooks;
+use super::service_manager::ServiceManager;
 use super::services::Services;
 use super::signals::Signals;
 use super::store_options::store_options;
@@ -101,6 +102,7 @@ struct PreparedServer {
     active: Arc<ArcSwap<ActiveConfig>>,
     /// Warning that no reload removes. `None` if there is none.
     permanent_warning: Option<String>,
+    service_manager: Arc<ServiceManager>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -150,6 +152,7 @@ impl PreparedServer {
             sockets,
             active: Arc::new(ArcSwap::from_pointee(active)),
             permanent_warning,
+            service_manager: Arc::new(ServiceManager::from_environment(Arc::clone(&clock))),
             clock,
             entropy: Arc::new(entropy),
         })
@@ -163,6 +166,10 @@ impl PreparedServer {
             components.has_development_secret() && !self.args.development;
         options.subscriptions =
             Reloadable::part_of(&self.active, |active| Arc::clone(&active.subscriptions));
+        options.time_zone =
+            Reloadable::part_of(&self.active, |active| Arc::clone(&active.catalog.time_zone));
+        let service_manager = Arc::clone(&self.service_manager);
+        options.on_progress = Arc::new(move || service_manager.report_progress());
         Ok(Store::start(options, Arc::clone(&self.clock))?)
     }
 
@@ -190,6 +197,7 @@ impl PreparedServer {
         components.persist_secret(store)?;
         let services = Services::start(&self.active, store, &self.clock, &self.entropy)?;
         let banner = self.banner();
+        let service_manager = Arc::clone(&self.service_manager);
         let app = self.app_state(&services, store)?;
         let reloader = Arc::new(self.reloader(&services, store));
         let admin_handler = self.admin_handler(&services, &reloader, store);
@@ -202,6 +210,7 @@ impl PreparedServer {
         // for commands.
         let http = self.listen(app, admin_handler, recorder, &stopped)?;
         banner.print();
+        service_manager.report_ready(&banner.status());
         tokio::spawn(reloader.reload_on_signal(hangup, wait_for_stop(stopped)));
 
         let result = tokio::select! {
@@ -209,6 +218,7 @@ impl PreparedServer {
             Ok(error) = store_failure => Err(ServeError::from(error)),
         };
         drop(stop_tasks);
+        service_manager.report_stopping();
         if result.is_ok() {
             tracing::info!(
                 "stop signal received: the server accepts no new connections and finishes its work; a second signal stops it at once"
@@ -253,6 +263,8 @@ impl PreparedServer {
             gateway_monitors: Arc::clone(&services.gateway_monitors),
             store: store.clone(),
             clock: Arc::clone(&self.clock),
+            service_manager: Arc::clone(&self.service_manager),
+            ready_status: self.banner().status(),
             in_progress: Mutex::default(),
         }
     }

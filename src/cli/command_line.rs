@@ -12,14 +12,17 @@ use super::commands::customers::CustomersCommand;
 use super::commands::dead_letters::DeadLettersVerb;
 use super::commands::deliveries::DeliveriesVerb;
 use super::commands::destinations::DestinationsVerb;
+use super::commands::doctor::DoctorArgs;
 use super::commands::drafts::DraftsVerb;
 use super::commands::flows::FlowsVerb;
 use super::commands::gateways::GatewaysVerb;
+use super::commands::init::args::InitArgs;
 use super::commands::jobs::JobsVerb;
 use super::commands::keys::KeysCommand;
 use super::commands::leads::LeadsVerb;
 use super::commands::list::RowsCommand;
 use super::commands::slots::SlotsCommand;
+use super::commands::status::StatusArgs;
 use super::commands::submissions::SubmissionsVerb;
 use super::commands::trace::TraceArgs;
 use super::commands::try_submission::TryArgs;
@@ -43,6 +46,11 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Set up a new machine: config, secrets, systemd units, proxy snippets
+    ///
+    /// Asks for everything that it needs, or takes it from options. Never overwrites a file without
+    /// --force. Prints the next three steps.
+    Init(Box<InitArgs>),
     /// Run the server
     Serve(ServeArgs),
     /// Send one signed form to the running server and show its result
@@ -56,8 +64,13 @@ pub(super) enum Command {
     Reload,
     /// Run a load test with a crash on a temporary server and verify the result
     Demo(DemoArgs),
+    /// Check the whole setup: config, secrets, files, disk, clock, proxy, Meta, destinations
+    ///
+    /// Each line is right, a warning or wrong, with what to do. Run the command as root: other
+    /// users can't read the secrets of the service. The exit code is 1 if something is wrong.
+    Doctor(DoctorArgs),
     /// Show server status
-    Status,
+    Status(StatusArgs),
     /// Show the timeline of a form: receipt, signature, copies, slot, agent, each attempt
     Trace(TraceArgs),
     /// Find customers by phone number, name or answer, and show everything about one

@@ -14,6 +14,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::commands::flows::FlowJsonCheckError;
+use super::commands::init::{InitError, InitFileError};
 use super::commands::keys::{KeysError, MetaKeyError};
 use super::commands::try_submission::TryError;
 use super::confirmation::ConfirmationError;
@@ -51,6 +52,12 @@ pub(super) enum CliError {
     FlowCheck(#[from] FlowJsonCheckError),
     #[error(transparent)]
     Keys(#[from] KeysError),
+    #[error(transparent)]
+    Init(#[from] InitError),
+    #[error("{0} warnings need somebody: see the lines with `!`, or the field `warnings`")]
+    StatusWarnings(usize),
+    #[error("{0} checks are wrong: each line says what to do")]
+    DoctorFindings(usize),
     #[error("the verification of the data file found discrepancies: see the report above")]
     VerificationFailed,
     #[error("can't write the output: {0}")]
@@ -85,6 +92,11 @@ impl CliError {
             )
             | Self::Keys(KeysError::Config(_) | KeysError::FlowKey(_))
             | Self::Config(_)
+            | Self::Init(
+                InitError::Answer(_)
+                | InitError::Config(_)
+                | InitError::File(InitFileError::Exist(_)),
+            )
             | Self::UnresolvedConfig { .. }
             | Self::Confirmation(ConfirmationError::NoTerminal(_))
             | Self::Try(TryError::FlowArg(_) | TryError::NoSample { .. }) => 2,
@@ -92,6 +104,9 @@ impl CliError {
             | Self::Keys(_)
             | Self::Try(_)
             | Self::Demo(_)
+            | Self::Init(_)
+            | Self::StatusWarnings(_)
+            | Self::DoctorFindings(_)
             | Self::VerificationFailed
             | Self::Confirmation(_)
             | Self::Print(_) => 1,

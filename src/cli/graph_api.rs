@@ -1,8 +1,8 @@
 //! Calls Meta's Graph API to upload and query the public key of a phone number.
 //!
 //! Paths, fields and codes follow *Business Encryption API* and *Cloud API error codes*. See
-//! [`crate::net`] for the HTTP client and [`super::commands::keys`] for the choice of keys and
-//! phone numbers.
+//! [`crate::net`] for the HTTP client, [`super::graph_app`] for requests about the app, and
+//! [`super::commands::keys`] for the choice of keys and phone numbers.
 
 use std::time::Duration;
 
@@ -173,16 +173,37 @@ impl<'a> GraphApi<'a> {
         Ok(find_key(&body))
     }
 
+    /// Returns the access token.
+    pub(super) const fn token(&self) -> &Secret {
+        &self.token
+    }
+
     async fn request(
         &self,
         method: Method,
         number: &str,
         form: String,
     ) -> Result<(StatusCode, Value), GraphApiError> {
+        self.fetch(method, &encryption_key_path(number), form, None)
+            .await
+    }
+
+    /// Sends one request to `path` below the version. `token` replaces the access token.
+    pub(super) async fn fetch(
+        &self,
+        method: Method,
+        path: &str,
+        form: String,
+        token: Option<&Secret>,
+    ) -> Result<(StatusCode, Value), GraphApiError> {
+        let bearer = match token {
+            Some(token) => token.to_header("Bearer ").ok_or(GraphApiError::BadToken)?,
+            None => self.bearer.clone(),
+        };
         let mut request = Request::builder()
             .method(&method)
-            .uri(encryption_key_url(self.meta, number));
-        request = request.header(AUTHORIZATION, self.bearer.clone());
+            .uri(graph_url(self.meta, path));
+        request = request.header(AUTHORIZATION, bearer);
         request = request.header(USER_AGENT, PRODUCT_TOKEN);
         if method == Method::POST {
             request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
@@ -190,17 +211,23 @@ impl<'a> GraphApi<'a> {
         let request = request.body(Full::new(Bytes::from(form)))?;
         let response = self.client.send(request, REQUEST_TIMEOUT).await?;
         let response = response.read_full(RESPONSE_BYTES_MAX).await?;
-        parse_response(&response, self.token.expose()).map(|body| (response.status, body))
+        let shown = token.unwrap_or(&self.token);
+        parse_response(&response, shown.expose()).map(|body| (response.status, body))
     }
 }
 
 /// Returns the URL of the public key of a phone number.
 #[must_use]
 pub fn encryption_key_url(meta: &MetaSettings, number: &str) -> String {
-    format!(
-        "{}/{}/{number}/whatsapp_business_encryption",
-        meta.graph_url, meta.api_version
-    )
+    graph_url(meta, &encryption_key_path(number))
+}
+
+fn encryption_key_path(number: &str) -> String {
+    format!("{number}/whatsapp_business_encryption")
+}
+
+fn graph_url(meta: &MetaSettings, path: &str) -> String {
+    format!("{}/{}/{path}", meta.graph_url, meta.api_version)
 }
 
 /// Parses a successful response as a JSON object.

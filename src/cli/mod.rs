@@ -1,8 +1,8 @@
 //! Parses the command line and runs the command.
 //!
 //! Most commands are admin requests, sent to a running server over its socket or executed on the
-//! data file of a stopped server. `serve`, `try`, `demo`, `flows check`, `keys`, `compact`,
-//! `config` and `completions` are not.
+//! data file of a stopped server. `init`, `serve`, `try`, `demo`, `doctor`, `flows check`, `keys`,
+//! `compact`, `config` and `completions` are not.
 //!
 //! | module | content |
 //! |---|---|
@@ -24,6 +24,7 @@ mod exit_code;
 pub mod flow_arg;
 mod flow_client;
 mod graph_api;
+mod graph_app;
 pub mod meta_client;
 pub(crate) mod output;
 pub mod sample_form;
@@ -48,6 +49,7 @@ use command_line::{Cli, Command, ConfigSubcommand};
 use commands::destinations::DestinationsVerb;
 use commands::flows::{FlowsAction, FlowsVerb};
 use commands::gateways::GatewaysVerb;
+use commands::status::StatusArgs;
 use commands::{AdminCall, compact, try_submission};
 use confirmation::Confirmation;
 use deferred_error_writer::DeferredErrorWriter;
@@ -83,6 +85,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
     } = cli;
     let load = || Config::load_or_search(config.as_deref());
     let call: AdminCall = match command {
+        Command::Init(args) => return run_with_output(|out| Ok(args.run(json, out)?)),
         Command::Serve(args) => return Ok(crate::bootstrap::serve::run(load, &args)?),
         Command::Try(args) => {
             return run_with_output(|out| Ok(try_submission::run(&load()?, &args, json, out)?));
@@ -103,8 +106,21 @@ fn execute(cli: Cli) -> Result<(), CliError> {
             clap_complete::generate(shell, &mut Cli::command(), "flowgate", &mut script);
             return Ok(io::stdout().write_all(&script)?);
         }
+        Command::Doctor(args) => {
+            let mut wrong = 0;
+            run_with_output(|out| {
+                wrong = args.run(load, json, out)?;
+                Ok(())
+            })?;
+            return match wrong {
+                0 => Ok(()),
+                wrong => Err(CliError::DoctorFindings(wrong)),
+            };
+        }
         Command::Keys(args) => return run_with_output(|out| Ok(args.run(load, json, out)?)),
-        Command::Status => AdminCall::text::<StatusRow>(AdminQuery::Status, ""),
+        Command::Status(args) => {
+            return run_status(config.as_deref(), args, json);
+        }
         Command::Reload => AdminCall::text::<ReloadRow>(ServerCommand::ReloadConfig, ""),
         Command::Check => AdminCall::text::<CheckRow>(AdminQuery::CheckIntegrity, ""),
         Command::Trace(trace) => trace.into(),
@@ -128,6 +144,23 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         },
     };
     run_call(config.as_deref(), call, json)
+}
+
+/// Shows the status. With `--check`, a warning is a failure.
+fn run_status(named: Option<&Path>, args: StatusArgs, json: bool) -> Result<(), CliError> {
+    let call = AdminCall::text::<StatusRow>(AdminQuery::Status, "");
+    let mut warnings = 0;
+    let mut writer = OutputWriter::new(call.format, json, display_zone(named));
+    send_request(named, &call.request, &mut |row| {
+        let found = row.get("warnings").and_then(Value::as_array);
+        warnings = found.map_or(0, Vec::len);
+        writer.write_row(row)
+    })?;
+    writer.finish()?;
+    if args.check && warnings > 0 {
+        return Err(CliError::StatusWarnings(warnings));
+    }
+    Ok(())
 }
 
 /// Runs a command that writes while it works. An error of the command has precedence over an error
@@ -161,7 +194,8 @@ fn send_request(
 /// Returns the time zone in which people read times: the one of the business, or the one of the
 /// machine if the config is invalid.
 fn display_zone(named: Option<&Path>) -> TimeZone {
-    Config::load_or_search(named).map_or_else(|_| TimeZone::system(), |config| config.timezone)
+    Config::load_or_search(named)
+        .map_or_else(|_| TimeZone::system(), |config| config.business_zone())
 }
 
 /// Sends the request of `call` and writes the rows of its response. A call that needs a

@@ -76,21 +76,10 @@ fn read_calendar(item: &ValueReader<'_>) -> Option<Calendar> {
     })?
 }
 
-/// Reads the top-level `timezone`. Default: the time zone that all calendars share, or the one of
-/// the machine.
-pub fn read_business_zone(
-    root: &TableReader<'_>,
-    calendars: &BTreeMap<CalendarName, Arc<Calendar>>,
-) -> TimeZone {
-    let named = root.get("timezone");
-    if let Some(zone) = named.and_then(|item| item.parse(parse_time_zone)) {
-        return zone;
-    }
-    let mut zones = calendars.values().map(|calendar| calendar.time_zone());
-    match zones.next() {
-        Some(first) if zones.all(|zone| zone == first) => first.clone(),
-        _ => TimeZone::system(),
-    }
+/// Reads the top-level `timezone`, the time zone of the business.
+pub fn read_business_zone(root: &TableReader<'_>) -> Option<TimeZone> {
+    root.get("timezone")
+        .and_then(|item| item.parse(parse_time_zone))
 }
 
 /// Parses the name of a time zone in the IANA database.
@@ -205,7 +194,7 @@ mod tests {
     #[test]
     fn business_timezone_is_named_or_shared() {
         let zone = |text: &str| {
-            let zone = parse_valid(text).timezone;
+            let zone = parse_valid(text).business_zone();
             zone.iana_name().map(str::to_owned)
         };
         let hours = "hours = { mon = [\"09:00-12:00\"] }";

@@ -12,6 +12,7 @@
 //! demand, secrets. A relative path in a config is relative to the folder of the config file.
 
 mod calendars;
+pub mod credential;
 mod destination;
 mod error;
 mod event_fields;
@@ -83,11 +84,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Address of the admin listener, for operators. Default 127.0.0.1:8081.
     pub admin_listen: SocketAddr,
+    /// URL under which Meta reaches the server, for `flowgate doctor`. Default: `None`.
+    pub public_url: Option<String>,
     /// Path of the data file. Default: `flowgate.redb` in the folder of the config.
     pub data: PathBuf,
-    /// Time zone of the business: absences and daily limits of agents count its days, and lists
-    /// show its times. Default: the time zone that all calendars share, or the one of the machine.
-    pub timezone: TimeZone,
+    /// Time zone of the business. `None`: see [`Config::business_zone`].
+    pub timezone: Option<TimeZone>,
     /// Meta's app secrets, tokens and the Graph API.
     pub meta: MetaSettings,
     /// Limits for requests, connections and queues.
@@ -127,6 +129,21 @@ impl Config {
         match named {
             Some(file) => Self::load(file),
             None => Self::load_first(&SEARCH_PATHS.map(PathBuf::from)),
+        }
+    }
+
+    /// Returns the time zone of the business: absences and daily limits of agents count its days,
+    /// and lists show its times. Default: the time zone that all calendars share, or the one of the
+    /// machine.
+    #[must_use]
+    pub fn business_zone(&self) -> TimeZone {
+        if let Some(named) = &self.timezone {
+            return named.clone();
+        }
+        let mut zones = self.calendars.values().map(|calendar| calendar.time_zone());
+        match zones.next() {
+            Some(first) if zones.all(|zone| zone == first) => first.clone(),
+            _ => TimeZone::system(),
         }
     }
 
@@ -181,6 +198,7 @@ impl Config {
         let Endpoints {
             listen,
             admin_listen,
+            public_url,
             data,
         } = settings::read_endpoints(root);
         let destination_names = root.names_in("destinations");
@@ -216,8 +234,9 @@ impl Config {
             file: file.to_owned(),
             listen,
             admin_listen,
+            public_url,
             data,
-            timezone: calendars::read_business_zone(root, &calendars),
+            timezone: calendars::read_business_zone(root),
             meta,
             limits: settings::read_limits(root),
             workers: settings::read_workers(root),

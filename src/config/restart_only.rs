@@ -25,7 +25,6 @@ impl Config {
             "listen": listen;
             "admin_listen": admin_listen;
             "data": data;
-            "timezone": timezone;
             "limits.max_body_memory": limits.max_body_memory;
             "limits.header_timeout": limits.header_timeout;
             "limits.idle_timeout": limits.idle_timeout;
@@ -73,6 +72,7 @@ impl Config {
                 "limits.request_timeout",
                 limits.request_timeout != old_limits.request_timeout,
             ),
+            ("timezone", self.timezone != before.timezone),
             ("retry", self.retry != before.retry),
             (
                 "retention.submissions",

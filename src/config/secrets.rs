@@ -1,9 +1,9 @@
 //! Reads secrets from their locations, and never shows a secret.
 //!
-//! The config has the location of a secret (`env:NAME`, `file:PATH`), not the secret itself.
-//! `text:VALUE` is for tests. See [`crate::intake`] for the comparison in constant time,
-//! [`crate::bootstrap`] for the development secret, and [`crate::domain::health::wrong_app_secret`]
-//! for a wrong app secret.
+//! The config has the location of a secret (`env:NAME`, `file:PATH`, `credential:NAME`), not the
+//! secret itself. `text:VALUE` is for tests. See [`super::credential`] for the files of
+//! credentials, [`crate::intake`] for the comparison in constant time, [`crate::bootstrap`] for the
+//! development secret, and [`crate::domain::health::wrong_app_secret`] for a wrong app secret.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use hyper::header::HeaderValue;
 use zeroize::{Zeroize, Zeroizing};
+
+use super::credential::CredentialRef;
 
 /// Maximum size of a secret file, in bytes. A larger file is refused.
 const FILE_BYTES_MAX: usize = 64 * 1024;
@@ -68,6 +70,9 @@ pub enum SecretRef {
     Env(String),
     /// `file:PATH`: the content of this file, without the line break at its end.
     File(PathBuf),
+    /// `credential:NAME`: the content of this credential of the service, without the line break at
+    /// its end.
+    Credential(CredentialRef),
     /// `text:VALUE`: the secret itself. For tests.
     Text(Secret),
 }
@@ -78,8 +83,8 @@ pub enum SecretRef {
 pub enum InvalidSecretRef {
     /// The text has no known prefix.
     #[error(
-        "must start with env:, file: or text: (value hidden): write \"env:NAME\", \
-         \"file:PATH\" or, for tests, \"text:VALUE\""
+        "must start with env:, file:, credential: or text: (value hidden): write \"env:NAME\", \
+         \"file:PATH\", \"credential:NAME\" or, for tests, \"text:VALUE\""
     )]
     NoPrefix,
     /// `env:` is not followed by the name of a variable.
@@ -90,6 +95,9 @@ pub enum InvalidSecretRef {
     /// `file:` is not followed by a path.
     #[error("\"file:\" needs the path of a file")]
     NoPath,
+    /// `credential:` is not followed by a name.
+    #[error("\"credential:\" needs the name of a credential: letters, digits, '-', '_' and '.'")]
+    NoCredential,
     /// `text:` is not followed by a value.
     #[error("\"text:\" needs the secret after it")]
     NoText,
@@ -118,7 +126,7 @@ pub enum SecretError {
 }
 
 impl SecretRef {
-    /// Parses `env:NAME`, `file:PATH` (relative to `folder`) or `text:VALUE`.
+    /// Parses `env:NAME`, `file:PATH` (relative to `folder`), `credential:NAME` or `text:VALUE`.
     ///
     /// # Errors
     /// [`InvalidSecretRef`] for any other text. The error does not repeat the text.
@@ -128,13 +136,16 @@ impl SecretRef {
             Some(("env", _)) => Err(InvalidSecretRef::NoName),
             Some(("file", "")) => Err(InvalidSecretRef::NoPath),
             Some(("file", path)) => Ok(Self::File(folder.join(path))),
+            Some(("credential", name)) => CredentialRef::parse(name, folder)
+                .map(Self::Credential)
+                .ok_or(InvalidSecretRef::NoCredential),
             Some(("text", "")) => Err(InvalidSecretRef::NoText),
             Some(("text", value)) => Ok(Self::Text(Secret::new(value.to_owned()))),
             _ => Err(InvalidSecretRef::NoPrefix),
         }
     }
 
-    /// Returns the secret. `None`: its environment variable is unset or empty.
+    /// Returns the secret. `None`: its environment variable or credential is unset or empty.
     ///
     /// # Errors
     /// [`SecretError`] if the file is missing, unreadable, empty or not one line of text, or if the
@@ -144,7 +155,7 @@ impl SecretRef {
     }
 
     /// Returns a secret that may have several lines, such as a private key. `None`: its environment
-    /// variable is unset or empty.
+    /// variable or credential is unset or empty.
     ///
     /// # Errors
     /// [`SecretError`] if the file is missing, unreadable, empty or not text, or if the variable is
@@ -155,6 +166,10 @@ impl SecretRef {
                 text if text.trim().is_empty() => Err(SecretError::Empty(path.clone())),
                 text => Ok(Some(Secret(text))),
             },
+            Self::Credential(credential) => {
+                let path = credential.path(|name| std::env::var_os(name));
+                if_set(read_text(&path).map(Secret))
+            }
             Self::Env(_) | Self::Text(_) => self.resolve(),
         }
     }
@@ -172,6 +187,7 @@ impl SecretRef {
                 None => Ok(None),
             },
             Self::File(path) => read_single_line(path).map(Some),
+            Self::Credential(credential) => if_set(read_single_line(&credential.path(variable))),
             Self::Text(value) => Ok(Some(value.clone())),
         }
     }
@@ -182,6 +198,7 @@ impl SecretRef {
         match self {
             Self::Env(name) => format!("env:{name}"),
             Self::File(path) => format!("file:{}", path.display()),
+            Self::Credential(credential) => format!("credential:{}", credential.name),
             Self::Text(_) => "text:…".to_owned(),
         }
     }
@@ -208,26 +225,53 @@ impl SecretRef {
                     Some(value) => has_outer_whitespace(&value),
                 }
             }
-            Self::File(path) => {
-                let mode = path.metadata().ok()?.permissions().mode();
-                if mode & WORLD_READABLE != 0 {
-                    let path = path.display();
+            Self::File(path) => return file_warning(path, &self.location()),
+            Self::Credential(credential) => {
+                let path = credential.path(variable);
+                if matches!(if_set(read_single_line(&path)), Ok(None)) {
                     return Some(format!(
-                        "every user of this machine can read {path}: chmod 600 {path}"
+                        "the credential {} is not set: put it into {}, and restart the server",
+                        credential.name,
+                        credential.source.display()
                     ));
                 }
-                has_outer_whitespace(read_single_line(path).ok()?.expose().as_bytes())
+                return file_warning(&path, &self.location());
             }
             Self::Text(_) => {
                 let warning = "the secret is in the config itself: use this only for tests";
                 return Some(warning.to_owned());
             }
         };
-        is_padded.then(|| {
-            let location = self.location();
-            format!("the secret in {location} begins or ends with white space, which is part of the secret")
-        })
+        is_padded.then(|| padding_warning(&self.location()))
     }
+}
+
+/// Returns `None` for a secret whose file is missing or empty.
+fn if_set(read: Result<Secret, SecretError>) -> Result<Option<Secret>, SecretError> {
+    match read {
+        Ok(secret) => Ok(Some(secret).filter(|secret| !secret.expose().trim().is_empty())),
+        Err(SecretError::Empty(_)) => Ok(None),
+        Err(SecretError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn file_warning(path: &Path, location: &str) -> Option<String> {
+    let mode = path.metadata().ok()?.permissions().mode();
+    if mode & WORLD_READABLE != 0 {
+        let path = path.display();
+        return Some(format!(
+            "every user of this machine can read {path}: chmod 600 {path}"
+        ));
+    }
+    let secret = read_single_line(path).ok()?;
+    has_outer_whitespace(secret.expose().as_bytes()).then(|| padding_warning(location))
+}
+
+fn padding_warning(location: &str) -> String {
+    format!("the secret in {location} begins or ends with white space, which is part of the secret")
 }
 
 /// Returns `true` if the secret begins or ends with white space, which is most likely a mistake.

@@ -92,6 +92,7 @@ fn shipped_config_equals_defaults() {
         (empty.listen, empty.admin_listen)
     );
     assert_eq!(shipped.data, empty.data);
+    assert_eq!(shipped.public_url, empty.public_url);
     assert_eq!(format!("{:?}", shipped.meta), format!("{:?}", empty.meta));
     assert_eq!(shipped.limits, empty.limits);
     assert_eq!(shipped.workers, empty.workers);
@@ -102,7 +103,7 @@ fn shipped_config_equals_defaults() {
 
 #[test]
 fn shipped_config_names_every_setting() {
-    let keys = "listen admin_listen data app_secrets verify_token access_token api_version graph_url \
+    let keys = "listen admin_listen public_url data app_secrets verify_token access_token api_version graph_url \
         max_webhook_body max_flow_body max_body_memory header_timeout request_timeout \
         idle_timeout drain_timeout max_connections intake_queue max_batch min_free_space \
         max_idempotency_keys threads queue initial_delay max_delay max_attempts \
@@ -229,7 +230,7 @@ fn refused_secret_is_not_shown() {
             "{text}"
         );
     }
-    assert_snapshot!(error_of("[meta]\nverify_token = \"hush\""), @r#"config.toml:2:16: meta.verify_token: must start with env:, file: or text: (value hidden): write "env:NAME", "file:PATH" or, for tests, "text:VALUE""#);
+    assert_snapshot!(error_of("[meta]\nverify_token = \"hush\""), @r#"config.toml:2:16: meta.verify_token: must start with env:, file:, credential: or text: (value hidden): write "env:NAME", "file:PATH", "credential:NAME" or, for tests, "text:VALUE""#);
 }
 
 #[test]

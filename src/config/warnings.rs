@@ -57,9 +57,10 @@ impl Config {
     /// Returns the warnings about secrets in the config itself.
     fn secret_warnings(&self) -> Vec<String> {
         let meta = &self.meta;
-        // An unset variable gives no warning here, because a server needs no access token.
-        let access_token =
-            Some(&meta.access_token).filter(|token| !matches!(token, SecretRef::Env(_)));
+        // An unset variable or credential gives no warning here, because a server needs no access
+        // token.
+        let access_token = Some(&meta.access_token)
+            .filter(|token| !matches!(token, SecretRef::Env(_) | SecretRef::Credential(_)));
         let app_secrets = meta.app_secrets.iter();
         let secrets = app_secrets
             .map(|secret| ("meta.app_secrets", secret))

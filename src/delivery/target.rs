@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::channel::Channel;
 use super::channel::exchange::Connection;
@@ -16,7 +17,7 @@ use crate::domain::delivery::message::RecipientKind;
 use crate::domain::event::EventKind;
 use crate::domain::ids::DestinationName;
 use crate::domain::rate_limiter::RateLimit;
-use crate::net::{HttpClients, Proxy};
+use crate::net::{AddressPolicy, HttpClients, NetError, Proxy, TlsConfig, probe_host};
 
 /// Destination with credentials and proxy. `Debug` hides the secrets.
 #[derive(Debug)]
@@ -82,6 +83,33 @@ impl DeliveryTarget {
     pub fn host(&self) -> String {
         let authority = self.channel.url().authority();
         authority.map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Connects to the host and sends nothing. `settings` are those of this destination.
+    ///
+    /// # Errors
+    /// [`NetError`] if the host can't be reached.
+    pub async fn probe(
+        &self,
+        settings: &Destination,
+        tls: &TlsConfig,
+        deadline: Duration,
+    ) -> Result<(), NetError> {
+        let allow_private = match &settings.kind {
+            DestinationKind::Webhook(webhook) => webhook.allow_private,
+            DestinationKind::Whatsapp(whatsapp) => whatsapp.allow_private,
+            DestinationKind::Gateway(gateway) => gateway.allow_private,
+            DestinationKind::Smtp(smtp) => smtp.allow_private,
+        };
+        let policy = if allow_private {
+            AddressPolicy::Any
+        } else {
+            AddressPolicy::PublicOnly
+        };
+        let (url, proxy) = (self.channel.url(), self.proxy.as_ref());
+        probe_host(url, proxy, tls, policy, deadline)
+            .await
+            .map(|_| ())
     }
 
     /// Returns `true` if the content of a delivery must be checked before it is sent. The content

@@ -45,7 +45,7 @@ pub struct Catalog {
     /// Calendars by name.
     pub calendars: BTreeMap<CalendarName, Arc<Calendar>>,
     /// Time zone of the business.
-    pub time_zone: TimeZone,
+    pub time_zone: Arc<TimeZone>,
     /// Hosts of the destinations by destination name. No other part of a URL may be public.
     pub destination_hosts: BTreeMap<DestinationName, String>,
     /// Maximum age of a message by destination name, in milliseconds. An older message is not sent.
@@ -71,7 +71,7 @@ impl Default for Catalog {
         Self {
             flows: BTreeMap::new(),
             calendars: BTreeMap::new(),
-            time_zone: TimeZone::UTC,
+            time_zone: Arc::new(TimeZone::UTC),
             destination_hosts: BTreeMap::new(),
             max_ages: BTreeMap::new(),
         }
@@ -84,7 +84,7 @@ impl From<&Config> for Catalog {
         Self {
             flows: config.flows.clone(),
             calendars: config.calendars.clone(),
-            time_zone: config.timezone.clone(),
+            time_zone: Arc::new(config.business_zone()),
             destination_hosts: destinations
                 .clone()
                 .map(|(name, destination)| (name.clone(), destination.kind.settings().host()))

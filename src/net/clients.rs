@@ -32,6 +32,11 @@ impl Proxy {
         })
     }
 
+    /// Returns the proxy for a single connection.
+    pub(super) fn server(&self) -> Arc<ProxyServer> {
+        Arc::clone(&self.server)
+    }
+
     /// Returns the client that uses this proxy. `address_policy` limits destinations that are
     /// literal IP addresses.
     pub(super) fn client(&self, tls: &TlsConfig, address_policy: AddressPolicy) -> &HttpClient {

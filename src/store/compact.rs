@@ -38,7 +38,8 @@ pub fn compact(options: &StoreOptions, now: Timestamp) -> StoreResult<CompactedS
         ..options.clone()
     };
     let path = &options.path;
-    let observer: Arc<dyn OpenObserver> = Arc::new(OpenProgress(Arc::default()));
+    let observer: Arc<dyn OpenObserver> =
+        Arc::new(OpenProgress::new(Arc::default(), Arc::new(|| ())));
     let OpenedFile { mut database, .. } = data_file::open_or_create(&options, now, &observer)?;
     let before_bytes = allocated_bytes(path);
     let needed_bytes = (before_bytes / 10).saturating_add(FREE_BYTES_MIN);

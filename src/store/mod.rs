@@ -32,7 +32,7 @@
 //! | `compact` | compaction of a stopped server's file |
 //! | `expiry_clock` | the clock by which keys expire and retention purges rows |
 //! | `writer` | batches, commits, and the replies after a commit |
-//! | `writer::dedup` | the dedup index |
+//! | `writer::dedup_index` | the dedup index |
 //! | `tx` | named transactions: each reads, decides and then writes |
 //! | `tx::duplicates` | detection of duplicates |
 //! | `tx::response_cache` | one response for each encrypted request |

@@ -58,9 +58,12 @@ pub struct StoreOptions {
     /// See [`super::RecordAppSecret`].
     pub refuses_known_secret: bool,
     /// Time zone of the business, in which daily limits of agents count.
-    pub time_zone: TimeZone,
+    pub time_zone: Reloadable<TimeZone>,
     /// Subscriptions of destinations to events. A config reload replaces the subscriptions.
     pub subscriptions: Reloadable<Subscriptions>,
+    /// Function that the writer thread calls when it makes progress: after a commit, during a long
+    /// verification, and each second without work. The function must be fast.
+    pub on_progress: Arc<dyn Fn() + Send + Sync>,
     pub(super) backend_factory: Arc<BackendFactory>,
 }
 
@@ -85,8 +88,9 @@ impl StoreOptions {
             verify_always: true,
             lock_timeout: Duration::ZERO,
             refuses_known_secret: false,
-            time_zone: TimeZone::UTC,
+            time_zone: Reloadable::new(TimeZone::UTC),
             subscriptions: Reloadable::new(Subscriptions::default()),
+            on_progress: Arc::new(|| ()),
             backend_factory: Arc::new(engine::file_backend),
         }
     }

@@ -72,25 +72,43 @@ impl WriterStats {
 
 /// Progress of a start: the lock of the file, and the verified fraction.
 #[derive(Clone)]
-pub(super) struct OpenProgress(pub(super) Arc<StoreState>);
+pub(super) struct OpenProgress {
+    shared: Arc<StoreState>,
+    on_progress: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl OpenProgress {
+    pub(super) fn new(shared: Arc<StoreState>, on_progress: Arc<dyn Fn() + Send + Sync>) -> Self {
+        Self {
+            shared,
+            on_progress,
+        }
+    }
+}
 
 impl OpenObserver for OpenProgress {
     fn on_locked(&self) {
-        let mut health = self.0.health.lock();
+        let mut health = self.shared.health.lock();
         // The writer may open the file again later, after a full disk.
         if matches!(*health, StoreHealth::WaitingForLock) {
             *health = StoreHealth::Opening;
-            self.0.health_changed.notify_all();
+            self.shared.health_changed.notify_all();
         }
     }
 
     /// Records the verified fraction, and logs each tenth once.
     fn on_verified(&self, fraction: f64) {
+        (self.on_progress)();
         let tenths = (1..=10u8)
             .rev()
             .find(|tenths| fraction * 10.0 >= f64::from(*tenths))
             .unwrap_or(0);
-        if self.0.verified_tenths.fetch_max(tenths, Ordering::Relaxed) < tenths {
+        if self
+            .shared
+            .verified_tenths
+            .fetch_max(tenths, Ordering::Relaxed)
+            < tenths
+        {
             tracing::info!(
                 store.progress_percent = u32::from(tenths) * 10,
                 "verifying the data file"
@@ -101,7 +119,7 @@ impl OpenObserver for OpenProgress {
 
 impl std::fmt::Debug for OpenProgress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "OpenProgress({} %)", self.0.verified_percent())
+        write!(f, "OpenProgress({} %)", self.shared.verified_percent())
     }
 }
 

@@ -13,6 +13,14 @@ mod support;
 
 // Acknowledged means durable: after ten kills under load, each acknowledged form is stored once.
 mod ack_survives_kill;
+// `init` writes a config, secrets and hardened units with which a server serves.
+mod setup_of_new_machine;
+// The shipped snippets of Caddy and nginx, with the real programs.
+mod reverse_proxies;
+// `doctor` names each problem of a setup, and `status --check` fails on a warning.
+mod doctor;
+// systemd learns when the server is ready, reloads, stops, and that its writer works.
+mod service_manager;
 // A server that used the app's own secret does not start without it.
 mod missing_app_secret;
 // A customer who saw an agent gets this agent, on any screen.

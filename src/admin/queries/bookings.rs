@@ -166,13 +166,12 @@ fn send_slots(
 ) -> Result<bool, AdminError> {
     let now = context.now();
     let today = calendar.local_date(now);
-    let (first, last) = match filter.days {
-        Some(days) => days.resolve(today),
-        None => {
-            let first = filter.from.unwrap_or(today).max(today);
-            let week = || first.saturating_add(Span::new().days(6));
-            (first, filter.to.unwrap_or_else(week))
-        }
+    let (first, last) = if let Some(days) = filter.days {
+        days.resolve(today)
+    } else {
+        let first = filter.from.unwrap_or(today).max(today);
+        let week = || first.saturating_add(Span::new().days(6));
+        (first, filter.to.unwrap_or_else(week))
     };
     let first = first.max(today);
     let last = last.min(calendar.bookable_dates(now).1);

@@ -23,6 +23,9 @@ use crate::domain::ids::{Customer, CustomerMatch};
 use crate::domain::submission::draft::Draft;
 use crate::store::FoundSubmission;
 
+/// Forms of a customer, and the bookings and leads that they made.
+type CustomerRows = (Vec<SubmissionRow>, Vec<BookingRow>, Vec<LeadRow>);
+
 /// Customer with the forms that name the customer, newest first.
 struct KnownCustomer {
     /// All names that the forms agree on.
@@ -262,7 +265,7 @@ fn customer_agents(
 fn customer_rows(
     context: &AdminContext,
     known: &KnownCustomer,
-) -> Result<(Vec<SubmissionRow>, Vec<BookingRow>, Vec<LeadRow>), AdminError> {
+) -> Result<CustomerRows, AdminError> {
     let (snapshot, names) = (context.snapshot()?, AgentNames::default());
     let (mut submissions, mut bookings, mut leads) = (Vec::new(), Vec::new(), Vec::new());
     for found in &known.forms {

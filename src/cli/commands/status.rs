@@ -6,6 +6,14 @@ use crate::admin::StatusRow;
 use crate::config::units::format_mebibytes;
 use crate::domain::health::refusal_counters::format_counts;
 
+/// Arguments of `status`.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct StatusArgs {
+    /// Exit with code 1 if there is a warning, for monitoring
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
 /// Formats one line for each topic and one for each warning.
 impl fmt::Display for StatusRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,9 +2,7 @@
 //!
 //! The callers decide about requests and tokens.
 
-use hyper::Uri;
-
-use crate::domain::ip_range::is_loopback_host;
+use super::base_url;
 
 /// Default version, which was current when this comment was written. Meta supports each version for
 /// about two years (*Graph API Changelog*).
@@ -29,41 +27,15 @@ pub fn parse_version(text: &str) -> Result<String, String> {
     }
 }
 
-/// Parses a base URL, to which versions are appended. Removes slashes at its end.
-///
-/// The access token is sent to this URL. Therefore the URL must be encrypted, except on this
-/// machine.
+/// Parses the base URL of the Graph API, to which versions are appended. The access token is sent
+/// to this URL.
 pub fn parse_graph_url(text: &str) -> Result<String, String> {
-    if text.contains('@') {
-        // The text is not shown: the part before an '@' may be a password.
-        return Err(
-            "must not contain a user name or a password: only the access token is sent".to_owned(),
-        );
-    }
-    let problem = match text.parse::<Uri>() {
-        Err(_) => "is not a valid URL",
-        Ok(_) if text.contains(['?', '#']) => "must not contain '?' or '#'",
-        Ok(uri) => match (uri.scheme_str(), uri.authority()) {
-            (Some("https" | "http"), Some(to))
-                if to.as_str() != to.host() && to.port_u16().is_none() =>
-            {
-                "has an invalid port"
-            }
-            (Some(scheme), Some(to))
-                if (scheme == "https" && !to.host().is_empty())
-                    || (scheme == "http" && is_loopback_host(to.host())) =>
-            {
-                return Ok(text.trim_end_matches('/').to_owned());
-            }
-            (Some("http"), Some(_)) => {
-                "would send the access token unencrypted, which is allowed only to this machine"
-            }
-            _ => "is not a URL that begins with https://",
-        },
-    };
-    Err(format!(
-        "{text:?} {problem}: write one like \"{DEFAULT_URL}\""
-    ))
+    base_url::parse(
+        text,
+        DEFAULT_URL,
+        "must not contain a user name or a password: only the access token is sent",
+        "would send the access token unencrypted, which is allowed only to this machine",
+    )
 }
 
 #[cfg(test)]

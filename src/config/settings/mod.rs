@@ -4,6 +4,7 @@
 //! `config.toml` repeats the defaults, and a test compares the two. This file has the addresses,
 //! `[workers]`, `[retention]` and `[store]`; the other tables have their own files.
 
+mod base_url;
 mod graph_api;
 mod limits;
 mod meta;
@@ -22,10 +23,11 @@ use super::reader::TableReader;
 use super::units::{MIB, TIB, days, format_duration};
 use crate::domain::time::Millis;
 
-/// Addresses of the listeners, and path of the data file.
+/// Addresses of the server, and path of the data file.
 pub(super) struct Endpoints {
     pub(super) listen: SocketAddr,
     pub(super) admin_listen: SocketAddr,
+    pub(super) public_url: Option<String>,
     pub(super) data: PathBuf,
 }
 
@@ -80,6 +82,7 @@ pub(super) fn read_endpoints(root: &TableReader<'_>) -> Endpoints {
     let endpoints = Endpoints {
         listen: address("listen", 8080),
         admin_listen: address("admin_listen", 8081),
+        public_url: root.parse("public_url", base_url::parse_public_url),
         data: root
             .folder()
             .join(root.text("data").as_deref().unwrap_or("flowgate.redb")),

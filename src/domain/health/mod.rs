@@ -6,6 +6,7 @@
 //! `http::endpoint_health` takes the samples and raises the alerts.
 
 pub mod assessment;
+pub mod disk_sync;
 pub mod meta_event;
 pub mod number_traffic;
 pub mod refusal_counters;

@@ -29,13 +29,13 @@ pub fn submission_entries(
         describe_channel(form.channel)
     );
     if let Some(token) = &form.flow_token {
-        received.push_str(&format!(", flow token {token}"));
+        received.extend([", flow token ", token.as_str()]);
     }
     if let Some(id) = &form.message_id {
-        received.push_str(&format!(", message {id}"));
+        received.extend([", message ", id.as_str()]);
     }
     if let Some(screen) = &form.screen {
-        received.push_str(&format!(", screen {screen}"));
+        received.extend([", screen ", &**screen]);
     }
     let mut entries = Vec::from_iter(sent);
     entries.push(entry(EntryKind::Received, received));
@@ -88,10 +88,10 @@ pub fn copy_entry(
 ) -> TimelineEntry {
     let mut text = format!("a copy arrived, {}", describe_channel(channel));
     if let Some(id) = message_id {
-        text.push_str(&format!(", message {id}"));
+        text.extend([", message ", id.as_str()]);
     }
     if let Some(name) = customer.name() {
-        text.push_str(&format!(", from {name}"));
+        text.extend([", from ", name]);
     }
     text.push_str(if is_different {
         ": its answers differ and are stored beside the first; it was not processed again"
@@ -145,16 +145,16 @@ pub fn lead_entries(
     let candidates = lead.assignment.candidates.iter();
     let candidates: Vec<String> = candidates
         .map(|one| {
-            let load = format!("{} open, weight {}", one.current_leads, one.weight);
+            let state = format!("{} open, weight {}", one.current_leads, one.weight);
             let outcome = describe_outcome(one.outcome);
-            format!("{} ({load}) {outcome}", agent_name(one.agent))
+            format!("{} ({state}) {outcome}", agent_name(one.agent))
         })
         .collect();
     if !candidates.is_empty() {
-        text.push_str(&format!(". Considered: {}", candidates.join("; ")));
+        text.extend([". Considered: ", &*candidates.join("; ")]);
     }
     if lead.assignment.omitted > 0 {
-        text.push_str(&format!("; and {} more", lead.assignment.omitted));
+        text.extend(["; and ", &*lead.assignment.omitted.to_string(), " more"]);
     }
     entries.push(entry(lead.assigned_at.unwrap_or(lead.created_at), text));
     entries.extend(

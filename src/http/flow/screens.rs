@@ -6,6 +6,8 @@
 use jiff::civil::{Date, Time};
 use serde_json::{Map, Value, json};
 
+use jiff::tz::TimeZone;
+
 use crate::domain::booking::calendar::{Calendar, Slot, SlotRefused};
 use crate::domain::booking::{Interval, Occupancy};
 use crate::domain::flow::customer_texts::{Localization, TextKey};
@@ -270,7 +272,7 @@ impl ScreenContext for SnapshotContext<'_> {
         Ok(AgentPool::new(
             self.snapshot.agents()?,
             self.now,
-            self.app.config.catalog.time_zone.clone(),
+            TimeZone::clone(&self.app.config.catalog.time_zone),
         )
         .available_agents(team, self.now))
     }

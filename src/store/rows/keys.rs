@@ -1,6 +1,6 @@
 //! Rows of the idempotency keys: the key logs, and the keys that do not fit into memory.
 //!
-//! See [`crate::store::writer::dedup`] for the look-up.
+//! See [`crate::store::writer::dedup_index`] for the look-up.
 
 use serde::{Deserialize, Serialize};
 

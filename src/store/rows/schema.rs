@@ -62,7 +62,7 @@ tables! {
     /// Late arrivals of submissions. Key: (submission ID, number from 1).
     LATE_ARRIVALS late_arrivals: (SubmissionId, u64) => LateArrival;
     /// Idempotency keys of forms in order of acceptance. Key: running number. The dedup index is
-    /// derived from this log, see [`crate::store::writer::dedup`].
+    /// derived from this log, see [`crate::store::writer::dedup_index`].
     TOKEN_LOG token_log: u64 => KeyLogRow;
     /// Idempotency keys of webhook messages in order of acceptance. Key: running number.
     MESSAGE_LOG message_log: u64 => KeyLogRow;

@@ -24,6 +24,7 @@ mod outbox_events;
 mod outbox_integrity;
 mod outbox_model;
 mod outbox_retention;
+mod progress;
 mod receipts;
 mod response_cache;
 mod retention_clock;

@@ -3,10 +3,9 @@
 //!
 //! A webhook body may contain a thousand messages. A single [`AcceptInbound`] accepts all of them.
 //!
-//! See [`crate::domain::submission`] for the idempotency keys, and [`crate::store::writer::dedup`]
-//! for the dedup index.
-//! See [`super::duplicates`] for duplicates, and [`crate::domain::booking`] for free
-//! slots.
+//! See [`crate::domain::submission`] for the idempotency keys, and
+//! [`crate::store::writer::dedup_index`] for the dedup index. See [`super::duplicates`] for
+//! duplicates, and [`crate::domain::booking`] for free slots.
 
 use std::sync::Arc;
 

@@ -2,8 +2,8 @@
 //!
 //! Only a custom completion is stored. The row number is that of the form's key in `token_log`, and
 //! the row lives as long as the key identifies the form. So a repeated press of the button that
-//! finds the form also finds its completion. See [`crate::store::writer::dedup`] for the lifetime
-//! of a key.
+//! finds the form also finds its completion. See [`crate::store::writer::dedup_index`] for the
+//! lifetime of a key.
 
 use crate::domain::ids::Customer;
 use crate::domain::submission::IdempotencyKey;

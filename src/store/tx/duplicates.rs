@@ -8,7 +8,7 @@
 //! customer. The first form under a key may name no customer, because an encrypted flow does not
 //! identify the customer. The first message that names a customer claims this form.
 //!
-//! See [`crate::store::writer::dedup`] for the lifetime of keys, and
+//! See [`crate::store::writer::dedup_index`] for the lifetime of keys, and
 //! [`super::late_arrivals`] for the handling of a copy.
 
 use crate::domain::ids::{Customer, CustomerMatch, SubmissionId};

@@ -12,7 +12,7 @@
 //!   are evicted. A request whose response was evicted gets an error, never another response.
 //!
 //! Only the envelope identifies a request. The flow to which the request is sent does not matter.
-//! See [`crate::store::writer::dedup`] for the keys of forms.
+//! See [`crate::store::writer::dedup_index`] for the keys of forms.
 
 use crate::domain::submission::IdempotencyKey;
 

@@ -152,6 +152,8 @@ impl Writer {
             self.shared.set_health(StoreHealth::NoSpace);
             self.publish_last_commit();
             loop {
+                // A full disk is no reason to restart the server.
+                (self.options.on_progress)();
                 if self.queues.refuse_during(pause, &StoreError::NoSpace) {
                     self.shared.unpublish();
                     return self.shared.set_health(StoreHealth::Closed);
@@ -186,7 +188,10 @@ impl Writer {
     fn open_file(&self, first: bool) -> StoreResult<OpenFile> {
         let started = self.clock.elapsed();
         let now = self.clock.now();
-        let observer: Arc<dyn OpenObserver> = Arc::new(OpenProgress(Arc::clone(&self.shared)));
+        let observer: Arc<dyn OpenObserver> = Arc::new(OpenProgress::new(
+            Arc::clone(&self.shared),
+            Arc::clone(&self.options.on_progress),
+        ));
         let OpenedFile {
             database,
             mut counters,
@@ -267,6 +272,7 @@ impl Writer {
                 WriterAction::Batch(batch) => self.run_batch(&mut open, batch)?,
                 WriterAction::Idle => {
                     self.shared.writer_stats.lock().last_batch = 0;
+                    (self.options.on_progress)();
                     open.prepare_quick_repair()?;
                 }
                 WriterAction::Stop => return self.shut_down(open),
@@ -288,6 +294,7 @@ impl Writer {
             match self.commit_batch(open, &mut batch, false) {
                 Ok(BatchOutcome::Committed { .. }) => {
                     let ended = self.clock.elapsed();
+                    (self.options.on_progress)();
                     self.shared.writer_stats.lock().record_batch(
                         batch.len(),
                         ended.saturating_sub(began),
@@ -324,6 +331,8 @@ impl Writer {
     ) -> StoreResult<BatchOutcome> {
         let now = self.clock.now();
         let clock = self.advance_expiry_clock(&open.state, now);
+        let zone = self.options.time_zone.load();
+        open.state.agent_pool.set_time_zone(&zone);
         let subscriptions = self.options.subscriptions.load();
         let outcome = open.commit_batch(requests, is_forced, now, &clock, subscriptions)?;
         if let BatchOutcome::Committed {

@@ -1,5 +1,7 @@
 //! Holds the state that the writer keeps in memory. All of it is derived from the file.
 
+use jiff::tz::TimeZone;
+
 use crate::domain::ids::AgentId;
 use crate::domain::lead::Agent;
 use crate::domain::lead::agent_pool::AgentPool;
@@ -52,7 +54,7 @@ impl WriterState {
         let agent_pool = AgentPool::new(
             load_agents(&txn.open(AGENTS)?, &mut skipped)?,
             now,
-            options.time_zone.clone(),
+            TimeZone::clone(&options.time_zone.load()),
         );
         let cached_response_bytes = txn
             .open(CACHED_RESPONSES)?

@@ -15,6 +15,7 @@ pub mod phone;
 pub mod proxy;
 pub mod reply;
 pub mod request;
+pub mod tools;
 pub mod upstream;
 pub mod user;
 

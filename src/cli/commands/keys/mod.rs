@@ -6,7 +6,7 @@
 //! module `create` builds the config value of the file. The modules `compare` and `meta` are for
 //! the key at Meta.
 
-mod compare;
+pub(crate) mod compare;
 mod config_location;
 mod meta;
 use std::io::{self, Write};

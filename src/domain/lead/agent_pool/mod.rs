@@ -86,6 +86,22 @@ impl AgentPool {
         pool
     }
 
+    /// Changes the time zone in which daily limits count. A config reload may change it.
+    pub fn set_time_zone(&mut self, time_zone: &TimeZone) {
+        if self.time_zone == *time_zone {
+            return;
+        }
+        self.time_zone = time_zone.clone();
+        self.reindex_all();
+    }
+
+    fn reindex_all(&mut self) {
+        let ids: Vec<AgentId> = self.entries.keys().copied().collect();
+        for id in ids {
+            self.reindex(id);
+        }
+    }
+
     /// Chooses the agent of `team` for the next lead.
     ///
     /// The first available agent of `preferred` gets the lead, otherwise the agent with the lowest
@@ -222,10 +238,7 @@ impl AgentPool {
         if clock_went_back {
             // `upcoming_changes` contains only future changes, so after a clock set back every
             // agent needs a new rank.
-            let ids: Vec<AgentId> = self.entries.keys().copied().collect();
-            for id in ids {
-                self.reindex(id);
-            }
+            self.reindex_all();
         }
         while let Some((at, id)) = self.upcoming_changes.first().copied()
             && at <= now
