@@ -52,13 +52,52 @@ fn send_webhook(server: &Server, value: &Value) {
 }
 
 /// Returns the kinds of the steps of `submission`.
-fn steps<'a>(timeline: &'a [Value], submission: u64) -> Vec<&'a str> {
+fn steps(timeline: &[Value], submission: u64) -> Vec<&str> {
     let of_submission = timeline
         .iter()
         .filter(|step| step["submission_id"] == submission);
     of_submission
         .map(|step| step["kind"].as_str().unwrap())
         .collect()
+}
+
+/// Asserts what the steps of the booked form say, and that they are in order.
+fn assert_story(timeline: &[Value]) {
+    let texts: Vec<&str> = timeline
+        .iter()
+        .map(|step| step["text"].as_str().unwrap())
+        .collect();
+    let all = texts.join("\n");
+    for part in [
+        "accepted and stored, by the plain path of the flow, flow token t-1",
+        "Meta's signature was valid",
+        "booking 1:",
+        "lead 1 assigned to Zoe: fewest open leads by weight",
+        "to thanks, attempt 1 succeeded: HTTP 200",
+        "wamid.out is on the phone of the customer",
+    ] {
+        assert!(all.contains(part), "{part}: {all}");
+    }
+    let times: Vec<&str> = timeline
+        .iter()
+        .filter(|step| step["kind"] != "receipt")
+        .map(|step| step["at"].as_str().unwrap())
+        .collect();
+    assert!(times.is_sorted(), "{times:?}");
+}
+
+/// Asserts that IDs without a meaning are refused with a suggestion.
+fn assert_refusals(server: &Server) {
+    for (id, code, text) in [
+        ("nobody", 3, "flowgate customers find"),
+        ("job:99", 3, "nothing stored"),
+        ("job:x", 2, "job:12"),
+        ("", 2, "is empty"),
+    ] {
+        let refused = server.cli(&["trace", id]);
+        assert_eq!(refused.code, code, "{id}: {refused:?}");
+        assert!(refused.err.contains(text), "{id}: {}", refused.err);
+    }
 }
 
 #[test]
@@ -96,27 +135,7 @@ fn trace_shows_form_from_receipt_to_receipt_of_message() {
     let mut kinds = steps(&timeline, 1);
     kinds.sort_unstable();
     assert_eq!(kinds, sorted, "{timeline:#?}");
-    let texts: Vec<&str> = timeline
-        .iter()
-        .map(|step| step["text"].as_str().unwrap())
-        .collect();
-    let all = texts.join("\n");
-    for part in [
-        "accepted and stored, by the plain path of the flow, flow token t-1",
-        "Meta's signature was valid",
-        "booking 1:",
-        "lead 1 assigned to Zoe: fewest open leads by weight",
-        "to thanks, attempt 1 succeeded: HTTP 200",
-        "wamid.out is on the phone of the customer",
-    ] {
-        assert!(all.contains(part), "{part}: {all}");
-    }
-    let times: Vec<&str> = timeline
-        .iter()
-        .filter(|step| step["kind"] != "receipt")
-        .map(|step| step["at"].as_str().unwrap())
-        .collect();
-    assert!(times.is_sorted(), "{times:?}");
+    assert_story(&timeline);
 
     // Each ID leads to the same timeline, also on the file of the stopped server.
     let delivery = timeline
@@ -151,16 +170,7 @@ fn trace_shows_form_from_receipt_to_receipt_of_message() {
     // The calendar is in Berlin, so people read times of Berlin.
     assert!(table.out.contains(" CE"), "{}", table.out);
 
-    for (id, code, text) in [
-        ("nobody", 3, "flowgate customers find"),
-        ("job:99", 3, "nothing stored"),
-        ("job:x", 2, "job:12"),
-        ("", 2, "is empty"),
-    ] {
-        let refused = server.cli(&["trace", id]);
-        assert_eq!(refused.code, code, "{id}: {refused:?}");
-        assert!(refused.err.contains(text), "{id}: {}", refused.err);
-    }
+    assert_refusals(&server);
 }
 
 #[test]
