@@ -40,15 +40,16 @@ pub(crate) use context::ServerHooks;
 pub(crate) use error::{AdminError, ErrorCode};
 pub(crate) use handler::AdminHandler;
 pub(crate) use protocol::{
-    AdminCommand, AdminQuery, AdminRequest, AgentSettings, FormImport, ImportedAgent, ImportedForm,
-    JobSelector, LeadSelection, ListFilter, ServerCommand, SlotFilter,
+    AdminCommand, AdminQuery, AdminRequest, AgentSettings, CustomerFilter, FormImport,
+    ImportedAgent, ImportedForm, JobSelector, LeadSelection, ListFilter, SearchLimits,
+    ServerCommand, SlotFilter,
 };
 pub(crate) use responses::{
-    AgentRow, BookingRow, CalendarRow, CheckRow, DeadLetterRow, DeliveryRow, DestinationRow,
-    DestinationStatsRow, DestinationTestRow, DraftRow, DryRunRow, EndpointHealthRow, FlowErrorRow,
-    FlowHealthRow, FlowRow, GatewayRow, HeaderRow, ImportProblem, ImportRow, JobRow, LeadRow,
-    LogLevelRow, MetaEventRow, PublicKeyRow, QueryRow, ReloadRow, SignatureRow, SlotRow, StatusRow,
-    SubmissionRow,
+    AgentRow, BookingRow, CalendarRow, CheckRow, CustomerRow, DeadLetterRow, DeliveryRow,
+    DestinationRow, DestinationStatsRow, DestinationTestRow, DraftRow, DryRunRow,
+    EndpointHealthRow, FlowErrorRow, FlowHealthRow, FlowRow, GatewayRow, HeaderRow, ImportProblem,
+    ImportRow, JobRow, LeadRow, LogLevelRow, MetaEventRow, PublicKeyRow, QueryRow, ReloadRow,
+    SignatureRow, SlotRow, StatusRow, SubmissionRow, TraceRow,
 };
 pub(crate) use server_commands::write_test_result;
 pub(crate) use transport::client::AdminClient;

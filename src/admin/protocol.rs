@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::calendar_feed::FeedTarget;
+use crate::domain::day_range::DayRange;
 use crate::domain::delivery::{Delivery, Event};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{
@@ -105,6 +106,12 @@ pub enum AdminQuery {
     Bookings(ListFilter),
     /// Details of a booking.
     Booking { id: BookingId },
+    /// Timelines of everything that a text means: an ID, a token, or a customer.
+    Trace { text: String, limits: SearchLimits },
+    /// Customers whose forms match, the newest form first.
+    Customers(CustomerFilter),
+    /// Everything about the customer with this phone number or ID.
+    Customer { name: String, limits: SearchLimits },
     /// Bookable slots with their number of taken places, in order of time.
     Slots(SlotFilter),
     /// Calendars of the config, by name.
@@ -170,9 +177,9 @@ pub enum AdminCommand {
     /// Adds an absence, in which the agent gets no new leads.
     SetAgentAbsence {
         name: AgentName,
-        /// First day of the absence, in UTC.
+        /// First day of the absence, in the time zone of the business.
         from: Date,
-        /// Last day of the absence, in UTC, inclusive.
+        /// Last day of the absence, inclusive.
         to: Date,
     },
     /// Removes an agent. The open leads go to other agents.
@@ -244,11 +251,35 @@ pub enum ServerCommand {
     ReloadConfig,
 }
 
+/// Limits of a request that searches tables without an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchLimits {
+    /// Maximum number of results. 0: no limit.
+    pub rows: usize,
+    /// Maximum number of rows read in each table. 0: no limit.
+    pub scan: u64,
+}
+
+/// Filter of a search for customers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CustomerFilter {
+    /// Part of a phone number, ID, name or answer. `None`: all customers.
+    pub text: Option<String>,
+    /// Flow of the forms. `None`: all flows.
+    pub flow: Option<FlowName>,
+    /// Time of the oldest form, in UTC. `None`: no limit.
+    pub since: Option<Timestamp>,
+    pub limits: SearchLimits,
+}
+
 /// Calendar and days of a list of slots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotFilter {
     /// Calendar name. `None`: all calendars.
     pub calendar: Option<CalendarName>,
+    /// Days by name, instead of `from` and `to`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub days: Option<DayRange>,
     /// First day. `None`: today.
     pub from: Option<Date>,
     /// Last day, inclusive. `None`: one week including the first day.
@@ -272,6 +303,12 @@ pub struct ListFilter {
     pub destination: Option<DestinationName>,
     /// Event of the rows.
     pub event: Option<EventKind>,
+    /// Calendar of the rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calendar: Option<CalendarName>,
+    /// Days of the rows, in the time zone of their calendar.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub days: Option<DayRange>,
     /// Maximum number of rows. 0: no limit.
     pub limit: usize,
 }
@@ -369,7 +406,8 @@ pub struct AgentSettings {
     pub weight: Option<u32>,
     /// Maximum number of open leads. 0: no limit, the default for a new agent.
     pub max_leads: Option<u32>,
-    /// Maximum number of leads per day (UTC). 0: no limit, the default for a new agent.
+    /// Maximum number of leads per day, in the time zone of the business. 0: no limit, the default
+    /// for a new agent.
     pub max_leads_per_day: Option<u32>,
 }
 

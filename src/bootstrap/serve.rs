@@ -171,6 +171,8 @@ impl PreparedServer {
             components.has_development_secret() && !self.args.development;
         options.subscriptions =
             Reloadable::part_of(&self.active, |active| Arc::clone(&active.subscriptions));
+        options.time_zone =
+            Reloadable::part_of(&self.active, |active| Arc::clone(&active.catalog.time_zone));
         let service_manager = Arc::clone(&self.service_manager);
         options.on_progress = Arc::new(move || service_manager.report_progress());
         Ok(Store::start(options, Arc::clone(&self.clock))?)

@@ -28,6 +28,7 @@ pub(crate) fn store_options(config: &Config, serving: bool) -> Result<StoreOptio
     options.message_id_ttl = config.retention.message_id_ttl;
     options.min_free_bytes = config.limits.min_free_space;
     options.max_jobs_in_flight = config.workers.queue;
+    options.time_zone = Reloadable::new(config.business_zone());
     options.subscriptions = Reloadable::new(config.subscriptions.clone());
     options.verify_always = config.store.verify == VerifyPolicy::Always;
     Ok(options)

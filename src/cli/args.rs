@@ -1,12 +1,15 @@
 //! Contains parsers and shared options of the command line. Each parser returns an error that shows
 //! the expected format.
 
+use std::str::FromStr;
+
 use jiff::civil::{Date, Time};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::units;
+use crate::domain::day_range::DayRange;
 use crate::domain::event::EventKind;
-use crate::domain::ids::{Customer, DestinationName, FlowName};
+use crate::domain::ids::{CalendarName, Customer, DestinationName, FlowName};
 use crate::domain::phone_number::PhoneNumber;
 use crate::domain::time::Timestamp;
 use crate::telemetry::{InvalidLogFilter, check_log_filter};
@@ -17,6 +20,15 @@ pub struct LimitOption {
     /// Maximum number of rows (0 = no limit)
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub limit: usize,
+}
+
+/// Maximum number of rows that a search reads.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct ScanOption {
+    /// Maximum number of rows to search in each table, newest first (0 = no limit). No index finds
+    /// customers, so a search reads rows. It does not slow the server down
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub scan: u64,
 }
 
 /// Filter of a list by time.
@@ -45,6 +57,18 @@ pub struct DeliveryFilter {
     /// Only deliveries of this event, for example lead.assigned. Default: all events
     #[arg(long, value_name = "EVENT", value_parser = parse_event)]
     pub event: Option<EventKind>,
+}
+
+/// Filter of a list by calendar and day.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct DayFilter {
+    /// Only this calendar. Default: all calendars
+    #[arg(long, value_name = "NAME", value_parser = CalendarName::new)]
+    pub calendar: Option<CalendarName>,
+    /// Only these days, in the time zone of the calendar: today, tomorrow, yesterday, a weekday
+    /// (friday), a date (2026-11-24) or a range (today..friday)
+    #[arg(long, value_name = "DAY|DAY..DAY", value_parser = DayRange::from_str)]
+    pub date: Option<DayRange>,
 }
 
 /// Parses `--since`. A length of time counts back from the current time.

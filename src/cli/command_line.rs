@@ -10,6 +10,7 @@ use super::bench::BenchArgs;
 use super::commands::agents::AgentsVerb;
 use super::commands::bookings::BookingsVerb;
 use super::commands::calendars::CalendarsVerb;
+use super::commands::customers::CustomersCommand;
 use super::commands::dead_letters::DeadLettersVerb;
 use super::commands::deliveries::DeliveriesVerb;
 use super::commands::destinations::DestinationsVerb;
@@ -28,6 +29,7 @@ use super::commands::list::RowsCommand;
 use super::commands::slots::SlotsCommand;
 use super::commands::status::StatusArgs;
 use super::commands::submissions::SubmissionsVerb;
+use super::commands::trace::TraceArgs;
 use super::commands::try_submission::TryArgs;
 use super::commands::upgrade::UpgradeArgs;
 use super::demo::DemoArgs;
@@ -95,6 +97,10 @@ pub(super) enum Command {
     Doctor(DoctorArgs),
     /// Show server status
     Status(StatusArgs),
+    /// Show the timeline of a form: receipt, signature, copies, slot, agent, each attempt
+    Trace(TraceArgs),
+    /// Find customers by phone number, name or answer, and show everything about one
+    Customers(CustomersCommand),
     /// List and show accepted submissions
     Submissions(RowsCommand<SubmissionsVerb>),
     /// List forms that are begun and not completed

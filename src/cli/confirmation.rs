@@ -5,9 +5,10 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use super::output::format_cell;
+use super::cell::format_cell;
 use crate::admin::{AdminRequest, DryRunRow};
 
 /// Confirmation that a command needs before it runs.
@@ -83,7 +84,7 @@ impl Question {
             let fields: Vec<String> = ["id", "died_at", "destination", "agent", "event", "reason"]
                 .into_iter()
                 .filter_map(|name| sample.get(name).filter(|field| !field.is_null()))
-                .map(format_cell)
+                .map(|field| format_cell(field, &TimeZone::UTC))
                 .collect();
             writeln!(output, "  {}", fields.join("  "))?;
         }

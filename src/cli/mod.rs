@@ -15,6 +15,7 @@
 
 pub mod args;
 pub mod bench;
+mod cell;
 mod command_line;
 pub(crate) mod commands;
 mod confirmation;
@@ -37,6 +38,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{CommandFactory, Parser};
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -123,6 +125,8 @@ fn execute(cli: Cli) -> Result<(), CliError> {
             AdminCall::text::<LogLevelRow>(ServerCommand::LogLevel { filter }, "")
         }
         Command::Check => AdminCall::text::<CheckRow>(AdminQuery::CheckIntegrity, ""),
+        Command::Trace(trace) => trace.into(),
+        Command::Customers(customers) => customers.into(),
         Command::Submissions(submissions) => submissions.into(),
         Command::Drafts(drafts) => drafts.into(),
         Command::Jobs(jobs) => jobs.into(),
@@ -215,7 +219,7 @@ fn run_doctor(
 fn run_status(named: Option<&Path>, args: StatusArgs, json: bool) -> Result<(), CliError> {
     let call = AdminCall::text::<StatusRow>(AdminQuery::Status, "");
     let mut warnings = 0;
-    let mut writer = OutputWriter::new(call.format, json);
+    let mut writer = OutputWriter::new(call.format, json, display_zone(named));
     send_request(named, &call.request, &mut |row| {
         let found = row.get("warnings").and_then(Value::as_array);
         warnings = found.map_or(0, Vec::len);
@@ -256,6 +260,13 @@ fn send_request(
     }
 }
 
+/// Returns the time zone in which people read times: the one of the business, or the one of the
+/// machine if the config is invalid.
+fn display_zone(named: Option<&Path>) -> TimeZone {
+    Config::load_or_search(named)
+        .map_or_else(|_| TimeZone::system(), |config| config.business_zone())
+}
+
 /// Sends the request of `call` and writes the rows of its response. A call that needs a
 /// confirmation asks for it first.
 fn run_call(named: Option<&Path>, call: AdminCall, json: bool) -> Result<(), CliError> {
@@ -273,7 +284,7 @@ fn run_call(named: Option<&Path>, call: AdminCall, json: bool) -> Result<(), Cli
         })?;
         question.ask(&preview)?;
     }
-    let mut writer = OutputWriter::new(call.format, json);
+    let mut writer = OutputWriter::new(call.format, json, display_zone(named));
     let answered = send_request(named, &call.request, &mut |row| writer.write_row(row));
     // Rows that arrived before an error are written as well. If none arrived, the text for an empty
     // list would be wrong.
@@ -288,7 +299,7 @@ fn run_call(named: Option<&Path>, call: AdminCall, json: bool) -> Result<(), Cli
 
 /// Writes a single object.
 fn write_record(row: &impl Serialize, json: bool) -> Result<(), CliError> {
-    let mut writer = OutputWriter::new(OutputFormat::Record, json);
+    let mut writer = OutputWriter::new(OutputFormat::Record(&[]), json, TimeZone::UTC);
     writer.write_row(serde_json::to_value(row).map_err(io::Error::from)?);
     Ok(writer.finish()?)
 }

@@ -6,9 +6,11 @@ use std::io::{self, IsTerminal, Write};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
+use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::cell::{format_cell, replace_control_chars};
 use super::deferred_error_writer::DeferredErrorWriter;
 
 /// A column: its header, and its value in a row.
@@ -22,13 +24,20 @@ pub(crate) trait TableRow: DeserializeOwned + 'static {
     const EMPTY: &'static str;
 }
 
+/// Function that builds the table of rows.
+type BuildTable = fn(&[Value], &OutputStyle) -> Table;
+
+/// Tables of the fields of an object, by the name of the field. A list of objects in another field
+/// is shown with all its fields.
+pub(crate) type FieldTables = &'static [(&'static str, BuildTable)];
+
 /// Output format of the rows of a response for people.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum OutputFormat {
     /// A table with one line for each row.
     Table {
-        /// Builds the table. The flag turns colors on.
-        build: fn(&[Value], bool) -> Table,
+        /// Builds the table.
+        build: BuildTable,
         /// Text that replaces a table without rows.
         empty: &'static str,
     },
@@ -39,8 +48,8 @@ pub(crate) enum OutputFormat {
         /// Text that is written if there are no rows.
         empty: &'static str,
     },
-    /// A single object with one line for each field.
-    Record,
+    /// A single object with one line for each field, and a table for each list of objects.
+    Record(FieldTables),
 }
 
 impl OutputFormat {
@@ -61,32 +70,53 @@ impl OutputFormat {
     }
 }
 
+/// Colors, and the time zone of times, in the output for people.
+#[derive(Debug, Clone)]
+pub(crate) struct OutputStyle {
+    use_color: bool,
+    /// Time zone of rows that have no `timezone` of their own.
+    time_zone: TimeZone,
+}
+
+impl OutputStyle {
+    /// Returns the time zone of a row: the one that the row names, as bookings do, or the default.
+    fn zone_of(&self, row: &Value) -> TimeZone {
+        let named = row.get("timezone").and_then(Value::as_str);
+        let named = named.and_then(|name| TimeZone::get(name).ok());
+        named.unwrap_or_else(|| self.time_zone.clone())
+    }
+}
+
 /// Writes the rows of a response to `W`, as JSON or in an [`OutputFormat`].
 pub(crate) struct OutputWriter<W: Write> {
     output: DeferredErrorWriter<W>,
     format: OutputFormat,
     json: bool,
-    use_color: bool,
+    style: OutputStyle,
     rows: Vec<Value>,
 }
 
 impl OutputWriter<io::Stdout> {
-    /// Creates a writer to standard output. Colors are on if standard output is a terminal and
-    /// `NO_COLOR` is empty or not set.
-    pub(crate) fn new(format: OutputFormat, json: bool) -> Self {
+    /// Creates a writer to standard output that shows times in `time_zone`. Colors are on if
+    /// standard output is a terminal and `NO_COLOR` is empty or not set.
+    pub(crate) fn new(format: OutputFormat, json: bool, time_zone: TimeZone) -> Self {
         let use_color = io::stdout().is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-        Self::with_output(io::stdout(), format, json, use_color)
+        let style = OutputStyle {
+            use_color,
+            time_zone,
+        };
+        Self::with_output(io::stdout(), format, json, style)
     }
 }
 
 impl<W: Write> OutputWriter<W> {
-    fn with_output(output: W, format: OutputFormat, json: bool, use_color: bool) -> Self {
+    fn with_output(output: W, format: OutputFormat, json: bool, style: OutputStyle) -> Self {
         Self {
             output: DeferredErrorWriter::new(output),
             format,
             json,
-            use_color,
+            style,
             rows: Vec::new(),
         }
     }
@@ -131,25 +161,26 @@ impl<W: Write> OutputWriter<W> {
                 writeln!(self.output, "{empty}")
             }
             OutputFormat::Table { build, .. } => {
-                let table = build(&self.rows, self.use_color);
+                let table = build(&self.rows, &self.style);
                 writeln!(self.output, "{}", table.trim_fmt())
             }
             OutputFormat::Text { format, .. } => {
                 let mut rows = self.rows.iter();
                 rows.try_for_each(|row| writeln!(self.output, "{}", format(row)))
             }
-            OutputFormat::Record => {
+            OutputFormat::Record(tables) => {
                 let mut rows = self.rows.iter();
-                rows.try_for_each(|row| write_record(&mut self.output, row))
+                rows.try_for_each(|row| write_record(&mut self.output, row, tables, &self.style))
             }
         }
     }
 }
 
 /// Builds the table of the rows `R`.
-fn build_list<R: TableRow>(rows: &[Value], use_color: bool) -> Table {
+pub(crate) fn build_list<R: TableRow>(rows: &[Value], style: &OutputStyle) -> Table {
     let headers = R::COLUMNS.iter().map(|(header, _)| *header);
-    build_table(headers, rows.iter().map(list_cells::<R>), use_color)
+    let rows = rows.iter().map(|row| (list_cells::<R>(row), row));
+    build_table(headers, rows, style)
 }
 
 /// Returns the values of all columns of a row.
@@ -174,10 +205,12 @@ fn format_row<R: DeserializeOwned + Display>(row: &Value) -> String {
 }
 
 /// Builds a table without border characters, so that text copied from it contains only the values.
+///
+/// Each row is a pair of its cells and its object.
 fn build_table<'a>(
     headers: impl Iterator<Item = &'a str>,
-    rows: impl Iterator<Item = Vec<Value>>,
-    use_color: bool,
+    rows: impl Iterator<Item = (Vec<Value>, &'a Value)>,
+    style: &OutputStyle,
 ) -> Table {
     let mut table = Table::new();
     table
@@ -185,20 +218,22 @@ fn build_table<'a>(
         .set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(headers.map(|header| {
         let cell = Cell::new(header);
-        if use_color {
+        if style.use_color {
             cell.add_attribute(Attribute::Bold)
         } else {
             cell
         }
     }));
-    for row in rows {
-        table.add_row(row.iter().map(|value| build_cell(value, use_color)));
+    for (cells, row) in rows {
+        let zone = style.zone_of(row);
+        let cells = cells.iter();
+        table.add_row(cells.map(|value| build_cell(value, &zone, style.use_color)));
     }
     table
 }
 
-fn build_cell(value: &Value, use_color: bool) -> Cell {
-    let text = format_cell(value);
+fn build_cell(value: &Value, zone: &TimeZone, use_color: bool) -> Cell {
+    let text = format_cell(value, zone);
     let color = match text.as_str() {
         "dead" | "conflict" | "cancelled" | "discarded" | "expired" => Some(Color::Red),
         "scheduled" | "running" | "accepted" => Some(Color::Yellow),
@@ -211,47 +246,30 @@ fn build_cell(value: &Value, use_color: bool) -> Cell {
     }
 }
 
-/// Formats a value as the text of one cell.
-pub(super) fn format_cell(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::Bool(true) => "yes".to_owned(),
-        Value::Bool(false) => "no".to_owned(),
-        Value::Array(items) if items.is_empty() => "-".to_owned(),
-        Value::String(text) => {
-            format_timestamp(text).unwrap_or_else(|| replace_control_chars(text))
-        }
-        other => replace_control_chars(&other.to_string()),
-    }
-}
-
-/// Formats `2026-11-24T08:00:00.123Z` as `2026-11-24 08:00:00Z`. Only scripts get the milliseconds.
-/// Returns `None` for any other text.
-fn format_timestamp(text: &str) -> Option<String> {
-    let (seconds, fraction) = text.split_once('.')?;
-    let is_point = fraction.len() == 4
-        && fraction.ends_with('Z')
-        && seconds.parse::<jiff::civil::DateTime>().is_ok();
-    is_point.then(|| format!("{}Z", seconds.replace('T', " ")))
-}
-
-/// Replaces control characters. Without this, text that a customer typed could control the terminal
-/// of an admin.
-fn replace_control_chars(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
-}
-
 /// Writes one object with a line for each field. A list of objects follows its name as a table.
-fn write_record(output: &mut impl Write, row: &Value) -> io::Result<()> {
+fn write_record<'a>(
+    output: &mut impl Write,
+    row: &'a Value,
+    tables: FieldTables,
+    style: &OutputStyle,
+) -> io::Result<()> {
+    let zone = style.zone_of(row);
+    let nested = OutputStyle {
+        use_color: false,
+        time_zone: zone.clone(),
+    };
     let Value::Object(fields) = row else {
-        return writeln!(output, "{}", format_cell(row));
+        return writeln!(output, "{}", format_cell(row, &zone));
     };
     let width = fields.keys().map(String::len).max().unwrap_or_default();
     for (name, value) in fields {
-        match value {
-            Value::Array(items) if items.iter().any(Value::is_object) => {
+        let table = tables.iter().find(|(field, _)| *field == name.as_str());
+        match (table, value) {
+            (Some((_, build)), Value::Array(items)) if !items.is_empty() => {
+                writeln!(output, "{name}")?;
+                write_indented(output, &build(items, &nested))?;
+            }
+            (_, Value::Array(items)) if items.iter().any(Value::is_object) => {
                 // An unreadable row has other fields than the other rows, so the columns are
                 // collected from all rows.
                 let objects = items.iter().filter_map(Value::as_object);
@@ -262,23 +280,30 @@ fn write_record(output: &mut impl Write, row: &Value) -> io::Result<()> {
                     }
                 }
                 writeln!(output, "{name}")?;
-                let cells = |item: &Value| columns.iter().map(|name| field(item, name)).collect();
+                let cells = |item: &'a Value| {
+                    let cells = columns.iter().map(|name| field(item, name));
+                    (cells.collect(), item)
+                };
                 let headers = columns.iter().copied();
-                build_table(headers, items.iter().map(cells), false)
-                    .lines()
-                    .try_for_each(|line| writeln!(output, "  {}", line.trim_end()))?;
+                let table = build_table(headers, items.iter().map(cells), &nested);
+                write_indented(output, &table)?;
             }
             // A text of several lines, for example of an e-mail.
-            Value::String(text) if text.trim_end().contains('\n') => {
+            (_, Value::String(text)) if text.trim_end().contains('\n') => {
                 writeln!(output, "{name}")?;
                 text.trim_end()
                     .lines()
                     .try_for_each(|line| writeln!(output, "   {}", replace_control_chars(line)))?;
             }
-            value => writeln!(output, "{name:<width$}  {}", format_cell(value))?,
+            (_, value) => writeln!(output, "{name:<width$}  {}", format_cell(value, &zone))?,
         }
     }
     Ok(())
+}
+
+fn write_indented(output: &mut impl Write, table: &Table) -> io::Result<()> {
+    let mut lines = table.lines();
+    lines.try_for_each(|line| writeln!(output, "  {}", line.trim_end()))
 }
 
 #[cfg(test)]
@@ -305,11 +330,18 @@ mod tests {
         const EMPTY: &'static str = "no jobs";
     }
 
+    const fn utc_style() -> OutputStyle {
+        OutputStyle {
+            use_color: false,
+            time_zone: TimeZone::UTC,
+        }
+    }
+
     const JOBS: OutputFormat = OutputFormat::table::<Job>();
 
     fn write_rows(format: OutputFormat, json: bool, rows: &[Value]) -> String {
         let mut output = Vec::new();
-        let mut writer = OutputWriter::with_output(&mut output, format, json, false);
+        let mut writer = OutputWriter::with_output(&mut output, format, json, utc_style());
         assert!(rows.iter().all(|row| writer.write_row(row.clone())));
         writer.finish().unwrap();
         String::from_utf8(output).unwrap()
@@ -356,7 +388,7 @@ mod tests {
     #[test]
     fn multiline_text_is_indented_without_control_characters() {
         let mail = json!({"id": 12, "body": "one\r\n\u{1b}[2Jtwo\n", "short": "a\u{7}\n"});
-        insta::assert_snapshot!(write_rows(OutputFormat::Record, false, &[mail]), @"
+        insta::assert_snapshot!(write_rows(OutputFormat::Record(&[]), false, &[mail]), @"
         id     12
         body
            one
@@ -368,7 +400,7 @@ mod tests {
     #[test]
     fn record_is_shown_field_by_field() {
         let job = json!({"id": 12, "last_error": null, "attempt_history": [{"number": 1, "error": "x"}], "data": {"a": 1}});
-        insta::assert_snapshot!(write_rows(OutputFormat::Record, false, &[job]), @r#"
+        insta::assert_snapshot!(write_rows(OutputFormat::Record(&[]), false, &[job]), @r#"
         id               12
         last_error       -
         attempt_history
@@ -381,7 +413,7 @@ mod tests {
     #[test]
     fn nested_list_has_column_for_every_field() {
         let job = json!({"attempt_history": [{"number": 1, "state": "unreadable"}, {"number": 2, "error": "x"}]});
-        insta::assert_snapshot!(write_rows(OutputFormat::Record, false, &[job]), @r"
+        insta::assert_snapshot!(write_rows(OutputFormat::Record(&[]), false, &[job]), @r"
         attempt_history
            number  state       error
            1       unreadable  -
@@ -390,15 +422,9 @@ mod tests {
     }
 
     #[test]
-    fn cell_replaces_control_characters() {
-        let cell = format_cell(&json!("a\u{1b}[2Jb\nc"));
-        assert_eq!(cell, "a\u{fffd}[2Jb\u{fffd}c");
-    }
-
-    #[test]
     fn list_stops_at_closed_pipe_and_record_completes() {
-        for (format, more) in [(JOBS, false), (OutputFormat::Record, true)] {
-            let mut writer = OutputWriter::with_output(ClosingPipe(0), format, true, false);
+        for (format, more) in [(JOBS, false), (OutputFormat::Record(&[]), true)] {
+            let mut writer = OutputWriter::with_output(ClosingPipe(0), format, true, utc_style());
             for _ in 0..2 {
                 assert_eq!(writer.write_row(json!({})), more, "{format:?}");
             }

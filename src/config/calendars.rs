@@ -76,6 +76,12 @@ fn read_calendar(item: &ValueReader<'_>) -> Option<Calendar> {
     })?
 }
 
+/// Reads the top-level `timezone`, the time zone of the business.
+pub fn read_business_zone(root: &TableReader<'_>) -> Option<TimeZone> {
+    root.get("timezone")
+        .and_then(|item| item.parse(parse_time_zone))
+}
+
 /// Parses the name of a time zone in the IANA database.
 fn parse_time_zone(name: &str) -> Result<TimeZone, String> {
     TimeZone::get(name).map_err(|_| {
@@ -182,6 +188,31 @@ mod tests {
             calendars = 3
             => 2:13: calendars: must be a table, and is a whole number
             ",
+        );
+    }
+
+    #[test]
+    fn business_timezone_is_named_or_shared() {
+        let zone = |text: &str| {
+            let zone = parse_valid(text).business_zone();
+            zone.iana_name().map(str::to_owned)
+        };
+        let hours = "hours = { mon = [\"09:00-12:00\"] }";
+        let berlin = format!("{CHAIR}\n{hours}\n");
+        let sofa = CHAIR.replace("chair", "sofa").replace("Berlin", "Lisbon");
+        let two_zones = format!("{berlin}{sofa}\n{hours}\n");
+        assert_eq!(zone(&berlin).as_deref(), Some("Europe/Berlin"));
+        let named = format!("timezone = \"America/Sao_Paulo\"\n{two_zones}");
+        assert_eq!(zone(&named).as_deref(), Some("America/Sao_Paulo"));
+        let machine = jiff::tz::TimeZone::system().iana_name().map(str::to_owned);
+        assert_eq!(zone(&two_zones), machine);
+        assert_eq!(zone(""), machine);
+        assert_errors(
+            "",
+            r#"
+            timezone = "Berlin"
+            => 2:12: timezone: there is no time zone "Berlin": did you mean "Europe/Berlin"?
+            "#,
         );
     }
 

@@ -35,6 +35,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
+
 pub use destination::gateway::GatewayDestination;
 pub use destination::kind_settings::KindSettings;
 pub use destination::policy::DeliveryPolicy;
@@ -89,6 +91,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Filter of the log. Default `info`.
     pub log: String,
+    /// Time zone of the business. `None`: see [`Config::business_zone`].
+    pub timezone: Option<TimeZone>,
     /// Meta's app secrets, tokens and the Graph API.
     pub meta: MetaSettings,
     /// Secrets of requests that close leads.
@@ -130,6 +134,21 @@ impl Config {
         match named {
             Some(file) => Self::load(file),
             None => Self::load_first(&SEARCH_PATHS.map(PathBuf::from)),
+        }
+    }
+
+    /// Returns the time zone of the business: absences and daily limits of agents count its days,
+    /// and lists show its times. Default: the time zone that all calendars share, or the one of the
+    /// machine.
+    #[must_use]
+    pub fn business_zone(&self) -> TimeZone {
+        if let Some(named) = &self.timezone {
+            return named.clone();
+        }
+        let mut zones = self.calendars.values().map(|calendar| calendar.time_zone());
+        match zones.next() {
+            Some(first) if zones.all(|zone| zone == first) => first.clone(),
+            _ => TimeZone::system(),
         }
     }
 
@@ -215,6 +234,7 @@ impl Config {
             ordered_destinations: destination::ordered_destinations(&destinations),
         };
         destination::template_check::render_examples(root, &destinations, &subscriptions);
+        let calendars = calendars::read(root);
         Self {
             file: file.to_owned(),
             listen,
@@ -222,6 +242,7 @@ impl Config {
             public_url,
             data,
             log: settings::read_log(root),
+            timezone: calendars::read_business_zone(root),
             meta,
             leads: settings::read_leads(root),
             limits: settings::read_limits(root),
@@ -232,7 +253,7 @@ impl Config {
             flows,
             private_keys,
             upstreams,
-            calendars: calendars::read(root),
+            calendars,
             destinations,
             subscriptions,
             gateways,

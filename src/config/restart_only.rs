@@ -73,6 +73,7 @@ impl Config {
                 limits.request_timeout != old_limits.request_timeout,
             ),
             ("log", self.log != before.log),
+            ("timezone", self.timezone != before.timezone),
             ("retry", self.retry != before.retry),
             (
                 "retention.submissions",

@@ -22,6 +22,8 @@ pub mod token_signature;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
+
 use crate::config::Config;
 use crate::domain::booking::calendar::Calendar;
 use crate::domain::flow::field::FieldError;
@@ -36,12 +38,14 @@ pub use private_key::{PrivateKey, PublicKey};
 pub use signature::{BadSignature, SignatureHeader, SignatureVerifier};
 
 /// Settings that parsing needs: the flows and calendars of the config.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Catalog {
     /// Flows by name.
     pub flows: BTreeMap<FlowName, Arc<Flow>>,
     /// Calendars by name.
     pub calendars: BTreeMap<CalendarName, Arc<Calendar>>,
+    /// Time zone of the business.
+    pub time_zone: Arc<TimeZone>,
     /// Hosts of the destinations by destination name. No other part of a URL may be public.
     pub destination_hosts: BTreeMap<DestinationName, String>,
     /// Maximum age of a message by destination name, in milliseconds. An older message is not sent.
@@ -62,12 +66,25 @@ impl Catalog {
     }
 }
 
+impl Default for Catalog {
+    fn default() -> Self {
+        Self {
+            flows: BTreeMap::new(),
+            calendars: BTreeMap::new(),
+            time_zone: Arc::new(TimeZone::UTC),
+            destination_hosts: BTreeMap::new(),
+            max_ages: BTreeMap::new(),
+        }
+    }
+}
+
 impl From<&Config> for Catalog {
     fn from(config: &Config) -> Self {
         let destinations = config.destinations.iter();
         Self {
             flows: config.flows.clone(),
             calendars: config.calendars.clone(),
+            time_zone: Arc::new(config.business_zone()),
             destination_hosts: destinations
                 .clone()
                 .map(|(name, destination)| (name.clone(), destination.kind.settings().host()))

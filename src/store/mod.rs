@@ -73,7 +73,10 @@ pub use forget::{ForgottenRows, count_customer_rows, forget_customer, resume_for
 pub use handle::{Store, SubmitError};
 pub use integrity::{IntegrityReport, InvariantViolation, check_integrity};
 pub use options::StoreOptions;
-pub use read::{DecodedRows, ListedRow, PendingDelivery, QueueStats, Snapshot, StoreCounts};
+pub use read::{
+    DecodedRows, FoundSubmission, ListedRow, PendingDelivery, QueueStats, SearchSlice, Snapshot,
+    StoreCounts,
+};
 pub use rows::responses::CachedResponse;
 pub use rows::submissions::{LateArrival, StoredSubmission};
 pub use state::{StoreHealth, WriterStats};

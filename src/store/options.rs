@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use crate::domain::event::subscriptions::Subscriptions;
 use crate::domain::time::Millis;
 use crate::reloadable::Reloadable;
@@ -55,6 +57,8 @@ pub struct StoreOptions {
     ///
     /// See [`super::RecordAppSecret`].
     pub refuses_known_secret: bool,
+    /// Time zone of the business, in which daily limits of agents count.
+    pub time_zone: Reloadable<TimeZone>,
     /// Subscriptions of destinations to events. A config reload replaces the subscriptions.
     pub subscriptions: Reloadable<Subscriptions>,
     /// Function that the writer thread calls when it makes progress: after a commit, during a long
@@ -84,6 +88,7 @@ impl StoreOptions {
             verify_always: true,
             lock_timeout: Duration::ZERO,
             refuses_known_secret: false,
+            time_zone: Reloadable::new(TimeZone::UTC),
             subscriptions: Reloadable::new(Subscriptions::default()),
             on_progress: Arc::new(|| ()),
             backend_factory: Arc::new(engine::file_backend),

@@ -168,5 +168,7 @@ mod expired_access_token;
 // Messages through the Cloud API: sent once, stopped by errors of the account, followed by their
 // statuses.
 mod whatsapp_messages;
+// Forms are found by customer, number, name and ID; bookings by day.
+mod find_customer;
 // Meta's batches, vector by vector.
 mod webhook_batches;

@@ -4,6 +4,7 @@ use jiff::civil::{Date, Time};
 
 use crate::admin::context::AdminContext;
 use crate::admin::error::AdminError;
+use crate::admin::queries::booking_row;
 use crate::admin::responses::BookingRow;
 use crate::admin::text::join_or_none;
 use crate::domain::ids::BookingId;
@@ -16,7 +17,7 @@ pub(super) fn cancel_booking(
     let cancelled = context
         .store
         .execute_blocking(CancelBooking { booking_id: id })?;
-    booking_row(id, cancelled)
+    updated_row(context, id, cancelled)
 }
 
 pub(super) fn move_booking(
@@ -42,7 +43,7 @@ pub(super) fn move_booking(
         time,
     })?;
     let BookingOutcome::SlotRefused(why) = moved else {
-        return booking_row(id, moved);
+        return updated_row(context, id, moved);
     };
     let snapshot = context.snapshot()?;
     let free = snapshot.nearest_free_slots(calendar, (date, time), context.now())?;
@@ -56,9 +57,15 @@ pub(super) fn move_booking(
     )))
 }
 
-fn booking_row(id: BookingId, outcome: BookingOutcome) -> Result<BookingRow, AdminError> {
+fn updated_row(
+    context: &AdminContext,
+    id: BookingId,
+    outcome: BookingOutcome,
+) -> Result<BookingRow, AdminError> {
     let why = match outcome {
-        BookingOutcome::Updated(booking) => return Ok(BookingRow::new(id, booking)),
+        BookingOutcome::Updated(booking) => {
+            return Ok(booking_row(context, &context.snapshot()?, id, booking)?);
+        }
         BookingOutcome::SlotRefused(why) => why.to_string(),
         BookingOutcome::AlreadyCancelled => format!("booking {id} is already cancelled"),
         BookingOutcome::OtherCalendar(calendar) => {

@@ -99,15 +99,19 @@ pub(super) fn check_weight(weight: Option<u32>) -> Result<(), AdminError> {
     }
 }
 
-/// Creates an absence of whole days in UTC. Both days are included.
-pub(super) fn absence_change(first: Date, last: Date) -> Result<AgentChange, AdminError> {
+/// Creates an absence of whole days in the time zone of the business. Both days are included.
+pub(super) fn absence_change(
+    first: Date,
+    last: Date,
+    zone: &TimeZone,
+) -> Result<AgentChange, AdminError> {
     if last < first {
         return Err(AdminError::invalid(format!(
             "the absence ends on {last}, before it begins on {first}"
         )));
     }
     let midnight = |day: Date| {
-        day.to_zoned_datetime(TimeZone::UTC)
+        day.to_zoned_datetime(zone.clone())
             .map(|zoned| Timestamp::from_jiff(zoned.timestamp()))
     };
     let day_after = last.saturating_add(jiff::Span::new().days(1));
@@ -125,7 +129,12 @@ fn agent_row(
     outcome: AgentOutcome,
 ) -> Result<AgentRow, AdminError> {
     match outcome {
-        AgentOutcome::Updated(id, agent) => Ok(AgentRow::new(id, agent, context.now())),
+        AgentOutcome::Updated(id, agent) => Ok(AgentRow::new(
+            id,
+            agent,
+            context.now(),
+            &context.catalog().time_zone,
+        )),
         AgentOutcome::NameTaken => Err(AdminError::failed(format!(
             "agent {name} exists: choose another name, or `flowgate agents set {name} …` to change this one"
         ))),

@@ -72,7 +72,8 @@ pub(super) fn execute(
         AdminCommand::ResumeAgent { name } => change_agent(&name, AgentChange::Resume),
         AdminCommand::RemoveAgent { name } => change_agent(&name, AgentChange::Remove),
         AdminCommand::SetAgentAbsence { name, from, to } => {
-            change_agent(&name, leads::absence_change(from, to)?)
+            let zone = &context.catalog().time_zone;
+            change_agent(&name, leads::absence_change(from, to, zone)?)
         }
         AdminCommand::ImportAgents { agents, dry_run } => {
             send_row(sink, imports::import_agents(context, agents, dry_run)?)

@@ -4,16 +4,20 @@ use std::ops::ControlFlow::{Break, Continue};
 
 use jiff::Span;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
-use super::list::{LimitedSink, send_list};
+use super::list::{LimitedSink, check_state, for_each_page};
 use crate::admin::context::{AdminContext, RowSink, send_rows};
 use crate::admin::error::AdminError;
 use crate::admin::protocol::{ListFilter, SlotFilter};
-use crate::admin::responses::{BookingRow, CalendarRow, SlotRow};
+use crate::admin::responses::{BookingRow, CalendarRow, QueryRow, SlotRow};
 use crate::admin::text::join_or_none;
 use crate::domain::booking::calendar::Calendar;
-use crate::domain::booking::{Booking, Interval};
+use crate::domain::booking::{Booking, BookingState, Interval};
+use crate::domain::day_range::DayRange;
 use crate::domain::ids::{BookingId, CalendarName};
+use crate::domain::time::Timestamp;
+use crate::store::{Snapshot, StoreError};
 
 /// Maximum number of days in one response about slots, for each calendar.
 const DAYS_MAX: usize = 400;
@@ -23,27 +27,113 @@ pub(super) fn list_bookings(
     filter: &ListFilter,
     sink: &mut RowSink<'_>,
 ) -> Result<(), AdminError> {
-    let filter_row = |_: &_, _: &_, id, booking: Booking| {
+    check_state(filter, &["confirmed", "cancelled"])?;
+    let (catalog, now) = (context.catalog(), context.now());
+    let is_wanted = |booking: &Booking| {
+        let calendar = catalog.calendars.get(&booking.calendar);
+        let is_on_day = |days: DayRange| {
+            let (first, last) = days.resolve(today(calendar.map(AsRef::as_ref), now));
+            let date = booking.date.parse::<Date>();
+            date.is_ok_and(|date| (first..=last).contains(&date))
+        };
+        // Who asks for a day wants to know who comes.
+        let is_in_state = match (&filter.state, filter.days) {
+            (None, Some(_)) => booking.state == BookingState::Confirmed,
+            _ => filter.matches_state(booking.state.as_str()),
+        };
+        let is_in_calendar = |name: &CalendarName| *name == booking.calendar;
+        is_in_state
+            && filter.calendar.as_ref().is_none_or(is_in_calendar)
+            && filter.days.is_none_or(is_on_day)
+    };
+    let filter_row = |snapshot: &Snapshot, _: &_, id, booking: Booking| {
         if filter.starts_after(booking.created_at) {
             return Ok(Break(()));
         }
-        let wanted = filter.matches_state(booking.state.as_str());
-        Ok(Continue(wanted.then(|| BookingRow::new(id, booking))))
+        Ok(Continue(if is_wanted(&booking) {
+            Some(booking_row(context, snapshot, id, booking)?)
+        } else {
+            None
+        }))
     };
-    send_list(
-        context,
-        filter,
-        &["confirmed", "cancelled"],
-        sink,
-        filter_row,
+    let mut sink = LimitedSink::new(filter.limit, sink);
+    let mut is_empty = true;
+    if filter.days.is_none() {
+        for_each_page(context, filter_row, |row| {
+            is_empty = false;
+            sink.send(row)
+        })?;
+    } else {
+        let mut rows = Vec::new();
+        for_each_page(context, filter_row, |row| {
+            rows.push(row);
+            Ok(true)
+        })?;
+        is_empty = rows.is_empty();
+        // Unreadable rows come last.
+        rows.sort_by_key(|row| match row {
+            QueryRow::Row(BookingRow {
+                start, calendar, ..
+            }) => (*start, calendar.to_string()),
+            QueryRow::Unreadable(_) => (Timestamp::MAX, String::new()),
+        });
+        for row in rows {
+            if !sink.send(row)? {
+                break;
+            }
+        }
+    }
+    match &filter.calendar {
+        // A calendar that the config no longer has may still have bookings.
+        Some(name) if is_empty => check_calendar(context, name),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the current date in the time zone of a calendar, or in UTC.
+fn today(calendar: Option<&Calendar>, now: Timestamp) -> Date {
+    calendar.map_or_else(
+        || TimeZone::UTC.to_datetime(now.to_jiff()).date(),
+        |calendar| calendar.local_date(now),
     )
 }
 
+/// Returns the row of a booking with its customer. If the submission is unreadable, the customer is
+/// missing.
+pub(in crate::admin) fn booking_row(
+    context: &AdminContext,
+    snapshot: &Snapshot,
+    id: BookingId,
+    booking: Booking,
+) -> Result<BookingRow, StoreError> {
+    let form = match snapshot.found_submission(booking.submission_id) {
+        Err(error) if error.affects_one_row() => None,
+        found => found?,
+    };
+    let catalog = context.catalog();
+    let calendar = catalog.calendars.get(&booking.calendar);
+    let calendar = calendar.map(AsRef::as_ref);
+    Ok(BookingRow::new(id, booking, form.as_ref(), calendar))
+}
+
+/// Refuses a calendar that the config does not have.
+fn check_calendar(context: &AdminContext, name: &CalendarName) -> Result<(), AdminError> {
+    let catalog = context.catalog();
+    if catalog.calendars.contains_key(name) {
+        return Ok(());
+    }
+    let known: Vec<&str> = catalog.calendars.keys().map(CalendarName::as_str).collect();
+    Err(AdminError::not_found(format!(
+        "there is no calendar {name}: the config has {}",
+        join_or_none(&known)
+    )))
+}
+
 pub(super) fn get_booking(context: &AdminContext, id: BookingId) -> Result<BookingRow, AdminError> {
-    let found = context.snapshot()?.booking(id)?;
-    found
-        .map(|booking| BookingRow::new(id, booking))
-        .ok_or_else(|| AdminError::missing("booking", id))
+    let snapshot = context.snapshot()?;
+    let found = snapshot.booking(id)?;
+    let booking = found.ok_or_else(|| AdminError::missing("booking", id))?;
+    Ok(booking_row(context, &snapshot, id, booking)?)
 }
 
 pub(super) fn list_calendars(
@@ -64,14 +154,8 @@ pub(super) fn list_slots(
     sink: &mut RowSink<'_>,
 ) -> Result<(), AdminError> {
     let catalog = context.catalog();
-    if let Some(name) = &filter.calendar
-        && !catalog.calendars.contains_key(name)
-    {
-        let known: Vec<&str> = catalog.calendars.keys().map(CalendarName::as_str).collect();
-        return Err(AdminError::not_found(format!(
-            "there is no calendar {name}: the config has {}",
-            join_or_none(&known)
-        )));
+    if let Some(name) = &filter.calendar {
+        check_calendar(context, name)?;
     }
     let mut sink = LimitedSink::new(filter.limit, sink);
     for calendar in catalog.calendars.values() {
@@ -94,11 +178,15 @@ fn send_slots(
 ) -> Result<bool, AdminError> {
     let now = context.now();
     let today = calendar.local_date(now);
-    let first = filter.from.unwrap_or(today).max(today);
-    let last = filter
-        .to
-        .unwrap_or_else(|| first.saturating_add(Span::new().days(6)))
-        .min(calendar.bookable_dates(now).1);
+    let (first, last) = if let Some(days) = filter.days {
+        days.resolve(today)
+    } else {
+        let first = filter.from.unwrap_or(today).max(today);
+        let week = || first.saturating_add(Span::new().days(6));
+        (first, filter.to.unwrap_or_else(week))
+    };
+    let first = first.max(today);
+    let last = last.min(calendar.bookable_dates(now).1);
     let days = first.series(Span::new().days(1));
     let is_included = |date: &Date| *date <= last;
     for date in days.take_while(is_included).take(DAYS_MAX) {

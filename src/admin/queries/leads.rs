@@ -103,7 +103,12 @@ pub(super) fn list_agents(
                 if agent.is_removed || !filter.matches_agent(Some(agent.name.as_str())) {
                     continue;
                 }
-                QueryRow::Row(AgentRow::new(AgentId::new(number), agent, context.now()))
+                QueryRow::Row(AgentRow::new(
+                    AgentId::new(number),
+                    agent,
+                    context.now(),
+                    &context.catalog().time_zone,
+                ))
             }
             QueryRow::Unreadable(row) => QueryRow::Unreadable(row),
         };

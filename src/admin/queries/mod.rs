@@ -1,12 +1,15 @@
 //! Answers the requests that only read: lists and single objects.
 
 mod bookings;
+mod customers;
 mod deliveries;
 mod integrity;
 mod jobs;
 mod leads;
 mod list;
+mod search;
 mod submissions;
+mod trace;
 
 use super::context::{AdminContext, RowSink, send_row, send_rows};
 use super::error::AdminError;
@@ -14,6 +17,7 @@ use super::protocol::AdminQuery;
 use super::responses::FlowRow;
 use super::{destinations, flow_health, gateways, status};
 
+pub(super) use bookings::booking_row;
 pub(super) use deliveries::{delivery_not_found, delivery_rows};
 pub(super) use jobs::{dead_letter_not_found, for_each_dead_letter};
 pub(super) use leads::{get_lead, list_open_leads};
@@ -46,6 +50,11 @@ pub(super) fn answer(
         AdminQuery::Agents(filter) => leads::list_agents(context, &filter, sink),
         AdminQuery::Bookings(filter) => bookings::list_bookings(context, &filter, sink),
         AdminQuery::Booking { id } => send_row(sink, bookings::get_booking(context, id)?),
+        AdminQuery::Trace { text, limits } => trace::send_timelines(context, &text, limits, sink),
+        AdminQuery::Customers(filter) => customers::list_customers(context, &filter, sink),
+        AdminQuery::Customer { name, limits } => {
+            send_row(sink, customers::get_customer(context, &name, limits)?)
+        }
         AdminQuery::Slots(filter) => bookings::list_slots(context, &filter, sink),
         AdminQuery::Calendars => bookings::list_calendars(context, sink),
         AdminQuery::Flows => {

@@ -14,11 +14,11 @@ use crate::admin::responses::{
 };
 use crate::domain::flow::ABANDONED_AFTER;
 use crate::domain::ids::SubmissionId;
-use crate::domain::submission::draft::Draft;
+use crate::domain::submission::draft::{Draft, DraftState};
 use crate::domain::submission::flow_error::FlowError;
 use crate::store::{Snapshot, StoreError, StoredSubmission};
 
-fn submission_row(
+pub(super) fn submission_row(
     snapshot: &Snapshot,
     names: &AgentNames,
     id: SubmissionId,
@@ -39,10 +39,10 @@ fn submission_row(
             row.customer = row.customer.or(late_arrival.customer);
         }
     }
-    row.customer = snapshot
-        .renamed_customer(id)?
-        .and_then(|customer| customer.name().map(str::to_owned))
-        .or(row.customer);
+    if let Some(current) = snapshot.renamed_customer(id)? {
+        row.customer = current.name().map(str::to_owned).or(row.customer);
+        row.phone = current.phone.as_deref().map(str::to_owned).or(row.phone);
+    }
     Ok(row)
 }
 
@@ -86,18 +86,21 @@ pub(super) fn get_submission(
     })
 }
 
+/// Returns the current state of a draft.
+pub(super) fn draft_state(context: &AdminContext, draft: &Draft) -> DraftState {
+    let catalog = context.catalog();
+    let flow = catalog.flows.get(&draft.flow);
+    let abandoned_after = flow.map_or(ABANDONED_AFTER, |flow| flow.abandoned_after);
+    draft.state(context.now(), abandoned_after)
+}
+
 pub(super) fn list_drafts(
     context: &AdminContext,
     filter: &ListFilter,
     sink: &mut RowSink<'_>,
 ) -> Result<(), AdminError> {
     check_state(filter, &["open", "abandoned"])?;
-    let (catalog, now) = (context.catalog(), context.now());
-    let state_of = |draft: &Draft| {
-        let flow = catalog.flows.get(&draft.flow);
-        let abandoned_after = flow.map_or(ABANDONED_AFTER, |flow| flow.abandoned_after);
-        draft.state(now, abandoned_after)
-    };
+    let state_of = |draft: &Draft| draft_state(context, draft);
     let is_wanted = |draft: &Draft| {
         filter.matches_flow(Some(&draft.flow))
             && !filter.starts_after(draft.updated_at)

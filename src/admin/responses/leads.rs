@@ -1,5 +1,6 @@
 //! Defines the rows of leads and agents.
 
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{AgentId, AgentName, LeadId, SubmissionId, TeamName};
@@ -88,10 +89,10 @@ pub(crate) struct AgentRow {
 }
 
 impl AgentRow {
-    pub(crate) fn new(id: AgentId, agent: Agent, now: Timestamp) -> Self {
+    pub(crate) fn new(id: AgentId, agent: Agent, now: Timestamp, zone: &TimeZone) -> Self {
         Self {
             id,
-            unavailable_reason: agent.unavailable_reason(now),
+            unavailable_reason: agent.unavailable_reason(now, zone),
             name: agent.name,
             team: agent.team,
             active: agent.is_active,

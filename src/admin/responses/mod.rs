@@ -11,6 +11,7 @@ mod gateways;
 mod imports;
 mod jobs;
 mod leads;
+mod people;
 mod server;
 mod status;
 mod submissions;
@@ -31,6 +32,7 @@ pub(crate) use jobs::{
     MessageStatusRow,
 };
 pub(crate) use leads::{AgentRow, CandidateRow, LeadDetails, LeadRow};
+pub(crate) use people::{CustomerAgentRow, CustomerDetails, CustomerRow, TraceRow};
 pub(crate) use server::{LogLevelRow, PublicKeyRow, ReloadRow, SignatureRow};
 pub(crate) use status::{CheckRow, JobCounts, LeadCounts, StatusRow, WriterStatus};
 pub(crate) use submissions::{DraftRow, LateArrivalRow, SubmissionDetails, SubmissionRow};

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::domain::contact::FormContact;
 use crate::domain::ids::{BookingId, FlowName, FlowToken, JobId, LeadId, SubmissionId};
 use crate::domain::job::{Job, JobState};
 use crate::domain::submission::draft::{Draft, DraftState};
@@ -20,6 +21,12 @@ pub struct SubmissionRow {
     pub flow_token: Option<String>,
     /// Customer: the user ID or, if there is none, the phone number.
     pub customer: Option<String>,
+    /// Name in the answers.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Phone number: from WhatsApp or, if unknown, from the answers.
+    #[serde(default)]
+    pub phone: Option<String>,
     /// Channel: `plain`, `encrypted`, `webhook` or `gateway`.
     pub channel: String,
     /// State: `accepted`, `done`, `conflict` or `dead`.
@@ -70,15 +77,20 @@ impl SubmissionRow {
             conflict,
             submission,
         } = stored;
+        let data = stored_json(&submission.data);
+        let contact = FormContact::from_answers(&data);
+        let phone = submission.customer.phone.as_deref().map(str::to_owned);
         Self {
             id,
+            name: contact.name,
+            phone: phone.or(contact.phone),
             flow: submission.flow.to_string(),
             flow_token: submission.flow_token.map(|token| token.to_string()),
             customer: submission.customer.name().map(str::to_owned),
             channel: submission.channel.as_str().to_owned(),
             state,
             received_at,
-            data: stored_json(&submission.data),
+            data,
             lead_id: job.and_then(|job| job.lead_id),
             agent,
             booking_id: booking,

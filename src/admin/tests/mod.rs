@@ -4,6 +4,7 @@ mod commands;
 mod deliveries;
 mod flows;
 mod gateways;
+mod people;
 mod queries;
 mod support;
 mod transport;

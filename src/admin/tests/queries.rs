@@ -153,6 +153,7 @@ fn slots_show_taken_count() {
     harness.book("a", "2026-11-24", "10:00");
     let slots = |limit| {
         let filter = SlotFilter {
+            days: None,
             calendar: None,
             from: None,
             to: None,

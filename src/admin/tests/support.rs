@@ -221,7 +221,7 @@ impl AdminHarness {
         })
     }
 
-    fn accept_form(&self, form: InboundSubmission) -> JobId {
+    pub fn accept_form(&self, form: InboundSubmission) -> JobId {
         self.accept_inbound(Inbound::Submission(Box::new(form)))
     }
 

@@ -112,6 +112,7 @@ fn socket_response_equals_handler_response() {
 fn request_type_follows_from_request_name() {
     let id = LeadId::new(7);
     let slots = SlotFilter {
+        days: None,
         calendar: None,
         from: Some("2026-11-24".parse().unwrap()),
         to: None,

@@ -65,10 +65,11 @@ pub(crate) enum AgentsVerb {
     Absent {
         #[command(flatten)]
         agent: AgentArg,
-        /// First day of the absence (UTC), for example 2026-11-24
+        /// First day of the absence, for example 2026-11-24, in the time zone of the business
+        /// (`timezone` in the config)
         #[arg(value_parser = parse_date)]
         from: Date,
-        /// Last day of the absence (UTC), included
+        /// Last day of the absence, included
         #[arg(value_parser = parse_date)]
         to: Date,
     },
@@ -104,8 +105,8 @@ pub(crate) struct SettingsArgs {
     /// Maximum number of open leads (0 = no limit). Default: 0 for a new agent, else unchanged
     #[arg(long, value_name = "N")]
     max: Option<u32>,
-    /// Maximum number of leads per day (UTC) (0 = no limit). Default: 0 for a new agent, else
-    /// unchanged
+    /// Maximum number of leads per day, in the time zone of the business (0 = no limit). Default: 0
+    /// for a new agent, else unchanged
     #[arg(long, value_name = "N")]
     max_per_day: Option<u32>,
 }

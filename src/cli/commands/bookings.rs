@@ -17,6 +17,10 @@ impl TableRow for BookingRow {
         ("CALENDAR", |booking| json!(booking.calendar)),
         ("DATE", |booking| json!(booking.date)),
         ("TIME", |booking| json!(booking.time)),
+        ("NAME", |booking| json!(booking.name)),
+        ("PHONE", |booking| {
+            json!(booking.phone.as_ref().or(booking.customer.as_ref()))
+        }),
         ("STATE", |booking| json!(booking.state)),
         ("SUBMISSION", |booking| json!(booking.submission_id)),
     ];
@@ -25,15 +29,20 @@ impl TableRow for BookingRow {
 
 impl FilteredRow for BookingRow {
     const FILTERS: &'static [Filter] = &[
+        Filter::Day,
         Filter::Since,
-        Filter::State("Only bookings in this state: confirmed or cancelled. Default: all states"),
+        Filter::State(
+            "Only bookings in this state: confirmed or cancelled. Default: confirmed with --date, \
+             else all states",
+        ),
     ];
     const QUERY: fn(ListFilter) -> AdminQuery = AdminQuery::Bookings;
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BookingsVerb {
-    /// List bookings, newest first
+    /// List bookings with the name and phone number of the customer: newest first, or in order of
+    /// time with --date
     List(ListArgs<BookingRow>),
     /// Show a booking
     Show {

@@ -30,6 +30,10 @@ impl TableRow for DestinationRow {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DestinationsVerb {
     /// List destinations: all of the config, and others for which deliveries wait
+    ///
+    /// States: `ok`; `held` (the destination asked for a pause and continues by itself); `failing`
+    /// (the circuit breaker is open); `paused` (by an admin); `disabled` (by an error that needs
+    /// you); `unknown` (not in the config).
     List,
     /// Pause a destination until it is resumed. Its deliveries stay queued
     Pause(DestinationArg),

@@ -10,7 +10,7 @@ use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Subcommand};
 
 use super::AdminCall;
 use crate::admin::{AdminQuery, ListFilter};
-use crate::cli::args::{DeliveryFilter, FlowFilter, LimitOption, SinceFilter};
+use crate::cli::args::{DayFilter, DeliveryFilter, FlowFilter, LimitOption, SinceFilter};
 use crate::cli::output::TableRow;
 use crate::domain::ids::AgentName;
 
@@ -27,6 +27,8 @@ pub(crate) enum Filter {
     State(&'static str),
     /// `--agent` with its help text.
     Agent(&'static str),
+    /// `--date` and `--calendar`.
+    Day,
 }
 
 impl Filter {
@@ -36,6 +38,7 @@ impl Filter {
             Self::Since => SinceFilter::augment_args(command),
             Self::Flow => FlowFilter::augment_args(command),
             Self::Delivery => DeliveryFilter::augment_args(command),
+            Self::Day => DayFilter::augment_args(command),
             Self::State(help) => command.arg(arg("state", help).value_name("STATE")),
             Self::Agent(help) => {
                 let agent = arg("agent", help).value_name("NAME");
@@ -88,6 +91,8 @@ impl<R: FilteredRow> FromArgMatches for ListArgs<R> {
                 agent: value(matches, "agent"),
                 destination: value(matches, "destination"),
                 event: value(matches, "event"),
+                calendar: value(matches, "calendar"),
+                days: value(matches, "date"),
                 limit: value(matches, "limit").unwrap_or_default(),
             },
             row: PhantomData,

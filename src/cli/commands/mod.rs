@@ -6,6 +6,7 @@ pub(crate) mod bookings;
 pub(crate) mod calendars;
 pub(crate) mod check;
 pub(crate) mod compact;
+pub(crate) mod customers;
 pub(crate) mod dead_letters;
 pub(crate) mod deliveries;
 pub(crate) mod destinations;
@@ -27,6 +28,7 @@ pub(crate) mod reload;
 pub(crate) mod slots;
 pub(crate) mod status;
 pub(crate) mod submissions;
+pub(crate) mod trace;
 pub(crate) mod try_submission;
 pub(crate) mod upgrade;
 
@@ -35,7 +37,7 @@ use std::fmt::Display;
 use serde::de::DeserializeOwned;
 
 use super::confirmation::{Confirmation, Question};
-use super::output::{OutputFormat, TableRow};
+use super::output::{FieldTables, OutputFormat, TableRow};
 use crate::admin::{AdminCommand, AdminRequest, JobSelector};
 
 /// An admin request with the output format of its response.
@@ -73,7 +75,15 @@ impl AdminCall {
 
     /// Creates a call whose response is a single object.
     pub(crate) fn record(request: impl Into<AdminRequest>) -> Self {
-        Self::new(request, OutputFormat::Record)
+        Self::new(request, OutputFormat::Record(&[]))
+    }
+
+    /// Creates a call whose response is a single object with lists, shown as these tables.
+    pub(crate) fn record_with_tables(
+        request: impl Into<AdminRequest>,
+        tables: FieldTables,
+    ) -> Self {
+        Self::new(request, OutputFormat::Record(tables))
     }
 
     /// Creates a call that changes the selected jobs. The command asks `question` about a dry run

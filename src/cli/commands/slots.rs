@@ -7,9 +7,8 @@ use serde_json::json;
 
 use super::AdminCall;
 use crate::admin::{AdminQuery, SlotFilter, SlotRow};
-use crate::cli::args::{LimitOption, parse_date};
+use crate::cli::args::{DayFilter, LimitOption, parse_date};
 use crate::cli::output::{Column, TableRow};
-use crate::domain::ids::CalendarName;
 
 impl TableRow for SlotRow {
     const COLUMNS: &'static [Column<Self>] = &[
@@ -39,14 +38,13 @@ enum SlotsVerb {
 
 #[derive(Debug, Args)]
 struct SlotArgs {
-    /// Only slots of this calendar. Default: all calendars
-    #[arg(long, value_name = "NAME", value_parser = CalendarName::new)]
-    calendar: Option<CalendarName>,
+    #[command(flatten)]
+    day: DayFilter,
     /// First day, in the time zone of the calendar. Default: today
-    #[arg(long, value_name = "DATE", value_parser = parse_date)]
+    #[arg(long, value_name = "DATE", value_parser = parse_date, conflicts_with = "date")]
     from: Option<Date>,
     /// Last day, included. Default: 6 days after the first day
-    #[arg(long, value_name = "DATE", value_parser = parse_date)]
+    #[arg(long, value_name = "DATE", value_parser = parse_date, conflicts_with = "date")]
     to: Option<Date>,
     #[command(flatten)]
     limit: LimitOption,
@@ -55,7 +53,10 @@ struct SlotArgs {
 impl From<SlotsCommand> for AdminCall {
     fn from(command: SlotsCommand) -> Self {
         let SlotArgs {
-            calendar,
+            day: DayFilter {
+                calendar,
+                date: days,
+            },
             from,
             to,
             limit: LimitOption { limit },
@@ -65,6 +66,7 @@ impl From<SlotsCommand> for AdminCall {
         };
         Self::table::<SlotRow>(AdminQuery::Slots(SlotFilter {
             calendar,
+            days,
             from,
             to,
             limit,

@@ -108,7 +108,7 @@ impl GatewayChannel {
         );
         let detail = match &parsed.rejection {
             Some(rejection) => match printable_excerpt(rejection) {
-                excerpt if excerpt.is_empty() => excerpt,
+                excerpt if excerpt.is_empty() => ", but the body refuses the text".to_owned(),
                 excerpt => format!(": {excerpt}"),
             },
             None if !parsed.is_confirmation && response.is_success() => {

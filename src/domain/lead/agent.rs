@@ -1,5 +1,6 @@
 //! Defines agents: their limits and absences, and the reasons why an agent can't accept a lead.
 
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::assignment::CandidateOutcome;
@@ -24,7 +25,7 @@ pub struct Agent {
     pub weight: u32,
     /// Maximum number of open leads. `None`: no limit.
     pub max_leads: Option<u32>,
-    /// Maximum number of leads per day (UTC). `None`: no limit.
+    /// Maximum number of leads per day, in the time zone of the business. `None`: no limit.
     pub max_leads_per_day: Option<u32>,
     /// `true` if the agent gets leads. An admin pauses and resumes the agent.
     pub is_active: bool,
@@ -38,7 +39,7 @@ pub struct Agent {
     pub idle_since: Timestamp,
     /// Periods in which the agent is absent.
     pub absences: Vec<Absence>,
-    /// Day of the agent's last lead, in days since 1970-01-01 UTC.
+    /// Day of the agent's last lead, in days since 1970-01-01, in the time zone of the business.
     pub last_lead_day: u64,
     /// Number of leads assigned on that day.
     pub leads_that_day: u32,
@@ -75,9 +76,9 @@ impl Agent {
     }
 
     /// Returns the reason why the agent can't accept a lead at `now`. `None` if the agent is
-    /// available.
+    /// available. The days of `max_leads_per_day` are those of `zone`.
     #[must_use]
-    pub fn unavailable_reason(&self, now: Timestamp) -> Option<CandidateOutcome> {
+    pub fn unavailable_reason(&self, now: Timestamp, zone: &TimeZone) -> Option<CandidateOutcome> {
         let is_absent = |absence: &Absence| (absence.from..absence.to).contains(&now);
         if self.is_removed {
             Some(CandidateOutcome::Removed)
@@ -87,7 +88,7 @@ impl Agent {
             Some(CandidateOutcome::Absent)
         } else if self.max_leads.is_some_and(|max| self.current_leads >= max) {
             Some(CandidateOutcome::Full)
-        } else if self.is_full_today(now) {
+        } else if self.is_full_today(now, zone) {
             Some(CandidateOutcome::FullToday)
         } else {
             None
@@ -97,11 +98,12 @@ impl Agent {
     /// Returns the next time after `now` at which the result of [`Agent::unavailable_reason`] may
     /// change by time alone.
     #[must_use]
-    pub fn next_change_at(&self, now: Timestamp) -> Option<Timestamp> {
+    pub fn next_change_at(&self, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let absences = self.absences.iter();
         let absences = absences.flat_map(|absence| [absence.from, absence.to]);
         // The start of the day counts too, because the clock may have been set back to before it.
-        let full_day = [self.last_lead_day, self.last_lead_day.saturating_add(1)].map(midnight);
+        let full_day = [self.last_lead_day, self.last_lead_day.saturating_add(1)];
+        let full_day = full_day.map(|day| midnight(day, zone));
         let is_full_day = self
             .max_leads_per_day
             .is_some_and(|max| self.leads_that_day >= max);
@@ -119,8 +121,8 @@ impl Agent {
     }
 
     /// Counts one more lead for the agent.
-    pub fn record_assignment(&mut self, now: Timestamp) {
-        let today = day_index(now);
+    pub fn record_assignment(&mut self, now: Timestamp, zone: &TimeZone) {
+        let today = day_index(now, zone);
         if self.last_lead_day != today {
             (self.last_lead_day, self.leads_that_day) = (today, 0);
         }
@@ -135,19 +137,30 @@ impl Agent {
         self.current_leads = self.current_leads.saturating_sub(1);
     }
 
-    fn is_full_today(&self, now: Timestamp) -> bool {
-        let is_today = self.last_lead_day == day_index(now);
+    fn is_full_today(&self, now: Timestamp, zone: &TimeZone) -> bool {
+        let is_today = self.last_lead_day == day_index(now, zone);
         let leads_today = if is_today { self.leads_that_day } else { 0 };
         self.max_leads_per_day.is_some_and(|max| leads_today >= max)
     }
 }
 
-const fn day_index(at: Timestamp) -> u64 {
-    at.as_millis() / DAY.get()
+/// Returns the date in `zone` at `at`, in days since 1970-01-01.
+fn day_index(at: Timestamp, zone: &TimeZone) -> u64 {
+    let offset = i64::from(zone.to_offset(at.to_jiff()).seconds());
+    let offset = Millis::from_secs(offset.unsigned_abs());
+    let local = if zone.to_offset(at.to_jiff()).is_negative() {
+        at.minus(offset)
+    } else {
+        at.plus(offset)
+    };
+    local.as_millis() / DAY.get()
 }
 
-const fn midnight(day: u64) -> Timestamp {
-    Timestamp::from_millis(day.saturating_mul(DAY.get()))
+/// Returns the start of a day in `zone`. If midnight does not exist, the day starts after the gap.
+fn midnight(day: u64, zone: &TimeZone) -> Timestamp {
+    let utc = Timestamp::from_millis(day.saturating_mul(DAY.get()));
+    let civil = TimeZone::UTC.to_datetime(utc.to_jiff());
+    zone.to_timestamp(civil).map_or(utc, Timestamp::from_jiff)
 }
 
 #[cfg(test)]
@@ -169,8 +182,16 @@ mod tests {
         reason: Option<CandidateOutcome>,
         next_change_at: Option<Timestamp>,
     ) {
-        assert_eq!(agent.unavailable_reason(now), reason, "{now}");
-        assert_eq!(agent.next_change_at(now), next_change_at, "{now}");
+        assert_eq!(
+            agent.unavailable_reason(now, &TimeZone::UTC),
+            reason,
+            "{now}"
+        );
+        assert_eq!(
+            agent.next_change_at(now, &TimeZone::UTC),
+            next_change_at,
+            "{now}"
+        );
     }
 
     #[test]
@@ -184,10 +205,10 @@ mod tests {
             max_leads: Some(1),
             ..ann()
         };
-        ann.record_assignment(NOON);
-        assert_eq!(ann.unavailable_reason(NOON), Some(Full));
+        ann.record_assignment(NOON, &TimeZone::UTC);
+        assert_eq!(ann.unavailable_reason(NOON, &TimeZone::UTC), Some(Full));
         ann.record_release();
-        assert_eq!(ann.unavailable_reason(NOON), None);
+        assert_eq!(ann.unavailable_reason(NOON, &TimeZone::UTC), None);
         assert_eq!((ann.current_leads, ann.total_leads), (0, 1));
     }
 
@@ -197,18 +218,39 @@ mod tests {
             max_leads_per_day: Some(2),
             ..ann()
         };
-        ann.record_assignment(NOON);
-        assert_eq!(ann.unavailable_reason(NOON), None);
-        ann.record_assignment(NOON);
+        ann.record_assignment(NOON, &TimeZone::UTC);
+        assert_eq!(ann.unavailable_reason(NOON, &TimeZone::UTC), None);
+        ann.record_assignment(NOON, &TimeZone::UTC);
         ann.record_release();
         // A closed lead still counts for the day.
         let midnight = Timestamp::from_millis(20_001 * 86_400_000);
         assert_state(&ann, NOON, Some(FullToday), Some(midnight));
         let evening = midnight.minus(Millis::new(1));
-        assert_eq!(ann.unavailable_reason(evening), Some(FullToday));
-        assert_eq!(ann.unavailable_reason(midnight), None);
-        ann.record_assignment(midnight);
+        assert_eq!(
+            ann.unavailable_reason(evening, &TimeZone::UTC),
+            Some(FullToday)
+        );
+        assert_eq!(ann.unavailable_reason(midnight, &TimeZone::UTC), None);
+        ann.record_assignment(midnight, &TimeZone::UTC);
         assert_eq!(ann.leads_that_day, 1);
+    }
+
+    #[test]
+    fn day_of_limit_is_local() {
+        let zone = TimeZone::get("America/Sao_Paulo").unwrap();
+        let mut ann = Agent {
+            max_leads_per_day: Some(1),
+            ..ann()
+        };
+        // 01:00 in UTC is 22:00 of the day before.
+        let evening = Timestamp::from_millis(20_001 * 86_400_000 + 3_600_000);
+        ann.record_assignment(evening, &zone);
+        assert_eq!(ann.last_lead_day, 20_000);
+        let local_midnight = evening.plus(Millis::from_secs(2 * 3600));
+        let morning = evening.plus(Millis::from_secs(3600));
+        assert_eq!(ann.unavailable_reason(morning, &zone), Some(FullToday));
+        assert_eq!(ann.next_change_at(morning, &zone), Some(local_midnight));
+        assert_eq!(ann.unavailable_reason(local_midnight, &zone), None);
     }
 
     #[test]
@@ -217,10 +259,13 @@ mod tests {
             max_leads_per_day: Some(1),
             ..ann()
         };
-        ann.record_assignment(NOON);
-        let (yesterday, morning) = (NOON.minus(DAY), midnight(20_000));
+        ann.record_assignment(NOON, &TimeZone::UTC);
+        let (yesterday, morning) = (NOON.minus(DAY), midnight(20_000, &TimeZone::UTC));
         assert_state(&ann, yesterday, None, Some(morning));
-        assert_eq!(ann.unavailable_reason(morning), Some(FullToday));
+        assert_eq!(
+            ann.unavailable_reason(morning, &TimeZone::UTC),
+            Some(FullToday)
+        );
     }
 
     #[test]
@@ -243,11 +288,17 @@ mod tests {
             max_leads: Some(0),
             ..ann()
         };
-        assert_eq!(paused.unavailable_reason(NOON), Some(Paused));
+        assert_eq!(
+            paused.unavailable_reason(NOON, &TimeZone::UTC),
+            Some(Paused)
+        );
         let removed = Agent {
             is_removed: true,
             ..paused
         };
-        assert_eq!(removed.unavailable_reason(NOON), Some(Removed));
+        assert_eq!(
+            removed.unavailable_reason(NOON, &TimeZone::UTC),
+            Some(Removed)
+        );
     }
 }

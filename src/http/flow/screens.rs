@@ -6,6 +6,8 @@
 use jiff::civil::{Date, Time};
 use serde_json::{Map, Value, json};
 
+use jiff::tz::TimeZone;
+
 use crate::domain::booking::calendar::{Calendar, Slot, SlotRefused};
 use crate::domain::booking::{Interval, Occupancy};
 use crate::domain::flow::customer_texts::{Localization, TextKey};
@@ -267,6 +269,11 @@ impl ScreenContext for SnapshotContext<'_> {
     }
 
     fn available_agents(&self, team: &TeamName) -> Result<Vec<AgentName>, StoreError> {
-        Ok(AgentPool::new(self.snapshot.agents()?, self.now).available_agents(team, self.now))
+        Ok(AgentPool::new(
+            self.snapshot.agents()?,
+            self.now,
+            TimeZone::clone(&self.app.config.catalog.time_zone),
+        )
+        .available_agents(team, self.now))
     }
 }

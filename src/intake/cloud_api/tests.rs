@@ -24,9 +24,7 @@ fn catalog(flows: &[(&str, FlowMatcher)]) -> Catalog {
     };
     Catalog {
         flows: flows.iter().map(flow).collect(),
-        calendars: BTreeMap::new(),
-        destination_hosts: BTreeMap::new(),
-        max_ages: BTreeMap::new(),
+        ..Catalog::default()
     }
 }
 

@@ -12,6 +12,7 @@ mod flow_events;
 mod gateways;
 mod leads;
 mod outbox;
+mod search;
 
 use std::sync::Arc;
 
@@ -38,6 +39,7 @@ use super::state::{ReadSource, StoreState};
 use super::{StoreError, StoreResult};
 
 pub use outbox::{PendingDelivery, QueueStats};
+pub use search::{FoundSubmission, SearchSlice};
 
 /// Size of a page of rows, in bytes. A page stops after the row that reaches this size.
 const PAGE_BYTES_MAX: u64 = 4 << 20;

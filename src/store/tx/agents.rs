@@ -23,7 +23,7 @@ pub struct AddAgent {
     pub weight: u32,
     /// Maximum number of open leads. `None` means no limit.
     pub max_leads: Option<u32>,
-    /// Maximum number of leads in one day (UTC). `None` means no limit.
+    /// Maximum number of leads in one day. `None` means no limit.
     pub max_leads_per_day: Option<u32>,
 }
 
@@ -47,7 +47,7 @@ pub enum AgentChange {
         weight: Option<u32>,
         /// New maximum number of open leads. `None` if unchanged.
         max_leads: Option<Option<u32>>,
-        /// New maximum number of leads in one day (UTC). `None` if unchanged.
+        /// New maximum number of leads in one day. `None` if unchanged.
         max_leads_per_day: Option<Option<u32>>,
     },
     /// The agent gets no new leads until an admin resumes the agent.

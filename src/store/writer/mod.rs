@@ -332,6 +332,8 @@ impl Writer {
     ) -> StoreResult<BatchOutcome> {
         let now = self.clock.now();
         let clock = self.advance_expiry_clock(&open.state, now);
+        let zone = self.options.time_zone.load();
+        open.state.agent_pool.set_time_zone(&zone);
         let subscriptions = self.options.subscriptions.load();
         let outcome = open.commit_batch(requests, is_forced, now, &clock, subscriptions)?;
         if let BatchOutcome::Committed {

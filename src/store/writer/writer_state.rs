@@ -1,5 +1,7 @@
 //! Holds the state that the writer keeps in memory. All of it is derived from the file.
 
+use jiff::tz::TimeZone;
+
 use crate::domain::ids::AgentId;
 use crate::domain::lead::Agent;
 use crate::domain::lead::agent_pool::AgentPool;
@@ -49,7 +51,11 @@ impl WriterState {
             logs,
             &mut skipped,
         )?;
-        let agent_pool = AgentPool::new(load_agents(&txn.open(AGENTS)?, &mut skipped)?, now);
+        let agent_pool = AgentPool::new(
+            load_agents(&txn.open(AGENTS)?, &mut skipped)?,
+            now,
+            TimeZone::clone(&options.time_zone.load()),
+        );
         let cached_response_bytes = txn
             .open(CACHED_RESPONSES)?
             .all_rows()?

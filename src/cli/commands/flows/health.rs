@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::admin::{EndpointHealthRow, FlowHealthRow, MetaEventRow, QueryRow};
-use crate::cli::output::format_cell;
+use crate::cli::cell::format_cell;
 use crate::domain::health::assessment::Severity;
 use crate::domain::health::refusal_counters::format_counts;
 
@@ -87,7 +88,7 @@ fn severity_text(severity: Option<Severity>) -> String {
 }
 
 fn cell(value: impl Serialize) -> String {
-    format_cell(&json!(value))
+    format_cell(&json!(value), &TimeZone::UTC)
 }
 
 #[cfg(test)]

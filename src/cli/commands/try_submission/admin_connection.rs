@@ -82,6 +82,7 @@ impl AdminConnection<'_> {
         let now = SystemClock::new().now().to_jiff();
         let today = now.to_zoned_datetime(TimeZone::UTC).date();
         let query = AdminQuery::Slots(SlotFilter {
+            days: None,
             calendar: Some(calendar.clone()),
             from: None,
             to: Some(today.saturating_add(Span::new().days(DAYS_AHEAD))),

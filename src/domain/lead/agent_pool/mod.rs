@@ -11,6 +11,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::tz::TimeZone;
+
 use super::{
     Agent, AgentCandidate, Assignment, AssignmentReason, CANDIDATES_MAX, CandidateOutcome, LeadLoad,
 };
@@ -18,7 +20,7 @@ use crate::domain::ids::{AgentId, AgentName, TeamName};
 use crate::domain::time::Timestamp;
 
 /// Pool of all agents, including removed ones.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct AgentPool {
     entries: BTreeMap<AgentId, PoolEntry>,
     /// Agents that are not removed, by name.
@@ -31,6 +33,8 @@ pub struct AgentPool {
     originals: BTreeMap<AgentId, Option<Agent>>,
     /// Time for which the index is valid.
     as_of: Timestamp,
+    /// Time zone of the business, in which daily limits count.
+    time_zone: TimeZone,
 }
 
 #[derive(Debug)]
@@ -60,17 +64,42 @@ struct LoadRank {
 }
 
 impl AgentPool {
-    /// Creates the pool of `agents` as of `now`.
+    /// Creates the pool of `agents` as of `now`. Daily limits count in `time_zone`.
     #[must_use]
-    pub fn new(agents: impl IntoIterator<Item = (AgentId, Agent)>, now: Timestamp) -> Self {
+    pub fn new(
+        agents: impl IntoIterator<Item = (AgentId, Agent)>,
+        now: Timestamp,
+        time_zone: TimeZone,
+    ) -> Self {
         let mut pool = Self {
+            entries: BTreeMap::new(),
+            ids_by_name: BTreeMap::new(),
+            teams: BTreeMap::new(),
+            upcoming_changes: BTreeSet::new(),
+            originals: BTreeMap::new(),
             as_of: now,
-            ..Self::default()
+            time_zone,
         };
         for (id, agent) in agents {
             pool.add_to_index(id, agent);
         }
         pool
+    }
+
+    /// Changes the time zone in which daily limits count. A config reload may change it.
+    pub fn set_time_zone(&mut self, time_zone: &TimeZone) {
+        if self.time_zone == *time_zone {
+            return;
+        }
+        self.time_zone = time_zone.clone();
+        self.reindex_all();
+    }
+
+    fn reindex_all(&mut self) {
+        let ids: Vec<AgentId> = self.entries.keys().copied().collect();
+        for id in ids {
+            self.reindex(id);
+        }
     }
 
     /// Chooses the agent of `team` for the next lead.
@@ -87,8 +116,9 @@ impl AgentPool {
         self.advance_to(now);
         let ranks = self.teams.get(team).map(|team| &team.available);
         let first_free = ranks.and_then(BTreeSet::first).map(|rank| rank.agent);
-        let can_accept =
-            |agent: &Agent| agent.team == *team && agent.unavailable_reason(now).is_none();
+        let can_accept = |agent: &Agent| {
+            agent.team == *team && agent.unavailable_reason(now, &self.time_zone).is_none()
+        };
         let is_available = |id| self.agent(id).is_some_and(can_accept);
         let preferred_agent = preferred.iter().find(|(id, _)| is_available(*id)).copied();
         let (agent, reason) = match (preferred_agent, first_free) {
@@ -124,7 +154,8 @@ impl AgentPool {
 
     /// Counts one more lead for agent `id`.
     pub fn assign(&mut self, id: AgentId, now: Timestamp) {
-        self.update_counts(id, now, |agent| agent.record_assignment(now));
+        let zone = self.time_zone.clone();
+        self.update_counts(id, now, |agent| agent.record_assignment(now, &zone));
     }
 
     /// Counts one lead less for agent `id`.
@@ -207,10 +238,7 @@ impl AgentPool {
         if clock_went_back {
             // `upcoming_changes` contains only future changes, so after a clock set back every
             // agent needs a new rank.
-            let ids: Vec<AgentId> = self.entries.keys().copied().collect();
-            for id in ids {
-                self.reindex(id);
-            }
+            self.reindex_all();
         }
         while let Some((at, id)) = self.upcoming_changes.first().copied()
             && at <= now
@@ -236,13 +264,15 @@ impl AgentPool {
             return;
         };
         let agent = &entry.agent;
-        let is_free = agent.unavailable_reason(self.as_of).is_none();
+        let is_free = agent
+            .unavailable_reason(self.as_of, &self.time_zone)
+            .is_none();
         let rank = is_free.then(|| LoadRank {
             load: agent.load(),
             idle_since: agent.idle_since,
             agent: id,
         });
-        let changes_at = agent.next_change_at(self.as_of);
+        let changes_at = agent.next_change_at(self.as_of, &self.time_zone);
         if let Some(team) = self.teams.get_mut(&agent.team) {
             if let Some(old) = entry.rank {
                 team.available.remove(&old);
@@ -344,7 +374,7 @@ impl AgentPool {
         best: Option<&Agent>,
         reason: AssignmentReason,
     ) -> CandidateOutcome {
-        match (agent.unavailable_reason(self.as_of), best) {
+        match (agent.unavailable_reason(self.as_of, &self.time_zone), best) {
             (Some(CandidateOutcome::Removed), _) => CandidateOutcome::Removed,
             _ if agent.team != *team => CandidateOutcome::OtherTeam,
             (Some(unavailable), _) => unavailable,

@@ -23,7 +23,11 @@ fn agent(number: u64, weight: u32) -> (AgentId, Agent) {
 
 fn pool_of(weights: &[u32]) -> AgentPool {
     let agents = (1..).zip(weights);
-    AgentPool::new(agents.map(|(number, weight)| agent(number, *weight)), NOW)
+    AgentPool::new(
+        agents.map(|(number, weight)| agent(number, *weight)),
+        NOW,
+        TimeZone::UTC,
+    )
 }
 
 /// Assigns a lead to the next agent.

@@ -58,7 +58,9 @@ struct Model(BTreeMap<AgentId, Agent>);
 
 impl Model {
     fn pick(&self, team: &TeamName, now: Timestamp, preferred: Option<AgentId>) -> Option<AgentId> {
-        let can = |agent: &Agent| agent.team == *team && agent.unavailable_reason(now).is_none();
+        let can = |agent: &Agent| {
+            agent.team == *team && agent.unavailable_reason(now, &TimeZone::UTC).is_none()
+        };
         let known = preferred.filter(|id| self.0.get(id).is_some_and(can));
         let free = self.0.iter().filter(|(_, agent)| can(agent));
         let rank = |(id, agent): &(&AgentId, &Agent)| (agent.load(), agent.idle_since, **id);
@@ -111,7 +113,11 @@ fn apply_to_both(
             if let Some(id) = choice.agent {
                 assert_eq!(choice.candidates[0].agent, id);
                 roster.assign(id, *now);
-                model.0.get_mut(&id).unwrap().record_assignment(*now);
+                model
+                    .0
+                    .get_mut(&id)
+                    .unwrap()
+                    .record_assignment(*now, &TimeZone::UTC);
             }
         }
         PoolOperation::Release(id) => {
@@ -137,7 +143,8 @@ fn apply_to_both(
 proptest! {
     #[test]
     fn pool_agrees_with_model(steps in proptest::collection::vec(operation(), 1..120)) {
-        let (mut roster, mut model, mut now) = (AgentPool::default(), Model::default(), NOW);
+        let mut roster = AgentPool::new([], Timestamp::ZERO, TimeZone::UTC);
+        let (mut model, mut now) = (Model::default(), NOW);
         let mut written = BTreeMap::new();
         for step in &steps {
             apply_to_both(step, &mut roster, &mut model, &mut now);
@@ -145,7 +152,7 @@ proptest! {
             roster.mark_saved();
         }
         prop_assert_eq!(&written, &model.0, "what was written is what there is");
-        let mut restored = AgentPool::new(written, now);
+        let mut restored = AgentPool::new(written, now, TimeZone::UTC);
         for team in [true, false].map(team_for) {
             let chosen = roster.choose_agent(&team, now, &[]);
             let chosen_after_restart = restored.choose_agent(&team, now, &[]);
@@ -158,7 +165,8 @@ proptest! {
         saved_steps in proptest::collection::vec(operation(), 1..60),
         undone in proptest::collection::vec(operation(), 1..30),
     ) {
-        let (mut roster, mut model, mut now) = (AgentPool::default(), Model::default(), NOW);
+        let mut roster = AgentPool::new([], Timestamp::ZERO, TimeZone::UTC);
+        let (mut model, mut now) = (Model::default(), NOW);
         for step in &saved_steps {
             apply_to_both(step, &mut roster, &mut model, &mut now);
         }
@@ -169,7 +177,7 @@ proptest! {
         }
         roster.roll_back();
         prop_assert!(roster.changed_agents().is_empty());
-        let mut restored = AgentPool::new(written.clone(), now);
+        let mut restored = AgentPool::new(written.clone(), now, TimeZone::UTC);
         for team in [true, false].map(team_for) {
             let [chosen, chosen_again] =
                 [&mut roster, &mut restored].map(|pool| pool.choose_agent(&team, now, &[]));
