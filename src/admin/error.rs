@@ -98,7 +98,8 @@ impl From<&StoreError> for ErrorCode {
             | StoreError::NotOpen
             | StoreError::File { .. }
             | StoreError::NotADataFile { .. }
-            | StoreError::UnknownFormat { .. } => Self::Unreachable,
+            | StoreError::UnknownFormat { .. }
+            | StoreError::UnknownTable(_) => Self::Unreachable,
             StoreError::SecretMissing(_) => Self::Invalid,
             StoreError::Damaged(_) => Self::Damaged,
             StoreError::Untrusted(_) => Self::Untrusted,
@@ -106,6 +107,7 @@ impl From<&StoreError> for ErrorCode {
             StoreError::Row { .. }
             | StoreError::NoSpace
             | StoreError::InsufficientSpace { .. }
+            | StoreError::ChangeLogLost
             | StoreError::Engine(_) => Self::Failed,
         }
     }

@@ -44,7 +44,7 @@ pub(crate) use protocol::{
     SlotFilter,
 };
 pub(crate) use responses::{
-    AgentRow, BookingRow, CheckRow, DeadLetterRow, DeliveryRow, DestinationRow,
+    AgentRow, BookingRow, CheckRow, CopyRow, DeadLetterRow, DeliveryRow, DestinationRow,
     DestinationStatsRow, DestinationTestRow, DraftRow, DryRunRow, EndpointHealthRow, FlowErrorRow,
     FlowHealthRow, FlowRow, GatewayRow, HeaderRow, JobRow, LeadRow, MetaEventRow, PublicKeyRow,
     QueryRow, ReloadRow, SignatureRow, SlotRow, StatusRow, SubmissionRow,

@@ -120,6 +120,8 @@ pub enum AdminQuery {
     Gateways,
     /// Details of a gateway, with its history.
     Gateway { name: GatewayName },
+    /// Copies all rows, for a backup: changes in the order in which they must be applied.
+    CopyData,
     /// Checks all invariants: one row for each violation, and one summary row.
     CheckIntegrity,
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::commands::agents::AgentsVerb;
+use super::commands::backup::BackupArgs;
 use super::commands::bookings::BookingsVerb;
 use super::commands::dead_letters::DeadLettersVerb;
 use super::commands::deliveries::DeliveriesVerb;
@@ -18,6 +19,7 @@ use super::commands::jobs::JobsVerb;
 use super::commands::keys::KeysCommand;
 use super::commands::leads::LeadsVerb;
 use super::commands::list::RowsCommand;
+use super::commands::restore::RestoreArgs;
 use super::commands::slots::SlotsCommand;
 use super::commands::submissions::SubmissionsVerb;
 use super::commands::try_submission::TryArgs;
@@ -87,6 +89,16 @@ pub(super) enum Command {
     /// redb reuses freed pages of the file but never returns them to the disk. The command verifies
     /// the whole file first. The disk must have one tenth of the file size free, plus 64 MiB.
     Compact,
+    /// Copy the data file, also while the server runs
+    ///
+    /// The copy is consistent. It is opened, verified and counted before the command reports
+    /// success. An existing file is never overwritten.
+    Backup(BackupArgs),
+    /// Make the data file from a backup
+    ///
+    /// The server must be stopped. The command never overwrites a data file: with --force, the old
+    /// file is kept beside the new one under a dated name.
+    Restore(RestoreArgs),
     /// Check the config
     #[command(subcommand)]
     Config(ConfigSubcommand),

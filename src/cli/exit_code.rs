@@ -23,6 +23,7 @@ use super::flow_client::FlowClientError;
 use super::graph_api::GraphApiError;
 use super::meta_client::MetaClientError;
 use crate::admin::{AdminError, ErrorCode};
+use crate::backup::BackupError;
 use crate::bootstrap::error::{ServeError, StartupErrors};
 use crate::config::ConfigError;
 
@@ -51,6 +52,8 @@ pub(super) enum CliError {
     FlowCheck(#[from] FlowJsonCheckError),
     #[error(transparent)]
     Keys(#[from] KeysError),
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     #[error("the verification found discrepancies: see the report")]
     VerificationFailed,
     #[error("can't write the output: {0}")]
@@ -66,6 +69,7 @@ impl CliError {
                 TryError::Admin(error) | TryError::FlowClient(FlowClientError::Admin(error)),
             ) => admin_exit_code(error.code),
             Self::Serve(error) => serve_exit_code(error),
+            Self::Backup(error) => backup_exit_code(error),
             Self::Try(
                 TryError::NotRunning(_)
                 | TryError::Send(MetaClientError::NotListening { .. })
@@ -104,6 +108,16 @@ impl CliError {
     /// A broken pipe of the command's own work, for example of a confirmation, does not count.
     pub(super) fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Print(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+fn backup_exit_code(error: &BackupError) -> u8 {
+    match error {
+        BackupError::Store(error) => admin_exit_code(ErrorCode::from(error)),
+        BackupError::Exists(_) | BackupError::DataFileExists(_) | BackupError::OneMoment(_) => 2,
+        BackupError::NoBackup(_) => 3,
+        BackupError::File { .. } => 4,
+        BackupError::Incomplete => 1,
     }
 }
 

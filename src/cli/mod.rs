@@ -92,6 +92,13 @@ fn execute(cli: Cli) -> Result<(), CliError> {
                 .ok_or(CliError::VerificationFailed);
         }
         Command::Compact => return Ok(compact::run(&load()?, json, &mut io::stdout())??),
+        Command::Backup(args) => {
+            let send = |query: AdminQuery, output: &mut dyn FnMut(Value) -> bool| {
+                send_request(config.as_deref(), &query.into(), output)
+            };
+            return run_with_output(|out| args.run(&send, json, out));
+        }
+        Command::Restore(args) => return run_with_output(|out| args.run(&load()?, json, out)),
         Command::Config(ConfigSubcommand::Check) => {
             return run_with_output(|out| print_config(&load()?, json, out));
         }

@@ -5,6 +5,7 @@
 //! randomness as a number, stored data as values. The caller reads before the call and writes after
 //! the call.
 
+pub mod backup;
 pub mod booking;
 pub mod circuit_breaker;
 pub mod customer;

@@ -23,6 +23,7 @@ use super::engine::{
 use super::options::StoreOptions;
 use super::rows::counters::Counters;
 use super::rows::schema::{META, META_BYTES, Tables};
+use super::state::{OpenProgress, StoreState};
 
 /// Format version that this program writes, and the only one that it reads.
 const FORMAT_VERSION: u32 = 1;
@@ -201,22 +202,57 @@ fn create_file(options: &StoreOptions, now: Timestamp) -> Result<(), StoreError>
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let new_path = PathBuf::from(name);
+    create_empty(options, &new_path, now)?.close()?;
+    fs::rename(&new_path, path).map_err(|error| file_error("rename to", path, &error))?;
+    sync_folder(path)
+}
+
+/// Checks that no process has the file of the options open. A file that can't be opened for
+/// another reason is not in use.
+///
+/// # Errors
+/// [`StoreError::InUse`]
+pub fn require_unused(options: &StoreOptions) -> Result<(), StoreError> {
+    let options = StoreOptions {
+        verify_always: false,
+        refuses_known_secret: false,
+        ..options.clone()
+    };
+    match open_read_only(&options, true) {
+        Err(error @ StoreError::InUse(_)) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Creates an empty file at the path of the options, for a copy of the data.
+pub(super) fn create_at(options: &StoreOptions, now: Timestamp) -> Result<Database, StoreError> {
+    create_empty(options, &options.path, now)
+}
+
+/// Opens an existing file to change it without a writer.
+pub(super) fn open_for_changes(options: &StoreOptions) -> Result<Database, StoreError> {
+    let observer: Arc<dyn OpenObserver> = Arc::new(OpenProgress::new(Arc::new(StoreState::new())));
+    Ok(open_existing(options, options.verify_always, &observer)?.database)
+}
+
+fn create_empty(
+    options: &StoreOptions,
+    path: &Path,
+    now: Timestamp,
+) -> Result<Database, StoreError> {
     // A crash during an earlier creation left this file. No server has ever used it.
-    match fs::remove_file(&new_path) {
+    match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(file_error("remove", &new_path, &error));
+            return Err(file_error("remove", path, &error));
         }
         _ => {}
     }
-    let file =
-        create_private_file(&new_path).map_err(|error| file_error("create", &new_path, &error))?;
-    let backend =
-        (options.backend_factory)(file).map_err(|error| file_error("create", &new_path, &error))?;
-    let database = open_database(options, &new_path, backend, false, None)?;
+    let failed = |error: &io::Error| file_error("create", path, error);
+    let file = create_private_file(path).map_err(|error| failed(&error))?;
+    let backend = (options.backend_factory)(file).map_err(|error| failed(&error))?;
+    let database = open_database(options, path, backend, false, None)?;
     write_initial_rows(&database, now)?;
-    database.close()?;
-    fs::rename(&new_path, path).map_err(|error| file_error("rename to", path, &error))?;
-    sync_folder(path)
+    Ok(database)
 }
 
 /// Creates an empty file that only its owner may read, because the file will contain personal data
@@ -245,7 +281,7 @@ fn write_initial_rows(database: &Database, now: Timestamp) -> Result<(), StoreEr
     txn.commit()
 }
 
-fn sync_folder(path: &Path) -> Result<(), StoreError> {
+pub(super) fn sync_folder(path: &Path) -> Result<(), StoreError> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -266,7 +302,7 @@ fn not_a_data_file(path: &Path, reason: &str) -> StoreError {
     }
 }
 
-fn file_error(operation: &'static str, path: &Path, error: &io::Error) -> StoreError {
+pub(super) fn file_error(operation: &'static str, path: &Path, error: &io::Error) -> StoreError {
     StoreError::File {
         operation,
         path: path.to_owned(),

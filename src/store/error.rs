@@ -52,6 +52,16 @@ pub enum StoreError {
         /// Problem of the row.
         problem: RowProblem,
     },
+    /// The change log does not have the changes that a copy needs.
+    #[error(
+        "the changes since the beginning of the copy outgrew the change log: try again when less is going on"
+    )]
+    ChangeLogLost,
+    /// A copy or backup has a table that this program does not know.
+    #[error(
+        "the copy has table {0}, which this flowgate does not know: use the version that made the copy"
+    )]
+    UnknownTable(String),
     /// The disk is full.
     #[error("the disk is full: free some space, and flowgate continues automatically")]
     NoSpace,

@@ -49,6 +49,8 @@ mod whatsapp_destination_test;
 mod destination_config_changes;
 // A damaged row affects only what needs it. The file of a stopped server is checked and compacted.
 mod data_file_check_and_compact;
+// Copies of the data file beside the server, restored files, and kills in the middle of both.
+mod local_copies;
 // `flowgate demo` passes its own verification.
 mod demo;
 // An abandoned draft causes one event with its answers.

@@ -2,6 +2,7 @@
 //! that they become, and the output format of the response.
 
 pub(crate) mod agents;
+pub(crate) mod backup;
 pub(crate) mod bookings;
 pub(crate) mod check;
 pub(crate) mod compact;
@@ -16,6 +17,7 @@ pub(crate) mod keys;
 pub(crate) mod leads;
 pub(crate) mod list;
 pub(crate) mod reload;
+pub(crate) mod restore;
 pub(crate) mod slots;
 pub(crate) mod status;
 pub(crate) mod submissions;

@@ -4,6 +4,7 @@
 mod redb;
 
 pub(in crate::store) use ::redb::StorageBackend;
+pub(in crate::store) use redb::change::{RawChange, list_changes};
 pub(in crate::store) use redb::database::{Database, OpenError, OpenOptions, ReadTxn, WriteTxn};
 pub(in crate::store) use redb::entry::{Entry, Position};
 pub(in crate::store) use redb::key::{Bytes, Hash, TableKey, TableValue, Text};

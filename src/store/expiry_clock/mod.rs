@@ -43,6 +43,11 @@ impl ClockState {
         }
     }
 
+    /// Returns the wall clock at the commit.
+    pub(in crate::store) const fn wall(&self) -> Timestamp {
+        self.wall
+    }
+
     /// Returns `true` if the wall clock was set between `earlier` and this state.
     pub(in crate::store) fn wall_was_set_since(&self, earlier: &Self) -> bool {
         let expected = earlier.wall.plus(self.reading.since(earlier.reading));

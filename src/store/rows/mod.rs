@@ -3,6 +3,7 @@
 //!
 //! See [`crate::store::tx`] for the transactions that change rows.
 
+pub(in crate::store) mod change_log;
 pub(in crate::store) mod codec;
 pub(in crate::store) mod counters;
 pub(in crate::store) mod drafts;

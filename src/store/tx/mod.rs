@@ -7,6 +7,7 @@ pub(in crate::store) mod agents;
 pub(in crate::store) mod app_secret;
 pub(in crate::store) mod attempts;
 pub(in crate::store) mod bookings;
+pub(in crate::store) mod change_log;
 pub(in crate::store) mod completions;
 pub(in crate::store) mod customer_agents;
 pub(in crate::store) mod customer_changes;

@@ -29,6 +29,8 @@ pub(in crate::store) struct WriterState {
     pub(in crate::store) unreadable_rows: u64,
     /// Maximum number of answered encrypted requests on record.
     pub(in crate::store) max_encrypted_requests: u64,
+    /// Maximum size of the change log, in bytes.
+    pub(in crate::store) max_change_log_bytes: u64,
 }
 
 impl WriterState {
@@ -65,6 +67,7 @@ impl WriterState {
             committed_response_bytes: cached_response_bytes,
             unreadable_rows: skipped.log_total(),
             max_encrypted_requests: options.max_encrypted_requests,
+            max_change_log_bytes: options.max_change_log_bytes,
         })
     }
 

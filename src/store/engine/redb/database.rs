@@ -3,12 +3,12 @@
 //! See [`super::table`] for the operations on tables, and [`crate::store::data_file`] for the file
 //! as a whole.
 
-use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 
 use redb::{DatabaseError, Durability, ReadableDatabase, StorageBackend, StorageError};
 
+use super::change::ChangeRecorder;
 use super::key::{TableKey, TableValue};
 use super::storage_backend::{FaultRecorder, OpenObserver, RecordingBackend};
 use super::table::{ReadTable, WriteTable};
@@ -95,7 +95,7 @@ impl Database {
         txn.set_durability(Durability::Immediate)?;
         Ok(WriteTxn {
             txn,
-            has_changes: Cell::new(false),
+            recorder: ChangeRecorder::default(),
         })
     }
 
@@ -182,7 +182,7 @@ impl ReadTxn {
 /// Write transaction.
 pub(in crate::store) struct WriteTxn {
     txn: redb::WriteTransaction,
-    has_changes: Cell<bool>,
+    recorder: ChangeRecorder,
 }
 
 impl WriteTxn {
@@ -192,12 +192,31 @@ impl WriteTxn {
         def: TableDef<K, V>,
     ) -> Result<WriteTable<'_, K, V>, StoreError> {
         let table = self.txn.open_table(def.definition())?;
-        Ok(WriteTable::new(def, table, &self.has_changes))
+        Ok(WriteTable::new(def, table, &self.recorder, true))
+    }
+
+    /// Opens a table whose changes are not recorded.
+    pub(in crate::store) fn open_unrecorded<K: TableKey, V: TableValue>(
+        &self,
+        def: TableDef<K, V>,
+    ) -> Result<WriteTable<'_, K, V>, StoreError> {
+        let table = self.txn.open_table(def.definition())?;
+        Ok(WriteTable::new(def, table, &self.recorder, false))
+    }
+
+    /// Starts or stops the recording of changes.
+    pub(in crate::store) fn set_recording(&self, is_recording: bool) {
+        self.recorder.set_recording(is_recording);
+    }
+
+    /// Returns the changes that were recorded so far, and forgets them.
+    pub(in crate::store) fn take_recorded(&self) -> Vec<u8> {
+        self.recorder.take_recorded()
     }
 
     /// Returns `true` if the transaction has changed a row.
     pub(in crate::store) const fn has_changes(&self) -> bool {
-        self.has_changes.get()
+        self.recorder.has_changes()
     }
 
     /// Makes the changes durable.

@@ -1,5 +1,6 @@
 //! The redb engine: a database file, its transactions, its tables and its storage backend.
 
+pub(in crate::store) mod change;
 pub(in crate::store) mod database;
 pub(in crate::store) mod entry;
 mod error;

@@ -2,11 +2,11 @@
 //!
 //! See [`super::key`] for the types of keys and values, and [`super::database`] for transactions.
 
-use std::cell::Cell;
 use std::ops::{Bound, RangeBounds};
 
 use redb::{ReadOnlyTable, ReadableTable, ReadableTableMetadata, Value};
 
+use super::change::{ChangeRecorder, RawChange};
 use super::entry::{Entries, Entry, Position, byte_length};
 use super::key::{Raw, TableKey, TableValue};
 use super::table_def::TableDef;
@@ -183,11 +183,37 @@ impl<K: TableKey, V: TableValue> Rows for ReadTable<K, V> {
     }
 }
 
-/// Table in a write transaction. Each change marks the transaction as changed.
+/// Table in a write transaction. Each change marks the transaction as changed, and is recorded if
+/// the transaction records changes.
 pub(in crate::store) struct WriteTable<'txn, K: TableKey, V: TableValue> {
     def: TableDef<K, V>,
     table: redb::Table<'txn, K::Stored, V::Stored>,
-    has_changes: &'txn Cell<bool>,
+    changes: TableChanges<'txn>,
+}
+
+/// Recorder of the changes of one table.
+#[derive(Clone, Copy)]
+struct TableChanges<'txn> {
+    table: &'static str,
+    recorder: &'txn ChangeRecorder,
+    /// `false` for the table in which the recorded changes are stored.
+    is_recorded: bool,
+}
+
+impl TableChanges<'_> {
+    /// Records a new value, or a removal if `value` is `None`.
+    fn record<K: Value, V: Value>(&self, key: &K::SelfType<'_>, value: Option<&V::SelfType<'_>>) {
+        self.recorder.mark_changed();
+        if !self.is_recorded || !self.recorder.is_recording() {
+            return;
+        }
+        let value = value.map(V::as_bytes);
+        self.recorder.record(RawChange {
+            table: self.table,
+            key: K::as_bytes(key).as_ref(),
+            value: value.as_ref().map(AsRef::as_ref),
+        });
+    }
 }
 
 impl<K: TableKey, V: TableValue> Rows for WriteTable<'_, K, V> {
@@ -207,12 +233,17 @@ impl<'txn, K: TableKey, V: TableValue> WriteTable<'txn, K, V> {
     pub(super) const fn new(
         def: TableDef<K, V>,
         table: redb::Table<'txn, K::Stored, V::Stored>,
-        has_changes: &'txn Cell<bool>,
+        recorder: &'txn ChangeRecorder,
+        is_recorded: bool,
     ) -> Self {
         Self {
             def,
             table,
-            has_changes,
+            changes: TableChanges {
+                table: def.name(),
+                recorder,
+                is_recorded,
+            },
         }
     }
 
@@ -221,8 +252,9 @@ impl<'txn, K: TableKey, V: TableValue> WriteTable<'txn, K, V> {
     /// # Errors
     /// [`StoreError::Row`] if the value can't be encoded. No type of value causes this error.
     pub(in crate::store) fn put(&mut self, key: K::Ref<'_>, value: &V) -> Result<bool, StoreError> {
-        self.has_changes.set(true);
         let written = value.with_raw(|raw| {
+            self.changes
+                .record::<K::Stored, V::Stored>(&K::to_raw(key), Some(&raw));
             self.table
                 .insert(K::to_raw(key), raw)
                 .map(|old| old.is_none())
@@ -234,7 +266,8 @@ impl<'txn, K: TableKey, V: TableValue> WriteTable<'txn, K, V> {
     pub(in crate::store) fn remove(&mut self, key: K::Ref<'_>) -> Result<bool, StoreError> {
         let existed = self.table.remove(K::to_raw(key))?.is_some();
         if existed {
-            self.has_changes.set(true);
+            self.changes
+                .record::<K::Stored, V::Stored>(&K::to_raw(key), None);
         }
         Ok(existed)
     }
@@ -247,7 +280,8 @@ impl<'txn, K: TableKey, V: TableValue> WriteTable<'txn, K, V> {
         let Some(raw) = self.table.remove(K::to_raw(key))? else {
             return Ok(None);
         };
-        self.has_changes.set(true);
+        self.changes
+            .record::<K::Stored, V::Stored>(&K::to_raw(key), None);
         V::from_raw(raw.value())
             .map(Some)
             .map_err(|problem| self.def.row_error(key, problem))
@@ -256,8 +290,9 @@ impl<'txn, K: TableKey, V: TableValue> WriteTable<'txn, K, V> {
     /// Removes the first row and returns it.
     pub(in crate::store) fn pop_first(&mut self) -> Result<Option<Entry<'_, K, V>>, StoreError> {
         let first = self.table.pop_first()?;
-        if first.is_some() {
-            self.has_changes.set(true);
+        if let Some((key, _)) = &first {
+            self.changes
+                .record::<K::Stored, V::Stored>(&key.value(), None);
         }
         Ok(first.map(|row| Entry::new(self.def, row)))
     }
@@ -275,15 +310,32 @@ impl<'txn, K: TableKey, V: TableValue> WriteTable<'txn, K, V> {
             raw_bound::<K>(keys.end_bound()),
         );
         let mut removed = 0_usize;
+        let changes = self.changes;
         self.table
-            .retain_in::<Raw<'k, K::Stored>, _>(bounds, |_, _| {
+            .retain_in::<Raw<'k, K::Stored>, _>(bounds, |key, _| {
+                changes.record::<K::Stored, V::Stored>(&key, None);
                 removed = removed.saturating_add(1);
                 false
             })?;
-        if removed > 0 {
-            self.has_changes.set(true);
-        }
         Ok(removed)
+    }
+
+    /// Applies a recorded change.
+    pub(in crate::store) fn apply_raw(
+        &mut self,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        self.changes.recorder.mark_changed();
+        let key = K::Stored::from_bytes(key);
+        match value {
+            Some(value) => self
+                .table
+                .insert(key, V::Stored::from_bytes(value))?
+                .is_some(),
+            None => self.table.remove(key)?.is_some(),
+        };
+        Ok(())
     }
 }
 
@@ -301,8 +353,9 @@ impl<K: TableKey, V: TableValue<Stored = &'static [u8]>> WriteTable<'_, K, V> {
         key: K::Ref<'_>,
         value: &V,
     ) -> Result<u64, StoreError> {
-        self.has_changes.set(true);
         let written = value.with_raw(|raw| {
+            self.changes
+                .record::<K::Stored, V::Stored>(&K::to_raw(key), Some(&raw));
             self.table
                 .insert(K::to_raw(key), raw)
                 .map(|_| byte_length(raw))
@@ -325,7 +378,8 @@ impl<K: TableKey, V: TableValue<Stored = &'static [u8]>> WriteTable<'_, K, V> {
         key: K::Ref<'_>,
         bytes: &[u8],
     ) -> Result<bool, StoreError> {
-        self.has_changes.set(true);
+        self.changes
+            .record::<K::Stored, V::Stored>(&K::to_raw(key), Some(&bytes));
         Ok(self.table.insert(K::to_raw(key), bytes)?.is_none())
     }
 }

@@ -1,0 +1,3 @@
+//! Rules of backups: the names of copies and of objects, and which of them may be removed.
+
+pub mod copies;
