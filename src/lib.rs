@@ -27,7 +27,7 @@
 //! | [`delivery`] | sending deliveries and recording their attempts | store, domain, clock, config, net, webhook_signature, panic, tasks |
 //! | [`gateways`] | probing and repairing the sessions of gateways | store, domain, clock, config, net, tasks |
 //! | [`backup`] | copies of the data, backups off the machine, restored files | store, domain, clock, config, net |
-//! | [`admin`] | requests of operators to a server or a data file | store, domain, clock, config, intake, reloadable, gateways |
+//! | [`admin`] | requests of operators to a server or a data file | store, domain, clock, config, intake, reloadable, gateways, backup |
 //! | [`telemetry`] | log format and metrics recorder | domain |
 //! | [`bootstrap`] | building, reloading and stopping the server | all of them |
 //! | [`cli`] | commands, exit codes, output formats | all of them |

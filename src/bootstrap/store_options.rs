@@ -29,6 +29,7 @@ pub(crate) fn store_options(config: &Config, serving: bool) -> Result<StoreOptio
     options.min_free_bytes = config.limits.min_free_space;
     options.max_jobs_in_flight = config.workers.queue;
     options.subscriptions = Reloadable::new(config.subscriptions.clone());
+    options.max_change_log_bytes = config.backup.max_change_log;
     options.verify_always = config.store.verify == VerifyPolicy::Always;
     Ok(options)
 }

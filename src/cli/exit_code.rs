@@ -114,10 +114,18 @@ impl CliError {
 fn backup_exit_code(error: &BackupError) -> u8 {
     match error {
         BackupError::Store(error) => admin_exit_code(ErrorCode::from(error)),
-        BackupError::Exists(_) | BackupError::DataFileExists(_) | BackupError::OneMoment(_) => 2,
-        BackupError::NoBackup(_) => 3,
-        BackupError::File { .. } => 4,
-        BackupError::Incomplete => 1,
+        BackupError::Exists(_)
+        | BackupError::DataFileExists(_)
+        | BackupError::OneMoment(_)
+        | BackupError::NoCredentials { .. }
+        | BackupError::Secret(_) => 2,
+        BackupError::NoBackup(_) | BackupError::NoBase { .. } => 3,
+        BackupError::File { .. }
+        | BackupError::Remote { .. }
+        | BackupError::UnknownFormat(_)
+        | BackupError::Net(_) => 4,
+        BackupError::DamagedObject(_) | BackupError::Gap { .. } => 6,
+        BackupError::Incomplete | BackupError::NotFollowing(_) => 1,
     }
 }
 

@@ -82,6 +82,7 @@ pub use state::{StoreHealth, WriterStats};
 pub use tx::accept::{AcceptInbound, AcceptOutcome};
 pub use tx::agents::{AddAgent, AgentChange, AgentOutcome, ChangeAgent};
 pub use tx::app_secret::RecordAppSecret;
+pub use tx::backup::RecordBackupProblem;
 pub use tx::bookings::{BookingOutcome, CancelBooking, MoveBooking};
 pub use tx::change_log::{BeginChangeLog, EndChangeLog};
 pub use tx::completions::{FindSubmissionKey, GetCompletion};

@@ -94,6 +94,7 @@ impl AdminHarness {
             running_jobs: Arc::new(move || jobs.clone()),
             endpoint_health: Arc::new(move || endpoint_health.clone()),
             refusals: Arc::new(RefusalStats::default),
+            backup_status: Arc::new(|| None),
             gateway_registry: GatewayRegistry::default(),
             warnings: Reloadable::new(warnings),
             destination_stats: Arc::new(BTreeMap::new),

@@ -1,26 +1,28 @@
 //! `flowgate restore`: makes a data file from a backup.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
+use tokio::runtime::Runtime;
 
 use super::backup::print_violations;
 use crate::admin::{AdminClient, AdminError, socket_path};
-use crate::backup::{BackupError, RestoreSource, RestoredFile, restore_copy};
+use crate::backup::{BackupError, RestoreRequest, RestoreSource, RestoredFile, restore};
 use crate::bootstrap::store_options::store_options;
 use crate::cli::args::parse_since;
 use crate::cli::exit_code::CliError;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{BackupLocation, Config};
 use crate::domain::time::Timestamp;
 
 /// Arguments of `flowgate restore`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RestoreArgs {
-    /// Copy of the data file, or a folder of copies
-    source: PathBuf,
+    /// Copy of the data file, folder of copies, or place of a continuous backup: its folder, or
+    /// s3://BUCKET/PREFIX. Default: `backup.url` of the config
+    source: Option<String>,
     /// Restore the data as of this time (2026-11-24T08:00:00Z). Default: the latest
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     at: Option<Timestamp>,
@@ -53,9 +55,31 @@ impl RestoreArgs {
             .into());
         }
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let RestoreSource::Copy(copy) = RestoreSource::find(&self.source, self.at)?;
-        let restored = restore_copy(&copy, &options, self.force, &clock)?;
+        let location = find_location(config, self.source.as_deref())?;
+        let request = RestoreRequest {
+            source: RestoreSource::find(location, self.at)?,
+            at: self.at,
+            options: &options,
+            s3: &config.backup.s3,
+            force: self.force,
+        };
+        let runtime = Runtime::new()?;
+        let restored = restore(&request, &clock, &runtime)?;
         Ok(print_restored(&restored, json, output)?)
+    }
+}
+
+/// Returns the place of the backup that `named` names, or that of the config.
+pub(super) fn find_location(
+    config: &Config,
+    named: Option<&str>,
+) -> Result<BackupLocation, AdminError> {
+    match named {
+        // A path on the command line is relative to the folder of the shell.
+        Some(named) => BackupLocation::parse(named, Path::new("")).map_err(AdminError::invalid),
+        None => config.backup.location.clone().ok_or_else(|| {
+            AdminError::invalid("the config has no `backup.url`: name the place of the backup")
+        }),
     }
 }
 

@@ -3,8 +3,10 @@
 use std::fmt;
 
 use crate::admin::StatusRow;
+use crate::backup::BackupStatus;
 use crate::config::units::format_mebibytes;
 use crate::domain::health::refusal_counters::format_counts;
+use crate::domain::time::Timestamp;
 
 /// One line for each topic and one for each warning.
 impl fmt::Display for StatusRow {
@@ -50,9 +52,28 @@ impl fmt::Display for StatusRow {
         if let Some(free) = self.free_bytes {
             write!(f, ", {} free on its disk", format_mebibytes(free))?;
         }
+        if let Some(backup) = &self.backup {
+            write_backup(backup, f)?;
+        }
         for warning in &self.warnings {
             write!(f, "\n! {warning}")?;
         }
         Ok(())
     }
+}
+
+fn write_backup(backup: &BackupStatus, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let time = |at: Option<Timestamp>| at.map_or("none yet".to_owned(), |at| at.to_string());
+    if let Some(url) = &backup.url {
+        write!(f, "\nbackup        {url}, ")?;
+        match backup.behind_seconds {
+            Some(0) => write!(f, "up to date")?,
+            Some(seconds) => write!(f, "{seconds} s behind")?,
+            None => write!(f, "starting")?,
+        }
+        write!(f, "; last base: {}", time(backup.base_at))?;
+    } else {
+        write!(f, "\nbackup        last copy: {}", time(backup.copied_at))?;
+    }
+    Ok(())
 }

@@ -4,6 +4,7 @@
 //! `config.toml` repeats the defaults, and a test compares the two. This file has the addresses,
 //! `[workers]`, `[retention]` and `[store]`; the other tables have their own files.
 
+mod backup;
 mod graph_api;
 mod limits;
 mod meta;
@@ -12,6 +13,8 @@ mod retry;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub(super) use backup::read_backup;
+pub use backup::{BackupLocation, BackupSettings, CopySettings, S3Settings};
 pub use limits::LimitSettings;
 pub(super) use limits::read_limits;
 pub use meta::MetaSettings;

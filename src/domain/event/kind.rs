@@ -36,6 +36,8 @@ pub enum EventKind {
     JobDead,
     /// A destination receives nothing until an admin resumes it.
     DestinationStopped,
+    /// A backup failed or is late.
+    BackupFailed,
 }
 
 /// Error for a text that is not the name of an event kind.
@@ -45,7 +47,7 @@ pub struct UnknownEvent(String);
 
 impl EventKind {
     /// All event kinds.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::SubmissionAccepted,
         Self::SubmissionUpdated,
         Self::LeadAssigned,
@@ -60,6 +62,7 @@ impl EventKind {
         Self::NumberSilent,
         Self::JobDead,
         Self::DestinationStopped,
+        Self::BackupFailed,
     ];
 
     /// Returns the name of the event kind, which is the `type` of the body.
@@ -80,6 +83,7 @@ impl EventKind {
             Self::NumberSilent => "number.silent",
             Self::JobDead => "job.dead",
             Self::DestinationStopped => "destination.stopped",
+            Self::BackupFailed => "backup.failed",
         }
     }
 
@@ -101,6 +105,7 @@ impl EventKind {
                 | Self::NumberSilent
                 | Self::JobDead
                 | Self::DestinationStopped
+                | Self::BackupFailed
         )
     }
 }

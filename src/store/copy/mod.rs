@@ -240,6 +240,21 @@ impl Store {
         })
     }
 
+    /// Returns the number of the first entry that is stored.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the file can't be read.
+    pub fn first_change_log_entry(&self) -> Result<Option<u64>, StoreError> {
+        self.read_last()?.with_read_txn(|txn| {
+            if !txn.has_table(CHANGE_LOG)? {
+                return Ok(None);
+            }
+            let log = txn.open(CHANGE_LOG)?;
+            let first = log.range(HEADER + 1..)?.next().transpose()?;
+            Ok(first.map(|row| row.key()))
+        })
+    }
+
     /// Removes the entries up to number `up_to`, in slices. Entries that a copy needs stay.
     ///
     /// # Errors

@@ -123,6 +123,10 @@ fn emit_every_event() -> Vec<(EventKind, Value)> {
         SessionHealth::NeedsPerson,
         GatewayAlert::NeedsPerson,
     );
+    bench.execute(RecordBackupProblem {
+        reason: "the backup to s3://shop is late (can't write s3://shop/log: timeout): if this machine is lost now, the last 75 s are lost"
+            .to_owned(),
+    });
     bench.assert_invariants();
     let events = bench.events().into_iter();
     events

@@ -65,7 +65,12 @@ impl Transaction for BeginChangeLog {
         }
         let header = ChangeLogHeader {
             state: self.state.clone(),
-            begins_after: last,
+            // The log before is unbroken, and a copy may need it.
+            begins_after: if header.state.is_recording() {
+                header.begins_after
+            } else {
+                last
+            },
             lineage: self.lineage.clone().or(header.lineage),
         };
         write_header(log, &header)?;

@@ -6,6 +6,7 @@ pub(in crate::store) mod accept;
 pub(in crate::store) mod agents;
 pub(in crate::store) mod app_secret;
 pub(in crate::store) mod attempts;
+pub(in crate::store) mod backup;
 pub(in crate::store) mod bookings;
 pub(in crate::store) mod change_log;
 pub(in crate::store) mod completions;
