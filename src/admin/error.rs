@@ -100,7 +100,7 @@ impl From<&StoreError> for ErrorCode {
             | StoreError::NotADataFile { .. }
             | StoreError::UnknownFormat { .. }
             | StoreError::UnknownTable(_) => Self::Unreachable,
-            StoreError::SecretMissing(_) => Self::Invalid,
+            StoreError::SecretMissing(_) | StoreError::Following(_) => Self::Invalid,
             StoreError::Damaged(_) => Self::Damaged,
             StoreError::Untrusted(_) => Self::Untrusted,
             // The other parts of the file are intact.

@@ -215,6 +215,8 @@ pub enum ServerCommand {
     FlowPublicKey { flow: FlowName },
     /// Reloads the config and all files that it names.
     ReloadConfig,
+    /// Ends following a backup, and makes the process serve.
+    Promote,
 }
 
 /// Calendar and days of a list of slots.

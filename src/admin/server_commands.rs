@@ -28,6 +28,9 @@ pub(super) fn execute(
             let public_key = (server.flow_public_key)(&flow);
             send_row(sink, PublicKeyRow { public_key })
         }
+        ServerCommand::Promote => Err(AdminError::failed(
+            "this server follows no backup: it serves already",
+        )),
         ServerCommand::ReloadConfig => send_row(sink, (server.reload_config)()?),
     }
 }

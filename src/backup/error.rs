@@ -78,8 +78,16 @@ pub enum BackupError {
     )]
     UnknownFormat(u32),
     /// The data file follows no backup.
-    #[error("{} follows no backup", .0.display())]
+    #[error("{} follows no backup: it is the file of a server. Start it with `flowgate serve`, or move it away to follow a backup", .0.display())]
     NotFollowing(PathBuf),
+    /// There is no complete file to promote.
+    #[error(
+        "there is no complete data file yet ({why}): wait until `flowgate status` shows a last commit"
+    )]
+    NoFollowedFile {
+        /// Last error.
+        why: String,
+    },
     /// A file or folder can't be used.
     #[error("can't {action} {}: {source}", path.display())]
     File {

@@ -18,7 +18,7 @@ use crate::store::{
 /// Pause between two looks at the change log. With the upload, a backup is a few seconds behind.
 pub(super) const UPLOAD_INTERVAL: Duration = Duration::from_secs(2);
 /// Maximum time between two checks that the backup still belongs to this machine.
-const OWNER_CHECK_INTERVAL: Duration = Duration::from_mins(1);
+const OWNER_CHECK_INTERVAL: Duration = Duration::from_secs(20);
 /// Approximate maximum size of a segment, in bytes.
 const SEGMENT_BYTES: usize = 4 << 20;
 

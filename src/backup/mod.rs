@@ -13,6 +13,7 @@
 //! | `base_upload` | upload of all rows, and the removal of old objects |
 //! | `remote_restore` | the newest base at or before a time, and the commits after it |
 //! | `restored_file` | the replacement of a data file by a restored one |
+//! | `follower` | a second data file, a few seconds behind |
 //! | `status`, `state` | problems, and the alerts about them |
 //! | `remote`, `http_connector` | objects in a folder or in an S3-compatible store |
 //! | `format` | content of the objects |
@@ -25,6 +26,7 @@ mod base_upload;
 mod context;
 mod copies;
 mod error;
+mod follower;
 mod format;
 mod http_connector;
 mod log_upload;
@@ -37,6 +39,7 @@ mod status;
 
 pub use copies::{CopiedFile, copy_to_new_file, remove_old_copies};
 pub use error::BackupError;
+pub use follower::{FOLLOW_INTERVAL, FollowStatus, Follower, Promotion, is_promoted, promote_file};
 pub use restored_file::{RestoreRequest, RestoreSource, RestoredFile, restore};
 pub use service::BackupService;
 pub use state::BackupStatus;

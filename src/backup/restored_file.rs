@@ -45,7 +45,7 @@ pub struct RestoredFile {
     /// Result of the verification.
     pub summary: FileSummary,
     /// Path of the file whose place the restored one took.
-    pub kept: Option<PathBuf>,
+    pub replaced_file: Option<PathBuf>,
 }
 
 impl RestoreSource {
@@ -113,14 +113,14 @@ pub fn restore(
     };
     let header = restored_header(content.lineage);
     let summary = new.complete(&header, content.row_counts.as_ref())?;
-    let kept = keep_old_file(&options.path, clock.now())?;
+    let replaced_file = keep_old_file(&options.path, clock.now())?;
     new.publish()?;
     Ok(RestoredFile {
         file: options.path.clone(),
         source: content.source,
         committed_at: content.committed_at,
         summary,
-        kept,
+        replaced_file,
     })
 }
 
@@ -201,18 +201,18 @@ pub(super) fn require_replaceable(options: &StoreOptions, force: bool) -> Result
     Ok(require_unused(options)?)
 }
 
-/// Gives the data file a second, dated name. The restored file then takes the first one. Returns the
-/// second name, or `None` if there is no data file.
+/// Gives the data file a second, dated name. The restored file then takes the first one. Returns
+/// the second name, or `None` if there is no data file.
 pub(super) fn keep_old_file(path: &Path, now: Timestamp) -> Result<Option<PathBuf>, BackupError> {
     if fs::symlink_metadata(path).is_err() {
         return Ok(None);
     }
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".replaced-{}", format_file_time(now)));
-    let kept = PathBuf::from(name);
+    let replaced_file = PathBuf::from(name);
     // Some file systems have no second names.
-    fs::hard_link(path, &kept)
-        .or_else(|_| fs::rename(path, &kept))
-        .map_err(BackupError::file("keep the old file as", &kept))?;
-    Ok(Some(kept))
+    fs::hard_link(path, &replaced_file)
+        .or_else(|_| fs::rename(path, &replaced_file))
+        .map_err(BackupError::file("keep the old file as", &replaced_file))?;
+    Ok(Some(replaced_file))
 }

@@ -40,8 +40,8 @@ pub(super) struct Values {
 pub struct BackupStatus {
     /// Place of the continuous backup. `None`: there is none.
     pub url: Option<String>,
-    /// Age of the oldest commit that is not in the backup, in seconds. 0 if every commit is. `None`
-    /// without a continuous backup.
+    /// Age of the oldest commit that is not in the backup, in seconds, rounded up. 0: every commit
+    /// is. `None` without a continuous backup.
     pub behind_seconds: Option<u64>,
     /// Start of the last complete base. `None`: there is none yet.
     pub base_at: Option<Timestamp>,

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use super::context::BackupContext;
 use super::state::{LATE_AFTER, Values};
-use crate::domain::time::Millis;
 use crate::store::RecordBackupProblem;
 
 /// Returns the age of the oldest commit that is not in the backup, in seconds. Returns `None`
@@ -13,8 +12,16 @@ pub(super) fn seconds_behind(context: &BackupContext, state: &Values) -> Option<
     context.settings.location.as_ref()?;
     let next = context.store.read_change_log(state.uploaded, u64::MAX, 1);
     let oldest = next.ok()?.first().map(|entry| entry.committed_at);
-    let behind = oldest.map_or(Millis::ZERO, |oldest| context.clock.now().since(oldest));
-    Some(behind.get() / 1000)
+    // 0 means that nothing waits.
+    Some(oldest.map_or(0, |oldest| {
+        context
+            .clock
+            .now()
+            .since(oldest)
+            .get()
+            .div_ceil(1000)
+            .max(1)
+    }))
 }
 
 /// Returns the problems, one sentence each.

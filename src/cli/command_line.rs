@@ -14,6 +14,7 @@ use super::commands::deliveries::DeliveriesVerb;
 use super::commands::destinations::DestinationsVerb;
 use super::commands::drafts::DraftsVerb;
 use super::commands::flows::FlowsVerb;
+use super::commands::follow::FollowArgs;
 use super::commands::gateways::GatewaysVerb;
 use super::commands::jobs::JobsVerb;
 use super::commands::keys::KeysCommand;
@@ -99,6 +100,13 @@ pub(super) enum Command {
     /// The server must be stopped. The command never overwrites a data file: with --force, the old
     /// file is kept beside the new one under a dated name.
     Restore(RestoreArgs),
+    /// Keep a second machine ready: follow the continuous backup of the first one
+    ///
+    /// The command restores the backup and then applies each new commit. It does not serve until
+    /// `flowgate promote`. After that, the same process is the server.
+    Follow(FollowArgs),
+    /// Make a machine that follows a backup serve in place of the first one
+    Promote,
     /// Check the config
     #[command(subcommand)]
     Config(ConfigSubcommand),

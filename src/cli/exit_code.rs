@@ -117,6 +117,7 @@ fn backup_exit_code(error: &BackupError) -> u8 {
         BackupError::Exists(_)
         | BackupError::DataFileExists(_)
         | BackupError::OneMoment(_)
+        | BackupError::NotFollowing(_)
         | BackupError::NoCredentials { .. }
         | BackupError::Secret(_) => 2,
         BackupError::NoBackup(_) | BackupError::NoBase { .. } => 3,
@@ -125,7 +126,7 @@ fn backup_exit_code(error: &BackupError) -> u8 {
         | BackupError::UnknownFormat(_)
         | BackupError::Net(_) => 4,
         BackupError::DamagedObject(_) | BackupError::Gap { .. } => 6,
-        BackupError::Incomplete | BackupError::NotFollowing(_) => 1,
+        BackupError::Incomplete | BackupError::NoFollowedFile { .. } => 1,
     }
 }
 
@@ -154,6 +155,7 @@ fn serve_exit_code(error: &ServeError) -> u8 {
         ServeError::Store(error) => admin_exit_code(ErrorCode::from(error)),
         ServeError::InUse(_) => admin_exit_code(ErrorCode::Busy),
         ServeError::Config(_) | ServeError::Startup(_) => 2,
+        ServeError::Backup(error) => backup_exit_code(error),
         _ => 1,
     }
 }

@@ -38,7 +38,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::admin::{
-    AdminError, AdminQuery, AdminRequest, CheckRow, DryRunRow, ReloadRow, ServerCommand, StatusRow,
+    AdminError, AdminQuery, AdminRequest, CheckRow, DryRunRow, ReloadRow, ServerCommand,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -46,6 +46,7 @@ use command_line::{Cli, Command, ConfigSubcommand};
 use commands::destinations::DestinationsVerb;
 use commands::flows::{FlowsAction, FlowsVerb};
 use commands::gateways::GatewaysVerb;
+use commands::status::StatusAnswer;
 use commands::{AdminCall, compact, try_submission};
 use confirmation::Confirmation;
 use deferred_error_writer::DeferredErrorWriter;
@@ -98,6 +99,10 @@ fn execute(cli: Cli) -> Result<(), CliError> {
             };
             return run_with_output(|out| args.run(&send, json, out));
         }
+        Command::Follow(args) => return args.run(&load()?, config.as_deref()),
+        Command::Promote => {
+            return run_with_output(|out| commands::follow::promote(&load()?, json, out));
+        }
         Command::Restore(args) => return run_with_output(|out| args.run(&load()?, json, out)),
         Command::Config(ConfigSubcommand::Check) => {
             return run_with_output(|out| print_config(&load()?, json, out));
@@ -109,7 +114,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
             return Ok(io::stdout().write_all(&script)?);
         }
         Command::Keys(args) => return run_with_output(|out| Ok(args.run(load, json, out)?)),
-        Command::Status => AdminCall::text::<StatusRow>(AdminQuery::Status, ""),
+        Command::Status => AdminCall::text::<StatusAnswer>(AdminQuery::Status, ""),
         Command::Reload => AdminCall::text::<ReloadRow>(ServerCommand::ReloadConfig, ""),
         Command::Check => AdminCall::text::<CheckRow>(AdminQuery::CheckIntegrity, ""),
         Command::Submissions(submissions) => submissions.into(),

@@ -21,8 +21,9 @@ use super::engine::{
     self, Database, OpenError, OpenObserver, OverlayBackend, ReadTxn, Rows, StorageBackend,
 };
 use super::options::StoreOptions;
+use super::rows::change_log::{ChangeLogState, read_header};
 use super::rows::counters::Counters;
-use super::rows::schema::{META, META_BYTES, Tables};
+use super::rows::schema::{CHANGE_LOG, META, META_BYTES, Tables};
 use super::state::{OpenProgress, StoreState};
 
 /// Format version that this program writes, and the only one that it reads.
@@ -71,6 +72,7 @@ pub(super) fn open_or_create(
         Err(error) => return Err(file_error("inspect", path, &error)),
     }
     let opened = open_existing(options, options.verify_always, observer)?;
+    refuse_following(path, &opened.database)?;
     if opened.counters.is_clean || options.verify_always {
         return Ok(opened);
     }
@@ -122,6 +124,21 @@ fn open_existing(
     verify_marker(options, &database)?;
     let counters = read_counters(path, &database.begin_read()?)?;
     Ok(OpenedFile { database, counters })
+}
+
+/// Refuses a file that follows a backup. Only the follower may change it.
+fn refuse_following(path: &Path, database: &Database) -> Result<(), StoreError> {
+    let txn = database.begin_read()?;
+    if !txn.has_table(CHANGE_LOG)? {
+        return Ok(());
+    }
+    match read_header(&txn.open(CHANGE_LOG)?) {
+        Ok(Some(header)) if matches!(header.state, ChangeLogState::Following { .. }) => {
+            Err(StoreError::Following(path.to_owned()))
+        }
+        Err(error) if !error.affects_one_row() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Returns the counters of the file at `path`.

@@ -19,6 +19,9 @@ pub enum StoreError {
     /// The file does not exist.
     #[error("no data file at {}: `flowgate serve` creates it", .0.display())]
     FileMissing(PathBuf),
+    /// The file follows the backup of another server.
+    #[error("{} follows a backup: `flowgate follow` continues to follow it, and `flowgate promote` makes it serve", .0.display())]
+    Following(PathBuf),
     /// The file exists, but is not a flowgate data file.
     #[error("{} is not a flowgate data file ({reason}): set `data` to another path, or restore the right file", path.display())]
     NotADataFile {

@@ -21,12 +21,6 @@ const LOSS_MAX: Duration = Duration::from_secs(10);
 #[derive(Default)]
 struct Acknowledged(Mutex<Vec<(String, Instant)>>);
 
-impl Acknowledged {
-    fn count(&self) -> usize {
-        self.0.lock().unwrap().len()
-    }
-}
-
 /// Posts forms with tokens that begin with `prefix`, until the server is gone or `enough` is set.
 fn post_forms(server: &Server, prefix: &str, acknowledged: &Acknowledged, enough: &AtomicBool) {
     let Ok(mut connection) = Connection::open(server.address()) else {
@@ -219,7 +213,13 @@ fn earlier_time_is_restored() {
     post(&server, "before");
     server.settled();
     wait_until_safe(&server);
-    let between = jiff::Timestamp::now().to_string();
+    let between = jiff::Timestamp::now();
+    // Times of commits are whole milliseconds.
+    eventually("the time has passed", || {
+        let passed = jiff::Timestamp::now().duration_since(between);
+        (passed.as_millis() > 1).then_some(())
+    });
+    let between = between.to_string();
     post(&server, "after");
     server.settled();
     wait_until_safe(&server);

@@ -103,12 +103,12 @@ fn stopped_server_is_copied_and_copy_becomes_a_working_file() {
         &["a server runs on flowgate.redb: stop it first"],
     );
     server.stop();
-    let kept = server.cli(&["restore", "copies"]);
-    assert_refused(&kept, 2, &["flowgate.redb exists", "--force"]);
+    let exists = server.cli(&["restore", "copies"]);
+    assert_refused(&exists, 2, &["flowgate.redb exists", "--force"]);
     assert_eq!(server.submissions().len(), 2, "nothing was changed");
 
     let restored = server.row(&["restore", "copies", "--force"]);
-    let old = restored["kept"].as_str().unwrap();
+    let old = restored["replaced_file"].as_str().unwrap();
     assert!(old.starts_with("flowgate.redb.replaced-20"), "{old}");
     assert_each_once(&server.submissions(), ["first"]);
     // The old file is whole.

@@ -11,6 +11,7 @@ pub(crate) mod deliveries;
 pub(crate) mod destinations;
 pub(crate) mod drafts;
 pub(crate) mod flows;
+pub(crate) mod follow;
 pub(crate) mod gateways;
 pub(crate) mod jobs;
 pub(crate) mod keys;

@@ -93,13 +93,13 @@ fn print_restored(
         source,
         committed_at,
         summary,
-        kept,
+        replaced_file,
     } = restored;
     if json {
         let row = json!({
             "file": file, "source": source, "committed_at": committed_at,
             "submissions": summary.submissions, "rows": summary.rows,
-            "violations": summary.violations, "bytes": summary.bytes, "kept": kept,
+            "violations": summary.violations, "bytes": summary.bytes, "replaced_file": replaced_file,
         });
         return writeln!(output, "{row}");
     }
@@ -111,8 +111,8 @@ fn print_restored(
         summary.rows,
     )?;
     print_violations(summary.violations, output)?;
-    if let Some(kept) = kept {
-        writeln!(output, "the old file is {}", kept.display())?;
+    if let Some(replaced_file) = replaced_file {
+        writeln!(output, "the old file is {}", replaced_file.display())?;
     }
     writeln!(output, "next: `flowgate serve`")
 }

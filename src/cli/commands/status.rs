@@ -2,11 +2,44 @@
 
 use std::fmt;
 
+use serde::Deserialize;
+
 use crate::admin::StatusRow;
-use crate::backup::BackupStatus;
+use crate::backup::{BackupStatus, FollowStatus};
 use crate::config::units::format_mebibytes;
 use crate::domain::health::refusal_counters::format_counts;
 use crate::domain::time::Timestamp;
+
+/// Status of a server or file, or of a machine that follows a backup.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum StatusAnswer {
+    /// Server or file.
+    Server(Box<StatusRow>),
+    /// Machine that follows a backup.
+    Follower(FollowStatus),
+}
+
+impl fmt::Display for StatusAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = match self {
+            Self::Server(status) => return status.fmt(f),
+            Self::Follower(status) => status,
+        };
+        writeln!(f, "following     {}", status.following)?;
+        match (status.committed_at, status.behind_seconds) {
+            (Some(at), Some(seconds)) => {
+                write!(f, "data          up to {at}; compared {seconds} s ago")?;
+            }
+            (Some(at), None) => write!(f, "data          up to {at}; not compared yet")?,
+            (None, _) => write!(f, "data          the first restore is in progress")?,
+        }
+        if let Some(error) = &status.error {
+            write!(f, "\n! the backup can't be followed: {error}")?;
+        }
+        write!(f, "\nnext: `flowgate promote` makes this machine serve")
+    }
+}
 
 /// One line for each topic and one for each warning.
 impl fmt::Display for StatusRow {

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn newest_copies_are_kept_and_other_files_ignored() {
+    fn newest_copies_stay_and_other_files_are_ignored() {
         let names = || {
             let copies = (0..4).map(|second| copy_name(at(second)));
             copies.chain(["notes.txt".to_owned()]).collect::<Vec<_>>()

@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn newest_base_before_the_kept_time_stays() {
+    fn newest_base_before_the_time_stays() {
         let bases = || vec![base(1, 30), base(0, 10), base(1, 40), base(0, 20)];
         let oldest = |since| oldest_needed_base(bases(), Timestamp::from_millis(since));
         assert_eq!(oldest(35), Some(base(1, 30)));

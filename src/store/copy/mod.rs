@@ -104,8 +104,8 @@ impl DataCopy {
         Ok(Some(rows).filter(|rows| !rows.is_empty()))
     }
 
-    /// Returns the commit at which the copy ends. Call this after the last row. The rest of the copy
-    /// is in the change log: see [`DataCopy::changes_until`].
+    /// Returns the commit at which the copy ends. Call this after the last row. The rest of the
+    /// copy is in the change log: see [`DataCopy::changes_until`].
     ///
     /// # Errors
     /// [`StoreError`] if the file can't be read, or the log was given up meanwhile.
@@ -187,8 +187,8 @@ fn require_recording(header: &ChangeLogHeader, after: u64) -> Result<(), StoreEr
 }
 
 impl Store {
-    /// Returns the entries after number `after`, up to number `up_to`, as many as `bytes_max` allows
-    /// and at least one.
+    /// Returns the entries after number `after`, up to number `up_to`, as many as `bytes_max`
+    /// allows and at least one.
     ///
     /// # Errors
     /// [`StoreError::ChangeLogLost`] if the log does not have all of them.

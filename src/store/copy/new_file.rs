@@ -12,8 +12,8 @@ use crate::panic::catch_panic;
 use crate::store::data_file;
 use crate::store::engine::{Database, list_changes};
 use crate::store::options::StoreOptions;
-use crate::store::rows::change_log::{ChangeLogHeader, write_header};
-use crate::store::rows::schema::{Tables, count_rows};
+use crate::store::rows::change_log::{ChangeLogHeader, read_header, write_header};
+use crate::store::rows::schema::{CHANGE_LOG, Tables, count_rows};
 use crate::store::{Store, StoreError, check_integrity};
 
 /// Size of the changes, in bytes, that one commit of the new file takes.
@@ -80,6 +80,22 @@ impl NewFile {
             waiting: Vec::new(),
             clock,
         })
+    }
+
+    /// Returns the header of the change log.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the file can't be read.
+    pub fn header(&self) -> Result<ChangeLogHeader, StoreError> {
+        let txn = self
+            .database
+            .as_ref()
+            .ok_or(StoreError::NotOpen)?
+            .begin_read()?;
+        if !txn.has_table(CHANGE_LOG)? {
+            return Ok(ChangeLogHeader::default());
+        }
+        Ok(read_header(&txn.open(CHANGE_LOG)?)?.unwrap_or_default())
     }
 
     /// Applies changes, in the order of the calls.

@@ -4,10 +4,10 @@
 //! while its header says so. The last entry is never removed, because the next number follows it.
 //!
 //! ```text
-//! entry: [version u8][time of the commit, ms u64][bytes of all entries so far u64][changes][CRC-32]
+//! [version u8][time of the commit u64][bytes of all entries so far u64][changes][CRC-32]
 //! ```
-//! See [`crate::store::engine::RawChange`] for the changes, and [`crate::store::tx::change_log`] for
-//! the beginning and the end of a log.
+//! See [`crate::store::engine::RawChange`] for the changes, and [`crate::store::tx::change_log`]
+//! for the beginning and the end of a log.
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,8 @@ pub struct ChangeLogHeader {
     pub begins_after: u64,
     /// Lineage of the data. `None` if the data never had a continuous backup.
     pub lineage: Option<Lineage>,
+    /// `true` if the file followed a backup and was promoted.
+    pub is_promoted: bool,
 }
 
 /// Origin of the data: all files that were restored from one another have the same lineage.
@@ -66,6 +68,8 @@ pub enum ChangeLogState {
         name: String,
         /// Sequence number of the last entry that was applied.
         applied: u64,
+        /// Time of that commit.
+        committed_at: Timestamp,
     },
 }
 

@@ -72,6 +72,7 @@ impl Transaction for BeginChangeLog {
                 last
             },
             lineage: self.lineage.clone().or(header.lineage),
+            is_promoted: header.is_promoted,
         };
         write_header(log, &header)?;
         Ok(last)
